@@ -97,8 +97,8 @@ def judge(drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, 
     )
     return decide(POLICY, Evidence(
         challenger, champion, ModelEvidence("challenger"),
-        DataEvidence(_known(drawn, about), checks_passed=True, leaks=Leaks(True, test="test")),
-        ServingEvidence(smoke_passed=True, latency=Latency(1, 1, 1)),
+        data=DataEvidence(_known(drawn, about), checks_passed=True, leaks=Leaks(True, test="test")),
+        serving=ServingEvidence(smoke_passed=True, latency=Latency(1, 1, 1)),
         champion_reviews=ChampionReviews(same=True), audit=dict.fromkeys(AUDITED, 0.0), resamples=resamples, seed=SEED,
     ))
 

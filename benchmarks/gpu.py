@@ -171,7 +171,7 @@ def treebank(data: Path) -> dict[str, Any]:
         f"{split} perplexity": round(perplexity(validation_nats(network, streams[split])[0]), 2)
         for split in ("valid", "test")
     }
-    return reached | {name: round(found.summary[name], 1) for name in ("seconds", "tokens_per_second")}
+    return reached | {name: round(found[name], 1) for name in ("seconds", "tokens_per_second")}
 
 
 def tests() -> dict[str, Any]:

@@ -65,7 +65,7 @@ def train(streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, wo
     network = RecurrentLM.build(spec, torch.from_numpy(unigram_counts(streams["train"], size)))
     work.mkdir(parents=True, exist_ok=True)
     context = FitContext(work, threads=threads, report=_Says(work.name))
-    summary = dict(trainer.train(network, streams["train"], streams["valid"], spec.training, context).summary)
+    summary = dict(trainer.train(network, streams["train"], streams["valid"], spec.training, context))
     RecurrentLM(spec, network, size).save(work)
     (work / SUMMARY).write_text(json.dumps(summary))
 

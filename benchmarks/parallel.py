@@ -79,7 +79,7 @@ def fit(number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, u
     torch.manual_seed(training.seed)
     network = RecurrentLM.build(spec, torch.from_numpy(np.asarray(unigram_counts(stream, VOCABULARY))))
     context = FitContext(threads=threads, **where)
-    summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context).summary
+    summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context)
     done.put((number, summary["tokens"] / summary["seconds"], summary["train_nats"]))
 
 

@@ -129,7 +129,7 @@ def _train(lines: LineText, spec: RecurrentSpec, threads: int) -> tuple[Network,
     network = RecurrentLM.build(spec, torch.from_numpy(unigram_counts(train, lines.size)))
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), threads=threads)
-        return network, trainer.train(network, train, lines.stream("valid", LANES), spec.training, context).summary
+        return network, trainer.train(network, train, lines.stream("valid", LANES), spec.training, context)
 
 
 def peer(

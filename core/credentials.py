@@ -83,7 +83,6 @@ def read_password(file: Path, remedy: str = RENEW) -> str:
     """Return the password in a file.
 
     Args:
-        file: The file.
         remedy: What to do about a file that is not as it should be.
 
     Raises:

@@ -115,7 +115,6 @@ def verdict(expectation: Any, values: Mapping[Any, Any], result_format: Mapping[
     """Return Great Expectations' result for an expectation: its own verdict, or the error that prevents one.
 
     Args:
-        expectation: The expectation.
         values: Values of its `requests`, by id; a `MetricError` for one that could not be measured.
         result_format: Result format as Great Expectations defines it.
     """
@@ -156,10 +155,7 @@ def suite_result(name: str, run: str, rows: int, columns: Sequence[str], results
 
     Args:
         name: Name of the suite and the table.
-        run: Name of the run.
         rows: Number of rows of the table.
-        columns: Its columns.
-        results: Results of the expectations.
     """
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
     from great_expectations.core.run_identifier import RunIdentifier

@@ -9,7 +9,7 @@ from prefect import flow
 from flows.ingest import recorded_or_read
 from flows.prepare import prepare
 from flows.server.parameters import Inputs, Overrides, PresetOrNone, Reference
-from tasks.evaluation.compare_two import compare_two, describe_pair, write_markdown
+from tasks.evaluation.compare_two import compare_two, write_markdown
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
 from tasks.lineage.about_version import settings_of
@@ -36,4 +36,5 @@ def compare(
     with parent_run(config, f"compare {first} {second}") as run_id:
         prepared = prepare(config, recorded_or_read(chosen))
         pair = compare_two(config, prepared, first, second, run_id)
-        return describe_pair(pair, run_id, write_markdown(pair, config.home / "comparisons"))
+        markdown = write_markdown(pair, config.home / "comparisons")
+        return {**pair.to_dict(), "mlflow_run_id": run_id, "markdown": str(markdown)}

@@ -14,7 +14,8 @@ from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
 from tasks.evaluation.evaluate import measure, score
-from tasks.fitting.fit import Fitted, device_of
+from tasks.fitting.fit import device_of
+from tasks.fitting.fitted import Fitted
 from tasks.measuring.processes import model_processes
 from tasks.stage import step
 

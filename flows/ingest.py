@@ -35,7 +35,6 @@ def known_data_set(config: RunConfig, record: RunRecord) -> Artifact | None:
     """Return the data set if all of it was read before and the check has passed; make no task run and no result.
 
     Args:
-        config: The configuration.
         record: Stages of this run so far. It stays as it is if something is new, because all stages are asked again.
 
     Raises:

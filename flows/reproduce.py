@@ -13,7 +13,8 @@ from prefect import flow
 from core.config.presets import load_config
 from core.environment import other_home
 from core.errors import ConfigError
-from core.lineage.compare import conclude, platform_differences
+from core.lineage.compare import conclude
+from core.provenance import differences, made_with
 from flows.server.parameters import Inputs, NotNegative, Overrides, Preset, Reference
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.flow_run import describe_flow_run
@@ -47,7 +48,7 @@ def reproduce(
     describe_flow_run(config)
     config = asking_of(config, version)
     record, bundle, number = recorded_version(config, version)
-    platform = platform_differences(record)
+    platform = differences(record.step(record.fit).environment, made_with())
     again = Reproduction(record, find_sources(record, input or []), bundle, starting_weights(config, record))
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
         compared = steps_again(again, lambda step: make_again(again, step), platform)

@@ -98,9 +98,7 @@ def run_pipeline(
     """Run all stages under one MLflow parent run, when no other retrain of the home or the server runs.
 
     Args:
-        config: The configuration.
         request: Choose settings for its time; None: those of the configuration.
-        asked: See `one_retrain`.
 
     Raises:
         SameRetrainWaits: This run is not needed.

@@ -13,8 +13,9 @@ from flows.server.parameters import Given
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.intervals import estimate_floor
-from tasks.fitting.fit import Fitted, fit, fitted_parts, relative_cost
+from tasks.fitting.fit import fit, fitted_parts, relative_cost
 from tasks.fitting.fit_process import interruptible_fits
+from tasks.fitting.fitted import Fitted
 from tasks.stage import step
 from tasks.tracking.track import log_inputs
 

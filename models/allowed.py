@@ -26,7 +26,6 @@ def allowed_values(kind: Any, metadata: Iterable[Any] = ()) -> tuple[str, str]:
     """Return the kind of values of an annotation, and their range: ("a whole number", "at least 1 and at most 256").
 
     Args:
-        kind: The annotation.
         metadata: What is declared about the option besides, e.g. by pydantic's `Field`; only bounds are used.
     """
     origin, inside = get_origin(kind), get_args(kind)

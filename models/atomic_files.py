@@ -87,7 +87,6 @@ def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Pat
     """Create a folder that replaces *path*, with everything in it, at the end. A link to a folder stays a link.
 
     Args:
-        path: The folder.
         require_ours: Function called with the folder that would be replaced; must raise if that is not allowed.
 
     Raises:

@@ -138,7 +138,6 @@ def write_stream(
 
     Args:
         folder: Folder of the stream; created if missing.
-        vocabulary: Vocabulary that encodes the texts.
         batches: Frames with `review_id, text, stars` (0 or null: unknown) and `bytes`; `words` is counted if absent.
         whole: See `Vocabulary.encode_documents`; not needed for a stream that is only used for training.
         fan_out: Who encodes the batches.

@@ -123,7 +123,7 @@ def _meanings(described: type) -> dict[str, str]:
 
     A class that extends another one describes only what it adds.
     """
-    above = [base for base in described.__bases__ if is_dataclass(base)]
+    above = [base for base in described.__bases__ if is_dataclass(base) or _is_section(base)]
     found: dict[str, str] = {name: text for base in above for name, text in _meanings(base).items()}
     text = inspect.cleandoc(described.__doc__ or "")
     name = ""

@@ -66,7 +66,6 @@ def require_model_files(config: RunConfig, classifiers: bool = False) -> None:
     """Refuse files of word vectors and lexicons that do not exist, before a command that fits models which need them.
 
     Args:
-        config: The configuration.
         classifiers: The command also fits its classifiers.
 
     Raises:

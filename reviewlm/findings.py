@@ -76,7 +76,6 @@ def hand_over(config: RunConfig | None, found: Finding, out: Path | None, as_jso
 
     Args:
         config: Says where MLflow is, for a run there; None for no run.
-        found: The results.
         out: Folder for files, if any.
         as_json: End with one line of JSON.
     """

@@ -154,8 +154,6 @@ def run_flow(
     """Check the configuration, then import and run a flow, and return its result.
 
     Args:
-        name: Name of the flow.
-        preset: As given.
         input: Reviews.
         overrides: Settings.
         check: Raises if the configuration does not suit the flow, before a Prefect server is started for it.
@@ -181,11 +179,8 @@ def run_version_flow(
     """Run a flow about a registered version; the flow itself finds the same data and settings.
 
     Args:
-        name: Name of the flow.
         chosen: Data and settings that the flow will find; the caller has checked them.
         preset: As given, empty for none.
-        input: As given.
-        overrides: As given.
         arguments: Further arguments of this flow.
     """
     require_device(chosen.config, checked)

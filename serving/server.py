@@ -137,7 +137,6 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
 
     Raises:
         BundleError: There is no champion, neither a language model nor a classifier, or it cannot be served.
-        TrackingUnavailable: The registry cannot be read.
     """
     metrics = Metrics()
     versions, classifiers, champion = open_champions(config, metrics)

@@ -51,9 +51,6 @@ def share(
         listener: A listening socket. It is closed before the workers are stopped, so that new connections are refused.
         drain: Seconds that requests in progress get at the end.
         ready: Called once, when the first worker answers.
-
-    Raises:
-        WorkerFailed: See there.
     """
     reading, writing = os.pipe()
     listener.set_inheritable(True)

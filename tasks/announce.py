@@ -28,7 +28,6 @@ def announce(event: str, config: RunConfig, payload: dict[str, Any]) -> None:
 
     Args:
         event: One of the names in `core/services/model_events.py`.
-        config: Names the registered model.
         payload: JSON values; alerts show `sentence`.
     """
     if FlowRunContext.get() is not None:

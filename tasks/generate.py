@@ -24,7 +24,6 @@ def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | Non
     Args:
         config: Its settings locate the registry.
         reference: An alias, a number, or a full `models:/…` address.
-        n: Number of reviews.
         stars: 1 to 5; 0: unknown; None: drawn as in the training data.
         sampling: The other arguments of `models.sampling.generate`.
     """

@@ -89,7 +89,6 @@ def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Itera
 
     Args:
         config: Names the device.
-        spec: The model.
         parts: The models that it combines, as far as they are known.
     """
     return chosen_device(config.execution.device) if is_neural(spec, parts) else "cpu"
@@ -126,11 +125,7 @@ class OpenBundle:
         return self
 
     def __call__(self) -> Bundle:
-        """Return the bundle.
-
-        Raises:
-            ModelError: See `load_bundle`.
-        """
+        """Return the bundle."""
         if self._bundle is None:
             device = self._device()
             gpus = self._held.enter_context(gpu_slot(device, here=True))

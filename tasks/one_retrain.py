@@ -44,7 +44,6 @@ def one_retrain(home: Path, name: str, asked: Mapping[str, Any] | None = None) -
     A command without a lasting Prefect server takes the place if it is free, but does not wait for it.
 
     Args:
-        home: Home folder.
         name: What those who wait are told about this retrain.
         asked: Parameters of the run. If one with the same ones waits already, this one is not needed. None: always
             wait.

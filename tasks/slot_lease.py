@@ -49,7 +49,6 @@ def leased_slot(
     without being unwound gives the slot back, too, unless it is killed.
 
     Args:
-        name: Name of the limit.
         kept: File for the lease. A killed process leaves it there, and its successor gives the slot back at once. Only
             for processes that wait for each other by a lock, so that whoever comes here knows that the former is gone.
         at_wait: Called once, before the first wait.

@@ -107,7 +107,6 @@ def stage(
     """Declare a function as a stage: a Prefect task without Prefect's result cache, because the store has the results.
 
     Args:
-        name: Name of the task in Prefect.
         run_name: Template for the names of its runs, filled with the arguments of the call.
         retry_if: Decides whether a failed run is repeated, after the seconds of `RETRY_DELAYS`; None: never.
     """
@@ -140,9 +139,7 @@ def run_stage(
     """Return the stage's artifact; build it only if the store does not have it.
 
     Args:
-        config: Locates the store.
         stage, version, options, inputs, make, resumable: See `Store.build`.
-        label: Shown in the log.
         raw_bytes: Size of inputs that are not in the store; the deadline depends on it (`tasks/deadline.py`).
         model: The only class of models that is used, see `SourceCode.used_by`.
     """

@@ -14,7 +14,6 @@ def chosen_model(config: RunConfig, name: str, where: str = "--model") -> tuple[
     """Return position and options of the neural model with this name; without a name, of the only one.
 
     Args:
-        config: The configuration with its models.
         name: "" for none.
         where: The option that gave the name, for messages.
 

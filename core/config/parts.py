@@ -20,7 +20,6 @@ def require_parts(spec: ModelSpec, models: Sequence[ModelSpec]) -> None:
     """Check that the parts of a model come before it, have its vocabulary, and are of the kinds that it needs.
 
     Args:
-        spec: The model.
         models: All models of the configuration, in order.
 
     Raises:

@@ -57,7 +57,6 @@ def load_config(
     """Read a preset (a name, or the path of a TOML file) and apply `key=value` overrides.
 
     Args:
-        preset: The preset.
         overrides: Settings that replace those of the preset.
         source: A section `source` that replaces that of the preset, e.g. a recorded one.
 

@@ -38,7 +38,6 @@ def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[
     """Hash the record, the bundle of the version, the files of every step, and the sources again.
 
     Args:
-        lineage: The record.
         store: Folder of the artifacts.
         bundle: Folder of the version's bundle.
         root: Value of the version's lineage tag, "" if it has none.

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.lineage.record import Lineage, Step
 from core.manifest import canonical, to_json
-from core.provenance import differences, made_with
+from core.provenance import made_with
 
 FIGURES = {"score": ("open_bits_per_byte", "bits_per_byte", "perplexity"), "predict": ("accuracy",)}
 """Figures among the facts of a stage that measures a model."""
@@ -87,11 +87,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def platform_differences(lineage: Lineage) -> list[str]:
-    """Return how this machine and its libraries differ from those of the fit."""
-    return differences(lineage.step(lineage.fit).environment, made_with())
-
-
 def code_then(lineage: Lineage) -> dict[str, Any]:
     """Return the commit of the recorded code, and whether the present code is the same."""
     then = lineage.step(lineage.fit).environment
@@ -106,7 +101,6 @@ def conclude(
     The verdict is "bit-equal", "figures agree" (only on another platform) or "differs".
 
     Args:
-        lineage: The record.
         compared: The steps that were made again, in order; on the same platform, none after the first that differs.
         platform: Differences of the platforms, one sentence each; empty if there are none.
         tolerance: Largest relative difference of a figure that counts as agreement on another platform.

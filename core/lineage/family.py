@@ -56,7 +56,6 @@ def recorded_family(record: Lineage, own: bool = True) -> Family:
     """Return the family of a version from the record of its lineage.
 
     Args:
-        record: Record of the version.
         own: Whether the record was written together with the version. A record that was put together from the store
             later has the present configuration; then only its stages show whether the embedded corpus was read.
     """

@@ -17,7 +17,6 @@ def tree_lines(lineage: Lineage, states: Mapping[str, str] | None = None) -> lis
     """Return the lines of the tree; a step that several others depend on is drawn in full only once.
 
     Args:
-        lineage: The record.
         states: State of steps and sources ("gone", "changed"), by key and by hash; shown in capitals.
     """
     made_of = {name for step in lineage.steps for name in step.made_by.values()}

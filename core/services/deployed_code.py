@@ -42,7 +42,6 @@ def keep_code(home: Path, source: Path = SOURCE) -> Path:
     Its name is the digest of its files and their commit. A copy that was damaged is replaced.
 
     Args:
-        home: Home folder.
         source: Project that the files are copied from.
     """
     copies = home / FOLDER

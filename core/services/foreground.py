@@ -50,7 +50,6 @@ def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, s
     """Return what a service needs in its environment beside what it was given.
 
     Args:
-        name: Name of the service.
         home: Home folder, which has the password.
         given: The environment. A worker needs `PREFECT_API_URL`.
 

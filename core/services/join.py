@@ -46,7 +46,6 @@ def join(home: Path, tracking_uri: str = "") -> None:
     The password is set only for our own servers: Prefect and MLflow would send it to any other server, too.
 
     Args:
-        home: Home folder of the services.
         tracking_uri: Server or database that runs are written to; empty for the home's own database.
     """
     services = running(home)

@@ -55,7 +55,6 @@ def start(
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
     Args:
-        home: Home folder of the services.
         report: Called with the name of each step, before it without seconds, and after it with its seconds and a note.
         tracking_uri: Database that MLflow's pages show and runs of the workers are written to; "": that of the home. An
             MLflow server has pages of its own.

@@ -26,8 +26,6 @@ MOST_JSON = 16 << 20
 JOURNALS, UNFINISHED = ".jsonl", ".part"
 """Endings of files that grow in place, which are copied last so that they are not older than a checkpoint; and of files
 that will get another name, which are left out."""
-Listing = dict[str, dict[str, Any]]
-"""By the name of a file: key, bytes and sha256."""
 
 
 class Differs(RemoteError):

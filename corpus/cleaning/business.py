@@ -73,7 +73,6 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     """Read the table of businesses.
 
     Args:
-        path: The file.
         limits: How long a record may be, and to how much the file may unpack.
 
     Raises:

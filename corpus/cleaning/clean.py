@@ -52,19 +52,11 @@ Report = Callable[[int, int], None]
 
 
 def prepare(
-    dataset_folder: Path,
-    folder: Path,
-    clean: CleanConfig,
-    split: SplitConfig,
-    *,
-    selection: SelectionConfig | None = None,
-    duplicates: DuplicatesConfig | None = None,
-    business: Path | None = None,
-    limits: Limits | None = None,
-    report: Report | None = None,
-    threads: int = 0,
-    fan_out: FanOut | None = None,
-) -> dict[str, Any]:
+    dataset_folder: Path, folder: Path, clean: CleanConfig, split: SplitConfig, *,
+    selection: SelectionConfig | None = None, duplicates: DuplicatesConfig | None = None,
+    business: Path | None = None, limits: Limits | None = None,
+    report: Report | None = None, threads: int = 0, fan_out: FanOut | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Clean an ingested data set, split it and drop duplicates; write `folder/clean.parquet` and its leak certificate.
 
     The same reviews give the same bytes, for any order of the input and any cut into parts.
@@ -72,13 +64,7 @@ def prepare(
     Args:
         dataset_folder: The folder that `corpus.ingestion.ingest.ingest` wrote.
         folder: Output folder; it needs space for about four times the text during the work.
-        clean: The normal form.
-        split: Shares, salt, and what stays together.
-        selection: Languages wanted; default: all.
-        duplicates: What counts as a near-duplicate, if anything does.
-        business: Yelp's table of businesses.
-        limits: Limits of that table.
-        report: Called with the progress.
+        business: Yelp's table of businesses, within *limits*.
         threads: Threads that compare, and also clean and hash unless others do; 0: one per core.
         fan_out: Who cleans and hashes batches of reviews; default: threads.
 
@@ -97,7 +83,6 @@ def prepare(
         CheckFailed: A text, user, business or month is in two splits, which is not allowed.
         ConfigError: A split by month does not begin with a month.
         Unreadable, MissingColumn: The table of businesses cannot be used.
-        StoreFull, NotWritable: The disk is full or not writable.
     """
     form = NormalForm(**clean.model_dump())
     businesses = read_businesses(business, limits) if business else None

@@ -50,7 +50,6 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
     """Write the reviews of clean.parquet that repeat each other within their split, and return their number by split.
 
     Args:
-        folder: Folder of clean.parquet.
         copies: See `corpus.duplicates.keys.ExactDuplicates.copies`.
 
     Returns:

@@ -85,7 +85,6 @@ class Round:
 
         Args:
             load: Returns the members and starts of one file, as `pairs` takes them.
-            files: Number of files.
             among: Returns the pairs to compare, see `corpus.duplicates.sketches.Sketches.pairs_among`.
             most: In a side's round, passages of more texts of that side are skipped and counted, so that each text is
                 compared with at most so many others. Only the texts of that side count, because none of them leaves

@@ -108,7 +108,6 @@ def alike(
 
     Args:
         coarse_MB: Sketches, eight bytes in a number.
-        sizes_M: Sizes of the texts.
         begin_M: First partner of each member.
         end_M: End of its partners.
         least: Number of equal bytes wanted, by the ratio of the sizes in steps.

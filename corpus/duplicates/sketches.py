@@ -142,7 +142,6 @@ class Sketches:
         their sketches, which are loaded here, are in the cache for all their pairs.
 
         Args:
-            texts_M: Texts.
             begin_M: For each text the place in *texts_M* of the first one with which it is checked.
             end_M: The place after the last one.
         """

@@ -245,7 +245,6 @@ def none_usable(records: int, reasons: Mapping[str, int], bad: pl.DataFrame, rem
     """Return the error for files whose records are all bad.
 
     Args:
-        records: Number of records.
         reasons: How many records have each reason.
         bad: Bad records with the columns `QUARANTINE`, also one with the most common reason.
         remedy: What to do.

@@ -76,7 +76,6 @@ def ingest(
         EmptyInput: There are no records, or all of them are bad.
         Unreadable: An input is missing, damaged, cut off, in an unknown format, or changed while it was read.
         MissingColumn: A file has no text.
-        StoreFull, NotWritable: The disk is full or not writable.
     """
     sources = [identify(path, name) for path, name in source_names(inputs).items()]
     if (done := _finished(folder, sources, config)) is not None:

@@ -53,7 +53,6 @@ def read_labels(
         sources: The files of the data set, each once; their names are the `source` of their records.
         parts: The data set's reviews.
         config: Names of the other fields, and limits, as they were when the reviews were read.
-        field: Name of the field in the files.
         report: Called with the bytes read so far.
 
     Raises:

@@ -30,7 +30,6 @@ def sample_reviews(
     Args:
         dataset_folder: Folder of the data set, with `parts/`.
         reviews: Largest number of reviews; texts that are empty after cleaning are left out afterwards.
-        form: Normal form of the texts.
         wanted: Gets the review_ids of a part, returns which of them may be drawn.
 
     Returns:

@@ -83,7 +83,7 @@ class TypeSample:
     counts: dict[int, int] = field(default_factory=dict)
 
     def add(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Add counts of names, given by their `name_hash`."""
+        """Add counts of names, given by their `name_hashes`."""
         # In a full sample no hash above the highest one can enter.
         limit = max(self.counts) if len(self.counts) >= SAMPLE else 1 << 64
         for key, count in pairs:
@@ -130,12 +130,7 @@ class TypeSample:
         return cls({int(key, 16): count for key, count in values.items()})
 
 
-def name_hash(name: str) -> int:
-    """Return a 64-bit hash of the name that is the same on every machine and in every version."""
-    return int(name_hashes([name])[0])
-
-
 def name_hashes(names: Sequence[str]) -> np.ndarray:
-    """Return the `name_hash` of each name (uint64)."""
+    """Return a hash of each name (uint64) that is the same on every machine and in every version."""
     digests = [blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in names]
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)

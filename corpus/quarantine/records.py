@@ -115,7 +115,6 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
 
     Raises:
         EmptyInput: There are no such records.
-        StoreFull, NotWritable: The disk is full or not writable.
     """
     records = 0
     with output_file(out) as file:

@@ -73,10 +73,7 @@ def replay(
     """Read the quarantined records of a data set again, and save those that are good now.
 
     Args:
-        sources: The source files of the data set.
         readings: Their readings, by SHA-256 of the file.
-        replays: Folder of all replays.
-        limits: The present limits.
         fixed: The file from `corpus.quarantine.records.export`, with the field `raw` of some records corrected. None:
             read the records unchanged.
         paths: Paths of the source files, by SHA-256; some records can only be read together with their file.

@@ -92,9 +92,7 @@ def read_again(
 
     Args:
         pending: Records with the columns of `QUARANTINE`.
-        source: Their file.
         path: Path of the file, if known.
-        limits: The present limits.
         fixed: Whether the user corrected the bytes, so that the file itself does not help.
 
     Returns:

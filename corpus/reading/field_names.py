@@ -18,7 +18,6 @@ def our_columns(columns: Sequence[str], renamed: Mapping[str, str]) -> list[str]
     """Return our names of the columns of a table; a column whose name another column has taken becomes nameless.
 
     Args:
-        columns: Names in the file.
         renamed: {our name: their name}.
     """
     ours = {their: our for our, their in renamed.items() if their in columns}

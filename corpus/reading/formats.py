@@ -41,7 +41,6 @@ def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Itera
     Args:
         stream: Positioned at the first byte.
         source: Name of the file (packed or not); its suffix helps to choose the format.
-        limits: See `Limits`.
 
     Raises:
         Unreadable: The format is unknown, the encoding is UTF-16 or UTF-32, or columns of a table have wrong types.

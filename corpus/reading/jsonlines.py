@@ -156,8 +156,6 @@ def from_objects(
 
     Args:
         objects: The values, with their line (or record) *numbers* and bytes *raws*.
-        source: Name of the file.
-        limits: See `Limits`.
         problems: Problems already found in this stretch.
     """
     if limits.renamed:

@@ -17,7 +17,6 @@ def next_line(stream: io.BufferedReader, number: int, limits: Limits) -> tuple[b
     Args:
         stream: Read up to the end of the line.
         number: Number of the line, from 1.
-        limits: See `Limits`.
     """
     most = limits.max_record_bytes + 2  # the line end does not count
     line = stream.readline(most)

@@ -72,9 +72,7 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
     """Yield the blocks of a file, in order; the same file gives the same blocks.
 
     Args:
-        path: The file.
         name: Value of the column `source`.
-        limits: See `Limits`.
         progress: Updated while the file is read.
 
     Raises:

@@ -80,18 +80,13 @@ def input_errors(path: Path) -> Iterator[None]:
         raise Unreadable("The input cannot be read", where=path, cause=str(error), remedy=remedy) from error
 
 
-def expand_inputs(patterns: Iterable[str | Path]) -> list[Path]:
-    """Return the files that match the patterns, each once: paths, folders (searched recursively) and globs.
+def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
+    """Return the names of the files that match paths, folders (searched recursively) and globs, each file once.
 
     Raises:
         Unreadable: A path does not exist or may not be read, or a glob matches nothing.
         EmptyInput: A folder holds no file that looks like reviews.
     """
-    return list(source_names(patterns))
-
-
-def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
-    """Return the files that match the patterns, in order, with their names; raises like `expand_inputs`."""
     names: dict[Path, str] = {}
     seen: set[str] = set()
     for pattern in map(Path, patterns):
@@ -178,8 +173,6 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     """Return the source with the SHA-256 of its bytes.
 
     Args:
-        path: The file.
-        name: Its name, from `source_names`.
         memory: Folder that caches digests by device, inode, size and times of change; None: always hash.
 
     Raises:

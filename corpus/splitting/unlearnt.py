@@ -43,7 +43,6 @@ def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int)
         earlier: Folder of a prepared data set.
         learnt: Folders of the prepared data sets from which the model has learnt.
         most: Largest number of reviews; of more, this number is drawn by a hash of seed and id, equal on any machine.
-        seed: Seed of the draw.
     """
     tests = pl.read_parquet(earlier / TABLE).filter(pl.col("split") == TEST)
     ids, texts = (_learnt(tests, learnt, column) for column in ("review_id", "text"))

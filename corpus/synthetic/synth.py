@@ -60,7 +60,6 @@ def write_reviews(
 
     Raises:
         ConfigError: A number is out of its range.
-        StoreFull, NotWritable: The disk is full or not writable.
     """
     _check(reviews, malformed, duplicates, workers)
     hashed, size, done, odd, twice = hashlib.sha256(), 0, 0, 0, 0

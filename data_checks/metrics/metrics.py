@@ -74,7 +74,6 @@ def unexpected_rows(
     """Return the metric of the rows that a condition on each row alone finds; its value is an `Unexpected`.
 
     Args:
-        columns: Columns that are read.
         judged: Whether a row is evaluated at all.
         unexpected: Whether an evaluated row is unexpected; null counts as no.
         shown: Values to keep of an unexpected row; several are kept as a tuple.
@@ -160,8 +159,6 @@ def numbers(column: str, values: pl.Expr, finish: Callable[[np.ndarray], Any]) -
     """Return the metric of a figure that needs all values of a column at once, 8 bytes per row, such as a quantile.
 
     Args:
-        column: Column that is read.
-        values: Its values as numbers.
         finish: Function from the values (N,), not sorted and without missing ones, to the figure.
     """
     all_values = values.cast(pl.Float64).drop_nulls().implode()

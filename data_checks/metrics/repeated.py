@@ -37,7 +37,6 @@ def repeated(column: str, values: pl.Expr, shown: pl.Expr, keep: int = KEPT) -> 
     """Return the metric of the rows whose value also occurs in another row; its value is an `Unexpected`.
 
     Args:
-        column: Column that is read.
         values: Its values, null where missing.
         shown: Value to keep of such a row.
         keep: Number of such rows to keep.

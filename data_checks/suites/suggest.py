@@ -46,7 +46,6 @@ def suggest(source: Path | pl.DataFrame, stage: str, rows: int = CHUNK_ROWS) -> 
 
     Args:
         source: A frame, a Parquet file, or a folder of Parquet parts.
-        stage: Name of the suite.
         rows: Most rows of a chunk.
 
     Raises:

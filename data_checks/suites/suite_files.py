@@ -14,7 +14,6 @@ from core.errors import ConfigError
 from core.output import write_output
 from data_checks import gx
 from data_checks.engine import PAGE, SUMMARY, Batch, publish, require_docs_folder, validate
-from data_checks.metrics.measure import Report
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.report import CRITICAL, CheckReport
@@ -75,20 +74,17 @@ def load_suite(file: Path) -> Suite:
 
 
 def check_with(
-    file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = "", rows: int = CHUNK_ROWS,
-    report: Report | None = None,
+    file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = "", rows: int = CHUNK_ROWS
 ) -> CheckReport:
     """Validate a table against a suite from a file and write the Data Docs.
 
     If a column is missing or has another type, only that is reported. The expectations on its values are skipped.
 
     Args:
-        file: File of the suite.
         table: A frame, a Parquet file, or a folder of Parquet parts.
         docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
         name: Name of the table, as the report shows it; default: the name of the suite.
         rows: Most rows of a chunk.
-        report: Called with the number of rows done and the total.
 
     Raises:
         ConfigError: The file is not a suite, or the folder holds other files.
@@ -106,7 +102,7 @@ def check_with(
         found = [types.get(column, "missing") for column in suite.columns]
         frame = pl.DataFrame({"column": list(suite.columns), "type": found}, schema_overrides={"column": pl.String})
         batches.insert(0, Batch(f"{suite.name} columns", Table.of(frame), [columns_expected(suite.columns)]))
-    validated = [validate(batch, rows, report if batch is batches[-1] else None) for batch in batches]
+    validated = [validate(batch, rows) for batch in batches]
     advice = [f"If the data are as they should be, change the limit of the expectation in the suite, {file}."]
     wanted = [each for each in validated if each.batch.expectations]
     outcome = publish(wanted, docs_folder, as_name(name, suite.name), advice, {"Suite": suite.name})

@@ -58,9 +58,6 @@ def compare(a: Predicted, b: Predicted, *, confidence: float, resamples: int, se
     Args:
         a: Answers of the classifier that is compared with.
         b: Answers of the other one, on the same reviews.
-        confidence: Confidence of the intervals, in (0, 1).
-        resamples: Number of draws.
-        seed: Equal seeds draw equal reviews.
 
     Raises:
         InputError: They do not have the same labels, reviews, true labels and groups.
@@ -94,9 +91,6 @@ def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> 
         b: Answers of the other one, on the same reviews.
         resamples: Number of random exchanges.
         seed: Equal seeds exchange equal groups.
-
-    Raises:
-        InputError: See `compare`.
     """
     a, b = paired(a, b)
     ours_NS, theirs_NS = _label_columns(b), _label_columns(a)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from core.lineage.family import NOT_KNOWN, Family
 from evaluation.classification.predicted import Predicted
-from evaluation.gate.evidence import ChampionReviews, DataEvidence
+from evaluation.gate.evidence import GateEvidence
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,7 @@ class AnsweredReviews:
 
 
 @dataclass(frozen=True)
-class ClassifierService:
-    """Facts about the registered challenger in service.
-
-    Args:
-        smoke_passed: Whether the registered classifier answered in a fresh process; None if this was not tested.
-        smoke_detail: Message of the smoke test.
-        median_ms: Median time of the answer for one review, in milliseconds; None if it was not measured.
-        p95_ms: 95 % of the answers take at most this time.
-        megabytes: Size of the bundle's files, in millions of bytes.
-    """
-
-    smoke_passed: bool | None = None
-    smoke_detail: str = ""
-    median_ms: float | None = None
-    p95_ms: float | None = None
-    megabytes: float | None = None
-
-
-@dataclass(frozen=True)
-class ClassifierEvidence:
+class ClassifierEvidence(GateEvidence[Predicted]):
     """All facts that the gate decides by.
 
     Args:
@@ -66,19 +47,8 @@ class ClassifierEvidence:
         baseline: The simple classifier named in the configuration; None if there is none.
         data: Facts about the data; `data.reviews` has review_id and, as far as they are known, words, date and
             categories. Groups of dependent reviews are those of the answers; `data.grouped_by` describes them.
-        service: Facts about the registered challenger in service.
-        champion_reviews: Answers of both on the champion's own test reviews; None if they did not answer them.
-        rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
-        resamples: Number of bootstrap draws.
-        seed: Seed of the bootstrap.
     """
 
     challenger: AnsweredReviews
     champion: AnsweredReviews | None = None
     baseline: AnsweredReviews | None = None
-    data: DataEvidence = field(default_factory=DataEvidence)
-    service: ClassifierService = ClassifierService()
-    champion_reviews: ChampionReviews[Predicted] | None = None
-    rolled_back: str = ""
-    resamples: int = 10_000
-    seed: int = 1

@@ -16,7 +16,7 @@ from evaluation.classification.evidence import ClassifierEvidence
 from evaluation.classification.figures import figures
 from evaluation.classification.predicted import Predicted
 from evaluation.classification.rules import RULES, RULES_OF_ANSWERS
-from evaluation.gate.decision import Decision, rounded
+from evaluation.gate.decision import Decision, gain_figures, loss_figures
 
 METRIC = "macro-F1 (higher is better)"
 
@@ -24,22 +24,13 @@ METRIC = "macro-F1 (higher is better)"
 def decide(policy: ClassificationPromotion, evidence: ClassifierEvidence) -> Decision:
     """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
     case = ClassifierCase.of(policy, evidence)
-    rules = tuple(rule(case) for rule in (*RULES, *(RULES_OF_ANSWERS if case.answered else ())))
-    # If the challenger is the champion, the first failed rule is enough.
-    failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]
-    return Decision(
-        promote=not failed,
-        reason="; ".join(rule.detail for rule in failed) or _praise(case),
-        rules=rules,
-        metric=METRIC,
-        challenger=evidence.challenger.digest,
-        champion=evidence.champion.digest if evidence.champion else None,
-        test_set=evidence.challenger.test,
-        figures={name: rounded(value) for name, value in _figures(case).items()} if case.answered else {},
+    rules = (*RULES, *(RULES_OF_ANSWERS if case.answered else ()))
+    return case.decide(
+        rules, _praise, _figures(case) if case.answered else {}, metric=METRIC,
         challenger_scores=answers_digest(case.challenger) if case.answered else "",
         champion_scores=None if case.champion is None else answers_digest(case.champion),
         champion_reviews=_champion_reviews(case),
-    )
+    )  # fmt: skip
 
 
 def answers_digest(predicted: Predicted) -> str:
@@ -80,12 +71,8 @@ def _figures(case: ClassifierCase) -> dict[str, float]:
     found["majority label, accuracy"] = case.figures.majority_accuracy
     found |= {"test reviews": float(len(case.challenger)), "test groups": float(len(case.group_sizes)),
               "test groups, effective": case.effective_groups}  # fmt: skip
-    if (loss := case.champion_loss) is not None:
-        found |= {"champion's reviews": float(loss.reviews), "champion's reviews, loss": loss.estimate,
-                  "champion's reviews, loss, lower end": loss.low,
-                  "champion's reviews, loss, upper end": loss.high}  # fmt: skip
+    if case.champion_loss is not None:
+        found |= loss_figures(case.champion_loss)
     if case.comparison is not None:
-        gain = case.comparison.macro_f1
-        found |= {"gain": gain.estimate, "gain, lower end": gain.low, "gain, upper end": gain.high,
-                  "gain, confidence": gain.confidence, "McNemar's p": case.comparison.p_value}  # fmt: skip
+        found |= {**gain_figures(case.comparison.macro_f1), "McNemar's p": case.comparison.p_value}
     return found

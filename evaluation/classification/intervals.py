@@ -21,9 +21,6 @@ def intervals(predicted: Predicted, *, confidence: float, resamples: int, seed: 
 
     Args:
         predicted: Answers of the classifier.
-        confidence: Confidence of the intervals, in (0, 1).
-        resamples: Number of draws.
-        seed: Seed of the draws.
 
     Returns:
         accuracy, macro_f1; log_loss, mean_absolute_error and quadratic_kappa if they apply; precision, recall and f1

@@ -41,7 +41,6 @@ def level_figure(levels: Mapping[str, Mapping[str, Interval]], majority: tuple[f
     Args:
         levels: By classifier, `evaluation.classification.intervals.intervals`.
         majority: Macro-F1 and accuracy of always answering the most frequent label: a dashed line.
-        styles: See `evaluation.plots.canvas.styles_of`.
     """
     figure, panels = canvas(WIDTH, 1.4 + 0.35 * len(levels), columns=2)
     names = list(levels)
@@ -100,7 +99,6 @@ def learning_figure(
         curves: By classifier, points of amount and figure; points that are not finite are left out.
         across: What the amount counts, such as "training reviews seen".
         up: Name of the figure, such as "accuracy on validation reviews".
-        styles: See `evaluation.plots.canvas.styles_of`.
     """
     figure, axes = canvas(WIDTH, 4.2)
     for name, points in curves.items():
@@ -125,7 +123,6 @@ def slices_figure(slices: pl.DataFrame, styles: Styles) -> Figure:
 
     Args:
         slices: `evaluation.classification.slices.ACCURACIES`; of each dimension the largest slices are drawn.
-        styles: See `evaluation.plots.canvas.styles_of`.
     """
     rows = _drawn_slices(slices)
     places = {(row["dimension"], row["slice"]): place for place, row in enumerate(rows)}

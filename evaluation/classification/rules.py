@@ -17,15 +17,10 @@ from evaluation.classification.forgetting import no_forgetting_of_labels
 from evaluation.classification.predicted import Predicted
 from evaluation.classification.slices import accuracy_losses
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import MORE_REVIEWS, at_most, said
-from evaluation.gate.rules.comparability import (
-    another_model,
-    champion_at_hand,
-    count_groups,
-    not_rolled_back,
-    same_family,
-)
-from evaluation.gate.rules.data import data_checks, leak_certificate
+from evaluation.gate.rules import RULES_OF_ALL
+from evaluation.gate.rules.case import MORE_REVIEWS
+from evaluation.gate.rules.comparability import count_groups
+from evaluation.gate.rules.serving import latency, size
 from evaluation.gate.rules.slices import outcome_of_losses
 
 ClassifierRule = Callable[[ClassifierCase], RuleOutcome]
@@ -65,30 +60,6 @@ def _not_finite(found: ClassifierFigures) -> Iterator[str]:
     values = {"accuracy": found.accuracy, "macro-F1": found.macro_f1, "log loss": found.log_loss,
               "calibration error": found.calibration_error}  # fmt: skip
     yield from (name for name, value in values.items() if value is not None and not math.isfinite(value))
-
-
-def answers_in_service(case: ClassifierCase) -> RuleOutcome:
-    """Refuse a version that does not answer in a fresh process."""
-    service = case.evidence.service
-    if case.identical and service.smoke_passed is None:
-        return RuleOutcome("smoke test", None, "nothing new was registered")
-    return said("smoke test", service.smoke_passed, service.smoke_detail)
-
-
-def answers_in_time(case: ClassifierCase) -> RuleOutcome:
-    """Refuse a classifier that is too slow with its answers."""
-    name, limit, service = "latency", case.policy.max_latency_ms, case.evidence.service
-    if service.p95_ms is None:
-        return at_most(name, None, limit, "the time that an answer takes was not measured")
-    median = "" if service.median_ms is None else f"an answer takes {service.median_ms:.1f} ms (median), "
-    return at_most(name, service.p95_ms, limit, f"{median}95 % come within {service.p95_ms:.1f} ms")
-
-
-def small_enough(case: ClassifierCase) -> RuleOutcome:
-    """Refuse a bundle that is larger than the limit."""
-    found = case.evidence.service.megabytes
-    detail = "the size of the bundle is not known" if found is None else f"the bundle has {found:.1f} MB"
-    return at_most("size", found, case.policy.max_megabytes, detail)
 
 
 def better_than_majority(case: ClassifierCase) -> RuleOutcome:
@@ -185,10 +156,7 @@ def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
     return RuleOutcome(name, not lost, detail, len(lost), 0)
 
 
-RULES: tuple[ClassifierRule, ...] = (
-    another_model, not_rolled_back, champion_at_hand, same_family, data_checks, leak_certificate, answers_in_service,
-    answers_in_time, small_enough, answers_at_hand,
-)  # fmt: skip
+RULES: tuple[ClassifierRule, ...] = (*RULES_OF_ALL, latency, size, answers_at_hand)
 RULES_OF_ANSWERS: tuple[ClassifierRule, ...] = (
     same_reviews_answered, enough_groups, finite_classifier, better_than_majority, better_than_baseline_classifier,
     better_than_champion_classifier, surely_better_classifier, no_worse_slice, no_label_given_up,

@@ -65,10 +65,6 @@ def accuracy_by_slice(
         classifiers: Answers by name of classifier, all on the same reviews.
         documents: See `label_slicings`.
         min_reviews: Minimum number of reviews in a slice.
-        confidence: Confidence of the intervals.
-        resamples: Number of draws.
-        seed: Equal seeds draw equal reviews.
-        length_bins: Number of length bins.
     """
     rows = {name: predicted.sorted() for name, predicted in classifiers.items()}
     first = next(iter(rows.values()))

@@ -75,9 +75,6 @@ def measure_decay(
         scores: One row per review: month ("2024-05"), part (HELD_OUT or NEW), nats, spelling_nats, bytes, tokens.
         fewest: Minimum number of reviews in a month to judge it. The reference includes earlier months until it has
             this number of reviews.
-        confidence: Confidence of all intervals.
-        resamples: Number of draws.
-        seed: Equal seeds draw equal reviews.
 
     Returns:
         The table in it has month, part, reviews, tokens, bytes, open_bits_per_byte, lo, hi, change, change_lo,

@@ -26,7 +26,6 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
     """Return the report as one HTML page.
 
     Args:
-        report: The drift report.
         facts: What was compared: names, digests, dates.
     """
     rows = [

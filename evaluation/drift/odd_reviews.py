@@ -89,20 +89,19 @@ def compare_values(
     return OddScores(above_N, below_N, median_N, (found_N - median_N) / spread_N)
 
 
-def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int, neighbours: int = NEIGHBOURS) -> pl.DataFrame:
+def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.DataFrame:
     """Return the oddest reviews of a batch, the oddest first.
 
     Args:
         known: See `compare`.
         batch: See `compare`; it also needs review_id, stars and text.
         count: Maximum number of rows.
-        neighbours: See `compare`.
 
     Returns:
         review_id, stars, bytes, bits_per_byte, expected and deviation (see `OddScores`), p_value (two-sided), odd ("too
         surprising" or "too predictable"), text (its beginning).
     """
-    found = compare(known, batch, neighbours)
+    found = compare(known, batch)
     rows = batch.select(
         "review_id", "stars", "bytes", bits_per_byte=pl.Series(surprise(batch)), expected=pl.Series(found.expected_N),
         deviation=pl.Series(found.deviation_N), p_value=pl.Series(found.two_sided_N),
@@ -111,18 +110,14 @@ def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int, neighbours: 
     return rows.sort(pl.col("deviation").abs(), "review_id", descending=[True, False]).head(count)
 
 
-def odd_counts(
-    known: pl.DataFrame, batch: pl.DataFrame, level: float, neighbours: int = NEIGHBOURS
-) -> dict[str, float]:
+def odd_counts(known: pl.DataFrame, batch: pl.DataFrame, level: float) -> dict[str, float]:
     """Return how many reviews of a batch are odd in each way, and the number expected if all were of the same source.
 
     Args:
-        known: See `compare`.
-        batch: See `compare`.
+        known, batch: See `compare`.
         level: Chance of a false alarm for each review and each way of being odd.
-        neighbours: See `compare`.
     """
-    found = compare(known, batch, neighbours)
+    found = compare(known, batch)
     return {
         "surprising": int((found.above_N <= level).sum()), "predictable": int((found.below_N <= level).sum()),
         "by_chance": level * batch.height, "reviews": batch.height,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -126,10 +125,9 @@ def _figure(judged: Judged, level: float) -> Figure:
     )
 
 
-def flagged_sentence(report: DriftReport, names: Sequence[str] = ()) -> str:
+def flagged_sentence(report: DriftReport) -> str:
     """Return a sentence about the flagged figures, for logs and events."""
-    flagged = list(names or report.drifted)
-    if not flagged:
+    if not report.drifted:
         return f"no drift: {report.reviews:,} new reviews look like those the champion knows"
-    parts = [f"{f.name} {f.value:.4f} (by chance {f.expected:.4f})" for f in report.figures if f.name in flagged]
+    parts = [f"{f.name} {f.value:.4f} (by chance {f.expected:.4f})" for f in report.figures if f.name in report.drifted]
     return "the new reviews have drifted: " + ", ".join(parts)

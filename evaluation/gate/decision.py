@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from core.markdown import literal, table_row
+from evaluation.statistics.bootstrap import Interval
 
 DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
@@ -155,6 +156,20 @@ class Decision:
         if self.challenger_scores:
             yield f"scores: challenger {self.challenger_scores[:16]}, champion {(self.champion_scores or 'none')[:16]}"
         yield f"metric: {self.metric}"
+
+
+def gain_figures(gain: Interval) -> dict[str, float]:
+    """Return the figures of a gain over the champion, by the names that they have in `Decision.figures`."""
+    return {**_ends("gain", gain), "gain, confidence": gain.confidence}
+
+
+def loss_figures(loss: Interval) -> dict[str, float]:
+    """Return the figures of a loss on the champion's own test reviews."""
+    return {"champion's reviews": float(loss.reviews), **_ends("champion's reviews, loss", loss)}
+
+
+def _ends(name: str, found: Interval) -> dict[str, float]:
+    return {name: found.estimate, f"{name}, lower end": found.low, f"{name}, upper end": found.high}
 
 
 def rounded(value: float | None) -> float | None:

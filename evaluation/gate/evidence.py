@@ -21,14 +21,14 @@ class Latency:
     """Latency of the registered model in a fresh process, in milliseconds.
 
     Args:
-        p50: Median time of a suggestion of next words.
-        p95: 95 % of the suggestions take at most this time.
-        word: Mean time per word of a written review.
+        p50: Median time of an answer: a suggestion of next words, or the label of a text.
+        p95: 95 % of the answers take at most this time.
+        word: Mean time per word of a written review; None for models that write none.
     """
 
     p50: float
     p95: float
-    word: float
+    word: float | None = None
 
 
 @dataclass(frozen=True)
@@ -161,17 +161,35 @@ class ServingEvidence:
     megabytes: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class GateEvidence(Generic[Measured]):
+    """Facts that the gates of all kinds of models decide by.
+
+    Args:
+        data: Facts about the data.
+        serving: Facts about the registered challenger.
+        champion_reviews: What both models did on the champion's own test reviews; None if that was not measured.
+        rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
+        resamples: Number of bootstrap draws.
+        seed: Seed of the bootstrap.
+    """
+
+    data: DataEvidence = DataEvidence()
+    serving: ServingEvidence = ServingEvidence()
+    champion_reviews: ChampionReviews[Measured] | None = None
+    rolled_back: str = ""
+    resamples: int = 10_000
+    seed: int = 1
+
+
 @dataclass(frozen=True)
-class Evidence:
+class Evidence(GateEvidence[pl.DataFrame]):
     """All facts that a decision uses.
 
     Args:
         challenger: The challenger; its rows are never None.
         champion: The champion; None if there is none yet.
         baseline: The baseline named in the configuration, on the same reviews; None if there is none.
-        data: Facts about the data.
-        serving: Facts about the registered challenger.
-        champion_reviews: Scores of both models on the champion's own test reviews; None if that was not measured.
         unfair: Why the challenger has an advantage that the figures do not include (for example it folds case and the
             champion does not); empty if it has none.
         editions: Consequence of the two being trained on different editions of the normal form; empty if they were
@@ -179,26 +197,17 @@ class Evidence:
         audit: Facts of the audit of the challenger's generated reviews, see `tasks/evaluation/audit.py`; None if there
             was no audit.
         counts: Name of the n-gram model that the challenger is or contains as a part; empty if there is none.
-        rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
         passed_over: One sentence about each model of the run that is better on validation and was not tried.
-        resamples: Number of bootstrap draws.
-        seed: Seed of the bootstrap.
     """
 
     challenger: ModelEvidence
     champion: ModelEvidence | None = None
     baseline: ModelEvidence | None = None
-    data: DataEvidence = DataEvidence()
-    serving: ServingEvidence = ServingEvidence()
-    champion_reviews: ChampionReviews[pl.DataFrame] | None = None
     unfair: str = ""
     editions: str = ""
     audit: Mapping[str, float] | None = None
     counts: str = ""
-    rolled_back: str = ""
     passed_over: tuple[str, ...] = ()
-    resamples: int = 10_000
-    seed: int = 1
 
     @property
     def challenger_named(self) -> str:

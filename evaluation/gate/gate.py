@@ -18,7 +18,7 @@ import polars as pl
 
 from core.config.run_config import PromotionConfig
 from corpus.splitting.leaks import reviews_digest
-from evaluation.gate.decision import Decision, rounded
+from evaluation.gate.decision import Decision, gain_figures, loss_figures
 from evaluation.gate.evidence import Evidence
 from evaluation.gate.rules import RULES
 from evaluation.gate.rules.case import GateCase
@@ -36,24 +36,12 @@ def decide(
     *intervals* returns what `studentised_intervals` does, maybe because it was computed before.
     """
     case = replace(GateCase.of(policy, evidence), intervals=intervals)
-    rules = tuple(rule(case) for rule in RULES)
-    # If the challenger is the champion, the first failed rule is enough.
-    failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]
-    return Decision(
-        promote=not failed,
-        reason="; ".join(rule.detail for rule in failed) or _praise(case),
-        rules=rules,
-        metric=METRIC,
-        challenger=evidence.challenger.digest,
-        champion=evidence.champion.digest if evidence.champion else None,
-        test_set=evidence.challenger.test,
-        figures={name: rounded(value) for name, value in _figures(case).items()},
+    return case.decide(
+        RULES, _praise, _figures(case), metric=METRIC,
         challenger_scores=scores_digest(case.challenger_rows),
         champion_scores=scores_digest(case.champion_rows) if case.champion_scored else None,
-        passed_over=evidence.passed_over,
-        warnings=cautions(case),
-        champion_reviews=_champion_reviews(evidence),
-    )
+        passed_over=evidence.passed_over, warnings=cautions(case), champion_reviews=_champion_reviews(evidence),
+    )  # fmt: skip
 
 
 def scores_digest(rows: pl.DataFrame) -> str:
@@ -103,13 +91,8 @@ def _figures(case: GateCase) -> dict[str, float]:
         figures[f"{theirs}, open bits per byte"] = case.champion.open_bits_per_byte
         figures[f"{theirs}, bits per byte"] = case.champion.bits_per_byte
     if case.champion_loss:
-        figures["champion's reviews"] = float(case.champion_loss.reviews)
-        figures["champion's reviews, loss"] = case.champion_loss.estimate
-        figures["champion's reviews, loss, lower end"] = case.champion_loss.low
-        figures["champion's reviews, loss, upper end"] = case.champion_loss.high
+        figures |= loss_figures(case.champion_loss)
     if case.interval:
         figures["difference"] = case.challenger.open_bits_per_byte - case.champion.open_bits_per_byte
-        figures["gain"] = case.interval.estimate
-        figures["gain, lower end"], figures["gain, upper end"] = case.interval.low, case.interval.high
-        figures["gain, confidence"] = case.interval.confidence
+        figures |= gain_figures(case.interval)
     return figures

@@ -28,7 +28,6 @@ def reliability_figure(
     Args:
         reliability: By model, with the columns count, mean_probability and mean_accuracy; empty bins are left out.
         facts: By model: ece (expected calibration error) and temperature, if they are known.
-        styles: See `evaluation.plots.canvas.styles_of`.
     """
     columns = min(COLUMNS, max(1, len(reliability)))
     rows = max(1, -(-len(reliability) // columns))

@@ -32,7 +32,6 @@ def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], 
     Args:
         table: `evaluation.statistics.comparison.comparison_table` with the columns of `known_costs`; a cost without a
             figure for any model has no panel.
-        styles: See `evaluation.plots.canvas.styles_of`.
         floor: Floor of the embedded corpus, if the test text is from it.
     """
     shown, front = known_costs(table), on_front(table)

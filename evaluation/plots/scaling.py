@@ -18,7 +18,6 @@ def scaling_figure(small: Sequence[tuple[float, float]], found: Prediction, reac
 
     Args:
         small: Tokens and nats per token of each small fit.
-        found: The prediction.
         reached: The whole fit's loss, if it is known.
     """
     figure = Figure(figsize=(8.0, 4.8), layout="constrained")

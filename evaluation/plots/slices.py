@@ -159,9 +159,7 @@ def worst_slices_figure(
 
     Args:
         slices: `evaluation.statistics.slice_table.SLICES`.
-        model: Name of the model.
         baseline: Name of the model that gain is measured against.
-        styles: See `evaluation.plots.canvas.styles_of`.
     """
     colour = styles.get(model, {}).get("color", PALETTE[0])
     worst = worst_slices(slices, baseline).filter(pl.col("model") == model)

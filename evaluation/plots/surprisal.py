@@ -38,7 +38,6 @@ def surprisal_figure(readings: Sequence[TokenSurprisals], review_ids: Sequence[s
 
     Args:
         readings: One per model, in the order in which they are shown.
-        review_ids: Ids of the reviews.
     """
     pieces = list(_pieces(readings, review_ids))
     lines = 1 + max(piece.line for piece in pieces)

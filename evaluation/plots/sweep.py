@@ -86,7 +86,6 @@ def sweep_slices(trials: Sequence[DrawnTrial], logarithmic: Collection[str], bes
     """Draw validation perplexity against each option's value, one panel per option; complete trials only.
 
     Args:
-        trials: Trials of the sweep.
         logarithmic: Options whose axis is logarithmic.
         best: Number of the trial that is marked.
     """

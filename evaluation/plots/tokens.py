@@ -22,7 +22,6 @@ def rank_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping
 
     Args:
         tokens: By model, with the column rank (1 best, null: probability 0).
-        styles: See `evaluation.plots.canvas.styles_of`.
     """
     figure, axes = canvas(WIDTH, 4.6)
     for name, table in tokens.items():
@@ -82,7 +81,6 @@ def certainty_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Ma
 
     Args:
         tokens: By model.
-        styles: See `evaluation.plots.canvas.styles_of`.
     """
     figure, axes = canvas(WIDTH, 4.8)
     tables = {name: certainty_table(table) for name, table in tokens.items()}
@@ -107,7 +105,6 @@ def context_curves(
         contexts: By model, with the columns kept (null: all), nats_per_token and error (standard error, in nats, of the
             difference to all of the context).
         effective: Effective context length of each model, if it is known; marked by a ring.
-        styles: See `evaluation.plots.canvas.styles_of`.
     """
     figure, axes = canvas(WIDTH, 4.8)
     longest = max((kept for table in contexts.values() for kept in table["kept"].drop_nulls()), default=1)

@@ -21,7 +21,6 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapp
 
     Args:
         curves: By model, with the columns n, samples and real (shares; null if there is no n-gram).
-        styles: See `evaluation.plots.canvas.styles_of`.
     """
     figure, axes = canvas(WIDTH, 4.6)
     real: dict[int, float] = {}
@@ -53,7 +52,6 @@ def exposure_figure(
     Args:
         exposures: By model, with the columns copies and exposure (bits; null if the vocabulary cannot write the
             canary).
-        styles: See `evaluation.plots.canvas.styles_of`.
         limit: The largest exposure that the ranking can show, if it is known: the dotted line.
     """
     figure, axes = canvas(WIDTH, 4.6)

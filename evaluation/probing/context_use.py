@@ -87,7 +87,6 @@ def context_use(
     """Measure the perplexity of held-out tokens by the context kept.
 
     Args:
-        model: Any language model.
         stream: Held-out reviews as tokens of its vocabulary.
         contexts: Numbers of tokens, each 1 or more.
         tokens: Approximate number of tokens to predict.

@@ -64,7 +64,6 @@ def grammar_probes(reviews: int, seed: int = 1) -> list[Probe]:
     Args:
         reviews: Number of reviews to draw. They are drawn from other random streams than the reviews of the pipeline's
             corpus.
-        seed: Seed of the draw.
     """
     draw, probes = Random(f"probes {seed}"), list[Probe]()
     variables = list(automaton().variables)
@@ -85,7 +84,6 @@ def swaps(text: str, values: Mapping[str, str], draw: Random) -> Iterator[Swap]:
     """Yield the places of a review where a value that occurred before determines the next word.
 
     Args:
-        text: The review.
         values: Values of the grammar's variables.
         draw: Chooses other values, with the weights of the grammar.
     """

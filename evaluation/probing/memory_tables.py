@@ -60,7 +60,6 @@ def scoring_speed(model: LanguageModel, stream: TokenStream, tokens: int = 20_00
     """Return how many tokens a model scores per second of CPU time, with whole reviews side by side from a fresh state.
 
     Args:
-        model: Any language model.
         stream: Reviews as tokens of its vocabulary.
         tokens: Stop after this number of tokens.
         side_by_side: Reviews per batch, cut to the length of the shortest, so that there is no padding.

@@ -90,7 +90,6 @@ def probe(
 
     Args:
         bundle: Model and vocabulary; the texts are converted to its normal form.
-        probes: See `Probe`.
         report: Called with the number of probes done and their total.
 
     Returns:
@@ -127,7 +126,6 @@ def table_of(answers: pl.DataFrame, bins: Sequence[int] = BINS) -> pl.DataFrame:
     """Return one row per kind and bin of distances: probes asked and skipped, and four figures with their errors.
 
     Args:
-        answers: The table that `probe` returns.
         bins: Lower ends of the bins, ascending.
 
     Returns:

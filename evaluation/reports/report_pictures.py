@@ -66,7 +66,8 @@ class DrawnFigure:
         """The figure as part of a page."""
         alt = f"Figure {self.name.replace('_', ' ')}. {self.finding or self.reading}"
         caption = " ".join(filter(None, (self.reading, self.finding)))
-        return Picture(b"", alt, caption, _labelled(self.svg, alt), self.title)
+        labelled = self.svg.replace('aria-label=""', f'aria-label="{as_html(alt)}"', 1)
+        return Picture(b"", alt, caption, labelled, self.title)
 
 
 @dataclass(frozen=True)
@@ -284,8 +285,3 @@ def _vocabularies(results: RunResults) -> dict[str, str]:
     units = {model.name: model.unit or "tokens" for model in results.models}
     several = {unit for unit in units.values() if len({digests[name] for name in units if units[name] == unit}) > 1}
     return {name: f"{unit} {digests[name][:6]}" if unit in several else unit for name, unit in units.items()}
-
-
-def _labelled(svg: str, alt: str) -> str:
-    """Return the SVG of a figure that was drawn without a text for screen readers, with that text."""
-    return svg.replace('aria-label=""', f'aria-label="{as_html(alt)}"', 1)

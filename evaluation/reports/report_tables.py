@@ -81,7 +81,6 @@ def models(results: RunResults, adapting: bool | None = None) -> list[Row]:
     """Return the comparison table, each figure with its interval, with figures that were measured on a sample only.
 
     Args:
-        results: Results of the run.
         adapting: True for adaptive models only, False for static models only, None for all.
     """
     observed = {model.name: model.observed for model in results.models}

@@ -65,14 +65,14 @@ def calibration_error(table: pl.DataFrame) -> float:
     return float(table.select(gap.sum() / pl.col("count").sum()).item())
 
 
-def chance_error(confidence_N: np.ndarray, bins: int = BINS) -> float:
+def chance_error(confidence_N: np.ndarray) -> float:
     """Return the mean ECE of a perfectly calibrated model with these confidences.
 
     It is above 0, because the accuracy of a bin is measured on a sample. The sum of the n_b differences has the
     variance Σ c(1 − c), and the absolute value of a normal variable has the mean σ √(2/π).
     """
-    bin_N = np.minimum((confidence_N * bins).astype(np.int64), bins - 1)
-    variance_K = np.bincount(bin_N, weights=confidence_N * (1 - confidence_N), minlength=bins)
+    bin_N = np.minimum((confidence_N * BINS).astype(np.int64), BINS - 1)
+    variance_K = np.bincount(bin_N, weights=confidence_N * (1 - confidence_N), minlength=BINS)
     return float(np.sqrt(2 / pi * variance_K).sum() / len(confidence_N))
 
 

@@ -97,7 +97,6 @@ def compare_continuous(
         validation: Text that parameters are chosen on, read as one stream.
         test: Text that is measured, read as one stream.
         train: Training text of the same model; the rule "rms" of dynamic evaluation needs it.
-        variants: Any of `VARIANTS`.
         cache: Candidates of the cache; `across` is always set.
         dynamic: Candidates of dynamic evaluation; `across` is always set.
         report: Called with each figure when it is ready.
@@ -192,7 +191,6 @@ def stream_of(path: Path, vocabulary: Vocabulary, work: Path) -> TokenStream:
 
     Args:
         path: A folder written by `models.streams.write_stream`, or a text file, plain, .gz or .zst.
-        vocabulary: Vocabulary of the model.
         work: Folder that the tokens of a text are written to.
 
     Raises:

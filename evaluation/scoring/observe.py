@@ -110,7 +110,6 @@ def held_out_temperature(bundle: Bundle, stream: TokenStream, reviews: np.ndarra
         bundle: Model and vocabulary.
         stream: Held-out reviews as tokens of that vocabulary.
         reviews: Positions of reviews in the stream.
-        seed: Equal seeds draw equal reviews.
     """
     stream.require(bundle.vocabulary)
     left = max(LEAST_TOKENS, HELD // bundle.vocabulary.size)

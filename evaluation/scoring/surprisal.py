@@ -79,7 +79,6 @@ def choose_reviews(tokens: pl.DataFrame, number: int, fewest: int = 12, most: in
 
     Args:
         tokens: Columns review_id and nats, of one model.
-        number: Number of reviews.
         fewest: Reviews with fewer tokens show little.
         most: Reviews with more tokens are hard to read. If too few reviews are within these two limits, those are taken
             that are closest to them.

@@ -176,8 +176,6 @@ def ratio_interval(
     Args:
         numerator_D: One finite number per review, e.g. bits of the challenger − bits of the champion.
         denominator_D: One positive number per review, e.g. bytes.
-        confidence: Confidence of the interval, in (0, 1).
-        resamples: Number of draws.
         seed: Equal seeds give equal intervals.
         groups: Number of each review's group; None if each review is a separate group.
 

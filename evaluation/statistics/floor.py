@@ -97,7 +97,6 @@ def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:
     """Return the grammar's nats (D,) of each scored review, NaN if it was not judged or cannot be explained.
 
     Args:
-        judged: See `judged_reviews`.
         scores: Columns review_id and bytes; see `evaluation.scoring.score.score_stream`.
 
     Raises:

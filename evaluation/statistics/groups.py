@@ -48,7 +48,6 @@ def _first_of_group(reviews: int, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
     the number of the review that it now points to. So the length of a chain is halved in each round, about.
 
     Args:
-        reviews: Number of reviews.
         pairs: For each kind of key, the reviews that have one, and the number of each one's key, 0, 1, 2 …
     """
     first_D, moved = np.arange(reviews), True
@@ -106,3 +105,15 @@ def design_effect(residual_D: np.ndarray, groups_D: np.ndarray) -> tuple[float, 
     )
     pairs = float((squares_C**2 - fourths_C).sum())  # Σ e² e'² over the ordered pairs of each group
     return float((sums_C**2).sum() / squares_D.sum()), math.sqrt(2 * max(pairs, 0.0)) / float(squares_D.sum())
+
+
+def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float, limit: float = 0.0) -> float:
+    """Return the smallest gain that is surely above a limit, with groups of these sizes and equal gains on all reviews.
+
+    The weight w of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α.
+    This share of the text may be worse by *max_review_loss*: a gain g is sure if (1 − w) g − w max_review_loss > limit.
+    """
+    if not len(sizes):
+        return 1.0
+    weight = 1 - ((1 - confidence) / 2) ** (1 / effective_number(sizes))
+    return min(1.0, (limit + weight * max_review_loss) / (1 - weight))

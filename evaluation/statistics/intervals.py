@@ -182,9 +182,7 @@ def usefulness_table(
     Args:
         tokens: By name of model, `evaluation.scoring.observe.observe`; all models on the same reviews.
         sizes: review_id and bytes of these reviews, and of any others.
-        confidence: Confidence of the intervals.
         resamples: Number of draws of the observed reviews.
-        seed: Equal seeds draw equal reviews.
         documents: Further facts about the reviews; its column `group`, if any, says which reviews are drawn together.
 
     Returns:

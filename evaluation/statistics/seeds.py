@@ -34,7 +34,6 @@ def mean_interval(figures: Sequence[float], confidence: float) -> MeanInterval:
 
     Args:
         figures: One per seed, e.g. nats per token.
-        confidence: Confidence of the interval, in (0, 1).
 
     Raises:
         ValueError: Fewer than two figures.

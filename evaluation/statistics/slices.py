@@ -88,7 +88,6 @@ def losses_by_slice(
     share the chance of error (1 − confidence) / 2 in equal parts (Bonferroni).
 
     Args:
-        slicings: Slices of the reviews.
         lost_N: What each review loses.
         of_N: What each review counts.
         groups_N: Number of each review's group; None if each review is a separate group.

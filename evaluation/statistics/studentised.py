@@ -114,8 +114,6 @@ def studentised_intervals(
     Args:
         ratios: All with the same number of groups.
         confidence: Of the two-sided intervals, in (0, 1).
-        resamples: Number of draws.
-        seed: Equal seeds draw equal groups.
 
     Raises:
         ValueError: There is no review, or the ratios have different numbers of groups.
@@ -145,7 +143,6 @@ def studentised_ends(boot: Bootstrap, row: int, tail: float) -> tuple[float, flo
 
     Args:
         boot: Draws of `Ratio.columns`, under keys (row, name).
-        row: Number of the ratio.
         tail: Probability beyond each end.
     """
     sums = {name: boot.drawn[row, name] for name in ("e", "x", "ee", "ex", "xx")}

@@ -71,9 +71,7 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
     """Return sentences about the best static neural model of a run; none if the figures do not support any.
 
     Args:
-        trainings: The neural models of the run.
         table: Rows of `evaluation.statistics.comparison.comparison_table`, with the intervals of the gain.
-        reviews: Number of training reviews.
     """
     known = {training.model: training for training in trainings}
     rows = [row for row in table if row["model"] in known and row["adaptation"] == STATIC and _finite(row)]

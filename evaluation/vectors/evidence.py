@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from core.config.sections.embedding import EmbeddingPromotion
 from core.lineage.family import NOT_KNOWN, Family
-from evaluation.gate.evidence import ChampionReviews, DataEvidence, ServingEvidence
+from evaluation.gate.evidence import GateEvidence
 from evaluation.gate.rules.case import NO_CHAMPION, Rivals
 from evaluation.statistics.bootstrap import Interval, ratio_interval
 from evaluation.statistics.groups import groups_of
@@ -39,7 +39,7 @@ class RankedVectors:
 
 
 @dataclass(frozen=True)
-class VectorsEvidence:
+class VectorsEvidence(GateEvidence[RankedReviews]):
     """All facts that the gate decides by.
 
     Args:
@@ -49,23 +49,12 @@ class VectorsEvidence:
         by_output: Whether words were scored by output vectors; otherwise by the cosine of input vectors.
         data: Facts about the data; `data.reviews` has review_id and, as far as they are known, stars, words, date,
             categories and group.
-        serving: Facts about the registered challenger.
-        champion_reviews: What both ranked on the champion's own test reviews; None if they were not tried on them.
-        rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
-        resamples: Number of bootstrap draws.
-        seed: Seed of the bootstrap.
     """
 
     challenger: RankedVectors
     champion: RankedVectors | None = None
     counts: RankedReviews | None = None
     by_output: bool = True
-    data: DataEvidence = field(default_factory=DataEvidence)
-    serving: ServingEvidence = field(default_factory=ServingEvidence)
-    champion_reviews: ChampionReviews[RankedReviews] | None = None
-    rolled_back: str = ""
-    resamples: int = 10_000
-    seed: int = 1
 
 
 @dataclass(frozen=True)

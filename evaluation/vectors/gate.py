@@ -8,7 +8,7 @@ This is a pure function; the caller moves the alias. A challenger becomes champi
 from __future__ import annotations
 
 from core.config.sections.embedding import EmbeddingPromotion
-from evaluation.gate.decision import Decision, rounded
+from evaluation.gate.decision import Decision, gain_figures, loss_figures
 from evaluation.statistics.groups import effective_number
 from evaluation.vectors.evidence import VectorsCase, VectorsEvidence
 from evaluation.vectors.rules import RULES, RULES_OF_RANKS
@@ -24,21 +24,13 @@ METRICS = {
 def decide_vectors(policy: EmbeddingPromotion, evidence: VectorsEvidence) -> Decision:
     """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
     case = VectorsCase(policy, evidence)
-    rules = tuple(rule(case) for rule in (*RULES, *(RULES_OF_RANKS if case.measured else ())))
-    # If the challenger is the champion, the first failed rule is enough.
-    failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]
-    return Decision(
-        promote=not failed,
-        reason="; ".join(rule.detail for rule in failed) or _praise(case),
-        rules=rules,
+    rules = (*RULES, *(RULES_OF_RANKS if case.measured else ()))
+    return case.decide(
+        rules, _praise, _figures(case) if case.measured else {},
         metric=f"{_measure(case)}: {METRICS[_measure(case)]} (higher is better)",
-        challenger=evidence.challenger.digest,
-        champion=evidence.champion.digest if evidence.champion else None,
-        test_set=evidence.challenger.test,
-        figures={name: rounded(value) for name, value in _figures(case).items()} if case.measured else {},
         challenger_scores=case.challenger.digest if case.measured else "",
         champion_scores=case.champion.digest if case.measured and case.champion else None,
-    )
+    )  # fmt: skip
 
 
 def _praise(case: VectorsCase) -> str:
@@ -63,11 +55,8 @@ def _figures(case: VectorsCase) -> dict[str, float]:
     found |= {"test reviews": float(len(case.challenger)), "test windows": float(case.challenger.windows_D.sum()),
               "test groups": float(len(case.group_sizes)),
               "test groups, effective": effective_number(case.group_sizes)}  # fmt: skip
-    if (loss := case.champion_loss) is not None:
-        found |= {"champion's reviews": float(loss.reviews), "champion's reviews, loss": loss.estimate,
-                  "champion's reviews, loss, lower end": loss.low,
-                  "champion's reviews, loss, upper end": loss.high}  # fmt: skip
-    if (gain := case.gain) is not None:
-        found |= {"gain": gain.estimate, "gain, lower end": gain.low, "gain, upper end": gain.high,
-                  "gain, confidence": gain.confidence}  # fmt: skip
+    if case.champion_loss is not None:
+        found |= loss_figures(case.champion_loss)
+    if case.gain is not None:
+        found |= gain_figures(case.gain)
     return found

@@ -138,7 +138,6 @@ def rank(windows: WordWindows, vectors: WordVectors, by_output: bool) -> RankedR
     """Return the points of a set of word vectors.
 
     Args:
-        windows: See `windows_of_words`.
         vectors: The vectors; a word that they lack has the vector of its lower-case form.
         by_output: Score words by their output vectors, u · h, as they were trained. Otherwise by the cosine of input
             vectors, which all sets have.

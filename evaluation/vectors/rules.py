@@ -12,17 +12,11 @@ from collections.abc import Callable
 from evaluation.classification.case import interval_text, points
 from evaluation.classification.forgetting import outcome_of_loss
 from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules import RULES_OF_ALL
 from evaluation.gate.rules.case import MORE_REVIEWS
-from evaluation.gate.rules.comparability import (
-    another_model,
-    champion_at_hand,
-    count_groups,
-    not_rolled_back,
-    same_family,
-)
-from evaluation.gate.rules.data import data_checks, leak_certificate
+from evaluation.gate.rules.comparability import count_groups
 from evaluation.gate.rules.forgetting import NAME, about_reviews, without_loss
-from evaluation.gate.rules.serving import size, smoke_test
+from evaluation.gate.rules.serving import size
 from evaluation.gate.rules.slices import outcome_of_losses
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.slices import losses_by_slice, review_slicings
@@ -134,10 +128,7 @@ def _surely(name: str, gain: Interval, limit: float | None, other: str, ranked: 
     return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
 
 
-RULES: tuple[VectorsRule, ...] = (
-    another_model, not_rolled_back, champion_at_hand, same_family, data_checks, leak_certificate, smoke_test, size,
-    vectors_at_hand,
-)  # fmt: skip
+RULES: tuple[VectorsRule, ...] = (*RULES_OF_ALL, size, vectors_at_hand)
 RULES_OF_RANKS: tuple[VectorsRule, ...] = (
     same_cut, enough_test_reviews, better_than_chance, better_than_counts, better_than_champion_vectors,
     surely_better_vectors, no_slice_ranked_worse, no_forgetting_of_words,

@@ -39,7 +39,6 @@ def same_topic_rates(
         reviews: `user_id`, `business_id`, `stars`; null and "" are unknown. An unknown user is a user of their own.
         ways: Cosines by the name of the way.
         baseline: Name of the row that the others are compared with.
-        confidence: Confidence of the intervals.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -84,7 +83,6 @@ def whole_businesses(business: pl.Series, most: int, seed: int = 1) -> np.ndarra
     Args:
         business: Business of each review; null and "" are unknown, and then each is drawn by itself.
         most: Number of reviews to draw.
-        seed: Seed of the draw.
     """
     business_N = _distinct(business)
     place = np.random.default_rng(seed).permutation(int(business_N.max(initial=0)) + 1)

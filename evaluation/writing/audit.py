@@ -48,7 +48,6 @@ def audit(
     """Audit one model and write tables to *folder*.
 
     Args:
-        bundle: The model.
         reference: Reference of the data that it was trained on.
         canaries: Canaries planted in the data; None if there are none.
         config: Sizes of the samples.

@@ -72,7 +72,6 @@ def measure_exposure(
     """Rank each planted canary among random candidates by the model's scores.
 
     Args:
-        bundle: The model.
         canaries: Canaries planted in its training text, if any.
         candidates: Number of random candidates that each canary is ranked among.
         samples: Texts that the model has written, to be searched for canaries.

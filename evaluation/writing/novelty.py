@@ -11,7 +11,6 @@ by word. Memory depends on the samples and the block, not on the training text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,19 +52,13 @@ class Overlap:
         return [self.share(n) for n in range(1, ORDERS + 1)]
 
 
-def overlap(
-    samples: WordStream,
-    training: WordStream,
-    block_words: int = BLOCK_WORDS,
-    report: Callable[[int], None] = lambda words: None,
-) -> Overlap:
+def overlap(samples: WordStream, training: WordStream, block_words: int = BLOCK_WORDS) -> Overlap:
     """Search the training text for n-grams and longer spans of the samples.
 
     Args:
         samples: D texts, all in memory: about 250 bytes per word.
         training: Texts, usually memory-mapped.
         block_words: Words of the training text in memory at a time; a longer text is a separate block.
-        report: Called after each block with the number of training words done.
     """
     orders = _orders(samples)
     grown = _Grown(samples, orders[-1])
@@ -77,7 +70,6 @@ def overlap(
             at_H, entry_H = order.met(hash_N, room_N)
             order.note(first + at_H, entry_H)
         grown.grow(first, block, at_H, entry_H)
-        report(first + len(block.words_N))
     return _gathered(samples, orders, grown)
 
 

@@ -108,7 +108,6 @@ def longer(hash_N: np.ndarray, words_N: np.ndarray, n: int) -> np.ndarray:
 
     Args:
         hash_N: Fingerprints of the (n − 1)-grams, one for each word that begins one.
-        words_N: The words.
         n: At least 2.
     """
     return hash_N[: max(len(words_N) - n + 1, 0)] * BASE + words_N[n - 1 :]

@@ -16,7 +16,7 @@ from flows.server.workers import on_workers
 from tasks.classification.champion import ChampionClassifier, answer_champion
 from tasks.classification.compare import Compared, compare_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
-from tasks.classification.fit import FittedClassifier, fit_classifier, language_model_of
+from tasks.classification.fit import fit_classifier, language_model_of
 from tasks.classification.labels.counts import require_labelled_reviews
 from tasks.classification.labels.field_labels import label_names, labels_of
 from tasks.classification.predict import predict
@@ -24,8 +24,9 @@ from tasks.classification.promote import choose, judge_classifier, register_clas
 from tasks.classification.report import write_classifier_report
 from tasks.classification.summary import require_classifiers, summarise_classifiers
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import Fitted, fit, fitted_parts, limits_of_fits
+from tasks.fitting.fit import fit, fitted_parts, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
+from tasks.fitting.fitted import Fitted, FittedClassifier
 from tasks.fitting.pool_runs import require_pool
 from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits

@@ -14,10 +14,11 @@ from flows.server.parameters import Given, Inputs, Overrides, Preset
 from flows.server.workers import on_workers
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, clean_and_split, tokenize, train_vocabulary
 from tasks.embedding.champion import ChampionVectors, open_champion_vectors, require_name_of_vectors
-from tasks.embedding.embed import FittedVectors, require_vocabulary
 from tasks.embedding.embed import embed as train_vectors
+from tasks.embedding.embed import require_vocabulary
 from tasks.embedding.promote import judge_vectors, register_vectors, settle_vectors
 from tasks.embedding.summary import summarise_vectors
+from tasks.fitting.fitted import FittedVectors
 from tasks.limits import PROMOTION, require_limits
 from tasks.promotion.promote import Promotion
 from tasks.promotion.rejudge import judge_registered

@@ -35,7 +35,6 @@ def require_fields(
     Args:
         values: Of the description.
         wanted: By field, a function that says whether its value is valid, and what is allowed.
-        kinds: Known kinds.
     """
     if not isinstance(values, dict):
         raise ValueError(f"it is of type {type(values).__name__}, not an object")

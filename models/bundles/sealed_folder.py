@@ -30,7 +30,6 @@ def read_description(
     """Return the description's bytes and its values.
 
     Args:
-        folder: The folder.
         name: Of the description.
         versions: Fields that are version numbers, with the newest that this version of the package reads.
         require_form: Raises ValueError unless the values have the form that later code relies on.

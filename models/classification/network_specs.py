@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from ..neural.labelling.spec import ChooseBy, Loss, SequenceTraining, require_cells
-from ..neural.spec import Cells, Frozen, VectorsName, Width, require_vectors
-from ..options import Count, Name, NotNegative, Number, OnlyWith, ShareBelowOne, Whole, options, require
+from ..neural.labelling.spec import SequenceTraining, require_cells
+from ..neural.spec import Cells, Width
+from ..options import Name, NotNegative, Number, OnlyWith, ShareBelowOne, Whole, options, require
 from ..specs import TrainingSpec
-from .counted_specs import (
-    CLUSTER_WORDS,
-    PREFIXES,
-    Clusters,
-    ClusterWords,
-    Features,
-    Labels,
-    Lexicons,
-    Orders,
-    Patterns,
-    Prefixes,
-    Rising,
-    require_features,
-)
-from .network_options import NetworkOptions, recipe
+from .counted_specs import FeatureOptions, Rising
+from .network_options import EmbeddingOptions, NetworkOptions, recipe
 
 Pool = Literal["mean", "max", "min"]
 Window = Annotated[Whole, Field(ge=1, le=64)]
@@ -42,149 +28,68 @@ Layers = tuple[Width, ...]
 
 
 @options
-class TfidfSpec(NetworkOptions):
+class TfidfSpec(FeatureOptions, NetworkOptions):
     """Tf-idf features of n-grams, fully connected layers, head.
 
     Args:
-        name: Shown in tables; not part of the model's identity.
-        vocabulary: Name of the vocabulary in the configuration.
-        labels: Names of the labels, in the order of their numbers. The run fills them in.
-        loss: As in `LabellingSpec`; "squared_error" needs labels that are numbers, and answers the nearest one.
-        orders: Lengths of the n-grams of vocabulary entries that are features.
-        min_reviews: Features in fewer training reviews than this are dropped.
-        features: Maximum number of features; the most frequent ones are kept.
-        sublinear: Use 1 + ln(count) in place of the count of a feature in a review.
         hidden: Units of each fully connected layer with relu; one or more.
         dropout: On the output of each layer.
-        choose_by: What chooses the best state on validation: "loss" or "macro_f1".
-        training: Optimisation; `batch` counts reviews.
-        clusters: As in `LogisticSpec`; so are the next four options.
-        cluster_words: Maximum number of entries that are clustered.
-        cluster_prefixes: Lengths of the prefixes of bit strings.
-        lexicons: Names of lexicons.
-        patterns: Regular expressions by name.
     """
 
     kind: Literal["tfidf"] = "tfidf"
     name: Name = "tfidf"
-    vocabulary: str = "word"
-    labels: Labels = ()
-    loss: Loss = "cross_entropy"
-    orders: Orders = (1, 2)
-    min_reviews: Count = 2
-    features: Features = 200_000
-    sublinear: bool = True
     hidden: Annotated[Layers, Field(min_length=1)] = (64,)
     dropout: ShareBelowOne = 0.5
-    choose_by: ChooseBy = "loss"
-    training: SequenceTraining = recipe()
-    clusters: Clusters = 0
-    cluster_words: ClusterWords = CLUSTER_WORDS
-    cluster_prefixes: Prefixes = PREFIXES
-    lexicons: Lexicons = ()
-    patterns: Patterns = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.require_head()
-        require_features(self)
 
 
 @options
-class BagSpec(NetworkOptions):
+class BagSpec(EmbeddingOptions):
     """Word embeddings, pooled over the positions of a review; fully connected layers, head.
 
     Args:
-        name: Shown in tables; not part of the model's identity.
-        vocabulary: Name of the vocabulary in the configuration.
-        labels: Names of the labels, in the order of their numbers. The run fills them in.
-        loss: As in `LabellingSpec`; "squared_error" needs labels that are numbers, and answers the nearest one.
-        embedding: Size of the word embeddings (E).
         pooling: "mean", "max" and "min" over all positions; several are joined.
         hidden: Units of each fully connected layer with relu; none: the head reads the pooled embeddings.
         dropout: On the embeddings, the output of each layer, and the features that enter the head.
-        choose_by: What chooses the best state on validation: "loss" or "macro_f1".
-        training: Optimisation; `batch` counts reviews.
-        vectors: Name of word vectors of the section `vectors`, from which the embedding starts; they have `embedding`
-            dimensions. "" starts from random numbers.
-        freeze_vectors: Do not train the embedding, which stays as the vectors are.
     """
 
     kind: Literal["bag"] = "bag"
     name: Name = "bag"
-    vocabulary: str = "word"
-    labels: Labels = ()
-    loss: Loss = "cross_entropy"
-    embedding: Width = 128
     pooling: Pools = ("mean", "max")
     hidden: Layers = (64,)
     dropout: ShareBelowOne = 0.3
-    choose_by: ChooseBy = "loss"
-    training: SequenceTraining = recipe()
-    vectors: VectorsName = ""
-    freeze_vectors: Frozen = False
-
-    def __post_init__(self) -> None:
-        self.require_head()
-        require_vectors(self)
 
 
 @options
-class ConvolutionSpec(NetworkOptions):
+class ConvolutionSpec(EmbeddingOptions):
     """Word embeddings, convolutions over windows of several widths, pooling over a review, head (Kim 2014).
 
     Args:
-        name: Shown in tables; not part of the model's identity.
-        vocabulary: Name of the vocabulary in the configuration.
-        labels: Names of the labels, in the order of their numbers. The run fills them in.
-        loss: As in `LabellingSpec`; "squared_error" needs labels that are numbers, and answers the nearest one.
-        embedding: Size of the word embeddings (E).
         windows: Widths of the windows, in words.
         filters: Features of each width.
         pooling: "mean", "max" and "min" over all windows of a review; several are joined.
         dropout: On the embeddings, and on the features that enter the head.
-        choose_by: What chooses the best state on validation: "loss" or "macro_f1".
-        training: Optimisation; `batch` counts reviews.
-        vectors: Name of word vectors of the section `vectors`, from which the embedding starts; they have `embedding`
-            dimensions. "" starts from random numbers.
-        freeze_vectors: Do not train the embedding, which stays as the vectors are.
     """
 
     kind: Literal["cnn"] = "cnn"
     name: Name = "cnn"
-    vocabulary: str = "word"
-    labels: Labels = ()
-    loss: Loss = "cross_entropy"
-    embedding: Width = 128
     windows: Annotated[tuple[Window, ...], Rising] = (2, 3, 4, 5)
     filters: Width = 64
     pooling: Pools = ("max", "mean")
     dropout: ShareBelowOne = 0.3
-    choose_by: ChooseBy = "loss"
     training: SequenceTraining = recipe(epochs=3.0)
-    vectors: VectorsName = ""
-    freeze_vectors: Frozen = False
-
-    def __post_init__(self) -> None:
-        self.require_head()
-        require_vectors(self)
 
 
 @options
-class RecurrentClassifierSpec(NetworkOptions):
+class RecurrentClassifierSpec(EmbeddingOptions):
     """Word embeddings, recurrent layers, pooling over a review, head; it may start from a language model.
 
     Args:
         kind: The cell: "rnn" (Elman), "gru" or "lstm".
-        name: Shown in tables; not part of the model's identity.
-        vocabulary: Name of the vocabulary in the configuration.
-        labels: Names of the labels, in the order of their numbers. The run fills them in.
-        loss: As in `LabellingSpec`; "squared_error" needs labels that are numbers, and answers the nearest one.
         pooling: "last" state of each direction; "mean", "max" or "min" over all positions; "attention": a learned
             weighted mean; "concat": last, max and mean joined (Howard & Ruder 2018, section 3.3).
         bidirectional: Read from the end too (Schuster & Paliwal 1997).
         layers: Number of recurrent layers (L).
         hidden: Units of each layer and direction (H).
-        embedding: Size of the word embeddings (E).
         dropout: On embeddings, between layers, and on the features that enter the head.
         cells: "fused" or "reference", as in `RecurrentSpec`; so are the next five options.
         nonlinearity: For the "rnn" kind.
@@ -198,22 +103,15 @@ class RecurrentClassifierSpec(NetworkOptions):
         rate_decay: With `start`: factor by which the rate of each layer is below that of the layer above it.
         rate_ratio: With `start`: the rate rises from and falls to its highest value divided by this.
         unfreeze_epochs: With `start`: epochs after which the next lower layer is trained too; 0 trains all at once.
-        choose_by: What chooses the best state on validation: "loss" or "macro_f1".
-        training: Optimisation; `batch` counts reviews.
-        vectors: As in `BagSpec`, without `start`; so is the next option.
-        freeze_vectors: Do not train the embedding.
+        vectors: As in `BagSpec`, without `start`.
     """
 
     kind: Literal["rnn", "gru", "lstm"] = "lstm"
     name: Name = "lstm-classifier"
-    vocabulary: str = "word"
-    labels: Labels = ()
-    loss: Loss = "cross_entropy"
     pooling: Literal["last", "mean", "max", "min", "attention", "concat"] = "concat"
     bidirectional: bool = False
     layers: Annotated[Whole, Field(ge=1, le=256)] = 1
     hidden: Width = 128
-    embedding: Width = 128
     dropout: ShareBelowOne = 0.3
     cells: Cells = "fused"
     nonlinearity: Literal["tanh", "relu", "sigmoid", "arctan"] = "tanh"
@@ -225,14 +123,10 @@ class RecurrentClassifierSpec(NetworkOptions):
     rate_decay: Annotated[Number, Field(ge=1, le=1_000)] = 2.6
     rate_ratio: Annotated[Number, Field(ge=1, le=1_000_000)] = 32.0
     unfreeze_epochs: NotNegative = 1.0
-    choose_by: ChooseBy = "loss"
     training: SequenceTraining = recipe(learning_rate=2e-3)
-    vectors: VectorsName = ""
-    freeze_vectors: Frozen = False
 
     def __post_init__(self) -> None:
-        self.require_head()
-        require_vectors(self)
+        super().__post_init__()
         require_cells(self)
         if self.start:
             self._require_start()

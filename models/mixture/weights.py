@@ -49,19 +49,18 @@ def shares(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
     return np.where(possible_T1, np.exp(log_weights_P - nats_TP + np.where(possible_T1, nats_T[..., None], 0.0)), 0.0)
 
 
-def em(nats_TP: np.ndarray, start_P: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+def em(nats_TP: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the weights λ that make held-out tokens most probable, and the number of rounds.
 
     `ROUNDS` rounds mean that EM has not converged. No other weights are better, also not weight 1 for a single part: on
     this text the mixture is at least as good as each of its parts. Tokens with probability 0 in all parts are ignored.
-    Without any other token the start weights are returned.
+    Without any other token the weights are equal.
 
     Args:
         nats_TP: −log p_i(w_t | h_t), ∞ allowed.
-        start_P: First weights; None: equal weights.
     """
     parts = nats_TP.shape[1]
-    weights_P = np.full(parts, 1.0 / parts) if start_P is None else np.asarray(start_P, np.float64)
+    weights_P = np.full(parts, 1.0 / parts)
     lowest_T = nats_TP.min(1)
     possible_T = np.isfinite(lowest_T)
     if not possible_T.any():

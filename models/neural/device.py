@@ -111,7 +111,6 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
 
     Args:
         mode: torch.nn's name of the layer's kind: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
-        device: The GPU.
     """
     if _runs_in_bf16(mode, device):
         return True

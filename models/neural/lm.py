@@ -256,7 +256,7 @@ class NeuralLM:
                 _fill(network, context.init_weights)
             network = network.to(context.device)
             result = run(network, train, validation, spec.training, context)
-        summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result.summary}
+        summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result}
         return FitResult(cls(spec, network, vocabulary.size), summary)
 
 

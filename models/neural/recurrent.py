@@ -13,7 +13,6 @@ Training that is not `stateful` resets s there. Shape legend: see `models/base.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -116,7 +115,7 @@ class RecurrentNetwork(Network):
             features_BTE = self.project(x_BTE)
         dtype = self.embedding.weight.dtype
         self.last_layer = (x_BTE.to(dtype), h_BTH.to(dtype)) if self.training and self.penalised else None
-        state = *(tensor.to(dtype) for tensor in _stack(after)), stars_BT[:, -1][None]
+        state = *(torch.stack(tensors).to(dtype) for tensors in zip(*after, strict=True)), stars_BT[:, -1][None]
         return features_BTE if bf16 and features_BTE.is_cuda else features_BTE.to(dtype), state
 
     def _weights(self, layer: nn.Module) -> Weights:
@@ -172,7 +171,6 @@ def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None
     At a `<bos>` that is the star token of the review before it, unless the stream is reset there.
 
     Args:
-        ids_BT: Tokens.
         before_B: The star token read before them, 0 for none.
         keep_BT: False where a stream is reset before the position; None: no stream is.
     """
@@ -184,10 +182,6 @@ def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None
     last_BT = torch.where(decides_BT, position_T, -1).cummax(1).values
     stars_BT = (ids_BT * is_star_BT).gather(1, last_BT.clamp(min=0))
     return torch.where(last_BT >= 0, stars_BT, before_B[:, None])
-
-
-def _stack(layers: Sequence[NetworkState]) -> NetworkState:
-    return tuple(torch.stack(tensors) for tensors in zip(*layers, strict=True))
 
 
 class RecurrentLM(NeuralLM):

@@ -190,7 +190,6 @@ def read(
         written: List of pieces of each chunk as they are written, each with the space before it, if there is one.
         folded: List of pieces of each chunk as they are in the vocabulary.
         straight: The chunks with straight quotes, from which *written* was cut.
-        chunks: The chunks of the texts.
         fold: Whether case is folded.
         traits_of: `traits` of a written form and its lower case.
         symbols: See `Surface`; empty: all that occur.

@@ -94,7 +94,6 @@ class Vocabulary:
 
         Args:
             spec: Unit, size and minimum count.
-            normal_form: Normal form of the texts.
             work: Folder for counts that do not fit in memory; None: the system's folder for temporary files.
             fan_out: Who counts the pieces of batches of texts.
 
@@ -210,11 +209,6 @@ class Vocabulary:
     def word_part_V(self) -> np.ndarray:
         """Mask of the subword entries that continue a word: letters, digits, apostrophes, partial characters (bool)."""
         return np.array([i >= FIRST and _is_text(p) for i, p in self._pieces()])
-
-    @cached_property
-    def space_V(self) -> np.ndarray:
-        """Mask of the entries of subword units that are a single space (bool)."""
-        return np.array([piece == " " for _, piece in self._pieces()])
 
     def _pieces(self) -> Iterable[tuple[int, str]]:
         return ((i, self.token(i)) for i in range(self.size))

@@ -45,7 +45,6 @@ def save_vectors(folder: Path, vectors: WordVectors, spec: Mapping[str, Any], fa
 
     Args:
         folder: Folder of the bundle; created if missing.
-        vectors: The vectors.
         spec: JSON values: name, vocabulary and options; "kind" is the kind of vectors.
         facts: Further JSON values to record.
 

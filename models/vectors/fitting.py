@@ -25,7 +25,6 @@ def fit_vectors(
     """Train word vectors and return them, with their figures on the validation reviews as facts.
 
     Args:
-        spec: Options.
         vocabulary: The vocabulary of both streams.
         train_stream: Training reviews.
         validation: Held-out reviews.

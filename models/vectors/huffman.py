@@ -37,10 +37,6 @@ class HuffmanTree:
         """Number of inner nodes on each word's path: the length of its code."""
         return np.diff(self.starts)
 
-    def expected_length(self, counts_N: np.ndarray) -> float:
-        """Return the mean code length of words drawn in proportion to their counts."""
-        return float(np.dot(counts_N, self.lengths_N) / np.sum(counts_N))
-
 
 def huffman_tree(counts_N: np.ndarray) -> HuffmanTree:
     """Return the Huffman tree of words with these counts; of equal counts the one made first is joined first."""

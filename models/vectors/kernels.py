@@ -54,15 +54,6 @@ def draw_noise(random, threshold_N, alias_N):  # type: ignore[no-untyped-def]  #
 
 
 @kernel
-def noise_counts(random, threshold_N, alias_N, draws):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Return how often each word is drawn, for tests of the sampler that training uses."""
-    counts = np.zeros(len(threshold_N), np.int64)
-    for _ in range(draws):
-        counts[draw_noise(random, threshold_N, alias_N)] += 1
-    return counts
-
-
-@kernel
 def slopes(h_MD, M, u_RD, output_R, R, y_R, rate, g_MR):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Write rate × (y − σ(h_m · u_r)) of the first M inputs and R output rows into *g_MR*; four rows at a time."""
     D = h_MD.shape[1]

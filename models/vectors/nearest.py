@@ -29,7 +29,6 @@ def cosines(query_F: np.ndarray, matrix_NF: np.ndarray) -> np.ndarray:
     """Return the cosine of each vector to the query (N, float32).
 
     Args:
-        query_F: The query.
         matrix_NF: The vectors, perhaps a memory map.
 
     Raises:
@@ -47,7 +46,6 @@ def nearest_rows(cosines_N: np.ndarray, k: int, without: Sequence[int] = ()) -> 
     """Return the numbers of the k largest cosines, the largest first; of equal ones the first.
 
     Args:
-        cosines_N: See `cosines`.
         k: Number of vectors; fewer are returned where there are not so many.
         without: Numbers of vectors that are left out.
     """

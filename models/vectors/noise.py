@@ -26,13 +26,6 @@ class NoiseTable:
     threshold_N: np.ndarray
     alias_N: np.ndarray
 
-    @property
-    def probability_N(self) -> np.ndarray:
-        """The probability of each word (float64), as drawn."""
-        own_N = self.threshold_N / ONE
-        of_alias_N = np.bincount(self.alias_N, weights=1.0 - own_N, minlength=len(own_N))
-        return (own_N + of_alias_N) / len(own_N)
-
 
 def noise_share(counts_N: np.ndarray, power: float) -> np.ndarray:
     """Return count^power of each word, divided by the sum (N, float64)."""

@@ -39,7 +39,6 @@ def path_log_probability(h_ND: np.ndarray, words_N: np.ndarray, u_RD: np.ndarray
 
     Args:
         h_ND: Input vectors.
-        words_N: Their words.
         u_RD: Vectors of the inner nodes.
         tree: Paths of the words.
     """

@@ -50,7 +50,6 @@ def embedding_matrix(
     such entries apart even if the embedding is not trained. The same arguments give the same bytes.
 
     Args:
-        vectors: Word vectors.
         entries: The vocabulary, in the order of its ids (`Vocabulary.token`).
         counts_V: How often each entry occurs in the text.
         without_V: True for entries that get no vector: they are neither looked up nor made of parts.
@@ -103,7 +102,6 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     Special tokens, which no such file knows, get random rows of the usual size.
 
     Args:
-        path: See `read_vectors`.
         vocabulary: Its entries are looked up.
         counts_V: How often each entry occurs in the training text.
 

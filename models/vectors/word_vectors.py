@@ -119,8 +119,6 @@ class WordVectors:
         """Return the n words with the largest cosine to a vector; of equal ones the first.
 
         Args:
-            vector_D: The vector.
-            n: Number of words.
             without: Places of words that are left out.
         """
         length = float(np.linalg.norm(vector_D))

@@ -99,7 +99,6 @@ def fitted(rows: Sequence[Mapping[str, str]], spare: Sequence[str], columns: int
     Args:
         rows: Cells as they are shown, by column.
         spare: Columns that may be left out, the first ones first.
-        columns: The width.
     """
     cells = {name: [name, *(row[name] for row in rows)] for name in rows[0]}
     natural = {name: max(_length(line) for cell in given for line in cell.split("\n")) for name, given in cells.items()}

@@ -165,7 +165,6 @@ def show_report(result: Mapping[str, Any], to_open: bool = False) -> None:
     """Write the path of the page with all figures, if there is one.
 
     Args:
-        result: Result of the run.
         to_open: Also open the page in the user's browser.
     """
     if not (path := result.get("report")):

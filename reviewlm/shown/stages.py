@@ -23,7 +23,6 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     A result is what one stage made of one thing, e.g. the scores of a model; it counts in the step that asked first.
 
     Args:
-        record: The stages of the run.
         seconds: From the start of the command, with the time in which libraries and servers start.
     """
     from tasks.progress import duration

@@ -85,7 +85,6 @@ def write_review(bundle: Bundle, model: str, stars: int | None, k: int) -> Writt
 
     Args:
         bundle: Model that suggests.
-        model: Its name.
         stars: Rating of the review; None or 0: unknown.
         k: Words to show.
 

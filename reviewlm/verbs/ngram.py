@@ -36,69 +36,63 @@ Binary = Annotated[Path | None, typer.Option("--binary", help="The folder that `
 Marks = Annotated[
     str, typer.Option("--marks", help="'refuse' <s>, </s> and <unk> in the text as an error, or 'skip' them.")
 ]
-SMOOTHING = (
+Smoothing = Annotated[str, typer.Option("--smoothing", help=(
     "modified_kneser_ney, kneser_ney, katz, absolute_discounting, witten_bell, jelinek_mercer, add_k, "
     "maximum_likelihood or stupid_backoff."
-)
+))]  # fmt: skip
+
+Order = Annotated[int, typer.Option("--order", min=1, max=6, help="N, the longest n-gram.")]
+NewArpa = Annotated[
+    Path | None, typer.Option("--arpa", help="ARPA file to write, for any toolkit; compressed if it ends in .gz.")
+]
+NewBinary = Annotated[
+    Path | None, typer.Option("--binary", help="Folder to write in the memory-mapped format, which opens fast.")
+]
+Prune = Annotated[
+    str, typer.Option("--prune", help="Count thresholds per order, e.g. 0,0,1 (0: keep all; the last one repeats).")
+]
+Entropy = Annotated[
+    float, typer.Option("--entropy", min=0, help="Drop n-grams that cost less perplexity than this, e.g. 1e-7.")
+]
+Option = Annotated[list[str] | None, typer.Option(
+    "--option", help="Option of the method: k=0.01, alpha=0.3, cut=7, weights=0.9,0.7,0.5, fallback=0.5,1,1.5 "
+    "(discounts if the text is too small to estimate them), kenlm_exact=false (the textbook's counts), "
+    "interpolate_unigrams=false (the left-over probability goes to <unk>). May be repeated."
+)]  # fmt: skip
+HeldOut = Annotated[
+    Path | None, typer.Option("--held-out", help="Held-out text, for methods that choose parameters on it.")
+]
+Memory = Annotated[int, typer.Option(
+    "--memory", min=0,
+    help="Memory limit in MiB; the rest goes to temporary files (not possible with --entropy). 0: no limit.",
+)]  # fmt: skip
+Temp = Annotated[Path | None, typer.Option("--temp", help="Folder for temporary files of --memory. Default: TMPDIR.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads that count and estimate. Default: up to four.")
+]
+Pad = Annotated[
+    int, typer.Option("--pad", min=0, help="Assumed size of the vocabulary, for <unk> (as KenLM's --vocab_pad).")
+]
+LimitVocabulary = Annotated[
+    Path | None,
+    typer.Option("--limit-vocab", help="File of words: drop n-grams with other words (as --limit_vocab_file)."),
+]
+Engine = Annotated[
+    str, typer.Option("--engine", help="'threads' of this process, or 'dask' (the workers of a cluster).")
+]
+DaskAddress = Annotated[
+    str, typer.Option("--dask-address", help="Scheduler, e.g. tcp://host:8786. Default: workers on this machine.")
+]
 
 
 @app.command()
 def fit(
-    text: Text,
-    order: Annotated[int, typer.Option("--order", min=1, max=6, help="N, the longest n-gram.")] = 5,
-    arpa: Annotated[
-        Path | None, typer.Option("--arpa", help="ARPA file to write, for any toolkit; compressed if it ends in .gz.")
-    ] = None,
-    binary: Annotated[
-        Path | None, typer.Option("--binary", help="Folder to write in the memory-mapped format, which opens fast.")
-    ] = None,
-    prune: Annotated[
-        str, typer.Option("--prune", help="Count thresholds per order, e.g. 0,0,1 (0: keep all; the last one repeats).")
-    ] = "",
-    entropy: Annotated[
-        float, typer.Option("--entropy", min=0, help="Drop n-grams that cost less perplexity than this, e.g. 1e-7.")
-    ] = 0.0,
-    smoothing: Annotated[str, typer.Option("--smoothing", help=SMOOTHING)] = "modified_kneser_ney",
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option", help="Option of the method: k=0.01, alpha=0.3, cut=7, weights=0.9,0.7,0.5, fallback=0.5,1,1.5 "
-            "(discounts if the text is too small to estimate them), kenlm_exact=false (the textbook's counts), "
-            "interpolate_unigrams=false (the left-over probability goes to <unk>). May be repeated."
-        ),
-    ] = None,
-    held_out: Annotated[
-        Path | None, typer.Option("--held-out", help="Held-out text, for methods that choose parameters on it.")
-    ] = None,
-    marks: Marks = "refuse",
-    memory: Annotated[
-        int,
-        typer.Option(
-            "--memory", min=0,
-            help="Memory limit in MiB; the rest goes to temporary files (not possible with --entropy). 0: no limit.",
-        ),
-    ] = 0,
-    temp: Annotated[
-        Path | None, typer.Option("--temp", help="Folder for temporary files of --memory. Default: TMPDIR.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads that count and estimate. Default: up to four.")
-    ] = None,
-    pad: Annotated[
-        int, typer.Option("--pad", min=0, help="Assumed size of the vocabulary, for <unk> (as KenLM's --vocab_pad).")
-    ] = 0,
-    limit_vocabulary: Annotated[
-        Path | None,
-        typer.Option("--limit-vocab", help="File of words: drop n-grams with other words (as --limit_vocab_file)."),
-    ] = None,
-    engine: Annotated[
-        str, typer.Option("--engine", help="'threads' of this process, or 'dask' (the workers of a cluster).")
-    ] = "threads",
-    dask_address: Annotated[
-        str, typer.Option("--dask-address", help="Scheduler, e.g. tcp://host:8786. Default: workers on this machine.")
-    ] = "",
-    as_json: Json = False,
-) -> None:
+    text: Text, order: Order = 5, arpa: NewArpa = None, binary: NewBinary = None, prune: Prune = "",
+    entropy: Entropy = 0.0, smoothing: Smoothing = "modified_kneser_ney",
+    option: Option = None, held_out: HeldOut = None, marks: Marks = "refuse", memory: Memory = 0, temp: Temp = None,
+    threads: Threads = None, pad: Pad = 0, limit_vocabulary: LimitVocabulary = None, engine: Engine = "threads",
+    dask_address: DaskAddress = "", as_json: Json = False,
+) -> None:  # fmt: skip
     """Estimate an n-gram model from a text file."""
     if arpa is None and binary is None:
         raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")

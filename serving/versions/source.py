@@ -61,19 +61,11 @@ class RegistrySource:
         self.name = asked_model(config, self._tracker)
 
     def contents(self) -> Contents:
-        """Return the model's aliases and versions as they are now.
-
-        Raises:
-            TrackingUnavailable: The registry cannot be read.
-        """
+        """Return the model's aliases and versions as they are now."""
         return Contents(*contents_of(self._tracker, self.name))
 
     def open(self, number: int) -> Bundle:
-        """Open a version's bundle with the installed code, check its files and score its probe texts.
-
-        Raises:
-            BundleError, InputError, TrackingUnavailable: As `open_champion`.
-        """
+        """Open a version's bundle with the installed code, check its files and score its probe texts."""
         return open_champion(self._tracker, f"{SCHEME}{self.name}/{number}", self._device)[0]
 
     def record(self, number: int, figures: Mapping[str, float], step: int) -> None:
@@ -83,9 +75,5 @@ class RegistrySource:
             self._tracker.log_metrics(found.version.run_id, figures, step)
 
     def card(self, number: int) -> dict[str, Any]:
-        """Return the verdict of the gate with its rules and figures, and the decisions about all versions.
-
-        Raises:
-            TrackingUnavailable: The registry cannot be read.
-        """
+        """Return the verdict of the gate with its rules and figures, and the decisions about all versions."""
         return recorded_card(self._tracker, self.name, number)

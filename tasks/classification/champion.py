@@ -25,7 +25,7 @@ from tasks.data.family import family_of_version
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion_reviews import data_of, find_own_reviews, not_tried, tests_of
-from tasks.promotion.score_now import in_short, require_registered
+from tasks.promotion.score_now import lost_champion, require_registered
 from tasks.stage import stage, store_of
 from tasks.tracking.track import registry_of, tracking_was_away
 from tracking import tags as tag
@@ -60,11 +60,7 @@ def answer_champion(config: RunConfig, prepared: Prepared, challenger: MeasuredC
     try:
         return _answered(config, prepared, challenger, version)
     except (BundleError, Damaged) as error:
-        problem = f"the champion, version {version.version}, cannot answer: {in_short(error)}"
-        log.warning(problem)
-        digest = version.tags.get(tag.BUNDLE_TAG, f"unknown (version {version.version})")
-        family = family_of_version(config, version, None)
-        return ChampionClassifier(version.version, AnsweredReviews(digest, problem=problem, family=family))
+        return ChampionClassifier(version.version, AnsweredReviews(**lost_champion(config, version, "answer", error)))
 
 
 def _answered(
@@ -136,7 +132,6 @@ def checked_answers(config: RunConfig, labels: tuple[str, ...], answers: Artifac
         config: Locates the store.
         labels: Of the classifier.
         answers: Result of `predict_bundle`.
-        clean: Prepared data with the reviews.
 
     Raises:
         Damaged: The answers have changed since they were stored.

@@ -20,10 +20,10 @@ from evaluation.classification.intervals import intervals
 from evaluation.classification.predicted import Predicted
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.groups import GROUP, united
-from tasks.classification.fit import FittedClassifier
 from tasks.classification.predict import HELD_OUT, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
+from tasks.fitting.fitted import FittedClassifier
 from tasks.stage import run_stage, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker

@@ -20,8 +20,9 @@ from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
-from tasks.fitting.fit import Fitted, bundle_digest, is_handed_over, made_of, remove, threads_of
+from tasks.fitting.fit import bundle_digest, is_handed_over, made_of, remove, threads_of
 from tasks.fitting.fit_process import run_job
+from tasks.fitting.fitted import Fitted, FittedClassifier
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.listeners import both, now_and_then
 from tasks.fitting.pool_caller import Handover
@@ -33,21 +34,6 @@ from tasks.tracking.track import JOURNAL, open_model_run
 FIT_VERSION = 3
 STAGE = "fit-classifier"
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FittedClassifier:
-    """Fitted classifier: its spec with the labels, its artifact, and the MLflow run that describes it."""
-
-    spec: ClassifierSpec
-    artifact: Artifact
-    run_id: str
-    reused: bool
-
-    @property
-    def bundle(self) -> Path:
-        """The folder that `models.classification.bundle.load_classifier` opens."""
-        return self.artifact.folder / BUNDLE_FOLDER
 
 
 @dataclass(frozen=True)
@@ -127,16 +113,11 @@ def fit_classifier(
     """Fit one classifier in a child process; if the store has the fit, reuse it and link its MLflow run.
 
     Args:
-        config: The configuration.
-        spec: The classifier.
         prepared: Data with the token streams of its vocabulary.
-        parent_run_id: MLflow run of the flow.
         start: The language model that it starts from (`spec.start`).
 
     Raises:
         FitError, InputError, RankFailed: See `run_job`.
-        Unreadable, BundleError: See `start_vectors`.
-        Unreadable, InputError: See `lexicons_of`.
     """
     tokens = prepared.tokens[spec.vocabulary]
     vectors = start_vectors(config, spec, prepared)

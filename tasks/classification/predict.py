@@ -14,10 +14,10 @@ from core.model_errors import converted_errors
 from core.store import Artifact, Built
 from corpus.splitting.split import iter_split
 from models.classification.bundle import ClassifierBundle, load_classifier
-from tasks.classification.fit import FittedClassifier
 from tasks.classification.labels.labelling import LEFT_OUT, Labelling, labelling_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest, device_of
+from tasks.fitting.fitted import FittedClassifier
 from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, stage
@@ -52,9 +52,6 @@ def predict_bundle(
 
     Args:
         config: `classification.label` says what is predicted.
-        folder: The bundle.
-        clean: Prepared data with the reviews.
-        split: Their split.
         name: Shown in the log.
         labels: Labels of *clean*, if they are read from a field of its files.
         names: Numbers are those of these labels; empty: of the bundle's own. A bundle that does not know one of them

@@ -13,7 +13,7 @@ from core.model_errors import converted_errors
 from core.processes.interrupts import during
 from core.store import Artifact
 from corpus.splitting.leaks import reviews_digest
-from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
+from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
 from evaluation.classification.gate import decide
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import DataEvidence
@@ -26,13 +26,11 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import look_back
 from tasks.promotion.champion_reviews import tests_of
-from tasks.promotion.evidence import checked, look_for_leaks, megabytes, rolled_back, with_past
+from tasks.promotion.evidence import checked, look_for_leaks, rolled_back, served, with_past
 from tasks.promotion.promote import Promotion, carry_out, register_fit
 from tasks.promotion.score_now import in_short, require_registered
 from tasks.stage import stage
-from tasks.tracking.track import registry_of, tracker_of, tracking_was_away
-from tracking import tags as tag
-from tracking.logged_models.export import smoke_test
+from tasks.tracking.track import registry_of, tracking_was_away
 from tracking.logged_models.forms import CLASSIFIER
 
 log = logging.getLogger(__name__)
@@ -71,13 +69,13 @@ def judge_classifier(
         _challenger(config, prepared, challenger, version),
         champion.answered if champion else None,
         _answered(config, prepared, compared.named(config.classification.baseline)),
-        DataEvidence(
+        data=DataEvidence(
             documents, grouped_by(prepared.clean, documents), passed, detail,
             with_past(look_for_leaks(prepared.clean, None), past),
         ),
-        _service(config, challenger, version),
-        answer_champion_reviews(config, prepared, challenger, champion, version),
-        rolled_back(config, challenger.fitted),
+        serving=served(config, challenger.fitted, version, CLASSIFIER),
+        champion_reviews=answer_champion_reviews(config, prepared, challenger, champion, version),
+        rolled_back=rolled_back(config, challenger.fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
     return decide(config.classification.promotion, evidence)
@@ -121,17 +119,6 @@ def _answered(config: RunConfig, prepared: Prepared, model: MeasuredClassifier) 
     family = family_of_run(config, prepared.clean)
     digest, test = bundle_digest(model.fitted.bundle), reviews_digest(tests_of(prepared.clean))
     return AnsweredReviews(digest, answers, test, name=model.name, family=family, labels=model.fitted.spec.labels)
-
-
-def _service(config: RunConfig, challenger: MeasuredClassifier, version: int | None) -> ClassifierService:
-    """Test the registered classifier in a fresh process and another folder; return the result, latency and size."""
-    size = megabytes(challenger.fitted.bundle)
-    if version is None:
-        return ClassifierService(smoke_detail="nothing new was registered", megabytes=size)
-    tracker = tracker_of(config)
-    smoke = smoke_test(tracker, tracker.tag(challenger.fitted.run_id, tag.MODEL_URI_TAG), form=CLASSIFIER)
-    times = smoke.latency_ms or {}
-    return ClassifierService(smoke.passed, smoke.detail, times.get("p50"), times.get("p95"), size)
 
 
 def documents_with_words(clean: Artifact) -> pl.DataFrame:

@@ -66,7 +66,6 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping
 
     Args:
         tokens: Token streams by vocabulary and split.
-        units: Unit of each vocabulary.
 
     Returns:
         vocabulary, unit, size, split, reviews, words, tokens, tokens_per_word (fertility), bytes_per_token,

@@ -49,11 +49,9 @@ def measure_drift(
 
     Args:
         config: Its section `drift` has limits and sample sizes.
-        dataset: The ingested data set.
         parent_run_id: The MLflow run that gets the report.
-        asked: Parameters of the flow `drift`. They are in the event that drift emits when it is found for the first
-            time: the retrain which that event starts uses the same settings and data. None: the run retrains anyway,
-            and the event only tells.
+        asked: Parameters of the flow `drift`, which the event of newly found drift passes on to the retrain that it
+            starts. None: the run retrains anyway, and the event only tells.
 
     Returns:
         The artifact with the report. None if nothing can be compared: there is no champion yet, its bundle or its data

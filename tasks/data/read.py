@@ -141,8 +141,6 @@ def read_file(
 
     Args:
         config: Has the limits, and locates the store.
-        source: The file.
-        report: Called with the progress.
         alone: A file that cannot be read is an error.
         made: Waits until a worker has read the file, and returns the folder; None: it is read here.
     """

@@ -25,7 +25,7 @@ from tasks.data.documents import documents_of
 from tasks.data.family import family_of_version
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion_reviews import data_of, find_own_reviews
-from tasks.promotion.score_now import in_short, require_registered
+from tasks.promotion.score_now import in_short, lost_champion, require_registered
 from tasks.stage import stage
 from tasks.tracking.track import registry_of, tracking_was_away
 from tracking import tags as tag
@@ -99,10 +99,7 @@ def open_champion_vectors(config: RunConfig) -> ChampionVectors | None:
         with converted_errors(folder):
             bundle = load_vectors(folder)
     except (BundleError, Damaged) as error:
-        problem = f"the champion, version {version.version}, cannot be opened: {in_short(error)}"
-        log.warning(problem)
-        digest = version.tags.get(tag.BUNDLE_TAG, f"unknown (version {version.version})")
-        return ChampionVectors(version.version, digest, family_of_version(config, version, None), problem=problem)
+        return ChampionVectors(version.version, **lost_champion(config, version, "be opened", error))
     family = family_of_version(config, version, folder)
     data = data_of(folder, version.tags.get(tag.DATA_TAG, ""))
     return ChampionVectors(version.version, digest, family, bundle.vectors, cut=cut_of(bundle), data=data)
@@ -119,10 +116,7 @@ def rank_champion_reviews(
 
     Args:
         config: `promotion.model_name` is the registered model.
-        clean: Prepared data of this run.
-        bundle: Folder of the challenger's bundle.
         ours: The challenger; None if it cannot be opened.
-        champion: The champion.
         windows_of: Returns the windows of reviews, a table with review_id and text.
         by_output: See `evaluation.vectors.ranked_words.rank`.
     """

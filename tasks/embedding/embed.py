@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.config.sections.embedding import EmbeddingConfig
 from core.errors import ArtifactError, ConfigError
-from core.store import Artifact, Built, Store
+from core.store import Built, Store
 from models.options import stored
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
@@ -20,6 +18,7 @@ from models.vectors.training import CHECKPOINT, Report
 from models.vectors.word_vectors import HEADER
 from tasks.code_version import running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.fitting.fitted import FittedVectors
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
@@ -29,21 +28,6 @@ EMBED_VERSION = 3
 STAGE = "embed"
 
 
-@dataclass(frozen=True)
-class FittedVectors:
-    """Trained word vectors: their options, their artifact, and the MLflow run that describes them."""
-
-    spec: EmbeddingConfig
-    artifact: Artifact
-    run_id: str
-    reused: bool
-
-    @property
-    def bundle(self) -> Path:
-        """The folder that `models.vectors.bundle.load_vectors` opens."""
-        return self.artifact.folder / BUNDLE_FOLDER
-
-
 @stage(STAGE)
 def embed(config: RunConfig, prepared: Prepared, parent_run_id: str) -> FittedVectors:
     """Train word vectors; if the store has them, reuse them and link their MLflow run.
@@ -51,7 +35,6 @@ def embed(config: RunConfig, prepared: Prepared, parent_run_id: str) -> FittedVe
     Args:
         config: Its section `embedding` has the options.
         prepared: Data with the token streams of their vocabulary.
-        parent_run_id: MLflow run of the flow.
     """
     chosen = config.embedding
     digest = Store.digest(

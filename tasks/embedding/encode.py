@@ -98,9 +98,7 @@ def encode_prepared(config: RunConfig, bundle: Bundle, clean: Artifact, splits: 
     """Encode prepared reviews; reviews that were encoded before are taken from the store.
 
     Args:
-        config: Locates the store.
         bundle: A model with a network.
-        clean: Prepared reviews.
         splits: Splits to encode, of `SPLITS`.
 
     Raises:

@@ -13,7 +13,7 @@ from core.model_errors import converted_errors
 from core.processes.interrupts import during
 from corpus.splitting.leaks import reviews_digest
 from evaluation.gate.decision import Decision
-from evaluation.gate.evidence import DataEvidence, ServingEvidence
+from evaluation.gate.evidence import DataEvidence
 from evaluation.vectors.evidence import RankedVectors, VectorsEvidence
 from evaluation.vectors.gate import BY_COSINE, BY_OUTPUT, decide_vectors
 from evaluation.vectors.ranked_words import WordWindows, rank, rank_by_counts, windows_of_words, words_of
@@ -24,16 +24,14 @@ from tasks.data.documents import documents_of, grouped_by
 from tasks.data.family import family_of_run
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.champion import ChampionVectors, cut_of, rank_champion_reviews
-from tasks.embedding.embed import FittedVectors
 from tasks.fitting.fit import bundle_digest
+from tasks.fitting.fitted import FittedVectors
 from tasks.promotion.champion_reviews import tests_of
-from tasks.promotion.evidence import checked, look_for_leaks, megabytes, rolled_back
+from tasks.promotion.evidence import checked, look_for_leaks, rolled_back, served
 from tasks.promotion.promote import Promotion, carry_out, register_fit
 from tasks.promotion.score_now import in_short, require_registered
 from tasks.stage import stage
 from tasks.tracking.track import registry_of, tracker_of, tracking_was_away
-from tracking import tags as tag
-from tracking.logged_models.export import smoke_test
 from tracking.logged_models.forms import WORD_VECTORS
 
 log = logging.getLogger(__name__)
@@ -80,13 +78,13 @@ def judge_vectors(
         ranked(champion.digest, theirs, champion.problem, champion.family, champion.cut) if champion else None,
         None if ours is None else rank_by_counts(windows, dict(zip(ours.words, ours.counts, strict=True))),
         by_output,
-        DataEvidence(
+        data=DataEvidence(
             documents.join(reviews, on="review_id", how="left", maintain_order="left"), grouped_by(clean, documents),
             passed, detail, look_for_leaks(clean, None),
         ),
-        _served(config, fitted, version),
-        own,
-        rolled_back(config, fitted),
+        serving=served(config, fitted, version, WORD_VECTORS),
+        champion_reviews=own,
+        rolled_back=rolled_back(config, fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
     return decide_vectors(config.embedding.promotion, evidence)
@@ -154,13 +152,3 @@ def _registered_vectors(
         problem = f"the registered challenger, version {version}, cannot be opened: {in_short(error)}"
         log.warning(problem)
         return None, problem
-
-
-def _served(config: RunConfig, fitted: FittedVectors, version: int | None) -> ServingEvidence:
-    """Test the registered vectors in a fresh process and another folder; return the result and their size."""
-    size = megabytes(fitted.bundle)
-    if version is None:
-        return ServingEvidence(smoke_detail="nothing new was registered", megabytes=size)
-    tracker = tracker_of(config)
-    smoke = smoke_test(tracker, tracker.tag(fitted.run_id, tag.MODEL_URI_TAG), form=WORD_VECTORS)
-    return ServingEvidence(smoke.passed, smoke.detail, megabytes=size)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from core.config.run_config import RunConfig
-from tasks.embedding.embed import FittedVectors
 from tasks.embedding.promote import NAMES
+from tasks.fitting.fitted import FittedVectors
 from tasks.promotion.promote import Promotion
 from tasks.tracking.track import tracker_of
 

@@ -114,11 +114,7 @@ class DaskEngine:
         self._files = count()
 
     def share(self, array: np.ndarray) -> np.ndarray:
-        """Write the array to a separate file and return a read-only memory map; the file is deleted with the map.
-
-        Raises:
-            OSError: The disk is full.
-        """
+        """Write the array to a separate file and return a read-only memory map; the file is deleted with the map."""
         if len(array) == 0:
             return array
         path = self._new("npy")

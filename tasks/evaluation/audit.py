@@ -35,7 +35,6 @@ def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tok
         bundle_folder: Folder of the model's bundle.
         prepared: The data that it was trained on.
         tokens: The training stream in the model's vocabulary.
-        label: Name in the log.
     """
     reference = reference_of(config, prepared.clean).artifact
     planted = prepared.canaries

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -21,7 +20,8 @@ from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
 from tasks.evaluation.cost import with_parts
 from tasks.evaluation.evaluate import draw_samples, figures_of_artifact, score_bundle, scores_of
-from tasks.fitting.fit import Fitted, bundle_digest, plan_fit
+from tasks.fitting.fit import bundle_digest, plan_fit
+from tasks.fitting.fitted import Fitted
 from tasks.measuring.samples import SAMPLES_FILE
 from tasks.promotion.score_now import tokens_for
 from tasks.stage import show_markdown, stage, store_of
@@ -42,7 +42,6 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
     """Measure two models on the test reviews of this configuration, and log the comparison.
 
     Args:
-        config: The configuration.
         prepared: Its prepared data.
         first: Number or alias of a registered version, or the name of a model that this configuration has fitted.
         second: The other model, in the same form.
@@ -140,13 +139,10 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
         for row in pair.figures.to_dicts() for column, value in row.items() if isinstance(value, float)
     }
     tracker.log_metrics(run_id, figures)
-    note = "\n\n".join([f"A: {pair.a}, B: {pair.b}.", *pair.notes, *_verdicts(pair)])
+    verdicts = [f"{row['figure']}: {row['verdict']}" for row in pair.figures.to_dicts()]
+    note = "\n\n".join([f"A: {pair.a}, B: {pair.b}.", *pair.notes, *verdicts])
     tracker.set_tags(run_id, {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note})
     show_markdown("comparison", pair.to_markdown(), f"{pair.a} and {pair.b}. MLflow: {tracker.link(run_id)}")
-
-
-def _verdicts(pair: Pair) -> list[str]:
-    return [f"{row['figure']}: {row['verdict']}" for row in pair.figures.to_dicts()]
 
 
 def write_markdown(pair: Pair, folder: Path) -> Path:
@@ -156,8 +152,3 @@ def write_markdown(pair: Pair, folder: Path) -> Path:
     file = folder / f"{''.join(letters)}.md"
     file.write_text(pair.to_markdown(), encoding="utf-8")
     return file
-
-
-def describe_pair(pair: Pair, run_id: str, file: Path) -> dict[str, Any]:
-    """Return the comparison as plain values for the command line."""
-    return {**pair.to_dict(), "mlflow_run_id": run_id, "markdown": str(file)}

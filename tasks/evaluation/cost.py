@@ -52,7 +52,6 @@ def with_parts(
     """Return parameters and fit times of a model including its parts, each part counted once.
 
     Args:
-        name: Name of the model.
         own: By model name, its own parameters, fit_seconds and fit_cpu_seconds, as far as known.
         parts: By model name, the names of its parts.
 

@@ -20,7 +20,8 @@ from tasks.engines.fan_out import fan_out_scores
 from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.observe import observe_bundle
 from tasks.evaluation.score_job import SCORE_VERSION, ScoreJob, is_worth_handing_over, recorded, score_version
-from tasks.fitting.fit import Fitted, bundle_digest
+from tasks.fitting.fit import bundle_digest
+from tasks.fitting.fitted import Fitted
 from tasks.fitting.pool_caller import Handover
 from tasks.gpus import OpenBundle
 from tasks.measuring.model_work import ModelWork

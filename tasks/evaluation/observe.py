@@ -28,7 +28,6 @@ def observe_bundle(
         bundle_folder: Folder of the model's bundle.
         tokens: Token streams in its vocabulary, by split.
         scores: Scores of this bundle on the test split.
-        label: Name in the log.
     """
     options = config.evaluation.model_dump(mode="json", include=OPTIONS)
 

@@ -150,11 +150,8 @@ def score_reviews(
     """Return a bundle's scores of some reviews; the store keeps them under the digests of bundle and reviews.
 
     Args:
-        config: Locates the store.
-        folder: Folder of the bundle.
         bundle: Opens the bundle; called only if the scores are not stored.
         reviews: Columns review_id, text, stars, bytes, words.
-        label: Name in the log.
     """
     def make(work: Path) -> dict[str, Any]:
         opened = bundle()

@@ -86,7 +86,6 @@ def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifa
     Args:
         config: Names the pool and the device.
         bundle_folder: Folder of the model's bundle.
-        tokens: The token stream.
     """
     if not config.execution.fit_pool or chosen_device(config.execution.device) != "cpu":
         return False

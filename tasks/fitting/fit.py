@@ -25,6 +25,7 @@ from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.engines.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
+from tasks.fitting.fitted import Fitted
 from tasks.fitting.job import BUNDLE_FOLDER, LanguageModelJob
 from tasks.fitting.listeners import EnoughSeen, both, now_and_then
 from tasks.fitting.pool_caller import Handover
@@ -40,21 +41,6 @@ FIT_VERSION = 5
 RunJob = Callable[[LanguageModelJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
 ROWS_OF_RANK = 64
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Fitted model: its spec, its artifact, and the MLflow run that describes it."""
-
-    spec: ModelSpec
-    artifact: Artifact
-    run_id: str
-    reused: bool
-
-    @property
-    def bundle(self) -> Path:
-        """The folder that `models.bundles.bundle.load_bundle` opens."""
-        return self.artifact.folder / BUNDLE_FOLDER
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,7 @@ def fit(
     *parts* are the fitted parts of the model by name. A mixture of the same bundles is not fitted again.
     """
     plan = plan_fit(config, spec, prepared, parts)
-    there = _is_there(config, plan.digest)
+    there = "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", plan.digest) is not None
     with open_model_run(config, spec, plan.digest, prepared, parent_run_id, there) as run:
         built = build_fit(config, plan, prepared, now_and_then(run.forward), parts)
         run.complete(built.artifact, BUNDLE_FOLDER)
@@ -109,7 +95,6 @@ def plan_fit(
 
     Raises:
         TrackingUnavailable: The registry, which knows the champion of a warm start, does not answer.
-        Unreadable, InputError: See `start_vectors`.
     """
     tokens = prepared.tokens[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
@@ -220,16 +205,10 @@ def limits_of_fits(config: RunConfig) -> list[str]:
     return [GPU] if device_of(config) == "cuda" else []
 
 
-def _is_there(config: RunConfig, digest: str) -> bool:
-    """Return whether the fit will be reused from the store."""
-    return "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", digest) is not None
-
-
 def fitted_parts(spec: ModelSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:
     """Return the fitted parts of a model by name (most models have none); None while a part is not fitted yet.
 
     Args:
-        spec: The model.
         fitted: The models that are already fitted, by name.
     """
     names = parts_of(spec)

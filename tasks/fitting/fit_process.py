@@ -66,7 +66,6 @@ def run_job(
     If one process fails, the others are ended at once.
 
     Args:
-        job: The job.
         report: Gets the progress messages of the leading rank.
         meeting: Where its ranks meet those of other machines; None: there are no others.
         require: Called every few seconds without a message; what it raises ends the fit.
@@ -244,7 +243,6 @@ def raise_failure(name: str, deed: Deed, remedy: str, ended: Ended, rank: int = 
     """Raise the error that a failed process reported, or an error that it reported none.
 
     Args:
-        name: Name of the model.
         deed: What was done with it.
         remedy: What to do where the process was killed, most likely for lack of memory.
         ended: How the process ended.

@@ -211,7 +211,6 @@ def in_turn(name: str, poll: float) -> Iterator[None]:
     """Let fits of this process that need several workers go in turn: each could get one of them, and wait for ever.
 
     Args:
-        name: Name of the model.
         poll: Seconds between two looks.
 
     Raises:

@@ -51,9 +51,6 @@ def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
     """Return the digest of the champion's bundle if a model starts from it; "" if it does not or there is no champion.
 
     Fits with other options than *spec* may match other networks of that bundle, so the digest covers the whole bundle.
-
-    Raises:
-        TrackingUnavailable: The registry does not answer.
     """
     if not wants_champion(spec):
         return ""
@@ -73,12 +70,8 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
 
     Args:
         config: Locates the registry.
-        spec: Spec of the model to fit.
         vocabulary: Artifact of the vocabulary of its tokens.
         inputs: All other inputs of the fit.
-
-    Raises:
-        TrackingUnavailable: The registry does not answer.
     """
     if not wants_champion(spec):
         return Start()

@@ -46,7 +46,6 @@ def do_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
 
     Args:
         config: Names home, device and remote store of this machine.
-        name: Name of the job.
         run: Id of this run, for which the other machine waits.
         place: Place of this worker among those that train the network together; only the first gives it back.
 

@@ -88,9 +88,7 @@ def find_own_reviews(
 
     Args:
         config: Locates the store; `promotion.model_name` is the registered model.
-        clean: Prepared data of this run.
         bundle: Folder of the challenger's bundle.
-        version: The champion.
         data: Digest of the prepared data that the champion was trained on.
         section: Name of the policy's section in the configuration, for remedies.
         most: Largest number of reviews.

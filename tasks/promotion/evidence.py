@@ -41,6 +41,7 @@ from tasks.promotion.score_now import Champion, Scored
 from tasks.tracking.track import registry_of, tracker_of
 from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import smoke_test
+from tracking.logged_models.forms import LANGUAGE_MODEL, Form
 from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
 NOT_COMPARED = (
@@ -59,7 +60,6 @@ def gather_evidence(
         config: Section `evaluation` has the number of bootstrap draws, `promotion` the policy.
         prepared: The data, with leak certificate and checks.
         evaluated: All models of the run, including the baseline.
-        challenger: The challenger.
         scored: The challenger's scores.
         champion: The champion with its scores, if there is one.
         version: Number of the registered challenger; None if the challenger is the champion itself.
@@ -76,8 +76,8 @@ def gather_evidence(
         ),
         _champion(champion) if champion else None,
         _baseline(config, evaluated, challenger),
-        _data(config, prepared, challenger, champion, drift),
-        _served(config, challenger, version),
+        data=_data(config, prepared, challenger, champion, drift),
+        serving=served(config, challenger.fitted, version),
         champion_reviews=champion_reviews,
         rolled_back=rolled_back(config, challenger.fitted),
         unfair=unfair(bundle, theirs),
@@ -224,13 +224,15 @@ def _folds(vocabulary: Vocabulary) -> bool:
     return not vocabulary.whole and vocabulary.spec.lowercase
 
 
-def _served(config: RunConfig, challenger: Measured, version: int | None) -> ServingEvidence:
+def served(
+    config: RunConfig, fitted: AnyFitted, version: int | None, form: Form = LANGUAGE_MODEL
+) -> ServingEvidence:
     """Test the registered model in a fresh process and another folder; return the result, latency and bundle size."""
-    size = megabytes(challenger.fitted.bundle)
+    size = megabytes(fitted.bundle)
     if version is None:
         return ServingEvidence(smoke_detail="nothing new was registered", megabytes=size)
     tracker = tracker_of(config)
-    smoke = smoke_test(tracker, tracker.tag(challenger.fitted.run_id, MODEL_URI_TAG))
+    smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
     latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
     return ServingEvidence(smoke.passed, smoke.detail, latency, size)
 

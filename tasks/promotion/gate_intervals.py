@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, astuple
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ def kept_intervals(config: RunConfig, ratios: Sequence[Ratio], **options: Any) -
     error here would leave it without a decision.
 
     Args:
-        config: Locates the store.
         ratios, options: See `studentised_intervals`; each ratio is computed alone.
     """
     return [_kept(config, ratio, options) if _worth_keeping(ratio) else _computed(ratio, options) for ratio in ratios]
@@ -65,8 +63,3 @@ def digest_of(ratio: Ratio) -> str:
         digest.update(f"{part is None} {numbers.dtype.str} {numbers.shape}\n".encode())
         digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
-
-
-def intervals_of(config: RunConfig) -> partial[list[Interval]]:
-    """Return `kept_intervals` for one store, in the form of `studentised_intervals`."""
-    return partial(kept_intervals, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -30,7 +31,7 @@ from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
 from tasks.promotion.evidence import gather_evidence
-from tasks.promotion.gate_intervals import intervals_of
+from tasks.promotion.gate_intervals import kept_intervals
 from tasks.promotion.score_now import Champion, Scored
 from tasks.stage import show_markdown, stage
 from tasks.tracking.track import registry_of, tracker_of, tracking_was_away
@@ -71,8 +72,6 @@ def register_fit(
 
     Args:
         config: `promotion.model_name` is the registered model.
-        clean: The prepared data.
-        fitted: The fit.
         measured: Artifacts with what was measured about it, for the lineage record.
         tags: Further tags of the version.
     """
@@ -103,7 +102,7 @@ def decide(
         config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
     )
     others = passed_over(config, prepared, evaluated, challenger, champion.folder if champion else None)
-    decision = apply_rules(config.promotion, replace(evidence, passed_over=others), intervals_of(config))
+    decision = apply_rules(config.promotion, replace(evidence, passed_over=others), partial(kept_intervals, config))
     for what in decision.warnings:
         log.warning("gate: %s", what)
     return carry_out(
@@ -122,12 +121,9 @@ def carry_out(
 
     Args:
         config: `promotion.model_name` is the registered model.
-        clean: The prepared data.
-        decision: The decision.
         fitted: The challenger.
         version: Its version; None if it is the champion itself.
         expected: Version of the champion that it was compared with; None if there was none.
-        parent_run_id: MLflow run of the flow.
         tags: Further tags of the version.
 
     Raises:

@@ -9,8 +9,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from evaluation.gate.rules.case import least_sure_gain
-from evaluation.statistics.groups import groups_of
+from evaluation.statistics.groups import groups_of, least_sure_gain
 from tasks.data.documents import documents_of, grouped_by
 
 NOTEWORTHY = 0.02

@@ -25,9 +25,6 @@ def judge_registered(
         measure: Returns the champion, measured on the challenger's test reviews.
         register: Registers the challenger and returns its version; None if it is the champion itself.
         decide: Decides about this version and carries it out.
-
-    Raises:
-        ChampionChanged: See `retry_on_champion_change`.
     """
     registered: int | None = None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -100,11 +101,16 @@ def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) 
     try:
         return _measured(config, prepared, challenger, version)
     except (BundleError, Damaged) as error:
-        problem = f"the champion, version {version.version}, cannot be measured: {in_short(error)}"
-        log.warning(problem)
-        digest = version.tags.get(BUNDLE_TAG, f"unknown (version {version.version})")
-        family = family_of_version(config, version, None)
-        return Champion(version.version, digest, problem=problem, family=family, data=version.tags.get(DATA_TAG, ""))
+        lost = lost_champion(config, version, "be measured", error)
+        return Champion(version.version, **lost, data=version.tags.get(DATA_TAG, ""))
+
+
+def lost_champion(config: RunConfig, version: Version, deed: str, error: ReviewLMError) -> dict[str, Any]:
+    """Return digest, family and problem of a champion that cannot do a deed, because its bundle does not open."""
+    problem = f"the champion, version {version.version}, cannot {deed}: {in_short(error)}"
+    log.warning(problem)
+    digest = version.tags.get(BUNDLE_TAG, f"unknown (version {version.version})")
+    return {"digest": digest, "family": family_of_version(config, version, None), "problem": problem}
 
 
 def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, version: Version) -> Champion:
@@ -155,8 +161,6 @@ def with_surface(
     the price of another word vocabulary with the same folding is used, if there is one.
 
     Args:
-        bundle: Folder of the bundle.
-        rows: Its scores.
         vocabularies: Files of the vocabularies whose price may be used.
         stream_of: Returns the folder of the same reviews' token stream in one of these vocabularies.
     """

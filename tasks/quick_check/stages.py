@@ -39,8 +39,9 @@ from tasks.evaluation.audit import audit_bundle
 from tasks.evaluation.evaluate import Measured, draw_samples, score_bundle
 from tasks.evaluation.intervals import compare
 from tasks.evaluation.observe import observe_bundle
-from tasks.fitting.fit import Fitted, build_fit, fitted_parts, plan_fit
+from tasks.fitting.fit import build_fit, fitted_parts, plan_fit
 from tasks.fitting.fit_worker import run as fit_here
+from tasks.fitting.fitted import Fitted
 from tasks.fitting.job import LanguageModelJob
 from tasks.quick_check.sample import write_sample
 from tasks.quick_check.tiny_models import tiny

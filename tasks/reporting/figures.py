@@ -26,7 +26,6 @@ def report_figures(config: RunConfig, evaluated: Evaluated, winner: str) -> list
     """Return the figures of a run's measurements, before the gate decides; draw them if the store lacks them.
 
     Args:
-        config: Configuration of the run.
         evaluated: The measured models.
         winner: The model that the figures show first.
     """

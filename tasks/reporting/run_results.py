@@ -44,7 +44,6 @@ def results_of(
     """Return all results that a report of this run can show.
 
     Args:
-        config: Configuration of the run.
         dataset: The ingested data set.
         prepared: The data prepared from it.
         evaluated: The measured models.
@@ -129,10 +128,5 @@ def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]
     lines = [*([f"git checkout {commit}"] if (commit := git_commit()) else []), command]
     if promotion and promotion.version is not None:
         verbs = (f"lineage {promotion.version} --verify", f"reproduce {promotion.version}")
-        lines += [command_line_of(verb, config) for verb in verbs]
+        lines += [f"reviewlm {verb} --preset {config.preset}" for verb in verbs]  # tells it the registered model
     return tuple(lines)
-
-
-def command_line_of(verb: str, config: RunConfig) -> str:
-    """Return the command line of a verb; the preset tells it which registered model to use."""
-    return f"reviewlm {verb} --preset {config.preset}"

@@ -15,7 +15,7 @@ from evaluation.statistics.training_hints import Training, training_hints
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
-from tasks.fitting.fit import Fitted
+from tasks.fitting.fitted import Fitted
 from tasks.planning.outcome import outcome
 from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion

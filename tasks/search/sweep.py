@@ -86,11 +86,7 @@ class Finalist:
 
 
 def plan_sweep(config: RunConfig) -> SweepPlan:
-    """Check a sweep before any work, and warn if no trial can be pruned.
-
-    Raises:
-        ConfigError: See `core.config.neural_choice.chosen_model` and `core.config.search_space.parse_space`.
-    """
+    """Check a sweep before any work, and warn if no trial can be pruned."""
     index, base = chosen_model(config, config.sweep.model, "sweep.model")
     dimensions = parse_space(base, config.sweep.space)
     if reason := inert_pruning(config.sweep, base.training.evaluations):
@@ -102,7 +98,6 @@ def inert_pruning(options: SweepConfig, evaluations: int) -> str:
     """Return why the pruner of a sweep can never prune a trial; "" if it can, or if pruning is off.
 
     Args:
-        options: Options of the sweep.
         evaluations: Number of evaluations of each fit.
     """
     if options.pruner == "none":
@@ -129,7 +124,6 @@ def open_study(plan: SweepPlan, prepared: Prepared) -> Study:
 
     Raises:
         ArtifactError: The study of an earlier run cannot be opened.
-        TrackingUnavailable: The registry does not answer, so the champion that the fits start from is unknown.
     """
     options, champion = plan.config.sweep, champion_digest(plan.config, plan.base)
     tokens = {split: artifact.digest for split, artifact in prepared.tokens[plan.base.vocabulary].items()}

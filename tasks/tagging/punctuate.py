@@ -43,7 +43,6 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
 
     Args:
         config: Its section `punctuation` has the options.
-        clean: The prepared reviews.
     """
     chosen = config.punctuation
     options = {

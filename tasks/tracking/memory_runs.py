@@ -25,8 +25,6 @@ def track(
     """Write a finished run to MLflow and return its id.
 
     Args:
-        config: Locates MLflow.
-        name: Name of the run.
         settings: Settings of the verb, logged as parameters.
         metrics: Figures by name; infinite ones are not logged as metrics, only in the tables.
         tables: Rows by file name.

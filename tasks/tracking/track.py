@@ -57,11 +57,7 @@ def tracker_of(config: RunConfig) -> Tracker:
 
 
 def registry_of(config: RunConfig) -> Registry:
-    """Return the model registry of a configuration; in a flow, wait until MLflow answers and has all waiting writes.
-
-    Raises:
-        TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
-    """
+    """Return the model registry of a configuration; in a flow, wait until MLflow answers and has all waiting writes."""
     tracker = tracker_of(config)
     if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
         tracker.wait(config.execution.tracking_patience)
@@ -105,9 +101,6 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
 
     Its name says flow, preset, data and time of start. *known*: run of an earlier flow run, reopened if it exists.
-
-    Raises:
-        TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
     """
     tracker, begun = tracker_of(config), started()
     tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work

@@ -97,7 +97,6 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
     Raises:
         ArtifactError: Another collection is running.
         Damaged: The record of a version that is kept was changed, so it is not known what it needs.
-        TrackingUnavailable: MLflow does not answer, so it is not known what versions need. Nothing was removed.
     """
     store, moment, trackers = config.home / "store", now or time.time_ns(), trackers_of(config)
     with disk_errors(config.home):

@@ -38,7 +38,6 @@ def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
     """Yield what runs and deployments left: unfinished and damaged results, records, reports, copies, crash logs.
 
     Args:
-        home: The home folder.
         before: What changed at or after this time stays; an unfinished result is asked for it once more.
         bundles: SHA-256 of the bundles of kept versions; the reports that say how they were made are needed.
     """

@@ -72,9 +72,6 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
     Args:
         tracker: Tracker of the server or database that has the model.
         model_uri: `models:/m-…`; for "" the result is False.
-
-    Raises:
-        TrackingUnavailable: MLflow does not answer.
     """
     model_id = model_uri.removeprefix("models:/")
     if not model_id:

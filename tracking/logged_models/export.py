@@ -52,7 +52,6 @@ def log_bundle(
     """Log a bundle as an MLflow model of a run.
 
     Args:
-        tracker: Tracker to log to.
         run_id: The run that produced the bundle.
         bundle_folder: Folder written by `models.bundles.bundle.save_bundle`.
         name: Name of the logged model in the UI.
@@ -197,7 +196,8 @@ def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0, form: F
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
             with interrupts.during("smoke test"):
-                done = run_child([str(form.smoke), model_uri], timeout, isolated=True, cwd=foreign, env=environment)
+                program = [str(form.smoke), model_uri, form.model_type]
+                done = run_child(program, timeout, isolated=True, cwd=foreign, env=environment)
         except subprocess.TimeoutExpired:
             return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
     seconds = time.perf_counter() - start

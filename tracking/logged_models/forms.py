@@ -24,7 +24,7 @@ class Form:
     Args:
         model_type: Shown in MLflow.
         program: File with the pyfunc model, which is copied next to the bundle.
-        smoke: Program that tests a logged model.
+        smoke: Program that tests a logged model, given its address and *model_type*.
         signature: Returns the declared input, output and parameters.
         example: Returns an example of the input, from the bundle's `spec.json`.
         streamable: Whether the model has `predict_stream`.
@@ -122,11 +122,11 @@ LANGUAGE_MODEL = Form(
     "language model", PROGRAMS / "pyfunc.py", PROGRAMS / "smoke.py", language_model_signature, _typed, streamable=True
 )
 CLASSIFIER = Form(
-    "classifier", PROGRAMS / "classifier_pyfunc.py", PROGRAMS / "smoke_classifier.py", classifier_signature, _reviews,
+    "classifier", PROGRAMS / "classifier_pyfunc.py", PROGRAMS / "smoke_texts.py", classifier_signature, _reviews,
     streamable=False,
 )  # fmt: skip
 WORD_VECTORS = Form(
-    "word vectors", PROGRAMS / "vectors_pyfunc.py", PROGRAMS / "smoke_vectors.py", vectors_signature, _words,
+    "word vectors", PROGRAMS / "vectors_pyfunc.py", PROGRAMS / "smoke_texts.py", vectors_signature, _words,
     streamable=False,
 )  # fmt: skip
 

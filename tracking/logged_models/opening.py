@@ -34,11 +34,7 @@ FIRST_VECTORS = "no champion: run `reviewlm embed` first"
 
 
 def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle, Version]:
-    """Open a registered version; see `locate` for the forms of a reference.
-
-    Raises:
-        ConfigError, BundleError, InputError, TrackingUnavailable: As `open_champion`.
-    """
+    """Open a registered version; see `locate` for the forms of a reference."""
     tracker, address = locate(config, reference)
     return open_champion(tracker, address, chosen_device(config.execution.device))
 

@@ -204,7 +204,6 @@ def retag(tracker: Tracker, entry: Any, tags: Mapping[str, str], gone: Collectio
     """Set tags of a version and delete others, in as few writes as possible; see `tracking.tags.packed`.
 
     Args:
-        tracker: Tracker of the store.
         entry: MLflow's entry of the version.
         tags: Tags to set.
         gone: Names of tags to delete.

@@ -83,7 +83,6 @@ def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises:
         ConfigError: There is no champion of the user's files.
-        Damaged, TrackingUnavailable: As `settings_of`.
     """
     chosen = settings_of((CHAMPION,), preset, (), overrides)
     if chosen.version is None or not chosen.config.source.input:
@@ -102,7 +101,6 @@ def settings_of_classifiers(
 
     Raises:
         BundleError: One of the versions does not exist.
-        ConfigError, Damaged, TrackingUnavailable: As `settings_of`.
     """
     where = where_of(preset, overrides).with_input(input)
     versions = [find_classifier(where, reference) for reference in references]

@@ -100,7 +100,6 @@ def end_unheld(config: RunConfig, now: int) -> list[str]:
     other machines and containers are ended if the files in the home list all that living processes write.
 
     Args:
-        config: Locates the home folder.
         now: Time in nanoseconds since 1970.
 
     Raises:

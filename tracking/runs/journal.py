@@ -55,10 +55,7 @@ def _points(path: Path, settled: bool) -> Iterator[Point]:
                 log.warning("%s line %d is not a journal entry; skipped", path, number)
             continue
         time = entry.get("time", 0.0)
+        seconds = float(time) if isinstance(time, int | float) and math.isfinite(time) else 0.0
         for name, value in entry.items():
             if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
-                yield Point(metric_name(name), float(value), step, float(time) if _is_time(time) else 0.0)
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+                yield Point(metric_name(name), float(value), step, seconds)

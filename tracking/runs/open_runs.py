@@ -78,11 +78,7 @@ def opened(tracker: Tracker, run_id: str) -> None:
 
 
 def reopen_run(tracker: Tracker, run_id: str) -> bool:
-    """Set the run of an earlier process back to RUNNING; return False if it does not exist or is marked as deleted.
-
-    Raises:
-        TrackingUnavailable: MLflow does not answer.
-    """
+    """Set the run of an earlier process back to RUNNING; return False if it does not exist or is marked as deleted."""
     known = tracker.known_id(run_id)
     with starting():
         try:

@@ -11,6 +11,7 @@ import logging
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ class Tracker(Connection):
             own[PARENT] = parent_run_id
         own |= tags or {}
         details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(own), "time": _now(), "unless": unless}
-        local = sync.new_run()
+        local = sync.PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         with open_runs.starting():
             run_id = self.write(Write("start", local, details)) or local
             open_runs.opened(self, run_id)
@@ -158,8 +159,6 @@ class Tracker(Connection):
         Illegal characters of names are replaced ("hit@1" → "hit_at_1").
 
         Args:
-            run_id: The run.
-            metrics: Values by name.
             step: Step of a point on a curve.
             dataset: Name and digest of the data set of the measurement. The metrics then also belong to the run's
                 logged model, so that the Models page compares models on that data set.
@@ -211,7 +210,6 @@ class Tracker(Connection):
         """Record data sets as inputs of a run, with the store's digests; only descriptions are stored, not the rows.
 
         Args:
-            run_id: The run.
             datasets: For each data set: the table, or the path of a Parquet file or of any other file or folder; its
                 name in the UI, e.g. "reviews"; the artifact's digest (MLflow keeps 36 characters of it); and its use:
                 "training", "validation", "test".

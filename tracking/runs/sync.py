@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -32,17 +31,10 @@ HOPELESS = 5
 WAIT_PAUSE = 2.0
 
 
-def new_run() -> str:
-    """Return a new local name for a run, used until MLflow gives it an id."""
-    return PENDING + uuid.uuid4().hex
-
-
 def deliver(tracker: Tracker, write: Write, keep: bool = True) -> str | None:
     """Send a write after all queued ones, or queue it if MLflow does not answer.
 
     Args:
-        tracker: Tracker of the store.
-        write: The write.
         keep: Whether the write may be queued; the journal of a running training needs no copy.
 
     Returns:

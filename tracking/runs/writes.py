@@ -32,7 +32,6 @@ def send(tracker: Tracker, write: Write, again: bool = False) -> str | None:
     """Send a write; return the id of a run, the address of a model, the number of a journal's new points, or None.
 
     Args:
-        tracker: Tracker of the store.
         write: The write, with MLflow's run ids.
         again: Whether the write was queued, or may have arrived before.
 

@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from core.config.section import Line, Section
-from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, Limit, RegisteredName
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
 from models.names import require_name
-from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
+from models.options import MOST_WHOLE, Count, OrNone, ShareBelowOne, Whole
 
 LabelledSlice = Literal["label", "length", "month", "category"]
 
 
-class ClassificationPromotion(Section):
+class ClassificationPromotion(GatePolicy):
     """Policy of the gate for classifiers: a challenger must beat the champion on the same test reviews, in macro-F1.
 
     docs/concepts/evaluation/classification.md lists the rule of each field. A limit that is a number requires its
@@ -25,49 +25,28 @@ class ClassificationPromotion(Section):
         model_name: Name of the registered classifier, without quotes, slashes, colons and @; empty: `reviewlm-` and
             what is predicted, such as `reviewlm-stars`. "reviewlm-demo" is completed in the same way, and reserved for
             the embedded corpus: with files as input, it is read as empty.
-        replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
-            champion.
-        allow_other_family: Let a challenger pass if its data belong to another family than the champion's
-            (`source.family`), or if the champion's family is not known.
-        allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
         max_champion_loss: Largest loss of macro-F1 against the champion on the champion's own test reviews, if these
             are other reviews. The rule fails if the whole confidence interval of the loss is above it.
-        champion_reviews: Maximum number of those reviews that are answered; if there are more, this number is drawn.
         min_gain: Minimum gain in macro-F1 over the champion. The lower end of the interval must be above it.
-        confidence: Level of the two-sided intervals: an equal classifier passes with probability (1 − confidence) / 2.
         min_gain_over_majority: Minimum gain in accuracy over always answering the most frequent label. The lower end of
             the interval must be above it. With very unequal labels "none" may be right: then a useful classifier can
             have a lower accuracy.
         min_gain_over_baseline: Minimum gain in macro-F1 over the baseline classifier. The lower end of the interval
             must be above it.
-        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
         max_slice_loss: Largest loss of accuracy on a slice. A larger loss counts only if it is statistically
             significant.
         slice_dimensions: Dimensions by which the test reviews are divided into slices.
-        min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
-        require_leak_certificate: Whether the prepared data must be certified to have no leak.
         max_latency_ms: Time within which each text of the smoke test must be answered, one at a time; the longest has
             1,170 words.
-        max_megabytes: Maximum size of the bundle, in millions of bytes.
     """
 
     model_name: RegisteredName | Literal[""] = ""
-    replace_lost_champion: bool = False
-    allow_other_family: bool = False
-    allow_rolled_back: bool = False
-    max_champion_loss: Limit = 0.01
-    champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     min_gain: ShareBelowOne = 0.0
-    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     min_gain_over_majority: Annotated[ShareBelowOne | None, OrNone] = 0.0
     min_gain_over_baseline: ShareBelowOne = 0.0
     min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 100
-    max_slice_loss: Limit = 0.05
     slice_dimensions: tuple[LabelledSlice, ...] = ("label", "length", "month", "category")
-    min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
-    require_leak_certificate: bool = True
     max_latency_ms: Limit = 1_000.0
-    max_megabytes: Limit = None
 
 
 Classifier = Annotated[ClassifierSpec, Field(discriminator="kind")]

@@ -7,9 +7,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from core.config.section import Section
-from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, Limit, RegisteredName, SliceDimension
-from models.options import MOST_WHOLE, Name, Number, OrNone, ShareBelowOne, Whole, options
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName, SliceDimension
+from models.options import Name, OrNone, ShareBelowOne, Whole, options
 from models.vectors.spec import EmbeddingSpec
 
 OWN_VECTORS = f"{OWN_MODEL}-vectors"
@@ -20,50 +19,28 @@ def completed(name: str) -> str:
     return f"{name}-vectors" if name in (OWN_MODEL, DEMO_MODEL) else name
 
 
-class EmbeddingPromotion(Section):
+class EmbeddingPromotion(GatePolicy):
     """Policy of the gate for word vectors: a challenger must rank the true words of the test reviews better.
 
     docs/concepts/other_models/embeddings.md lists the rule of each field. The figure is the share of windows in which
     the true word is ranked above a noise word. Gains are differences of shares: 0.01 is one point of 100.
 
     Attributes:
-        replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
-            champion.
-        allow_other_family: Let a challenger pass if its data belong to another family than the champion's
-            (`source.family`), or if the champion's family is not known.
-        allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
         max_champion_loss: Largest loss of the share against the champion on the champion's own test reviews, if these
             are other reviews. The rule fails if the whole confidence interval of the loss is above it.
-        champion_reviews: Maximum number of those reviews that are ranked; if there are more, this number is drawn.
         min_gain: Minimum gain over the champion. The lower end of the interval must be above it.
-        confidence: Level of the two-sided intervals: equal vectors pass with probability (1 − confidence) / 2.
         min_gain_over_chance: Minimum gain over guessing, which ranks half of the words right. The lower end of the
             interval must be above it.
         min_gain_over_counts: Minimum gain over always choosing the word that is more frequent in training. The lower
             end of the interval must be above it.
-        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
-        max_slice_loss: Largest loss on a slice. A larger loss counts only if it is statistically significant.
         slice_dimensions: Dimensions by which the test reviews are divided into slices.
-        min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
-        require_leak_certificate: Whether the prepared data must be certified to have no leak.
-        max_megabytes: Maximum size of the bundle, in millions of bytes.
     """
 
-    replace_lost_champion: bool = False
-    allow_other_family: bool = False
-    allow_rolled_back: bool = False
-    max_champion_loss: Limit = 0.01
-    champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     min_gain: ShareBelowOne = 0.0
-    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     min_gain_over_chance: ShareBelowOne = 0.0
     min_gain_over_counts: Annotated[ShareBelowOne | None, OrNone] = 0.0
-    min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
     max_slice_loss: Limit = 0.02
     slice_dimensions: tuple[SliceDimension, ...] = ("stars",)
-    min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
-    require_leak_certificate: bool = True
-    max_megabytes: Limit = None
 
 
 @options

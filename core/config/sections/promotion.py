@@ -34,7 +34,40 @@ Adaptation = Literal["static", "cache", "continuous cache", "dynamic evaluation"
 SliceDimension = Literal["stars", "length", "month", "category"]
 
 
-class PromotionConfig(Section):
+class GatePolicy(Section):
+    """Policy that the gates of all kinds of models share.
+
+    Attributes:
+        replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
+            champion. Otherwise nothing is promoted until there is a champion that can be measured.
+        allow_other_family: Let a challenger pass if its data belong to another family than the champion's
+            (`source.family`), or if the champion's family is not known.
+        allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
+        max_champion_loss: Largest loss against the champion on the champion's own test reviews, if these are other
+            reviews. The rule fails if the whole confidence interval of the loss is above it.
+        champion_reviews: Maximum number of those reviews that are measured; if there are more, this number is drawn.
+        confidence: Level of the two-sided intervals: an equal model passes with probability (1 − confidence) / 2.
+        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
+        max_slice_loss: Largest loss on a slice. A larger loss counts only if it is statistically significant.
+        min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
+        require_leak_certificate: Whether the prepared data must be certified to have no leak.
+        max_megabytes: Maximum size of the bundle, in millions of bytes.
+    """
+
+    replace_lost_champion: bool = False
+    allow_other_family: bool = False
+    allow_rolled_back: bool = False
+    max_champion_loss: Limit = 0.01
+    champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
+    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
+    min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
+    max_slice_loss: Limit = 0.05
+    min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
+    require_leak_certificate: bool = True
+    max_megabytes: Limit = None
+
+
+class PromotionConfig(GatePolicy):
     """Policy of the gate: a challenger must beat the champion on the same frozen test reviews, in bits per byte.
 
     docs/concepts/registry/promotion.md lists the rule of each field and the reason for its default. A limit that is a
@@ -47,8 +80,6 @@ class PromotionConfig(Section):
         rescore: Score both models for the decision, from the bundles as they are registered now; a model that this run
             has scored is only opened again. Otherwise, scores of the same bundle on the same tokens are taken from the
             store, after their files are checked against their SHA-256.
-        replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
-            champion. Otherwise nothing is promoted until there is a champion that can be measured.
         min_relative_gain: Minimum gain over the champion, as a share of the champion's bits. The lower end of the
             confidence interval must be above it.
         confidence: Level of the two-sided interval of the gain: an equal model passes with probability (1 − confidence)
@@ -59,22 +90,15 @@ class PromotionConfig(Section):
             assumption.
         min_gain_over_baseline: Minimum gain over the baseline, as a share of the baseline's bits. The lower end of the
             confidence interval must be above it.
-        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
         max_slice_loss: Largest share by which a slice may be worse. A larger loss counts only if it is statistically
             significant.
         slice_dimensions: Dimensions by which the test reviews are divided into slices.
-        min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
         adaptation: Which models may be challenger: "static" ones, those that adapt to the review they are measured on
             in the way named ("cache", "continuous cache", "dynamic evaluation"), or "any".
-        allow_other_family: Let a challenger pass if its data belong to another family than the champion's
-            (`source.family`), or if the champion's family is not known.
-        allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
         max_champion_loss: Largest share by which the challenger may be worse than the champion on the champion's own
             test reviews. The rule fails if the whole confidence interval of the loss is above it.
-        champion_reviews: Maximum number of those reviews that are scored; if there are more, this number is drawn.
         allow_other_reading: Let a challenger pass that models less of the text than the champion (it folds case, or the
             section `clean` has changed): the figures do not charge it for the rest.
-        require_leak_certificate: Whether the prepared data must be certified to have no leak.
         min_novelty: Minimum share of new 8-grams in generated text, relative to that of real reviews.
         max_copied_span: Longest passage copied from training, in words, unless real reviews have longer ones.
         max_exposure: Exposure of a planted canary, in bits (Carlini et al. 2019). A number is the maximum for any
@@ -83,30 +107,18 @@ class PromotionConfig(Section):
         max_private_patterns: Maximum number of passages in samples that look like personal data, beyond those of real
             reviews.
         max_latency_ms: Time within which 95 % of the suggestions must arrive, in the process of the smoke test.
-        max_megabytes: Maximum size of the bundle, in millions of bytes.
     """
 
     model_name: RegisteredName = OWN_MODEL
     rescore: bool = True
-    replace_lost_champion: bool = False
     min_relative_gain: ShareBelowOne = 0.0
-    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     max_review_loss: Annotated[Number, Field(ge=0, le=10)] = 1.0
     min_gain_over_baseline: ShareBelowOne = 0.0
-    min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
-    max_slice_loss: Limit = 0.05
     slice_dimensions: tuple[SliceDimension, ...] = ("stars", "length", "month", "category")
-    min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
     adaptation: Adaptation = "static"
-    allow_other_family: bool = False
-    allow_rolled_back: bool = False
-    max_champion_loss: Limit = 0.01
-    champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     allow_other_reading: bool = False
-    require_leak_certificate: bool = True
     min_novelty: Annotated[Share | None, OrNone] = 0.5
     max_copied_span: Limit = 50
     max_exposure: Limit | Literal["auto"] = "auto"
     max_private_patterns: Limit = 10
     max_latency_ms: Limit = 1_000.0
-    max_megabytes: Limit = None

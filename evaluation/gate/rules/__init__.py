@@ -37,3 +37,7 @@ RULES: tuple[Rule, ...] = (
     latency, size, better_than_baseline, better_than_champion, surely_better, no_slice_worse, no_forgetting, novelty,
     copied_span, exposure, private_patterns,
 )  # fmt: skip
+RULES_OF_ALL = (
+    another_model, not_rolled_back, champion_at_hand, same_family, data_checks, leak_certificate, smoke_test,
+)  # fmt: skip
+"""Rules with which the gates of classifiers and word vectors begin."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
-from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.decision import Decision, RuleOutcome, rounded
 from evaluation.gate.evidence import Evidence
 from evaluation.scoring.metrics import LN2, Figures, figures_of
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.floor import floor_nats
-from evaluation.statistics.groups import effective_number, groups_of
+from evaluation.statistics.groups import effective_number, groups_of, least_sure_gain
 from evaluation.statistics.studentised import Intervals, Ratio, gain_ratio, studentised_intervals
 
 if TYPE_CHECKING:
@@ -26,24 +27,13 @@ IDENTITY = ("review_id", "stars", "bytes")
 """Columns that must be equal for two tables of scores to be of the same reviews."""
 
 
-@dataclass(frozen=True)
-class Gain:
-    """1 − open bits per byte of the challenger / those of another model, with the ends of its interval."""
-
-    estimate: float
-    low: float
-    high: float
-    confidence: float
-
-
 class Rivals:
     """What the gate of any family of models asks about challenger and champion.
 
     Attributes:
         SECTION: Name of the policy's section in the configuration, for remedies.
-        policy: Limits; it has `replace_lost_champion`, `allow_other_family` and `allow_rolled_back`.
-        evidence: It has `challenger` and `champion` (or None), each with `digest`, `problem` and `family`, and
-            `rolled_back`.
+        policy: A `GatePolicy`, with the limits of this family.
+        evidence: A `GateEvidence` with `challenger` and `champion` (or None), each with `digest`, `problem`, `family`.
     """
 
     SECTION: ClassVar[str]
@@ -73,6 +63,21 @@ class Rivals:
     def lost(self) -> str:
         """Why the existing champion cannot be measured; empty if it can, or if there is none."""
         return self.evidence.champion.problem if self.evidence.champion else ""
+
+    def decide(
+        self, rules: Sequence[Callable[[Any], RuleOutcome]], praise: Callable[[Any], str],
+        figures: Mapping[str, float], **known: Any,
+    ) -> Decision:  # fmt: skip
+        """Apply rules and return the decision; *praise* gives the reason if none fails, *known* are other fields."""
+        outcomes = tuple(rule(self) for rule in rules)
+        # If the challenger is the champion, the first failed rule is enough.
+        failed = [rule for rule in outcomes if rule.passed is False][: 1 if self.identical else None]
+        challenger, champion = self.evidence.challenger, self.evidence.champion
+        return Decision(
+            promote=not failed, reason="; ".join(rule.detail for rule in failed) or praise(self), rules=outcomes,
+            challenger=challenger.digest, champion=champion.digest if champion else None, test_set=challenger.test,
+            figures={name: rounded(value) for name, value in figures.items()}, **known,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,7 @@ class GateCase(Rivals):
         )
 
     @cached_property
-    def interval(self) -> Gain | None:
+    def interval(self) -> Interval | None:
         """The gain with its interval, paired by review; None if it cannot be computed (e.g. one group of reviews).
 
         Equal reviews have equal bytes, so the ratio of nats is the ratio of bits per byte. A gain is surely above a
@@ -203,14 +208,15 @@ class GateCase(Rivals):
         """
         return None if self.problem or not self.finite else self.gain_over(self.champion_rows)
 
-    def gain_over(self, other: pl.DataFrame) -> Gain | None:
-        """Return the gain over another model's finite scores of the same reviews, in the order of their ids.
+    def gain_over(self, other: pl.DataFrame) -> Interval | None:
+        """Return 1 − open bits per byte / those of another model.
 
-        None if there are fewer than two groups of reviews, because then there is no interval.
+        *other* are its finite scores of the same reviews, in the order of their ids. None if there are fewer than two
+        groups of reviews, because then there is no interval.
         """
         columns = open_nats(self.challenger_rows), open_nats(other), self._bytes
         found = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
-        return Gain(1 - found.estimate, 1 - found.high, 1 - found.low, found.confidence) if found else None
+        return found and replace(found, estimate=1 - found.estimate, low=1 - found.high, high=1 - found.low)
 
     @cached_property
     def champion_loss(self) -> Interval | None:
@@ -257,18 +263,6 @@ class GateCase(Rivals):
             return None
         options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
         return self.intervals([ratio], seed=self.evidence.seed, **options)[0]
-
-
-def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float, limit: float = 0.0) -> float:
-    """Return the smallest gain that is surely above a limit, with groups of these sizes and equal gains on all reviews.
-
-    The weight w of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α.
-    This share of the text may be worse by *max_review_loss*: a gain g is sure if (1 − w) g − w max_review_loss > limit.
-    """
-    if not len(sizes):
-        return 1.0
-    weight = 1 - ((1 - confidence) / 2) ** (1 / effective_number(sizes))
-    return min(1.0, (limit + weight * max_review_loss) / (1 - weight))
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:

@@ -182,7 +182,6 @@ def count_groups(reviews: int, sizes: np.ndarray, grouped_by: str | None, limit:
 
     Args:
         reviews: Number of test reviews.
-        sizes: Number of reviews of each group.
         grouped_by: Why reviews are one group; None if each review is a separate group.
         limit: Minimum number of groups.
     """

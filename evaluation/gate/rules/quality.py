@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import MORE_REVIEWS, Gain, GateCase, change
+from evaluation.gate.rules.case import MORE_REVIEWS, GateCase, change
+from evaluation.statistics.bootstrap import Interval
 
 NO_INTERVAL = "no interval can be computed: there are fewer than two groups of reviews, or scores that are not finite"
 ROUNDING = 1e-9
@@ -79,7 +80,7 @@ def surely_better(case: GateCase) -> RuleOutcome:
     return RuleOutcome(name, gain.low > limit, _interval(case, gain, limit), gain.low, limit)
 
 
-def _interval(case: GateCase, gain: Gain, limit: float) -> str:
+def _interval(case: GateCase, gain: Interval, limit: float) -> str:
     """Return how sure a gain is; if only more reviews could make it sure, add this remedy.
 
     The interval is wider than that of the tables, because it allows for reviews that the sample lacks.
@@ -91,7 +92,7 @@ def _interval(case: GateCase, gain: Gain, limit: float) -> str:
     return f"{detail}{_verdict(gain, limit)}; {MORE_REVIEWS}{least}"
 
 
-def _verdict(gain: Gain, limit: float) -> str:
+def _verdict(gain: Interval, limit: float) -> str:
     if gain.estimate == 0:
         return "there is no gain"
     if gain.low > limit:

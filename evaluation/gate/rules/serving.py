@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import GateCase, Rivals, at_most, said
+from evaluation.gate.rules.case import Rivals, at_most, said
 
 NOTHING_NEW = "nothing new was registered"
 
@@ -17,19 +17,20 @@ def smoke_test(case: Rivals) -> RuleOutcome:
     return said("smoke test", case.evidence.serving.smoke_passed, case.evidence.serving.smoke_detail)
 
 
-def latency(case: GateCase) -> RuleOutcome:
-    """Refuse a model that is too slow with its suggestions."""
+def latency(case: Rivals) -> RuleOutcome:
+    """Refuse a model that is too slow with its answers."""
     name, found, limit = "latency", case.evidence.serving.latency, case.policy.max_latency_ms
     if found is None and case.identical:
         return RuleOutcome(name, None, NOTHING_NEW)
     if found is None:
-        return at_most(name, None, limit, "the time that a suggestion takes was not measured")
-    detail = f"a suggestion takes {found.p50:.1f} ms (median), 95 % come within {found.p95:.1f} ms; "
-    detail += f"a written word takes {found.word:.1f} ms"
+        return at_most(name, None, limit, "the time that an answer takes was not measured")
+    what = "an answer" if found.word is None else "a suggestion"
+    detail = f"{what} takes {found.p50:.1f} ms (median), 95 % come within {found.p95:.1f} ms"
+    detail += "" if found.word is None else f"; a written word takes {found.word:.1f} ms"
     if limit is not None and not found.p95 <= limit:
         detail += (
             f". At most {limit:g} ms are allowed: fit a smaller model, or repeat the command with "
-            f"`--set promotion.max_latency_ms={_above(found.p95)}`"
+            f"`--set {case.SECTION}.max_latency_ms={_above(found.p95)}`"
         )
     return at_most(name, found.p95, limit, detail)
 

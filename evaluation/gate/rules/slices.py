@@ -58,7 +58,6 @@ def outcome_of_losses(table: pl.DataFrame, limit: float | None, least: int, figu
         table: Result of `evaluation.statistics.slices.losses_by_slice`.
         limit: Largest loss; None: no limit.
         least: Minimum number of reviews of a slice.
-        figure: Name of the share.
     """
     name = "no slice worse"
     if table.is_empty():

@@ -201,29 +201,22 @@ class Sequences(InputRows):
     def require(self, entries: int) -> None:
         """Refuse ids outside a vocabulary of *entries* entries, and star tokens, which reveal the answer.
 
-        A review's stream begins with `<bos> <stars_k>`; see `without_stars`.
+        A review's stream begins with `<bos> <stars_k>`; `<stars_0>`, "unknown", is allowed.
 
         Raises:
             ModelError: kind "input"; names the sequence and the position.
         """
         super().require(entries)
-        rated = np.flatnonzero(self._rates())
+        rated = np.flatnonzero((self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1]))
         if len(rated):
             first = int(rated[0])
             token = f"id {self.ids_P[first]} of {self.place(first)} is <stars_{self.ids_P[first] - STARS[0]}>"
-            raise ModelError(f"{token}, which gives the rating away: read them without_stars()", "input")
+            raise ModelError(f"{token}, which gives the rating away: replace it by <stars_0>", "input")
 
     def take(self, rows_B: np.ndarray) -> Sequences:
         """Return the chosen sequences, in the order given, with their texts."""
         written = None if self.written is None else self.written.gather(rows_B)
         return Sequences(self.ids_of(rows_B), np.concatenate([[0], np.cumsum(self.lengths[rows_B])]), written=written)
-
-    def without_stars(self) -> Sequences:
-        """Return the same sequences with `<stars_0>`, "unknown", for every star token."""
-        return Sequences(np.where(self._rates(), np.array(STARS[0], self.ids_P.dtype), self.ids_P), self.offsets)
-
-    def _rates(self) -> np.ndarray:
-        return (self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1])
 
     def batch(self, rows_B: np.ndarray) -> LabelledBatch:
         """Return the chosen sequences side by side; see `InputRows.batch`."""

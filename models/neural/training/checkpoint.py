@@ -28,6 +28,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...base import sha256_of
+
 JOURNAL = "metrics.jsonl"
 SETTLED = "settled"
 FORMAT = 2
@@ -60,7 +62,7 @@ class Checkpoints:
         part = data.with_suffix(".part")
         # Copies: the format refuses tensors that share memory.
         save_file({name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}, part)
-        body = {"format": FORMAT, "good": good, "sha256": _sha256(part), "facts": dict(facts)}
+        body = {"format": FORMAT, "good": good, "sha256": sha256_of(part), "facts": dict(facts)}
         os.replace(part, data)
         text = json.dumps({"checksum": _checksum(body), "body": body})
         part.write_text(text, encoding="utf-8")
@@ -94,7 +96,7 @@ class Checkpoints:
         if body is None:
             raise ValueError("its description was changed after it was written")
         data = self._path(number, "safetensors")
-        if _sha256(data) != body["sha256"]:
+        if sha256_of(data) != body["sha256"]:
             raise ValueError(f"{data.name} was changed after it was written")
         return Checkpoint(load_file(data), body["facts"])
 
@@ -217,11 +219,6 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of one prefix under their names without it."""
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checksum(body: Mapping[str, Any]) -> str:

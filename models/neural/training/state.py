@@ -114,7 +114,8 @@ class TrainingState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, for a checkpoint. All ranks call it; only the leading rank gets a result."""
-        found = self.ranks.gather((_on_processor(self.memory.tensors()), random_tensors(self.device)))
+        own = {name: tensor.cpu() for name, tensor in self.memory.tensors().items()}
+        found = self.ranks.gather((own, random_tensors(self.device)))
         if not self.ranks.leads:
             return {}
         memory = Memory.join([Memory.of(tensors, torch.device("cpu")) for tensors, _ in found])
@@ -165,7 +166,3 @@ class TrainingState:
 def _stream(rank: int) -> str:
     """Return the name of a rank's random streams in a checkpoint."""
     return f"random.{rank}" if rank else "random"
-
-
-def _on_processor(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.cpu() for name, tensor in tensors.items()}

@@ -59,9 +59,6 @@ class TrainingStep:
         Args:
             window: The next one.
             keep_B: False for streams that are reset before this window; None where none is.
-
-        Raises:
-            Divergence: See `apply`.
         """
         rows, device = self.state.rows, self.state.device
         x_BT, y_BT = to_device(torch.from_numpy(window.x_BT[rows]), device), torch.from_numpy(window.y_BT[rows])

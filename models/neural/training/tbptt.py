@@ -88,7 +88,6 @@ def read_window(
     With k2 > k1 that takes several calls of the network, and dropout draws new masks in each.
 
     Args:
-        network: Reads the tokens.
         memory: Of these streams, from the window before.
         ids_BT: The tokens that follow those of the last window.
         keep_B: False for streams that are reset before this window; None where none is.

@@ -15,7 +15,6 @@ import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,29 +49,17 @@ HOPELESS = 1.0
 """Nats above uniform guessing at which the best validation loss, with a running loss no better, counts as diverged."""
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """The figures of a training; the network itself holds the best weights."""
-
-    summary: Mapping[str, float]
-
-
 def train(
-    network: Network,
-    train_stream: TokenStream,
-    validation_stream: TokenStream,
-    training: TrainingSpec,
+    network: Network, train_stream: TokenStream, validation_stream: TokenStream, training: TrainingSpec,
     context: FitContext,
-) -> TrainResult:
+) -> Mapping[str, float]:  # fmt: skip
     """Train a network in place; afterwards it is in evaluation mode and holds the best weights on validation.
 
     Resumes from the checkpoints in `context.work` if there are any of this same training.
 
     Args:
         network: With its initial weights, on `context.device`.
-        train_stream: Training reviews.
         validation_stream: Held-out reviews; a part of them, evenly spaced, is scored at each evaluation.
-        training: See `TrainingSpec`.
         context: Work folder (journal, checkpoints), device, listener, this process's rank and the number of ranks. With
             a `pace`, the training stops before its decay; see `callbacks/pacing.py`.
 
@@ -110,14 +97,14 @@ def train(
             limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
             _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream, limit)
         except Paused as paused:
-            return TrainResult(_pause(paused, plan, checkpointing, context.work / PAUSED))
+            return _pause(paused, plan, checkpointing, context.work / PAUSED)
         if devices:
             network.zero_grad(set_to_none=True)
             free_cached_memory()  # that of the updates
         nats, tokens = validation_nats(network, validation_stream, FINAL_TOKENS, ranks=ranks)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
         own = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}
-        return TrainResult({**own, **held_out, "threads": torch.get_num_threads()})
+        return {**own, **held_out, "threads": torch.get_num_threads()}
 
 
 def _callbacks(

@@ -100,7 +100,6 @@ class TrainingMetrics:
 
         Args:
             nats: Sum over the scored tokens.
-            tokens: Number of scored tokens.
             clipped: What became of its gradient.
             before: Number of updates before it, if more have been made since.
         """

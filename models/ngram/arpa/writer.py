@@ -7,9 +7,9 @@
     \\end\\
 
 Begin tokens have log10 p = 0, as `<s>` in the files of `lmplz`, because they are given. Models of lines have only
-`<s>`. Models of reviews begin with a star token, which is written as its own symbol (`arpa_words`). So a line
-`<stars_5> w1 … wn` gets the same score in any program as the review gets here. Such symbols are named in a comment
-before `\\data\\` (`# given: …`), which other programs skip.
+`<s>`. Models of reviews begin with a star token, which is a symbol too, so that a line `<stars_5> w1 … wn` gets the
+same score in any program as the review gets here. Such symbols are named in a comment before `\\data\\`
+(`# given: …`), which other programs skip.
 
 Numbers are float32 in the shortest form that gives the same float32 when read, so a second round trip changes nothing.
 Log zero is written as −99, as in SRILM, and −99 is read as a normal number, as in KenLM.
@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, cast
 
 import numpy as np
 import polars as pl
@@ -38,32 +38,6 @@ MARKS = ("<unk>", "<s>", "</s>")
 GIVEN_NOTE = "# given:"
 _ROWS = 1 << 16
 _BLANKS = r"[ \t\r\n\x00]"
-_ESCAPES = {"\\": "\\\\", " ": "\\s", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\x00": "\\0"}
-
-
-class Named(Protocol):
-    """The part of a vocabulary that is needed here: size and name of each id; ids 0, 1, 2 are `<unk>`, begin, end."""
-
-    size: int
-
-    def token(self, token: int) -> str:
-        """Return the name of one entry."""
-        ...
-
-
-def arpa_words(vocabulary: Named) -> tuple[str, ...]:
-    """Return symbols for the entries of a review vocabulary: without blanks, all different.
-
-    `<bos>` and `<eos>` become `<s>` and `</s>`. Blanks and backslashes inside entries are written as `\\s`, `\\n`,
-    `\\t`, `\\r`, `\\0`, `\\\\`. If an entry is empty or equal to an earlier one, `\\` and its id are appended.
-    """
-    words, used = [*MARKS], set(MARKS)
-    for token in range(len(MARKS), vocabulary.size):
-        name = "".join(_ESCAPES.get(sign, sign) for sign in vocabulary.token(token))
-        word = name if name and name not in used else f"{name}\\{token}"
-        used.add(word)
-        words.append(word)
-    return tuple(words)
 
 
 def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:

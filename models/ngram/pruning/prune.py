@@ -17,7 +17,7 @@ If n-grams are removed from a finished model, back-off weights are computed agai
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -53,12 +53,10 @@ def thresholds(prune: Sequence[int], order: int) -> tuple[int, ...]:
     return given + (given[-1],) * (order - len(given))
 
 
-def kept_by_count(
-    counts: NGramCounts, prune: Sequence[int], spared: Collection[int] = (UNK, END)
-) -> tuple[np.ndarray, ...]:
+def kept_by_count(counts: NGramCounts, prune: Sequence[int]) -> tuple[np.ndarray, ...]:
     """Return, per order, which n-grams occurred more often than the order's threshold; (M,) bool each.
 
-    Unigrams that are given or *spared* always stay. With a threshold of 0 everything stays.
+    Unigrams that are given, `<unk>` and the end always stay. With a threshold of 0 everything stays.
     """
     kept = []
     for order, threshold in enumerate(thresholds(prune, counts.order), start=1):
@@ -67,21 +65,17 @@ def kept_by_count(
         for part in pieces(raw_M):
             kept_M[part] = raw_M[part] > threshold if threshold else True
         kept.append(kept_M)
-    kept[0][[*spared, *counts.given]] = True
+    kept[0][[UNK, END, *counts.given]] = True
     return tuple(kept)
 
 
-def kept_by_words(
-    counts: NGramCounts, allowed_V: np.ndarray, spared: Collection[int] = (UNK, END)
-) -> tuple[np.ndarray, ...]:
+def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return, per order, which n-grams have only allowed words (`--limit_vocab_file` of `lmplz`); (M,) bool each.
 
-    Args:
-        allowed_V: By id, whether the word is on the list.
-        spared: Ids that are always allowed, as given ids are.
+    *allowed_V*: by id, whether the word is on the list. Given ids, `<unk>` and the end are always allowed.
     """
     allowed_V = allowed_V.copy()
-    allowed_V[[*spared, *counts.given]] = True
+    allowed_V[[UNK, END, *counts.given]] = True
     kept = [allowed_V]
     for entry in counts.orders[1:]:
         assert entry.followers is not None  # order 2 and up

@@ -79,7 +79,6 @@ def write_vectors(path: Path, vectors: WordVectors, form: Form) -> int:
     """Write vectors to a file; return the number of words written.
 
     Args:
-        path: The file.
         vectors: The vectors; words with white space are left out.
         form: "word2vec" (text) and "fasttext" (.vec) are the same; "binary" is word2vec's; "glove" has no first line.
 

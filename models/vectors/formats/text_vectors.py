@@ -67,7 +67,6 @@ def write_text(path: Path, vectors: WordVectors, header: bool) -> int:
     Words with white space, such as line breaks, are left out: other programs could not read the file.
 
     Args:
-        path: The file.
         vectors: What to write; a number is written so that it reads as the same float32.
         header: Begin with the number of words and dimensions (word2vec, fastText); GloVe has no such line.
     """

@@ -30,7 +30,6 @@ def require_labels(config: RunConfig, labelling: Labelling, reviews: Mapping[str
 
     Args:
         config: Says what is predicted, and how many training reviews are drawn.
-        labelling: The labels.
         reviews: Those of each split.
 
     Raises:

@@ -86,7 +86,6 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
 
     Args:
         config: Says what is predicted.
-        labels: Result of `labels_of`.
         clean: The prepared data, whose training reviews are counted.
 
     Raises:

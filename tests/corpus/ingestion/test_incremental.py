@@ -17,7 +17,7 @@ from corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
 from corpus.ingestion.parts import added, describe
 from corpus.ingestion.repeats import find_repeats
-from corpus.reading.sources import Listed, expand_inputs, identify, originals, source_names
+from corpus.reading.sources import Listed, identify, originals, source_names
 from corpus.schema import COLUMNS
 from tests.corpus.review_lines import line
 from tests.examples import examples
@@ -99,7 +99,7 @@ class TestInputsThatCannotBeRead:
 
     def test_a_device_is_no_input(self):
         with pytest.raises(Unreadable, match="not a regular file"):
-            expand_inputs(["/dev/null"])
+            source_names(["/dev/null"])
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
     def test_forbidden_files_and_folders_are_named(self, tmp_path):
@@ -109,7 +109,7 @@ class TestInputsThatCannotBeRead:
             ingest([tmp_path / "in" / "x.jsonl"], tmp_path / "out", CONFIG)
         (tmp_path / "in").chmod(0)
         with pytest.raises(Unreadable):
-            expand_inputs([tmp_path / "in"])
+            source_names([tmp_path / "in"])
 
     @pytest.mark.parametrize("error", [PermissionError(13, "forbidden"), IsADirectoryError(21, "a directory")])
     def test_what_the_system_refuses_is_an_input_error(self, tmp_path, monkeypatch, error):

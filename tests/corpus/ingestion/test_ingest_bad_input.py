@@ -13,7 +13,7 @@ import pytest
 from core.config.run_config import SourceConfig
 from core.errors import EmptyInput, StoreFull, Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
-from corpus.reading.sources import expand_inputs
+from corpus.reading.sources import source_names
 from tests.corpus.review_lines import BAD_LINES, line
 
 
@@ -174,10 +174,10 @@ def test_a_csv_of_nothing_but_its_header_is_empty(tmp_path):
 
 def test_a_folder_without_reviews_is_an_error(tmp_path):
     with pytest.raises(EmptyInput, match=r"(?s)no reviews.*an empty folder"):
-        expand_inputs([tmp_path])
+        source_names([tmp_path])
     (tmp_path / "notes.pdf").write_bytes(b"x")
     with pytest.raises(EmptyInput, match=r"(?s)no reviews.*1 files"):
-        expand_inputs([tmp_path])
+        source_names([tmp_path])
 
 
 def test_an_archive_without_reviews_is_an_error(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from core.config.run_config import SourceConfig
 from core.errors import EmptyInput, MissingColumn, Unreadable
 from corpus.ingestion.ingest import ingest
-from corpus.reading.sources import expand_inputs
+from corpus.reading.sources import source_names
 from corpus.schema import COLUMNS
 from tests.corpus.review_files import FILES, REVIEWS, YELP, as_csv, ingested, json_lines, zstd
 
@@ -91,7 +91,7 @@ def test_a_folder_of_the_open_dataset_gives_its_reviews_only(tmp_path, expected)
     for name, content in YELP.items():
         (tmp_path / "in").mkdir(exist_ok=True)
         (tmp_path / "in" / name).write_bytes(content)
-    assert [path.name for path in expand_inputs([tmp_path / "in"])] == ["yelp_academic_dataset_review.json"]
+    assert [path.name for path in source_names([tmp_path / "in"])] == ["yelp_academic_dataset_review.json"]
     facts = ingest([tmp_path / "in"], tmp_path / "out", SourceConfig())
     assert facts["content_sha256"] == expected[0]["content_sha256"]
 
@@ -99,16 +99,16 @@ def test_a_folder_of_the_open_dataset_gives_its_reviews_only(tmp_path, expected)
 def test_globs_are_expanded_once_and_in_order(tmp_path):
     for name in ("b.csv", "a.csv", "c.txt"):
         (tmp_path / name).write_text("text\nx\n")
-    assert expand_inputs([tmp_path / "*.csv", tmp_path / "a.csv"]) == [tmp_path / "a.csv", tmp_path / "b.csv"]
+    assert list(source_names([tmp_path / "*.csv", tmp_path / "a.csv"])) == [tmp_path / "a.csv", tmp_path / "b.csv"]
 
 
 def test_missing_files_and_empty_globs_are_named(tmp_path):
     with pytest.raises(Unreadable, match=r"nowhere\.json"):
-        expand_inputs([tmp_path / "nowhere.json"])
+        source_names([tmp_path / "nowhere.json"])
     with pytest.raises(Unreadable, match="No file matches"):
-        expand_inputs([tmp_path / "*.json"])
+        source_names([tmp_path / "*.json"])
     with pytest.raises(EmptyInput, match="No input"):
-        expand_inputs([])
+        source_names([])
 
 
 @pytest.mark.parametrize(

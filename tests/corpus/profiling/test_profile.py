@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.errors import ArtifactError, EmptyInput
 from corpus.profiling.profile import LENGTH_EDGES, NEW, Profile, ReviewSummary, take_survey
-from corpus.profiling.sketches import SAMPLE, Tally, TypeSample, name_hash
+from corpus.profiling.sketches import SAMPLE, Tally, TypeSample, name_hashes
 from corpus.profiling.word_counts import WordCounts
 from corpus.profiling.word_statistics import (
     OOV_SIZES,
@@ -200,7 +200,7 @@ def test_a_tally_keeps_the_most_frequent_and_of_equal_ones_the_first():
 
 def sample_of(names):
     sample = TypeSample()
-    sample.add((name_hash(name), 1) for name in names)
+    sample.add((key, 1) for key in map(int, name_hashes(names)))
     return sample
 
 
@@ -224,7 +224,7 @@ def test_samples_of_types_merge_to_that_of_all_names_with_exact_counts():
 
 def test_the_hash_of_a_name_never_changes():
     # printf 'a' | b2sum -l 64
-    assert name_hash("a") == 0x40F89E395B66422F
+    assert name_hashes(["a"]).tolist() == [0x40F89E395B66422F]
 
 
 def with_lengths(lengths):

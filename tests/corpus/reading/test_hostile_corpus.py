@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.config.run_config import SourceConfig
 from core.errors import InputError, ReviewLMError
 from corpus.ingestion.ingest import ingest, iter_parts
-from corpus.reading.sources import expand_inputs
+from corpus.reading.sources import source_names
 from tests.corpus.hostile_files import HOSTILE, LINES, Hostile
 from tests.corpus.review_files import json_lines, review
 from tests.examples import examples
@@ -57,13 +57,13 @@ def test_nothing_of_an_archive_is_written_beside_the_result(tmp_path):
 def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
     os.mkfifo(tmp_path / "reviews.jsonl")
     with pytest.raises(InputError, match=r"reviews\.jsonl"):
-        ingest(expand_inputs([tmp_path / "reviews.jsonl"]), tmp_path / "out", SourceConfig())
+        ingest(list(source_names([tmp_path / "reviews.jsonl"])), tmp_path / "out", SourceConfig())
 
 
 def test_a_link_into_nowhere_is_named(tmp_path):
     (tmp_path / "reviews.jsonl").symlink_to(tmp_path / "gone")
     with pytest.raises(InputError, match=r"reviews\.jsonl"):
-        ingest(expand_inputs([tmp_path / "reviews.jsonl"]), tmp_path / "out", SourceConfig())
+        ingest(list(source_names([tmp_path / "reviews.jsonl"])), tmp_path / "out", SourceConfig())
 
 
 BAD_LINES = [

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from core.errors import Unreadable
-from corpus.reading.sources import expand_inputs, identify
+from corpus.reading.sources import identify, source_names
 
 
 def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path, monkeypatch):
@@ -25,7 +25,7 @@ def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path,
 
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(Unreadable, match="locked"):
-        expand_inputs([tmp_path])
+        source_names([tmp_path])
 
 
 def test_a_linked_folder_is_not_followed_and_the_log_says_so(tmp_path, caplog):
@@ -36,7 +36,7 @@ def test_a_linked_folder_is_not_followed_and_the_log_says_so(tmp_path, caplog):
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in" / "round").symlink_to(tmp_path / "in")
     with caplog.at_level(logging.WARNING):
-        assert expand_inputs([tmp_path / "in"]) == [tmp_path / "in" / "b.jsonl"]
+        assert list(source_names([tmp_path / "in"])) == [tmp_path / "in" / "b.jsonl"]
     assert "linked is a link to a folder" in caplog.text
 
 

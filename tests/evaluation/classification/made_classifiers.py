@@ -5,10 +5,10 @@ import polars as pl
 
 from core.config.sections.classification import ClassificationPromotion
 from core.lineage.family import Family
-from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
+from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
 from evaluation.classification.gate import decide
 from evaluation.classification.results import ClassificationResults, ClassifierResults
-from evaluation.gate.evidence import ChampionReviews, DataEvidence, Leaks
+from evaluation.gate.evidence import ChampionReviews, DataEvidence, Latency, Leaks, ServingEvidence
 from tests.evaluation.classification.made_answers import STARS, predicted
 
 REVIEWS = 600
@@ -59,7 +59,7 @@ def decision(answers):
     sides = {who: AnsweredReviews(name, answers[name], "test1", name=name, family=Family("yelp"))
              for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))}  # fmt: skip
     data = DataEvidence(checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
-    service = ClassifierService(True, "it answered", 2.0, 4.0, 1.5)
+    serving = ServingEvidence(True, "it answered", Latency(2.0, 4.0), 1.5)
     own = ChampionReviews(same=True)
-    evidence = ClassifierEvidence(**sides, data=data, service=service, champion_reviews=own, resamples=500)
+    evidence = ClassifierEvidence(**sides, data=data, serving=serving, champion_reviews=own, resamples=500)
     return decide(ClassificationPromotion(), evidence)

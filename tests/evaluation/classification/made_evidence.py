@@ -7,8 +7,8 @@ import polars as pl
 
 from core.config.sections.classification import ClassificationPromotion
 from core.lineage.family import Family
-from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
-from evaluation.gate.evidence import ChampionReviews, DataEvidence, Leaks
+from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
+from evaluation.gate.evidence import ChampionReviews, DataEvidence, Latency, Leaks, ServingEvidence
 from tests.evaluation.classification.made_answers import drawn, predicted
 
 REVIEWS = 600
@@ -17,13 +17,13 @@ DOCUMENTS = pl.DataFrame({"review_id": [f"r{row:04d}" for row in range(REVIEWS)]
 POLICY = ClassificationPromotion(max_latency_ms=100, max_megabytes=50)
 BETTER, WORSE, SIMPLE = drawn(REVIEWS, 0.75, seed=1), drawn(REVIEWS, 0.6, seed=2), drawn(REVIEWS, 0.45, seed=3)
 DATA = DataEvidence(reviews=DOCUMENTS, checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
-SERVICE = ClassifierService(True, "it answered", median_ms=3.0, p95_ms=9.0, megabytes=12.0)
+SERVING = ServingEvidence(True, "it answered", Latency(3.0, 9.0), megabytes=12.0)
 YELP = Family("yelp")
 EVIDENCE = ClassifierEvidence(
     AnsweredReviews("new", BETTER, "test1", name="lstm", family=YELP),
     AnsweredReviews("old", WORSE, "test1", name="bag", family=YELP),
-    AnsweredReviews("base", SIMPLE, "test1", name="logistic"), DATA, SERVICE, ChampionReviews(same=True),
-    resamples=500,
+    AnsweredReviews("base", SIMPLE, "test1", name="logistic"),
+    data=DATA, serving=SERVING, champion_reviews=ChampionReviews(same=True), resamples=500,
 )  # fmt: skip
 
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.lineage.family import Family
-from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
+from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
 from evaluation.classification.gate import decide
 from evaluation.classification.rules import RULES, RULES_OF_ANSWERS
 from evaluation.gate.decision import UNITS, Decision
-from evaluation.gate.evidence import ChampionReviews, Leaks
+from evaluation.gate.evidence import ChampionReviews, Latency, Leaks, ServingEvidence
 from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 from tests.evaluation.classification.made_evidence import (
     BETTER,
@@ -23,7 +23,7 @@ from tests.evaluation.classification.made_evidence import (
     EVIDENCE,
     POLICY,
     REVIEWS,
-    SERVICE,
+    SERVING,
     SIMPLE,
     WORDS,
     WORSE,
@@ -106,9 +106,9 @@ CASES = {
     "same data family": changed(EVIDENCE, "champion", family=Family("paint names")),
     "data checks": changed(EVIDENCE, "data", checks_passed=False),
     "leak certificate": changed(EVIDENCE, "data", leaks=Leaks(True, "no leak", "test2")),
-    "smoke test": changed(EVIDENCE, "service", smoke_passed=None),
-    "latency": changed(EVIDENCE, "service", p95_ms=100.1),
-    "size": changed(EVIDENCE, "service", megabytes=50.1),
+    "smoke test": changed(EVIDENCE, "serving", smoke_passed=None),
+    "latency": changed(EVIDENCE, "serving", latency=Latency(3.0, 100.1)),
+    "size": changed(EVIDENCE, "serving", megabytes=50.1),
     "better than the majority label": of_unequal_labels(),
     "better than the baseline": answering(baseline=drawn(REVIEWS, 0.74, seed=5)),
     "surely better": answering(challenger=better_on_few(), baseline=drawn(REVIEWS, 0.3, seed=3)),
@@ -179,8 +179,8 @@ def test_a_gain_below_the_required_one_is_refused():
 
 
 NOT_NUMBERS = {
-    "latency": changed(EVIDENCE, "service", p95_ms=math.nan),
-    "size": changed(EVIDENCE, "service", megabytes=math.nan),
+    "latency": changed(EVIDENCE, "serving", latency=Latency(3.0, math.nan)),
+    "size": changed(EVIDENCE, "serving", megabytes=math.nan),
     "probabilities": CASES["finite figures"],
     "probabilities of the champion": answering(champion=one_probability_is_nan(), challenger=drawn(REVIEWS, 0.95)),
     "interval": answering(
@@ -225,7 +225,7 @@ def test_the_first_classifier_needs_no_champion_but_must_beat_the_majority_and_t
 
 
 def test_the_champion_itself_is_refused_once():
-    again = replace(EVIDENCE, challenger=replace(EVIDENCE.champion), service=ClassifierService())
+    again = replace(EVIDENCE, challenger=replace(EVIDENCE.champion), serving=ServingEvidence())
     decision = decide(POLICY, again)
     assert not decision.promote
     assert decision.reason == "the challenger is identical to the champion (old)"
@@ -279,7 +279,7 @@ def any_evidence(draw):
     for who in draw(st.sets(st.sampled_from(["champion", "baseline"]))):
         sides[who] = None
     own = ChampionReviews(same=True)
-    return ClassifierEvidence(**sides, data=DATA, service=SERVICE, champion_reviews=own, resamples=100)
+    return ClassifierEvidence(**sides, data=DATA, serving=SERVING, champion_reviews=own, resamples=100)
 
 
 @examples(120)

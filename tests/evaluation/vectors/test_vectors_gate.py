@@ -60,8 +60,8 @@ def judge(challenger: RankedVectors, champion: RankedVectors | None, policy: Any
     windows, reviews = made_reviews()
     evidence = VectorsEvidence(
         challenger, champion, rank_by_counts(windows, dict.fromkeys(NAMES, 5)), True,
-        DataEvidence(reviews, "", True, "2 suites", Leaks(True, "no leak", "t" * 64)),
-        ServingEvidence(True, "answers", None, 1.0), ChampionReviews(same=True), resamples=300,
+        data=DataEvidence(reviews, "", True, "2 suites", Leaks(True, "no leak", "t" * 64)),
+        serving=ServingEvidence(True, "answers", None, 1.0), champion_reviews=ChampionReviews(same=True), resamples=300,
     )  # fmt: skip
     return decide_vectors(policy, replace(evidence, **facts))
 

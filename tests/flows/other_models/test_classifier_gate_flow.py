@@ -6,14 +6,13 @@ import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from core.config.presets import load_config
-from core.errors import TrackingUnavailable
 from corpus.synthetic.synth import write_reviews
 from tests.flows.first_run import living_in
+from tests.flows.planted_outage import away_after_a_decision
 from tracking.registry.registry import Registry
 from tracking.registry.versions import Version
 
@@ -159,20 +158,7 @@ def test_a_damaged_champion_is_replaced_by_the_same_fit_if_the_policy_says_so(sh
 
 
 def test_a_decision_stands_if_mlflow_is_away_right_after_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    settle, alias, told = Registry.settle, Registry.alias, list[str]()
-
-    def settled(self: Registry, *given: Any, **named: Any) -> None:
-        settle(self, *given, **named)
-        told.append("settled")
-
-    def away_once(self: Registry, name: str) -> Version | None:
-        if told == ["settled"]:
-            told.append("away")
-            raise TrackingUnavailable("MLflow cannot be reached")
-        return alias(self, name)
-
-    monkeypatch.setattr(Registry, "settle", settled)
-    monkeypatch.setattr(Registry, "alias", away_once)
+    told = away_after_a_decision(monkeypatch)
     found = shop.classify("away")
     assert told == ["settled", "away", "settled"]
     assert (found.promoted, found.version, found.champion_version) == (True, 1, 1)

@@ -11,16 +11,15 @@ from mlflow.exceptions import MlflowException
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, ConfigError, TrackingUnavailable
+from core.errors import ArtifactError, ConfigError
 from flows.other_models.embed import embed
 from models.vectors.bundle import load_vectors
 from models.vectors.word_vectors import HEADER, WordVectors
 from tasks.embedding.embed import newest_vectors
 from tasks.tracking.track import registry_of, tracker_of
 from tests.flows.first_run import TINY
+from tests.flows.planted_outage import away_after_a_decision
 from tracking.logged_models.opening import find_vectors
-from tracking.registry.registry import Registry
-from tracking.registry.versions import Version
 
 pytestmark = pytest.mark.slow
 SETTINGS = ["embedding.dimensions=8", "embedding.epochs=10", "embedding.min_count=3", "embedding.learning_rate=0.1"]
@@ -55,21 +54,8 @@ def test_vectors_are_registered_judged_and_not_registered_twice(
     few = embed(TINY, None, [*SETTINGS, "embedding.epochs=1", "embedding.learning_rate=0.01"])
     assert (few["promoted"], few["version"], few["registered_model"]) == (False, 1, "reviewlm-demo-vectors")
     assert "the more frequent word" in few["reason"]
-    settle, alias, told = Registry.settle, Registry.alias, list[str]()
-
-    def settled(self: Registry, *given: Any, **named: Any) -> None:
-        settle(self, *given, **named)
-        told.append("settled")
-
-    def away_once(self: Registry, name: str) -> Version | None:
-        if told == ["settled"]:
-            told.append("away")
-            raise TrackingUnavailable("MLflow cannot be reached")
-        return alias(self, name)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Registry, "settle", settled)
-        patched.setattr(Registry, "alias", away_once)
+        told = away_after_a_decision(patched)
         first = embed(TINY, None, SETTINGS)
     assert told == ["settled", "away", "settled"], "MLflow was away right after the decision, which was made once"
     assert (first["promoted"], first["version"], first["champion_version"]) == (True, 2, 2), first["reason"]

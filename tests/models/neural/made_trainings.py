@@ -31,7 +31,7 @@ def network_of(spec=SPEC, stream=TRAIN):
 def run(folder, network=None, training=TRAINING, streams=(TRAIN, VALIDATION), report=lambda progress: None):
     network = network or network_of(replace(SPEC, training=training))
     folder.mkdir(exist_ok=True)
-    return network, train(network, *streams, training, FitContext(folder, report=report)).summary
+    return network, train(network, *streams, training, FitContext(folder, report=report))
 
 
 def journal(folder):

@@ -1,6 +1,5 @@
 """Noise words follow count^0.75, and the Huffman tree gives every word a probability at the smallest expected cost."""
 
-import heapq
 
 import numpy as np
 import pytest
@@ -8,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from models.compiled import kernel
 from models.vectors.huffman import huffman_tree
-from models.vectors.kernels import noise_counts
-from models.vectors.noise import noise_table
+from models.vectors.kernels import draw_noise
+from models.vectors.noise import ONE, noise_table
 from models.vectors.objective import path_log_probability
+from tests.models.least_cost import least_cost
 
 COUNTS = np.array([1000, 400, 400, 90, 33, 20, 7, 5, 1, 1])
 some_counts = st.lists(st.integers(1, 10_000), min_size=2, max_size=40)
@@ -19,7 +20,24 @@ some_counts = st.lists(st.integers(1, 10_000), min_size=2, max_size=40)
 
 def draws(counts, power, number, seed=7):
     table = noise_table(np.array(counts), power)
-    return noise_counts(np.array([seed], np.uint64), table.threshold_N, table.alias_N, number)
+    random, found = np.array([seed], np.uint64), np.zeros(len(counts), np.int64)
+    _count_draws(random, table.threshold_N, table.alias_N, number, found)
+    return found
+
+
+@kernel
+def _count_draws(random, threshold_N, alias_N, number, found_N):
+    for _ in range(number):
+        found_N[draw_noise(random, threshold_N, alias_N)] += 1
+
+
+def probabilities(table):
+    own = table.threshold_N / ONE
+    return (own + np.bincount(table.alias_N, weights=1.0 - own, minlength=len(own))) / len(own)
+
+
+def mean_length(counts):
+    return np.average(huffman_tree(np.array(counts)).lengths_N, weights=counts)
 
 
 def expected(counts, power):
@@ -40,7 +58,8 @@ def test_the_same_draws_do_not_follow_another_power(power):
 
 @given(some_counts, st.sampled_from([0.0, 0.5, 0.75, 1.0]))
 def test_the_table_has_exactly_the_wanted_probabilities(counts, power):
-    np.testing.assert_allclose(noise_table(np.array(counts), power).probability_N, expected(counts, power), atol=1e-8)
+    found = probabilities(noise_table(np.array(counts), power))
+    np.testing.assert_allclose(found, expected(counts, power), atol=1e-8)
 
 
 @given(some_counts, st.integers(0, 2**32))
@@ -54,22 +73,14 @@ def test_the_probabilities_of_all_words_sum_to_one(counts, seed):
 
 @given(some_counts)
 def test_the_expected_code_length_is_the_smallest_possible(counts):
-    """Huffman's cost is the sum of all joined weights, computed here without a tree."""
-    heap, cost = list(counts), 0
-    heapq.heapify(heap)
-    while len(heap) > 1:
-        joined = heapq.heappop(heap) + heapq.heappop(heap)
-        cost += joined
-        heapq.heappush(heap, joined)
-    assert huffman_tree(np.array(counts)).expected_length(np.array(counts)) == pytest.approx(cost / sum(counts))
+    assert mean_length(counts) == pytest.approx(least_cost(counts) / sum(counts))
 
 
 @given(some_counts)
 def test_the_expected_code_length_is_between_the_entropy_and_one_bit_more(counts):
     share = np.array(counts) / sum(counts)
     entropy = -(share * np.log2(share)).sum()
-    length = huffman_tree(np.array(counts)).expected_length(np.array(counts))
-    assert entropy - 1e-9 <= length < entropy + 1
+    assert entropy - 1e-9 <= mean_length(counts) < entropy + 1
 
 
 @given(some_counts)

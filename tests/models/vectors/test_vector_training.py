@@ -201,7 +201,7 @@ def test_a_word_costs_its_code_length_in_the_tree():
     spec = EmbeddingSpec(**{**PLAIN, "epochs": 1}, output="hierarchical_softmax")
     found = train(spec, stream_of(words.reshape(-1, 100).tolist()))
     counted = found.work["output_rows"] / found.work["pairs"]
-    length = found.tree.expected_length(found.selection.counts_N)
+    length = np.average(found.tree.lengths_N, weights=found.selection.counts_N)
     assert counted == pytest.approx(length, rel=0.01)
     assert length < np.log2(len(found.selection.ids_N))
 

@@ -28,7 +28,7 @@ from tasks.evaluation.cost import costs_of
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
 from tasks.evaluation.stars import star_plots
-from tasks.fitting.fit import Fitted
+from tasks.fitting.fitted import Fitted
 from tasks.reporting.summary import describe_evaluated
 from tasks.stage import store_of
 

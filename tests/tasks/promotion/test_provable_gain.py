@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from core.config.run_config import RunConfig
-from evaluation.gate.rules.case import least_sure_gain
+from evaluation.statistics.groups import least_sure_gain
 from tasks.promotion import provable
 from tasks.promotion.provable import tell_provable_gain
 

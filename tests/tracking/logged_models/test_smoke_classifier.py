@@ -9,8 +9,8 @@ from typing import Any
 import mlflow.pyfunc
 import pytest
 
-from tracking.logged_models.programs import smoke_classifier
-from tracking.logged_models.programs.smoke_classifier import ROUNDS, TEXTS, main
+from tracking.logged_models.programs import smoke_texts
+from tracking.logged_models.programs.smoke_texts import REVIEWS, ROUNDS, main
 
 
 class Model:
@@ -20,7 +20,7 @@ class Model:
         self.now, self.alone = 0.0, 0
         self.seen: set[str] = set()
 
-    def predict(self, frame: Any) -> list[dict[str, Any]]:
+    def predict(self, frame: Any, params: None = None) -> list[dict[str, Any]]:
         texts = list(frame["text"])
         if len(texts) == 1:
             self.alone += 1
@@ -35,18 +35,18 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     made = Model()
     monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: made)
     clock = SimpleNamespace(perf_counter=lambda: made.now, process_time=lambda: made.now)
-    monkeypatch.setattr(smoke_classifier, "time", clock)
+    monkeypatch.setattr(smoke_texts, "time", clock)
     return made
 
 
 def test_the_latency_is_that_of_the_slowest_text_at_its_fastest(model: Model) -> None:
-    told = json.loads(main("models:/m"))
-    lengths = sorted(map(len, TEXTS))
+    told = json.loads(main("models:/m", "classifier"))
+    lengths = sorted(map(len, REVIEWS))
     assert told["latency_ms"] == {"p50": lengths[len(lengths) // 2 - 1], "p95": lengths[-1]}
-    assert model.alone == ROUNDS * len(TEXTS)
+    assert model.alone == ROUNDS * len(REVIEWS)
 
 
 def test_one_text_is_as_long_as_the_longest_reviews() -> None:
-    longest = max(TEXTS, key=len)
+    longest = max(REVIEWS, key=len)
     assert len(longest.split()) == 1_170, "as docs/concepts/evaluation/classification.md says"
     assert len(longest) <= 5_000

@@ -17,7 +17,7 @@ from models.vectors.bundle import examples, load_vectors, save_vectors
 from models.vectors.word_vectors import WordVectors
 from tracking.logged_models.export import log_bundle, smoke_test
 from tracking.logged_models.forms import WORD_VECTORS
-from tracking.logged_models.programs.smoke_vectors import TEXTS, main
+from tracking.logged_models.programs.smoke_texts import LOOKED_UP, main
 from tracking.logged_models.programs.vectors_pyfunc import ReviewVectors
 from tracking.runs.runs import Tracker
 
@@ -120,13 +120,13 @@ def test_the_smoke_test_shows_nearest_words_and_a_latency(
         input_example=pd.DataFrame({"text": ["waiter", "bad"]}),
     )
     monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: loaded)
-    told = json.loads(main("models:/m"))
+    told = json.loads(main("models:/m", "word vectors"))
     assert set(told["latency_ms"]) == {"p50", "p95"}
     assert "waiter: " in told["said"]
     assert "good: " in told["said"]
     loaded.input_example = pd.DataFrame({"text": ["pizza", "bad"]})
     with pytest.raises(RuntimeError, match="does not know 'pizza', a word of its own"):
-        main("models:/m")
+        main("models:/m", "word vectors")
     assert "no-such-word" not in told["said"]
 
 
@@ -139,12 +139,12 @@ def test_the_smoke_test_refuses_answers_without_sense(
     near: dict[str, Any], vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def predict(frame: pd.DataFrame, params: dict[str, Any]) -> list[dict[str, Any]]:
-        return [{"text": TEXTS[0], **(vector if params["task"] == "vector" else near)}]
+        return [{"text": LOOKED_UP[0], **(vector if params["task"] == "vector" else near)}]
 
     loaded = SimpleNamespace(predict=predict, input_example={"text": []})
     monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: loaded)
     with pytest.raises(RuntimeError):
-        main("models:/m")
+        main("models:/m", "word vectors")
 
 
 @pytest.mark.slow

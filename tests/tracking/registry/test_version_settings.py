@@ -12,7 +12,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, Damaged
 from core.lineage.record import CHECKSUM, LINEAGE_FILE
-from corpus.reading.sources import expand_inputs, source_names
+from corpus.reading.sources import source_names
 from tests.tracking.registry.made_registry import register
 from tracking.registry.version_settings import (
     NothingChosen,
@@ -212,7 +212,7 @@ def test_relative_paths_are_those_of_the_folder_that_the_run_was_made_in(
     source = found.source
     assert found.vectors == {"near": str(folder / "own.vec"), "far": "/data/glove.txt"}
     assert found.lexicons == {"joy": str(folder / "joy.txt")}
-    assert [file.resolve() for file in expand_inputs(source.input)] == nested
+    assert [file.resolve() for file in source_names(source.input)] == nested
     assert source.business == str(folder / "business.json")
 
 

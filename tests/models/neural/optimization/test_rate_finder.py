@@ -119,7 +119,7 @@ def test_the_suggestion_learns_faster_than_a_tenth_and_than_the_rate_that_diverg
         network = RecurrentNetwork(replace(SPEC, training=training), torch.from_numpy(unigram_counts(STREAM, V)))
         work = tmp_path / f"{rate}"
         work.mkdir()
-        summary = train(network, STREAM, walks(20, V, 2), training, FitContext(work)).summary
+        summary = train(network, STREAM, walks(20, V, 2), training, FitContext(work))
         reached[rate] = summary["validation_nats"]
     assert min(reached, key=lambda rate: reached[rate]) == sweep.suggestion
 

@@ -1,6 +1,5 @@
 """Huffman's tree and the softmax over it: codes, costs, sums to one."""
 
-import heapq
 import math
 from itertools import pairwise
 
@@ -18,6 +17,7 @@ from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
+from tests.models.least_cost import least_cost
 from tests.models.neural.fresh_gradients import gradcheck_loss
 
 V, E, N = 30, 5, 24
@@ -42,17 +42,6 @@ def batch(seed=3):
 
 def code_lengths(tree):
     return np.diff(tree_paths(tree).starts)
-
-
-def least_cost(counts):
-    """The sum of counts times code lengths of the best code, by a heap: every join costs its sum."""
-    heap, cost = list(counts), 0
-    heapq.heapify(heap)
-    while len(heap) > 1:
-        joined = heapq.heappop(heap) + heapq.heappop(heap)
-        cost += joined
-        heapq.heappush(heap, joined)
-    return cost
 
 
 def test_the_text_book_tree():

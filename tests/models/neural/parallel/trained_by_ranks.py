@@ -80,7 +80,7 @@ def run_case(case, folder, rank=0, ranks=1):
     shared_sum.MEMORY = Path("/nowhere" if case == "through sockets" else "/dev/shm")
     context = FitContext(work, rank=rank, ranks=ranks, init_method=f"file://{folder}/meeting {case}")
     try:
-        summary = dict(train(network, LOPSIDED if case == "unscored" else TRAIN, VALIDATION, recipe, context).summary)
+        summary = dict(train(network, LOPSIDED if case == "unscored" else TRAIN, VALIDATION, recipe, context))
     except Killed:
         return {"killed": True}
     weights = b"".join(parameter.detach().numpy().tobytes() for parameter in network.parameters())

@@ -67,7 +67,7 @@ def network_of(kill_at=None):
 def run(folder, network=None, training=TRAINING):
     folder.mkdir(exist_ok=True)
     network = network or network_of()
-    summary = train(network, TRAIN, VALIDATION, training, FitContext(folder)).summary
+    summary = train(network, TRAIN, VALIDATION, training, FitContext(folder))
     return network, summary
 
 

@@ -126,7 +126,7 @@ def test_batches_of_one_some_and_all_tokens_reach_the_optimum_of_a_convex_proble
     shares = np.unique(words, return_counts=True)[1] / len(words)
     entropy = -float(shares @ np.log(shares))
     network = BiasOnly(training)
-    summary = train(network, TEXT, TEXT, training, FitContext(tmp_path)).summary
+    summary = train(network, TEXT, TEXT, training, FitContext(tmp_path))
     assert math.log(int((~network.output.given_V).sum())) > entropy + 0.2, "where it starts"
     assert -1e-6 < summary["validation_nats"] - entropy < tolerance
     if window == 64:

@@ -37,7 +37,7 @@ def paced(folder, monkeypatch, pace, training=TRAPEZOID):
     monkeypatch.setattr(pacing, "time", Clock())
     folder.mkdir()
     network = network_of(replace(SPEC, training=training))
-    return train(network, TRAIN, VALIDATION, training, FitContext(folder, pace=pace)).summary
+    return train(network, TRAIN, VALIDATION, training, FitContext(folder, pace=pace))
 
 
 def shorter(summary, training=TRAPEZOID):
