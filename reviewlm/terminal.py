@@ -13,13 +13,13 @@ from typing import Any, TextIO
 
 from core.errors import EmptyInput, ReviewLMError, Unreadable, UsageError
 from core.processes import standard_streams
-from core.services.json_logs import log_variables, wants_json
+from core.services.json_logs import json_line, log_variables, wants_json
 from core.visible import visible
 from reviewlm.shown import json_lines
 from reviewlm.shown.layout import cell, fitted, for_stream, width, wrapped
 
 CLOCK, HEIGHT = "%H:%M:%S", 100
-WARNING = "warning: "
+WARNING, LOGGER = "warning: ", "reviewlm"
 
 
 @cache
@@ -137,7 +137,7 @@ def show_warnings(sentences: Iterable[str]) -> None:
     """Write warnings to standard error, each once."""
     for sentence in dict.fromkeys(sentences):
         if wants_json():
-            _write_line(logging.WARNING, sentence)
+            sys.stderr.write(json_line(LOGGER, "warning", typed(sentence)) + "\n")
         else:
             sys.stderr.write(for_stream(typed(WARNING + sentence), sys.stderr, len(WARNING)) + "\n")
 
@@ -145,17 +145,11 @@ def show_warnings(sentences: Iterable[str]) -> None:
 def show_error(error: ReviewLMError) -> None:
     """Write an error to standard error; an error of the command-line parser is shown in the parser's own words."""
     if wants_json():
-        _write_line(logging.ERROR, str(error))
+        sys.stderr.write(json_line(LOGGER, "error", typed(str(error))) + "\n")
     elif isinstance(error, UsageError):
         error.show()
     else:
         sys.stderr.write(for_stream(typed(f"error: {error}"), sys.stderr, indent=2) + "\n")
-
-
-def _write_line(level: int, text: str) -> None:
-    """Write a sentence to standard error as a JSON line."""
-    record = logging.LogRecord(__package__ or "", level, "", 0, typed(text), None, None)
-    sys.stderr.write(json_lines.JsonLine().format(record) + "\n")
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", spare: Sequence[str] = ()) -> None:

@@ -7,7 +7,9 @@ loggers alone, so that they reach those handlers. What a process prints without 
 
 from __future__ import annotations
 
+import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 VARIABLE = "REVIEWLM_LOG_FORMAT"
@@ -33,3 +35,9 @@ def log_variables() -> dict[str, str]:
 def uvicorn_options() -> list[str]:
     """Return the words of uvicorn's command line with which a server writes JSON lines, if wanted."""
     return ["--log-config", str(OF_UVICORN)] if wants_json() else []
+
+
+def json_line(logger: str, level: str, message: str) -> str:
+    """Return a line like those of `reviewlm/shown/json_lines.py`, for what is no message of a logger."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "level": level, "logger": logger, "message": message, "process": os.getpid()})
