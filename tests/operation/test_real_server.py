@@ -167,6 +167,39 @@ def test_the_page_of_metrics_has_our_figures_for_those_who_know_the_password(ser
     assert ABOUT.keys() <= {family.name for family in text_string_to_metric_families(told)}
 
 
+def test_the_page_has_the_last_heartbeat_of_a_run_in_progress_and_not_of_one_that_has_ended(
+    server: dict[str, str]
+) -> None:
+    scraped = run(server, """
+import os, time, urllib.request
+from base64 import b64encode
+from prefect import flow
+from prefect.runtime import flow_run
+def figures():
+    login = b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
+    page = os.environ["PREFECT_API_URL"] + "/metrics"
+    with urllib.request.urlopen(urllib.request.Request(page, headers={"Authorization": "Basic " + login})) as answer:
+        lines = [line.split() for line in answer.read().decode().splitlines()]
+    return {name: float(at) for name, at in (line for line in lines if line[0].startswith("reviewlm_last_heartbeat"))}
+@flow
+def waits():
+    name = f'reviewlm_last_heartbeat_timestamp_seconds{{flow="waits",run="{flow_run.id}"}}'
+    end, seen = time.time() + 120, []
+    while len(set(seen)) < 2 and time.time() < end:
+        time.sleep(2)
+        seen += [at for key, at in figures().items() if key == name]
+    return name, sorted(set(seen))
+began = time.time()
+name, seen = waits()
+time.sleep(6)
+print(*(round(at - began) for at in seen), name in figures())
+""")
+    *seen, still_there = scraped.split()
+    assert len(seen) == 2, "the start or a first heartbeat, and a later one"
+    assert 0 <= int(seen[0]) < int(seen[1]) < 120
+    assert still_there == "False"
+
+
 def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, str]) -> None:
     run(server, """
 from prefect import flow
