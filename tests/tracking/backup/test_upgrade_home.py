@@ -18,7 +18,7 @@ from tests.tracking.backup.older_databases import make_mlflow_tables, mlflow_rev
 from tracking.backup.restore import restore_backup
 from tracking.backup.upgrade import upgrade_home
 from tracking.client import open_client, require_whole
-from tracking.database import head_revision, require_current, revision_of
+from tracking.database import head_revision, require_current, require_current_at, revision_of
 from tracking.mlflow_server import application
 from tracking.runs.open_runs import marks_of
 
@@ -79,6 +79,18 @@ def test_nothing_opens_older_tables_before_the_upgrade(older_home: Path, monkeyp
             opened()
         assert "`reviewlm upgrade`" in told.value.remedy
     assert revision_of(older_home / "mlflow.db") == before
+
+
+@pytest.mark.slow
+def test_a_database_that_is_no_file_of_the_home_is_asked_through_sqlalchemy(older_home: Path, tmp_path: Path) -> None:
+    """As one of PostgreSQL is; SQLite stands in for it here."""
+    uri = f"sqlite:///{older_home / 'mlflow.db'}"
+    with pytest.raises(ArtifactError, match="older MLflow") as told:
+        require_current_at(uri)
+    assert f"mlflow db upgrade {uri}" in told.value.remedy
+    upgrade_home(older_home)
+    require_current_at(uri)
+    require_current_at(f"sqlite:///{tmp_path / 'empty.db'}")
 
 
 @pytest.mark.slow
