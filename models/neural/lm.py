@@ -8,7 +8,6 @@ Shape legend: see `models/base.py`.
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 NeuralSpec = RecurrentSpec | NPLMSpec
 POSITIONS = 16_384
 """Positions whose features are in memory at a time while scoring; does not change the result."""
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,12 +72,7 @@ class NeuralLM:
         spec: The options the network was built from.
         network: On its device; put into evaluation mode here.
         vocabulary_size: V.
-
-    Attributes:
-        file: The file that the weights were loaded from, if they are on the processor.
     """
-
-    file: Path | None = None
 
     def __init__(self, spec: NeuralSpec, network: Network, vocabulary_size: int) -> None:
         self.spec, self.network, self.vocabulary_size = spec, network.eval(), vocabulary_size
@@ -122,18 +115,14 @@ class NeuralLM:
         reader = self.reader()
         return self._features(self.ids_tensor(ids_BT), state, self.network if reader is None else reader.read)
 
-    def reader(self) -> Reader | None:
-        """Return the packed form of the network that steps use; None where there is none (GPU, normalised cells)."""
+    def reader(self, again: bool = False) -> Reader | None:
+        """Return the network packed for steps; None where that is not done (GPU, normalised cells); *again*: repack."""
         from .inference.reader import reader_for
 
-        if self._reader is None and not self._without_reader:
+        if (again or self._reader is None) and not self._without_reader:
             self._reader = reader_for(self.network)
             self._without_reader = self._reader is None
         return self._reader
-
-    def forget_reader(self) -> None:
-        """Drop the packed form; the next step packs the weights again."""
-        self._reader = None
 
     def with_reader(self, reader: Reader) -> Self:
         """Return a model that shares this one's weights, but whose steps use another reader."""
@@ -220,9 +209,7 @@ class NeuralLM:
         with out_of_memory(spec, device), torch.random.fork_rng(devices=[]):
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
             _fill(network, folder)
-            made = cls(spec, network.to(device), vocabulary.size)
-        made.file = folder / WEIGHTS if made.device.type == "cpu" else None
-        return made
+            return cls(spec, network.to(device), vocabulary.size)
 
     @classmethod
     def fit(
@@ -283,6 +270,7 @@ def _fill(network: Network, folder: Path) -> None:
         fill_network(network, weights)
     except ValueError as error:
         raise ModelError(f"The weights in {folder} do not fit the model's options: {error}", "bundle") from error
+    network.file = folder / WEIGHTS
 
 
 @contextmanager

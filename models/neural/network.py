@@ -11,6 +11,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,12 +60,14 @@ class Network(nn.Module):
         last_layer: Outputs of the last recurrent layer after and before dropout (both B, T, H) in the latest call, with
             their gradient. Set for recurrent networks in training mode when the recipe penalises activations; else
             None.
+        file: The file that the weights were loaded from; they may have changed since.
     """
 
     embedding: nn.Embedding
     output: OutputLayer
     precision: Precision = "float32"
     last_layer: tuple[torch.Tensor, torch.Tensor] | None = None
+    file: Path | None = None
 
     @property
     def products(self) -> Precision:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from models.bundles.bundle import Bundle
 from models.completion.begun_word import WaysOn, ways_on
 from models.completion.reading import PrefixReader, Steps, run_together
+from serving.engine.echoes import Beginning
 from serving.engine.live_text import LiveText
 from serving.engine.turns import Contexts
 
@@ -17,18 +17,6 @@ TOGETHER = 8
 """Prompts that are searched in the same batches."""
 KEPT, KEPT_TOKENS = 64, 1_024
 """Prompts whose ways are kept, and the largest number of tokens of one of them."""
-
-
-class Beginning(Protocol):
-    """What happens to texts whose first tokens are known."""
-
-    def begin(self, text: LiveText) -> None:
-        """Begin with a text."""
-        ...
-
-    def fail(self, texts: Sequence[LiveText], error: Exception) -> None:
-        """End texts."""
-        ...
 
 
 class BegunWords:

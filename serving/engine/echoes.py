@@ -17,7 +17,7 @@ Key = tuple[int | None, tuple[int, ...]]
 
 
 class Beginning(Protocol):
-    """What happens to texts once their prompt is given back."""
+    """What happens to texts that can begin."""
 
     def begin(self, text: LiveText) -> None:
         """Begin with a text."""

@@ -10,6 +10,7 @@ from time import monotonic
 from core.config.sections.serving import ServingConfig
 from core.environment import available_cores
 from core.errors import ReviewLMError
+from core.processes.memory import return_freed
 from models.bundles.bundle import Bundle
 from models.classification.bundle import ClassifierBundle
 from serving.engine.engine import Engine
@@ -84,6 +85,7 @@ def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> Ope
     except Exception as error:
         engine.close(0)
         raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error
+    return_freed()
     return OpenVersion(name, number, bundle, engine)
 
 

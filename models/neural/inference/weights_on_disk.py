@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class WeightsOnDisk:
     """The weights of a model's networks, of those that were loaded from files that are still the same.
 
-    The readers that are made from now on read from the files; a file may be replaced or removed, but not written to.
+    A file may be replaced or removed, but not written to.
 
     Args:
         model: Any model; one that combines others has several networks, or none.
@@ -40,14 +40,14 @@ class WeightsOnDisk:
                 log.info("the weights stay in memory: %s", error)
 
     def _map(self, model: NeuralLM) -> None:
-        if model.file is None:
+        if model.network.file is None or model.device.type != "cpu":
             return
-        mapped, tensors = mapped_tensors(model.file)
+        mapped, tensors = mapped_tensors(model.network.file)
         for name, parameter in model.network.named_parameters():
             tensor = tensors.get(name)
             if tensor is not None and torch.equal(tensor, parameter):
                 parameter.data = tensor
-        model.forget_reader()
+        model.reader(again=True)
         self._mapped.append(mapped)
 
     def forget(self) -> None:

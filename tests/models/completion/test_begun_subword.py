@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from models.bundles.bundle import Bundle
 from models.completion import begun_word
 from models.completion.beam import beam_search
 from models.completion.begun_word import WaysOn, ways_on
@@ -17,9 +18,12 @@ from models.completion.typed import LONGEST, start_of
 from models.sampling import Sampling, generate, stream
 from models.sampling.batch import start_by
 from models.sampling.written_text import WrittenText
-from models.tokens.vocabulary import EOS, page
+from models.specs import VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, Vocabulary, page
 from tests.marked_cases import slow_but
-from tests.models.completion.test_suggestions import letters_only
+from tests.models.completion.test_suggestions import UNRATED, letters_only
+from tests.models.table_lm import TableLM, TableSpec
 from tests.serving.engine.small_models import KINDS, bundle_of, vocabulary_of
 
 INSIDE = {"bpe": "We went to the pi", "unigram": "In Phoe"}
@@ -157,7 +161,8 @@ def test_after_a_finished_word_a_space_or_a_mark_texts_are_as_from_the_usual_tok
     bundle = bundle_of("cache", unit)
     vocabulary = bundle.vocabulary
     found = generate(bundle, 8, 3, prompt, max_tokens=20, seed=2)
-    assert list(ways_of(bundle, prompt).start(0).ids) == vocabulary.encode(page(vocabulary, prompt)).tolist()
+    ways = ways_of(bundle, prompt)
+    assert (ways.ways, list(ways.start(0).ids)) == ((), vocabulary.encode(page(vocabulary, prompt)).tolist())
     usual = WaysOn(vocabulary, start_of(vocabulary, prompt))
     monkeypatch.setattr("models.sampling.generation.ways_on", lambda *_: as_search(usual))
     assert generate(bundle, 8, 3, prompt, max_tokens=20, seed=2) == found
@@ -185,20 +190,21 @@ def test_the_options_choose_among_the_ways_on():
     assert len({start_by(ways, Sampling(), seed, 0, 3, "") for seed in range(60)}) > 1
 
 
-def test_a_way_within_a_character_writes_the_rest_of_it():
-    """The bytes of "é" are tokens of their own: a way may end between them, and the next token adds nothing twice."""
-    vocabulary = vocabulary_of("bpe")
-    bundle = bundle_of("ngram", "bpe")
-    ways = ways_of(bundle, "The soup was é")
-    usual = start_of(vocabulary, "The soup was é")
-    assert len(vocabulary.encode("é")) == 2
+def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monkeypatch):
+    """The second byte of "é" and "x" are one token: it finishes the prompt, and adds "x"."""
+    monkeypatch.setattr(begun_word, "FINISHED_SUBWORDS", 2)
+    spec = VocabularySpec(unit="bpe", size=300, min_count=2)
+    vocabulary = Vocabulary.train(["éx ĩx ũx"] * 5, spec, NormalForm())
+    bundle, prompt = Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size), stars_prior=UNRATED), "éx é"
+    ways, within = ways_of(bundle, prompt, 0), 0
     for number in range(len(ways.ways)):
         start = ways.start(number)
         for token in start.first:
-            written = WrittenText(vocabulary, "The soup was é", start=start)
+            written = WrittenText(vocabulary, prompt, start=start)
             shown = written.shown(token)
-            assert written.add(token) == shown == vocabulary.decode([*start.ids, token])[len("The soup was é") :]
-    assert usual.open.characters.decode() == " é"
+            assert written.add(token) == shown == vocabulary.decode([*start.ids, token])[len(prompt) :]
+            within += vocabulary.entry(token) == "é".encode()[1:] + b"x"
+    assert within
 
 
 def test_of_a_very_long_word_only_the_end_is_cut_in_all_ways():

@@ -48,7 +48,7 @@ def test_scores_and_steps_are_the_same_to_the_bit(loaded):
 
 
 def test_memory_is_taken_only_while_the_weights_are_read(loaded):
-    file = loaded.model.file
+    file = loaded.model.network.file
     on_disk = WeightsOnDisk(loaded.model)
     loaded.model.score(IDS, loaded.model.start(3))
     assert resident_kb(file) >= 0.9 * file.stat().st_size / 1024
@@ -58,7 +58,7 @@ def test_memory_is_taken_only_while_the_weights_are_read(loaded):
 
 @pytest.mark.parametrize("how", ["removed", "cut off", "other weights", "not a file of weights"])
 def test_weights_whose_file_has_changed_stay_in_memory(loaded, how):
-    model, file = loaded.model, loaded.model.file
+    model, file = loaded.model, loaded.model.network.file
     scores = model.score(IDS, model.start(3))[0]
     if how == "removed":
         file.unlink()
@@ -73,7 +73,7 @@ def test_weights_whose_file_has_changed_stay_in_memory(loaded, how):
 
 
 def test_the_file_may_be_removed_afterwards(loaded):
-    model, file = loaded.model, loaded.model.file
+    model, file = loaded.model, loaded.model.network.file
     scores, on_disk = model.score(IDS, model.start(3))[0], WeightsOnDisk(model)
     file.unlink()
     file.write_bytes(b"another")
@@ -94,7 +94,7 @@ def test_a_server_keeps_them_on_disk_if_int8_writes_the_texts(loaded, numbers, m
     monkeypatch.setattr("serving.engine.engine.fast_model", lambda bundle: (bundle.model, 0.0))
     forgotten, forget = Event(), WeightsOnDisk.forget
     monkeypatch.setattr(WeightsOnDisk, "forget", lambda self: (forget(self), forgotten.set()))
-    text, file = Generation("The soup", 3, max_tokens=8), loaded.model.file
+    text, file = Generation("The soup", 3, max_tokens=8), loaded.model.network.file
     expected, nats = engine_of(loaded).submit(text).result().text, loaded.score_text("The soup").nats
     engine = engine_of(loaded, numbers=numbers)
     for _ in range(2):
