@@ -193,9 +193,10 @@ def test_what_a_program_prints_is_lines_of_json_if_wanted(tmp_path: Path) -> Non
     program, log = tmp_path / "program.py", tmp_path / "worker-cpu-pool.log"
     known = '{"time": "2026-11-25T09:00:00+00:00", "level": "info", "logger": "tasks.fit", "message": "known"}'
     program.write_text(f"""
-import os, sys
+import os, sys, time
 starts = {str(tmp_path / "starts")!r}
 open(starts, "a").write("x")
+time.sleep(0.1)
 print("Worker started!", flush=True)
 print({known!r}, file=sys.stderr, flush=True)
 os.write(2, b'{{"no": "message"}}\\n\\n\\xff[1, 2]')
