@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,7 @@ def _chunks(
         for job in jobs:
             yield make_chunk(*job)
         return
+    others = set(active_children())
     # Spawn new processes, because a fork would copy the locks of threads that other libraries have started.
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
         rest, waiting = iter(jobs), list[Future[Any]]()
@@ -176,8 +177,12 @@ def _chunks(
                 del waiting[0]
                 with deaf_to_the_terminal():
                     waiting += [pool.submit(make_chunk, *job) for job in islice(rest, 1)]
+        except BaseException:  # Ctrl-C, an error, or a caller that stops early: nobody wants the running chunks
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)  # if the caller stopped early, only the running chunks are waited for
+            pool.shutdown(cancel_futures=True)
 
 
 def _uniforms(draw: np.random.Generator) -> Iterator[float]:
