@@ -217,7 +217,8 @@ if len(open(starts).read()) < 2:
     assert ("warning", "worker-cpu-pool", '{"no": "message"}') in said
     assert ("warning", "worker-cpu-pool", "RuntimeError: no soup") in said
     assert ("warning", "worker-cpu-pool", "�[1, 2]Traceback (most recent call last):") in said
-    assert ("warning", "keep_running", f"{program} ended with exit code 1; restart in 0.1 s") in said
+    own = [message for level, logger, message in said if (level, logger) == ("warning", "keep_running")]
+    assert any(message.startswith(f"{program} ended with exit code 1; restart in ") for message in own)
 
 
 @pytest.mark.parametrize("fails", [True, False], ids=["fails", "is stopped"])

@@ -76,7 +76,8 @@ def test_a_saved_model_still_knows_what_its_numbers_are(model, tmp_path):
     spec = NGramSpec(order=3, smoothing="stupid_backoff")
     loaded = NGramLM.load(tmp_path, spec, SimpleNamespace(size=V))
     assert scores_after(loaded, [1, 3, SOUP]).tolist() == scores_after(model, [1, 3, SOUP]).tolist()
-    encoded = SimpleNamespace(ids=np.array([1, 3, SOUP, 2], np.int32), spelling_nats=np.zeros(1))
+    ids = np.array([1, 3, SOUP, 2], np.int32)
+    encoded = SimpleNamespace(ids=ids, offsets=np.array([0, len(ids)]), spelling_nats=np.zeros(1))
     words = SimpleNamespace(normal_form=SimpleNamespace(apply=str), encode_documents=lambda texts, stars: encoded)
     bundle = Bundle(spec, words, loaded)
     with pytest.raises(ModelError, match="scores, not probabilities"):
