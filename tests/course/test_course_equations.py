@@ -258,7 +258,7 @@ def minimal_gated_cell(a_BG, state, W_GH, b_G, affine=matmul_affine, candidate=N
 
 def fitted(network, training, folder):
     context = FitContext(work=folder)
-    return trainer.train(network, walks(60, 14, seed=1), walks(20, 14, seed=2), training, context).summary
+    return trainer.train(network, walks(60, 14, seed=1), walks(20, 14, seed=2), training, context)
 
 
 SHORT = TrainingSpec(epochs=4, batch=4, bptt_len=10, learning_rate=2e-2, precision="float32", evaluations=1)
