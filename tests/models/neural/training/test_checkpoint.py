@@ -411,7 +411,7 @@ def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("models.neural.training.checkpoint._sha256", fails)
+        patch.setattr("models.neural.training.checkpoint.sha256_of", fails)
         assert checkpoints.load() is None
     assert sorted((tmp_path / CHECKPOINTS).iterdir()) == names
     assert checkpoints.load() is not None
