@@ -82,11 +82,8 @@ def registered(shared: Shared, home: Path) -> Registry:
 
 
 def test_a_second_home_opens_what_a_database_has_in_a_bucket(without_server: Shared, tmp_path: Path) -> None:
-    require_shared(without_server, tmp_path)
-
-
-def require_shared(shared: Shared, tmp_path: Path) -> None:
     """One home registers a model in the bucket, and another one, and a program without the project, opens it."""
+    shared = without_server
     first = registered(shared, tmp_path / "one" / "home")
     names = shared.names()
     assert any(name.endswith("/artifacts/plots/loss.png") for name in names)
