@@ -56,6 +56,15 @@ class Cluster:
 
 
 @contextmanager
+def cluster_of_services() -> Iterator[Cluster]:
+    """Make a cluster with an empty database for each of Prefect and MLflow; see `running_cluster`."""
+    with running_cluster() as cluster:
+        for name in ("prefect", "mlflow"):
+            cluster.ask("postgres", f"CREATE DATABASE {name}")
+        yield cluster
+
+
+@contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """Make a cluster in a temporary folder and throw it away; skip where PostgreSQL is not installed."""
     installed = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from models.bundles.bundle import Bundle
 from models.completion.begun_word import WaysOn, ways_on
 from models.completion.reading import PrefixReader, Steps, run_together
-from serving.engine.echoes import Beginning
-from serving.engine.live_text import LiveText
+from serving.engine.live_text import Beginning, LiveText, WaitingTexts
 from serving.engine.turns import Contexts
 
 Key = tuple[tuple[int, ...], str]
@@ -19,7 +17,7 @@ KEPT, KEPT_TOKENS = 64, 1_024
 """Prompts whose ways are kept, and the largest number of tokens of one of them."""
 
 
-class BegunWords:
+class BegunWords(WaitingTexts[Key]):
     """The texts that wait until it is known how their prompts may go on.
 
     Args:
@@ -30,17 +28,12 @@ class BegunWords:
     """
 
     def __init__(self, bundle: Bundle, contexts: Contexts, megabytes: float, beginning: Beginning) -> None:
-        self._vocabulary, self._most, self._beginning = bundle.vocabulary, 1e6 * megabytes, beginning
+        super().__init__(beginning)
+        self._vocabulary, self._most = bundle.vocabulary, 1e6 * megabytes
         self._reader = PrefixReader(bundle.model, lambda ids, model: contexts.whole(contexts.reading(ids, model)))
-        self._waiting: OrderedDict[Key, list[LiveText]] = OrderedDict()
         self._known: OrderedDict[Key, WaysOn] = OrderedDict()
         self._steps: Steps[list[WaysOn]] | None = None
         self._searched: list[Key] = []
-
-    @property
-    def texts(self) -> list[LiveText]:
-        """The texts that wait."""
-        return [text for texts in self._waiting.values() for text in texts]
 
     def add(self, text: LiveText) -> None:
         """Find out how a text may go on; what comes before its last word has been read."""
@@ -63,17 +56,6 @@ class BegunWords:
         if not self._waiting:
             self._steps = None
         self._reader.forget_oldest(self._most if self._waiting else 0)
-
-    def drop(self, is_over: Callable[[LiveText], bool]) -> None:
-        """Drop texts that have ended."""
-        for key, texts in list(self._waiting.items()):
-            texts[:] = [text for text in texts if not is_over(text)]
-            if not texts:
-                del self._waiting[key]
-
-    def clear(self) -> None:
-        """Drop all."""
-        self._waiting.clear()
 
     def _search(self) -> Steps[list[WaysOn]]:
         """Begin with the texts whose ways are kept, and return the search for those of the next ones."""

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
-
 import numpy as np
 import torch
 
 from models.base import LanguageModel
-from serving.engine.live_text import LiveText
+from serving.engine.live_text import Beginning, LiveText, WaitingTexts
 from serving.engine.requests import TokenLogprob
 from serving.engine.turns import Turn, Turns
 
 Key = tuple[int | None, tuple[int, ...]]
 
 
-class Beginning(Protocol):
-    """What happens to texts that can begin."""
-
-    def begin(self, text: LiveText) -> None:
-        """Begin with a text."""
-        ...
-
-    def fail(self, texts: Sequence[LiveText], error: Exception) -> None:
-        """End texts."""
-        ...
-
-
-class Echoes:
+class Echoes(WaitingTexts[Key]):
     """The texts whose prompts are scored; equal prompts are read once.
 
     Args:
@@ -38,13 +23,8 @@ class Echoes:
     """
 
     def __init__(self, model: LanguageModel, turns: Turns, beginning: Beginning) -> None:
-        self._model, self._turns, self._beginning = model, turns, beginning
-        self._waiting: dict[Key, list[LiveText]] = {}
-
-    @property
-    def texts(self) -> list[LiveText]:
-        """The texts that wait for their prompts' log-probabilities."""
-        return [text for texts in self._waiting.values() for text in texts]
+        super().__init__(beginning)
+        self._model, self._turns = model, turns
 
     def add(self, text: LiveText) -> None:
         """Score a text's prompt, then begin with the text."""
@@ -64,17 +44,6 @@ class Echoes:
 
         waiting = self._waiting[key] = [text]
         self._turns.add(Turn(reading.advance, then, failed, lambda: self._waiting.get(key) is waiting))
-
-    def drop(self, is_over: Callable[[LiveText], bool]) -> None:
-        """Drop texts that have ended."""
-        for key, texts in list(self._waiting.items()):
-            texts[:] = [text for text in texts if not is_over(text)]
-            if not texts:
-                del self._waiting[key]
-
-    def clear(self) -> None:
-        """Drop all."""
-        self._waiting.clear()
 
 
 class EchoReading:

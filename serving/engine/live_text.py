@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
@@ -164,3 +164,46 @@ class PromptReading:
     def prefix(self) -> list[int]:
         """The tokens to read."""
         return self.texts[0].prefix
+
+
+class Beginning(Protocol):
+    """What happens to texts that can begin, and to those that cannot."""
+
+    def begin(self, text: LiveText) -> None:
+        """Begin with a text."""
+        ...
+
+    def fail(self, texts: Sequence[LiveText], error: Exception) -> None:
+        """End texts."""
+        ...
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class WaitingTexts(Generic[Key]):
+    """Texts that wait until something about their prompts is known; those with the same key wait for the same.
+
+    Args:
+        beginning: What happens to the texts then.
+    """
+
+    def __init__(self, beginning: Beginning) -> None:
+        self._beginning = beginning
+        self._waiting: dict[Key, list[LiveText]] = {}
+
+    @property
+    def texts(self) -> list[LiveText]:
+        """The texts that wait."""
+        return [text for texts in self._waiting.values() for text in texts]
+
+    def drop(self, is_over: Callable[[LiveText], bool]) -> None:
+        """Drop texts that have ended."""
+        for key, texts in list(self._waiting.items()):
+            texts[:] = [text for text in texts if not is_over(text)]
+            if not texts:
+                del self._waiting[key]
+
+    def clear(self) -> None:
+        """Drop all."""
+        self._waiting.clear()

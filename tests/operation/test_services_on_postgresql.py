@@ -16,7 +16,7 @@ import yaml
 
 from core.services import service_list
 from tests.flows.first_run import ROOT, TINY, user_environment
-from tests.postgresql import Cluster, running_cluster
+from tests.postgresql import Cluster, cluster_of_services
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'reviewlm[postgres]'")
@@ -24,9 +24,7 @@ pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 're
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with running_cluster() as cluster:
-        for name in ("prefect", "mlflow"):
-            cluster.ask("postgres", f"CREATE DATABASE {name}")
+    with cluster_of_services() as cluster:
         yield cluster
 
 

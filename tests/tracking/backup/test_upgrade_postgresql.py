@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ArtifactError
-from tests.postgresql import Cluster, running_cluster
+from tests.postgresql import Cluster, cluster_of_services
 from tests.tracking.backup.older_databases import (
     KEPT,
     make_mlflow_tables,
@@ -40,9 +40,7 @@ TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with running_cluster() as cluster:
-        for name in ("prefect", "mlflow"):
-            cluster.ask("postgres", f"CREATE DATABASE {name}")
+    with cluster_of_services() as cluster:
         yield cluster
 
 
