@@ -9,6 +9,7 @@ pairs of 300,000 synthetic reviews that share a passage, 2 % pass the first chec
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -95,6 +96,7 @@ class Sketches:
         self.coarse, self.fine = Sketch.coarse_and_fine(values)
         self._files = {name: work / name for name in ("coarse.u8", "fine.u8", "sizes.u32")}
         self._mapped: dict[str, np.ndarray] = {}
+        self._mapping = threading.Lock()
         self._least = [_least_by_ratio(sketch, nearness) for sketch in self.both]
         """By the ratio of the sizes of two texts, rounded down, the least number of equal bytes in each sketch."""
 
@@ -160,9 +162,10 @@ class Sketches:
 
     def _map(self, name: str, kind: type[np.generic]) -> np.ndarray:
         """Return a file mapped to memory, once for all threads: each mapping counts as memory of its own."""
-        if name not in self._mapped:
-            self._mapped[name] = np.memmap(self._files[name], kind, "r")
-        return self._mapped[name]
+        with self._mapping:
+            if name not in self._mapped:
+                self._mapped[name] = np.memmap(self._files[name], kind, "r")
+            return self._mapped[name]
 
     def _load(self, texts: Sequence[np.ndarray]) -> list[np.ndarray]:
         stored = self._map("coarse.u8", np.uint8).reshape(-1, self.coarse.size)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -37,15 +38,17 @@ class Touches:
     def __init__(self, folder: Path, fatal: tuple[str, int] | None) -> None:
         self.folder, self.fatal, self.stage = os.fsencode(folder), fatal, ""
         self.counts: Counter[str] = Counter()
+        self._one = threading.Lock()  # stages have threads, and `+=` of two at once counts one
 
     def hook(self, event: str, arguments: tuple[object, ...]) -> None:
         """Be told of an audit event (PEP 578), before it takes effect."""
         if event not in TOUCHES or not isinstance(arguments[0], str | bytes | os.PathLike):
             return
         if os.fsencode(arguments[0]).startswith(self.folder):
-            self.counts[self.stage] += 1
-            if (self.stage, self.counts[self.stage]) == self.fatal:
-                os.kill(os.getpid(), signal.SIGKILL)
+            with self._one:
+                self.counts[self.stage] += 1
+                if (self.stage, self.counts[self.stage]) == self.fatal:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run(home: str, inputs: str, fatal: tuple[str, int] | None = None, trace: str = "") -> None:
