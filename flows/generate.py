@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.config.run_config import ExecutionConfig, RunConfig
@@ -18,6 +19,7 @@ from flows.server.parameters import (
     ShareAboveZero,
     Stars,
 )
+from tasks.flow_run import keep_alive
 from tasks.generate import generate_reviews
 
 
@@ -48,6 +50,7 @@ def generate(
         no_repeat_ngram_size: No sequence of this many tokens occurs twice. 0: no limit.
         stop: Texts before which a review ends.
     """
+    keep_alive(str(flow_run.id))
     execution = ExecutionConfig(tracking_uri=tracking_uri) if tracking_uri else ExecutionConfig()
     config = RunConfig(execution=execution)
     sampling = {
