@@ -34,7 +34,7 @@ EXAMPLES = {
     "demo": ("demo",),
     "run": (
         "run --input reviews.json --minutes 15", "run --input reviews.json.gz --preset small",
-        "run --set models.lstm.hidden=512 --set seed=7",
+        "run --input reviews.json --set models.lstm.hidden=512 --set seed=7",
     ),
     "ingest": ("ingest --input 'exports/*.csv'",),
     "prepare": ("prepare --input reviews.json",),

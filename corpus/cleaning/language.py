@@ -87,7 +87,7 @@ def _identifier() -> LanguageIdentifier:
     except ImportError as error:
         raise ConfigError(
             "Languages cannot be detected: the library py3langid is not installed", where="selection.languages",
-            remedy="pip install 'reviewlm[languages]', or leave selection.languages empty",
+            remedy="pip install -c constraints.txt -e '.[languages]', or leave selection.languages empty",
         ) from error
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages([code for code in identifier.nb_classes if len(code) == 2])  # others are not ISO 639-1

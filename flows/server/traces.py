@@ -26,7 +26,8 @@ def send_traces() -> bool:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
-        log.warning("%s is set, but spans cannot be sent: pip install 'reviewlm[otel]'", " or ".join(ENDPOINTS))
+        install = "pip install -c constraints.txt -e '.[otel]'"
+        log.warning("%s is set, but spans cannot be sent: %s", " or ".join(ENDPOINTS), install)
         return False
     from opentelemetry import trace
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource

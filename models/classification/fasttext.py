@@ -207,6 +207,7 @@ def _library() -> Any:
         import fasttext
     except ImportError as error:
         raise ModelError(
-            "the package fastText is not installed: pip install 'reviewlm[fasttext]', or leave this model out", "input"
+            "fastText is not installed: pip install -c constraints.txt -e '.[fasttext]', or leave this model out",
+            "input",
         ) from error
     return fasttext

@@ -27,6 +27,8 @@ SAID = {
     405: ("method_not_allowed", "this address does not take that method"),
 }
 """Code and message for the framework's own refusals."""
+CHAT = "/v1/chat/completions"
+NO_CHAT = "there is no such address: these models continue a text and do not chat; send the text to /v1/completions"
 
 
 def create_app(
@@ -70,6 +72,7 @@ async def _told(request: Request, error: Exception) -> Response:
     """Return the answer for an exception; `Door` logs the traceback of a defect."""
     if isinstance(error, HTTPException):  # the framework's own: 404, 405
         code, said = SAID.get(error.status_code, ("not_answered", str(error.detail)))
+        said = NO_CHAT if request.url.path == CHAT else said
         known: ApiError | None = ApiError(error.status_code, said, code, None, error.headers)
     else:
         known = as_api_error(error)

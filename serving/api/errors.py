@@ -19,6 +19,7 @@ SHOWN = 80
 """Characters of a refused value that a message repeats."""
 REFUSED = "refused_value"
 """Type of pydantic's error for a check of ours, whose message is a whole sentence."""
+RETRY_AFTER = "Retry-After"
 KINDS = {429: "rate_limit_error", 504: "timeout_error"}
 
 
@@ -60,7 +61,7 @@ def as_api_error(error: BaseException) -> ApiError | None:
     if isinstance(error, UnknownVersion):
         return ApiError(404, str(error), "model_not_found", "model")
     if isinstance(error, UnusableVersion):
-        return ApiError(503, str(error), "model_not_served", "model", {"Retry-After": "30"})
+        return ApiError(503, str(error), "model_not_served", "model", _after(error.retry_after))
     if isinstance(error, Busy):
         return busy(error.retry_after)
     if isinstance(error, ModelError) and error.kind == "input":
@@ -69,7 +70,7 @@ def as_api_error(error: BaseException) -> ApiError | None:
     if reason == "deadline" or isinstance(error, TimeoutError):
         return ApiError(504, "the answer took longer than this server allows", "deadline_exceeded")
     if reason == "closed":
-        return ApiError(503, "the server is shutting down", "shutting_down", None, {"Retry-After": "5"})
+        return ApiError(503, "the server is shutting down", "shutting_down", None, _after(5))
     if reason == "slow reader":
         return ApiError(408, "the answer was not read fast enough", "slow_reader")
     return None
@@ -82,9 +83,13 @@ def defect() -> ApiError:
 
 def busy(retry_after: float) -> ApiError:
     """Return the error for a full queue."""
-    seconds = max(1, ceil(retry_after))
-    message = f"the server is busy and its queue is full; try again in {seconds} s"
-    return ApiError(429, message, "server_busy", None, {"Retry-After": str(seconds)})
+    headers = _after(retry_after)
+    message = f"the server is busy and its queue is full; try again in {headers[RETRY_AFTER]} s"
+    return ApiError(429, message, "server_busy", None, headers)
+
+
+def _after(seconds: float) -> dict[str, str]:
+    return {RETRY_AFTER: str(max(1, ceil(seconds)))}
 
 
 def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:

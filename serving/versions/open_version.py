@@ -13,15 +13,26 @@ from core.errors import ReviewLMError
 from core.processes.memory import return_freed
 from models.bundles.bundle import Bundle
 from models.classification.bundle import ClassifierBundle
+from models.completion.spellings import QUICK
+from models.completion.suggestions import suggestion_steps
 from serving.engine.engine import Engine
 from serving.engine.requests import EngineLimits, Generation
+from serving.engine.search import Search
 
 WARM_SECONDS = 120.0
 PROBE = "The food was"
 
 
 class UnusableVersion(Exception):
-    """A version cannot be served; the message says why."""
+    """A version cannot be served; the message says why.
+
+    Args:
+        retry_after: Seconds after which it may be served.
+    """
+
+    def __init__(self, message: str, retry_after: float = 30.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,11 @@ def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> Ope
     """
     engine = Engine(bundle, limits)
     try:
-        engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS)).result()
+        for exact in {True, engine.numbers == "float32"}:
+            engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS, exact=exact)).result()
+        engine.run(Search(lambda context: suggestion_steps(
+            context.bundle, PROBE, readers=context.readers, cutoffs=QUICK
+        ))).result(WARM_SECONDS)  # fmt: skip
         score = engine.run(lambda context: context.bundle.score_text(PROBE)).result(WARM_SECONDS)
         if not math.isfinite(score.nats):
             raise UnusableVersion(f"its log-probability of the text {PROBE!r} is not finite")

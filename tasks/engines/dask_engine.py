@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FOLDER = "dask-"
 """Prefix of the folders of shared arrays; remaining folders may be deleted when no fit is running."""
 
-INSTALL = "pip install 'reviewlm[dask]'"
+INSTALL = "pip install -c constraints.txt -e '.[dask]'"
 CONNECT_SECONDS = 20
 PATIENCE_SECONDS = 60.0
 """Seconds without any worker after which a fit is given up."""

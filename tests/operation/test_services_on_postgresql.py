@@ -19,7 +19,7 @@ from tests.flows.first_run import ROOT, TINY, user_environment
 from tests.postgresql import Cluster, cluster_of_services
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
-pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'reviewlm[postgres]'")
+pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'")
 
 
 @pytest.fixture(scope="module")

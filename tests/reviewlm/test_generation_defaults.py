@@ -13,6 +13,7 @@ from reviewlm.loaded_model import LoadedModel
 from reviewlm.verbs.model import generate as command
 from serving.api.schemas.requests import CompletionRequest
 from serving.engine.requests import Generation
+from tracking.logged_models.programs.pyfunc import DEFAULTS
 
 SHARED = {
     "temperature": shared.TEMPERATURE, "top_p": shared.TOP_P, "max_tokens": shared.MAX_TOKENS, "seed": shared.SEED,
@@ -32,6 +33,11 @@ DOORS = {"flow": flow.fn, "command": command, "python": LoadedModel.generate, "s
 @pytest.mark.parametrize("door", DOORS.values(), ids=list(DOORS))
 def test_the_doors_have_the_same_defaults(door: Any) -> None:
     assert SHARED.items() <= defaults(door).items()
+
+
+def test_the_mlflow_model_has_them_too() -> None:
+    """It is used where this project is not installed, so it names them itself."""
+    assert {name: value for name, value in SHARED.items() if name != "prompt"}.items() <= DEFAULTS.items()
 
 
 def test_the_server_has_them_too() -> None:

@@ -23,7 +23,7 @@ from tests.serving.made_versions import bundle_of
 from tests.serving.processes import LOCAL, ROOT, version
 from tests.serving.test_server import move
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'reviewlm[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install -c constraints.txt -e '.[ray]'")
 pytestmark = pytest.mark.long
 STARTS = 240.0
 """Seconds in which Ray must have started, on a machine where much else runs."""

@@ -90,7 +90,7 @@ class ExecutionConfig(Section):
     @model_validator(mode="after")
     def _dask_is_there(self) -> ExecutionConfig:
         if self.engine == "dask" and find_spec("prefect_dask") is None:
-            raise ValueError("engine is 'dask', which needs prefect-dask: pip install 'reviewlm[dask]'")
+            raise ValueError("engine is 'dask', which needs prefect-dask: pip install -c constraints.txt -e '.[dask]'")
         return self
 
     @model_validator(mode="after")
@@ -121,6 +121,7 @@ class ExecutionConfig(Section):
             raise ValueError("tracking_uri begins with 'postgres:'; write postgresql://USER@HOST/DATABASE")
         if address.scheme.startswith("postgresql") and find_spec("psycopg2") is None:
             raise ValueError(
-                "tracking_uri is a PostgreSQL address, which needs psycopg2: pip install 'reviewlm[postgres]'"
+                "tracking_uri is a PostgreSQL address, which needs psycopg2: "
+                "pip install -c constraints.txt -e '.[postgres]'"
             )
         return self

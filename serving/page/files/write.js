@@ -32,7 +32,8 @@ export function startWrite() {
     const length = field.value.length;
     const saved = length ? Math.round(100 * (1 - keys / length)) : 0;
     const counted = `${length} ${length === 1 ? "character" : "characters"} with ${keys} ${keys === 1 ? "key" : "keys"}`;
-    at("write-keys").textContent = length ? `${counted}: ${saved} % of the keys saved` : "";
+    const told = saved < 0 ? "no keys saved" : `${saved} % of the keys saved`;
+    at("write-keys").textContent = length ? `${counted}: ${told}` : "";
     tellReader(shown);
   }
 

@@ -20,7 +20,9 @@ def fit(model: Path, *options: str) -> BaseException | None:
     return CliRunner().invoke(app, [*map(str, arguments)]).exception
 
 
-@pytest.mark.skipif(find_spec("prefect_dask") is None, reason="Dask is not installed: pip install 'reviewlm[dask]'")
+@pytest.mark.skipif(
+    find_spec("prefect_dask") is None, reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'"
+)
 @pytest.mark.slow
 def test_the_file_is_the_same_and_nothing_else_is_left_beside_it(tmp_path: Path, own_home: Path) -> None:
     assert fit(tmp_path / "threads.arpa") is None
@@ -39,7 +41,7 @@ def test_without_dask_the_verb_says_what_to_install(tmp_path: Path, own_home: Pa
     monkeypatch.setattr("tasks.engines.dask_engine.find_spec", lambda name: None)
     error = fit(tmp_path / "m.arpa", "--dask-address", "tcp://host:8786")
     assert isinstance(error, ConfigError)
-    assert "pip install 'reviewlm[dask]'" in str(error)
+    assert "pip install -c constraints.txt -e '.[dask]'" in str(error)
 
 
 def test_without_dask_a_configuration_that_wants_it_is_refused_before_anything_runs(monkeypatch) -> None:

@@ -7,6 +7,7 @@ import copy
 import gc
 import weakref
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,11 @@ from core.config.sections.serving import ServingConfig
 from core.errors import BundleError, TrackingUnavailable
 from models.bundles.bundle import Bundle
 from models.completion.suggestions import suggest
-from serving.engine.requests import Generation
+from serving.engine.engine import Engine
+from serving.engine.requests import EngineLimits, Generation
+from serving.engine.search import Search
+from serving.engine.ticket import Ticket
+from serving.versions import open_version
 from serving.versions import versions as module
 from serving.versions.names import UnknownVersion
 from serving.versions.open_version import OpenVersion, UnusableVersion, engine_limits
@@ -95,6 +100,40 @@ def test_a_refused_version_is_tried_again_only_after_a_while(monkeypatch: pytest
         versions.look()
         assert versions.champion.number == 2
         assert versions.refusals() == []
+
+
+def test_a_refused_version_says_when_it_is_tried_again() -> None:
+    source = MadeSource(champion=1)
+    with running(made_versions(source)) as versions:
+        source.count, source.broken = 2, {2: OSError("disk full")}
+        versions.look()
+        for _ in range(2):  # when it is opened, and while it is refused
+            with pytest.raises(UnusableVersion, match="disk full") as told:
+                leased(versions, "2")
+            assert 0 < module.RETRY_SECONDS - 30 < told.value.retry_after <= module.RETRY_SECONDS
+
+
+def test_a_new_version_is_warm_for_every_kind_of_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+
+    class Watched(Engine):
+        def __init__(self, bundle: Bundle, limits: EngineLimits) -> None:
+            super().__init__(bundle, limits)
+            self.numbers = "int8"  # what an engine has where int8 is used
+
+        def submit(self, generation: Generation) -> Ticket:
+            done.append(generation.exact)
+            return super().submit(generation)
+
+        def run(self, job: Any) -> Any:
+            done.append(type(job) is Search)
+            return super().run(job)
+
+    monkeypatch.setattr(open_version, "Engine", Watched)
+    version = open_version.started("reviewlm", 1, bundle_of(1), EngineLimits())
+    version.engine.close()
+    assert sorted(done[:2]) == [False, True], "texts in either number format"
+    assert done[2:] == [True, False], "a search for words, and a score"
 
 
 def test_a_refusal_is_forgotten_after_a_while_if_no_alias_names_the_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from tasks.engines import dask_engine as machinery
 from tasks.engines.array_files import pickled
 from tasks.engines.dask_engine import DaskEngine, dask_engine
 
-pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'")
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])

@@ -79,7 +79,7 @@ def config_of(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 def test_two_workers_give_the_same_bytes_as_threads_and_leave_no_file(
     config_of: Callable[..., RunConfig], unit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'")
     from distributed import LocalCluster
 
     by_threads = prepared(config_of("threads"), unit)
@@ -114,7 +114,7 @@ def only_what_is_read(source: Source, folder: Path, *rest: Any) -> SourceReading
 def test_a_damaged_file_is_set_aside_whoever_reads_it(
     config_of: Callable[..., RunConfig], files: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "0.jsonl").write_bytes((files / "0.jsonl").read_bytes())
     (tmp_path / "in" / "1.jsonl.gz").write_bytes(gzip.compress((files / "1.jsonl").read_bytes())[:-2_000])
@@ -134,7 +134,7 @@ def test_a_damaged_file_is_set_aside_whoever_reads_it(
 def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(
     config_of: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
-    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'")
     with fan_out(config_of("dask"), tmp_path) as engine, pytest.raises(TypeError, match="unsupported operand"):
         list(engine(partial(divmod, 1), ["no number"]))
 
@@ -142,7 +142,7 @@ def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(
 def test_a_cluster_that_does_not_answer_is_named(
     config_of: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'")
     monkeypatch.setattr("tasks.engines.dask_engine.CONNECT_SECONDS", 1)
     config = config_of("dask", dask_address="tcp://127.0.0.1:9")
     with pytest.raises(ReviewLMError, match=r"tcp://127\.0\.0\.1:9"), fan_out(config, tmp_path):

@@ -85,7 +85,7 @@ def test_equal_fits_give_equal_bundles(data: Path, tmp_path: Path) -> None:
 def test_a_fit_with_a_dask_cluster_of_its_own_gives_the_very_bundle_and_leaves_nothing_behind(
     data: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'")
     digests = set()
     for name, dask in (("one", None), ("two", "")):
         run_job(job(data, tmp_path / name, NGramSpec(order=2), dask=dask), lambda news: None)

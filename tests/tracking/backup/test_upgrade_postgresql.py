@@ -27,7 +27,8 @@ from tracking.client import open_client, require_whole
 from tracking.database import head_revision
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
-psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'reviewlm[postgres]'")
+REASON = "psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'"
+psycopg = pytest.importorskip("psycopg", reason=REASON)
 OLDER = 20
 """How many of MLflow's migrations are before us: among them one that alters the table of registered models."""
 BEFORE_LIMITS = "3b86c5ea017a"

@@ -18,7 +18,7 @@ from tracking.runs import outbox
 from tracking.runs.runs import Tracker
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'reviewlm[postgres]'")
+pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'")
 
 
 @pytest.fixture(scope="module")

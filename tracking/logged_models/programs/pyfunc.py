@@ -44,8 +44,8 @@ SAMPLING = (
     "no_repeat_ngram_size", "stop",
 )
 DEFAULTS: dict[str, Any] = {
-    "task": "generate", "stars": None, "n": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200,
-    "seed": 0, "k": 5, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+    "task": "generate", "stars": None, "n": 1, "temperature": 0.8, "top_k": 0, "top_p": 0.95, "max_tokens": 300,
+    "seed": 1, "k": 5, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
     "stop": [],
 }
 
