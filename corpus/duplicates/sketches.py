@@ -33,6 +33,8 @@ _ONES = np.uint64(0x0101010101010101)
 _STEPS = 256
 """Steps of the ratio of the sizes of two texts."""
 _PAIRS_AT_ONCE = 1 << 18
+_MAPPING = threading.Lock()
+"""Held while a file is mapped. Not in the objects, because they go to the workers of a cluster."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,6 @@ class Sketches:
         self.coarse, self.fine = Sketch.coarse_and_fine(values)
         self._files = {name: work / name for name in ("coarse.u8", "fine.u8", "sizes.u32")}
         self._mapped: dict[str, np.ndarray] = {}
-        self._mapping = threading.Lock()
         self._least = [_least_by_ratio(sketch, nearness) for sketch in self.both]
         """By the ratio of the sizes of two texts, rounded down, the least number of equal bytes in each sketch."""
 
@@ -162,7 +163,7 @@ class Sketches:
 
     def _map(self, name: str, kind: type[np.generic]) -> np.ndarray:
         """Return a file mapped to memory, once for all threads: each mapping counts as memory of its own."""
-        with self._mapping:
+        with _MAPPING:
             if name not in self._mapped:
                 self._mapped[name] = np.memmap(self._files[name], kind, "r")
             return self._mapped[name]
