@@ -231,7 +231,7 @@ def test_an_address_that_cannot_be_one_is_refused_with_a_reason(address: str, sa
 
 def test_without_the_package_of_object_stores_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'reviewlm\[s3\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -c constraints.txt -e '\.\[s3\]'"):
         load_config("small", ["execution.remote_store=s3://bucket/x"])
     load_config("small", ["execution.remote_store=file:///mnt/shared"])
 

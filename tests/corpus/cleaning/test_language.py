@@ -39,7 +39,7 @@ def test_a_missing_library_is_an_error_that_says_what_to_install(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     language._identifier.cache_clear()
-    with pytest.raises(ConfigError, match=r"reviewlm\[languages\]"):
+    with pytest.raises(ConfigError, match=r"\.\[languages\]"):
         detect(pl.Series(["The food was good and the staff was nice."]))
     language._identifier.cache_clear()
 

@@ -82,7 +82,7 @@ def test_without_the_library_a_fit_says_how_to_get_it(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "fasttext", None)
     words = vocabulary()
     labelled = examples(words, 20, 2)
-    with pytest.raises(ModelError, match=r"pip install 'reviewlm\[fasttext\]'"):
+    with pytest.raises(ModelError, match=r"pip install -c constraints.txt -e '\.\[fasttext\]'"):
         fit_classifier(SPEC, words, labelled, labelled, FitContext(tmp_path))
 
 

@@ -46,6 +46,6 @@ def test_without_dask_the_verb_says_what_to_install(tmp_path: Path, own_home: Pa
 
 def test_without_dask_a_configuration_that_wants_it_is_refused_before_anything_runs(monkeypatch) -> None:
     monkeypatch.setattr("core.config.sections.execution.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"reviewlm\[dask\]"):
+    with pytest.raises(ConfigError, match=r"\.\[dask\]"):
         load_config("demo", ["execution.engine=dask"])
     assert load_config("demo", ["execution.dask_address=tcp://host:1"]).execution.engine == "threads"

@@ -213,7 +213,7 @@ def test_without_workers_the_fit_is_given_up_after_a_while(tmp_path, monkeypatch
 
 def test_where_dask_is_not_installed_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(machinery, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="pip install 'reviewlm\\[dask\\]'"), dask_engine("", 1, tmp_path):
+    with pytest.raises(ModelError, match=r"constraints.txt -e '\.\[dask\]'"), dask_engine("", 1, tmp_path):
         pass
 
 
