@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
+from functools import cache
 
 import polars as pl
 
@@ -28,7 +29,27 @@ _PERHAPS_NOT_NFC = r"[^\x00-\u02FF\u2010-\u2027\u2030-\u205E\u20A0-\u20BF]"
 
 
 def normalise(texts: pl.Series, form: NormalForm) -> pl.Series:
-    """Return the normal form of each text, exactly as `form.apply` does, from the same tables."""
+    """Return the normal form of each text, exactly as `form.apply` does, from the same tables.
+
+    Most texts are in normal form already. One pattern finds the others, so that each step looks at these only.
+    """
+    return _where(texts, changed_by(form), lambda some: _normalised(some, form))
+
+
+@cache
+def changed_by(form: NormalForm) -> str:
+    """Return a pattern for polars; a text without a match is in normal form already.
+
+    No step can change such a text, so each step is given it as it was.
+    """
+    breaks = form.restore_breaks
+    steps = (*((ESCAPES,) * breaks), *LAYOUT, *form.masks, *((BREAKS,) * breaks))
+    reference = ("&",) * form.unescape_entities
+    hints = (_BEYOND_ASCII, *reference, r"\A[ \n]", r"[ \n]\z", *(step.hint for step in steps))
+    return "|".join(f"(?:{hint})" for hint in hints)
+
+
+def _normalised(texts: pl.Series, form: NormalForm) -> pl.Series:
     repair, breaks = (REPAIR,) * form.repair_encoding, form.restore_breaks
     texts = _where(texts, _BEYOND_ASCII, lambda some: _nfc(_substitute(some, (*repair, *CHARACTERS))))
     if form.unescape_entities:

@@ -23,7 +23,7 @@ _DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
 EMAIL = TextRule(
     "e-mail",
     r"[A-Za-z0-9._%+-]{1,64}(?:@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})+",
-    "_email_",
+    "_email_", "@",
 )
 EARLIER_URL = TextRule(
     "earlier web address",
@@ -37,7 +37,7 @@ URL = TextRule(
     rf"|{_DOMAIN}(?:[Cc]om|COM|[Nn]et|[Oo]rg|edu|gov|info|biz|us|app|blog|site|menu)(?::[0-9]{{2,5}})?/(?:{_TAIL})?"
     rf"|{_DOMAIN}(?:ly|gl|gd|co|io|tv|cc|ca|uk|au|nz|ie|de|fr|es|nl|mx|jp)/[A-Za-z0-9_~@#?%+-]+(?:{_TAIL})?"
     rf"|(?a:\b)(?:youtu\.be|(?:fb|wa|about|[mt])\.me|amzn\.to)/(?:{_TAIL})?",  # .be, .me, .to alone are words
-    "_url_",
+    "_url_", r"/|[Ww][Ww][Ww]\.",
 )
 EARLIER_CARD = TextRule(
     "earlier card number",

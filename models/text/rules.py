@@ -23,16 +23,23 @@ class TextRule:
         name: Purpose of the rule.
         pattern: In Python's syntax; `rust` is the same pattern in the syntax of polars.
         replacement: Literal text without `$` or a backslash, which the engines read differently.
+        changes: A simpler pattern for both engines; a text without a match is not changed. Empty: *pattern*.
     """
 
     name: str
     pattern: str
     replacement: str
+    changes: str = ""
 
     @property
     def rust(self) -> str:
         """The pattern for polars, which writes the flag for ASCII word boundaries differently."""
         return self.pattern.replace("(?a:", "(?-u:")
+
+    @property
+    def hint(self) -> str:
+        """A pattern for polars; a text without a match is not changed."""
+        return self.changes or self.rust
 
     def apply(self, text: str) -> str:
         """Return *text* with every match replaced."""
@@ -84,7 +91,7 @@ CHARACTERS: tuple[TextRule, ...] = (
 
 LAYOUT: tuple[TextRule, ...] = (
     # not r"[ \t]+", which would replace every single space by itself
-    TextRule("runs of spaces", r" [ \t]+|\t[ \t]*", " "),
-    TextRule("spaces at line ends", r" ?\n ?", "\n"),
+    TextRule("runs of spaces", r" [ \t]+|\t[ \t]*", " ", r"  |\t"),
+    TextRule("spaces at line ends", r" ?\n ?", "\n", r" \n|\n "),
     TextRule("empty lines", r"\n{3,}", "\n\n"),
 )

@@ -1,3 +1,4 @@
+import re
 import time
 
 import pytest
@@ -6,6 +7,8 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.text.normal_form import NormalForm
+from models.text.personal_data import EMAIL, URL
+from models.text.rules import LAYOUT
 from tests.examples import examples
 
 PIECES = [
@@ -85,6 +88,14 @@ def test_the_result_is_valid_text_without_invisible_characters(text):
     result.encode("utf-8")
     assert not any(ord(sign) < 32 and sign != "\n" for sign in result)
     assert result == result.strip(" \n")
+
+
+@given(dirty | st.text("  \n\tw.@/", max_size=12))
+@examples(600)
+def test_a_rule_changes_only_texts_that_match_its_hint(text):
+    for rule in (*LAYOUT, EMAIL, URL):
+        if rule.apply(text) != text:
+            assert re.search(rule.changes or rule.pattern, text), rule.name
 
 
 def test_text_escaped_too_often_ends_in_a_fixed_point():
