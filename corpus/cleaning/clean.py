@@ -101,12 +101,14 @@ def prepare(
         _require_all_splits(repeats, counts, grouping, dataset_folder)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
         copies = write_copies(folder, repeats.copies())
+    left = repeats.left()
+    del repeats  # about 13 bytes per review, which the search for leaks needs
     _require_apart(keys.facts(), split.by, folder)
     certificate = certify(folder, duplicates, threads, copies, index)
     return {
         **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
         "languages": dict(sorted(counts.languages.items())), "masks": dict(sorted(counts.masks.items())),
-        "duplicates": repeats.left(), "near": near, "copies": copies, "normal_form": form.to_dict(),
+        "duplicates": left, "near": near, "copies": copies, "normal_form": form.to_dict(),
         "certificate": certificate.digest,
     }
 
@@ -206,7 +208,7 @@ def _drop_near(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: 
     """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
     index.add_all(_distinct(repeats, slices))
     found = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
-    ends = np.sort([repeats.named(found[side].to_numpy()) for side in ("a", "b")], axis=0)
+    ends = np.sort(repeats.named(found.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0)
     repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
     return {"pairs": repeats.near_pairs, "examined": index.examined, "within": repeats.near_within}
 

@@ -60,7 +60,9 @@ class Slices:
         for which, size in enumerate(sizes):
             if size:
                 keys = np.concatenate(self._keys[which])
-                order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
+                order = _by_place(keys[:, 0])
+                if order is None:
+                    order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
                 high[start : start + size], low[start : start + size] = keys[order, 1], keys[order, 2]
             self._keys[which] = []
             start += size
@@ -89,7 +91,16 @@ def _options() -> object:
 
 
 def _sorted(path: Path) -> pl.DataFrame:
-    return _read(path).sort(ORDER)
+    frame = _read(path)
+    order = _by_place(frame["place"].to_numpy())
+    return frame.sort(ORDER) if order is None else frame[order]
+
+
+def _by_place(place: np.ndarray) -> np.ndarray | None:
+    """Return the order of places, or None if some are equal, so that the other keys decide; nearly all differ."""
+    order = np.argsort(place)
+    ascending = place[order]
+    return None if (ascending[1:] == ascending[:-1]).any() else order
 
 
 def _read(path: Path) -> pl.DataFrame:

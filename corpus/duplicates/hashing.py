@@ -17,7 +17,6 @@ from corpus.duplicates.banding import Bands
 from corpus.duplicates.shingles import (
     SLICE_BYTES,
     Fingerprints,
-    chosen,
     sets,
     simple_bytes,
     slices,
@@ -81,9 +80,8 @@ class Hashing:
 
     def _hashed(self, keys: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the fields of `Hashed` up to the anchors, and the number of anchors of each text."""
-        data, offsets, words = word_bytes(data, offsets)
+        data, offsets, words = word_bytes(data, offsets, self.least_words)
         long = words >= self.least_words
-        data, offsets = chosen(long, data, offsets)
         shingles = self.fingerprints.of(data, offsets)
         signatures = self.bands.signatures(*shingles)
         anchors = np.zeros(0, np.uint64), np.zeros(len(offsets) - 1, np.int64)

@@ -40,11 +40,13 @@ def words(data_N: Any, offsets_D: Any, words_D: Any) -> None:
 
 
 @kernel
-def word_forms(data_N: Any, offsets_D: Any, table: Any, forms_N: Any, ends_D: Any, words_D: Any) -> None:
-    """Write word forms one after another, where each one ends, and its number of words."""
+def word_forms(
+    data_N: Any, offsets_D: Any, table: Any, least: Any, forms_N: Any, ends_D: Any, words_D: Any
+) -> None:
+    """Write word forms of at least so many words one after another, where each one ends, and all numbers of words."""
     to = 0
     for d in range(len(ends_D)):
-        words, inside = 0, False
+        first, words, inside = to, 0, False
         for n in range(offsets_D[d], offsets_D[d + 1]):
             byte = data_N[n]
             if byte == _APOSTROPHE:
@@ -61,6 +63,8 @@ def word_forms(data_N: Any, offsets_D: Any, table: Any, forms_N: Any, ends_D: An
                 inside = True
             forms_N[to] = byte
             to += 1
+        if words < least:
+            to = first
         ends_D[d], words_D[d] = to, words
 
 

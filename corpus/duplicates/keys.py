@@ -30,16 +30,19 @@ def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     return pl.Series("text_high", halves[:, 0]), pl.Series("text_low", halves[:, 1])
 
 
-def positions(wanted: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Return where each wanted name is first among *names* (N,), as int64; -1: nowhere.
+class Places:
+    """Look up where each of some names (N,) is first, in a hash table of at most 12 bytes per name, made once."""
 
-    Besides the result it takes at most 16 bytes per name.
-    """
-    from corpus.duplicates import kernels  # here, because numba's import takes half a second
+    def __init__(self, names: np.ndarray) -> None:
+        self._names, self._table = names, _first_equal(names, names)[1]
 
-    place, (_, table) = np.empty(len(wanted), np.int64), _first_equal(names, names)
-    kernels.places_of(wanted, names, table, place)
-    return place
+    def of(self, wanted: np.ndarray) -> np.ndarray:
+        """Return where each wanted name is first, as int64; -1: nowhere."""
+        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
+        place = np.empty(len(wanted), np.int64)
+        kernels.places_of(wanted, self._names, self._table, place)
+        return place
 
 
 def distinct(values: np.ndarray) -> np.ndarray:
@@ -93,7 +96,7 @@ class ExactDuplicates:
 
     def named(self, names: np.ndarray) -> np.ndarray:
         """Return the number of the first review with each text, given by its name."""
-        return positions(names, self.names)
+        return Places(self.names).of(names)
 
     def distinct(self, start: int, stop: int) -> np.ndarray:
         """Return a mask of the reviews from *start* to *stop* that are the first with their text."""

@@ -118,22 +118,24 @@ def alike(
     Returns:
         Number of pairs written, and the member and its partner to go on with.
     """
-    to, steps = 0, _U(len(least) - 1)
+    to, steps, lowest = 0, _U(len(least) - 1), least.min()
     for m in range(start, len(begin_M)):
         size = _U(sizes_M[m])
         first = begin_M[m] if m > start else max(begin_M[m], start_other)
         for other in range(first, end_M[m]):
             if to == len(found_K):
                 return to, m, other
-            size_other = _U(sizes_M[other])
-            wanted = least[min(size, size_other) * steps // max(size, size_other)]
             equal = _U(0)
             for b in range(coarse_MB.shape[1]):
                 x = coarse_MB[m, b] ^ coarse_MB[other, b]
                 # the highest bit of each byte that is not zero, then one in each byte that is
                 x = ((x & _SEVENS) + _SEVENS | x | _SEVENS) ^ ~_U(0)
                 equal += x >> _U(7)
-            if (equal * _ONES) >> _HIGH >= wanted:
+            count = (equal * _ONES) >> _HIGH
+            if count < lowest:  # nearly all pairs: no division for them
+                continue
+            size_other = _U(sizes_M[other])
+            if count >= least[min(size, size_other) * steps // max(size, size_other)]:
                 found_K[to, 0], found_K[to, 1] = m, other
                 to += 1
     return to, len(begin_M), 0

@@ -54,26 +54,26 @@ def simple_bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return bytes_of(texts)
 
 
-def word_bytes(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def word_bytes(
+    data: np.ndarray, offsets: np.ndarray, least: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Convert the result of `simple_bytes` to word forms with a table, several times as fast as `word_form`.
 
+    Args:
+        data: The bytes of D texts.
+        offsets: Their offsets (D + 1,).
+        least: Texts with fewer words are left out.
+
     Returns:
-        The bytes of the word forms, one after another; their offsets (D + 1,); the number of words of each (D,).
+        The bytes of the word forms of the K texts that stay, one after another; their offsets (K + 1,); the number of
+        words of every text (D,).
     """
     from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
     forms, ends = np.empty(len(data), np.uint8), np.zeros(len(offsets), np.int64)
     words = np.empty(len(offsets) - 1, np.int64)
-    kernels.word_forms(data, offsets, _WORD_BYTES, forms, ends[1:], words)
-    return forms[: ends[-1]], ends, words
-
-
-def chosen(mask_D: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bytes and offsets of some of the texts."""
-    if mask_D.all():
-        return data, offsets
-    lengths = np.diff(offsets)
-    return data[np.repeat(mask_D, lengths)], _from_zero(lengths[mask_D])
+    kernels.word_forms(data, offsets, _WORD_BYTES, least, forms, ends[1:], words)
+    return forms[: ends[-1]], np.concatenate([ends[:1], ends[1:][words >= least]]), words
 
 
 def slices(offsets: np.ndarray, size: int) -> Iterator[slice]:
@@ -175,10 +175,6 @@ def mix(values: np.ndarray) -> np.ndarray:
     values *= np.uint64(0x94D049BB133111EB)
     values ^= values >> np.uint64(31)
     return values
-
-
-def _from_zero(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(counts)])
 
 
 def _powers(base: int, size: int) -> np.ndarray:

@@ -18,6 +18,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -32,7 +33,7 @@ from core.errors import CheckFailed, Damaged, disk_errors
 from corpus.duplicates.banding import SEED
 from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import NearDuplicates
-from corpus.duplicates.keys import distinct, hash_texts, positions
+from corpus.duplicates.keys import Places, distinct, hash_texts
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
 from corpus.splitting.split import SPLITS
 from models.threads import ordered
@@ -150,6 +151,11 @@ class _Texts:
         self.test_digest = digest.hexdigest()
         self.test_reviews = reviews_digest(pl.concat(tests)) if tests else ""
 
+    @cached_property
+    def places(self) -> Places:
+        """Where each text is first, by its name."""
+        return Places(self.hash_D)
+
     def batches(self) -> Iterator[pl.DataFrame]:
         """Yield the table in batches, in its order."""
         from pyarrow import parquet
@@ -168,7 +174,7 @@ class _Texts:
 
     def side_of(self, names: np.ndarray) -> np.ndarray:
         """Return the side of each text, given by its name, as uint8; `ABSENT` for those that are not in the table."""
-        row = positions(names, self.hash_D)
+        row = self.places.of(names)
         return np.where(row < 0, np.uint8(ABSENT), self.side_D[row])
 
     def sides(self) -> dict[str, CertifiedSplit]:
@@ -197,7 +203,7 @@ class _Texts:
 
     def first_of_each(self) -> np.ndarray:
         """Return a mask of the reviews that are the first ones with their text."""
-        return positions(self.hash_D, self.hash_D) == np.arange(len(self.hash_D))
+        return self.places.of(self.hash_D) == np.arange(len(self.hash_D))
 
     def _leak(self, what: str, rows: Sequence[int] | np.ndarray) -> None:
         wanted, named = np.zeros(len(self.hash_D), bool), []
@@ -214,21 +220,21 @@ class _Texts:
     def refuse_near(self, pairs: pl.DataFrame) -> None:
         """Raise CheckFailed, with some of the *pairs* of names in the error."""
         some = pairs.head(EXAMPLES)
-        rows = positions(np.concatenate([some["a"].to_numpy(), some["b"].to_numpy()]), self.hash_D)
+        rows = self.places.of(np.concatenate([some["a"].to_numpy(), some["b"].to_numpy()]))
         self._leak(f"{pairs.height:,} near-duplicates are in two splits", rows)
 
 
 def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict[str, Any]:
     """Search near-duplicates between splits, by the names of the texts; raise CheckFailed if there are any."""
     new = texts.first_of_each()
-    new &= ~_among(texts.hash_D, np.concatenate([near.keys, near.short]))
+    new &= Places(np.concatenate([near.keys, near.short])).of(texts.hash_D) < 0
     near.add_all(
         (texts.hash_D[start : start + len(batch)][chosen], batch["text"].filter(pl.Series(chosen)))
         for start, batch in texts.numbered(new)
         for chosen in [new[start : start + len(batch)]]
     )
     pairs = near.pairs(texts.side_of, within=False)
-    shorter = int(_among(near.short, texts.hash_D).sum())
+    shorter = int((texts.places.of(near.short) >= 0).sum())
     shutil.rmtree(near.work)
     if pairs.height:
         texts.refuse_near(pairs)
@@ -239,8 +245,3 @@ def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict
         "seed": SEED, "bands": near.bands.count, "rows": near.bands.rows,
         "recall": round(near.recall, 6), **config.model_dump(exclude={"near"}),
     }
-
-
-def _among(some: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Return a mask of the names of *some* that are among *names*."""
-    return positions(some, names) >= 0

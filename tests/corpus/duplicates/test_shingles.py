@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from corpus.duplicates.shingles import (
     Fingerprints,
     bytes_of,
-    chosen,
     mix,
     sets,
     simple_bytes,
@@ -59,7 +58,7 @@ def test_word_forms_from_the_table_of_bytes_are_those_of_the_expressions(texts):
     assert series.to_list() == texts
     assert [data[a:b].tobytes().decode() for a, b in pairwise(offsets.tolist())] == forms.to_list()
     assert counts.tolist() == [len(form.split()) for form in forms]
-    some, ends = chosen(counts > 1, data, offsets)
+    some, ends, _ = word_bytes(*simple_bytes(series), 2)
     assert [some[a:b].tobytes() for a, b in pairwise(ends.tolist())] == [
         form.encode() for form, count in zip(forms, counts, strict=True) if count > 1
     ]
