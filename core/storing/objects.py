@@ -58,7 +58,8 @@ def require_address(address: str) -> None:
     elif parts.scheme not in SCHEMES or not parts.netloc:
         raise ValueError(f"remote_store is {address!r}; write {forms}")
     elif find_spec("obstore") is None:
-        raise ValueError("remote_store is an object store, which needs obstore: pip install -c constraints.txt -e '.[s3]'")
+        install = "pip install -c constraints.txt -e '.[s3]'"
+        raise ValueError(f"remote_store is an object store, which needs obstore: {install}")
 
 
 def folder_of(address: str) -> Path:
