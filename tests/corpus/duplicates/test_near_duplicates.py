@@ -1,3 +1,4 @@
+import pickle
 import re
 from itertools import combinations
 
@@ -288,3 +289,18 @@ def test_real_reviews_are_hardly_ever_near_duplicates(tmp_path, real_data):
     """The one pair of the 10,000: on one day, one author posted a long review at two branches of a restaurant."""
     texts = pl.read_csv(real_data / "kaggle_yelp_10k.csv.gz")["text"].unique(maintain_order=True).to_list()
     assert len(found_by(finder(tmp_path, texts))) == 1
+
+
+def test_what_hashes_texts_can_be_sent_to_another_process(tmp_path):
+    """An engine of Dask sends it to its workers."""
+    sent: list[bytes] = []
+
+    def elsewhere(hashing, stretches):
+        sent.append(pickle.dumps(hashing))
+        return map(pickle.loads(sent[-1]), stretches)
+
+    texts = pl.Series(["the soup was cold and the staff was very friendly to us"] * 2)
+    index = NearDuplicates(tmp_path / "near", CONFIG, fan_out=elsewhere)
+    index.add(np.arange(2, dtype=np.uint64), texts)
+    assert index.pairs()["similarity"].to_list() == [1.0]
+    assert len(sent) == 1
