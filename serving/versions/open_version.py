@@ -44,6 +44,10 @@ class Refusal:
     when: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=monotonic)
 
+    def as_error(self, model: str, seconds: float) -> UnusableVersion:
+        """Return the error for a request that names the version before it is tried again, in so many seconds."""
+        return UnusableVersion(f"{model}/{self.number} was refused: {self.why}", seconds)
+
 
 @dataclass
 class OpenVersion:

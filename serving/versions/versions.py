@@ -159,14 +159,11 @@ class Versions:
                 raise UnusableVersion("the server is shutting down")
             refusal = self._refused.get(number)
             if refusal and (left := refusal.clock + RETRY_SECONDS - monotonic()) > 0:
-                raise self._unusable(refusal, left)
+                raise refusal.as_error(self.name, left)
             if number not in self._loading:
                 closed = self._make_room(number)
                 self._loading[number] = self._loader.submit(self._load, number, closed)
             return self._loading[number]
-
-    def _unusable(self, refusal: Refusal, seconds: float) -> UnusableVersion:
-        return UnusableVersion(f"{self.name}/{refusal.number} was refused: {refusal.why}", seconds)
 
     def _make_room(self, number: int) -> list[OpenVersion]:
         """Take a version out of the open ones if *number* would be one too many; see `makes_room`. Needs the lock."""
@@ -198,7 +195,7 @@ class Versions:
             with self._lock:
                 self._refused[number] = refusal
                 self._loading.pop(number, None)
-            raise self._unusable(refusal, RETRY_SECONDS) from error
+            raise refusal.as_error(self.name, RETRY_SECONDS) from error
         with self._lock:
             self._open[number] = opened
             self._refused.pop(number, None)

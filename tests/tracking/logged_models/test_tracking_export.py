@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import BundleError, StoreFull
 from core.store import sha256_of_file
 from tracking.logged_models.export import PACKAGE, log_bundle, requirements, smoke_test, vendor
@@ -89,6 +90,7 @@ def test_the_signature_declares_what_sampling_takes():
     sampling = {name: entry.default for name, entry in inspect.signature(generate).parameters.items()}
     del sampling["bundle"], sampling["prompt"]
     sampling["stop"] = list(sampling["stop"])  # parameters are JSON
+    sampling |= {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": MAX_TOKENS, "seed": SEED}
     assert sampling.items() <= declared.items()
     assert set(declared) - set(sampling) == {"task", "k"}
 
@@ -176,7 +178,7 @@ def ask(model: Any, text: str = "so ", **params: Any) -> dict[str, Any]:
 def test_generate_is_the_default_task(model: Any):
     answer = ask(model, n=2, stars=5, seed=3)
     assert answer == {"text": "so ", "bundle": "d1ge57d1ge57", "texts": ["so w one 5 3 0", "so w one 5 3 1"]}
-    assert ask(model)["texts"] == ["so w one None 0 0"]
+    assert ask(model)["texts"] == ["so w one None 1 0"]
 
 
 def test_suggest_gives_words_with_probabilities(model: Any):
@@ -203,7 +205,7 @@ def test_every_row_is_answered_for_itself(model: Any):
     import pandas as pd
 
     rows = pd.DataFrame({"text": ["a ", "b "]})
-    assert [row["texts"] for row in model.predict(rows)] == [["a w one None 0 0"], ["b w one None 0 0"]]
+    assert [row["texts"] for row in model.predict(rows)] == [["a w one None 1 0"], ["b w one None 1 0"]]
     assert model.predict([{"text": "a "}])[0] == model.predict({"text": "a "})[0] == ask(model, "a ")
 
 
