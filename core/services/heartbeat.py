@@ -32,6 +32,7 @@ CANCELLING, CANCELLED = "CANCELLING", "CANCELLED"
 """States of Prefect. Crashed is none of them: after an outage of the server it may be a false alarm."""
 IS_CANCELLED = 3
 """Exit code of this process: the run is cancelled, so its process is to end."""
+BY_ITSELF = "Cancelled in Prefect; the process ended itself"
 
 
 def send_heartbeats(run: str, seconds: float) -> None:
@@ -47,19 +48,19 @@ def send_heartbeats(run: str, seconds: float) -> None:
         if (now := parent.cpu_times()) != used:
             used, moved = now, time.monotonic()
         pause = seconds
-        if time.monotonic() - moved < STUCK_SECONDS and not _sent(run):
+        if time.monotonic() - moved < STUCK_SECONDS and not send_one(run):
             pause = min(seconds, AGAIN_SECONDS)
         if (state := _state(run)) not in (CANCELLING, CANCELLED):
             since = None
         elif since is None:
             since = time.monotonic()
-        elif time.monotonic() - since >= seconds and (state == CANCELLED or _cancelled(run)):
+        elif time.monotonic() - since >= seconds and (state == CANCELLED or set_cancelled(run, BY_ITSELF)):
             return
         time.sleep(pause)
 
 
-def _sent(run: str) -> bool:
-    """Send one heartbeat, and return whether the server took it."""
+def send_one(run: str) -> bool:
+    """Send one heartbeat of a flow run, and return whether the server took it."""
     told = {
         "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": EVENT,
         "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
@@ -77,9 +78,9 @@ def _state(run: str) -> str:
     return ""
 
 
-def _cancelled(run: str) -> bool:
+def set_cancelled(run: str, why: str) -> bool:
     """Set a run that is Cancelling to Cancelled, as its worker would, and return whether the server took it."""
-    state = {"type": CANCELLED, "name": "Cancelled", "message": "Cancelled in Prefect; the process ended itself"}
+    state = {"type": CANCELLED, "name": "Cancelled", "message": why}
     with suppress(OSError, ValueError):
         ask(os.environ, "POST", f"/flow_runs/{run}/set_state", {"state": state, "force": True}, SECONDS)
         return True

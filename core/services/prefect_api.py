@@ -6,6 +6,7 @@ import base64
 import json
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
 
@@ -34,8 +35,11 @@ def asked(
     address = f"{environment['PREFECT_API_URL']}{path}"
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, content, headers, method=method)
-    with urllib.request.urlopen(request, timeout=seconds) as answer:
-        return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
+    except HTTPException as error:  # half an answer, of a server that was killed just now
+        raise OSError(f"{address}: {error!r}") from error
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -22,17 +23,19 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.events import emit_event
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
 from core.config.sections.promotion import DEMO_MODEL
 from core.services.model_events import RETRAINED, SET_ASIDE
 from core.services.pools import HEARTBEAT_SECONDS, POOLS
+from core.services.silent_runs import sends_heartbeats
 from flows.server.alert_addresses import AlertSettings, read_alerts
 
 BLOCK = "reviewlm-alerts"
@@ -59,7 +62,7 @@ PARTS = (
     "fit-finalists", "fit-classifiers", "evaluate-classifiers", "fit-job",
 )
 """Flows that only other flows run. They fail together with the run that called them, and that one is told."""
-UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+UNFINISHED = [StateType.PENDING, StateType.RUNNING]
 TAKEN_UP = ("Running", "Completed", "Skipped", "Cancelling", "Cancelled")
 """States after which a crashed run gets no second attempt."""
 ENDS = ("Completed", "Skipped", "Failed", "Cancelled", "Crashed", "TimedOut")
@@ -217,8 +220,9 @@ def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -
     The server forgets which runs an automation waits for in two cases: the automation is written again (a new release
     has changed it), or the wait of a run ended more than a minute before the server started, as after a reboot. A run
     whose process ended together with the services would then keep its place for ever. So each run gets one heartbeat
-    from here; a living process sends the next one in time. Runs without a deployment are left out, because their
-    processes may send none.
+    from here; a living process sends the next one in time. Runs whose processes may send none are left out: those
+    without a deployment, and those whose deployment does not ask for heartbeats. While the services run, silent runs
+    are noticed by `core/services/silent_runs.py`, also those that are Cancelling: they must not be tried again.
 
     Args:
         client: A client of the server, which has the automations.
@@ -228,12 +232,19 @@ def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -
     old = datetime.now(UTC) - timedelta(seconds=seconds)
     found = []
     for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=states)):
-        if run.deployment_id is None or run.state is None:
+        if run.state is None or not _sends_heartbeats(client, run):
             continue
         if run.state.is_running() or run.state.timestamp < old:
             found.append(run.id)
             emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
     return found
+
+
+def _sends_heartbeats(client: SyncPrefectClient, run: FlowRun) -> bool:
+    with suppress(ObjectNotFound):
+        of_deployment = client.read_deployment(run.deployment_id) if run.deployment_id else None
+        return of_deployment is not None and sends_heartbeats(of_deployment.job_variables, run.job_variables)
+    return False
 
 
 def try_again(client: SyncPrefectClient) -> list[UUID]:

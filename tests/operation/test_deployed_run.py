@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.services.pools import deploy, deployed_code, deployments_of
+from core.environment import visible_gpus
+from core.services.pools import LIMITS, POOLS, deploy, deployed_code, deployments_of
 from core.store import Store
 from tests.operation.started_services import Services, running_prefect
 
@@ -21,17 +22,31 @@ POOL = "cpu-pool"
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     home = tmp_path_factory.mktemp("deployed") / "home"
     with running_prefect(home, POOL) as (services, environment):  # the worker waits for its pool
-        deploy(environment, (POOL,), home)
+        deploy(environment, POOLS, home)
         yield services
+
+
+def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(services: Services) -> None:
+    known = services.ask("POST", "/deployments/filter", {"limit": 200})
+    assert sorted(one["name"] for one in known) == sorted(deployments_of(POOLS))
+    assert {one["version"] for one in known} == {deployed_code()}
+    by_pool = {pool: sorted(one["name"] for one in known if one["work_pool_name"] == pool) for pool in POOLS}
+    assert by_pool == {pool: sorted(deployments_of([pool])) for pool in POOLS}
+    assert {services.ask("GET", f"/work_pools/{pool}")["type"] for pool in POOLS} == {"process"}
+
+    gpu = services.ask("GET", "/deployments/name/train/gpu")
+    assert (gpu["work_pool_name"], gpu["entrypoint"]) == ("gpu-pool", "flows.partial.train_only")
+    assert gpu["parameters"] == {"preset": "gpu"}
+    assert gpu["global_concurrency_limit"]["limit"] == 1
+    assert gpu["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
+    limits = {name: services.ask("GET", f"/v2/concurrency_limits/{name}")["limit"] for name in LIMITS}
+    assert limits == {"gpu": max(1, visible_gpus()), "promotion": 1, "retrain": 1}
 
 
 def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(
     services: Services, tmp_path: Path
 ) -> None:
-    known = services.ask("POST", "/deployments/filter", {"limit": 200})
-    assert sorted(one["name"] for one in known) == sorted(deployments_of((POOL,)))
-    assert {one["version"] for one in known} == {deployed_code()}
-    ingest = next(one["id"] for one in known if one["name"] == "ingest")
+    ingest = services.ask("GET", "/deployments/name/ingest-only/ingest")["id"]
 
     with pytest.raises(httpx.HTTPStatusError) as refused:
         services.ask("POST", f"/deployments/{ingest}/create_flow_run", {"parameters": {"preset": "smal"}})

@@ -153,7 +153,7 @@ def test_the_image_holds_every_package_and_starts_the_program_itself() -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "deployment", "disruption", "home", "service", "worker/volumes", "worker/worker",
+    "deployment", "disruption", "home", "service", "worker/json_logs", "worker/volumes", "worker/worker",
 ])  # fmt: skip
 def test_manifests_are_valid_for_kubernetes(name: str) -> None:
     checks = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed (108 MB)")
@@ -168,7 +168,8 @@ def test_manifests_are_valid_for_kubernetes(name: str) -> None:
 def test_every_manifest_is_checked() -> None:
     named = {str(path.relative_to(DEPLOY / "kubernetes")) for path in (DEPLOY / "kubernetes").rglob("*.yaml")}
     assert named == {
-        "deployment.yaml", "disruption.yaml", "home.yaml", "service.yaml", "worker/volumes.yaml", "worker/worker.yaml",
+        "deployment.yaml", "disruption.yaml", "home.yaml", "service.yaml",
+        "worker/json_logs.yaml", "worker/volumes.yaml", "worker/worker.yaml",
         "kustomization.yaml", "worker/kustomization.yaml",  # read by kubectl, not by Kubernetes
     }  # fmt: skip
 

@@ -118,6 +118,21 @@ def test_where_no_server_waits_for_heartbeats_none_are_sent(
     assert started == []
 
 
+def test_half_an_answer_of_a_server_that_is_killed_is_no_end_of_the_heartbeats(
+    prefect: Prefect, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(answer: Answer) -> None:
+        answer.send_response(200)
+        answer.send_header("Content-Length", "100")
+        answer.end_headers()
+        answer.wfile.write(b'{"state": ')
+
+    monkeypatch.setattr(Answer, "do_GET", half)
+    with pytest.raises(Over):
+        heartbeat.send_heartbeats("a-run", 30)
+    assert len(prefect.received) > 20
+
+
 class Over(Exception):
     """The test has seen enough looks."""
 

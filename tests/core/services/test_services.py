@@ -20,7 +20,7 @@ import yaml
 
 from core.config.presets import preset_names
 from core.credentials import PASSWORD_FILE
-from core.services import join, launch, service_list
+from core.services import join, launch, service_list, silent_runs
 from core.services import pools as pools_of
 from core.services.deployed_code import FOLDER, keep_code
 from core.services.service_list import STATE, Service
@@ -78,17 +78,19 @@ def test_a_service_is_known_whatever_the_clock_says(
     assert not service_list.running(tmp_path)
 
 
-def test_one_service_looks_for_mlflow_runs_that_killed_processes_left_open(
+def test_one_service_looks_for_runs_that_killed_processes_left_open_in_mlflow_and_prefect(
     tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: dict[str, list[str]] = {}
     monkeypatch.setattr(launch.subprocess, "Popen", lambda words, **_: commands.update({words[-1]: words}) or sleeper)
     for name in ("prefect", "mlflow", "worker-cpu-pool"):
-        launch._launch(tmp_path, {}, name, [name])
-    asked = [name for name, words in commands.items() if "--left" in words]
-    assert asked == ["prefect"]
+        launch._launch(tmp_path, {}, name, [name], "http://127.0.0.1:4299")
+    assert [name for name, words in commands.items() if {"--left", "--every"} & {*words}] == ["prefect"]
     after = commands["prefect"].index("--left")
-    assert commands["prefect"][after + 1 : after + 3] == [str(marks_of(tmp_path)), abandoned.__name__]
+    assert commands["prefect"][after:-1] == [
+        "--left", str(marks_of(tmp_path)), abandoned.__name__,
+        "--every", silent_runs.__name__, "http://127.0.0.1:4299",
+    ]  # fmt: skip
 
 
 def test_what_ran_before_a_failed_start_goes_on(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:

@@ -6,17 +6,22 @@ import ast
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.exceptions import ObjectNotFound
 from prefect.server.events.schemas import automations as of_server
 from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.states import Cancelling, Completed, Pending, Running, State
 
 from core.config.sections.promotion import DEMO_MODEL
+from core.services import silent_runs
 from core.services.model_events import RETRAINED, resource_of
 from core.services.pools import POOLS
 from flows.server import automations
@@ -114,6 +119,48 @@ def test_an_alert_that_somebody_switched_off_in_the_page_is_on_again_after_a_sta
         one.enabled = False
     automations.set_up(HOOK)
     assert all(one.enabled for one in server.kept.values())
+
+
+@dataclass
+class RunsOfDeployments:
+    """Knows runs, each with a name, a state and the job variables of its deployment; None: that was removed."""
+
+    runs: dict[str, tuple[State, dict[str, Any] | None]]
+
+    def read_flow_runs(self, flow_run_filter: FlowRunFilter) -> list[Any]:
+        assert flow_run_filter.state
+        assert flow_run_filter.state.type
+        wanted = flow_run_filter.state.type.any_ or []
+        found = {name: state for name, (state, _) in self.runs.items() if state.type in wanted}
+        return [SimpleNamespace(id=name, deployment_id=name, state=state, job_variables=None)
+                for name, state in found.items()]
+
+    def read_deployment(self, name: str) -> Any:
+        asked = self.runs[name][1]
+        if asked is None:
+            raise ObjectNotFound(ValueError(name))
+        return SimpleNamespace(job_variables=asked)
+
+
+def test_a_start_of_the_services_lets_the_server_wait_only_for_runs_that_send_heartbeats(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled run must not become Crashed, because it would be tried again."""
+    asked, told = {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}, list[str]()
+    monkeypatch.setattr(automations, "emit_event", lambda _, resource: told.append(resource["prefect.resource.id"]))
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    server: Any = RunsOfDeployments(runs={
+        "runs": (Running(), asked), "taken long ago": (Pending(timestamp=long_ago), asked), "taken": (Pending(), asked),
+        "of somebody else": (Running(), {}), "of a deployment that was removed": (Running(), None),
+        "cancelled": (Cancelling(), asked), "ended": (Completed(), asked),
+    })  # fmt: skip
+    assert automations.watch_unfinished(server) == ["runs", "taken long ago"]
+    assert told == ["prefect.flow-run.runs", "prefect.flow-run.taken long ago"]
+
+
+def test_a_heartbeat_for_a_silent_run_never_puts_off_what_the_server_waits_for() -> None:
+    """It is sent after the wait for the last one has ended, and the next one after the wait for this one."""
+    assert silent_runs.SILENT_SECONDS >= 2 * automations.LOST_SECONDS
 
 
 def trigger_of(name: str) -> of_server.EventTrigger:
