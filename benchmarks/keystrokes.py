@@ -26,7 +26,7 @@ import polars as pl
 
 import reviewlm
 from benchmarks.harness import Ratio, Report, arguments, finish, say
-from benchmarks.serve_http import ours
+from benchmarks.servers import ours
 from evaluation.scoring.keystrokes import SHOWN, Keyboard
 from evaluation.statistics.bootstrap import Bootstrap
 from models.bundles.bundle import Bundle

@@ -59,16 +59,16 @@ def made_bundle(
     return Bundle(spec, vocabulary, RecurrentLM(spec, network, vocabulary.size))
 
 
-def make_home(home: Path, bundle: Bundle) -> None:
-    """Register a bundle in an empty home as the champion `NAME`."""
+def make_home(home: Path, bundle: Bundle, name: str = NAME) -> None:
+    """Register a bundle as the first champion of this name; create the home if it is missing."""
     from tracking.logged_models.export import log_bundle
     from tracking.registry.registry import Registry
     from tracking.runs.runs import Tracker
 
     prepare_environment(home)
-    folder = home / "made"
-    save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], {})
+    folder, facts = home / f"made-{name}", {"stars_prior": bundle.stars_prior}
+    save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], facts)
     tracker = Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
     run = tracker.start_run("made")
-    registry = Registry(tracker, NAME)
+    registry = Registry(tracker, name)
     registry.promote(registry.register(log_bundle(tracker, run, folder), run), None, why="benchmark")

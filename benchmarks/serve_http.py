@@ -13,148 +13,46 @@ warmed up by one short request on every connection. The client is this process (
     plain     answers at once from the whole distribution (temperature 1)
     stream    server-sent events, defaults
     first     32 streams: milliseconds from a request to its first text
+    exact, streamed    as stream, in float32: the first text of a server with the default settings
     clients   one client, then 32, with the same requests: whole and exact; their texts must be the same
     memory    resident memory after each quarter of the short requests of a long run
 
 `--memory` measures only that, of a model of parts of words: completions with prompts of their own, scores, and texts
 typed letter by letter. The limit of the saved states is low, so that it is reached early. After each tenth of the
 requests it notes the memory and the size of the saved states.
+
+`--streams 1000` also measures so many texts that are streamed at the same time, from a server with raised limits. The
+goal is that the slowest of them has the 20 tokens per second of a reader.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
+import resource
 import tempfile
-import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from benchmarks.harness import ROOT, Ratio, Report, arguments, finish, say
+from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.http_load import Answer, Load, post, send_all
-from benchmarks.made_home import NAME, made_bundle, made_texts, make_home
+from benchmarks.made_home import made_bundle, made_texts, make_home
+from benchmarks.servers import WORKERS, Served, ours, peer
 
 STREAMS, FEW_STREAMS, TOKENS = 64, 32, 200
 GOAL, PEER_GOAL, FIRST_MS, CLIENTS_GOAL = 8_000.0, 20.0, 100.0, 5.0
-WORKERS, CACHE_MIB = 2, 16
+CACHE_MIB = 16
+QUICK_REQUESTS = 32
+"""Requests to MLflow's server with --quick: with texts of 200 tokens, it takes half a minute for them."""
+READER = 20
+"""Tokens per second that a live text needs for a reader."""
 SAMPLING = {"stars": 3, "temperature": 0.8, "top_p": 0.95}
 PLAIN = {"stars": 3, "temperature": 1.0, "top_p": 1.0}
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 PROMPT = "The food was"
-START_SECONDS = 240.0
-
-
-class Served:
-    """A started server.
-
-    Args:
-        process: Its first process.
-        port: Where it listens.
-        above: Priority over other programs of the machine, 0 to 19; all processes of both servers get the same.
-    """
-
-    def __init__(self, process: subprocess.Popen[Any], port: int, above: int) -> None:
-        self.root, self.port = psutil.Process(process.pid), port
-        for one in (*self.processes(), psutil.Process()) if above else ():
-            with suppress(OSError):
-                Path(f"/proc/{one.pid}/autogroup").write_text(str(-above))
-
-    def processes(self) -> list[psutil.Process]:
-        """Return all of its processes."""
-        return [self.root, *self.root.children(recursive=True)]
-
-    def cpu(self) -> float:
-        """Return the CPU seconds that it has used."""
-        return sum(sum(one.cpu_times()[:2]) for one in self.processes())
-
-    def mib(self) -> int:
-        """Return its resident memory."""
-        return sum(one.memory_info().rss for one in self.processes()) >> 20
-
-
-@contextmanager
-def started(command: Sequence[str], port: int, path: str, environment: dict[str, str], above: int) -> Iterator[Served]:
-    """Start a server and wait until all of its workers have had time to answer."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", *command], env={**os.environ, **environment}, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        _wait(process, f"http://127.0.0.1:{port}{path}")
-        served = Served(process, port, above)
-        time.sleep(1)
-        yield served
-    finally:
-        every = [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        for one in every:
-            with suppress(psutil.Error):
-                one.kill()
-        process.kill()
-
-
-def _wait(process: subprocess.Popen[Any], address: str) -> None:
-    over, quiet = time.monotonic() + START_SECONDS, 0
-    while quiet < 3:  # workers that start use the processor; wait until they have ended to do so
-        if process.poll() is not None or time.monotonic() > over:
-            raise RuntimeError(f"{address} does not answer")
-        before = _cpu(process)
-        time.sleep(1)
-        with suppress(OSError):
-            urllib.request.urlopen(address, timeout=5).read()
-            quiet = quiet + 1 if _cpu(process) - before < 0.1 else 0
-
-
-def _cpu(process: subprocess.Popen[Any]) -> float:
-    with suppress(psutil.Error):
-        every = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        return sum(sum(one.cpu_times()[:2]) for one in every)
-    return 0.0
-
-
-def ours(home: Path, numbers: str, above: int, *more: str, model: str = NAME, workers: int = WORKERS) -> Any:
-    """Start `reviewlm serve`."""
-    port = _free_port()
-    settings = [f"serving.numbers={numbers}", "serving.threads=1", *more]
-    sets = [word for setting in settings for word in ("--set", setting)]
-    command = ["-m", "reviewlm.cli", "serve", "--model", model, "--port", str(port), "--workers", str(workers), *sets]
-    return started(command, port, "/readyz", _environment(home), above)
-
-
-def peer(home: Path, above: int) -> Any:
-    """Start `mlflow models serve`."""
-    port = _free_port()
-    command = ["-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion", "--env-manager", "local"]
-    command += ["--port", str(port), "--workers", str(WORKERS)]
-    return started(command, port, "/ping", _environment(home), above)
-
-
-def _environment(home: Path) -> dict[str, str]:
-    binaries = Path(sys.executable).parent
-    return {
-        "REVIEWLM_HOME": str(home), "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}", "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT), "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "GOMP_SPINCOUNT": "500",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        # Without these, MLflow's server gives up requests, and uvicorn kills workers, that are busy for long.
-        "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": "600", "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "600",
-    }  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def completions(count: int, tokens: int, **options: Any) -> list[bytes]:
@@ -202,10 +100,16 @@ def speed(
         found.append({
             "tokens_per_s": round(count / load.seconds), "tokens_per_cpu_s": round(count / used),
             "first_p50_ms": load.first_ms(0.5), "first_p99_ms": load.first_ms(0.99),
+            "slowest_text_per_s": slowest(load, tokens), "length": tokens,
         })  # fmt: skip
     found.sort(key=lambda row: row["tokens_per_s"])
     chosen = found[min(len(found) - 1, 3 * len(found) // 4)]
     return {**chosen, "rounds": [found[0]["tokens_per_s"], found[-1]["tokens_per_s"]], "tokens": rounds * count}
+
+
+def slowest(load: Load, tokens: int) -> float:
+    """Return the tokens per second of the text that took longest, from its request to its end."""
+    return round(tokens / max(answer.ended - answer.sent for answer in load.answers), 1)
 
 
 def measure_ours(served: Served, rounds: int, requests: int) -> dict[str, dict[str, Any]]:
@@ -214,7 +118,8 @@ def measure_ours(served: Served, rounds: int, requests: int) -> dict[str, dict[s
     streamed = {**SAMPLING, **STREAMED}
     kinds = (
         ("whole", STREAMS, SAMPLING), ("exact", STREAMS, {**SAMPLING, "exact": True}), ("plain", STREAMS, PLAIN),
-        ("stream", STREAMS, streamed), ("first", FEW_STREAMS, streamed),
+        ("stream", STREAMS, streamed), ("exact, streamed", STREAMS, {**streamed, "exact": True}),
+        ("first", FEW_STREAMS, streamed),
     )  # fmt: skip
     for name, streams, options in kinds:
         warm, asked = completions(streams, 8, **options), completions(2 * streams, TOKENS, **options)
@@ -276,6 +181,23 @@ def measure_clients(served: Served, rounds: int) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def measure_streams(served: Served, streams: int, rounds: int) -> dict[str, Any]:
+    """Return the row of so many texts that are streamed at the same time."""
+    options = {**SAMPLING, **STREAMED}
+    asked, warm = (completions(streams, tokens, **options) for tokens in (TOKENS, 8))
+    return speed(served, asked, warm, streams, TOKENS, rounds)
+
+
+def raised_limits(streams: int) -> list[str]:
+    """Let this process and the servers that it starts open so many connections; return the settings of such a server.
+
+    The system divides connections among the workers, not evenly, so each worker may have all.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return [f"serving.max_streams={streams}", "serving.request_seconds=3600"]
+
+
 def text_of(answer: Answer) -> str:
     """Return the text of a whole answer."""
     return str(json.loads(answer.body)["choices"][0]["text"])
@@ -292,6 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--above", type=int, default=0, help="priority of all servers over other programs, 0 to 19")
     parser.add_argument("--numbers", default="int8", help="number format of our server (default int8)")
+    parser.add_argument("--streams", type=int, help="also measure so many streams, with raised limits")
     parser.add_argument("--memory", action="store_true", help="measure only the memory of our server")
     args: argparse.Namespace = parser.parse_args(argv)
     if args.memory:
@@ -301,10 +224,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         make_home(home, made_bundle(made_texts(2_000 if args.quick else 40_000)))
         with ours(home, args.numbers, args.above) as served:
             rows = measure_ours(served, args.repeats, 400 if args.quick else 10_000)
+        if args.streams:
+            with ours(home, args.numbers, args.above, *raised_limits(args.streams)) as served:
+                live = f"{args.streams} streams"
+                rows[live] = measure_streams(served, args.streams, 1 if args.quick else args.repeats)
+                say(f"{live}: {rows[live]}")
         with peer(home, args.above) as served:
-            length = 20 if args.quick else TOKENS
-            requests, warm = invocations(STREAMS, length, **SAMPLING), invocations(STREAMS, 2, **SAMPLING)
-            rows["mlflow models serve"] = speed(served, requests, warm, STREAMS, length, 1)
+            few = QUICK_REQUESTS if args.quick else STREAMS
+            requests, warm = invocations(few, TOKENS, **SAMPLING), invocations(STREAMS, 2, **SAMPLING)
+            rows["mlflow models serve"] = speed(served, requests, warm, STREAMS, TOKENS, 1)
             say(str(rows["mlflow models serve"]))
     whole = rows["whole"]["tokens_per_s"]
     ratios = {
@@ -319,10 +247,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         **{f"clients.{name}": clients_ratio(rows, name) for name in ("whole", "exact")},
         "memory.flat": Ratio(round(rows["memory"]["mib"][0] / rows["memory"]["mib"][-1], 3), 0.98, "first quarter"),
     }
+    if args.streams:
+        slow = rows[live]["slowest_text_per_s"]
+        ratios["streams.goal"] = Ratio(round(slow / READER, 2), 1.0, f"{READER} tokens/s each")
     notes = (
         "The weights are drawn, not trained, and as sure of the next word as a trained model (perplexity 80).",
         f"Both servers have {WORKERS} workers with one thread each, and the priority of `--above`.",
-        f"Our server computes completions in {args.numbers}; MLflow's in float32, one text at a time.",
+        f"Our server computes completions in {args.numbers}, those named exact in float32; MLflow's in float32, one "
+        "text at a time.",
+        f"Texts of both servers have {TOKENS} tokens, those of the memory 5. A round has {2 * STREAMS} texts, of the "
+        f"clients {FEW_STREAMS}; MLflow's server had {few}. `slowest_text_per_s`: tokens per second of the text that "
+        "took longest.",
     )
     packages = ("torch", "numba", "uvicorn", "mlflow")
     finish(args, Report("serve_http", "Generation over HTTP", rows, ratios, packages, notes))

@@ -31,9 +31,7 @@ def prepare(
     if source is None:
         source = folder / "made.jsonl"
         write_reviews(source, reviews, seed=1, malformed=0.0, duplicates=0.0)
-    read = pl.read_ndjson if ".jsonl" in source.suffixes or source.suffix == ".json" else pl.read_csv
-    frame = read(source).head(reviews).select("text", pl.col("stars").cast(pl.Int64))
-    frame = frame.drop_nulls().with_row_index("row").with_columns(
+    frame = read_reviews(source, reviews).with_row_index("row").with_columns(
         review_id=pl.col("row").cast(pl.String), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1
     )  # fmt: skip
     held = pl.col("row") % held_out == held_out - 1
@@ -41,6 +39,19 @@ def prepare(
     vocabulary.save(folder / "vocabulary")
     write_stream(folder / "train", vocabulary, [frame.filter(~held)])
     write_stream(folder / "validation", vocabulary, [frame.filter(held)])
+
+
+def read_reviews(source: Path, reviews: int | None = None) -> pl.DataFrame:
+    """Return text and stars of the first reviews of a CSV, JSON-lines or Parquet file.
+
+    Of a Parquet file with splits (`clean.parquet` of *prepare*), the test reviews are read.
+    """
+    if source.suffix == ".parquet":
+        frame = pl.read_parquet(source)
+        frame = frame.filter(split="test") if "split" in frame.columns else frame
+    else:
+        frame = (pl.read_ndjson if ".jsonl" in source.suffixes or source.suffix == ".json" else pl.read_csv)(source)
+    return frame.head(reviews or len(frame)).select("text", pl.col("stars").cast(pl.Int64)).drop_nulls()
 
 
 def opened(folder: Path) -> tuple[Vocabulary, TokenStream, TokenStream]:

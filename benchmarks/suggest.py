@@ -1,8 +1,9 @@
-"""Measure how long a typist waits for the next words: every key press is one call of the serving engine.
+"""Measure how long a typist waits for the next words: every key press is one call of the engine, or one request.
 
     python -m benchmarks.suggest --quick
     python -m benchmarks.suggest --source REVIEWS.csv --keep FOLDER --write
     python -m benchmarks.suggest --source REVIEWS.csv --keep FOLDER --pause 150 --units BPE
+    python -m benchmarks.suggest --source REVIEWS.csv --keep FOLDER --http --long 2000 --write
 
 The texts are typed letter by letter, with what `POST /suggest` asks for by default: quick cutoffs, and both readings of
 a text that ends in a word. A session is one text on a reader that has read nothing yet. Without `--pause`, a letter
@@ -11,14 +12,22 @@ engine reads ahead meanwhile as the server does (`serving.read_ahead`). The mode
 its gated mixture with a Kneser-Ney 5-gram model, each of words and of parts of words (BPE). They are fitted for some
 minutes on the given reviews, because the search for words visits fewer beginnings the surer a model is. `--keep` names
 a folder for the fitted models; where they are there, they are used again.
+
+With `--http`, the same keys are pressed at `POST /suggest` of `reviewlm serve` on this machine, with one worker of one
+thread and its default settings, over one connection; the time includes JSON on both sides. Each round has a new server,
+so that each text is new to it. `--long N` puts other N characters of reviews before each text. They are there at its
+first key press, whose time is shown by itself, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from time import perf_counter, sleep, thread_time
 from typing import Any
@@ -26,7 +35,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
-from benchmarks.small_text import ask_for_reviews, opened, prepare
+from benchmarks.made_home import made_texts, make_home
+from benchmarks.servers import ours
+from benchmarks.small_text import ask_for_reviews, opened, prepare, read_reviews
 from core.config.sections.serving import ServingConfig
 from models.base import FitContext
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
@@ -47,6 +58,9 @@ TEXTS = (
     "I love this place! They have the best breakfast in town", "My husband ordered the chicken, which was dry.",
     "Would not recommend it to anyone who is hungry",
 )  # fmt: skip
+WARM = "My first time here."
+REVIEWS = 5_000
+"""Reviews of which the text before the typed ones is taken."""
 VOCABULARIES = {
     "words": VocabularySpec(size=20_000, min_count=2), "BPE": VocabularySpec(unit="bpe", size=4_000, min_count=2),
 }  # fmt: skip
@@ -79,19 +93,31 @@ def fitted(folder: Path, source: Path | None, reviews: int, unit: str) -> Iterat
 
 @dataclass(frozen=True)
 class KeyPress:
-    """What one key press took, in milliseconds: until the answer was there, and of the engine's processor time."""
+    """What one key press took.
+
+    Args:
+        wall_ms: Milliseconds until the answer was there.
+        cpu_ms: Milliseconds of the engine's processor time; None: not known, of a server.
+        first: Whether it is the first one of its text.
+    """
 
     wall_ms: float
-    cpu_ms: float
+    cpu_ms: float | None
+    first: bool = False
 
 
-def key_presses(engine: Engine, text: str, stars: int | None, pause_ms: float = 0.0) -> list[KeyPress]:
-    """Type a text letter by letter in a session of its own, with a pause after each answer in which is read ahead."""
+def key_presses(
+    engine: Engine, text: str, stars: int | None, pause_ms: float = 0.0, before: str = ""
+) -> list[KeyPress]:
+    """Type a text letter by letter in a session of its own, with a pause after each answer in which is read ahead.
+
+    *before* is a text that is already there.
+    """
     readers = Readers(engine.bundle, engine.run(lambda context: context.read).result())
     found = []
     for end in range(1, len(text) + 1):
 
-        def asked(context: EngineContext, prompt: str = text[:end]) -> float:
+        def asked(context: EngineContext, prompt: str = before + text[:end]) -> float:
             began = thread_time()
             suggest(engine.bundle, prompt, SHOWN, stars, True, readers, QUICK)
             if pause_ms:
@@ -101,37 +127,109 @@ def key_presses(engine: Engine, text: str, stars: int | None, pause_ms: float = 
 
         began = perf_counter()
         seconds = engine.run(asked).result()
-        found.append(KeyPress(1000 * (perf_counter() - began), 1000 * seconds))
+        found.append(KeyPress(1000 * (perf_counter() - began), 1000 * seconds, end == 1))
         sleep(pause_ms / 1000)
     engine.run(lambda context: context.when_idle(lambda _: None)).result()  # the text ends here
     return found
 
 
+def http_key_presses(
+    server: HTTPConnection, text: str, stars: int | None, pause_ms: float = 0.0, before: str = ""
+) -> list[KeyPress]:
+    """Type a text letter by letter at a server, as `key_presses` does.
+
+    Raises:
+        RuntimeError: An answer is an error.
+    """
+    found = []
+    for end in range(1, len(text) + 1):
+        began = perf_counter()
+        asked = {"prompt": before + text[:end], "k": SHOWN, "stars": stars, "both": True}
+        server.request("POST", "/suggest", json.dumps(asked).encode(), {"Content-Type": "application/json"})
+        answer = server.getresponse()
+        told = json.loads(answer.read())
+        if answer.status != 200:
+            raise RuntimeError(f"status {answer.status}: {told}")
+        found.append(KeyPress(1000 * (perf_counter() - began), None, end == 1))
+        sleep(pause_ms / 1000)
+    return found
+
+
 def figures(presses: Sequence[KeyPress]) -> dict[str, Any]:
     """Return the median and the 95th percentile of the waiting times and of the processor times."""
-    times = {"ms": [press.wall_ms for press in presses], "cpu_ms": [press.cpu_ms for press in presses]}
+    times = {
+        "ms": [press.wall_ms for press in presses], "cpu_ms": [one.cpu_ms for one in presses if one.cpu_ms is not None],
+        "ms, first": [press.wall_ms for press in presses if press.first],
+    }  # fmt: skip
     return {
         f"p{share} {name}": round(float(np.percentile(values, share)), 1)
-        for name, values in times.items() for share in (50, 95)
+        for name, values in times.items() if values for share in (50, 95)
     } | {"key presses": len(presses)}  # fmt: skip
 
 
 def measured(
-    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], pause_ms: float = 0.0
+    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], pause_ms: float, before: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Type the texts with each model, with a rating and without one; the models take turns."""
+    """Type the texts with each model, with a rating and without one; the models take turns.
+
+    *before* has a text for each text of each round.
+    """
     engines = {name: Engine(bundle, EngineLimits()) for name, bundle in bundles.items()}
     found: dict[tuple[str, int | None], list[KeyPress]] = {}
     for turn in range(repeats + 1):
-        for text in texts if turn else texts[:1]:  # the first round warms up
+        for number, text in enumerate(texts if turn else texts[:1]):  # the first round warms up
             for name, engine in engines.items():
                 for stars in (5, None):
-                    presses = key_presses(engine, text, stars, pause_ms)
+                    presses = key_presses(engine, text, stars, pause_ms, before[turn * len(texts) + number])
                     found.setdefault((name, stars), []).extend(presses if turn else [])
         say(f"{turn}/{repeats}")
     for engine in engines.values():
         engine.close()
+    return rows_of(found)
+
+
+def measured_over_http(
+    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], pause_ms: float, before: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Type the texts at a server of each model, as `measured` does; each round has new servers."""
+    found: dict[tuple[str, int | None], list[KeyPress]] = {}
+    with tempfile.TemporaryDirectory(prefix="reviewlm-suggest-") as folder:
+        home = Path(folder)
+        for number, bundle in enumerate(bundles.values()):
+            make_home(home, bundle, f"suggest-{number}")
+        for turn in range(repeats):
+            for served_as, name in enumerate(bundles):
+                started = ours(home, "float32", 0, model=f"suggest-{served_as}", workers=1)
+                with started as served, closing(HTTPConnection("127.0.0.1", served.port, timeout=60)) as server:
+                    for stars in (5, None):
+                        http_key_presses(server, WARM, stars)
+                    for number, text in enumerate(texts):
+                        for stars in (5, None):
+                            there = before[turn * len(texts) + number]
+                            presses = http_key_presses(server, text, stars, pause_ms, there)
+                            found.setdefault((name, stars), []).extend(presses)
+            say(f"{turn + 1}/{repeats}")
+    return rows_of(found)
+
+
+def rows_of(found: dict[tuple[str, int | None], list[KeyPress]]) -> dict[str, dict[str, Any]]:
+    """Return the figures of each model, with a rating and without one."""
     return {f"{name}, {'any rating' if stars is None else 'rated'}": figures(of) for (name, stars), of in found.items()}
+
+
+def beginnings(source: Path | None, characters: int, count: int) -> list[str]:
+    """Return so many different texts from the last reviews of a file, or of made-up ones, each of so many characters.
+
+    A word that is cut at the end of a text is left out.
+    """
+    if not characters:
+        return [""] * count
+    texts = made_texts(REVIEWS) if source is None else read_reviews(source)["text"].to_list()
+    text = " ".join(" ".join(texts[-REVIEWS:]).split())
+    if len(text) < characters * count:
+        raise SystemExit(f"{count} times --long {characters} are more than the {len(text):,} characters of the reviews")
+    parts = [text[number * characters : (number + 1) * characters] for number in range(count)]
+    return [part.rpartition(" ")[0] + " " for part in parts]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -141,21 +239,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--keep", type=Path, help="folder of the fitted models")
     parser.add_argument("--pause", type=float, default=0.0, help="milliseconds between an answer and the next letter")
     parser.add_argument("--units", nargs="+", default=list(VOCABULARIES), choices=list(VOCABULARIES))
+    parser.add_argument("--http", action="store_true", help="press the keys at `reviewlm serve`")
+    parser.add_argument("--long", type=int, default=0, metavar="N", help="characters before each text (default 0)")
     args: argparse.Namespace = parser.parse_args(argv)
+    rounds, texts = 1 if args.quick else args.repeats, TEXTS[:2] if args.quick else TEXTS
+    before = beginnings(args.source, args.long, (rounds + 1) * len(texts))
     with tempfile.TemporaryDirectory() as folder:
         kept, reviews = args.keep or Path(folder), 600 if args.quick else args.reviews
         bundles = {
             name: bundle
             for unit in args.units for name, bundle in fitted(kept / unit, args.source, reviews, unit)
         }  # fmt: skip
-        rows = measured(bundles, 1 if args.quick else args.repeats, TEXTS[:2] if args.quick else TEXTS, args.pause)
+        rows = (measured_over_http if args.http else measured)(bundles, rounds, texts, args.pause, before)
+    rows = {
+        name: {"over": "HTTP" if args.http else "engine", "characters before": max(map(len, before)), **row}
+        for name, row in rows.items()
+    }
     ratios = {name: Ratio(round(GOAL_MS / row["p95 ms"], 2), 1.0, f"{GOAL_MS:g} ms") for name, row in rows.items()}
     notes = (
-        "Milliseconds of a key press, which is one call of the engine of one thread; CPU time is that of its thread.",
+        "Milliseconds of a key press, which is one call of the engine of one thread, or one request over HTTP with its "
+        "JSON; CPU time is that of the engine's thread. First: the first key press of each text, with all before it.",
         "Ratio: goal / 95th percentile; 1 or more meets it.",
         f"Pause between an answer and the next letter: {args.pause:g} ms.",
     )
-    finish(args, Report("suggest", "Next words while a text is typed", rows, ratios, ("torch", "numba"), notes))
+    title = "Next words while a text is typed"
+    finish(args, Report("suggest", title, rows, ratios, ("torch", "numba", "uvicorn"), notes))
 
 
 if __name__ == "__main__":

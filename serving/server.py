@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
@@ -31,6 +32,8 @@ from tracking.registry.versions import CHAMPION, SCHEME
 BACKLOG = 2_048
 KEEP_ALIVE = 75
 """Seconds for which an idle connection stays open: more than the 60 of usual proxies, so that they close it first."""
+NOTICE = 0.2
+"""Seconds for which `/readyz` says that the server ends; then uvicorn closes the connections that are idle."""
 log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(BACKLOG)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer for a moment, so that connections that are open hear of the end, then finish the open requests."""
+        await asyncio.sleep(NOTICE)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -19,7 +19,8 @@ PROMPT, LENGTH, SEEDS, WORDS = "The", 12, 1_000, 3
 class Answer:
     """One answer: when it was asked for and complete, the version that it names, and its text.
 
-    `text` is what is written for `seed`, the suggested words, or the foods that the version knows.
+    `text` is what is written for `seed` (in float32 if it is streamed), the suggested words, or the foods that the
+    version knows.
     """
 
     kind: str
@@ -67,7 +68,7 @@ class User:
         return told["model"], told["choices"][0]["text"]
 
     async def stream(self, seed: int) -> tuple[str, str]:
-        body = {"prompt": PROMPT, "max_tokens": LENGTH, "seed": seed, "stream": True}
+        body = {"prompt": PROMPT, "max_tokens": LENGTH, "seed": seed, "stream": True, "exact": True}
         models, text, done = set(), "", False
         async with self.http.stream("POST", "/v1/completions", json=body) as answer:
             assert answer.status_code == 200

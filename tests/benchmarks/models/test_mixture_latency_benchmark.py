@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import benchmarks.mixture_latency as benchmark
+from benchmarks import harness
+from models.neural.inference.whole_numbers import int8_is_exact
+from tests.serving.engine.small_models import bundle_of
 
 
 class Counted:
@@ -37,3 +41,27 @@ def test_a_model_without_a_network_is_refused() -> None:
     bundle = SimpleNamespace(spec=SimpleNamespace(name="kn5", kind="ngram"), model=Counted())
     with pytest.raises(SystemExit, match="'kn5' is of kind 'ngram', no mixture with a network"):
         benchmark.contenders_of(bundle)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")
+def test_in_int8_only_the_network_changes() -> None:
+    models = benchmark.contenders_of(bundle_of("gated"))
+    quick = benchmark.all_in_int8(models)
+    assert list(quick) == list(models) == ["mix", "lstm"]
+    pairs = zip(models["mix"].models, quick["mix"].models, strict=True)  # type: ignore[attr-defined]
+    assert [before is after for before, after in pairs] == [True, False]
+    with pytest.raises(SystemExit, match="int8 is not used here"):
+        benchmark.all_in_int8({"kn3": bundle_of("ngram").model})
+
+
+@pytest.mark.slow
+def test_a_page_has_every_number_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(benchmark, "open_version", lambda config, name: (bundle_of("gated"), None))
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    formats = ["float32", "int8"] if int8_is_exact() else ["float32"]
+    benchmark.main(["--quick", "--write", "--repeats", "1", "--streams", "2", "--numbers", *formats])
+    [page] = tmp_path.iterdir()
+    for numbers in formats:
+        for work in ("generation", "reading"):
+            assert f"| {numbers}.{work}.2 |" in page.read_text()
+            assert f"| mix, {numbers}, {work}, 2 streams |" in page.read_text()

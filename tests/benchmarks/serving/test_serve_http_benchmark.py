@@ -15,7 +15,9 @@ import pytest
 from benchmarks import serve_http
 from benchmarks.http_load import Answer, Load, post, send_all
 from benchmarks.made_home import SPEC, made_bundle
-from benchmarks.serve_http import tokens_of
+from benchmarks.serve_http import slowest, tokens_of
+from benchmarks.servers import Served
+from core.config.presets import load_config
 from models.sampling import generate
 
 EVENTS = (b'data: {"text":"a"}\n\n', b'data: {"usage":{"completion_tokens":7}}\n\n', b"data: [DONE]\n\n")
@@ -79,13 +81,23 @@ def test_texts_must_not_depend_on_the_number_of_clients(differ: bool, monkeypatc
 
     monkeypatch.setattr(serve_http, "send_all", answered)
     monkeypatch.setattr(serve_http, "speed", timed)
-    served = cast(serve_http.Served, SimpleNamespace(port=1))
+    served = cast(Served, SimpleNamespace(port=1))
     if differ:
         with pytest.raises(RuntimeError, match="whole: texts of one client and of 32 differ"):
             serve_http.measure_clients(served, 1)
     else:
         rows = serve_http.measure_clients(served, 1)
         assert [serve_http.clients_ratio(rows, name).value for name in ("whole", "exact")] == [32.0, 32.0]
+
+
+def test_the_slowest_text_counts_from_its_request_to_its_end() -> None:
+    answers = [Answer(sent=1.0, first=1.5, ended=3.0), Answer(sent=2.0, first=2.1, ended=7.0)]
+    assert slowest(Load(answers, 6.0), 200) == 40.0
+
+
+def test_a_server_of_many_streams_gets_settings_that_it_knows() -> None:
+    serving = load_config("small", serve_http.raised_limits(1_000)).serving
+    assert (serving.max_streams, serving.request_seconds) == (1_000, 3_600)
 
 
 @pytest.mark.long

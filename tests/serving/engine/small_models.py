@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from models.bundles.bundle import Bundle
 from models.cache.lm import RANGES, CacheLM
+from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import Fixed, LinearMixture
 from models.mixture.log_linear_lm import LogLinearMixture
 from models.mixture.parts import Part
@@ -37,6 +39,7 @@ TEXTS = [
     "I love this place. The tacos are the best in town!", "Never again: rude staff, cold food, high prices.",
 ] * 2  # fmt: skip
 KINDS = ("ngram", "lstm", "gru", "rnn", "nplm", "mixture", "log_linear", "cache", "neural_cache")
+"""One of each kind. `bundle_of` also makes "gated", a mixture with weights by context, and "cached_gated" over it."""
 
 
 @cache
@@ -72,19 +75,29 @@ def _made(kind: str, vocabulary: Vocabulary) -> tuple[Any, Any]:
         documents = vocabulary.encode_documents(TEXTS, [3] * len(TEXTS))
         counts = count_ngrams(documents, 3, vocabulary.size, CONTEXT_IDS)  # type: ignore[arg-type]
         return NGramSpec(order=3), NGramLM.from_counts(counts)
-    if kind in ("mixture", "log_linear"):
-        parts = [Part(name, *_made(name, vocabulary)) for name in ("ngram", "lstm")]
-        share = np.array([0.6, 0.4])
-        method = "linear" if kind == "mixture" else kind
-        model = LinearMixture(parts, Fixed(share)) if kind == "mixture" else LogLinearMixture(parts, share)
-        return MixtureSpec(parts=("ngram", "lstm"), method=method), model  # type: ignore[arg-type]
-    if kind == "cache":
-        cached = CacheSpec(part="ngram", window=20)
+    if kind in ("mixture", "gated", "log_linear"):
+        return _mixture("linear" if kind == "mixture" else kind, vocabulary)
+    if kind in ("cache", "cached_gated"):
+        inside = "gated" if kind == "cached_gated" else "ngram"
+        cached = CacheSpec(part=inside, window=20)
         weights = np.array([[1.0, 0.0, 0.0]] + [[0.7, 0.2, 0.1]] * len(RANGES))
-        return cached, CacheLM(cached, Part("ngram", *_made("ngram", vocabulary)), weights)
+        return cached, CacheLM(cached, Part(inside, *_made(inside, vocabulary)), weights)
     if kind == "neural_cache":
         remembered = NeuralCacheSpec(part="lstm")
         weights = np.array([[1.0, 0.0]] + [[0.8, 0.2]] * len(RANGES))
         part = Part("lstm", *_made("lstm", vocabulary))
         return remembered, NeuralCacheLM(remembered, part, weights, 0.5, 30)
     return network(kind, vocabulary.size)
+
+
+def _mixture(method: str, vocabulary: Vocabulary) -> tuple[Any, Any]:
+    parts = [Part(name, *_made(name, vocabulary)) for name in ("ngram", "lstm")]
+    spec: Any = MixtureSpec(parts=("ngram", "lstm"), method=method)  # type: ignore[arg-type]
+    share = np.array([0.6, 0.4])
+    if method == "log_linear":
+        return spec, LogLinearMixture(parts, share)
+    if method == "linear":
+        return spec, LinearMixture(parts, Fixed(share))
+    equal = ContextWeights.untrained(parts)
+    drawn_FP = np.random.default_rng(4).normal(size=equal.weights_FP.shape)
+    return spec, LinearMixture(parts, replace(equal, weights_FP=drawn_FP))

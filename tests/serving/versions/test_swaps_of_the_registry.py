@@ -1,4 +1,7 @@
-"""The real registry promotes and rolls back while users ask two worker processes: no answer fails or is mixed."""
+"""The real registry promotes and rolls back while users ask two worker processes: no answer fails or is mixed.
+
+One version is an LSTM, whose packed, mapped and int8 weights are swapped, too.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,25 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.config.generation import TEMPERATURE, TOP_P
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.completion.suggestions import suggest
-from models.sampling import generate
+from models.neural.inference.whole_numbers import int8_is_exact
+from models.neural.recurrent import RecurrentLM
+from models.sampling import Sampling, generate
+from models.specs import RecurrentSpec
+from serving.engine.engine import Engine
+from serving.engine.requests import EngineLimits, Generation
 from tests.serving.made_versions import bundle_of, food_of
 from tests.serving.processes import Process
 from tests.serving.users import LENGTH, PROMPT, WORDS, Answer, load
@@ -29,7 +38,7 @@ from tracking.runs.runs import Tracker
 
 pytestmark = pytest.mark.long
 REQUESTS, USERS, WORKERS, VERSIONS = 5_000, 16, 2, 4
-DAMAGED = 4
+LSTM, DAMAGED = 2, 4
 SECONDS = 120
 """Time within which all workers must serve a new champion; on an idle machine it is a fraction of a second."""
 
@@ -76,26 +85,50 @@ class Served:
         return [httpx.get(f"{self.address}/readyz", timeout=60).json() for _ in range(20)]
 
 
+def version(number: int) -> Bundle:
+    """Return the n-gram model of a version; for one version, an untrained LSTM with the same vocabulary."""
+    made = bundle_of(number)
+    if number != LSTM:
+        return made
+    spec = RecurrentSpec(hidden=24, embedding=24)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = RecurrentLM.build(spec, torch.ones(made.vocabulary.size, dtype=torch.int64))
+    return replace(made, spec=spec, model=RecurrentLM(spec, network, made.vocabulary.size))
+
+
 @pytest.fixture
 def registry(migrated_home: Path, tmp_path: Path) -> Registry:
     """Four versions as the flow exports and registers them; the first is champion, the last is damaged by the test."""
     tracker = Tracker(f"sqlite:///{migrated_home / 'mlflow.db'}", "reviewlm", migrated_home / "mlartifacts")
     registry, run_id = Registry(tracker, "reviewlm"), tracker.start_run("fits")
     for number in range(1, VERSIONS + 1):
-        made, folder = bundle_of(number), tmp_path / f"bundle {number}"
+        made, folder = version(number), tmp_path / f"bundle {number}"
         save_bundle(folder, made.spec, made.vocabulary, made.model, [("The food was good.", 5)], {})
-        assert registry.register(log_bundle(tracker, run_id, folder), run_id, {"kind": "ngram"}) == number
+        assert registry.register(log_bundle(tracker, run_id, folder), run_id, {"kind": made.spec.kind}) == number
     registry.settle(1, None, True, "", {"gate/outcome": "promoted", "gate/reason": "first model, all rules passed"})
     return registry
 
 
 @pytest.fixture
-def right(registry: Registry, tmp_path: Path) -> Callable[[Answer], str]:
-    """What each version answers, computed here from a copy of its registered bundle; the damage comes later."""
+def right(registry: Registry, tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
+    """What each version answers, computed here from a copy of its registered bundle; the damage comes later.
+
+    Of the LSTM, whole texts are in int8 where the processor has it, all else in float32.
+    """
 
     @cache
     def bundle(number: int) -> Bundle:
         return load_bundle(shutil.copytree(registry.bundle_folder(number), tmp_path / f"copy {number}"))
+
+    copied = shutil.copytree(registry.bundle_folder(LSTM), tmp_path / "in int8")
+    quick = Engine(load_bundle(copied), EngineLimits(numbers="int8"))
+    assert (quick.numbers == "int8") == int8_is_exact()
+
+    @cache
+    def quick_text(seed: int) -> str:
+        sampling = Sampling(TEMPERATURE, top_p=TOP_P)
+        return quick.submit(Generation(PROMPT, None, 0, LENGTH, sampling, seed, exact=False)).result().text
 
     @cache
     def text(number: int, seed: int) -> str:
@@ -107,16 +140,19 @@ def right(registry: Registry, tmp_path: Path) -> Callable[[Answer], str]:
         return " ".join(word for word, _ in suggest(bundle(number), PROMPT, WORDS).words)
 
     def right(answer: Answer) -> str:
+        if answer.kind == "text" and answer.number == LSTM:
+            return quick_text(answer.seed)
         if answer.kind in ("text", "stream"):
             return text(answer.number, answer.seed)
         return {"words": words, "score": food_of}[answer.kind](answer.number)
 
-    return right
+    yield right
+    quick.close()
 
 
 @pytest.fixture
 def served(registry: Registry, migrated_home: Path) -> Iterator[Served]:
-    server = Process(migrated_home, "--workers", str(WORKERS))
+    server = Process(migrated_home, "--workers", str(WORKERS), "--set", "serving.numbers=int8")
     try:
         served = Served(server.told["address"])
         served.wait_for("champion", WORKERS)

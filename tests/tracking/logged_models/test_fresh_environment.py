@@ -1,4 +1,4 @@
-"""A registered model answers where only its logged requirements are installed: in Python, streamed, and over HTTP.
+"""A registered model of any kind that a run promotes answers where only its logged requirements are installed.
 
 The installation takes minutes. `REVIEWLM_LOGGED_ENVIRONMENT` names a virtual environment to use instead of a new one.
 """
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from models.base import FitContext
 from models.bundles.bundle import Bundle, save_bundle
@@ -26,13 +25,12 @@ from models.classification.bundle import ClassifierBundle, load_classifier, save
 from models.classification.fitting import fit_classifier
 from models.classification.spec import ConvolutionSpec
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
-from models.neural.recurrent import RecurrentLM
 from models.sampling import generate, suggest
-from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
+from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tests.serving.engine.small_models import TEXTS, bundle_of
 from tests.tracking.mlflow_servers import Served
-from tests.tracking.tiny_model import TEXTS
 from tracking.logged_models.export import log_bundle, requirements
 from tracking.logged_models.opening import open_champion
 from tracking.registry.registry import Registry
@@ -40,11 +38,14 @@ from tracking.runs.runs import Tracker
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(2_400)]
 ENVIRONMENT = "REVIEWLM_LOGGED_ENVIRONMENT"
-PROMPT, DRAW = "The soup", {"seed": 7, "stars": 5, "max_tokens": 12}
+CHAMPIONS = {"lstm": ("lstm", "word"), "mixture": ("gated", "bpe"), "cache": ("cached_gated", "word")}
+"""Kind and vocabulary of each registered model. `--minutes` promotes a gated mixture with BPE, the demo one of words; a
+cache may be over one."""
+PROMPT, DRAW = "The soup", {"seed": 7, "stars": 5, "max_tokens": 12, "temperature": 0.8, "top_p": 0.95}
 STRANGER = """
 import json, sys
 import mlflow.pyfunc, pandas as pd
-model = mlflow.pyfunc.load_model("models:/reviewlm@champion")
+model = mlflow.pyfunc.load_model(f"models:/{sys.argv[3]}@champion")
 rows, draw = pd.DataFrame({"text": [sys.argv[1]]}), json.loads(sys.argv[2])
 ask = lambda **params: model.predict(rows, params=params)[0]
 print(json.dumps({
@@ -63,23 +64,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tracker(folder: Path, template_home: Path) -> Tracker:
-    """A store whose champion is an LSTM."""
-    vocabulary, spec = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm()), RecurrentSpec(hidden=16)
-    torch.manual_seed(1)
-    network = RecurrentLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
-    model = RecurrentLM(spec, network, vocabulary.size)
-    save_bundle(folder / "bundle", spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
+    """A store with the champions."""
     shutil.copytree(template_home, folder / "home")
     tracker = Tracker(f"sqlite:///{folder / 'home' / 'mlflow.db'}", "reviewlm", folder / "home" / "mlartifacts")
-    run_id, registry = tracker.start_run("lstm"), Registry(tracker, "reviewlm")
-    version = registry.register(log_bundle(tracker, run_id, folder / "bundle"), run_id)
-    registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
+    for name, (kind, unit) in CHAMPIONS.items():
+        made, probes = bundle_of(kind, unit), [(text, 5) for text in TEXTS[:3]]
+        facts = {"stars_prior": made.stars_prior}
+        save_bundle(folder / name, made.spec, made.vocabulary, made.model, probes, facts)
+        promote(tracker, name, folder / name)
     return tracker
 
 
-@pytest.fixture(scope="module")
-def bundle(tracker: Tracker) -> Bundle:
-    return open_champion(tracker)[0]
+def promote(tracker: Tracker, name: str, bundle: Path) -> None:
+    """Register a bundle as the first champion of a registered model."""
+    run_id, registry = tracker.start_run(name), Registry(tracker, name)
+    version = registry.register(log_bundle(tracker, run_id, bundle), run_id)
+    registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
+
+
+@pytest.fixture(scope="module", params=CHAMPIONS)
+def champion(request: pytest.FixtureRequest, tracker: Tracker) -> tuple[str, Bundle]:
+    return request.param, open_champion(tracker, f"models:/{request.param}@champion")[0]
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +100,7 @@ def classifier(tracker: Tracker, folder: Path) -> ClassifierBundle:
     )
     fitted = fit_classifier(spec, vocabulary, examples, examples, FitContext(folder / "fit"))
     save_classifier(folder / "classifier", spec, vocabulary, fitted.model, probes=texts[:2], facts={})
-    run_id, registry = tracker.start_run("stars"), Registry(tracker, "reviewlm-stars")
-    version = registry.register(log_bundle(tracker, run_id, folder / "classifier"), run_id)
-    registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
+    promote(tracker, "stars", folder / "classifier")
     return load_classifier(folder / "classifier")
 
 
@@ -134,12 +137,13 @@ def test_the_environment_has_nothing_of_the_project(python: Path, tmp_path: Path
     assert done.stdout.strip() == "[]"
 
 
-def test_the_champion_answers_and_streams_in_python(
-    python: Path, tracker: Tracker, bundle: Bundle, tmp_path: Path
+def test_a_champion_answers_and_streams_in_python(
+    python: Path, tracker: Tracker, champion: tuple[str, Bundle], tmp_path: Path
 ) -> None:
+    name, bundle = champion
     done = subprocess.run(
-        [python, "-I", "-c", STRANGER, PROMPT, json.dumps(DRAW)], cwd=tmp_path, env=environment_of(python, tracker),
-        capture_output=True, text=True, timeout=300, check=False,
+        [python, "-I", "-c", STRANGER, PROMPT, json.dumps(DRAW), name], cwd=tmp_path, capture_output=True, text=True,
+        env=environment_of(python, tracker), timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
@@ -150,8 +154,11 @@ def test_the_champion_answers_and_streams_in_python(
     assert said["score"] == pytest.approx(bundle.score_text(PROMPT, 5).nats, rel=1e-5)
 
 
-def test_mlflow_serves_the_champion(python: Path, tracker: Tracker, bundle: Bundle, folder: Path) -> None:
-    with served("reviewlm", python, tracker, folder) as address:
+def test_mlflow_serves_a_champion(
+    python: Path, tracker: Tracker, champion: tuple[str, Bundle], folder: Path
+) -> None:
+    name, bundle = champion
+    with served(name, python, tracker, folder) as address:
         [answer] = answers_of(address, [PROMPT], DRAW)
     assert answer["texts"] == generate(bundle, prompt=PROMPT, **DRAW)
 
@@ -160,7 +167,7 @@ def test_mlflow_serves_a_classifier(
     python: Path, tracker: Tracker, classifier: ClassifierBundle, folder: Path
 ) -> None:
     texts = ["great food", "It was awful. Awful!", ""]
-    with served("reviewlm-stars", python, tracker, folder) as address:
+    with served("stars", python, tracker, folder) as address:
         answers = answers_of(address, texts)
     found = classifier.classify(texts)
     assert found.probabilities_NK is not None
