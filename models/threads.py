@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -63,11 +63,12 @@ def ordered(
         function: Must release the interpreter lock (GIL) for most of its time, as numpy and polars do. Otherwise more
             than one worker gives no speed-up.
         items: Taken one by one.
-        workers: Number of threads; None for `THREADS`. With 1, everything runs in the caller's thread.
+        workers: Number of threads; None for `THREADS`. With 1, or for a single item, everything runs in the caller's
+            thread.
         ahead: Number of results kept ready in addition to one per worker.
     """
     workers = THREADS if workers is None else workers
-    if workers <= 1:
+    if workers <= 1 or (isinstance(items, Sized) and len(items) <= 1):
         yield from map(function, items)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="ordered") as pool:

@@ -7,6 +7,7 @@ of the streams' memory, and its own random stream for dropout and samples.
 
 Synchronous data parallelism with averaged gradients: Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.3.
 All gradients are sent in one flat buffer: Li et al. 2020, "PyTorch Distributed", section 3.2.3, with a single bucket.
+The few other numbers of an update are at its end, so that an update is one exchange.
 Between processes of one machine it is in shared memory (`shared_sum.py`), else it is sent over gloo or NCCL.
 
 Only the leading rank, number 0, reads and writes files. It sends the content to the others.
@@ -21,9 +22,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from ...base import FitContext, ModelError
+from ..device import to_device
 from ..out_of_memory import is_out_of_memory
 from .shared_sum import SharedSum, reserve
 
@@ -67,8 +69,15 @@ class Ranks:
         """Return the sums over all ranks (float64): the same bits on every rank."""
         return list(numbers)
 
-    def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace all gradients by their sums over the ranks; a gradient that no rank has stays None."""
+    def add_up(
+        self, parameters: Sequence[nn.Parameter], failed: bool, nats: float | Tensor, tokens: int
+    ) -> tuple[bool, float | Tensor, int]:
+        """Replace all gradients by their sums over the ranks; a gradient that no rank has stays None.
+
+        Returns:
+            Whether a rank has failed, and the sums of nats and tokens; of several ranks, the nats are in float32.
+        """
+        return failed, nats, tokens
 
     def decided(self, yes: bool) -> bool:
         """Return the leading rank's *yes*, on every rank."""
@@ -95,11 +104,12 @@ class Group(Ranks):
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         sizes = [parameter.numel() for parameter in parameters]
-        # After the gradients, one number for each: how many ranks have it.
-        length = sum(sizes) + len(sizes)
+        # After the gradients, one number for each: how many ranks have it. Then: how many have failed, tokens, nats.
+        sizes_of_all = [*sizes, len(sizes) + 2, 1]
+        length = sum(sizes_of_all)
         self.shared = self._share(length) if parameters[0].device.type == "cpu" else None
         self.flat = self.shared.own_N if self.shared else torch.zeros(length, device=parameters[0].device)
-        *pieces, self.known_P = self.flat.split([*sizes, len(sizes)])
+        *pieces, self.tail, self.nats = self.flat.split(sizes_of_all)
         self.pieces = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
         with torch.no_grad():
             torch._foreach_copy_(self.pieces, list(parameters))
@@ -125,20 +135,29 @@ class Group(Ranks):
         return [float(value) for value in sums]
 
     @torch.no_grad()
-    def add_up(self, parameters: Sequence[nn.Parameter]) -> None:
-        """See `Ranks.add_up`. The gradients are in the flat buffer afterwards: valid until the next call."""
+    def add_up(
+        self, parameters: Sequence[nn.Parameter], failed: bool, nats: float | Tensor, tokens: int
+    ) -> tuple[bool, float | Tensor, int]:
+        """See `Ranks.add_up`. The gradients are in the flat buffer afterwards: valid until the next call.
+
+        On a GPU the host waits once, and does not read the nats.
+        """
         own = [(piece, p.grad) for piece, p in zip(self.pieces, parameters, strict=True) if p.grad is not None]
         if len(own) < len(self.pieces):
             self.flat.zero_()
         if own:
             torch._foreach_copy_([piece for piece, _ in own], [grad for _, grad in own])
-        self.known_P.copy_(torch.tensor([float(parameter.grad is not None) for parameter in parameters]))
+        numbers = [float(parameter.grad is not None) for parameter in parameters] + [float(failed), float(tokens)]
+        self.tail.copy_(to_device(torch.tensor(numbers), self.tail.device))
+        self.nats.fill_(nats)
         if self.shared:
             self.shared.add_up()
         else:
             self._do(distributed.all_reduce, self.flat)
-        for piece, parameter, known in zip(self.pieces, parameters, self.known_P.tolist(), strict=True):
-            parameter.grad = piece if known else None
+        *known, failures, all_tokens = self.tail.tolist()
+        for piece, parameter, ranks in zip(self.pieces, parameters, known, strict=True):
+            parameter.grad = piece if ranks else None
+        return bool(failures), self.nats[0] if self.nats.is_cuda else float(self.nats), round(all_tokens)
 
     def same(self, thing: Thing) -> Thing:
         """See `Ranks.same`."""

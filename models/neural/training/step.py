@@ -65,11 +65,10 @@ class TrainingStep:
         keep_B = None if keep_B is None else to_device(keep_B[rows], device)
         sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B)
         if sums.tokens:
-            self.state.ranks.add_up(self.state.parameters)
             self.apply(sums, *window.y_BT.shape)
 
     def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
-        """Add up the gradient of this rank's rows; the returned sums are those of all ranks.
+        """Add up the gradients of all ranks' rows; the returned sums are those of all ranks, too.
 
         If memory does not suffice (on one rank or more), repeat without replays, then with half as many streams at a
         time. The repetition starts from the same memory of the streams and the same random state.
@@ -89,9 +88,9 @@ class TrainingStep:
                     raise
                 said = first_line(error)
             read = None  # else the graph would stay in memory when it is given up
-            failed, sums = self._together(said, own)
+            failed, nats, tokens = state.ranks.add_up(state.parameters, bool(said), own.nats, own.tokens)
             if not failed:
-                return sums, after
+                return Sums(nats, tokens), after
             # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
             said = said or "on another rank"
             if self._may_replay(x_BT):  # a graph needs more memory than the kernels one by one
@@ -112,13 +111,6 @@ class TrainingStep:
     def _may_replay(self, x_BT: Tensor) -> bool:
         """Return whether windows of all these streams may be replayed: in parts, their gradients are added up."""
         return self._captures and self.state.metrics.micro_batch >= len(x_BT)
-
-    def _together(self, said: str, own: Sums) -> tuple[bool, Sums]:
-        """Return whether a rank lacked memory, and the sums of all ranks."""
-        if self.state.ranks.size == 1:
-            return bool(said), own
-        failed, nats, tokens = self.state.ranks.total([float(bool(said)), float(own.nats), own.tokens])
-        return bool(failed), Sums(nats, round(tokens))
 
     def _launch_from_now_on(self, said: str) -> None:
         log.warning("not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly", said)

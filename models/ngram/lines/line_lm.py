@@ -23,7 +23,7 @@ from ..lm import NGramLM
 from ..measure import CHUNK, Scores, total
 from ..tables import ARRAY, Precision, Tables
 from ..tables import FACTS as TABLE_FACTS
-from .text_corpus import GIVEN_OF_LINES, MARKS, UNK, LineCorpus
+from .text_corpus import GIVEN_OF_LINES, MARKS, UNK, LineCorpus, table_of
 
 WORDS = "words.txt"
 FACTS = "lines.json"
@@ -47,6 +47,10 @@ class LineLM(NGramLM):
     def words(self) -> tuple[str, ...]:
         """The word of every id."""
         return tuple(self._words.split("\n")[:-1] if isinstance(self._words, str) else self._words)
+
+    @cached_property
+    def _table(self) -> dict[str, int]:
+        return table_of(self.words)
 
     @classmethod
     def from_arpa(cls, path: Path) -> LineLM:
@@ -122,7 +126,7 @@ class LineLM(NGramLM):
 
     def read_lines(self, lines: Iterable[str]) -> LineCorpus:
         """Return lines as ids of this model; unknown words are `<unk>`."""
-        return LineCorpus.read(lines, self.words, marks="unknown")
+        return LineCorpus.read(lines, self.words, "unknown", self._table)
 
     def token_nats(self, text: LineCorpus) -> np.ndarray:
         """Return −log p of every id of a text read with this model's words, (T,) float64; 0 at the begins."""

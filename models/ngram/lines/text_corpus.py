@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -58,19 +58,23 @@ class LineCorpus:
         return len(self.offsets) - 1
 
     @classmethod
-    def read(cls, lines: Iterable[str], words: Iterable[str] | None = None, marks: Marks = "refuse") -> LineCorpus:
+    def read(
+        cls, lines: Iterable[str], words: Iterable[str] | None = None, marks: Marks = "refuse",
+        table: dict[str, int] | None = None,
+    ) -> LineCorpus:  # fmt: skip
         """Read sentences, one string each.
 
         Args:
             lines: The sentences.
             words: The vocabulary to use; other words become `<unk>`. None builds one from the words that occur.
             marks: Handling of a mark among the words, see `Marks`.
+            table: `table_of(words)`, for a caller that reads often: it takes longer to make than a line to read.
 
         Raises:
             ModelError: A line has a mark as a word that is not allowed; the message has the line number; kind "input".
         """
         text = "".join(line.replace("\n", " ") + "\n" for line in lines)
-        return _encoded(_blocks(BytesIO(text.encode("utf-8", "replace"))), words, marks, "line")
+        return _encoded(list(_blocks(BytesIO(text.encode("utf-8", "replace")))), words, marks, "line", table)
 
     @classmethod
     def read_file(cls, path: Path, words: Iterable[str] | None = None, marks: Marks = "refuse") -> LineCorpus:
@@ -133,18 +137,28 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         yield line, rest + b"\n"
 
 
-def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, marks: Marks, place: str) -> LineCorpus:
-    names = list(MARKS if words is None else words)
-    table = {word: index for index, word in enumerate(names)}
-    # A mark in the text is not the model's own mark: it gets -1, -2 or -3 until `_settled` handles it.
-    table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END, "": UNK}
+def table_of(words: Sequence[str]) -> dict[str, int]:
+    """Return the id of each token of a text.
+
+    A mark in the text is not the model's own mark: it gets -1, -2 or -3 until `_settled` handles it.
+    """
+    table = {word: index for index, word in enumerate(words)}
+    return table | {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END, "": UNK}
+
+
+def _encoded(
+    blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, marks: Marks, place: str,
+    known: dict[str, int] | None = None,
+) -> LineCorpus:  # fmt: skip
+    fixed, names = None if words is None else tuple(words), list(MARKS)
+    table = known or table_of(names if fixed is None else fixed)
     parts, warned = [np.array([BEGIN], np.int32)], False
     for block in ordered(_tokens, blocks):
         if block.damaged and not warned:
             logger.warning("%s %d: not UTF-8; such bytes are replaced from here on. Convert the file to UTF-8",
                            place, block.damaged)  # fmt: skip
             warned = True
-        if words is None:
+        if fixed is None:
             for word in block.words_U:
                 if word not in table:
                     table[word] = len(names)
@@ -153,7 +167,7 @@ def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, m
         ids_T = ids_U.take(block.codes_T)
         parts.append(_settled(ids_T, marks, f"{place} {{}}", block.line) if ids_U.min() < 0 else ids_T)
     ids = np.concatenate(parts)[:-1] if len(parts) > 1 else np.zeros(0, np.int32)
-    return LineCorpus(ids, np.append(np.flatnonzero(ids == BEGIN), len(ids)), tuple(names))
+    return LineCorpus(ids, np.append(np.flatnonzero(ids == BEGIN), len(ids)), tuple(names) if fixed is None else fixed)
 
 
 def _tokens(numbered: tuple[int, bytes]) -> _Block:

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import distributed
 
 from models.neural.output import cross_entropy
+from models.neural.parallel.data_parallel import Group, Ranks
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training.plan import Plan
 from models.neural.training.state import TrainingState
@@ -28,12 +30,12 @@ def stream():
     return walks(7_000, V, 1)
 
 
-def updates(counts, stream, spec, number=3):
+def updates(counts, stream, spec, number=3, ranks_of=lambda parameters: Ranks()):
     """Operators and waits of each update, from the second one on."""
     torch.manual_seed(1)
     training, found = spec.training, []
     network = RecurrentNetwork(spec, torch.from_numpy(unigram_counts(stream, V))).to(GPU).train()
-    state = TrainingState(network, training, 100)
+    state = TrainingState(network, training, 100, ranks_of(list(network.parameters())))
     step = TrainingStep(state, lambda figures: None)
     windows = Plan(stream, training).rest_of_epoch(0)
     for _ in range(1 + number):
@@ -75,6 +77,23 @@ def test_the_budget_does_not_depend_on_the_number_of_rows(counts, stream):
 def test_no_recipe_waits_more_often(counts, stream, options, recipe):
     spec = replace(SPEC, training=replace(TRAINING, **recipe), **options)
     assert all(waits <= MOST_WAITS for _, waits in updates(counts, stream, spec, 2)), counts.waits
+
+
+@pytest.mark.slow
+def test_of_several_ranks_the_host_waits_once_more_for_the_one_exchange(counts, stream, monkeypatch):
+    """The other rank is pretended, too: it has no token, so that the sums are those of this one."""
+    sent = []
+    monkeypatch.setattr(distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "broadcast", lambda tensor, source: None)
+    monkeypatch.setattr(distributed, "all_reduce", sent.append)
+    whole = replace(SPEC, training=replace(TRAINING, state_reset_prob=0.0))
+    half = replace(whole, training=replace(whole.training, batch=128))  # of which this rank reads 64 rows
+    [(_, alone)] = updates(counts, stream, whole, 1)
+    [(_, together)] = updates(counts, stream, half, 1, Group)
+    assert together == alone + 1, counts.waits
+    assert len(sent) == 2  # one for each update
+    assert all(tensor.is_cuda for tensor in sent)
 
 
 def test_the_pieces_of_the_output_are_as_large_as_memory_allows_on_a_gpu_alone(counts):

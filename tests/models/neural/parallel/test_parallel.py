@@ -216,10 +216,19 @@ def test_what_no_rank_has_a_gradient_of_stays_without_one():
     group = Group(parameters)
     for gradient in (torch.full((2, 3), 2.0), torch.full((2, 3), 4.0)):
         parameters[0].grad, parameters[1].grad, parameters[2].grad = gradient, None, torch.tensor(0.0)
-        group.add_up(parameters)
+        assert group.add_up(parameters, False, 2.5, 3) == (False, 2.5, 3)
         assert parameters[1].grad is None
         assert torch.equal(parameters[0].grad, gradient)
         assert parameters[2].grad == 0
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_a_rank_that_has_failed_says_so_in_the_same_exchange():
+    parameters = [nn.Parameter(torch.ones(3))]
+    group = Group(parameters)
+    assert group.add_up(parameters, True, 0.0, 0) == (True, 0.0, 0)
+    assert group.add_up(parameters, False, math.inf, 1 << 24) == (False, math.inf, 1 << 24)
+    assert Ranks().add_up(parameters, True, 2.5, 3) == (True, 2.5, 3)
 
 
 def test_shared_memory_is_reserved_whole_or_not_at_all_and_not_left_behind(monkeypatch, tmp_path):
@@ -280,8 +289,9 @@ def test_gradients_on_a_gpu_are_added_up_over_nccl_and_objects_over_gloo(tmp_pat
     try:
         group = Group(parameters)
         parameters[0].grad = torch.arange(5.0, device="cuda")
-        group.add_up(parameters)
+        failed, nats, tokens = group.add_up(parameters, False, torch.tensor(7.5, device="cuda").double(), 5)
         assert parameters[0].grad.tolist() == [0, 1, 2, 3, 4]
+        assert (failed, nats.device.type, float(nats), tokens) == (False, "cuda", 7.5, 5)
         assert group.total([1.5]) == [1.5]
         assert group.same({"a": torch.ones(2)})["a"].tolist() == [1, 1]
         assert len(group.gather("x")) == 1

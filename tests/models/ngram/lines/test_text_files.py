@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import threads
 from models.base import LanguageModel, ModelError
 from models.ngram.lines import text_corpus
 from models.ngram.lines.line_lm import LineLM
@@ -305,3 +306,14 @@ def test_a_list_of_words_that_cannot_be_used_is_refused(content, options, messag
 def test_a_padded_vocabulary_needs_interpolated_unigrams(tmp_path):
     with pytest.raises(ModelError, match="needs interpolated unigrams"):
         fit_text(tmp_path / "none", 2, padded_vocabulary=10, interpolate_unigrams=False)
+
+
+def test_a_line_is_scored_without_threads_and_without_a_new_table_of_all_words(golden_folder, monkeypatch):
+    model = LineLM.from_arpa(golden_folder / "tiny.3.arpa.gz")
+    lines = ["the lamp shines", "zz", ""]
+    expected = model.token_nats(LineCorpus.read(lines, model.words, "unknown"))
+    model.read_lines(lines)
+    monkeypatch.setattr(text_corpus, "table_of", None)
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
+    found = [model.token_nats(model.read_lines([line])) for line in lines]
+    assert np.array_equal(np.concatenate(found), expected)
