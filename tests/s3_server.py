@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from unittest import mock
 
@@ -20,7 +19,7 @@ PATIENCE = 120
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Run a server with one bucket in this process; yield its address. The environment names it meanwhile."""
+    """Run a server with one empty bucket in this process; yield its address. The environment names it meanwhile."""
     reason = "an S3 server for tests is not installed: pip install -c constraints.txt -e '.[dev]'"
     pytest.importorskip("obstore", reason=reason)
     server = pytest.importorskip("moto.server", reason=reason).ThreadedMotoServer(
@@ -37,8 +36,8 @@ def s3_server() -> Iterator[str]:
     os.environ.update(named)
     times = dict.fromkeys(("CONNECT", "SHORT", "STALLED"), timedelta(seconds=PATIENCE))
     try:
-        with suppress(urllib.error.HTTPError):
-            urllib.request.urlopen(urllib.request.Request(f"{address}/{BUCKET}", method="PUT"), timeout=PATIENCE)
+        for method, path in (("POST", "moto-api/reset"), ("PUT", BUCKET)):  # all servers of a process have one content
+            urllib.request.urlopen(urllib.request.Request(f"{address}/{path}", method=method), timeout=PATIENCE)
         with mock.patch.multiple("core.storing.object_store", **times):
             yield address
     finally:

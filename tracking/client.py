@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from core.errors import (
+    ArtifactError,
     NotAuthorized,
     NotWritable,
     ReviewLMError,
@@ -48,6 +49,14 @@ REFUSED = ABSENT | PRESENT | {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID
 DENIED = frozenset({"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"})
 DENIED_STATUS = (401, 403)
 DENIED_WORDS = ("password authentication failed", "no password supplied")  # from PostgreSQL
+BUCKETS = ("boto3", "botocore", "google", "azure")
+"""Packages with which MLflow uses a bucket of artifacts, where no server does it."""
+BUCKET_DENIED_WORDS = (  # from S3
+    "(403)", "(AccessDenied)", "(ExpiredToken)", "(InvalidAccessKeyId)", "(SignatureDoesNotMatch)",
+    "Unable to locate credentials",
+)
+ORIGINS = ("mlflow", "requests", "sqlalchemy", "sqlite3", *BUCKETS)
+"""MLflow, and the packages that it uses to reach its store."""
 DISK: dict[str, type[ReviewLMError]] = {  # SQLite's messages when the operating system refuses
     "disk is full": StoreFull,
     "readonly database": NotWritable,
@@ -122,7 +131,7 @@ def require_whole(uri: str) -> None:
 
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors into the project's own: TrackingUnavailable if a retry can help.
+    """Turn errors of MLflow and of its bucket into the project's own: TrackingUnavailable if a retry can help.
 
     Wrong credentials become NotAuthorized. It is a subclass of TrackingUnavailable, because queued writes can wait for
     correct credentials.
@@ -132,8 +141,15 @@ def reaching(uri: str) -> Iterator[None]:
             yield
         except ReviewLMError:
             raise
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in BUCKETS:
+                raise
+            raise ArtifactError(
+                "MLflow's artifacts are in a bucket, and the package for it is missing", where=uri, value=error.name,
+                remedy="pip install -c constraints.txt -e '.[s3]'",
+            ) from error
         except Exception as error:
-            if not _is_mlflow(error):
+            if not _is_from(error, ORIGINS):
                 raise
             raise _translated(error, uri) from error
 
@@ -154,10 +170,30 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
             remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PostgreSQL: ~/.pgpass or PGPASSWORD), "
             "or ask for the permission",
         )
+    if _is_from(error, BUCKETS):
+        return _translated_of_bucket(error, uri, cause)
     return TrackingUnavailable(
         "MLflow cannot be reached", where=uri, value=code or type(error).__name__, cause=cause,
         remedy="start the server (`make ui`), or leave the address empty for the local database",
     )
+
+
+def _translated_of_bucket(error: Exception, uri: str, cause: str) -> TrackingUnavailable:
+    kind = type(error).__name__
+    if any(words in str(error) for words in BUCKET_DENIED_WORDS):
+        return NotAuthorized(
+            "The bucket of MLflow's artifacts rejects the credentials", where=uri, value=kind, cause=cause,
+            remedy="set the right ones (S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or ask for the permission",
+        )
+    return TrackingUnavailable(
+        "The bucket of MLflow's artifacts cannot be used", where=uri, value=kind, cause=cause,
+        remedy="check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)",
+    )
+
+
+def is_of_bucket(error: TrackingUnavailable) -> bool:
+    """Return whether a bucket of artifacts that this process uses itself has failed, not MLflow."""
+    return isinstance(error.__cause__, Exception) and _is_from(error.__cause__, BUCKETS)
 
 
 def _is_denied(error: Exception, code: str) -> bool:
@@ -166,9 +202,8 @@ def _is_denied(error: Exception, code: str) -> bool:
     return code in DENIED or status in DENIED_STATUS or any(words in str(error) for words in DENIED_WORDS)
 
 
-def _is_mlflow(error: Exception) -> bool:
-    """Return whether an error comes from MLflow or from a library that it uses to reach its store."""
-    origins = ("mlflow", "requests", "sqlalchemy", "sqlite3")
+def _is_from(error: Exception, origins: tuple[str, ...]) -> bool:
+    """Return whether the class of an error, or a class that it extends, is from one of these packages."""
     return any(base.__module__.split(".")[0] in origins for base in type(error).__mro__)
 
 

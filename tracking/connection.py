@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
 from core.services.ports import address_of
 from core.storing.migrations import require_no_upgrade
-from tracking.client import PRESENT, database_file, error_code, open_client, reaching
+from tracking.client import PRESENT, database_file, error_code, is_of_bucket, open_client, reaching
 from tracking.moved_home import DATABASE, mend_moved_home
 from tracking.tags import EXPERIMENT_KIND
 
@@ -111,18 +111,20 @@ class Connection:
             return question(client)
 
     def may_come_back(self, error: TrackingUnavailable) -> bool:
-        """Return whether a write may wait for the store: it is not a local file, or the local file is locked."""
-        return database_file(self.uri) is None or "locked" in error.cause
+        """Return whether a write may wait: the store is no local file, or it is locked, or what failed is a bucket."""
+        return database_file(self.uri) is None or "locked" in error.cause or is_of_bucket(error)
 
     def worth_waiting(self, error: TrackingUnavailable) -> bool:
         """Return whether the store may soon answer without user action; False if the credentials are wrong."""
         return self.may_come_back(error) and not isinstance(error, NotAuthorized)
 
-    def answers(self) -> bool:
-        """Return whether MLflow answers now."""
+    def answers(self, run_id: str = "") -> bool:
+        """Return whether MLflow answers now; with a run, also the place of its artifacts, e.g. a bucket."""
         try:
             self.ask(lambda client: client.search_experiments(max_results=1), patient=False)
-        except TrackingUnavailable:
+            if run_id:
+                self.ask(lambda client: client.list_artifacts(run_id), patient=False)
+        except ReviewLMError:  # a bucket that is not there is refused with the code of a missing run
             return False
         return True
 

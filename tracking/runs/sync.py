@@ -19,7 +19,7 @@ from filelock import Timeout
 
 from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
 from tracking.runs.outbox import Outbox, Waiting, Write
-from tracking.runs.writes import send
+from tracking.runs.writes import WITH_FILES, send
 
 if TYPE_CHECKING:
     from tracking.runs.runs import Tracker
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PENDING = "pending-"
 HOPELESS = 5
-"""Attempts after which a write that fails while MLflow answers other requests is removed, to not block the others."""
+"""Attempts after which a write is removed, to not block the others, if MLflow and the place of its artifacts answer."""
 WAIT_PAUSE = 2.0
 
 
@@ -85,13 +85,18 @@ def _send_queued(tracker: Tracker, waiting: Waiting) -> bool:
     except ArtifactError:  # e.g. this machine's disk is full: the write is not at fault
         raise
     except Exception as error:
-        if isinstance(error, TrackingUnavailable) and (waiting.tries < HOPELESS or not tracker.answers()):
+        if isinstance(error, TrackingUnavailable) and (waiting.tries < HOPELESS or not _answers(tracker, write)):
             _pause(tracker, error)
             return False
         log.warning("MLflow rejected the queued '%s' of run %s: %s", write.kind, write.run_id, error)
         outbox.refuse(waiting, str(error))
     outbox.resume()
     return True
+
+
+def _answers(tracker: Tracker, write: Write) -> bool:
+    """Return whether all answers now that a write needs."""
+    return tracker.answers(real_id(tracker.outbox, write.run_id) if write.kind in WITH_FILES else "")
 
 
 def _pause(tracker: Tracker, error: TrackingUnavailable) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tracking.runs.runs import Tracker
 
 PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
+WITH_FILES = frozenset({"text", "table", "artifacts", "model"})
+"""Kinds of writes with files, which MLflow may keep elsewhere than the rest."""
 
 
 def send(tracker: Tracker, write: Write, again: bool = False) -> str | None:

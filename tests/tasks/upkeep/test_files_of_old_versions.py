@@ -15,60 +15,22 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.content_check import record_of
 from core.errors import BundleError
-from core.lineage.record import LINEAGE_FILE, Lineage, RecordedSource
+from core.lineage.record import LINEAGE_FILE, RecordedSource
 from core.storing.uses import _unmark
 from models.bundles.sealed_folder import WHY_MISSING
 from tasks.stage import store_of
-from tasks.tracking.track import parent_run, tracker_of
+from tasks.tracking.track import tracker_of
 from tasks.upkeep.collect import Collected, collect
+from tests.tasks.upkeep.judged_versions import FILES, RECORD, STAYS, judged, registry
 from tracking.registry.lineage import record_of as record_in
-from tracking.registry.registry import PREVIOUS, Registry
-from tracking.registry.versions import PROMOTED, REFUSED
-from tracking.tags import FIT_TAG, OUTCOME
+from tracking.registry.registry import PREVIOUS
 
 LATER = time.time_ns() + 30 * 86_400 * 10**9
-STAYS = ["spec.json", "vocabulary.json"]
-FILES = [*STAYS, "net/weights.safetensors"]
 
 
 @pytest.fixture
 def config(migrated_home: Path) -> RunConfig:
     return load_config("small", ["upkeep.runs=1", "upkeep.model_files=1", "upkeep.versions=0"])
-
-
-def registry(config: RunConfig) -> Registry:
-    return Registry(tracker_of(config), config.promotion.model_name)
-
-
-RECORD = Lineage("model", "ngram", "bundle", "fit/0123", {}, (), ())
-
-
-def judged(config: RunConfig, *outcomes: bool | None, fit: str = "") -> list[Path]:
-    """Register one version per outcome of the gate (None: not judged); return the folders of their bundles."""
-    tracker, found = tracker_of(config), registry(config)
-    for promote in outcomes:
-        run_id = tracker.start_run("a fit", {FIT_TAG: fit} if fit else {})
-        with tracker.reaching() as client:
-            model = client.create_logged_model(client.get_run(run_id).info.experiment_id, "model", run_id)
-        bundle = tracker.artifact_root / "models" / model.model_id / "artifacts" / "artifacts" / "bundle"
-        for name in FILES:
-            (bundle / name).parent.mkdir(parents=True, exist_ok=True)
-            (bundle / name).write_text(f"{name} of {model.model_id}")
-        (bundle.parent.parent / LINEAGE_FILE).write_text(RECORD.to_json())
-        with tracker.reaching() as client:
-            client.finalize_logged_model(model.model_id, "READY")
-        number = found.register(f"models:/{model.model_id}", run_id)
-        champion = found.alias("champion")
-        tags = {OUTCOME: PROMOTED if promote else REFUSED}
-        if promote is not None:
-            found.settle(number, champion.version if champion else None, promote, "why", tags)
-        tracker.end_run(run_id)
-    with closing(sqlite3.connect(config.home / "mlflow.db")) as database, database:  # as if it had been long ago
-        database.execute("UPDATE runs SET start_time = 1000")
-        database.execute("UPDATE logged_models SET creation_timestamp_ms = 1000")
-    with parent_run(config, "retrain"):
-        pass
-    return [found.bundle_folder(version) for version in reversed(found.versions())]
 
 
 def files(bundle: Path) -> list[str]:

@@ -1,6 +1,8 @@
-"""MLflow's artifacts in a bucket of a local S3 server: figures and registered models of a database without a server.
+"""MLflow's artifacts in a bucket of a local S3 server: figures and registered models, by one option of MLflow's server.
 
-Its experiment has such an address, which is what `mlflow server --default-artifact-root s3://…` gives to its clients.
+With `--artifacts-destination s3://…` only the server has the credentials: two homes write through it, and read by
+addresses that it signs. With `--default-artifact-root s3://…` the homes use the bucket themselves, as with a database
+and no server whose experiment has such an address.
 """
 
 from __future__ import annotations
@@ -9,23 +11,36 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
+from core.errors import ArtifactError, NotAuthorized, TrackingUnavailable
+from tests.marked_cases import long_but
 from tests.s3_server import BUCKET, s3_server
 from tests.tracking.tiny_model import fitted
-from tracking.client import open_client
+from tracking.client import open_client, reaching
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import open_champion
 from tracking.registry.registry import Registry
+from tracking.runs import outbox, sync
 from tracking.runs.runs import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 boto3 = pytest.importorskip("boto3", reason="boto3 is not installed: pip install -c constraints.txt -e '.[s3]'")
+Started = Callable[..., AbstractContextManager[str]]
+CREDENTIALS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+WAYS = {
+    "through the server": ["--artifacts-destination"],
+    "directly": ["--no-serve-artifacts", "--default-artifact-root"],
+    "without a server": [],
+}
 TEXT = "The soup was cold and the staff was friendly."
 STRANGER = """
 import json, sys
@@ -44,23 +59,52 @@ class Shared:
     bucket: Any
 
     def names(self) -> set[str]:
-        """Return the names of the bucket's objects below the experiment's prefix."""
+        """Return the names of the bucket's objects below the store's prefix."""
         found = self.bucket.list_objects_v2(Bucket=BUCKET, Prefix="mlflow/").get("Contents", [])
         return {str(one["Key"]) for one in found}
 
 
-def client_of_bucket() -> Any:
-    """Return a client that keeps endpoint and credentials of the environment of now."""
-    return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1")
+@pytest.fixture(params=long_but(WAYS, ["without a server"]))
+def shared(request: pytest.FixtureRequest, tmp_path: Path, started: Started) -> Iterator[Shared]:
+    """A store. The credentials are in its server's environment only, unless its clients use the bucket, too."""
+    (folder := tmp_path / "server").mkdir()
+    way, database = request.param, f"sqlite:///{folder / 'mlflow.db'}"
+
+    def command(port: int) -> list[str]:
+        return [
+            "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", database,
+            *WAYS[way], f"s3://{BUCKET}/mlflow",
+        ]
+
+    with bucket_server() as bucket:
+        if way == "without a server":
+            open_client(database).create_experiment("reviewlm", artifact_location=f"s3://{BUCKET}/mlflow")
+            yield Shared(database, bucket)
+            return
+        alone = without_credentials if way == "through the server" else nullcontext
+        with started(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false") as address, alone():
+            yield Shared(address, bucket)
 
 
-@pytest.fixture
-def without_server(tmp_path: Path) -> Iterator[Shared]:
-    """A database with an experiment whose artifacts are in the bucket."""
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    with s3_server():
-        open_client(uri).create_experiment("reviewlm", artifact_location=f"s3://{BUCKET}/mlflow")
-        yield Shared(uri, client_of_bucket())
+@contextmanager
+def bucket_server() -> Iterator[Any]:
+    """Run an S3 server and yield a client of it, which keeps its endpoint and credentials.
+
+    MLflow keeps its own client for minutes, whatever the variables name: that of an earlier test is thrown away.
+    """
+    from mlflow.store.artifact import s3_artifact_repo
+
+    s3_artifact_repo._cached_get_s3_client.cache_clear()
+    with s3_server() as address:
+        yield boto3.client("s3", endpoint_url=address, region_name="us-east-1")
+
+
+@contextmanager
+def without_credentials() -> Iterator[None]:
+    with mock.patch.dict(os.environ):
+        for name in CREDENTIALS:
+            del os.environ[name]
+        yield
 
 
 def registered(shared: Shared, home: Path) -> Registry:
@@ -81,9 +125,9 @@ def registered(shared: Shared, home: Path) -> Registry:
     return registry
 
 
-def test_a_second_home_opens_what_a_database_has_in_a_bucket(without_server: Shared, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", ["without a server"], indirect=True)
+def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_path: Path) -> None:
     """One home registers a model in the bucket, and another one, and a program without the project, opens it."""
-    shared = without_server
     first = registered(shared, tmp_path / "one" / "home")
     names = shared.names()
     assert any(name.endswith("/artifacts/plots/loss.png") for name in names)
@@ -104,3 +148,67 @@ def test_a_second_home_opens_what_a_database_has_in_a_bucket(without_server: Sha
                           text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr[-3_000:]
     assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx(bundle.score_text(TEXT, 5).nats, rel=1e-6)
+
+
+@pytest.mark.drill("MLflow's bucket away", "while MLflow itself answers", "figures and models wait; each arrives once")
+def test_while_the_bucket_is_away_writes_wait_and_then_arrive(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "PAUSES", (0.0,))
+    tracker = Tracker(shared.address, "reviewlm", tmp_path / "home" / "mlartifacts")
+    run_id = tracker.start_run("fit")
+    shared.bucket.delete_bucket(Bucket=BUCKET)
+    tracker.log_text(run_id, "why", "decision.md")
+    log_bundle(tracker, run_id, fitted(tmp_path / "made"))
+    tracker.end_run(run_id)
+    assert [tracker.sync() for _ in range(2 * sync.HOPELESS)] == [3] * (2 * sync.HOPELESS), "the rest waits its turn"
+    with pytest.raises(TrackingUnavailable):
+        tracker.wait()
+
+    shared.bucket.create_bucket(Bucket=BUCKET)
+    tracker.wait(60)
+    assert tracker.outbox.refused() == []
+    names = [name.rpartition("/")[2] for name in shared.names()]
+    assert (names.count("decision.md"), names.count("spec.json")) == (1, 1)
+    with tracker.reaching() as client:
+        assert client.get_run(run_id).info.status == "FINISHED"
+        [model] = client.search_logged_models([tracker.experiment_id])
+    assert str(model.status) == "READY"
+
+
+def test_a_file_that_the_bucket_never_takes_does_not_block_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the bucket answers other requests."""
+    monkeypatch.setattr(outbox, "PAUSES", (0.0,))
+    with bucket_server():
+        uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+        open_client(uri).create_experiment("reviewlm", artifact_location=f"s3://{BUCKET}/mlflow")
+        tracker = Tracker(uri, "reviewlm", tmp_path / "home" / "mlartifacts")
+        run_id = tracker.start_run("fit")
+        with mock.patch("mlflow.MlflowClient.log_text", side_effect=boto3.exceptions.S3UploadFailedError("too large")):
+            tracker.log_text(run_id, "why", "decision.md")
+            tracker.end_run(run_id)
+            for _ in range(sync.HOPELESS + 1):
+                tracker.sync()
+        assert [entry["kind"] for entry in tracker.outbox.refused()] == ["text"]
+        assert tracker.outbox.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        ("An error occurred (AccessDenied) when calling the PutObject operation", NotAuthorized, "AWS_ACCESS_KEY_ID"),
+        ("An error occurred (NoSuchBucket) when calling the PutObject operation", TrackingUnavailable, "AWS_ENDPOINT"),
+    ],
+)
+def test_what_a_bucket_says_is_told_with_a_remedy(said: str, kind: type[TrackingUnavailable], words: str) -> None:
+    with pytest.raises(TrackingUnavailable, match=words) as caught, reaching("http://mlflow:5000"):
+        raise boto3.exceptions.S3UploadFailedError(said)
+    assert type(caught.value) is kind
+
+
+def test_a_missing_package_is_told_and_no_write_is_refused_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ArtifactError, match=r"\.\[s3\]"), reaching("http://mlflow:5000"):
+        import_module("boto3")
