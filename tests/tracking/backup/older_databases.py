@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-FLOW, RUN, LIMIT = "11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002", "db-writers"
+FLOW, RUN, STATE = (f"11111111-0000-4000-8000-00000000000{number}" for number in (1, 2, 3))
+LIMIT, ENDED = "db-writers", "2026-01-02 03:04:05.000000"
 MIGRATED_LIMITS = "8bb517bae6f9"
 """Revision of Prefect's tables before a migration that moves rows: limits of tags become another kind of limit."""
 
@@ -75,19 +76,32 @@ def prefect_database(words: list[str], folder: Path, uri: str) -> None:
 
 
 def make_prefect_older(home: Path, revision: str = MIGRATED_LIMITS) -> None:
-    """Give a home a database of Prefect with older tables, a flow run, and a limit with a run that holds a place."""
+    """Give a home a database of Prefect with older tables, a run that completed, and a limit with a place taken."""
     (file := home / "prefect" / "prefect.db").parent.mkdir(parents=True)
     uri = f"sqlite+aiosqlite:///{file}"
     prefect_database(["upgrade", "--yes"], file.parent, uri)
     prefect_database(["downgrade", "--yes", "-r", revision], file.parent, uri)
     with closing(sqlite3.connect(file)) as database, database:
-        write_prefect_rows(database)
+        write_prefect_rows(database, took="1970-01-01 00:01:30.000000")
 
 
-def write_prefect_rows(database: Any) -> None:
-    """Write the rows of `make_prefect_older`; `database` has `execute`."""
+def write_prefect_rows(database: Any, took: str) -> None:
+    """Write the rows of `make_prefect_older`.
+
+    Args:
+        database: It has `execute`.
+        took: 90 seconds, as Prefect writes them: it cannot read the default 0 that its tables have in SQLite.
+    """
     database.execute(f"INSERT INTO flow (id, name) VALUES ('{FLOW}', 'retrain')")
     database.execute(f"INSERT INTO flow_run (id, name, flow_id) VALUES ('{RUN}', 'brave-fox', '{FLOW}')")
+    database.execute(
+        f"INSERT INTO flow_run_state (id, flow_run_id, type, name, timestamp) "
+        f"VALUES ('{STATE}', '{RUN}', 'COMPLETED', 'Completed', '{ENDED}')"
+    )
+    database.execute(
+        f"UPDATE flow_run SET state_id = '{STATE}', state_type = 'COMPLETED', state_name = 'Completed', "
+        f"state_timestamp = '{ENDED}', end_time = '{ENDED}', run_count = 1, total_run_time = '{took}'"
+    )
     database.execute(
         f"INSERT INTO concurrency_limit (id, tag, concurrency_limit, active_slots) "
         f"VALUES ('{FLOW}', '{LIMIT}', 3, '[\"{RUN}\"]')"

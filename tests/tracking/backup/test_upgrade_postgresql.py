@@ -84,7 +84,7 @@ def test_older_tables_of_prefect_are_migrated_with_their_rows(cluster: Cluster, 
     prefect_database(["upgrade", "--yes"], tmp_path, uri)
     prefect_database(["downgrade", "--yes", "-r", BEFORE_LIMITS], tmp_path, uri)
     with psycopg.connect(cluster.address("prefect"), autocommit=True) as database:
-        write_prefect_rows(database)
+        write_prefect_rows(database, took="90 seconds")
     prefect_database(["upgrade", "--yes"], tmp_path, uri)
     assert prefect_rows(lambda query: cluster.ask("prefect", query)) == KEPT
 
