@@ -135,7 +135,7 @@ def prefect_server(home: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real Yelp text, which may not be part of the project."""
-    folder = Path(os.environ.get("REVIEWLM_REAL_DATA", ROOT / "data"))
+    folder = Path(os.environ.get("REVIEWLM_REAL_DATA") or ROOT / "data")
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set REVIEWLM_REAL_DATA)")
     return folder
