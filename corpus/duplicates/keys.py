@@ -30,13 +30,13 @@ def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     return pl.Series("text_high", halves[:, 0]), pl.Series("text_low", halves[:, 1])
 
 
-class Places:
+class NameIndex:
     """Look up where each of some names (N,) is first, in a hash table of at most 12 bytes per name, made once."""
 
     def __init__(self, names: np.ndarray) -> None:
         self._names, self._table = names, _first_equal(names, names)[1]
 
-    def of(self, wanted: np.ndarray) -> np.ndarray:
+    def find(self, wanted: np.ndarray) -> np.ndarray:
         """Return where each wanted name is first, as int64; -1: nowhere."""
         from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
@@ -96,7 +96,7 @@ class ExactDuplicates:
 
     def named(self, names: np.ndarray) -> np.ndarray:
         """Return the number of the first review with each text, given by its name."""
-        return Places(self.names).of(names)
+        return NameIndex(self.names).find(names)
 
     def distinct(self, start: int, stop: int) -> np.ndarray:
         """Return a mask of the reviews from *start* to *stop* that are the first with their text."""

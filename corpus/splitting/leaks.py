@@ -33,7 +33,7 @@ from core.errors import CheckFailed, Damaged, disk_errors
 from corpus.duplicates.banding import SEED
 from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import NearDuplicates
-from corpus.duplicates.keys import Places, distinct, hash_texts
+from corpus.duplicates.keys import NameIndex, distinct, hash_texts
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
 from corpus.splitting.split import SPLITS
 from models.threads import ordered
@@ -152,9 +152,9 @@ class _Texts:
         self.test_reviews = reviews_digest(pl.concat(tests)) if tests else ""
 
     @cached_property
-    def places(self) -> Places:
+    def index(self) -> NameIndex:
         """Where each text is first, by its name."""
-        return Places(self.hash_D)
+        return NameIndex(self.hash_D)
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """Yield the table in batches, in its order."""
@@ -174,7 +174,7 @@ class _Texts:
 
     def side_of(self, names: np.ndarray) -> np.ndarray:
         """Return the side of each text, given by its name, as uint8; `ABSENT` for those that are not in the table."""
-        row = self.places.of(names)
+        row = self.index.find(names)
         return np.where(row < 0, np.uint8(ABSENT), self.side_D[row])
 
     def sides(self) -> dict[str, CertifiedSplit]:
@@ -203,7 +203,7 @@ class _Texts:
 
     def first_of_each(self) -> np.ndarray:
         """Return a mask of the reviews that are the first ones with their text."""
-        return self.places.of(self.hash_D) == np.arange(len(self.hash_D))
+        return self.index.find(self.hash_D) == np.arange(len(self.hash_D))
 
     def _leak(self, what: str, rows: Sequence[int] | np.ndarray) -> None:
         wanted, named = np.zeros(len(self.hash_D), bool), []
@@ -220,21 +220,21 @@ class _Texts:
     def refuse_near(self, pairs: pl.DataFrame) -> None:
         """Raise CheckFailed, with some of the *pairs* of names in the error."""
         some = pairs.head(EXAMPLES)
-        rows = self.places.of(np.concatenate([some["a"].to_numpy(), some["b"].to_numpy()]))
+        rows = self.index.find(np.concatenate([some["a"].to_numpy(), some["b"].to_numpy()]))
         self._leak(f"{pairs.height:,} near-duplicates are in two splits", rows)
 
 
 def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict[str, Any]:
     """Search near-duplicates between splits, by the names of the texts; raise CheckFailed if there are any."""
     new = texts.first_of_each()
-    new &= Places(np.concatenate([near.keys, near.short])).of(texts.hash_D) < 0
+    new &= NameIndex(np.concatenate([near.keys, near.short])).find(texts.hash_D) < 0
     near.add_all(
         (texts.hash_D[start : start + len(batch)][chosen], batch["text"].filter(pl.Series(chosen)))
         for start, batch in texts.numbered(new)
         for chosen in [new[start : start + len(batch)]]
     )
     pairs = near.pairs(texts.side_of, within=False)
-    shorter = int((texts.places.of(near.short) >= 0).sum())
+    shorter = int((texts.index.find(near.short) >= 0).sum())
     shutil.rmtree(near.work)
     if pairs.height:
         texts.refuse_near(pairs)

@@ -93,7 +93,7 @@ def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> Ope
     """
     engine = Engine(bundle, limits)
     try:
-        for exact in {True, engine.numbers == "float32"}:
+        for exact in {True, engine.numbers == "float32"}:  # in int8 too, where the engine has it
             engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS, exact=exact)).result()
         engine.run(Search(lambda context: suggestion_steps(
             context.bundle, PROBE, readers=context.readers, cutoffs=QUICK

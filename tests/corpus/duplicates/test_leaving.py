@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.duplicates.keys import REASONS, ExactDuplicates, Places, distinct, hash_texts
+from corpus.duplicates.keys import REASONS, ExactDuplicates, NameIndex, distinct, hash_texts
 from corpus.splitting.split import SPLITS
 from tests.examples import examples
 
@@ -42,7 +42,7 @@ NAMES = st.lists(st.sampled_from([0, 1, 2, 3, 1 << 32, 1 << 63, (1 << 64) - 1]) 
 @examples(200)
 @given(NAMES, NAMES)
 def test_a_name_is_found_where_it_is_first(names, wanted):
-    found = Places(np.array(names, np.uint64)).of(np.array(wanted, np.uint64))
+    found = NameIndex(np.array(names, np.uint64)).find(np.array(wanted, np.uint64))
     assert found.tolist() == [names.index(name) if name in names else -1 for name in wanted]
 
 
