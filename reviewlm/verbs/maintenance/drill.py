@@ -54,9 +54,9 @@ def drill(
 
     The rows are tests of the repository, so it needs a checkout with the packages for development.
 
-    Failures: MLflow server away, MLflow's bucket away, Prefect server away, cancelled, clock set back, database connection
-    cut, disk full, hanging task, killed at any moment, machine rebooted, poison file, promotion interrupted, two retrains
-    at once, worker and flow killed together, worker lost.
+    Failures: MLflow server away, MLflow's bucket away, Prefect server away, cancelled, clock set back, database
+    connection cut, disk full, hanging task, killed at any moment, machine rebooted, poison file, promotion interrupted,
+    two retrains at once, worker and flow killed together, worker lost.
     """
     require_tests(PROJECT)
     if out:
