@@ -70,6 +70,8 @@ class Shared:
             socket.create_connection(self.address, 5).close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            return False  # it came while the address was closed: the next one is refused
         return False
 
 
