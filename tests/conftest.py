@@ -99,6 +99,15 @@ def pytest_runtest_setup() -> None:
     sys.modules.pop("dbutils", None)
 
 
+@pytest.fixture(autouse=True)
+def same_servers(home: Path) -> Iterator[None]:
+    """Fail a test that leaves the address of a server in the environment: the next one would send it its requests."""
+    names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "REVIEWLM_MLFLOW_URL", "MLFLOW_TRACKING_URI")
+    before = {name: os.environ.get(name) for name in names}
+    yield
+    assert {name: os.environ.get(name) for name in names} == before
+
+
 @pytest.fixture(scope="session")
 def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder with an empty MLflow database, to be copied: one process creates its tables for all."""
