@@ -1,1 +1,1 @@
-"""Measure speed, memory, quality and correctness; run each script as `python -m benchmarks.NAME`."""
+"""Measure speed, memory, quality and correctness; run each script as `python -m benchmarks.FOLDER.NAME`."""

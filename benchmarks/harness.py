@@ -4,7 +4,7 @@
     ratios = {"ingest.peer": ratio(runs, "ours", "peer", goal=1.0)}
     finish(args, Report("ingest", "Reading reviews", measurements=summary(runs), ratios=ratios))
 
-Scripts run as modules from the root of the repository: `python -m benchmarks.ingest --quick`. A contender is a
+Scripts run as modules from the root of the repository: `python -m benchmarks.data.ingest --quick`. A contender is a
 module-level function (or a `functools.partial` of one), since it is sent to a new process. For the same reason a script
 needs `if __name__ == "__main__":`.
 """
@@ -144,7 +144,7 @@ def finish(args: argparse.Namespace, report: Report) -> dict[str, Any]:
     """Show the report in the requested form, and return it as the JSON object."""
     # Absolute paths are shortened to names: the user's folders mean nothing to other readers.
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    command = " ".join([f"python -m benchmarks.{report.name}", *words])
+    command = " ".join([f"python -m {_program(report.name)}", *words])
     found = {
         "machine": machine(), "versions": versions(report.packages), "command": command,
         "measurements": report.measurements, "ratios": {name: asdict(one) for name, one in report.ratios.items()},
@@ -157,6 +157,12 @@ def finish(args: argparse.Namespace, report: Report) -> dict[str, Any]:
         say(f"written: {path}")
     print(json.dumps(found) if args.json else page)
     return found
+
+
+def _program(name: str) -> str:
+    """Return the module that was started, or this script's name where another program has called it."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec and spec.name.startswith("benchmarks.") else f"benchmarks.{name}"
 
 
 def markdown(report: Report, found: Mapping[str, Any]) -> str:

@@ -151,7 +151,8 @@ def test_the_name_of_a_class_means_the_same_in_all_rooms() -> None:
 def test_folders_and_modules_stay_small_and_names_say_what_they_hold() -> None:
     modules = [path for path in files() if path.name != "__init__.py"]
     tests = [path for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
-    sizes = Counter(path.parent.relative_to(ROOT).as_posix() for path in modules + tests)
+    benchmarks = [path for path in (ROOT / "benchmarks").rglob("*.py") if path.name != "__init__.py"]
+    sizes = Counter(path.parent.relative_to(ROOT).as_posix() for path in modules + tests + benchmarks)
     crowded = [f"{name}: {count}" for name, count in sizes.items() if count > MOST_MODULES]
     long = [f"{path}: {count}" for path in modules if (count := len(path.read_text().splitlines())) > 300]
     assert crowded + long + [str(path) for path in modules if path.stem in VAGUE] == []

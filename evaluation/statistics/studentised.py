@@ -14,7 +14,8 @@ groups have random weights, independent and exponential (Bayesian bootstrap, Rub
 For groups of equal size this is Gaffke's bound for the mean of bounded numbers (Gaffke 2005; Learned-Miller and Thomas
 2019, arXiv 1905.06208); for numbers that are 0 or 1 it is the exact bound of a share (Clopper and Pearson 1934).
 
-Each end of the interval is the outer one of both methods. `python -m benchmarks.gate` measures the remaining error.
+Each end of the interval is the outer one of both methods. `python -m benchmarks.evaluation.gate` measures what
+error remains.
 """
 
 from __future__ import annotations

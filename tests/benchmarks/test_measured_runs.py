@@ -99,7 +99,7 @@ def test_the_report_is_one_json_line_and_a_page(tmp_path, monkeypatch, capsys):
 
 
 def test_the_stages_of_one_big_file_have_seconds_sizes_and_peaks(tmp_path):
-    from benchmarks import scale
+    from benchmarks.data import scale
 
     stage = tmp_path / "store" / "tokens" / "abc"
     stage.mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_the_stages_of_one_big_file_have_seconds_sizes_and_peaks(tmp_path):
 
 
 def test_a_home_that_is_there_already_is_not_measured(tmp_path, capsys):
-    from benchmarks import scale
+    from benchmarks.data import scale
 
     (tmp_path / "home").mkdir()
     (tmp_path / "reviews.jsonl").touch()

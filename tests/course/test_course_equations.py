@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.one_hot import allocated, one_hot_product
+from benchmarks.training.one_hot import allocated, one_hot_product
 from course import bptt
 from course.einsum import einsum_affine
 from models.base import FitContext

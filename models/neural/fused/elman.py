@@ -1,7 +1,7 @@
 """Run an Elman layer over a whole window for training in bf16 on the CPU, forward and backward written out.
 
 The equation is that of `cells.elman_cell` with tanh or relu; `sequence.py` explains how the work is divided.
-torch's own layer takes 1.6 to 2.2 times as long (`benchmarks/layers.py`).
+torch's own layer takes 1.6 to 2.2 times as long (`benchmarks/training/layers.py`).
 
 Backward, from the last t to the first, with the derivative of f computed from its value:
 

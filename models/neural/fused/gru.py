@@ -1,8 +1,8 @@
 """Run a GRU layer over a whole window for training in bf16 on the CPU, forward and backward written out.
 
 The equations are those of `cells.gru_cell`, in cuDNN's form; `sequence.py` explains how the work is divided. torch's
-own layer takes 2.0 to 2.7 times as long (`benchmarks/layers.py`). With q_t = W_hn h_{t−1} + b_hn, which the reset gate
-multiplies:
+own layer takes 2.0 to 2.7 times as long (`benchmarks/training/layers.py`). With q_t = W_hn h_{t−1} + b_hn, which the
+reset gate multiplies:
 
     n_t = tanh(W_in x_t + b_in + r_t ∘ q_t)
     h_t = n_t + z_t ∘ (h_{t−1} − n_t)

@@ -1,7 +1,7 @@
 """Run an LSTM layer over a whole window for training in bf16 on the CPU, forward and backward written out.
 
 The equations are those of `cells.lstm_cell`; `sequence.py` explains how the work is divided. torch's own layer takes
-1.3 to 1.5 times as long (`benchmarks/layers.py`).
+1.3 to 1.5 times as long (`benchmarks/training/layers.py`).
 
 Backward, with the gates after their non-linearities, from the last t to the first:
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.coverage import coverage, figures_of_population, population
+from benchmarks.evaluation.coverage import coverage, figures_of_population, population
 from evaluation.scoring.metrics import LN2, figures_of
 
 SETS, SIZE = 120, 120

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import benchmarks.evaluate as benchmark
+import benchmarks.evaluation.evaluate as benchmark
 from benchmarks.small_text import prepare
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import load_bundle

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.forgetting import LIMIT, refused
-from benchmarks.gate_worlds import WORLDS
+from benchmarks.evaluation.forgetting import LIMIT, refused
+from benchmarks.evaluation.gate_worlds import WORLDS
 
 
 @pytest.mark.parametrize(("loss", "least", "most"), [(0.0, 0, 2), (LIMIT, 0, 5), (0.15, 48, 50)])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from benchmarks import gate
-from benchmarks.gate import (
+from benchmarks.evaluation import gate
+from benchmarks.evaluation.gate import (
     ALPHA,
     LAYOUTS,
     WORLDS,
@@ -22,7 +22,7 @@ from benchmarks.gate import (
     share,
     slice_errors,
 )
-from benchmarks.gate_worlds import CLUSTERS, LOPSIDED, Lopsided
+from benchmarks.evaluation.gate_worlds import CLUSTERS, LOPSIDED, Lopsided
 
 
 def draws(world, reviews, gain, trials, seed=5):
@@ -118,7 +118,7 @@ def test_the_best_of_nine_equals_is_no_luckier_if_it_was_chosen_on_validation():
 def test_a_gate_without_the_allowance_for_long_reviews_would_be_found_out(monkeypatch):
     """With intervals as if all reviews were alike, of 30 reviews far more than 2.5 % are promoted."""
     honest = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2, ends=ends_before)
-    monkeypatch.setattr("benchmarks.gate.effective_reviews", lambda bytes_D: len(bytes_D))
+    monkeypatch.setattr("benchmarks.evaluation.gate.effective_reviews", lambda bytes_D: len(bytes_D))
     naive = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2, ends=ends_before)
     assert honest <= int(binom.ppf(0.999, 1_500, ALPHA)) < naive + 20
     assert naive > honest

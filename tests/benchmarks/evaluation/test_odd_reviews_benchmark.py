@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.odd_reviews import curvature, planted, stream_of
+from benchmarks.data.odd_reviews import curvature, planted, stream_of
 from models.predictions import Predictions
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
@@ -56,7 +56,7 @@ def test_the_curvature_is_the_excess_of_entropy_in_standard_deviations(reviews: 
 def test_shuffled_reviews_keep_their_words_and_foreign_ones_are_all_different(
     reviews: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.odd_reviews.generate", lambda bundle, n, *args, **kwargs: [""] * n)
+    monkeypatch.setattr("benchmarks.data.odd_reviews.generate", lambda bundle, n, *args, **kwargs: [""] * n)
     bundle: Any = None
     found = planted(bundle, reviews, 3, seed=1)
     for before, after in zip(TEXTS, found["shuffled"]["text"], strict=True):

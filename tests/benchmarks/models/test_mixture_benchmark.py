@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-import benchmarks.mixture as benchmark
-from benchmarks.mixture import VOCABULARY, MadeUp, ratios_of, step_times
+import benchmarks.models.mixture as benchmark
+from benchmarks.models.mixture import VOCABULARY, MadeUp, ratios_of, step_times
 from models.mixture.context import matched_before
 from models.mixture.tuning import batches
 from models.ngram.counting.counts import count_ngrams

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import benchmarks.mixture_latency as benchmark
+import benchmarks.models.mixture_latency as benchmark
 from benchmarks import harness
 from models.neural.inference.whole_numbers import int8_is_exact
 from tests.serving.engine.small_models import bundle_of

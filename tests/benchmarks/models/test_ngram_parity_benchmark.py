@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ngram_parity import BIN, _difference, compare, write_texts
+from benchmarks.models.ngram_parity import BIN, _difference, compare, write_texts
 from models.ngram.lines.text_files import fit_text
 
 GOLDEN = Path(__file__).parents[2] / "models" / "ngram" / "data"

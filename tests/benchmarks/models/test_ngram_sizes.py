@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ngram import kenlm_fit
-from benchmarks.ngram_sizes import ours_in_double, size, sizes
+from benchmarks.models.ngram import kenlm_fit
+from benchmarks.models.ngram_sizes import ours_in_double, size, sizes
 from models.ngram.lines.text_files import fit_text
 
 DATA = Path(__file__).parents[2] / "models/ngram/data"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import benchmarks.vectors as benchmark
+import benchmarks.models.vectors as benchmark
 from models.tokens.words import FIRST
 from models.vectors.training import select
 

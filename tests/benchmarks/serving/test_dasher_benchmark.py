@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-import benchmarks.dasher as benchmark
+import benchmarks.serving.dasher as benchmark
 from benchmarks import harness
 from benchmarks.small_text import read_reviews
 from models.base import ModelError

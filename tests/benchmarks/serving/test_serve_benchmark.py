@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import benchmarks.serve as benchmark
+import benchmarks.serving.serve as benchmark
 from models.bundles.bundle import Bundle
 from models.neural.inference.whole_numbers import int8_is_exact
 

@@ -12,11 +12,11 @@ from typing import cast
 
 import pytest
 
-from benchmarks import serve_http
-from benchmarks.http_load import Answer, Load, post, send_all
-from benchmarks.made_home import SPEC, made_bundle
-from benchmarks.serve_http import slowest, tokens_of
-from benchmarks.servers import Served
+from benchmarks.serving import serve_http
+from benchmarks.serving.http_load import Answer, Load, post, send_all
+from benchmarks.serving.made_home import SPEC, made_bundle
+from benchmarks.serving.serve_http import slowest, tokens_of
+from benchmarks.serving.servers import Served
 from core.config.presets import load_config
 from models.sampling import generate
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from benchmarks.suggest import KeyPress, beginnings, figures, http_key_presses, key_presses
+from benchmarks.serving.suggest import KeyPress, beginnings, figures, http_key_presses, key_presses
 from models.bundles.bundle import Bundle
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
@@ -36,7 +36,7 @@ def test_every_letter_is_a_key_press_and_costs_processor_time(
         ahead.append(prompt)
         yield
 
-    monkeypatch.setattr("benchmarks.suggest.ahead_steps", noted)
+    monkeypatch.setattr("benchmarks.serving.suggest.ahead_steps", noted)
     vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit="bpe", size=300, min_count=1), NormalForm())
     counts = count_ngrams(vocabulary.encode_documents(TEXTS, [5, 4, 3] * 3), 3, vocabulary.size, CONTEXT_IDS)
     engine = Engine(Bundle(NGramSpec(order=3), vocabulary, NGramLM.from_counts(counts)))

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.odd_reviews import area_under_curve, found_among_top
+from benchmarks.data.odd_reviews import area_under_curve, found_among_top
 from evaluation.drift.odd_reviews import (
     compare,
     compare_values,

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.keystrokes import compared
+from benchmarks.serving.keystrokes import compared
 from evaluation.scoring.keystrokes import SHOWN, Keyboard, usefulness
 from evaluation.scoring.observe import observe
 from evaluation.scoring.score import TOKEN_NATS, score_stream
@@ -150,7 +150,7 @@ def test_keys_saved_at_the_endpoint_are_those_of_the_simulation(
 
 
 def test_in_texts_with_marks_the_keys_are_those_of_a_simulated_keyboard_of_words(tmp_path: Path) -> None:
-    """`benchmarks/keystrokes.py` measures the same of a trained champion."""
+    """`benchmarks/serving/keystrokes.py` measures the same of a trained champion."""
     bundle = trained(tmp_path, WORDS, mixed=True, texts=MARKED)
     keyboard = Keyboard(bundle.vocabulary)
     with served(bundle) as client:

@@ -10,7 +10,7 @@ from itertools import islice
 import psutil
 import pytest
 
-from benchmarks.http_load import post, send_all
+from benchmarks.serving.http_load import post, send_all
 from models.bundles.bundle import Bundle
 from models.specs import ObjectiveSpec
 from tests.serving.engine.small_models import network, vocabulary_of

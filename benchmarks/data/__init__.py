@@ -1,0 +1,1 @@
+"""Measure the data stages: reading, checks, tokens, growth, odd reviews."""

@@ -1,0 +1,154 @@
+"""Measure the suites "raw" and "clean" on synthetic reviews: ours on polars against Great Expectations on pandas.
+
+    python -m benchmarks.data.checks --quick --write
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.parquet  # noqa: F401  both routes read with it, so its memory counts as that of the bare process
+
+from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, ratio, say, summary
+from core.config.run_config import ChecksConfig
+from data_checks.engine import SUMMARY, Batch, validate
+from data_checks.gx import great_expectations, validate_on_pandas
+from data_checks.metrics.tables import Table
+from data_checks.metrics.texts import MEASURES
+from data_checks.suites.case import PRIVATE, Case
+from data_checks.suites.expectations import EXTRA_METRICS, ROWS
+
+great_expectations()
+SUITES = ("raw", "clean")
+PART_ROWS = 100_000
+GOAL = 5.0
+NOTES = (
+    "Time: wall seconds of loading from Parquet and judging; the start of the process and the import of Great "
+    "Expectations are not in it. `pandas_cpu` is the same in CPU seconds.",
+    "Memory: highest resident memory above that of the process before the call, with Great Expectations, pandas, "
+    "polars and pyarrow imported. Of both suites together the higher one counts, and the times are added.",
+    "The same expectations for both, which hold or fail alike on both. Runs of words and characters, which only we "
+    "measure, are given to pandas as numbers; the shares of the splits and the texts in two of them, which only we "
+    "measure too, are in our time.",
+)
+
+
+def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
+    """Write tables "raw" (parts, as from ingestion) and "clean" with reviews of about 100 words by Zipf's law."""
+    draw = np.random.default_rng(seed)
+    letters = np.array(list("etaoinshrdlu"))
+    lengths = draw.integers(1, 10, 5000)
+    words = np.array(["".join(draw.choice(letters, length)) for length in lengths], dtype=object)
+    weights = 1 / np.arange(1, len(words) + 1)
+    for suite in SUITES:
+        (folder / suite).mkdir(parents=True)
+    for part, first in enumerate(range(0, rows, PART_ROWS)):
+        count = min(PART_ROWS, rows - first)
+        sizes = np.clip(draw.lognormal(4.3, 0.8, count).astype(int), 3, 900)
+        drawn = words[draw.choice(len(words), int(sizes.sum()), p=weights / weights.sum())]
+        ends = np.cumsum(sizes)
+        # One review in twenty has a letter that is not ASCII, as in real reviews.
+        closing = [". Très bon!" if share < 0.05 else ". Very good!" for share in draw.random(count)]
+        texts = [" ".join(drawn[e - size : e]) + last for e, size, last in zip(ends, sizes, closing, strict=True)]
+        numbers = pl.Series(np.arange(first, first + count))
+        ids = pl.select(pl.format("{}xxxxxxxxxxxxxx", numbers.cast(pl.String).str.zfill(8))).to_series()
+        votes = {name: pl.Series(draw.integers(0, 9, count), dtype=pl.Int32) for name in ("useful", "funny", "cool")}
+        raw = pl.DataFrame({
+            "review_id": ids, "user_id": ids.reverse(), "business_id": ids.str.slice(4),
+            "stars": pl.Series(draw.integers(1, 6, count), dtype=pl.Float32), **votes, "text": texts,
+            "date": pl.Series(draw.integers(int(1.1e15), int(1.6e15), count)).cast(pl.Datetime("us")),
+            "source": pl.Series(["reviews.json"] * count), "line": numbers,
+        })
+        raw.write_parquet(folder / "raw" / f"part-{part:05d}.parquet", compression="zstd", compression_level=1)
+        raw.select(
+            "review_id", "text", pl.col("stars").cast(pl.Int8), (pl.col("text").str.len_bytes() + 1).alias("bytes"),
+            split=pl.Series(draw.choice(["train", "validation", "test"], count, p=[0.8, 0.1, 0.1])),
+        ).write_parquet(folder / "clean" / f"part-{part:05d}.parquet", compression="zstd", compression_level=1)
+
+
+def _suite(stage: str, folder: Path) -> tuple[Table, list[Any], Case]:
+    table = Table.of(folder / stage, MEASURES, PRIVATE)
+    case = Case(stage, table, frozenset(table.schema), ChecksConfig(), {})
+    return table, ROWS[stage](case), case
+
+
+def by_polars(stage: str, folder: Path) -> dict[str, Any]:
+    """Validate the rows of a table on polars, and measure the metrics of the whole table in the same pass."""
+    table, expectations, case = _suite(stage, folder)
+    extra = EXTRA_METRICS.get(stage, lambda case: {})(case)
+    results = validate(Batch(stage, table, expectations, extra)).results
+    return {"rows": table.height, "expectations": len(results), "held": sum(bool(each.success) for each in results)}
+
+
+def by_pandas(stage: str, folder: Path) -> dict[str, Any]:
+    """Load the columns of the suite with pandas, and validate them with Great Expectations."""
+    table, expectations, _ = _suite(stage, folder)
+    wanted = list(dict.fromkeys(each.column for each in expectations))
+    measured = [name for name in wanted if name not in table.physical]
+    frame = pd.read_parquet(folder / stage, columns=[name for name in wanted if name in table.physical])
+    # Our measures have no counterpart on pandas, so they are computed for it chunk by chunk.
+    chunks = [chunk.to_numpy() for chunk in table.chunks(measured)]
+    frame[measured] = np.concatenate(chunks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = validate_on_pandas(frame, expectations, SUMMARY)
+    return {"rows": len(frame), "expectations": len(results), "held": sum(bool(each.success) for each in results)}
+
+
+def main() -> None:
+    """Run the benchmark and show the ratios."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--rows", type=int, default=0, help="reviews (default 1,000,000; 150,000 with --quick)")
+    args = parser.parse_args()
+    rows = args.rows or (150_000 if args.quick else 1_000_000)
+    folder = Path(tempfile.mkdtemp(prefix="checks-"))
+    try:
+        write_reviews(folder, rows)
+        say(f"{rows:,} reviews written")
+        contenders = {
+            f"{stage} {name}": partial(judge, stage, folder)
+            for stage in SUITES for name, judge in (("polars", by_polars), ("pandas", by_pandas))
+        }
+        runs = interleave(contenders, threads=2, repeats=args.repeats)
+    finally:
+        shutil.rmtree(folder)
+    for stage in SUITES:
+        if len({run.result["held"] for name in ("polars", "pandas") for run in runs[f"{stage} {name}"]}) > 1:
+            raise SystemExit(f"the verdicts on '{stage}' differ: the figures compare nothing")
+    finish(args, Report(
+        "checks", f"Data checks of {rows:,} reviews: polars in chunks beside Great Expectations on pandas",
+        summary(runs), _ratios(runs), packages=("great-expectations", "polars", "pandas", "pyarrow"), notes=NOTES,
+    ))
+
+
+def _ratios(runs: dict[str, list[Run]]) -> dict[str, Ratio]:
+    """Return the ratios of both suites together and of each suite."""
+    ratios = {}
+    for suites, name in ((SUITES, ""), *(((stage,), f"_{stage}") for stage in SUITES)):
+        ours, theirs = (_together([runs[f"{stage} {route}"] for stage in suites]) for route in ("polars", "pandas"))
+        both = {"ours": ours, "pandas": theirs}
+        ratios[f"checks.pandas_time{name}"] = ratio(both, "ours", "pandas", GOAL)
+        ratios[f"checks.pandas_cpu{name}"] = ratio(both, "ours", "pandas", None, "cpu")
+        ratios[f"checks.pandas_memory{name}"] = ratio(both, "ours", "pandas", GOAL, "peak_mib")
+    return ratios
+
+
+def _together(of_suites: list[list[Run]]) -> list[Run]:
+    """Return for each round the summed times and the peak memory above that of the process before the call."""
+    together = []
+    for turn in zip(*of_suites, strict=True):
+        peak = max(run.peak_mib - run.base_mib for run in turn)
+        together.append(Run(sum(run.wall for run in turn), sum(run.cpu for run in turn), peak))
+    return together
+
+
+if __name__ == "__main__":
+    main()

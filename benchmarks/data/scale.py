@@ -1,0 +1,213 @@
+"""Measure time, peak memory and size of every data stage of the pipeline on one big file.
+
+    python -m benchmarks.data.scale [--quick] [--json] [--write] [--reviews 9100000] [--file FILE] [--growth PNG]
+
+Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm prepare` on them as a user would, in an empty home
+folder, and samples the resident memory of its processes ten times a second: the pipeline with its workers, and
+separately Prefect's temporary server. A stage's peak is the highest sum while it ran; the private part of it is without
+the pages of mapped files, which the system may take back. The peak of the whole run is never less than the kernel's
+own high-water mark of the process. No file is kept unless a folder is named.
+
+With --growth, 1 % and 10 % of the file are measured first. The exponent b of seconds = a · reviews^b is fitted between
+10 % and the whole file, and projected to 10 and 100 times the reviews.
+
+There is no peer in this script; *goal* is 1.5 GiB for any stage, for any size of the input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.data.growth import SHARES, draw, grown
+from benchmarks.data.ingest import folder_for
+from benchmarks.harness import Ratio, Report, arguments, finish, say
+from benchmarks.processes import ContenderFailed, high_water
+from corpus.synthetic.synth import write_reviews
+
+REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000
+MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1
+GOAL_MIB = 1536.0
+UNITS = "word,bpe"
+PRESET = 'extends = "full"\nbaseline = "{unit}"\n'
+MODEL = """
+[vocabulary.{unit}]
+unit = "{unit}"
+size = 16_000
+
+[[models]]
+kind = "ngram"
+name = "{unit}"
+order = 2
+vocabulary = "{unit}"
+"""
+SAMPLE_SECONDS = 0.1
+PIPELINE, SERVER, PRIVATE = 1, 2, 3
+"""Places in a sample of memory."""
+MIB = 1 << 20
+
+
+class MemoryLog(threading.Thread):
+    """Repeated samples of memory in MiB: (time, pipeline, server, private part of the pipeline)."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.samples, self._ended = pid, [(0.0, 0.0, 0.0, 0.0)], threading.Event()
+        self.high_water = 0.0
+
+    def run(self) -> None:
+        """Take samples until `end` is called."""
+        while not self._ended.wait(SAMPLE_SECONDS):
+            try:
+                self.samples.append((time.time(), *_resident(psutil.Process(self.pid))))
+                self.high_water = max(self.high_water, high_water(self.pid) / MIB)
+            except psutil.Error:
+                continue
+
+    def end(self) -> None:
+        """Stop taking samples."""
+        self._ended.set()
+        self.join()
+
+    def peak(self, began: float, ended: float, what: int = PIPELINE) -> int | None:
+        """Return the highest sum between two times, in MiB; None if no sample lies between them."""
+        seen = [one[what] for one in self.samples if began <= one[0] <= ended]
+        return round(max(seen)) if seen else None
+
+
+def _resident(process: psutil.Process) -> tuple[float, float, float]:
+    """Return the resident MiB of the pipeline (process and workers) and of Prefect's server, and the private ones.
+
+    Private memory is resident memory without the pages of mapped files, which the system may take back at any time.
+    """
+    now = process.memory_info()
+    pipeline, server, private = now.rss, 0, now.rss - getattr(now, "shared", 0)
+    for child in process.children(recursive=True):
+        try:
+            held = child.memory_info()
+            if "flows.server.private_program" in child.cmdline():
+                server += held.rss
+            else:
+                pipeline, private = pipeline + held.rss, private + held.rss - getattr(held, "shared", 0)
+        except psutil.Error:
+            continue
+    return pipeline / MIB, server / MIB, private / MIB
+
+
+def prepare(file: Path, home: Path, units: list[str], settings: list[str]) -> tuple[MemoryLog, float]:
+    """Run `reviewlm prepare`; its progress goes to standard error.
+
+    Raises:
+        ContenderFailed: The command ended with an error.
+    """
+    preset = home.parent / "scale.toml"
+    models = "".join(MODEL.format(unit=unit) for unit in units)
+    preset.write_text(PRESET.format(unit=units[0]) + models, encoding="utf-8")
+    command = [sys.executable, "-m", "reviewlm.cli", "prepare", "--input", str(file), "--preset", str(preset)]
+    for setting in settings:
+        command += ["--set", setting]
+    began = time.time()
+    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    with subprocess.Popen(command, stdout=sys.stderr, env=environment) as process:
+        log = MemoryLog(process.pid)
+        log.start()
+        process.wait()
+        log.end()
+    if process.returncode:
+        raise ContenderFailed(f"reviewlm prepare ended with {process.returncode}")
+    return log, time.time() - began
+
+
+def stages(home: Path, log: MemoryLog) -> dict[str, dict[str, Any]]:
+    """Return seconds, peak memory and size for every artifact, in the order in which they were finished."""
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("store/*/*/manifest.json")]
+    table: dict[str, dict[str, Any]] = {}
+    for manifest in sorted(manifests, key=lambda one: one["created"]):
+        name, number = _name(manifest), 2
+        while name in table:
+            name, number = f"{_name(manifest)} {number}", number + 1
+        began = manifest["created"]  # the start of the build
+        size = sum(file["bytes"] for file in manifest["files"].values())
+        table[name] = {
+            "wall_s": round(manifest["seconds"], 1), "peak_mib": log.peak(began, began + manifest["seconds"]),
+            "private_mib": log.peak(began, began + manifest["seconds"], PRIVATE), "MB on disk": round(size / 1e6, 1),
+        }  # fmt: skip
+    return table
+
+
+def _name(manifest: Mapping[str, Any]) -> str:
+    """Return the name of the stage with its suite, split or unit: `check raw`, `vocabulary bpe`, `tokens train`."""
+    options = manifest["options"]
+    special = [*(options.get(key) for key in ("label", "suite", "split")), manifest["facts"].get("unit")]
+    return " ".join([manifest["stage"], *[one for one in special if one and isinstance(one, str)][:1]])
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark with the options of the command line."""
+    parser = arguments("The data half of the pipeline on one big file")
+    parser.add_argument("--reviews", type=int, help=f"reviews to write ({REVIEWS:,}; --quick: {QUICK_REVIEWS:,})")
+    parser.add_argument("--file", type=Path, help="use this file instead")
+    parser.add_argument("--data", type=Path, help="keep everything that is made in this folder")
+    parser.add_argument("--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})")
+    parser.add_argument("--growth", type=Path, metavar="PNG", help="also measure 1 % and 10 %; draw the growth")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    args = parser.parse_args(argv)
+    with folder_for(args) as folder:
+        file, reviews = args.file, None
+        if (folder / "home").exists():
+            parser.error(f"{folder / 'home'} exists already: what it holds would be reused and not measured")
+        if file is None:
+            file, reviews = folder / "reviews.jsonl", args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS)
+            say(f"writing {reviews:,} reviews")
+            write_reviews(file, reviews, SEED, MALFORMED, DUPLICATES, workers=len(os.sched_getaffinity(0)))
+        units, tables = args.units.split(","), dict[float, Any]()
+        if args.growth:
+            reviews = reviews or _lines(file)
+            for share in SHARES[:-1]:
+                some, home = _first(file, round(share * reviews), folder), folder / f"home-{share:.0%}"
+                tables[share] = _measured(some, home, units, args.set)
+        tables[1.0] = _measured(file, folder / "home", units, args.set)
+    measured = tables[1.0]
+    if args.growth:
+        measured = grown(tables)
+        draw(tables, reviews or 0, args.growth)
+    ratios = {"scale.memory": Ratio(round(GOAL_MIB / measured["whole run"]["peak_mib"], 3), 1.0, "1.5 GiB")}
+    return finish(args, Report("scale", "One big file, from reading to token streams", measured, ratios,
+                               ("polars", "pyarrow", "prefect"), notes=(__doc__ or "").split("\n\n")[2:]))
+
+
+def _first(file: Path, lines: int, folder: Path) -> Path:
+    """Return a file in *folder* with the first lines of another one."""
+    some = folder / f"first-{lines}.jsonl"
+    with file.open("rb") as whole, some.open("wb") as out:
+        out.writelines(islice(whole, lines))
+    return some
+
+
+def _measured(file: Path, home: Path, units: list[str], settings: list[str]) -> dict[str, dict[str, Any]]:
+    """Run the pipeline in an empty home; return the figures of its stages and of the whole run."""
+    log, seconds = prepare(file, home, units, settings)
+    worst = round(max(log.peak(0, time.time()) or 0, log.high_water))
+    return stages(home, log) | {"whole run": {
+        "wall_s": round(seconds, 1), "peak_mib": worst, "private_mib": log.peak(0, time.time(), PRIVATE),
+        "MB on disk": round(file.stat().st_size / 1e6, 1),
+    }, "server": {"peak_mib": log.peak(0, time.time(), SERVER)}}  # fmt: skip
+
+
+def _lines(file: Path) -> int:
+    with file.open("rb") as lines:
+        return sum(block.count(b"\n") for block in iter(lambda: lines.read(1 << 20), b""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measure scoring, and simulate how often intervals and the gate err."""

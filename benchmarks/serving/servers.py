@@ -1,0 +1,125 @@
+"""Start `reviewlm serve` and `mlflow models serve` as a user does, for benchmarks over HTTP."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.harness import ROOT
+from benchmarks.serving.made_home import NAME
+
+WORKERS = 2
+START_SECONDS = 240.0
+
+
+class Served:
+    """A started server.
+
+    Args:
+        process: Its first process.
+        port: Where it listens.
+        above: Priority over other programs of the machine, 0 to 19; all processes of both servers get the same.
+    """
+
+    def __init__(self, process: subprocess.Popen[Any], port: int, above: int) -> None:
+        self.root, self.port = psutil.Process(process.pid), port
+        for one in (*self.processes(), psutil.Process()) if above else ():
+            with suppress(OSError):
+                Path(f"/proc/{one.pid}/autogroup").write_text(str(-above))
+
+    def processes(self) -> list[psutil.Process]:
+        """Return all of its processes."""
+        return [self.root, *self.root.children(recursive=True)]
+
+    def cpu(self) -> float:
+        """Return the CPU seconds that it has used."""
+        return sum(sum(one.cpu_times()[:2]) for one in self.processes())
+
+    def mib(self) -> int:
+        """Return its resident memory."""
+        return sum(one.memory_info().rss for one in self.processes()) >> 20
+
+
+@contextmanager
+def started(command: Sequence[str], port: int, path: str, environment: dict[str, str], above: int) -> Iterator[Served]:
+    """Start a server and wait until all of its workers have had time to answer."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", *command], env={**os.environ, **environment}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _wait(process, f"http://127.0.0.1:{port}{path}")
+        served = Served(process, port, above)
+        time.sleep(1)
+        yield served
+    finally:
+        every = [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(15)
+        for one in every:
+            with suppress(psutil.Error):
+                one.kill()
+        process.kill()
+
+
+def _wait(process: subprocess.Popen[Any], address: str) -> None:
+    over, quiet = time.monotonic() + START_SECONDS, 0
+    while quiet < 3:  # workers that start use the processor; wait until they have ended to do so
+        if process.poll() is not None or time.monotonic() > over:
+            raise RuntimeError(f"{address} does not answer")
+        before = _cpu(process)
+        time.sleep(1)
+        with suppress(OSError):
+            urllib.request.urlopen(address, timeout=5).read()
+            quiet = quiet + 1 if _cpu(process) - before < 0.1 else 0
+
+
+def _cpu(process: subprocess.Popen[Any]) -> float:
+    with suppress(psutil.Error):
+        every = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        return sum(sum(one.cpu_times()[:2]) for one in every)
+    return 0.0
+
+
+def ours(home: Path, numbers: str, above: int, *more: str, model: str = NAME, workers: int = WORKERS) -> Any:
+    """Start `reviewlm serve`."""
+    port = _free_port()
+    settings = [f"serving.numbers={numbers}", "serving.threads=1", *more]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    command = ["-m", "reviewlm.cli", "serve", "--model", model, "--port", str(port), "--workers", str(workers), *sets]
+    return started(command, port, "/readyz", _environment(home), above)
+
+
+def peer(home: Path, above: int) -> Any:
+    """Start `mlflow models serve`."""
+    port = _free_port()
+    command = ["-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion", "--env-manager", "local"]
+    command += ["--port", str(port), "--workers", str(WORKERS)]
+    return started(command, port, "/ping", _environment(home), above)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    binaries = Path(sys.executable).parent
+    return {
+        "REVIEWLM_HOME": str(home), "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}", "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT), "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "GOMP_SPINCOUNT": "500",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Without these, MLflow's server gives up requests, and uvicorn kills workers, that are busy for long.
+        "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": "600", "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "600",
+    }  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

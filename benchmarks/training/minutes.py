@@ -1,0 +1,236 @@
+"""Compare the network that `--minutes` chooses with that of the preset `small` at equal time, on the same reviews.
+
+    python -m benchmarks.training.minutes --clean HOME/store/prepare/DIGEST --seconds 300 --write
+
+`reviewlm prepare --input FILE` makes and prints the digest. Both sides train at the same time, each with one thread on
+a core of its own, for the same seconds of processor time; other processes on these cores then take from both alike.
+The rule's training finds its length by this clock, as in a run. The preset's number of epochs is set so that its cosine
+ends with the time. Each side has its own vocabulary,
+Kneser–Ney 5-gram model and gated mixture, as in a run. The measure is open bits per byte, which compares vocabularies.
+The `rows` of `tasks/planning/measured.json` are rows of this program (also with `--only rule`, for other times);
+`--law FILE …` fits its law to the rows in files that `--out` wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import process_time, time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.harness import Report, arguments, finish, say
+from core.config.presets import load_config
+from corpus.splitting.split import iter_split
+from models.base import CHECKPOINTS, PAUSED, FitContext, Pace
+from models.mixture.fitting import fit_mixture
+from models.mixture.parts import Part
+from models.mixture.tuning import batches, token_nats
+from models.neural.training.callbacks import pacing
+from models.neural.training.checkpoint import JOURNAL
+from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, model_class
+from models.streams import TokenStream, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.planning.expected import terms
+from tasks.planning.plan import SLACK, WARM_UP
+from tasks.planning.rule import BPTT_LEN, MOST_PASSES, PROBE, ChosenNetwork, Data, choose, token_cost, vocabulary_size
+
+SIDES = ("rule", "small")
+SPLITS = ("train", "validation", "test")
+PROBE_SECONDS = 3.0
+LEAST_WIDTH = 0.02
+"""Half of the narrowest interval of the gain: so few runs must not give a narrower one by chance."""
+MOST_HELD_OUT = 1_000
+"""Reviews of validation and of test, at most; the first ones, which are a random sample."""
+
+
+def texts_of(folder: Path, clean: Path, side: str) -> tuple[Vocabulary, dict[str, TokenStream]]:
+    """Train a side's vocabulary on the training reviews and write the token streams of all splits."""
+    config = load_config("small" if side == "small" else "minutes")
+    [spec] = config.vocabulary.values()
+    frames = {split: list(iter_split(clean, split)) for split in SPLITS}
+    for split in SPLITS[1:]:
+        frames[split] = [pl.concat(frames[split]).head(MOST_HELD_OUT)]
+    if side == "rule":
+        size = sum(int(frame["bytes"].sum()) for split in frames.values() for frame in split)
+        spec = replace(spec, size=vocabulary_size(size))
+    texts = (text for frame in frames["train"] for text in frame["text"].to_list())
+    vocabulary = Vocabulary.train(texts, spec, NormalForm(), folder)
+    for split in SPLITS:
+        write_stream(folder / split, vocabulary, frames[split], whole=split != "train")
+    return vocabulary, {split: TokenStream.open(folder / split) for split in SPLITS}
+
+
+def cpu_seconds_of_token(spec: RecurrentSpec, vocabulary: Vocabulary, streams: dict[str, TokenStream]) -> float:
+    """Return the processor seconds of training on one token: the second of two short trainings, which has warmed up."""
+    training = replace(spec.training, schedule="trapezoid", final_rate=0.0, epochs=1_000.0, warmup=0.0)
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as work:
+            context = FitContext(Path(work), pace=Pace(PROBE_SECONDS))
+            fitted = model_class(spec.kind).fit(
+                replace(spec, training=training), vocabulary, streams["train"], streams["validation"], context
+            )
+    return fitted.summary["cpu_seconds"] / fitted.summary["tokens"]
+
+
+def planned(spec: RecurrentSpec, network: ChosenNetwork) -> RecurrentSpec:
+    """Return the frame's network with the chosen sizes; it may train longer than expected, if there is time."""
+    longest = min(MOST_PASSES, network.passes * SLACK)
+    training = replace(
+        spec.training, batch=network.batch, epochs=longest, warmup=WARM_UP * network.passes / longest, bptt_len=BPTT_LEN
+    )
+    return replace(
+        spec, hidden=network.hidden, embedding=network.embedding, dropout=network.dropout, training=training
+    )
+
+
+def paced(
+    spec: RecurrentSpec, vocabulary: Vocabulary, streams: dict[str, TokenStream], folder: Path, seconds: float
+) -> tuple[RecurrentSpec, Any]:
+    """Fit a network in these seconds, as the stages `pace` and `fit` do; return it with the options it then has."""
+    for name in ("pace", "fit"):
+        (folder / name).mkdir()
+    fit = partial(model_class(spec.kind).fit, vocabulary=vocabulary, train=streams["train"],
+                  validation=streams["validation"])  # fmt: skip
+    found = fit(spec, context=FitContext(folder / "pace", pace=Pace(seconds))).summary
+    for made, known in ((PAUSED, CHECKPOINTS), (JOURNAL, JOURNAL)):
+        (folder / "pace" / made).rename(folder / "fit" / known)
+    spec = replace(spec, training=replace(spec.training, epochs=found["epochs"], warmup=found["warmup"]))
+    return spec, fit(spec, context=FitContext(folder / "fit"))
+
+
+def bits(model: Any, stream: TokenStream) -> float:
+    """Return a model's open bits per byte."""
+    nats = sum(float(token_nats([model], batch)[:, 0].sum()) for batch in batches(stream, 2 * stream.tokens))
+    documents = stream.documents
+    left_out = float((documents["spelling_nats"] + documents["surface_nats"]).sum())
+    return (nats + left_out) / float(documents["bytes"].sum()) / math.log(2)
+
+
+def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
+    """Fit one side's models and return its row."""
+    pacing.time = SimpleNamespace(monotonic=process_time)  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        vocabulary, streams = texts_of(folder, clean, side)
+        train, held_out = streams["train"], streams["validation"]
+        config = load_config("small" if side == "small" else "minutes")
+        spec = next(spec for spec in config.models if isinstance(spec, RecurrentSpec))
+        size = int(train.facts["bytes"])
+        if side == "rule":
+            probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1])
+            speed = 1 / cpu_seconds_of_token(probe, vocabulary, streams)
+            data = Data(size, train.tokens, held_out.tokens + streams["test"].tokens)
+            network = choose(data, speed, seconds)
+            assert network is not None
+            spec, network_lm = paced(planned(spec, network), vocabulary, streams, folder, seconds)
+        else:
+            passes = seconds / cpu_seconds_of_token(spec, vocabulary, streams) / train.tokens
+            spec = replace(spec, training=replace(spec.training, epochs=passes))
+            (work := folder / "fit").mkdir()
+            network_lm = model_class(spec.kind).fit(spec, vocabulary, train, held_out, FitContext(work))
+        kn5 = model_class("ngram").fit(NGramSpec(order=5), vocabulary, train, held_out, FitContext(folder)).model
+        parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", spec, network_lm.model)]
+        mixture = fit_mixture(MixtureSpec(parts=("kn5", "lstm"), method="gated"), parts, held_out, FitContext(folder))
+        found = network_lm.summary
+        row = {
+            "side": side, "reviews": len(train), "train_bytes": size, "vocabulary": vocabulary.size,
+            "hidden": spec.hidden, "embedding": spec.embedding, "dropout": spec.dropout,
+            "batch": spec.training.batch, "passes": round(spec.training.epochs, 2),
+            "cpu_s": round(found["cpu_seconds"], 1), "tokens": round(found["tokens"]),
+            "train_nats": round(found["train_nats"], 3), "validation_nats": round(found["validation_nats"], 4),
+        }  # fmt: skip
+        for split in ("validation", "test"):
+            for label, model in (("kn5", kn5), ("lstm", network_lm.model), ("mixture", mixture.model)):
+                row[f"{label} {split}"] = round(bits(model, streams[split]), 4)
+    return row
+
+
+def side_by_side(args: argparse.Namespace, sides: Sequence[str]) -> dict[str, Any]:
+    """Run the sides at the same time, each in a process on its own core; return the rows by side."""
+    cores = sorted(os.sched_getaffinity(0))
+    started = []
+    for number, side in enumerate(sides):
+        command = [sys.executable, "-P", "-m", "benchmarks.training.minutes", "--clean", str(args.clean),
+                   "--side", side, "--seconds", str(args.seconds)]  # fmt: skip
+        pin = ["taskset", "-c", str(cores[number % len(cores)])] if len(sides) > 1 else []
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            [*pin, *command], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        )
+        started.append(process)
+    rows = {}
+    for side, process in zip(sides, started, strict=True):
+        written = process.communicate()[0]
+        if process.returncode:
+            raise SystemExit(f"the side {side} failed")
+        rows[side] = json.loads(written.splitlines()[-1])
+        say(f"{side}: {rows[side]}")
+    return rows
+
+
+def law(files: Sequence[Path]) -> dict[str, Any]:
+    """Fit the law of `tasks/planning/expected.py` to rows; its width is that of texts that were left out."""
+    rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["side"] == "rule"]
+    costs = [row["tokens"] * token_cost(row["hidden"], row["embedding"]) for row in rows]
+    x_NK = np.array([terms(cost, row["train_bytes"]) for cost, row in zip(costs, rows, strict=True)])
+    y_N = np.array([1 - row["mixture validation"] / row["kn5 validation"] for row in rows])
+    solved_K = np.linalg.lstsq(x_NK, y_N, rcond=None)[0]
+    left_out = []
+    for size in {row["train_bytes"] for row in rows}:
+        own_N = np.array([row["train_bytes"] == size for row in rows])
+        without_K = np.linalg.lstsq(x_NK[~own_N], y_N[~own_N], rcond=None)[0]
+        left_out += list(y_N[own_N] - x_NK[own_N] @ without_K)
+    width = max(LEAST_WIDTH, float(np.quantile(np.abs(left_out), 0.8)))
+    return {
+        "coefficients": [round(float(a), 6) for a in solved_K], "half_width": round(width, 4), "coverage": 0.8,
+        "seconds": [round(min(costs)), round(max(costs))],
+    }  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the comparison, or one side of it, or fit the law."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--clean", type=Path, help="folder of the prepared reviews, HOME/store/prepare/DIGEST")
+    parser.add_argument("--seconds", type=float, default=300.0, help="processor seconds of each training")
+    parser.add_argument("--only", choices=SIDES, help="run one side only")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help="append the rows to this file")
+    parser.add_argument("--law", type=Path, nargs="+", help="fit the law to the rows of these files")
+    args = parser.parse_args(argv)
+    if args.law:
+        say(json.dumps(found := law(args.law)))
+        return found
+    if args.clean is None or not args.clean.is_dir():
+        parser.error("--clean must name the folder of prepared reviews")
+    if args.side:
+        row = run_side(args.clean, args.side, args.seconds)
+        print(json.dumps(row))
+        return row
+    begun = time()
+    rows = side_by_side(args, [args.only] if args.only else SIDES)
+    if args.out:
+        with args.out.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps({**row, "seconds": args.seconds}) + "\n" for row in rows.values())
+    took = f"{time() - begun:.0f} s"
+    notes = (f"{args.seconds:g} processor seconds of training for each side; the comparison took {took}.",)
+    finish(args, Report("minutes", "Settings for a time", rows, {}, ("torch", "numpy", "tokenizers"), notes))
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Measure the perplexity of neural models on Penn Treebank and the Chicago reviews, within an hour on two cores.
+
+    python -m benchmarks.training.quality ptb --data DATA --work FOLDER
+    python -m benchmarks.training.quality chicago --data DATA --work FOLDER
+
+Penn Treebank is read as one continuous text, as in the literature, and scored with the hidden state carried from
+sentence to sentence. Two networks are trained side by side, one per core, and their probabilities are averaged. The
+Chicago reviews are read as in the pipeline, and each is scored from an initial state. They are compared with a modified
+Kneser–Ney 5-gram model of the same tokens and the mixture of both. FOLDER keeps the weights, and checkpoints, so that a
+stopped run can resume. The recipes are `RECIPES`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Ratio, Report, arguments, finish, say
+from benchmarks.line_text import LANES, TEXTS, LineText
+from benchmarks.training.members import perplexities, streams_of, train_side_by_side
+from models.base import FitContext
+from models.mixture.fitting import fit_mixture
+from models.mixture.gains import gain_table
+from models.mixture.lm import MixtureLM
+from models.mixture.parts import Part
+from models.neural.adaptive.dynamic import DynamicLM
+from models.neural.adaptive.neural_cache import NeuralCacheLM
+from models.neural.recurrent import RecurrentLM
+from models.neural.training.training_metrics import perplexity
+from models.neural.training.validation import validation_nats
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lm import NGramLM
+from models.specs import (
+    DynamicSpec,
+    MixtureSpec,
+    NeuralCacheSpec,
+    NGramSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+)
+from models.streams import TokenStream
+from models.tokens.vocabulary import CONTEXT_IDS
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Training recipe for a text.
+
+    Attributes:
+        title: Title of the text.
+        goal: Target: test perplexity of a continuous text; for reviews the share below that of the Kneser–Ney 5-gram.
+        continuous: Whether the text is read as one text, not as reviews.
+        members: Number of networks that are trained side by side.
+        threads: Number of threads of each network.
+        spec: Specification of each network.
+    """
+
+    title: str
+    goal: float
+    continuous: bool
+    members: int
+    threads: int
+    spec: RecurrentSpec
+
+
+RECIPES = {
+    "ptb": Recipe("Penn Treebank", 76.0, True, 2, 1, RecurrentSpec(
+        layers=2, hidden=640, embedding=512, condition_on_stars=False, objective=ObjectiveSpec(head=1_000),
+        variational=True, dropout=0.3, input_dropout=0.4, output_dropout=0.45, embedding_dropout=0.05, weight_drop=0.25,
+        training=TrainingSpec(
+            epochs=18, batch=32, bptt_len=35, learning_rate=2.5e-3, weight_decay=0.05, evaluations=8,
+            state_reset_prob=0.0, activation_penalty=1.0, temporal_penalty=0.5,
+        ),
+    )),
+    "chicago": Recipe("Chicago reviews", 0.43, False, 1, 2, RecurrentSpec(
+        hidden=1024, embedding=448, dropout=0.1, objective=ObjectiveSpec(head=1_000),
+        training=TrainingSpec(
+            epochs=3.1, batch=128, bptt_len=35, learning_rate=3.5e-3, weight_decay=0.05, warmup=0.03, schedule="linear",
+            final_rate=0.0, evaluations=5,
+        ),
+    )),
+}  # fmt: skip
+QUICK_EPOCHS = 0.02
+TOLD = ("updates", "tokens", "seconds", "cpu_seconds", "train_nats", "peak_memory_megabytes", "wall_s", "cpu_s")
+"""Numbers of a training that the page shows; `seconds` and `cpu_seconds` only count the updates."""
+
+
+def of_reviews(
+    recipe: Recipe, lines: LineText, models: Sequence[RecurrentLM], work: Path
+) -> tuple[dict[str, Any], Ratio]:
+    """Return the perplexities on reviews of a network, of the 5-gram model and of their mixture, and the ratio."""
+    (model,) = models
+    streams = streams_of(lines, recipe.continuous)
+    reached = {split: fresh_perplexity(model, streams[split]) for split in ("valid", "test")}
+    say(str(reached))
+    rows = beside_kneser_ney(lines, model, work)
+    below = 1 - rows["test reviews"]["perplexity lstm"] / rows["test reviews"]["perplexity kn5"]
+    rows = {"perplexity": {**reached, "below the 5-gram": round(below, 4)}, **rows}
+    return rows, Ratio(round(below / recipe.goal, 3), 1.0, f"{recipe.goal:.0%} below the 5-gram")
+
+
+def fresh_perplexity(model: RecurrentLM, stream: TokenStream) -> float:
+    """Return the perplexity of reviews, each from an initial state, with fixed weights."""
+    return round(perplexity(validation_nats(model.network, stream)[0]), 2)
+
+
+def beside_kneser_ney(lines: LineText, model: RecurrentLM, work: Path) -> dict[str, dict[str, Any]]:
+    """Return perplexities of the network, a modified Kneser–Ney 5-gram and their gated mixture on the test reviews."""
+    streams = streams_of(lines, continuous=False)
+    kn5 = NGramLM.from_counts(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS))
+    parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", model.spec, model)]
+    spec = MixtureSpec(parts=("kn5", "lstm"), method="gated")
+    (aside := work / "mixture").mkdir(exist_ok=True)  # not the network's folder, whose journal would be restarted
+    mixture = fit_mixture(spec, parts, streams["valid"], FitContext(aside)).model
+    assert isinstance(mixture, MixtureLM)
+    row = gain_table(mixture, streams["test"], limit=len(streams["test"].ids)).row(-1, named=True)
+    return {"test reviews": {name: round(value, 4) for name, value in row.items() if name != "context"}}
+
+
+def of_continuous(
+    recipe: Recipe, lines: LineText, models: Sequence[RecurrentLM], dynamic: bool
+) -> tuple[dict[str, Any], Ratio]:
+    """Return the perplexities of the networks and of the mean of their probabilities on a continuous text.
+
+    The text is read in lanes, as in word_language_model, and as one stream: static, with a continuous cache of each
+    network, and with dynamic evaluation if requested. Parameters are chosen on the validation text, read the same way.
+    """
+    rows = {
+        f"weights fixed, {split}": perplexities(models, lines.stream(split, LANES)) for split in ("valid", "test")
+    }
+    say(str(rows))
+    valid, test = lines.stream("valid"), lines.stream("test")
+    parts = [Part("static", model.spec, model) for model in models]
+    rows["one continuous stream, static"] = perplexities(models, test)
+    cached = [NeuralCacheLM.tuned(NeuralCacheSpec(across=True), part, valid).model for part in parts]
+    rows["one continuous stream, continuous cache"] = perplexities(cached, test)
+    if dynamic:
+        train = lines.stream("train")
+        learned = [DynamicLM.tuned(DynamicSpec(across=True), part, train, valid).model for part in parts]
+        rows["one continuous stream, dynamic evaluation"] = perplexities(learned, test)
+    reached = rows["weights fixed, test"]["mean of all"]
+    return rows, Ratio(round(recipe.goal / reached, 3), 1.0, f"test perplexity {recipe.goal}")
+
+
+def _count(word: str) -> int:
+    """Read a whole number above 0."""
+    if (number := int(word)) < 1:
+        raise argparse.ArgumentTypeError(f"{word} is not above 0")
+    return number
+
+
+def _passes(word: str) -> float:
+    """Read a number above 0."""
+    if not 0 < (number := float(word)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{word} is not above 0 and finite")
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run a recipe and report its perplexities."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("text", choices=sorted(RECIPES))
+    parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help="folder of the texts")
+    parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and weights")
+    parser.add_argument("--threads", type=_count, help="of each network, instead of the recipe's")
+    parser.add_argument("--members", type=_count, help="networks side by side, instead of the recipe's (ptb)")
+    parser.add_argument("--dynamic", action="store_true", help="dynamic evaluation too; some twenty minutes (ptb)")
+    parser.add_argument("--epochs", type=_passes, help="instead of the recipe's")
+    args: argparse.Namespace = parser.parse_args(argv)
+    recipe = RECIPES[args.text]
+    if args.data is None or not args.data.is_dir():
+        parser.error(f"--data (or REVIEWLM_REAL_DATA) must name the folder of the texts, not {args.data}")
+    if not recipe.continuous and (args.members or args.dynamic):
+        parser.error("--members and --dynamic are for a text that is read as one: ptb")
+    members, threads = args.members or recipe.members, args.threads or recipe.threads
+    epochs = args.epochs or (QUICK_EPOCHS if args.quick else recipe.spec.training.epochs)
+    spec = replace(recipe.spec, training=replace(recipe.spec.training, epochs=epochs))
+    lines, work = TEXTS[args.text](args.data), args.work / ("quick" if args.quick else args.text)
+    models, numbers = train_side_by_side(lines, recipe.continuous, spec, work, members, threads)
+    rows: dict[str, Any] = {
+        name: {key: round(of[key], 3) for key in TOLD if key in of} for name, of in numbers.items()
+    }
+    say(str(rows))
+    if recipe.continuous:
+        found, ratio = of_continuous(recipe, lines, models, args.dynamic)
+    else:
+        found, ratio = of_reviews(recipe, lines, models, work)
+    ratios = {f"quality.{args.text}": ratio}
+    return finish(args, Report("quality", recipe.title, rows | found, ratios, ("torch", "numba"), part=args.text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Tune word_language_model's flags by as many trials as ours had, on the same validation lines.
+
+    python -m benchmarks.training.tune_peer --data DATA --peer PEERS --texts kaggle --write
+    python -m benchmarks.training.tune_peer --data DATA --peer PEERS --seconds 900 --trials 12 --write
+
+This is a random search over the peer's own flags: network, layers, width, tied weights, dropout, optimiser and learning
+rate, batch and window. The first two trials are its defaults and a small tied network without dropout, a good first
+guess. Each trial has one thread and SECONDS of CPU time. A trial whose perplexity is more than a fifth above the best
+after 15 or 30 seconds is stopped, which saves time and only affects trials that would not win. Put the best flags into
+`TUNED` of `benchmarks/training/train.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from benchmarks.harness import Report, arguments, finish, say
+from benchmarks.line_text import TEXTS
+from benchmarks.training.train import BUDGETS, DEFAULTS
+
+TRIALS = 40
+"""Number of trials, equal to that of our recipes for the short time."""
+SEED = 13
+GUESS = ("--emsize", "200", "--nhid", "200", "--nlayers", "1", "--dropout", "0", "--tied")
+BEHIND = 1.2
+"""Largest ratio of a trial's perplexity to the best one at the same mark; a trial above it is stopped."""
+
+
+def flags_of(random: Random) -> tuple[str, ...]:
+    """Draw flags; learning rates are drawn on a logarithmic scale, from a range in which the optimiser works."""
+    width = random.choice((128, 200, 256, 320, 400, 512))
+    batch, window = random.choice((8, 10, 16, 20, 32, 48)), random.choice((15, 20, 25, 35, 50))
+    flags = [
+        "--model", random.choice(("LSTM", "GRU")), "--nlayers", random.choice(("1", "1", "2")),
+        "--emsize", str(width), "--nhid", str(width), "--batch_size", str(batch), "--bptt", str(window),
+        "--dropout", random.choice(("0", "0", "0.1", "0.2")),
+    ]  # fmt: skip
+    flags += ["--tied"] if random.random() < 0.8 else []
+    adam = random.random() < 0.5
+    low, high = (1e-3, 3e-2) if adam else (4.0, 60.0)
+    flags += ["--use-optimizer"] if adam else []
+    rate = low * (high / low) ** random.random()
+    return (*flags, "--lr", f"{rate:.3g}", "--clip", random.choice(("0.25", "0.5", "1")))
+
+
+def trial(
+    peers: Path, text: Path, seconds: int, flags: Sequence[str], best: dict[float, float], lock: threading.Lock
+) -> dict[str, Any]:
+    """Run the peer on validation lines; return its last mark, with "ended" if the trial was stopped.
+
+    Args:
+        peers: Folder of the peer and its driver.
+        text: Folder of `train.txt` and `valid.txt`.
+        seconds: CPU seconds.
+        flags: Flags of the peer.
+        best: Smallest perplexity so far, by mark in seconds; it is updated.
+        lock: Lock for reading and writing *best*.
+    """
+    driver, network = peers / "wlm_driver.py", peers / "word_language_model"
+    command = [sys.executable, *map(str, (driver, network, text, seconds))]
+    mark: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [*command, "1", str(Path(folder) / "curve.json"), *flags], stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.DEVNULL, env=os.environ | {"CPUCLOCK": "1", "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if not line.startswith("MARK "):
+                continue
+            mark = json.loads(line.removeprefix("MARK "))
+            with lock:
+                at = round(mark["train_s"] / 15) * 15.0
+                least = best[at] = min(best.get(at, float("inf")), mark["valid_ppl"])
+            # "not <=" instead of ">", so that NaN also stops a trial.
+            if at < seconds and not mark["valid_ppl"] <= BEHIND * least:
+                process.kill()
+                mark["ended"] = True
+                break
+        process.wait()
+    return mark or {"failed": True}
+
+
+def search(name: str, data: Path, peers: Path, seconds: int, trials: int, workers: int) -> dict[str, Any]:
+    """Return the result of each trial on a text by its flags, best first."""
+    random, best, lock = Random(SEED), dict[float, float](), threading.Lock()
+    drawn = [DEFAULTS, GUESS, *(flags_of(random) for _ in range(trials - 2))]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
+        text = TEXTS[name](data).write(Path(folder))
+
+        def one(flags: tuple[str, ...]) -> dict[str, Any]:
+            found = trial(peers, text, seconds, flags, best, lock)
+            say(f"{name}: {' '.join(flags)}: {found}")
+            return found
+
+        found = dict(zip(drawn, pool.map(one, drawn), strict=True))
+    return {f"{name}: {' '.join(flags)}": row for flags, row in sorted(found.items(), key=_rank)}
+
+
+def _rank(item: tuple[tuple[str, ...], dict[str, Any]]) -> tuple[bool, bool, float]:
+    """Return a sort key: complete trials by their perplexity, then stopped trials, then failed ones."""
+    row = item[1]
+    perplexity = float(row.get("valid_ppl", "inf"))
+    return "failed" in row, "ended" in row, perplexity if perplexity == perplexity else float("inf")
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the search."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help="folder of the texts")
+    parser.add_argument("--peer", type=Path, required=True, help="folder of wlm_driver.py and word_language_model/")
+    parser.add_argument("--seconds", type=int, default=90, help="CPU seconds of a trial (default 90)")
+    parser.add_argument("--trials", type=int, default=TRIALS, help=f"for each text (default {TRIALS})")
+    parser.add_argument("--workers", type=int, default=1, help="trials side by side, one core each (default 1)")
+    parser.add_argument("--texts", nargs="+", choices=sorted(BUDGETS[False]), default=sorted(BUDGETS[False]))
+    args: argparse.Namespace = parser.parse_args(argv)
+    if args.data is None:
+        parser.error("--data (or REVIEWLM_REAL_DATA) must name the folder of the texts")
+    if args.trials < 2:
+        parser.error("--trials must be at least 2: the defaults and the first guess come first")
+    rows: dict[str, Any] = {}
+    for name in args.texts[:1] if args.quick else args.texts:
+        rows |= search(name, args.data, args.peer, args.seconds, 2 if args.quick else args.trials, args.workers)
+    title = f"word_language_model tuned by {args.trials} trials of {args.seconds} CPU seconds, validation perplexity"
+    return finish(args, Report("tune_peer", title, rows, {}, ("torch",), part=f"{args.seconds}s"))
+
+
+if __name__ == "__main__":
+    main()
