@@ -133,7 +133,8 @@ def test_mlflow_serves_the_champion_over_http(server: str, tracker: Tracker):
     bundle, _ = open_champion(tracker)
     rows = [{"text": TEXT}]
     status, answers = post(server, {"dataframe_records": rows, "params": {"task": "generate", "n": 2, "seed": 7}})
-    assert (status, answers[0]["texts"]) == (200, generate(bundle, n=2, prompt=TEXT, seed=7))
+    written = generate(bundle, n=2, prompt=TEXT, temperature=0.8, top_p=0.95, max_tokens=300, seed=7)
+    assert (status, answers[0]["texts"]) == (200, written)
     status, answers = post(server, {"inputs": {"text": [TEXT]}, "params": {"task": "suggest", "k": 3}})
     assert status == 200
     assert [word["word"] for word in answers[0]["words"]] == [word for word, _ in suggest(bundle, TEXT, k=3).words]
