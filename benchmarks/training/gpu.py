@@ -53,8 +53,10 @@ BY_REVIEW = (640, 512)
 REAL = ((640, 1024), (1536, 512), (1536, 1024))
 """The same that read real text."""
 TESTED = (
-    "tests/models/neural", "tests/serving/engine/test_engine_on_gpu.py", "tests/benchmarks/models/test_gpu_benchmark.py"
-)  # fmt: skip
+    "tests/models/neural",
+    "tests/serving/engine/test_engine_on_gpu.py",
+    "tests/benchmarks/training/test_gpu_benchmark.py",
+)
 """Files and folders with tests of the device."""
 OUTCOME = re.compile(r"^(\S+\.py::.+?) +(?:(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b|$)", re.MULTILINE)
 """A test's line in pytest's output; without an outcome while the test runs."""
