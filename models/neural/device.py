@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -79,6 +79,33 @@ def free_cached_memory() -> None:
     torch.cuda.empty_cache()
 
 
+class HostCopies:
+    """Copies of tensors in the processor's memory; those of tensors on a GPU are queued, and the host goes on.
+
+    They hold what the tensors hold now, whatever is queued afterwards. Torch puts them into pinned memory, which it
+    keeps for later copies.
+
+    Args:
+        tensors: By name; those of the processor are copied at once.
+        device: Of the others.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self._copies = {
+            name: tensor.detach().to("cpu", non_blocking=True, copy=True) for name, tensor in tensors.items()
+        }
+        self._done = None
+        if device.type == "cuda":
+            self._done = torch.cuda.Event()
+            self._done.record(torch.cuda.current_stream(device))
+
+    def read(self) -> dict[str, Tensor]:
+        """Return the copies; wait for the work that was queued before them, not for that queued since."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._copies
+
+
 class Unread:
     """Numbers that a GPU is still computing. Reading them waits for the work before them, not for that queued since.
 
@@ -87,14 +114,12 @@ class Unread:
     """
 
     def __init__(self, numbers: Sequence[Tensor]) -> None:
-        self._copied = torch.stack([number.double() for number in numbers]).to("cpu", non_blocking=True)
-        self._done = torch.cuda.Event()
-        self._done.record(torch.cuda.current_stream(numbers[0].device))
+        together = torch.stack([number.double() for number in numbers])
+        self._copies = HostCopies({"numbers": together}, together.device)
 
     def read(self) -> list[float]:
         """Return the numbers."""
-        self._done.synchronize()
-        return [float(number) for number in self._copied]
+        return [float(number) for number in self._copies.read()["numbers"]]
 
 
 def onednn_has_bf16() -> bool:
