@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..device import Unread, free_cached_memory, to_device
 from ..gpu.captured import CapturedReading, Read, captured
+from ..gpu.stream_piece import StreamPiece
 from ..optimization.clipping import Clipped, scale_and_clip, scale_and_clip_unread
 from ..out_of_memory import first_line, is_out_of_memory
 from .checkpoint import random_tensors, set_random
@@ -52,6 +53,7 @@ class TrainingStep:
         self._captured: CapturedReading | None = None
         one_call = self.training.bptt_grad_len in (None, self.training.bptt_len) and not self.training.random_window
         self._captures = state.device.type == "cuda" and one_call
+        self._piece = StreamPiece(state.rows, state.device) if state.device.type == "cuda" else None
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
         """Read one window and take one step; a window without a scored token only updates the memory.
@@ -61,7 +63,8 @@ class TrainingStep:
             keep_B: False for streams that are reset before this window; None where none is.
         """
         rows, device = self.state.rows, self.state.device
-        x_BT, y_BT = to_device(torch.from_numpy(window.x_BT[rows]), device), torch.from_numpy(window.y_BT[rows])
+        x_BT = self._piece.window(window) if self._piece else torch.from_numpy(window.x_BT[rows])
+        y_BT = torch.from_numpy(window.y_BT[rows])
         keep_B = None if keep_B is None else to_device(keep_B[rows], device)
         sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B)
         if sums.tokens:
