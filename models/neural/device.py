@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ..base import ModelError
 from .out_of_memory import first_line, is_out_of_memory
@@ -54,6 +56,23 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@contextmanager
+def tf32_in_layers(wanted: bool) -> Iterator[None]:
+    """Within the block, if *wanted*, let cuDNN's layers in float32 round the factors of their products to TF32.
+
+    It is for a training in bf16 on a GPU whose cuDNN has no such layers. TF32's mantissa is three bits longer than that
+    of bf16. The switch is one of the process, so the threads of the backward pass see it.
+    """
+    if not wanted:
+        yield
+        return
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 _ONES: dict[torch.device, Tensor] = {}
@@ -137,23 +156,36 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
     Args:
         mode: torch.nn's name of the layer's kind: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
     """
-    if _runs_in_bf16(mode, device):
+    if _cudnn_runs(mode, device, torch.bfloat16):
         return True
-    log.warning("cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32. Set training.precision="
-                "float32", mode)  # fmt: skip
+    log.warning("cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32, with products in TF32 "
+                "where the GPU has that", mode)  # fmt: skip
     return False
 
 
-def _runs_in_bf16(mode: str, device: torch.device) -> bool:
+@cache
+def cudnn_reads_packed(mode: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether cuDNN runs recurrent layers over sequences of different lengths ("packed"), also backward.
+
+    Args:
+        mode: As for `cudnn_has_bf16`.
+        dtype: The number format.
+    """
+    return _cudnn_runs(mode, device, dtype, packed=True)
+
+
+def _cudnn_runs(mode: str, device: torch.device, dtype: torch.dtype, packed: bool = False) -> bool:
     options = {"nonlinearity": mode[4:].lower()} if mode.startswith("RNN_") else {}
     with torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False), torch.enable_grad():
         try:
-            layer = getattr(nn, mode.partition("_")[0])(8, 8, **options).to(device, torch.bfloat16)
-            h_TBH = layer(torch.zeros(2, 8, 8, device=device, dtype=torch.bfloat16))[0]
-            h_TBH.sum().backward()
+            layer = getattr(nn, mode.partition("_")[0])(8, 8, **options).to(device, dtype)
+            x_TBE = torch.zeros(2, 8, 8, device=device, dtype=dtype)
+            given = PackedSequence(x_TBE.flatten(0, 1)[:12], torch.tensor([8, 4])) if packed else x_TBE
+            h = layer(given)[0].data if packed else layer(given)[0]
+            h.sum().backward()
         except RuntimeError:  # "not implemented for 'BFloat16'", CUDNN_STATUS_NOT_SUPPORTED …
             return False
-    return _was_made_by("Cudnn", h_TBH.grad_fn)
+    return _was_made_by("Cudnn", h.grad_fn)
 
 
 def _was_made_by(name: str, node: Any) -> bool:
