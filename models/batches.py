@@ -35,12 +35,17 @@ class Window:
 
     `x_BT` (int64) are the tokens read, `y_BT` (int64) the tokens that follow them, −1 where nothing is scored. The
     window is number `index` of `of` in its epoch.
+
+    Several windows are cut from one `piece_BL` of the lanes, in the stream's own number format: this one begins at its
+    position `begin`. None: it was not cut from any.
     """
 
     x_BT: np.ndarray
     y_BT: np.ndarray
     index: int
     of: int
+    piece_BL: np.ndarray | None = None
+    begin: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,9 @@ class TBPTTBatches:
             stop = min(max(first + 1, together), last)
             x_BL, y_BL = self._read(layout, int(cuts[first]), int(cuts[stop]))
             for index in range(first, stop):
-                here = slice(cuts[index] - cuts[first], cuts[index + 1] - cuts[first])
-                yield Window(x_BL[:, here].astype(np.int64), self._target_V[y_BL[:, here]], index, last)
+                begin, end = int(cuts[index] - cuts[first]), int(cuts[index + 1] - cuts[first])
+                read_BT, followed_by_BT = x_BL[:, begin:end], y_BL[:, begin:end]
+                yield Window(read_BT.astype(np.int64), self._target_V[followed_by_BT], index, last, x_BL, begin)
             first = stop
 
     def _order(self, n: int) -> np.ndarray:

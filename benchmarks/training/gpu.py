@@ -30,7 +30,7 @@ import torch
 from benchmarks.harness import ROOT, Report, arguments, finish, say
 from benchmarks.line_text import LANES, penn_treebank
 from benchmarks.models.ngram_text import CRAWL
-from benchmarks.training.gpu_updates import GPU, counted, profile, speed, speed_of_reviews, zipf_text
+from benchmarks.training.gpu_updates import GPU, counted, profile, speed, speed_of_reviews, writing, zipf_text
 from core.processes.children import end_child, start_child
 from models.base import FitContext, FitProgress
 from models.neural.device import free_cached_memory, require_device
@@ -50,10 +50,13 @@ SIZES = ((640, 128), (640, 512), (640, 1024), (1536, 256), (1536, 512), (1536, 1
 SMALLEST, LARGEST = SIZES[0], SIZES[-1]
 BY_REVIEW = (640, 512)
 """The same where every review starts from an empty memory."""
+WRITING = (640, 64)
+"""Cells of a layer, and texts that are drawn side by side."""
 REAL = ((640, 1024), (1536, 512), (1536, 1024))
 """The same that read real text."""
 TESTED = (
     "tests/models/neural",
+    "tests/models/sampling/test_sampling_on_gpu.py",
     "tests/serving/engine/test_engine_on_gpu.py",
     "tests/benchmarks/training/test_gpu_benchmark.py",
 )
@@ -146,6 +149,8 @@ def parts(data: Path | None, quick: bool, until: float) -> dict[str, Part]:
     if not quick:
         hidden, batch = BY_REVIEW
         found[f"2 × {hidden}, batch {batch}, by review"] = partial(speed, hidden, batch, stream, stateful=False)
+        found[f"GRU 2 × {hidden}, batch {batch}, by review"] = partial(speed, hidden, batch, stream, False, "gru")
+        found["2 × {}, {} texts drawn".format(*WRITING)] = partial(writing, *WRITING, stream)
     for hidden, batch in (SMALLEST, LARGEST):
         found[f"profile of an update, 2 × {hidden}, batch {batch}"] = partial(profile, hidden, batch, stream)
     if data and (data / CRAWL).exists() and not quick:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,19 +20,25 @@ import torch
 from benchmarks.harness import say
 from benchmarks.line_text import chicago_reviews
 from models.neural.device import free_cached_memory
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.recurrent import RecurrentLM, RecurrentNetwork
 from models.neural.training.plan import Plan
 from models.neural.training.state import TrainingState
 from models.neural.training.step import TrainingStep
 from models.neural.training.throughput import Meter, product_peak
+from models.sampling import Sampling
+from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
+from models.tokens.vocabulary import BOS
 
 GPU = torch.device("cuda", 0)
 POSITIONS, HEAD = 70, 2_000
 WARM, TIMED, PROFILED = 10, 40, 20
-SMALL, LARGE = (64, 35), (512, 70)
-"""Batch and positions of the updates that are counted."""
+WRITTEN = 200
+"""Tokens of a text."""
+Kind = Literal["lstm", "gru"]
+COUNTED: tuple[tuple[tuple[int, int], Kind], ...] = (((64, 35), "lstm"), ((512, 70), "lstm"), ((512, 70), "gru"))
+"""Batch, positions and layer of the updates that are counted; of the GRU, every review starts from an empty memory."""
 OFTEN = 3
 """Words of the Chicago reviews that occur as often are known."""
 
@@ -63,11 +69,11 @@ def real_text(data: Path) -> TokenStream:
     return chicago_reviews(data, OFTEN).reviews("train")
 
 
-def spec_of(hidden: int, batch: int, positions: int, stateful: bool = True) -> RecurrentSpec:
-    """Return two LSTM layers with a two-level softmax."""
+def spec_of(hidden: int, batch: int, positions: int, stateful: bool = True, kind: Kind = "lstm") -> RecurrentSpec:
+    """Return two recurrent layers with a two-level softmax."""
     training = TrainingSpec(epochs=100, batch=batch, bptt_len=positions, stateful=stateful)
     return RecurrentSpec(
-        kind="lstm", layers=2, hidden=hidden, embedding=hidden, dropout=0.3, objective=ObjectiveSpec(head=HEAD),
+        kind=kind, layers=2, hidden=hidden, embedding=hidden, dropout=0.3, objective=ObjectiveSpec(head=HEAD),
         training=training,
     )  # fmt: skip
 
@@ -90,9 +96,11 @@ def training_of(spec: RecurrentSpec, stream: TokenStream) -> Iterator[tuple[Trai
     state.settle()
 
 
-def speed(hidden: int, batch: int, stream: TokenStream, stateful: bool = True) -> dict[str, Any]:
+def speed(
+    hidden: int, batch: int, stream: TokenStream, stateful: bool = True, kind: Kind = "lstm"
+) -> dict[str, Any]:
     """Return tokens per second of a training, and its share of the measured peak of matrix products."""
-    spec = spec_of(hidden, batch, POSITIONS, stateful)
+    spec = spec_of(hidden, batch, POSITIONS, stateful, kind)
     free_cached_memory()
     torch.cuda.reset_peak_memory_stats()
     with training_of(spec, stream) as (state, updates):
@@ -142,6 +150,23 @@ def profile(hidden: int, batch: int, stream: TokenStream) -> dict[str, Any]:
     return {name: round(n / PROFILED, 1) for name, n in counts.items()} | {"ms": round(1e3 * seconds / PROFILED, 2)}
 
 
+def writing(hidden: int, texts: int, stream: TokenStream) -> dict[str, Any]:
+    """Return tokens per second of texts that are drawn side by side from a network that has learned nothing."""
+    torch.manual_seed(1)
+    spec, counts_V = spec_of(hidden, 1, POSITIONS), unigram_counts(stream, stream.vocabulary_size)
+    network = RecurrentNetwork(spec, torch.from_numpy(np.asarray(counts_V, dtype=np.int64))).to(GPU)
+    model = RecurrentLM(spec, network, stream.vocabulary_size)
+    for length in (WARM, WRITTEN):
+        batch: TextBatch[SampledText] = TextBatch(model.step, step_on_device=model.step_on_device)
+        begun = [SampledText(Sampling(0.8, top_p=0.95), uniforms_of(1, number, 0, ""), []) for number in range(texts)]
+        batch.join(begun, *model.step(np.full(texts, BOS, np.int64), model.start(texts)))
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        tokens = sum(1 for _ in batch.write(length))
+        seconds = time.perf_counter() - began
+    return {"words": stream.vocabulary_size, "tokens": tokens, "tokens/s": round(tokens / seconds)}
+
+
 def counted(quick: bool = False) -> dict[str, dict[str, Any]]:
     """Return the operators and waits of the third update, with the waits' lines, for a small and a large batch.
 
@@ -150,14 +175,14 @@ def counted(quick: bool = False) -> dict[str, dict[str, Any]]:
     from tests.pretended_gpu.device import pretended_gpu
 
     stream, table = zipf_text(300, 200_000), {}
-    for batch, positions in (SMALL,) if quick else (SMALL, LARGE):
-        spec = replace(spec_of(8, batch, positions), objective=ObjectiveSpec(head=100))
+    for (batch, positions), kind in COUNTED[:1] if quick else COUNTED:
+        spec = replace(spec_of(8, batch, positions, kind == "lstm", kind), objective=ObjectiveSpec(head=100))
         with pretended_gpu() as counts, training_of(spec, stream) as (_, updates):
             for _ in range(3):
                 counts.clear()
                 next(updates)
             where = ", ".join(f"{kind} ({line})" for kind, line in counts.waits)
-            table[f"batch {batch}, window {positions}"] = {
+            table[f"batch {batch}, window {positions}" + ", GRU by review" * (kind == "gru")] = {
                 "operators": sum(counts.operators.values()), "waits": sum(counts.waits.values()), "at": where,
             }  # fmt: skip
     return table

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ..base import ModelError
 from .out_of_memory import first_line, is_out_of_memory
@@ -56,6 +58,23 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+@contextmanager
+def tf32_in_layers(wanted: bool) -> Iterator[None]:
+    """Within the block, if *wanted*, let cuDNN's layers in float32 round the factors of their products to TF32.
+
+    It is for a training in bf16 on a GPU whose cuDNN has no such layers. TF32's mantissa is three bits longer than that
+    of bf16. The switch is one of the process, so the threads of the backward pass see it.
+    """
+    if not wanted:
+        yield
+        return
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 _ONES: dict[torch.device, Tensor] = {}
 
 
@@ -79,6 +98,33 @@ def free_cached_memory() -> None:
     torch.cuda.empty_cache()
 
 
+class HostCopies:
+    """Copies of tensors in the processor's memory; those of tensors on a GPU are queued, and the host goes on.
+
+    They hold what the tensors hold now, whatever is queued afterwards. Torch puts them into pinned memory, which it
+    keeps for later copies.
+
+    Args:
+        tensors: By name; those of the processor are copied at once.
+        device: Of the others.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self._copies = {
+            name: tensor.detach().to("cpu", non_blocking=True, copy=True) for name, tensor in tensors.items()
+        }
+        self._done = None
+        if device.type == "cuda":
+            self._done = torch.cuda.Event()
+            self._done.record(torch.cuda.current_stream(device))
+
+    def read(self) -> dict[str, Tensor]:
+        """Return the copies; wait for the work that was queued before them, not for that queued since."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._copies
+
+
 class Unread:
     """Numbers that a GPU is still computing. Reading them waits for the work before them, not for that queued since.
 
@@ -87,14 +133,12 @@ class Unread:
     """
 
     def __init__(self, numbers: Sequence[Tensor]) -> None:
-        self._copied = torch.stack([number.double() for number in numbers]).to("cpu", non_blocking=True)
-        self._done = torch.cuda.Event()
-        self._done.record(torch.cuda.current_stream(numbers[0].device))
+        together = torch.stack([number.double() for number in numbers])
+        self._copies = HostCopies({"numbers": together}, together.device)
 
     def read(self) -> list[float]:
         """Return the numbers."""
-        self._done.synchronize()
-        return [float(number) for number in self._copied]
+        return [float(number) for number in self._copies.read()["numbers"]]
 
 
 def onednn_has_bf16() -> bool:
@@ -112,23 +156,36 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
     Args:
         mode: torch.nn's name of the layer's kind: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
     """
-    if _runs_in_bf16(mode, device):
+    if _cudnn_runs(mode, device, torch.bfloat16):
         return True
-    log.warning("cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32. Set training.precision="
-                "float32", mode)  # fmt: skip
+    log.warning("cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32, with products in TF32 "
+                "where the GPU has that", mode)  # fmt: skip
     return False
 
 
-def _runs_in_bf16(mode: str, device: torch.device) -> bool:
+@cache
+def cudnn_reads_packed(mode: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether cuDNN runs recurrent layers over sequences of different lengths ("packed"), also backward.
+
+    Args:
+        mode: As for `cudnn_has_bf16`.
+        dtype: The number format.
+    """
+    return _cudnn_runs(mode, device, dtype, packed=True)
+
+
+def _cudnn_runs(mode: str, device: torch.device, dtype: torch.dtype, packed: bool = False) -> bool:
     options = {"nonlinearity": mode[4:].lower()} if mode.startswith("RNN_") else {}
     with torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False), torch.enable_grad():
         try:
-            layer = getattr(nn, mode.partition("_")[0])(8, 8, **options).to(device, torch.bfloat16)
-            h_TBH = layer(torch.zeros(2, 8, 8, device=device, dtype=torch.bfloat16))[0]
-            h_TBH.sum().backward()
+            layer = getattr(nn, mode.partition("_")[0])(8, 8, **options).to(device, dtype)
+            x_TBE = torch.zeros(2, 8, 8, device=device, dtype=dtype)
+            given = PackedSequence(x_TBE.flatten(0, 1)[:12], torch.tensor([8, 4])) if packed else x_TBE
+            h = layer(given)[0].data if packed else layer(given)[0]
+            h.sum().backward()
         except RuntimeError:  # "not implemented for 'BFloat16'", CUDNN_STATUS_NOT_SUPPORTED …
             return False
-    return _was_made_by("Cudnn", h_TBH.grad_fn)
+    return _was_made_by("Cudnn", h.grad_fn)
 
 
 def _was_made_by(name: str, node: Any) -> bool:

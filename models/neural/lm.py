@@ -28,7 +28,7 @@ from ..specs import NPLMSpec, RecurrentSpec
 from .device import require_device
 from .embedding_start import start_embedding
 from .network import Network, NetworkState, join, take
-from .out_of_memory import first_line, is_out_of_memory
+from .out_of_memory import out_of_memory
 from .output import CONTEXT_IDS, NOT_SCORED
 from .spec import WEIGHTS
 from .training.checkpoint import fill_network, stored_once
@@ -98,9 +98,14 @@ class NeuralLM:
         On the CPU, a stream's result is the same to the bit in any batch (`inference/reader.py`). The weights are
         packed at the first call; they must not change afterwards.
         """
+        return self.step_on_device(self.ids_tensor(ids_B), state)
+
+    @torch.no_grad()
+    def step_on_device(self, ids_B: Tensor, state: NeuralState) -> tuple[Tensor, NeuralState]:
+        """Do the same with ids (int64) that are on the model's device: on a GPU the host need not know them."""
         reader = self.reader()
         read, logp = (self.network, self.network.output.logp) if reader is None else (reader.read, reader.logp)
-        features_BTE, network = read(self.ids_tensor(ids_B)[:, None], state.network)
+        features_BTE, network = read(ids_B[:, None], state.network)
         features_BE = features_BTE[:, 0]
         return logp(features_BE), NeuralState(network, features_BE)
 
@@ -282,18 +287,3 @@ def limited_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def out_of_memory(spec: NeuralSpec, device: str) -> Iterator[None]:
-    """Turn torch's out-of-memory errors, which differ by device, into a ModelError that says what to do."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ModelError(
-            f"Not enough memory on {device} for model '{spec.name}': {first_line(error)}; "
-            "a smaller batch, window or hidden size, or objective.chunk, needs less",
-            "memory",
-        ) from error

@@ -8,7 +8,16 @@ a plain RuntimeError.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import torch
+
+from ..base import ModelError
+
+if TYPE_CHECKING:
+    from ..specs import NPLMSpec, RecurrentSpec
 
 SAID_BY_ALLOCATORS = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 
@@ -23,3 +32,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; its type where the message is empty."""
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def out_of_memory(spec: RecurrentSpec | NPLMSpec, device: str) -> Iterator[None]:
+    """Turn torch's out-of-memory errors, which differ by device, into a ModelError that says what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"Not enough memory on {device} for model '{spec.name}': {first_line(error)}; "
+            "a smaller batch, window or hidden size, or objective.chunk, needs less",
+            "memory",
+        ) from error

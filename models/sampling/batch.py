@@ -17,13 +17,15 @@ from ..bundles.bundle import Bundle, require_stars
 from ..completion.begun_word import WaysOn
 from ..completion.typed import TextStart
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
-from .filters import allowed, among, pick, sampled_logp
+from .filters import allowed, among, pick, pick_on_device, sampled_logp
 from .options import Sampling, require_whole
 
 Step = Callable[[np.ndarray, Any], tuple[torch.Tensor, Any]]
 NOT_WRITTEN = frozenset({UNK, *CONTEXT_IDS})
 AHEAD = 32
 """Random numbers of a text that are drawn at a time."""
+BLOCK = 16
+"""Tokens of each text that are drawn on a GPU before the host looks at them."""
 
 
 @dataclass
@@ -56,12 +58,16 @@ class TextBatch(Generic[Text]):
         never: Ids that are not written.
         draw: A faster way to draw with options of which `Sampling.cuts_only` holds: from distributions, ids that are
             not drawn, options and uniform numbers. Its texts are as likely, but not the same.
+        step_on_device: `NeuralLM.step_on_device`, of models that have it: on a GPU, `write` then waits for it only once
+            for `BLOCK` tokens of each text.
     """
 
     def __init__(
-        self, step: Step, never: Collection[int] = NOT_WRITTEN, draw: Callable[..., np.ndarray] | None = None
-    ) -> None:
+        self, step: Step, never: Collection[int] = NOT_WRITTEN, draw: Callable[..., np.ndarray] | None = None,
+        step_on_device: Callable[..., tuple[torch.Tensor, Any]] | None = None,
+    ) -> None:  # fmt: skip
         self._step, self._never, self._draw = step, torch.tensor(sorted(never)), draw
+        self._step_on_device = step_on_device
         self.texts: list[Text] = []
         self.logp_BV = torch.empty(0, 0)
         self._state: Any = None
@@ -70,6 +76,7 @@ class TextBatch(Generic[Text]):
     def join(self, texts: Sequence[Text], logp_BV: torch.Tensor, state: Any) -> None:
         """Add texts whose prefixes were read: the distributions of their next tokens, and the state."""
         self._groups = {}
+        self._never = self._never.to(logp_BV.device)
         logp_BV = _begun(texts, logp_BV)
         if not self.texts:
             self.texts, self.logp_BV, self._state = list(texts), logp_BV, state
@@ -92,9 +99,7 @@ class TextBatch(Generic[Text]):
                 continue
             if sampling.repetition_penalty != 1 and self._draw is not None:
                 logp_BV = torch.log_softmax(logp_BV, 1)
-            possible_BV = allowed(
-                logp_BV, self._never.to(logp_BV.device), sampling, [self.texts[row].ids for row in rows]
-            )
+            possible_BV = allowed(logp_BV, self._never, sampling, [self.texts[row].ids for row in rows])
             ids_B[rows] = pick(sampled_logp(possible_BV, sampling), uniforms_B)
         return ids_B
 
@@ -119,6 +124,12 @@ class TextBatch(Generic[Text]):
 
     def write(self, most: int) -> Iterator[tuple[Text, int]]:
         """Yield at most *most* tokens of each text, position by position, until all have ended."""
+        samplings = {text.sampling for text in self.texts}
+        if self.logp_BV.is_cuda and self._step_on_device and len(samplings) == 1:
+            (sampling,) = samplings
+            if not sampling.looks_back:
+                yield from self._write_in_blocks(most, sampling, self._step_on_device)
+                return
         for left in reversed(range(most)):
             ids_B = self.draw()
             yield from zip(self.texts, ids_B.tolist(), strict=True)
@@ -127,6 +138,31 @@ class TextBatch(Generic[Text]):
             if not self.texts:
                 break
             self.advance(ids_B[~ends_B])
+
+    def _write_in_blocks(
+        self, most: int, sampling: Sampling, step: Callable[..., tuple[torch.Tensor, Any]]
+    ) -> Iterator[tuple[Text, int]]:
+        """Do the same; what is drawn in a block after the end of a text is thrown away.
+
+        A text's tokens do not depend on its neighbours, so those of a text that has not ended are the same.
+        """
+        for first in range(0, most, BLOCK):
+            size, last, drawn = min(BLOCK, most - first), first + BLOCK >= most, []
+            uniforms_NB = [[next(text.uniforms) for text in self.texts] for _ in range(size)]
+            for uniforms_B in torch.tensor(uniforms_NB, dtype=torch.float64).to(self.logp_BV.device):
+                possible_BV = allowed(self.logp_BV, self._never, sampling)
+                drawn.append(pick_on_device(sampled_logp(possible_BV, sampling), uniforms_B))
+                if not (last and len(drawn) == size):
+                    self.logp_BV, self._state = step(drawn[-1], self._state)
+            rows = list(range(len(self.texts)))
+            for ids_B in torch.stack(drawn).cpu().numpy():
+                yield from ((self.texts[row], int(ids_B[row])) for row in rows)
+                rows = [row for row in rows if ids_B[row] != EOS and not self.texts[row].ended]
+                for row in rows:
+                    self.texts[row].ids.append(int(ids_B[row]))
+            self.keep([] if last else rows)
+            if not self.texts:
+                break
 
 
 def _begun(texts: Sequence[SampledText], logp_BV: torch.Tensor) -> torch.Tensor:

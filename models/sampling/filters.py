@@ -37,11 +37,13 @@ def allowed(
         texts: The tokens of each row's text so far; only needed for these two options.
     """
     logp_BV = logp_BV.index_fill(1, never, -torch.inf)
-    if sampling.repetition_penalty != 1 or sampling.no_repeat_ngram_size:
+    if sampling.looks_back:
         for row, text in enumerate(texts):
             _without_repeats(logp_BV[row], np.asarray(text, np.int64), sampling)
     none_left_B = torch.isneginf(logp_BV.amax(1))
-    if bool(none_left_B.any()):
+    if logp_BV.is_cuda:  # to find out whether there is such a row, the host would have to wait
+        logp_BV[:, EOS].masked_fill_(none_left_B, 0.0)
+    elif bool(none_left_B.any()):
         logp_BV[none_left_B, EOS] = 0.0
     return logp_BV
 
@@ -123,8 +125,12 @@ def _floor_of_share(merit_BV: torch.Tensor, logp_BV: torch.Tensor, share: float)
     """Return the merit of the last entry that is needed to reach a share of probability, best first (B, 1).
 
     Ranking all entries is slow and seldom needed: rank only the best ones, and more of them where those do not reach
-    the share. Log-probabilities themselves are sorted by numpy, without their places, which is faster than that.
+    the share. Log-probabilities themselves are sorted by numpy, without their places, which is faster than that. On a
+    GPU all are ranked: to find out where the best ones suffice, the host would have to wait.
     """
+    if merit_BV.is_cuda:
+        ranked, order = merit_BV.sort(1, descending=True)
+        return _last_needed(ranked, logp_BV.gather(1, order).exp().cumsum(1, dtype=torch.float64), share)
     floor_B1 = torch.empty_like(merit_BV[:, :1])
     rows = torch.arange(len(merit_BV), device=merit_BV.device)
     sorted_BV = None
@@ -138,13 +144,22 @@ def _floor_of_share(merit_BV: torch.Tensor, logp_BV: torch.Tensor, share: float)
             best = ranked = sorted_BV[rows, :width]
         ends = best.exp().cumsum(1, dtype=torch.float64)
         enough = (ends[:, -1] >= share) | (width == merit_BV.shape[1])
-        # An entry is needed if the entries before it do not reach the share yet.
-        needed = 1 + (ends[:, :-1] < share).sum(1, keepdim=True)
-        floor_B1[rows[enough]] = ranked.gather(1, needed - 1)[enough]
+        floor_B1[rows[enough]] = _last_needed(ranked, ends, share)[enough]
         rows = rows[~enough]
         if not len(rows):
             break
     return floor_B1
+
+
+def _last_needed(ranked_BN: torch.Tensor, ends_BN: torch.Tensor, share: float) -> torch.Tensor:
+    """Return the merit of the last entry of each row that is needed: those before it do not reach the share yet.
+
+    Args:
+        ranked_BN: Merits, best first.
+        ends_BN: Sums of the probabilities up to each entry.
+    """
+    needed_B1 = 1 + (ends_BN[:, :-1] < share).sum(1, keepdim=True)
+    return ranked_BN.gather(1, needed_B1 - 1)
 
 
 def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:
@@ -156,8 +171,13 @@ def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:
         logp_BV: Log-probabilities.
         uniforms_B: Numbers in [0, 1).
     """
+    there_B = torch.as_tensor(uniforms_B, dtype=torch.float64, device=logp_BV.device)
+    return pick_on_device(logp_BV, there_B).cpu().numpy()
+
+
+def pick_on_device(logp_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
+    """Do the same with uniform numbers (float64) on the device of the distributions; the ids stay there."""
     ends_BV = logp_BV.exp().cumsum(1, dtype=torch.float64)
-    targets_B1 = torch.as_tensor(uniforms_B, dtype=torch.float64, device=logp_BV.device)[:, None] * ends_BV[:, -1:]
     # An entry of probability 0 ends where the entry before it ends, so a search with "right" never returns it.
-    ids = torch.searchsorted(ends_BV, targets_B1, right=True)[:, 0]
-    return ids.clamp(max=logp_BV.shape[1] - 1).cpu().numpy()
+    ids = torch.searchsorted(ends_BV, uniforms_B[:, None] * ends_BV[:, -1:], right=True)[:, 0]
+    return ids.clamp(max=logp_BV.shape[1] - 1)

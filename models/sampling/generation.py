@@ -138,7 +138,9 @@ def _pieces(
     require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in wanted]
     ways = _ways(bundle, prompt, ratings)
-    batch: TextBatch[_Writing] = TextBatch(bundle.model.step)
+    batch: TextBatch[_Writing] = TextBatch(
+        bundle.model.step, step_on_device=getattr(bundle.model, "step_on_device", None)
+    )
     texts, prefixes = [], []
     for row, ((number, _), rating) in enumerate(zip(wanted, ratings, strict=True)):
         start = start_by(ways[rating], sampling, seed, number, rating, prompt)

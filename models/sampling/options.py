@@ -51,6 +51,11 @@ class Sampling:
         require_whole("no_repeat_ngram_size", self.no_repeat_ngram_size, 0)
 
     @property
+    def looks_back(self) -> bool:
+        """Whether the text so far has an influence on the next token beyond the model's."""
+        return self.repetition_penalty != 1 or self.no_repeat_ngram_size > 0
+
+    @property
     def cuts_only(self) -> bool:
         """Whether a token is only kept or not by its own probability: temperature (not 0), top_k, top_p and min_p."""
         others = self.typical_p, self.repetition_penalty, self.no_repeat_ngram_size

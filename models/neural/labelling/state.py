@@ -24,6 +24,7 @@ from ..training.checkpoint import (
     random_tensors,
     require_weights,
     set_random,
+    stored_once,
     without_prefix,
 )
 from .fine_tuning import FineTuning, Rates
@@ -107,9 +108,9 @@ class LabellerState:
         return nullcontext() if self.average is None else self.average.applied()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name, for a checkpoint."""
+        """Return all tensors by name, not copies, for a checkpoint."""
         return {
-            **prefixed("network", network_tensors(self.network)),
+            **prefixed("network", stored_once(self.network)),
             **prefixed("best", self.best),
             **prefixed("optimizer", optimizer_tensors(self.rates.optimizer)),
             **prefixed("average", self.average.tensors() if self.average else {}),

@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,10 +56,11 @@ class Trainer:
         self.state = LabellerState(model, self.updates, self.per_epoch, tuning)
         self.reported = time.monotonic()
         self.journal, self.callbacks = None, list[Callback[LabellerState]]()
+        self.writer: AbstractContextManager[Any] = nullcontext()
         if work:
             self.journal, identity = Journal(work), self.state.identity(tuning, train, validation)
             checkpointing = Checkpointing(self.state, Checkpoints(work / CHECKPOINTS), self.journal, identity)
-            self.callbacks = [checkpointing, BackOff(self.state, checkpointing)]
+            self.callbacks, self.writer = [checkpointing, BackOff(self.state, checkpointing)], checkpointing.writer
 
     def run(self) -> dict[str, float]:
         """Make all updates that are left and put the best weights into the network; return the summary.
@@ -65,6 +68,14 @@ class Trainer:
         Raises:
             ModelError: kind "diverged": loss or gradient is not a finite number, even at an eighth of the rate.
         """
+        with self.writer:
+            self._loop()
+        self.network.requires_grad_(True)
+        fill_network(self.network, self.state.best)
+        self.network.eval()
+        return self._summary()
+
+    def _loop(self) -> None:
         for callback in self.callbacks:
             callback.on_start()
         while self.state.metrics.updates < self.updates:
@@ -79,10 +90,6 @@ class Trainer:
                         self._report()
             except Divergence as error:
                 self._go_back(error)
-        self.network.requires_grad_(True)
-        fill_network(self.network, self.state.best)
-        self.network.eval()
-        return self._summary()
 
     def _rest_of_epoch(self) -> Iterator[np.ndarray]:
         """Yield the numbers of the sequences of each update that is left of this epoch, or of the training."""

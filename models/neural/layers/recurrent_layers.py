@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..device import cudnn_has_bf16, has_triton
+from ..device import cudnn_has_bf16, cudnn_reads_packed, has_triton
 from ..gpu.captured import for_replays
 from ..network import NetworkState
 from .cells import ACTIVATIONS, CELLS, Cell, Weights, cell_name
 from .layer_norm import NormedLayer
 from .own_layer import OwnLayer, unroll
+from .pieces import PackedPieces, run_in_pieces
 
 PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 """Names of every fused layer's parameters, in the order of torch's functions."""
@@ -123,20 +124,22 @@ def _fused(name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: b
 
 
 def run_layer(
-    layer: nn.Module, weights: Weights, x_BTE: Tensor, state: NetworkState, keep_BT: Tensor | None = None
-) -> tuple[Tensor, NetworkState]:
+    layer: nn.Module, weights: Weights, x_BTE: Tensor, state: NetworkState, keep_BT: Tensor | None = None,
+    pieces: PackedPieces | None = None,
+) -> tuple[Tensor, NetworkState]:  # fmt: skip
     """Run an own or fused layer over T positions.
 
     A fused LSTM repacks its weights at each call, so one step of it on the CPU takes 2 to 6 times as long as the
     equations written out (batch 1, H 320 and 640). Therefore single steps of generation use the equations. So does a
-    window in which a stream is reset, because the fused layers cannot do that. When a layer trains in bf16, the layers
-    of `sequences` or `gpu_sequences` are used, which can.
+    window in which a stream is reset, because the fused layers cannot do that, unless its pieces are given. When a
+    layer trains in bf16, the layers of `sequences` or `gpu_sequences` are used, which can.
 
     Args:
         layer: The result of `make_layer`.
         weights: The layer's parameters by name, or replacements for them.
         state: Tensors (B, H) before the first position.
         keep_BT: False where a stream is reset before it reads position t; None resets nowhere.
+        pieces: The same for `run_in_pieces`; need not be given.
 
     Returns:
         h_BTH, every hidden state; and the last state.
@@ -147,10 +150,22 @@ def run_layer(
     step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
     if own := _own_run(layer, x_BTE, keep_BT):
         return own(x_BTE, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
-    if keep_BT is not None or step_of_lstm:
+    if (keep_BT is not None and pieces is None) or step_of_lstm:
         cell, options = _equations(layer)
         return unroll(cell, weights, x_BTE, state, keep_BT, **options)
-    return _run_fused(layer, weights, x_BTE, state)
+    return _run_fused(layer, weights, x_BTE, state, None if keep_BT is None else pieces)
+
+
+def reads_pieces(layer: nn.Module, bf16: bool, device: torch.device) -> bool:
+    """Return whether a layer that trains on a GPU should get the pieces of windows: cuDNN's layer reads them.
+
+    Args:
+        bf16: It trains with products in bf16.
+        device: The GPU.
+    """
+    if not isinstance(layer, nn.RNNBase) or (bf16 and layer.mode in gpu_sequences(device)):
+        return False
+    return cudnn_reads_packed(layer.mode, device, _format(layer.mode, device) if bf16 else torch.float32)
 
 
 def _own_run(layer: nn.RNNBase, x_BTE: Tensor, keep_BT: Tensor | None) -> OwnRun | None:
@@ -180,9 +195,13 @@ def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
     return CELLS[layer.mode.lower()], {}
 
 
-def _run_fused(layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+def _run_fused(
+    layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: NetworkState, pieces: PackedPieces | None
+) -> tuple[Tensor, NetworkState]:
     """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the given weights."""
     function: Callable[..., tuple[Tensor, ...]] = getattr(torch, layer.mode.lower())
+    if pieces is not None:
+        function = partial(run_in_pieces, function, pieces)
     dtype = _own_format(layer.mode, x_BTE.device)
     flat = [weights[name] for name in PARAMETERS]
     if dtype is not None:
@@ -212,4 +231,9 @@ def _own_format(mode: str, device: torch.device) -> torch.dtype | None:
     if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
         return None
     wanted = torch.get_autocast_dtype("cuda")
-    return wanted if wanted != torch.bfloat16 or cudnn_has_bf16(mode, device) else torch.float32
+    return wanted if wanted != torch.bfloat16 else _format(mode, device)
+
+
+def _format(mode: str, device: torch.device) -> torch.dtype:
+    """Return the number format in which cuDNN's layers train where bf16 is asked for."""
+    return torch.bfloat16 if cudnn_has_bf16(mode, device) else torch.float32

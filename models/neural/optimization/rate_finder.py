@@ -29,8 +29,9 @@ from ...batches import Window, make_batches
 from ...specs import TrainingSpec, model_class
 from ..device import require_device
 from ..embedding_start import start_embedding
-from ..lm import NeuralSpec, limited_threads, out_of_memory
+from ..lm import NeuralSpec, limited_threads
 from ..network import Network
+from ..out_of_memory import out_of_memory
 from ..training.tbptt import Memory
 from ..training.window_gradient import add_gradients
 from .clipping import scale_and_clip

@@ -57,11 +57,15 @@ class Checkpoints:
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
         """Write a checkpoint; after the return it survives the death of the process."""
+        # Copies: the format refuses tensors that share memory.
+        self.write({name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, facts, good)
+
+    def write(self, copies: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
+        """Do the same with tensors of the processor that share no memory."""
         number = max((number for number, _ in self._all()), default=0) + 1
         data = self._path(number, "safetensors")
         part = data.with_suffix(".part")
-        # Copies: the format refuses tensors that share memory.
-        save_file({name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}, part)
+        save_file({name: tensor.contiguous() for name, tensor in copies.items()}, part)
         body = {"format": FORMAT, "good": good, "sha256": sha256_of(part), "facts": dict(facts)}
         os.replace(part, data)
         text = json.dumps({"checksum": _checksum(body), "body": body})

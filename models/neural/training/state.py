@@ -34,6 +34,7 @@ from .checkpoint import (
     random_tensors,
     require_weights,
     set_random,
+    stored_once,
     without_prefix,
 )
 from .tbptt import Memory
@@ -113,14 +114,15 @@ class TrainingState:
         return nullcontext() if self.average is None else self.average.applied()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name, for a checkpoint. All ranks call it; only the leading rank gets a result."""
-        own = {name: tensor.cpu() for name, tensor in self.memory.tensors().items()}
+        """Return all tensors by name, not copies, for a checkpoint. All ranks call it; the leading one gets them."""
+        place = self.device if self.ranks.size == 1 else torch.device("cpu")  # other ranks send theirs
+        own = {name: tensor.to(place) for name, tensor in self.memory.tensors().items()}
         found = self.ranks.gather((own, random_tensors(self.device)))
         if not self.ranks.leads:
             return {}
-        memory = Memory.join([Memory.of(tensors, torch.device("cpu")) for tensors, _ in found])
+        memory = Memory.join([Memory.of(tensors, place) for tensors, _ in found])
         return {
-            **prefixed("network", network_tensors(self.network)),
+            **prefixed("network", stored_once(self.network)),
             **prefixed("best", self.best),
             **prefixed("optimizer", optimizer_tensors(self.optimizer)),
             **prefixed("average", self.average.tensors() if self.average else {}),

@@ -17,11 +17,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..device import Unread, free_cached_memory, to_device
+from ..device import Unread, free_cached_memory, tf32_in_layers, to_device
 from ..gpu.captured import CapturedReading, Read, captured
+from ..gpu.stream_piece import StreamPiece
 from ..optimization.clipping import Clipped, scale_and_clip, scale_and_clip_unread
 from ..out_of_memory import first_line, is_out_of_memory
 from .checkpoint import random_tensors, set_random
@@ -50,8 +52,10 @@ class TrainingStep:
     def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
         self.state, self.training, self.record = state, state.training, record
         self._captured: CapturedReading | None = None
-        one_call = self.training.bptt_grad_len in (None, self.training.bptt_len) and not self.training.random_window
-        self._captures = state.device.type == "cuda" and one_call
+        on_gpu, all_at_once = state.device.type == "cuda", self.training.bptt_grad_len in (None, self.training.bptt_len)
+        self._gives_ids = on_gpu and all_at_once and state.network.reads_pieces()
+        self._piece = StreamPiece(state.rows, state.device) if on_gpu else None
+        self._captures = on_gpu and all_at_once and not self.training.random_window and not self._gives_ids
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
         """Read one window and take one step; a window without a scored token only updates the memory.
@@ -61,13 +65,16 @@ class TrainingStep:
             keep_B: False for streams that are reset before this window; None where none is.
         """
         rows, device = self.state.rows, self.state.device
-        x_BT, y_BT = to_device(torch.from_numpy(window.x_BT[rows]), device), torch.from_numpy(window.y_BT[rows])
+        x_BT = self._piece.window(window) if self._piece else torch.from_numpy(window.x_BT[rows])
+        y_BT = torch.from_numpy(window.y_BT[rows])
         keep_B = None if keep_B is None else to_device(keep_B[rows], device)
-        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B)
+        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B, window.x_BT[rows] if self._gives_ids else None)
         if sums.tokens:
             self.apply(sums, *window.y_BT.shape)
 
-    def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
+    def gradient(
+        self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None, ids_on_host: np.ndarray | None = None
+    ) -> tuple[Sums, Memory]:
         """Add up the gradients of all ranks' rows; the returned sums are those of all ranks, too.
 
         If memory does not suffice (on one rank or more), repeat without replays, then with half as many streams at a
@@ -79,10 +86,11 @@ class TrainingStep:
             own, after, said = Sums(0.0, 0), state.memory, ""
             try:
                 micro_batch = state.metrics.micro_batch
-                read = self._reading(x_BT)
-                own, after = add_gradients(
-                    state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch, read
-                )
+                with tf32_in_layers(x_BT.is_cuda and state.network.products == "bf16"):
+                    read = self._reading(x_BT)
+                    own, after = add_gradients(
+                        state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch, read, ids_on_host
+                    )
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or (micro_batch == 1 and not self._may_replay(x_BT)):
                     raise

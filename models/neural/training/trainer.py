@@ -93,11 +93,12 @@ def train(
         checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, identity)
         callbacks = _callbacks(state, plan, curves, checkpointing, context)
         torch.manual_seed(ranks.seed(training.seed))
-        try:
-            limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
-            _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream, limit)
-        except Paused as paused:
-            return _pause(paused, plan, checkpointing, context.work / PAUSED)
+        with checkpointing.writer:
+            try:
+                limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
+                _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream, limit)
+            except Paused as paused:
+                return _pause(paused, plan, checkpointing, context.work / PAUSED)
         if devices:
             network.zero_grad(set_to_none=True)
             free_cached_memory()  # that of the updates
@@ -133,7 +134,9 @@ def _pause(
     if state.ranks.leads:
         shutil.rmtree(folder, ignore_errors=True)
     identity = checkpointing.identity | {"training": stored(training)}
-    Checkpointing(state, Checkpoints(folder), checkpointing.journal, identity).save(good=True)
+    paused_there = Checkpointing(state, Checkpoints(folder), checkpointing.journal, identity)
+    with paused_there.writer:
+        paused_there.save(good=True)
     return {
         **state.metrics.summary(state.reports_nats), "step_seconds": state.metrics.step_seconds(0.5),
         "epochs": training.epochs, "warmup": training.warmup,

@@ -36,6 +36,7 @@ def small(monkeypatch):
     monkeypatch.setattr(gpu, "WORDS", 300)
     monkeypatch.setattr(gpu, "tests", lambda seconds: {"exit code": 0, "seconds": seconds})
     monkeypatch.setattr(gpu, "profile", lambda hidden, batch, stream: {"ms": 1.0})
+    monkeypatch.setattr(gpu, "writing", lambda hidden, texts, stream: {"tokens/s": 1})
 
 
 @pytest.mark.slow
@@ -43,7 +44,7 @@ def test_the_table_of_counts_says_where_the_host_waits_and_becomes_a_page(tiny, 
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     gpu.main(["--pretended", "--write", "--json"])
     table = json.loads(capsys.readouterr().out.splitlines()[-1])["measurements"]
-    assert list(table) == ["batch 64, window 35", "batch 512, window 70"]
+    assert list(table) == ["batch 64, window 35", "batch 512, window 70", "batch 512, window 70, GRU by review"]
     for row in table.values():
         assert row["operators"] <= 200
         assert row["waits"] <= 3
@@ -60,6 +61,15 @@ def test_speed_is_given_with_its_share_of_the_peak(tiny):
     assert found["tokens/s"] > 0
     assert found["share of peak"] > 0
     assert found["words"] == 300
+
+
+@pytest.mark.gpu
+def test_the_speed_of_reviews_from_a_fresh_state_each_and_of_drawn_texts_is_given(tiny, monkeypatch):
+    assert gpu.speed(640, 128, gpu.zipf_text(300, 5_000), False, "gru")["tokens/s"] > 0
+    monkeypatch.setattr(gpu_updates, "WRITTEN", 20)
+    found = gpu.writing(640, 3, gpu.zipf_text(300, 5_000))
+    assert 3 <= found["tokens"] <= 60
+    assert found["tokens/s"] > 0
 
 
 @pytest.mark.gpu

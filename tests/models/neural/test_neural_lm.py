@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from models.base import LanguageModel, ModelError, State
 from models.neural import lm
+from models.neural.out_of_memory import out_of_memory
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, model_class
 
 V, BOS, EOS, STAR, B, T = 40, 1, 2, 8, 4, 13
@@ -232,10 +233,10 @@ def test_nothing_read_changes_nothing():
 def test_running_out_of_memory_is_told_with_a_remedy():
     message = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000 bytes."
     for error in (RuntimeError(message), torch.OutOfMemoryError("CUDA out of memory."), MemoryError("")):
-        with pytest.raises(ModelError, match="smaller batch") as refusal, lm.out_of_memory(SPECS["lstm"], "cpu"):
+        with pytest.raises(ModelError, match="smaller batch") as refusal, out_of_memory(SPECS["lstm"], "cpu"):
             raise error
         assert refusal.value.kind == "memory"
-    with pytest.raises(RuntimeError, match="something else"), lm.out_of_memory(SPECS["lstm"], "cpu"):
+    with pytest.raises(RuntimeError, match="something else"), out_of_memory(SPECS["lstm"], "cpu"):
         raise RuntimeError("something else")
 
 

@@ -16,6 +16,7 @@ from ..checkpoint import Checkpoint, Checkpoints, Journal
 from ..determinism import announcement, determinism_class, in_words
 from ..step import Divergence
 from .callback import Callback, ValidationResult
+from .checkpoint_writer import CheckpointWriter
 
 CHECKPOINT_SECONDS = 60.0
 """A checkpoint is also written when this time has passed; does not change the result."""
@@ -71,11 +72,16 @@ AnyState = TypeVar("AnyState", bound=ResumableState)
 class Checkpointing(Callback[AnyState]):
     """Save the state after each evaluation and every `CHECKPOINT_SECONDS`; resume from the newest checkpoint.
 
+    On a GPU a thread writes the checkpoints (`checkpoint_writer.py`), so a training must be within the writer's block.
+
     Args:
         state: Saved and restored. All ranks take part; only the leading rank reads and writes files.
         checkpoints: Of this training, and perhaps of others in the same folder.
         journal: Cut where it ended when the restored state was saved.
         identity: Equal in all checkpoints of this training (JSON values).
+
+    Attributes:
+        writer: Writes the checkpoints.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class Checkpointing(Callback[AnyState]):
     ) -> None:
         super().__init__(state)
         self.checkpoints, self.journal, self.identity = checkpoints, journal, identity
+        self.writer = CheckpointWriter(checkpoints)
         self.saved, self.saved_update = time.monotonic(), -1
 
     def on_start(self) -> None:
@@ -98,6 +105,8 @@ class Checkpointing(Callback[AnyState]):
         else:
             self._cut(0)
             self.save(good=True)
+            # On a GPU the first update captures a CUDA graph, and no other thread may call CUDA meanwhile.
+            self.writer.finish()
 
     def on_validation(self, measured: ValidationResult) -> None:
         """Save; this callback comes after those that change the state."""
@@ -105,22 +114,24 @@ class Checkpointing(Callback[AnyState]):
 
     def on_window_end(self) -> None:
         """Save if enough time has passed on the leading rank, unless it was done after the evaluation."""
+        self.writer.look()
         fresh = self.saved_update == self.state.metrics.updates
         if not fresh and self.state.ranks.decided(time.monotonic() - self.saved > CHECKPOINT_SECONDS):
             self.save(good=False)
 
     def save(self, good: bool) -> None:
-        """Write a checkpoint; training may go back to a *good* one."""
+        """Write a checkpoint, after the one before; training may go back to a *good* one."""
         self.state.settle()
         tensors = self.state.tensors()
         if self.state.ranks.leads:
             own = {"journal": self.journal.length, "identity": self.identity, "class": self._class()}
-            self.checkpoints.save(tensors, self.state.facts() | own, good)
+            self.writer.write(tensors, self.state.facts() | own, good, self.state.device)
         self.saved, self.saved_update = time.monotonic(), self.state.metrics.updates
 
     def load(self, good: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint of this training (with *good*: the newest good one), or None."""
         ranks = self.state.ranks
+        self.writer.finish()
         return ranks.same(self.checkpoints.load(self._require_own, good) if ranks.leads else None)
 
     def restore(self, found: Checkpoint) -> None:

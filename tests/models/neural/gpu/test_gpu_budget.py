@@ -1,6 +1,7 @@
 """What an update asks of a GPU: operators to launch, and waits of the host, counted on a pretended GPU."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from models.neural.output import cross_entropy
 from models.neural.parallel.data_parallel import Group, Ranks
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training.plan import Plan
+from models.neural.training.spec import Optimizer
 from models.neural.training.state import TrainingState
 from models.neural.training.step import TrainingStep
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
+from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 
 V = 60
@@ -77,6 +80,28 @@ def test_the_budget_does_not_depend_on_the_number_of_rows(counts, stream):
 def test_no_recipe_waits_more_often(counts, stream, options, recipe):
     spec = replace(SPEC, training=replace(TRAINING, **recipe), **options)
     assert all(waits <= MOST_WAITS for _, waits in updates(counts, stream, spec, 2)), counts.waits
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_no_optimizer_waits_more_often(counts, stream, optimizer):
+    spec = replace(SPEC, training=replace(TRAINING, optimizer=optimizer))
+    assert all(waits <= MOST_WAITS for _, waits in updates(counts, stream, spec, 2)), counts.waits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", long_but(["bf16", "float32"], {"bf16"}))
+@pytest.mark.parametrize("kind", long_but(["gru", "lstm", "rnn"], {"gru"}))
+def test_reviews_from_a_fresh_state_each_stay_within_the_budget_for_any_window(counts, stream, kind, precision):
+    """A stream is reset at every review; the layer is run once for all of them, not once for each position."""
+    fresh = replace(TRAINING, stateful=False, state_reset_prob=TrainingSpec().state_reset_prob, precision=precision)
+    spec = replace(SPEC, kind=kind, training=fresh)
+    few = updates(counts, stream, spec, 1)
+    many = updates(counts, stream, replace(spec, training=replace(fresh, batch=256, bptt_len=70)), 1)
+    assert many == few
+    [(operators, waits)] = few
+    assert operators <= MOST_OPERATORS
+    assert waits <= MOST_WAITS, counts.waits
 
 
 @pytest.mark.slow

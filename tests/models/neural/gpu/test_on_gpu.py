@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from models.neural.device import cudnn_has_bf16, free_cached_memory
+from models.neural.layers import recurrent_layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.recurrent import RecurrentLM
 from models.neural.training import step
 from models.neural.training.callbacks import checkpointing
 from models.neural.training.step import TrainingStep
 from models.neural.training.validation import validation_nats
+from models.specs import TrainingSpec
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import (
     SPEC,
@@ -71,6 +73,50 @@ def test_a_training_in_bf16_learns_as_much_as_one_in_float32(tmp_path, kind):
         assert found[precision]["divergences"] == 0
     assert found["bf16"]["validation_nats"] == pytest.approx(found["float32"]["validation_nats"], rel=0.1)
     assert found["bf16"]["validation_nats"] < 0.7 * math.log(V)
+
+
+PIECES = replace(TRAINING, stateful=False, state_reset_prob=TrainingSpec().state_reset_prob)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"random_window": True, "bptt_len": 12}, {"micro_batch": 3}], ids=str)
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_reviews_from_a_fresh_state_each_are_those_of_the_processor_and_need_no_loop(tmp_path, kind, recipe):
+    spec = replace(STILL, kind=kind, training=replace(PIECES, **recipe))
+    network = network_of(spec).to(GPU)
+    assert network.reads_pieces()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recurrent_layers, "unroll", lambda *given, **options: pytest.fail("a loop over positions"))
+        run(tmp_path / "gpu", network, spec.training)
+    run(tmp_path / "cpu", network_of(spec), spec.training)
+    for name in ("train/nats", "gradient_norm", "validation/nats"):
+        np.testing.assert_allclose(curve(tmp_path / "gpu", name), curve(tmp_path / "cpu", name), rtol=0.02)
+
+
+def test_where_cudnn_cannot_read_pieces_reviews_are_read_in_the_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr(recurrent_layers, "cudnn_reads_packed", lambda mode, device, dtype: False)
+    spec = replace(STILL, training=PIECES)
+    network = network_of(spec).to(GPU)
+    assert not network.reads_pieces()
+    run(tmp_path / "gpu", network, PIECES)
+    run(tmp_path / "cpu", network_of(spec), PIECES)
+    np.testing.assert_allclose(curve(tmp_path / "gpu", "train/nats"), curve(tmp_path / "cpu", "train/nats"), rtol=0.02)
+
+
+@pytest.mark.parametrize(("precision", "rounded"), [("bf16", True), ("float32", False)])
+def test_tf32_is_used_only_by_updates_for_which_bf16_was_asked(tmp_path, monkeypatch, precision, rounded):
+    """Here cuDNN has no bf16. A validation is in float32 always."""
+    run_fused, seen = recurrent_layers._run_fused, set()
+
+    def seeing(layer, *given):
+        seen.add((layer.training, torch.backends.cudnn.allow_tf32))
+        return run_fused(layer, *given)
+
+    monkeypatch.setattr(recurrent_layers, "cudnn_has_bf16", lambda mode, device: False)
+    monkeypatch.setattr(recurrent_layers, "_run_fused", seeing)
+    training = replace(TRAINING, precision=precision)
+    run(tmp_path, network_of(replace(STILL, training=training)).to(GPU), training)
+    assert seen == {(True, rounded), (False, False)}
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])

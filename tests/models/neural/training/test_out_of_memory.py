@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from models.base import ModelError
-from models.neural.lm import out_of_memory
-from models.neural.out_of_memory import is_out_of_memory
+from models.neural.out_of_memory import is_out_of_memory, out_of_memory
 from models.neural.training.step import TrainingStep
 from models.neural.training.validation import validation_nats
 from tests.marked_cases import long_but

@@ -1,0 +1,82 @@
+"""On a GPU, real or pretended, texts are those of the processor, and the host waits for blocks of their tokens."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.sampling import Sampling, filter_logp, generate, stream
+from models.sampling.batch import BLOCK
+from models.sampling.filters import allowed
+from models.tokens.vocabulary import EOS
+from tests.marked_cases import long_but
+from tests.serving.engine.small_models import bundle_of
+
+GPU = torch.device("cuda", 0)
+OPTIONS = {
+    "plain": {}, "likeliest": {"temperature": 0.0}, "top-k": {"temperature": 1.3, "top_k": 12},
+    "top-p": {"temperature": 0.8, "top_p": 0.95}, "min-p": {"min_p": 0.02}, "typical": {"typical_p": 0.9},
+    "looking back": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 3}, "stop": {"stop": ("the", ".")},
+    "prompt": {"prompt": "We went to Phoenix! Gr", "stars": 2},
+}  # fmt: skip
+
+
+def moved(bundle, endless=False):
+    """The same bundle with its network on the GPU; *endless*: it writes no `<eos>`."""
+    network = deepcopy(bundle.model.network)
+    if endless:
+        with torch.no_grad():
+            network.output.bias[EOS] -= 1e4
+    return replace(bundle, model=type(bundle.model)(bundle.model.spec, network.to(GPU), bundle.model.vocabulary_size))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("kind", long_but(["lstm", "gru", "nplm"], {"lstm"}))
+def test_texts_are_those_of_the_processor(kind, options):
+    """Of lengths around a block; most texts end inside one."""
+    bundle = bundle_of(kind)
+    for length in (1, BLOCK - 1, BLOCK, 2 * BLOCK + 3):
+        expected = generate(bundle, 7, max_tokens=length, seed=1, **options)
+        assert generate(moved(bundle), 7, max_tokens=length, seed=1, **options) == expected
+
+
+@pytest.mark.gpu
+def test_the_pieces_of_a_text_are_those_of_the_processor():
+    bundle = bundle_of("gru")
+    assert list(stream(moved(bundle), seed=3, max_tokens=40)) == list(stream(bundle, seed=3, max_tokens=40))
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.8, "top_k": 50, "top_p": 0.95, "min_p": 0.01}], ids=str)
+@pytest.mark.parametrize("kind", ["lstm", "gru", "nplm"])
+def test_the_host_waits_twice_for_a_block(counts, kind, options):
+    """For the uniform numbers on their way there, and for the ids on their way back; not for each token."""
+    bundle, waits = moved(bundle_of(kind), endless=True), []
+    for blocks in (2, 5):
+        counts.clear()
+        texts = generate(bundle, 4, max_tokens=blocks * BLOCK, seed=1, **options)
+        assert all(len(text.split()) > BLOCK for text in texts)
+        waits.append(sum(counts.waits.values()))
+    assert waits[1] - waits[0] == 3 * 2, counts.waits
+
+
+@pytest.mark.gpu
+def test_a_filtered_distribution_is_that_of_the_processor():
+    """Wide enough for each number of best entries that the processor ranks first."""
+    draw = np.random.default_rng(1)
+    logp_BV = torch.log_softmax(torch.from_numpy(draw.normal(size=(5, 3_000)) * [[0.1], [1], [2], [4], [9]]), 1)
+    for options in ({"top_p": 0.9}, {"typical_p": 0.7}, {"top_k": 100, "top_p": 0.5}, {"top_p": 1e-9}):
+        found_BV = filter_logp(logp_BV.to(GPU), **options).cpu()
+        torch.testing.assert_close(found_BV, filter_logp(logp_BV, **options), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.gpu
+def test_where_nothing_else_is_allowed_a_text_ends():
+    logp_BV = torch.full((2, 6), -torch.inf)
+    logp_BV[:, 3] = 0.0
+    logp_BV[1, 4] = -1.0
+    found_BV = allowed(logp_BV.to(GPU), torch.tensor([3], device=GPU), Sampling()).cpu()
+    assert found_BV[0].tolist() == [0.0 if entry == EOS else -torch.inf for entry in range(6)]
+    assert found_BV[1].tolist() == [-1.0 if entry == 4 else -torch.inf for entry in range(6)]
