@@ -14,13 +14,14 @@ another. numpy's division (`error_model`) has no branch; with a branch, a loop w
 """
 
 
-def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST) -> Any:
+def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bool = True) -> Any:
     """Compile a kernel at its first call, and cache it for other processes if there is a writable folder for it.
 
     numba looks for it in NUMBA_CACHE_DIR, next to the kernel's file and below the user's home. *fast* may change
-    rounding.
+    rounding. *nogil*: other threads run meanwhile. A kernel of a few microseconds keeps them waiting instead, because
+    to get the interpreter back from a busy thread takes up to 5 ms.
     """
     try:
-        return njit(fastmath=fast, error_model="numpy", nogil=True, cache=True)(function)
+        return njit(fastmath=fast, error_model="numpy", nogil=nogil, cache=True)(function)
     except RuntimeError:  # no writable folder: a read-only installation
-        return njit(fastmath=fast, error_model="numpy", nogil=True)(function)
+        return njit(fastmath=fast, error_model="numpy", nogil=nogil)(function)

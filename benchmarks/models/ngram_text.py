@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,23 @@ def prepare(folder: Path, source: Path, reviews: int | None) -> tuple[Path, Path
         lines = cut.filter(pl.Series(chosen)).head(reviews if reviews and path == train else len(cut))
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return train, held_out
+
+
+def sentences(source: Path, target: Path, number: int) -> tuple[int, float]:
+    """Write the first sentences of lines, one a line; return their number and their mean number of words.
+
+    A sentence ends after a full stop, a question or an exclamation mark, or with its line.
+    """
+    found: list[str] = []
+    with source.open(encoding="utf-8") as lines:
+        for line in lines:
+            ended = re.sub(r"(?<= )([.!?]+) ", r"\1\n", line.strip("\n"))
+            found += [sentence for sentence in ended.split("\n") if sentence]
+            if len(found) >= number:
+                break
+    found = found[:number]
+    target.write_text("\n".join(found) + "\n", encoding="utf-8")
+    return len(found), round(sum(len(sentence.split()) for sentence in found) / len(found), 1)
 
 
 def more(source: Path, target: Path, tokens: int, seed: int = 1) -> int:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import exp, log
 
 import numpy as np
 
-from ..tokens.vocabulary import BOS, CONTEXT_IDS, UNK, Vocabulary
-
-GIVEN = sorted(CONTEXT_IDS)
+from ..tokens.vocabulary import BOS, UNK, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ class TextsToScore:
         """Add some texts, brought into normal form."""
         clean = [self._vocabulary.normal_form.apply(text) for text in texts]
         encoded = self._vocabulary.encode_documents(clean, [stars or 0] * len(clean))
-        for ids in np.split(encoded.ids, encoded.offsets[1:-1]):
-            self._ids.append(np.array([*self._prefix, *ids[~np.isin(ids, GIVEN)].tolist()], np.int64))
+        for first, end in pairwise(encoded.offsets.tolist()):  # the first two ids are given
+            self._ids.append(np.array([*self._prefix, *encoded.ids[first + 2 : end].tolist()], np.int64))
         self._bytes += [len(text.encode()) + 1 for text in clean]
         self._spelling_nats += encoded.spelling_nats.tolist()
 

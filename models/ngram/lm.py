@@ -21,7 +21,7 @@ from ..base import FitContext, FitResult, ModelError, journal
 from ..specs import NGramSpec
 from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables, make_spec
-from .lookup import NONE, apart, backoff_weights, different, follow, log_probabilities, step_kernels
+from .lookup import NONE, apart, backoff_weights, different, follow, step_kernels
 from .measure import measure
 from .smoothing.methods import SCORES_ONLY, figures
 from .tables import Precision, Tables
@@ -132,10 +132,8 @@ class NGramLM:
         """
         self._require_probabilities()
         ids_BT = self._checked(ids_BT, state)
-        ids_BL = apart(np.concatenate([state.context_BK, ids_BT], axis=1))
-        tables = self.tables
-        logp_T = log_probabilities(ids_BL.ravel(), tables.followers, tables.logp, tables.backoff)
-        nats_BT = -logp_T.reshape(ids_BL.shape)[:, ids_BL.shape[1] - ids_BT.shape[1] :]
+        ids_BL = np.concatenate([state.context_BK, ids_BT], axis=1)
+        nats_BT = -self.tables.log_probabilities(ids_BL)[:, self.order - 1 :]
         nats_BT[self._given_V.take(ids_BT)] = 0.0
         return nats_BT, self._after(ids_BL)
 
@@ -207,8 +205,8 @@ class NGramLM:
             return known[1]
         first_U, which_B = different(state.context_BK)
         context_UK, orders = state.context_BK[first_U], self.tables.followers[: self.order - 2]
-        if kernels:
-            rows_U = kernels.contexts_of(context_UK, orders)
+        if kernels and (packed := self.tables.packed):
+            rows_U = kernels.contexts_of(context_UK, packed)
         else:
             ids_UL = apart(context_UK)
             longer = follow(ids_UL.ravel(), orders)

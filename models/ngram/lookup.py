@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,11 @@ import numpy as np
 NONE = -1
 """Row of an n-gram that was never seen, and id of a place without a token."""
 
+SHORT = 4_096
+"""Number of tokens up to which compiled look-ups are faster than numpy's."""
+_SHORT_CALLS = 2_000
+"""Number of short texts after which compiled look-ups are loaded, which takes about as long as they then have saved."""
+_short_calls = count(1)
 _FEW = 8
 _BLOCK = 1 << 22
 
@@ -183,6 +189,17 @@ def step_kernels() -> Any:
     return step_kernels
 
 
+def short_kernels(tokens: int) -> Any:
+    """Return the module `step_kernels.py` for reading so many tokens; None where numpy is to do it.
+
+    The results are equal to the bit. A process that only reads a few short texts does not wait until numba is imported.
+    """
+    if tokens > SHORT:
+        return None
+    loaded = step_kernels.cache_info().currsize > 0
+    return step_kernels() if loaded or next(_short_calls) > _SHORT_CALLS else None
+
+
 def backoff_weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
     """Return log γ of each context, 0 for a context that was never seen; (B,) float64."""
     weight_B = np.zeros(len(context_B))
@@ -194,6 +211,12 @@ def backoff_weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
 def apart(ids_BL: np.ndarray) -> np.ndarray:
     """Return the sequences with NONE before each, so that they can be concatenated."""
     return np.concatenate([np.full((len(ids_BL), 1), NONE, ids_BL.dtype), ids_BL], axis=1)
+
+
+def ngram_lengths(ids_T: np.ndarray, orders: Sequence[Followers]) -> np.ndarray:
+    """Return the length of the longest seen n-gram that ends at each token, (T,) int64; 0 where there is no token."""
+    rows = [ids_T, *follow(ids_T, orders)]
+    return np.sum([row_T >= 0 for row_T in rows], axis=0, dtype=np.int64)
 
 
 def log_probabilities(

@@ -34,6 +34,12 @@ def quote_nats(texts: pl.Series, weights: Mapping[str, Sequence[float]]) -> np.n
     return nats_D
 
 
+def quote_nats_of_one(text: str, weights: Mapping[str, Sequence[float]]) -> float:
+    """Return what `quote_nats` does, for one text without polars."""
+    counts = {quote: [text.count(form) for form in forms] for quote, forms in QUOTES.items()}
+    return sum((_urn_nats(counts_K, weights[quote]) for quote, counts_K in counts.items() if any(counts_K)), 0.0)
+
+
 def urns(texts: pl.Series) -> dict[str, list[float]]:
     """Return the weights of the urn of each quote, one for each form: shares of the training texts."""
     sums = pl.select(count.sum() for count in _counts(texts)).row(0, named=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import unicodedata
 
+import polars as pl
+
 LOWER, CAPITAL, CAPITALS, USUAL, OTHER, SPELT, CASELESS = range(7)
 """Shapes of a piece. The last one has no choice; as a usual shape it is `UNKNOWN`: no usual shape is known."""
 SHAPES, UNKNOWN = 6, CASELESS
@@ -34,3 +36,18 @@ def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
 def _composed(text: str) -> str:
     """Return the text with composed letters, as the normal form has them: so "i" and U+0307 lead back to "İ"."""
     return unicodedata.normalize("NFC", text)
+
+
+def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
+    """Return folded word → most frequent form within sentences, for *words* that are not usually in lower case."""
+    usual = (
+        forms.filter(pl.col("middle") > 0)
+        .join(words, on="word", how="semi")
+        .with_columns(pl.col("surface", "word").str.strip_chars(" "))
+        .group_by("word", "surface").agg(pl.col("middle").sum())
+        # In a tie, the lower-case form wins: it sorts last, and the order is descending.
+        .sort(["word", "middle", "surface"], descending=[False, True, True])
+        .unique("word", keep="first", maintain_order=True)
+        .filter(pl.col("surface") != pl.col("word"))
+    )
+    return dict(zip(usual["word"].to_list(), usual["surface"].to_list(), strict=True))

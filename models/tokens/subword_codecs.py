@@ -115,11 +115,14 @@ class SubwordUnit(LosslessUnit):
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
+        if len(texts) == 1 and len(texts[0]) <= FEW:  # five times as fast
+            ids = self.encode(texts[0])
+            return ids, np.array([len(ids)])
         ids, lengths = self._pieces(pl.Series(texts, dtype=pl.String))
         return ids + np.int32(FIRST - 1), lengths
 
     def encode(self, text: str) -> np.ndarray:
-        """Return the ids (int32) of one text. A batch of a single short one takes five times as long."""
+        """Return the ids (int32) of one text."""
         if len(text) > FEW:
             return super().encode(text)
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -18,16 +18,20 @@ from ..base import ModelError
 from ..threads import FanOut
 from .chunks import Chunks
 from .detokenizer import NO_SENTENCE_END, TokenWriter, Writer, is_word
+from .shapes import usual_case
 from .spelling import Spelling
 from .surface import Sample, Surface, SurfacePieces, Traits, read, traits
 from .type_counts import CharacterCounts, TypeCounts, batched
-from .word_pieces import PATTERN, cut, folded, moved, pieces_of, written_pieces
+from .word_pieces import PATTERN, cut, cut_one, folded, moved, pieces_of, straightened, written_pieces
 
-__all__ = ["FIRST", "PATTERN", "WordUnit", "Words", "count_pieces", "cut", "folded", "usual_case"]
+__all__ = ["FIRST", "PATTERN", "WordUnit", "Words", "count_pieces", "cut", "folded"]
 log = logging.getLogger(__name__)
 
+Priced = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 FEW = 5_000
 """Number of pieces below which a dictionary is faster than casting a column, which hashes the whole vocabulary."""
+ONE = 10_000
+"""Number of characters up to which a single text is faster without polars."""
 CACHED = 1 << 17
 """Maximum number of written forms whose traits are kept."""
 FIRST = 9
@@ -101,14 +105,14 @@ class WordUnit:
         """Return the ids (int32) of one text."""
         return np.array([self._ids.get(piece, 0) for piece in pieces_of(text, self._fold)], np.int32)
 
-    def encode_priced(
-        self, texts: Sequence[str] | pl.Series, whole: bool = True
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def encode_priced(self, texts: Sequence[str] | pl.Series, whole: bool = True) -> Priced:
         """Return ids and lengths as `encode_batch`, the price of each unknown token, and the price of each surface.
 
         The surface of a text is its case, spaces and quotes. Its price is 0 for vocabularies without such prices, and
         if *whole* is not set.
         """
+        if len(texts) == 1 and (found := self._encode_one(texts[0], whole)) is not None:
+            return found
         series = pl.Series("text", texts, dtype=pl.String)
         chunks = Chunks.of(series)
         straight = folded(chunks.distinct, False)
@@ -129,6 +133,21 @@ class WordUnit:
         price_P[unknown_P] = [price[surface] for surface in surfaces]
         ids = ids_P[index_N]
         return ids, lengths, price_P[index_N[ids == 0]], surface_D
+
+    def _encode_one(self, text: str, whole: bool) -> Priced | None:
+        """Return what `encode_priced` does, without polars, whose calls take 2 ms; None: a text not of ASCII."""
+        straight, surface_nats = straightened(text), 0.0
+        if len(text) > ONE or not straight.isascii():
+            return None
+        pieces = cut_one(straight.lower() if self._fold else straight)
+        if whole and self.surface is not None:
+            priced = self.surface.nats_of_one(text, cut_one(straight, spaced=True), pieces, self._traits_of)
+            if priced is None:
+                return None
+            surface_nats = priced
+        ids = np.array([self._ids.get(piece, 0) for piece in pieces], np.int32)
+        prices = [self.spelling.nats(pieces[at]) for at in np.flatnonzero(ids == 0)]
+        return ids, np.array([len(ids)]), np.array(prices, np.float64), np.array([surface_nats])
 
     def _cut(self, straight: pl.Series) -> pl.Series:
         """Return the list of pieces of each text with straight quotes."""
@@ -278,18 +297,3 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
     # One line break is counted for the end of each text.
     breaks = {"surface": ["\n"], "count": [len(texts)], "middle": [int(leads_N[ends - 1].sum())]}
     return pl.concat([frame, pl.DataFrame(breaks)]).group_by("surface").agg(pl.col("count", "middle").sum())
-
-
-def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
-    """Return folded word → most frequent form within sentences, for *words* that are not usually in lower case."""
-    usual = (
-        forms.filter(pl.col("middle") > 0)
-        .join(words, on="word", how="semi")
-        .with_columns(pl.col("surface", "word").str.strip_chars(" "))
-        .group_by("word", "surface").agg(pl.col("middle").sum())
-        # In a tie, the lower-case form wins: it sorts last, and the order is descending.
-        .sort(["word", "middle", "surface"], descending=[False, True, True])
-        .unique("word", keep="first", maintain_order=True)
-        .filter(pl.col("surface") != pl.col("word"))
-    )
-    return dict(zip(usual["word"].to_list(), usual["surface"].to_list(), strict=True))

@@ -35,6 +35,8 @@ Marks = Literal["refuse", "skip", "unknown"]
 "unknown": `<unk>` is an unknown word, the other marks are errors (as `query` reads held-out text)."""
 
 _BLOCK = 1 << 22
+BLANKS = "\t\r\x00\n"
+"""What is read as a space in a single line; in a text, a line feed ends the line."""
 _BLANKS = bytes.maketrans(b"\t\r\x00", b"   ")
 _BEGIN, _END = "\n\n", "\n"
 """Tokens for the begin and the end of a line; no word contains them."""

@@ -1,6 +1,9 @@
-"""The compiled look-ups of a step find what numpy's find, to the bit."""
+"""The compiled look-ups of steps and short texts find what numpy's find, to the bit."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -69,3 +72,71 @@ def test_a_step_uses_them_and_needs_none(stream_of, reviews_of, monkeypatch):
     model._looked_up = None
     assert model.step(np.array([9, 10]), model.start(2))[0].equal(logp_BV)
     assert len(used) == 1
+
+
+# Scores of short texts
+
+
+def scored(model, ids_BT, kernels, monkeypatch):
+    """Return nats of a text that is read in two parts, the second from the state after the first."""
+    monkeypatch.setattr("models.ngram.tables.short_kernels", lambda tokens: kernels)
+    first_BT, state = model.score(ids_BT[:, :3], model.start(len(ids_BT)))
+    return np.concatenate([first_BT, model.score(ids_BT[:, 3:], state)[0]], axis=1).tolist()
+
+
+@pytest.mark.parametrize("order", [1, 2, 4, 6])
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_a_score_of_a_short_text_is_the_same_to_the_bit(order, precision, stream_of, reviews_of, monkeypatch):
+    model = fitted(reviews_of(150, V, 4), order, stream_of)
+    model = NGramLM(model.tables.to(precision))
+    ids_BT = np.random.default_rng(5).integers(0, V, (7, 30))
+    plain = scored(model, ids_BT, None, monkeypatch)
+    assert scored(model, ids_BT, lookup.step_kernels(), monkeypatch) == plain
+    assert scored(model, np.asfortranarray(ids_BT), lookup.step_kernels(), monkeypatch) == plain
+    assert scored(model, ids_BT[:, :3], lookup.step_kernels(), monkeypatch) == [row[:3] for row in plain]
+
+
+@pytest.mark.parametrize("corpus", ODD)
+def test_scores_after_odd_corpora_make_no_difference(corpus, stream_of, monkeypatch):
+    model = fitted(ODD[corpus], 4, stream_of)
+    ids_BT = np.random.default_rng(6).integers(0, V, (3, 20))
+    plain = scored(model, ids_BT, None, monkeypatch)
+    assert scored(model, ids_BT, lookup.step_kernels(), monkeypatch) == plain
+
+
+def test_tables_with_arrays_of_several_types_are_read_by_numpy(stream_of, reviews_of, monkeypatch):
+    tables = fitted(reviews_of(150, V, 4), 4, stream_of).tables
+    *others, last = tables.followers
+    mixed = replace(tables, followers=(*others, replace(last, first_C=last.first_C.astype(np.uint64))))
+    assert tables.packed
+    assert mixed.packed is None
+    ids_BT = np.random.default_rng(7).integers(0, V, (3, 20))
+    kernels = lookup.step_kernels()
+    assert scored(NGramLM(mixed), ids_BT, kernels, monkeypatch) == scored(NGramLM(tables), ids_BT, None, monkeypatch)
+    state = states(NGramLM(mixed))
+    rows, expected = NGramLM(mixed).contexts(state, kernels), NGramLM(tables).contexts(state)
+    assert [row_B.tolist() for row_B in rows] == [row_B.tolist() for row_B in expected]
+
+
+def test_offsets_of_a_damaged_file_that_lie_outside_the_rows_lead_to_no_n_gram(stream_of, reviews_of):
+    tables = fitted(reviews_of(150, V, 4), 2, stream_of).tables
+    [bigrams] = tables.followers
+    beyond = replace(tables, followers=(replace(bigrams, first_C=bigrams.first_C + np.uint32(1 << 31)),))
+    ids_BT = np.random.default_rng(8).integers(0, V, (3, 20))
+    kernels = lookup.step_kernels()
+    unigrams = replace(tables, followers=(replace(bigrams, first_C=np.zeros_like(bigrams.first_C)),))
+    expected = kernels.log_probabilities(ids_BT, 2, unigrams.packed)
+    assert kernels.log_probabilities(ids_BT, 2, beyond.packed).tolist() == expected.tolist()
+
+
+def test_many_short_texts_load_the_compiled_look_ups_and_few_do_not(monkeypatch):
+    monkeypatch.setattr(lookup, "_SHORT_CALLS", 3)
+    monkeypatch.setattr(lookup, "_short_calls", count(1))
+    loaded = lookup.step_kernels()
+    lookup.step_kernels.cache_clear()
+    assert [lookup.short_kernels(10) for _ in range(3)] == [None] * 3
+    assert lookup.short_kernels(lookup.SHORT + 1) is None
+    assert lookup.short_kernels(10) is loaded
+    monkeypatch.setattr(lookup, "_short_calls", count(1))
+    assert lookup.short_kernels(lookup.SHORT) is loaded, "once they are loaded, they are used"
+    assert lookup.short_kernels(lookup.SHORT + 1) is None

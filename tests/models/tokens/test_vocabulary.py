@@ -37,6 +37,50 @@ def test_encoding_one_text_equals_encoding_many(vocabulary):
         assert ids.tolist() == vocabulary.encode(text).tolist()
 
 
+SPECIMENS = [
+    "The food", "McDonald's", "café", "İ", "_url_", "_IP_", "w/o", "U.S.", "12.95", ":)", " :D", "<3", "“soup”", "it’s",
+    "'", '"', " ", "  ", "\n", "\n\n", "...", "!!!!", "BBQ", "bBq", "zebra", "-", "_", "\t", "\x00", "yelp.COM", "ß",
+    "☕",
+]  # fmt: skip
+ODD_TEXT = st.one_of(ANY_TEXT, st.text(st.characters(codec="ascii")), st.lists(st.sampled_from(SPECIMENS)).map("".join))
+
+
+@pytest.mark.parametrize("unit", list(UNITS))
+@pytest.mark.parametrize("whole", [True, False])
+@examples(300)
+@given(text=ODD_TEXT)
+def test_a_text_alone_is_encoded_and_priced_as_among_others(unit, whole, vocabularies, text):
+    require_alike(vocabularies[unit], text, whole)
+
+
+@examples(300)
+@given(text=ODD_TEXT)
+def test_a_text_alone_is_priced_as_among_others_where_case_is_kept(cased, text):
+    require_alike(cased, text, True)
+
+
+@pytest.mark.parametrize("times", [80, 400])
+def test_a_long_text_alone_is_encoded_and_priced_as_among_others(times, vocabulary):
+    text = 'The "soup" at McDonald’s was GREAT, zebra :) ' * times
+    require_alike(vocabulary, text.strip(), True)
+
+
+@pytest.fixture(scope="module")
+def cased():
+    return train("word", lowercase=False)
+
+
+def require_alike(vocabulary, text, whole):
+    """Require the same numbers, to the bit, from a call with one text and from a call with several."""
+    alone = vocabulary.encode_documents([text], [3], whole)
+    among = vocabulary.encode_documents([text, "The soup.", "caffè ☕"], [3, 0, 1], whole)
+    assert alone.ids.dtype == among.ids.dtype
+    assert alone.ids.tolist() == among.ids[: among.offsets[1]].tolist()
+    assert alone.offsets.tolist() == among.offsets[:2].tolist()
+    for name in ("oov", "spelling_nats", "surface_nats"):
+        assert getattr(alone, name).tolist() == getattr(among, name)[:1].tolist(), name
+
+
 def test_an_empty_text_has_no_tokens(vocabulary):
     assert vocabulary.encode("").tolist() == []
     assert [len(ids) for ids in vocabulary.encode_batch(["", "The", ""])][::2] == [0, 0]

@@ -15,6 +15,7 @@ from models.base import ModelError
 from models.text.personal_data import MASKS
 from models.tokens.spelling import Spelling
 from models.tokens.vocabulary import UNK
+from models.tokens.word_pieces import cut_one, pieces_of
 from models.tokens.words import FIRST, PATTERN, cut
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT, TRAIN, train
@@ -67,6 +68,19 @@ def test_no_frequent_word_at_all_is_refused():
 )
 def test_text_is_cut_into_pieces(text, pieces):
     assert cut(pl.Series([text]))[0].to_list() == pieces
+    if text.isascii():
+        assert cut_one(text) == pieces
+
+
+ASCII_TEXT = st.one_of(st.text(st.characters(codec="ascii")), st.text("aB_.,:;-!?()'\"$/<3wWoODPp 1\n\t", max_size=60))
+
+
+@examples(400)
+@given(ASCII_TEXT)
+def test_a_text_of_ascii_is_cut_as_by_polars(text):
+    assert cut_one(text) == cut(pl.Series([text]))[0].to_list()
+    assert list(pieces_of(text, False)) == cut_one(text)
+    assert list(pieces_of(text, True)) == cut(pl.Series([text.lower()]))[0].to_list()
 
 
 @pytest.mark.parametrize("placeholder", sorted({step.replacement for step in MASKS}))
