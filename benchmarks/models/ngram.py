@@ -13,7 +13,7 @@ held out. All measured runs are whole processes from files to files, including s
     fit_memory     the peak against that of lmplz alone with 512 MiB, without writing its ARPA: its leanest way
     score_query    `reviewlm ngram score` against `query` with the probing binary; both load, read text, add up
     score_module   the same against Python's `kenlm` module, line by line (REVIEWLM_KENLM_PYTHON is a Python with it);
-                   one library call for each sentence on both sides: `benchmarks/ngram_sentences.py`
+                   one library call for each sentence on both sides: `benchmarks/models/ngram_sentences.py`
 
 All peaks are resident memory of the process with its children. Perplexities are compared: a fit that disagrees with
 KenLM's stops the benchmark. Sizes of the files, seconds to open them and microseconds per token are in separate rows

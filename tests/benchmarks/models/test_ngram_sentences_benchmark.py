@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ngram_sentences
-from benchmarks.ngram_sentences import OURS, TIMED, race
-from benchmarks.ngram_text import sentences
+from benchmarks.models import ngram_sentences
+from benchmarks.models.ngram_sentences import OURS, TIMED, race
+from benchmarks.models.ngram_text import sentences
 from models.ngram.lines.text_files import fit_text
 
 DATA = Path(__file__).parents[2] / "models/ngram/data"

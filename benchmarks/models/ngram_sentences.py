@@ -1,6 +1,6 @@
 """Race single sentences: our scores against those of Python's `kenlm` module, one call for each sentence.
 
-    REVIEWLM_KENLM_BIN=… REVIEWLM_KENLM_PYTHON=… python -m benchmarks.ngram_sentences [--quick] [--write]
+    REVIEWLM_KENLM_BIN=… REVIEWLM_KENLM_PYTHON=… python -m benchmarks.models.ngram_sentences [--quick] [--write]
         [--data FOLDER] [--orders 3,5]
 
 Both sides are called in the same way: a process opens its model of the same training text, reads the same sentences
@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, measure, say
-from benchmarks.ngram import LAVISH, QUICK_REVIEWS, THREADS, kenlm_binary, kenlm_fit, ours
-from benchmarks.ngram_text import CRAWL, prepare, sentences
+from benchmarks.models.ngram import LAVISH, QUICK_REVIEWS, THREADS, kenlm_binary, kenlm_fit, ours
+from benchmarks.models.ngram_text import CRAWL, prepare, sentences
 
 GOALS = {"score": 1.0, "full_scores": 1.0}
 SENTENCES = {False: 20_000, True: 3_000}
