@@ -89,11 +89,11 @@ def race(
     mine, theirs = (said[name][-1]["log10"] for name in programs)
     if not abs(mine / theirs - 1) < AGREES:
         raise SystemExit(f"log10 p of all sentences: {mine}, KenLM's {theirs}")
-    rows = {name: _row(runs[name], found) for name, found in said.items()}
-    return rows, {
-        f"ngram_sentences.{what}": _ratio(*([one[f"{what}_us"] for one in found] for found in said.values()), goal)
-        for what, goal in GOALS.items()
-    }
+    ratios = {}
+    for what, goal in GOALS.items():
+        mine_us, theirs_us = ([one[f"{what}_us"] for one in found] for found in said.values())
+        ratios[f"ngram_sentences.{what}"] = _ratio(mine_us, theirs_us, goal)
+    return {name: _row(runs[name], found) for name, found in said.items()}, ratios
 
 
 def _row(runs: Sequence[Run], said: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -215,8 +215,9 @@ def apart(ids_BL: np.ndarray) -> np.ndarray:
 
 def ngram_lengths(ids_T: np.ndarray, orders: Sequence[Followers]) -> np.ndarray:
     """Return the length of the longest seen n-gram that ends at each token, (T,) int64; 0 where there is no token."""
-    rows = [ids_T, *follow(ids_T, orders)]
-    return np.sum([row_T >= 0 for row_T in rows], axis=0, dtype=np.int64)
+    seen = [row_T >= 0 for row_T in (ids_T, *follow(ids_T, orders))]
+    length_T: np.ndarray = np.stack(seen).sum(axis=0, dtype=np.int64)
+    return length_T
 
 
 def log_probabilities(

@@ -155,7 +155,7 @@ class LineLM(NGramLM):
         """Return log p of a sentence and its end, in nats; divide by ln 10 for the score of the module `kenlm`.
 
         This is the fastest way to score single sentences; texts of many lines are faster with `score_text`. The first
-        call imports numba and makes the table of words.
+        call takes half a second: it imports numba and makes the table of words.
 
         Raises:
             ModelError: `<s>` or `</s>` is in the sentence, or the model has no probabilities (kind "input").
