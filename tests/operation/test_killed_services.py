@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.services.pools import HEARTBEAT_SECONDS
+from core.services.heartbeat import HEARTBEAT_SECONDS
 from flows.server.automations import LOST_SECONDS
 from tests.operation.started_services import LONG_FIT, Record, Services, fitted_again, kill, running_services, until
 
