@@ -91,10 +91,13 @@ def test_the_second_home_builds_nothing_and_finds_the_champion_of_the_first(
 def test_of_two_promotions_at_once_one_is_decided_after_the_other(
     homes: list[Path], shared: dict[str, str], inputs: list[tuple[str, ...]]
 ) -> None:
-    """Each home has a Prefect server of its own, so no limit serialises them: the log of decisions does."""
+    """Each home has a Prefect server of its own, so no limit serialises them: the log of decisions does.
+
+    Whichever model is the best of its run, it is another one than before and than that of the other home.
+    """
     def retrain(number: int) -> dict[str, Any]:
-        faster = f"models.1.training.learning_rate={0.003 + number / 1000}"
-        return run(homes[number], shared, *inputs[number], "--set", faster)
+        others = [f"models.0.order={3 + number}", f"models.1.training.learning_rate={0.003 + number / 1000}"]
+        return run(homes[number], shared, *inputs[number], *(word for other in others for word in ("--set", other)))
 
     with ThreadPoolExecutor(2) as both:
         list(both.map(retrain, (0, 1)))
@@ -102,6 +105,7 @@ def test_of_two_promotions_at_once_one_is_decided_after_the_other(
     assert one == two
     versions, events, damage = one
     assert damage == []
+    assert len(versions) == 3, "each of the two has registered a version, beside the first champion"
     assert sum("champion" in version["aliases"] for version in versions) == 1
     champion = None
     for event in reversed(events):  # the newest is first
