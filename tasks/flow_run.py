@@ -20,8 +20,8 @@ from prefect.runtime import deployment
 from core.config.run_config import RunConfig
 from core.processes import interrupts
 from core.processes.children import start_child
-from core.services.heartbeat import FREQUENCY, IS_CANCELLED, send_heartbeats
-from core.services.pools import HEARTBEAT_SECONDS, deployed_code
+from core.services.heartbeat import FREQUENCY, HEARTBEAT_SECONDS, IS_CANCELLED, send_heartbeats
+from core.services.pools import deployed_code
 from tasks.limits import is_shared
 
 OTHER_CODE = "code: not that of the deployment"

@@ -29,7 +29,7 @@ from flows.server.alert_addresses import SILENCE_DAYS, write_alerts
 
 LOST_SECONDS = 75.0
 """Seconds without a heartbeat until a run is lost; in production it is 120."""
-SECOND_ATTEMPT_SECONDS = 90.0
+SECOND_ATTEMPT_SECONDS = 150.0
 ENDED_SECONDS = 20.0
 WORKER = "worker-cpu-pool"
 SOON = 4.0

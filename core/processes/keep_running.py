@@ -10,7 +10,7 @@ The program ends with this process (`child.py`). It is not started again if it e
 told to stop, or if it has never run for `PROVEN_SECONDS`: then something is wrong with how it was started, and whoever
 started it must see that. With --log, the file that the output is appended to is begun anew when it has become larger
 than so many bytes; what it held is kept as FILE.1. With --left, a module is run when a file of FOLDER has no lock any
-more, because the process that made it was killed; with --every, another one every few minutes. With --once, as in a
+more, because the process that made it was killed; with --every, another one every half minute. With --once, as in a
 container, it is never started again, and a signal is passed on at once. With REVIEWLM_LOG_FORMAT=json, each line that
 is no JSON object yet becomes one: programs and libraries also print, and Python writes its tracebacks as text. Only the
 standard library is imported: this process stays for months.
@@ -42,7 +42,7 @@ LEFT_SECONDS, LONGEST_LEFT_SECONDS = 15.0, 60.0
 """Seconds between two looks at the files; twice as long after each run of the module that could not remove them."""
 YOUNG_SECONDS = 5.0
 """A file that is younger may not be locked yet."""
-EVERY_SECONDS = 120.0
+EVERY_SECONDS = 30.0
 """Seconds from the end of the module of --every to its next start."""
 FORMAT_VARIABLE = "REVIEWLM_LOG_FORMAT"
 LEVELS = ("info", "warning")
@@ -156,7 +156,7 @@ def end_left(folder: Path, module: str, logger: str = "") -> None:
 
 
 def run_again(module: str, argument: str, logger: str = "") -> None:
-    """Run a module every few minutes; for a thread of its own."""
+    """Run a module every half minute; for a thread of its own."""
     while True:
         time.sleep(EVERY_SECONDS)
         with suppress(OSError):

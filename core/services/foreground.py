@@ -6,7 +6,7 @@ NAME is that of `reviewlm ui status`: prefect, mlflow, worker-cpu-pool, worker-g
 listens on all addresses; who may reach it is decided by the ports that are published, and
 Host name and password are checked as always (`core/web_guard.py`). A small process stays before the service
 (`core/processes/keep_running.py --once`): it makes JSON lines of what the service prints, and beside Prefect's server
-it lets the MLflow runs of killed processes end, and flow runs without heartbeats be noticed.
+it lets the MLflow runs of killed processes end, and lost flow runs be noticed and tried again.
 """
 
 from __future__ import annotations

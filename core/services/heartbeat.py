@@ -6,7 +6,8 @@ lost although it works. This process is a child of the run, so it ends with it i
 about a run that is stuck for good: threads that wait for each other use no processor time at all.
 
 It also looks whether the run was cancelled. Prefect's worker hears of that itself, but no longer once its server was
-away for half a minute: the worker's listener gives up then, for the rest of the run, and no setting changes that.
+away for half a minute: the worker's listener gives up then, for the rest of the run, and no setting changes that. And
+it takes its run back if that was taken for lost, and waits for a second attempt that no worker has begun yet.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -22,7 +24,17 @@ import psutil
 
 from core.services.prefect_api import ask
 
-EVENT = "prefect.flow-run.heartbeat"
+HEARTBEAT_SECONDS = 30
+"""Seconds between two heartbeats of a flow run; Prefect's minimum."""
+HEARTBEAT, OF_PREFECT = "reviewlm.flow-run.heartbeat", "prefect.flow-run.heartbeat"
+"""Our heartbeats, and those that Prefect sends from a thread of any flow, at whatever rate its settings say.
+
+Only a want of ours makes a run lost: a healthy run of somebody else's deployment sends one every 180 seconds or none.
+"""
+EVENTS = (HEARTBEAT, OF_PREFECT)
+"""Either says that the process of a run lives."""
+SILENT = "reviewlm.flow-run.silent"
+"""Says that a run should have sent a heartbeat long ago; from then on the server waits for one (`lost_runs.py`)."""
 FREQUENCY = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 SECONDS, AGAIN_SECONDS = 10.0, 5.0
 """Time that the server has to answer; time until the next heartbeat after one that it did not take."""
@@ -30,6 +42,11 @@ STUCK_SECONDS = 1800.0
 """Time without any processor time after which a process is stuck. One that waits for a fit wakes every second."""
 CANCELLING, CANCELLED = "CANCELLING", "CANCELLED"
 """States of Prefect. Crashed is none of them: after an outage of the server it may be a false alarm."""
+SCHEDULED, TRIED_AGAIN = "SCHEDULED", "Second attempt"
+"""State of a run that waits for a worker, and how its message begins if that is because it has crashed."""
+LIVES = {"type": "RUNNING", "name": "Running", "message": "The first process lives after all; no second attempt"}
+ACCEPTED = "ACCEPT"
+"""Prefect's answer about a new state that it has taken."""
 IS_CANCELLED = 3
 """Exit code of this process: the run is cancelled, so its process is to end."""
 BY_ITSELF = "Cancelled in Prefect; the process ended itself"
@@ -38,8 +55,10 @@ BY_ITSELF = "Cancelled in Prefect; the process ended itself"
 def send_heartbeats(run: str, seconds: float) -> None:
     """Send a heartbeat of the parent's flow run every so many seconds; sooner after the server was away.
 
-    Return when the run is Cancelled and its process still there. A run that the worker ends is over, or killed, within
-    30 seconds of its cancellation. So one that is found cancelled twice, so many seconds apart, is left to us.
+    None is sent of a run that is Cancelling: its process is about to end, and it must not become Crashed then, which
+    means "try it again". Return when the run is Cancelled and its process still there. A run that the worker ends is
+    over, or killed, within 30 seconds of its cancellation. So one that is found cancelled twice, so many seconds apart,
+    is left to us.
     """
     parent = psutil.Process(os.getppid())
     used, moved = parent.cpu_times(), time.monotonic()
@@ -47,22 +66,24 @@ def send_heartbeats(run: str, seconds: float) -> None:
     while True:
         if (now := parent.cpu_times()) != used:
             used, moved = now, time.monotonic()
-        pause = seconds
-        if time.monotonic() - moved < STUCK_SECONDS and not send_one(run):
-            pause = min(seconds, AGAIN_SECONDS)
-        if (state := _state(run)) not in (CANCELLING, CANCELLED):
-            since = None
-        elif since is None:
-            since = time.monotonic()
-        elif time.monotonic() - since >= seconds and (state == CANCELLED or set_cancelled(run, BY_ITSELF)):
-            return
+        pause, state = seconds, _state(run)
+        if (kind := state.get("type")) in (CANCELLING, CANCELLED):
+            since = time.monotonic() if since is None else since
+            if time.monotonic() - since >= seconds and (kind == CANCELLED or set_cancelled(run, BY_ITSELF)):
+                return
+        else:
+            since, moves = None, time.monotonic() - moved < STUCK_SECONDS
+            if moves and not send_one(run):
+                pause = min(seconds, AGAIN_SECONDS)
+            elif moves and kind == SCHEDULED and (state["message"] or "").startswith(TRIED_AGAIN):
+                set_state(run, LIVES)
         time.sleep(pause)
 
 
-def send_one(run: str) -> bool:
-    """Send one heartbeat of a flow run, and return whether the server took it."""
+def send_one(run: str, event: str = HEARTBEAT) -> bool:
+    """Send one heartbeat of a flow run, or another event, and return whether the server took it."""
     told = {
-        "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": EVENT,
+        "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": event,
         "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
     }
     with suppress(OSError, ValueError):
@@ -71,19 +92,31 @@ def send_one(run: str) -> bool:
     return False
 
 
-def _state(run: str) -> str:
-    """Return the type of a run's state; empty if the server does not say it."""
+def _state(run: str) -> dict[str, str | None]:
+    """Return type and message of a run's state; nothing if the server does not say them."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(ask(os.environ, "GET", f"/flow_runs/{run}", None, SECONDS)["state"]["type"])
-    return ""
+        state = ask(os.environ, "GET", f"/flow_runs/{run}", None, SECONDS)["state"]
+        return {"type": state["type"], "message": state["message"]}
+    return {}
 
 
 def set_cancelled(run: str, why: str) -> bool:
     """Set a run that is Cancelling to Cancelled, as its worker would, and return whether the server took it."""
-    state = {"type": CANCELLED, "name": "Cancelled", "message": why}
-    with suppress(OSError, ValueError):
-        ask(os.environ, "POST", f"/flow_runs/{run}/set_state", {"state": state, "force": True}, SECONDS)
-        return True
+    return set_state(run, {"type": CANCELLED, "name": "Cancelled", "message": why})
+
+
+def set_state(run: str, state: Mapping[str, str], force: bool = True) -> bool:
+    """Set the state of a run, and return whether the server took it.
+
+    Args:
+        run: Id of the run.
+        state: Its type, name and message.
+        force: Also where Prefect's rules forbid it.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        told = {"state": dict(state), "force": force}
+        answer = ask(os.environ, "POST", f"/flow_runs/{run}/set_state", told, SECONDS)
+        return bool(answer["status"] == ACCEPTED)
     return False
 
 

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client
+from core.services.heartbeat import FREQUENCY, HEARTBEAT_SECONDS
 from core.services.json_logs import log_variables
-from core.services.pools import HEARTBEAT_SECONDS, PROJECT, automate
+from core.services.pools import PROJECT, automate
 from core.services.service_list import Service, running
 
-HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
+HEARTBEATS = {FREQUENCY: str(HEARTBEAT_SECONDS)}
 """Lets every flow run send heartbeats, so that the server notices a run whose process is gone."""
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 """Silences Prefect on the terminal of a command; the log file of a service must show errors."""

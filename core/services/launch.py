@@ -26,7 +26,7 @@ from core.errors import ReviewLMError
 from core.processes import keep_running
 from core.processes.identity import process_name, this_machine
 from core.processes.leftovers import lasting_environment
-from core.services import silent_runs
+from core.services import lost_runs
 from core.services.join import OF_TERMINAL, environment_of
 from core.services.json_logs import log_variables, uvicorn_options
 from core.services.pools import PROJECT, deploy, usable_pools
@@ -167,14 +167,14 @@ def server_command(module: str, host: str, port: int) -> list[str]:
 
 
 def looks_after_runs(home: Path, address: str) -> list[str]:
-    """Return the words by which `keep_running.py` ends MLflow runs of killed processes and notices silent flow runs.
+    """Return the words by which `keep_running.py` ends MLflow runs of killed processes and looks after lost flow runs.
 
     Args:
         home: Home folder.
         address: Address of its Prefect server.
     """
     left = ["--left", str(home / "running"), "tracking.runs.abandoned"]
-    return [*left, "--every", silent_runs.__name__, address]
+    return [*left, "--every", lost_runs.__name__, address]
 
 
 def _port(home: Path, name: str) -> int:

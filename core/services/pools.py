@@ -18,8 +18,6 @@ from core.services.prefect_api import ask
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = ("gpu", "promotion", "retrain")
 PROJECT = Path(__file__).resolve().parents[2]
-HEARTBEAT_SECONDS = 30
-"""Seconds between two heartbeats of a flow run; Prefect's minimum."""
 CODE_VARIABLE, CODE_DIGITS = "REVIEWLM_CODE", 12
 """Names the deployed code to `prefect deploy` (`version` in prefect.yaml); digits of its commit and of its digest."""
 SECONDS, EXISTS = 60.0, 409

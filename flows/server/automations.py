@@ -17,44 +17,30 @@ from uuid import UUID
 
 from prefect.blocks.notifications import AbstractAppriseNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterEndTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.events import emit_event
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
 from core.config.sections.promotion import DEMO_MODEL
+from core.services.heartbeat import EVENTS, HEARTBEAT, HEARTBEAT_SECONDS, SILENT
+from core.services.lost_runs import sends_heartbeats
 from core.services.model_events import RETRAINED, SET_ASIDE
-from core.services.pools import HEARTBEAT_SECONDS, POOLS
-from core.services.silent_runs import sends_heartbeats
+from core.services.pools import POOLS
 from flows.server.alert_addresses import AlertSettings, read_alerts
 
 BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "
 LOST_SECONDS = 4 * HEARTBEAT_SECONDS
 """A run that has sent no heartbeat for this long is lost."""
-SECOND_ATTEMPT_SECONDS = 20.0
-"""Time from a crash to the second attempt.
-
-A worker reports the end of a killed process twice, seconds apart. After a second attempt at once, its later report
-would make the run crash again, and Prefect holds an event back for 15 minutes if it does not know the one before it.
-"""
 REPORTED_AGAIN = timedelta(minutes=15)
 """Time in which another report of the same end of the same attempt is no news."""
-FORGOTTEN = timedelta(hours=1)
-"""Time after which a crash is old news when the services start."""
 WITHOUT_WORKER_SECONDS = 300.0
 """Time that a pool may have no worker before it is told. After a start of the services, workers come last."""
-HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
 PARTS = (
@@ -63,9 +49,8 @@ PARTS = (
 )
 """Flows that only other flows run. They fail together with the run that called them, and that one is told."""
 UNFINISHED = [StateType.PENDING, StateType.RUNNING]
-TAKEN_UP = ("Running", "Completed", "Skipped", "Cancelling", "Cancelled")
-"""States after which a crashed run gets no second attempt."""
-ENDS = ("Completed", "Skipped", "Failed", "Cancelled", "Crashed", "TimedOut")
+ENDS = ("Completed", "Skipped", "Failed", "Cancelling", "Cancelled", "Crashed", "TimedOut")
+"""States in which a run may be without heartbeats."""
 
 
 class AlertAddresses(AbstractAppriseNotificationBlock):
@@ -146,26 +131,22 @@ def _of_model(*events: str) -> EventTrigger:
 
 
 def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger, ChangeFlowRunState]]:
-    """Yield name, trigger and action of what happens to lost runs.
+    """Yield name, trigger and action of what happens to lost runs: they become Crashed, which frees their place.
 
-    A run without heartbeats becomes Crashed, which frees its place. The first crash of a deployment's run is followed
-    by a second attempt, which resumes from what is finished; a run of the command line has nobody who would start it.
+    A run is lost if no heartbeat follows one of ours, or the news that it is silent. Heartbeats of Prefect's own
+    thread begin no wait: it sends those of each flow on this server, and only the flow's settings say how often.
+    `core/services/lost_runs.py` tells which runs are silent, and schedules the second attempt of a deployment's run; a
+    run of the command line has nobody who would start it.
     """
-    lost = EventTrigger(
-        after={HEARTBEAT}, expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in ENDS)},
-        match={"prefect.resource.id": "prefect.flow-run.*"}, for_each={"prefect.resource.id"},
-        posture=Posture.Proactive, threshold=1, within=timedelta(seconds=seconds),
-    )
+    ends = {f"prefect.flow-run.{state}" for state in ENDS}
     message = f"No heartbeat for {seconds:g} s: the process that made this run is gone"
-    yield "lost runs", lost, ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False)
-    crashed = EventTrigger(
-        after={"prefect.flow-run.Crashed"}, expect={f"prefect.flow-run.{state}" for state in TAKEN_UP},
-        match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"},
-        match_related={"prefect.resource.role": "deployment"}, for_each={"prefect.resource.id"},
-        posture=Posture.Proactive, threshold=1, within=timedelta(seconds=SECOND_ATTEMPT_SECONDS),
-    )
-    again = ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Second attempt", force=True)
-    yield "second attempt", crashed, again
+    crash = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False)
+    for name, begins, signs in (("lost runs", HEARTBEAT, {HEARTBEAT}), ("silent runs", SILENT, {*EVENTS})):
+        lost = EventTrigger(
+            after={begins}, expect=signs | ends, match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"}, posture=Posture.Proactive, threshold=1, within=timedelta(seconds=seconds),
+        )
+        yield name, lost, crash
 
 
 def set_up(
@@ -205,7 +186,6 @@ def set_up(
         for left in known.values():
             client.delete_automation(left.id)
         watch_unfinished(client, lost_seconds)
-        try_again(client)
     return list(wanted)
 
 
@@ -215,14 +195,14 @@ def _content(automation: AutomationCore) -> dict[str, Any]:
 
 
 def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -> list[UUID]:
-    """Let the automation of lost runs wait for the runs of deployments that have not ended, and return their ids.
+    """Let the server wait for a heartbeat of each run of our deployments that has not ended, and return their ids.
 
     The server forgets which runs an automation waits for in two cases: the automation is written again (a new release
     has changed it), or the wait of a run ended more than a minute before the server started, as after a reboot. A run
-    whose process ended together with the services would then keep its place for ever. So each run gets one heartbeat
-    from here; a living process sends the next one in time. Runs whose processes may send none are left out: those
+    whose process ended together with the services would then keep its place for ever. So each run is told to be silent
+    from here; a living process sends its next heartbeat in time. Runs whose processes may send none are left out: those
     without a deployment, and those whose deployment does not ask for heartbeats. While the services run, silent runs
-    are noticed by `core/services/silent_runs.py`, also those that are Cancelling: they must not be tried again.
+    are noticed by `core/services/lost_runs.py`, also those that are Cancelling: they must not become Crashed.
 
     Args:
         client: A client of the server, which has the automations.
@@ -236,7 +216,7 @@ def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -
             continue
         if run.state.is_running() or run.state.timestamp < old:
             found.append(run.id)
-            emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+            emit_event(SILENT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
     return found
 
 
@@ -245,24 +225,6 @@ def _sends_heartbeats(client: SyncPrefectClient, run: FlowRun) -> bool:
         of_deployment = client.read_deployment(run.deployment_id) if run.deployment_id else None
         return of_deployment is not None and sends_heartbeats(of_deployment.job_variables, run.job_variables)
     return False
-
-
-def try_again(client: SyncPrefectClient) -> list[UUID]:
-    """Schedule the second attempt of runs that have crashed in the last hour without one, and return their ids.
-
-    The server forgets for which crashes the second attempt waits in the same cases as `watch_unfinished` names. If it
-    has not forgotten a crash, it schedules the same attempt of the same run, which changes nothing.
-    """
-    crashed = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
-        end_time=FlowRunFilterEndTime(after_=cast(Any, datetime.now(UTC) - FORGOTTEN)),
-    )
-    runs = client.read_flow_runs(flow_run_filter=crashed)
-    found = [run.id for run in runs if run.deployment_id and run.run_count == 1]
-    later = datetime.now(UTC) + timedelta(seconds=SECOND_ATTEMPT_SECONDS)
-    for run_id in found:
-        client.set_flow_run_state(run_id, AwaitingRetry(scheduled_time=later, message="Second attempt"), force=True)
-    return found
 
 
 def block_of(settings: AlertSettings) -> UUID:

@@ -60,7 +60,7 @@ class Patience:
     Args:
         poll: Between two looks.
         untaken: Until a warning says that no worker has taken the fit.
-        crashed: For Prefect's own second attempt of a run that crashed, before another run is asked for.
+        crashed: For the second attempt of a run that crashed (`lost_runs.py`), before another run is asked for.
         cause: For the worker that others lost to tell its error.
         ended: From the end of a run until its result must be seen; network disks show new files late.
         silent: Without a heartbeat of a run that Prefect believes to run.
@@ -69,7 +69,7 @@ class Patience:
 
     poll: float = 3.0
     untaken: float = 60.0
-    crashed: float = 60.0
+    crashed: float = 120.0
     cause: float = 10.0
     ended: float = 120.0
     silent: float = 900.0
@@ -163,7 +163,7 @@ class PoolRuns:
             if state is None or state.type in (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED):
                 return
             runs = state.type in (StateType.RUNNING, StateType.PENDING)
-            # A run that waits has no process; a crashed one gets a second attempt from Prefect unless it is cancelled.
+            # A run that waits has no process; a crashed one gets a second attempt unless it is cancelled.
             client.set_flow_run_state(UUID(run), cast(Any, Cancelling() if runs else Cancelled()), force=not runs)
 
 

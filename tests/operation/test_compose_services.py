@@ -140,5 +140,5 @@ def test_one_container_lets_the_runs_of_killed_processes_end_and_each_has_a_keep
     assert words[-len(service) :] == service
     keeper = ["-P", keep_running.__file__, "--once", name]
     left = ["--left", str(own_home / "running"), "tracking.runs.abandoned"]
-    silent = ["--every", "core.services.silent_runs", "http://127.0.0.1:4200"]
-    assert words[1 : -len(service)] == keeper + (left + silent if name == "prefect" else [])
+    lost = ["--every", "core.services.lost_runs", "http://127.0.0.1:4200"]
+    assert words[1 : -len(service)] == keeper + (left + lost if name == "prefect" else [])

@@ -1,10 +1,12 @@
 """Two homes with one store of results and one MLflow server: nothing is computed twice, and both have one champion.
 
-The store is a folder that both see, or a bucket of a local S3 server.
+The store and MLflow's artifacts are in folders that both see, or in a bucket of a local S3 server. Each home has its
+own copy of the reviews.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,11 +36,12 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def shared(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The variables that name an empty store and a new MLflow server."""
     folder = tmp_path_factory.mktemp("shared")
+    artifacts = f"s3://{BUCKET}/mlflow" if store.startswith("s3:") else str(folder / "kept")
 
     def command(port: int) -> list[str]:
         return [
             "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "kept"),
+            "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", artifacts,
         ]
 
     server = Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
@@ -53,27 +56,48 @@ def homes(store: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [tmp_path_factory.mktemp(name) / "home" for name in ("one", "two")]
 
 
+@pytest.fixture(scope="module")
+def inputs(homes: list[Path]) -> list[tuple[str, ...]]:
+    """The options that name each home's copy of one file, in a folder of its own."""
+    file = homes[0].with_name("raw") / "reviews.jsonl"
+    answer(homes[0], "synth", "--reviews", "500", "--out", str(file))
+    (other := homes[1].with_name("data of this machine")).mkdir()
+    return [("--input", str(file)), ("--input", str(shutil.copy(file, other)))]
+
+
+def run(home: Path, shared: dict[str, str], *options: str) -> dict[str, Any]:
+    return answer(home, "run", "--preset", TINY, *options, **shared)
+
+
 def history(homes: list[Path], shared: dict[str, str]) -> list[Any]:
     found = [answer(home, "history", **shared) for home in homes]
     return [(one["versions"], one["events"], one["damage"]) for one in found]
 
 
 def test_the_second_home_builds_nothing_and_finds_the_champion_of_the_first(
-    homes: list[Path], shared: dict[str, str]
+    homes: list[Path], shared: dict[str, str], inputs: list[tuple[str, ...]], tmp_path: Path
 ) -> None:
-    first, second = (answer(home, "run", "--preset", TINY, **shared) for home in homes)
+    first, second = (run(home, shared, *options) for home, options in zip(homes, inputs, strict=True))
     assert (first["reused"], first["promoted"]) == ([], True)
     assert len(second["reused"]) == second["stages"] == first["stages"]
     assert (first["champion_version"], second["champion_version"]) == (1, 1)
     one, two = history(homes, shared)
     assert one == two
+    (text := tmp_path / "text.txt").write_text("The food was great and the service was slow.\n")
+    here, there = (answer(home, "score", str(text), **shared) for home in homes)
+    assert (here["version"], here["nats"]) == (there["version"], there["nats"])
 
 
-def test_of_two_promotions_at_once_one_is_decided_after_the_other(homes: list[Path], shared: dict[str, str]) -> None:
-    """Each home has a Prefect server of its own, so no limit serialises them: the log of decisions does."""
+def test_of_two_promotions_at_once_one_is_decided_after_the_other(
+    homes: list[Path], shared: dict[str, str], inputs: list[tuple[str, ...]]
+) -> None:
+    """Each home has a Prefect server of its own, so no limit serialises them: the log of decisions does.
+
+    Whichever model is the best of its run, it is another one than before and than that of the other home.
+    """
     def retrain(number: int) -> dict[str, Any]:
-        faster = f"models.1.training.learning_rate={0.003 + number / 1000}"
-        return answer(homes[number], "run", "--preset", TINY, "--set", faster, **shared)
+        others = [f"models.0.order={3 + number}", f"models.1.training.learning_rate={0.003 + number / 1000}"]
+        return run(homes[number], shared, *inputs[number], *(word for other in others for word in ("--set", other)))
 
     with ThreadPoolExecutor(2) as both:
         list(both.map(retrain, (0, 1)))
@@ -81,6 +105,7 @@ def test_of_two_promotions_at_once_one_is_decided_after_the_other(homes: list[Pa
     assert one == two
     versions, events, damage = one
     assert damage == []
+    assert len(versions) == 3, "each of the two has registered a version, beside the first champion"
     assert sum("champion" in version["aliases"] for version in versions) == 1
     champion = None
     for event in reversed(events):  # the newest is first
@@ -88,3 +113,15 @@ def test_of_two_promotions_at_once_one_is_decided_after_the_other(homes: list[Pa
             assert event["against"] == champion, "each promotion was decided against the champion of its moment"
             champion = event["version"]
     assert [version["version"] for version in versions if "champion" in version["aliases"]] == [champion]
+
+
+def test_what_a_person_decides_on_one_machine_holds_on_the_other(
+    homes: list[Path], shared: dict[str, str], tmp_path: Path
+) -> None:
+    (versions, _, _), _ = history(homes, shared)
+    other = next(version["version"] for version in versions if "champion" not in version["aliases"])
+    answer(homes[1], "promote", "--version", str(other), "--why", "cheaper", "--force", **shared)
+    one, two = history(homes, shared)
+    assert one == two
+    (text := tmp_path / "text.txt").write_text("The soup was cold.\n")
+    assert answer(homes[0], "score", str(text), **shared)["version"] == other

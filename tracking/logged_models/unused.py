@@ -3,7 +3,8 @@
 Only files below the home folder are removed, and never entries: metrics, parameters and tags of all runs stay. A
 logged model is deleted by MLflow first (`delete_logged_model`, which only marks it) and loses its files then. That of
 an old version is not deleted: it keeps its description, vocabulary and lineage record, with which the model can be
-made again, and a note in place of the rest. With an MLflow server nothing is removed: the files are the server's.
+made again, and a note in place of the rest. With an MLflow server nothing is removed: the files are the server's. Nor
+is anything in a place outside the home folder that a database names, such as a bucket: other homes may use it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.errors import ReviewLMError
+from core.errors import ReviewLMError, without_password
 from models.bundles.sealed_folder import WHY_MISSING
 from models.tokens.vocabulary import FILE
 from tracking.client import ABSENT, error_code
@@ -60,6 +61,7 @@ class Run:
         fit: Digest of the fit that it describes, or "".
         files: Folder of its artifacts, if it is below the home folder.
         protected: Whether it holds files that others read by its id: the frozen benchmark set.
+        elsewhere: Where its artifacts and those of its logged models are, if that is not below the home folder.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Run:
     fit: str = ""
     files: Path | None = None
     protected: bool = False
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,10 +124,12 @@ def _experiments(tracker: Tracker) -> list[list[str]]:
 
 def _run_of(tracker: Tracker, run: Any) -> Run:
     tags, info = run.data.tags, run.info
+    files = _below(tracker, info.artifact_uri)
+    elsewhere = "" if files else without_password(info.artifact_uri.removesuffix(f"/{info.run_id}/artifacts"))
     return Run(
         str(info.run_id), info.start_time * MILLION, str(info.status),
-        "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG), _below(tracker, info.artifact_uri),
-        BENCHMARK_DIGEST in tags,
+        "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG), files, BENCHMARK_DIGEST in tags,
+        elsewhere,
     )
 
 

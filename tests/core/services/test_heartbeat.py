@@ -33,7 +33,7 @@ class Prefect(ThreadingHTTPServer):
         self.received: list[tuple[str, str | None, list[dict[str, Any]]]] = []
         self.several = threading.Event()
         self.states = ["RUNNING"]
-        """What the run is at each look, from the first to the last one, which stays."""
+        """What the run is at each look, from the first to the last one, which stays; with a message after a colon."""
         self.refused = 0
         """Changes of the state that are still to be refused."""
         self.set: list[dict[str, Any]] = []
@@ -48,7 +48,8 @@ class Answer(BaseHTTPRequestHandler):
         state = states.pop(0) if len(states) > 1 else states[0]
         self.send_response(200 if state else 503)
         self.end_headers()
-        self.wfile.write(json.dumps({"state": {"type": state}}).encode())
+        kind, _, message = state.partition(": ")
+        self.wfile.write(json.dumps({"state": {"type": kind, "message": message or None}}).encode())
 
     def do_POST(self) -> None:
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -58,6 +59,7 @@ class Answer(BaseHTTPRequestHandler):
                 self.server.set.append(told)
             self.server.refused = max(0, self.server.refused - 1)
             self.end_headers()
+            self.wfile.write(json.dumps({"status": "ACCEPT"}).encode())
             return
         self.server.received.append((self.path, self.headers["Authorization"], told))
         self.send_response(503 if len(self.server.received) == 1 else 204)
@@ -101,7 +103,7 @@ def test_heartbeats_are_events_of_the_run_that_go_on_after_a_failure(
     end_child(child)
     assert {(path, user) for path, user, _ in prefect.received} == {("/api/events", "Basic cmV2aWV3bG06c2VjcmV0")}
     events = [event for _, _, told in prefect.received for event in told]
-    assert {event["event"] for event in events} == {"prefect.flow-run.heartbeat"}
+    assert {event["event"] for event in events} == {"reviewlm.flow-run.heartbeat"}
     assert {event["resource"]["prefect.resource.id"] for event in events} == {"prefect.flow-run.a-run"}
     assert len({event["id"] for event in events}) == len(events)
 
@@ -161,8 +163,14 @@ def test_a_cancelled_run_that_nobody_ends_is_set_to_cancelled_and_its_heartbeats
     [told] = prefect.set
     assert told["force"]
     assert (told["state"]["type"], told["state"]["name"]) == ("CANCELLED", "Cancelled")
-    assert pauses[0] < 30  # the server did not take the first heartbeat
-    assert 30 <= sum(pauses) < 60
+    assert pauses == [30]
+    assert prefect.received == [], "a run that is about to end must not count as one that lives, and then as lost"
+
+
+def test_a_heartbeat_that_the_server_did_not_take_is_sent_again_soon(prefect: Prefect, pauses: list[float]) -> None:
+    with pytest.raises(Over):
+        heartbeat.send_heartbeats("a-run", 30)
+    assert pauses[:3] == [5, 30, 30]
 
 
 def test_a_state_that_the_server_does_not_take_is_set_again(prefect: Prefect, pauses: list[float]) -> None:
@@ -185,6 +193,28 @@ def test_a_run_that_somebody_else_set_to_cancelled_ends_in_that_state(prefect: P
 def test_a_run_that_is_not_cancelled_goes_on(prefect: Prefect, pauses: list[float], states: list[str]) -> None:
     """Crashed may be a false alarm, and a run may be in its last state for a while before its process ends."""
     prefect.states = states
+    with pytest.raises(Over):
+        heartbeat.send_heartbeats("a-run", 30)
+    assert prefect.set == []
+
+
+def test_a_process_that_lives_takes_its_run_back_from_a_second_attempt_that_has_not_begun(
+    prefect: Prefect, pauses: list[float]
+) -> None:
+    """Its machine was cut off, so that it was taken for lost; no worker has taken the second attempt yet."""
+    prefect.states = ["RUNNING", "CRASHED", "SCHEDULED: Second attempt, the last one: the first one crashed", "RUNNING"]
+    with pytest.raises(Over):
+        heartbeat.send_heartbeats("a-run", 30)
+    [told] = prefect.set
+    assert (told["state"]["type"], told["state"]["name"], told["force"]) == ("RUNNING", "Running", True)
+    assert told["state"]["message"] == "The first process lives after all; no second attempt"
+
+
+@pytest.mark.parametrize("state", ["SCHEDULED", "SCHEDULED: by hand", "PENDING: Second attempt"])
+def test_a_run_that_waits_for_another_reason_or_has_a_worker_is_not_taken_back(
+    prefect: Prefect, pauses: list[float], state: str
+) -> None:
+    prefect.states = [state]
     with pytest.raises(Over):
         heartbeat.send_heartbeats("a-run", 30)
     assert prefect.set == []

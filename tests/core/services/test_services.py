@@ -20,7 +20,7 @@ import yaml
 
 from core.config.presets import preset_names
 from core.credentials import PASSWORD_FILE
-from core.services import join, launch, service_list, silent_runs
+from core.services import join, launch, lost_runs, service_list
 from core.services import pools as pools_of
 from core.services.deployed_code import FOLDER, keep_code
 from core.services.service_list import STATE, Service
@@ -89,7 +89,7 @@ def test_one_service_looks_for_runs_that_killed_processes_left_open_in_mlflow_an
     after = commands["prefect"].index("--left")
     assert commands["prefect"][after:-1] == [
         "--left", str(marks_of(tmp_path)), abandoned.__name__,
-        "--every", silent_runs.__name__, "http://127.0.0.1:4299",
+        "--every", lost_runs.__name__, "http://127.0.0.1:4299",
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import uuid
 from collections.abc import Iterator
@@ -25,8 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.schema import CreateTable
 
 from core.config.sections.source import EMBEDDED
-from core.services.heartbeat import EVENT as HEARTBEAT
-from core.services.pools import HEARTBEAT_SECONDS
+from core.services.heartbeat import HEARTBEAT_SECONDS
 from flows.server import metrics
 from flows.server.automations import LOST_SECONDS
 from tasks.upkeep.home_figures import MeasuredHome
@@ -139,8 +139,11 @@ NOT_HERE = {
 """Figures of what that test does not have: runs in progress, results, GPUs."""
 
 
+OURS, OF_PREFECT, SILENT = "reviewlm.flow-run.heartbeat", "prefect.flow-run.heartbeat", "reviewlm.flow-run.silent"
+
+
 async def begin(database: Any, beats: dict[str, list[timedelta]]) -> dict[str, str]:
-    """Let runs begin at END, each with heartbeats so long after it; return the ids of the runs."""
+    """Let runs begin at END, each with heartbeats so long after it, in turn ours and Prefect's; return their ids."""
     flow, parent = database.Flow(name="retrain"), database.TaskRun(task_key="part", dynamic_key="0")
     ids = {name: str(uuid.uuid4()) for name in beats}
     async with database.session_context(begin_transaction=True) as session:
@@ -152,7 +155,9 @@ async def begin(database: Any, beats: dict[str, list[timedelta]]) -> dict[str, s
             run = {"id": uuid.UUID(ids[name]), "flow_id": flow.id, "start_time": END, **part}
             session.add(database.FlowRun(state_type=state, state_name=state.title(), **run))
             resource = f"prefect.flow-run.{ids[name]}"
-            for kind, late in [(HEARTBEAT, one) for one in after] + [("prefect.flow-run.Running", timedelta(hours=9))]:
+            kinds = (OF_PREFECT, OURS) if name == "beats" else (OF_PREFECT, OF_PREFECT)
+            told = list(zip(itertools.cycle(kinds), after, strict=False))
+            for kind, late in [*told, *((one, timedelta(hours=9)) for one in ("prefect.flow-run.Running", SILENT))]:
                 times = dict.fromkeys(["occurred", "received", "recorded"], END + late)
                 session.add(database.Event(
                     id=uuid.uuid4(), event=kind, resource_id=resource, resource={"prefect.resource.id": resource},
@@ -165,12 +170,14 @@ async def begin(database: Any, beats: dict[str, list[timedelta]]) -> dict[str, s
 def test_of_each_run_in_progress_there_is_the_time_of_its_last_heartbeat_or_else_its_start(
     database: Any, server: Any
 ) -> None:
-    minutes = [timedelta(minutes=number) for number in range(5)]
-    ids = asyncio.run(begin(database, {"beats": minutes, "silent": [], "ended": minutes, "part": minutes}))
+    minutes = [timedelta(minutes=number) for number in range(6)]
+    of_others = {"of somebody else": minutes[:2]}
+    ids = asyncio.run(begin(database, {"beats": minutes, "silent": [], "ended": minutes, "part": minutes} | of_others))
     name = "reviewlm_last_heartbeat_timestamp_seconds"
     found = {labels: at for labels, at in scraped(server).items() if labels[0] == name}
     assert found == {
-        (name, "retrain", ids["beats"]): (END + timedelta(minutes=4)).timestamp(),
+        (name, "retrain", ids["beats"]): (END + timedelta(minutes=5)).timestamp(),
+        (name, "retrain", ids["of somebody else"]): (END + timedelta(minutes=1)).timestamp(),
         (name, "retrain", ids["silent"]): END.timestamp(),
     }
     assert rule("no heartbeat")["expr"] == f"time() - {name} > {ALLOWED_SECONDS}"

@@ -21,7 +21,7 @@ from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.states import Cancelling, Completed, Pending, Running, State
 
 from core.config.sections.promotion import DEMO_MODEL
-from core.services import silent_runs
+from core.services import lost_runs
 from core.services.model_events import RETRAINED, resource_of
 from core.services.pools import POOLS
 from flows.server import automations
@@ -109,8 +109,8 @@ def test_other_addresses_are_saved_without_a_new_count_of_anything(server: Prete
 def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(server: PretendedServer) -> None:
     automations.set_up(HOOK)
     before = server.triggers()
-    assert automations.set_up(AlertSettings()) == ["lost runs", "second attempt"]
-    assert server.triggers() == {name: before[name] for name in ("lost runs", "second attempt")}
+    assert automations.set_up(AlertSettings()) == ["lost runs", "silent runs"]
+    assert server.triggers() == {name: before[name] for name in ("lost runs", "silent runs")}
 
 
 def test_an_alert_that_somebody_switched_off_in_the_page_is_on_again_after_a_start(server: PretendedServer) -> None:
@@ -147,20 +147,69 @@ def test_a_start_of_the_services_lets_the_server_wait_only_for_runs_that_send_he
 ) -> None:
     """A cancelled run must not become Crashed, because it would be tried again."""
     asked, told = {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}, list[str]()
-    monkeypatch.setattr(automations, "emit_event", lambda _, resource: told.append(resource["prefect.resource.id"]))
+    sent = lambda event, resource: told.append(f"{event} {resource['prefect.resource.id']}")  # noqa: E731
+    monkeypatch.setattr(automations, "emit_event", sent)
     long_ago = datetime.now(UTC) - timedelta(hours=1)
     server: Any = RunsOfDeployments(runs={
         "runs": (Running(), asked), "taken long ago": (Pending(timestamp=long_ago), asked), "taken": (Pending(), asked),
-        "of somebody else": (Running(), {}), "of a deployment that was removed": (Running(), None),
+        "of somebody else": (Running(), {}),
+        "slow, of somebody else": (Running(), {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "180"}}),
+        "of a deployment that was removed": (Running(), None),
         "cancelled": (Cancelling(), asked), "ended": (Completed(), asked),
     })  # fmt: skip
     assert automations.watch_unfinished(server) == ["runs", "taken long ago"]
-    assert told == ["prefect.flow-run.runs", "prefect.flow-run.taken long ago"]
+    silent = "reviewlm.flow-run.silent prefect.flow-run"
+    assert told == [f"{silent}.runs", f"{silent}.taken long ago"]
 
 
-def test_a_heartbeat_for_a_silent_run_never_puts_off_what_the_server_waits_for() -> None:
-    """It is sent after the wait for the last one has ended, and the next one after the wait for this one."""
-    assert silent_runs.SILENT_SECONDS >= 2 * automations.LOST_SECONDS
+def test_a_run_is_called_silent_only_after_the_server_has_waited_for_its_next_heartbeat() -> None:
+    assert lost_runs.SILENT_SECONDS >= 2 * automations.LOST_SECONDS
+
+
+def test_an_earlier_releases_automation_of_second_attempts_is_removed(server: PretendedServer) -> None:
+    """It tried runs again that were cancelled, and those of other people's deployments."""
+    automations.set_up(HOOK)
+    [lost] = [one for one in server.kept.values() if one.name == "reviewlm: lost runs"]
+    other = lost.model_copy(update={"id": uuid4(), "name": "reviewlm: second attempt"})
+    server.kept[other.id] = other
+    automations.set_up(HOOK)
+    assert "second attempt" not in server.triggers()
+
+
+def wait_of(name: str) -> of_server.EventTrigger:
+    """Return the trigger by which a run becomes Crashed, as the server reads it."""
+    [trigger] = [trigger for found, trigger, _ in automations.lost_runs() if found == name]
+    return of_server.EventTrigger.model_validate_json(trigger.model_dump_json())
+
+
+OURS, OF_PREFECT, SILENT = "reviewlm.flow-run.heartbeat", "prefect.flow-run.heartbeat", "reviewlm.flow-run.silent"
+
+
+def test_only_a_run_that_sends_our_heartbeats_is_lost_for_want_of_them() -> None:
+    """Prefect's own come every 180 seconds from a healthy run of somebody else's deployment: no wait may begin."""
+    trigger = wait_of("lost runs")
+    assert trigger.starts_after(OURS)
+    assert trigger.expects(OURS)  # each one begins the wait anew
+    assert not any(trigger.starts_after(event) or trigger.expects(event) for event in (OF_PREFECT, SILENT))
+
+
+def test_a_silent_run_is_lost_unless_a_heartbeat_of_either_kind_comes() -> None:
+    trigger = wait_of("silent runs")
+    assert trigger.starts_after(SILENT)
+    assert not trigger.expects(SILENT)  # said again every half minute, which must not put the end off
+    for sign in (OURS, OF_PREFECT):
+        assert trigger.expects(sign)
+        assert not trigger.starts_after(sign)
+
+
+@pytest.mark.parametrize("name", ["lost runs", "silent runs"])
+def test_a_run_that_is_cancelled_or_has_ended_is_not_lost(name: str) -> None:
+    trigger = wait_of(name)
+    for state in ("Cancelling", "Cancelled", "Completed", "Failed", "Crashed", "TimedOut"):
+        assert trigger.expects(f"prefect.flow-run.{state}")
+        assert not trigger.starts_after(f"prefect.flow-run.{state}")
+    [action] = [action for found, _, action in automations.lost_runs() if found == name]
+    assert not action.force  # Prefect refuses Crashed after Cancelling
 
 
 def trigger_of(name: str) -> of_server.EventTrigger:

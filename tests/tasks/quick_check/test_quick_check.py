@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import polars as pl
@@ -102,6 +103,25 @@ def test_a_failing_stage_is_named_and_its_files_are_kept(
     assert Path(done.facts["home"]).parent == tmp_path
     assert Path(done.facts["home"]).is_dir()
     assert not own_home.exists()
+
+
+@pytest.mark.parametrize(("fails", "said"), [(False, "ok: 1 stages; wall time 17."), (True, "Wall time 17.")])
+def test_the_wall_time_of_the_command_is_told_also_if_a_stage_fails(
+    own_home: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+    fails: bool, said: str,
+) -> None:
+    """It counts from the start of the process, which here began 17 seconds before the stages."""
+    def quick(config: RunConfig, record: StageLog) -> None:
+        monkeypatch.setattr("psutil.Process.create_time", lambda _: time.time() - 17)
+        with record.stage("read the input"):
+            if fails:
+                raise FitError("The loss is not a number", remedy="lower the rate")
+
+    monkeypatch.setattr(stages, "try_stages", quick)
+    monkeypatch.setattr("reviewlm.verbs.maintenance.check.lasting_folder", lambda: tmp_path)
+    done = call(monkeypatch, capfd, "check", "--input", reviews, "--json")
+    assert 17 <= done.facts["seconds"] < 18
+    assert said in done.err
 
 
 def test_an_input_without_texts_is_refused_before_any_stage(

@@ -100,7 +100,10 @@ def require_needed(made: Made) -> None:
     assert entries(made.home) == entries(made.saved)
 
 
-@pytest.mark.drill("killed at any moment", "`reviewlm gc` killed anywhere", "all that is needed is whole")
+@pytest.mark.drill(
+    "killed at any moment", "kill -9 of `reviewlm gc` of a whole home, at five points",
+    "all that is needed is whole; the next one completes it",
+)  # fmt: skip
 @pytest.mark.parametrize("point", range(1, POINTS + 1))
 def test_a_collection_of_a_home_that_was_killed_is_completed_by_the_next(point: int, made: Made, start: Start) -> None:
     assert made.changes > 2 * POINTS

@@ -21,7 +21,9 @@ from unittest import mock
 
 import pytest
 
+from core.environment import TRACKING_VARIABLE
 from core.errors import ArtifactError, NotAuthorized, TrackingUnavailable
+from tests.flows.first_run import answer
 from tests.marked_cases import long_but
 from tests.s3_server import BUCKET, s3_server
 from tests.tracking.tiny_model import fitted
@@ -125,7 +127,6 @@ def registered(shared: Shared, home: Path) -> Registry:
     return registry
 
 
-@pytest.mark.parametrize("shared", ["without a server"], indirect=True)
 def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_path: Path) -> None:
     """One home registers a model in the bucket, and another one, and a program without the project, opens it."""
     first = registered(shared, tmp_path / "one" / "home")
@@ -174,6 +175,27 @@ def test_while_the_bucket_is_away_writes_wait_and_then_arrive(
         assert client.get_run(run_id).info.status == "FINISHED"
         [model] = client.search_logged_models([tracker.experiment_id])
     assert str(model.status) == "READY"
+
+
+@pytest.mark.long
+def test_gc_leaves_the_bucket_alone_and_backup_says_what_it_leaves_out(shared: Shared, tmp_path: Path) -> None:
+    home = tmp_path / "one" / "home"
+    registered(shared, home)
+    before = shared.names()
+    variables = {TRACKING_VARIABLE: shared.address}
+    collected = answer(home, "gc", **variables)
+    assert shared.names() == before
+    saved = answer(home, "backup", "--to", str(tmp_path / "backup.tar.zst"), **variables)
+    [warning] = saved["warnings"]
+    assert shared.address in warning
+    [note] = [note for note in collected["notes"] if "mlflow gc" in note]
+    if shared.address.startswith("http"):
+        assert shared.address in note
+        assert "artifact store" in warning
+    else:
+        assert note.startswith(f"not looked at: s3://{BUCKET}/mlflow, outside this home")
+        assert f"--backend-store-uri {shared.address}`" in note
+        assert "its artifacts" in warning
 
 
 def test_a_file_that_the_bucket_never_takes_does_not_block_the_rest(
