@@ -77,9 +77,12 @@ class Bands:
 
         Others have the same key by chance once in 2^32 pairs, which costs a comparison.
         """
+        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
         factors = mix(np.arange(1, self.rows + 1, dtype=np.uint64)) | np.uint64(1)
-        mixed = mix((signature_DP.reshape(-1, self.count, self.rows) * factors).sum(axis=2).T)
-        return (mixed >> np.uint64(32)).astype(np.uint32)
+        found = np.empty((self.count, len(signature_DP)), np.uint32)
+        kernels.band_keys(signature_DP, factors, found)
+        return found
 
 
 def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -122,6 +122,26 @@ def signatures(fingerprints_S: Any, offsets_D: Any, factors_P: Any, terms_P: Any
 
 
 @kernel
+def band_keys(signature_DP: Any, factors_R: Any, keys_BD: Any) -> None:
+    """Write the key of each band of R values: the upper half of their sum with factors, mixed."""
+    R = len(factors_R)
+    for d in range(keys_BD.shape[1]):
+        for b in range(keys_BD.shape[0]):
+            total = _U(0)
+            for r in range(R):
+                total += signature_DP[d, b * R + r] * factors_R[r]
+            keys_BD[b, d] = mixed(total) >> _HALF
+
+
+@kernel
+def lowest_bytes(signature_DP: Any, chosen_S: Any, out_DS: Any) -> None:
+    """Write the lowest byte of the chosen values of each signature."""
+    for d in range(out_DS.shape[0]):
+        for s in range(out_DS.shape[1]):
+            out_DS[d, s] = signature_DP[d, chosen_S[s]] & _U(0xFF)
+
+
+@kernel
 def anchors(
     fingerprints_S: Any, offsets_D: Any, factors: Any, run: Any, window: Any, least: Any, runs_S: Any, found_A: Any,
     counts_D: Any

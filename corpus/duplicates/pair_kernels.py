@@ -6,14 +6,22 @@ Shapes: D texts, B buckets, M members of buckets, K pairs, S fingerprints, T pla
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
+from numba import config, types
 
 from models.compiled import kernel
 
 _U = np.uint64
 _ONES, _SEVENS, _HIGH = _U(0x0101010101010101), _U(0x7F7F7F7F7F7F7F7F), _U(56)
+
+# pread(2) of the C library, as a kernel calls it; without compilation a kernel is Python.
+_pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    _pread = ctypes.CDLL(None).pread
+    _pread.argtypes, _pread.restype = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64), ctypes.c_ssize_t
 
 
 @kernel
@@ -163,10 +171,14 @@ def common(sets_S: Any, offsets_D: Any, a_K: Any, b_K: Any, table_T: Any, owner_
 
 
 @kernel
-def gather(data_N: Any, begin_K: Any, end_K: Any, out: Any) -> None:
-    """Write stretches of bytes one after another."""
-    to = 0
+def read(descriptor: Any, begin_K: Any, end_K: Any, out: Any) -> int:
+    """Read stretches of a file one after another; return the number of bytes, fewer if a stretch cannot be read."""
+    to, address = 0, out.ctypes.data
     for k in range(len(begin_K)):
-        size = end_K[k] - begin_K[k]
-        out[to : to + size] = data_N[begin_K[k] : end_K[k]]
-        to += size
+        place = begin_K[k]
+        while place < end_K[k]:
+            count = _pread(descriptor, address + to, end_K[k] - place, place)
+            if count <= 0:
+                return to
+            to, place = to + count, place + count
+    return to

@@ -67,8 +67,12 @@ class Sketch:
 
     def cut(self, signature_DP: np.ndarray) -> np.ndarray:
         """Return the sketches (D, size) as uint8, from values spread over the signatures."""
+        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
         chosen = np.arange(self.size) * signature_DP.shape[1] // self.size
-        return signature_DP[:, chosen].astype(np.uint8, order="C")
+        found = np.empty((len(signature_DP), self.size), np.uint8)
+        kernels.lowest_bytes(signature_DP, chosen, found)
+        return found
 
     def alike(self, left_PS: np.ndarray, right_PS: np.ndarray, least: np.ndarray | int) -> np.ndarray:
         """Return a mask of the pairs of sketches (P, size) of which *least* bytes agree: one number, or (P,)."""

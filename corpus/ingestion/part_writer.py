@@ -41,8 +41,8 @@ class PartWriter:
     A part has *part_rows* rows, or fewer if they reach `PART_BYTES` first. The place is (blocks read, rows of the next
     block already written). The bad records of a block are saved with the first part written after the block was read.
     So after a part that ended inside a block they are already saved. If they get too large before a part is full, they
-    are written to a separate file. A thread writes a part while the next one is read; only one part is written at a
-    time.
+    are written to a separate file. While the next part is read, one thread writes a part and another describes it; only
+    one part is written at a time.
 
     Args:
         folder: Folder of the parts.
@@ -62,7 +62,7 @@ class PartWriter:
         self.good: list[pl.DataFrame] = []
         self.bad: list[pl.DataFrame] = []
         self.rows = self.good_bytes = self.bad_bytes = 0  # totals of the lists, because the lists can be long
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="part")
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="part")
         self.saving: Future[None] | None = None
         if self.parts:
             log.info("%d parts are already finished; reading continues after them", self.parts)
@@ -71,7 +71,7 @@ class PartWriter:
         return self
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        self.thread.shutdown()
+        self.threads.shutdown()
         if kind is None:
             self._wait()
 
@@ -118,7 +118,8 @@ class PartWriter:
         bad = pl.concat(self.bad) if self.bad else pl.DataFrame(schema=QUARANTINE)
         self._wait()
         about = {**place, "spilt": self.spilt, SUMS: self.sums}
-        self.saving = self.thread.submit(self._put, self.parts, rows, bad, about)
+        described = self.threads.submit(describe, rows) if rows is not None and rows.height else None
+        self.saving = self.threads.submit(self._put, self.parts, rows, described, bad, about)
         self.parts += 1
         self.spilt, self.bad, self.bad_bytes, self.sums = 0, [], 0, {}
 
@@ -127,12 +128,14 @@ class PartWriter:
         if self.saving is not None:
             self.saving.result()
 
-    def _put(self, number: int, rows: pl.DataFrame | None, bad: pl.DataFrame, place: dict[str, Any]) -> None:
-        if rows is not None and rows.height:
+    def _put(
+        self, number: int, rows: pl.DataFrame | None, described: Future[dict[str, Any]] | None, bad: pl.DataFrame,
+        place: dict[str, Any],
+    ) -> None:
+        part: dict[str, Any] = {"rows": 0}
+        if rows is not None and described is not None:
             self._keep(self.folder / f"{part_name(number)}.parquet", rows, place[SUMS])
-            part = describe(rows)
-        else:
-            part = {"rows": 0}
+            part = described.result()
         self._keep(_bad_file(self.journal, number, place["spilt"]), bad, place[SUMS])
         write_whole(_place_file(self.journal, number), json.dumps({**place, "part": part}).encode())
 

@@ -59,6 +59,30 @@ def test_signatures_are_the_least_values_of_the_hash_functions_on_every_machine(
     assert bands.keys(signatures).tolist() == [[773267565, 4059110569], [2201124903, 4272926421]]
 
 
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=60, max_size=60), st.sampled_from([(4, 3), (6, 2), (1, 12)]))
+def test_the_key_of_a_band_is_the_upper_half_of_the_mixed_sum_of_its_values_with_factors(values, cut):
+    """In whole numbers, for five signatures of twelve values."""
+    bands, signatures = Bands(*cut), np.array(values, np.uint64).reshape(5, 12)
+    factors = [mixed(n) | 1 for n in range(1, bands.rows + 1)]
+    expected = [
+        [
+            mixed(sum(int(row[band * bands.rows + r]) * factors[r] for r in range(bands.rows)) % 2**64) >> 32
+            for row in signatures
+        ]
+        for band in range(bands.count)
+    ]
+    keys = bands.keys(signatures)
+    assert (keys.tolist(), keys.dtype) == (expected, np.uint32)
+
+
+def test_a_sketch_holds_the_lowest_bytes_of_values_spread_over_the_signature():
+    signatures = np.arange(40, dtype=np.uint64).reshape(2, 20) * np.uint64(0x1_0000_0101)
+    places = [0, 2, 5, 7, 10, 12, 15, 17]  # n * 20 // 8
+    expected = [[(20 * row + place) % 256 for place in places] for row in range(2)]
+    found = Sketch(8).cut(signatures)
+    assert (found.tolist(), found.dtype, found.flags.c_contiguous) == (expected, np.uint8, True)
+
+
 def test_texts_meet_in_a_band_as_often_as_their_similarity_says():
     """1,000 pairs of similarity 0.5 meet with probability 0.548: three standard deviations are 0.047."""
     random = np.random.default_rng(3)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.duplicates.scattered import AT_ONCE, read_scattered
+from corpus.duplicates.scattered import read_scattered
 
 COLD = """
 import sys, numpy as np
@@ -22,7 +22,7 @@ sys.stdout.buffer.write(read_scattered(Path(sys.argv[1]), np.array([1, 4]), np.a
 """
 
 
-@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 50)), max_size=3 * AT_ONCE))
+@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 50)), max_size=100))
 def test_the_bytes_are_those_of_slices(tmp_path_factory, stretches):
     content = bytes(np.random.default_rng(1).integers(0, 256, 1_050, np.uint8))
     file = tmp_path_factory.mktemp("scattered") / "file"
@@ -37,6 +37,14 @@ def test_nothing_is_read_of_an_empty_file(tmp_path):
     (tmp_path / "empty").touch()
     none = np.zeros(0, np.int64)
     assert len(read_scattered(tmp_path / "empty", none, none)) == 0
+
+
+@pytest.mark.parametrize(("begin", "end"), [([0, 5], [3, 9]), ([20], [21]), ([2, 8, 0], [4, 8, 11])])
+def test_a_stretch_beyond_the_end_of_the_file_is_an_error_that_names_it(begin, end, tmp_path):
+    file = tmp_path / "cut-off"
+    file.write_bytes(b"01234567")
+    with pytest.raises(OSError, match="cut-off"):
+        read_scattered(file, np.array(begin), np.array(end))
 
 
 @pytest.mark.slow

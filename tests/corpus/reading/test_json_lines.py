@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import MissingColumn
-from corpus.reading.jsonlines import Stretch, parse, read_json_lines
+from corpus.reading import jsonlines
+from corpus.reading.jsonlines import Stretch, decode, parse, read_json_lines
 from corpus.schema import COLUMNS, Limits
 from tests.corpus.review_lines import BAD_LINES, GOOD, line
 from tests.examples import examples
@@ -57,6 +58,14 @@ GOLDEN = "a4721b35058eea78cc309130af2f53bea81ce565b5a3c85e15d4df0359381561"
 """Digest of what these lines give, on which a reader with numpy and one with orjson agreed."""
 
 
+@pytest.fixture(scope="module", autouse=True, params=["compiled", "decoded"])
+def way(request):
+    """Plain lines are read by compiled loops, or decoded like all others, however few they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonlines, "COMPILED_BYTES", 1 if request.param == "compiled" else 1 << 60)
+        yield
+
+
 def alone(block, first_line=7):
     """What each line gives when nothing is beside it: all good records, and all bad ones."""
     lines = enumerate(block.split(b"\n"), first_line)
@@ -68,10 +77,14 @@ def joined(blocks):
 
 
 def agree(block):
-    """Whether a block gives the same records and problems as its lines alone, in columns of the same types."""
-    good, bad = alone(block)
+    """Whether a block gives the same records and problems as its lines alone and decoded, with the same types."""
+    lines = block.split(b"\n")
+    decoded = decode(lines, range(7, 7 + len(lines)), "s", LIMITS)
     parsed = parse(Stretch(block, 7, len(block)), "s", LIMITS)
-    return parsed.good.equals(good) and parsed.bad.equals(bad) and parsed.good.schema == pl.Schema(COLUMNS)
+    return parsed.good.schema == pl.Schema(COLUMNS) and all(
+        parsed.good.equals(good) and parsed.bad.equals(bad)
+        for good, bad in (alone(block), (decoded.good, decoded.bad))
+    )
 
 
 def test_the_unusual_lines_give_what_they_always_gave():
