@@ -201,6 +201,8 @@ class IntervalsRequest(ApiRequest):
     """Star rating of the review; 0: a review without one. Default: the average over those of the training."""
     other: bool = False
     """Divide the interval of the characters beyond ASCII."""
+    begun: str = ""
+    """With `other`: only those of them that begin with these bytes, as an interval of kind "other" has them."""
     smallest: Annotated[float, Field(ge=0.001, le=1)] = 1.0
     """Intervals of at least this size are divided too."""
 
