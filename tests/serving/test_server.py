@@ -180,7 +180,8 @@ def test_a_signal_lets_requests_in_progress_finish_and_ends_all_workers(
     version(own_home, 1, "champion")
     started = Process(own_home, "--workers", str(workers))
     assert started.told == {
-        "address": started.told["address"], "workers": workers, "model": "reviewlm/1", "task": "language model"
+        "address": started.told["address"], "workers": workers, "model": "reviewlm/1", "task": "language model",
+        "numbers": "float32", "why_numbers": "serving.numbers is float32",
     }  # fmt: skip
     body = {"prompt": "The", "max_tokens": 4_000, "n": 60, "stream": True, "temperature": 2.0}
     with started.client.stream("POST", "/v1/completions", json=body) as answer:

@@ -151,7 +151,7 @@ class CompletionRequest(ApiRequest):
     """No sequence of this many tokens occurs twice; 0: no limit."""
     exact: bool | None = None
     """True: the text that the command line writes, in float32. False: the text in the server's number format. Default:
-    false; the two differ only on a server with `serving.numbers=int8`."""
+    false; the two differ only on a server with `serving.numbers` of int8 or auto."""
     beam: Annotated[int, Field(ge=0, le=100)] = 0
     """Search for the likeliest texts, keeping this many beginnings, at least n; 0: draw at random."""
     require: Texts = Field(default_factory=list)
