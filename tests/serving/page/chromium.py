@@ -135,6 +135,10 @@ class Chromium:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._call("Emulation.setEmulatedMedia", features=features)
 
+    def hide_scrollbars(self, hidden: bool = True) -> None:
+        """Show no scrollbars, which take width from a page; or show them again."""
+        self._call("Emulation.setScrollbarsHidden", hidden=hidden)
+
     def close(self) -> None:
         """End the browser."""
         self._socket.close()

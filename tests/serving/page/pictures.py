@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import base64
+import io
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from tests.serving.page.chromium import Chromium
 from tests.serving.processes import ROOT, Process
@@ -94,6 +97,7 @@ PICTURES = (
 def taken(browser: Chromium, address: str, picture: Picture) -> bytes:
     """Return a picture of the page at an address, as PNG."""
     browser.prefer(picture.scheme)
+    browser.hide_scrollbars()
     tiles = []
     for tab in TABS:
         browser.open(address, picture.width)
@@ -101,7 +105,9 @@ def taken(browser: Chromium, address: str, picture: Picture) -> bytes:
         assert browser.run("document.getElementById('error').hidden"), browser.text("error")
         tiles.append(base64.b64encode(browser.picture()).decode())
         browser.leave()
-    return side_by_side(browser, tiles, picture)
+    whole = side_by_side(browser, tiles, picture)
+    browser.hide_scrollbars(False)
+    return in_few_colours(whole)
 
 
 def side_by_side(browser: Chromium, tiles: list[str], picture: Picture) -> bytes:
@@ -116,11 +122,19 @@ def side_by_side(browser: Chromium, tiles: list[str], picture: Picture) -> bytes
         f"body {{ margin: 0; padding: {GAP}px; background: #9297a0; display: grid; gap: {GAP}px; "
         f"grid-template-columns: repeat({picture.columns}, {picture.width}px); box-sizing: border-box; "
         f"width: {width}px; height: {height}px }} div {{ height: {picture.height}px; overflow: hidden }} "
-        "img { display: block; width: 100% }"
+        "img { display: block }"
     )
     browser.run(f"document.documentElement.innerHTML = `<head><style>{style}</style></head><body>{shown}</body>`")
     browser.until("[...document.images].every((each) => each.complete && each.naturalWidth)")
     return browser.picture()
+
+
+def in_few_colours(png: bytes) -> bytes:
+    """Return a picture with 256 colours at most: a third of the bytes."""
+    made = io.BytesIO()
+    few = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(made, "PNG", optimize=True)
+    return made.getvalue()
 
 
 def main() -> None:
