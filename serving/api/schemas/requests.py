@@ -97,7 +97,7 @@ class StreamOptions(BaseModel):
 
 AT_RANDOM = (
     "temperature", "top_p", "seed", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
-    "logprobs", "stream", "exact",
+    "logprobs", "stream", "exact", "watermark",
 )  # fmt: skip
 """Parameters of a completion that have no effect with `beam`."""
 
@@ -152,6 +152,8 @@ class CompletionRequest(ApiRequest):
     exact: bool | None = None
     """True: the text that the command line writes, in float32. False: the text in the server's number format. Default:
     false; the two differ only on a server with `serving.numbers` of int8 or auto."""
+    watermark: str = ""
+    """Key by which tokens are drawn, so that `reviewlm score --watermark KEY` recognises the text; empty: none."""
     beam: Annotated[int, Field(ge=0, le=100)] = 0
     """Search for the likeliest texts, keeping this many beginnings, at least n; 0: draw at random."""
     require: Texts = Field(default_factory=list)
