@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from serving.engine.requests import EngineFigures
+from serving.engine.requests import EngineFigures, NumberFormat
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -69,6 +70,10 @@ class Metrics:
             name: Gauge(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry, multiprocess_mode="livesum")
             for name in GAUGES
         }
+        self._numbers = Gauge(
+            "reviewlm_engine_numbers", "Processes that compute completions of a version in this number format.",
+            ["version", "numbers"], multiprocess_mode="livesum", registry=registry,
+        )  # fmt: skip
         self._seen: dict[int, EngineFigures] = {}
 
     def observe(self, engines: Mapping[int, EngineFigures]) -> None:
@@ -81,6 +86,10 @@ class Metrics:
                 self._finished.labels(reason).inc(max(0, count - (before.finished.get(reason, 0) if before else 0)))
         for name, gauge in self._gauges.items():
             gauge.set(sum(getattr(figures, name) for figures in engines.values()))
+        for version in {*self._seen, *engines}:
+            used = engines[version].numbers if version in engines else ""
+            for numbers in get_args(NumberFormat):
+                self._numbers.labels(version, numbers).set(numbers == used)
         self._seen = dict(engines)
 
     def text(self) -> bytes:

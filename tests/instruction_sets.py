@@ -33,6 +33,7 @@ class InstructionSet:
         onednn: `ONEDNN_MAX_CPU_ISA`; of oneDNN's matrix products.
         aten: `ATEN_CPU_CAPABILITY`; of torch's own element-wise loops.
         mkl: `MKL_ENABLE_INSTRUCTIONS`; of float32 products.
+        fbgemm: `FBGEMM_ENABLE_INSTRUCTIONS`; of torch's products of 8-bit numbers. It has no code below AVX2.
         numpy: `NPY_DISABLE_CPU_FEATURES`; of numpy's loops.
         numba: `NUMBA_CPU_NAME`: a processor that has no more than this set.
     """
@@ -41,6 +42,7 @@ class InstructionSet:
     onednn: str
     aten: str
     mkl: str
+    fbgemm: str
     numpy: str
     numba: str
 
@@ -48,6 +50,7 @@ class InstructionSet:
         """Return the variables of the environment that hold every library to this set."""
         return {
             "ONEDNN_MAX_CPU_ISA": self.onednn, "ATEN_CPU_CAPABILITY": self.aten, "MKL_ENABLE_INSTRUCTIONS": self.mkl,
+            "FBGEMM_ENABLE_INSTRUCTIONS": self.fbgemm,
             "NPY_DISABLE_CPU_FEATURES": self.numpy, "NUMBA_CPU_NAME": self.numba, "NUMBA_CPU_FEATURES": "",
         }  # fmt: skip
 
@@ -56,11 +59,11 @@ NUMPY_AVX512 = "X86_V4"
 SETS: dict[str, InstructionSet | None] = {
     "native": None,
     "avx512_bf16": InstructionSet(
-        ("avx512bf16", "amx-bf16"), "AVX512_CORE_BF16", "avx512", "AVX512", "", "cooperlake"
+        ("avx512bf16", "amx-bf16"), "AVX512_CORE_BF16", "avx512", "AVX512", "AVX512_E1", "", "cooperlake"
     ),
-    "avx512": InstructionSet(("avx512bf16",), "AVX512_CORE", "avx512", "AVX512", "", "skylake-avx512"),
-    "avx2": InstructionSet(("avx2", "fma"), "AVX2", "avx2", "AVX2", NUMPY_AVX512, "haswell"),
-    "sse4": InstructionSet(("sse4.2",), "SSE41", "default", "SSE4_2", f"{NUMPY_AVX512} X86_V3", "nehalem"),
+    "avx512": InstructionSet(("avx512bf16",), "AVX512_CORE", "avx512", "AVX512", "AVX512", "", "skylake-avx512"),
+    "avx2": InstructionSet(("avx2", "fma"), "AVX2", "avx2", "AVX2", "AVX2", NUMPY_AVX512, "haswell"),
+    "sse4": InstructionSet(("sse4.2",), "SSE41", "default", "SSE4_2", "AVX2", f"{NUMPY_AVX512} X86_V3", "nehalem"),
 }
 """By name; native is all that the processor has. A set equal to native (AVX-512 with bf16 but without AMX) is left out
 by what it needs."""

@@ -17,6 +17,7 @@ import psutil
 
 from benchmarks.harness import ROOT
 from benchmarks.serving.made_home import NAME
+from core.processes.children import end_child, start_child
 
 WORKERS = 2
 START_SECONDS = 240.0
@@ -52,11 +53,12 @@ class Served:
 
 @contextmanager
 def started(command: Sequence[str], port: int, path: str, environment: dict[str, str], above: int) -> Iterator[Served]:
-    """Start a server and wait until all of its workers have had time to answer."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", *command], env={**os.environ, **environment}, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    """Start a server and wait until all of its workers have had time to answer.
+
+    It ends with this process, whatever ends that.
+    """
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = start_child(command, group=True, env={**os.environ, **environment}, **quiet)
     try:
         _wait(process, f"http://127.0.0.1:{port}{path}")
         served = Served(process, port, above)
@@ -70,7 +72,7 @@ def started(command: Sequence[str], port: int, path: str, environment: dict[str,
         for one in every:
             with suppress(psutil.Error):
                 one.kill()
-        process.kill()
+        end_child(process)
 
 
 def _wait(process: subprocess.Popen[Any], address: str) -> None:

@@ -1,20 +1,23 @@
-"""Run a Python program that ends with its parent: `python child.py [--fed] [-m MODULE | FILE] ARGUMENTS`.
+"""Run a Python program that ends with its parent: `python child.py [--fed] [--group] [-m MODULE | FILE] ARGUMENTS`.
 
 Its standard input is the lifeline: a pipe whose other end only the parent holds. When the parent ends, even by SIGKILL,
 the operating system closes that end, and this process exits at once. Linux could send a signal instead
 (PR_SET_PDEATHSIG). But no other system can, and Linux sends it already when the parent's *thread* ends, as the thread
 of a task does.
 
-The program gets an empty standard input; with `--fed`, what the parent writes to the lifeline. Only the standard
-library is imported, because the smoke test of a model must not see the project.
+The program gets an empty standard input; with `--fed`, what the parent writes to the lifeline. With `--group`, all that
+it has started in its process group ends with the parent, too. Only the standard library is imported, because the smoke
+test of a model must not see the project.
 """
 
 from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
 import threading
+from itertools import takewhile
 
 PROJECT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
@@ -25,13 +28,14 @@ def main() -> None:
     But a module is looked for in this project first, not in the working directory: a folder `tasks` or `models` of the
     user's must not take the place of ours.
     """
-    fed = sys.argv[1] == "--fed"
+    options = list(takewhile(("--fed", "--group").__contains__, sys.argv[1:]))
+    fed, group = "--fed" in options, "--group" in options
     lifeline = os.dup(0)
     reading, writing = os.pipe() if fed else (os.open(os.devnull, os.O_RDONLY), None)
     os.dup2(reading, 0)
     os.close(reading)
-    threading.Thread(target=_end_with, args=(lifeline, writing), name="lifeline", daemon=True).start()
-    first, *rest = sys.argv[1 + fed :]
+    threading.Thread(target=_end_with, args=(lifeline, writing, group), name="lifeline", daemon=True).start()
+    first, *rest = sys.argv[1 + len(options) :]
     if first != "-m":
         sys.argv = [first, *rest]
         runpy.run_path(first, run_name="__main__")
@@ -42,10 +46,12 @@ def main() -> None:
     runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
 
 
-def _end_with(lifeline: int, writing: int | None) -> None:
+def _end_with(lifeline: int, writing: int | None, group: bool) -> None:
     while said := os.read(lifeline, 4096):
         if writing is not None:
             os.write(writing, said)
+    if group and os.getpgrp() == os.getpid():  # else it is the group of whoever started this one
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)  # at once: a second process may already work in the same folder
 
 

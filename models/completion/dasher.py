@@ -4,9 +4,11 @@ A writer zooms into nested intervals: the one of a text is divided among the tex
 as large as its probability. So a text takes as many bits of pointing as its code length under the model. (D. Ward and
 D. MacKay (2002), "Fast hands-free writing by gaze direction", Nature.)
 
-All ways to cut the last word into tokens are summed; the text before it counts as cut in the usual way. Characters
-beyond ASCII share one interval, which is divided among them when it is entered. With a word vocabulary, spaces and
-capitals are those that the model's text is written with, and unknown words are spelled.
+All probable ways to cut the last word into tokens are summed; the text before it counts as cut in the usual way. Each
+character that may follow has an interval, however improbable, so that each text can be written. Characters beyond ASCII
+share one interval, which is divided among them when it is entered; those that begin with an improbable byte (UTF-8)
+share one inside it. With a word vocabulary, spaces and capitals are those that the model's text is written with, and
+unknown words are spelled.
 """
 
 from __future__ import annotations
@@ -24,14 +26,20 @@ from ..bundles.bundle import Bundle
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import STRAIGHT
 from .reading import Ids, PrefixReader, Readers, Search, Steps, result_of, run_together
-from .spellings import Node, Spellings
+from .spellings import REACHABLE, Node, Spellings
 from .typed import LONGEST
+from .utf8 import character_of
 
 Kind = Literal["character", "other", "end"]
 NODES = 64
 """Intervals that one call divides at most."""
 RARE = 1e-3
-"""Beginnings of characters beyond ASCII below this share of all of them are left out."""
+"""Beginnings of characters beyond ASCII below this share of all of them are not divided at once."""
+SMALLEST = 1e-200
+"""Probability of the last word below which it counts as cut in the usual way, too: smaller numbers, times those of the
+next characters, would become 0."""
+Inside = bytes | None
+"""What of an interval's characters is divided: None: all; bytes: those beyond ASCII that begin with these."""
 
 
 @dataclass
@@ -39,21 +47,23 @@ class DasherInterval:
     """The share of one way to continue a text.
 
     Args:
-        kind: "character"; "other": all characters beyond ASCII; "end": the end of the review.
+        kind: "character"; "other": characters beyond ASCII; "end": the end of the review.
         symbol: The character; empty for other kinds.
         probability: Size, as a share of the interval of the text so far. Those of one text sum to 1.
         children: The intervals inside, if they were requested.
+        begun: Of kind "other": the bytes with which its characters begin, in hexadecimal; empty: any beyond ASCII.
     """
 
     kind: Kind
     symbol: str
     probability: float
     children: list[DasherInterval] = field(default_factory=list)
+    begun: str = ""
 
 
 def intervals(
     bundle: Bundle, text: str, stars: int | None = None, other: bool = False, smallest: float = 1.0,
-    readers: Readers | None = None,
+    readers: Readers | None = None, begun: str = "",
 ) -> list[DasherInterval]:  # fmt: skip
     """Return the intervals of the characters that may follow a text, in alphabetical order.
 
@@ -64,16 +74,18 @@ def intervals(
         other: Only the characters beyond ASCII: divide the interval of kind "other".
         smallest: Intervals of at least this size, as a share of the whole, are divided too, at most `NODES` of them.
         readers: What earlier calls with this bundle have read; default: nothing.
+        begun: With *other*: only those that begin with these bytes (`DasherInterval.begun`).
 
     Raises:
-        ModelError: kind "input": the rating or *smallest* is not valid.
+        ModelError: kind "input": the rating, *smallest* or *begun* is not valid.
     """
-    return result_of(interval_steps(bundle, text, stars, other, smallest, readers))
+    return result_of(interval_steps(bundle, text, stars, other, smallest, readers, begun=begun))
 
 
 def interval_steps(
     bundle: Bundle, text: str, stars: int | None = None, other: bool = False, smallest: float = 1.0,
-    readers: Readers | None = None, known: dict[tuple[str, bool], list[DasherInterval]] | None = None,
+    readers: Readers | None = None, known: dict[tuple[str, Inside], list[DasherInterval]] | None = None,
+    begun: str = "",
 ) -> Steps[list[DasherInterval]]:  # fmt: skip
     """Divide as `intervals` does and return the intervals; yield before each batch that the model reads.
 
@@ -83,17 +95,17 @@ def interval_steps(
     reader = _Reader.of(bundle, stars, readers)
     if not (isinstance(smallest, int | float) and 0 < smallest <= 1):
         raise ModelError(f"smallest is {smallest!r}; it must be above 0 and at most 1", "input")
-    top = DasherInterval("character", "", 1.0)
-    numbers, waiting = count(), [(-1.0, 0, top, text, other)]
+    top = DasherInterval("other" if other else "character", "", 1.0, begun=begun)
+    numbers, waiting = count(), [(-1.0, 0, top, text)]
     for _ in range(NODES if smallest < 1 else 1):
-        share, _, parent, before, inside = heapq.heappop(waiting)
+        share, _, parent, before = heapq.heappop(waiting)
+        inside = _inside(parent)
         if (before, inside) not in known:
             [known[before, inside]] = yield from run_together(reader.read, _divided(reader, before, inside))
         parent.children = [replace(child, children=[]) for child in known[before, inside]]
         for child in parent.children:
             if share * child.probability <= -smallest and child.kind != "end":
-                entry = (share * child.probability, next(numbers), child, before + child.symbol, child.kind == "other")
-                heapq.heappush(waiting, entry)
+                heapq.heappush(waiting, (share * child.probability, next(numbers), child, before + child.symbol))
         if not waiting:
             break
     return top.children
@@ -107,16 +119,44 @@ def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
     """
     reader, bits = _Reader.of(bundle, stars), 0.0
     for place, char in enumerate([*text, ""]):
-        path: list[tuple[Kind, str]] = [("character" if char else "end", char)]
-        if not char.isascii():
-            path = [("other", ""), ("character", char)]
-        for step, (kind, symbol) in enumerate(path):
-            [found] = result_of(run_together(reader.read, _divided(reader, text[:place], step == 1)))
-            p = next((each.probability for each in found if (each.kind, each.symbol) == (kind, symbol)), 0.0)
-            if p <= 0:
+        inside: Inside = None
+        while True:
+            [found] = result_of(run_together(reader.read, _divided(reader, text[:place], inside)))
+            entered = next((each for each in found if _holds(each, char)), None)
+            if entered is None:
                 raise ModelError(f"{char!r} cannot follow {text[:place][-30:]!r}", "input")
-            bits -= log2(p)
+            bits -= log2(entered.probability)
+            if entered.kind != "other":
+                break
+            inside = _inside(entered)
     return bits
+
+
+def _holds(interval: DasherInterval, char: str) -> bool:
+    """Return whether a character is in an interval; "" stands for the end of the review."""
+    if interval.kind == "other":
+        return not char.isascii() and char.encode("utf-8", "ignore").startswith(bytes.fromhex(interval.begun))
+    return interval.kind == ("character" if char else "end") and interval.symbol == char
+
+
+def _inside(interval: DasherInterval) -> Inside:
+    """Return what of the characters after a text is divided to divide an interval.
+
+    Raises:
+        ModelError: kind "input": no character begins so.
+    """
+    if interval.kind != "other":
+        if interval.begun:
+            raise ModelError("begun only takes effect with other", "input")
+        return None
+    try:
+        begun = bytes.fromhex(interval.begun)
+    except ValueError:
+        begun = b"?"
+    if begun and character_of(begun) != "":
+        wanted = "the first bytes (UTF-8) of characters beyond ASCII, in hexadecimal"
+        raise ModelError(f"begun is {interval.begun[:20]!r}; it must be {wanted}", "input")
+    return begun
 
 
 class _Reader(NamedTuple):
@@ -134,14 +174,14 @@ class _Reader(NamedTuple):
     def after(self, context: str) -> Spellings:
         """Return the ways to continue a text in normal form."""
         ids = (*self.prefix, *self.vocabulary.encode(context).tolist())
-        return Spellings(self.vocabulary, self.read, ids, context)
+        return Spellings(self.vocabulary, self.read, ids, context, REACHABLE)
 
 
-def _divided(reader: _Reader, text: str, other: bool) -> Search[list[DasherInterval]]:
+def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherInterval]]:
     ways, node = yield from _located(reader, text)
     yield ways.unread([node])
     ways.extend([node])
-    found = (yield from _other_characters(ways, node)) if other else _characters(ways, node)
+    found = _characters(ways, node) if inside is None else (yield from _other_characters(ways, node, inside))
     whole = sum(each.probability for each in found)
     if whole <= 0:
         return [DasherInterval("end", "", 1.0)]
@@ -166,7 +206,7 @@ def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
     for written in dict.fromkeys((run, straight, straight.lower(), straight.capitalize())):
         ways = reader.after(context)
         node = yield from ways.descend(written.encode("utf-8", "ignore"))
-        if node is not None:
+        if node is not None and node.mass > SMALLEST:
             return ways, node
     ways = reader.after(reader.vocabulary.normal_form.apply(text))
     return ways, ways.root
@@ -179,26 +219,38 @@ def _characters(ways: Spellings, node: Node) -> list[DasherInterval]:
     return [*written, other, DasherInterval("end", "", ways.ends(node))]
 
 
-def _other_characters(ways: Spellings, node: Node) -> Search[list[DasherInterval]]:
-    """Return the characters beyond ASCII: their bytes are followed level by level."""
-    mass_C, found, nodes = ways.next_bytes(node), [], [node]
-    least, depth = RARE * float(mass_C[0xC2:0xF5].sum()), len(node.text)
+def _other_characters(ways: Spellings, node: Node, begun: bytes) -> Search[list[DasherInterval]]:
+    """Return the characters beyond ASCII that begin so: the probable beginnings are followed, byte by byte."""
+    depth, found, least = len(node.text), [], -1.0
+    for byte in begun:
+        longer = ways.child(node, byte)
+        if longer is None:
+            return []
+        node = longer
+        yield ways.unread([node])
+        ways.extend([node])
+    nodes = [node]
     while nodes:
         yield ways.unread(nodes)
         ways.extend(nodes)
-        begun = []
-        for each in nodes:
-            mass_C = ways.next_bytes(each)
-            allowed = range(0xC2, 0xF5) if len(each.text) == depth else range(0x80, 0xC0)
-            for byte in [byte for byte in np.flatnonzero(mass_C > least).tolist() if byte in allowed]:
-                char = (each.text + bytes([byte]))[depth:].decode("utf-8", "ignore")
-                longer = None if char else ways.child(each, byte)
-                if longer is not None:
-                    begun.append(longer)
-                elif char.isprintable():
-                    found.append(DasherInterval("character", char, float(mass_C[byte])))
-        nodes = begun
+        parts = [part for each in nodes for part in _one_byte_longer(ways, each, depth)]
+        least = RARE * sum(mass for *_, mass in parts) if least < 0 else least
+        nodes = []
+        for each, bytes_, mass in parts:
+            if char := character_of(bytes_):
+                found.append(DasherInterval("character", char, mass))
+            elif mass > least and (longer := ways.child(each, bytes_[-1])) is not None:
+                nodes.append(longer)
+            else:
+                found.append(DasherInterval("other", "", mass, begun=bytes_.hex()))
     return found
+
+
+def _one_byte_longer(ways: Spellings, node: Node, depth: int) -> list[tuple[Node, bytes, float]]:
+    """Return the ways in which a character that began after *depth* bytes may go on: its bytes, their probability."""
+    mass_C, begun = ways.next_bytes(node), node.text[depth:]
+    longer = [begun + bytes([byte]) for byte in np.flatnonzero(mass_C).tolist()]
+    return [(node, bytes_, float(mass_C[bytes_[-1]])) for bytes_ in longer if character_of(bytes_) is not None]
 
 
 def _order(interval: DasherInterval) -> tuple[int, str, str]:
@@ -206,4 +258,4 @@ def _order(interval: DasherInterval) -> tuple[int, str, str]:
     symbol = interval.symbol
     kinds = (symbol.isalpha(), symbol.isdigit(), bool(symbol.strip()), symbol == " ", symbol == "\n",
              interval.kind == "other", True)  # fmt: skip
-    return kinds.index(True), symbol.lower(), symbol
+    return kinds.index(True), symbol.lower(), symbol or interval.begun

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,10 @@ class Cutoffs:
         width: Largest number of beginnings of words that the model extends in one batch.
         alike: A batch has no beginning that is less probable than this share of its most probable one.
         joint: Words after a typed one count by the probability that it is finished, too.
+        reachable: No character that may follow is left out, however improbable: the most probable token sequence that
+            ends at a character is looked for, even below *sequence*, and so is the most probable unknown word; and
+            small probabilities are summed one by one. Models of ours give each token a probability, so one sequence is
+            enough to go on with any character.
     """
 
     sequence: float
@@ -42,6 +47,7 @@ class Cutoffs:
     width: int
     alike: float
     joint: bool = False
+    reachable: bool = False
 
     def after(self, finished: float) -> Cutoffs:
         """Return the cutoffs of the words after a typed one, which is finished with this probability."""
@@ -51,8 +57,13 @@ class Cutoffs:
 EXACT = Cutoffs(sequence=1e-9, word=1e-5, width=16, alike=0.3)
 """Probabilities have an error of less than 1e-6, unless the typed characters are very improbable after their own
 beginning."""
+REACHABLE = replace(EXACT, reachable=True)
+"""For writing one character after another: every text can be written."""
 QUICK = Cutoffs(sequence=1e-3, word=1e-3, width=8, alike=0.3, joint=True)
 """For suggestions while somebody types: few of the token sequences are read (docs/how_to/serve.md)."""
+ROUNDED = 1e-7
+"""Probability of a range below which cumulative sums, which end near 1, are not exact enough: half of their digits."""
+
 
 @dataclass(frozen=True)
 class TokenSource:
@@ -65,6 +76,7 @@ class TokenSource:
         start: Length of the text where they begin.
         ids: The tokens; None: the entries are characters of an unknown word.
         word: The tokens before the unknown word.
+        p_V: Probabilities of all tokens, for ranges that are too improbable for the sums; None: use the sums only.
     """
 
     weight: float
@@ -73,10 +85,29 @@ class TokenSource:
     start: int
     ids: Ids | None
     word: Ids = ()
+    p_V: np.ndarray | None = None
 
     def between(self, low: int, high: int) -> float:
         """Return the probability of a range of entries."""
-        return self.weight * float(self.sums_E[high] - self.sums_E[low])
+        found = float(self.sums_E[high] - self.sums_E[low])
+        if found < ROUNDED and self.p_V is not None:
+            found = float(self.p_V[self.index.ids_E[low:high]].sum())
+        return self.weight * found
+
+    def among(self, bounds: np.ndarray) -> np.ndarray:
+        """Return the probabilities of the ranges of entries between these bounds (G + 1); none of them is empty."""
+        if self.p_V is None:
+            return np.asarray(self.weight * np.diff(self.sums_E[bounds]))
+        inside_E = self.p_V[self.index.ids_E[bounds[0] : bounds[-1]]]
+        return np.asarray(self.weight * np.add.reduceat(inside_E, bounds[:-1] - bounds[0]))
+
+
+class SequenceEnd(NamedTuple):
+    """A token sequence that ends with a text: its probability, and the source and place of its last entry."""
+
+    weight: float
+    source: TokenSource
+    place: int
 
 
 @dataclass
@@ -144,7 +175,8 @@ class Spellings:
                 node.read, node.ended = node.read + node.ended, []
         readings = self._reader([ids for _, ids, *_ in wanted])
         for (node, ids, weight, index, letters), reading in zip(wanted, readings, strict=True):
-            node.sources.append(TokenSource(weight, index, reading.sums(index.ids_E), len(node.text), ids))
+            p_V = reading.p_V if self._cutoffs.reachable else None
+            node.sources.append(TokenSource(weight, index, reading.sums(index.ids_E), len(node.text), ids, p_V=p_V))
             if letters[0].texts:
                 unknown = TokenSource(weight * float(reading.p_V[UNK]), *letters, len(node.text), None, (*ids, UNK))
                 node.sources.append(unknown)
@@ -167,8 +199,7 @@ class Spellings:
         for source in node.sources:
             bytes_G, bounds = source.index.split(node.text[source.start :])
             if len(bytes_G):
-                sums_G = source.sums_E[bounds]
-                mass_C[bytes_G] += source.weight * (sums_G[1:] - sums_G[:-1])
+                mass_C[bytes_G] += source.among(bounds)
         return mass_C
 
     def ends(self, node: Node) -> float:
@@ -199,14 +230,23 @@ class Spellings:
             if (mass := source.between(low, high) if high > low else 0.0) > 0:
                 found.mass += mass
                 found.sources.append(source)
-        least = self._cutoffs.sequence * (whole or found.mass)
-        for source in list(found.sources):
+        ends: list[SequenceEnd] = []
+        for source in found.sources:
             low, _, longer = source.index.place(text[source.start :])
-            for place in range(low, longer):
-                weight = source.between(place, place + 1)
-                if weight > least:
-                    self._end(found, source, int(source.index.ids_E[place]), weight)
+            ends += [SequenceEnd(source.between(place, place + 1), source, place) for place in range(low, longer)]
+        for end in self._kept(ends, self._cutoffs.sequence * (whole or found.mass)):
+            self._end(found, end.source, int(end.source.index.ids_E[end.place]), end.weight)
         return found if found.mass > 0 else None
+
+    def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
+        """Return the ends that are probable enough, and the best one of each kind; see `Cutoffs.reachable`."""
+        kept = [end for end in ends if end.weight > least]
+        for of_tokens in (True, False) if self._cutoffs.reachable else ():
+            alike = [end for end in ends if (end.source.ids is not None) is of_tokens]
+            best = max(alike, key=lambda end: end.weight, default=None)
+            if best is not None and 0 < best.weight <= least:
+                kept.append(best)
+        return kept
 
     def _end(self, node: Node, source: TokenSource, entry: int, weight: float) -> None:
         """Add a token sequence, or an unknown word, that ends at a node."""

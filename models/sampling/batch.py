@@ -19,6 +19,7 @@ from ..completion.typed import TextStart
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
 from .filters import allowed, among, pick, pick_on_device, sampled_logp
 from .options import Sampling, require_whole
+from .watermark import Watermark
 
 Step = Callable[[np.ndarray, Any], tuple[torch.Tensor, Any]]
 NOT_WRITTEN = frozenset({UNK, *CONTEXT_IDS})
@@ -38,6 +39,7 @@ class SampledText:
         ids: Its tokens so far, the prompt's included, without those of `Vocabulary.prefix`.
         ended: Set it to let the text leave its batch.
         first: Tokens of which one comes first, see `TextStart`; empty: any.
+        mark: The key that its sampling names, from when it joins a batch; None: none.
     """
 
     sampling: Sampling
@@ -45,6 +47,7 @@ class SampledText:
     ids: list[int]
     ended: bool = False
     first: Sequence[int] = ()
+    mark: Watermark | None = None
 
 
 Text = TypeVar("Text", bound=SampledText)
@@ -77,6 +80,8 @@ class TextBatch(Generic[Text]):
         """Add texts whose prefixes were read: the distributions of their next tokens, and the state."""
         self._groups = {}
         self._never = self._never.to(logp_BV.device)
+        for text in texts:
+            text.mark = Watermark(text.sampling.watermark, len(text.ids)) if text.sampling.watermark else None
         logp_BV = _begun(texts, logp_BV)
         if not self.texts:
             self.texts, self.logp_BV, self._state = list(texts), logp_BV, state
@@ -100,8 +105,21 @@ class TextBatch(Generic[Text]):
             if sampling.repetition_penalty != 1 and self._draw is not None:
                 logp_BV = torch.log_softmax(logp_BV, 1)
             possible_BV = allowed(logp_BV, self._never, sampling, [self.texts[row].ids for row in rows])
-            ids_B[rows] = pick(sampled_logp(possible_BV, sampling), uniforms_B)
+            logp_BV = sampled_logp(possible_BV, sampling)
+            ids_B[rows] = pick(logp_BV, uniforms_B)
+            if sampling.watermark:
+                self._mark(rows, logp_BV, uniforms_B, ids_B)
         return ids_B
+
+    def _mark(
+        self, rows: Sequence[int], logp_BV: torch.Tensor, uniforms_B: np.ndarray, ids_B: np.ndarray
+    ) -> None:
+        """Write the tokens of some texts over those that were drawn, where their watermark says so."""
+        p_BV = logp_BV.double().exp().cpu().numpy()
+        for p_V, uniform, row in zip(p_BV, uniforms_B.tolist(), rows, strict=True):
+            text = self.texts[row]
+            if text.mark is not None and (token := text.mark.token(text.ids, p_V, uniform)) is not None:
+                ids_B[row] = token
 
     def logp(self, row: int) -> torch.Tensor:
         """Return the distribution of one text's next token, normalised (V)."""

@@ -39,6 +39,7 @@ def generate(
     repetition_penalty: float = 1.0,
     no_repeat_ngram_size: int = 0,
     stop: Sequence[str] = (),
+    watermark: str = "",
 ) -> list[str]:
     """Return n whole reviews, each up to its end or *max_tokens* tokens.
 
@@ -51,13 +52,16 @@ def generate(
         max_tokens: Maximum number of tokens after the prompt.
         seed: Seed of the random streams.
         stop: Strings that end a text; it ends before the first of them.
-        temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size: See `Sampling`.
+        temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size, watermark: See
+            `Sampling`.
 
     Raises:
         ModelError: kind "input": a parameter is out of its range.
     """
     require_whole("n", n, 1)
-    sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size)
+    sampling = Sampling(
+        temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size, watermark
+    )
     wanted = [(number, stars) for number in range(n)]
     return _written(bundle, wanted, prompt, sampling, max_tokens, seed, stop)
 

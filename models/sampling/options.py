@@ -25,6 +25,7 @@ class Sampling:
         min_p: Only tokens at least this share as probable as the most probable one (Nguyen et al. 2024); 0: all.
         typical_p: Only the tokens whose information is nearest to the entropy, up to this share (Meister et al. 2023);
             1: all.
+        watermark: Key by which tokens are drawn from what is left (`watermark.py`); empty: by the seed alone.
 
     Raises:
         ModelError: kind "input": an option is out of its range.
@@ -37,6 +38,7 @@ class Sampling:
     typical_p: float = 1.0
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    watermark: str = ""
 
     def __post_init__(self) -> None:
         warm = _within(self.temperature, 0, float("inf"))
@@ -49,6 +51,8 @@ class Sampling:
         penalty = _within(self.repetition_penalty, 0, float("inf"), open_below=True)
         _require_number("repetition_penalty", self.repetition_penalty, penalty, "a number above 0")
         require_whole("no_repeat_ngram_size", self.no_repeat_ngram_size, 0)
+        if not isinstance(self.watermark, str):
+            raise ModelError(f"watermark is {self.watermark!r}; it must be text", "input")
 
     @property
     def looks_back(self) -> bool:
@@ -58,8 +62,8 @@ class Sampling:
     @property
     def cuts_only(self) -> bool:
         """Whether a token is only kept or not by its own probability: temperature (not 0), top_k, top_p and min_p."""
-        others = self.typical_p, self.repetition_penalty, self.no_repeat_ngram_size
-        return self.temperature > 0 and others == (1, 1, 0)
+        others = self.typical_p, self.repetition_penalty, self.no_repeat_ngram_size, self.watermark
+        return self.temperature > 0 and others == (1, 1, 0, "")
 
 
 def _within(value: object, least: float, most: float, open_below: bool = False) -> bool:

@@ -159,6 +159,9 @@ def write(
 def score(
     file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
     stars: Stars = None,
+    watermark: Annotated[str, typer.Option(
+        "--watermark", metavar="KEY", help="Also say which texts were drawn with this key of `reviewlm serve`.",
+    )] = "",
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Score texts with the champion, in open bits per byte; each text starts from the fresh state."""
@@ -167,13 +170,19 @@ def score(
     bundle, version = opened(config, model)
     from models.bundles.score_sums import sum_of_scores
     from models.bundles.unseen import unseen_warnings
+    from models.sampling.watermark import evidence_of
 
     result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
+    marks = [evidence_of(bundle.vocabulary, text, watermark)._asdict() for text in texts] if watermark else []
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
     _say_test_figure(config, version)
-    terminal.last_line({**_which(version), **result, "ratings": _ratings(bundle, stars), "warnings": warnings}, json)
+    terminal.show_rows([{"text": number, **mark} for number, mark in enumerate(marks, start=1)])
+    told = {"watermarks": marks} if watermark else {}
+    terminal.last_line(
+        {**_which(version), **result, **told, "ratings": _ratings(bundle, stars), "warnings": warnings}, json
+    )
 
 
 @app.command()

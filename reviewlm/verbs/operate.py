@@ -196,8 +196,7 @@ def serve(
     listener = server.listening(config)
     address = server.address_of(listener)
     if config.serving.workers == 1:
-        told = lambda version: {"model": version.id, "task": version.task}  # noqa: E731
-        server.serve(config, listener, lambda version: _show_address(address, told(version), config, json))
+        server.serve(config, listener, lambda version: _show_address(address, version.facts(), config, json))
         return
     sets = [word for override in overrides for word in ("--set", override)]
     command = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets, *(["--without-tokens"] * without_tokens)]
@@ -215,8 +214,7 @@ def _serve_as_worker(config: RunConfig, inherited: str) -> None:
     listener, pipe = map(int, inherited.split(","))
 
     def ready(version: OpenVersion) -> None:
-        told = {"model": version.id, "task": version.task, "pid": os.getpid()}
-        os.write(pipe, f"{json_text.dumps(told)}\n".encode())
+        os.write(pipe, f"{json_text.dumps({**version.facts(), 'pid': os.getpid()})}\n".encode())
 
     server.serve(config, socket.socket(fileno=listener), ready)
 
@@ -238,6 +236,7 @@ def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: b
         body = """'{"prompt": "the food was"}'"""
         terminal.say(f"Open {address}/ in a browser to try it.")
         terminal.say(f"Or: curl -s {address}/suggest {question}{body}", whole=True)
+        terminal.say(f"Completions are computed in {told['numbers']}: {told['why_numbers']}.")
     terminal.say("Ctrl-C ends it. It follows promotions and rollbacks by itself.")
 
 

@@ -59,7 +59,9 @@ async def card(request: Request, model: str = "") -> Response:
             "model": version.id, "bundle": bundle.digest, "name": bundle.spec.name, "kind": bundle.spec.kind,
             "vocabulary": {"unit": bundle.vocabulary.unit, "entries": bundle.vocabulary.size},
             "stars": list(bundle.stars_prior),
-            "numbers": {"used": version.engine.numbers, "int8_loss": version.engine.loss},
+            "numbers": {
+                "used": version.engine.numbers, "why": version.engine.why, "int8_loss": version.engine.loss,
+            },
             "options": to_dict(bundle.spec), **recorded,
         }  # fmt: skip
     return as_json(told)

@@ -103,7 +103,7 @@ def _generations(asked: CompletionRequest, seconds: float) -> list[Generation]:
     sampling = Sampling(
         temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p, min_p=asked.min_p,
         typical_p=asked.typical_p, repetition_penalty=asked.repetition_penalty,
-        no_repeat_ngram_size=asked.no_repeat_ngram_size,
+        no_repeat_ngram_size=asked.no_repeat_ngram_size, watermark=asked.watermark,
     )  # fmt: skip
     return [
         Generation(

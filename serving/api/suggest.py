@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request, Response
 
 from models.completion.ahead import ahead_steps
-from models.completion.dasher import DasherInterval, interval_steps
+from models.completion.dasher import DasherInterval, Inside, interval_steps
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggestion_steps
 from serving.api.answers import as_json, described
@@ -48,9 +48,9 @@ async def intervals(request: Request) -> Response:
     """Return the characters that may come next with their probabilities, which sum to 1; likely ones divided again."""
 
     async def found(services: Services, version: OpenVersion, asked: IntervalsRequest) -> dict[str, Any]:
-        known: dict[tuple[str, bool], list[DasherInterval]] = {}
+        known: dict[tuple[str, Inside], list[DasherInterval]] = {}
         search = Search(lambda context: interval_steps(
-            context.bundle, asked.prompt, asked.stars, asked.other, asked.smallest, context.readers, known
+            context.bundle, asked.prompt, asked.stars, asked.other, asked.smallest, context.readers, known, asked.begun
         ))  # fmt: skip
         return {"intervals": await services.run(version, search)}
 

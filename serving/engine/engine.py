@@ -17,7 +17,8 @@ from models.base import LanguageModel
 from models.bundles.bundle import Bundle
 from serving.engine.jobs import LONG, EngineContext, EngineJob, Jobs
 from serving.engine.live_text import LiveText
-from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded
+from serving.engine.number_format import choose_numbers
+from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, NumberFormat, Reason, StreamEnded
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket, Wakes
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-MOST_LOSS = 0.005
-"""Largest share by which int8 may raise the bits per byte."""
 IDLE_SECONDS = 5.0
 """Time without work after which weights that are on the disk take no memory."""
 DRAINED_SECONDS = 5.0
@@ -61,16 +60,18 @@ class Engine:
 
     Attributes:
         numbers: Number format of texts that need not be exact.
+        why: Why these numbers, for people.
         loss: Share by which int8 raises the bits per byte of the model's texts; None: not measured.
     """
 
     def __init__(self, bundle: Bundle, limits: EngineLimits | None = None) -> None:
         self.bundle, self.limits = bundle, limits or EngineLimits()
-        fast, self.loss = fast_model(bundle) if self.limits.numbers == "int8" else (None, None)
-        self.numbers = "float32" if fast is None else "int8"
-        self._on_disk = None if fast is None else _on_disk(bundle.model)
+        chosen = choose_numbers(bundle, self.limits.numbers, self.limits.threads)
+        self.numbers: NumberFormat = chosen.used
+        self.why, self.loss = chosen.why, chosen.loss
+        self._on_disk = None if chosen.fast is None else _on_disk(bundle.model)
         self._wakes = Wakes()
-        self._scheduler = Scheduler(bundle, self.limits, self._wakes, fast)
+        self._scheduler = Scheduler(bundle, self.limits, self._wakes, chosen.fast)
         self._changed = Condition(RLock())
         self._aside = ThreadPoolExecutor(1, f"tokens {bundle.digest[:12]}")
         self._jobs = Jobs(bundle, self._scheduler, self.limits, self._aside, self._changed)
@@ -253,22 +254,3 @@ def _on_disk(model: LanguageModel) -> WeightsOnDisk:
     from models.neural.inference.weights_on_disk import WeightsOnDisk  # imports the networks
 
     return WeightsOnDisk(model)
-
-
-def fast_model(bundle: Bundle) -> tuple[LanguageModel | None, float | None]:
-    """Return a model for texts that need not be exact, or None if none is good enough; and what it loses.
-
-    int8 is used where this processor computes it exactly, and where it raises the bits per byte of texts of the model
-    by at most `MOST_LOSS`. That is measured here, in about a second.
-    """
-    try:
-        from models.neural.inference.int8 import in_int8, loss_of_int8
-    except ImportError as error:  # numba is not installed
-        log.info("int8 is not used: %s", error)
-        return None, None
-    quick = in_int8(bundle.model)
-    if quick is None:
-        return None, None
-    loss = loss_of_int8(bundle, quick)
-    log.info("int8 raises the bits per byte of this model's texts by %.3f %%", 100 * loss)
-    return (quick if loss <= MOST_LOSS else None), loss

@@ -12,6 +12,7 @@ from models.sampling import Sampling
 from models.sampling.options import require_stop, require_whole
 
 Finish = Literal["stop", "length"]
+NumberFormat = Literal["float32", "int8"]
 Reason = Literal["cancelled", "deadline", "slow reader", "closed", "failed"]
 
 
@@ -118,7 +119,8 @@ class EngineLimits:
         cache_seconds: A saved state that was not used for this long is dropped.
         buffer_tokens: Tokens that may wait for a slow reader; then the text is given up ("slow reader").
         threads: Threads of matrix products.
-        numbers: "float32", or "int8" for the texts that need not be exact, where the model loses little by it.
+        numbers: "float32", or "int8" for the texts that need not be exact, where the model loses little by it; "auto":
+            where it is also quicker.
     """
 
     live: int = 64
@@ -128,7 +130,7 @@ class EngineLimits:
     cache_seconds: float = 600.0
     buffer_tokens: int = 4_096
     threads: int = 1
-    numbers: Literal["float32", "int8"] = "float32"
+    numbers: Literal["float32", "int8", "auto"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ class EngineFigures:
     busy_seconds: float = 0.0
     cache_bytes: int = 0
     cache_entries: int = 0
-    numbers: str = "float32"
+    numbers: NumberFormat = "float32"
 
 
 class Busy(Exception):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
+from typing import Any
 
 from core.config.sections.serving import ServingConfig
 from core.environment import available_cores
@@ -19,6 +21,7 @@ from serving.engine.engine import Engine
 from serving.engine.requests import EngineLimits, Generation
 from serving.engine.search import Search
 
+log = logging.getLogger(__name__)
 WARM_SECONDS = 120.0
 PROBE = "The food was"
 
@@ -71,6 +74,10 @@ class OpenVersion:
         """What it is for: "classification", or "language model"."""
         return "classification" if isinstance(self.bundle, ClassifierBundle) else "language model"
 
+    def facts(self) -> dict[str, Any]:
+        """Return what is said of it when the server is ready."""
+        return {"model": self.id, "task": self.task, "numbers": self.engine.numbers, "why_numbers": self.engine.why}
+
     def fingerprint(self, exact: bool) -> str:
         """Return the first digits of the bundle's digest and the number format: a seed gives one text for each."""
         return f"lm_{self.bundle.digest[:12]}_{'float32' if exact else self.engine.numbers}"
@@ -105,7 +112,9 @@ def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> Ope
         engine.close(0)
         raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error
     return_freed()
-    return OpenVersion(name, number, bundle, engine)
+    opened = OpenVersion(name, number, bundle, engine)
+    log.info("%s: completions are computed in %s: %s", opened.id, engine.numbers, engine.why)
+    return opened
 
 
 def reason_of(error: Exception) -> str:

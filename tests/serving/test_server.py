@@ -20,9 +20,11 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, ReviewLMError, Unreadable
 from core.processes import interrupts
+from models.sampling import generate
+from models.sampling.watermark import evidence_of
 from serving import server
 from tests.command_line import call
-from tests.serving.made_versions import food_of
+from tests.serving.made_versions import bundle_of, food_of
 from tests.serving.processes import LOCAL, Process, version
 
 
@@ -159,6 +161,28 @@ def test_the_command_refuses_before_it_listens(
     assert (done.code, done.facts["error"]["kind"]) == (7, "BundleError")
 
 
+def test_texts_are_drawn_by_a_key_and_scored_with_it(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    version(own_home, 1, "champion")
+    body = {"stars": 5, "temperature": 1.5, "top_p": 1, "n": 9, "seed": 3}
+    with served() as client:
+        texts, plain = (
+            [choice["text"] for choice in client.post("/v1/completions", json={**body, **more}).json()["choices"]]
+            for more in ({"watermark": "secret"}, {})
+        )
+        refused = client.post("/v1/completions", json={**body, "watermark": 3})
+    assert texts == generate(bundle_of(1), 9, 5, temperature=1.5, max_tokens=300, seed=3, watermark="secret")
+    assert plain == generate(bundle_of(1), 9, 5, temperature=1.5, max_tokens=300, seed=3) != texts
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "watermark is 3; it must be text")
+    file, lines = own_home / "texts.txt", [" ".join(text.split()) for text in texts if text.strip()]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    told = call(monkeypatch, capfd, "score", str(file), "--watermark", "secret", "--json").facts["watermarks"]
+    assert told == [evidence_of(bundle_of(1).vocabulary, text, "secret")._asdict() for text in lines]
+    assert sum(each["z"] for each in told) > 0
+    assert "watermarks" not in call(monkeypatch, capfd, "score", str(file), "--json").facts
+
+
 def test_tokens_are_made_listed_and_removed(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,7 +204,8 @@ def test_a_signal_lets_requests_in_progress_finish_and_ends_all_workers(
     version(own_home, 1, "champion")
     started = Process(own_home, "--workers", str(workers))
     assert started.told == {
-        "address": started.told["address"], "workers": workers, "model": "reviewlm/1", "task": "language model"
+        "address": started.told["address"], "workers": workers, "model": "reviewlm/1", "task": "language model",
+        "numbers": "float32", "why_numbers": "serving.numbers is float32",
     }  # fmt: skip
     body = {"prompt": "The", "max_tokens": 4_000, "n": 60, "stream": True, "temperature": 2.0}
     with started.client.stream("POST", "/v1/completions", json=body) as answer:

@@ -36,9 +36,11 @@ class ServingConfig(Section):
             to do, after it has answered; 0: none. Only for models of subwords, and without `exact: true`.
         threads: Threads of the model; 0: the cores are divided among the workers.
         numbers: Number format in which completions are computed. With "float32" a seed gives the text that the command
-            line writes. "int8" is faster and gives other texts, as good: it is used only where the processor sums it
-            exactly and the model's bits per byte rise by at most 0.5 %; otherwise float32 is. Requests with
-            `exact: true`, beam search, suggestions, scores and vectors are always computed in float32.
+            line writes. "int8" gives other texts, as good: it is used only where the processor sums it exactly and the
+            model's bits per byte rise by at most 0.5 %; otherwise float32 is. It is quicker where the processor has
+            instructions for it (VNNI), elsewhere it may be slower by far: "auto" times steps of the model in both and
+            takes int8 where it is quicker. Requests with `exact: true`, beam search, suggestions, scores and vectors
+            are always computed in float32.
         request_seconds: Time within which a request must be answered, waiting included.
         drain_seconds: Time that requests in progress get to finish when the server is ended.
         max_body_kilobytes: Largest request body, in thousands of bytes.
@@ -69,7 +71,7 @@ class ServingConfig(Section):
     cache_seconds: Seconds = 600.0
     read_ahead: Annotated[Whole, Field(ge=0, le=128)] = 8
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
-    numbers: Literal["float32", "int8"] = "float32"
+    numbers: Literal["float32", "int8", "auto"] = "float32"
     request_seconds: Seconds = 120.0
     drain_seconds: Annotated[Number, Field(ge=0, le=3_600)] = 25.0
     max_body_kilobytes: Most = 1_000

@@ -38,6 +38,8 @@ class NumbersFacts(AnswerPart):
     """The number format of a version."""
 
     used: Literal["float32", "int8"]
+    why: str
+    """Why; with `serving.numbers` of int8 or auto, with the measured times of a step."""
     int8_loss: Number
     """Share by which int8 raises the bits per byte; null: not measured."""
 

@@ -97,7 +97,7 @@ class StreamOptions(BaseModel):
 
 AT_RANDOM = (
     "temperature", "top_p", "seed", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
-    "logprobs", "stream", "exact",
+    "logprobs", "stream", "exact", "watermark",
 )  # fmt: skip
 """Parameters of a completion that have no effect with `beam`."""
 
@@ -151,7 +151,9 @@ class CompletionRequest(ApiRequest):
     """No sequence of this many tokens occurs twice; 0: no limit."""
     exact: bool | None = None
     """True: the text that the command line writes, in float32. False: the text in the server's number format. Default:
-    false; the two differ only on a server with `serving.numbers=int8`."""
+    false; the two differ only on a server with `serving.numbers` of int8 or auto."""
+    watermark: str = ""
+    """Key by which tokens are drawn, so that `reviewlm score --watermark KEY` recognises the text; empty: none."""
     beam: Annotated[int, Field(ge=0, le=100)] = 0
     """Search for the likeliest texts, keeping this many beginnings, at least n; 0: draw at random."""
     require: Texts = Field(default_factory=list)
@@ -201,6 +203,8 @@ class IntervalsRequest(ApiRequest):
     """Star rating of the review; 0: a review without one. Default: the average over those of the training."""
     other: bool = False
     """Divide the interval of the characters beyond ASCII."""
+    begun: str = ""
+    """With `other`: only those of them that begin with these bytes, as an interval of kind "other" has them."""
     smallest: Annotated[float, Field(ge=0.001, le=1)] = 1.0
     """Intervals of at least this size are divided too."""
 

@@ -158,10 +158,12 @@ class IntervalAnswer(AnswerPart):
     """The share of one way to go on."""
 
     kind: Literal["character", "other", "end"]
-    """"other": all characters beyond ASCII; "end": the end of the review."""
+    """"other": characters beyond ASCII; "end": the end of the review."""
     symbol: str
     probability: Probability
     children: list[IntervalAnswer]
+    begun: str
+    """Of "other": the first bytes of its characters (UTF-8, in hexadecimal); empty: it has all of them."""
 
 
 class IntervalsAnswer(ReadTexts):

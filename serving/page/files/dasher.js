@@ -1,11 +1,12 @@
 // Write with one pointer: zoom into nested boxes, each as large as its character is probable (Dasher).
 import { act, ask, at, chosen, make, noteVersion, percent, readAs, say } from "/page/api.js";
-import { paint } from "/page/dasher_boxes.js";
+import { others, paint } from "/page/dasher_boxes.js";
 
 const SPEED = 1.6; // zooming at full deflection, in nats per second
 const STEP = 0.25; // zooming by one arrow key, in nats
 const AIM = 0.05; // aiming by one arrow key, as a share of the height
 const BUTTONS = 12;
+const SMALLEST = 1e-6; // smallest box, as a share of the one around it: one that cannot be pointed at cannot be written
 const REST = 200; // milliseconds without a new finished word before the code length is asked for
 const IN_WORD = /[\p{L}\p{M}\p{N}'’]/u;
 const counted = (count) => `${count} ${count === 1 ? "character" : "characters"}`;
@@ -17,18 +18,20 @@ export function startDasher() {
   let root, low, high, written, running = false, pointer = { x: 0.5, y: 0.5 }, before = 0, waiting = 0, era = 0;
   let compared = null, later = 0, asking = null;
 
-  const box = (parent, child, from) => ({
-    parent, from, to: from + child.probability, kind: child.kind, symbol: child.symbol,
+  const box = (parent, child, from, to) => ({
+    parent, from, to, kind: child.kind, symbol: child.symbol, begun: child.begun, probability: child.probability,
     text: parent ? parent.text + child.symbol : "", bits: (parent?.bits ?? 0) - Math.log2(child.probability),
     insides: null, asked: false, depth: parent ? parent.depth + 1 : 0,
   });
 
   function fill(node, children) {
+    const sizes = children.map(({ probability }) => Math.max(SMALLEST, probability));
+    const whole = sizes.reduce((sum, size) => sum + size, 0);
     let from = 0;
     node.asked = true;
-    node.insides = children.map((child) => {
-      const inside = box(node, child, from);
-      from += child.probability;
+    node.insides = children.map((child, place) => {
+      const inside = box(node, child, from, from + sizes[place] / whole);
+      from = inside.to;
       if (child.children?.length) fill(inside, child.children);
       return inside;
     });
@@ -40,7 +43,8 @@ export function startDasher() {
     waiting += 1;
     const mine = era;
     const told = await act(async () => {
-      const divided = await ask("/intervals", { prompt: node.text, other: node.kind === "other", smallest: 0.2, ...pinned() });
+      const inside = node.kind === "other" ? { other: true, begun: node.begun } : {};
+      const divided = await ask("/intervals", { prompt: node.text, ...inside, smallest: 0.2, ...pinned() });
       if (mine !== era) return true;
       [version, ratings] = [divided.model, divided.ratings];
       fill(node, divided.intervals);
@@ -84,7 +88,7 @@ export function startDasher() {
 
   function restart() {
     era += 1;
-    root = box(null, { kind: "character", symbol: "", probability: 1 }, 0);
+    root = box(null, { kind: "character", symbol: "", probability: 1 }, 0, 1);
     low = 0; high = 1; written = root; running = false;
     version = moved = "";
     failed.clear();
@@ -212,18 +216,25 @@ export function startDasher() {
     draw();
   }
 
-  function offer() {
-    const best = [...(written.insides ?? [])].sort((a, b) => (b.to - b.from) - (a.to - a.from)).slice(0, BUTTONS);
+  // The likeliest boxes, or all that are inside.
+  function offer(most = BUTTONS) {
+    const all = [...(written.insides ?? [])].sort((a, b) => b.probability - a.probability), best = all.slice(0, most);
     const focused = [...at("dasher-buttons").children].indexOf(document.activeElement);
     at("dasher-buttons").replaceChildren(...best.map((inside) => {
-      const name = inside.kind === "end" ? "end of the review" : inside.kind === "other" ? "other characters"
-        : { " ": "space", "\n": "line break" }[inside.symbol] ?? inside.symbol;
+      const name = { end: "end of the review", other: `other characters: ${others(inside)}` }[inside.kind]
+        ?? { " ": "space", "\n": "line break" }[inside.symbol] ?? inside.symbol;
       const button = make("button", name);
       button.type = "button";
-      button.append(" ", make("small", percent(inside.to - inside.from)));
+      button.append(" ", make("small", percent(inside.probability)));
       button.addEventListener("click", () => enter(inside));
       return button;
     }));
+    if (all.length > best.length) {
+      const more = make("button", `all ${all.length}`);
+      more.type = "button";
+      more.addEventListener("click", () => offer(all.length));
+      at("dasher-buttons").append(more);
+    }
     if (focused >= 0) at("dasher-buttons").children[0]?.focus();
   }
 

@@ -4,6 +4,15 @@ const ASKED = 0.08; // boxes of this share of the screen are asked for their ins
 const DRAWN = 4; // smallest height of a box that is drawn, in pixels
 const NAMES = { " ": "␣", "\n": "⏎" };
 
+// Name characters beyond ASCII by the first one that begins with their bytes.
+export function others({ begun }) {
+  const bytes = (begun || "c3a9").match(/../g).map((each) => parseInt(each, 16)), [first] = bytes;
+  const size = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  const code = bytes.reduce((sum, byte, place) => sum * 64 + (place ? byte & 0x3f : byte & (0x7f >> size)), 0);
+  const least = [0, 0, 0x80, 0x800, 0x10000][size]; // lower ones take fewer bytes
+  return `${String.fromCodePoint(Math.max(least, code * 64 ** (size - bytes.length)))}…`;
+}
+
 function colour(node, style) {
   if (node.kind === "end") return style.getPropertyValue("--heat5");
   if (node.kind === "other") return style.getPropertyValue("--line");
@@ -28,7 +37,7 @@ function paintBox(view, node, from, size, least = 0) {
     if (seen > 9) {
       pen.font = `${letter}px system-ui, sans-serif`;
       pen.fillStyle = style.getPropertyValue(/\s/.test(node.symbol) ? "--ink" : "--heat-ink");
-      const label = node.kind === "end" ? "end" : node.kind === "other" ? "é…" : NAMES[node.symbol] ?? node.symbol;
+      const label = { end: "end", other: others(node) }[node.kind] ?? NAMES[node.symbol] ?? node.symbol;
       right += 4 + pen.measureText(label).width;
       pen.fillText(label, left + 4, (first + last) / 2 + letter * 0.35);
     }

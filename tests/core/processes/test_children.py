@@ -116,6 +116,27 @@ def test_a_child_is_a_session_of_its_own_and_ends_with_what_it_has_started(tmp_p
     assert child.returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("group", [True, False])
+def test_what_a_child_has_started_ends_with_a_killed_parent_if_that_was_asked_for(tmp_path: Path, group: bool) -> None:
+    file = tmp_path / "program.py"
+    file.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '600'])\n" + SLEEPER)
+    code = (
+        "import subprocess, sys, time; from core.processes.children import start_child\n"
+        f"child = start_child([{str(file)!r}], group={group}, stdout=subprocess.PIPE)\n"
+        "print(child.stdout.readline().decode()); sys.stdout.flush(); time.sleep(600)"
+    )
+    parent, family = parent_of(code)
+    assert sorted(one.name() == "sleep" for one in family) == [False, True]
+    parent.kill()
+    parent.wait(60)
+    left = psutil.wait_procs(family, timeout=20 if group else 2)[1]
+    try:
+        assert [one.name() for one in left] == ([] if group else ["sleep"])
+    finally:
+        for one in left:
+            one.kill()
+
+
 def test_all_children_are_ended_at_once(program: Path) -> None:
     started = [start_child([str(program)], stdout=subprocess.DEVNULL) for _ in range(3)]
     children.end_children(20)

@@ -54,7 +54,8 @@ def test_intervals_fill_the_interval_of_the_text(model, text):
     if any(each.kind == "other" for each in found):
         inside = intervals(model, text, stars=3, other=True)
         assert sum(each.probability for each in inside) == pytest.approx(1, abs=1e-12)
-        assert all(not each.symbol.isascii() for each in inside)
+        assert all(each.begun if each.kind == "other" else not each.symbol.isascii() for each in inside)
+        assert len({(each.symbol, each.begun) for each in inside}) == len(inside)
 
 
 def test_a_text_of_characters_takes_its_code_length():
@@ -146,3 +147,8 @@ def test_what_cannot_be_written_is_refused():
         intervals(model_of("char"), "", smallest=0)
     with pytest.raises(ModelError, match="stars is 9"):
         intervals(model_of("char"), "", stars=9)
+    for begun in ("zz", "41", "c3a9", "e080", "f5", "c"):
+        with pytest.raises(ModelError, match=f"begun is '{begun}'; it must be the first bytes"):
+            intervals(model_of("char"), "", other=True, begun=begun)
+    with pytest.raises(ModelError, match="begun only takes effect with other"):
+        intervals(model_of("char"), "", begun="c3")

@@ -126,6 +126,8 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (INTERVALS, {}, "prompt is missing"),
     (INTERVALS, {"prompt": "the", "smallest": 0}, "smallest is 0; it must be at least 0.001"),
     (INTERVALS, {"prompt": "the", "other": 1}, "other is 1"),
+    (INTERVALS, {"prompt": "the", "other": True, "begun": "41"}, "begun is '41'; it must be the first bytes"),
+    (INTERVALS, {"prompt": "the", "begun": "c3"}, "begun only takes effect with other"),
     (SCORE, {}, "texts is missing"),
     (SCORE, {"texts": []}, "texts is []"),
     (SCORE, {"texts": None}, "texts is None"),

@@ -11,7 +11,7 @@ import pytest
 
 from models.neural.inference.whole_numbers import int8_is_exact
 from models.sampling import generate
-from serving.engine import engine as engine_module
+from serving.engine import number_format
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
@@ -30,7 +30,7 @@ def source() -> MadeSource:
 @pytest.fixture(scope="module")
 def in_int8(source: MadeSource) -> Iterator[httpx.Client]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_module, "MOST_LOSS", 0.05)
+        patch.setattr(number_format, "MOST_LOSS", 0.05)
         with answering(source, numbers="int8") as (address, _), httpx.Client(base_url=address, timeout=30) as client:
             yield client
 
@@ -55,10 +55,39 @@ def test_the_card_tells_the_numbers_and_what_they_lose(in_int8: httpx.Client) ->
     numbers = in_int8.get("/models/card").json()["numbers"]
     assert numbers["used"] == "int8"
     assert 0 < numbers["int8_loss"] < 0.05
+    assert numbers["why"].startswith("serving.numbers is int8; a step takes ")
+
+
+def test_the_figures_tell_the_numbers_of_each_open_version(in_int8: httpx.Client) -> None:
+    lines = in_int8.get("/metrics").text.splitlines()
+    told = [line for line in lines if line.startswith("reviewlm_engine_numbers{")]
+    assert sorted(told) == [
+        'reviewlm_engine_numbers{numbers="float32",version="1"} 0.0',
+        'reviewlm_engine_numbers{numbers="int8",version="1"} 1.0',
+    ]
+
+
+@pytest.mark.parametrize(("quicker", "used"), [(True, "int8"), (False, "float32")])
+def test_auto_takes_what_is_quicker_and_says_so_in_every_answer(
+    source: MadeSource, monkeypatch: pytest.MonkeyPatch, quicker: bool, used: str
+) -> None:
+    monkeypatch.setattr(number_format, "MOST_LOSS", 0.05)
+    monkeypatch.setattr(number_format, "step_seconds", lambda *asked: [0.001, 0.002] if quicker else [0.002, 0.001])
+    with answering(source, numbers="auto") as (address, _), httpx.Client(base_url=address, timeout=30) as client:
+        fingerprint, texts = asked(client)
+        assert fingerprint == f"lm_000000000000_{used}"
+        assert asked(client, exact=True) == ("lm_000000000000_float32", exact_texts())
+        assert (texts == exact_texts()) is not quicker
+        said = "it is quicker here: a step takes" if quicker else "int8 is not quicker here: a step takes"
+        assert client.get("/models/card").json()["numbers"]["why"].startswith(said)
+
+
+def exact_texts() -> list[str]:
+    return generate(bundle_of("lstm"), 8, 3, "The soup", 0.8, 0, 0.95, 25, 4)
 
 
 def test_a_model_that_loses_too_much_is_served_in_float32(source: MadeSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MOST_LOSS", 0.0)
+    monkeypatch.setattr(number_format, "MOST_LOSS", 0.0)
     exact = generate(bundle_of("lstm"), 8, 3, "The soup", 0.8, 0, 0.95, 25, 4)
     with answering(source, numbers="int8") as (address, _), httpx.Client(base_url=address, timeout=30) as client:
         assert asked(client) == asked(client, exact=False) == ("lm_000000000000_float32", exact)

@@ -103,7 +103,7 @@ def test_the_word_being_typed_is_completed(client: httpx.Client) -> None:
     assert (told["typed"], told["words"][0]["word"]) == (food_of(1)[:3], food_of(1))
 
 
-@pytest.mark.parametrize("options", [{}, {"smallest": 0.2}, {"other": True}])
+@pytest.mark.parametrize("options", [{}, {"smallest": 0.2}, {"other": True}, {"other": True, "begun": "c3"}])
 def test_the_intervals_of_the_next_characters_are_those_of_the_models(
     client: httpx.Client, options: dict[str, object]
 ) -> None:

@@ -33,8 +33,8 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularyS
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, STARS, Vocabulary
-from serving.engine import engine as engine_module
-from serving.engine.engine import MOST_LOSS
+from serving.engine import number_format
+from serving.engine.number_format import MOST_LOSS
 from serving.engine.requests import Generation
 from tests.serving.engine.small_models import bundle_of, network
 
@@ -363,7 +363,7 @@ def texts(engine, count=12, **options):
 
 
 def test_exact_texts_stay_those_of_generate_beside_fast_ones(engine_of, monkeypatch):
-    monkeypatch.setattr(engine_module, "MOST_LOSS", 0.05)
+    monkeypatch.setattr(number_format, "MOST_LOSS", 0.05)
     bundle = bundle_of("lstm")
     engine = engine_of(bundle, numbers="int8")
     assert engine.figures().numbers == "int8"
@@ -388,7 +388,7 @@ def test_a_model_that_loses_too_much_stays_in_float32(engine_of, monkeypatch):
 
 
 def test_log_probabilities_of_fast_texts_are_normalised(engine_of, monkeypatch):
-    monkeypatch.setattr(engine_module, "MOST_LOSS", 0.05)
+    monkeypatch.setattr(number_format, "MOST_LOSS", 0.05)
     engine = engine_of(bundle_of("gru"), numbers="int8")
     whole = engine.submit(Generation("The soup", 3, max_tokens=5, logprobs=400, exact=False)).result()
     for token in whole.tokens:

@@ -29,7 +29,7 @@ PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so 
            "We went to the pi")
 SAMPLINGS = (
     Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 12), Sampling(0.0), Sampling(min_p=0.02, typical_p=0.9),
-    Sampling(repetition_penalty=1.3, no_repeat_ngram_size=3),
+    Sampling(repetition_penalty=1.3, no_repeat_ngram_size=3), Sampling(0.9, watermark="secret"),
 )  # fmt: skip
 
 MADE = [(kind, unit) for kind in KINDS for unit in ("word", "bpe")]
@@ -48,6 +48,7 @@ def expected(bundle, asked):
     texts = generate(
         bundle, asked.number + 1, asked.stars, asked.prompt, s.temperature, s.top_k, s.top_p, asked.max_tokens,
         asked.seed, s.min_p, s.typical_p, s.repetition_penalty, s.no_repeat_ngram_size, asked.stop,
+        s.watermark,
     )  # fmt: skip
     return texts[asked.number].removeprefix(asked.prompt)
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from models.bundles.bundle import load_bundle, save_bundle
 from models.neural.inference.weights_on_disk import WeightsOnDisk, networks_of
 from models.neural.recurrent import RecurrentLM
+from serving.engine.number_format import ChosenNumbers
 from serving.engine.requests import Generation
 from tests.serving.engine.small_models import bundle_of
 
@@ -91,7 +92,9 @@ def test_the_networks_of_combined_models_are_found():
 @pytest.mark.parametrize("numbers", ["float32", "int8"])
 def test_a_server_keeps_them_on_disk_if_int8_writes_the_texts(loaded, numbers, monkeypatch, engine_of):
     monkeypatch.setattr("serving.engine.engine.IDLE_SECONDS", 0.05)
-    monkeypatch.setattr("serving.engine.engine.fast_model", lambda bundle: (bundle.model, 0.0))
+    monkeypatch.setattr("serving.engine.engine.choose_numbers", lambda bundle, asked, threads: ChosenNumbers(
+        asked, "as asked", fast=bundle.model if asked == "int8" else None
+    ))  # fmt: skip
     forgotten, forget = Event(), WeightsOnDisk.forget
     monkeypatch.setattr(WeightsOnDisk, "forget", lambda self: (forget(self), forgotten.set()))
     text, file = Generation("The soup", 3, max_tokens=8), loaded.model.network.file

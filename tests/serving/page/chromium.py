@@ -57,10 +57,11 @@ class Chromium:
                 self.complaints.append(said["params"]["entry"]["text"])
 
     def open(
-        self, address: str, width: int = 1280, until: str = "document.getElementById('model')?.options.length > 0"
-    ) -> None:
-        """Open a page in a window of this width, and wait until an expression is true."""
-        shape = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        self, address: str, width: int = 1280, until: str = "document.getElementById('model')?.options.length > 0",
+        height: int = 900,
+    ) -> None:  # fmt: skip
+        """Open a page in a window of this size, and wait until an expression is true."""
+        shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self._call("Emulation.setDeviceMetricsOverride", **shape)
         self._call("Page.navigate", url=address)
         self.until(until)
@@ -133,6 +134,10 @@ class Chromium:
         """Let the user prefer a colour scheme, "dark" or "light"; "": none."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._call("Emulation.setEmulatedMedia", features=features)
+
+    def hide_scrollbars(self, hidden: bool = True) -> None:
+        """Show no scrollbars, which take width from a page; or show them again."""
+        self._call("Emulation.setScrollbarsHidden", hidden=hidden)
 
     def close(self) -> None:
         """End the browser."""

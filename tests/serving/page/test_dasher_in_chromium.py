@@ -43,6 +43,24 @@ def test_characters_of_nested_boxes_are_drawn_side_by_side(page: Chromium) -> No
     assert all(one[1] <= other[0] for row in rows for one, other in itertools.pairwise(row))
 
 
+def test_each_character_that_may_follow_has_a_button(page: Chromium) -> None:
+    page.click("#tab-dasher")
+    for char in "Th":
+        page.click("#dasher-buttons button", f"{char} ")
+    page.until("document.querySelectorAll('#dasher-buttons button').length === 13")
+    for char in "zt":
+        page.click("#dasher-buttons button", "all ")
+        assert page.run("document.querySelectorAll('#dasher-buttons button').length") > 13
+        page.click("#dasher-buttons button", f"{char} ")
+    assert page.text("dasher-text") == "Thzt"
+
+
+def test_characters_beyond_ascii_are_named_by_the_first_of_them(page: Chromium) -> None:
+    named = "import('/page/dasher_boxes.js').then(({{ others }}) => others({{ begun: {!r} }}))"
+    begun = {"": "\u00e9", "c3": "\u00c0", "e0": "\u0800", "e4b8": "\u4e00", "f0": "\U00010000", "f09f8d": "\U0001f340"}
+    assert {each: page.run(named.format(each)) for each in begun} == {each: f"{char}…" for each, char in begun.items()}
+
+
 def test_bits_of_pointing_and_code_length_stand_side_by_side_while_writing(page: Chromium) -> None:
     page.click("#tab-dasher")
     for char in f"The {food_of(1)[0]}":
@@ -167,6 +185,23 @@ def test_a_text_of_ones_own_is_written_by_pointing_at_its_letters(boxes: Chromiu
     [code] = re.findall(r"^([\d.]+) bits in tokens", boxes.text("dasher-code"))
     [pointed] = re.findall(r"pointing took ([\d.]+) bits up to there", boxes.text("dasher-code"))
     assert float(pointed) == pytest.approx(float(code), abs=0.2), "the numbers stay exact through many boxes"
+
+
+IMPROBABLE = """window.fetch = async () => Response.json({ model: "reviewlm/1", ratings: [5], warnings: [],
+  intervals: [["a", 0.5], ["b", 1e-20], ["c", 0.5]].map(([symbol, probability]) =>
+    ({ kind: "character", symbol, probability, children: [], begun: "" })) })"""
+"""From now on a character stands in the middle whose interval is nothing beside the others in a sum of floats."""
+
+
+def test_zooming_shows_the_most_improbable_character(page: Chromium) -> None:
+    page.run(HELD)
+    page.run(IMPROBABLE)
+    page.click("#tab-dasher")
+    page.until("document.querySelectorAll('#dasher-buttons button').length === 3")
+    point(page, 0.9, 0.5, click=True)
+    written = moved_until(page, "b{2,}")
+    point(page, 0.9, 0.5, click=True)
+    assert bits_of(page) == pytest.approx(66.44 * len(written), rel=1e-3), "-log2 of 1e-20 each"
 
 
 def test_a_text_is_written_on_the_canvas_with_the_keyboard(boxes: Chromium) -> None:

@@ -1,0 +1,102 @@
+"""A watermark changes no distribution, is recognised by its key alone, and says nothing about other texts."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare, gamma, kstest
+
+from corpus.synthetic.synth import write_reviews
+from models.bundles.bundle import Bundle
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lm import NGramLM
+from models.sampling import Sampling, generate
+from models.sampling.watermark import CONTEXT, SEEDED, Watermark, evidence_of, hashed, numbers
+from models.specs import NGramSpec, VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+
+
+def test_numbers_are_those_of_the_published_generator() -> None:
+    """SplitMix64 (Steele et al. 2014) in Python's whole numbers, from a keyed BLAKE2b of the context."""
+    key, context, most = hashed("secret"), (5, 300, 2, 11), 2**64
+    seed = int.from_bytes(blake2b(b"".join(each.to_bytes(8, "little") for each in context), key=key,
+                                  digest_size=8).digest(), "little")  # fmt: skip
+    for token, found in zip((0, 7, 40_000), numbers(key, context, np.array([0, 7, 40_000])), strict=True):
+        x = (seed + (token + 1) * 0x9E3779B97F4A7C15) % most
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % most
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB % most
+        assert found == ((x ^ (x >> 31)) // 2**11 + 0.5) / 2**53
+
+
+@pytest.mark.parametrize("uniforms", [(0.0, SEEDED), (SEEDED, 1.0), (0.0, 1.0)], ids=["seed", "key", "both"])
+def test_a_token_is_drawn_with_its_probability(uniforms: tuple[float, float]) -> None:
+    """By the seed over all seeds, by the key over all keys."""
+    p_V, draws = np.array([0.5, 0.0, 0.25, 0.15, 0.1]), np.random.default_rng(2).uniform(*uniforms, 4_000).tolist()
+    drawn = [Watermark(f"key {number}", 0).token([1, 2, 3, 4], p_V, uniform) for number, uniform in enumerate(draws)]
+    counts_V = np.bincount(drawn, minlength=5)
+    assert counts_V[1] == 0
+    assert chisquare(counts_V[p_V > 0], 4_000 * p_V[p_V > 0]).pvalue > 0.001
+
+
+def test_the_seed_decides_the_first_tokens_and_after_contexts_that_occur_again() -> None:
+    p_V, mark = np.full(9, 1 / 9), Watermark("key", 2)
+    assert [mark.token([8, 8, *range(count)], p_V, 0.5) is None for count in range(6)] == [True] * CONTEXT + [False] * 2
+    assert mark.token([8, 8, 7, 0, 1, 2, 3], p_V, 0.5) is None, "again 0, 1, 2, 3"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A trigram model of synthetic reviews."""
+    import polars as pl
+
+    file = tmp_path_factory.mktemp("reviews") / "reviews.jsonl"
+    write_reviews(file, 600, seed=1)
+    texts = pl.read_ndjson(file)["text"].to_list()
+    vocabulary = Vocabulary.train(texts, VocabularySpec(unit="bpe", size=900), NormalForm())
+    counts = count_ngrams(vocabulary.encode_documents(texts, [3] * len(texts)), 3, vocabulary.size, CONTEXT_IDS)
+    shares = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+    return Bundle(NGramSpec(order=3), vocabulary, NGramLM.from_counts(counts), stars_prior=shares)
+
+
+def test_on_texts_without_the_key_z_and_p_are_exact(bundle: Bundle) -> None:
+    texts = generate(bundle, 20, max_tokens=120, seed=5)
+    found = [evidence_of(bundle.vocabulary, text, f"key {number}") for number in range(25) for text in texts]
+    z = np.array([each.z for each in found])
+    assert abs(z.mean()) < 3.5 / np.sqrt(len(z))
+    assert abs(z.var() - 1) < 0.3
+    assert kstest([each.p_value for each in found], "uniform").pvalue > 0.001
+    for each in found[:50]:
+        assert each.p_value == pytest.approx(gamma.sf(each.tokens + each.z * each.tokens**0.5, each.tokens), rel=1e-6)
+    assert evidence_of(bundle.vocabulary, "So", "key") == (0, 0.0, 1.0)
+
+
+def test_texts_of_200_tokens_are_recognised_by_their_key_alone(bundle: Bundle) -> None:
+    """No text is that long here: reviews are joined until they are."""
+    marked = generate(bundle, 160, max_tokens=200, seed=6, watermark="secret")
+    joined, text = [], ""
+    for each in marked:
+        text = f"{text} {each}".strip()
+        if len(bundle.vocabulary.encode(text)) >= 200:
+            joined.append(text)
+            text = ""
+    assert len(joined) >= 20
+    own = [evidence_of(bundle.vocabulary, text, "secret").p_value for text in joined]
+    others = [evidence_of(bundle.vocabulary, text, "Secret").p_value for text in joined]
+    assert np.mean(np.array(own) < 0.01) >= 0.95
+    assert np.mean(np.array(others) < 0.01) <= 0.05
+
+
+def test_texts_depend_on_seed_and_key_but_not_on_their_batch(bundle: Bundle) -> None:
+    options = {"max_tokens": 60, "prompt": "The food was", "watermark": "secret"}
+    texts = generate(bundle, 40, seed=7, **options)
+    assert generate(bundle, 3, seed=7, **options) == texts[:3]
+    assert len(set(texts)) > 36, "the seed has its share"
+    assert set(texts).isdisjoint(generate(bundle, 40, seed=8, **options))
+    plain = generate(bundle, 40, seed=7, max_tokens=60, prompt="The food was")
+    assert plain == generate(bundle, 40, seed=7, max_tokens=60, prompt="The food was", watermark="")
+    assert plain != texts
+    assert Sampling().cuts_only
+    assert not Sampling(watermark="secret").cuts_only
