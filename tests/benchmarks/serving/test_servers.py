@@ -21,7 +21,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), SimpleHTTPRequestHandler).serve_fore
 """
 BENCHMARK = """
 import sys
-from benchmarks.servers import _free_port, started
+from benchmarks.serving.servers import _free_port, started
 port = _free_port()
 with started([sys.argv[1], str(port)], port, "/", {}, 0) as served:
     print(*[one.pid for one in served.processes()], flush=True)
