@@ -190,7 +190,7 @@ class LineLM(NGramLM):
 
     def _read_sentence(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return log p of each token after `<s>`, and the length of the n-gram that it comes from, (T,) each."""
-        if (kernels := step_kernels()) and (packed := self.tables.packed):
+        if len(ids) <= SHORT and (kernels := step_kernels()) and (packed := self.tables.packed):
             found: tuple[np.ndarray, np.ndarray] = kernels.sentence_scores(
                 np.array(ids, np.int64), BEGIN, self.order, *packed
             )
