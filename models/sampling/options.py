@@ -57,7 +57,7 @@ class Sampling:
     @property
     def looks_back(self) -> bool:
         """Whether the text so far has an influence on the next token beyond the model's."""
-        return self.repetition_penalty != 1 or self.no_repeat_ngram_size > 0
+        return self.repetition_penalty != 1 or self.no_repeat_ngram_size > 0 or self.watermark != ""
 
     @property
     def cuts_only(self) -> bool:

@@ -19,7 +19,7 @@ OPTIONS = {
     "plain": {}, "likeliest": {"temperature": 0.0}, "top-k": {"temperature": 1.3, "top_k": 12},
     "top-p": {"temperature": 0.8, "top_p": 0.95}, "min-p": {"min_p": 0.02}, "typical": {"typical_p": 0.9},
     "looking back": {"repetition_penalty": 1.3, "no_repeat_ngram_size": 3}, "stop": {"stop": ("the", ".")},
-    "prompt": {"prompt": "We went to Phoenix! Gr", "stars": 2},
+    "watermark": {"watermark": "secret"}, "prompt": {"prompt": "We went to Phoenix! Gr", "stars": 2},
 }  # fmt: skip
 
 
