@@ -50,19 +50,19 @@ ODD_TEXT = st.one_of(ANY_TEXT, st.text(st.characters(codec="ascii")), st.lists(s
 @examples(300)
 @given(text=ODD_TEXT)
 def test_a_text_alone_is_encoded_and_priced_as_among_others(unit, whole, vocabularies, text):
-    require_alike(vocabularies[unit], text, whole)
+    assert priced(vocabularies[unit], [text], whole) == priced(vocabularies[unit], [text, *OTHERS], whole)
 
 
 @examples(300)
 @given(text=ODD_TEXT)
 def test_a_text_alone_is_priced_as_among_others_where_case_is_kept(cased, text):
-    require_alike(cased, text, True)
+    assert priced(cased, [text]) == priced(cased, [text, *OTHERS])
 
 
 @pytest.mark.parametrize("times", [80, 400])
 def test_a_long_text_alone_is_encoded_and_priced_as_among_others(times, vocabulary):
-    text = 'The "soup" at McDonald’s was GREAT, zebra :) ' * times
-    require_alike(vocabulary, text.strip(), True)
+    text = ('The "soup" at McDonald’s was GREAT, zebra :) ' * times).strip()
+    assert priced(vocabulary, [text]) == priced(vocabulary, [text, *OTHERS])
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +70,14 @@ def cased():
     return train("word", lowercase=False)
 
 
-def require_alike(vocabulary, text, whole):
-    """Require the same numbers, to the bit, from a call with one text and from a call with several."""
-    alone = vocabulary.encode_documents([text], [3], whole)
-    among = vocabulary.encode_documents([text, "The soup.", "caffè ☕"], [3, 0, 1], whole)
-    assert alone.ids.dtype == among.ids.dtype
-    assert alone.ids.tolist() == among.ids[: among.offsets[1]].tolist()
-    assert alone.offsets.tolist() == among.offsets[:2].tolist()
-    for name in ("oov", "spelling_nats", "surface_nats"):
-        assert getattr(alone, name).tolist() == getattr(among, name)[:1].tolist(), name
+OTHERS = ("The soup.", "caffè ☕")
+
+
+def priced(vocabulary, texts, whole=True):
+    """Return all numbers of the first of some texts, encoded in one call."""
+    found = vocabulary.encode_documents(texts, [3, 0, 1][: len(texts)], whole)
+    prices = [getattr(found, name)[:1].tolist() for name in ("oov", "spelling_nats", "surface_nats")]
+    return found.ids.dtype, found.ids[: found.offsets[1]].tolist(), found.offsets[:2].tolist(), prices
 
 
 def test_an_empty_text_has_no_tokens(vocabulary):
