@@ -93,7 +93,7 @@ def generate_rated(
 def stream(
     bundle: Bundle, stars: int | None = None, prompt: str = "", temperature: float = 1.0, top_k: int = 0,
     top_p: float = 1.0, max_tokens: int = 200, seed: int = 0, min_p: float = 0.0, typical_p: float = 1.0,
-    repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
+    repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (), watermark: str = "",
 ) -> Iterator[str]:  # fmt: skip
     """Yield the text of `generate` with n = 1 piece by piece, as it is written; the pieces together are that text.
 
@@ -101,7 +101,9 @@ def stream(
 
     Args: as for `generate`.
     """
-    sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size)
+    sampling = Sampling(
+        temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size, watermark
+    )
     pieces = _pieces(bundle, [(0, stars)], prompt, sampling, max_tokens, seed, stop)
     if prompt:
         yield prompt

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -104,8 +105,9 @@ def test_the_command_line_joins_a_running_server(
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     remember(tmp_path, service(sleeper, "prefect"))
-    join.join(tmp_path)
-    assert os.environ.pop("PREFECT_API_URL") == "http://127.0.0.1:4299/api"
+    with patch.dict(os.environ):
+        join.join(tmp_path)
+        assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:4299/api"
 
 
 @pytest.mark.parametrize(("device", "pools"), [("cpu", ("cpu-pool",)), ("cuda", ("cpu-pool", "gpu-pool"))])

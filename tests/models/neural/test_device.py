@@ -155,10 +155,10 @@ def test_a_layer_that_cudnn_differentiates_is_its_own_and_one_that_nobody_has_is
             return torch.zeros((), requires_grad=True)
 
     monkeypatch.setattr(nn.GRU, "forward", lambda self, x: (Ran(), None))
-    assert device._runs_in_bf16("GRU", torch.device("cpu"))
+    assert device._cudnn_runs("GRU", torch.device("cpu"), torch.bfloat16)
 
     def refuse(self, x):
         raise RuntimeError("\"_thnn_fused_gru_cell_cuda\" not implemented for 'BFloat16'")
 
     monkeypatch.setattr(nn.GRU, "forward", refuse)
-    assert not device._runs_in_bf16("GRU", torch.device("cpu"))
+    assert not device._cudnn_runs("GRU", torch.device("cpu"), torch.bfloat16)

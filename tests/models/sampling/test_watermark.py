@@ -12,7 +12,7 @@ from corpus.synthetic.synth import write_reviews
 from models.bundles.bundle import Bundle
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.sampling import Sampling, generate
+from models.sampling import Sampling, generate, stream
 from models.sampling.watermark import CONTEXT, SEEDED, Watermark, evidence_of, hashed, numbers
 from models.specs import NGramSpec, VocabularySpec
 from models.text.normal_form import NormalForm
@@ -93,6 +93,7 @@ def test_texts_depend_on_seed_and_key_but_not_on_their_batch(bundle: Bundle) -> 
     options = {"max_tokens": 60, "prompt": "The food was", "watermark": "secret"}
     texts = generate(bundle, 40, seed=7, **options)
     assert generate(bundle, 3, seed=7, **options) == texts[:3]
+    assert "".join(stream(bundle, seed=7, **options)) == texts[0]
     assert len(set(texts)) > 36, "the seed has its share"
     assert set(texts).isdisjoint(generate(bundle, 40, seed=8, **options))
     plain = generate(bundle, 40, seed=7, max_tokens=60, prompt="The food was")

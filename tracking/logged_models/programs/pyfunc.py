@@ -41,12 +41,12 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 COLUMN, DIGITS = "text", 12
 SAMPLING = (
     "n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed", "min_p", "typical_p", "repetition_penalty",
-    "no_repeat_ngram_size", "stop",
+    "no_repeat_ngram_size", "stop", "watermark",
 )
 DEFAULTS: dict[str, Any] = {
     "task": "generate", "stars": None, "n": 1, "temperature": 0.8, "top_k": 0, "top_p": 0.95, "max_tokens": 300,
     "seed": 1, "k": 5, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
-    "stop": [],
+    "stop": [], "watermark": "",
 }
 
 
