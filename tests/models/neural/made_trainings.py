@@ -2,12 +2,18 @@
 
 import json
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from unittest.mock import patch
 
+import pytest
 import torch
 
 from models.base import FitContext
 from models.neural.recurrent import RecurrentNetwork
+from models.neural.training import checkpoint
 from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
@@ -21,6 +27,25 @@ SPEC = RecurrentSpec(
     kind="gru", hidden=12, embedding=8, dropout=0.1, objective=ObjectiveSpec(head=10, chunk=16), training=TRAINING
 )
 TRAIN, VALIDATION = walks(60, V, 1), walks(12, V, 2)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the program may catch it."""
+
+
+@contextmanager
+def killed_at_rename(number: int) -> Iterator[None]:
+    """Let the block die before a checkpoint's file is renamed for the n-th time."""
+    renames, replace_file = [0], os.replace
+
+    def dying(*names):
+        renames[0] += 1
+        if renames[0] == number:
+            raise Killed
+        replace_file(*names)
+
+    with patch.object(checkpoint.os, "replace", dying), pytest.raises(Killed):
+        yield
 
 
 def network_of(spec=SPEC, stream=TRAIN):

@@ -18,15 +18,11 @@ from models.neural.training.checkpoint import Checkpoints
 from models.neural.training.step import TrainingStep
 from models.neural.training.trainer import CHECKPOINTS
 from tests.marked_cases import long_but
-from tests.models.neural.made_trainings import Planted, journal, network_of, run
+from tests.models.neural.made_trainings import Planted, journal, killed_at_rename, network_of, run
 
 ROOT = Path(__file__).resolve().parents[4]
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 CLOCKS = ("time", "tokens_per_second", "step_seconds", "peak_memory", "product_peak")
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing in the program may catch it."""
 
 
 class Disk:
@@ -189,18 +185,8 @@ def test_a_training_that_dies_while_its_thread_writes_goes_on_to_the_same_bits(t
     """It dies before one of the two renames of a checkpoint."""
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     undisturbed, summary = run(tmp_path / "undisturbed")
-    renames, replace_file = [0], os.replace
-
-    def dying(*names):
-        renames[0] += 1
-        if renames[0] == rename:
-            raise Killed
-        replace_file(*names)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.os, "replace", dying)
-        with pytest.raises(Killed):
-            run(tmp_path / "killed")
+    with killed_at_rename(rename):
+        run(tmp_path / "killed")
     network, other = run(tmp_path / "killed")
     assert bits(network) == bits(undisturbed)
     assert lines(tmp_path / "killed") == lines(tmp_path / "undisturbed")

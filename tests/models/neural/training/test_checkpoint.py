@@ -30,6 +30,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.marked_cases import long_but, slow_but
 from tests.models.neural.made_streams import walks
+from tests.models.neural.made_trainings import Killed, killed_at_rename
 
 V = 30
 TRAINING = TrainingSpec(
@@ -42,10 +43,6 @@ SPEC = RecurrentSpec(
 TRAIN, VALIDATION = walks(40, V, 1), walks(8, V, 2)
 WALL_CLOCK = ("time", *MEASURED)
 CLOCKS = ("seconds", "cpu_seconds", *MEASURED)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing in the program may catch it."""
 
 
 def network_of(kill_at=None):
@@ -154,18 +151,8 @@ def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeyp
 def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch, rename):
     """Between any two renames of files, so also with tensors but without their description."""
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
-    renames, replace_file = [0], os.replace
-
-    def dying(*arguments):
-        renames[0] += 1
-        if renames[0] == rename:
-            raise Killed
-        replace_file(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.os, "replace", dying)
-        with pytest.raises(Killed):
-            run(tmp_path)
+    with killed_at_rename(rename):
+        run(tmp_path)
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
     assert not list(tmp_path.rglob("*.part"))
 
