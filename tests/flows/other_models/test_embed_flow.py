@@ -68,7 +68,8 @@ def test_vectors_are_registered_judged_and_not_registered_twice(
     run = tracker_of(config).ask(lambda client: client.get_run(first["mlflow_run_id"]))
     assert run.data.metrics["test/ranked"] == pytest.approx(first["ranked"])
     _shows_its_training(config, first)
-    _answers_as_the_vectors_do(config, Path(first["vectors"]))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker_of(config).uri)
+    _answers_as_the_vectors_do(Path(first["vectors"]))
     assert find_vectors(load_config(TINY), "champion").version.version == 2
 
 
@@ -83,12 +84,11 @@ def _shows_its_training(config: RunConfig, result: dict[str, Any]) -> None:
     assert fit.data.params["architecture.dimensions"] == "8"
 
 
-def _answers_as_the_vectors_do(config: RunConfig, folder: Path) -> None:
+def _answers_as_the_vectors_do(folder: Path) -> None:
     import mlflow
     import pandas as pd
 
-    tracker, vectors = tracker_of(config), WordVectors.load(folder)
-    mlflow.set_tracking_uri(tracker.uri)
+    vectors = WordVectors.load(folder)
     model = mlflow.pyfunc.load_model("models:/reviewlm-demo-vectors@champion")
     word, other = vectors.words[3], vectors.words[7]
     asked = pd.DataFrame({"text": [word, f"{word} {other}", "no-such-word"]})
