@@ -46,7 +46,6 @@ def test_no_row_with_a_formula_is_without_an_error():
     assert {one.row for one in ENTRIES} == {*FORMULAS.split()}
 
 
-@pytest.mark.long
 def test_the_page_shows_the_table_as_it_is():
     page = (ROOT / "docs" / "concepts" / "models" / "equations.md").read_text(encoding="utf-8")
     assert proofs(ENTRIES) in page, "put in what `python -m benchmarks.mutations --table` prints"
