@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -33,7 +32,6 @@ REPORT_FILE = "classifiers.html"
 """Not `report.html`, which is the page of a run of language models."""
 ERROR_RATE = "validation/error_rate"
 """Figure that a network's journal has of each evaluation; the page shows the accuracy."""
-log = logging.getLogger(__name__)
 
 
 @stage("report of classifiers", retry_if=tracking_was_away)

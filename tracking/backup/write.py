@@ -27,7 +27,6 @@ from tracking.backup.contents import HomeContents, contents_of
 
 LOCK_SECONDS = 30.0
 SCRATCH = ".reviewlm-backup-"
-BLOCK = 1 << 20
 OWNER_ONLY = 0o600
 Report = Callable[[int, int], object]
 """Called with the bytes done and all bytes."""
