@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import le
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -278,13 +279,8 @@ def said(name: str, passed: bool | None, detail: str) -> RuleOutcome:
 
 
 def at_most(name: str, value: float | None, limit: float | None, detail: str) -> RuleOutcome:
-    """Compare a value with its limit. No limit: the rule does not apply. A missing or NaN value: the rule fails.
-
-    *detail* describes the measured value, or why it is missing.
-    """
-    if limit is None:
-        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", value)
-    return RuleOutcome(name, value is not None and value <= limit, detail, value, limit)
+    """Require that a value is not above its limit; see `RuleOutcome.compared`."""
+    return RuleOutcome.compared(name, detail, value, limit, le)
 
 
 def change(gain: float) -> str:
