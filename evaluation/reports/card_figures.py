@@ -18,6 +18,8 @@ from evaluation.plots.canvas import GREY, canvas, literal, thousands
 SIDE_COLOURS = {"train": PALETTE[0], "validation": PALETTE[4], "test": PALETTE[2], "new": PALETTE[3]}
 SHORT_SPAN = 3
 """Number of bins of the length histogram that are joined in the figure."""
+LISTED = 15
+"""Words or names in one panel."""
 
 
 def stars_figure(profile: Profile) -> Figure:
@@ -187,11 +189,11 @@ def _law_canvas(
     return figure, axes
 
 
-def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
+def contrast_figure(words: WordStatistics) -> Figure:
     """Draw the words that distinguish 1-star from 5-star reviews best, the strongest on top."""
-    figure, (left, right) = canvas(8.5, 1.3 + 0.27 * number, columns=2)
-    low = [row for row in words.contrast if row[1] < 0][:number]
-    high = [row for row in reversed(words.contrast) if row[1] > 0][:number]
+    figure, (left, right) = canvas(8.5, 1.3 + 0.27 * LISTED, columns=2)
+    low = [row for row in words.contrast if row[1] < 0][:LISTED]
+    high = [row for row in reversed(words.contrast) if row[1] > 0][:LISTED]
     for axes, rows, colour, title in (
         (left, low, PALETTE[1], "more in 1-star reviews"), (right, high, PALETTE[2], "more in 5-star reviews"),
     ):
@@ -206,13 +208,13 @@ def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
     return figure
 
 
-def names_figure(summary: ReviewSummary, number: int = 15) -> Figure:
+def names_figure(summary: ReviewSummary) -> Figure:
     """Draw the most frequent categories and cities of the reviewed businesses."""
-    figure, both = canvas(8.5, 1.3 + 0.27 * number, columns=2)
-    known = (summary.categories.top(number), summary.cities.top(number))
+    figure, both = canvas(8.5, 1.3 + 0.27 * LISTED, columns=2)
+    known = (summary.categories.top(LISTED), summary.cities.top(LISTED))
     for axes, rows, title in zip(both, known, ("categories", "cities"), strict=True):
         axes.barh(range(len(rows)), [count / summary.reviews for _, count in rows], color=PALETTE[0], height=0.7)
-        axes.set_ylim(-0.6, number - 0.4)
+        axes.set_ylim(-0.6, LISTED - 0.4)
         axes.set_yticks(range(len(rows)), [literal(name[:28]) for name, _ in rows])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()

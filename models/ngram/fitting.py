@@ -81,7 +81,7 @@ def fit_tables(
     kept = _kept(counts, prune, allowed_V)
     if entropy:
         ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in kept) if kept else sum(map(len, counts.orders))
-        require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams, "pruning by entropy")
+        require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams)
     if spec.smoothing in SMOOTHINGS:
         made = kneser_ney(
             counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary,
