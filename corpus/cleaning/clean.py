@@ -34,7 +34,7 @@ from corpus.ingestion.ingest import iter_parts
 from corpus.schema import Limits
 from corpus.splitting.grouping import Grouping, Keys
 from corpus.splitting.leaks import certify
-from corpus.splitting.split import SPLITS, places
+from corpus.splitting.split import SPLITS, TABLE, places
 from models.text.normal_form import NormalForm
 from models.threads import FanOut, ordered
 
@@ -243,5 +243,5 @@ def _require_apart(keys: dict[str, Any], by: str, folder: Path) -> None:
     if keys["in_two_splits"]:
         raise CheckFailed(
             f"Reviews of one {by} are in two splits: {keys['in_two_splits']} of {sum(keys['keys'].values())}",
-            where=folder / "clean.parquet", remedy='report it: the splitting is broken; split by "review" (split.by)',
+            where=folder / TABLE, remedy='report it: the splitting is broken; split by "review" (split.by)',
         )

@@ -35,7 +35,7 @@ from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import NearDuplicates
 from corpus.duplicates.keys import NameIndex, distinct, hash_texts
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
-from corpus.splitting.split import SPLITS
+from corpus.splitting.split import SPLITS, TABLE
 from models.threads import ordered
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def certify(
     with disk_errors(folder):
         log.debug("searching for texts that are in two splits")
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
-        texts = _Texts(folder / "clean.parquet")
+        texts = _Texts(folder / TABLE)
         index = known or NearDuplicates(folder / "leaks.work", config, threads) if config.near else None
         near = _near(texts, config, index) if index else None
         certificate = Certificate(
@@ -92,7 +92,7 @@ def verify(folder: Path, near: bool = False) -> Certificate:
         CheckFailed: A text is in two splits; the error names the reviews.
     """
     certificate = read(folder)
-    texts = _Texts(folder / "clean.parquet")
+    texts = _Texts(folder / TABLE)
     exact, found = texts.exact(), texts.sides()
     for name in SPLITS:
         if certificate.sides.get(name) != found[name]:

@@ -19,7 +19,7 @@ from corpus.cleaning.business import read_businesses
 from corpus.cleaning.language import in_languages
 from corpus.ingestion.ingest import limits_of
 from corpus.profiling.sample import sample_reviews
-from corpus.splitting.split import iter_split
+from corpus.splitting.split import TABLE, iter_split
 from evaluation.drift.odd_reviews import odd_counts, odd_markdown, odd_table
 from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
 from evaluation.scoring.score import score_stream
@@ -110,7 +110,7 @@ def known_ids(store: Store, known: Artifact) -> np.ndarray:
     Reviews that were removed when *known* was prepared, such as duplicates, are not new either. They are included as
     long as the store still has the ingested data set.
     """
-    files = [known.folder / "clean.parquet"]
+    files = [known.folder / TABLE]
     digest = known.manifest["inputs"].get("dataset", "")
     if digest and (dataset := store.find_usable("ingest", digest)):
         files += sorted((dataset.folder / "parts").glob("part-*.parquet"))
