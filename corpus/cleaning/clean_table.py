@@ -14,7 +14,7 @@ import polars as pl
 from corpus.cleaning.business import BUSINESS, Businesses
 from corpus.cleaning.external_sort import regrouped
 from corpus.splitting.grouping import Keys
-from corpus.splitting.split import SPLITS, TABLE
+from corpus.splitting.split import SPLITS, TABLE, add_texts
 
 CLEAN: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -127,8 +127,7 @@ class _Tally:
             self.totals[name].update(reviews=frame.height, **sums)
             self.keys.add(name, frame)
             if name == "test":
-                for review_id, text in frame.select("review_id", "text").iter_rows():
-                    self.digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
+                add_texts(self.digest, frame)
             if self.businesses:
                 self.unmatched += self.businesses.unmatched(frame)
             yield frame.with_columns(split=pl.lit(name))

@@ -35,7 +35,7 @@ from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import NearDuplicates
 from corpus.duplicates.keys import NameIndex, distinct, hash_texts
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
-from corpus.splitting.split import SPLITS, TABLE
+from corpus.splitting.split import SPLITS, TABLE, add_texts
 from models.threads import ordered
 
 log = logging.getLogger(__name__)
@@ -144,8 +144,7 @@ class _Texts:
             hashes.append(names)
             sides.append(side)
             tests.append(test.select("review_id", "stars", "bytes"))
-            for review_id, text in test.select("review_id", "text").iter_rows():
-                digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
+            add_texts(digest, test)
         self.hash_D = np.concatenate(hashes) if hashes else np.zeros(0, np.uint64)
         self.side_D = np.concatenate(sides) if sides else np.zeros(0, np.uint8)
         self.test_digest = digest.hexdigest()

@@ -89,6 +89,12 @@ def scan_split(folder: Path, split: str) -> pl.LazyFrame:
     return pl.scan_parquet(folder / TABLE).filter(pl.col("split") == split)
 
 
+def add_texts(digest: hashlib._Hash, reviews: pl.DataFrame) -> None:
+    """Add ids and texts of reviews to a hash, in such a way that no two lists of reviews add the same bytes."""
+    for review_id, text in reviews.select("review_id", "text").iter_rows():
+        digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
+
+
 def _may_hold(file: ParquetFile, group: int, column: int, split: str) -> bool:
     """Return whether a row group can hold reviews of the split, by its statistics; the file is sorted by split."""
     statistics = file.metadata.row_group(group).column(column).statistics
