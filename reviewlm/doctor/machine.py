@@ -9,7 +9,6 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from core.environment import visible_gpus
 from core.processes.gpus import torch_cuda
 from core.processes.leftovers import lasting_folder
 from core.provenance import git_commit
+from core.storing.migrations import read_only
 from reviewlm.doctor.health_line import HealthLine, State
 from reviewlm.shown.layout import size
 
@@ -158,7 +158,7 @@ def _newest_run(home: Path) -> float:
     try:
         if not file.is_file():
             return 0.0
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as database:
+        with read_only(file, 1) as database:
             (newest,) = database.execute("SELECT max(start_time) FROM runs").fetchone()
         return (newest or 0) / 1000
     except sqlite3.Error:  # reported by the check of the database
