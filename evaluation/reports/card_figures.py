@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from corpus.profiling.profile import LENGTH_EDGES, Profile, ReviewSummary
 from corpus.profiling.word_statistics import PowerLaw, WordStatistics
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import GREY, canvas, literal, thousands
+from evaluation.plots.canvas import GREY, canvas, label_thousands, literal
 
 SIDE_COLOURS = {"train": PALETTE[0], "validation": PALETTE[4], "test": PALETTE[2], "new": PALETTE[3]}
 SHORT_SPAN = 3
@@ -64,7 +64,7 @@ def months_figure(profile: Profile) -> Figure:
     if step % 12:
         axes.tick_params(axis="x", rotation=45)
     axes.set_xlim(-0.6, len(months) - 0.4)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+    label_thousands(axes.yaxis)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("month of the review" if step % 12 else "month of the review; the year begins at its tick")
     axes.set_ylabel("reviews per month")
@@ -97,7 +97,7 @@ def lengths_figure(profile: Profile) -> Figure:
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
     axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+    label_thousands(axes.xaxis)
     axes.xaxis.set_minor_formatter(NullFormatter())
     top = axes.get_ylim()[1] * 1.06
     for share in (0.05, 0.5, 0.95):
@@ -234,7 +234,7 @@ def _log_axes(axes: Axes, y_percent: bool = False) -> None:
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 1_000 else (1,)))
         axis.set_minor_formatter(NullFormatter())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+        label_thousands(axis)
     if y_percent:
         axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
