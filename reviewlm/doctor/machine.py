@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.environment import visible_gpus
-from core.processes.gpus import torch_cuda
+from core.processes.gpus import present_gpus, torch_cuda
 from core.processes.leftovers import lasting_folder
 from core.provenance import git_commit
 from core.storing.migrations import read_only
@@ -179,7 +179,7 @@ def gpu_line(wanted: str, devices: Path, driver_file: Path, cuda: str) -> Health
         driver_file: File in which the driver names its version.
         cuda: Version of CUDA that the installed torch was built for, "" for a build without GPUs.
     """
-    present = len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+    present = present_gpus(devices)
     if wanted == "cpu" or not present:
         needed = wanted == "cuda"
         found = "no GPU found" if needed else "none, the processor is used"
