@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..base import ModelError
+from ..base import JOURNAL, ModelError
 from ..neural.labelling.losses import ranking
 from ..streams import TokenStream
 from .noise import noise_share
@@ -33,7 +33,6 @@ from .training import LAST_RATE, Report, Selection, keep_probability, select
 BATCH = 128
 PAIRS = 20_000
 """Most held-out pairs that are ranked."""
-JOURNAL = "metrics.jsonl"
 
 
 class RankingNetwork(nn.Module):

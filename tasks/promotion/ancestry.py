@@ -20,14 +20,13 @@ from corpus.splitting.split import scan_split
 from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import BUNDLE_FOLDER
+from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC
 from tasks.fitting.warm_start import INPUT, WEIGHTS_FILE
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of
 
 REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5
-BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from core.store import Artifact
 from corpus.splitting.split import TABLE
 from evaluation.scoring.metrics import Figures
 from models.adaptation import STATIC
+from models.base import JOURNAL
 from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
@@ -47,7 +48,6 @@ from tracking.runs.open_runs import reopen_run
 from tracking.runs.runs import Tracker, run_tags
 
 log = logging.getLogger(__name__)
-JOURNAL = "metrics.jsonl"
 NOTE_LENGTH = 7_500
 
 
