@@ -23,7 +23,7 @@ from .surface import Sample, Surface, SurfacePieces, Traits, read, traits
 from .type_counts import CharacterCounts, TypeCounts, batched
 from .word_pieces import PATTERN, cut, cut_one, folded, moved, pieces_of, straightened, written_pieces
 
-__all__ = ["FIRST", "PATTERN", "WordUnit", "Words", "count_pieces", "cut", "folded"]
+__all__ = ["FIRST", "PATTERN", "WordUnit", "count_pieces", "cut", "folded"]
 
 Priced = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 FEW = 5_000
