@@ -20,7 +20,7 @@ from core.output import require_folder
 from reviewlm import terminal
 from reviewlm.findings import write_files
 from reviewlm.ngram_values import engine_of, orders_of, parameters, whole_numbers
-from reviewlm.options import Json, Temperature, TopP, checked, configured
+from reviewlm.options import DrawSeed, Json, Temperature, TopP, WordsToSuggest, checked, configured
 
 if TYPE_CHECKING:
     from models.ngram.lines.line_lm import LineLM
@@ -215,7 +215,7 @@ def _methods(names: str) -> list[str]:
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The line so far, tokenised like the training text.")],
     arpa: Arpa = None, binary: Binary = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Words to suggest.")] = 5,
+    k: WordsToSuggest = 5,
     as_json: Json = False,
 ) -> None:
     """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores."""
@@ -238,7 +238,7 @@ def generate(
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
     top_p: TopP = 1.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest line, in words.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
+    seed: DrawSeed = 1,
     as_json: Json = False,
 ) -> None:
     """Write random lines with the model."""
