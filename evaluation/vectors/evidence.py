@@ -136,14 +136,14 @@ class VectorsCase(Rivals):
     @cached_property
     def champion_loss(self) -> Interval | None:
         """Loss on the champion's own test reviews, paired by review; None if both did not rank the same windows."""
-        if self.champion_pair is None:
+        found = self.evidence.champion_reviews
+        if found is None or self.champion_pair is None:
             return None
         ours, theirs = self.champion_pair
         if not len(ours) or not same_windows(ours, theirs):
             return None
         return self._interval(
-            theirs.points_D - ours.points_D, ours.windows_D,
-            groups_of(ours.review_ids, self.evidence.champion_reviews.documents),
+            theirs.points_D - ours.points_D, ours.windows_D, groups_of(ours.review_ids, found.documents)
         )
 
     def _interval(self, points_D: np.ndarray, windows_D: np.ndarray, groups_D: np.ndarray | None) -> Interval:

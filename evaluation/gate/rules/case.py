@@ -173,7 +173,8 @@ class GateCase(Rivals):
         None if there are no such scores, if they are not finite or not of the same reviews, or with fewer than two
         groups.
         """
-        if self.champion_pair is None:
+        found = self.evidence.champion_reviews
+        if found is None or self.champion_pair is None:
             return None
         ours, theirs = (rows.sort("review_id") for rows in self.champion_pair)
         if not ours.select(IDENTITY).equals(theirs.select(IDENTITY)):
@@ -181,7 +182,7 @@ class GateCase(Rivals):
         ours_D, theirs_D = open_nats(ours), open_nats(theirs)
         if not (np.isfinite(ours_D).all() and np.isfinite(theirs_D).all()):
             return None
-        groups_D = groups_of(ours["review_id"], self.evidence.champion_reviews.documents)
+        groups_D = groups_of(ours["review_id"], found.documents)
         level = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
         return level and replace(level, estimate=level.estimate - 1, low=level.low - 1, high=level.high - 1)
 
