@@ -27,11 +27,10 @@ from typing import Any
 
 import psutil
 
-from benchmarks.processes import Contender, ContenderFailed, Run, measure
+from benchmarks.processes import Contender, Run, measure
 
 __all__ = [
-    "Contender", "ContenderFailed", "Ratio", "Report", "Run", "arguments", "available", "finish", "interleave",
-    "machine", "measure", "ratio", "say", "summary", "versions",
+    "Ratio", "Report", "Run", "arguments", "available", "finish", "interleave", "measure", "ratio", "say", "summary",
 ]
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

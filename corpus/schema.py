@@ -56,6 +56,22 @@ JSON object. For a repeated record that is identical to the kept one, `raw` is e
 """
 
 
+def whole_stars() -> pl.Expr:
+    """Return the column `stars` as a whole number from 1 to 5 (Int8); 0 for anything else."""
+    rating = pl.col("stars")
+    return pl.when(rating.is_between(1, 5) & (rating == rating.floor())).then(rating).otherwise(0).cast(pl.Int8)
+
+
+def byte_count() -> pl.Expr:
+    """Return the bytes of the column `text`, with one for its end: what bits per byte are divided by."""
+    return (pl.col("text").str.len_bytes() + 1).cast(pl.Int32)
+
+
+def word_count() -> pl.Expr:
+    """Return the number of words of the column `text`: what is between spaces and line breaks."""
+    return pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32)
+
+
 class Reason(StrEnum):
     """The reason why a record is in quarantine."""
 

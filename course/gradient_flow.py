@@ -180,11 +180,11 @@ def untrained(spec: RecurrentSpec, vocabulary_size: int) -> Network:
         return RecurrentNetwork(spec, torch.ones(vocabulary_size, dtype=torch.int64))
 
 
-def each_cell(hidden: int, embedding: int, seed: int = 1) -> dict[str, RecurrentSpec]:
+def each_cell(hidden: int, embedding: int) -> dict[str, RecurrentSpec]:
     """Return options of a one-layer network of every cell, by name: tanh and ReLU RNN, GRU, LSTM."""
     tanh = RecurrentSpec(
         kind="rnn", name="rnn", hidden=hidden, embedding=embedding, dropout=0.0,
-        objective=ObjectiveSpec(output="softmax"), training=TrainingSpec(seed=seed),
+        objective=ObjectiveSpec(output="softmax"), training=TrainingSpec(seed=1),
     )  # fmt: skip
     relu = replace(tanh, name="relu", nonlinearity="relu")
     gru, lstm = replace(tanh, kind="gru", name="gru"), replace(tanh, kind="lstm", name="lstm")

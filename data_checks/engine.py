@@ -138,11 +138,6 @@ def publish(
     return Outcome(tuple(one.result for one in findings), tuple(f"{words} ({error})" for words, error in broken))
 
 
-def run(batches: Sequence[Batch], docs_folder: Path, name: str, rows: int = CHUNK_ROWS) -> Outcome:
-    """Validate batches and write the Data Docs: `validate` and `publish` in one call."""
-    return publish([validate(batch, rows) for batch in batches], docs_folder, name)
-
-
 def suite_result(validated: Validated, name: str) -> Any:
     """Return Great Expectations' result object for a whole suite, as its stores, checkpoints and actions need it."""
     batch = validated.batch

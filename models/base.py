@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # n-gram models do not need torch, and it takes seconds to im
 
 INTERFACE = 1
 """Version of the protocol below. A bundle with a newer number is refused."""
+JOURNAL = "metrics.jsonl"
+"""File in the folder of a fit with its figures by step, one JSON object per line."""
 
 
 class ModelError(Exception):
@@ -209,7 +211,7 @@ class FitContext:
 def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> None:
     """Write the only progress line of a fit without updates, for terminal and tracking; a rerun replaces it."""
     context.work.mkdir(parents=True, exist_ok=True)
-    (context.work / "metrics.jsonl").write_text(json.dumps({"step": tokens, **figures}) + "\n", encoding="utf-8")
+    (context.work / JOURNAL).write_text(json.dumps({"step": tokens, **figures}) + "\n", encoding="utf-8")
     context.report(FitProgress(tokens, tokens, figures))
 
 

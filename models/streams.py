@@ -21,6 +21,7 @@ import polars as pl
 from .base import ModelError, sha256_of, stored
 from .npy_files import load_array
 from .threads import FanOut
+from .tokens.chunks import COMPATIBLE
 from .tokens.vocabulary import CONTEXT_IDS, EncodedDocuments, Vocabulary
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,6 @@ ROWS = pl.Schema({
     "surface_nats": pl.Float64(),
 })
 """Columns of documents.parquet."""
-COMPATIBLE = pl.CompatLevel.oldest()
 BATCH_BYTES, CHUNK = 4 << 20, 1 << 22
 """Bytes of text to encode, and tokens to count, at a time."""
 

@@ -41,7 +41,7 @@ from reviewlm.verbs import (
     sweep,
     toy,
 )
-from reviewlm.verbs.maintenance import alerts, backup, check, code, doctor, drill, worker
+from reviewlm.verbs.maintenance import alerts, backup, check, code, doctor, drill, space, tracking, worker
 from reviewlm.verbs.other_models import classify, embed, forecast, nearest, neighbours, punctuate
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ app.add_typer(compare.app)
 app.add_typer(model.app)
 app.add_typer(registry.app)
 app.add_typer(operate.app)
+app.add_typer(space.app)
 app.add_typer(doctor.app)
 app.add_typer(check.app)
 app.add_typer(drill.app)
@@ -76,7 +77,7 @@ app.add_typer(config.app)
 app.add_typer(config.config_app, name="config")
 app.add_typer(operate.tokens_app, name="tokens")
 app.add_typer(alerts.app, name="alerts")
-app.add_typer(operate.tracking_app, name="tracking")
+app.add_typer(tracking.app, name="tracking")
 app.add_typer(operate.ui_app, name="ui")
 app.add_typer(worker.app, name="worker")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,10 +85,7 @@ def hand_over(config: RunConfig | None, found: Finding, out: Path | None, as_jso
     if found.data:
         terminal.say(f"Data: {found.data}.")
         result["data"] = found.data
-    if out is not None:
-        with disk_errors(out, ANOTHER_PLACE):
-            result["files"] = [str(path) for path in _write(found, out)]
-        terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
+    write_files(result, out, lambda folder: _write(found, folder))
     if config is not None:
         from tasks.tracking.memory_runs import track as to_mlflow
 
@@ -97,6 +94,14 @@ def hand_over(config: RunConfig | None, found: Finding, out: Path | None, as_jso
         )
         terminal.say(f"MLflow run: {result['mlflow_run_id']}")
     terminal.last_line(result, as_json)
+
+
+def write_files(result: dict[str, Any], out: Path | None, write: Callable[[Path], Sequence[Path]]) -> None:
+    """Write the files of a result to the requested folder, if any, and add their paths to the result."""
+    if out is not None:
+        with disk_errors(out, ANOTHER_PLACE):
+            result["files"] = [str(path) for path in write(out)]
+        terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
 
 
 def _write(found: Finding, folder: Path) -> list[Path]:

@@ -84,12 +84,13 @@ def recurrent_networks(one: FittedModel) -> list[tuple[str, Any, Any]]:
 
 
 def _networks_in(name: str, spec: Any, model: Any) -> Iterator[tuple[str, Any, Any]]:
+    from models.mixture.parts import parts_in
     from models.specs import RecurrentSpec
 
     if isinstance(spec, RecurrentSpec):
         yield name, spec, model.network
         return
-    for part in getattr(model, "parts", ()) or filter(None, [getattr(model, "part", None)]):
+    for part in parts_in(model):
         yield from _networks_in(f"{part.name} of {name}", part.spec, part.model)
 
 

@@ -57,6 +57,8 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", callback=terminal.show_details, help="Show a line for every stage.")
 ]
 Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser at the end.")]
+DrawSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")]
+WordsToSuggest = Annotated[int, typer.Option("--k", min=1, help="Words to suggest.")]
 Temperature = Annotated[
     float, typer.Option("--temperature", min=0, help="Below 1, likely words become likelier; 0: always the likeliest.")
 ]

@@ -14,10 +14,10 @@ from pathlib import Path
 from prefect.client.orchestration import get_client
 
 from core.errors import ConfigError
-from core.services.pools import size_of_limit
+from core.services.pools import LIMITS, size_of_limit
 from tasks.slot_lease import NoSuchLimit, leased_slot
 
-GPU, PROMOTION, RETRAIN = "gpu", "promotion", "retrain"
+GPU, PROMOTION, RETRAIN = LIMITS
 ALL = 200
 
 

@@ -25,6 +25,7 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from core.config.run_config import RunConfig
+from core.manifest import flat
 from core.model_errors import converted_errors
 from core.processes.interrupts import during
 from core.processes.memory import returned_memory
@@ -223,6 +224,13 @@ def stages_of_this_run() -> list[tuple[str, bool]]:
     return [(one.stage, one.reused) for one in record.stages] if record else []
 
 
+def reuse_of_this_run() -> dict[str, Any]:
+    """Return the stages whose results were all `reused`, and the number of `stages`, since `recorded_stages` began."""
+    asked = set(stages_of_this_run())
+    reused = sorted(stage for stage, reused in asked if reused and (stage, False) not in asked)
+    return {"reused": reused, "stages": len({stage for stage, _ in asked})}
+
+
 def build_seconds(stages: Collection[str]) -> float | None:
     """Return the seconds that building some stages took since `recorded_stages` began.
 
@@ -264,21 +272,15 @@ def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) ->
 
 def show_facts(stage: str, artifact: Artifact, reused: bool, note: str = "") -> None:
     """Show an artifact's facts (scalars only) as a table, with its folder and whether it was reused."""
-    facts = flat(artifact.facts)
+    facts = scalars(artifact.facts)
     how = "reused" if reused else f"built in {artifact.manifest.get('seconds', 0)} s"
     description = f"**{stage}** `{artifact.digest}`, {how}. {note}\n\nFolder: `{artifact.path}`"
     show_table(stage, [{"what": name, "value": str(value)} for name, value in facts.items()], description)
 
 
-def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def scalars(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten nested facts to dotted names, without lists."""
-    found: dict[str, Any] = {}
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            found.update(flat(value, f"{prefix}{name}."))
-        elif not isinstance(value, list):
-            found[f"{prefix}{name}"] = value
-    return found
+    return {name: value for name, value in flat(facts).items() if not isinstance(value, list)}
 
 
 def show_markdown(key: str, markdown: str, description: str = "") -> None:

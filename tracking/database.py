@@ -14,13 +14,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
-from core.storing.migrations import LibraryTables, Revisions, revisions_in
+from core.storing.migrations import LibraryTables, Revisions, read_only, revisions_in
 
 MADE_BY_MLFLOW = "experiments"
 """First table that MLflow creates."""
@@ -83,7 +82,7 @@ def _tables(file: Path) -> tuple[set[str], str] | None:
 
 
 def _asked(file: Path) -> tuple[set[str], str]:
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+    with read_only(file) as database:
         tables = {str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         known = "alembic_version" in tables
         row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
@@ -143,7 +142,7 @@ def require_current(file: Path) -> None:
 
 def is_unfinished(file: Path) -> bool:
     """Return whether a process that creates the tables of a database has not come to its end: no experiment yet."""
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+    with read_only(file) as database:
         return database.execute(f"SELECT 1 FROM {MADE_BY_MLFLOW} LIMIT 1").fetchone() is None
 
 

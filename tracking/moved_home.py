@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from core.errors import ArtifactError, StoreFull, TrackingUnavailable, Unreadable
 from core.services import service_list
+from core.storing.migrations import read_only
 from tracking.registry.versions import local_folder
 from tracking.runs.outbox import FILE, Outbox, outboxes
 
@@ -141,8 +142,7 @@ def _former_place(home: Path) -> Path | None:
     """Return where a home folder without a record was last used, from its experiments; None if here or unknown."""
     if not (home / DATABASE).is_file():
         return None
-    uri = f"{(home / DATABASE).as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=WAIT)) as database:
+    with read_only(home / DATABASE, WAIT) as database:
         experiments = database.execute(EXPERIMENTS).fetchall()
     folders = {local_folder(location) for _, _, location in experiments}
     places = {folder.parent for folder in folders if folder is not None and folder.name == ARTIFACTS}
@@ -161,7 +161,7 @@ def _is_origin(place: Path, experiments: set[tuple[str, int]]) -> bool:
     try:
         if not file.exists():
             return not place.exists()
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+        with read_only(file) as database:
             return bool(experiments & {each[:2] for each in database.execute(EXPERIMENTS)})
     except OSError:
         return True

@@ -50,11 +50,10 @@ ngram 3=2
 
 \\end\\
 """
-KINDS = ("ngram", "lstm", "cache", "lines")
 
 
 def save_models(folder: Path) -> None:
-    """Write one folder for each of `KINDS`; the last is a line model, the others are bundles."""
+    """Write the folders ngram, lstm and cache, which are bundles, and lines, a model of lines."""
     word, char = (_vocabulary(unit) for unit in ("word", "char"))
     spec = NGramSpec(order=3)
     counts = count_ngrams(_documents(word), spec.order, word.size, CONTEXT_IDS)

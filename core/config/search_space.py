@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 from core.config.old_names import OLD_CHOICES, new_name
 from core.errors import ConfigError
+from core.manifest import flat
 from models.specs import ModelSpec, as_written, inapplicable, without_inapplicable
 
 FIXED = {
@@ -72,7 +73,7 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> dict[str, Dimensio
             has no known form; the option would refuse a limit of its range, or takes effect in no trial.
     """
     known = _types_of(spec)
-    named = {new_name(name, "the space of the sweep"): text for name, text in _flat(space).items()}
+    named = {new_name(name, "the space of the sweep"): text for name, text in flat(space).items()}
     found = {name: _dimension(spec, known, name, text) for name, text in named.items()}
     if not found:
         raise ConfigError(
@@ -148,13 +149,6 @@ def _values_of(spec: Any, prefix: str = "") -> dict[str, Any]:
         value, name = getattr(spec, entry.name), f"{prefix}{entry.name}"
         found |= _values_of(value, f"{name}.") if is_dataclass(value) else {name: value}
     return found
-
-
-def _flat(space: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in space.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _types_of(spec: Any, prefix: str = "") -> dict[str, Any]:

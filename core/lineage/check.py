@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.content_check import CHANGED, GONE
 from core.errors import ArtifactError, Damaged
 from core.lineage.record import LINEAGE_TAG, Lineage, RecordedSource
 from core.store import MANIFEST, differing_files, sha256_of_file
 
 SPEC, BUNDLE = "spec.json", "bundle/"
-GONE, CHANGED = "gone", "changed"
 
 
 @dataclass(frozen=True)

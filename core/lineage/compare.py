@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.lineage.record import Lineage, Step
-from core.manifest import canonical, to_json
+from core.manifest import canonical, flat, to_json
 from core.provenance import made_with
 
 FIGURES = {"score": ("open_bits_per_byte", "bits_per_byte", "perplexity"), "predict": ("accuracy",)}
@@ -68,7 +68,7 @@ def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
     """Return the differences of version, options and inputs between two steps of one stage, one sentence each."""
     found = [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
     for what in ("options", "inputs"):
-        before, after = (_flat(to_json(getattr(step, what))) for step in (then, now))
+        before, after = (flat(to_json(getattr(step, what))) for step in (then, now))
         for name in sorted({*before, *after}):
             if before.get(name) != after.get(name):
                 found.append(f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now")
@@ -77,14 +77,6 @@ def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
 
 def _shown(values: Mapping[str, Any], name: str) -> str:
     return canonical(values[name])[:60] if name in values else "none"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-        found.update(inner)
-    return found
 
 
 def code_then(lineage: Lineage) -> dict[str, Any]:

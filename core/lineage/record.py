@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.errors import Damaged
-from core.manifest import canonical, from_json, to_json
+from core.manifest import CHECKSUM, canonical, from_json, to_json
 from core.store import Artifact
 
 FORMAT = 1
 LINEAGE_FILE = "lineage.json"
-CHECKSUM = "checksum"
 APART = ("execution", "serving", "upkeep")
 """Sections of the configuration that change no result."""
 LINEAGE_TAG = "lineage"

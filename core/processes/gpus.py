@@ -15,6 +15,11 @@ NAME = re.compile(r"\d+|GPU-[0-9A-Fa-f-]+|MIG-\S+")
 """A GPU in that variable: its index, the beginning of its UUID, or a part of one (MIG)."""
 
 
+def present_gpus(devices: Path) -> int:
+    """Return the number of GPUs that have a device file in a folder."""
+    return len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+
+
 def visible_gpu_names(devices: Path = Path("/dev")) -> list[str]:
     """Return the GPUs that CUDA shows to a process, by the names that they have in CUDA_VISIBLE_DEVICES.
 
@@ -24,7 +29,7 @@ def visible_gpu_names(devices: Path = Path("/dev")) -> list[str]:
     Args:
         devices: Folder in which the system keeps device files.
     """
-    present = len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+    present = present_gpus(devices)
     if (named := os.environ.get(VISIBLE)) is None:
         return [str(index) for index in range(present)]
     names: list[str] = []

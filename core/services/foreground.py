@@ -23,7 +23,7 @@ from core.errors import ConfigError
 from core.processes import keep_running
 from core.services.join import environment_of
 from core.services.json_logs import log_variables
-from core.services.launch import SERVERS, looks_after_runs, server_command
+from core.services.launch import OF_PREFECT, SERVERS, looks_after_runs, server_command, worker_command
 from core.services.pools import POOLS, PROJECT, deploy
 from core.services.ports import DEFAULT_PORTS
 from core.services.service_list import Service
@@ -42,7 +42,7 @@ def command_of(name: str) -> Sequence[str]:
     if name in SERVERS:
         return server_command(SERVERS[name][1], EVERYWHERE, DEFAULT_PORTS[name])
     if pool := WORKERS.get(name):
-        return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{platform.node()}-{pool}"]
+        return worker_command(pool, f"reviewlm-{platform.node()}-{pool}")
     raise ConfigError("There is no such service", value=name, remedy=f"name one of {', '.join(NAMES)}")
 
 
@@ -57,8 +57,8 @@ def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, s
         ConfigError: A worker was not told where Prefect's server is.
     """
     if name == "prefect":
-        pages = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
-        return {**log_variables(), **pages, **prefect_server(credentials_of(home), given.get("PREFECT_UI_URL", ""))}
+        pages = given.get("PREFECT_UI_URL", "")
+        return {**log_variables(), **OF_PREFECT, **prefect_server(credentials_of(home), pages)}
     if name not in WORKERS:
         return log_variables()
     if not (address := given.get("PREFECT_API_URL", "")):

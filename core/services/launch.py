@@ -43,6 +43,8 @@ Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
 PORT_TRIES = 5
 LOG_BYTES = 10_000_000
+OF_PREFECT = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
+"""Environment of Prefect's server: its pages ask the server they came from, under the name that the browser used."""
 
 
 class _PortTaken(Exception):
@@ -86,8 +88,8 @@ def start(
             deploy(environment, pools, home, keep_code)
         for pool in pools:
             if f"worker-{pool}" not in services:
-                command = ["-m", "prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
                 with _timed(report, f"worker of {pool}"):
+                    command = worker_command(pool, f"reviewlm-{pool}")
                     launch_one(f"worker-{pool}", command, environment=environment)
         if serve and CHAMPION not in services:
             port = _port(home, CHAMPION)
@@ -150,9 +152,7 @@ def _launch_server(
     environment = {**os.environ, **log_variables(), "REVIEWLM_HOME": str(home)}
     environment.pop(OF_TERMINAL, None)
     if name == "prefect":
-        # The pages send requests to the server they came from, under the name that the browser used.
-        pages = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
-        environment |= {**pages, **prefect_server(credentials_of(home), address)}
+        environment |= {**OF_PREFECT, **prefect_server(credentials_of(home), address)}
     command = server_command(module, "127.0.0.1", int(port))
     _launch(home, services, name, command, address, health, environment, log_bytes)
 
@@ -164,6 +164,11 @@ def server_command(module: str, host: str, port: int) -> list[str]:
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
         *uvicorn_options(),
     ]
+
+
+def worker_command(pool: str, name: str) -> list[str]:
+    """Return the words after `python` that run a worker of a pool."""
+    return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", name]
 
 
 def looks_after_runs(home: Path, address: str) -> list[str]:

@@ -34,11 +34,11 @@ def usable_pools() -> tuple[str, ...]:
     return POOLS if chosen_device("auto") == "cuda" else POOLS[:1]
 
 
-def deployments_of(pools: Collection[str], file: Path = PROJECT / "prefect.yaml") -> list[str]:
+def deployments_of(pools: Collection[str]) -> list[str]:
     """Return the names of the deployments that run in these pools."""
     import yaml
 
-    entries = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
+    entries = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     return [entry["name"] for entry in entries if entry["work_pool"]["name"] in pools]
 
 

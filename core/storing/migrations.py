@@ -65,13 +65,18 @@ def revisions_in(folders: Iterable[Path]) -> tuple[set[str], str]:
     return made, heads.pop() if len(heads) == 1 else ""
 
 
+def read_only(database: Path, timeout: float = 5.0) -> closing[sqlite3.Connection]:
+    """Open a SQLite database for reading until the end of the block; *timeout* in seconds is for locks of others."""
+    return closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout))
+
+
 def stored_revision(file: Path) -> str:
     """Return the revision of a database's tables, which is opened for reading only; "" if it has none.
 
     Raises:
         sqlite3.DatabaseError: It is not a complete database, or cannot be opened now.
     """
-    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+    with read_only(file) as database:
         known = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
         row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
     return str(row[0]) if row else ""

@@ -31,10 +31,10 @@ from corpus.duplicates.dedupe import NearDuplicates
 from corpus.duplicates.keys import ExactDuplicates, hash_texts
 from corpus.duplicates.shingles import count_words
 from corpus.ingestion.ingest import iter_parts
-from corpus.schema import Limits
+from corpus.schema import Limits, byte_count, whole_stars
 from corpus.splitting.grouping import Grouping, Keys
 from corpus.splitting.leaks import certify
-from corpus.splitting.split import SPLITS, places
+from corpus.splitting.split import SPLITS, TABLE, places
 from models.text.normal_form import NormalForm
 from models.threads import FanOut, ordered
 
@@ -191,13 +191,7 @@ def _clean(
     if form.mask_personal_data:
         before = count_masks(batch["text"])
         counts.masks = Counter({name: n - before[name] for name, n in count_masks(frame["text"]).items()})
-    rating = pl.col("stars")
-    whole = rating.is_between(1, 5) & (rating == rating.floor())
-    some = some.with_columns(
-        stars=pl.when(whole).then(rating).otherwise(0).cast(pl.Int8),
-        bytes=(pl.col("text").str.len_bytes() + 1).cast(pl.Int32),
-        words=count_words(some["text"]),
-    )
+    some = some.with_columns(stars=whole_stars(), bytes=byte_count(), words=count_words(some["text"]))
     some, counts.languages = in_languages(some, selection)
     counts.without_key = grouping.without_key(some)
     place = places(some["review_id"], grouping.config.salt)
@@ -243,5 +237,5 @@ def _require_apart(keys: dict[str, Any], by: str, folder: Path) -> None:
     if keys["in_two_splits"]:
         raise CheckFailed(
             f"Reviews of one {by} are in two splits: {keys['in_two_splits']} of {sum(keys['keys'].values())}",
-            where=folder / "clean.parquet", remedy='report it: the splitting is broken; split by "review" (split.by)',
+            where=folder / TABLE, remedy='report it: the splitting is broken; split by "review" (split.by)',
         )

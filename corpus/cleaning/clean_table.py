@@ -14,7 +14,7 @@ import polars as pl
 from corpus.cleaning.business import BUSINESS, Businesses
 from corpus.cleaning.external_sort import regrouped
 from corpus.splitting.grouping import Keys
-from corpus.splitting.split import SPLITS
+from corpus.splitting.split import SPLITS, TABLE, add_texts
 
 CLEAN: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -55,7 +55,7 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
     Returns:
         By split {groups, reviews}.
     """
-    ids = pl.scan_parquet(folder / "clean.parquet").select("review_id").with_row_index("row")
+    ids = pl.scan_parquet(folder / TABLE).select("review_id").with_row_index("row")
     table = ids.join(copies.lazy(), on="row", how="inner").sort("row").select("review_id", "split", "group").collect()
     table.write_parquet(folder / COPIES_FILE)
     return {
@@ -87,12 +87,12 @@ def write_clean(
 
     schema = pl.DataFrame(schema=CLEAN).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     tally = _Tally(keys, businesses)
-    temporary = folder / "clean.parquet.tmp"
+    temporary = folder / f"{TABLE}.tmp"
     with temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for frame in regrouped(tally.counted(_staying(slices, code)), ROW_GROUP):
             table = _with_business(frame, businesses).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
             writer.write_table(table, row_group_size=ROW_GROUP)
-    temporary.replace(folder / "clean.parquet")
+    temporary.replace(folder / TABLE)
     return tally.facts()
 
 
@@ -127,8 +127,7 @@ class _Tally:
             self.totals[name].update(reviews=frame.height, **sums)
             self.keys.add(name, frame)
             if name == "test":
-                for review_id, text in frame.select("review_id", "text").iter_rows():
-                    self.digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
+                add_texts(self.digest, frame)
             if self.businesses:
                 self.unmatched += self.businesses.unmatched(frame)
             yield frame.with_columns(split=pl.lit(name))

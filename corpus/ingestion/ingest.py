@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -37,8 +36,6 @@ from corpus.ingestion.parts import (
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import Source, cause_of, identify, originals, source_names
 from corpus.schema import Limits
-
-log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 8 << 20
 JOURNAL = "journal"

@@ -12,6 +12,7 @@ import polars as pl
 
 from corpus.cleaning.normalise import normalise
 from corpus.ingestion.ingest import iter_parts
+from corpus.schema import byte_count, whole_stars, word_count
 from corpus.splitting.split import places
 from models.text.normal_form import NormalForm
 
@@ -83,12 +84,7 @@ def _none() -> pl.DataFrame:
 
 
 def _cleaned(rows: pl.DataFrame, form: NormalForm, *more: str) -> pl.DataFrame:
-    rating = pl.col("stars")
-    whole = rating.is_between(1, 5) & (rating == rating.floor())
     return rows.with_columns(normalise(rows["text"], form).alias("text")).filter(pl.col("text") != "").select(
-        "review_id", "text",
-        pl.when(whole).then(rating).otherwise(0).cast(pl.Int8).alias("stars"),
-        (pl.col("text").str.len_bytes() + 1).cast(pl.Int32).alias("bytes"),
-        pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32).alias("words"),
+        "review_id", "text", whole_stars().alias("stars"), byte_count().alias("bytes"), word_count().alias("words"),
         "date", "business_id", *more,
     )

@@ -23,7 +23,6 @@ SIGN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 """A whole string or one punctuation character. A single quote mark begins a string that continues after the buffer."""
 
 BLANK = b" \t\r\n,"
-OPENING, CLOSING = b"[{", b"]}"
 RECORDS_PER_BLOCK = 20_000
 
 

@@ -35,7 +35,7 @@ from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import NearDuplicates
 from corpus.duplicates.keys import NameIndex, distinct, hash_texts
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
-from corpus.splitting.split import SPLITS
+from corpus.splitting.split import SPLITS, TABLE, add_texts
 from models.threads import ordered
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def certify(
     with disk_errors(folder):
         log.debug("searching for texts that are in two splits")
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
-        texts = _Texts(folder / "clean.parquet")
+        texts = _Texts(folder / TABLE)
         index = known or NearDuplicates(folder / "leaks.work", config, threads) if config.near else None
         near = _near(texts, config, index) if index else None
         certificate = Certificate(
@@ -92,7 +92,7 @@ def verify(folder: Path, near: bool = False) -> Certificate:
         CheckFailed: A text is in two splits; the error names the reviews.
     """
     certificate = read(folder)
-    texts = _Texts(folder / "clean.parquet")
+    texts = _Texts(folder / TABLE)
     exact, found = texts.exact(), texts.sides()
     for name in SPLITS:
         if certificate.sides.get(name) != found[name]:
@@ -144,8 +144,7 @@ class _Texts:
             hashes.append(names)
             sides.append(side)
             tests.append(test.select("review_id", "stars", "bytes"))
-            for review_id, text in test.select("review_id", "text").iter_rows():
-                digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
+            add_texts(digest, test)
         self.hash_D = np.concatenate(hashes) if hashes else np.zeros(0, np.uint64)
         self.side_D = np.concatenate(sides) if sides else np.zeros(0, np.uint8)
         self.test_digest = digest.hexdigest()

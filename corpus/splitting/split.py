@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from core.config.run_config import SplitConfig
 
+TABLE = "clean.parquet"
 SPLITS = ("test", "validation", "train")
 """Splits by priority: a duplicate is dropped from the split that comes later in this tuple.
 
@@ -73,7 +74,7 @@ def iter_split(
 
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {SPLITS}")
-    with parquet.ParquetFile(folder / "clean.parquet", pre_buffer=False) as file:  # pre_buffer would load the file
+    with parquet.ParquetFile(folder / TABLE, pre_buffer=False) as file:  # pre_buffer would load the file
         column = file.schema_arrow.names.index("split")
         groups = [index for index in range(file.num_row_groups) if _may_hold(file, index, column, split)]
         names = file.schema_arrow.names if columns is None else list(columns)
@@ -81,6 +82,17 @@ def iter_split(
             frame = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("split") == split)
             if frame.height:
                 yield frame.select(names)
+
+
+def scan_split(folder: Path, split: str) -> pl.LazyFrame:
+    """Return a query over the reviews of one split of a prepared data set, in its order."""
+    return pl.scan_parquet(folder / TABLE).filter(pl.col("split") == split)
+
+
+def add_texts(digest: hashlib._Hash, reviews: pl.DataFrame) -> None:
+    """Add ids and texts of reviews to a hash, in such a way that no two lists of reviews add the same bytes."""
+    for review_id, text in reviews.select("review_id", "text").iter_rows():
+        digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
 
 
 def _may_hold(file: ParquetFile, group: int, column: int, split: str) -> bool:

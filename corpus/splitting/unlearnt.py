@@ -12,9 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from corpus.splitting.split import places
+from corpus.splitting.split import TABLE, places
 
-TABLE = "clean.parquet"
 TEST = "test"
 LEARNT = ("train", "validation")
 

@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.audit import AuditConfig
+from corpus.schema import byte_count, word_count
 from corpus.splitting.split import iter_split
 from models.base import ModelError
 
@@ -173,11 +174,7 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
 
 def as_reviews(texts: pl.DataFrame, stars: int) -> pl.DataFrame:
     """Add the columns stars, bytes and words of cleaned reviews to a table with review_id and text."""
-    return texts.with_columns(
-        stars=pl.lit(stars, pl.Int8),
-        bytes=(pl.col("text").str.len_bytes() + 1).cast(pl.Int32),
-        words=pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32),
-    )
+    return texts.with_columns(stars=pl.lit(stars, pl.Int8), bytes=byte_count(), words=word_count())
 
 
 def _survey(clean_folder: Path) -> tuple[list[str], int, int]:

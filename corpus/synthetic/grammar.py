@@ -11,12 +11,10 @@ algorithm (`grammar_probability.py`), and files in Yelp's schema (`synth.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from math import exp, fsum, log, sqrt
+from math import exp, fsum, log
 from random import Random
-
-import numpy as np
 
 from corpus.synthetic.automaton import Automaton
 from corpus.synthetic.grammar_domains import STARS, domains
@@ -93,34 +91,3 @@ def log_probability(text: str, stars: int) -> float | None:
     known = {star: _forward().log_probability(text, {"stars": star}) for star in STARS}
     terms = [logp + log(STARS[star]) for star, logp in known.items() if logp is not None]
     return max(terms) + log(fsum(exp(term - max(terms)) for term in terms)) if terms else None
-
-
-def describe(reviews: int = 1_000, seed: int = 1) -> dict[str, float]:
-    """Measure the grammar by Monte Carlo: sizes, and the mean of -log P of sampled reviews with its standard error.
-
-    Returns:
-        words_per_review, bytes_per_review, types (in this sample), states, and entropy: bits_per_review with
-        bits_per_review_error, bits_per_word (whitespace words) and bits_per_byte.
-    """
-    draw = Random(seed)
-    pairs = list(_draw_reviews(reviews, draw))
-    bits = np.array([-(log_probability(text, stars) or 0.0) / log(2) for text, stars in pairs])
-    words = sum(len(text.split()) for text, _ in pairs)
-    size = sum(len(text.encode()) + 1 for text, _ in pairs)
-    return {
-        "reviews": reviews,
-        "words_per_review": words / reviews,
-        "bytes_per_review": size / reviews,
-        "types": len({token.lower() for text, _ in pairs for token in TOKEN.findall(text)}),
-        "states": len(automaton().ops),
-        "bits_per_review": float(bits.mean()),
-        "bits_per_review_error": float(bits.std(ddof=1)) / sqrt(reviews),
-        "bits_per_word": float(bits.sum()) / words,
-        "bits_per_byte": float(bits.sum()) / size,
-    }
-
-
-def _draw_reviews(count: int, draw: Random) -> Iterator[tuple[str, int]]:
-    for _ in range(count):
-        stars = int(draw.choices(list(STARS), list(STARS.values()))[0])
-        yield write_review(stars, draw.random)[0], stars

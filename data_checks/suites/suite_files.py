@@ -13,11 +13,11 @@ import polars as pl
 from core.errors import ConfigError
 from core.output import write_output
 from data_checks import gx
-from data_checks.engine import PAGE, SUMMARY, Batch, publish, require_docs_folder, validate
+from data_checks.engine import SUMMARY, Batch, require_docs_folder, validate
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.report import CRITICAL, CheckReport
-from data_checks.suites.case import columns_expected
+from data_checks.suites.suites import columns_batch, report_of, types_of
 from models.names import as_name, require_name
 
 FORMAT = 1
@@ -93,23 +93,17 @@ def check_with(
     require_docs_folder(docs_folder)
     suite = load_suite(file)
     judged = Table.of(table, MEASURES, suite.private)
-    types = {column: str(kind.base_type()) for column, kind in judged.schema.items()}
+    types = types_of(judged)
     unusable = {column for column, kinds in suite.columns.items() if types.get(column) not in kinds}
     unusable |= {measure for measure, each in MEASURES.items() if each.source in unusable}
     usable = [each for each in suite.expectations if not unusable & set(_columns_of(each))]
     batches = [Batch(f"{suite.name} rows", judged, usable)]
     if suite.columns:
-        found = [types.get(column, "missing") for column in suite.columns]
-        frame = pl.DataFrame({"column": list(suite.columns), "type": found}, schema_overrides={"column": pl.String})
-        batches.insert(0, Batch(f"{suite.name} columns", Table.of(frame), [columns_expected(suite.columns)]))
+        batches.insert(0, columns_batch(suite.name, suite.columns, types))
     validated = [validate(batch, rows) for batch in batches]
     advice = [f"If the data are as they should be, change the limit of the expectation in the suite, {file}."]
-    wanted = [each for each in validated if each.batch.expectations]
-    outcome = publish(wanted, docs_folder, as_name(name, suite.name), advice, {"Suite": suite.name})
-    critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
-    page = Path(docs_folder.name) / PAGE
-    passed = not critical and not outcome.broken
-    return CheckReport(suite.name, name or suite.name, passed, outcome.results, page, outcome.broken)
+    title, about = as_name(name, suite.name), {"Suite": suite.name}
+    return report_of(validated, docs_folder, suite.name, name or suite.name, title, advice, about)
 
 
 def _columns_of(expectation: Any) -> list[str]:

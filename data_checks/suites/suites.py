@@ -6,7 +6,7 @@ a column is missing or has another type, only that is reported. The expectations
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,11 @@ from data_checks.engine import PAGE, Batch, Validated, publish, validate
 from data_checks.metrics.measure import MetricError, Report
 from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
-from data_checks.report import CRITICAL, CheckReport, ExpectationResult
+from data_checks.report import CRITICAL, CheckReport
 from data_checks.suites import expectations
 from data_checks.suites.case import COLUMNS, PRIVATE, Case, columns_expected
 from models.streams import DOCUMENTS, TokenStream
 from models.tokens.vocabulary import UNK
-
-__all__ = ["CheckReport", "ExpectationResult", "check", "token_table"]
 
 ADVICE = {
     "raw": ("`reviewlm quarantine show` lists the records that could not be read, with reason, source and line.",),
@@ -70,18 +68,38 @@ def check(
     if stage == "tokens" and isinstance(frame, Path):
         frame, facts = token_table(TokenStream.open(frame))
     table = Table.of(frame, MEASURES, PRIVATE)
-    types = {column: str(kind.base_type()) for column, kind in table.schema.items()}
+    types = types_of(table)
     usable = [column for column, kinds in COLUMNS[stage].items() if types.get(column) in kinds]
     measured = [name for name, each in MEASURES.items() if each.source in usable]
     case = Case(stage, table, frozenset([*usable, *measured]), limits, dict(facts or {}))
-    with_columns = validate(_columns(stage, types))
+    with_columns = validate(columns_batch(stage, COLUMNS[stage], types))
     rows = validate(_rows(case), limits.chunk_rows, report)
     judged = [with_columns, rows, *_whole(case, rows.extra)]
-    wanted = [each for each in judged if each.batch.expectations]
-    outcome = publish(wanted, docs_folder, name, [*ADVICE.get(stage, ()), LIMITS], {"Suite": stage, "Data": data})
+    advice = [*ADVICE.get(stage, ()), LIMITS]
+    return report_of(judged, docs_folder, stage, name, name, advice, {"Suite": stage, "Data": data})
+
+
+def types_of(table: Table) -> dict[str, str]:
+    """Return the type of each column, as suites name it."""
+    return {column: str(kind.base_type()) for column, kind in table.schema.items()}
+
+
+def columns_batch(suite: str, wanted: Mapping[str, tuple[str, ...]], types: Mapping[str, str]) -> Batch:
+    """Return the batch of the required columns: one row per column with its type, "missing" if it is absent."""
+    found = [types.get(column, "missing") for column in wanted]
+    return Batch(f"{suite} columns", Table.of(pl.DataFrame({"column": list(wanted), "type": found})),
+                 [columns_expected(wanted)])  # fmt: skip
+
+
+def report_of(
+    judged: Sequence[Validated], docs_folder: Path, suite: str, name: str, title: str, advice: Sequence[str],
+    about: Mapping[str, str],
+) -> CheckReport:  # fmt: skip
+    """Write the Data Docs of validated batches under a title, and return the report of their suite on a table."""
+    outcome = publish([each for each in judged if each.batch.expectations], docs_folder, title, advice, about)
     critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
     page = Path(docs_folder.name) / PAGE
-    return CheckReport(stage, name, not critical and not outcome.broken, outcome.results, page, outcome.broken)
+    return CheckReport(suite, name, not critical and not outcome.broken, outcome.results, page, outcome.broken)
 
 
 def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
@@ -114,13 +132,6 @@ def _disagreeing(stream: TokenStream) -> int:
         wrong += int(np.count_nonzero(found[: len(lengths)] != lengths)) + abs(len(found) - len(lengths))
         done += rows.height
     return wrong + max(0, len(stream) - done)
-
-
-def _columns(stage: str, schema: Mapping[str, str]) -> Batch:
-    """Return the batch of the required columns: one row per column with its type, "missing" if it is absent."""
-    wanted = list(COLUMNS[stage])
-    frame = pl.DataFrame({"column": wanted, "type": [schema.get(column, "missing") for column in wanted]})
-    return Batch(f"{stage} columns", Table.of(frame), [columns_expected(COLUMNS[stage])])
 
 
 def _rows(case: Case) -> Batch:

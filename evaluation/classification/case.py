@@ -14,7 +14,8 @@ from evaluation.classification.compare import ClassifierComparison, chance_of_ga
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
 from evaluation.classification.figures import ClassifierFigures, figures
 from evaluation.classification.predicted import Predicted
-from evaluation.gate.rules.case import NO_CHAMPION, Rivals
+from evaluation.gate.rules.case import NO_CHAMPION
+from evaluation.gate.rules.rivals import Rivals
 from evaluation.statistics.bootstrap import Interval, ratio_interval
 from evaluation.statistics.groups import effective_number
 
@@ -111,12 +112,9 @@ class ClassifierCase(Rivals):
     @cached_property
     def champion_loss(self) -> Interval | None:
         """Loss of macro-F1 on the champion's own test reviews; None if both did not answer them one by one."""
-        found = self.evidence.champion_reviews
-        if found is None or found.challenger is None or found.champion is None:
+        if self.champion_pair is None or mismatch(*self.champion_pair):
             return None
-        if mismatch(found.challenger, found.champion):
-            return None
-        return compare(found.challenger, found.champion, confidence=self.policy.confidence,
+        return compare(*self.champion_pair, confidence=self.policy.confidence,
                        resamples=self.evidence.resamples, seed=self.evidence.seed).macro_f1  # fmt: skip
 
 

@@ -45,17 +45,15 @@ def answers_digest(predicted: Predicted) -> str:
 
 def _champion_reviews(case: ClassifierCase) -> dict[str, str] | None:
     """Return digests that identify the answers on the champion's own test reviews; None if there are none."""
-    found = case.evidence.champion_reviews
-    if found is None or found.challenger is None or found.champion is None:
+    if case.champion_pair is None:
         return None
-    return {"challenger_scores": answers_digest(found.challenger), "champion_scores": answers_digest(found.champion)}
+    ours, theirs = case.champion_pair
+    return {"challenger_scores": answers_digest(ours), "champion_scores": answers_digest(theirs)}
 
 
 def _praise(case: ClassifierCase) -> str:
-    if case.lost:
-        return f"{case.lost}: the policy allows replacing it, and all rules passed"
     if case.comparison is None:
-        return "first model, all rules passed"
+        return ""
     return f"its macro-F1 is {100 * case.comparison.macro_f1.estimate:.2f} points above the champion's"
 
 

@@ -14,11 +14,11 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from evaluation.classification.figures import ClassifierFigures
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import GREY, PALE, WIDTH, canvas, literal, thousands, ticks_at
+from evaluation.plots.canvas import GREY, PALE, WIDTH, canvas, label_thousands, literal, ticks_at
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.slice_names import slice_name
 
@@ -109,7 +109,7 @@ def learning_figure(
             xs, ys = zip(*finite, strict=True)
             axes.plot(xs, ys, **styles[name], markersize=5, linewidth=1.8, label=name)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+    label_thousands(axes.xaxis)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.set_title(f"{up[:1].upper()}{up[1:]} by {across}")

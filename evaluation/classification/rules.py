@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from operator import gt
 
 from evaluation.classification.case import ClassifierCase, interval_text, points
 from evaluation.classification.compare import ClassifierComparison
@@ -67,9 +68,7 @@ def better_than_majority(case: ClassifierCase) -> RuleOutcome:
     name, limit, gain = "better than the majority label", case.policy.min_gain_over_majority, case.over_majority
     detail = f"accuracy {case.figures.accuracy:.2%}, always '{case.figures.majority_label}' "
     detail += f"{case.figures.majority_accuracy:.2%}: {interval_text(gain, 'the gain over this label')}"
-    if limit is None:
-        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", gain.low)
-    return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
+    return RuleOutcome.compared(name, detail, gain.low, limit, gt)
 
 
 def better_than_baseline_classifier(case: ClassifierCase) -> RuleOutcome:

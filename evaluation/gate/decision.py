@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Self
 
 from core.markdown import literal, table_row
 from evaluation.statistics.bootstrap import Interval
@@ -53,6 +54,20 @@ class RuleOutcome:
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", rounded(self.value))
         object.__setattr__(self, "limit", rounded(self.limit))
+
+    @classmethod
+    def compared(
+        cls, name: str, detail: str, value: float | None, limit: float | None, passes: Callable[[float, float], bool]
+    ) -> Self:
+        """Compare a value with its limit. No limit: the rule does not apply. A missing or NaN value: the rule fails.
+
+        Args:
+            detail: Describes the measured value, or why it is missing.
+            passes: Whether a value passes a limit, e.g. `operator.le`.
+        """
+        if limit is None:
+            return cls(name, None, f"{detail}; the policy sets no limit", value)
+        return cls(name, value is not None and passes(value, limit), detail, value, limit)
 
     @property
     def outcome(self) -> str:

@@ -40,7 +40,7 @@ def decide(
         RULES, _praise, _figures(case), metric=METRIC,
         challenger_scores=scores_digest(case.challenger_rows),
         champion_scores=scores_digest(case.champion_rows) if case.champion_scored else None,
-        passed_over=evidence.passed_over, warnings=cautions(case), champion_reviews=_champion_reviews(evidence),
+        passed_over=evidence.passed_over, warnings=cautions(case), champion_reviews=_champion_reviews(case),
     )  # fmt: skip
 
 
@@ -58,20 +58,18 @@ def scores_digest(rows: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _champion_reviews(evidence: Evidence) -> dict[str, str] | None:
+def _champion_reviews(case: GateCase) -> dict[str, str] | None:
     """Return digests that identify the scores on the champion's own test reviews; None if there are no scores."""
-    found = evidence.champion_reviews
-    if found is None or found.challenger is None or found.champion is None or found.champion.is_empty():
+    if case.champion_pair is None or case.champion_pair[1].is_empty():
         return None
-    digests = {"challenger_scores": scores_digest(found.challenger), "champion_scores": scores_digest(found.champion)}
-    return {"test_set": reviews_digest(found.champion), **digests}
+    ours, theirs = case.champion_pair
+    digests = {"challenger_scores": scores_digest(ours), "champion_scores": scores_digest(theirs)}
+    return {"test_set": reviews_digest(theirs), **digests}
 
 
 def _praise(case: GateCase) -> str:
-    if case.lost:
-        return f"{case.lost}: the policy allows replacing it, and all rules passed"
     if not case.champion_scored:
-        return "first model, all rules passed"
+        return ""
     if case.beyond:
         return case.beyond
     but = f"; {other}" if (other := case.evidence.other_adaptation) else ""

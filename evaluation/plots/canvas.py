@@ -81,6 +81,11 @@ def thousands(value: float) -> str:
     return f"{value:g}"
 
 
+def label_thousands(axis: Axis) -> None:
+    """Label an axis with numbers and units: 1.5 k."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+
+
 def plain_log_ticks(axis: Axis) -> None:
     """Label a log axis 50, 100, 200 instead of powers of ten; a wider axis has fewer labels in between."""
     low, high = axis.get_view_interval()

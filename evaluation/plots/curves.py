@@ -14,10 +14,9 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import CASING, GREY, WIDTH, canvas, plain_log_ticks, styles_of, thousands
+from evaluation.plots.canvas import CASING, GREY, WIDTH, canvas, label_thousands, plain_log_ticks, styles_of
 from evaluation.statistics.floor import Floor
 from models.adaptation import STATIC
 
@@ -58,7 +57,7 @@ def loss_curves(
     axes.grid(axis="y", which="minor", color="#F0F0F0", linewidth=0.8)
     plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+    label_thousands(axes.xaxis)
     axes.set_xlabel("training tokens seen (repeats included)")
     axes.set_ylabel("perplexity per token (log scale)")
     axes.set_title("Validation perplexity (marked) and training perplexity (pale)")

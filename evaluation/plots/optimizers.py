@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import GREY, canvas, thousands
+from evaluation.plots.canvas import GREY, canvas, label_thousands
 
 if TYPE_CHECKING:
     from models.neural.optimization.comparison import OptimizerComparison
@@ -64,7 +63,7 @@ def courses(found: OptimizerComparison) -> Figure:
         label = f"{SPOKEN[trial.optimizer]}{rate}: {trial.outcome}"
         _line(axes, trial.tokens, trial.nats, number, label)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+    label_thousands(axes.xaxis)
     axes.set_xlabel("training tokens seen (repeats included)")
     axes.set_ylabel("validation loss, nats per token")
     axes.set_title(f"Optimisers on one model, {found.train_tokens:,} training tokens, each at its best rate")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from models.base import LanguageModel
     from models.streams import TokenStream
 
+SIDE_BY_SIDE = 16
+
 
 def context_table(
     found: Mapping[str, ContextUse], speeds: Mapping[str, Mapping[str, float | None]]
@@ -56,19 +58,20 @@ def probe_rows(tables: Mapping[str, pl.DataFrame], measure: str) -> list[dict[st
     ]
 
 
-def scoring_speed(model: LanguageModel, stream: TokenStream, tokens: int = 20_000, side_by_side: int = 16) -> float:
+def scoring_speed(model: LanguageModel, stream: TokenStream, tokens: int = 20_000) -> float:
     """Return how many tokens a model scores per second of CPU time, with whole reviews side by side from a fresh state.
+
+    The reviews of a batch are cut to the length of the shortest, so that there is no padding.
 
     Args:
         stream: Reviews as tokens of its vocabulary.
         tokens: Stop after this number of tokens.
-        side_by_side: Reviews per batch, cut to the length of the shortest, so that there is no padding.
     """
     lengths_D = np.diff(np.asarray(stream.offsets))
     order = np.argsort(-lengths_D, kind="stable")
     seconds, done = 0.0, 0
-    for first in range(0, len(order), side_by_side):
-        rows = order[first : first + side_by_side]
+    for first in range(0, len(order), SIDE_BY_SIDE):
+        rows = order[first : first + SIDE_BY_SIDE]
         width = int(lengths_D[rows].min())
         ids_BT = np.stack([np.asarray(stream.document(int(row)), np.int64)[:width] for row in rows])
         if first == 0:

@@ -13,11 +13,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from corpus.profiling.profile import LENGTH_EDGES, Profile, ReviewSummary
 from corpus.profiling.word_statistics import PowerLaw, WordStatistics
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import GREY, canvas, literal, thousands
+from evaluation.plots.canvas import GREY, canvas, label_thousands, literal
 
 SIDE_COLOURS = {"train": PALETTE[0], "validation": PALETTE[4], "test": PALETTE[2], "new": PALETTE[3]}
 SHORT_SPAN = 3
 """Number of bins of the length histogram that are joined in the figure."""
+LISTED = 15
+"""Words or names in one panel."""
 
 
 def stars_figure(profile: Profile) -> Figure:
@@ -62,7 +64,7 @@ def months_figure(profile: Profile) -> Figure:
     if step % 12:
         axes.tick_params(axis="x", rotation=45)
     axes.set_xlim(-0.6, len(months) - 0.4)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+    label_thousands(axes.yaxis)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("month of the review" if step % 12 else "month of the review; the year begins at its tick")
     axes.set_ylabel("reviews per month")
@@ -95,7 +97,7 @@ def lengths_figure(profile: Profile) -> Figure:
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
     axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+    label_thousands(axes.xaxis)
     axes.xaxis.set_minor_formatter(NullFormatter())
     top = axes.get_ylim()[1] * 1.06
     for share in (0.05, 0.5, 0.95):
@@ -187,11 +189,11 @@ def _law_canvas(
     return figure, axes
 
 
-def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
+def contrast_figure(words: WordStatistics) -> Figure:
     """Draw the words that distinguish 1-star from 5-star reviews best, the strongest on top."""
-    figure, (left, right) = canvas(8.5, 1.3 + 0.27 * number, columns=2)
-    low = [row for row in words.contrast if row[1] < 0][:number]
-    high = [row for row in reversed(words.contrast) if row[1] > 0][:number]
+    figure, (left, right) = canvas(8.5, 1.3 + 0.27 * LISTED, columns=2)
+    low = [row for row in words.contrast if row[1] < 0][:LISTED]
+    high = [row for row in reversed(words.contrast) if row[1] > 0][:LISTED]
     for axes, rows, colour, title in (
         (left, low, PALETTE[1], "more in 1-star reviews"), (right, high, PALETTE[2], "more in 5-star reviews"),
     ):
@@ -206,13 +208,13 @@ def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
     return figure
 
 
-def names_figure(summary: ReviewSummary, number: int = 15) -> Figure:
+def names_figure(summary: ReviewSummary) -> Figure:
     """Draw the most frequent categories and cities of the reviewed businesses."""
-    figure, both = canvas(8.5, 1.3 + 0.27 * number, columns=2)
-    known = (summary.categories.top(number), summary.cities.top(number))
+    figure, both = canvas(8.5, 1.3 + 0.27 * LISTED, columns=2)
+    known = (summary.categories.top(LISTED), summary.cities.top(LISTED))
     for axes, rows, title in zip(both, known, ("categories", "cities"), strict=True):
         axes.barh(range(len(rows)), [count / summary.reviews for _, count in rows], color=PALETTE[0], height=0.7)
-        axes.set_ylim(-0.6, number - 0.4)
+        axes.set_ylim(-0.6, LISTED - 0.4)
         axes.set_yticks(range(len(rows)), [literal(name[:28]) for name, _ in rows])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
@@ -232,7 +234,7 @@ def _log_axes(axes: Axes, y_percent: bool = False) -> None:
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 1_000 else (1,)))
         axis.set_minor_formatter(NullFormatter())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
+        label_thousands(axis)
     if y_percent:
         axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))

@@ -50,16 +50,16 @@ def record_of(results: RunResults) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def samples_of(results: RunResults, number: int = SAMPLES) -> list[tuple[int | None, str]]:
+def samples_of(results: RunResults) -> list[tuple[int | None, str]]:
     """Return a few of the winner's samples as (stars, text): of different ratings, as long as there are any."""
     frame = results.model(results.winner).samples
     rows = [] if frame is None else frame.select("stars", "text").rows()
     first = {stars: (stars, text) for stars, text in reversed(rows)}
     one_each = [first[stars] for stars in dict.fromkeys(stars for stars, _ in rows)]
-    spread = [one_each[round(place * (len(one_each) - 1) / max(1, number - 1))] for place in range(number)] if (
-        len(one_each) > number
-    ) else one_each  # fmt: skip
-    return [*spread, *(row for row in rows if row not in spread)][:number]
+    spread = one_each
+    if len(one_each) > SAMPLES:
+        spread = [one_each[round(place * (len(one_each) - 1) / (SAMPLES - 1))] for place in range(SAMPLES)]
+    return [*spread, *(row for row in rows if row not in spread)][:SAMPLES]
 
 
 def read_records(reports: Path) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,6 @@ changes a number beyond rounding.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 SCORES_FILE, TOKEN_NATS, FIGURES_FILE = "scores.parquet", "token_nats.parquet", "figures.json"
 TOKENS_PER_BATCH = 16_384
 """Positions per call of the model, padding included; bounds the memory."""
-
-log = logging.getLogger(__name__)
 
 
 class ScoringWindow(NamedTuple):

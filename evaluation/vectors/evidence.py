@@ -11,7 +11,8 @@ import numpy as np
 from core.config.sections.embedding import EmbeddingPromotion
 from core.lineage.family import NOT_KNOWN, Family
 from evaluation.gate.evidence import GateEvidence
-from evaluation.gate.rules.case import NO_CHAMPION, Rivals
+from evaluation.gate.rules.case import NO_CHAMPION
+from evaluation.gate.rules.rivals import Rivals
 from evaluation.statistics.bootstrap import Interval, ratio_interval
 from evaluation.statistics.groups import groups_of
 from evaluation.vectors.ranked_words import RankedReviews
@@ -136,9 +137,9 @@ class VectorsCase(Rivals):
     def champion_loss(self) -> Interval | None:
         """Loss on the champion's own test reviews, paired by review; None if both did not rank the same windows."""
         found = self.evidence.champion_reviews
-        if found is None or found.challenger is None or found.champion is None:
+        if found is None or self.champion_pair is None:
             return None
-        ours, theirs = found.challenger, found.champion
+        ours, theirs = self.champion_pair
         if not len(ours) or not same_windows(ours, theirs):
             return None
         return self._interval(

@@ -34,10 +34,8 @@ def decide_vectors(policy: EmbeddingPromotion, evidence: VectorsEvidence) -> Dec
 
 
 def _praise(case: VectorsCase) -> str:
-    if case.lost:
-        return f"{case.lost}: the policy allows replacing it, and all rules passed"
     if case.gain is None:
-        return "first model, all rules passed"
+        return ""
     return f"it ranks {100 * case.gain.estimate:.2f} points more words right than the champion"
 
 

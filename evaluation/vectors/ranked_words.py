@@ -99,14 +99,12 @@ def words_of(vocabulary: Vocabulary, texts: pl.Series) -> pl.Series:
     return pl.Series([[named[token] for token in ids] for ids in vocabulary.encode_batch(texts.to_list())])
 
 
-def windows_of_words(review_ids: pl.Series, words: pl.Series, most: int = MOST, seed: int = SEED) -> WordWindows:
-    """Return the windows of test reviews, the same for equal reviews in any order.
+def windows_of_words(review_ids: pl.Series, words: pl.Series) -> WordWindows:
+    """Return the windows of test reviews, the same for equal reviews in any order; at most `MOST`, drawn at random.
 
     Args:
         review_ids: Ids of the reviews, all different.
         words: The list of words of each review.
-        most: Most windows; of more, so many are drawn.
-        seed: Seed of the drawn windows and noise words.
     """
     table = pl.DataFrame({"review_id": review_ids, "word": words}).sort("review_id")
     review_T = np.repeat(np.arange(len(table)), table["word"].list.len().to_numpy())
@@ -114,9 +112,9 @@ def windows_of_words(review_ids: pl.Series, words: pl.Series, most: int = MOST, 
     different = listed.unique().sort()
     number = pl.DataFrame({"word": different, "number": np.arange(len(different))})
     word_T = listed.to_frame("word").join(number, on="word", how="left", maintain_order="left")["number"].to_numpy()
-    rng, places_N = np.random.default_rng(seed), np.arange(len(word_T))
-    if len(places_N) > most:
-        places_N = np.sort(rng.choice(len(places_N), most, replace=False))
+    rng, places_N = np.random.default_rng(SEED), np.arange(len(word_T))
+    if len(places_N) > MOST:
+        places_N = np.sort(rng.choice(len(places_N), MOST, replace=False))
     near_NC = places_N[:, None] + np.array([step for step in range(-WIDTH, WIDTH + 1) if step])
     inside_NC = (near_NC >= 0) & (near_NC < len(word_T))
     near_NC = np.where(inside_NC, near_NC, 0)

@@ -8,6 +8,7 @@ docs/concepts/other_models/embeddings.md. Gains and losses are differences of sh
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import gt
 
 from evaluation.classification.case import interval_text, points
 from evaluation.classification.forgetting import outcome_of_loss
@@ -123,9 +124,7 @@ def no_forgetting_of_words(case: VectorsCase) -> RuleOutcome:
 def _surely(name: str, gain: Interval, limit: float | None, other: str, ranked: float) -> RuleOutcome:
     """Return whether the whole interval of the gain over something simple is above the limit."""
     detail = f"ranked {ranked:.2%}, {other} {ranked - gain.estimate:.2%}: {interval_text(gain, 'the gain')}"
-    if limit is None:
-        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", gain.low)
-    return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
+    return RuleOutcome.compared(name, detail, gain.low, limit, gt)
 
 
 RULES: tuple[VectorsRule, ...] = (*RULES_OF_ALL, size, vectors_at_hand)

@@ -92,27 +92,34 @@ def alerts(
         "overdue", _of_model("reviewlm.stage.overdue"), "The stage {{ event.payload.stage }} is overdue",
         "{{ event.payload.sentence }}",
     )
+    yield _silence(settings.silence_days)
+    yield _no_worker(worker_seconds)
+
+
+def _silence(days: float) -> tuple[str, EventTrigger, str, str]:
     silent = EventTrigger(
         expect={RETRAINED},
         match={"prefect.resource.id": "reviewlm.model.*", "prefect.resource.name": f"!{DEMO_MODEL}"},
-        posture=Posture.Proactive, within=timedelta(days=settings.silence_days),
+        posture=Posture.Proactive, within=timedelta(days=days),
     )
-    days = f"{settings.silence_days:g}"
-    yield (
-        "silence", silent, f"No retrain has finished for {days} days",
+    return (
+        "silence", silent, f"No retrain has finished for {days:g} days",
         "See whether the schedule is switched on and a worker runs: `reviewlm doctor`.",
     )
+
+
+def _no_worker(seconds: float) -> tuple[str, EventTrigger, str, str]:
     # As for heartbeats: an event that is in both sets starts the wait anew, so the end of a worker that had just come
     # counts, too.
     gone = "prefect.work-pool.not-ready"
     idle = EventTrigger(
         after={gone}, expect={gone, "prefect.work-pool.ready"},
         match={"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": list(POOLS)},
-        for_each={"prefect.resource.id"}, posture=Posture.Proactive, within=timedelta(seconds=worker_seconds),
+        for_each={"prefect.resource.id"}, posture=Posture.Proactive, within=timedelta(seconds=seconds),
     )
-    yield (
+    return (
         "no worker", idle, "The pool {{ event.resource.name }} has no worker",
-        f"No worker has sent a heartbeat for over {worker_seconds / 60:g} minutes, so scheduled runs wait.\n"
+        f"No worker has sent a heartbeat for over {seconds / 60:g} minutes, so scheduled runs wait.\n"
         "`make status` says what runs; `make ui` starts the worker again; its log is in `logs` of the home folder.",
     )
 

@@ -85,7 +85,7 @@ class _Choice(NamedTuple):
 
 def beam_search(
     bundle: Bundle, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
-    max_tokens: int = 200, length_penalty: float = 1.0, read: Read | None = None,
+    max_tokens: int = 200, length_penalty: float = 1.0,
 ) -> list[FoundText]:  # fmt: skip
     """Return the n most probable texts found, the best first.
 
@@ -99,22 +99,21 @@ def beam_search(
             prompt count.
         max_tokens: Maximum number of tokens after the prompt.
         length_penalty: Texts are ranked by log-probability / tokens ** length_penalty; 0: by their log-probability.
-        read: Reads a prefix, e.g. with a server's cache of states; default: from the start.
 
     Raises:
         ModelError: kind "input": an argument is out of its range, a required word is unknown to the vocabulary, or
             *max_tokens* is too small for the required words.
     """
-    return result_of(beam_steps(bundle, width, n, stars, prompt, require, max_tokens, length_penalty, read))
+    return result_of(beam_steps(bundle, width, n, stars, prompt, require, max_tokens, length_penalty))
 
 
 def beam_steps(
-    bundle: Bundle, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
-    max_tokens: int = 200, length_penalty: float = 1.0, read: Read | None = None,
+    bundle: Bundle, width: int, n: int, stars: int | None, prompt: str, require: Sequence[str], max_tokens: int,
+    length_penalty: float = 1.0, read: Read | None = None,
 ) -> Steps[list[FoundText]]:  # fmt: skip
     """Search as `beam_search` does and return the texts; yield after each step, so that a server can do others' work.
 
-    Args: as for `beam_search`.
+    Args: as for `beam_search`; read: reads a prefix, e.g. with a server's cache of states; None: from the start.
     """
     model, prefix = bundle.reader(stars)
     for name, value in (("width", width), ("n", n), ("max_tokens", max_tokens)):

@@ -19,6 +19,7 @@ import torch
 
 from ..base import ModelError
 from ..bundles.bundle import Bundle
+from ..mixture.parts import parts_in
 from ..tokens.type_counts import batched
 from .labelling.rows import LabelledBatch, Sequences
 from .lm import POSITIONS, NeuralLM
@@ -125,5 +126,4 @@ def network_in(model: Any) -> NeuralLM | None:
     """Return the neural model that a model is, or has as its first neural part; None if it has none."""
     if isinstance(model, NeuralLM):
         return model
-    parts = getattr(model, "parts", ()) or filter(None, [getattr(model, "part", None)])
-    return next(filter(None, (network_in(part.model) for part in parts)), None)
+    return next(filter(None, (network_in(part.model) for part in parts_in(model))), None)

@@ -19,9 +19,9 @@ from .pruning.prune import drop, keep, kept_by_count, kept_by_words, thresholds
 from .pruning.relative_entropy import observed_history, prune_by_entropy
 from .smoothing.by_context import pieces
 from .smoothing.estimate import Estimate
-from .smoothing.kneser_ney import SMOOTHINGS
 from .smoothing.kneser_ney import estimate as kneser_ney
 from .smoothing.methods import SCORES_ONLY, estimate
+from .spec import KNESER_NEY
 from .tables import FLOATS, Precision, Tables
 
 ENTROPY_BYTES = 70
@@ -81,8 +81,8 @@ def fit_tables(
     kept = _kept(counts, prune, allowed_V)
     if entropy:
         ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in kept) if kept else sum(map(len, counts.orders))
-        require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams, "pruning by entropy")
-    if spec.smoothing in SMOOTHINGS:
+        require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams)
+    if spec.smoothing in KNESER_NEY:
         made = kneser_ney(
             counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary,
             "double" if entropy else precision, engine, spec.interpolate_unigrams,
@@ -92,7 +92,7 @@ def fit_tables(
     tables, ids = Tables.pack(counts, made), np.arange(counts.vocabulary_size)
     if kept is not None:
         suffix = [entry.suffix_M for entry in counts.orders[1:]]
-        if spec.smoothing in SMOOTHINGS or spec.smoothing in SCORES_ONLY:
+        if spec.smoothing in KNESER_NEY or spec.smoothing in SCORES_ONLY:
             tables, ids = keep(tables, kept, suffix, counts.allocator)
         else:
             tables = drop(tables, kept, suffix, counts.allocator)
@@ -121,7 +121,7 @@ def require_options(
 ) -> None:
     """Raise ModelError (kind "input") for options of `fit_tables` that are out of range or cannot be combined."""
     smoothing = spec.smoothing
-    is_kneser_ney, is_scores = smoothing in SMOOTHINGS, smoothing in SCORES_ONLY
+    is_kneser_ney, is_scores = smoothing in KNESER_NEY, smoothing in SCORES_ONLY
     drops_words = thresholds(prune, spec.order)[0] > 0 and not (is_kneser_ney or is_scores)
     for wrong, said in (
         (drops_words, f"prune is {tuple(prune)}; {smoothing} keeps all unigrams: the threshold of order 1 must be 0"),

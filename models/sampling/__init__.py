@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..completion.suggestions import Suggestions, suggest
+from ..completion.suggestions import suggest
 from .filters import filter_logp, pick
 from .generation import generate, generate_rated, stream
 from .options import Sampling
 
-__all__ = ["Sampling", "Suggestions", "filter_logp", "generate", "generate_rated", "pick", "stream", "suggest"]
+__all__ = ["Sampling", "filter_logp", "generate", "generate_rated", "pick", "stream", "suggest"]

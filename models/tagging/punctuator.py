@@ -18,7 +18,7 @@ from ..neural.labelling.fit import fit as fit_labeller
 from ..neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from ..neural.labelling.labeller import Labeller
 from ..neural.output import NOT_SCORED
-from ..tokens.vocabulary import Vocabulary
+from ..tokens.vocabulary import FILE, Vocabulary
 from .spec import PunctuatorSpec
 from .written_words import TaggedWords, put_back, taken_off
 
@@ -26,7 +26,6 @@ WINDOW, OVERLAP = 200, 40
 """Words that are read at a time, and those that two windows share in restoring."""
 MOST_CHARACTERS, MOST_PIECES = 200, 30
 """Characters and pieces of a word that are read: text without spaces is one word, however long."""
-FILE = "vocabulary.json"
 
 
 class Punctuator:

@@ -55,16 +55,6 @@ def put_back(words: Sequence[str], tags: Sequence[int]) -> str:
                     for word, tag in zip(words, tags, strict=True))  # fmt: skip
 
 
-def cases(tags: Sequence[int]) -> list[int]:
-    """Return the number of the case in each tag."""
-    return [tag // len(MARKS) for tag in tags]
-
-
-def marks(tags: Sequence[int]) -> list[int]:
-    """Return the number of the mark in each tag."""
-    return [tag % len(MARKS) for tag in tags]
-
-
 def _mark(end: str) -> int:
     strongest = next((mark for character, mark in STRENGTH.items() if character in end), "")
     return MARKS.index(strongest)

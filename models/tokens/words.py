@@ -6,7 +6,6 @@ text and encoding other text always agree, and the spelling of an unknown word i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ from .surface import Sample, Surface, SurfacePieces, Traits, read, traits
 from .type_counts import CharacterCounts, TypeCounts, batched
 from .word_pieces import PATTERN, cut, cut_one, folded, moved, pieces_of, straightened, written_pieces
 
-__all__ = ["FIRST", "PATTERN", "WordUnit", "Words", "count_pieces", "cut", "folded"]
-log = logging.getLogger(__name__)
+__all__ = ["FIRST", "PATTERN", "WordUnit", "count_pieces", "cut", "folded"]
 
 Priced = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 FEW = 5_000

@@ -39,14 +39,14 @@ class Windows:
     real_NC: np.ndarray
 
 
-def windows_of(stream: TokenStream, selection: Selection, window: int, most: int = WINDOWS) -> Windows:
+def windows_of(stream: TokenStream, selection: Selection, window: int) -> Windows:
     """Return windows around words that have vectors; words without are skipped, as in training."""
     review_T = np.repeat(np.arange(len(stream)), np.diff(stream.offsets))
     words_T = selection.row_V[np.minimum(stream.ids, len(selection.row_V) - 1)]
     review_T, words_T = review_T[words_T >= 0], words_T[words_T >= 0]
     places_N = np.arange(len(words_T))
-    if len(places_N) > most:
-        places_N = np.sort(np.random.default_rng(SEED).choice(len(places_N), most, replace=False))
+    if len(places_N) > WINDOWS:
+        places_N = np.sort(np.random.default_rng(SEED).choice(len(places_N), WINDOWS, replace=False))
     around_C = np.array([step for step in range(-window, window + 1) if step], np.int64)
     near_NC = places_N[:, None] + around_C
     inside_NC = (near_NC >= 0) & (near_NC < len(words_T))

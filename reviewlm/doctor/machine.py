@@ -9,16 +9,16 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.environment import visible_gpus
-from core.processes.gpus import torch_cuda
+from core.processes.gpus import present_gpus, torch_cuda
 from core.processes.leftovers import lasting_folder
 from core.provenance import git_commit
+from core.storing.migrations import read_only
 from reviewlm.doctor.health_line import HealthLine, State
 from reviewlm.shown.layout import size
 
@@ -158,7 +158,7 @@ def _newest_run(home: Path) -> float:
     try:
         if not file.is_file():
             return 0.0
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as database:
+        with read_only(file, 1) as database:
             (newest,) = database.execute("SELECT max(start_time) FROM runs").fetchone()
         return (newest or 0) / 1000
     except sqlite3.Error:  # reported by the check of the database
@@ -179,7 +179,7 @@ def gpu_line(wanted: str, devices: Path, driver_file: Path, cuda: str) -> Health
         driver_file: File in which the driver names its version.
         cuda: Version of CUDA that the installed torch was built for, "" for a build without GPUs.
     """
-    present = len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+    present = present_gpus(devices)
     if wanted == "cpu" or not present:
         needed = wanted == "cuda"
         found = "no GPU found" if needed else "none, the processor is used"

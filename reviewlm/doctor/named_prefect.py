@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from core.environment import visible_gpus
+from core.environment import LEASES, visible_gpus
 from core.errors import without_password
 from core.services import service_list
 from core.services.deployed_code import FOLDER, copies_of, problem_of
@@ -33,7 +33,7 @@ URL, LOGIN = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
 CLOCK_SECONDS = (5.0, 60.0)
 """Difference of the clocks from which there is a warning, and a problem: a run is lost two minutes after its last
 heartbeat, which has the time of the machine of the run."""
-LEASES, ON_DISK = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
+ON_DISK = LEASES[1]
 IN_MEMORY = "prefect.server.concurrency.lease_storage.memory"
 MOST = 200
 TOLD = (401, 403, 404)
@@ -138,7 +138,7 @@ def _lease_line(url: str) -> Iterator[HealthLine]:
         return
     if kept == IN_MEMORY:
         lost = "in the server's memory: if it is started again, runs that hold a place end, and the place stays taken"
-        yield HealthLine(check, "warning", lost, f"start that server with {LEASES}={ON_DISK}")
+        yield HealthLine(check, "warning", lost, f"start that server with {'='.join(LEASES)}")
     else:
         yield HealthLine(check, "ok", "on disk" if kept == ON_DISK else kept)
 

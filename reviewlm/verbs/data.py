@@ -12,6 +12,7 @@ from core.output import require_folder, require_output
 from reviewlm import terminal
 from reviewlm.early_checks import require_champion, require_file, require_input, require_new_reviews
 from reviewlm.options import (
+    DrawSeed,
     Json,
     Preset,
     Rebuild,
@@ -43,7 +44,7 @@ Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folde
 def synth(
     out: Annotated[Path, typer.Option("--out", help="File to write (JSON lines in Yelp's schema).")],
     reviews: Annotated[int, typer.Option("--reviews", min=1, help="Reviews to write.")] = 20_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
+    seed: DrawSeed = 1,
     malformed: Annotated[float, typer.Option("--malformed", min=0, max=0.5, help="Share of broken lines.")] = 0.0,
     duplicates: Annotated[float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")] = 0.0,
     preset: Preset = "small", set: Set = None, json: Json = False,

@@ -13,6 +13,7 @@ from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import ReviewLMError
 from reviewlm import terminal
 from reviewlm.options import (
+    DrawSeed,
     Json,
     Model,
     Preset,
@@ -20,6 +21,7 @@ from reviewlm.options import (
     Stars,
     Temperature,
     TopP,
+    WordsToSuggest,
     checked,
     configured,
     is_given,
@@ -44,7 +46,7 @@ SAMPLING = (
 def generate(
     context: typer.Context, stars: Stars = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Reviews to write.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = SEED,
+    seed: DrawSeed = SEED,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, which is kept unchanged.")] = "",
     temperature: Temperature = TEMPERATURE,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="Number of likeliest words to sample from; 0: all.")] = 0,
@@ -113,7 +115,7 @@ def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n
 @app.command()
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The text so far.")],
-    k: Annotated[int, typer.Option("--k", min=1, help="Words to suggest.")] = 5,
+    k: WordsToSuggest = 5,
     stars: Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:

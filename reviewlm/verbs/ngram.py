@@ -18,8 +18,9 @@ from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, dis
 from core.model_errors import converted_errors
 from core.output import require_folder
 from reviewlm import terminal
+from reviewlm.findings import write_files
 from reviewlm.ngram_values import engine_of, orders_of, parameters, whole_numbers
-from reviewlm.options import Json, Temperature, TopP, checked, configured
+from reviewlm.options import DrawSeed, Json, Temperature, TopP, WordsToSuggest, checked, configured
 
 if TYPE_CHECKING:
     from models.ngram.lines.line_lm import LineLM
@@ -175,14 +176,10 @@ def compare(
     config = configured(preset, set) if track else None
     from evaluation.reports.ngram_report import amount_table, curve_table, method_table, write
     from evaluation.reports.ngram_report import as_json as plain
-    from models.ngram.comparison import ALL
     from models.ngram.lines.text_comparison import compare_texts
     from models.ngram.lines.text_files import require_texts
 
-    chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(ALL)
-    if unknown := [name for name in chosen if name not in ALL]:
-        near = difflib.get_close_matches(unknown[0], ALL, n=1) or ALL
-        raise ConfigError("Unknown smoothing method", where="--methods", value=unknown[0], remedy=", ".join(near))
+    chosen = _methods(methods)
     checked(lambda: require_texts(text, held_out))
     require_folder(out)
     found = checked(lambda: compare_texts(text, held_out, wanted, chosen, steps, _say_row, marks))  # type: ignore[arg-type]
@@ -193,10 +190,7 @@ def compare(
         terminal.show_rows(amount_table(found.amounts), f"{found.best}, the best method, on growing parts of the text")
         terminal.show_rows(curve_table(found.curve), f"{found.best}, order {max(wanted)}, pruned")
     result = plain(found)
-    if out is not None:
-        with disk_errors(out, ANOTHER_PLACE):
-            result["files"] = [str(path) for path in write(found, out)]
-        terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
+    write_files(result, out, lambda folder: write(found, folder))
     if config is not None:
         from tasks.tracking.ngram_runs import track as to_mlflow
 
@@ -206,11 +200,22 @@ def compare(
     terminal.last_line(result, as_json)
 
 
+def _methods(names: str) -> list[str]:
+    """Return the smoothing methods that `--methods` names, all by default."""
+    from models.ngram.comparison import ALL
+
+    chosen = [name.strip() for name in names.split(",") if name.strip()] or list(ALL)
+    if unknown := [name for name in chosen if name not in ALL]:
+        near = difflib.get_close_matches(unknown[0], ALL, n=1) or ALL
+        raise ConfigError("Unknown smoothing method", where="--methods", value=unknown[0], remedy=", ".join(near))
+    return chosen
+
+
 @app.command()
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The line so far, tokenised like the training text.")],
     arpa: Arpa = None, binary: Binary = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Words to suggest.")] = 5,
+    k: WordsToSuggest = 5,
     as_json: Json = False,
 ) -> None:
     """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores."""
@@ -233,7 +238,7 @@ def generate(
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
     top_p: TopP = 1.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest line, in words.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
+    seed: DrawSeed = 1,
     as_json: Json = False,
 ) -> None:
     """Write random lines with the model."""

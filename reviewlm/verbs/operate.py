@@ -1,4 +1,4 @@
-"""Define the commands that serve a model, start and stop the web pages, send queued MLflow writes, and free space."""
+"""Define the commands that serve a model, with its access tokens, and that start and stop the services."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 ui_app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server, the MLflow UI and a worker.")
-tracking_app = typer.Typer(no_args_is_help=True, help="Show and send writes that are queued for MLflow.")
 tokens_app = typer.Typer(no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`.")
 Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses it.")]
 
@@ -123,42 +122,6 @@ def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> No
     terminal.last_line(result, json)
 
 
-@tracking_app.command()
-def waiting(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """List the queued writes by MLflow address, and those that MLflow rejected."""
-    config = configured(preset, set)
-    from tracking.runs.outbox import outboxes
-
-    _show([_row(outbox) for outbox in outboxes(config.home / "outbox")], json)
-
-
-@tracking_app.command()
-def flush(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Send the queued writes now. (The next run does so too.)"""
-    config = configured(preset, set)
-    from tracking.runs.outbox import outboxes
-    from tracking.runs.runs import Tracker
-
-    queues = outboxes(config.home / "outbox")
-    for outbox in queues:
-        Tracker(outbox.uri, outbox.experiment, config.home / "mlartifacts").sync()
-    _show([_row(outbox) for outbox in queues], json)
-
-
-def _row(outbox: Any) -> dict[str, Any]:
-    from core.errors import without_password
-
-    return {
-        "store": without_password(outbox.uri), "experiment": outbox.experiment, "waiting": outbox.waiting(),
-        "refused": len(outbox.refused()),
-    }
-
-
-def _show(rows: list[dict[str, Any]], json: bool) -> None:
-    terminal.show_rows(rows)
-    terminal.last_line({"waiting": sum(row["waiting"] for row in rows), "stores": rows}, json)
-
-
 @app.command()
 def serve(
     host: Annotated[
@@ -238,33 +201,6 @@ def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: b
         terminal.say(f"Or: curl -s {address}/suggest {question}{body}", whole=True)
         terminal.say(f"Completions are computed in {told['numbers']}: {told['why_numbers']}.")
     terminal.say("Ctrl-C ends it. It follows promotions and rollbacks by itself.")
-
-
-@app.command()
-def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go; change nothing.")] = False,
-    preset: Preset = "small", set: Set = None, json: Json = False,
-) -> None:
-    """Remove what no registered version, no recent run and no running process needs.
-
-    `--set upkeep.runs=3` keeps what the last three runs used, `--set upkeep.versions=5` the lineages of five versions.
-    """
-    config = configured(preset, set)
-    from tasks.upkeep.collect import collect
-
-    done = collect(config, dry_run).to_dict()
-    goes = "would go" if dry_run else "gone"
-    terminal.show_rows([
-        {"what": row["kind"], "kept": row["kept"], "size": size(row["kept_bytes"]), goes: row["gone"],
-         f"size {goes}": size(row["gone_bytes"])} for row in done["kinds"]
-    ])  # fmt: skip
-    reasons = done["results_kept_because"].items()
-    terminal.show_rows([{"results kept as": why, "number": count} for why, count in reasons])
-    for note in done["notes"]:
-        terminal.say(f"{note[0].upper()}{note[1:]}.")
-    before, after = (size(done[f"bytes_{when}"]) for when in ("before", "after"))
-    terminal.say(f"{config.home}: {before} before, {after} {'afterwards; nothing was changed' if dry_run else 'now'}.")
-    terminal.last_line(done, json)
 
 
 @tokens_app.command("add")

@@ -37,6 +37,7 @@ Rates = Annotated[
 Sized = Annotated[int, typer.Option(
     "--hidden", min=1, help="Units of the networks with a memory; others get as many as make them equally large."
 )]  # fmt: skip
+Distractors = Annotated[int, typer.Option("--distractors", min=1, help="Number of different distractors.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of initial weights and examples.")]
 
 
@@ -64,7 +65,7 @@ def recall(
     lag: Annotated[int, typer.Option("--lag", min=1, help="Steps between a symbol and the question about it.")] = 100,
     length: Annotated[int, typer.Option("--length", min=1, help="Symbols to remember; above 1: the copy task.")] = 1,
     symbols: Annotated[int, typer.Option("--symbols", min=2, help="Number of different symbols.")] = 4,
-    distractors: Annotated[int, typer.Option("--distractors", min=1, help="Number of different distractors.")] = 4,
+    distractors: Distractors = 4,
     networks: Networks = "all", hidden: Hidden = 64, batch: Batch = 32, updates: Updates = 1_500, seed: Seed = 1,
     out: Out = None, track: Track = False, preset: TrackPreset = "small", set: TrackSet = None, as_json: Json = False,
 ) -> None:
@@ -91,7 +92,7 @@ def association(
     lag: Annotated[int, typer.Option("--lag", min=0, help="Distractors between the pairs and the questions.")] = 40,
     keys: Annotated[int, typer.Option("--keys", min=1, help="Number of different keys.")] = 6,
     values: Annotated[int, typer.Option("--values", min=2, help="Number of different values.")] = 6,
-    distractors: Annotated[int, typer.Option("--distractors", min=1, help="Number of different distractors.")] = 4,
+    distractors: Distractors = 4,
     slots: Annotated[int, typer.Option("--slots", min=1, help="Slots of the external memory.")] = 64,
     rates: Rates = "", networks: Networks = "memory", hidden: Sized = 48, batch: Batch = 64, updates: Updates = 500,
     seed: Seed = 1,

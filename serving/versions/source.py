@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
@@ -26,33 +26,14 @@ class Contents:
     created: Mapping[int, datetime] = field(default_factory=dict)
 
 
-class VersionSource(Protocol):
-    """Where versions come from. `name` is the name of the registered model."""
-
-    name: str
-
-    def contents(self) -> Contents:
-        """Return the model's aliases and versions as they are now; raise any exception if they cannot be read."""
-        ...
-
-    def open(self, number: int) -> Bundle:
-        """Open a version's bundle and check its files and probe texts; raise any exception if it cannot be used."""
-        ...
-
-    def record(self, number: int, figures: Mapping[str, float], step: int) -> None:
-        """Keep figures of a version, for people."""
-        ...
-
-    def card(self, number: int) -> dict[str, Any]:
-        """Return what is recorded about a version as JSON values: `verdict`, `rules`, `figures`, `history`."""
-        ...
-
-
 class RegistrySource:
-    """The registry of a configuration.
+    """The registry of a configuration. Methods raise any exception if it cannot be read.
 
     Args:
         config: Names the registry and the registered model; without a model of the user's, the demo's is taken.
+
+    Attributes:
+        name: Name of the registered model.
     """
 
     def __init__(self, config: RunConfig) -> None:

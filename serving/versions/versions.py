@@ -21,7 +21,7 @@ from serving.metrics import Metrics
 from serving.versions.names import number_named
 from serving.versions.open_version import OpenVersion, Refusal, UnusableVersion, engine_limits, reason_of, started
 from serving.versions.room import makes_room, unused, without_role
-from serving.versions.source import Contents, VersionSource
+from serving.versions.source import Contents, RegistrySource
 from tracking.registry.versions import CHALLENGER, CHAMPION
 
 RETRY_SECONDS = 60.0
@@ -42,7 +42,7 @@ class Versions:
         metrics: What is counted.
     """
 
-    def __init__(self, source: VersionSource, settings: ServingConfig, metrics: Metrics) -> None:
+    def __init__(self, source: RegistrySource, settings: ServingConfig, metrics: Metrics) -> None:
         self.source, self.settings, self.metrics = source, settings, metrics
         self.name = source.name
         self.registry_error = ""

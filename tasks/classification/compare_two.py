@@ -12,6 +12,7 @@ from core.config.run_config import RunConfig
 from core.errors import EmptyInput, InputError
 from core.model_errors import converted_errors
 from core.store import Artifact
+from corpus.splitting.split import TABLE, scan_split
 from evaluation.classification.compare import ClassifierComparison, compare
 from evaluation.classification.figures import ClassifierFigures, figures
 from evaluation.classification.predicted import Predicted
@@ -110,8 +111,8 @@ def learnt_reviews(config: RunConfig, bundle: Path, clean: Artifact) -> tuple[fr
 
 def _test_reviews_known(then: Artifact, clean: Artifact) -> set[str]:
     """Return the ids of the test reviews of *clean* whose id or text was in another split than "test" of *then*."""
-    test = pl.scan_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test")
-    before = pl.scan_parquet(then.folder / "clean.parquet").filter(pl.col("split") != "test")
+    test = scan_split(clean.folder, "test")
+    before = pl.scan_parquet(then.folder / TABLE).filter(pl.col("split") != "test")
     found = [test.join(before, on=key, how="semi").select("review_id").collect() for key in ("review_id", "text")]
     return set(pl.concat(found)["review_id"].to_list())
 

@@ -13,6 +13,7 @@ from core.model_errors import converted_errors
 from core.processes.interrupts import during
 from core.store import Artifact
 from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.split import scan_split
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
 from evaluation.classification.gate import decide
 from evaluation.gate.decision import Decision
@@ -123,5 +124,5 @@ def _answered(config: RunConfig, prepared: Prepared, model: MeasuredClassifier) 
 
 def documents_with_words(clean: Artifact) -> pl.DataFrame:
     """Return the facts about the test reviews (`documents_of`), and their number of words."""
-    rows = pl.scan_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test")
+    rows = scan_split(clean.folder, "test")
     return documents_of(clean).join(rows.select("review_id", "words").collect(), on="review_id", how="left")

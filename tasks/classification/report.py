@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +13,7 @@ from core.config.run_config import RunConfig
 from core.markdown import code
 from core.output import write_output
 from core.processes.interrupts import during
+from corpus.splitting.split import scan_split
 from evaluation.classification.report import classifier_report
 from evaluation.classification.results import ClassificationResults, ClassifierResults
 from evaluation.classification.tables import headline
@@ -33,7 +33,6 @@ REPORT_FILE = "classifiers.html"
 """Not `report.html`, which is the page of a run of language models."""
 ERROR_RATE = "validation/error_rate"
 """Figure that a network's journal has of each evaluation; the page shows the accuracy."""
-log = logging.getLogger(__name__)
 
 
 @stage("report of classifiers", retry_if=tracking_was_away)
@@ -130,7 +129,7 @@ def of_all(count: int, total: int) -> str:
 
 
 def _texts(prepared: Prepared) -> dict[str, str]:
-    rows = pl.scan_parquet(prepared.clean.folder / "clean.parquet").filter(pl.col("split") == "test")
+    rows = scan_split(prepared.clean.folder, "test")
     return dict(rows.select("review_id", "text").collect().iter_rows())
 
 

@@ -9,7 +9,7 @@ from core.errors import ConfigError
 from tasks.classification.compare import Compared
 from tasks.data.prepare import Prepared
 from tasks.promotion.promote import Promotion
-from tasks.stage import stages_of_this_run
+from tasks.stage import reuse_of_this_run
 from tasks.tracking.track import tracker_of
 
 
@@ -30,7 +30,6 @@ def summarise_classifiers(
     config: RunConfig, prepared: Prepared, compared: Compared, promotion: Promotion, run_id: str, report: str
 ) -> dict[str, Any]:
     """Return the classifiers with their figures, the decision, and where to look further."""
-    stages = stages_of_this_run()
     first = compared.rows[0]
     return {
         "models": [_model(compared, row) for row in compared.rows],
@@ -40,9 +39,8 @@ def summarise_classifiers(
         "baseline": config.classification.baseline, "challenger": promotion.challenger, "version": promotion.version,
         "champion_version": promotion.champion_version, "registered_model": config.classification.model_name,
         "promoted": promotion.decision.promote, "reason": promotion.decision.reason,
-        "reused": sorted({stage for stage, reused in stages if reused and (stage, False) not in stages}),
-        "stages": len({stage for stage, _ in stages}), "mlflow_run_id": run_id,
-        "mlflow_page": tracker_of(config).link(run_id), "report": report,
+        **reuse_of_this_run(), "mlflow_run_id": run_id, "mlflow_page": tracker_of(config).link(run_id),
+        "report": report,
     }  # fmt: skip
 
 

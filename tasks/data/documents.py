@@ -13,6 +13,7 @@ import polars as pl
 from core.store import Artifact
 from corpus.cleaning.clean_table import COPIES_FILE
 from corpus.splitting.grouping import KEYS
+from corpus.splitting.split import scan_split
 from evaluation.statistics.groups import GROUP, united
 
 Grouping = Callable[[Artifact, pl.DataFrame], pl.Series | None]
@@ -57,7 +58,7 @@ def documents_of(clean: Artifact) -> pl.DataFrame:
         clean: Prepared data. Groups follow its own split and duplicates, not the current configuration.
     """
     columns = ["review_id", "date", "categories", "user_id", "business_id"]
-    table = pl.scan_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test").select(columns).collect()
+    table = scan_split(clean.folder, "test").select(columns).collect()
     keys = _keys(clean, table)
     return table.with_columns(united(*keys).alias(GROUP)) if keys else table
 

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ from corpus.cleaning.business import read_businesses
 from corpus.cleaning.language import in_languages
 from corpus.ingestion.ingest import limits_of
 from corpus.profiling.sample import sample_reviews
-from corpus.splitting.split import iter_split
+from corpus.splitting.split import TABLE, iter_split
 from evaluation.drift.odd_reviews import odd_counts, odd_markdown, odd_table
 from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
 from evaluation.scoring.score import score_stream
@@ -57,21 +57,9 @@ def measure_drift(
         The artifact with the report. None if nothing can be compared: there is no champion yet, its bundle or its data
         are missing or damaged, or too few reviews are new. The log gives the reason.
     """
-    version = registry_of(config).alias(CHAMPION)
-    known = _data_of(config, version)
-    if version is None or known is None:
+    if (comparable := _comparable(config, dataset)) is None:
         return None
-    seen = known_ids(store_of(config), known)
-    new = _count_new(dataset, seen)
-    if new < FEWEST:
-        few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
-        log.info("drift: %s", few if new else "no review is new since the champion")
-        return None
-    try:
-        folder = registry_of(config).bundle_folder(version)
-    except BundleError as error:  # the gate will refuse it too, with a remedy
-        log.warning("drift: champion v%d cannot be measured: %s", version.version, error)
-        return None
+    version, folder, known, seen, new = comparable
     options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
                "selection": config.selection.model_dump(mode="json")}
     inputs = {"bundle": bundle_digest(folder), "known": known.digest, "dataset": dataset.digest}
@@ -104,13 +92,43 @@ def measure_drift(
     return as_task_state(built)
 
 
+class _Comparable(NamedTuple):
+    """The champion, its bundle and its data, the hashes of all reviews that it knows, and the number of new reviews."""
+
+    version: Version
+    folder: Path
+    known: Artifact
+    seen: np.ndarray
+    new: int
+
+
+def _comparable(config: RunConfig, dataset: Artifact) -> _Comparable | None:
+    """Return what is compared; None, and the reason in the log, if nothing can be."""
+    version = registry_of(config).alias(CHAMPION)
+    known = _data_of(config, version)
+    if version is None or known is None:
+        return None
+    seen = known_ids(store_of(config), known)
+    new = _count_new(dataset, seen)
+    if new < FEWEST:
+        few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
+        log.info("drift: %s", few if new else "no review is new since the champion")
+        return None
+    try:
+        folder = registry_of(config).bundle_folder(version)
+    except BundleError as error:  # the gate will refuse it too, with a remedy
+        log.warning("drift: champion v%d cannot be measured: %s", version.version, error)
+        return None
+    return _Comparable(version, folder, known, seen, new)
+
+
 def known_ids(store: Store, known: Artifact) -> np.ndarray:
     """Return the sorted hashes of all review_ids of a prepared data set; the hashes are valid in this process only.
 
     Reviews that were removed when *known* was prepared, such as duplicates, are not new either. They are included as
     long as the store still has the ingested data set.
     """
-    files = [known.folder / "clean.parquet"]
+    files = [known.folder / TABLE]
     digest = known.manifest["inputs"].get("dataset", "")
     if digest and (dataset := store.find_usable("ingest", digest)):
         files += sorted((dataset.folder / "parts").glob("part-*.parquet"))

@@ -23,6 +23,7 @@ from data_checks.report import CheckReport
 from data_checks.suites.suites import check
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.canaries import CANARIES_INPUT
 from tasks.engines.fan_out import fan_out
@@ -33,7 +34,6 @@ CHECK_VERSION = 5
 PREPARE_VERSION = 7
 VOCABULARY_VERSION = 4
 TOKENS_VERSION = 4
-VOCABULARY_FILE = "vocabulary.json"
 REPORT_FILE = "report.json"
 TOKENIZED = ("review_id", "text", "stars", "bytes", "words")
 """Columns of the clean table that a token stream is made from."""

@@ -15,7 +15,7 @@ from core.errors import BundleError, ConfigError, Damaged
 from core.lineage.family import Family
 from core.model_errors import converted_errors
 from core.store import Artifact
-from corpus.splitting.unlearnt import TABLE
+from corpus.splitting.split import TABLE
 from evaluation.gate.evidence import ChampionReviews
 from evaluation.vectors.ranked_words import RankedReviews, WordWindows, rank
 from models.bundles.bundle import SPEC

@@ -12,6 +12,7 @@ from core.lineage.family import Family
 from core.model_errors import converted_errors
 from core.processes.interrupts import during
 from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.split import scan_split
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import DataEvidence
 from evaluation.vectors.evidence import RankedVectors, VectorsEvidence
@@ -92,7 +93,7 @@ def judge_vectors(
 
 def _test_windows(config: RunConfig, prepared: Prepared) -> tuple[pl.DataFrame, WordWindows]:
     """Return stars and number of words of the test reviews, and their windows."""
-    table = pl.scan_parquet(prepared.clean.folder / "clean.parquet").filter(pl.col("split") == "test")
+    table = scan_split(prepared.clean.folder, "test")
     reviews = table.select("review_id", "text", "stars", "words").collect()
     return reviews.drop("text"), _windows(config, prepared, reviews)
 

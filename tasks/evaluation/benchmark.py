@@ -15,7 +15,7 @@ from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.ingestion.ingest import ingest
 from corpus.profiling.sample import sample_reviews
-from corpus.splitting.split import iter_split
+from corpus.splitting.split import iter_split, scan_split
 from evaluation.drift.decay_figures import benchmark_curve
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.bootstrap import ratio_interval
@@ -131,5 +131,5 @@ def _in_training(config: RunConfig, benchmark: Benchmark, version: Version) -> i
     if (data := _data_of(config, version)) is None:
         return None
     ids = benchmark.reviews["review_id"].to_list()
-    table = pl.scan_parquet(data.folder / "clean.parquet").filter(pl.col("split") == "train")
+    table = scan_split(data.folder, "train")
     return int(table.filter(pl.col("review_id").is_in(ids)).select(pl.len()).collect().item())

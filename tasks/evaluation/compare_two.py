@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,7 +33,6 @@ FIT_PREFIX = "fit/"
 FIT_COSTS = {"parameters": "parameters", "fit_seconds": "seconds", "fit_cpu_seconds": "cpu_seconds"}
 """Cost figures of a fit: name in `tasks.evaluation.cost.COSTS` → name in the fit's summary."""
 MARKDOWN_FILE = "comparison.md"
-log = logging.getLogger(__name__)
 
 
 @stage("compare two", run_name="compare {first} {second}")

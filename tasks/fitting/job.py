@@ -14,6 +14,7 @@ from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, spec_from_dict
 
 BUNDLE_FOLDER = "bundle"
+BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 PART = "part "
 """Beginning of the name of a part among the inputs."""
 PROBES = (

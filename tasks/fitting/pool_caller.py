@@ -37,7 +37,7 @@ from tasks.fitting.pool_protocol import (
     remote_of,
     told_by_member,
 )
-from tasks.fitting.pool_runs import Clock, Patience, PoolRuns, Runs, RunState, in_turn, prefect_errors
+from tasks.fitting.pool_runs import Clock, Patience, PoolRuns, RunState, in_turn, prefect_errors
 from tasks.fitting.resources import SYSTEM_JOURNAL
 from tasks.tracking.track import JOURNAL
 
@@ -72,7 +72,7 @@ class Handover:
     """
 
     def __init__(
-        self, config: RunConfig, stage: str, digest: str, code: str, machines: int = 1, runs: Runs | None = None,
+        self, config: RunConfig, stage: str, digest: str, code: str, machines: int = 1, runs: PoolRuns | None = None,
         clock: Clock = time, patience: Patience | None = None,
     ) -> None:  # fmt: skip
         self._config, self._stage, self._code, self._clock = config, stage, code, clock

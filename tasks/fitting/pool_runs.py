@@ -76,34 +76,13 @@ class Patience:
     away: float = 1800.0
 
 
-class Runs(Protocol):
-    """Runs of one pool. Several runs that fit a job together are one, whose id holds theirs (`members_of`)."""
-
-    pool: str
-
-    def submit(self, job: str, title: str) -> str:
-        """Ask for a run that does a job, and return its id. *title* is the name of the run."""
-
-    def unfinished(self, job: str, wanted: str) -> str | None:
-        """Return the id of a run of this job that waits or runs; None if there is none.
-
-        *wanted* is the run for which its workers were last told to work.
-        """
-
-    def state(self, run: str) -> RunState:
-        """Return the state of a run."""
-
-    def cancel(self, run: str) -> None:
-        """End a run, also one that waits or has crashed; do nothing if it has ended."""
-
-
 def members_of(run: str) -> tuple[str, ...]:
     """Return the ids of the runs that fit a job together, the leading one first; of a run that is alone, its own."""
     return tuple(run.split(","))
 
 
 class PoolRuns:
-    """Runs of a Prefect work pool.
+    """Runs of a Prefect work pool. Several that fit a job together are one, whose id holds theirs (`members_of`).
 
     Args:
         pool: Name of the pool.
@@ -127,8 +106,8 @@ class PoolRuns:
     def unfinished(self, job: str, wanted: str) -> str | None:
         """Return the id of a run of this job that waits or runs; None if there is none.
 
-        Of several runs that fit together, one may be gone, or as many as now were not asked for: what is left of them
-        is cancelled.
+        *wanted* is the run for which its workers were last told to work. Of several runs that fit together, one may be
+        gone, or as many as now were not asked for: what is left of them is cancelled.
         """
         waiting = FlowRunFilter(
             tags=FlowRunFilterTags(all_=[_tag(job)]),

@@ -7,7 +7,6 @@ from functools import cached_property
 
 from core.lineage.record import FITS
 from core.store import Artifact
-from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from tasks.classification.labels.field_labels import STAGE as LABELS_STAGE
 from tasks.classification.lexicons import INPUT as LEXICON
@@ -15,15 +14,13 @@ from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.data.ingest import SYNTHETIC_FILE
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import STAGE as VECTORS_STAGE
-from tasks.fitting.job import BUNDLE_FOLDER
+from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC, PART
 
-PART = "part "
 MADE_BY = {
     "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",
     "validation": "tokens", VECTORS: VECTORS_STAGE, LABELS_STAGE: LABELS_STAGE,
 }
 """Stage of an artifact by its name among the inputs of later stages."""
-BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 
 
 class Inputs:

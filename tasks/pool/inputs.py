@@ -20,20 +20,16 @@ DAY = 24 * 3600 * 1_000_000_000
 log = logging.getLogger(__name__)
 
 
-def remove_old_inputs(home: Path, now: int | None = None) -> int:
+def remove_old_inputs(home: Path) -> int:
     """Remove the results that no job has used for `KEPT_DAYS`, and return their number.
 
     A home in which runs of its own were made is left alone: `reviewlm gc` knows what they need.
-
-    Args:
-        home: Home of the worker.
-        now: Time in nanoseconds since 1970.
     """
     if (home / REPORTS).exists() or known_stores(home):
         return 0
     store, removed = home / "store", 0
     uses = Uses(store)
-    before = (now or time.time_ns()) - KEPT_DAYS * DAY
+    before = time.time_ns() - KEPT_DAYS * DAY
     if (since := uses.since()) is not None:  # a process may still read what it has opened
         before = min(before, since)
     with suppress(ArtifactError), one_collection(store):  # another worker of this home does the same

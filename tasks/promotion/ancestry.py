@@ -13,22 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
+from corpus.splitting.split import scan_split
 from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import BUNDLE_FOLDER
+from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC
 from tasks.fitting.warm_start import INPUT, WEIGHTS_FILE
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of
 
 REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5
-BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ class _Known:
 def _learnt(then: Artifact, clean: Artifact) -> list[str]:
     """Return the sorted ids of the test reviews of *clean* that are training reviews of *then*."""
     train, test = (
-        pl.scan_parquet(artifact.folder / "clean.parquet").filter(pl.col("split") == split).select("review_id")
+        scan_split(artifact.folder, split).select("review_id")
         for artifact, split in ((then, "train"), (clean, "test"))
     )
     return sorted(train.join(test, on="review_id", how="semi").collect()["review_id"].to_list())

@@ -15,7 +15,8 @@ from core.errors import BundleError, Damaged, ReviewLMError
 from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.splitting.leaks import reviews_digest
-from corpus.splitting.unlearnt import TABLE, TEST, Unlearnt, choose_unlearnt
+from corpus.splitting.split import TABLE, scan_split
+from corpus.splitting.unlearnt import TEST, Unlearnt, choose_unlearnt
 from evaluation.gate.evidence import ChampionReviews
 from evaluation.gate.rules.case import IDENTITY
 from models.bundles.bundle import SPEC
@@ -113,7 +114,7 @@ def find_own_reviews(
 
 def tests_of(clean: Artifact) -> pl.DataFrame:
     """Return what identifies the test reviews of prepared data, for `reviews_digest`; a row for each."""
-    return pl.scan_parquet(clean.folder / TABLE).filter(pl.col("split") == TEST).select(IDENTITY).collect()
+    return scan_split(clean.folder, TEST).select(IDENTITY).collect()
 
 
 def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact], most: int) -> Artifact:

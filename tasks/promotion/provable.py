@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import polars as pl
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from corpus.splitting.split import scan_split
 from evaluation.statistics.groups import groups_of, least_sure_gain
 from tasks.data.documents import documents_of, grouped_by
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
     """Log the smallest gain that can be proved, if it is so large that a better model may be refused."""
-    table = pl.scan_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test")
+    table = scan_split(clean.folder, "test")
     test = table.select("review_id", "bytes").collect()
     documents, policy, bytes_D = documents_of(clean), config.promotion, test["bytes"].to_numpy()
     groups_D = groups_of(test["review_id"], documents)

@@ -19,7 +19,7 @@ from tasks.fitting.fitted import Fitted
 from tasks.planning.outcome import outcome
 from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion
-from tasks.stage import flat, stages_of_this_run, store_of
+from tasks.stage import reuse_of_this_run, scalars, store_of
 from tasks.tracking.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = (
@@ -76,7 +76,6 @@ def summarise(
 
     The page of the run in MLflow opens while `reviewlm ui start` runs.
     """
-    stages = stages_of_this_run()
     return RunSummary(
         **_compared(config, evaluated),
         challenger=promotion.challenger,
@@ -85,8 +84,7 @@ def summarise(
         registered_model=config.promotion.model_name,
         promoted=promotion.decision.promote,
         reason=promotion.decision.reason,
-        reused=sorted({stage for stage, reused in stages if reused and (stage, False) not in stages}),
-        stages=len({stage for stage, _ in stages}),
+        **reuse_of_this_run(),
         mlflow_run_id=run_id,
         report=report,
         hints=hints_of(config, prepared, evaluated),
@@ -140,7 +138,7 @@ def describe_prepared(prepared: Prepared) -> dict[str, Any]:
         for name, splits in prepared.tokens.items()
         for split, stream in splits.items()
     }
-    return {**flat(prepared.clean.facts), **streams, "digest": prepared.clean.digest}
+    return {**scalars(prepared.clean.facts), **streams, "digest": prepared.clean.digest}
 
 
 def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:

@@ -26,8 +26,10 @@ from core.markdown import literal
 from core.provenance import git_commit
 from core.services.ports import address_of
 from core.store import Artifact
+from corpus.splitting.split import TABLE
 from evaluation.scoring.metrics import Figures
 from models.adaptation import STATIC
+from models.base import JOURNAL
 from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
@@ -46,7 +48,6 @@ from tracking.runs.open_runs import reopen_run
 from tracking.runs.runs import Tracker, run_tags
 
 log = logging.getLogger(__name__)
-JOURNAL = "metrics.jsonl"
 NOTE_LENGTH = 7_500
 
 
@@ -233,7 +234,7 @@ def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> Non
     streams = [
         dataset_of(name, split, stream) for name, splits in prepared.tokens.items() for split, stream in splits.items()
     ]
-    clean = (prepared.clean.folder / "clean.parquet", "reviews", prepared.clean.digest, "prepared")
+    clean = (prepared.clean.folder / TABLE, "reviews", prepared.clean.digest, "prepared")
     tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
 
 

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from benchmarks import harness
-from benchmarks.harness import ContenderFailed, Ratio, Report, Run, finish, measure, ratio, summary
+from benchmarks.harness import Ratio, Report, Run, finish, measure, ratio, summary
+from benchmarks.processes import ContenderFailed
 
 MIB = 1 << 20
 

@@ -13,7 +13,7 @@ import pytest
 from core.config.run_config import ChecksConfig
 from core.errors import CheckFailed, ConfigError, ReviewLMError
 from data_checks.docs.page import CheckedTable, CheckPage, ShownResult
-from data_checks.engine import MARKER, Batch, run
+from data_checks.engine import MARKER, Batch, publish, validate
 from data_checks.gx import exception_in, expect
 from data_checks.metrics.tables import Table
 from data_checks.report import CheckReport, ExpectationResult
@@ -254,7 +254,7 @@ def test_results_keep_the_order_of_the_suite(tmp_path):
         expect().ExpectColumnValuesToNotBeNull(column="stars", description=words[1]),
         expect().ExpectColumnMinToBeBetween(column="bytes", min_value=1, description=words[2]),
     ])
-    outcome = run([batch], tmp_path / "docs", "order")
+    outcome = publish([validate(batch)], tmp_path / "docs", "order")
     assert [each.sentence.split(" (")[0] for each in outcome.results] == words
     assert [each.passed for each in outcome.results] == [False, True, True]
 

@@ -21,13 +21,13 @@ from filelock import FileLock, Timeout
 from core.errors import ConfigError, Damaged, EmptyInput, disk_errors
 from core.output import output_file, require_output
 from core.processes.leftovers import claimed_folder, remove_abandoned_folders
+from core.storing.migrations import read_only
 from models.atomic_files import written_straight
 from tracking.backup.archive import FORMAT, MANIFEST, packing_of, tar_to
 from tracking.backup.contents import HomeContents, contents_of
 
 LOCK_SECONDS = 30.0
 SCRATCH = ".reviewlm-backup-"
-BLOCK = 1 << 20
 OWNER_ONLY = 0o600
 Report = Callable[[int, int], object]
 """Called with the bytes done and all bytes."""
@@ -166,7 +166,7 @@ def copy_database(database: Path, copy: Path) -> None:
     """
     try:
         with (
-            closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=LOCK_SECONDS)) as source,
+            read_only(database, LOCK_SECONDS) as source,
             closing(sqlite3.connect(copy)) as target,
         ):
             source.backup(target)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from core.errors import BundleError, ReviewLMError, TrackingUnavailable
+from core.storing.migrations import read_only
 from tracking.client import ABSENT, database_file, error_code
 from tracking.registry.registry import Registry, bundle_in
 from tracking.registry.versions import Reference, Version
@@ -51,7 +52,7 @@ def registered(tracker: Tracker, name: str) -> bool:
     if file := database_file(tracker.uri):
         if not file.exists():
             return False
-        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        with suppress(sqlite3.Error), read_only(file) as connection:
             return connection.execute(ANY, (name,)).fetchone() is not None
     return bool(Registry(tracker, name).versions())
 
@@ -101,7 +102,7 @@ def contents_of(tracker: Tracker, name: str) -> tuple[dict[str, int], dict[int, 
 
 def _rows(file: Path, query: str, values: Any) -> list[Any] | None:
     """Return the rows that a query finds in MLflow's database, or None if it cannot be read directly."""
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+    with suppress(sqlite3.Error), read_only(file) as connection:
         return connection.execute(query, values).fetchall()
     return None
 
@@ -113,7 +114,7 @@ def _key(reference: Reference) -> dict[str, Any]:
 def _read_directly(tracker: Tracker, file: Path, reference: Reference) -> Found | None:
     """Return the version from MLflow's database; None unless there is exactly one and its files are local."""
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        with read_only(file) as connection:
             [(number, run_id, created, description, address)] = connection.execute(FIND, _key(reference)).fetchall()
             tags = unpacked(dict(connection.execute(TAGS, (reference.name, number)).fetchall()))
             aliases = tuple(alias for (alias,) in connection.execute(ALIASES, (reference.name, number)).fetchall())

@@ -202,8 +202,8 @@ def _synthetic(config: RunConfig) -> str:
     return f"the embedded corpus, {config.source.synthetic.reviews:,} synthetic reviews"
 
 
-def _several(names: Sequence[str], shown: int = 3) -> str:
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+def _several(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _name(found: Found) -> str:

@@ -7,7 +7,6 @@ does not answer, writes are queued on this disk (`tracking/runs/sync.py`).
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import tempfile
 import time
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow.entities import Run
 
-log = logging.getLogger(__name__)
 DIGEST_LENGTH = 36
 """Number of characters of a digest that MLflow keeps."""
 

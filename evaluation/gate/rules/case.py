@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from operator import le
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import polars as pl
 
-from evaluation.gate.decision import Decision, RuleOutcome, rounded
+from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.evidence import Evidence
+from evaluation.gate.rules.rivals import Rivals
 from evaluation.scoring.metrics import LN2, Figures, figures_of
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.floor import floor_nats
@@ -25,59 +26,6 @@ NO_CHAMPION = "there is no champion yet"
 MORE_REVIEWS = "to decide, test on more reviews (more data, or a larger share: split.test)"
 IDENTITY = ("review_id", "stars", "bytes")
 """Columns that must be equal for two tables of scores to be of the same reviews."""
-
-
-class Rivals:
-    """What the gate of any family of models asks about challenger and champion.
-
-    Attributes:
-        SECTION: Name of the policy's section in the configuration, for remedies.
-        policy: A `GatePolicy`, with the limits of this family.
-        evidence: A `GateEvidence` with `challenger` and `champion` (or None), each with `digest`, `problem`, `family`.
-    """
-
-    SECTION: ClassVar[str]
-    policy: Any
-    evidence: Any
-
-    @classmethod
-    def of(cls, policy: Any, evidence: Any) -> Self:
-        """Sort the rows by review, because their order must not change which reviews are drawn, nor a last digit."""
-        champion, baseline = (model and model.sorted() for model in (evidence.champion, evidence.baseline))
-        challenger = evidence.challenger.sorted()
-        ordered = replace(evidence, challenger=challenger, champion=champion, baseline=baseline)
-        return cls(policy, ordered)  # type: ignore[call-arg]
-
-    @property
-    def name_setting(self) -> str:
-        """The setting with the name of the registered model, for remedies."""
-        return f"{self.SECTION}.model_name"
-
-    @property
-    def identical(self) -> bool:
-        """Whether the challenger is the champion itself, and not a rebuilt replacement of a lost champion."""
-        champion = self.evidence.champion
-        return champion is not None and self.evidence.challenger.digest == champion.digest and not self.lost
-
-    @property
-    def lost(self) -> str:
-        """Why the existing champion cannot be measured; empty if it can, or if there is none."""
-        return self.evidence.champion.problem if self.evidence.champion else ""
-
-    def decide(
-        self, rules: Sequence[Callable[[Any], RuleOutcome]], praise: Callable[[Any], str],
-        figures: Mapping[str, float], **known: Any,
-    ) -> Decision:  # fmt: skip
-        """Apply rules and return the decision; *praise* gives the reason if none fails, *known* are other fields."""
-        outcomes = tuple(rule(self) for rule in rules)
-        # If the challenger is the champion, the first failed rule is enough.
-        failed = [rule for rule in outcomes if rule.passed is False][: 1 if self.identical else None]
-        challenger, champion = self.evidence.challenger, self.evidence.champion
-        return Decision(
-            promote=not failed, reason="; ".join(rule.detail for rule in failed) or praise(self), rules=outcomes,
-            challenger=challenger.digest, champion=champion.digest if champion else None, test_set=challenger.test,
-            figures={name: rounded(value) for name, value in figures.items()}, **known,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -226,9 +174,9 @@ class GateCase(Rivals):
         groups.
         """
         found = self.evidence.champion_reviews
-        if found is None or found.challenger is None or found.champion is None:
+        if found is None or self.champion_pair is None:
             return None
-        ours, theirs = (rows.sort("review_id") for rows in (found.challenger, found.champion))
+        ours, theirs = (rows.sort("review_id") for rows in self.champion_pair)
         if not ours.select(IDENTITY).equals(theirs.select(IDENTITY)):
             return None
         ours_D, theirs_D = open_nats(ours), open_nats(theirs)
@@ -278,13 +226,8 @@ def said(name: str, passed: bool | None, detail: str) -> RuleOutcome:
 
 
 def at_most(name: str, value: float | None, limit: float | None, detail: str) -> RuleOutcome:
-    """Compare a value with its limit. No limit: the rule does not apply. A missing or NaN value: the rule fails.
-
-    *detail* describes the measured value, or why it is missing.
-    """
-    if limit is None:
-        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", value)
-    return RuleOutcome(name, value is not None and value <= limit, detail, value, limit)
+    """Require that a value is not above its limit; see `RuleOutcome.compared`."""
+    return RuleOutcome.compared(name, detail, value, limit, le)
 
 
 def change(gain: float) -> str:

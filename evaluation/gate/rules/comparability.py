@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, GateCase, Rivals, open_nats
+from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, GateCase, open_nats
+from evaluation.gate.rules.rivals import Rivals
 from evaluation.statistics.groups import effective_number
 from models.adaptation import STATIC
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.evidence import Leaks
-from evaluation.gate.rules.case import GateCase, Rivals, said
+from evaluation.gate.rules.case import GateCase, said
+from evaluation.gate.rules.rivals import Rivals
 
 
 def data_checks(case: Rivals) -> RuleOutcome:

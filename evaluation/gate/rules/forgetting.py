@@ -13,7 +13,8 @@ import numpy as np
 
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.evidence import ChampionReviews
-from evaluation.gate.rules.case import NO_CHAMPION, GateCase, Rivals, change, open_nats
+from evaluation.gate.rules.case import NO_CHAMPION, GateCase, change, open_nats
+from evaluation.gate.rules.rivals import Rivals
 
 NAME = "no forgetting"
 

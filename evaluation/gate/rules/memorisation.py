@@ -6,6 +6,8 @@ reviews if there is one, because people repeat each other too.
 
 from __future__ import annotations
 
+from operator import ge
+
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import GateCase, at_most
 
@@ -39,9 +41,7 @@ def novelty(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, "every passage of real held-out reviews is in the training text too")
     value = (1 - copied) / (1 - real)
     detail = f"{1 - copied:.1%} of its passages (8 words, or a shorter text) are new, {1 - real:.1%} in real reviews"
-    if limit is None:
-        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", value)
-    return RuleOutcome(name, value >= limit, detail, value, limit)
+    return RuleOutcome.compared(name, detail, value, limit, ge)
 
 
 def copied_span(case: GateCase) -> RuleOutcome:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import Rivals, at_most, said
+from evaluation.gate.rules.case import at_most, said
+from evaluation.gate.rules.rivals import Rivals
 
 NOTHING_NEW = "nothing new was registered"
 

@@ -46,9 +46,7 @@ def no_slice_worse(case: GateCase) -> RuleOutcome:
     shown = (table if too_much.is_empty() else too_much).row(0, named=True)
     detail = f"worst at {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews): "
     detail += f"{change(-shown['loss'])} the champion{_how_sure(shown)}; {_looked_at(case, table)}"
-    if limit is None:
-        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", shown["loss"])
-    return RuleOutcome(name, too_much.is_empty(), detail, shown["loss"], limit)
+    return RuleOutcome.compared(name, detail, shown["loss"], limit, lambda *_: too_much.is_empty())
 
 
 def outcome_of_losses(table: pl.DataFrame, limit: float | None, least: int, figure: str) -> RuleOutcome:
@@ -68,9 +66,7 @@ def outcome_of_losses(table: pl.DataFrame, limit: float | None, least: int, figu
     detail += f"{figure} {-100 * shown['loss']:+.2f} points against the champion"
     if shown["loss"] > 0:
         detail += f", a loss of at least {100 * shown['surely']:.2f}" if shown["surely"] > 0 else ", may be chance"
-    if limit is None:
-        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", shown["loss"])
-    return RuleOutcome(name, too_much.is_empty(), detail, shown["loss"], limit)
+    return RuleOutcome.compared(name, detail, shown["loss"], limit, lambda *_: too_much.is_empty())
 
 
 def _how_sure(shown: Mapping[str, float]) -> str:

@@ -13,6 +13,7 @@ import torch
 from ...atomic_files import new_folder
 from ...base import ModelError
 from ...bundles.bundle import Bundle
+from ...mixture.parts import parts_in
 from ...specs import to_dict
 from ...tokens.vocabulary import BOS, EOS, FILE, STARS, UNK
 from ..lm import NeuralLM
@@ -60,7 +61,7 @@ def _networks_in(spec: Any, model: Any) -> Iterator[tuple[str, Any, NeuralLM]]:
     if isinstance(model, NeuralLM):
         yield spec.name, spec, model
         return
-    for part in getattr(model, "parts", ()) or filter(None, [getattr(model, "part", None)]):
+    for part in parts_in(model):
         for name, inner, network in _networks_in(part.spec, part.model):
             yield part.name if network is part.model else name, inner, network
 

@@ -161,7 +161,7 @@ def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | No
     return found if changed else None
 
 
-def loss_of_int8(bundle: Bundle, quick: LanguageModel, seed: int = 1) -> float:
+def loss_of_int8(bundle: Bundle, quick: LanguageModel) -> float:
     """Return by which share int8 raises the bits per byte of texts of the model itself.
 
     At each position of some texts that the exact model draws, the cross-entropy of the quick model is compared with the
@@ -169,7 +169,7 @@ def loss_of_int8(bundle: Bundle, quick: LanguageModel, seed: int = 1) -> float:
     ratings of the training reviews, by their shares: a model knows little about a rating that it has never read.
     """
     models, states = (bundle.model, quick), [bundle.model.start(TEXTS), quick.start(TEXTS)]
-    draws = np.random.default_rng(seed)
+    draws = np.random.default_rng(1)
     entropy = divergence = 0.0
 
     def read(ids_B: np.ndarray) -> tuple[Tensor, Tensor]:

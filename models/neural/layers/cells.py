@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from ..network import NetworkState
 
 Affine = Callable[[Tensor, Tensor, Tensor], Tensor]
-Step = Callable[[Tensor, NetworkState], NetworkState]
 Weights = Mapping[str, Tensor]
 """The weights of one layer, by torch.nn's names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0."""
 Activation = Callable[[Tensor], Tensor]

@@ -28,9 +28,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ...base import sha256_of
+from ...base import JOURNAL, sha256_of
 
-JOURNAL = "metrics.jsonl"
 SETTLED = "settled"
 FORMAT = 2
 log = logging.getLogger(__name__)

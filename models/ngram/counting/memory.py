@@ -82,21 +82,20 @@ def memory_plan(
     return MemoryPlan(windows, min(threads, room // windows), allocator)
 
 
-def require_memory(limit: int | None, needed: int, what: str) -> None:
-    """Raise before a step begins if it needs more memory than the limit.
+def require_memory(limit: int | None, needed: int) -> None:
+    """Raise before a model is pruned by entropy if that needs more memory than the limit.
 
     Args:
         limit: Bytes for the whole process; None for no limit.
-        needed: Bytes that the step needs in addition to the current memory of the process.
-        what: Name of the step for the message.
+        needed: Bytes that it needs in addition to the current memory of the process.
 
     Raises:
         ModelError: Current and needed memory together are above the limit; kind "input".
     """
     if limit is not None and resident() + needed > limit:
         raise ModelError(
-            f"{what} takes some {(resident() + needed) / 2**20:,.0f} MiB, which is beyond the memory limit of "
-            f"{limit / 2**20:,.0f} MiB; raise the limit, or leave it out",
+            f"pruning by entropy takes some {(resident() + needed) / 2**20:,.0f} MiB, which is beyond the memory limit "
+            f"of {limit / 2**20:,.0f} MiB; raise the limit, or leave it out",
             kind="input",
         )
 

@@ -45,7 +45,6 @@ logger = logging.getLogger(__name__)
 
 UNK = 0
 """Id of `<unk>`, both in text lines and in reviews."""
-SMOOTHINGS = ("modified_kneser_ney", "kneser_ney")
 
 
 def estimate(

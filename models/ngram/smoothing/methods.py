@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ...specs import NGramSpec
 from ..counting.counts import Documents, NGramCounts
+from ..spec import KNESER_NEY
 from ..tables import Tables
 from . import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_backoff, witten_bell
 from .estimate import Estimate
@@ -59,7 +60,7 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
         held_out: Validation text, for the methods in `TUNED`.
     """
     made = METHODS[spec.smoothing](counts, spec, held_out)
-    if spec.smoothing not in kneser_ney.SMOOTHINGS:  # Kneser–Ney logs its own warning
+    if spec.smoothing not in KNESER_NEY:  # Kneser–Ney logs its own warning
         for order, name in made.fallbacks.items():
             logger.warning("order %d: too little text to estimate %s: %s is used. Train on more text",
                            order, spec.smoothing, name)  # fmt: skip

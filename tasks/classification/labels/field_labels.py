@@ -16,6 +16,7 @@ from core.errors import InputError, Unreadable
 from core.store import Artifact
 from corpus.ingestion.ingest import iter_parts
 from corpus.ingestion.labels import read_labels
+from corpus.splitting.split import TABLE
 from tasks.classification.labels.labelling import LABELLINGS, LABELS_FILE
 from tasks.data.ingest import files_of
 from tasks.progress import progress
@@ -93,7 +94,7 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
     """
     if labels is None:
         return LABELLINGS[config.classification.label].names
-    split = pl.scan_parquet(clean.folder / "clean.parquet").select("review_id", "split")
+    split = pl.scan_parquet(clean.folder / TABLE).select("review_id", "split")
     found = pl.scan_parquet(labels.folder / LABELS_FILE).join(split, on="review_id", how="inner").collect()
     names = _frequent(config, Counter(found.filter(pl.col("split") == "train")["label"].to_list()))
     rare = found.filter(~pl.col("label").is_in(names))["label"].value_counts(sort=True, name="reviews")

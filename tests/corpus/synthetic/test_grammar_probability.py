@@ -158,10 +158,3 @@ def test_true_rating_is_the_likeliest_for_most_reviews():
         for stars in (1, 3, 5) for text in (grammar.sample_review(stars, seed) for seed in range(8))
     )
     assert hits >= 18
-
-
-@pytest.mark.slow
-def test_description_measures_the_entropy_with_its_error():
-    facts = grammar.describe(reviews=60, seed=3)
-    assert 1.0 < facts["bits_per_word"] < 4.5
-    assert 0 < facts["bits_per_review_error"] < 0.2 * facts["bits_per_review"]

@@ -18,8 +18,8 @@ from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
 from models.ngram.smoothing import add_k, jelinek_mercer, katz
 from models.ngram.smoothing.held_out import evidence
-from models.ngram.smoothing.kneser_ney import SMOOTHINGS
 from models.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
+from models.ngram.spec import KNESER_NEY
 from models.specs import NGramSpec, Smoothing, spec_from_dict
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
@@ -55,7 +55,7 @@ def test_the_specification_lists_the_methods_and_refuses_others_with_the_list():
     documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12), exact=st.booleans()
 )
 def test_every_context_s_distribution_sums_to_one(documents, order, contexts, exact, method, stream_of):
-    options = {"kenlm_exact": exact} if method in SMOOTHINGS else {}
+    options = {"kenlm_exact": exact} if method in KNESER_NEY else {}
     model = fitted(documents, order, method, stream_of, held_out=documents[:3], **options)
     seen = [([1, 3, *document[2:-1]] * 6)[-6:] for document in documents]
     rows = np.array(contexts + seen)
