@@ -38,10 +38,11 @@ CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
 
 
 class _Process:
-    """State of this process: the work it does, and the signal that ends it (0: none)."""
+    """State of this process: the work it does, the signal that ends it (0: none), and an exit code other than its."""
 
     def __init__(self) -> None:
         self.signal = 0
+        self.code: int | None = None
         self.unwinding = False
         self.resumable = 0
         self.hint = ""
@@ -144,12 +145,17 @@ def cleaned_up(clean_up: Callable[[], object]) -> Iterator[None]:
         _process.clean_ups.remove(clean_up)
 
 
-def end_run(line: str) -> None:
+def end_run(line: str, code: int | None = None) -> None:
     """End this process from within, as SIGTERM ends a run: write the line, clean up, kill the children (exit code 143).
 
-    For work that is stuck. It need not be in a process that is `watched`. Return at once; the process ends in seconds.
+    For work that is stuck, or that somebody else does. It need not be in a process that is `watched`. Return at once;
+    the process ends in seconds.
+
+    Args:
+        code: Another exit code.
     """
     _process.resumable += 1
+    _process.code = code
     _begin(signal.SIGTERM, line)
 
 
@@ -204,7 +210,7 @@ def _tell(number: int, line: str) -> None:
     """Write the line, and as JSON where that was asked for."""
     standard_streams.end_with({
         "kind": "Interrupted", "what": line, "where": "", "value": None, "cause": signal.Signals(number).name,
-        "remedy": _process.hint if _process.resumable else "", "exit_code": 128 + number,
+        "remedy": _process.hint if _process.resumable else "", "exit_code": _exit_code(),
     })
     _say(line)
 
@@ -250,7 +256,11 @@ def _leave() -> NoReturn:
         end_children(KILLING)
         _within(KILLING, remove_own_folder)
         _within(KILLING, remove_unfinished)  # the main thread may not have unwound in time
-        os._exit(128 + _process.signal)
+        os._exit(_exit_code())
+
+
+def _exit_code() -> int:
+    return 128 + _process.signal if _process.code is None else _process.code
 
 
 def _within(seconds: float, work: Callable[[], object]) -> None:

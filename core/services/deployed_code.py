@@ -115,6 +115,7 @@ def use_deployed_code(project: str, code: str = "") -> dict[str, str]:
     Raises:
         Damaged: The copy is missing, or is not as it was made. The run has failed then, with this message.
     """
+    os.environ[PLACE_VARIABLE] = project
     if not code:
         return {"directory": project}
     copy = home_folder() / FOLDER / code
@@ -124,7 +125,6 @@ def use_deployed_code(project: str, code: str = "") -> dict[str, str]:
         raise error
     with suppress(OSError):
         os.utime(copy)  # `reviewlm gc` keeps what a run may still use
-    os.environ[PLACE_VARIABLE] = project
     return {"directory": str(copy)}
 
 
@@ -136,10 +136,16 @@ def _fail_run(error: ReviewLMError) -> None:
         ask(os.environ, "POST", path, {"state": state, "force": True}, SECONDS)
 
 
-def enter_working_folder() -> None:
-    """Change into the folder of `use_deployed_code`; Prefect starts the run in that of the copy."""
+def enter_working_folder() -> str:
+    """Change into the folder of `use_deployed_code`; Prefect starts the run in that of the copy.
+
+    Returns:
+        Id of the run, if this is the process of one that a worker prepared so; its children are none.
+    """
     if folder := os.environ.pop(PLACE_VARIABLE, ""):
         os.chdir(folder)
+        return os.environ.get(RUN_VARIABLE, "")
+    return ""
 
 
 def copies_of(deployments: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -23,6 +23,8 @@ from core.services.heartbeat import (
     EVENTS,
     FREQUENCY,
     HEARTBEAT_SECONDS,
+    PENDING,
+    RUNNING,
     SECONDS,
     SILENT,
     TRIED_AGAIN,
@@ -34,6 +36,13 @@ from core.services.prefect_api import ask
 
 SILENT_SECONDS = 240.0
 """Time without a heartbeat after which a run is silent; twice as long as the server waits for the next one."""
+FIRST_SECONDS = 2.0 * HEARTBEAT_SECONDS
+"""Time in which a run that is Running sends its first heartbeat, however slowly it starts.
+
+The child that sends ours is started before the flow's module is imported, so before the run is Running
+(`flows/__init__.py`), and Prefect's thread sends its first one at once. One that comes later, while the server waits
+for it, is in time, too.
+"""
 PENDING_SECONDS = 900.0
 """Time within which the process of a run begins it after a worker took it, on however busy a machine."""
 ATTEMPT_SECONDS = 2.0 * HEARTBEAT_SECONDS
@@ -46,7 +55,7 @@ FORGOTTEN = timedelta(hours=1)
 """Time after which a crash is old news, as when the services start again."""
 SEARCHED = timedelta(days=1)
 """Age of the crashes that are looked at: a process may have lived on for hours after its run was taken for lost."""
-PENDING, RUNNING, CRASHED = "PENDING", "RUNNING", "CRASHED"
+CRASHED = "CRASHED"
 PROCESS = "process"
 """Type of the pools whose workers start processes, at once. A Job of Kubernetes may wait for its node for hours."""
 NEWEST = 50
@@ -77,7 +86,8 @@ def notice_silent() -> list[str]:
 def try_again() -> list[str]:
     """Schedule the second attempt of each run that has crashed and is not known to live, and return their ids.
 
-    A run gets one, and none if it was ever cancelled: somebody decided that it should end.
+    A run gets one, also if its first process was killed while it imported the flow, and none if it was ever cancelled:
+    somebody decided that it should end.
 
     Raises:
         OSError, ValueError: The server does not answer.
@@ -109,25 +119,30 @@ def _runs_of_deployments(states: list[str], **wanted: Any) -> Iterator[dict[str,
 
 
 def _is_silent(run: Mapping[str, Any], now: datetime) -> bool:
-    """Return whether a run should have sent a heartbeat long ago, and has not."""
-    pending = run["state"]["type"] == PENDING
-    if _seconds(run["state"]["timestamp"], now) < (PENDING_SECONDS if pending else SILENT_SECONDS):
+    """Return whether a run should have sent a heartbeat long ago, and has not.
+
+    Heartbeats from before its present state may be those of an earlier attempt.
+    """
+    kind, since = run["state"]["type"], _seconds(run["state"]["timestamp"], now)
+    if since < {PENDING: PENDING_SECONDS, RUNNING: FIRST_SECONDS}.get(kind, SILENT_SECONDS):
         return False
-    if pending and _get(f"/work_pools/{run['work_pool_name']}")["type"] != PROCESS:
+    if kind == PENDING and _get(f"/work_pools/{run['work_pool_name']}")["type"] != PROCESS:
         return False
-    return _is_ours(run) and all(seconds >= SILENT_SECONDS for seconds in _silence(run["id"], now))
+    return _is_ours(run) and all(seconds >= min(since, SILENT_SECONDS) for seconds in _silence(run["id"], now))
 
 
 def _wants_another(run: Mapping[str, Any], now: datetime) -> bool:
     """Return whether a crashed run is to be tried again: once, soon after its last sign of life, never if cancelled."""
     crashed = _seconds(run["state"]["timestamp"], now)
-    if run["run_count"] != 1 or crashed < ATTEMPT_SECONDS or not _is_ours(run):
+    if run["run_count"] > 1 or crashed < ATTEMPT_SECONDS or not _is_ours(run):
         return False
     for state in _get(f"/flow_run_states/?flow_run_id={run['id']}"):
         if state["type"] in (CANCELLING, CANCELLED) or (state["message"] or "").startswith(TRIED_AGAIN):
             return False
-    silent = min([crashed, *_silence(run["id"], now)])
-    return ATTEMPT_SECONDS <= silent <= FORGOTTEN.total_seconds()
+    heartbeats = _silence(run["id"], now)
+    if not run["run_count"] and not heartbeats:  # no process of it ever lived: another would not, either
+        return False
+    return ATTEMPT_SECONDS <= min([crashed, *heartbeats]) <= FORGOTTEN.total_seconds()
 
 
 def _is_ours(run: Mapping[str, Any]) -> bool:
@@ -156,6 +171,6 @@ if __name__ == "__main__":
     os.environ.update({**client, "PREFECT_API_URL": f"{sys.argv[1]}/api"})
     with suppress(OSError, ValueError):  # the server is away, and is asked again in half a minute
         for one in notice_silent():
-            print(f"The flow run {one} has sent no heartbeat for {SILENT_SECONDS:g} s", flush=True)
+            print(f"The flow run {one} sends no heartbeats", flush=True)
         for one in try_again():
             print(f"The flow run {one} has crashed, and is scheduled once more", flush=True)

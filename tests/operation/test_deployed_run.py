@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
 from core.environment import visible_gpus
+from core.services.heartbeat import HEARTBEAT
 from core.services.pools import LIMITS, POOLS, deploy, deployed_code, deployments_of
 from core.store import Store
 from tests.operation.started_services import Services, running_prefect
@@ -70,5 +72,10 @@ def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(
     assert told["name"] == "small, reviews.jsonl"
     assert set(told["tags"]) >= {"preset: small", "data: reviews.jsonl"}
     assert not any("code" in tag for tag in told["tags"])
+    of_run = {"event": {"name": [HEARTBEAT]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+    beats = services.ask("POST", "/events/filter", {"filter": of_run, "limit": 50})["events"]
+    states = {one["type"]: one["timestamp"] for one in services.ask("GET", f"/flow_run_states/?flow_run_id={run}")}
+    first = min(datetime.fromisoformat(one["occurred"]) for one in beats)
+    assert first < datetime.fromisoformat(states["RUNNING"]), "a run that is killed in its imports is noticed, too"
     found = services.ask("POST", "/artifacts/filter", {"limit": 200})
     assert {one["key"] for one in found} >= {"ingest", "check-raw"}

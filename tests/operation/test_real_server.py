@@ -24,7 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.credentials import credentials_of, prefect_client
 from core.processes.keep_running import EVERY_SECONDS
 from core.services import join, launch, service_list
-from core.services.lost_runs import ATTEMPT_SECONDS, SILENT_SECONDS
+from core.services.heartbeat import HEARTBEAT_SECONDS
+from core.services.lost_runs import ATTEMPT_SECONDS, FIRST_SECONDS, SILENT_SECONDS
 from core.services.pools import POOLS
 from flows.server.automations import LOST_SECONDS
 from flows.server.metrics import ABOUT
@@ -353,6 +354,11 @@ if "deployed" in sys.argv:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if "mute" in sys.argv else {}):
         run_flow(lost, flow_run=run)
+elif "again" in sys.argv:
+    from prefect.flow_engine import run_flow
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(sys.argv[-1])
+    run_flow(lost, flow_run=run)
 else:
     lost()
 """
@@ -362,6 +368,7 @@ def begin_a_run(environment: dict[str, str], *words: str) -> subprocess.Popen[st
     """Run the flow of this name, of a deployment or not; return its process.
 
     It sends our heartbeats and Prefect's, as our flows do; only Prefect's if it is "foreign", none if it is "mute".
+    With "again" and the id of a run, it begins that one, as the process of a second attempt does.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", LOST, *words], env=environment, stdout=subprocess.PIPE, text=True
@@ -423,6 +430,35 @@ def test_a_process_that_lives_keeps_its_run_although_it_was_taken_for_lost(
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.drill(
+    "worker and flow killed together", "the opposite: a process that was only cut off until its second attempt began",
+    "it ends itself; the second attempt goes on",
+)  # fmt: skip
+def test_a_process_that_was_cut_off_ends_itself_once_another_one_has_begun_its_run_again(
+    server: dict[str, str], addresses: list[str], record_property: Callable[[str, object], None]
+) -> None:
+    set_up(server, addresses, lost=LOST_SECONDS)
+    first = begin_a_run(server, "cut-off", "deployed")
+    processes = [first]
+    try:
+        [made] = runs_of(server, "cut-off")
+        for state in ("CRASHED", "SCHEDULED", "PENDING"):  # taken for lost, scheduled again, taken by a worker
+            of_run = f"flow_runs/{made['id']}/set_state"
+            post(server, of_run, {"state": {"type": state, "message": "No heartbeat"}, "force": True})
+        processes.append(begin_a_run(server, "cut-off", "again", made["id"]))
+        began = time.monotonic()
+        assert first.wait(2 * HEARTBEAT_SECONDS + 30) == 0, "another exit code makes its worker report a crash"
+        record_property("seconds until it has ended", round(time.monotonic() - began, 1))
+        time.sleep(HEARTBEAT_SECONDS + 5)  # the second one has looked at the run, too
+        assert processes[1].poll() is None
+        assert runs_of(server, "cut-off")[0]["run_count"] == 2
+        assert states(server, "cut-off") == ["True Running"]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def test_a_crash_that_is_reported_twice_is_told_once_and_followed_by_the_second_attempt(server: dict[str, str]) -> None:
@@ -525,11 +561,11 @@ def test_a_run_that_was_killed_before_its_first_heartbeat_is_noticed_and_those_t
                 post(server, f"flow_runs/{cancelled['id']}/set_state", {"state": {"type": "CANCELLING"}})
             process.kill()
             process.wait()
-        killed, most = time.monotonic(), SILENT_SECONDS + 2 * EVERY_SECONDS + LOST_SECONDS + ATTEMPT_SECONDS + 90
+        killed, most = time.monotonic(), FIRST_SECONDS + 2 * EVERY_SECONDS + LOST_SECONDS + ATTEMPT_SECONDS + 90
         until(lambda: states(server, "killed-early") == ["True AwaitingRetry"], most)
         record_property("seconds until it is scheduled again", round(time.monotonic() - killed, 1))
         for name in ("cancelled-early", "cancelled-late"):
-            until(lambda name=name: states(server, name) == ["True Cancelled"], EVERY_SECONDS + 30)
+            until(lambda name=name: states(server, name) == ["True Cancelled"], SILENT_SECONDS + EVERY_SECONDS + 30)
             [cancelled] = runs_of(server, name)
             assert cancelled["run_count"] == 1
         assert [one.poll() for one in living] == [None] * 3

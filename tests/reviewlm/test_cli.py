@@ -26,7 +26,7 @@ def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
 
 
 def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
-    heavy = {"torch", "prefect", "mlflow", "polars", "great_expectations"}
+    heavy = {"torch", "prefect", "mlflow", "polars", "great_expectations", "core.config.run_config"}
     code = f"import sys; from reviewlm import cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

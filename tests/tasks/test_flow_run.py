@@ -69,7 +69,7 @@ def test_a_flow_without_an_mlflow_run_sends_heartbeats_before_it_works(
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", "a-run")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
     monkeypatch.setenv(FREQUENCY, "30")
-    monkeypatch.setattr(flow_run, "_alive", set())
+    monkeypatch.setattr(flow_run, "_alive", {})
     monkeypatch.setattr(flow_run, "start_child", start)
     monkeypatch.setattr(f"{module}.{work}", done)
     getattr(importlib.import_module(module), name).fn(**parameters)

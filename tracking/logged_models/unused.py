@@ -19,14 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.errors import ReviewLMError, without_password
+from core.errors import ReviewLMError
 from models.bundles.sealed_folder import WHY_MISSING
 from models.tokens.vocabulary import FILE
+from tracking.artifact_places import folder_below, place_of
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, SPEC
 from tracking.registry.events import SOURCE
 from tracking.registry.registry import Registry, Version
-from tracking.registry.versions import entries_of, local_folder
+from tracking.registry.versions import entries_of
 from tracking.runs.runs import Tracker
 from tracking.tags import BENCHMARK_DIGEST, FIT_TAG, FLOW, MODEL_VERSIONS, PARENT, value_of
 
@@ -124,8 +125,8 @@ def _experiments(tracker: Tracker) -> list[list[str]]:
 
 def _run_of(tracker: Tracker, run: Any) -> Run:
     tags, info = run.data.tags, run.info
-    files = _below(tracker, info.artifact_uri)
-    elsewhere = "" if files else without_password(info.artifact_uri.removesuffix(f"/{info.run_id}/artifacts"))
+    files = folder_below(info.artifact_uri, tracker.artifact_root)
+    elsewhere = "" if files else place_of(str(info.run_id), info.artifact_uri)
     return Run(
         str(info.run_id), info.start_time * MILLION, str(info.status),
         "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG), files, BENCHMARK_DIGEST in tags,
@@ -148,7 +149,7 @@ def models_of(tracker: Tracker, registered: Mapping[str, set[VersionKey]]) -> li
         if model is None:
             if _was_removed(tracker, folder):
                 found.append(LoggedFiles(folder.name, folder, deleted=True))
-        elif _below(tracker, model.artifact_location) is not None:
+        elif folder_below(model.artifact_location, tracker.artifact_root) is not None:
             made = frozenset(registered.get(folder.name, ()))
             used = bool(made) or MODEL_VERSIONS in model.tags
             created = model.creation_timestamp * MILLION
@@ -226,12 +227,6 @@ def _was_removed(tracker: Tracker, folder: Path) -> bool:
         except ReviewLMError as error:
             return error_code(error) in ABSENT
     return False
-
-
-def _below(tracker: Tracker, address: str) -> Path | None:
-    """Return the folder of an address if it is below the home folder's artifact folder."""
-    folder = local_folder(address)
-    return folder if folder is not None and tracker.artifact_root in folder.parents else None
 
 
 def _pages(tracker: Tracker, page: Callable[[Any, str | None], Any]) -> Iterator[Any]:

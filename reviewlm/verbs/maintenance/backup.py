@@ -25,6 +25,11 @@ REMOTE = (
     "Not part of the backup: runs, registered models and decisions in {where}. Save them there ({how}), at about the "
     "same time."
 )
+ELSEWHERE = (
+    "Not part of the backup: {place}, outside this home, where runs of its MLflow database ({count}) and their logged "
+    "models have their files. Save it now, after the database, with the means of that storage "
+    "(docs/how_to/artifact_storage.md)"
+)
 log = logging.getLogger(__name__)
 
 
@@ -38,12 +43,15 @@ def backup(
 ) -> None:
     """Save the home folder in one file, also while runs go on."""
     from core.config.presets import load_config
+    from tracking.artifact_places import places_elsewhere
     from tracking.backup.write import write_backup
 
     config = load_config(preset, set or [])
     result = write_backup(config.home, to, without_store, _progress())
     terminal.say(f"Saved {result['files']} files ({size(result['content_bytes'])}) in {to} ({size(result['bytes'])}).")
     warnings = [_remote(config.execution.tracking_uri)] if config.execution.tracking_uri else []
+    places = sorted(places_elsewhere(config.home).items())
+    warnings += [ELSEWHERE.format(place=place, count=count) for place, count in places]
     terminal.show_warnings(warnings)
     terminal.say(f"Restore it with: reviewlm restore {to} --home FOLDER", whole=True)
     terminal.last_line({**result, "without_store": without_store, "warnings": warnings}, json)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.config.presets import DEFAULT
 from core.credentials import USER, prefect_client, read_password
 from core.environment import STORE_VARIABLE, chosen_device
 from core.errors import ConfigError, ReviewLMError
 from core.processes import interrupts
 from reviewlm import terminal
-from reviewlm.doctor.examine import CHECKS, examine
 from reviewlm.options import Json, configured
 
 if TYPE_CHECKING:
@@ -57,6 +55,8 @@ def start(
     ("user:password") of the environment is used. CUDA_VISIBLE_DEVICES says which GPUs may be used. --address is needed
     where several workers train one network together (`execution.fit_machines`); then also give --places 1.
     """
+    from core.config.presets import DEFAULT
+
     _name_server(server, password_file)
     config = configured(DEFAULT, [f"execution.remote_store={store}"] if store else [])
     if not config.execution.remote_store:
@@ -112,6 +112,8 @@ def _require_health(config: RunConfig) -> None:
     Raises:
         ReviewLMError: There is a problem.
     """
+    from reviewlm.doctor.examine import CHECKS, examine
+
     lines = examine(config, {name: CHECKS[name] for name in NEEDED})
     for line in lines:
         terminal.say(line.in_words())

@@ -119,7 +119,7 @@ def test_a_run_imports_from_the_copy_and_works_in_the_project(
 ) -> None:
     copy = keep_code(home, project)
     monkeypatch.chdir(home)
-    monkeypatch.delenv(deployed_code.PLACE_VARIABLE, raising=False)
+    monkeypatch.setenv(deployed_code.PLACE_VARIABLE, "")
     assert use_deployed_code(str(project), copy.name) == {"directory": str(copy)}
     enter_working_folder()
     assert Path.cwd() == project
@@ -128,8 +128,24 @@ def test_a_run_imports_from_the_copy_and_works_in_the_project(
     assert Path.cwd() == home  # what the run starts stays where it was started
 
 
-def test_without_a_copy_as_in_an_image_a_run_uses_the_project_itself(project: Path) -> None:
+def test_without_a_copy_as_in_an_image_a_run_uses_the_project_itself(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(deployed_code.PLACE_VARIABLE, "")
     assert use_deployed_code(str(project)) == {"directory": str(project)}
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_the_process_that_a_worker_prepared_and_only_that_one_is_that_of_the_run(
+    copied: bool, home: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it starts has the id in its environment, too, as has every program that a flow of somebody else starts."""
+    monkeypatch.chdir(project)
+    monkeypatch.setenv(deployed_code.RUN_VARIABLE, "a-run")
+    monkeypatch.setenv(deployed_code.PLACE_VARIABLE, "")
+    assert enter_working_folder() == ""
+    use_deployed_code(str(project), keep_code(home, project).name if copied else "")
+    assert [enter_working_folder(), enter_working_folder()] == ["a-run", ""]
 
 
 def answering(named: list[str] | None) -> Callable[..., list[dict[str, Any]]]:

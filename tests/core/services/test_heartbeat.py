@@ -33,7 +33,12 @@ class Prefect(ThreadingHTTPServer):
         self.received: list[tuple[str, str | None, list[dict[str, Any]]]] = []
         self.several = threading.Event()
         self.states = ["RUNNING"]
-        """What the run is at each look, from the first to the last one, which stays; with a message after a colon."""
+        """What the run is at each look, from the first to the last one, which stays.
+
+        Type of the state; its id, if that matters; message after a colon.
+        """
+        self.before = ""
+        """Type of the state before that with the id "another"; "": the server does not say it."""
         self.refused = 0
         """Changes of the state that are still to be refused."""
         self.set: list[dict[str, Any]] = []
@@ -43,13 +48,21 @@ class Answer(BaseHTTPRequestHandler):
     server: Prefect
 
     def do_GET(self) -> None:
+        if self.path == "/api/flow_run_states/?flow_run_id=a-run":
+            self.send_response(200 if self.server.before else 503)
+            self.end_headers()
+            kinds = {"earlier": "PENDING", "mine": "RUNNING", "between": self.server.before, "another": "RUNNING"}
+            self.wfile.write(json.dumps([{"id": known, "type": kind} for known, kind in kinds.items()]).encode())
+            return
         assert self.path == "/api/flow_runs/a-run"
         states = self.server.states
         state = states.pop(0) if len(states) > 1 else states[0]
         self.send_response(200 if state else 503)
         self.end_headers()
-        kind, _, message = state.partition(": ")
-        self.wfile.write(json.dumps({"state": {"type": kind, "message": message or None}}).encode())
+        words, _, message = state.partition(": ")
+        kind, _, known = words.partition(" ")
+        told = {"id": known or "mine", "type": kind, "message": message or None}
+        self.wfile.write(json.dumps({"state": told}).encode())
 
     def do_POST(self) -> None:
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -95,8 +108,8 @@ def test_heartbeats_are_events_of_the_run_that_go_on_after_a_failure(
         return started[-1]
 
     monkeypatch.setattr(flow_run, "start_child", kept)
-    monkeypatch.setattr(flow_run, "_alive", set())
-    for _ in range(2):  # a flow describes itself more than once
+    monkeypatch.setattr(flow_run, "_alive", {})
+    for _ in range(2):
         flow_run.keep_alive("a-run")
     [child] = started
     assert prefect.several.wait(60)
@@ -108,13 +121,37 @@ def test_heartbeats_are_events_of_the_run_that_go_on_after_a_failure(
     assert len({event["id"] for event in events}) == len(events)
 
 
+def test_the_child_of_a_process_that_begins_its_run_is_told_in_which_state(
+    prefect: Prefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is started before the flow's module is imported; only the second can tell another process's run."""
+    started: list[list[str]] = []
+    ended: list[object] = []
+
+    def start(program: list[str]) -> SimpleNamespace:
+        started.append(program)
+        return SimpleNamespace(number=len(started), wait=lambda: -9)
+
+    monkeypatch.setattr(flow_run, "start_child", start)
+    monkeypatch.setattr(flow_run, "end_child", lambda child: ended.append(child.number))
+    monkeypatch.setattr(flow_run, "_alive", {})
+    flow_run.keep_alive("a-run")
+    begun = SimpleNamespace(id="a-run", state=SimpleNamespace(id="a-state"))
+    monkeypatch.setattr(flow_run, "FlowRunContext", SimpleNamespace(get=lambda: SimpleNamespace(flow_run=begun)))
+    for _ in range(2):  # a flow describes itself more than once
+        flow_run.keep_alive("a-run")
+    told = ["-m", "core.services.heartbeat", "a-run", "0.02"]
+    assert started == [told, [*told, "a-state"]]
+    assert ended == [1]
+
+
 @pytest.mark.parametrize("lacking", ["PREFECT_API_URL", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
 def test_where_no_server_waits_for_heartbeats_none_are_sent(
     prefect: Prefect, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     started: list[Any] = []
     monkeypatch.setattr(flow_run, "start_child", started.append)
-    monkeypatch.setattr(flow_run, "_alive", set())
+    monkeypatch.setattr(flow_run, "_alive", {})
     monkeypatch.delenv(lacking)
     flow_run.keep_alive("another-run")
     assert started == []
@@ -210,6 +247,34 @@ def test_a_process_that_lives_takes_its_run_back_from_a_second_attempt_that_has_
     assert told["state"]["message"] == "The first process lives after all; no second attempt"
 
 
+@pytest.mark.parametrize("begun", ["mine", ""])
+@pytest.mark.parametrize(
+    ("before", "state", "replaced"),
+    [
+        pytest.param("PENDING", "RUNNING another", True, id="by the process of another worker"),
+        pytest.param("PENDING", "RUNNING mine", False, id="this is the second attempt"),
+        pytest.param("CRASHED", "RUNNING another", False, id="set in Prefect's pages"),
+        pytest.param("SCHEDULED", "RUNNING another", False, id="a flow that tries again in the same process"),
+        pytest.param("PENDING", f"RUNNING another: {heartbeat.LIVES['message']}", False, id="taken back just in time"),
+        pytest.param("SCHEDULED", "PENDING another", False, id="taken by a worker, which may fail to begin it"),
+        pytest.param("RUNNING", "CRASHED another", False, id="taken for lost"),
+        pytest.param("", "RUNNING another", False, id="not known"),
+    ],
+)
+def test_a_process_whose_run_another_one_has_begun_again_is_to_end(
+    prefect: Prefect, pauses: list[float], before: str, state: str, replaced: bool, begun: str
+) -> None:
+    """It was cut off for so long that it was taken for lost. One that does not know its own state never ends so."""
+    prefect.before, prefect.states = before, ["RUNNING mine", "", state]
+    if replaced and begun:
+        assert heartbeat.send_heartbeats("a-run", 30, begun) == heartbeat.IS_REPLACED
+        assert len(prefect.received) == 2, "the other process sends its own"
+    else:
+        with pytest.raises(Over):
+            heartbeat.send_heartbeats("a-run", 30, begun)
+    assert prefect.set == []
+
+
 @pytest.mark.parametrize("state", ["SCHEDULED", "SCHEDULED: by hand", "PENDING: Second attempt"])
 def test_a_run_that_waits_for_another_reason_or_has_a_worker_is_not_taken_back(
     prefect: Prefect, pauses: list[float], state: str
@@ -221,10 +286,18 @@ def test_a_run_that_waits_for_another_reason_or_has_a_worker_is_not_taken_back(
 
 
 @pytest.mark.slow
-def test_the_process_of_a_cancelled_run_cleans_up_and_ends_with_its_children(
-    prefect: Prefect, tmp_path: Path
+@pytest.mark.parametrize(
+    ("state", "code", "said", "changes"),
+    [
+        ("CANCELLING", 128 + signal.SIGTERM, "Cancelled in Prefect; run the same command to resume", 1),
+        # An exit code other than 0 would make the worker report the run, which goes on elsewhere, as crashed.
+        ("RUNNING another", 0, "another process has begun this run again, and goes on with it", 0),
+    ],
+)
+def test_the_process_of_a_run_that_is_cancelled_or_begun_elsewhere_cleans_up_and_ends_with_its_children(
+    prefect: Prefect, tmp_path: Path, state: str, code: int, said: str, changes: int
 ) -> None:
-    prefect.states = ["RUNNING", "CANCELLING"]
+    prefect.before, prefect.states = "PENDING", ["RUNNING", state]
     sleeper, cleaned = tmp_path / "sleeper.py", tmp_path / "cleaned"
     sleeper.write_text("import time; time.sleep(600)")
     program = f"""
@@ -234,6 +307,7 @@ from core.processes.children import start_child
 from core.processes.interrupts import at_interrupt
 from tasks import flow_run
 flow_run.HEARTBEAT_SECONDS = 0.02
+flow_run._begun_in = lambda run: "mine"
 at_interrupt(Path({str(cleaned)!r}).touch)
 print(start_child([{str(sleeper)!r}]).pid, flush=True)
 flow_run.keep_alive("a-run")
@@ -249,9 +323,9 @@ time.sleep(600)
         _, error = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "Cancelled in Prefect; run the same command to resume" in error
-    assert len(prefect.set) == 1
+    assert process.returncode == code
+    assert said in error
+    assert len(prefect.set) == changes
     assert cleaned.exists()
     assert psutil.wait_procs([child], timeout=30)[1] == []
 

@@ -18,7 +18,14 @@ import pytest
 
 from core.services import lost_runs
 from core.services.heartbeat import HEARTBEAT_SECONDS
-from core.services.lost_runs import ATTEMPT_SECONDS, PENDING_SECONDS, SILENT_SECONDS, notice_silent, try_again
+from core.services.lost_runs import (
+    ATTEMPT_SECONDS,
+    FIRST_SECONDS,
+    PENDING_SECONDS,
+    SILENT_SECONDS,
+    notice_silent,
+    try_again,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 ASKED = {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}
@@ -136,8 +143,22 @@ def test_the_server_is_told_of_a_run_that_was_killed_before_its_first_heartbeat(
     assert prefect.set == {}
 
 
+def test_a_running_run_without_a_first_heartbeat_is_noticed_after_a_minute(prefect: Prefect) -> None:
+    """The server then waits two more; a first heartbeat that comes meanwhile is in time."""
+    assert FIRST_SECONDS == 60
+    prefect.add("killed", since=65)
+    prefect.add("killed-again", since=65, count=2, beats=[200.0])  # that of its first attempt
+    prefect.add("just-begun", since=55)
+    prefect.add("begun-with-one", since=65, beats=[64.0])
+    prefect.add("cancelled-just-now", state="CANCELLING", since=65, beats=[70.0])  # it sends none any more
+    assert notice_silent() == ["killed", "killed-again"]
+    assert [run for _, run in prefect.sent] == ["prefect.flow-run.killed", "prefect.flow-run.killed-again"]
+    assert prefect.set == {}
+
+
 def test_nothing_is_sent_for_a_run_that_lives(prefect: Prefect) -> None:
-    prefect.add("just-begun", since=SILENT_SECONDS - 30)
+    prefect.add("just-begun", since=FIRST_SECONDS - 5)
+    prefect.add("silent-for-less", since=40_000, beats=[SILENT_SECONDS - 30])
     prefect.add("slow", since=40_000, beats=[HEARTBEAT_SECONDS])
     prefect.add("of-a-wrong-clock", since=40_000, beats=[LONG, HEARTBEAT_SECONDS])
     prefect.add("ended", state="COMPLETED", since=40_000)
@@ -196,6 +217,13 @@ def test_a_crashed_run_is_scheduled_once_more_a_while_after_its_crash_and_its_la
     for state in set_to.values():
         assert (state["type"], state["name"]) == ("SCHEDULED", "AwaitingRetry")
         assert state["message"].startswith("Second attempt, the last one")
+
+
+def test_a_run_that_was_killed_while_it_imported_its_flow_is_tried_again(prefect: Prefect) -> None:
+    """It was not Running yet, so Prefect has not counted that attempt; but its process has sent heartbeats."""
+    prefect.add("killed-early", "CRASHED", since=65, beats=[190], count=0, before=(("PENDING", None),))
+    assert try_again() == ["killed-early"]
+    assert list(attempts(prefect)) == ["killed-early"]
 
 
 def test_a_run_whose_process_lives_is_not_started_a_second_time_beside_it(prefect: Prefect) -> None:
@@ -257,7 +285,7 @@ def test_an_attempt_that_prefect_refuses_is_none(prefect: Prefect) -> None:
 def test_the_program_says_which_runs_it_found_and_nothing_of_a_server_that_is_away(prefect: Prefect) -> None:
     prefect.add("killed")
     prefect.add("crashed", "CRASHED", since=100)
-    found = "The flow run killed has sent no heartbeat for 240 s\nThe flow run crashed has crashed, and is scheduled "
+    found = "The flow run killed sends no heartbeats\nThe flow run crashed has crashed, and is scheduled "
     environment = {**os.environ, "PREFECT_SERVER_API_AUTH_STRING": "reviewlm:secret", "PYTHONPATH": str(ROOT)}
     del environment["PREFECT_API_URL"]
     for port, said in ((prefect.server_address[1], f"{found}once more\n"), (9, "")):

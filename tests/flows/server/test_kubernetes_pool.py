@@ -129,6 +129,7 @@ def test_a_job_without_a_copy_of_the_code_uses_that_of_its_image(
     [step] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
     [(name, inputs)] = step.items()
     monkeypatch.setenv("REVIEWLM_PROJECT", str(tmp_path))
+    monkeypatch.setenv("REVIEWLM_WORKING_FOLDER", "")  # the step sets it
     monkeypatch.delenv(COPY_VARIABLE, raising=False)
     filled_in: Any = apply_values(inputs, dict(os.environ))
     assert import_object(name)(**filled_in) == {"directory": str(tmp_path)}

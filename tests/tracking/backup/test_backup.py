@@ -19,6 +19,7 @@ import pytest
 from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, ReviewLMError, Unreadable
 from core.store import Store
 from tests.command_line import call
+from tracking.artifact_places import places_elsewhere
 from tracking.backup.archive import MANIFEST
 from tracking.backup.restore import restore_backup
 from tracking.backup.write import write_backup
@@ -266,6 +267,29 @@ def test_the_commands_say_how_to_restore_and_what_a_remote_store_needs(
     done = call(monkeypatch, capfd, "restore", tmp_path / "b.tar.zst", "--home", tmp_path / "restored")
     assert done.code == 0
     assert f"REVIEWLM_HOME={tmp_path / 'restored'} reviewlm history" in done.out
+
+
+def test_a_backup_says_which_files_of_its_runs_are_in_a_bucket(
+    migrated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{migrated_home / 'mlflow.db'}")
+    inside = client.create_experiment("inside", artifact_location=(migrated_home / "mlartifacts").as_uri())
+    bucket = client.create_experiment("bucket", artifact_location="s3://user:secret@bucket/mlflow")
+    for experiment in (inside, bucket, bucket):
+        client.create_run(experiment)
+    saved = call(monkeypatch, capfd, "backup", "--to", tmp_path / "b.tar", "--json")
+    [warning] = saved.facts["warnings"]
+    assert "Not part of the backup: s3://user:***@bucket/mlflow, outside this home" in warning
+    assert "(2)" in warning
+    moved = migrated_home.rename(tmp_path / "moved")
+    assert places_elsewhere(moved) == {"s3://user:***@bucket/mlflow": 2}, "not the folder that the home had before"
+
+
+def test_a_home_without_runs_or_with_a_database_of_others_has_no_files_elsewhere(filled: Path, tmp_path: Path) -> None:
+    assert places_elsewhere(filled) == {}
+    assert places_elsewhere(tmp_path / "absent") == {}
 
 
 def test_the_first_command_in_a_restored_home_takes_its_addresses_there(
