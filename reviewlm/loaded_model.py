@@ -45,7 +45,7 @@ class LoadedModel:
         self, n: int = 1, stars: int | None = None, prompt: str = "",
         temperature: float = TEMPERATURE, top_k: int = 0, top_p: float = TOP_P, max_tokens: int = MAX_TOKENS,
         seed: int = SEED, min_p: float = 0.0, typical_p: float = 1.0, repetition_penalty: float = 1.0,
-        no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
+        no_repeat_ngram_size: int = 0, stop: Sequence[str] = (), watermark: str = "",
     ) -> list[str]:  # fmt: skip
         """Return n whole reviews; same arguments, same reviews as `reviewlm generate`.
 
@@ -63,6 +63,8 @@ class LoadedModel:
             repetition_penalty: Above 1, words that the text already has become less likely.
             no_repeat_ngram_size: No sequence of this many tokens occurs twice; 0: no limit.
             stop: A review ends before the first of these strings.
+            watermark: Key by which words are drawn, so that `reviewlm score --watermark KEY` recognises the review;
+                empty: none.
 
         Raises:
             ReviewLMError: An argument is out of its range.
@@ -71,21 +73,21 @@ class LoadedModel:
 
         return checked(lambda: generate(
             self.bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
-            repetition_penalty, no_repeat_ngram_size, stop,
+            repetition_penalty, no_repeat_ngram_size, stop, watermark,
         ))
 
     def stream(
         self, stars: int | None = None, prompt: str = "", temperature: float = TEMPERATURE, top_k: int = 0,
         top_p: float = TOP_P, max_tokens: int = MAX_TOKENS, seed: int = SEED, min_p: float = 0.0,
         typical_p: float = 1.0, repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0,
-        stop: Sequence[str] = (),
+        stop: Sequence[str] = (), watermark: str = "",
     ) -> Iterator[str]:  # fmt: skip
         """Yield one review piece by piece, as it is written; arguments and text are those of `generate`."""
         from models.sampling import stream
 
         pieces = stream(
             self.bundle, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
-            repetition_penalty, no_repeat_ngram_size, stop,
+            repetition_penalty, no_repeat_ngram_size, stop, watermark,
         )
         while (piece := checked(lambda: next(pieces, None))) is not None:
             yield piece

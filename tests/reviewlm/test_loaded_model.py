@@ -112,3 +112,6 @@ def test_all_sampling_options_can_be_given(folder: Path) -> None:
         4, max_tokens=30, min_p=0.01, typical_p=0.95, repetition_penalty=1.2, no_repeat_ngram_size=3, stop=["."]
     )
     assert "".join(streamed) == texts[0]
+    marked = lm.generate(9, 4, max_tokens=30, temperature=2, watermark="secret")
+    assert marked == generate(lm.bundle, 9, 4, "", 2, 0, 0.95, 30, 1, watermark="secret") != lm.generate(9, 4, "", 2)
+    assert "".join(lm.stream(4, max_tokens=30, temperature=2, watermark="secret")) == marked[0]
