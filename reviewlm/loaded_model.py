@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from models.bundles.text_scores import TextScore
     from models.completion.beam import FoundText
     from models.completion.suggestions import Suggestions
+    from models.sampling.watermark import WatermarkEvidence
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
@@ -63,8 +64,7 @@ class LoadedModel:
             repetition_penalty: Above 1, words that the text already has become less likely.
             no_repeat_ngram_size: No sequence of this many tokens occurs twice; 0: no limit.
             stop: A review ends before the first of these strings.
-            watermark: Key by which words are drawn, so that `reviewlm score --watermark KEY` recognises the review;
-                empty: none.
+            watermark: Key by which words are drawn, so that `watermarks` recognises the review; empty: none.
 
         Raises:
             ReviewLMError: An argument is out of its range.
@@ -147,6 +147,17 @@ class LoadedModel:
         if isinstance(text, str):
             return checked(lambda: self.bundle.score_text(text, stars))
         return checked(lambda: self.bundle.score_texts(text, stars))
+
+    def watermarks(self, texts: Sequence[str], key: str) -> list[WatermarkEvidence]:
+        """Return for each text what speaks for its having been drawn with a key, as `reviewlm score --watermark`.
+
+        Args:
+            texts: Texts of this version, or any others.
+            key: The key that `generate` was given as *watermark*.
+        """
+        from models.sampling.watermark import evidence_of
+
+        return [evidence_of(self.bundle.vocabulary, text, key) for text in texts]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return a vector for each text (texts × features, float32); compare vectors of one model by the cosine.

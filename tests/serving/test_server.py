@@ -186,6 +186,7 @@ def test_the_server_the_command_and_python_draw_the_same_texts_by_a_key_and_scor
     file.write_text("\n".join(lines), encoding="utf-8")
     told = call(monkeypatch, capfd, "score", str(file), "--watermark", "secret", "--json").facts["watermarks"]
     assert told == [evidence_of(bundle_of(1).vocabulary, text, "secret")._asdict() for text in lines]
+    assert [each._asdict() for each in lm.watermarks(lines, "secret")] == told
     assert sum(each["z"] for each in told) > 0
     assert "watermarks" not in call(monkeypatch, capfd, "score", str(file), "--json").facts
 
