@@ -154,10 +154,11 @@ class LoadedModel:
         Args:
             texts: Texts of this version, or any others.
             key: The key that `generate` was given as *watermark*.
-        """
-        from models.sampling.watermark import evidence_of
 
-        return [evidence_of(self.bundle.vocabulary, text, key) for text in texts]
+        Raises:
+            ReviewLMError: *texts* is one text instead of several.
+        """
+        return checked(lambda: _watermarks(self.bundle, texts, key))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return a vector for each text (texts × features, float32); compare vectors of one model by the cosine.
@@ -182,6 +183,15 @@ class LoadedModel:
             ReviewLMError: The folder holds other files or cannot be written.
         """
         checked(lambda: _save(self.bundle, Path(folder)))
+
+
+def _watermarks(bundle: Bundle, texts: Sequence[str], key: str) -> list[WatermarkEvidence]:
+    from models.base import ModelError
+    from models.sampling.watermark import evidence_of
+
+    if isinstance(texts, str):
+        raise ModelError("texts is one text; it must be a list: [text]", "input")
+    return [evidence_of(bundle.vocabulary, text, key) for text in texts]
 
 
 def _save(bundle: Bundle, folder: Path) -> None:
