@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from models.bundles.text_scores import TextScore
     from models.completion.beam import FoundText
     from models.completion.suggestions import Suggestions
+    from models.sampling.watermark import WatermarkEvidence
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
@@ -45,7 +46,7 @@ class LoadedModel:
         self, n: int = 1, stars: int | None = None, prompt: str = "",
         temperature: float = TEMPERATURE, top_k: int = 0, top_p: float = TOP_P, max_tokens: int = MAX_TOKENS,
         seed: int = SEED, min_p: float = 0.0, typical_p: float = 1.0, repetition_penalty: float = 1.0,
-        no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
+        no_repeat_ngram_size: int = 0, stop: Sequence[str] = (), watermark: str = "",
     ) -> list[str]:  # fmt: skip
         """Return n whole reviews; same arguments, same reviews as `reviewlm generate`.
 
@@ -63,6 +64,7 @@ class LoadedModel:
             repetition_penalty: Above 1, words that the text already has become less likely.
             no_repeat_ngram_size: No sequence of this many tokens occurs twice; 0: no limit.
             stop: A review ends before the first of these strings.
+            watermark: Key by which words are drawn, so that `watermarks` recognises the review; empty: none.
 
         Raises:
             ReviewLMError: An argument is out of its range.
@@ -71,21 +73,21 @@ class LoadedModel:
 
         return checked(lambda: generate(
             self.bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
-            repetition_penalty, no_repeat_ngram_size, stop,
+            repetition_penalty, no_repeat_ngram_size, stop, watermark,
         ))
 
     def stream(
         self, stars: int | None = None, prompt: str = "", temperature: float = TEMPERATURE, top_k: int = 0,
         top_p: float = TOP_P, max_tokens: int = MAX_TOKENS, seed: int = SEED, min_p: float = 0.0,
         typical_p: float = 1.0, repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0,
-        stop: Sequence[str] = (),
+        stop: Sequence[str] = (), watermark: str = "",
     ) -> Iterator[str]:  # fmt: skip
         """Yield one review piece by piece, as it is written; arguments and text are those of `generate`."""
         from models.sampling import stream
 
         pieces = stream(
             self.bundle, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
-            repetition_penalty, no_repeat_ngram_size, stop,
+            repetition_penalty, no_repeat_ngram_size, stop, watermark,
         )
         while (piece := checked(lambda: next(pieces, None))) is not None:
             yield piece
@@ -146,6 +148,18 @@ class LoadedModel:
             return checked(lambda: self.bundle.score_text(text, stars))
         return checked(lambda: self.bundle.score_texts(text, stars))
 
+    def watermarks(self, texts: Sequence[str], key: str) -> list[WatermarkEvidence]:
+        """Return for each text what speaks for its having been drawn with a key, as `reviewlm score --watermark`.
+
+        Args:
+            texts: Texts of this version, or any others.
+            key: The key that `generate` was given as *watermark*.
+
+        Raises:
+            ReviewLMError: *texts* is one text instead of several.
+        """
+        return checked(lambda: _watermarks(self.bundle, texts, key))
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return a vector for each text (texts × features, float32); compare vectors of one model by the cosine.
 
@@ -169,6 +183,15 @@ class LoadedModel:
             ReviewLMError: The folder holds other files or cannot be written.
         """
         checked(lambda: _save(self.bundle, Path(folder)))
+
+
+def _watermarks(bundle: Bundle, texts: Sequence[str], key: str) -> list[WatermarkEvidence]:
+    from models.base import ModelError
+    from models.sampling.watermark import evidence_of
+
+    if isinstance(texts, str):
+        raise ModelError("texts is one text; it must be a list: [text]", "input")
+    return [evidence_of(bundle.vocabulary, text, key) for text in texts]
 
 
 def _save(bundle: Bundle, folder: Path) -> None:

@@ -38,6 +38,7 @@ BITS = "open_bits_per_byte"
 
 SAMPLING = (
     "seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
+    "watermark",
 )
 """Options of `generate` about drawing at random, which have no effect with --beam."""
 
@@ -68,6 +69,9 @@ def generate(
     stop: Annotated[list[str] | None, typer.Option(
         "--stop", metavar="TEXT", help="End a review before this text. May be repeated.",
     )] = None,
+    watermark: Annotated[str, typer.Option(
+        "--watermark", metavar="KEY", help="Draw words by this key; `reviewlm score --watermark` recognises the text.",
+    )] = "",
     beam: Annotated[int, typer.Option(
         "--beam", min=0, help="Search for the likeliest review, keeping this many beginnings; 0: draw at random.",
     )] = 0,
@@ -91,7 +95,7 @@ def generate(
     else:
         texts, facts = checked(lambda: sample(
             bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p, repetition_penalty,
-            no_repeat_ngram_size, stop or (),
+            no_repeat_ngram_size, stop or (), watermark,
         )), {}
         ratings = [rating_of(bundle, stars, seed, number) for number in range(n)]
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
@@ -162,7 +166,7 @@ def score(
     file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
     stars: Stars = None,
     watermark: Annotated[str, typer.Option(
-        "--watermark", metavar="KEY", help="Also say which texts were drawn with this key of `reviewlm serve`.",
+        "--watermark", metavar="KEY", help="Also say which texts were drawn with this key.",
     )] = "",
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:

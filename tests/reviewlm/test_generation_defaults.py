@@ -35,6 +35,13 @@ def test_the_doors_have_the_same_defaults(door: Any) -> None:
     assert SHARED.items() <= defaults(door).items()
 
 
+def test_texts_are_drawn_by_a_key_only_where_one_is_given() -> None:
+    """The flow takes none: Prefect keeps the parameters of a run, and shows them."""
+    keys = {name: defaults(door).get("watermark") for name, door in DOORS.items()}
+    assert keys == {"flow": None, "command": "", "python": "", "stream": ""}
+    assert CompletionRequest().watermark == DEFAULTS["watermark"] == ""
+
+
 def test_the_mlflow_model_has_them_too() -> None:
     """It is used where this project is not installed, so it names them itself."""
     assert {name: value for name, value in SHARED.items() if name != "prompt"}.items() <= DEFAULTS.items()

@@ -88,6 +88,8 @@ def test_mistakes_are_errors_of_the_project(folder: Path, tmp_path: Path) -> Non
         reviewlm.load(folder).generate(temperature=-1)
     with pytest.raises(ReviewLMError, match="top_p"):
         next(reviewlm.load(folder).stream(top_p=2))
+    with pytest.raises(ReviewLMError, match="texts is one text"):
+        reviewlm.load(folder).watermarks("The soup was good.", "secret")
 
 
 def test_an_empty_home_says_that_nothing_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +114,7 @@ def test_all_sampling_options_can_be_given(folder: Path) -> None:
         4, max_tokens=30, min_p=0.01, typical_p=0.95, repetition_penalty=1.2, no_repeat_ngram_size=3, stop=["."]
     )
     assert "".join(streamed) == texts[0]
+    marked = lm.generate(9, 4, max_tokens=30, temperature=2, watermark="secret")
+    assert marked == generate(lm.bundle, 9, 4, "", 2, 0, 0.95, 30, 1, watermark="secret")
+    assert marked != lm.generate(9, 4, max_tokens=30, temperature=2)
+    assert "".join(lm.stream(4, max_tokens=30, temperature=2, watermark="secret")) == marked[0]

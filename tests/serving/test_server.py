@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import reviewlm
 from core.access_tokens import FILE, add_token
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
@@ -161,7 +162,7 @@ def test_the_command_refuses_before_it_listens(
     assert (done.code, done.facts["error"]["kind"]) == (7, "BundleError")
 
 
-def test_texts_are_drawn_by_a_key_and_scored_with_it(
+def test_the_server_the_command_and_python_draw_the_same_texts_by_a_key_and_score_tells_them(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     version(own_home, 1, "champion")
@@ -173,12 +174,19 @@ def test_texts_are_drawn_by_a_key_and_scored_with_it(
         )
         refused = client.post("/v1/completions", json={**body, "watermark": 3})
     assert texts == generate(bundle_of(1), 9, 5, temperature=1.5, max_tokens=300, seed=3, watermark="secret")
+    asked = {**body, "watermark": "secret"}
+    options = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)]
+    assert call(monkeypatch, capfd, "generate", *options, "--json").facts["texts"] == texts
+    lm = reviewlm.load("champion")
+    assert lm.generate(**asked) == texts
+    assert "".join(lm.stream(**{name: value for name, value in asked.items() if name != "n"})) == texts[0]
     assert plain == generate(bundle_of(1), 9, 5, temperature=1.5, max_tokens=300, seed=3) != texts
     assert (refused.status_code, refused.json()["error"]["message"]) == (400, "watermark is 3; it must be text")
     file, lines = own_home / "texts.txt", [" ".join(text.split()) for text in texts if text.strip()]
     file.write_text("\n".join(lines), encoding="utf-8")
     told = call(monkeypatch, capfd, "score", str(file), "--watermark", "secret", "--json").facts["watermarks"]
     assert told == [evidence_of(bundle_of(1).vocabulary, text, "secret")._asdict() for text in lines]
+    assert [each._asdict() for each in lm.watermarks(lines, "secret")] == told
     assert sum(each["z"] for each in told) > 0
     assert "watermarks" not in call(monkeypatch, capfd, "score", str(file), "--json").facts
 

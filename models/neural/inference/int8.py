@@ -30,7 +30,7 @@ from .reader import LSTMReader, Reader, RecurrentReader, reader_kind
 from .whole_numbers import Linear, int8_is_exact, quantised
 
 TEXTS, TOKENS = 16, 48
-"""Texts and tokens of each on which the loss is measured, drawn from the model itself."""
+"""Texts and tokens of each on which the loss is usually measured, drawn from the model itself."""
 
 
 class Int8Linear:
@@ -167,6 +167,13 @@ def loss_of_int8(bundle: Bundle, quick: LanguageModel) -> float:
     At each position of some texts that the exact model draws, the cross-entropy of the quick model is compared with the
     entropy of the exact one: both are sums over the whole vocabulary, so few positions are enough. The texts have the
     ratings of the training reviews, by their shares: a model knows little about a rating that it has never read.
+
+    Args:
+        bundle: The exact model.
+        quick: The same in int8.
+        seed: Seed of the texts.
+        texts: Number of texts.
+        tokens: Tokens of each.
     """
     models, states = (bundle.model, quick), [bundle.model.start(TEXTS), quick.start(TEXTS)]
     draws = np.random.default_rng(1)
@@ -177,16 +184,18 @@ def loss_of_int8(bundle: Bundle, quick: LanguageModel) -> float:
         states[:] = [state for _, state in read]
         return read[0][0], read[1][0]
 
-    for ids_B in np.array([bundle.vocabulary.prefix(rating) for rating in ratings_of(bundle, TEXTS)]).T:
+    for ids_B in np.array([bundle.vocabulary.prefix(rating) for rating in ratings_of(bundle, texts)]).T:
         logp_BV, quick_BV = read(ids_B)
-    open_B = torch.ones(TEXTS, dtype=torch.bool)
-    for _ in range(TOKENS):
+    open_B = torch.ones(texts, dtype=torch.bool)
+    for _ in range(tokens):
         p_BV, quick_BV = logp_BV.double().exp(), torch.log_softmax(quick_BV, 1)
         counted_BV = (p_BV > 0) & open_B[:, None]
         entropy -= float((p_BV * logp_BV.double()).masked_select(counted_BV).sum())
         divergence += float((p_BV * (logp_BV.double() - quick_BV.double())).masked_select(counted_BV).sum())
-        ids_B = pick(logp_BV, draws.random(TEXTS))
+        ids_B = pick(logp_BV, draws.random(texts))
         open_B &= torch.from_numpy(ids_B != EOS)
+        if not open_B.any():
+            break
         logp_BV, quick_BV = read(ids_B)
     return divergence / max(entropy, 1e-9)
 

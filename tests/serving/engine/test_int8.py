@@ -251,6 +251,22 @@ def test_a_loss_is_the_relative_rise_of_the_nats():
     assert loss_of_int8(bundle, other) > 0.05
 
 
+@pytest.mark.parametrize(("texts", "tokens"), [(1, 48), (1, 8), (4, 48)])
+def test_few_tokens_tell_small_losses_from_large_ones(texts, tokens):
+    """Where steps are slow, the loss is measured on as few."""
+    bundle = bundle_of("lstm")
+    other = network("gru", bundle.vocabulary.size)[1]
+    assert 0 <= loss_of_int8(bundle, in_int8(bundle.model), texts=texts, tokens=tokens) < 0.02
+    assert loss_of_int8(bundle, other, texts=texts, tokens=tokens) > 0.05
+
+
+def test_no_step_is_taken_after_the_end_of_all_texts():
+    bundle = bundle_of("lstm")
+    ending = EndingAtOnce(bundle.model)
+    loss_of_int8(replace(bundle, model=ending), bundle.model, texts=3)
+    assert ending.batches == [3] * len(bundle.vocabulary.prefix(1))
+
+
 def test_the_loss_is_that_of_texts_with_the_ratings_of_the_training():
     bundle = bundle_of("lstm")
     assert ratings_of(bundle, 10) == [1, 2, 2, 3, 3, 3, 4, 4, 4, 4]
@@ -260,6 +276,20 @@ def test_the_loss_is_that_of_texts_with_the_ratings_of_the_training():
     unrated = RememberingRatings(bundle.model)
     loss_of_int8(replace(bundle, model=unrated, stars_prior=(1, 0, 0, 0, 0, 0)), bundle.model)
     assert unrated.ratings == {STARS[0]}
+
+
+class EndingAtOnce:
+    """A model whose texts end with their first token."""
+
+    def __init__(self, model):
+        self._model, self.start, self.batches = model, model.start, []
+
+    def step(self, ids_B, state):
+        self.batches.append(len(ids_B))
+        logp_BV, state = self._model.step(ids_B, state)
+        end_BV = torch.full_like(logp_BV, -torch.inf)
+        end_BV[:, EOS] = 0
+        return end_BV, state
 
 
 class RememberingRatings:
@@ -380,7 +410,7 @@ def test_exact_texts_stay_those_of_generate_beside_fast_ones(engine_of, monkeypa
 
 
 def test_a_model_that_loses_too_much_stays_in_float32(engine_of, monkeypatch):
-    monkeypatch.setattr(int8, "loss_of_int8", lambda bundle, quick: 0.006)
+    monkeypatch.setattr(int8, "loss_of_int8", lambda bundle, quick, texts, tokens: 0.006)
     engine = engine_of(replace(bundle_of("gru"), digest="too coarse"), numbers="int8")
     assert engine.figures().numbers == "float32"
     assert engine.loss == 0.006

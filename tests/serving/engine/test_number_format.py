@@ -16,7 +16,7 @@ from llvmlite.binding import get_host_cpu_features
 from models.neural.inference import int8
 from models.neural.inference.whole_numbers import int8_is_exact
 from serving.engine import number_format
-from serving.engine.number_format import ROUNDS, choose_numbers, step_seconds
+from serving.engine.number_format import ROUNDS, TimedSteps, choose_numbers, sample_of_loss, step_seconds
 from tests.instruction_sets import SETS, missing
 from tests.serving.engine.small_models import bundle_of
 
@@ -37,7 +37,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch):
             assert [model is bundle.model for model in models] == [False, True], "int8 is the first"
             return [each / 1000 for each in next(left)]
 
-        def measured(bundle, quick):
+        def measured(bundle, quick, texts, tokens):
             assert loss is not None, "it takes a second, so it is only measured where int8 may be used"
             return loss
 
@@ -78,7 +78,51 @@ def test_int8_that_is_asked_for_is_used_though_it_is_slower_and_a_warning_says_s
     assert found.why == f"serving.numbers is int8; {IN_WORDS['slow']}"
     [record] = caplog.records
     assert record.levelname == "WARNING"
-    assert record.getMessage().endswith(f"not quicker here: {IN_WORDS['slow']}; auto would take float32")
+    assert record.getMessage() == f"{found.why}. int8 is not quicker here: auto would take float32"
+
+
+SECONDS = {
+    "16 texts of 48 steps of 0.02 s are 15.4 s": (0.02, (16, 48)),
+    "four texts of 48 steps of 0.1 s are 19.2 s": (0.1, (4, 48)),
+    "one text of 48 steps of 0.225 s is 10.8 s, two would be 21.6": (0.225, (1, 48)),
+    "20 steps of one text": (1.0, (1, 20)),
+    "never less than 8 tokens": (100.0, (1, 8)),
+}
+
+
+@pytest.mark.parametrize(("seconds", "expected"), SECONDS.values(), ids=SECONDS)
+def test_where_steps_are_slow_the_loss_is_measured_on_so_few_tokens_that_it_takes_20_seconds(seconds, expected) -> None:
+    assert sample_of_loss(TimedSteps(False, seconds, ""), 16, 48) == expected
+    assert sample_of_loss(TimedSteps(True, seconds, ""), 16, 48) == (16, 48)
+
+
+@exact_only
+def test_int8_that_is_slow_and_asked_for_takes_few_steps_and_says_so_before_they_begin(monkeypatch, caplog) -> None:
+    """As with AVX-512 without VNNI, where a step of one text took 225 ms, and the 50 steps of 16 texts minutes."""
+    monkeypatch.setattr(number_format, "step_seconds", lambda bundle, models, rows, threads: [0.225, 0.0024])
+    monkeypatch.setattr(number_format, "MOST_LOSS", 0.05)
+    stepped, in_int8 = [], int8.in_int8
+
+    def pretended(model):
+        quick = in_int8(model)
+        step = quick.step
+
+        def counted(ids_B, state):
+            stepped.append((len(ids_B), len(caplog.records)))
+            return step(ids_B, state)
+
+        quick.step = counted
+        return quick
+
+    monkeypatch.setattr(int8, "in_int8", pretended)
+    bundle = bundle_of("gru")
+    found = choose_numbers(bundle, "int8", 1)
+    assert found.used == "int8"
+    assert 0 < found.loss < 0.05
+    said = "a step takes 225.00 ms in int8 and 2.40 in float32 with 1 text"
+    assert found.why == f"serving.numbers is int8; {said}; its loss is measured on 48 tokens instead of 768"
+    assert set(stepped) == {(1, 1)}, "one text, after the warning"
+    assert len(stepped) <= len(bundle.vocabulary.prefix(1)) + 48
 
 
 @exact_only
