@@ -16,7 +16,7 @@ STRING, NUMBER, NEITHER = 1, 2, 0
 """Kinds of the value that a field must have; null is allowed for all of them."""
 
 WORD = 8
-"""Bytes that are looked at together; as many must follow the last line."""
+"""Bytes that are looked at together."""
 
 _NONE = -1
 _ONES, _HIGHEST = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
@@ -241,8 +241,8 @@ def objects(
     """Write where each line ends, whether it is plain, and where the values of its fields begin and end.
 
     Args:
-        data_N: Bytes of L lines and `WORD` more; the last line may be without a newline.
-        words_N: The eight bytes that begin at each place of these, as numbers.
+        data_N: Bytes of L lines; the last line may be without a newline.
+        words_N: The eight bytes that begin at each place of these, as numbers, as far as there are eight.
         names_M: Names of the fields, one after another.
         borders: (F + 1,) where they begin, and where the last one ends.
         kinds_F: Kind of each field.
@@ -251,7 +251,7 @@ def objects(
         begin_FL: -1 for null, and for a field that is not there.
         end_FL: Place after the last byte of the value.
     """
-    begin, last = 0, len(data_N) - WORD
+    begin, last = 0, len(data_N)
     for line in range(len(ends_L)):
         end = _line_end(data_N, words_N, begin, last)
         values = begin_FL[:, line], end_FL[:, line]
