@@ -17,7 +17,6 @@ STRING, NUMBER, NEITHER = 1, 2, 0
 
 WORD = 8
 """Bytes that are looked at together."""
-
 _NONE = -1
 _ONES, _HIGHEST = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _SPACES, _QUOTES, _BACKSLASHES, _NEWLINES = (np.uint64(ord(sign)) * _ONES for sign in ' "\\\n')
@@ -162,9 +161,11 @@ def _word_end(data_N: Any, at: int, stop: int, word: Any) -> int:
 
 
 @kernel
-def _field(data_N: Any, begin: int, end: int, names_M: Any, borders: Any) -> int:
-    """Return the number of the field with a name; -1: none has it."""
-    for field in range(len(borders) - 1):
+def _field(data_N: Any, begin: int, end: int, names_M: Any, borders: Any, start: int) -> int:
+    """Return the number of the field with a name, looked for from the field *start* on; -1: none has it."""
+    count = len(borders) - 1
+    for field in range(start, start + count):
+        field -= count * (field >= count)
         first, size = borders[field], borders[field + 1] - borders[field]
         if size == end - begin:
             n = 0
@@ -180,7 +181,7 @@ def _object(
     data_N: Any, words_N: Any, at: int, stop: int, names_M: Any, borders: Any, kinds_F: Any, begin_F: Any, end_F: Any
 ) -> bool:
     """Write where the values of an object's fields begin and end; return whether the line is plain."""
-    begin_F[:], end_F[:] = _NONE, _NONE
+    begin_F[:], end_F[:], field = _NONE, _NONE, _NONE
     at = _after_blanks(data_N, at, stop)
     if at >= stop or data_N[at] != _OPEN:
         return False
@@ -193,7 +194,7 @@ def _object(
             at += 1
         if at >= stop or data_N[at] != _QUOTE:
             return False
-        field = _field(data_N, name, at, names_M, borders)
+        field = _field(data_N, name, at, names_M, borders, field + 1)  # fields often come in our order
         at = _after_blanks(data_N, at + 1, stop)
         if at >= stop or data_N[at] != _COLON:
             return False
