@@ -165,6 +165,7 @@ class NearDuplicates:
             first, second = (read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b))
             columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
             found.append(pl.DataFrame(columns, schema=PAIRS))
+        self.sketches.unmap()
         if not found:
             return pl.DataFrame(schema=PAIRS)
         return pl.concat(found).unique(["a", "b"]).sort("a", "b")  # a pair can share anchors of several partitions

@@ -132,10 +132,14 @@ class Sketches:
 
     def append(self, found: tuple[np.ndarray, ...]) -> None:
         """Append the result of `of` to the files."""
-        self._mapped.clear()
+        self.unmap()
         for file, values in zip(self._files.values(), found, strict=True):
             with file.open("ab") as out:
                 values.tofile(out)
+
+    def unmap(self) -> None:
+        """Give back the pages of the files, which count as resident memory; the next search maps the files again."""
+        self._mapped.clear()
 
     def similar(self, pairs: Pairs) -> np.ndarray:
         """Return a mask of the pairs (P,) that may be as similar as near-duplicates of equal size."""

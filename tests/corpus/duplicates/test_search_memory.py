@@ -1,5 +1,6 @@
 """A search for near-duplicates holds little of its files in memory, whatever the number of pairs."""
 
+import gc
 import tracemalloc
 from itertools import combinations
 from pathlib import Path
@@ -37,3 +38,6 @@ def test_only_what_is_looked_up_for_every_text_is_mapped(tmp_path, monkeypatch):
     copies = [combinations((number, 40 + number, 80 + number), 2) for number in range(40)]
     assert found_by(near).keys() == {pair for each in copies for pair in each}
     assert mapped == {"coarse.u8", "sizes.u32"}
+    gc.collect()
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or str(tmp_path) not in maps.read_text(), "nothing is mapped after a search"
