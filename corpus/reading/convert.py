@@ -189,7 +189,7 @@ def _are_good(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> bool:
     """Return whether it is certain that no record has a problem, by the number of nulls and of bytes."""
     kept = all(loose[name].null_count() == typed[name].null_count() for name in ("stars", *VOTES, "date"))
     texts = typed["text"]
-    return kept and texts.null_count() == 0 and int(texts.str.len_bytes().max() or 0) <= max_chars
+    return bool(kept and texts.null_count() == 0 and (texts.str.len_bytes() <= max_chars).all())
 
 
 def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Series:

@@ -19,12 +19,12 @@ _MONTHS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
 @partial(kernel, fast=False)
-def numbers(data_N: Any, begin_L: Any, end_L: Any, found_L: Any) -> bool:
+def numbers(data_N: Any, begin_L: Any, end_L: Any, found_L: Any) -> Any:
     """Write plain numbers, which have at most 15 digits, so that the quotient is the nearest number; -1 begins none.
 
     Return whether all are whole and below 2^31.
     """
-    small = True
+    small: Any = True
     for line in range(len(found_L)):
         value, divisor, tenth = np.int64(0), np.int64(1), np.int64(1)
         for at in range(max(begin_L[line], 0), end_L[line] if begin_L[line] >= 0 else 0):
@@ -40,8 +40,8 @@ def numbers(data_N: Any, begin_L: Any, end_L: Any, found_L: Any) -> bool:
 
 
 @kernel
-def _whole(data_N: Any, at: int, digits: int) -> int:
-    value = 0
+def _whole(data_N: Any, at: int, digits: int) -> Any:
+    value: Any = 0
     for n in range(at, at + digits):
         value = 10 * value + np.int64(data_N[n] - _ZERO)
     return value

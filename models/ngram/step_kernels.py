@@ -130,7 +130,8 @@ def write_followers(
     V, M = out_UV.shape[1], len(word_M)
     for u in range(len(context_U)):
         if context_U[u] >= 0:
-            first, end = np.int64(first_C[context_U[u]]), np.int64(first_C[context_U[u] + 1])
+            first: Any = np.int64(first_C[context_U[u]])
+            end: Any = np.int64(first_C[context_U[u] + 1])
             for row in range(max(first, 0), min(end, M)):
                 word = np.int64(word_M[row])
                 if word >= V:
