@@ -64,8 +64,8 @@ def read_plain(lines: bytes, first_line: int, source: str, limits: Limits) -> tu
 def _columns(data: np.ndarray, words: np.ndarray, places: Mapping[str, Places]) -> dict[str, pl.Series]:
     """Return the fields as `convert` takes them.
 
-    Numbers and dates are typed here, at a tenth of the time, if `convert` has no problem with any of them. Otherwise
-    they are strings, so that its messages show what the file says.
+    Numbers and dates are typed here if `convert` has no problem with any of them. Otherwise they are strings, so that
+    its messages show what the file says.
     """
     numbers = {name: _numbers(data, *places[name]) for name in ("stars", *VOTES)}
     whole = all(numbers[name][1] for name in VOTES)
