@@ -1,6 +1,7 @@
 """Measure time, peak memory and size of every data stage of the pipeline on one big file.
 
     python -m benchmarks.data.scale [--quick] [--json] [--write] [--reviews 9100000] [--file FILE] [--growth PNG]
+                                    [--month 100000]
 
 Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm prepare` on them as a user would, in an empty home
 folder, and samples the resident memory of its processes ten times a second: the pipeline with its workers, and
@@ -11,7 +12,11 @@ own high-water mark of the process. No file is kept unless a folder is named.
 With --growth, 1 % and 10 % of the file are measured first. The exponent b of seconds = a · reviews^b is fitted between
 10 % and the whole file, and projected to 10 and 100 times the reviews.
 
-There is no peer in this script; *goal* is 1.5 GiB for any stage, for any size of the input.
+With --month, a second file with so many new reviews is then added, and the command runs again in the same home, with
+both files: the rows "second month". Stages whose results are used again are not in the table.
+
+There is no peer in this script; *goal* is 1.5 GiB for any stage, for any size of the input, and 60 s for a second month
+of 100,000 reviews.
 """
 
 from __future__ import annotations
@@ -37,7 +42,8 @@ from corpus.synthetic.synth import write_reviews
 
 REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000
 MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1
-GOAL_MIB = 1536.0
+GOAL_MIB, GOAL_SECONDS = 1536.0, 60.0
+MONTH = "second month: "
 UNITS = "word,bpe"
 PRESET = 'extends = "full"\nbaseline = "{unit}"\n'
 MODEL = """
@@ -104,8 +110,8 @@ def _resident(process: psutil.Process) -> tuple[float, float, float]:
     return pipeline / MIB, server / MIB, private / MIB
 
 
-def prepare(file: Path, home: Path, units: list[str], settings: list[str]) -> tuple[MemoryLog, float]:
-    """Run `reviewlm prepare`; its progress goes to standard error.
+def prepare(files: list[Path], home: Path, units: list[str], settings: list[str]) -> tuple[MemoryLog, float]:
+    """Run `reviewlm prepare` on the files; its progress goes to standard error.
 
     Raises:
         ContenderFailed: The command ended with an error.
@@ -113,9 +119,9 @@ def prepare(file: Path, home: Path, units: list[str], settings: list[str]) -> tu
     preset = home.parent / "scale.toml"
     models = "".join(MODEL.format(unit=unit) for unit in units)
     preset.write_text(PRESET.format(unit=units[0]) + models, encoding="utf-8")
-    command = [sys.executable, "-m", "reviewlm.cli", "prepare", "--input", str(file), "--preset", str(preset)]
-    for setting in settings:
-        command += ["--set", setting]
+    command = [sys.executable, "-m", "reviewlm.cli", "prepare", "--preset", str(preset)]
+    for option, values in (("--input", files), ("--set", settings)):
+        command += [part for value in values for part in (option, str(value))]
     began = time.time()
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     with subprocess.Popen(command, stdout=sys.stderr, env=environment) as process:
@@ -128,9 +134,10 @@ def prepare(file: Path, home: Path, units: list[str], settings: list[str]) -> tu
     return log, time.time() - began
 
 
-def stages(home: Path, log: MemoryLog) -> dict[str, dict[str, Any]]:
-    """Return seconds, peak memory and size for every artifact, in the order in which they were finished."""
+def stages(home: Path, log: MemoryLog, since: float = 0) -> dict[str, dict[str, Any]]:
+    """Return seconds, peak memory and size for every artifact made *since* a time, in the order of their beginning."""
     manifests = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("store/*/*/manifest.json")]
+    manifests = [one for one in manifests if one["created"] >= since]
     table: dict[str, dict[str, Any]] = {}
     for manifest in sorted(manifests, key=lambda one: one["created"]):
         name, number = _name(manifest), 2
@@ -160,6 +167,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--data", type=Path, help="keep everything that is made in this folder")
     parser.add_argument("--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})")
     parser.add_argument("--growth", type=Path, metavar="PNG", help="also measure 1 % and 10 %; draw the growth")
+    parser.add_argument("--month", type=int, default=0, metavar="N", help="add N new reviews afterwards; measure again")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     args = parser.parse_args(argv)
     with folder_for(args) as folder:
@@ -168,22 +176,33 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             parser.error(f"{folder / 'home'} exists already: what it holds would be reused and not measured")
         if file is None:
             file, reviews = folder / "reviews.jsonl", args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS)
-            say(f"writing {reviews:,} reviews")
-            write_reviews(file, reviews, SEED, MALFORMED, DUPLICATES, workers=len(os.sched_getaffinity(0)))
+            _write(file, reviews, SEED)
         units, tables = args.units.split(","), dict[float, Any]()
         if args.growth:
             reviews = reviews or _lines(file)
             for share in SHARES[:-1]:
                 some, home = _first(file, round(share * reviews), folder), folder / f"home-{share:.0%}"
-                tables[share] = _measured(some, home, units, args.set)
-        tables[1.0] = _measured(file, folder / "home", units, args.set)
+                tables[share] = _measured([some], home, units, args.set)
+        tables[1.0] = _measured([file], folder / "home", units, args.set)
+        month = {}
+        if args.month:
+            _write(second := folder / "second-month.jsonl", args.month, SEED + 1)
+            month = _measured([file, second], folder / "home", units, args.set)
     measured = tables[1.0]
     if args.growth:
         measured = grown(tables)
         draw(tables, reviews or 0, args.growth)
     ratios = {"scale.memory": Ratio(round(GOAL_MIB / measured["whole run"]["peak_mib"], 3), 1.0, "1.5 GiB")}
+    if month:
+        ratios["scale.month"] = Ratio(round(GOAL_SECONDS / month["whole run"]["wall_s"], 3), 1.0, "60 s")
+        measured |= {MONTH + name: row for name, row in month.items()}
     return finish(args, Report("scale", "One big file, from reading to token streams", measured, ratios,
                                ("polars", "pyarrow", "prefect"), notes=(__doc__ or "").split("\n\n")[2:]))
+
+
+def _write(file: Path, reviews: int, seed: int) -> None:
+    say(f"writing {reviews:,} reviews")
+    write_reviews(file, reviews, seed, MALFORMED, DUPLICATES, workers=len(os.sched_getaffinity(0)))
 
 
 def _first(file: Path, lines: int, folder: Path) -> Path:
@@ -194,13 +213,14 @@ def _first(file: Path, lines: int, folder: Path) -> Path:
     return some
 
 
-def _measured(file: Path, home: Path, units: list[str], settings: list[str]) -> dict[str, dict[str, Any]]:
-    """Run the pipeline in an empty home; return the figures of its stages and of the whole run."""
-    log, seconds = prepare(file, home, units, settings)
+def _measured(files: list[Path], home: Path, units: list[str], settings: list[str]) -> dict[str, dict[str, Any]]:
+    """Run the pipeline; return the figures of the stages that it went through and of the whole run."""
+    began = time.time()
+    log, seconds = prepare(files, home, units, settings)
     worst = round(max(log.peak(0, time.time()) or 0, log.high_water))
-    return stages(home, log) | {"whole run": {
+    return stages(home, log, began) | {"whole run": {
         "wall_s": round(seconds, 1), "peak_mib": worst, "private_mib": log.peak(0, time.time(), PRIVATE),
-        "MB on disk": round(file.stat().st_size / 1e6, 1),
+        "MB on disk": round(sum(file.stat().st_size for file in files) / 1e6, 1),
     }, "server": {"peak_mib": log.peak(0, time.time(), SERVER)}}  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, cast
 
 from core.errors import Unreadable
-from corpus.reading.names import printable
+from corpus.archives.names import printable
 
 log = logging.getLogger(__name__)
 

@@ -35,6 +35,7 @@ from corpus.duplicates.banding import Bands, buckets
 from corpus.duplicates.compare import ABSENT, STAYS, Near, Pairs, Round
 from corpus.duplicates.hashing import Hashed, Hashing, stretches
 from corpus.duplicates.jaccard import Comparison, Nearness
+from corpus.duplicates.scattered import read_numbers
 from corpus.duplicates.shingles import Fingerprints
 from corpus.duplicates.sketches import Sketches
 from models.npy_files import load_arrays
@@ -155,16 +156,16 @@ class NearDuplicates:
             return pl.DataFrame(schema=PAIRS)
         if self.texts > MANY:
             log.info("searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}")
-        keys = self.keys
         files = self.work / "words.utf8", self.work / "offsets.u64"
         comparison = Comparison(*files, self._shingle, self._nearness)
         self._meet()
         self.examined = self.common = 0
         found = []
-        for a, b, similarity in self._near(self._rounds(sides, keys, within, comparison)):
-            first, second = keys[a], keys[b]
+        for a, b, similarity in self._near(self._rounds(sides, within, comparison)):
+            first, second = (read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b))
             columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
             found.append(pl.DataFrame(columns, schema=PAIRS))
+        self.sketches.unmap()
         if not found:
             return pl.DataFrame(schema=PAIRS)
         return pl.concat(found).unique(["a", "b"]).sort("a", "b")  # a pair can share anchors of several partitions
@@ -180,9 +181,9 @@ class NearDuplicates:
             self.common += each.skipped
 
     def _rounds(
-        self, sides: Callable[[np.ndarray], np.ndarray] | None, keys: np.ndarray, within: bool, comparison: Comparison
+        self, sides: Callable[[np.ndarray], np.ndarray] | None, within: bool, comparison: Comparison
     ) -> Iterator[Round]:
-        side_D = np.zeros(len(keys), np.uint8) if sides is None else sides(keys)
+        side_D = np.zeros(self.texts, np.uint8) if sides is None else sides(self.keys)
         near_D = np.where(side_D == ABSENT, np.uint8(ABSENT), np.uint8(STAYS))
         found = np.unique(side_D[side_D != ABSENT])
         for side in [*found[:-1].tolist(), *([None] if within else [])]:
@@ -211,8 +212,8 @@ class NearDuplicates:
         """Return a mask of the pairs with similar sketches that do not share an earlier band."""
         new = self.sketches.similar(pairs)
         for number in range(band):
-            keys = np.memmap(self.work / _band(number), np.uint32, "r")
-            new[new] = keys[pairs[0][new]] != keys[pairs[1][new]]
+            a, b = (read_numbers(self.work / _band(number), np.uint32, texts[new]) for texts in pairs)
+            new[new] = a != b
         return new
 
     def _met_file(self, kind: str, number: int) -> Path:

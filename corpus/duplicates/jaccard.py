@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.duplicates.scattered import read_scattered
+from corpus.duplicates.scattered import read_numbers, read_scattered
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, hash_table, sets
 
 
@@ -70,12 +70,12 @@ class Comparison:
         """Return the Jaccard similarity (P,) of texts a and b (P,), as float32, and which are near-duplicates (P,)."""
         if not len(a):
             return np.zeros(0, np.float32), np.zeros(0, bool)
-        offsets = np.memmap(self._offsets, np.uint64, "r")
-        ends = np.cumsum(offsets[a + 1] - offsets[a] + offsets[b + 1] - offsets[b])
+        (begin_a, end_a), (begin_b, end_b) = self._bounds(a), self._bounds(b)
+        ends = np.cumsum(end_a - begin_a + end_b - begin_b)
         done, parts = 0, []
         while done < len(a):
             before = ends[done - 1] if done else 0
-            stop = max(done + 1, int(np.searchsorted(ends, before + np.uint64(SLICE_BYTES), side="right")))
+            stop = max(done + 1, int(np.searchsorted(ends, before + SLICE_BYTES, side="right")))
             parts.append(self._some(a[done:stop], b[done:stop]))
             done = stop
         similarity, near = zip(*parts, strict=True)
@@ -102,7 +102,10 @@ class Comparison:
 
     def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the sets of shingles of the texts, one after another, and their offsets."""
-        offsets = np.memmap(self._offsets, np.uint64, "r")
-        begin, end = offsets[texts].astype(np.int64), offsets[texts + 1].astype(np.int64)
+        begin, end = self._bounds(texts)
         bounds = np.concatenate([[0], np.cumsum(end - begin)])
         return sets(*self._fingerprints.of(read_scattered(self._words, begin, end), bounds))
+
+    def _bounds(self, texts: np.ndarray) -> np.ndarray:
+        """Return where the words of each text begin and end, (2, D)."""
+        return np.ascontiguousarray(read_numbers(self._offsets, np.uint64, texts, 2).T, np.int64)

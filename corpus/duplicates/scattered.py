@@ -26,3 +26,15 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
     if count < len(found):
         raise OSError(errno.EIO, "a stretch of the file cannot be read", str(file))
     return found
+
+
+def read_numbers(file: Path, kind: type[np.generic], places: np.ndarray, each: int = 1) -> np.ndarray:
+    """Return the numbers of a file at some *places* (K,); with *each*, so many from each place on, (K, each).
+
+    Raises:
+        OSError: As for `read_scattered`.
+    """
+    size = np.dtype(kind).itemsize
+    begin = places.astype(np.int64) * size
+    found = read_scattered(file, begin, begin + each * size).view(kind)
+    return found if each == 1 else found.reshape(-1, each)

@@ -33,6 +33,8 @@ _ONES = np.uint64(0x0101010101010101)
 _STEPS = 256
 """Steps of the ratio of the sizes of two texts."""
 _PAIRS_AT_ONCE = 1 << 18
+_READ_AT_ONCE = 1 << 14
+"""Pairs whose fine sketches are in memory at a time: 2 MB for each side."""
 _MAPPING = threading.Lock()
 """Held while a file is mapped. Not in the objects, because they go to the workers of a cluster."""
 
@@ -130,10 +132,14 @@ class Sketches:
 
     def append(self, found: tuple[np.ndarray, ...]) -> None:
         """Append the result of `of` to the files."""
-        self._mapped.clear()
+        self.unmap()
         for file, values in zip(self._files.values(), found, strict=True):
             with file.open("ab") as out:
                 values.tofile(out)
+
+    def unmap(self) -> None:
+        """Give back the pages of the files, which count as resident memory; the next search maps the files again."""
+        self._mapped.clear()
 
     def similar(self, pairs: Pairs) -> np.ndarray:
         """Return a mask of the pairs (P,) that may be as similar as near-duplicates of equal size."""
@@ -178,10 +184,12 @@ class Sketches:
 
     def _finely_alike(self, pairs: Sequence[np.ndarray] | np.ndarray, ratio: np.ndarray) -> np.ndarray:
         """Return a mask of the pairs (P,) whose fine sketches agree often enough, by the ratio of their sizes."""
-        if not len(ratio):
-            return np.zeros(0, bool)
-        left, right = (self._fine(numbers) for numbers in pairs)
-        return self.fine.alike(left, right, self._least[1].take(ratio))
+        found = np.empty(len(ratio), bool)
+        for start in range(0, len(ratio), _READ_AT_ONCE):
+            some = slice(start, start + _READ_AT_ONCE)
+            left, right = (self._fine(numbers[some]) for numbers in pairs)
+            found[some] = self.fine.alike(left, right, self._least[1].take(ratio[some]))
+        return found
 
     def _fine(self, numbers: np.ndarray) -> np.ndarray:
         size = self.fine.size

@@ -16,9 +16,9 @@ from typing import Any, cast
 import polars as pl
 
 from core.errors import MissingColumn, Unreadable
+from corpus.archives.names import uncompressed
 from corpus.reading.formats import read_text
 from corpus.reading.jsonlines import read_json_lines
-from corpus.reading.names import uncompressed
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import Listed, identify, input_errors
 from corpus.schema import COLUMNS, QUARANTINE, Block, Limits

@@ -91,8 +91,8 @@ def _typed(
     loose: pl.DataFrame, source: str, raw: Callable[[int], bytes], max_chars: int, problems: Sequence[Problem]
 ) -> Block:
     """Do the work of `convert` for records whose values polars can all hold."""
-    texts = [pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in loose.columns]
-    loose = loose.with_columns(texts)
+    if absent := [pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in loose.columns]:
+        loose = loose.with_columns(absent)
     # Outside the text an empty value means "unknown": CSV has no other way to write it.
     schema = _schema(loose)
     fields = [name for name in schema if name in (*FIELDS, LABEL)]
@@ -106,11 +106,11 @@ def _typed(
         _dates(loose["date"]), pl.lit(source).alias("source"), "line",
         *(name for name in fields if name == LABEL),
     )
+    if _are_good(loose, typed, max_chars):
+        return Block(_with_ids(typed).cast(schema), quarantine(source, problems))
     reason = _reasons(loose, typed, max_chars)
-    good_rows = reason.is_null()
-    found = [*problems, *_problems(loose, reason, raw, max_chars)] if not good_rows.all() else list(problems)
-    good = typed.filter(good_rows) if not good_rows.all() else typed
-    return Block(_with_ids(good).cast(schema), quarantine(source, found))
+    found = [*problems, *_problems(loose, reason, raw, max_chars)]
+    return Block(_with_ids(typed.filter(reason.is_null())).cast(schema), quarantine(source, found))
 
 
 def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:
@@ -183,6 +183,13 @@ def _votes(name: str) -> pl.Expr:
     number = pl.col(name).cast(pl.Float64, strict=False)
     whole = number.is_finite() & (number == number.floor()) & (number.abs() < 2**31)
     return pl.when(whole).then(number).cast(pl.Int32).alias(name)
+
+
+def _are_good(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> bool:
+    """Return whether it is certain that no record has a problem, by the number of nulls and of bytes."""
+    kept = all(loose[name].null_count() == typed[name].null_count() for name in ("stars", *VOTES, "date"))
+    texts = typed["text"]
+    return bool(kept and texts.null_count() == 0 and (texts.str.len_bytes() <= max_chars).all())
 
 
 def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Series:

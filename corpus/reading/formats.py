@@ -14,13 +14,13 @@ import orjson
 import polars as pl
 
 from core.errors import Unreadable
+from corpus.archives.names import uncompressed
 from corpus.reading.arrays import read_array
 from corpus.reading.convert import convert
 from corpus.reading.delimited import read_delimited
 from corpus.reading.field_names import text_names
 from corpus.reading.jsonlines import read_json_lines
 from corpus.reading.long_lines import next_line
-from corpus.reading.names import uncompressed
 from corpus.reading.parquet import read_parquet
 from corpus.schema import Block, Limits, Problem, Reason
 

@@ -62,8 +62,10 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
     started = False
     while True:
         more = stream.read(limits.block_bytes)
-        lines, newline, rest = (rest + more).rpartition(b"\n") if more else (rest, b"", b"")
-        lines += newline
+        if whole := more.rfind(b"\n") + 1:
+            lines, rest = b"".join((rest, memoryview(more)[:whole])), more[whole:]
+        else:
+            lines, rest = (b"", rest + more) if more else (rest, b"")
         if lines:
             end += len(lines)
             if not started:

@@ -16,8 +16,7 @@ STRING, NUMBER, NEITHER = 1, 2, 0
 """Kinds of the value that a field must have; null is allowed for all of them."""
 
 WORD = 8
-"""Bytes that are looked at together; as many must follow the last line."""
-
+"""Bytes that are looked at together."""
 _NONE = -1
 _ONES, _HIGHEST = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _SPACES, _QUOTES, _BACKSLASHES, _NEWLINES = (np.uint64(ord(sign)) * _ONES for sign in ' "\\\n')
@@ -162,9 +161,11 @@ def _word_end(data_N: Any, at: int, stop: int, word: Any) -> int:
 
 
 @kernel
-def _field(data_N: Any, begin: int, end: int, names_M: Any, borders: Any) -> int:
-    """Return the number of the field with a name; -1: none has it."""
-    for field in range(len(borders) - 1):
+def _field(data_N: Any, begin: int, end: int, names_M: Any, borders: Any, start: int) -> int:
+    """Return the number of the field with a name, looked for from the field *start* on; -1: none has it."""
+    count = len(borders) - 1
+    for field in range(start, start + count):
+        field -= count * (field >= count)
         first, size = borders[field], borders[field + 1] - borders[field]
         if size == end - begin:
             n = 0
@@ -180,7 +181,7 @@ def _object(
     data_N: Any, words_N: Any, at: int, stop: int, names_M: Any, borders: Any, kinds_F: Any, begin_F: Any, end_F: Any
 ) -> bool:
     """Write where the values of an object's fields begin and end; return whether the line is plain."""
-    begin_F[:], end_F[:] = _NONE, _NONE
+    begin_F[:], end_F[:], field = _NONE, _NONE, _NONE
     at = _after_blanks(data_N, at, stop)
     if at >= stop or data_N[at] != _OPEN:
         return False
@@ -193,7 +194,7 @@ def _object(
             at += 1
         if at >= stop or data_N[at] != _QUOTE:
             return False
-        field = _field(data_N, name, at, names_M, borders)
+        field = _field(data_N, name, at, names_M, borders, field + 1)  # fields often come in our order
         at = _after_blanks(data_N, at + 1, stop)
         if at >= stop or data_N[at] != _COLON:
             return False
@@ -241,8 +242,8 @@ def objects(
     """Write where each line ends, whether it is plain, and where the values of its fields begin and end.
 
     Args:
-        data_N: Bytes of L lines and `WORD` more; the last line may be without a newline.
-        words_N: The eight bytes that begin at each place of these, as numbers.
+        data_N: Bytes of L lines; the last line may be without a newline.
+        words_N: The eight bytes that begin at each place of these, as numbers, as far as there are eight.
         names_M: Names of the fields, one after another.
         borders: (F + 1,) where they begin, and where the last one ends.
         kinds_F: Kind of each field.
@@ -251,7 +252,7 @@ def objects(
         begin_FL: -1 for null, and for a field that is not there.
         end_FL: Place after the last byte of the value.
     """
-    begin, last = 0, len(data_N) - WORD
+    begin, last = 0, len(data_N)
     for line in range(len(ends_L)):
         end = _line_end(data_N, words_N, begin, last)
         values = begin_FL[:, line], end_FL[:, line]

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO, cast
 
 from core.errors import EmptyInput, InputError, Unreadable
+from corpus.archives.names import distinct, is_review_member, looks_like_data, printable
 from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, opened, unpacker_of
 from corpus.archives.seekable import seekable
 from corpus.archives.tar_members import tar_members
 from corpus.reading.formats import read_stream
-from corpus.reading.names import distinct, is_review_member, looks_like_data, printable
 from corpus.schema import Block, Limits
 
 ENCRYPTED = 0x1

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from core.errors import EmptyInput, InputError, Unreadable, disk_errors
 from core.store import sha256_of_file
-from corpus.reading.names import DATA_SUFFIXES, PACKED_SUFFIXES, distinct, looks_like_data, printable
+from corpus.archives.names import DATA_SUFFIXES, PACKED_SUFFIXES, distinct, looks_like_data, printable
 
 log = logging.getLogger(__name__)
 

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..base import FitContext, FitResult, ModelError, journal
+from ..npy_files import file_of
 from ..specs import NGramSpec
 from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables, make_spec
-from .lookup import NONE, apart, backoff_weights, different, follow, step_kernels
+from .lookup import NONE, apart, backoff_weights, different, follow, step_kernels, write_followers
 from .measure import measure
 from .smoothing.methods import SCORES_ONLY, figures
-from .tables import Precision, Tables
+from .tables import Precision, Tables, unknown_words
 
 if TYPE_CHECKING:
     import torch
@@ -161,6 +162,9 @@ class NGramLM:
         Start with the unigrams times the back-off weights of all longer contexts. Then overwrite the entries of the
         followers of each longer context. Streams with the same context are looked up once: a text that is read with
         each rating soon has the same last tokens in all its streams. The result is the same to the bit with *kernels*.
+
+        Raises:
+            ModelError: A follower has an id outside the vocabulary: its file is damaged; kind "bundle".
         """
         first_U, which_B = different(state.context_BK)
         contexts = [context_B[first_U] for context_B in self.contexts(state, kernels)]
@@ -172,12 +176,9 @@ class NGramLM:
         for followers, logp, context_U, left_U in zip(
             self.tables.followers, self.tables.logp[1:], contexts, remaining[1:], strict=True
         ):
-            if kernels:
-                kernels.write_followers(out_UV, context_U, followers.first_C, followers.word_M, logp, left_U)
-                continue
-            for stream in np.flatnonzero(context_U != NONE):
-                rows = followers.rows(context_U[stream])
-                out_UV[stream, followers.word_M[rows]] = logp[rows] + left_U[stream]
+            write = kernels.write_followers if kernels else write_followers
+            if not write(out_UV, context_U, followers.first_C, followers.word_M, logp, left_U):
+                raise unknown_words(file_of(followers.word_M), self.vocabulary_size)
         return out_UV if len(first_U) == len(which_B) else out_UV[which_B]
 
     def distributions_at(self, ids_BT: np.ndarray, text_N: np.ndarray, position_N: np.ndarray) -> np.ndarray:

@@ -125,9 +125,16 @@ def sentence(ids_T: Any, begin: Any, order: Any, words: Any, firsts: Any, logps:
 @partial(kernel, fast=False)
 def write_followers(
     out_UV: Any, context_U: Any, first_C: Any, word_M: Any, logp_M: Any, backoff_U: Any
-) -> None:
-    """Write log p of the words that follow each stream's context, plus the back-off weights of longer contexts."""
+) -> bool:
+    """Do the same as `lookup.write_followers`: nothing is written outside *out_UV*, whatever the files hold."""
+    V, M = out_UV.shape[1], len(word_M)
     for u in range(len(context_U)):
         if context_U[u] >= 0:
-            for row in range(np.int64(first_C[context_U[u]]), np.int64(first_C[context_U[u] + 1])):
-                out_UV[u, word_M[row]] = logp_M[row] + backoff_U[u]
+            first: Any = np.int64(first_C[context_U[u]])
+            end: Any = np.int64(first_C[context_U[u] + 1])
+            for row in range(max(first, 0), min(end, M)):
+                word = np.int64(word_M[row])
+                if word >= V:
+                    return False
+                out_UV[u, word] = logp_M[row] + backoff_U[u]
+    return True

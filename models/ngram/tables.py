@@ -258,8 +258,13 @@ def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size
     if (looked_at[1:] < looked_at[:-1]).any():
         raise ModelError(f"{folder / f'first_{order}.npy'} holds offsets that do not ascend", "bundle")
     if int(_some(word_M).max(initial=0)) >= vocabulary_size:
-        raise ModelError(f"{folder / f'words_{order}.npy'} holds ids from {vocabulary_size} on; V is that", "bundle")
+        raise unknown_words(folder / f"words_{order}.npy", vocabulary_size)
     return Followers(word_M, first_C)
+
+
+def unknown_words(file: Path | str, vocabulary_size: int) -> ModelError:
+    """Return the error for a file of words with ids outside the vocabulary."""
+    return ModelError(f"{file} is damaged: it holds ids from {vocabulary_size} on; V is that", "bundle")
 
 
 def _some(array: np.ndarray) -> np.ndarray:

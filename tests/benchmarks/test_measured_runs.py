@@ -115,6 +115,7 @@ def test_the_stages_of_one_big_file_have_seconds_sizes_and_peaks(tmp_path):
     assert scale.stages(tmp_path, log) == {
         "tokens test": {"wall_s": 10.0, "peak_mib": 400, "private_mib": 250, "MB on disk": 4.0}
     }
+    assert scale.stages(tmp_path, log, since=1_000.5) == {}, "made before"
     assert log.peak(0, 2_000, scale.SERVER) == 60
     assert log.peak(1_002, 1_003) is None, "too short to be seen is not 0"
 
@@ -127,3 +128,34 @@ def test_a_home_that_is_there_already_is_not_measured(tmp_path, capsys):
     with pytest.raises(SystemExit):
         scale.main(["--data", str(tmp_path), "--file", str(tmp_path / "reviews.jsonl")])
     assert "would be reused" in capsys.readouterr().err
+
+
+def test_a_second_month_is_measured_with_both_files_in_the_same_home(tmp_path, monkeypatch, capsys):
+    from benchmarks.data import scale
+
+    calls = []
+
+    def prepare(files, home, units, settings):
+        calls.append(([file.name for file in files], home, units))
+        stage = home / "store" / "read" / str(len(calls))
+        stage.mkdir(parents=True)
+        manifest = {"stage": "read", "created": time.time(), "seconds": float(len(calls)), "options": {}, "facts": {},
+                    "files": {"part": {"bytes": 5_000_000}}}
+        (stage / "manifest.json").write_text(json.dumps(manifest))
+        log = scale.MemoryLog(1)
+        log.samples = [(time.time(), 1_000.0 * len(calls), 10.0, 300.0)]
+        return log, 30.0 * len(calls)
+
+    monkeypatch.setattr(scale, "prepare", prepare)
+    monkeypatch.setattr(scale, "write_reviews", lambda file, reviews, seed, *rest, **more: file.write_text(f"{seed}\n"))
+    (tmp_path / "reviews.jsonl").write_text("{}\n")
+    found = scale.main(["--data", str(tmp_path), "--file", str(tmp_path / "reviews.jsonl"), "--units", "word",
+                        "--month", "10", "--json"])
+    home = tmp_path / "home"
+    assert calls == [(["reviews.jsonl"], home, ["word"]), (["reviews.jsonl", "second-month.jsonl"], home, ["word"])]
+    assert (tmp_path / "second-month.jsonl").read_text() == f"{scale.SEED + 1}\n", "other reviews than the first file's"
+    rows = found["measurements"]
+    assert (rows["read"]["wall_s"], rows["second month: read"]["wall_s"]) == (1.0, 2.0)
+    assert (rows["whole run"]["peak_mib"], rows["second month: whole run"]["wall_s"]) == (1_000, 60.0)
+    assert found["ratios"]["scale.month"]["value"] == 1.0
+    assert "read 2" not in rows, "what the first run made is in its own rows"

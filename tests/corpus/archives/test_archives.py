@@ -18,8 +18,8 @@ import pytest
 
 from core.config.run_config import SourceConfig
 from core.errors import Unreadable
+from corpus.archives.names import distinct, is_review_member, looks_like_data
 from corpus.ingestion.ingest import ingest, iter_parts
-from corpus.reading.names import distinct, is_review_member, looks_like_data
 from corpus.reading.readers import LAYERS
 from corpus.reading.sources import source_names
 from tests.corpus.review_files import json_lines, review, zstd

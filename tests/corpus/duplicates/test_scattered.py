@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.duplicates.scattered import read_scattered
+from corpus.duplicates.scattered import read_numbers, read_scattered
 
 COLD = """
 import sys, numpy as np
@@ -45,6 +45,15 @@ def test_a_stretch_beyond_the_end_of_the_file_is_an_error_that_names_it(begin, e
     file.write_bytes(b"01234567")
     with pytest.raises(OSError, match="cut-off"):
         read_scattered(file, np.array(begin), np.array(end))
+
+
+@given(st.lists(st.integers(0, 98), max_size=50), st.sampled_from([np.uint32, np.uint64]))
+def test_numbers_are_those_at_their_places_alone_or_with_the_next(tmp_path_factory, places, kind):
+    values, file = np.arange(1_000, 1_100, dtype=kind) * 7, tmp_path_factory.mktemp("numbers") / "file"
+    values.tofile(file)
+    assert read_numbers(file, kind, np.array(places, np.uint32)).tolist() == [7_000 + 7 * place for place in places]
+    two = read_numbers(file, kind, np.array(places, np.int64), 2)
+    assert (two.tolist(), two.dtype) == ([[7_000 + 7 * place, 7_007 + 7 * place] for place in places], kind)
 
 
 @pytest.mark.slow

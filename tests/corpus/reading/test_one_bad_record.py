@@ -241,7 +241,7 @@ def test_a_damaged_head_of_a_tar_is_an_input_error(tmp_path, content):
 
 def test_the_names_of_equal_members_cost_no_more_the_more_there_are():
     """Counted, not timed: how often a name is looked up."""
-    from corpus.reading.names import distinct
+    from corpus.archives.names import distinct
 
     class Counting(dict):
         looks = 0

@@ -1,13 +1,18 @@
 """Plain lines are read by compiled loops as orjson decodes them; all other lines are left to orjson."""
 
 import io
+import re
+from datetime import datetime, timedelta
 from itertools import product
 
+import numpy as np
 import orjson
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from corpus.reading import jsonlines
+from corpus.reading import jsonlines, value_kernels
 from corpus.reading.jsonlines import Stretch, decode, parse, read_json_lines
 from corpus.reading.plain_lines import read_plain
 from corpus.schema import Limits
@@ -128,6 +133,65 @@ def test_a_number_is_plain_if_python_writes_it_with_the_same_digits(written, pla
     assert_as_decoded([some, line(useful=7).replace(b":7", b":" + written), line()])
     if plain and written != b"null":
         assert str(orjson.loads(written)).encode() == written
+
+
+def dated(written):
+    """The microseconds that the compiled loop finds from 1970 to a date, None if it leaves it to others."""
+    found = np.empty(1, np.int64)
+    data = np.frombuffer(written.encode(), np.uint8)
+    return int(found[0]) if value_kernels.dates(data, np.array([0]), np.array([len(data)]), found) else None
+
+
+def moment(written):
+    """The same by Python's calendar."""
+    try:
+        return (datetime(*map(int, re.findall(r"\d+", written))) - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+    except ValueError:
+        return None
+
+
+def test_dates_are_those_of_the_calendar_and_no_others():
+    years, days = (0, 1, 4, 100, 1600, 1900, 1969, 1970, 2000, 2023, 2024, 2100, 9999), (0, 1, 28, 29, 30, 31, 32)
+    times = ("00:00:00", "23:59:59", "24:00:00", "12:60:00", "12:00:60")
+    written = [
+        f"{year:04}-{month:02}-{day:02} {time}" for year, month, day, time in product(years, range(14), days, times)
+    ]
+    assert [dated(one) for one in written] == [moment(one) for one in written]
+    assert sum(dated(one) is not None for one in written) > 1_000
+
+
+@pytest.mark.parametrize("written", [
+    "2018-07-07T22:09:11", "2018-7-07 22:09:11", "2018-07-07 22:09:1", "2018-07-07 22:09:11 ", " 2018-07-07 22:09:1",
+    "+018-07-07 22:09:11", "2018-07-07 22:09:1/", "2018-07-07 22:09:1:", "2018/07/07 22:09:11", "2018-07-07", "",
+    "2018-07-07 22:09:1\u0661", "2018-07-07 22:09:11Z",
+])  # fmt: skip
+@pytest.mark.usefixtures("always")
+def test_dates_in_another_form_are_left_to_polars_with_all_of_their_block(written):
+    assert dated(written) is None
+    assert_as_decoded([line(), line(date=written), line(date=None), line(date="2020-02-29 01:02:03")])
+
+
+@pytest.mark.usefixtures("always")
+def test_usual_dates_and_gaps_are_those_of_polars():
+    days = product(range(1900, 2100), range(1, 13))
+    dates = [f"{year}-{month:02}-28 {month:02}:59:{year % 60:02}" for year, month in days]
+    assert_as_decoded([line(date=None), *(line(date=date) for date in dates), RICH, line(date=None)])
+
+
+@given(whole=st.integers(0, 10**11 - 1), places=st.integers(0, 4), small=st.booleans(), data=st.data())
+def test_numbers_are_those_that_python_reads(whole, places, small, data):
+    digits = "".join(data.draw(st.lists(st.sampled_from("0123456789"), min_size=places, max_size=places)))
+    written = f"{whole % 2**33 if small else whole}{'.' * bool(places)}{digits}"
+    found, content = np.empty(2), np.frombuffer(f"x{written}".encode(), np.uint8)
+    is_small = value_kernels.numbers(content, np.array([1, -1]), np.array([len(content), 1]), found)
+    assert found.tolist() == [float(written), 0]
+    assert bool(is_small) == (float(written).is_integer() and float(written) < 2**31)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("odd", [{"useful": 2.5}, {"cool": 2**31}, {"funny": 2**31 - 1}, {"useful": 3.0, "cool": None}])
+def test_votes_that_are_not_whole_and_small_are_told_as_the_file_has_them(odd):
+    assert_as_decoded([line(useful=None, stars=None), line(**odd), line(stars=2.5, cool=7)])
 
 
 @pytest.mark.usefixtures("always")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import count
 
 import numpy as np
 import pytest
 
+from models.base import ModelError
 from models.ngram import lookup
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM, NGramState
+from models.ngram.lookup import NONE
+from models.ngram.tables import Tables
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.ngram.smoothing.odd_corpora import ODD, V
 
@@ -72,6 +76,36 @@ def test_a_step_uses_them_and_needs_none(stream_of, reviews_of, monkeypatch):
     model._looked_up = None
     assert model.step(np.array([9, 10]), model.start(2))[0].equal(logp_BV)
     assert len(used) == 1
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_follower_outside_the_vocabulary_is_an_error_that_names_its_file(
+    compiled, order, stream_of, reviews_of, tmp_path, monkeypatch
+):
+    """Opening a model looks at few places of a long file. Only the first follower is right here."""
+    fitted(reviews_of(150, V, 4), 3, stream_of).save(tmp_path)
+    words = np.load(tmp_path / f"words_{order}.npy")
+    words[1:] = V
+    np.save(tmp_path / f"words_{order}.npy", words)
+    monkeypatch.setattr("models.ngram.tables._SHORT", 10)
+    monkeypatch.setattr("models.ngram.tables._PLACES", 1)
+    model, kernels = NGramLM(Tables.load(tmp_path)), lookup.step_kernels() if compiled else None
+    file = re.escape(str(tmp_path / f"words_{order}.npy"))
+    with pytest.raises(ModelError, match=f"^{file} is damaged: it holds ids from {V} on") as caught:
+        model._next(states(model), np.float32, kernels)
+    assert caught.value.kind == "bundle"
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_followers_are_written_up_to_the_end_of_their_rows_and_words_outside_are_refused(compiled):
+    """Of V = 4. The offsets of a damaged file may lie outside the three rows."""
+    write = (lookup.step_kernels() if compiled else lookup).write_followers
+    first_C, logp_M, out_UV = np.array([0, 1, 99], np.uint32), np.array([-1.0, -2.0, -3.0]), np.zeros((3, 4))
+    contexts = np.array([1, NONE, 0]), first_C
+    assert write(out_UV, *contexts, np.array([3, 0, 2], np.uint16), logp_M, np.array([-0.5, 0, 0]))
+    assert out_UV.tolist() == [[-2.5, 0, -3.5, 0], [0, 0, 0, 0], [0, 0, 0, -1]]
+    assert not write(np.zeros((3, 4)), *contexts, np.array([3, 0, 4], np.uint16), logp_M, np.zeros(3))
 
 
 # Scores of short texts
