@@ -180,7 +180,7 @@ def test_only_beside_a_gpu_a_thread_reads_the_next_tokens(tmp_path, monkeypatch,
 
     monkeypatch.setattr(TBPTTBatches, "epoch", seen)
     run(tmp_path, network_of().to(device))
-    assert asked == [ahead] * TRAINING.epochs
+    assert asked == [ahead] * int(TRAINING.epochs)
 
 
 # --- going on

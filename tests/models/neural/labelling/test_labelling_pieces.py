@@ -48,20 +48,6 @@ def test_pieces_are_all_rows_once_and_bounded_and_as_large_as_they_may_be(length
             assert (last + 1 - first) * lengths[first : last + 1].max() > positions
 
 
-@pytest.mark.parametrize(
-    ("options", "waits"), [({}, 2), ({"task": "tagging", "bidirectional": True}, 3)], ids=["classifier", "tagger"]
-)
-def test_the_host_waits_for_loss_and_norm_of_an_update_on_a_gpu_and_for_a_taggers_positions(counts, options, waits):
-    spec, data = replace(SMALL, **options), next_word_tags(20, 1) if options else reviews(20, 2, 1)
-    torch.manual_seed(1)
-    network = LabellingNetwork(spec, V, np.zeros(0, np.int64)).to(torch.device("cuda", 0))
-    state = LabellerState(Labeller(spec, network), 10, 5, None)
-    for _ in range(2):  # what is done only the first time is in the first one
-        counts.clear()
-        assert update_once(state, data, ROWS) > 0
-    assert sum(counts.waits.values()) <= waits, counts.waits
-
-
 @pytest.mark.parametrize("task", ["classification", "tagging"])
 @pytest.mark.parametrize("micro_batch", [1, 3])
 def test_a_batch_in_pieces_has_the_gradient_of_the_whole(task, micro_batch):
@@ -152,9 +138,9 @@ def test_where_all_fits_at_once_the_result_is_the_same_to_the_bit():
     assert np.array_equal(whole, same)
 
 
-@pytest.mark.parametrize(("task", "waits"), [("classification", 2), ("tagging", 4)])
+@pytest.mark.parametrize(("task", "waits"), [("classification", 2), ("tagging", 3)])
 def test_an_update_lets_the_host_wait_for_loss_and_norm_alone(task, waits, counts):
-    """Counted on a pretended GPU. A tagger also waits, forwards and backwards, for which positions are not padding."""
+    """Counted on a pretended GPU. A tagger also waits once for which positions are not padding."""
     spec, data = replace(SMALL, task=task), next_word_tags(40, 1) if task == "tagging" else reviews(40, 2, 1)
     network = LabellingNetwork(spec, V, np.zeros(0, np.int64)).to("cuda")
     state = LabellerState(Labeller(spec, network), 10, 5, None)
