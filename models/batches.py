@@ -11,13 +11,16 @@ Shapes: B lanes, T positions of a window, D reviews.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from .specs import TrainingSpec
 from .streams import TokenStream
+from .threads import in_order
 from .tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 
 CHUNK = 1 << 22
@@ -27,6 +30,9 @@ WINDOW_STREAM = 11
 """Separates the random stream of window lengths from other uses of the same seed."""
 DEVIATION, SHORTEST, LONGER, HALF_SHARE = 5.0, 5, 20, 0.05
 """Random window lengths: standard deviation, minimum, maximum above *window*, share with half of *window* as mean."""
+
+Span = TypeVar("Span")
+Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True)
@@ -92,20 +98,30 @@ class TBPTTBatches:
         """Return the number of windows of each of the first *epochs* epochs."""
         return np.array([len(self._cuts(epoch, self._length(epoch))) - 1 for epoch in range(epochs)])
 
-    def epoch(self, n: int, start: int = 0) -> Iterator[Window]:
-        """Yield the windows of epoch *n* from number *start* on; several windows are read from the stream at a time."""
+    def epoch(self, n: int, start: int = 0, ahead: bool = False) -> Iterator[Window]:
+        """Yield the windows of epoch *n* from number *start* on; several windows are read from the stream at a time.
+
+        Args:
+            n: Epoch, from 0.
+            start: Number of the first window.
+            ahead: A thread reads the next ones meanwhile: for a GPU, which would be idle for that time.
+        """
         layout = self._layout(n)
-        cuts = self._cuts(n, layout.length)
+        cuts, spans = self._cuts(n, layout.length), list[tuple[int, int]]()
         first, last = start, len(cuts) - 1
         while first < last:
             together = int(np.searchsorted(cuts, cuts[first] + CHUNK // self._batch, "right")) - 1
-            stop = min(max(first + 1, together), last)
-            x_BL, y_BL = self._read(layout, int(cuts[first]), int(cuts[stop]))
+            spans.append((first, first := min(max(first + 1, together), last)))
+
+        def read(span: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+            return self._read(layout, int(cuts[span[0]]), int(cuts[span[1]]))
+
+        pieces = _one_ahead(read, spans) if ahead else map(read, spans)
+        for (first, stop), (x_BL, y_BL) in zip(spans, pieces, strict=True):
             for index in range(first, stop):
                 begin, end = int(cuts[index] - cuts[first]), int(cuts[index + 1] - cuts[first])
                 read_BT, followed_by_BT = x_BL[:, begin:end], y_BL[:, begin:end]
                 yield Window(read_BT.astype(np.int64), self._target_V[followed_by_BT], index, last, x_BL, begin)
-            first = stop
 
     def _order(self, n: int) -> np.ndarray:
         return np.random.default_rng([self._seed, n]).permutation(len(self._stream))
@@ -176,6 +192,12 @@ class ReviewBatches(TBPTTBatches):
         middles = (bounds_D1[1:] + bounds_D1[:-1]) / 2
         lanes_B1 = bounds_D1[np.searchsorted(middles, even_B1)]
         return _Layout(order_D, bounds_D1, lanes_B1, int(np.diff(lanes_B1).max()))
+
+
+def _one_ahead(read: Callable[[Span], Piece], spans: Sequence[Span]) -> Iterator[Piece]:
+    """Yield read(span) of each span; while one is used, a thread reads the next."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        yield from in_order(lambda span: thread.submit(read, span), spans, lambda: 2)
 
 
 def make_batches(stream: TokenStream, training: TrainingSpec) -> TBPTTBatches:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +26,7 @@ class Counts:
 
     operators: Counter[str] = field(default_factory=Counter)
     waits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _capturing: int | None = None
 
     def clear(self) -> None:
         """Start again from zero."""
@@ -35,7 +39,24 @@ class Counts:
 
     def wait(self, kind: str) -> None:
         """Count a wait of the host, with the line of the project that caused it."""
+        self.refuse_in_capture(kind)
         self.waits[kind, _line_of_ours()] += 1
+
+    @contextmanager
+    def capture(self) -> Iterator[None]:
+        """Raise the error of a GPU, within the block and this thread, for what a CUDA graph cannot hold."""
+        self._capturing = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._capturing = None
+
+    def refuse_in_capture(self, kind: str) -> None:
+        """Raise the error if this thread captures a graph."""
+        if self._capturing == threading.get_ident():
+            raise RuntimeError(
+                f"CUDA error: operation not permitted when stream is capturing ({kind}, {_line_of_ours()})"
+            )
 
 
 def _line_of_ours() -> str:

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from tests.pretended_gpu.counts import Counts
+from tests.pretended_gpu.graphs import ReplayedModule
 from tests.pretended_gpu.tensors import COUNTS, DEVICE, WITHOUT_KERNEL, CudnnRNN, PretendedTensor, to_device, to_host
 
 RNNS = {"lstm": 2, "gru": 1, "rnn_tanh": 1, "rnn_relu": 1}
@@ -63,6 +64,8 @@ class _Event:
 
 def _replacements() -> dict[Any, dict[str, Any]]:
     """Return the functions to replace, by the object that has them."""
+    from models.neural.gpu import captured
+
     autocast, enabled, dtype = torch.autocast, torch.is_autocast_enabled, torch.get_autocast_dtype
     move = nn.Module.to
 
@@ -88,14 +91,17 @@ def _replacements() -> dict[Any, dict[str, Any]]:
             "is_available": lambda: True, "device_count": lambda: 1, "_is_in_bad_fork": lambda: False,
             "get_device_name": lambda device=None: "pretended", "set_device": lambda device: None,
             "get_rng_state": lambda device=None: torch.get_rng_state(),
-            "set_rng_state": lambda state, device=None: None, "manual_seed_all": lambda seed: None,
+            "set_rng_state": lambda state, device=None: torch.set_rng_state(state),
+            "manual_seed_all": lambda seed: None,
             "max_memory_reserved": lambda device=None: 0, "reset_peak_memory_stats": lambda device=None: None,
             "device": lambda device: nullcontext(), "current_stream": lambda device=None: None,
+            "default_stream": lambda device=None: None,
             "empty_cache": lambda: None, "synchronize": lambda device=None: COUNTS.wait("synchronize"),
             "get_device_properties": lambda device=None: SimpleNamespace(total_memory=80 << 30, name="pretended"),
             "Event": _Event,
-            "make_graphed_callables": lambda module, sample, **options: module,  # launches each kernel
+            "make_graphed_callables": ReplayedModule,
         },
+        captured: {"_end_failed_capture": lambda device, stream: None},
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ the processor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -95,7 +95,7 @@ class PretendedTensor(Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, func.overloadpacket.__name__
         flat, _ = tree_flatten((args, kwargs))
-        _refuse_or_count(func, name, args, flat)
+        _refuse_or_count(func, name, args, kwargs, flat)
         returns = func._schema.returns
         is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
         if not is_view and name not in (*WITHOUT_KERNEL, *READS):
@@ -113,7 +113,9 @@ def inner_of(thing: Any) -> Any:
     return thing.inner if isinstance(thing, PretendedTensor) else thing
 
 
-def _refuse_or_count(func: Any, name: str, args: Sequence[Any], flat: Sequence[Any]) -> None:
+def _refuse_or_count(
+    func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], flat: Sequence[Any]
+) -> None:
     """Raise the error of a GPU for mixed devices; count a wait of the host."""
     of_processor = [t for t in flat if isinstance(t, Tensor) and not isinstance(t, PretendedTensor)]
     if name in COPIES:
@@ -131,12 +133,13 @@ def _refuse_or_count(func: Any, name: str, args: Sequence[Any], flat: Sequence[A
         raise RuntimeError(f"Expected all tensors to be on the same device, but {func} got some on cpu: {mixed}")
     if name in READS:
         COUNTS.wait("read of a value")
-    elif name in SIZED_BY_VALUES or (name == "repeat_interleave" and "output_size" not in str(args)):
+    elif name in SIZED_BY_VALUES or (name == "repeat_interleave" and kwargs.get("output_size") is None):
         COUNTS.wait(name)
 
 
 def to_device(tensor: Tensor, dtype: torch.dtype | None, non_blocking: bool) -> PretendedTensor:
     """Copy a tensor of the processor to the GPU; without pinned memory the host waits."""
+    COUNTS.refuse_in_capture("copy to the GPU")
     if not (non_blocking and getattr(tensor, "is_pretended_pinned", False)):
         COUNTS.wait("copy to the GPU")
     COUNTS.launch("copy to the GPU")
@@ -145,6 +148,7 @@ def to_device(tensor: Tensor, dtype: torch.dtype | None, non_blocking: bool) -> 
 
 def to_host(tensor: PretendedTensor, dtype: torch.dtype | None, non_blocking: bool) -> Tensor:
     """Copy a tensor of the GPU to the processor; the host waits unless it asked not to."""
+    COUNTS.refuse_in_capture("copy to the host")
     COUNTS.launch("copy to the host")
     if not non_blocking:
         COUNTS.wait("copy to the host")

@@ -13,6 +13,8 @@ paths of some words together.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,7 +52,9 @@ class HierarchicalOutput(OutputLayer):
     starts: Tensor
     nodes: Tensor
     signs: Tensor
+    ids_P: Tensor
     _levels: list[slice]
+    _lengths_on_host: Tensor
 
     def __init__(self, rows: Tensor, counts_V: Tensor, chunk: int) -> None:
         counts_P = counts_V[[i for i in range(len(counts_V)) if i not in CONTEXT_IDS]]
@@ -60,7 +64,7 @@ class HierarchicalOutput(OutputLayer):
         weight = nn.Parameter(rows.detach()[: len(children)].clone())
         super().__init__(weight, _log_odds(children, counts_P.double() + 0.5).to(rows), len(counts_V), chunk)
         self.register_buffer("tree", children.to(rows.device))
-        for name in ("leaf_V", "starts", "nodes", "signs"):
+        for name in ("leaf_V", "starts", "nodes", "signs", "ids_P"):
             self.register_buffer(name, torch.empty(0, device=rows.device), persistent=False)
         self._index(self)
         self.register_load_state_dict_post_hook(self._index)
@@ -73,15 +77,34 @@ class HierarchicalOutput(OutputLayer):
         starts, nodes, signs = (torch.from_numpy(part).to(device) for part in tree_paths(children))
         layer.starts, layer.nodes, layer.signs = starts, nodes, signs.to(layer.weight.dtype)
         layer.leaf_V = (~layer.given_V).cumsum(0) - 1
+        layer.ids_P = (~layer.given_V).nonzero()[:, 0]
+        layer._lengths_on_host = starts.diff()[layer.leaf_V].cpu()
 
     def path_lengths(self, targets_N: Tensor) -> Tensor:
         """Return the number of binary choices for each target (N)."""
         return self.starts.diff()[self.leaf_V[targets_N]]
 
-    def _paths(self, targets_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return for each node on the targets' paths its row in the batch (F), its number (F) and its sign (F)."""
+    def _parts(self, targets_N: Tensor, h_NE: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the nodes on the targets' paths, for some rows at a time: row in the batch (F), number (F), sign (F).
+
+        How many they are is computed on the processor where the targets are there: a GPU is not waited for.
+        """
+        lengths_N = None if targets_N.is_cuda else self._lengths_on_host[targets_N]
+        rows, targets_N = self._rows_at_once(h_NE), to_device(targets_N, h_NE.device)
+        for i in range(0, len(targets_N), rows):
+            nodes = None if lengths_N is None else int(lengths_N[i : i + rows].sum())
+            rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + rows], nodes)
+            yield i + rows_F, nodes_F, signs_F
+
+    def _paths(self, targets_N: Tensor, nodes: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return for each node on the targets' paths its row in the batch (F), its number (F) and its sign (F).
+
+        Args:
+            nodes: How many these are, if it is known.
+        """
         length_N = self.path_lengths(targets_N)
-        rows_F = torch.repeat_interleave(torch.arange(len(targets_N), device=targets_N.device), length_N)
+        row_N = torch.arange(len(targets_N), device=targets_N.device)
+        rows_F = torch.repeat_interleave(row_N, length_N, output_size=nodes)
         before_N = length_N.cumsum(0) - length_N
         shift_N = self.starts[self.leaf_V[targets_N]] - before_N
         at_F = torch.arange(len(rows_F), device=targets_N.device) + shift_N[rows_F]
@@ -98,11 +121,9 @@ class HierarchicalOutput(OutputLayer):
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""
         h_NE, nats_N = self._own_format(h_NE), self.bias.new_zeros(len(targets_N))
-        targets_N, rows = to_device(targets_N, h_NE.device), self._rows_at_once(h_NE)
-        for i in range(0, len(targets_N), rows):
-            rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + rows])
-            choice_F = (h_NE[i + rows_F] * self.weight[nodes_F]).sum(1) + self.bias[nodes_F]
-            nats_N.index_add_(0, i + rows_F, -F.logsigmoid(signs_F * choice_F))
+        for rows_F, nodes_F, signs_F in self._parts(targets_N, h_NE):
+            choice_F = (h_NE[rows_F] * self.weight[nodes_F]).sum(1) + self.bias[nodes_F]
+            nats_N.index_add_(0, rows_F, -F.logsigmoid(signs_F * choice_F))
         return nats_N
 
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
@@ -110,10 +131,7 @@ class HierarchicalOutput(OutputLayer):
         h_NE, weight_IE, bias_I = self._own_format(h_NE), self.weight.detach(), self.bias.detach()
         nats_N, grad_NE = bias_I.new_zeros(len(targets_N)), torch.zeros_like(h_NE)
         grad_IE, grad_I = torch.zeros_like(weight_IE), torch.zeros_like(bias_I)
-        targets_N, rows = to_device(targets_N, h_NE.device), self._rows_at_once(h_NE)
-        for i in range(0, len(targets_N), rows):
-            rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + rows])
-            rows_F = i + rows_F
+        for rows_F, nodes_F, signs_F in self._parts(targets_N, h_NE):
             h_FE, weight_FE = h_NE[rows_F], weight_IE[nodes_F]
             agree_F = signs_F * ((h_FE * weight_FE).sum(1) + bias_I[nodes_F])
             nats_N.index_add_(0, rows_F, -F.logsigmoid(agree_F))
@@ -135,7 +153,7 @@ class HierarchicalOutput(OutputLayer):
             logp_XN[self.tree[level, 0]] = reached_LN + first_LN
             logp_XN[self.tree[level, 1]] = reached_LN + first_LN - choices_IN[level]  # log σ(−x) = log σ(x) − x
         logp_NV = choices_IN.new_full((features_NE.shape[0], len(self.given_V)), -torch.inf)
-        logp_NV[:, ~self.given_V] = logp_XN[:leaves].t()
+        logp_NV[:, self.ids_P] = logp_XN[:leaves].t()
         return logp_NV.float()
 
 

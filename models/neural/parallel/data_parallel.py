@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
@@ -79,6 +80,10 @@ class Ranks:
         """
         return failed, nats, tokens
 
+    def clock(self) -> float:
+        """Return the leading rank's seconds since any moment, on every rank: those of the latest `add_up`."""
+        return monotonic()
+
     def decided(self, yes: bool) -> bool:
         """Return the leading rank's *yes*, on every rank."""
         return bool(self.total([float(yes and self.leads)])[0])
@@ -104,8 +109,10 @@ class Group(Ranks):
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         sizes = [parameter.numel() for parameter in parameters]
-        # After the gradients, one number for each: how many ranks have it. Then: how many have failed, tokens, nats.
-        sizes_of_all = [*sizes, len(sizes) + 2, 1]
+        # After the gradients, one number for each: how many ranks have it. Then: how many have failed, tokens, seconds
+        # of the leading rank, nats.
+        sizes_of_all = [*sizes, len(sizes) + 3, 1]
+        self._began, self._seconds = monotonic(), 0.0
         length = sum(sizes_of_all)
         self.shared = self._share(length) if parameters[0].device.type == "cpu" else None
         self.flat = self.shared.own_N if self.shared else torch.zeros(length, device=parameters[0].device)
@@ -134,6 +141,10 @@ class Group(Ranks):
         self._do(distributed.all_reduce, sums)
         return [float(value) for value in sums]
 
+    def clock(self) -> float:
+        """See `Ranks.clock`: no exchange is needed, so it may be asked at every update."""
+        return self._seconds
+
     @torch.no_grad()
     def add_up(
         self, parameters: Sequence[nn.Parameter], failed: bool, nats: float | Tensor, tokens: int
@@ -147,14 +158,15 @@ class Group(Ranks):
             self.flat.zero_()
         if own:
             torch._foreach_copy_([piece for piece, _ in own], [grad for _, grad in own])
-        numbers = [float(parameter.grad is not None) for parameter in parameters] + [float(failed), float(tokens)]
+        numbers = [float(parameter.grad is not None) for parameter in parameters]
+        numbers += [float(failed), float(tokens), monotonic() - self._began if self.leads else 0.0]
         self.tail.copy_(to_device(torch.tensor(numbers), self.tail.device))
         self.nats.fill_(nats)
         if self.shared:
             self.shared.add_up()
         else:
             self._do(distributed.all_reduce, self.flat)
-        *known, failures, all_tokens = self.tail.tolist()
+        *known, failures, all_tokens, self._seconds = self.tail.tolist()
         for piece, parameter, ranks in zip(self.pieces, parameters, known, strict=True):
             parameter.grad = piece if ranks else None
         return bool(failures), self.nats[0] if self.nats.is_cuda else float(self.nats), round(all_tokens)

@@ -27,6 +27,7 @@ class Plan:
     Args:
         stream: Training reviews.
         training: Epochs, batch, window, resets, number of evaluations, seed.
+        ahead: See `TBPTTBatches.epoch`.
 
     Attributes:
         updates: Windows in the whole training; each is one update.
@@ -34,10 +35,10 @@ class Plan:
         total_tokens: Scored in the whole training, approximately.
     """
 
-    def __init__(self, stream: TokenStream, training: TrainingSpec) -> None:
+    def __init__(self, stream: TokenStream, training: TrainingSpec, ahead: bool = False) -> None:
         from ...batches import count_updates, make_batches
 
-        self.training, self.batches = training, make_batches(stream, training)
+        self.training, self.batches, self.ahead = training, make_batches(stream, training), ahead
         windows = self.batches.windows(math.ceil(training.epochs))
         self.starts = np.concatenate([[0], np.cumsum(windows)])
         self.updates = count_updates(windows, training.epochs)
@@ -52,7 +53,8 @@ class Plan:
         Each comes with a mask (bool, B): False for streams whose state is reset before it, or None if none is.
         """
         epoch = int(np.searchsorted(self.starts, done, "right")) - 1
-        for window in islice(self.batches.epoch(epoch, done - int(self.starts[epoch])), self.updates - done):
+        windows = self.batches.epoch(epoch, done - int(self.starts[epoch]), self.ahead)
+        for window in islice(windows, self.updates - done):
             yield window, self._kept(epoch, window.index)
 
     def epochs_of(self, updates: int) -> float:

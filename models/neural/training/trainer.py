@@ -85,7 +85,7 @@ def train(
         torch.cuda.reset_peak_memory_stats(device)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with torch.random.fork_rng(devices=devices), joined(context, trained, training.batch) as ranks:
-        plan = Plan(train_stream, training)
+        plan = Plan(train_stream, training, ahead=bool(devices))
         state = TrainingState(network.train(), training, plan.updates, ranks)
         journal = Journal(context.work)
         curves = Curves(state, journal)

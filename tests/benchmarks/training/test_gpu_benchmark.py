@@ -41,17 +41,24 @@ def small(monkeypatch):
 
 @pytest.mark.slow
 def test_the_table_of_counts_says_where_the_host_waits_and_becomes_a_page(tiny, monkeypatch, tmp_path, capsys):
+    outcomes = {"test_here.py::test_one": "passed", "test_here.py::test_other": "skipped"}
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    monkeypatch.setattr(gpu, "tests", lambda seconds: {"exit code": 0, "seconds": seconds, "outcomes": outcomes})
     gpu.main(["--pretended", "--write", "--json"])
     table = json.loads(capsys.readouterr().out.splitlines()[-1])["measurements"]
+    ended = table.pop(gpu.TESTS)
+    assert ended["exit code"] == 0
+    assert 300 < ended["seconds"] < gpu.MOST_SECONDS
     assert list(table) == ["batch 64, window 35", "batch 512, window 70", "batch 512, window 70, GRU by review"]
     for row in table.values():
-        assert row["operators"] <= 200
+        assert row["operators"] <= 200 < row["operators before"]
         assert row["waits"] <= 3
         assert "device.py" in row["at"]
     [page] = tmp_path.iterdir()
     assert page.name.endswith("-gpu-pretended.md")
-    assert "| batch 512, window 70 |" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "| batch 512, window 70 |1,302|" in text
+    assert "| `test_here.py::test_other` | skipped |" in text
     assert len(gpu_updates.counted(quick=True)) == 1
 
 

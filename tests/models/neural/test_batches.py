@@ -1,5 +1,6 @@
 """The windows of truncated back-propagation: what is covered, in which order, of which length."""
 
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -201,3 +202,58 @@ def test_the_recipe_says_which_windows_are_cut():
     assert type(make_batches(STREAM, TrainingSpec(stateful=False))) is ReviewBatches
     random = make_batches(STREAM, TrainingSpec(random_window=True, batch=2, bptt_len=20))
     assert len({w.x_BT.shape for w in random.epoch(0)}) > 1
+
+
+# --- ahead of use
+
+
+@pytest.mark.parametrize("random", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_windows_that_a_thread_reads_ahead_are_the_same(monkeypatch, kind, random):
+    monkeypatch.setattr("models.batches.CHUNK", 48)  # 12 positions of each lane
+    for start in (0, 5):
+        plain, ahead = (list(kind(STREAM, 4, 6, 3, random).epoch(1, start, ahead)) for ahead in (False, True))
+        assert len({id(window.piece_BL) for window in ahead}) > 2
+        assert [w.index for w in ahead] == [w.index for w in plain]
+        for one, other in zip(ahead, plain, strict=True):
+            assert one.x_BT.tolist() == other.x_BT.tolist()
+            assert one.y_BT.tolist() == other.y_BT.tolist()
+
+
+def test_one_piece_is_read_ahead_and_the_thread_ends_with_the_windows(monkeypatch):
+    """The second piece is read while the first is used; the third only when the second is asked for."""
+    monkeypatch.setattr("models.batches.CHUNK", 24)
+    made, read, reads, second = TBPTTBatches(STREAM, 4, 6, 3), TBPTTBatches._read, [], threading.Event()
+
+    def seen(*given):
+        reads.append(threading.current_thread().name)
+        if len(reads) == 2:
+            second.set()
+        return read(*given)
+
+    monkeypatch.setattr(TBPTTBatches, "_read", seen)
+    windows = made.epoch(0, ahead=True)
+    next(windows)
+    assert second.wait(60)
+    assert len(reads) == 2
+    assert all(name.startswith("batches") for name in reads)
+    windows.close()
+    assert not any(thread.name.startswith("batches") for thread in threading.enumerate())
+    assert len(reads) == 2
+
+
+def test_an_error_of_the_thread_is_raised_where_its_windows_would_come(monkeypatch):
+    monkeypatch.setattr("models.batches.CHUNK", 24)
+    made, read, reads = TBPTTBatches(STREAM, 4, 6, 3), TBPTTBatches._read, []
+
+    def failing(*given):
+        reads.append(given)
+        if len(reads) == 2:
+            raise OSError(5, "Input/output error")
+        return read(*given)
+
+    monkeypatch.setattr(TBPTTBatches, "_read", failing)
+    windows = made.epoch(0, ahead=True)
+    assert next(windows).index == 0
+    with pytest.raises(OSError, match="Input/output error"):
+        next(windows)

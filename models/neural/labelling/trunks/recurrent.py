@@ -105,7 +105,9 @@ class RecurrentTrunk(Trunk):
         inside_BT = inside(lengths_B, ids_BT.shape[1])
         x_BTE = self.dropout(self.embedding(ids_BT.masked_fill(~inside_BT, 0)))
         h_BTF, last_BF = (found.to(x_BTE.dtype) for found in self.encoder(x_BTE, lengths_B))
-        return h_BTF[inside_BT] if self.tagging else self._summary(h_BTF, last_BF, inside_BT)
+        if self.tagging:  # of a mask, a GPU would look up the positions once more in the backward pass
+            return h_BTF.flatten(0, 1).index_select(0, inside_BT.flatten().nonzero()[:, 0])
+        return self._summary(h_BTF, last_BF, inside_BT)
 
     def _summary(self, h_BTF: Tensor, last_BF: Tensor, inside_BT: Tensor) -> Tensor:
         if self.pooling in POOLINGS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -90,7 +89,7 @@ class Checkpointing(Callback[AnyState]):
         super().__init__(state)
         self.checkpoints, self.journal, self.identity = checkpoints, journal, identity
         self.writer = CheckpointWriter(checkpoints)
-        self.saved, self.saved_update = time.monotonic(), -1
+        self.saved, self.saved_update = state.ranks.clock(), -1
 
     def on_start(self) -> None:
         """Resume from the newest checkpoint, or write the first one."""
@@ -116,7 +115,7 @@ class Checkpointing(Callback[AnyState]):
         """Save if enough time has passed on the leading rank, unless it was done after the evaluation."""
         self.writer.look()
         fresh = self.saved_update == self.state.metrics.updates
-        if not fresh and self.state.ranks.decided(time.monotonic() - self.saved > CHECKPOINT_SECONDS):
+        if not fresh and self.state.ranks.clock() - self.saved > CHECKPOINT_SECONDS:
             self.save(good=False)
 
     def save(self, good: bool) -> None:
@@ -126,7 +125,7 @@ class Checkpointing(Callback[AnyState]):
         if self.state.ranks.leads:
             own = {"journal": self.journal.length, "identity": self.identity, "class": self._class()}
             self.writer.write(tensors, self.state.facts() | own, good, self.state.device)
-        self.saved, self.saved_update = time.monotonic(), self.state.metrics.updates
+        self.saved, self.saved_update = self.state.ranks.clock(), self.state.metrics.updates
 
     def load(self, good: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint of this training (with *good*: the newest good one), or None."""

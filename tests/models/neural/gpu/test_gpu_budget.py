@@ -57,12 +57,33 @@ def test_an_update_stays_within_the_budget_of_operators_and_waits(counts, stream
 
 
 @pytest.mark.long
-def test_the_budget_does_not_depend_on_the_number_of_rows(counts, stream):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"objective": ObjectiveSpec("hierarchical"), "tied": False},
+        {"objective": ObjectiveSpec("softmax", estimator="sampled", samples=8)},
+        {"objective": ObjectiveSpec("softmax", estimator="nce", samples=8)},
+    ],
+    ids=["two levels", "binary choices", "sampled softmax", "nce"],
+)
+def test_the_budget_does_not_depend_on_the_number_of_rows(counts, stream, options):
     """64 × 35 and 256 × 70 positions; without resets of states, which come by chance."""
-    still = replace(SPEC, training=replace(TRAINING, state_reset_prob=0.0))
+    still = replace(SPEC, training=replace(TRAINING, state_reset_prob=0.0), **options)
     few = updates(counts, stream, still, 1)
     many = updates(counts, stream, replace(still, training=replace(still.training, batch=256, bptt_len=70)), 1)
     assert many == few
+    [(operators, waits)] = few
+    assert operators <= MOST_OPERATORS
+    assert waits <= MOST_WAITS, counts.waits
+
+
+@pytest.mark.long
+def test_binary_choices_need_no_wait_for_the_lengths_of_their_paths(counts, stream, monkeypatch):
+    """Not even where a GPU's memory holds only some of the rows at a time; the other wait is the one of any update."""
+    monkeypatch.setattr(cross_entropy, "LOGITS_BYTES", 1)
+    spec = replace(SPEC, tied=False, objective=ObjectiveSpec("hierarchical", chunk=512))
+    assert [waits for _, waits in updates(counts, stream, spec, 2)] == [1, 1], counts.waits
 
 
 @pytest.mark.long

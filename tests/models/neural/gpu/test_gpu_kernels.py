@@ -170,7 +170,6 @@ def test_a_training_by_replays_is_the_training_that_launches_each_kernel(tmp_pat
     np.testing.assert_allclose(replayed, losses(tmp_path / "launched", spec), rtol=0.02)
 
 
-@pytest.mark.needs_real_gpu
 @pytest.mark.parametrize(
     "dropout",
     [
@@ -192,7 +191,6 @@ def test_every_replay_draws_its_own_dropout_masks_as_a_launch_would(dropout):
     torch.testing.assert_close(first, launched, rtol=0.0, atol=0.0)
 
 
-@pytest.mark.needs_real_gpu
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("precision", ["bf16", "float32"])
 def test_the_scaled_gradients_of_a_replay_are_those_of_a_launch(kind, precision):
@@ -272,7 +270,6 @@ class _Both(torch.autograd.Function):
         return None, both, both
 
 
-@pytest.mark.needs_real_gpu
 def test_a_network_whose_parameters_share_a_gradient_is_not_replayed(caplog):
     caplog.set_level(logging.WARNING, "models")
     ids_BT, state = torch.ones(2, 3, dtype=torch.int64, device=GPU), (torch.zeros(1, 2, device=GPU),)
@@ -302,7 +299,6 @@ class Waits(nn.Module):
         return ids_BT[..., None] * dropped * float(self.weight.sum()), state
 
 
-@pytest.mark.needs_real_gpu
 def test_where_a_window_cannot_be_captured_the_kernels_are_launched_and_dropout_goes_on(caplog):
     caplog.set_level(logging.WARNING, "models")
     before = torch.cuda.get_rng_state(GPU)

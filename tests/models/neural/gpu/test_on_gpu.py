@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.batches import TBPTTBatches
 from models.neural.device import cudnn_has_bf16, free_cached_memory
 from models.neural.layers import recurrent_layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
@@ -140,6 +141,7 @@ def test_cudnn_is_known_to_have_bf16_since_its_version_9_13():
     assert all(cudnn_has_bf16(mode, GPU) == new for mode in ("LSTM", "GRU", "RNN_TANH", "RNN_RELU"))
 
 
+@pytest.mark.usefixtures("not_captured")
 def test_an_exploding_batch_is_clipped_and_survived_in_bf16(tmp_path):
     network = Planted("explosion", (30,)).to(GPU)
     network.precision = "bf16"
@@ -165,6 +167,20 @@ def test_a_divergence_of_the_last_update_is_noticed_too(tmp_path):
     last = run(tmp_path / "whole", network_of().to(GPU))[1]["updates"] - 1
     _, summary = run(tmp_path, Planted("loss", (last,)).to(GPU))
     assert summary["divergences"] == 1
+
+
+@pytest.mark.parametrize(("device", "ahead"), [(GPU, True), (torch.device("cpu"), False)], ids=str)
+def test_only_beside_a_gpu_a_thread_reads_the_next_tokens(tmp_path, monkeypatch, device, ahead):
+    """It would compete with the updates of a processor for the cores."""
+    epoch, asked = TBPTTBatches.epoch, []
+
+    def seen(batches, n, start=0, ahead=False):
+        asked.append(ahead)
+        return epoch(batches, n, start, ahead)
+
+    monkeypatch.setattr(TBPTTBatches, "epoch", seen)
+    run(tmp_path, network_of().to(device))
+    assert asked == [ahead] * int(TRAINING.epochs)
 
 
 # --- going on

@@ -87,6 +87,17 @@ def test_impossible_lengths_are_refused(lengths):
         make()(random_inputs(), torch.tensor(lengths))
 
 
+def test_the_host_does_not_wait_for_a_gpu_that_has_the_lengths(counts):
+    encoder, gpu = make(), torch.device("cuda", 0)
+    expected = encoder(random_inputs(), LENGTHS)
+    x_BTE, lengths_B, encoder = random_inputs().to(gpu), LENGTHS.to(gpu), encoder.to(gpu)
+    counts.clear()
+    found = encoder(x_BTE, lengths_B)
+    assert not counts.waits
+    for there, here in zip(found, expected, strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-5, atol=1e-5)
+
+
 def test_a_batch_without_a_sequence_is_refused():
     with pytest.raises(ModelError, match="no sequence"):
         make()(random_inputs()[:0], torch.zeros(0, dtype=torch.int64))

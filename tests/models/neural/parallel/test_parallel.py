@@ -15,14 +15,16 @@ from torch import nn
 
 from models.base import FitContext, ModelError
 from models.batches import make_batches
-from models.neural.parallel import shared_sum
+from models.neural.parallel import data_parallel, shared_sum
 from models.neural.parallel.data_parallel import Group, Ranks, joined, own_device
-from models.neural.training.checkpoint import Checkpoints
+from models.neural.training.callbacks.checkpointing import Checkpointing
+from models.neural.training.checkpoint import Checkpoints, Journal
+from models.neural.training.state import TrainingState
 from models.neural.training.trainer import CHECKPOINTS
 from models.neural.training.training_metrics import MEASURED
 from tests.marked_cases import long_but
-from tests.models.neural.made_trainings import V, curve, journal
-from tests.models.neural.parallel.trained_by_ranks import KILLED_AT, LOPSIDED, RECIPES, run_case
+from tests.models.neural.made_trainings import TRAINING, V, curve, journal, network_of
+from tests.models.neural.parallel.trained_by_ranks import KILLED_AT, LOPSIDED, PLAIN, RECIPES, run_case
 
 ROOT = Path(__file__).resolve().parents[4]
 pytestmark = pytest.mark.slow
@@ -229,6 +231,38 @@ def test_a_rank_that_has_failed_says_so_in_the_same_exchange():
     assert group.add_up(parameters, True, 0.0, 0) == (True, 0.0, 0)
     assert group.add_up(parameters, False, math.inf, 1 << 24) == (False, math.inf, 1 << 24)
     assert Ranks().add_up(parameters, True, 2.5, 3) == (True, 2.5, 3)
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_the_clock_of_the_first_rank_comes_with_the_sums(monkeypatch):
+    now, parameters = [100.0], [nn.Parameter(torch.ones(3))]
+    monkeypatch.setattr(data_parallel, "monotonic", lambda: now[0])
+    group = Group(parameters)
+    now[0] = 107.5
+    assert group.clock() == 0.0
+    group.add_up(parameters, False, 1.0, 1)
+    now[0] = 120.0
+    assert group.clock() == 7.5
+    group.rank = 1  # of the others' clocks, nothing is added
+    group.add_up(parameters, False, 1.0, 1)
+    assert group.clock() == 0.0
+    assert Ranks().clock() == 120.0
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_all_ranks_know_whether_a_checkpoint_is_due_without_asking_each_other(monkeypatch, tmp_path):
+    """An update is one exchange: that of the gradients."""
+    network = network_of(PLAIN).train()
+    state = TrainingState(network, TRAINING, 100, Group(list(network.parameters())))
+    checkpointing, saved, now = Checkpointing(state, Checkpoints(tmp_path), Journal(tmp_path), {}), [], [60.0]
+    monkeypatch.setattr(Group, "_do", lambda *given: pytest.fail("they talk to each other"))
+    monkeypatch.setattr(Group, "clock", lambda group: now[0])
+    monkeypatch.setattr(Checkpointing, "save", lambda checkpointing, good: saved.append(good))
+    checkpointing.on_window_end()
+    assert saved == []
+    now[0] = 60.5
+    checkpointing.on_window_end()
+    assert saved == [False]
 
 
 def test_shared_memory_is_reserved_whole_or_not_at_all_and_not_left_behind(monkeypatch, tmp_path):

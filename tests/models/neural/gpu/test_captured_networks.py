@@ -1,0 +1,96 @@
+"""Every network's window can be captured as a CUDA graph, and is replayed to the same numbers, on any kind of GPU."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.neural.gpu.captured import captured
+from models.neural.nplm import NPLMNetwork
+from models.neural.training import step
+from models.neural.training.plan import Plan
+from models.neural.training.state import TrainingState
+from models.neural.training.step import TrainingStep
+from models.specs import NPLMSpec, TrainingSpec
+from models.streams import unigram_counts
+from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, V, network_of
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
+GPU = torch.device("cuda", 0)
+B, T = 6, 12
+BY_REVIEW = replace(TRAINING, stateful=False, state_reset_prob=TrainingSpec().state_reset_prob)
+PENALISED = replace(TRAINING, activation_penalty=1.0, temporal_penalty=1.0)
+NETWORKS = {
+    "rnn": {"kind": "rnn"}, "relu": {"kind": "rnn", "nonlinearity": "relu"}, "gru": {}, "lstm": {"kind": "lstm"},
+    "three layers": {"kind": "lstm", "layers": 3}, "reference": {"kind": "lstm", "cells": "reference"},
+    "normalised": {"cells": "reference", "layer_norm": True}, "cho": {"cells": "reference", "form": "cho"},
+    "no stars": {"condition_on_stars": False}, "own rows": {"tied": False}, "penalties": {"training": PENALISED},
+    "masks by window": {"variational": True, "dropout": 0.3}, "dropped words": {"embedding_dropout": 0.3},
+    "dropped weights": {"weight_drop": 0.3}, "by review": {"kind": "lstm", "training": BY_REVIEW},
+}  # fmt: skip
+
+
+def windows():
+    """Two windows that differ, with ids of words, `<bos>` and ratings."""
+    return torch.randint(0, V, (2, B, T), generator=torch.Generator().manual_seed(4)).to(GPU)
+
+
+def require_equal(network, share):
+    """Two windows after one another, replayed and launched with the same random numbers."""
+    state, random, found = network.start(B, GPU), torch.cuda.get_rng_state(GPU), []
+    read = captured(network, windows()[0], state)
+    assert read is not None
+    for one in (read, network):
+        torch.cuda.set_rng_state(random, GPU)
+        memory, features = state, []
+        for ids_BT in windows():
+            features_BTE, memory = one(ids_BT, memory)
+            features.append(features_BTE.detach().clone())
+            memory = tuple(tensor.detach() for tensor in memory)
+        found.append([*features, *memory])
+    for replayed, launched in zip(*found, strict=True):
+        assert replayed.dtype == launched.dtype
+        assert float((replayed - launched).double().norm()) <= share * float(launched.double().norm())
+
+
+@pytest.mark.parametrize(("precision", "share"), [("float32", 1e-5), ("bf16", 0.02)])
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_a_recurrent_network(options, precision, share):
+    spec = replace(SPEC, **options)
+    network = network_of(replace(spec, training=replace(spec.training, precision=precision)))
+    require_equal(network.to(GPU).train(), share)
+
+
+def test_a_feed_forward_network():
+    spec = NPLMSpec(embedding=8, hidden=12, training=TRAINING)
+    torch.manual_seed(1)
+    network = NPLMNetwork(spec, torch.from_numpy(unigram_counts(TRAIN, V)))
+    require_equal(network.to(GPU).train(), 1e-5)
+
+
+def test_a_window_of_another_shape_is_refused():
+    network = network_of().to(GPU).train()
+    read = captured(network, windows()[0], network.start(B, GPU))
+    assert read is not None
+    with pytest.raises(ValueError, match=r"the window is \(6, 11\), captured was \(6, 12\)"):
+        read(windows()[0, :, 1:], network.start(B, GPU))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "captures"), [({}, True), ({"random_window": True}, False), ({"bptt_grad_len": 15}, False)], ids=str
+)
+def test_windows_that_are_all_of_one_shape_are_captured_once_and_replayed(monkeypatch, recipe, captures):
+    training, shapes = replace(TRAINING, **recipe), []
+
+    def seen(network, ids_BT, state):
+        shapes.append(tuple(ids_BT.shape))
+        return captured(network, ids_BT, state)
+
+    monkeypatch.setattr(step, "captured", seen)
+    state = TrainingState(network_of(replace(SPEC, training=training)).to(GPU).train(), training, 100)
+    update = TrainingStep(state, lambda figures: None)
+    for _, given in zip(range(3), Plan(TRAIN, training).rest_of_epoch(0), strict=False):
+        update(*given)
+        state.metrics.updates += 1
+    state.settle()
+    assert shapes == [(training.batch, training.bptt_len)] * captures
