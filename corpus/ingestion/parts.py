@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -16,14 +17,13 @@ import orjson
 import polars as pl
 
 from corpus.schema import FIELDS, QUARANTINE
-from corpus.sha256 import sha256_of
 
 PARTS = "parts"
 QUARANTINE_FILE = "quarantine.parquet"
 READING_FILE = "read.json"
 SET_ASIDE = "set_aside"
 """Fact of a reading, and of the entry of its file in a data set: why the whole file could not be read."""
-SLICE = 4_000
+SLICE = 2_000
 """Rows whose bytes are in memory at a time while they are hashed."""
 
 
@@ -103,18 +103,19 @@ def content_of(frame: pl.DataFrame) -> np.ndarray:
     """
     total = np.zeros(4, dtype=np.uint64)
     for rows in frame.iter_slices(SLICE):
-        total += sha256_of(rows.select(_row_text()).to_series()).view("<u8").sum(axis=0, dtype=np.uint64)
+        hashed = b"".join([hashlib.sha256(row).digest() for row in rows.select(_row_bytes()).to_series().to_list()])
+        total += np.frombuffer(hashed, dtype="<u8").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
     return total
 
 
-def _row_text() -> pl.Expr:
-    """Return an expression for a row as text; lengths and numbers come first, so different rows differ in it."""
+def _row_bytes() -> pl.Expr:
+    """Return an expression for a row as bytes; lengths and numbers come first, so different rows differ in bytes."""
     texts = [name for name in FIELDS if name in ("review_id", "user_id", "business_id", "text")]
     numbers = [pl.col(name).str.len_bytes() for name in texts]
     numbers += [pl.col(name).to_physical() for name in FIELDS if name not in texts]
     heads = [number.cast(pl.String).fill_null("-") for number in numbers]
     bodies = [pl.col(name).fill_null("") for name in texts]
-    return pl.concat_str([*heads, *bodies], separator=" ")
+    return pl.concat_str([*heads, *bodies], separator=" ").cast(pl.Binary)
 
 
 def added(contents: Sequence[str]) -> np.ndarray:

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-
-from corpus.sha256 import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,8 +33,15 @@ def places(ids: pl.Series, salt: str) -> pl.Series:
 
     It is SHA-256 and not the hash of a library, because the values must be the same in every later version.
     """
-    digests = sha256_of(ids, salt.encode() + b"\x00")
-    return pl.Series("place", digests.view(">u8")[:, 0].astype(np.uint64))
+    prefix = hashlib.sha256(salt.encode() + b"\x00")
+
+    def digest(name: str) -> bytes:
+        state = prefix.copy()
+        state.update(name.encode())
+        return state.digest()[:8]
+
+    joined = b"".join(map(digest, ids.to_list()))
+    return pl.Series("place", np.frombuffer(joined, dtype=">u8").astype(np.uint64), dtype=pl.UInt64)
 
 
 def assign(ids: pl.Series, config: SplitConfig) -> pl.Series:
