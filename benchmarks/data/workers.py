@@ -95,7 +95,7 @@ def measured(source: Path, folder: Path, threads: int, workers: int) -> tuple[Se
 
 
 def _run(source: Path, home: Path, settings: list[str]) -> tuple[Seconds, set[str]]:
-    log, seconds = prepare(source, home, [UNIT], settings)
+    log, seconds = prepare([source], home, [UNIT], settings)
     table = {name: row["wall_s"] for name, row in stages(home, log).items()}
     digests = {f"{file.parent.parent.name}/{file.parent.name}" for file in home.glob("store/*/*/manifest.json")}
     return with_sums(table, seconds), digests

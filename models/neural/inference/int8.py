@@ -161,7 +161,7 @@ def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | No
     return found if changed else None
 
 
-def loss_of_int8(bundle: Bundle, quick: LanguageModel) -> float:
+def loss_of_int8(bundle: Bundle, quick: LanguageModel, texts: int = TEXTS, tokens: int = TOKENS) -> float:
     """Return by which share int8 raises the bits per byte of texts of the model itself.
 
     At each position of some texts that the exact model draws, the cross-entropy of the quick model is compared with the
@@ -171,11 +171,10 @@ def loss_of_int8(bundle: Bundle, quick: LanguageModel) -> float:
     Args:
         bundle: The exact model.
         quick: The same in int8.
-        seed: Seed of the texts.
         texts: Number of texts.
         tokens: Tokens of each.
     """
-    models, states = (bundle.model, quick), [bundle.model.start(TEXTS), quick.start(TEXTS)]
+    models, states = (bundle.model, quick), [bundle.model.start(texts), quick.start(texts)]
     draws = np.random.default_rng(1)
     entropy = divergence = 0.0
 

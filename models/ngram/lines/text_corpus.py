@@ -21,12 +21,12 @@ import pyarrow as pa
 
 from ...base import ModelError
 from ...threads import ordered
-from ..arpa.writer import MARKS
 from .text_source import opened
 
 logger = logging.getLogger(__name__)
 
 UNK, BEGIN, END = 0, 1, 2
+MARKS = ("<unk>", "<s>", "</s>")  # not that of `arpa.writer`, which imports polars
 CAPITAL_UNKNOWN = "<UNK>"
 """Form of `<unk>` in some toolkits: in a text a normal word, in an ARPA file the unknown word."""
 GIVEN_OF_LINES = (BEGIN,)

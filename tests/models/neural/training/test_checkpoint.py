@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -370,7 +371,8 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undi
 @pytest.mark.parametrize(("updates", "said"), [(0, "training starts from the beginning: there is no checkpoint"),
                                                (71, "training resumes after 71 of 1778 updates")])  # fmt: skip
 def test_what_is_resumed_is_said(updates, said, caplog, monkeypatch):
-    state = SimpleNamespace(metrics=SimpleNamespace(updates=updates), total_updates=1778)
+    ranks, metrics = SimpleNamespace(clock=time.monotonic), SimpleNamespace(updates=updates)
+    state = SimpleNamespace(metrics=metrics, total_updates=1778, ranks=ranks)
     found = checkpointing.Checkpointing(state, checkpoints=None, journal=None, identity={})
     monkeypatch.setattr(found, "_class", dict)
     monkeypatch.setattr(found, "load", lambda: SimpleNamespace(facts={"class": {}}))
