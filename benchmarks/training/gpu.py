@@ -18,6 +18,7 @@ import argparse
 import faulthandler
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -212,9 +213,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         parser.error("torch finds no GPU here; --pretended counts without one")
     most = QUICK_SECONDS if args.quick else MOST_SECONDS
     # Whatever hangs ends with the time, with the lines that hung; what was found until then has been printed.
-    faulthandler.dump_traceback_later(most, exit=True)
-    found = pretended(args.quick, time.monotonic() + most) if args.pretended else measured(args.data, args.quick)
-    faulthandler.cancel_dump_traceback_later()
+    faulthandler.dump_traceback_later(most, exit=True, file=sys.__stderr__ or sys.stderr)
+    try:
+        found = pretended(args.quick, time.monotonic() + most) if args.pretended else measured(args.data, args.quick)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     notes = [NOTE_OF_COUNTS] * args.pretended + [table_of(found[TESTS].pop("outcomes", {}))]
     device = "a pretended GPU" if args.pretended else torch.cuda.get_device_name(GPU)
     part = "pretended" if args.pretended else ""
