@@ -171,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--members", type=_count, help="networks side by side, instead of the recipe's (ptb)")
     parser.add_argument("--dynamic", action="store_true", help="dynamic evaluation too; some twenty minutes (ptb)")
     parser.add_argument("--epochs", type=_passes, help="instead of the recipe's")
+    parser.add_argument("--seed", type=_count, default=1, help="of the first network (default 1)")
     args: argparse.Namespace = parser.parse_args(argv)
     recipe = RECIPES[args.text]
     if args.data is None or not args.data.is_dir():
@@ -179,8 +180,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         parser.error("--members and --dynamic are for a text that is read as one: ptb")
     members, threads = args.members or recipe.members, args.threads or recipe.threads
     epochs = args.epochs or (QUICK_EPOCHS if args.quick else recipe.spec.training.epochs)
-    spec = replace(recipe.spec, training=replace(recipe.spec.training, epochs=epochs))
-    lines, work = TEXTS[args.text](args.data), args.work / ("quick" if args.quick else args.text)
+    spec = replace(recipe.spec, training=replace(recipe.spec.training, epochs=epochs, seed=args.seed))
+    lines, part = TEXTS[args.text](args.data), args.text + (f"-seed-{args.seed}" if args.seed > 1 else "")
+    work = args.work / (f"quick-{part}" if args.quick else part)
     models, numbers = train_side_by_side(lines, recipe.continuous, spec, work, members, threads)
     rows: dict[str, Any] = {
         name: {key: round(of[key], 3) for key in TOLD if key in of} for name, of in numbers.items()
@@ -191,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     else:
         found, ratio = of_reviews(recipe, lines, models, work)
     ratios = {f"quality.{args.text}": ratio}
-    return finish(args, Report("quality", recipe.title, rows | found, ratios, ("torch", "numba"), part=args.text))
+    return finish(args, Report("quality", recipe.title, rows | found, ratios, ("torch", "numba"), part=part))
 
 
 if __name__ == "__main__":
