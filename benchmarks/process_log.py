@@ -65,7 +65,8 @@ class CpuAccount:
 
     When a parent waits for a child that has ended, the kernel adds the child's seconds to the parent's `waited`. What
     was not counted there while the child was seen is new: its last moments, or its whole life between two samples.
-    The end of a child whose own parent has ended before is not seen; it can have at most one interval of samples.
+    The end of a child whose own parent has ended before is not seen; it can have at most one interval of samples. The
+    last moments of the server count for the pipeline, whose child it is.
 
     Attributes:
         pipeline, server: CPU seconds so far.
