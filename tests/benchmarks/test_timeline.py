@@ -223,7 +223,7 @@ def test_a_command_is_needed_and_is_named_after_the_own_options(capsys: pytest.C
 
 @pytest.mark.slow
 def test_the_parts_of_a_real_run_are_the_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Both sources have what is expected of them: the store's manifests, and the tables of Prefect's server."""
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
@@ -242,7 +242,7 @@ def test_the_parts_of_a_real_run_are_the_whole(
     assert (tmp_path / "run.png").stat().st_size > 10_000
     [page] = tmp_path.glob("*-timeline-one.md")
     assert str(tmp_path) not in page.read_text()
-    capsys.readouterr()
+    capfd.readouterr()
     again = main([*options[:2], "--json", "--", "run", "--preset", ONE])["measurements"]
     assert "read" not in again, "nothing is built in the second run"
     assert again["all of: tasks beside their stages"]["wall, s"] > 0
