@@ -161,7 +161,7 @@ def finish(args: argparse.Namespace, report: Report) -> dict[str, Any]:
 def _program(name: str) -> str:
     """Return the module that was started, or this script's name where another program has called it."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name if spec and spec.name.startswith("benchmarks.") else f"benchmarks.{name}"
+    return spec.name.removesuffix(".__main__") if spec and spec.name.startswith("benchmarks.") else f"benchmarks.{name}"
 
 
 def markdown(report: Report, found: Mapping[str, Any]) -> str:

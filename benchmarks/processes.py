@@ -116,7 +116,7 @@ def high_water(pid: int | str = "self") -> int:
     return int(marks[0]) << 10 if marks else 0
 
 
-def _cpu(*whose: int) -> float:
+def cpu_seconds(*whose: int) -> float:
     """Return CPU seconds to the microsecond; `os.times` counts hundredths, so a short run would take 0."""
     usages = [getrusage(one) for one in whose or (RUSAGE_SELF, RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
@@ -146,22 +146,22 @@ def _inside(function: Callable[[], Any], answer: Connection) -> None:
     """Call the function in this new process, and send the result."""
     try:
         gc.collect()
-        base, cpu, started = psutil.Process().memory_info().rss, _cpu(), time.perf_counter()
+        base, cpu, started = psutil.Process().memory_info().rss, cpu_seconds(), time.perf_counter()
         result = function()
-        wall, cpu = time.perf_counter() - started, _cpu() - cpu
+        wall, cpu = time.perf_counter() - started, cpu_seconds() - cpu
         answer.send((wall, cpu, high_water(), base, result))
     except BaseException:
         answer.send(traceback.format_exc())
 
 
 def _command(argv: list[str]) -> Run:
-    started, before = time.perf_counter(), _cpu(RUSAGE_CHILDREN)
+    started, before = time.perf_counter(), cpu_seconds(RUSAGE_CHILDREN)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         watch = _Watch(process.pid)
         watch.start()
         out, err = process.communicate()
         peak = watch.end()
-    wall, cpu = time.perf_counter() - started, _cpu(RUSAGE_CHILDREN) - before
+    wall, cpu = time.perf_counter() - started, cpu_seconds(RUSAGE_CHILDREN) - before
     if process.returncode:
         raise ContenderFailed(f"{argv[0]} ended with {process.returncode}: {err[-2000:]}")
     return Run(wall, cpu, peak / MIB, result=out)

@@ -25,19 +25,17 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from benchmarks.data.growth import SHARES, draw, grown
 from benchmarks.data.ingest import folder_for
 from benchmarks.harness import Ratio, Report, arguments, finish, say
-from benchmarks.processes import ContenderFailed, high_water
+from benchmarks.process_log import PRIVATE, SERVER, ProcessLog
+from benchmarks.processes import ContenderFailed
 from corpus.synthetic.synth import write_reviews
 
 REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000
@@ -57,60 +55,9 @@ name = "{unit}"
 order = 2
 vocabulary = "{unit}"
 """
-SAMPLE_SECONDS = 0.1
-PIPELINE, SERVER, PRIVATE = 1, 2, 3
-"""Places in a sample of memory."""
-MIB = 1 << 20
 
 
-class MemoryLog(threading.Thread):
-    """Repeated samples of memory in MiB: (time, pipeline, server, private part of the pipeline)."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.pid, self.samples, self._ended = pid, [(0.0, 0.0, 0.0, 0.0)], threading.Event()
-        self.high_water = 0.0
-
-    def run(self) -> None:
-        """Take samples until `end` is called."""
-        while not self._ended.wait(SAMPLE_SECONDS):
-            try:
-                self.samples.append((time.time(), *_resident(psutil.Process(self.pid))))
-                self.high_water = max(self.high_water, high_water(self.pid) / MIB)
-            except psutil.Error:
-                continue
-
-    def end(self) -> None:
-        """Stop taking samples."""
-        self._ended.set()
-        self.join()
-
-    def peak(self, began: float, ended: float, what: int = PIPELINE) -> int | None:
-        """Return the highest sum between two times, in MiB; None if no sample lies between them."""
-        seen = [one[what] for one in self.samples if began <= one[0] <= ended]
-        return round(max(seen)) if seen else None
-
-
-def _resident(process: psutil.Process) -> tuple[float, float, float]:
-    """Return the resident MiB of the pipeline (process and workers) and of Prefect's server, and the private ones.
-
-    Private memory is resident memory without the pages of mapped files, which the system may take back at any time.
-    """
-    now = process.memory_info()
-    pipeline, server, private = now.rss, 0, now.rss - getattr(now, "shared", 0)
-    for child in process.children(recursive=True):
-        try:
-            held = child.memory_info()
-            if "flows.server.private_program" in child.cmdline():
-                server += held.rss
-            else:
-                pipeline, private = pipeline + held.rss, private + held.rss - getattr(held, "shared", 0)
-        except psutil.Error:
-            continue
-    return pipeline / MIB, server / MIB, private / MIB
-
-
-def prepare(files: list[Path], home: Path, units: list[str], settings: list[str]) -> tuple[MemoryLog, float]:
+def prepare(files: list[Path], home: Path, units: list[str], settings: list[str]) -> tuple[ProcessLog, float]:
     """Run `reviewlm prepare` on the files; its progress goes to standard error.
 
     Raises:
@@ -125,7 +72,7 @@ def prepare(files: list[Path], home: Path, units: list[str], settings: list[str]
     began = time.time()
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     with subprocess.Popen(command, stdout=sys.stderr, env=environment) as process:
-        log = MemoryLog(process.pid)
+        log = ProcessLog(process.pid)
         log.start()
         process.wait()
         log.end()
@@ -134,12 +81,16 @@ def prepare(files: list[Path], home: Path, units: list[str], settings: list[str]
     return log, time.time() - began
 
 
-def stages(home: Path, log: MemoryLog, since: float = 0) -> dict[str, dict[str, Any]]:
+def manifests(home: Path, since: float = 0) -> list[dict[str, Any]]:
+    """Return the manifests of all artifacts made *since* a time, in the order of their beginning."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("store/*/*/manifest.json")]
+    return sorted((one for one in found if one["created"] >= since), key=lambda one: float(one["created"]))
+
+
+def stages(home: Path, log: ProcessLog, since: float = 0) -> dict[str, dict[str, Any]]:
     """Return seconds, peak memory and size for every artifact made *since* a time, in the order of their beginning."""
-    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("store/*/*/manifest.json")]
-    manifests = [one for one in manifests if one["created"] >= since]
     table: dict[str, dict[str, Any]] = {}
-    for manifest in sorted(manifests, key=lambda one: one["created"]):
+    for manifest in manifests(home, since):
         name, number = _name(manifest), 2
         while name in table:
             name, number = f"{_name(manifest)} {number}", number + 1

@@ -107,7 +107,7 @@ def test_the_stages_of_one_big_file_have_seconds_sizes_and_peaks(tmp_path):
     manifest = {"stage": "tokens", "created": 1_000.0, "seconds": 10.0, "options": {"split": "test"}, "facts": {},
                 "files": {"ids": {"bytes": 3_000_000}, "offsets": {"bytes": 1_000_000}}}
     (stage / "manifest.json").write_text(json.dumps(manifest))
-    log = scale.MemoryLog(1)
+    log = scale.ProcessLog(1)
     log.samples = [
         (999.0, 900.0, 1.0, 0.0), (1_001.0, 300.0, 50.0, 250.0), (1_009.0, 400.0, 60.0, 200.0),
         (1_011.0, 950.0, 2.0, 900.0),
@@ -142,7 +142,7 @@ def test_a_second_month_is_measured_with_both_files_in_the_same_home(tmp_path, m
         manifest = {"stage": "read", "created": time.time(), "seconds": float(len(calls)), "options": {}, "facts": {},
                     "files": {"part": {"bytes": 5_000_000}}}
         (stage / "manifest.json").write_text(json.dumps(manifest))
-        log = scale.MemoryLog(1)
+        log = scale.ProcessLog(1)
         log.samples = [(time.time(), 1_000.0 * len(calls), 10.0, 300.0)]
         return log, 30.0 * len(calls)
 
