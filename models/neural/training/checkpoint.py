@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...atomic_files import save_tensors
 from ...base import JOURNAL, sha256_of
 
 SETTLED = "settled"
@@ -64,7 +65,7 @@ class Checkpoints:
         number = max((number for number, _ in self._all()), default=0) + 1
         data = self._path(number, "safetensors")
         part = data.with_suffix(".part")
-        save_file({name: tensor.contiguous() for name, tensor in copies.items()}, part)
+        save_tensors(save_file, {name: tensor.contiguous() for name, tensor in copies.items()}, part)
         body = {"format": FORMAT, "good": good, "sha256": sha256_of(part), "facts": dict(facts)}
         os.replace(part, data)
         text = json.dumps({"checksum": _checksum(body), "body": body})
