@@ -81,7 +81,7 @@ class Checkpoints:
         A damaged one, or one for which *check* raises ValueError, is logged and deleted, and the one before is tried.
         One that cannot be read is logged and kept.
         """
-        for torn in self.folder.glob("*.part"):  # left by a killed process
+        for torn in (*self.folder.glob("*.part"), *self.folder.glob(".tmp*")):  # left by a killed process
             torn.unlink()
         for number, body in sorted(self._all(), key=lambda entry: entry[0], reverse=True):
             if good and body and not body["good"]:
