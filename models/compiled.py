@@ -64,5 +64,5 @@ def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bo
     """
     compiled = njit(fastmath=fast, error_model="numpy", nogil=nogil)(function)
     with suppress(RuntimeError):  # no writable folder: a read-only installation
-        compiled._cache = KernelCache(function)  # numba's `enable_caching` with a cache of ours
+        compiled._cache = KernelCache(function)  # type: ignore[attr-defined]  # `enable_caching` with a cache of ours
     return compiled
