@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .base import ModelError
 
@@ -110,6 +110,17 @@ def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Pat
             _unfinished.pop(new, None)
     except OSError as error:
         raise not_written(path, error) from error
+
+
+def save_tensors(save_file: Callable[[dict[str, Any], Path], None], tensors: dict[str, Any], path: Path) -> None:
+    """Write tensors with safetensors' *save_file*, with the permissions of any other new file.
+
+    Its release 0.8 renames a file of its own, which only the owner may read, even where a group shares the folder.
+    """
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    save_file(tensors, path)
+    path.chmod(mode)
 
 
 def not_written(path: Path, error: OSError) -> ModelError:

@@ -1,17 +1,58 @@
-"""Compile a numeric kernel with numba; nothing else is imported, so a data stage does not wait for torch."""
+"""Compile a numeric kernel with numba; torch is not imported, so a data stage does not wait for it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pickle import UnpicklingError
 from typing import Any
 
 from numba import njit
+from numba.core.caching import FunctionCache
 
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 """The compiler may reorder sums, always in the same way. `nnan` is not set: with it the compiler may drop a NaN in its
 vector loop and keep it in the remainder, so training that has diverged would look healthy on one CPU and not on
 another. numpy's division (`error_model`) has no branch; with a branch, a loop with a quotient would not be vectorised.
 """
+log = logging.getLogger(__name__)
+
+
+class KernelCache(FunctionCache):
+    """The compiled code of a kernel on disk; without it, as on a full disk, each process compiles the kernel again.
+
+    An error of the cache must not leave the call of a kernel: while a file is read, it would be taken for one of that
+    file, and whole reviews would be set aside as damaged.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled code for a signature; None if there is none that can be read."""
+        try:
+            try:
+                return super().load_overload(sig, target_context)
+            except (EOFError, UnpicklingError):  # a loss of power has torn a file
+                self.flush()
+        except OSError as error:
+            _tell(self.cache_path, error.strerror or str(error))
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Write the compiled code for a signature, if the disk takes it."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _tell(self.cache_path, error.strerror or str(error))
+
+
+@cache
+def _tell(folder: str, why: str) -> None:
+    """Warn, once in a process for each folder and reason."""
+    log.warning(
+        "Compiled code cannot be kept in %s (%s), so each process compiles it again. Free some space there, allow "
+        "writing, or name another folder in NUMBA_CACHE_DIR.", folder, why,
+    )  # fmt: skip
 
 
 def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bool = True) -> Any:
@@ -21,7 +62,7 @@ def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bo
     rounding. *nogil*: other threads run meanwhile. A kernel of a few microseconds keeps them waiting instead, because
     to get the interpreter back from a busy thread takes up to 5 ms.
     """
-    try:
-        return njit(fastmath=fast, error_model="numpy", nogil=nogil, cache=True)(function)
-    except RuntimeError:  # no writable folder: a read-only installation
-        return njit(fastmath=fast, error_model="numpy", nogil=nogil)(function)
+    compiled = njit(fastmath=fast, error_model="numpy", nogil=nogil)(function)
+    with suppress(RuntimeError):  # no writable folder: a read-only installation
+        compiled._cache = KernelCache(function)  # type: ignore[attr-defined]  # `enable_caching` with a cache of ours
+    return compiled

@@ -36,28 +36,36 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shlex
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, measure, ratio, say, summary
+from benchmarks.harness import Ratio, Report, Run, finish, interleave, measure, ratio, say, summary
+from benchmarks.models.kenlm_programs import (
+    LAVISH,
+    LEAN,
+    THREADS,
+    kenlm_binary,
+    kenlm_fit,
+    our_binary,
+    our_fit,
+    ours,
+    parsed,
+    parser,
+    texts,
+)
 from benchmarks.models.ngram_sizes import ours_in_double, sizes
-from benchmarks.models.ngram_text import CRAWL, more, prepare
+from benchmarks.models.ngram_text import more
 
-THREADS = 2
 GOALS = {
     "fit_speed": 1.5, "fit_speed_lean": 1.5, "fit_memory": 0.667, "score_query": 1.5, "score_module": 1.0,
     "score_query_long": 1.5, "score_module_long": 1.0,
 }  # fmt: skip
-QUICK_REVIEWS = 15_000
 SPILL = {False: (100_000_000, 4 << 30), True: (2_000_000, 512 << 20)}
 AGREES = 1e-5
-LAVISH, LEAN = "4G", "512M"
 MODULE = """
 import sys, kenlm
 model, nats = kenlm.Model(sys.argv[1]), 0.0
@@ -67,42 +75,12 @@ print(nats)
 """
 
 
-def ours(verb: str, *options: Any) -> list[str]:
-    """Return the command line of a `reviewlm ngram` command."""
-    return [sys.executable, "-m", "reviewlm.cli", "ngram", verb, "--json", *map(str, options)]
-
-
-def pipeline(*programs: list[Any]) -> list[str]:
-    """Return a command line that runs programs joined by pipes, and fails if one of them fails."""
-    joined = " | ".join(shlex.join(map(str, program)) for program in programs)
-    return ["bash", "-c", f"set -o pipefail; {joined}"]
-
-
-def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, buffer: str, form: str | None) -> list[str]:
-    """Return the command line of KenLM's fast way from a text to a binary model.
-
-    Args:
-        buffer: Memory for sorting (`-S`).
-        form: "probing" or "trie"; None: no binary, and the ARPA output is discarded.
-    """
-    lmplz = [programs / "lmplz", "-o", order, "-S", buffer, "-T", folder, "--text", text]
-    if form is None:
-        return pipeline([*lmplz, "--arpa", "/dev/null"])
-    binary = [programs / "build_binary", "-T", folder, form, "/dev/stdin", kenlm_binary(folder, order, form)]
-    return pipeline(lmplz, binary)
-
-
-def kenlm_binary(folder: Path, order: int, form: str = "probing") -> Path:
-    """Return the path of a KenLM binary."""
-    return folder / f"{order}.{form}"
-
-
 def fits(args: argparse.Namespace, folder: Path, train: Path, order: int) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure the fit of one order."""
     kenlm = partial(kenlm_fit, args.kenlm, folder, train, order)
     runs = interleave(
         {
-            f"fit {order}": ours("fit", "--text", train, "--order", order, "--binary", folder / str(order)),
+            f"fit {order}": our_fit(folder, train, order),
             f"lmplz -S {LAVISH} | build_binary {order}": kenlm(LAVISH, "probing"),
             f"lmplz -S {LEAN} | build_binary {order}": kenlm(LEAN, "probing"),
             f"lmplz -S {LEAN} {order}": kenlm(LEAN, None),
@@ -133,7 +111,7 @@ def scores(
     kind = "_long" * long
     query = shlex.join([str(args.kenlm / "query"), "-v", "summary", str(kenlm_binary(folder, order))])
     contenders = {
-        score: ours("score", "--text", text, "--binary", folder / str(order)),
+        score: ours("score", "--text", text, "--binary", our_binary(folder, order)),
         asked: ["bash", "-c", f"{query} < {shlex.quote(str(text))}"],
     }
     if args.module:
@@ -156,7 +134,7 @@ def scores(
 def saved(args: argparse.Namespace, folder: Path, held_out: Path, order: int, train: Path) -> dict[str, Any]:
     """Return size, opening time and time per token of the models that `fits` wrote, and of KenLM's trie."""
     measure(kenlm_fit(args.kenlm, folder, train, order, LAVISH, "trie"), THREADS)
-    single = folder / str(order)
+    single = our_binary(folder, order)
     models = {
         f"ours, single {order}": single,
         f"ours, double {order}": ours_in_double(single),
@@ -186,31 +164,22 @@ def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[st
 
 def main() -> None:
     """Run the benchmark and report."""
-    parser = arguments(__doc__ or "")
-    parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help=f"folder with {CRAWL}")
-    parser.add_argument("--orders", default="3,4,5", help="default 3,4,5")
-    parser.add_argument("--long", type=int, default=0, metavar="TOKENS", help="also score a made text of this length")
-    parser.add_argument("--spill", action="store_true", help="also fit far more text than the memory limit would hold")
-    parser.add_argument("--spill-text", type=Path, help="where that text is, or shall be kept (some 500 MB)")
-    parser.add_argument("--only-spill", action="store_true")
-    args = parser.parse_args()
-    args.kenlm, args.module = Path(os.environ.get("REVIEWLM_KENLM_BIN", "")), os.environ.get("REVIEWLM_KENLM_PYTHON")
-    if args.data is None or not (Path(args.data) / CRAWL).exists():
-        say(f"skipped: --data (or REVIEWLM_REAL_DATA) has no {CRAWL}")
+    options = parser(__doc__ or "", (3, 4, 5))
+    options.add_argument("--long", type=int, default=0, metavar="TOKENS", help="also score a made text of this length")
+    options.add_argument("--spill", action="store_true", help="also fit far more text than the memory limit would hold")
+    options.add_argument("--spill-text", type=Path, help="where that text is, or shall be kept (some 500 MB)")
+    options.add_argument("--only-spill", action="store_true")
+    if (args := parsed(options)) is None:
         return
-    if not (peers := (args.kenlm / "lmplz").exists()):
-        say("skipped: no lmplz in REVIEWLM_KENLM_BIN")
-    if not args.module:
-        say("skipped: the kenlm module; REVIEWLM_KENLM_PYTHON names no Python that has it")
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train, held_out = prepare(folder, Path(args.data) / CRAWL, QUICK_REVIEWS if args.quick else None)
+        train, held_out = texts(args, folder)
         long = folder / "long.txt"
         if args.long:
             say(f"{more(held_out, long, args.long):,} tokens to score")
-        for order in map(int, args.orders.split(",")) if peers and not args.only_spill else ():
+        for order in args.orders if args.kenlm and not args.only_spill else ():
             parts = [fits(args, folder, train, order), scores(args, folder, held_out, order)]
             parts += [scores(args, folder, long, order, long=True)] if args.long else []
             for part in parts:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -27,9 +26,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, measure, say
-from benchmarks.models.ngram import LAVISH, QUICK_REVIEWS, THREADS, kenlm_binary, kenlm_fit, ours
-from benchmarks.models.ngram_text import CRAWL, prepare, sentences
+from benchmarks.harness import Ratio, Report, Run, finish, interleave, measure
+from benchmarks.models.kenlm_programs import (
+    LAVISH,
+    THREADS,
+    kenlm_binary,
+    kenlm_fit,
+    our_binary,
+    our_fit,
+    parsed,
+    parser,
+    texts,
+)
+from benchmarks.models.ngram_text import sentences
 
 GOALS = {"score": 1.0, "full_scores": 1.0}
 SENTENCES = {False: 20_000, True: 3_000}
@@ -110,35 +119,27 @@ def _ratio(mine: Sequence[float], theirs: Sequence[float], goal: float) -> Ratio
 
 def fitted(args: argparse.Namespace, folder: Path, train: Path, order: int) -> dict[str, list[str]]:
     """Fit both models; return the command line of each side."""
-    measure(ours("fit", "--text", train, "--order", order, "--binary", folder / str(order)), THREADS)
+    measure(our_fit(folder, train, order), THREADS)
     measure(kenlm_fit(args.kenlm, folder, train, order, LAVISH, "probing"), THREADS)
     return {
-        f"ours {order}": [sys.executable, "-c", OURS + TIMED, str(folder / str(order))],
+        f"ours {order}": [sys.executable, "-c", OURS + TIMED, str(our_binary(folder, order))],
         f"kenlm {order}": [args.module, "-c", THEIRS + TIMED, str(kenlm_binary(folder, order))],
     }
 
 
 def main() -> None:
     """Run the benchmark and report."""
-    parser = arguments(__doc__ or "")
-    parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help=f"folder with {CRAWL}")
-    parser.add_argument("--orders", default="3,5", help="default 3,5")
-    args = parser.parse_args()
-    args.kenlm, args.module = Path(os.environ.get("REVIEWLM_KENLM_BIN", "")), os.environ.get("REVIEWLM_KENLM_PYTHON")
-    if args.data is None or not (Path(args.data) / CRAWL).exists():
-        say(f"skipped: --data (or REVIEWLM_REAL_DATA) has no {CRAWL}")
-        return
-    if not args.module or not (args.kenlm / "lmplz").exists():
-        say("skipped: no lmplz in REVIEWLM_KENLM_BIN, or REVIEWLM_KENLM_PYTHON names no Python with the kenlm module")
+    args = parsed(parser(__doc__ or "", (3, 5)))
+    if args is None or args.kenlm is None or not args.module:
         return
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train, held_out = prepare(folder, Path(args.data) / CRAWL, QUICK_REVIEWS if args.quick else None)
+        train, held_out = texts(args, folder)
         text = folder / "sentences.txt"
         measurements["sentences"], measurements["words a sentence"] = sentences(held_out, text, SENTENCES[args.quick])
-        for order in map(int, args.orders.split(",")):
+        for order in args.orders:
             rows, found = race(fitted(args, folder, train, order), text, args.repeats)
             measurements |= rows
             ratios |= {f"{key}.{order}": one for key, one in found.items()}

@@ -1,4 +1,4 @@
-"""Write texts for `ngram.py`: reviews as lines of words, and synthetic text of any length like them."""
+"""Write texts to race KenLM on: reviews as lines of words, and synthetic text of any length like them."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from ..atomic_files import save_tensors
 from ..base import FitContext, journal, stored
 from ..neural.labelling.rows import Rows
 from ..ngram.counting.counts import count_ngrams
@@ -71,7 +72,7 @@ class BayesClassifier(Classifier):
         """Write the tables of each label in a folder of its own, then temperature and prior."""
         for number, model in enumerate(self.models):
             model.save(folder / f"label_{number}")
-        save_file({"temperature": np.array([self.temperature]), "prior": self.prior_K}, folder / WEIGHTS)
+        save_tensors(save_file, {"temperature": np.array([self.temperature]), "prior": self.prior_K}, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path, spec: BayesSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from ..atomic_files import save_tensors
 from ..base import FitContext, ModelError, journal, stored
 from ..neural.labelling.rows import Rows
 from .classifier import WEIGHTS, Classifier, ClassifierFit, log_loss, prior
@@ -74,7 +75,7 @@ class FastTextClassifier(Classifier):
         """Write the vectors and what they belong to."""
         arrays = {"words": self.words_W, "buckets": self.buckets_B, "vectors": self.vector_ID,
                   "output": self.output_KD, "prior": self.prior_K}  # fmt: skip
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / WEIGHTS)
+        save_tensors(save_file, {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path, spec: FastTextSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from ..atomic_files import save_tensors
 from ..base import FitContext, journal, stored
 from ..neural.labelling.rows import FeatureRows, Rows
 from .classifier import WEIGHTS, Classifier, ClassifierFit, log_loss, prior
@@ -83,7 +84,8 @@ class LogisticClassifier(Classifier):
 
     def save(self, folder: Path) -> None:
         """Write weights and features."""
-        save_file({"weight": self.weight_KF, "bias": self.bias_K, "prior": self.prior_K}, folder / WEIGHTS)
+        arrays = {"weight": self.weight_KF, "bias": self.bias_K, "prior": self.prior_K}
+        save_tensors(save_file, arrays, folder / WEIGHTS)
         self.features.save(folder)
 
     @classmethod

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from ..atomic_files import save_tensors
 from ..base import FitContext, ModelError, stored
 from ..bundles.bundle import load_bundle
 from ..neural.device import require_device
@@ -58,7 +59,7 @@ class NetworkClassifier(Classifier):
     def save(self, folder: Path) -> None:
         """Write all weights."""
         tensors = prefixed("network", network_tensors(self.labeller.network))
-        save_file({**tensors, "prior": torch.from_numpy(self.prior_K)}, folder / WEIGHTS)
+        save_tensors(save_file, {**tensors, "prior": torch.from_numpy(self.prior_K)}, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path, spec: NetworkSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:

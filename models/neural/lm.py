@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..atomic_files import save_tensors
 from ..base import FitContext, FitResult, ModelError
 from ..predictions import ENTRIES, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
@@ -199,7 +200,7 @@ class NeuralLM:
     def save(self, folder: Path) -> None:
         """Write all weights and the output layer's buffers to `weights.safetensors`; shared weights only once."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in stored_once(self.network).items()}
-        save_file(tensors, folder / WEIGHTS)
+        save_tensors(save_file, tensors, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path, spec: NeuralSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:

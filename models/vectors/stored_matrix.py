@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from ..atomic_files import save_tensors
 from ..base import stored
 
 ROWS, KEY = "embedding.safetensors", "rows"
@@ -14,7 +15,7 @@ ROWS, KEY = "embedding.safetensors", "rows"
 
 def save_matrix(folder: Path, matrix_VD: np.ndarray) -> None:
     """Write the rows (V, D) into a folder."""
-    save_file({KEY: np.ascontiguousarray(matrix_VD, np.float32)}, folder / ROWS)
+    save_tensors(save_file, {KEY: np.ascontiguousarray(matrix_VD, np.float32)}, folder / ROWS)
 
 
 def load_matrix(folder: Path) -> np.ndarray:

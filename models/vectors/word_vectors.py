@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from ..atomic_files import save_tensors
 from ..base import ModelError, sha256_of, stored
 
 FORMAT = 1
@@ -133,7 +134,7 @@ class WordVectors:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / HEADER).unlink(missing_ok=True)
         arrays = {INPUT: self.matrix_ND} | ({} if self.output_ND is None else {OUTPUT: self.output_ND})
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS)
+        save_tensors(save_file, {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS)
         header = {"format": FORMAT, "words": self.words, "counts": self.counts, "facts": self.facts,
                   "sha256": {ARRAYS: sha256_of(folder / ARRAYS)}}  # fmt: skip
         (folder / HEADER).write_text(json.dumps(header, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")

@@ -24,6 +24,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
+from ...atomic_files import save_tensors
 from ...base import FitContext, ModelError
 from ...neural.labelling.rows import FeatureRows, Rows
 from ..classifier import FEATURES
@@ -181,7 +182,8 @@ class ReviewFeatures:
     def save(self, folder: Path) -> None:
         """Write everything but the options."""
         arrays = self.ngrams.arrays() | (self.clusters.arrays() if self.clusters else {})
-        save_file(arrays | ({"counts.scale": self.counts.scale_G} if self.counts else {}), folder / FEATURES)
+        arrays |= {"counts.scale": self.counts.scale_G} if self.counts else {}
+        save_tensors(save_file, arrays, folder / FEATURES)
         if self.counts and self.counts.lexicons:
             save_lexicons(folder / LEXICONS, self.counts.lexicons)
 

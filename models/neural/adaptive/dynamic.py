@@ -33,6 +33,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ...atomic_files import save_tensors
 from ...base import FitContext, FitResult, LanguageModel, ModelError
 from ...mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
 from ...mixture.tuning import TuningBatch
@@ -163,8 +164,8 @@ class DynamicLM:
     def save(self, folder: Path) -> None:
         """Write rate and decay into `dynamic.json`, the root mean squares if any, and the static model below it."""
         if self.rms is not None:
-            save_file({name: r.cpu().contiguous() for name, r in zip(self._names(), self.rms, strict=True)},
-                      folder / STATISTICS)  # fmt: skip
+            rms = {name: r.cpu().contiguous() for name, r in zip(self._names(), self.rms, strict=True)}
+            save_tensors(save_file, rms, folder / STATISTICS)
         write_facts(folder / FACTS, {"rate": self.rate, "decay": self.decay, "parts": save_parts(folder, [self.part])})
 
     def _names(self) -> list[str]:

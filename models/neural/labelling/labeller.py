@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load, save_file
 
+from ...atomic_files import save_tensors
 from ...base import ModelError, stored
 from ...classification.figures import macro_f1
 from ..device import require_device, to_device
@@ -108,7 +109,7 @@ class Labeller:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FILE).unlink(missing_ok=True)
         tensors = {name: tensor.cpu().contiguous() for name, tensor in stored_once(self.network).items()}
-        save_file(tensors, folder / WEIGHTS)
+        save_tensors(save_file, tensors, folder / WEIGHTS)
         values = {
             "format": FORMAT,
             "spec": to_dict(self.spec),

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...atomic_files import save_tensors
 from ...base import JOURNAL, sha256_of
 
 SETTLED = "settled"
@@ -64,7 +65,7 @@ class Checkpoints:
         number = max((number for number, _ in self._all()), default=0) + 1
         data = self._path(number, "safetensors")
         part = data.with_suffix(".part")
-        save_file({name: tensor.contiguous() for name, tensor in copies.items()}, part)
+        save_tensors(save_file, {name: tensor.contiguous() for name, tensor in copies.items()}, part)
         body = {"format": FORMAT, "good": good, "sha256": sha256_of(part), "facts": dict(facts)}
         os.replace(part, data)
         text = json.dumps({"checksum": _checksum(body), "body": body})
@@ -80,7 +81,7 @@ class Checkpoints:
         A damaged one, or one for which *check* raises ValueError, is logged and deleted, and the one before is tried.
         One that cannot be read is logged and kept.
         """
-        for torn in self.folder.glob("*.part"):  # left by a killed process
+        for torn in (*self.folder.glob("*.part"), *self.folder.glob(".tmp*")):  # left by a killed process
             torn.unlink()
         for number, body in sorted(self._all(), key=lambda entry: entry[0], reverse=True):
             if good and body and not body["good"]:

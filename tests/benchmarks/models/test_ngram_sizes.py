@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.models.ngram import kenlm_fit
 from benchmarks.models.ngram_sizes import ours_in_double, size, sizes
 from models.ngram.lines.text_files import fit_text
 
@@ -36,12 +35,3 @@ def test_models_that_disagree_end_the_benchmark(single: Path, tmp_path: Path) ->
     fit_text(DATA / "train.txt", 1, binary=tmp_path / "other")
     with pytest.raises(SystemExit, match="held-out"):
         sizes({"one": single, "other": tmp_path / "other"}, DATA / "held_out.txt", None, 1, 1)
-
-
-def test_the_lean_contender_writes_no_binary_and_the_others_say_which(tmp_path: Path) -> None:
-    lean = kenlm_fit(Path("bin"), tmp_path, Path("text"), 3, "512M", None)[-1]
-    assert "-S 512M" in lean
-    assert "build_binary" not in lean
-    trie = kenlm_fit(Path("bin"), tmp_path, Path("text"), 3, "4G", "trie")[-1]
-    assert "-S 4G" in trie
-    assert trie.endswith(f"trie /dev/stdin {tmp_path / '3.trie'}")

@@ -1,5 +1,6 @@
 """The language-model protocol over every neural kind: scoring, stepping, states, saving and loading."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -188,6 +189,16 @@ def test_a_bundle_trained_fused_loads_with_own_cells(tmp_path):
     own = RecurrentSpec(kind="lstm", hidden=9, embedding=6, layers=2, cells="reference")
     again = type(model).load(tmp_path, own, SimpleNamespace(size=V))
     np.testing.assert_allclose(score(again, documents()), score(model, documents()), atol=1e-5)
+
+
+def test_weights_have_the_permissions_of_any_new_file(tmp_path):
+    """In a home that a group shares, its other members read them."""
+    before = os.umask(0o007)
+    try:
+        make("lstm").save(tmp_path)
+    finally:
+        os.umask(before)
+    assert oct((tmp_path / "weights.safetensors").stat().st_mode & 0o777) == "0o660"
 
 
 def test_missing_damaged_or_foreign_weights_are_refused(tmp_path):

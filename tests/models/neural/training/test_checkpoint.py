@@ -447,6 +447,25 @@ def test_what_is_saved_comes_back(tmp_path):
     assert Checkpoints(tmp_path).load(good=True) is None
 
 
+def test_a_checkpoint_has_the_permissions_of_any_new_file(tmp_path):
+    """In a home that a group shares, another of its members may go on with the training."""
+    before = os.umask(0o007)
+    try:
+        Checkpoints(tmp_path).save({"weight": torch.ones(2)}, {}, good=True)
+    finally:
+        os.umask(before)
+    found = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
+    assert found == {"00000001.json": "0o660", "00000001.safetensors": "0o660"}
+
+
+def test_what_killed_writes_left_is_removed(tmp_path):
+    Checkpoints(tmp_path).save({"weight": torch.ones(2)}, {}, good=True)
+    for left in ("00000002.part", ".tmpa1B2c3"):  # ours, and that of safetensors
+        (tmp_path / left).write_bytes(b"half")
+    assert Checkpoints(tmp_path).load() is not None
+    assert {path.name for path in tmp_path.iterdir()} == {"00000001.json", "00000001.safetensors"}
+
+
 def test_an_empty_folder_has_no_checkpoint(tmp_path):
     assert Checkpoints(tmp_path / "new").load() is None
 

@@ -1,0 +1,77 @@
+"""Compiled kernels are kept for other processes; a cache that fails costs time and is told, and no result is lost."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+
+from models.compiled import kernel
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for compiled code."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def doubled() -> Any:
+    """Return the kernel as another process has it: not compiled yet."""
+
+    def double(number: float) -> float:
+        return 2 * number
+
+    return kernel(double)
+
+
+def loads(found: Any) -> int:
+    """Return how often a kernel was read from the disk instead of compiled."""
+    return sum(found.stats.cache_hits.values())
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let the system refuse longer files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_kernel_is_compiled_by_one_process_for_all() -> None:
+    first, second = doubled(), doubled()
+    assert (first(21), second(21)) == (42, 42)
+    assert (loads(first), loads(second)) == (0, 1)
+
+
+def test_where_the_disk_is_full_every_process_compiles_and_one_warning_names_the_folder_and_the_remedy(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with files_of_at_most(10):
+        first, second = doubled(), doubled()
+        assert (first(21), second(21)) == (42, 42)
+    assert loads(second) == 0
+    [warning] = caplog.messages
+    for told in (str(folder), "(File too large)", "Free some space", "NUMBA_CACHE_DIR"):
+        assert told in warning
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("torn", ["nbi", "nbc"], ids=["the index", "the code"])
+@pytest.mark.parametrize("left", [b"", b"\0" * 99], ids=["empty", "zeros"])
+def test_compiled_code_that_a_loss_of_power_has_torn_is_made_again(folder: Path, torn: str, left: bytes) -> None:
+    doubled()(21)
+    [file] = folder.rglob(f"*.{torn}")
+    file.write_bytes(left)
+    again, then = doubled(), doubled()
+    assert (again(21), then(21)) == (42, 42)
+    assert (loads(again), loads(then)) == (0, 1)
