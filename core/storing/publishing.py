@@ -17,8 +17,10 @@ def publish(work: Path, final: Path, manifest: dict[str, Any]) -> dict[str, Seen
     Raises:
         ValueError: The manifest lists files already, and those of the folder differ.
     """
-    # A manifest left by a killed attempt must not be listed among the files of this one.
-    (work / MANIFEST).unlink(missing_ok=True)
+    # What a killed attempt left must not be listed among the files of this one: its manifest, and the hidden file that
+    # safetensors writes before it renames it.
+    for left in (work / MANIFEST, *work.rglob(".tmp*")):
+        left.unlink(missing_ok=True)
     files = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
     hashed = {name: hash_file(path) for name, path in files.items()}
     found = {name: {"bytes": seen.stamp.size, "sha256": sha256} for name, (sha256, seen) in hashed.items()}

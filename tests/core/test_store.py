@@ -71,6 +71,18 @@ def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(
     assert not store.build("stage", 1, {}, {}, go_on, resumable=True).reused
 
 
+def test_what_a_killed_write_left_is_not_published(tmp_path: Path) -> None:
+    def make(work: Path) -> dict[str, int]:
+        (work / "model").mkdir()
+        (work / "model" / ".tmpA1b2C3").write_text("half of the weights, under the hidden name of safetensors")
+        (work / MANIFEST).write_text("{")
+        return write_hello(work)
+
+    artifact = Store(tmp_path).build("stage", 1, {}, {}, make, resumable=True).artifact
+    assert set(artifact.manifest["files"]) == {"hello.txt"}
+    assert {path.name for path in artifact.folder.rglob("*") if path.is_file()} == {"hello.txt", MANIFEST}
+
+
 def test_a_stage_that_cannot_resume_starts_in_an_empty_folder(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
