@@ -13,7 +13,7 @@ from flows.server.parameters import Given
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
-from tasks.evaluation.evaluate import measure, score
+from tasks.evaluation.evaluate import measure, score_in_turn
 from tasks.fitting.fit import device_of
 from tasks.fitting.fitted import Fitted
 from tasks.measuring.processes import model_processes
@@ -51,7 +51,7 @@ def measure_models(
 
     What was slow to score is slow to measure, so that begins first: else it would end alone.
     """
-    scored = [(model, score(config, model, prepared)) for model in fitted]
+    scored = score_in_turn(config, prepared, fitted)
     slowest_first = sorted(scored, key=lambda both: -both[1][0].artifact.facts["score_seconds"])
     futures = {model.spec.name: measure.submit(config, model, scores, prepared) for model, scores in slowest_first}
     return compare_models(config, prepared, [futures[model.spec.name].result() for model in fitted], parent_run_id)

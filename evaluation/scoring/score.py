@@ -22,6 +22,7 @@ from core.errors import InputError, ReviewLMError
 from corpus.splitting.leaks import reviews_digest
 from evaluation.probing.context_use import PREFIX
 from evaluation.scoring.metrics import figures_of_bundle, policies
+from evaluation.scoring.part_scores import ModelScores, PartScores, digests_of_parts, score_each
 from models.threads import FanOut
 from models.tokens.vocabulary import BOS
 
@@ -53,6 +54,7 @@ def score_stream(
     report: Callable[[int, int], None] = lambda done, total: None,
     fan_out: FanOut = map,
     bundle_folder: Path | None = None,
+    beside: PartScores | None = None,
 ) -> pl.DataFrame:
     """Score every review of a stream.
 
@@ -69,6 +71,7 @@ def score_stream(
         report: Called after each batch with the number of reviews done and their total.
         fan_out: Who scores the batches.
         bundle_folder: Folder of the bundle, from which other processes open it.
+        beside: Gets the scores of the parts of a linear mixture.
 
     Returns:
         One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
@@ -83,22 +86,34 @@ def score_stream(
     """
     stream.require(bundle.vocabulary)
     _require_inside(observed, stream)
-    nats_D, tokens_D = np.zeros(len(stream)), np.zeros(len(stream), np.int64)
-    keep_D, found, done = np.zeros(len(stream), bool), [], 0
+    digests = () if beside is None else digests_of_parts(bundle)
+    tokens_D, keep_D, done = np.zeros(len(stream), np.int64), np.zeros(len(stream), bool), 0
     keep_D[list(observed)] = True
-    score = partial(_scored, Opened(bundle, stream, bundle_folder), tokens_per_batch)
-    parts = ((rows_B, keep_D[rows_B]) for rows_B in batches(stream.offsets, tokens_per_batch))
-    for rows_B, nats_B, tokens_B, kept in fan_out(score, parts):
-        nats_D[rows_B], tokens_D[rows_B] = nats_B, tokens_B
-        found += kept
+    own, *parts = (ModelScores(np.zeros(len(stream))) for _ in ("", *digests))
+    score = partial(_scored, Opened(bundle, stream, bundle_folder), tokens_per_batch, len(parts))
+    some_reviews = ((rows_B, keep_D[rows_B]) for rows_B in batches(stream.offsets, tokens_per_batch))
+    for rows_B, tokens_B, found in fan_out(score, some_reviews):
+        tokens_D[rows_B] = tokens_B
+        for model, some in zip((own, *parts), found, strict=True):
+            model.add(rows_B, some)
         done += len(rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
-    rows = stream.documents.with_columns(pl.Series("nats", nats_D))
+    for digest, part in zip(digests, parts, strict=True):
+        if beside is not None and not beside.is_kept(digest, stream):
+            (place := beside.place(digest, stream)).mkdir(parents=True, exist_ok=True)
+            _written(part, stream, place)
+            beside.keep(digest, stream, part.seconds)
+    return _written(own, stream, folder)
+
+
+def _written(scores: ModelScores, stream: TokenStream, folder: Path | None) -> pl.DataFrame:
+    """Return the rows of a model's scores, and write them to a folder, if there is one, with the kept tokens."""
+    rows = stream.documents.with_columns(pl.Series("nats", scores.nats_D))
     if folder is not None:
         rows.write_parquet(folder / SCORES_FILE)
-        if found:
-            _token_table(stream, found).write_parquet(folder / TOKEN_NATS)
+        if scores.tokens:
+            _token_table(stream, scores.tokens).write_parquet(folder / TOKEN_NATS)
     return rows
 
 
@@ -127,37 +142,49 @@ Part = tuple[np.ndarray, np.ndarray]
 
 
 def _scored(
-    opened: Opened, width: int, part: Part
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Return positions, nats and numbers of scored tokens of some reviews, and the tokens of the observed ones."""
+    opened: Opened, width: int, parts: int, part: Part
+) -> tuple[np.ndarray, np.ndarray, list[ModelScores]]:
+    """Return positions and numbers of scored tokens of some reviews, and what the model and its *parts* gave to them.
+
+    *parts* is the number of the parts of a linear mixture, or 0: then only the model itself is asked.
+    """
     rows_B, keep_B = part
-    nats_B, tokens_B, kept = np.zeros(len(rows_B)), np.zeros(len(rows_B), np.int64), []
-    for window, nats_BT in _scores(opened.bundle, opened.stream, rows_B, width):
-        nats_B += nats_BT.sum(axis=1)
+    tokens_B, models = np.zeros(len(rows_B), np.int64), [ModelScores(np.zeros(len(rows_B))) for _ in range(1 + parts)]
+    for window, found in _scores(opened.bundle, opened.stream, rows_B, width, parts > 0):
         tokens_B += np.count_nonzero(window.scored_BT, axis=1)
-        if keep_B.any():
-            kept.append(_kept(window, nats_BT, keep_B))
-    return rows_B, nats_B, tokens_B, kept
+        for model, (nats_BT, seconds) in zip(models, found, strict=True):
+            model.nats_D += nats_BT.sum(axis=1)
+            model.seconds += seconds
+            if keep_B.any():
+                model.tokens.append(_kept(window, nats_BT, keep_B))
+    return rows_B, tokens_B, models
 
 
 def record_scores(
     bundle: Bundle, stream: TokenStream, folder: Path, observed: Sequence[int] = (),
     report: Callable[[int, int], None] = lambda done, total: None, fan_out: FanOut = map,
-    bundle_folder: Path | None = None,
+    bundle_folder: Path | None = None, beside: PartScores | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Score every review of a stream into a folder: `scores.parquet`, `token_nats.parquet`, `figures.json`.
 
     Args:
         bundle, stream, folder, observed, report, fan_out, bundle_folder: See `score_stream`.
+        beside: Scores of the parts of mixtures, made with the same *observed*: those of this bundle are taken from it.
 
     Returns:
-        The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring.
+        The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring. Those of a
+        part of a mixture are the seconds in the part.
     """
     began = perf_counter()
-    rows = score_stream(
-        bundle, stream, folder, observed=observed, report=report, fan_out=fan_out, bundle_folder=bundle_folder
-    )
-    seconds = perf_counter() - began
+    if beside is not None and beside.is_kept(bundle.digest, stream):
+        seconds, rows = beside.take(bundle.digest, stream, folder), pl.read_parquet(folder / SCORES_FILE)
+        report(len(stream), len(stream))
+    else:
+        rows = score_stream(
+            bundle, stream, folder, observed=observed, report=report, fan_out=fan_out, bundle_folder=bundle_folder,
+            beside=beside,
+        )  # fmt: skip
+        seconds = perf_counter() - began
     whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
     pays = getattr(vocabulary, "whole", True)
     stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation, pays)
@@ -209,17 +236,17 @@ def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Sco
 
 
 def _scores(
-    bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int
-) -> Iterator[tuple[ScoringWindow, np.ndarray]]:
-    """Yield windows and their nats_BT; the state is carried from window to window.
+    bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int, parts: bool
+) -> Iterator[tuple[ScoringWindow, list[tuple[np.ndarray, float]]]]:
+    """Yield windows and what `score_each` returns for them; the state is carried from window to window.
 
     Tokens that are not scored, padding included, are never predicted by a model, so their nats are 0.
     """
     width = max(1, width // len(rows_B))
     state = bundle.model.start(len(rows_B))
     for window in windows(stream, rows_B, width):
-        nats_BT, state = bundle.model.score(window.ids_BT, state)
-        yield window, nats_BT
+        found, state = score_each(bundle.model, window.ids_BT, state, parts)
+        yield window, found
 
 
 def _kept(window: ScoringWindow, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:

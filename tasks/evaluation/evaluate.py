@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from core.model_errors import converted_errors
 from core.processes.memory import return_freed
 from core.store import Artifact, Built, Store
 from evaluation.scoring.metrics import Figures, star_slices
+from evaluation.scoring.part_scores import PartScores
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
+from models.specs import parts_of
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
 from tasks.engines.fan_out import fan_out_scores
@@ -62,13 +66,24 @@ class Measured:
 
 
 @stage("score", run_name="score {fitted.spec.name}")
-def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built, Built]:
-    """Return the scores of one model on the test and the validation split."""
+def score(
+    config: RunConfig, fitted: Fitted, prepared: Prepared, beside: Path | None = None
+) -> tuple[Built, Built]:
+    """Return the scores of one model on the test and the validation split; *beside* as for `score_bundle`."""
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(name):
-        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
-        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
+        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test", beside)
+        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation", beside)
     return result_as_task_state(Built(test.artifact, test.reused and validation.reused), (test, validation))
+
+
+def score_in_turn(
+    config: RunConfig, prepared: Prepared, fitted: Sequence[Fitted]
+) -> list[tuple[Fitted, tuple[Built, Built]]]:
+    """Return each model with its scores, one scored after the other; mixtures first, which read their parts anyway."""
+    with tempfile.TemporaryDirectory(prefix="reviewlm-scores-") as beside:
+        in_turn = sorted(fitted, key=lambda model: not parts_of(model.spec))
+        return [(model, score(config, model, prepared, Path(beside))) for model in in_turn]
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
@@ -94,10 +109,20 @@ def measure(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prep
     return result_as_task_state(Built(test.artifact, all(built.reused for built in parts)), measured)
 
 
-def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
+def score_bundle(
+    config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str, beside: Path | None = None
+) -> Built:
     """Return the scores of a bundle on a token stream; champion and challenger go through this same stage.
 
     A worker of `execution.fit_pool` scores what would take this machine long, see `is_worth_handing_over`.
+
+    Args:
+        config: Section `evaluation` has the number of observed reviews.
+        bundle_folder: Folder of the model's bundle.
+        tokens: The token stream in its vocabulary.
+        label: Name in messages.
+        beside: Folder for the scores of the parts of a mixture, and in which those of a part are looked up
+            (`PartScores`); all calls with one folder have the same *config*. A pool and Dask do not use it.
     """
     options = config.evaluation.model_dump(mode="json", include={"observed_reviews", "seed"})
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
@@ -111,9 +136,11 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
             if pool:
                 return {**pool(job, lambda news: report(news["step"])), MADE_ELSEWHERE: pool.made_by}
             if in_processes():
-                return with_model(ModelWork(scored, label, bundle_folder, work, {"job": job.to_json()}), opened, report)
+                named = {"job": job.to_json(), "beside": str(beside or "")}
+                return with_model(ModelWork(scored, label, bundle_folder, work, named), opened, report)
+            parts = PartScores(beside) if beside and config.execution.engine == "threads" else None
             with fan_out_scores(config, work) as engine:
-                return recorded(job, opened(), lambda done, total: report(done), engine)
+                return recorded(job, opened(), lambda done, total: report(done), engine, parts)
 
     with OpenBundle(config, bundle_folder) as opened:
         built = run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)

@@ -5,11 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from evaluation.scoring.part_scores import PartScores
 from models.bundles.bundle import Bundle
 from tasks.evaluation.score_job import ScoreJob, recorded
 from tasks.measuring.model_work import Report
 
 
-def scored(bundle: Bundle, report: Report, work: Path, job: str) -> dict[str, Any]:
-    """Score a token stream; *job* is the text of a `ScoreJob`."""
-    return recorded(ScoreJob.from_json(job), bundle, lambda done, total: report(done))
+def scored(bundle: Bundle, report: Report, work: Path, job: str, beside: str = "") -> dict[str, Any]:
+    """Score a token stream.
+
+    Args:
+        bundle, report, work: See the module.
+        job: Text of a `ScoreJob`.
+        beside: Folder of `PartScores`; "": there is none.
+    """
+    parts = PartScores(Path(beside)) if beside else None
+    return recorded(ScoreJob.from_json(job), bundle, lambda done, total: report(done), beside=parts)

@@ -1,0 +1,128 @@
+"""Score the parts of a linear mixture in the pass that scores the mixture, which reads them anyway.
+
+Else a network that is also a part of a mixture would read the same text with the same weights twice. So a mixture is
+scored before its parts. What these gave is written to a folder. Where one of them is scored next, its files are taken
+from there. They are the same to the bit: the same products of the same batches.
+
+Shapes: D reviews of a stream, or of a batch; T positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from models.base import LanguageModel
+    from models.bundles.bundle import Bundle
+    from models.streams import TokenStream
+
+SECONDS_FILE = "seconds.json"
+"""Seconds that a part itself took; written last, so what is beside it is whole."""
+
+
+@runtime_checkable
+class MixesScores(Protocol):
+    """A model whose scores follow from those of its parts: `models.mixture.lm.LinearMixture`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parts."""
+        ...
+
+    @property
+    def models(self) -> tuple[LanguageModel, ...]:
+        """The parts."""
+        ...
+
+    def mixed(
+        self, ids_BT: np.ndarray, state: Any, found: Sequence[tuple[np.ndarray, Any]]
+    ) -> tuple[np.ndarray, Any]:
+        """Return what `score` does, from what the `score` of each part gave."""
+        ...
+
+
+@dataclass
+class ModelScores:
+    """What one model gave to D reviews.
+
+    Args:
+        nats_D: Nats of each review.
+        tokens: The tokens that are kept one by one: review, position and nats (3, N).
+        seconds: Spent in the model.
+    """
+
+    nats_D: np.ndarray
+    tokens: list[np.ndarray] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, rows: np.ndarray, some: ModelScores) -> None:
+        """Add what the model gave to the reviews *rows*."""
+        self.nats_D[rows] = some.nats_D
+        self.tokens += some.tokens
+        self.seconds += some.seconds
+
+
+def digests_of_parts(bundle: Bundle) -> tuple[str, ...]:
+    """Return the digests of the bundles that a linear mixture was made of; none for other models.
+
+    Nor for a mixture that does not name them: only a run writes them into the bundle.
+    """
+    digests = bundle.facts.get("parts")
+    if not isinstance(bundle.model, MixesScores) or not isinstance(digests, dict):
+        return ()
+    names = bundle.model.names
+    return tuple(str(digests[name]) for name in names) if set(names) <= digests.keys() else ()
+
+
+def score_each(model: Any, ids_BT: np.ndarray, state: Any, parts: bool) -> tuple[list[tuple[np.ndarray, float]], Any]:
+    """Return nats and seconds of a model, and with *parts* of each part of a mixture; and the model's state."""
+    began = perf_counter()
+    if not parts:
+        nats_BT, after = model.score(ids_BT, state)
+        return [(nats_BT, perf_counter() - began)], after
+    found, each = [], []
+    for part, own in zip(model.models, state.parts, strict=True):
+        start = perf_counter()
+        found.append(part.score(ids_BT, own))
+        each.append((found[-1][0], perf_counter() - start))
+    nats_BT, after = model.mixed(ids_BT, state, found)
+    return [(nats_BT, perf_counter() - began), *each], after
+
+
+class PartScores:
+    """Scores of the parts of mixtures, kept in a folder during an evaluation."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def place(self, digest: str, stream: TokenStream) -> Path:
+        """Return the folder for the scores of a bundle on a stream; the contents of both tell them apart."""
+        named = json.dumps([digest, stream.facts["sha256"]], sort_keys=True)
+        return self._folder / hashlib.sha256(named.encode()).hexdigest()
+
+    def is_kept(self, digest: str, stream: TokenStream) -> bool:
+        """Return whether these scores are there."""
+        return (self.place(digest, stream) / SECONDS_FILE).is_file()
+
+    def keep(self, digest: str, stream: TokenStream, seconds: float) -> None:
+        """Note that all files of these scores are in their place."""
+        (self.place(digest, stream) / SECONDS_FILE).write_text(json.dumps(seconds), encoding="utf-8")
+
+    def take(self, digest: str, stream: TokenStream, folder: Path) -> float:
+        """Move the files of these scores to *folder*; return the seconds that the part took."""
+        place = self.place(digest, stream)
+        seconds = float(json.loads((place / SECONDS_FILE).read_text(encoding="utf-8")))
+        (place / SECONDS_FILE).unlink()
+        for file in sorted(place.iterdir()):
+            shutil.move(file, folder / file.name)
+        place.rmdir()
+        return seconds

@@ -1,0 +1,146 @@
+"""The stage "score" of a mixture and its parts: each network reads a text once, and all results are as without that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.store import Artifact, Store
+from models.base import FitContext
+from models.bundles.bundle import save_bundle
+from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.parts import Part
+from models.neural.lm import NeuralLM
+from models.neural.recurrent import RecurrentLM
+from models.ngram.lm import NGramLM
+from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.evaluation import evaluate
+from tasks.evaluation.evaluate import score_bundle, score_in_turn
+from tasks.fitting.fit import bundle_digest
+from tasks.measuring.processes import LEAST_TOKENS, model_processes
+
+TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
+ORDER = ("mix", "kn", "lstm")
+
+
+@pytest.fixture(autouse=True)
+def own_homes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REVIEWLM_HOME", raising=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A vocabulary, its stream, and bundles of a bigram model, a network that learnt nothing, and both mixed."""
+    folder = tmp_path_factory.mktemp("made")
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    frame = pl.DataFrame({"review_id": [f"r{n:02d}" for n in range(len(TEXTS))], "text": TEXTS})
+    frame = frame.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    write_stream(folder / "stream", vocabulary, [frame])
+    stream = TokenStream.open(folder / "stream")
+    kn, lstm = NGramSpec(name="kn", order=2), RecurrentSpec(name="lstm", hidden=8, embedding=8)
+    torch.manual_seed(1)
+    network = RecurrentLM.build(lstm, torch.ones(vocabulary.size, dtype=torch.int64))
+    models: list[tuple[ModelSpec, Any]] = [
+        (kn, NGramLM.fit(kn, vocabulary, stream, stream, FitContext(folder / "work")).model),
+        (lstm, RecurrentLM(lstm, network, vocabulary.size)),
+    ]
+    for spec, model in models:
+        save_bundle(folder / spec.name, spec, vocabulary, model, [], {})
+    parts = [Part(spec.name, spec, model, folder / spec.name) for spec, model in models]
+    mixture = LinearMixture(parts, Fixed(np.array([0.4, 0.6])))
+    digests = {part.name: bundle_digest(folder / part.name) for part in parts}
+    save_bundle(
+        folder / "mix", MixtureSpec(name="mix", parts=("kn", "lstm")), vocabulary, mixture, [], {"parts": digests}
+    )
+    return SimpleNamespace(vocabulary=vocabulary, frame=frame, folder=folder)
+
+
+def home(tmp_path: Path, name: str) -> RunConfig:
+    settings = [f"execution.home={tmp_path / name}", "execution.device=cpu", "evaluation.observed_reviews=4"]
+    return load_config("demo", settings)
+
+
+def scored(config: RunConfig, made: SimpleNamespace, beside: Path | None) -> list[Artifact]:
+    """Score the mixture and then its parts."""
+    tokens = Store.of(config).build(
+        "tokens", 1, {}, {}, lambda work: write_stream(work, made.vocabulary, [made.frame])
+    ).artifact  # fmt: skip
+    return [score_bundle(config, made.folder / name, tokens, name, beside).artifact for name in ORDER]
+
+
+@pytest.fixture
+def positions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of positions in each call of a network's `score` in this process."""
+    read: list[int] = []
+    score = NeuralLM.score
+
+    def counted(self: NeuralLM, ids_BT: np.ndarray, state: Any) -> Any:
+        read.append(ids_BT.size)
+        return score(self, ids_BT, state)
+
+    monkeypatch.setattr(NeuralLM, "score", counted)
+    return read
+
+
+def require_equal(found: list[Artifact], expected: list[Artifact]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.digest == other.digest
+        assert one.facts | {"score_seconds": 0} == other.facts | {"score_seconds": 0}
+        names = {file.name for file in other.folder.iterdir()}
+        assert {file.name for file in one.folder.iterdir()} == names
+        for name in names - {"manifest.json"}:
+            assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes(), name
+
+
+def test_the_network_of_a_mixture_reads_each_text_once_and_no_result_changes(
+    made: SimpleNamespace, tmp_path: Path, positions: list[int]
+) -> None:
+    apart = scored(home(tmp_path, "apart"), made, None)
+    one_pass = len(TEXTS) * 8  # <bos>, stars, five pieces of text, <eos>
+    assert positions == [one_pass, one_pass]
+    positions.clear()
+    together = scored(home(tmp_path, "together"), made, tmp_path / "beside")
+    assert positions == [one_pass]
+    require_equal(together, apart)
+
+
+@pytest.mark.slow
+def test_processes_hand_the_scores_of_parts_over_too(made: SimpleNamespace, tmp_path: Path) -> None:
+    apart, config = scored(home(tmp_path, "apart"), made, None), home(tmp_path, "together")
+    with model_processes(config, LEAST_TOKENS):
+        together = scored(config, made, beside := tmp_path / "beside")
+    require_equal(together, apart)
+    assert list(beside.iterdir()) == [], "both parts were taken"
+
+
+def test_models_with_parts_are_scored_first_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Path]] = []
+
+    def score(config: RunConfig, fitted: Any, prepared: Any, beside: Path) -> str:
+        assert beside.is_dir()
+        asked.append((fitted.spec.name, beside))
+        return f"scores of {fitted.spec.name}"
+
+    monkeypatch.setattr(evaluate, "score", score)
+    specs = [NGramSpec(name="kn"), MixtureSpec(name="mix", parts=("kn", "lstm")), RecurrentSpec(name="lstm")]
+    fitted: Any = [SimpleNamespace(spec=spec) for spec in specs]
+    prepared: Any = SimpleNamespace()
+    found: Any = score_in_turn(load_config("demo"), prepared, fitted)
+    assert [(model.spec.name, scores) for model, scores in found] == [
+        (name, f"scores of {name}") for name in ("mix", "kn", "lstm")
+    ]
+    assert [name for name, _ in asked] == ["mix", "kn", "lstm"]
+    folders = {folder for _, folder in asked}
+    assert len(folders) == 1
+    assert not folders.pop().exists()
