@@ -54,10 +54,11 @@ float32_at, float64_at = (_number_at(stored, types.float64) for stored in (types
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def address_of(typing_context, pointer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Return, in a kernel, the address (int64) that a pointer is, as `text._data` of a str."""
+def address_of(typing_context, buffer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Return, in a kernel, the address (int64) of the first of some bytes, or entry of an array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ptrtoint(arguments[0], context.get_value_type(types.int64))
+        data = context.make_helper(builder, buffer, arguments[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.int64))
 
-    return types.int64(types.voidptr), generate
+    return types.int64(buffer), generate

@@ -109,15 +109,13 @@ def row_of(words: Any, word_bytes: Any, M: Any, first: Any, end: Any, word: Any)
     The words of a context ascend, so at most w of them are below w: a frequent word has few candidates. Offsets of a
     damaged file may lie outside the rows.
     """
-    first, end = max(first, 0), min(end, M)
-    low, high = first, min(end, first + word + 1)
-    while low < high:
-        middle = (low + high) >> 1
-        if whole_at(words, word_bytes, middle) < word:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < end and whole_at(words, word_bytes, low) == word else NONE
+    row, end = max(first, 0), min(end, M)
+    number = min(end - row, word + 1)
+    while number > 1:
+        half = number >> 1
+        row += half * (whole_at(words, word_bytes, row + half) <= word)  # no branch, which would be foretold wrongly
+        number -= half
+    return row if number > 0 and whole_at(words, word_bytes, row) == word else NONE
 
 
 @partial(kernel, fast=False)
@@ -139,9 +137,9 @@ def sentence(text: Any, tables: Any, words: Any) -> Any:
     """Return Σ log p of the words of a sentence and of its end, added from the first to the last; NaN: not read.
 
     Args:
-        text: The sentence, a str whose characters have one byte each: those of its UTF-8.
+        text: The sentence in UTF-8: bytes, which numba unpacks in 0.1 µs; a str takes it 1.2.
     """
-    R = min(text._length // 2 + 2, SHORT)
+    R = min(len(text) // 2 + 2, SHORT)
     logp_R, number_3R = np.empty(R), np.empty((3, R), np.int64)
     T = read_sentence(text, tables, words, logp_R, number_3R)
     if T < 0:
@@ -155,7 +153,7 @@ def sentence(text: Any, tables: Any, words: Any) -> Any:
 @partial(kernel, fast=False, nogil=False)
 def sentence_scores(text: Any, tables: Any, words: Any) -> Any:
     """Return (log p, length of its n-gram, whether it is unknown) of each word and of the end; none: not read."""
-    R = min(text._length // 2 + 2, SHORT)
+    R = min(len(text) // 2 + 2, SHORT)
     logp_R, number_3R = np.empty(R), np.empty((3, R), np.int64)
     T, unknown = read_sentence(text, tables, words, logp_R, number_3R), int64_at(words, 4)
     return [(logp_R[t], number_3R[1, t], number_3R[0, t] == unknown) for t in range(T)]
@@ -167,7 +165,7 @@ def read_sentence(text: Any, tables: Any, words: Any, logp_R: Any, number_3R: An
 
     Return their number T; NONE: it is above R, or the mark of a begin or an end is in the text.
     """
-    T = read_words(address_of(text._data), text._length, words, number_3R[0])
+    T = read_words(address_of(text), len(text), words, number_3R[0])
     if T > 0:
         row_K = np.empty(int64_at(tables, 0) - 1, np.int64)
         for k in range(len(row_K)):
