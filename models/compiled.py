@@ -53,12 +53,13 @@ float32_at, float64_at = (_number_at(stored, types.float64) for stored in (types
 """The same for other numbers."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def address_of(typing_context, buffer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Return, in a kernel, the address (int64) of the first of some bytes, or entry of an array."""
-
+def _address_of(typing_context, buffer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_helper(builder, buffer, arguments[0]).data
         return builder.ptrtoint(data, context.get_value_type(types.int64))
 
     return types.int64(buffer), generate
+
+
+address_of: Any = intrinsic(_address_of)
+"""Function, for kernels, that returns the address (int64) of the first byte of some bytes."""

@@ -80,7 +80,7 @@ class LineLM(NGramLM):
         words = self._words
         text = words if isinstance(words, str) else "".join(f"{word}\n" for word in words)
         table = WordTable.of(kernels, text, self.vocabulary_size)
-        return table and (kernels, packed, table)
+        return (kernels, packed, table) if table else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}  # addresses of this object
