@@ -30,6 +30,7 @@ from ..npy_files import load_array
 from .counting.array_allocator import save_array
 from .counting.counts import NGramCounts
 from .lookup import Followers, apart, log_probabilities, row_type, short_kernels, word_type
+from .packed import Packed
 from .smoothing.estimate import Estimate
 
 FORMAT = 2
@@ -37,8 +38,6 @@ FACTS = "ngram.json"
 ARRAY = re.compile(r"(logp|backoff|words|first|keys)_\d+(\.part)?\.npy")
 """Names of the files of arrays."""
 Precision = Literal["single", "double"]
-COMPILED_ORDER = 6
-"""Orders up to this one share the compiled look-ups; for each higher one they are compiled again."""
 _SHORT, _PLACES = 1 << 14, 32
 FLOATS: dict[str, type] = {"single": np.float32, "double": np.float64}
 
@@ -106,28 +105,14 @@ class Tables:
         return self.followers[order - 2].word_M
 
     @cached_property
-    def packed(self) -> tuple[tuple[np.ndarray, ...], ...] | None:
-        """The arrays as compiled look-ups take them: `words`, `firsts`, `logps`, `backoffs`, each a tuple by order.
-
-        The arrays of a tuple have one type and are read-only views; the last one is repeated, so that one compilation
-        serves all orders up to `COMPILED_ORDER`. None: there are several types, as where more than 2³² n-grams are in
-        one order only.
-        """
-        none = Followers(np.zeros(0, word_type(self.vocabulary_size)), np.zeros(1, row_type(0)))
-        orders = self.followers or (none,)
-        groups = (
-            tuple(order.word_M for order in orders), tuple(order.first_C for order in orders), self.logp,
-            self.backoff or (self.logp[0][:0],),
-        )  # fmt: skip
-        if any(len({(array.dtype, *_layout(array)) for array in arrays}) > 1 for arrays in groups):
-            return None
-        views = (tuple(map(_read_only, arrays)) for arrays in groups)
-        return tuple((*arrays, *arrays[-1:] * (COMPILED_ORDER - len(arrays))) for arrays in views)
+    def packed(self) -> Packed | None:
+        """The arrays as compiled look-ups take them; None where one cannot be read so, as a part of a larger array."""
+        return Packed.of(self.followers, self.logp, self.backoff)
 
     def log_probabilities(self, ids_BT: np.ndarray) -> np.ndarray:
         """Return log p of every token after all tokens before it in its row, (B, T) float64; 0 for `lookup.NONE`."""
         if (kernels := short_kernels(ids_BT.size)) and self.packed:
-            found: np.ndarray = kernels.log_probabilities(ids_BT, self.order, self.packed)
+            found: np.ndarray = kernels.log_probabilities(ids_BT, self.packed)
             return found
         ids_BL = apart(ids_BT)
         logp_T = log_probabilities(ids_BL.ravel(), self.followers, self.logp, self.backoff)
@@ -208,16 +193,6 @@ class Tables:
         return cls(
             tuple(_followers(folder, k, lengths, size) for k in range(2, len(lengths) + 1)), logp, backoff, size, given
         )
-
-
-def _layout(array: np.ndarray) -> tuple[bool, bool]:
-    return array.flags.c_contiguous, array.flags.aligned
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _write_facts(folder: Path, tables: Tables, precision: Precision) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
 import re
+import weakref
 from dataclasses import replace
 from itertools import count
 
@@ -138,18 +142,136 @@ def test_scores_after_odd_corpora_make_no_difference(corpus, stream_of, monkeypa
     assert scored(model, ids_BT, lookup.step_kernels(), monkeypatch) == plain
 
 
-def test_tables_with_arrays_of_several_types_are_read_by_numpy(stream_of, reviews_of, monkeypatch):
-    tables = fitted(reviews_of(150, V, 4), 4, stream_of).tables
+def longest(tables, draw):
+    """Return the tokens of a random n-gram of the highest order that has any."""
+    order = max(k for k, logp_M in enumerate(tables.logp, start=1) if len(logp_M))
+    row, tokens = draw.integers(len(tables.logp[order - 1])), []
+    for k in range(order, 1, -1):
+        tokens.append(tables.words(k)[row])
+        row = tables.contexts(k)[row]
+    return [row, *reversed(tokens)]
+
+
+def read_both_ways(tables, seed=7):
+    """Return log p of texts and the contexts after them, as numpy finds them and as compiled look-ups do.
+
+    The texts are random tokens, with places without one; every second text ends with an n-gram of the highest order.
+    """
+    draw = np.random.default_rng(seed)
+    common = [NONE, 0, 2, *range(3, 9), tables.vocabulary_size - 2, tables.vocabulary_size - 1]
+    ids_BT = draw.choice(common, (20, 25))
+    for ids_T in ids_BT[::2]:
+        ngram = longest(tables, draw)
+        ids_T[25 - len(ngram) :] = ngram
+    model, kernels = NGramLM(tables), lookup.step_kernels()
+    ids_BL = lookup.apart(ids_BT)
+    logp_T = lookup.log_probabilities(ids_BL.ravel(), tables.followers, tables.logp, tables.backoff)
+    state = NGramState(ids_BT[:, ids_BT.shape[1] - (tables.order - 1) :].copy())
+    plain = logp_T.reshape(ids_BL.shape)[:, 1:].tolist(), [row_B.tolist() for row_B in model.contexts(state)]
+    model._looked_up = None
+    contexts = [row_B.tolist() for row_B in model.contexts(state, kernels)]
+    return plain, (kernels.log_probabilities(ids_BT, tables.packed).tolist(), contexts)
+
+
+def with_wide_offsets(tables):
+    """The tables as they are where an order has more than 2³² n-grams."""
+    wide = tuple(replace(one, first_C=one.first_C.astype(np.uint64)) for one in tables.followers)
+    return replace(tables, followers=wide)
+
+
+@pytest.mark.parametrize("order", range(1, 9))
+@pytest.mark.parametrize("precision", ["single", "double"])
+@pytest.mark.parametrize("vocabulary_size", [40, 70_000])
+def test_models_of_any_order_and_types_are_read_to_the_bit(order, precision, vocabulary_size, random_tables):
+    tables = random_tables(order, vocabulary_size, precision)
+    word_types = {one.word_M.dtype for one in tables.followers}
+    assert word_types == (set() if order == 1 else {np.dtype(np.uint16 if vocabulary_size == 40 else np.uint32)})
+    for one in tables, with_wide_offsets(tables):
+        plain, compiled = read_both_ways(one)
+        assert compiled == plain
+        assert all(any(row >= 0 for row in row_B) for row_B in plain[1]), "contexts of all lengths are found"
+
+
+def test_one_compilation_serves_all_orders_and_types(random_tables):
+    read_both_ways(random_tables(3))
+    compiled = list(lookup.step_kernels().read_streams.signatures)
+    for tables in random_tables(8, precision="single"), with_wide_offsets(random_tables(2, 70_000)), random_tables(1):
+        read_both_ways(tables)
+    assert lookup.step_kernels().read_streams.signatures == compiled
+
+
+def test_tables_with_arrays_of_several_types_are_read_too(random_tables):
+    tables = random_tables(4)
     *others, last = tables.followers
-    mixed = replace(tables, followers=(*others, replace(last, first_C=last.first_C.astype(np.uint64))))
+    mixed = replace(
+        tables, followers=(*others, replace(last, first_C=last.first_C.astype(np.uint64))),
+        logp=(*tables.logp[:2], tables.logp[2].astype(np.float32), tables.logp[3]),
+    )  # fmt: skip
+    plain, compiled = read_both_ways(mixed)
+    assert compiled == plain != read_both_ways(tables)[0]
+
+
+def test_an_order_without_n_grams_is_read(random_tables):
+    tables = random_tables(3)
+    none = lookup.Followers.from_keys(np.zeros(0, np.int64), len(tables.logp[1]), 40)
+    empty = replace(tables, followers=(tables.followers[0], none), logp=(*tables.logp[:2], np.zeros(0)))
+    plain, compiled = read_both_ways(empty)
+    assert compiled == plain
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda a: np.repeat(a, 2)[::2], lambda a: np.frombuffer(b"0" + a.tobytes(), np.uint8)[1:].view(a.dtype),
+     lambda a: a.astype(a.dtype.newbyteorder("S")), lambda a: a.astype(np.float16)],
+    ids=["strides", "not aligned", "other order of bytes", "half precision"],
+)  # fmt: skip
+def test_arrays_that_compiled_code_cannot_read_are_read_by_numpy(change, random_tables, monkeypatch):
+    tables = random_tables(3)
+    odd = replace(tables, logp=(*tables.logp[:2], change(tables.logp[2])))
     assert tables.packed
-    assert mixed.packed is None
-    ids_BT = np.random.default_rng(7).integers(0, V, (3, 20))
-    kernels = lookup.step_kernels()
-    assert scored(NGramLM(mixed), ids_BT, kernels, monkeypatch) == scored(NGramLM(tables), ids_BT, None, monkeypatch)
-    state = states(NGramLM(mixed))
-    rows, expected = NGramLM(mixed).contexts(state, kernels), NGramLM(tables).contexts(state)
-    assert [row_B.tolist() for row_B in rows] == [row_B.tolist() for row_B in expected]
+    assert odd.packed is None
+    ids_BT = np.random.default_rng(7).integers(2, 9, (3, 20))
+    compiled = scored(NGramLM(odd), ids_BT, lookup.step_kernels(), monkeypatch)
+    assert compiled == scored(NGramLM(odd), ids_BT, None, monkeypatch)
+
+
+def test_a_mapped_model_is_read_to_the_bit(random_tables, tmp_path):
+    tables = random_tables(5)
+    tables.save(tmp_path)
+    assert read_both_ways(Tables.load(tmp_path))[1] == read_both_ways(tables)[0]
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "deep", "pickle"]
+)
+def test_a_copy_has_addresses_of_its_own(again, random_tables):
+    tables = random_tables(4)
+    ids_BT, kernels = np.random.default_rng(9).integers(2, 9, (3, 20)), lookup.step_kernels()
+    expected = kernels.log_probabilities(ids_BT, tables.packed).tolist()
+    packed = again(tables.packed)
+    assert packed.address != tables.packed.address
+    other = again(tables)
+    if again is not copy.copy:
+        for array in tables.arrays().values():
+            array[...] = 0
+    del tables
+    gc.collect()
+    assert kernels.log_probabilities(ids_BT, packed).tolist() == expected
+    assert kernels.log_probabilities(ids_BT, other.packed).tolist() == expected
+
+
+def test_what_is_packed_stays_as_long_as_it_is_used_and_no_longer(random_tables):
+    tables, kernels = random_tables(4), lookup.step_kernels()
+    ids_BT = np.random.default_rng(9).integers(2, 9, (3, 20))
+    expected = kernels.log_probabilities(ids_BT, tables.packed).tolist()
+    packed, arrays = tables.packed, [weakref.ref(array) for array in tables.arrays().values()]
+    del tables
+    gc.collect()
+    assert all(array() is not None for array in arrays)
+    assert kernels.log_probabilities(ids_BT, packed).tolist() == expected
+    del packed
+    gc.collect()
+    assert all(array() is None for array in arrays)
 
 
 def test_offsets_of_a_damaged_file_that_lie_outside_the_rows_lead_to_no_n_gram(stream_of, reviews_of):
@@ -159,8 +281,8 @@ def test_offsets_of_a_damaged_file_that_lie_outside_the_rows_lead_to_no_n_gram(s
     ids_BT = np.random.default_rng(8).integers(0, V, (3, 20))
     kernels = lookup.step_kernels()
     unigrams = replace(tables, followers=(replace(bigrams, first_C=np.zeros_like(bigrams.first_C)),))
-    expected = kernels.log_probabilities(ids_BT, 2, unigrams.packed)
-    assert kernels.log_probabilities(ids_BT, 2, beyond.packed).tolist() == expected.tolist()
+    expected = kernels.log_probabilities(ids_BT, unigrams.packed)
+    assert kernels.log_probabilities(ids_BT, beyond.packed).tolist() == expected.tolist()
 
 
 def test_many_short_texts_load_the_compiled_look_ups_and_few_do_not(monkeypatch):

@@ -1,0 +1,99 @@
+"""The hash table of words that compiled code reads finds what a dictionary finds, in less memory."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from models.ngram import lookup
+from models.ngram.lines.text_corpus import BLANKS, END, MARKS, UNK, table_of
+from models.ngram.lines.word_table import WordTable
+from tests.examples import examples
+
+
+def table_for(words: list[str]) -> WordTable:
+    """Return the table of the marks and some words."""
+    text = "".join(f"{word}\n" for word in (*MARKS, *words))
+    table = WordTable.of(lookup.step_kernels(), text, len(words) + 3)
+    assert table
+    return table
+
+
+def ids_of(table: WordTable, text: str) -> list[int] | None:
+    text_B, ids_R = np.frombuffer(text.encode() or b" ", np.uint8), np.empty(len(text) + 2, np.int64)
+    number = lookup.step_kernels().read_words(text_B.ctypes.data, len(text_B), table.address, ids_R)
+    return None if number < 0 else ids_R[:number].tolist()
+
+
+def hash_of(word: str) -> int:
+    """FNV-1a, 64 bits, as its authors define it."""
+    number = 0xCBF29CE484222325
+    for byte in word.encode():
+        number = (number ^ byte) * 0x100000001B3 % (1 << 64)
+    return number
+
+
+def test_hashes_are_fnv_1a():
+    """The numbers for `a` and `foobar` are those of its authors' list."""
+    assert (hash_of("a"), hash_of("foobar")) == (0xAF63DC4C8601EC8C, 0x85944171F73967E8)
+    slots = table_for(["a", "foobar"])._slot_S2
+    hashes = {place & 0xFFFFFFFF: number % (1 << 64) for number, place in slots.tolist() if place >= 0}
+    assert (hashes[3], hashes[4]) == (0xAF63DC4C8601EC8C, 0x85944171F73967E8)
+
+
+def test_words_that_share_slots_are_all_found_and_others_are_not():
+    words = [f"w{number}" for number in range(3_000)]
+    table = table_for(words)
+    mask = len(table._slot_S2) - 1
+    wanted = [(hash_of(word) ^ hash_of(word) >> 32) & mask for word in words]
+    assert len(set(wanted)) < 0.9 * len(words), "many words want the slot of another one"
+    assert ids_of(table, " ".join(words)) == [*range(3, 3_003), END]
+    others = [f"v{number}" for number in range(3_000)] + ["w", "w0w1", "w3000", "W1"]
+    assert ids_of(table, " ".join(others)) == [UNK] * len(others) + [END]
+
+
+@examples(200)
+@given(words=st.lists(st.text(min_size=1, max_size=3), max_size=30), asked=st.lists(st.text(max_size=3), max_size=30))
+def test_any_words_have_the_ids_of_a_dictionary(words, asked):
+    """Of equal words the last one counts."""
+    clean = ["".join(char for char in word if char not in f"{BLANKS} " and char.isprintable()) for word in words]
+    clean = [word for word in clean if word]
+    text = " ".join([*asked, *words]).encode("utf-8", "replace").decode()
+    found = "".join(" " if char in BLANKS else char for char in text).split(" ")
+    assume(not set(MARKS) & set(found))
+    expected = [table_of([*MARKS, *clean]).get(word, UNK) for word in found if word]
+    assert ids_of(table_for(clean), text) == [*expected, END]
+
+
+def test_the_unknown_mark_is_an_unknown_word_and_others_are_not_text():
+    table = table_for(["a"])
+    assert ids_of(table, "a <unk> <UNK> s <s </s>> a") == [3, UNK, UNK, UNK, UNK, UNK, 3, END]
+    assert ids_of(table, "a <s> a") is None
+    assert ids_of(table, "</s>") is None
+
+
+def test_a_text_longer_than_its_room_is_not_read():
+    table, text_B = table_for(["a"]), np.frombuffer(b"a a a", np.uint8)
+    for room, number in ((4, 4), (3, lookup.NONE), (1, lookup.NONE)):
+        ids_R = np.full(room, -7)
+        assert lookup.step_kernels().read_words(text_B.ctypes.data, 5, table.address, ids_R) == number
+
+
+@pytest.mark.parametrize("words", [1, 80, 10_000])
+def test_it_takes_less_memory_than_a_dictionary(words):
+    listed = [f"word{number}" for number in range(words)]
+    known = table_of([*MARKS, *listed])
+    there = sum(sys.getsizeof(word) + sys.getsizeof(number) for word, number in known.items())
+    assert table_for(listed).nbytes < sys.getsizeof(known) + there
+
+
+def test_lines_that_are_not_the_words_of_the_model_make_no_table():
+    kernels = lookup.step_kernels()
+    assert WordTable.of(kernels, "a\nb\n", 2)
+    assert WordTable.of(kernels, "a\nb", 2) is None
+    assert WordTable.of(kernels, "a\nb\n", 3) is None
+    assert WordTable.of(kernels, "", 0) is None
