@@ -50,7 +50,7 @@ def draw(rows: Mapping[str, Row], log: ProcessLog, began: float, ended: float, g
     cores.stairs(of_pipeline + of_server, edges - began, fill=True, color=PALETTE[4], label="Prefect's server")
     cores.stairs(of_pipeline, edges - began, fill=True, color=PALETTE[2], label="the command and its workers")
     cores.axhline(available_cores(), color=GREY, linestyle="--", linewidth=0.8)
-    cores.set_ylim(bottom=0)
+    cores.set_ylim(0, 1.5 * available_cores())  # room for the legend
     cores.set_ylabel("cores busy")
     for what, color in ((PIPELINE, PALETTE[2]), (SERVER, PALETTE[4])):
         peaks = [log.peak(*each, what) or np.nan for each in pairwise(edges)]
@@ -59,7 +59,7 @@ def draw(rows: Mapping[str, Row], log: ProcessLog, began: float, ended: float, g
     memory.set_ylim(bottom=0)
     memory.set_ylabel("resident, MiB")
     memory.set_xlabel("seconds")
-    cores.legend(frameon=False, loc="upper right")
+    cores.legend(frameon=False, loc="upper right", ncols=2)
     for axes in (lanes, cores, memory):
         axes.set_xlim(0, ended - began)
     file.parent.mkdir(parents=True, exist_ok=True)
