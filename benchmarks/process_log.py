@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from bisect import bisect_left, bisect_right
@@ -14,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from benchmarks.processes import MIB, cpu_seconds, high_water
+from benchmarks.processes import MIB, ContenderFailed, cpu_seconds, high_water
 
 SAMPLE_SECONDS = 0.1
 SERVER_PROGRAM = "flows.server.private_program"
@@ -192,3 +195,20 @@ class ProcessLog(threading.Thread):
                     servers.add(process.pid)
         self._known = found
         return found
+
+
+def run_logged(words: Sequence[str], environment: Mapping[str, str]) -> ProcessLog:
+    """Run `reviewlm` with these words and sample its processes; what it prints goes to standard error.
+
+    Raises:
+        ContenderFailed: It ended with an error.
+    """
+    command = [sys.executable, "-m", "reviewlm.cli", *words]
+    with subprocess.Popen(command, stdout=sys.stderr, env={**os.environ, **environment}) as process:
+        log = ProcessLog(process.pid)
+        log.start()
+        process.wait()
+        log.end()
+    if process.returncode:
+        raise ContenderFailed(f"reviewlm {' '.join(words)} ended with {process.returncode}")
+    return log

@@ -23,8 +23,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from itertools import islice
@@ -34,8 +32,7 @@ from typing import Any
 from benchmarks.data.growth import SHARES, draw, grown
 from benchmarks.data.ingest import folder_for
 from benchmarks.harness import Ratio, Report, arguments, finish, say
-from benchmarks.process_log import PRIVATE, SERVER, ProcessLog
-from benchmarks.processes import ContenderFailed
+from benchmarks.process_log import PRIVATE, SERVER, ProcessLog, run_logged
 from corpus.synthetic.synth import write_reviews
 
 REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000
@@ -66,19 +63,11 @@ def prepare(files: list[Path], home: Path, units: list[str], settings: list[str]
     preset = home.parent / "scale.toml"
     models = "".join(MODEL.format(unit=unit) for unit in units)
     preset.write_text(PRESET.format(unit=units[0]) + models, encoding="utf-8")
-    command = [sys.executable, "-m", "reviewlm.cli", "prepare", "--preset", str(preset)]
+    words = ["prepare", "--preset", str(preset)]
     for option, values in (("--input", files), ("--set", settings)):
-        command += [part for value in values for part in (option, str(value))]
+        words += [part for value in values for part in (option, str(value))]
     began = time.time()
-    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
-    with subprocess.Popen(command, stdout=sys.stderr, env=environment) as process:
-        log = ProcessLog(process.pid)
-        log.start()
-        process.wait()
-        log.end()
-    if process.returncode:
-        raise ContenderFailed(f"reviewlm prepare ended with {process.returncode}")
-    return log, time.time() - began
+    return run_logged(words, {"REVIEWLM_HOME": str(home)}), time.time() - began
 
 
 def manifests(home: Path, since: float = 0) -> list[dict[str, Any]]:

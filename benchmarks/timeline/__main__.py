@@ -28,8 +28,6 @@ The ratios are goal by figure.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,8 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Ratio, Report, finish, say
-from benchmarks.process_log import SERVER, ProcessLog
-from benchmarks.processes import ContenderFailed
+from benchmarks.process_log import SERVER, ProcessLog, run_logged
 from benchmarks.timeline.figure import draw
 from benchmarks.timeline.rows import Row, attribute, beside
 from benchmarks.timeline.spans import EVALUATION, PARTS, TRAINING, spans_of
@@ -58,16 +55,8 @@ def run(words: Sequence[str], home: Path) -> tuple[ProcessLog, float, float]:
     Raises:
         ContenderFailed: It ended with an error.
     """
-    command = [sys.executable, "-m", "reviewlm.cli", *words]
-    environment = {**os.environ, "REVIEWLM_HOME": str(home), "PREFECT_HOME": str((home / FILE).parent)}
     began = time.time()
-    with subprocess.Popen(command, stdout=sys.stderr, env=environment) as process:
-        log = ProcessLog(process.pid)
-        log.start()
-        process.wait()
-        log.end()
-    if process.returncode:
-        raise ContenderFailed(f"reviewlm {' '.join(words)} ended with {process.returncode}")
+    log = run_logged(words, {"REVIEWLM_HOME": str(home), "PREFECT_HOME": str((home / FILE).parent)})
     return log, began, log.samples[-1].time
 
 

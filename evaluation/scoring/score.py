@@ -8,7 +8,7 @@ changes a number beyond rounding.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -99,12 +99,18 @@ def score_stream(
         done += len(rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
-    for digest, part in zip(digests, parts, strict=True):
-        if beside is not None and not beside.is_kept(digest, stream):
+    if beside is not None:
+        _keep_parts(beside, dict(zip(digests, parts, strict=True)), stream)
+    return _written(own, stream, folder)
+
+
+def _keep_parts(beside: PartScores, parts: Mapping[str, ModelScores], stream: TokenStream) -> None:
+    """Keep what the parts of a mixture gave, by the digests of their bundles, unless it is there already."""
+    for digest, part in parts.items():
+        if not beside.is_kept(digest, stream):
             (place := beside.place(digest, stream)).mkdir(parents=True, exist_ok=True)
             _written(part, stream, place)
             beside.keep(digest, stream, part.seconds)
-    return _written(own, stream, folder)
 
 
 def _written(scores: ModelScores, stream: TokenStream, folder: Path | None) -> pl.DataFrame:
