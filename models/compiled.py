@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from pickle import UnpicklingError
+from types import FunctionType
 from typing import Any
 
+import numpy as np
 from numba import njit, types
 from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
@@ -18,6 +22,8 @@ FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 vector loop and keep it in the remainder, so training that has diverged would look healthy on one CPU and not on
 another. numpy's division (`error_model`) has no branch; with a branch, a loop with a quotient would not be vectorised.
 """
+CONSTANTS = (bool, int, float, str, tuple, np.generic)
+"""Kinds of global values that are compiled into a kernel as they are."""
 log = logging.getLogger(__name__)
 
 
@@ -28,8 +34,14 @@ class KernelCache(FunctionCache):
     file, and whole reviews would be set aside as damaged.
     """
 
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._function: Callable[..., Any] | None = function
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled code for a signature; None if there is none that can be read."""
+        if self._function is not None:  # at the first call, when its module and those below it are complete
+            self._cache_file._source_stamp, self._function = source_stamp(self._function), None  # type: ignore[attr-defined]
         try:
             try:
                 return super().load_overload(sig, target_context)
@@ -45,6 +57,35 @@ class KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             _tell(self.cache_path, error.strerror or str(error))
+
+
+def source_stamp(function: Any) -> str:
+    """Return the digest of all that is compiled into a kernel: its file, and the functions and constants it uses.
+
+    numba only looks at the kernel's own file. So after a change in a file from which a kernel takes a function or a
+    constant, the old code would still run.
+    """
+    files, constants, seen, todo = set[str](), set[tuple[str, str]](), set[Any](), [function]
+    while todo:
+        # A kernel and an intrinsic keep the function from which they were made.
+        made = todo.pop()
+        made = getattr(made, "py_func", getattr(made, "_defn", made))
+        if not isinstance(made, FunctionType) or made in seen:
+            continue
+        seen.add(made)
+        files.add(made.__code__.co_filename)
+        for name in made.__code__.co_names:
+            value = made.__globals__.get(name)
+            if isinstance(value, CONSTANTS):
+                constants.add((name, repr(value)))
+            elif isinstance(value, np.ndarray):
+                constants.add((name, repr((value.dtype, value.shape, value.tobytes()))))
+            elif str(getattr(value, "__module__", "")).split(".")[0] == made.__module__.split(".")[0]:
+                todo.append(value)
+    digest = hashlib.sha256(repr(sorted(constants)).encode())
+    for content in sorted(Path(file).read_bytes() for file in files):
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
 
 
 @cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +46,58 @@ def files_of_at_most(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+USED = """
+import numpy as np
+from models.compiled import kernel
+
+FACTOR, TABLE = 2, np.array([1.0, 2.0])
+
+@kernel
+def times(number):
+    return FACTOR * number
+"""
+USER = """
+from models.compiled import kernel
+from shop.used import TABLE, times
+
+@kernel
+def price(number):
+    return times(number) + TABLE[1]
+
+print(price(10.0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "price"),
+    [
+        ("FACTOR * number", "FACTOR * number + 0.5", 22.5),
+        ("FACTOR, TABLE = 2", "FACTOR, TABLE = 3", 32.0),
+        ("[1.0, 2.0]", "[1.0, 4.0]", 24.0),
+    ],
+    ids=["a function", "a constant of a function", "a table"],
+)
+def test_a_change_in_a_file_from_which_a_kernel_takes_something_compiles_it_again(
+    tmp_path: Path, old: str, new: str, price: float
+) -> None:
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "user.py").write_text(USER)
+
+    def run() -> float:
+        command = [sys.executable, "-B", "-c", "import shop.user"]
+        path = f"{tmp_path}:{Path(__file__).parents[2]}"
+        environment = {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return float(done.stdout)
+
+    (package / "used.py").write_text(USED)
+    assert run() == 22
+    (package / "used.py").write_text(USED.replace(old, new))
+    assert run() == price
 
 
 @pytest.mark.usefixtures("folder")
