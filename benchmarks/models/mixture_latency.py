@@ -30,7 +30,7 @@ from benchmarks.serving.serve import step_ms
 from core.config.presets import load_config
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle
-from models.neural.inference.int8 import draw, in_int8
+from models.neural.inference.int8 import in_int8
 from models.neural.lm import NeuralLM
 from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling
@@ -77,7 +77,7 @@ def generation(model: LanguageModel, streams: int, quick: bool = False) -> Calla
 
     *quick* draws as the server does in int8.
     """
-    batch: TextBatch[SampledText] = TextBatch(model.step, draw=draw if quick else None)
+    batch: TextBatch[SampledText] = TextBatch(model.step, normalised=not quick)
     texts = [SampledText(Sampling(), uniforms_of(1, number, 3, ""), []) for number in range(streams)]
     prefix = model.step(np.full(streams, BOS), model.start(streams))[1]
     batch.join(texts, *model.step(np.full(streams, STARS[3]), prefix))

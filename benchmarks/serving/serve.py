@@ -30,7 +30,7 @@ from torch import nn
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle
-from models.neural.inference.int8 import draw, in_int8
+from models.neural.inference.int8 import in_int8
 from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
@@ -72,7 +72,7 @@ def eager(model: RecurrentLM, streams: int) -> Callable[[], None]:
 
 def batched(model: LanguageModel, streams: int, quick: bool) -> Callable[[], None]:
     """Return a step of a batch of texts."""
-    batch: TextBatch[SampledText] = TextBatch(model.step, draw=draw if quick else None)
+    batch: TextBatch[SampledText] = TextBatch(model.step, normalised=not quick)
     texts = [SampledText(Sampling(), uniforms_of(1, number, 3, ""), []) for number in range(streams)]
     batch.join(texts, *model.step(np.full(streams, STARS[3]), model.start(streams)))
     return lambda: batch.advance(batch.draw())

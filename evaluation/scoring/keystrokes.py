@@ -39,6 +39,7 @@ SHOWN = 3
 """Suggestions that the keyboard shows at a time."""
 LAST = b"\xff"
 """Greater than every byte of UTF-8."""
+NO_RANGES = np.empty(0, np.int64), np.empty(0, np.int64)
 CLOSING = frozenset(b".,!?;:)")
 """Last bytes of punctuation: a word after them is written with a space."""
 
@@ -71,17 +72,16 @@ class Keyboard:
             target_N: The token that was written; special tokens save nothing.
             before_N: The token before it.
         """
-        spared_N = np.zeros(len(target_N), np.int64)
-        rows_M = np.flatnonzero(target_N >= len(SPECIAL))
-        better_ME = better_NV[rows_M][:, self.order_E]
-        for row, better_E in zip(rows_M.tolist(), better_ME, strict=True):
-            token = int(target_N[row])
-            free = bool(self.word_V[token]) and not self.spaced_V[before_N[row]]
-            low_P, high_P = self._ranges(token, free)
-            better = np.flatnonzero(better_E)
-            shown_P = np.searchsorted(better, high_P) - np.searchsorted(better, low_P) < self.shown
-            if shown_P.any():
-                spared_N[row] = len(low_P) - 1 - int(np.argmax(shown_P))
+        from evaluation.scoring import token_kernels  # here, because numba's import takes half a second
+
+        ranges = [NO_RANGES]
+        for token, before in zip(target_N.tolist(), before_N.tolist(), strict=True):
+            free = bool(self.word_V[token]) and not self.spaced_V[before]
+            ranges.append(self._ranges(token, free) if token >= len(SPECIAL) else NO_RANGES)
+        low_P, high_P = map(np.concatenate, zip(*ranges, strict=True))
+        ends = np.cumsum([len(low) for low, _ in ranges])
+        spared_N = np.empty(len(target_N), np.int64)
+        token_kernels.spare(better_NV, self.order_E, low_P, high_P, ends[:-1], ends[1:], self.shown, spared_N)
         return spared_N
 
     def _ranges(self, token: int, free: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import polars as pl
 
 from core.errors import ReviewLMError
 from evaluation.probing.context_use import PREFIX
-from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature, tempered
+from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature
 from evaluation.scoring.keystrokes import Keyboard
 from evaluation.scoring.score import TOKENS_PER_BATCH, ScoringWindow, batches, windows
 from models.predictions import predictions
@@ -47,6 +47,11 @@ COLUMNS = pl.Schema({
     "keys_spared": pl.Int64(),
 })
 """Columns of `token_scores.parquet`."""
+JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
+    name: dtype for name, dtype in COLUMNS.items() if name not in ("review_id", "token", "nats", "training_count")
+}
+"""Columns that a whole distribution gives: row of the review in the stream, nats by this distribution, and others."""
+NO_RANK = 0
 HELD = 1 << 24
 """Maximum number of entries (positions times vocabulary) in memory when a temperature is fitted: 64 MiB."""
 LEAST_TOKENS = 64
@@ -89,9 +94,11 @@ def observe(
         for window in _whole_reviews(stream, reviews, tokens_per_batch)
         for part in predictions(bundle.model, window.ids_BT, window.scored_BT)
     ]
-    found = pl.concat([_nothing_judged(), *parts]).sort("row", "position")
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in JUDGED} if parts else None
+    found = pl.DataFrame(columns, JUDGED).sort("row", "position")
     names = {token: bundle.vocabulary.token(token) for token in found["id"].unique().to_list()}
     found = found.with_columns(
+        pl.col("rank", "suggestion").replace(NO_RANK, None),
         review_id=stream.documents["review_id"].gather(found["row"]),
         position=pl.col("position") - PREFIX,
         token=pl.col("id").replace_strict(names, return_dtype=pl.String),
@@ -138,42 +145,36 @@ def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: i
         yield from windows(stream, reviews[rows], int(lengths_D[rows].max()))
 
 
-def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard, temperature: float) -> pl.DataFrame:
-    """Return all derived columns of N positions, with the row in the stream and the position in the stream's review."""
+def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard, temperature: float) -> dict[str, np.ndarray]:
+    """Return the columns `JUDGED` of N positions; `NO_RANK` where there is no rank."""
+    from evaluation.scoring import token_kernels  # here, because numba's import takes half a second
+
     target_N = window.ids_BT[part.text_N, part.position_N]
     before_N = window.ids_BT[part.text_N, part.position_N - 1]
-    logp_NV, target_N1 = part.logp_NV, target_N[:, None]
-    own_N1 = np.take_along_axis(logp_NV, target_N1, 1)
-    possible_N = ~np.isneginf(own_N1[:, 0])
-    better_NV = (logp_NV > own_N1) | ((logp_NV == own_N1) & (np.arange(logp_NV.shape[1]) < target_N1))
-    rank_N = 1 + np.count_nonzero(better_NV, axis=1)
+    N, V = part.logp_NV.shape
+    better_NV, rank_N = np.empty((N, V), bool), np.empty(N, np.int64)
+    top_N, entropy_N, sum_N = np.empty(N, np.float32), np.empty(N), np.empty(N)
+    token_kernels.judge(
+        part.logp_NV, target_N, np.float32(1 / temperature), np.float32(LOWEST),
+        better_NV, rank_N, top_N, entropy_N, sum_N,
+    )  # fmt: skip
+    raw_N = np.take_along_axis(part.logp_NV, target_N[:, None], 1)[:, 0].astype(np.float64)
+    possible_N = ~np.isneginf(raw_N)
     known_N = possible_N & (target_N != UNK)
-    p_NV = np.exp(logp_NV)
-    raw_N = own_N1[:, 0].astype(np.float64)
-    confidence_N = p_NV.max(1).astype(np.float64)
-    tempered_N = (-raw_N, confidence_N) if temperature == 1 else tempered(logp_NV, raw_N, temperature)
-    p_NV *= np.maximum(logp_NV, LOWEST)
-    frame = pl.DataFrame({
+    return {
         "row": window.rows_B[part.text_N],
         "position": part.position_N,
         "id": target_N,
         "predicted_nats": -raw_N,
-        "entropy": -p_NV.sum(1, dtype=np.float64),
+        "entropy": entropy_N,
         "after_oov": before_N == UNK,
-        "rank": pl.Series(rank_N).set(pl.Series(~possible_N), None),
-        "suggestion": pl.Series(rank_N - better_NV[:, UNK]).set(pl.Series(~known_N), None),
-        "confidence": confidence_N,
-        "tempered_nats": tempered_N[0],
-        "tempered_confidence": tempered_N[1],
+        "rank": np.where(possible_N, rank_N, NO_RANK),
+        "suggestion": np.where(known_N, rank_N - better_NV[:, UNK], NO_RANK),
+        "confidence": np.exp(top_N.astype(np.float64)),
+        "tempered_nats": np.log(sum_N) + (top_N - raw_N) / temperature,
+        "tempered_confidence": 1 / sum_N,
         "keys_spared": keyboard.spared(better_NV, np.where(known_N, target_N, UNK), before_N),
-    })  # fmt: skip
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in _nothing_judged().schema.items())
-
-
-def _nothing_judged() -> pl.DataFrame:
-    own = {"row": pl.Int64(), "predicted_nats": pl.Float64()}
-    from_stream = ("review_id", "token", "nats", "training_count")
-    return pl.DataFrame(schema=own | {name: dtype for name, dtype in COLUMNS.items() if name not in from_stream})
+    }
 
 
 def _with_nats(found: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:

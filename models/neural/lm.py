@@ -168,7 +168,8 @@ class NeuralLM:
 
         The network reads many positions at a time; the output layer runs only at the wanted ones.
         """
-        state = self.start(len(ids_BT))
+        state, reader = self.start(len(ids_BT)), self.reader()
+        logp = self.network.output.logp if reader is None else reader.logp
         width, rows = max(1, POSITIONS // len(ids_BT)), max(1, ENTRIES // self.vocabulary_size)
         for begin in range(0, ids_BT.shape[1], width):
             part = slice(begin, begin + width)
@@ -176,7 +177,7 @@ class NeuralLM:
             text_N, position_N = np.nonzero(wanted_BT[:, part])
             for first in range(0, len(text_N), rows):
                 text_M, position_M = text_N[first : first + rows], position_N[first : first + rows]
-                logp_MV = self.network.output.logp(before_BTE[text_M, position_M])
+                logp_MV = logp(before_BTE[text_M, position_M])
                 yield Predictions(text_M, begin + position_M, logp_MV.cpu().numpy())
 
     def _features(

@@ -17,6 +17,7 @@ from ..bundles.bundle import Bundle, require_stars
 from ..completion.begun_word import WaysOn
 from ..completion.typed import TextStart
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
+from .draw import draw, in_one_pass
 from .filters import allowed, among, pick, pick_on_device, sampled_logp
 from .options import Sampling, require_whole
 from .watermark import Watermark
@@ -57,19 +58,18 @@ class TextBatch(Generic[Text]):
     """Texts that share each step of a model.
 
     Args:
-        step: `LanguageModel.step`. Its distributions need not be normalised.
+        step: `LanguageModel.step`.
         never: Ids that are not written.
-        draw: A faster way to draw with options of which `Sampling.cuts_only` holds: from distributions, ids that are
-            not drawn, options and uniform numbers. Its texts are as likely, but not the same.
+        normalised: Whether the distributions of *step* are normalised.
         step_on_device: `NeuralLM.step_on_device`, of models that have it: on a GPU, `write` then waits for it only once
             for `BLOCK` tokens of each text.
     """
 
     def __init__(
-        self, step: Step, never: Collection[int] = NOT_WRITTEN, draw: Callable[..., np.ndarray] | None = None,
+        self, step: Step, never: Collection[int] = NOT_WRITTEN, normalised: bool = True,
         step_on_device: Callable[..., tuple[torch.Tensor, Any]] | None = None,
     ) -> None:  # fmt: skip
-        self._step, self._never, self._draw = step, torch.tensor(sorted(never)), draw
+        self._step, self._never, self._normalised = step, torch.tensor(sorted(never)), normalised
         self._step_on_device = step_on_device
         self.texts: list[Text] = []
         self.logp_BV = torch.empty(0, 0)
@@ -99,10 +99,10 @@ class TextBatch(Generic[Text]):
         for sampling, rows in self._groups.items():
             logp_BV = self.logp_BV if len(self._groups) == 1 else self.logp_BV[rows]
             uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
-            if self._draw is not None and sampling.cuts_only:
-                ids_B[rows] = self._draw(logp_BV, self._never, sampling, uniforms_B)
+            if in_one_pass(logp_BV, sampling):
+                ids_B[rows] = draw(logp_BV, self._never, sampling, uniforms_B)
                 continue
-            if sampling.repetition_penalty != 1 and self._draw is not None:
+            if sampling.repetition_penalty != 1 and not self._normalised:
                 logp_BV = torch.log_softmax(logp_BV, 1)
             possible_BV = allowed(logp_BV, self._never, sampling, [self.texts[row].ids for row in rows])
             logp_BV = sampled_logp(possible_BV, sampling)
@@ -123,7 +123,7 @@ class TextBatch(Generic[Text]):
 
     def logp(self, row: int) -> torch.Tensor:
         """Return the distribution of one text's next token, normalised (V)."""
-        return self.logp_BV[row] if self._draw is None else torch.log_softmax(self.logp_BV[row], 0)
+        return self.logp_BV[row] if self._normalised else torch.log_softmax(self.logp_BV[row], 0)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Remove all other texts, so that the model has less to compute."""

@@ -18,7 +18,7 @@ from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
 from .options import Sampling, require_stop, require_whole
 from .written_text import WrittenText
 
-BATCH = 64
+BATCH = 256
 """Texts generated in one batch."""
 Wanted = tuple[int, int | None]
 """Number of a text among those of its rating, and the rating."""

@@ -60,9 +60,7 @@ class Scheduler:
         self.exact: TextBatch[LiveText] = TextBatch(self._timed(bundle.model.step))
         self.fast: TextBatch[LiveText] = self.exact
         if fast is not None:
-            from models.neural.inference.int8 import draw
-
-            self.fast = TextBatch(self._timed(fast.step), draw=draw)
+            self.fast = TextBatch(self._timed(fast.step), normalised=False)
         self.reading: dict[tuple[int, ...], PromptReading] = {}
         self.counts: Counter[str] = Counter()
         self.contexts = Contexts(bundle, self.cache, self.counts)

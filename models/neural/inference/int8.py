@@ -19,7 +19,6 @@ from torch import Tensor
 from ...base import LanguageModel
 from ...bundles.bundle import Bundle
 from ...sampling.filters import pick
-from ...sampling.options import Sampling
 from ...tokens.vocabulary import EOS, STARS
 from ..lm import NeuralLM
 from ..network import Network, NetworkState
@@ -113,22 +112,6 @@ def int8_reader(network: Network, normalise: bool = True) -> Reader | None:
     if isinstance(reader, RecurrentReader):
         reader.look_up(rows_of(reader.network, reader.logp))
     return reader
-
-
-def draw(logp_NV: Tensor, never: Tensor, sampling: Sampling, uniforms_N: np.ndarray) -> np.ndarray:
-    """Return one id per row, drawn without some ids; `<eos>` where nothing else is possible.
-
-    Args:
-        logp_NV: Log-probabilities, normalised or not.
-        never: Ids that are not drawn.
-        sampling: Options, of which `Sampling.cuts_only` holds.
-        uniforms_N: Numbers in [0, 1).
-    """
-    ids_N = np.empty(logp_NV.shape[0], np.int64)
-    inverse = np.float32(1 / sampling.temperature)
-    cuts = min(sampling.top_k, logp_NV.shape[1]), float(sampling.top_p), float(sampling.min_p)
-    kernels.draw(logp_NV.contiguous().numpy(), never.numpy(), inverse, *cuts, uniforms_N, EOS, ids_N)
-    return ids_N
 
 
 def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | None:

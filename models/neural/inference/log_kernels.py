@@ -1,8 +1,6 @@
 """Compile softmaxes and sums of log-probabilities with numba, each in one pass over a row.
 
-Every row is treated alone and in the same way, so its result does not depend on the batch. The kernels of
-`kernels.py` contain `exp` and `largest`, that of `vnni.py` contains `quantise`: after a change here or there, remove
-the compiled code of all (`__pycache__/*.nb?`).
+Every row is treated alone and in the same way, so its result does not depend on the batch.
 Shapes: N rows, C entries of a level, P entries or parts, V vocabulary entries.
 """
 

@@ -17,7 +17,7 @@ from scipy.stats import chisquare, kstest
 from models.sampling import Sampling
 from models.sampling.batch import NOT_WRITTEN, SampledText, TextBatch, uniforms_of
 from models.tokens.vocabulary import EOS
-from tests.marked_cases import long_but, slow_but
+from tests.marked_cases import slow_but
 from tests.models.sampling.test_sampling_options import oracle
 from tests.models.table_lm import TableLM, TableState
 
@@ -47,9 +47,9 @@ class Drawn:
     token: int
 
 
-def texts(model, sampling, seeds, tokens, draw=None):
+def texts(model, sampling, seeds, tokens):
     """Return what was drawn: every token with the one before it and the text before it, by seed."""
-    batch = TextBatch(model.step, draw=draw)
+    batch = TextBatch(model.step)
     written = [SampledText(sampling, uniforms_of(seed, 0, 3, ""), []) for seed in range(seeds)]
     batch.join(written, *model.step(np.full(seeds, 6), TableState(np.full(seeds, 1))))
     drawn = {id(text): [] for text in written}
@@ -78,11 +78,11 @@ def defined(p_V, text, sampling):
     return oracle(p_V / p_V.sum(), sampling)
 
 
-def p_value_of_all(model, sampling, seeds, tokens, draw=None, wrong=None):
+def p_value_of_all(model, sampling, seeds, tokens, wrong=None):
     """Return the smaller p-value of both tests; *wrong*: another setting that the draws are held against."""
     noise, known, found, together = np.random.default_rng(9), {}, [], np.zeros(BINS)
     static = sampling.repetition_penalty == 1 and not sampling.no_repeat_ngram_size
-    for text in texts(model, sampling, seeds, tokens, draw):
+    for text in texts(model, sampling, seeds, tokens):
         counts = np.zeros(BINS)
         for at in text:
             p_V = known.get(at.last) if static else None
@@ -110,27 +110,31 @@ def test_a_slightly_other_setting_would_be_noticed():
 
 
 CUTS_ONLY = [name for name, sampling in SETTINGS.items() if sampling.cuts_only]
-"""The settings that the fast way to draw knows."""
+"""The settings that are drawn in one pass over the distribution, where numba is installed."""
 
 
-def fast_draw():
-    """The draw of int8 steps; it is compiled by numba, which not every installation has."""
-    return pytest.importorskip("models.neural.inference.int8").draw
+@pytest.fixture
+def without_numba(monkeypatch):
+    """Draw by the filters, as a GPU and an installation without numba do."""
+    monkeypatch.setattr("models.sampling.draw.draw_kernels", None)
 
 
-@pytest.mark.parametrize("name", long_but(CUTS_ONLY, ["plain", "top_p", "defaults of the command line"]))
-def test_the_fast_way_to_draw_draws_from_the_same_distribution(name):
-    assert p_value_of_all(table(), SETTINGS[name], 200, 64, fast_draw()) > 1e-3
+@pytest.mark.usefixtures("without_numba")
+@pytest.mark.parametrize("name", slow_but(CUTS_ONLY, ["plain", "defaults of the command line"]))
+def test_without_numba_the_filters_draw_from_the_same_distribution(name):
+    assert p_value_of_all(table(), SETTINGS[name], 200, 64) > 1e-3
 
 
-def test_a_slightly_other_nucleus_of_the_fast_way_to_draw_would_be_noticed():
-    assert p_value_of_all(table(), Sampling(top_p=0.83), 200, 64, fast_draw(), wrong=Sampling(top_p=0.9)) < 1e-6
+@pytest.mark.usefixtures("without_numba")
+def test_a_slightly_other_nucleus_of_the_filters_would_be_noticed():
+    assert p_value_of_all(table(), Sampling(top_p=0.83), 200, 64, wrong=Sampling(top_p=0.9)) < 1e-6
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("without_numba")
 @pytest.mark.parametrize("name", CUTS_ONLY)
-def test_the_fast_way_to_draw_over_more_seeds_and_a_larger_vocabulary(name):
-    assert p_value_of_all(table(90), SETTINGS[name], 500, 100, fast_draw()) > 1e-3
+def test_the_filters_over_more_seeds_and_a_larger_vocabulary(name):
+    assert p_value_of_all(table(90), SETTINGS[name], 500, 100) > 1e-3
 
 
 @pytest.mark.long

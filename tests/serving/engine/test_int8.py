@@ -18,7 +18,6 @@ from models.neural.inference import int8, whole_numbers
 from models.neural.inference.int8 import (
     Int8Linear,
     Int8LSTMReader,
-    draw,
     in_int8,
     int8_reader,
     loss_of_int8,
@@ -28,7 +27,6 @@ from models.neural.inference.log_kernels import largest
 from models.neural.inference.whole_numbers import Linear, int8_is_exact, plain_rows, quantised
 from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling, generate
-from models.sampling.filters import allowed, pick, sampled_logp
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
@@ -362,32 +360,6 @@ def test_the_largest_number_is_found_wherever_it_is():
             assert largest(x_V) == np.float32(value)
     assert largest(np.full(5, -np.inf, np.float32)) == -np.inf
     assert largest(np.empty(0, np.float32)) == -np.inf
-
-
-def test_impossible_rows_end(monkeypatch):
-    logp_NV = torch.tensor([[0.0, -torch.inf, -torch.inf], [-torch.inf] * 3])
-    ids = draw(logp_NV, torch.tensor([0]), Sampling(), np.zeros(2))
-    assert ids.tolist() == [2, 2]
-
-
-CUTS = (Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 7), Sampling(0.7, 30, 0.6, 0.02), Sampling(1.0, min_p=0.1),
-        Sampling(0.3, 10**6, 0.9999), Sampling(2.0, 1), Sampling(1.0, 0, 0.001))  # fmt: skip
-
-
-@pytest.mark.parametrize("size", [9, 300, 1501])
-@pytest.mark.parametrize("step", [0.0, 0.25], ids=["all different", "many equal"])
-def test_drawing_cuts_what_the_filters_cut(size, step):
-    draws, never = np.random.default_rng(size), torch.tensor([0, 3])
-    for spread in (0.5, 4.0):
-        logits_NV = torch.from_numpy(draws.normal(size=(150, size)).astype(np.float32)) * spread + 5
-        logits_NV[:, 1] = -torch.inf
-        if step:
-            logits_NV = (logits_NV / step).round() * step
-        for sampling in CUTS:
-            uniforms_N = draws.random(150)
-            possible_NV = allowed(torch.log_softmax(logits_NV, 1), never, sampling)
-            expected = pick(sampled_logp(possible_NV, sampling), uniforms_N)
-            assert draw(logits_NV, never, sampling, uniforms_N).tolist() == expected.tolist()
 
 
 # In the engine
