@@ -13,8 +13,8 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.core.caching import FunctionCache
+from numba import config, njit, types
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserWideCacheLocator
 from numba.extending import intrinsic
 
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -27,12 +27,37 @@ CONSTANTS = (bool, int, float, str, tuple, np.generic)
 log = logging.getLogger(__name__)
 
 
+class CopyLocator(UserWideCacheLocator):
+    """One folder for all copies of a package whose name is a digest of its files, as in a logged model.
+
+    numba looks next to the file. But every model has its own copy, so each would be compiled at its first use.
+    """
+
+    def __init__(self, function: Any, file: str) -> None:
+        super().__init__(function, file)
+        root = config.CACHE_DIR or Path(self._cache_path).parent  # type: ignore[attr-defined]
+        self._cache_path = str(Path(root) / function.__module__)
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> CopyLocator | None:
+        """Return the place of a kernel's compiled code; None if it is in no copy, or the folder cannot be written."""
+        return super().from_function(function, file) if __package__ != "models" else None  # type: ignore[no-any-return]
+
+
+class CompiledFiles(CompileResultCacheImpl):
+    """The files of a kernel's compiled code."""
+
+    _locator_classes = [CopyLocator, *CompileResultCacheImpl._locator_classes]  # noqa: RUF012  # as numba has it
+
+
 class KernelCache(FunctionCache):
     """The compiled code of a kernel on disk; without it, as on a full disk, each process compiles the kernel again.
 
     An error of the cache must not leave the call of a kernel: while a file is read, it would be taken for one of that
     file, and whole reviews would be set aside as damaged.
     """
+
+    _impl_class = CompiledFiles
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -100,9 +125,9 @@ def _tell(folder: str, why: str) -> None:
 def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bool = True) -> Any:
     """Compile a kernel at its first call, and cache it for other processes if there is a writable folder for it.
 
-    numba looks for it in NUMBA_CACHE_DIR, next to the kernel's file and below the user's home. *fast* may change
-    rounding. *nogil*: other threads run meanwhile. A kernel of a few microseconds keeps them waiting instead, because
-    to get the interpreter back from a busy thread takes up to 5 ms.
+    numba looks for it in NUMBA_CACHE_DIR, next to the kernel's file and below the user's home; see `CopyLocator` for
+    logged models. *fast* may change rounding. *nogil*: other threads run meanwhile. A kernel of a few microseconds
+    keeps them waiting instead, because to get the interpreter back from a busy thread takes up to 5 ms.
     """
     compiled = njit(fastmath=fast, error_model="numpy", nogil=nogil)(function)
     with suppress(RuntimeError):  # no writable folder: a read-only installation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import numba
 import pytest
 
+from models import compiled
 from models.compiled import kernel
 
 
@@ -98,6 +100,36 @@ def test_a_change_in_a_file_from_which_a_kernel_takes_something_compiles_it_agai
     assert run() == 22
     (package / "used.py").write_text(USED.replace(old, new))
     assert run() == price
+
+
+KERNEL = """
+from .compiled import kernel
+
+@kernel
+def double(number):
+    return 2 * number
+
+double(21)
+print(sum(double.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.parametrize("place", ["XDG_CACHE_HOME", "NUMBA_CACHE_DIR"])
+def test_a_logged_model_finds_the_code_that_was_compiled_for_one_with_the_same_package(
+    tmp_path: Path, place: str
+) -> None:
+    found = []
+    for copy in ("first", "second"):
+        package = tmp_path / copy / "lm_0123456789ab"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        shutil.copy(compiled.__file__, package / "compiled.py")
+        (package / "kernels.py").write_text(KERNEL)
+        command = [sys.executable, "-B", "-c", "import lm_0123456789ab.kernels"]
+        environment = {"PYTHONPATH": str(package.parent), place: str(tmp_path / "compiled")}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.append(int(done.stdout))
+    assert found == [0, 1]
 
 
 @pytest.mark.usefixtures("folder")
