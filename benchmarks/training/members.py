@@ -1,4 +1,4 @@
-"""Train the ensemble of `quality.py`: networks that differ in their seeds, one process each; average them.
+"""Train the networks of `quality.py`, which differ in their seeds, one process each; average their probabilities.
 
 Two networks on two cores share nothing, so neither waits for the other. They differ only in their seeds, so they
 overfit in different ways. Probabilities are averaged, not their logarithms, so the mean sums to one.
@@ -36,18 +36,23 @@ WHILE_TRAINING = 60
 """Number of pieces of a continuous validation text during training: side by side they take less time."""
 REPORT_SECONDS = 60.0
 SUMMARY = "summary.json"
+MEAN = "mean of all"
 CHUNK = 1024
 """Number of tokens of a stream that a network reads at a time; does not change the result."""
 
 
-def streams_of(lines: LineText, continuous: bool, lanes: int = LANES) -> dict[str, TokenStream]:
+def streams_of(lines: LineText, documents: int | None, lanes: int = LANES) -> dict[str, TokenStream]:
     """Return training, validation and test streams: each line as a review, or one continuous text per split.
 
-    A continuous held-out text is cut into lanes.
+    Args:
+        lines: The text.
+        documents: Number of documents into which a continuous training text is cut; training shuffles them in each
+            epoch. None: each line is a review.
+        lanes: Number of documents of a continuous held-out text.
     """
-    if continuous:
-        return {split: lines.stream(split, 1 if split == "train" else lanes) for split in lines.lines}
-    return {split: lines.reviews(split) for split in lines.lines}
+    if documents is None:
+        return {split: lines.reviews(split) for split in lines.lines}
+    return {split: lines.stream(split, documents if split == "train" else lanes) for split in lines.lines}
 
 
 def train(streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, work: Path, threads: int) -> None:
@@ -85,13 +90,13 @@ class _Says:
 
 
 def train_side_by_side(
-    lines: LineText, continuous: bool, spec: RecurrentSpec, work: Path, members: int, threads: int
+    lines: LineText, documents: int | None, spec: RecurrentSpec, work: Path, members: int, threads: int
 ) -> tuple[list[RecurrentLM], dict[str, dict[str, float]]]:
     """Train networks with different seeds at the same time; return them and the numbers of their trainings.
 
     Args:
         lines: The text.
-        continuous: See `streams_of`.
+        documents: See `streams_of`.
         spec: Specification of each network; the first network uses its seed.
         work: Folder that gets one folder for each network.
         members: Number of networks.
@@ -108,7 +113,7 @@ def train_side_by_side(
     specs = [replace(spec, training=replace(spec.training, seed=seed + number)) for number in range(members)]
     folders = [work / f"member-{number + 1}" for number in range(members)]
     anew, began, before_s = not any(folder.exists() for folder in folders), time.monotonic(), _cpu_seconds()
-    streams = streams_of(lines, continuous, WHILE_TRAINING)
+    streams = streams_of(lines, documents, WHILE_TRAINING)
     needed, spawn = {split: streams[split] for split in ("train", "valid")}, multiprocessing.get_context("spawn")
     arguments = [(needed, lines.size, one, folder, threads) for one, folder in zip(specs, folders, strict=True)]
     processes = {
@@ -172,5 +177,5 @@ def perplexities(models: Sequence[LanguageModel], stream: TokenStream) -> dict[s
     """Return the perplexity of each model, and that of the mean (Σ_m p_m) / M of their probabilities per token."""
     nats_MN = np.stack([token_nats(model, stream) for model in models])
     mean_N = np.log(len(models)) - np.logaddexp.reduce(-nats_MN, 0)
-    rows = {f"member {number}": nats_N for number, nats_N in enumerate(nats_MN, 1)} | {"mean of all": mean_N}
+    rows = {f"member {number}": nats_N for number, nats_N in enumerate(nats_MN, 1)} | {MEAN: mean_N}
     return {name: round(perplexity(float(nats_N.mean())), 2) for name, nats_N in rows.items()}

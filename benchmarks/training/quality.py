@@ -4,10 +4,11 @@
     python -m benchmarks.training.quality chicago --data DATA --work FOLDER
 
 Penn Treebank is read as one continuous text, as in the literature, and scored with the hidden state carried from
-sentence to sentence. Two networks are trained side by side, one per core, and their probabilities are averaged. The
-Chicago reviews are read as in the pipeline, and each is scored from an initial state. They are compared with a modified
-Kneser–Ney 5-gram model of the same tokens and the mixture of both. FOLDER keeps the weights, and checkpoints, so that a
-stopped run can resume. The recipes are `RECIPES`.
+sentence to sentence. The figure is that of one network. `--members 2` trains two side by side, one per core, which
+differ only in their seeds: the worse one counts, and the mean of their probabilities is shown too. The Chicago reviews
+are read as in the pipeline, and each is scored from an initial state. They are compared with a modified Kneser–Ney
+5-gram model of the same tokens and the mixture of both. FOLDER keeps the weights, and checkpoints, so that a stopped
+run can resume. The recipes are `RECIPES`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.line_text import LANES, TEXTS, LineText
-from benchmarks.training.members import perplexities, streams_of, train_side_by_side
+from benchmarks.training.members import MEAN, perplexities, streams_of, train_side_by_side
 from models.base import FitContext
 from models.mixture.fitting import fit_mixture
 from models.mixture.gains import gain_table
@@ -54,30 +55,33 @@ class Recipe:
     Attributes:
         title: Title of the text.
         goal: Target: test perplexity of a continuous text; for reviews the share below that of the Kneser–Ney 5-gram.
-        continuous: Whether the text is read as one text, not as reviews.
-        members: Number of networks that are trained side by side.
+        documents: See `streams_of`; None: the text is read as reviews.
         threads: Number of threads of each network.
         spec: Specification of each network.
     """
 
     title: str
     goal: float
-    continuous: bool
-    members: int
+    documents: int | None
     threads: int
     spec: RecurrentSpec
 
+    @property
+    def continuous(self) -> bool:
+        """Whether the text is read as one text, not as reviews."""
+        return self.documents is not None
+
 
 RECIPES = {
-    "ptb": Recipe("Penn Treebank", 76.0, True, 2, 1, RecurrentSpec(
+    "ptb": Recipe("Penn Treebank", 74.0, 100, 2, RecurrentSpec(
         layers=2, hidden=640, embedding=512, condition_on_stars=False, objective=ObjectiveSpec(head=1_000),
-        variational=True, dropout=0.3, input_dropout=0.4, output_dropout=0.45, embedding_dropout=0.05, weight_drop=0.25,
+        dropout=0.28, input_dropout=0.55, output_dropout=0.6, weight_drop=0.33,
         training=TrainingSpec(
-            epochs=18, batch=32, bptt_len=35, learning_rate=2.5e-3, weight_decay=0.05, evaluations=8,
-            state_reset_prob=0.0, activation_penalty=1.0, temporal_penalty=0.5,
+            epochs=38, batch=48, bptt_len=70, learning_rate=2.8e-3, weight_decay=0.05, beta1=0.0, beta2=0.999,
+            warmup=0.02, final_rate=0.0, evaluations=9, state_reset_prob=0.01,
         ),
     )),
-    "chicago": Recipe("Chicago reviews", 0.43, False, 1, 2, RecurrentSpec(
+    "chicago": Recipe("Chicago reviews", 0.43, None, 2, RecurrentSpec(
         hidden=1024, embedding=448, dropout=0.1, objective=ObjectiveSpec(head=1_000),
         training=TrainingSpec(
             epochs=3.1, batch=128, bptt_len=35, learning_rate=3.5e-3, weight_decay=0.05, warmup=0.03, schedule="linear",
@@ -95,7 +99,7 @@ def of_reviews(
 ) -> tuple[dict[str, Any], Ratio]:
     """Return the perplexities on reviews of a network, of the 5-gram model and of their mixture, and the ratio."""
     (model,) = models
-    streams = streams_of(lines, recipe.continuous)
+    streams = streams_of(lines, recipe.documents)
     reached = {split: fresh_perplexity(model, streams[split]) for split in ("valid", "test")}
     say(str(reached))
     rows = beside_kneser_ney(lines, model, work)
@@ -111,7 +115,7 @@ def fresh_perplexity(model: RecurrentLM, stream: TokenStream) -> float:
 
 def beside_kneser_ney(lines: LineText, model: RecurrentLM, work: Path) -> dict[str, dict[str, Any]]:
     """Return perplexities of the network, a modified Kneser–Ney 5-gram and their gated mixture on the test reviews."""
-    streams = streams_of(lines, continuous=False)
+    streams = streams_of(lines, documents=None)
     kn5 = NGramLM.from_counts(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS))
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", model.spec, model)]
     spec = MixtureSpec(parts=("kn5", "lstm"), method="gated")
@@ -143,8 +147,8 @@ def of_continuous(
         train = lines.stream("train")
         learned = [DynamicLM.tuned(DynamicSpec(across=True), part, train, valid).model for part in parts]
         rows["one continuous stream, dynamic evaluation"] = perplexities(learned, test)
-    reached = rows["weights fixed, test"]["mean of all"]
-    return rows, Ratio(round(recipe.goal / reached, 3), 1.0, f"test perplexity {recipe.goal}")
+    reached = max(value for name, value in rows["weights fixed, test"].items() if name != MEAN)
+    return rows, Ratio(round(recipe.goal / reached, 3), 1.0, f"test perplexity {recipe.goal} of one network")
 
 
 def _count(word: str) -> int:
@@ -168,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help="folder of the texts")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and weights")
     parser.add_argument("--threads", type=_count, help="of each network, instead of the recipe's")
-    parser.add_argument("--members", type=_count, help="networks side by side, instead of the recipe's (ptb)")
+    parser.add_argument("--members", type=_count, help="networks side by side (ptb; default 1)")
     parser.add_argument("--dynamic", action="store_true", help="dynamic evaluation too; some twenty minutes (ptb)")
     parser.add_argument("--epochs", type=_passes, help="instead of the recipe's")
     parser.add_argument("--seed", type=_count, default=1, help="of the first network (default 1)")
@@ -178,12 +182,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         parser.error(f"--data (or REVIEWLM_REAL_DATA) must name the folder of the texts, not {args.data}")
     if not recipe.continuous and (args.members or args.dynamic):
         parser.error("--members and --dynamic are for a text that is read as one: ptb")
-    members, threads = args.members or recipe.members, args.threads or recipe.threads
+    members, threads = args.members or 1, args.threads or recipe.threads
     epochs = args.epochs or (QUICK_EPOCHS if args.quick else recipe.spec.training.epochs)
     spec = replace(recipe.spec, training=replace(recipe.spec.training, epochs=epochs, seed=args.seed))
     lines, part = TEXTS[args.text](args.data), args.text + (f"-seed-{args.seed}" if args.seed > 1 else "")
     work = args.work / (f"quick-{part}" if args.quick else part)
-    models, numbers = train_side_by_side(lines, recipe.continuous, spec, work, members, threads)
+    models, numbers = train_side_by_side(lines, recipe.documents, spec, work, members, threads)
     rows: dict[str, Any] = {
         name: {key: round(of[key], 3) for key in TOLD if key in of} for name, of in numbers.items()
     }

@@ -37,7 +37,7 @@ def lines() -> LineText:
 @pytest.mark.long
 def test_network_5_gram_and_mixture_are_compared_on_all_test_tokens(tmp_path: Path) -> None:
     text = lines()
-    (model,), numbers = train_side_by_side(text, False, SPEC, tmp_path, members=1, threads=1)
+    (model,), numbers = train_side_by_side(text, None, SPEC, tmp_path, members=1, threads=1)
     row = benchmark.beside_kneser_ney(text, model, tmp_path)["test reviews"]
     assert row["tokens"] == text.reviews("test").tokens
     assert row["perplexity lstm"] == pytest.approx(benchmark.fresh_perplexity(model, text.reviews("test")), abs=0.01)
@@ -49,11 +49,11 @@ def test_network_5_gram_and_mixture_are_compared_on_all_test_tokens(tmp_path: Pa
 @pytest.mark.long
 def test_members_differ_in_their_seeds_alone_and_go_on_where_they_are_done(tmp_path: Path) -> None:
     text = lines()
-    models, numbers = train_side_by_side(text, True, SPEC, tmp_path, members=2, threads=1)
+    models, numbers = train_side_by_side(text, 1, SPEC, tmp_path, members=2, threads=1)
     assert [model.spec.training.seed for model in models] == [SPEC.training.seed, SPEC.training.seed + 1]
     assert numbers["training of member-1"]["train_nats"] != numbers["training of member-2"]["train_nats"]
     stream = text.stream("test", 3)
-    again, told = train_side_by_side(text, True, SPEC, tmp_path, members=2, threads=1)
+    again, told = train_side_by_side(text, 1, SPEC, tmp_path, members=2, threads=1)
     assert perplexities(again, stream) == perplexities(models, stream)
     assert "training of all" in numbers
     assert "training of all" not in told, "the seconds of a start that found all done are not those of the training"
@@ -63,7 +63,7 @@ def test_members_differ_in_their_seeds_alone_and_go_on_where_they_are_done(tmp_p
 def test_a_training_that_fails_is_named(tmp_path: Path) -> None:
     (tmp_path / "member-2").write_text("where a folder should be")
     with pytest.raises(SystemExit, match="member-2 failed, for the reason above"):
-        train_side_by_side(lines(), True, SPEC, tmp_path, members=2, threads=1)
+        train_side_by_side(lines(), 1, SPEC, tmp_path, members=2, threads=1)
 
 
 def test_where_one_is_killed_the_signal_is_told_and_the_others_are_stopped() -> None:
@@ -101,7 +101,7 @@ def test_nats_in_lanes_are_those_of_each_lane_by_itself_however_they_are_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = lines()
-    (model,), _ = train_side_by_side(text, True, SPEC, tmp_path, members=1, threads=1)
+    (model,), _ = train_side_by_side(text, 1, SPEC, tmp_path, members=1, threads=1)
     stream = text.stream("test", 3)
     alone = [model.score(np.asarray(stream.document(n), np.int64)[None], model.start(1))[0][0, 1:] for n in range(3)]
     assert np.concatenate(alone) == pytest.approx(token_nats(model, stream), abs=1e-5)
