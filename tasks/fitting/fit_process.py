@@ -29,6 +29,7 @@ from core.processes import interrupts
 from core.processes.children import end_child, start_child
 from core.processes.crash_log import write_crash_log
 from core.processes.gpus import VISIBLE, visible_gpu_names
+from core.processes.memory import OPERATIONS
 from core.processes.out_of_memory import LOWER, says_out_of_memory
 from models.base import ModelError
 from tasks.fitting.job import Deed, Job
@@ -92,7 +93,7 @@ def environment_of(
     threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = (),
     meeting: Meeting | None = None,
 ) -> dict[str, str]:  # fmt: skip
-    """Return the environment of a fit's process: threads, rank, and an allocator that keeps freed memory.
+    """Return the environment of a fit's process: threads, rank, an allocator that keeps freed memory, few operations.
 
     On a GPU also set the cuBLAS workspace size that makes cuDNN's recurrent layers and matrix products deterministic,
     and show only the GPUs that the fit holds.
@@ -108,7 +109,7 @@ def environment_of(
         "RANK": str(first + rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(ranks),
     }  # fmt: skip
     return {
-        **KEEP_MEMORY, **network, **buffers, **os.environ, **shown(gpus),
+        **KEEP_MEMORY, **dict((OPERATIONS,)), **network, **buffers, **os.environ, **shown(gpus),
         **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
     }  # fmt: skip
 

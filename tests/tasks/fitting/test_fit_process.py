@@ -152,6 +152,13 @@ def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks
     assert found["MALLOC_TRIM_THRESHOLD_"] == "1000"  # the user's
 
 
+def test_a_fits_process_keeps_few_operations_of_changing_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    assert int(environment_of(1)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) <= 64
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "500")
+    assert environment_of(1)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "500"
+
+
 def test_a_fit_on_a_gpu_has_cublas_repeat_its_sums_unless_the_user_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     assert "CUBLAS_WORKSPACE_CONFIG" not in environment_of(1, device="cpu")
