@@ -73,12 +73,12 @@ class Recipe:
 
 
 RECIPES = {
-    "ptb": Recipe("Penn Treebank", 74.0, 100, 2, RecurrentSpec(
+    "ptb": Recipe("Penn Treebank", 74.0, 100, 1, RecurrentSpec(
         layers=2, hidden=640, embedding=512, condition_on_stars=False, objective=ObjectiveSpec(head=1_000),
         dropout=0.28, input_dropout=0.55, output_dropout=0.6, weight_drop=0.33,
         training=TrainingSpec(
-            epochs=38, batch=48, bptt_len=70, learning_rate=2.8e-3, weight_decay=0.05, beta1=0.0, beta2=0.999,
-            warmup=0.02, final_rate=0.0, evaluations=9, state_reset_prob=0.01,
+            epochs=24, batch=48, bptt_len=70, learning_rate=2.8e-3, weight_decay=0.05, beta1=0.0, beta2=0.999,
+            warmup=0.02, schedule="constant", ema=0.999, evaluations=8, state_reset_prob=0.01,
         ),
     )),
     "chicago": Recipe("Chicago reviews", 0.43, None, 2, RecurrentSpec(
