@@ -33,8 +33,7 @@ FEW_HEAPS = {
 OPERATIONS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
 """Setting of oneDNN, which torch computes with. It keeps the code and the buffers of the last 1,024 operations that
 were prepared, each for one shape. Texts have many shapes: after six models of the demo, 476 MiB were allocated, with 64
-operations 154 MiB, for the same processor time. An update of a network needs about 20, but the rows that read a tail of
-a two-level softmax are another number in each update: a training of an hour held 3.7 GiB, and grows no more with 64."""
+operations 154 MiB, for the same processor time. An update of a network needs about 20."""
 
 _in_force: list[dict[int, int]] = []
 """Settings of the active blocks, the innermost last."""

@@ -154,7 +154,7 @@ def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks
 
 def test_a_fits_process_keeps_few_operations_of_changing_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
-    assert int(environment_of(1)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) <= 64
+    assert int(environment_of(1)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1024
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "500")
     assert environment_of(1)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "500"
 
