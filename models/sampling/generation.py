@@ -19,8 +19,8 @@ from .options import Sampling, require_stop, require_whole
 from .written_text import WrittenText
 
 BATCH = 128
-"""Texts generated in one batch. 512 texts of a mixture with 11,863 entries took 10.4 s and 682 MiB by 64, 9.1 s and 763 MiB by
-128, 8.4 s and 865 MiB by 256."""
+"""Texts generated in one batch. 512 texts of a mixture with 11,863 entries took 10.4 s and 682 MiB by 64, 9.1 s and 763
+MiB by 128, 8.4 s and 865 MiB by 256."""
 Wanted = tuple[int, int | None]
 """Number of a text among those of its rating, and the rating."""
 
