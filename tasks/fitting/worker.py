@@ -12,7 +12,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ class LogToParent(logging.Handler):
         say({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
 
 
+@contextmanager
+def logged_to_parent(*names: str) -> Iterator[None]:
+    """Send all messages of some loggers to the parent process within the block."""
+    handler, loggers = LogToParent(), [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
 def run_worker(work: Callable[[str], Mapping[str, float]]) -> int:
     """Do the work of the job named on the command line, and return the exit code.
 
@@ -52,10 +69,9 @@ def run_worker(work: Callable[[str], Mapping[str, float]]) -> int:
     Returns:
         0, or 6 with the error as the last line of output.
     """
-    if os.environ.get("RANK", "0") == "0":  # other ranks would log the same
-        logging.getLogger("models").addHandler(LogToParent())
-        logging.getLogger("models").setLevel(logging.DEBUG)
-    message = answer(lambda: work(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    leads = os.environ.get("RANK", "0") == "0"  # other ranks would log the same
+    with logged_to_parent(*["models"] * leads):
+        message = answer(lambda: work(Path(sys.argv[1]).read_text(encoding="utf-8")))
     say(message)
     return 6 if "error" in message else 0
 

@@ -8,7 +8,6 @@ next work is most likely with the same one.
 from __future__ import annotations
 
 import base64
-import logging
 import pickle
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from core.errors import ReviewLMError
 from core.processes.memory import return_freed
 from models.base import FitProgress
 from models.bundles.bundle import Bundle, load_bundle
-from tasks.fitting.worker import LogToParent, answer, report_progress, say
+from tasks.fitting.worker import answer, logged_to_parent, report_progress, say
 from tasks.measuring.model_work import ModelWork
 
 ROOMS = ("models", "evaluation", "corpus")
@@ -56,12 +55,10 @@ def done(work: ModelWork, opened: LastOpened) -> dict[str, Any]:
 
 def main() -> int:
     """Do the works of the standard input until it ends."""
-    for room in ROOMS:
-        logging.getLogger(room).addHandler(LogToParent())
-        logging.getLogger(room).setLevel(logging.DEBUG)
     opened = LastOpened()
-    for line in sys.stdin:
-        say(done(ModelWork.from_json(line), opened))
+    with logged_to_parent(*ROOMS):
+        for line in sys.stdin:
+            say(done(ModelWork.from_json(line), opened))
     return 0
 
 
