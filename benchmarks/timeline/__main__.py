@@ -18,7 +18,8 @@ Each moment counts for the first of these kinds that runs, in equal parts for al
 together are 100 %, and so are those of the parts of the run ("all of"). *wall* is the time in which any of the row
 runs. *CPU s* are those of the command and its workers. *cores busy* are all CPU seconds of all processes while it runs,
 by its wall: also of other stages that run at the same time, and of the server. *peak* is the resident memory of the
-command and its workers together; pages that processes share count for each of them.
+command and its workers together; pages that processes share count for each of them. *private memory* is the part of it
+without pages of mapped files, so without the code of libraries, which the system holds once and may take back.
 
 *evaluation* is the sum of the seconds of evaluation stages (with the floor, the checks of predictions and samples, and
 the intervals of the gate) by that of training stages. Goals: 10 %; a peak of 1.2 GiB; a wall time of `--goal-seconds`.
@@ -36,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Ratio, Report, finish, say
-from benchmarks.process_log import SERVER, ProcessLog, run_logged
+from benchmarks.process_log import PRIVATE, SERVER, ProcessLog, run_logged
 from benchmarks.timeline.figure import draw
 from benchmarks.timeline.rows import Row, attribute, beside
 from benchmarks.timeline.spans import EVALUATION, PARTS, TRAINING, spans_of
@@ -74,6 +75,7 @@ def table_of(rows: Mapping[str, Row], parts: Mapping[str, Row], log: ProcessLog,
     }  # fmt: skip
     if share := beside(parts, EVALUATION, TRAINING):
         table["evaluation beside training, % of its stages' seconds"] = round(100 * share, 1)
+    table["peak of private memory, MiB"] = log.peak(began, ended, PRIVATE)
     table["peak of Prefect's server, MiB"] = log.peak(began, ended, SERVER)
     table["CPU seconds of the sampling itself, in no row"] = round(log.own_cpu, 2)
     return table

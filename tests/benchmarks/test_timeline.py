@@ -42,7 +42,7 @@ def made_log() -> ProcessLog:
     log.samples = [
         Sample(100.0, 0, 0, 0, 0.0, 0.0), Sample(104.0, 100, 90, 0, 4.0, 2.0), Sample(106.0, 900, 90, 0, 8.0, 2.0),
         Sample(108.0, 200, 90, 0, 12.0, 2.0), Sample(110.0, 150, 90, 0, 12.0, 2.0),
-        Sample(113.0, 700, 90, 0, 16.5, 2.0), Sample(116.0, 800, 90, 0, 21.0, 2.0),
+        Sample(113.0, 700, 90, 0, 16.5, 2.0), Sample(116.0, 800, 90, 500, 21.0, 2.0),
         Sample(118.0, 300, 90, 0, 24.0, 2.0), Sample(120.0, 250, 90, 0, 25.0, 2.0),
     ]  # fmt: skip
     return log
@@ -147,7 +147,7 @@ def test_the_table_has_all_rows_the_parts_and_the_whole() -> None:
     assert (table["all of: no stage"]["wall, s"], table["all of: no stage"]["CPU s"]) == (8.0, 5.0)
     whole = table["whole run"]
     assert (whole["wall, s"], whole["CPU s"], whole["cores busy"], whole["peak, MiB"]) == (20.0, 25.0, 1.35, 900)
-    assert table["peak of Prefect's server, MiB"] == 90
+    assert (table["peak of private memory, MiB"], table["peak of Prefect's server, MiB"]) == (500, 90)
 
 
 def prefect_time(seconds: float) -> str:
