@@ -1,9 +1,7 @@
-"""int8 steps: exact sums, the same bits in any batch, a small and measured loss, float32 where they do not fit."""
+"""int8 steps: the same bits in any batch, a small and measured loss, float32 where they do not fit."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,20 +12,12 @@ import torch
 from corpus.synthetic.synth import write_reviews
 from models.base import FitContext
 from models.bundles.bundle import Bundle
-from models.neural.inference import int8, whole_numbers
-from models.neural.inference.int8 import (
-    Int8Linear,
-    Int8LSTMReader,
-    in_int8,
-    int8_reader,
-    loss_of_int8,
-    ratings_of,
-)
-from models.neural.inference.log_kernels import largest
-from models.neural.inference.whole_numbers import Linear, int8_is_exact, plain_rows, quantised
+from models.neural.inference import int8
+from models.neural.inference.int8 import Int8LSTMReader, in_int8, loss_of_int8, ratings_of
+from models.neural.inference.whole_numbers import int8_is_exact
 from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling, generate
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, STARS, Vocabulary
@@ -36,184 +26,8 @@ from serving.engine.number_format import MOST_LOSS
 from serving.engine.requests import Generation
 from tests.serving.engine.small_models import bundle_of, network
 
-ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
 NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "log_linear", "neural_cache")
 pytestmark = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")
-
-
-def test_a_product_is_that_of_the_rounded_rows():
-    draws = np.random.default_rng(1)
-    x, w, b = (draws.normal(size=shape).astype(np.float32) for shape in ((5, 33), (21, 33), (21,)))
-    quantised = [np.rint(m * (127 / abs(m).max(1, keepdims=True))) for m in (x, w)]
-    scale = abs(x).max(1)[:, None] / 127 * (abs(w).max(1)[None] / 127)
-    expected = quantised[0] @ quantised[1].T * scale + b
-    found = Int8Linear(torch.from_numpy(w), torch.from_numpy(b))(torch.from_numpy(x)).numpy()
-    assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
-    assert abs(found - (x @ w.T + b)).max() < 0.15
-
-
-def test_rows_of_zeros_stay_zeros():
-    linear = Int8Linear(torch.zeros(4, 8), torch.arange(4.0))
-    assert linear(torch.zeros(2, 8)).tolist() == [[0, 1, 2, 3]] * 2
-
-
-def whole(shape, seed):
-    """Return whole numbers; each row of 127 at least, so that as inputs they are quantised to themselves."""
-    numbers = torch.from_numpy(np.random.default_rng(seed).integers(-127, 128, shape, np.int8))
-    numbers[:, -1] = 127
-    return numbers
-
-
-def sums(write, x_NE, features_out):
-    out_NG = np.empty((len(x_NE), features_out), np.float32)
-    write(x_NE.float().numpy(), out_NG)
-    return out_NG.tolist()
-
-
-@pytest.mark.parametrize("features", [70, 3, 4, 650])
-@pytest.mark.parametrize("features_out", [41, 48, 97])
-def test_all_exact_ways_give_the_same_sums_for_any_number_of_rows(features, features_out):
-    x_NE, weight_GE = whole((21, features), 2), whole((features_out, features), 3)
-    expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
-    ways = [way for way in whole_numbers.WAYS if whole_numbers._is_exact(way)]
-    writes = [Linear(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))]
-    for write in [*writes, *(whole_numbers._plain(way, weight_GE) for way in ways)]:
-        for rows in (1, 2, 4, 5, 8, 9, 16, 21):
-            assert sums(write, x_NE[:rows], features_out) == expected[:rows]
-
-
-def test_all_exact_ways_scale_the_sums_back_to_the_same_bits():
-    draws = np.random.default_rng(6)
-    weight_GE, x_NE = whole((97, 33), 6), draws.normal(size=(9, 33)).astype(np.float32)
-    scale_G, bias_G = draws.random(97).astype(np.float32) / 100, draws.normal(size=97).astype(np.float32)
-    found = []
-    for way in filter(whole_numbers._is_exact, whole_numbers.WAYS):
-        out_NG = np.empty((9, 97), np.float32)
-        way(weight_GE, scale_G, bias_G)(x_NE, out_NG)
-        found.append(out_NG.tolist())
-    assert all(one == found[0] for one in found)
-
-
-def test_rows_are_read_back_from_packed_weights():
-    weight_GE = torch.from_numpy(np.random.default_rng(7).normal(size=(101, 35)).astype(np.float32))
-    ids = np.array([100, 0, 47, 48, 0])
-    packed = Linear(*quantised(weight_GE), np.zeros(101, np.float32)).rows
-    expected = plain_rows(*quantised(weight_GE))(ids)
-    assert abs(expected - weight_GE[ids].numpy()).max() < 0.5 * abs(weight_GE).max().item() / 127 + 1e-6
-    if packed is not None:  # no way that torch has gives rows back
-        assert packed(ids).tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize(
-    "objective", [{"output": "softmax"}, {"head": 90}, ADAPTIVE], ids=["softmax", "two levels", "adaptive"]
-)
-@pytest.mark.parametrize("tied", [True, False])
-def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
-    spec = RecurrentSpec(hidden=37, embedding=37, tied=tied, objective=ObjectiveSpec(**objective))
-    counts_V = torch.from_numpy(np.random.default_rng(8).integers(0, 50, 300))
-    network = RecurrentLM.build(spec, counts_V)
-    rows_VE = network.embedding.weight.detach().numpy()
-    found_VE = int8_reader(network).rows(np.arange(300))
-    assert (abs(found_VE - rows_VE) <= abs(rows_VE).max(1, keepdims=True) / 254 + 1e-6).all()
-    one_by_one = [int8_reader(network).rows(np.array([token]))[0].tolist() for token in (0, 1, 9, 299)]
-    assert one_by_one == found_VE[[0, 1, 9, 299]].tolist()
-
-
-GROWTH = r"""
-import ctypes, gc, re, sys
-import numpy as np, torch
-from models.neural.inference import whole_numbers
-from models.neural.inference.int8 import in_int8
-from models.neural.recurrent import RecurrentLM
-from models.specs import ObjectiveSpec, RecurrentSpec
-
-whole_numbers._quickest = lambda rows: whole_numbers._Compiled
-
-def made(words, size):
-    spec = RecurrentSpec(layers=2, hidden=size, embedding=size, objective=ObjectiveSpec(output=sys.argv[1]))
-    return RecurrentLM(spec, RecurrentLM.build(spec, torch.ones(words, dtype=torch.int64)), words)
-
-def stepped(model):
-    for rows in (1, 4, 32):
-        model.step(np.full(rows, 9), model.start(rows))
-    return model
-
-def own_bytes():
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    return 1024 * int(re.search(r"RssAnon:\s+(\d+)", open("/proc/self/status").read())[1])
-
-stepped(in_int8(made(8_971, 8)))  # with as many words: then all kernels are compiled before memory is measured
-model = made(8_971, 650)
-before = own_bytes()
-kept = stepped(in_int8(model))
-print((own_bytes() - before) / sum(4 * weights.numel() for weights in model.network.parameters()))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.skipif(not whole_numbers.vnni.available(), reason="torch's libraries pack weights in ways of their own")
-@pytest.mark.parametrize("output", ["softmax", "two_level"])
-def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in_float32(output):
-    """One process of its own for each: the memory that int8 adds, packed for every number of rows.
-
-    The compiled product is set, not timed: beside other work another one may win for some rows, which packs again.
-    """
-    done = subprocess.run([sys.executable, "-c", GROWTH, output], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert 0.2 < float(done.stdout) <= 1 / 3
-
-
-def test_the_compiled_way_is_used_only_where_the_compiler_has_the_instructions(monkeypatch):
-    monkeypatch.setattr(whole_numbers.vnni, "get_host_cpu_features", lambda: {"avx512vnni": True})
-    monkeypatch.setattr(whole_numbers.vnni.config, "CPU_NAME", None)
-    assert whole_numbers.vnni.available()
-    monkeypatch.setattr(whole_numbers.vnni.config, "CPU_NAME", "haswell")
-    assert not whole_numbers.vnni.available()
-    monkeypatch.setattr(whole_numbers.vnni.config, "CPU_NAME", None)
-    monkeypatch.setattr(whole_numbers.vnni, "get_host_cpu_features", lambda: {"avx2": True})
-    assert not whole_numbers.vnni.available()
-
-
-def test_packing_leaves_the_engine_of_the_process_as_it_was():
-    before = torch.backends.quantized.engine
-    whole_numbers._packed_by_fbgemm(torch.ones(4, 4, dtype=torch.int8))
-    assert torch.backends.quantized.engine == before
-
-
-@pytest.mark.parametrize("quickest", whole_numbers.WAYS)
-def test_the_quickest_of_the_exact_ways_is_used(monkeypatch, quickest):
-    """Any of those of torch may be the one that it has only reference code for."""
-    monkeypatch.setattr(whole_numbers, "_seconds", lambda way, rows: 1.0 if way is quickest else 2.0)
-    monkeypatch.setattr(whole_numbers, "_is_exact", lambda way: True)
-    assert whole_numbers._quickest.__wrapped__(1) is quickest
-    monkeypatch.setattr(whole_numbers, "_is_exact", lambda way: way is not quickest)
-    assert whole_numbers._quickest.__wrapped__(1) is not quickest
-
-
-def test_each_number_of_rows_may_use_another_way_and_gets_the_same_sums(monkeypatch):
-    x_NE, weight_GE = whole((40, 70), 4), whole((41, 70), 5)
-    exact = [way for way in whole_numbers.WAYS if whole_numbers._is_exact(way)]
-    used = {rows: exact[place % len(exact)] for place, rows in enumerate(whole_numbers.ROWS)}
-    calls = []
-    spied = {
-        rows: lambda *arguments, rows=rows: lambda x, out: (calls.append(rows), used[rows](*arguments)(x, out))
-        for rows in used
-    }
-    monkeypatch.setattr(whole_numbers, "_quickest", spied.__getitem__)
-    write = Linear(weight_GE, np.ones(41, np.float32), np.zeros(41, np.float32))
-    expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
-    for rows in (1, 3, 4, 31, 32, 40):
-        assert sums(write, x_NE[:rows], 41) == expected[:rows]
-    assert calls == [1, 1, 4, 4, 32, 32]
-
-
-def test_a_product_that_overflows_is_not_used():
-    wrong = lambda weight_GE: lambda x_NE: (x_NE.long() @ weight_GE.long().t()).clamp(-(2**15), 2**15 - 1)  # noqa: E731
-    right = lambda weight_GE: lambda x_NE: x_NE.long() @ weight_GE.long().t()  # noqa: E731
-    assert whole_numbers._is_exact(whole_numbers._of_torch(right))
-    assert not whole_numbers._is_exact(whole_numbers._of_torch(wrong))
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "nplm"])
@@ -349,20 +163,6 @@ def nats_of(model, vocabulary, reviews):
 @pytest.mark.parametrize("kind", ["ngram", "cache"])
 def test_models_without_a_network_have_no_int8(kind):
     assert in_int8(bundle_of(kind).model) is None
-
-
-def test_the_largest_number_is_found_wherever_it_is():
-    for value in (-3.5, -0.0, 1e-40, 7.25, np.inf):
-        for place in (0, 15, 16, 63, 99):
-            x_V = np.full(100, -np.inf, np.float32)
-            x_V[:place] = -1e30
-            x_V[place] = value
-            assert largest(x_V) == np.float32(value)
-    assert largest(np.full(5, -np.inf, np.float32)) == -np.inf
-    assert largest(np.empty(0, np.float32)) == -np.inf
-
-
-# In the engine
 
 
 def texts(engine, count=12, **options):

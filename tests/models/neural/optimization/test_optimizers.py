@@ -1,8 +1,6 @@
 """Every rule against torch.optim, against its equation by hand, through a checkpoint, and on a convex problem."""
 
 from copy import deepcopy
-from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,62 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.neural.optimization import optimizers as rules
-from models.neural.optimization.averaging import WeightAverage
-from models.neural.optimization.optimizers import add_penalty_gradient, make_optimizer
+from models.neural.optimization.optimizers import make_optimizer
 from models.neural.training.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
-from models.neural.training.spec import Optimizer
-from models.options import as_written, without_inapplicable
 from models.specs import TrainingSpec
 from tests.examples import examples
+from tests.models.neural.optimization.all_rules import ALL, BETAS, RATE, Parts, draws, go, options
 
 SUBNORMAL = 1e-300
 """Below this, numbers have few digits."""
-ALL = get_args(Optimizer)
-RATE = {"adagrad": 0.1, "rmsprop": 0.02, "adadelta": 1.0, "adam": 0.02, "adam_simplified": 0.02, "adamw": 0.02}
-BETAS = (0.8, 0.95)
-
-
-def options(name, **changes):
-    defaults = {"weight_decay": 0.0, "momentum": 0.7, "beta1": BETAS[0], "beta2": BETAS[1]}
-    chosen = {"learning_rate": RATE.get(name, 0.05)} | defaults | changes
-    with as_written():  # of these constants a rule takes those it has
-        return without_inapplicable(TrainingSpec(optimizer=name, **chosen))
-
-
-class Parts(nn.Module):
-    """A matrix, a vector and a bias that has no part in the loss, in float64."""
-
-    def __init__(self, seed=0):
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.matrix = nn.Parameter(torch.randn(4, 3, generator=generator, dtype=torch.float64))
-        self.vector = nn.Parameter(torch.randn(5, generator=generator, dtype=torch.float64))
-        self.idle = nn.Parameter(torch.ones(2, dtype=torch.float64))
-
-    def loss(self, draw):
-        """Neither convex nor smooth enough to be easy; *draw* (13 numbers) makes every step's loss another one."""
-        curved = (self.matrix * draw[:12].view(4, 3) + draw[12]).tanh().square().sum()
-        return curved + (self.vector - draw[:5]).abs().pow(1.5).sum() + (self.matrix[0] @ self.vector[:3]).square()
-
-
-def draws(steps, seed=7):
-    return torch.randn(steps, 13, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def go(parts, rule, some, rates=None):
-    """Take a step for each draw; return the weights after each."""
-    path = []
-    for number, draw in enumerate(some):
-        for group in rule.param_groups if rates else ():
-            group["lr"] = rates[number]
-        rule.zero_grad()
-        parts.loss(draw).backward()
-        rule.step()
-        path.append(torch.cat([parts.matrix.detach().flatten(), parts.vector.detach()]))
-    assert torch.equal(parts.idle, torch.ones(2))
-    return torch.stack(path)
-
-
 COUNTERPARTS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.05),
     "gd": lambda p: torch.optim.SGD(p, 0.05),
@@ -135,9 +85,6 @@ def test_every_named_rule_is_there_and_steps_downhill():
         assert parts.loss(draw).item() < before, name
 
 
-# --- equations
-
-
 def test_nesterov_keeps_the_place_that_momentum_leads_to_and_there_takes_the_gradient():
     """Sutskever et al. 2013, eq. 3 and 4: v ← γ v − η ∇f(θ + γ v), θ ← θ + v; kept is θ + γ v."""
     curvature = torch.tensor([1.0, 30.0], dtype=torch.float64)
@@ -201,61 +148,6 @@ def test_epsilon_inside_the_root_makes_a_step_longer_within_the_documented_bound
         assert abs(inside) <= abs(outside) * most * (1 + 1e-12) + SUBNORMAL
 
 
-# --- L2 and decay
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_l2_is_the_gradient_of_the_penalty_in_the_loss_through_the_rule(name):
-    """λ ‖θ‖² of the matrix added to the loss, against the option."""
-    told, written, some = Parts(), Parts(), draws(30)
-    path = go(told, make_optimizer(told, options(name, l2=0.03)), some)
-    loss = written.loss
-    written.loss = lambda draw: loss(draw) + 0.03 * written.matrix.square().sum()
-    expected = go(written, make_optimizer(written, options(name)), some)
-    torch.testing.assert_close(path, expected, rtol=1e-10, atol=1e-12)
-
-
-def test_the_increment_of_the_gradient_is_two_lambda_theta():
-    theta, idle = nn.Parameter(torch.tensor([[1.0, -3.0]])), nn.Parameter(torch.ones(1, 1))
-    theta.grad = torch.tensor([[0.5, 0.5]])
-    add_penalty_gradient([theta, idle], 0.1)
-    torch.testing.assert_close(theta.grad, torch.tensor([[0.7, -0.1]]))
-    assert idle.grad is None
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_a_decoupled_decay_shrinks_matrices_by_rate_times_decay_beside_the_rule(name):
-    """With a gradient of 0 no rule moves, and what is left is the decay."""
-    parts = Parts()
-    before = parts.matrix.detach().clone()
-    rule = make_optimizer(parts, options(name, weight_decay=0.1))
-    for _ in range(3):
-        for parameter in parts.parameters():
-            parameter.grad = torch.zeros_like(parameter)
-        rule.step()
-    torch.testing.assert_close(parts.matrix.detach(), before * (1 - RATE.get(name, 0.05) * 0.1) ** 3)
-    assert torch.equal(parts.vector, Parts().vector)
-
-
-def test_adam_with_a_decoupled_decay_is_adamw_and_with_l2_it_is_not():
-    some, ours, theirs, coupled = draws(50), Parts(), Parts(), Parts()
-    path = go(ours, make_optimizer(ours, options("adam", weight_decay=0.2)), some)
-    expected = go(theirs, make_optimizer(theirs, options("adamw", weight_decay=0.2)), some)
-    torch.testing.assert_close(path, expected, rtol=1e-9, atol=1e-11)
-    other = go(coupled, make_optimizer(coupled, options("adam", l2=0.1)), some)
-    assert (other[-1] - path[-1]).abs().max() > 1e-3
-
-
-def test_for_plain_sgd_l2_and_decay_of_twice_its_size_are_the_same():
-    some, coupled, decoupled = draws(40), Parts(), Parts()
-    path = go(coupled, make_optimizer(coupled, options("sgd", l2=0.05)), some)
-    expected = go(decoupled, make_optimizer(decoupled, options("sgd", weight_decay=0.1)), some)
-    torch.testing.assert_close(path, expected, rtol=1e-11, atol=1e-13)
-
-
-# --- checkpoints
-
-
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("cut", [0, 1, 11])
 def test_a_rule_goes_on_from_a_checkpoint_bit_for_bit(name, cut, tmp_path):
@@ -309,65 +201,3 @@ def test_negative_constants_are_refused_by_name(constant, value):
 def test_a_constant_that_a_rule_does_not_have_is_refused() -> None:
     with pytest.raises(TypeError, match="RMSprop has no constant momentum"):
         rules.RMSprop(Parts().parameters(), lr=0.1, momentum=0.5)
-
-
-# --- full, mini and single batches
-
-
-class LeastSquares:
-    """N equations x_n · θ ≈ y_n, whose best θ is known; some noise makes single examples disagree."""
-
-    def __init__(self, noise):
-        generator = torch.Generator().manual_seed(4)
-        self.x_ND = torch.randn(48, 3, generator=generator, dtype=torch.float64)
-        true_D = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-        self.y_N = self.x_ND @ true_D + noise * torch.randn(48, generator=generator, dtype=torch.float64)
-        self.best_D = torch.linalg.lstsq(self.x_ND, self.y_N[:, None]).solution[:, 0]
-
-    def gradient(self, theta_D, rows):
-        theta_D = theta_D.detach().clone().requires_grad_()
-        (self.x_ND[rows] @ theta_D - self.y_N[rows]).square().mean().backward()
-        return theta_D.grad
-
-
-def test_the_gradient_of_the_full_batch_is_the_mean_of_those_of_its_examples():
-    problem = LeastSquares(noise=1.0)
-    theta_D = torch.tensor([0.3, 0.2, 0.1], dtype=torch.float64)
-    single = torch.stack([problem.gradient(theta_D, [row]) for row in range(48)])
-    torch.testing.assert_close(problem.gradient(theta_D, list(range(48))), single.mean(0))
-    halves = torch.stack([problem.gradient(theta_D, list(range(start, start + 24))) for start in (0, 24)])
-    torch.testing.assert_close(problem.gradient(theta_D, list(range(48))), halves.mean(0))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, 12, 48])
-@pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_batches_of_one_some_and_all_reach_the_optimum_of_a_convex_problem(batch, noise):
-    """Single examples that disagree leave the last weights in a cloud around it; the mean over its second half hits."""
-    problem, order = LeastSquares(noise), np.random.default_rng(0)
-    theta_D = nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    rule, average = rules.SGD([theta_D], 0.03), WeightAverage([theta_D])
-    epochs = 120 if batch < 48 else 600
-    for epoch in range(epochs):
-        rows = order.permutation(48)
-        for start in range(0, 48, batch):
-            theta_D.grad = problem.gradient(theta_D, rows[start : start + batch])
-            rule.step()
-            if epoch >= epochs // 2:
-                average.update()
-    reached = average.weights()[0]
-    torch.testing.assert_close(reached, problem.best_D, rtol=0, atol=1e-6 if batch == 48 or not noise else 0.02)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_every_rule_reaches_the_optimum_of_the_convex_problem_with_its_own_rate(name):
-    problem = LeastSquares(noise=0.3)
-    theta_D = nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    rate = {"adagrad": 1.0, "adadelta": 20.0}.get(name, 0.1)
-    rule = make_optimizer(nn.ParameterList([theta_D]), replace(options(name, momentum=0.9), learning_rate=rate))
-    for update in range(600):
-        for group in rule.param_groups:
-            group["lr"] = rate * (1 - update / 600)
-        theta_D.grad = problem.gradient(theta_D, list(range(48)))
-        rule.step()
-    torch.testing.assert_close(theta_D.detach(), problem.best_D, rtol=0, atol=2e-3)

@@ -1,0 +1,86 @@
+"""Parts of a profile: tallies, samples of types, lengths, and how they are merged."""
+
+import json
+import math
+from collections import Counter
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus.profiling.profile import LENGTH_EDGES, NEW, Profile
+from corpus.profiling.sketches import SAMPLE, Tally, TypeSample, name_hashes
+
+
+@settings(deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9)), min_size=1, max_size=4))
+def test_shortened_tallies_merge_within_the_bound_they_state(parts):
+    truth = Counter()
+    merged = Tally(3)
+    for part in parts:
+        truth.update(part)
+        tally = Tally(3)
+        tally.add(part.items())
+        merged += Tally.from_dict(json.loads(json.dumps(tally.to_dict())))
+    assert merged.total == truth.total()
+    for name in truth:
+        assert 0 <= truth[name] - merged.counts.get(name, 0) <= merged.unlisted
+    assert len(merged.to_dict()["counts"]) <= 3
+
+
+def test_a_tally_keeps_the_most_frequent_and_of_equal_ones_the_first():
+    tally = Tally(2)
+    tally.add({"c": 5, "b": 2, "a": 2, "d": 1}.items())
+    assert tally.to_dict() == {"capacity": 2, "total": 10, "unlisted": 2, "counts": {"c": 5, "a": 2}}
+
+
+def sample_of(names):
+    sample = TypeSample()
+    sample.add((key, 1) for key in map(int, name_hashes(names)))
+    return sample
+
+
+def test_types_are_exact_as_long_as_the_sample_holds_all_then_estimated():
+    few = sample_of([f"n{number}" for number in range(900)] + ["n0", "n1"])
+    assert (few.exact, few.types, few.hapaxes) == (True, 900, 898)
+    names = [f"name {number}" for number in range(50_000)]
+    many = sample_of([*names, *names[:25_000]])
+    error = 4 / math.sqrt(SAMPLE - 2)
+    assert not many.exact
+    assert many.types == pytest.approx(50_000, rel=error)
+    assert many.hapaxes == pytest.approx(25_000, rel=error + 4 / math.sqrt(SAMPLE))
+
+
+def test_samples_of_types_merge_to_that_of_all_names_with_exact_counts():
+    names = [f"name {number % 7_000}" for number in range(12_000)]
+    parts = [sample_of(names[start::3]) for start in range(3)]
+    assert parts[0] + parts[1] + parts[2] == parts[2] + (parts[1] + parts[0]) == sample_of(names)
+    assert TypeSample.from_dict(json.loads(json.dumps(parts[0].to_dict()))) == parts[0]
+
+
+def test_the_hash_of_a_name_never_changes():
+    # printf 'a' | b2sum -l 64
+    assert name_hashes(["a"]).tolist() == [0x40F89E395B66422F]
+
+
+def with_lengths(lengths):
+    frame = pl.DataFrame({"text": ["x"] * len(lengths), "words": pl.Series(lengths, dtype=pl.Int32)})
+    return Profile.of([frame]).sides[NEW]
+
+
+def test_length_bins_begin_at_their_edges():
+    assert LENGTH_EDGES[:13] == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
+    assert LENGTH_EDGES[-1] == 1 << 16
+    summary = with_lengths([0, 1, 13, 14, 15, 10**6])
+    found = {index: count for index, count in enumerate(summary.lengths) if count}
+    place = LENGTH_EDGES.index
+    assert found == {0: 1, place(1) + 1: 1, place(13) + 1: 2, place(15) + 1: 1, len(LENGTH_EDGES): 1}
+
+
+def test_quantiles_of_lengths_are_within_a_bin():
+    summary = with_lengths(list(range(1, 1_001)))
+    for share in (0.05, 0.25, 0.5, 0.75, 0.95, 0.99):
+        assert summary.length_quantile(share) == pytest.approx(1_000 * share, rel=0.02)
+    assert with_lengths([7] * 9).length_quantile(0.5) == 7
+    assert with_lengths([7] * 9).length_quantile(1.0) == 7

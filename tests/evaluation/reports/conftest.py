@@ -1,0 +1,30 @@
+"""Fixtures of several modules of this folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from evaluation.reports.report import report
+from evaluation.reports.report_pictures import pictures_of
+from tests.evaluation.made_results import made_results
+from tests.evaluation.reports.report_pages import Reader
+
+
+@pytest.fixture(scope="module")
+def results():
+    return made_results()
+
+
+@pytest.fixture(scope="module")
+def pictures(results):
+    return pictures_of(results)
+
+
+@pytest.fixture(scope="module")
+def html(results, pictures):
+    return report(results, pictures)
+
+
+@pytest.fixture(scope="module")
+def read(html):
+    return Reader(html)

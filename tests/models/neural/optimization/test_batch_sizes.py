@@ -1,0 +1,72 @@
+"""Full, mini and single batches: the same gradient on average, and the way to the optimum."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.neural.optimization import optimizers as rules
+from models.neural.optimization.averaging import WeightAverage
+from models.neural.optimization.optimizers import make_optimizer
+from tests.models.neural.optimization.all_rules import ALL, options
+
+
+class LeastSquares:
+    """N equations x_n · θ ≈ y_n, whose best θ is known; some noise makes single examples disagree."""
+
+    def __init__(self, noise):
+        generator = torch.Generator().manual_seed(4)
+        self.x_ND = torch.randn(48, 3, generator=generator, dtype=torch.float64)
+        true_D = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+        self.y_N = self.x_ND @ true_D + noise * torch.randn(48, generator=generator, dtype=torch.float64)
+        self.best_D = torch.linalg.lstsq(self.x_ND, self.y_N[:, None]).solution[:, 0]
+
+    def gradient(self, theta_D, rows):
+        theta_D = theta_D.detach().clone().requires_grad_()
+        (self.x_ND[rows] @ theta_D - self.y_N[rows]).square().mean().backward()
+        return theta_D.grad
+
+
+def test_the_gradient_of_the_full_batch_is_the_mean_of_those_of_its_examples():
+    problem = LeastSquares(noise=1.0)
+    theta_D = torch.tensor([0.3, 0.2, 0.1], dtype=torch.float64)
+    single = torch.stack([problem.gradient(theta_D, [row]) for row in range(48)])
+    torch.testing.assert_close(problem.gradient(theta_D, list(range(48))), single.mean(0))
+    halves = torch.stack([problem.gradient(theta_D, list(range(start, start + 24))) for start in (0, 24)])
+    torch.testing.assert_close(problem.gradient(theta_D, list(range(48))), halves.mean(0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 12, 48])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_batches_of_one_some_and_all_reach_the_optimum_of_a_convex_problem(batch, noise):
+    """Single examples that disagree leave the last weights in a cloud around it; the mean over its second half hits."""
+    problem, order = LeastSquares(noise), np.random.default_rng(0)
+    theta_D = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    rule, average = rules.SGD([theta_D], 0.03), WeightAverage([theta_D])
+    epochs = 120 if batch < 48 else 600
+    for epoch in range(epochs):
+        rows = order.permutation(48)
+        for start in range(0, 48, batch):
+            theta_D.grad = problem.gradient(theta_D, rows[start : start + batch])
+            rule.step()
+            if epoch >= epochs // 2:
+                average.update()
+    reached = average.weights()[0]
+    torch.testing.assert_close(reached, problem.best_D, rtol=0, atol=1e-6 if batch == 48 or not noise else 0.02)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_rule_reaches_the_optimum_of_the_convex_problem_with_its_own_rate(name):
+    problem = LeastSquares(noise=0.3)
+    theta_D = nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    rate = {"adagrad": 1.0, "adadelta": 20.0}.get(name, 0.1)
+    rule = make_optimizer(nn.ParameterList([theta_D]), replace(options(name, momentum=0.9), learning_rate=rate))
+    for update in range(600):
+        for group in rule.param_groups:
+            group["lr"] = rate * (1 - update / 600)
+        theta_D.grad = problem.gradient(theta_D, list(range(48)))
+        rule.step()
+    torch.testing.assert_close(theta_D.detach(), problem.best_D, rtol=0, atol=2e-3)

@@ -1,0 +1,138 @@
+"""Damaged, unreadable or foreign checkpoints: what is used instead, and what is said."""
+
+import logging
+import os
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from models.neural.training.callbacks import checkpointing
+from models.neural.training.checkpoint import Checkpoints, fill_network, network_tensors
+from models.neural.training.trainer import CHECKPOINTS
+from tests.marked_cases import long_but
+from tests.models.neural.training.checkpoints.killed_trainings import (
+    TRAINING,
+    assert_same_as,
+    bits,
+    kill,
+    network_of,
+    newest,
+    run,
+)
+
+
+@pytest.mark.parametrize("change", ["missing", "too many", "another shape"])
+def test_weights_are_put_back_whole_or_not_at_all(change):
+    network = network_of()
+    tensors, before = network_tensors(network), bits(network)
+    assert "output.weight" not in tensors or "embedding.weight" not in tensors  # tied: stored once
+    name = "layers.0.bias_hh_l0"
+    for tensor in tensors.values():
+        tensor.zero_()
+    if change == "missing":
+        del tensors[name]
+    elif change == "too many":
+        name = "layers.9.bias_hh_l0"
+        tensors[name] = torch.zeros(3)
+    else:
+        tensors[name] = torch.zeros(3)
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        fill_network(network, tensors)
+    assert bits(network) == before
+
+
+@pytest.mark.slow
+def test_a_checkpoint_without_all_weights_is_skipped_with_the_reason(tmp_path, undisturbed, caplog):
+    """As an older release may have written it; its checksums are right."""
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    checkpoints = Checkpoints(tmp_path / CHECKPOINTS)
+    found = checkpoints.load()
+    checkpoints.save({k: v for k, v in found.tensors.items() if k != "best/layers.0.bias_hh_l0"}, found.facts, True)
+    network, _ = run(tmp_path)
+    assert "layers.0.bias_hh_l0 is absent there" in caplog.text
+    assert bits(network) == undisturbed[0]
+
+
+def flip(path):
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) * 3 // 4] ^= 1
+    path.write_bytes(raw)
+
+
+DAMAGE = {
+    "a flipped bit in the tensors": lambda folder: flip(newest(folder, "safetensors")),
+    "a flipped bit in the description": lambda folder: flip(newest(folder, "json")),
+    "tensors cut short": lambda folder: os.truncate(newest(folder, "safetensors"), 1000),
+    "a description cut short": lambda folder: os.truncate(newest(folder, "json"), 100),
+    "an empty description": lambda folder: os.truncate(newest(folder, "json"), 0),
+    "missing tensors": lambda folder: newest(folder, "safetensors").unlink(),
+    "a missing description": lambda folder: newest(folder, "json").unlink(),
+    "a description that is another JSON": lambda folder: newest(folder, "json").write_text("[1, 2]"),
+    "a journal cut short": lambda folder: os.truncate(folder / "metrics.jsonl", 700),
+    "no journal": lambda folder: (folder / "metrics.jsonl").unlink(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", long_but(DAMAGE, {"a flipped bit in the tensors", "no journal"}))
+def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undisturbed, damage, caplog):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    assert len(list((tmp_path / CHECKPOINTS).glob("*.json"))) == 2
+    DAMAGE[damage](tmp_path)
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert ("is skipped" in caplog.text) == (damage != "a missing description")
+
+
+@pytest.mark.parametrize(("updates", "said"), [(0, "training starts from the beginning: there is no checkpoint"),
+                                               (71, "training resumes after 71 of 1778 updates")])  # fmt: skip
+def test_what_is_resumed_is_said(updates, said, caplog, monkeypatch):
+    ranks, metrics = SimpleNamespace(clock=time.monotonic), SimpleNamespace(updates=updates)
+    state = SimpleNamespace(metrics=metrics, total_updates=1778, ranks=ranks)
+    found = checkpointing.Checkpointing(state, checkpoints=None, journal=None, identity={})
+    monkeypatch.setattr(found, "_class", dict)
+    monkeypatch.setattr(found, "load", lambda: SimpleNamespace(facts={"class": {}}))
+    monkeypatch.setattr(found, "restore", lambda found: None)
+    monkeypatch.setattr(checkpointing, "announcement", str)
+    with caplog.at_level(logging.INFO):
+        found.on_start()
+    assert caplog.messages == [said]
+
+
+@pytest.mark.slow
+def test_with_all_checkpoints_damaged_the_training_starts_again(tmp_path, undisturbed):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    for path in (tmp_path / CHECKPOINTS).glob("*.safetensors"):
+        flip(path)
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_path, undisturbed, monkeypatch):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    checkpoints, names = Checkpoints(tmp_path / CHECKPOINTS), sorted((tmp_path / CHECKPOINTS).iterdir())
+
+    def fails(*arguments):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("models.neural.training.checkpoint.sha256_of", fails)
+        assert checkpoints.load() is None
+    assert sorted((tmp_path / CHECKPOINTS).iterdir()) == names
+    assert checkpoints.load() is not None
+
+
+@pytest.mark.slow
+def test_checkpoints_of_another_training_are_not_used(tmp_path, undisturbed, caplog):
+    run(tmp_path, training=replace(TRAINING, seed=6, epochs=1))
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert "belongs to another training" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_description_is_never_executed(tmp_path):
+    """All that is read is JSON and safetensors: the folder holds no other kind of file."""
+    run(tmp_path)
+    assert {path.suffix for path in (tmp_path / CHECKPOINTS).iterdir()} == {".json", ".safetensors"}

@@ -1,0 +1,233 @@
+"""Exact resume: a training that is killed anywhere and started again ends with the same bits and the same journal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.base import ModelError
+from models.neural.optimization.clipping import Clipped
+from models.neural.optimization.never_compiled import AdamW
+from models.neural.optimization.schedule import learning_rate
+from models.neural.training import checkpoint
+from models.neural.training import step as training_step
+from models.neural.training.callbacks import checkpointing
+from models.neural.training.trainer import CHECKPOINTS
+from tests.marked_cases import long_but, slow_but
+from tests.models.neural.made_streams import walks
+from tests.models.neural.made_trainings import Killed, killed_at_rename
+from tests.models.neural.training.checkpoints import killed_trainings
+from tests.models.neural.training.checkpoints.killed_trainings import (
+    SPEC,
+    TRAINING,
+    V,
+    assert_same_as,
+    bits,
+    journal,
+    kill,
+    network_of,
+    newest,
+    run,
+    without_clock,
+)
+
+
+@pytest.mark.long
+def test_two_undisturbed_trainings_are_equal(tmp_path, undisturbed):
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "seconds", slow_but([0.0, 1e9], {0.0}), ids=["checkpoint at every update", "at evaluations only"]
+)
+@pytest.mark.parametrize("seed", long_but(range(6), {0}))
+def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
+    tmp_path, undisturbed, monkeypatch, seed, seconds
+):
+    """Kill points are counted over two epochs of U/2 windows each, so that resumes cross the border between them."""
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", seconds)
+    updates = undisturbed[1]["updates"]
+    rng = np.random.default_rng(seed)
+    for at in sorted(rng.integers(1, updates // 4, 4), reverse=True):
+        kill(tmp_path, at)
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
+
+
+@pytest.mark.long
+def test_the_best_state_of_before_the_kill_is_not_forgotten(tmp_path, monkeypatch):
+    """A training that over-fits: its best state is an early one, the kill comes late."""
+    training = replace(TRAINING, epochs=30, evaluations=10, learning_rate=4e-2, warmup=0.0, final_rate=1.0)
+    monkeypatch.setattr(killed_trainings, "TRAIN", walks(6, V, 1))
+    plain, summary = run(tmp_path / "plain", training=training)
+    assert summary["best_tokens"] < 0.8 * summary["tokens"]
+    (tmp_path / "killed").mkdir()
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", network_of(int(summary["updates"]) - 2), training)
+    resumed, other = run(tmp_path / "killed", training=training)
+    assert bits(resumed) == bits(plain)
+    assert without_clock(other) == without_clock(summary)
+
+
+@pytest.mark.slow
+def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeypatch):
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
+    half = undisturbed[1]["updates"] // 2
+    assert undisturbed[1]["updates"] == 2 * half
+    kill(tmp_path, half + 1)
+    kill(tmp_path, 2)
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rename", long_but(range(1, 10), {6}))
+def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch, rename):
+    """Between any two renames of files, so also with tensors but without their description."""
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
+    with killed_at_rename(rename):
+        run(tmp_path)
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+RECIPES = {
+    "random windows": {"random_window": True, "bptt_len": 12, "epochs": 3},
+    "packed reviews": {"stateful": False, "state_reset_prob": 0.02},
+    "packed reviews in random windows": {
+        "stateful": False, "state_reset_prob": 0.02, "random_window": True, "bptt_len": 9, "bptt_grad_len": 14
+    },
+    "two streams at a time": {"micro_batch": 3},
+    "averaged weights": {"ema": 0.8},
+    "nt_asgd": {"optimizer": "nt_asgd", "learning_rate": 1.0, "evaluations": 40, "schedule": "constant", "clip": 0.25},
+    "plateau": {"schedule": "plateau", "evaluations": 9, "learning_rate": 0.3},
+    "penalties": {"activation_penalty": 1.0, "temporal_penalty": 0.5, "clip_value": 0.02},
+    "momentum": {"optimizer": "nesterov", "learning_rate": 0.2, "schedule": "linear"},
+    "adam, which counts its steps": {"optimizer": "adam", "l2": 1e-4},
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", long_but(RECIPES, {"averaged weights"}))
+def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypatch):
+    """Killed three times, the last time in the second epoch; restart points are both of evaluations and in between."""
+    training = replace(TRAINING, **RECIPES[recipe])
+    with monkeypatch.context() as patch:
+        patch.setattr(killed_trainings, "SPEC", replace(SPEC, training=training))
+        plain, summary = run(tmp_path / "plain", training=training)
+        facts = json.loads(newest(tmp_path / "plain", "json").read_text())["body"]["facts"]
+        assert recipe != "nt_asgd" or facts["trigger"]["fired"]
+        assert recipe != "plateau" or facts["course"]["plateau"] < 0.1
+        (tmp_path / "killed").mkdir()
+        for at, seconds in ((int(summary["updates"] * 0.8), 1e9), (3, 0.0), (6, 0.0)):
+            patch.setattr(checkpointing, "CHECKPOINT_SECONDS", seconds)
+            with pytest.raises(Killed):
+                run(tmp_path / "killed", network_of(at), training)
+        resumed, other = run(tmp_path / "killed", training=training)
+    assert bits(resumed) == bits(plain)
+    assert without_clock(other) == without_clock(summary)
+    assert journal(tmp_path / "killed") == journal(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("factor", long_but([float("inf"), 30.0], {30.0}), ids=["not finite", "spike"])
+@pytest.mark.slow
+def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch, factor):
+    """At the full rate the 30th update spoils a weight matrix; one of two such trainings is killed after that."""
+    step, full_rate = AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])
+    training = replace(TRAINING, loss_spike_threshold=3.0)
+
+    def exploding(optimizer, *arguments):
+        step(optimizer, *arguments)
+        if optimizer.param_groups[0]["lr"] == full_rate:
+            with torch.no_grad():
+                optimizer.param_groups[0]["params"][0].mul_(factor)
+
+    monkeypatch.setattr(AdamW, "step", exploding)
+    plain, summary = run(tmp_path / "plain", training=training)
+    assert summary["divergences"] == 1
+    (tmp_path / "killed").mkdir()
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", network_of(40), training)
+    resumed, other = run(tmp_path / "killed", training=training)
+    assert bits(resumed) == bits(plain)
+    assert without_clock(other) == without_clock(summary)
+    assert journal(tmp_path / "killed") == journal(tmp_path / "plain")
+
+
+PROGRAM = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import torch
+from models.neural import network
+from models.neural.training.callbacks import checkpointing
+from tests.models.neural.training.checkpoints import killed_trainings
+network.bf16_on_processor = lambda: True  # as in conftest.py
+torch.set_num_threads(1)
+checkpointing.CHECKPOINT_SECONDS = 0.0
+network = killed_trainings.network_of()
+windows, loss = [0], network.output.loss
+def dying(*arguments):
+    windows[0] += 1
+    if windows[0] == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(*arguments)
+network.output.loss = dying
+killed_trainings.run(Path(sys.argv[2]), network)
+"""
+
+
+@pytest.mark.drill("killed at any moment", "kill -9 of a training", "ends as if nothing had happened")
+@pytest.mark.long
+def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
+    root = Path(__file__).parents[5]
+    command = [sys.executable, "-c", PROGRAM, str(root), str(tmp_path), "33"]
+    assert subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == -signal.SIGKILL
+    assert list((tmp_path / CHECKPOINTS).glob("*.json"))
+    network = network_of()
+    kill_free = undisturbed[1]["updates"]
+    calls, loss = [0], network.output.loss
+    network.output.loss = lambda *a: (calls.__setitem__(0, calls[0] + 1), loss(*a))[1]
+    assert_same_as(undisturbed, tmp_path, *run(tmp_path, network))
+    assert calls[0] == kill_free - 32  # it really went on
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_from_a_checkpoint_that_does_not_know_the_processors_seconds_yet(tmp_path, undisturbed):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    path = newest(tmp_path, "json")
+    body = json.loads(path.read_text())["body"]
+    before = body["facts"]["course"].pop("cpu_seconds")
+    path.write_text(json.dumps({"checksum": checkpoint._checksum(body), "body": body}))
+    network, summary = run(tmp_path)
+    assert_same_as(undisturbed, tmp_path, network, summary)
+    assert before > 0
+    assert summary["cpu_seconds"] > 0
+
+
+@pytest.mark.long
+def test_going_on_with_another_number_of_threads_is_announced(tmp_path, undisturbed, caplog):
+    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        _, summary = run(tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert summary["class_changes"] == 1
+    assert summary["threads"] == threads + 1
+    assert f"threads {threads + 1} after" in caplog.text
+    assert "up to rounding, not bit for bit" in caplog.text
+
+
+def test_diverging_for_good_leaves_no_endless_loop_behind(tmp_path, monkeypatch):
+    """A second attempt in the same folder fails in the same way instead of going on from nothing."""
+    monkeypatch.setattr(training_step, "scale_and_clip", lambda *arguments: Clipped(float("inf"), False, False))
+    for _ in range(2):
+        with pytest.raises(ModelError, match="diverged"):
+            run(tmp_path)

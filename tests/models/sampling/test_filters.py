@@ -1,0 +1,121 @@
+"""Filters of a distribution, against brute force, and the draw from it."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from models.sampling import filter_logp, generate, pick
+from models.tokens.vocabulary import EOS, STARS, UNK
+from tests.examples import examples
+
+
+def brute_force(p_V, temperature, top_k, top_p):
+    """Follow the definitions entry by entry."""
+    p_V = np.array(p_V) ** (1 / temperature)
+    p_V /= p_V.sum()
+    if top_k:
+        kth = sorted(p_V, reverse=True)[min(top_k, len(p_V)) - 1]
+        p_V = np.array([p if p >= kth * (1 - 1e-6) else 0 for p in p_V])
+        p_V /= p_V.sum()
+    mass, last = 0.0, 1.0
+    for p in sorted(p_V, reverse=True):
+        if mass >= top_p:
+            break
+        mass, last = mass + p, p
+    p_V = np.array([p if p >= last * (1 - 1e-6) else 0 for p in p_V])
+    return p_V / p_V.sum()
+
+
+@examples(300)
+@given(
+    weights=st.lists(st.integers(0, 8), min_size=2, max_size=12).filter(any),
+    temperature=st.sampled_from([0.3, 0.7, 1.0, 2.5]),
+    top_k=st.integers(0, 13),
+    top_p=st.sampled_from([0.013, 0.317, 0.611, 0.907, 1.0]),
+)
+def test_filters_follow_their_definitions(weights, temperature, top_k, top_p):
+    p_V = np.array(weights) / sum(weights)
+    with np.errstate(divide="ignore"):
+        logp_BV = torch.as_tensor(np.log(p_V)[None]).float()
+    found = filter_logp(logp_BV, temperature, top_k, top_p).exp().numpy()[0]
+    assert found == pytest.approx(brute_force(p_V, temperature, top_k, top_p), abs=1e-5)
+
+
+def test_a_nucleus_larger_than_the_head_is_found_too():
+    p_V = np.random.default_rng(0).dirichlet(np.full(5000, 5.0))
+    found = filter_logp(torch.as_tensor(np.log(p_V)[None]), top_p=0.9).exp().numpy()[0]
+    assert found == pytest.approx(brute_force(p_V, 1, 0, 0.9), abs=1e-9)
+    assert (found > 0).sum() > 2000
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-4, 1e-30])
+def test_temperature_towards_zero_is_argmax(temperature):
+    logp_BV = torch.log_softmax(torch.randn(20, 50, generator=torch.Generator().manual_seed(1)), 1)
+    found = filter_logp(logp_BV, temperature)
+    assert found.argmax(1).tolist() == logp_BV.argmax(1).tolist()
+    assert found.exp().amax(1).tolist() == pytest.approx([1.0] * 20)
+
+
+def test_of_equals_temperature_zero_takes_the_first():
+    logp_BV = torch.tensor([[0.2, 0.4, 0.4]]).log()
+    assert filter_logp(logp_BV, 0).exp().tolist() == [[0, 1, 0]]
+
+
+def test_a_very_high_temperature_is_uniform_over_what_is_possible():
+    found = filter_logp(torch.tensor([[0.9, 0.1, 0.0]]).log(), 1e9).exp()
+    assert found.tolist()[0] == pytest.approx([0.5, 0.5, 0])
+
+
+def test_filters_leave_their_argument_alone():
+    logp_BV = torch.log_softmax(torch.randn(2, 9), 1)
+    before = logp_BV.clone()
+    filter_logp(logp_BV, 0.5, 3, 0.5)
+    assert torch.equal(logp_BV, before)
+
+
+def test_pick_inverts_the_distribution_function():
+    logp_BV = torch.tensor([[0.0, 0.25, 0.5, 0.0, 0.25, 0.0]]).log().repeat(7, 1)
+    uniforms = np.array([0.0, 0.2499, 0.2501, 0.7499, 0.7501, 0.99999999, np.nextafter(1, 0)])
+    assert pick(logp_BV, uniforms).tolist() == [1, 1, 2, 2, 4, 4, 4]
+
+
+def test_impossible_entries_are_never_picked():
+    draw = np.random.default_rng(0)
+    p_BV = draw.dirichlet(np.full(40, 0.1), 2000).astype(np.float32)
+    p_BV[draw.random(p_BV.shape) < 0.5] = 0
+    p_BV = p_BV[p_BV.sum(1) > 0]
+    ids = pick(torch.as_tensor(p_BV).log(), draw.random(len(p_BV)))
+    assert (p_BV[np.arange(len(ids)), ids] > 0).all()
+
+
+def test_frequencies_at_temperature_one_are_the_models(plain):
+    """Chi-square over the first word of 10,000 texts, and over what follows the most frequent word."""
+    p_VV = plain.model.p_VV.copy()
+    p_VV[:, UNK] = 0
+    p_VV /= p_VV.sum(1, keepdims=True)
+    texts = generate(plain, 10_000, stars=3, max_tokens=2, seed=7)
+    streams = [[STARS[3], *ids, EOS, EOS][:3] for ids in plain.vocabulary.encode_batch(texts)]
+    usual = 9 + int(p_VV[STARS[3], 9:].argmax())
+    for last, drawn in (
+        (STARS[3], [stream[1] for stream in streams]),
+        (usual, [stream[2] for stream in streams if stream[1] == usual]),
+    ):
+        counts, possible = np.bincount(drawn, minlength=p_VV.shape[1]), p_VV[last] > 0
+        assert counts[~possible].sum() == 0
+        assert chisquare(counts[possible], p_VV[last][possible] * len(drawn)).pvalue > 1e-3
+        assert chisquare(counts[possible], np.roll(p_VV[last][possible], 1) * len(drawn)).pvalue < 1e-9
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.999, 1 - 1e-9])
+def test_a_nucleus_does_not_depend_on_its_neighbours(top_p):
+    """Rows that need heads of different widths, together and alone."""
+    draw = np.random.default_rng(1)
+    p_BV = np.stack([draw.dirichlet(np.full(3000, a)) for a in (0.001, 0.02, 0.2, 10.0)])
+    logp_BV = torch.as_tensor(np.log(np.maximum(p_BV, 1e-30))).float()
+    together = filter_logp(logp_BV, top_p=top_p)
+    for row, p_V in enumerate(p_BV):
+        assert torch.equal(filter_logp(logp_BV[row : row + 1], top_p=top_p)[0], together[row])
+        assert together[row].exp().numpy() == pytest.approx(brute_force(p_V, 1, 0, top_p), abs=1e-4)
