@@ -33,7 +33,8 @@ FEW_HEAPS = {
 OPERATIONS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
 """Setting of oneDNN, which torch computes with. It keeps the code and the buffers of the last 1,024 operations that
 were prepared, each for one shape. Texts have many shapes: after six models of the demo, 476 MiB were allocated, with 64
-operations 154 MiB, for the same processor time. An update of a network needs about 20."""
+operations 154 MiB, for the same processor time. An update of a network needs about 20, and its rarest entries a few
+more for each number of rows (see `models/neural/output/cross_entropy.py`)."""
 
 _in_force: list[dict[int, int]] = []
 """Settings of the active blocks, the innermost last."""

@@ -29,6 +29,7 @@ from core.processes import interrupts
 from core.processes.children import end_child, start_child
 from core.processes.crash_log import write_crash_log
 from core.processes.gpus import VISIBLE, visible_gpu_names
+from core.processes.memory import OPERATIONS
 from core.processes.out_of_memory import LOWER, says_out_of_memory
 from models.base import ModelError
 from tasks.fitting.job import Deed, Job
@@ -39,10 +40,6 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_":
 """Settings of glibc's allocator; other C libraries ignore them. By default glibc takes blocks over 32 MiB from the
 system and returns them at once, so gradients of that size would be allocated again, page by page, at every update. That
 took 12 of the 95 ms of an update with 20,000 entries of 650 features. Values set by the user win."""
-OPERATIONS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256"}
-"""Number of operations, each for one shape, that oneDNN keeps with their buffers; by default 1,024. In each update the
-rows that read a tail of a two-level softmax are another number. A training of a 2×640 LSTM held 4.2 GB with 1,024, 2.6
-with 256 and 1.7 with 128. A small network was 2 % slower with 256 than with 1,024, and 4 % with 128."""
 KILLED = -9
 """Exit code of a process that was killed by SIGKILL."""
 PATIENCE = 5.0
@@ -112,7 +109,7 @@ def environment_of(
         "RANK": str(first + rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(ranks),
     }  # fmt: skip
     return {
-        **KEEP_MEMORY, **OPERATIONS, **network, **buffers, **os.environ, **shown(gpus),
+        **KEEP_MEMORY, **dict([OPERATIONS]), **network, **buffers, **os.environ, **shown(gpus),
         **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
     }  # fmt: skip
 

@@ -6,8 +6,8 @@ entries, and p(w) = p(tail | h) p(w | tail, h). Only the 10-16 % of tokens in a 
 `AdaptiveOutput`: Grave et al. 2017, "Efficient softmax approximation for GPUs", section 4.3. `TwoLevelOutput` is the
 same with one tail and whole features; classes as in Goodman 2001, "Classes for fast maximum entropy training".
 
-Shapes: N positions, M of them in one tail, V vocabulary entries, E features, C entries of one level, K tails, P
-predicted entries (V minus the given), S features of a tail that shrinks.
+Shapes: N positions, M of them in one tail (with spare rows where its products run), V vocabulary entries, E features, C
+entries of one level, K tails, P predicted entries (V minus the given), S features of a tail that shrinks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ from torch.nn import functional as F
 
 from ..device import to_device
 from .base import OutputLayer
-from .cross_entropy import MOST_SPARE, Gradients, in_format, level_gradients, level_nats, spare_entries
+from .cross_entropy import (
+    MOST_SPARE,
+    Gradients,
+    in_format,
+    level_gradients,
+    level_nats,
+    spare_entries,
+    with_spare_rows,
+)
 
 ROWS_STD = 0.05
 """Standard deviation of the initial rows of a tail that shrinks, as for embeddings: see `models/neural/network.py`."""
@@ -184,7 +192,7 @@ class AdaptiveOutput(OutputLayer):
         classes_N, within = self._classes(targets_N)
         nats_N = level_nats(h_NE, head.weight_CE, head.bias_C, classes_N, self.chunk)
         for k, (tail, (rows_M, classes_M)) in enumerate(zip(tails, within, strict=True)):
-            g_MX = self._features(k, h_NE[rows_M])
+            g_MX = self._features(k, with_spare_rows(h_NE[rows_M]))
             nats_N[rows_M] += level_nats(g_MX, tail.weight_CE, tail.bias_C, classes_M, self.chunk)
         return nats_N
 
@@ -201,9 +209,10 @@ class AdaptiveOutput(OutputLayer):
 
         own: list[Tensor] = []
         for k, (tail, (rows_M, classes_M)) in enumerate(zip(tails, within, strict=True)):
-            second = self._tail_gradients(k, tail, h_NE.index_select(0, rows_M), classes_M, grad_XE)
+            h_ME = with_spare_rows(h_NE.index_select(0, rows_M))
+            second = self._tail_gradients(k, tail, h_ME, classes_M, grad_XE)
             first.nats_N[rows_M] += second.nats_N
-            first.features_NE.index_add_(0, rows_M, second.features_NE)
+            first.features_NE.index_add_(0, rows_M, second.features_NE[: len(rows_M)])
             grad_C, *rest = second.parameters
             grad_V[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_C
             own += rest

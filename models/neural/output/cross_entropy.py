@@ -30,6 +30,8 @@ FEATURE_MULTIPLE = 32
 ENTRY_MULTIPLE = 64
 """On a GPU, the number of logits of a row in bf16 is a multiple of this; see `spare_entries`."""
 MOST_SPARE = ENTRY_MULTIPLE - 1
+ROW_MULTIPLE = 32
+"""On the processor, the number of bf16 rows that a tail reads is a multiple of this; see `with_spare_rows`."""
 
 
 class Gradients(NamedTuple):
@@ -66,6 +68,16 @@ def spare_entries(entries: int, dtype: torch.dtype, device: torch.device) -> int
     return -entries % ENTRY_MULTIPLE if dtype == torch.bfloat16 and device.type == "cuda" else 0
 
 
+def with_spare_rows(h_NE: Tensor) -> Tensor:
+    """Return features with rows of zeros after them, so that few numbers of rows occur: in bf16 on the processor.
+
+    oneDNN prepares code and buffers for each shape of a product and keeps them. Each update has another number of
+    tokens in a tail: without spare rows, hundreds of shapes were prepared and filled up to 2 GB.
+    """
+    spare = -len(h_NE) % ROW_MULTIPLE if h_NE.dtype == torch.bfloat16 and h_NE.device.type == "cpu" else 0
+    return F.pad(h_NE, (0, 0, 0, spare)) if spare else h_NE
+
+
 def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
     """Return −log softmax(logits)[n, classes[n]] (N, float32 at least) and the probabilities (N, C).
 
@@ -91,14 +103,15 @@ def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def level_nats(h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int) -> Tensor:
-    """Return −log p of one softmax (N), `rows_at_once` and without gradients."""
-    classes_N, rows = to_device(classes_N, h_NE.device), rows_at_once(chunk, len(weight_CE), h_NE)
+    """Return −log p of one softmax (N), `rows_at_once` and without gradients; h_NE may be `with_spare_rows`."""
+    targets, rows = len(classes_N), rows_at_once(chunk, len(weight_CE), h_NE)
+    classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
     parts = [
         softmax_nats(F.linear(h_NE[i : i + rows], weight_CE) + bias_C, classes_N[i : i + rows])[0]
         for i in range(0, len(h_NE), rows)
     ]
-    return torch.cat(parts) if parts else bias_C.new_empty(0)
+    return torch.cat(parts)[:targets] if parts else bias_C.new_empty(0)
 
 
 def level_gradients(
@@ -107,7 +120,7 @@ def level_gradients(
     """Return the cross-entropy of one softmax and the gradient of its sum, some rows at a time.
 
     Args:
-        h_NE: Features; the matrix products run in their dtype.
+        h_NE: Features, may be `with_spare_rows`, whose gradients are 0; the matrix products run in their dtype.
         weight_CE: Rows of the level's entries, same dtype; after them there may be `spare_entries`.
         bias_C: float32 or float64; −inf for entries that must have probability 0.
         classes_N: Index of the target entry of each row, in [0, C).
@@ -115,7 +128,8 @@ def level_gradients(
         grad_CE: The gradient of the weight is written here (the bias's dtype), without columns for the zero features
             that `in_format` may have added.
     """
-    (entries, features), classes_N = grad_CE.shape, to_device(classes_N, h_NE.device)
+    (entries, features), targets = grad_CE.shape, len(classes_N)
+    classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
     rows = rows_at_once(chunk, len(weight_CE), h_NE)
     nats_N, grad_h_NE, grad_b_C = bias_C.new_empty(len(h_NE)), torch.empty_like(h_NE), torch.zeros_like(bias_C)
@@ -126,6 +140,7 @@ def level_gradients(
         if low_C is None:
             logits_NC = logits_NC + bias_C
         nats_N[i : i + rows], delta_NC = _nats_and_gradient(logits_NC, right_N1)
+        delta_NC[max(0, targets - i) :] = 0
         grad_b_C += delta_NC.sum(0)
         torch.mm(delta_NC, weight_CE, out=grad_h_NE[i : i + rows])
         if i == 0:  # instead of adding to zeros: saves three passes over all weights
@@ -134,7 +149,7 @@ def level_gradients(
             grad_CE += torch.mm(delta_NC.t(), part_NE)[:entries, :features]
     if not len(h_NE):
         grad_CE.zero_()
-    return Gradients(nats_N, grad_h_NE, (grad_CE, grad_b_C[:entries]))
+    return Gradients(nats_N[:targets], grad_h_NE, (grad_CE, grad_b_C[:entries]))
 
 
 def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,6 +162,12 @@ def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Ten
     nats_N, delta_NC = softmax_nats(logits_NC, right_N1[:, 0])
     delta_NC.scatter_(1, right_N1, delta_NC.gather(1, right_N1) - 1)  # scatter_add_ in bf16 is a slow pass
     return nats_N, delta_NC
+
+
+def _with_spare_targets(classes_N: Tensor, h_NE: Tensor) -> Tensor:
+    """Return the target classes on the features' device, with any class for each spare row."""
+    classes_N, spare = to_device(classes_N, h_NE.device), len(h_NE) - len(classes_N)
+    return F.pad(classes_N, (0, spare)) if spare else classes_N
 
 
 def _with_spare(bias_C: Tensor, weight_CE: Tensor) -> Tensor:

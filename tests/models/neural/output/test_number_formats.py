@@ -1,0 +1,179 @@
+"""Output layers in any number format and on a GPU: stable for huge logits, and the same up to rounding."""
+
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from models.neural.output import build_output
+from models.neural.output.cross_entropy import in_format, softmax_nats
+from models.specs import ObjectiveSpec
+from tests.examples import examples
+from tests.models.neural.output.small_layers import HEAD, OBJECTIVES, SORTED, E, batch, gradients, layer_of
+
+
+def exact_nats(logits, right):
+    """log Σ exp(logits) − logits[right], as written in the book, with 60 digits."""
+    with localcontext() as context:
+        context.prec = 60
+        values = [Decimal(float(value)) for value in logits]
+        return float(sum(value.exp() for value in values).ln() - values[right])
+
+
+@pytest.mark.parametrize("spread", [1.0, 50.0, 1e4])
+def test_huge_logits_give_finite_numbers_equal_to_the_naive_form_in_extended_precision(spread):
+    generator = torch.Generator().manual_seed(3)
+    logits_NC = (torch.rand(6, 9, generator=generator) * 2 - 1) * spread
+    logits_NC[0], logits_NC[1] = spread, -spread
+    logits_NC[2, 4], logits_NC[2, 5] = spread, -spread
+    for right in range(9):
+        nats_N, p_NC = softmax_nats(logits_NC, torch.full((6,), right))
+        assert torch.isfinite(nats_N).all()
+        assert torch.isfinite(p_NC).all()
+        exact = [exact_nats(row, right) for row in logits_NC]
+        np.testing.assert_allclose(nats_N.numpy(), exact, rtol=3e-7, atol=3e-6)
+
+
+@examples(50)
+@given(st.lists(st.floats(-80, 80, width=32), min_size=1, max_size=12), st.floats(-200, 200, width=32), st.data())
+def test_adding_a_constant_to_all_logits_changes_nothing(row, constant, data):
+    logits_1C, right = torch.tensor([row], dtype=torch.float64), data.draw(st.integers(0, len(row) - 1))
+    plain, shifted = (softmax_nats(x, torch.tensor([right])) for x in (logits_1C, logits_1C + constant))
+    torch.testing.assert_close(plain[0], shifted[0], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(plain[1], shifted[1], rtol=1e-10, atol=1e-10)
+
+
+def test_the_loss_survives_huge_logits_with_a_finite_gradient(kind):
+    layer, (features_NE, targets_N) = layer_of(kind), batch()
+    with torch.no_grad():
+        layer.weight.mul_(1e4)
+    for precision in ("float32", "bf16"):
+        loss, _ = layer.loss(features_NE, targets_N, precision)
+        assert all(torch.isfinite(grad).all() for grad in [loss, *gradients(loss, layer, features_NE)])
+
+
+def test_bf16_products_change_loss_and_gradient_by_rounding_only(kind):
+    layer, (features_NE, targets_N) = layer_of(kind), batch()
+    exact, rounded = (layer.loss(features_NE, targets_N, p)[0] for p in ("float32", "bf16"))
+    assert rounded.item() == pytest.approx(exact.item(), rel=5e-3)
+    assert rounded.item() != exact.item()
+    for one, other in zip(gradients(exact, layer, features_NE), gradients(rounded, layer, features_NE), strict=True):
+        assert float((one - other).norm()) <= 0.02 * float(one.norm())
+        assert other.dtype == torch.float32
+
+
+@pytest.mark.parametrize("output", ["softmax", "two_level"])
+def test_a_loss_in_bf16_is_within_a_thousandth_of_the_exact_one(output):
+    """On a distribution as training has it: logits from -15 to 5, most of it in the bias."""
+    torch.manual_seed(4)
+    counts = (1e6 / np.arange(1, 1_501)).astype(int)
+    objective = ObjectiveSpec(output, chunk=128, **{"head": 300} if output == "two_level" else {})
+    layer = build_output(objective, nn.Parameter(torch.randn(1_500, 40) / 5), counts)
+    features_NE = torch.randn(600, 40, requires_grad=True)
+    targets_N = torch.multinomial(layer.logp(features_NE).exp(), 1)[:, 0]
+    exact, rounded = (layer.loss(features_NE, targets_N, precision)[0] for precision in ("float32", "bf16"))
+    assert rounded.item() == pytest.approx(exact.item(), rel=1e-3)
+    for one, other in zip(gradients(exact, layer, features_NE), gradients(rounded, layer, features_NE), strict=True):
+        assert float((one - other).norm() / one.norm()) < 0.02
+
+
+def test_features_that_fill_up_bf16_rows_are_not_seen_outside():
+    """E = 6 becomes 32 in the products; with E = 32 to begin with, and features of 0, all is the same."""
+    layer, (features_NE, targets_N) = layer_of("two_level, sorted"), batch()
+    rows = nn.Parameter(F.pad(layer.weight.detach(), (0, 26)))
+    wide = build_output(ObjectiveSpec("two_level", HEAD, chunk=8), rows, SORTED)
+    with torch.no_grad():
+        wide.bias.copy_(layer.bias)
+        wide.tail_weight[:E], wide.tail_bias[:] = layer.tail_weight, layer.tail_bias
+    wide_NE = F.pad(features_NE.detach(), (0, 26)).requires_grad_()
+    narrow_loss, wide_loss = (x.loss(h, targets_N, "bf16")[0] for x, h in ((layer, features_NE), (wide, wide_NE)))
+    assert narrow_loss == wide_loss
+    for one, other in zip(gradients(narrow_loss, layer, features_NE), gradients(wide_loss, wide, wide_NE), strict=True):
+        torch.testing.assert_close(one, other[..., :E] if other.shape[-1] == 32 else other, rtol=0, atol=0)
+
+
+def test_bf16_features_get_a_bf16_gradient(kind):
+    layer, (features_NE, targets_N) = layer_of(kind), batch()
+    low_NE = features_NE.detach().bfloat16().requires_grad_()
+    layer.loss(low_NE, targets_N, "bf16")[0].backward()
+    assert low_NE.grad.dtype == torch.bfloat16
+
+
+class Products(TorchFunctionMode):
+    """Collects how many rows the products of features with weights have."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.linear:
+            self.rows.append(len(args[0]))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OBJECTIVES if "level" in kind or "shrinking" in kind])
+@pytest.mark.parametrize("in_tail", [1, 5, 31, 32, 33, 50])
+def test_bf16_products_of_a_tail_have_few_numbers_of_rows_whose_spare_ones_count_for_nothing(kind, in_tail):
+    layer, n = layer_of(kind, chunk=64, dtype=torch.float64), 64
+    targets_N = layer.order_P[torch.arange(n) % HEAD].clone()
+    targets_N[torch.randperm(n)[:in_tail]] = layer.order_P[HEAD : layer.cuts[1]][torch.arange(in_tail) % 5]
+    features_NE = torch.randn(n, E, dtype=torch.float64).bfloat16().double()
+    with Products() as exact:
+        expected = layer.gradients(features_NE, targets_N)
+    assert in_tail in exact.rows
+    layer.float()
+    with Products() as rounded:
+        found = layer.gradients(in_format(features_NE, torch.bfloat16), targets_N)
+    assert set(rounded.rows) <= {32, 64, 0}
+    assert (len(found.nats_N), len(found.features_NE)) == (n, n)
+    torch.testing.assert_close(found.nats_N.double(), expected.nats_N, rtol=0.05, atol=0.05)
+    scored_N = layer.scored_nats(in_format(features_NE, torch.bfloat16), targets_N)
+    torch.testing.assert_close(scored_N.double(), expected.nats_N, rtol=0.05, atol=0.05)
+    for own, right in zip(found.parameters, expected.parameters, strict=True):
+        assert (own - right).norm() <= 0.02 * right.norm()
+    assert (found.features_NE[:, :E] - expected.features_NE).norm() <= 0.02 * expected.features_NE.norm()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("spread", [1.0, 50.0, 1e4])
+def test_huge_logits_on_a_gpu_give_the_numbers_of_the_processor(spread):
+    logits_NC = (torch.rand(12, 9, generator=torch.Generator().manual_seed(3)) * 2 - 1) * spread
+    classes_N = torch.arange(12) % 9
+    expected_N, _ = softmax_nats(logits_NC, classes_N)
+    nats_N, _ = softmax_nats(logits_NC.cuda(), classes_N.cuda())
+    torch.testing.assert_close(nats_N.cpu(), expected_N, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_targets_may_stay_on_the_processor(kind):
+    """Then nothing that depends on their values is asked of the GPU."""
+    layer, (features_NE, targets_N) = layer_of(kind), batch()
+    targets_N[::5] = -1
+    there_NE, layer = features_NE.detach().cuda().requires_grad_(), layer.cuda()
+    there, here = (layer.loss(there_NE, targets) for targets in (targets_N.cuda(), targets_N))
+    assert here[1] == there[1]
+    assert here[0].item() == there[0].item()
+    for one, other in zip(*(gradients(loss, layer, there_NE) for loss, _ in (there, here)), strict=True):
+        torch.testing.assert_close(one.cpu(), other.cpu())
+    torch.testing.assert_close(layer.nats(there_NE, targets_N).cpu(), layer.nats(there_NE, targets_N.cuda()).cpu())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_loss_and_gradient_on_a_gpu_are_those_of_the_processor(kind, precision):
+    layer, (features_NE, targets_N) = layer_of(kind), batch()
+    loss, _ = layer.loss(features_NE, targets_N)
+    expected = gradients(loss, layer, features_NE)
+    there_NE = features_NE.detach().cuda().requires_grad_()
+    layer = layer.cuda()
+    there, _ = layer.loss(there_NE, targets_N.cuda(), precision)
+    assert there.item() == pytest.approx(loss.item(), rel=5e-3)
+    for one, other in zip(gradients(there, layer, there_NE), expected, strict=True):
+        assert float((one.cpu() - other).norm()) <= 0.02 * float(other.norm())  # of a tail without a target: 0 and 0
