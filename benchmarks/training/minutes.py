@@ -90,8 +90,9 @@ def planned(spec: RecurrentSpec, network: ChosenNetwork) -> RecurrentSpec:
     """Return the frame's network with the chosen sizes; it may train longer than expected, if there is time."""
     longest = min(MOST_PASSES, network.passes * SLACK)
     training = replace(
-        spec.training, batch=network.batch, epochs=longest, warmup=WARM_UP * network.passes / longest, bptt_len=BPTT_LEN
-    )
+        spec.training, learning_rate=network.learning_rate, batch=network.batch, epochs=longest,
+        warmup=WARM_UP * network.passes / longest, bptt_len=BPTT_LEN,
+    )  # fmt: skip
     return replace(
         spec, hidden=network.hidden, embedding=network.embedding, dropout=network.dropout, training=training
     )

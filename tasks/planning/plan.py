@@ -44,7 +44,7 @@ from tasks.planning.rule import (
 from tasks.progress import duration
 from tasks.stage import build_seconds, run_stage, show_facts, stage, started
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 PROBE_SECONDS = 4.0
 MADE_BEFORE = frozenset({"read", "check", "prepare", "card", "vocabulary", "tokens", "fit"})
 """Stages before the plan, whose seconds say how fast the machine is."""
@@ -164,7 +164,8 @@ def _of_network(network: ChosenNetwork | None) -> list[str]:
     longest = min(MOST_PASSES, network.passes * SLACK)
     values = {
         "hidden": network.hidden, "embedding": network.embedding, "dropout": network.dropout,
-        "training.batch": network.batch, "training.epochs": round(longest, 4),
+        "training.learning_rate": network.learning_rate, "training.batch": network.batch,
+        "training.epochs": round(longest, 4),
         "training.warmup": round(WARM_UP * network.passes / longest, 6), "training.bptt_len": BPTT_LEN,
     }  # fmt: skip
     return [f"models.{NETWORK}.{name}={value}" for name, value in values.items()]

@@ -1,4 +1,4 @@
-"""Choose vocabulary, network, dropout, batch and length of a training by data, speed and time.
+"""Choose vocabulary, network, dropout, learning rate, batch and length of a training by data, speed and time.
 
 All functions here are pure: equal arguments give equal settings. Times are seconds by the clock. The cost of a training
 is counted in *reference seconds*, the seconds that one idle core of the machine of our measurements needs for it, so
@@ -25,6 +25,8 @@ WIDTH, WIDTH_SECONDS, WIDTH_BYTES, WIDTH_POWER = 384, 300.0, 4e5, 0.4
 """
 PIECES = ((2e6, 1_000), (4e6, 2_000), (3e7, 4_000), (math.inf, 8_000))
 """Pieces of the vocabulary for text of fewer bytes than this."""
+RATE, RATE_WIDTH, RATE_POWER = 7e-3, 384, 0.33
+"""Learning rate of a network of 384 cells; the power of the cells with which it falls."""
 UPDATES = 2_000
 """The batch is as large as this number of updates allows."""
 BPTT_LEN = 50
@@ -67,6 +69,7 @@ class ChosenNetwork:
         hidden: Cells of its one LSTM layer.
         embedding: Features of an entry.
         dropout: Share of features that is dropped.
+        learning_rate: Of the updates before its decay.
         batch: Streams side by side.
         passes: Expected passes over the training reviews.
         seconds: Time of the training.
@@ -76,6 +79,7 @@ class ChosenNetwork:
     hidden: int
     embedding: int
     dropout: float
+    learning_rate: float
     batch: int
     passes: float
     seconds: float
@@ -108,6 +112,11 @@ def shape_for(cost: float, train_bytes: float) -> tuple[int, int]:
 def dropout_for(passes: float) -> float:
     """Return the dropout for this many passes: 0.1 up to one pass, 0.07 more with each doubling, at most 0.5."""
     return round(min(0.5, 0.1 + 0.07 * math.log2(max(passes, 1.0))), 2)
+
+
+def learning_rate_for(hidden: int) -> float:
+    """Return the learning rate for so many cells."""
+    return round(RATE * (RATE_WIDTH / hidden) ** RATE_POWER, 5)
 
 
 def batch_for(tokens: float) -> int:
@@ -149,4 +158,6 @@ def choose(data: Data, tokens_per_second: float, seconds: float) -> ChosenNetwor
     tokens = min(seconds * speed / a_token, MOST_PASSES * data.train_tokens)
     cost = tokens * a_token
     passes = tokens / data.train_tokens
-    return ChosenNetwork(hidden, embedding, dropout_for(passes), batch_for(tokens), passes, cost / speed, cost)
+    return ChosenNetwork(
+        hidden, embedding, dropout_for(passes), learning_rate_for(hidden), batch_for(tokens), passes, cost / speed, cost
+    )

@@ -17,6 +17,7 @@ from tasks.planning.rule import (
     batch_for,
     choose,
     dropout_for,
+    learning_rate_for,
     seconds_after,
     token_cost,
     vocabulary_size,
@@ -86,8 +87,9 @@ def test_more_passes_never_get_less_dropout(passes: float, times: float) -> None
     assert dropout_for(passes) <= dropout_for(passes * times)
 
 
-def test_dropout_and_batch_have_known_values() -> None:
+def test_dropout_learning_rate_and_batch_have_known_values() -> None:
     assert [dropout_for(passes) for passes in (0.5, 1, 2, 8, 1_000)] == [0.1, 0.1, 0.17, 0.31, 0.5]
+    assert [learning_rate_for(cells) for cells in (128, 384, 768)] == [0.01006, 0.007, 0.00557]
     assert [batch_for(tokens) for tokens in (1e4, 3.2e6, 6.4e6, 1e9)] == [16, 32, 64, 128]
 
 
