@@ -20,7 +20,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.chunks import Chunks
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST, cut, folded
-from tests.corpus.profiling.made_reviews import FRAME, SIDES, reviews
+from tests.corpus.profiling.profiled_reviews import FRAME, SIDES, reviews
 from tests.examples import examples
 from tests.marked_cases import long_but
 

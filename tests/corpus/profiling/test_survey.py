@@ -19,7 +19,7 @@ from corpus.profiling.word_statistics import (
     log_spaced,
     zipf_points,
 )
-from tests.corpus.profiling.made_reviews import FRAME
+from tests.corpus.profiling.profiled_reviews import FRAME
 
 
 def test_zipf_points_of_a_known_spectrum():
