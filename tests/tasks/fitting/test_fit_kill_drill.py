@@ -26,7 +26,7 @@ from tracking.client import open_client
 from tracking.runs.params import own_metric_name
 from tracking.runs.runs import Tracker
 
-pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/models/neural/training/checkpoints
+pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/models/neural/training/callbacks
 STORES, KILLS = 5, 4
 PRELOAD = [
     "tasks.fitting.fit_worker", "models.neural.recurrent", "models.neural.training.trainer", "torch._dynamo",

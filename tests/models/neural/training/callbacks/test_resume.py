@@ -23,8 +23,8 @@ from models.neural.training.trainer import CHECKPOINTS
 from tests.marked_cases import long_but, slow_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import Killed, killed_at_rename
-from tests.models.neural.training.checkpoints import killed_trainings
-from tests.models.neural.training.checkpoints.killed_trainings import (
+from tests.models.neural.training.callbacks import killed_trainings
+from tests.models.neural.training.callbacks.killed_trainings import (
     SPEC,
     TRAINING,
     V,
@@ -166,7 +166,7 @@ from pathlib import Path
 import torch
 from models.neural import network
 from models.neural.training.callbacks import checkpointing
-from tests.models.neural.training.checkpoints import killed_trainings
+from tests.models.neural.training.callbacks import killed_trainings
 network.bf16_on_processor = lambda: True  # as in conftest.py
 torch.set_num_threads(1)
 checkpointing.CHECKPOINT_SECONDS = 0.0

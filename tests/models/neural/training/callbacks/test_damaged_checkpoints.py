@@ -13,7 +13,7 @@ from models.neural.training.callbacks import checkpointing
 from models.neural.training.checkpoint import Checkpoints, fill_network, network_tensors
 from models.neural.training.trainer import CHECKPOINTS
 from tests.marked_cases import long_but
-from tests.models.neural.training.checkpoints.killed_trainings import (
+from tests.models.neural.training.callbacks.killed_trainings import (
     TRAINING,
     assert_same_as,
     bits,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.neural.training.checkpoint import Checkpoints, Journal
-from tests.models.neural.training.checkpoints.killed_trainings import bits, run
+from tests.models.neural.training.callbacks.killed_trainings import bits, run
 
 
 @pytest.mark.slow
