@@ -81,7 +81,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         "GX_ANALYTICS_ENABLED": "False",
         "TOKENIZERS_PARALLELISM": "true",
         # Waiting threads spin 300,000 times by default, which starves all others as soon as anything else runs: next to
-        # two busy processes, a training with two threads took 7.7 s, with this value 4.7. With 500 it took as long, but
+        # two busy processes, a training with two threads took 7.7 s, with this value 5. With 500 it took as long, but
         # on a quiet machine 11 % longer than with this value, because threads that sleep wake late.
         "GOMP_SPINCOUNT": "5000",
         # torch asks the system for huge pages (2 MiB) for its larger tensors. Training an LSTM of 640 with 11,811 words
