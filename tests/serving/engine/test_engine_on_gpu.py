@@ -95,12 +95,14 @@ def test_a_hot_swap_frees_the_memory_of_the_version_before():
     source.make = lambda number: moved(replace(bundle_of("lstm"), spec=spec, model=large, digest=f"{number:064d}"))
     begun = torch.cuda.memory_allocated()
     with running(made_versions(source, max_versions=0)) as versions:
-        one = torch.cuda.memory_allocated() - begun
-        assert one >= size
+        assert torch.cuda.memory_allocated() - begun >= size
+        held = []
         for number in range(2, 6):
             source.aliases["champion"] = source.count = number
             versions.look()
             versions.look()  # closes the one before
             gc.collect()
             assert versions.champion.number == number
-            assert torch.cuda.memory_allocated() - begun < one + size // 2
+            held.append(torch.cuda.memory_allocated() - begun)
+        assert held[0] < 2 * size  # the first that is read has left buffers of cuBLAS, which stay
+        assert held[-1] < held[0] + size // 2

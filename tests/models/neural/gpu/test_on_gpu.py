@@ -1,4 +1,4 @@
-"""On a GPU, real or pretended: training, going on, too little memory and scoring. The processor says what is right."""
+"""On a GPU, real or pretended: training, going on and scoring. The processor says what is right."""
 
 import math
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.batches import TBPTTBatches
-from models.neural.device import cudnn_has_bf16, free_cached_memory
+from models.neural.device import cudnn_has_bf16
 from models.neural.layers import recurrent_layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.recurrent import RecurrentLM
@@ -18,12 +18,10 @@ from models.neural.training.callbacks import checkpointing
 from models.neural.training.step import TrainingStep
 from models.neural.training.validation import validation_nats
 from models.specs import TrainingSpec
-from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import (
     SPEC,
     TRAIN,
     TRAINING,
-    VALIDATION,
     Planted,
     V,
     curve,
@@ -35,7 +33,6 @@ from tests.models.neural.made_trainings import (
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)
 STILL = replace(SPEC, dropout=0.0)  # the two devices draw other masks
-MIB = 1 << 20
 
 
 @pytest.fixture
@@ -210,53 +207,6 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tm
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
     lines = [len(journal(tmp_path / name)) for name in ("undisturbed", "killed")]
     assert lines[0] == lines[1]
-
-
-# --- too little memory
-
-
-@pytest.fixture
-def little_memory():
-    """64 MiB of the GPU's memory are free: what earlier tests left unused is taken, and cuBLAS has its buffers."""
-    (torch.ones(8, 8, device=GPU, requires_grad=True) @ torch.ones(8, 8, device=GPU)).sum().backward()
-    for _ in range(2):  # what an object that is collected kept is collected the second time
-        free_cached_memory()
-    held, taken = torch.cuda.memory_reserved(GPU), []
-    while torch.cuda.memory_reserved(GPU) == held:  # until a piece does not fit into what torch holds
-        taken.append(torch.empty(2 * MIB, dtype=torch.uint8, device=GPU))
-    taken.pop()
-    torch.cuda.empty_cache()
-    total = torch.cuda.get_device_properties(GPU).total_memory
-    torch.cuda.set_per_process_memory_fraction((held + 64 * MIB) / total, GPU)
-    yield
-    taken.clear()
-    torch.cuda.set_per_process_memory_fraction(1.0, GPU)
-    torch.cuda.empty_cache()
-
-
-@pytest.mark.needs_real_gpu
-@pytest.mark.usefixtures("little_memory")
-def test_where_memory_does_not_suffice_fewer_streams_are_read_at_a_time(tmp_path):
-    """256 streams × 40 tokens × 4 gates × 512 cells in float32 are 80 MiB of one layer alone."""
-    stream = walks(1000, V, 1)
-    training = replace(TRAINING, batch=256, bptt_len=40, epochs=1, evaluations=1)
-    spec = replace(STILL, kind="lstm", hidden=512, embedding=64, training=training)
-    network, summary = run(tmp_path, network_of(spec).to(GPU), training, (stream, VALIDATION))
-    assert 1 <= summary["micro_batch"] < 256
-    assert curve(tmp_path, "micro_batch")[0] == 128
-    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
-
-
-@pytest.mark.needs_real_gpu
-@pytest.mark.usefixtures("little_memory")
-def test_where_memory_does_not_suffice_validation_reads_fewer_positions_at_a_time(caplog):
-    stream = walks(1000, V, 2)
-    network = network_of(replace(STILL, kind="lstm", hidden=512, embedding=64)).eval()
-    expected, tokens = validation_nats(network, stream)
-    nats, count = validation_nats(network.to(GPU), stream)
-    assert count == tokens
-    assert nats == pytest.approx(expected, rel=1e-5)
-    assert "not enough memory for validation" in caplog.text
 
 
 # --- scoring
