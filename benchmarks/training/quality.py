@@ -81,11 +81,11 @@ RECIPES = {
             warmup=0.02, schedule="constant", ema=0.999, evaluations=8, state_reset_prob=0.01,
         ),
     )),
-    "chicago": Recipe("Chicago reviews", 0.43, None, 2, RecurrentSpec(
-        hidden=1024, embedding=448, dropout=0.1, objective=ObjectiveSpec(head=1_000),
+    "chicago": Recipe("Chicago reviews", 0.5, None, 2, RecurrentSpec(
+        hidden=1024, embedding=448, dropout=0.07, objective=ObjectiveSpec(head=2_000),
         training=TrainingSpec(
-            epochs=3.1, batch=128, bptt_len=35, learning_rate=3.5e-3, weight_decay=0.05, warmup=0.03, schedule="linear",
-            final_rate=0.0, evaluations=5,
+            epochs=3.2, batch=96, bptt_len=35, learning_rate=6e-3, weight_decay=0.05, beta1=0.5, beta2=0.999,
+            warmup=0.02, schedule="linear", final_rate=0.0, evaluations=4, stateful=False,
         ),
     )),
 }  # fmt: skip
