@@ -2,13 +2,14 @@
 
     python -m benchmarks.training.quality ptb --data DATA --work FOLDER
     python -m benchmarks.training.quality chicago --data DATA --work FOLDER
+    python -m benchmarks.training.quality ptb-awd --data DATA --work FOLDER
 
 Penn Treebank is read as one continuous text, as in the literature, and scored with the hidden state carried from
 sentence to sentence. The figure is that of one network. `--members 2` trains two side by side, one per core, which
 differ only in their seeds: the worse one counts, and the mean of their probabilities is shown too. The Chicago reviews
 are read as in the pipeline, and each is scored from an initial state. They are compared with a modified Kneser–Ney
 5-gram model of the same tokens and the mixture of both. FOLDER keeps the weights, and checkpoints, so that a stopped
-run can resume. The recipes are `RECIPES`.
+run can resume. The recipes are `RECIPES`; `ptb-awd` and `ptb-awd-640` train with that of AWD-LSTM for as long as ours.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Recipe:
     """Training recipe for a text.
 
     Attributes:
-        title: Title of the text.
+        title: Title of the page.
+        text: Name of the text in `TEXTS`.
         goal: Target: test perplexity of a continuous text; for reviews the share below that of the Kneser–Ney 5-gram.
         documents: See `streams_of`; None: the text is read as reviews.
         threads: Number of threads of each network.
@@ -61,6 +63,7 @@ class Recipe:
     """
 
     title: str
+    text: str
     goal: float
     documents: int | None
     threads: int
@@ -72,8 +75,21 @@ class Recipe:
         return self.documents is not None
 
 
+AWD = RecurrentSpec(
+    layers=3, hidden=1150, embedding=400, condition_on_stars=False, objective=ObjectiveSpec(output="softmax"),
+    variational=True, dropout=0.25, input_dropout=0.4, output_dropout=0.4, embedding_dropout=0.1, weight_drop=0.5,
+    training=TrainingSpec(
+        epochs=6, batch=20, bptt_len=70, random_window=True, optimizer="nt_asgd", learning_rate=30.0, clip=0.25,
+        weight_decay=1.2e-6, warmup=0.0, schedule="constant", evaluations=24, patience=5, state_reset_prob=0.0,
+        activation_penalty=2.0, temporal_penalty=1.0,
+    ),
+)  # fmt: skip
+"""AWD-LSTM for Penn Treebank with the options that its authors give (Merity et al. 2017), but for the number of epochs,
+which is 500 there. It is evaluated more often than once an epoch, else its average could not begin in a few epochs. The
+last layer has the size of the others and is projected to the embedding.
+"""
 RECIPES = {
-    "ptb": Recipe("Penn Treebank", 74.0, 100, 1, RecurrentSpec(
+    "ptb": Recipe("Penn Treebank", "ptb", 74.0, 100, 1, RecurrentSpec(
         layers=2, hidden=640, embedding=512, condition_on_stars=False, objective=ObjectiveSpec(head=1_000),
         dropout=0.28, input_dropout=0.55, output_dropout=0.6, weight_drop=0.33,
         training=TrainingSpec(
@@ -81,7 +97,11 @@ RECIPES = {
             warmup=0.02, schedule="constant", ema=0.999, evaluations=8, state_reset_prob=0.01,
         ),
     )),
-    "chicago": Recipe("Chicago reviews", 0.5, None, 2, RecurrentSpec(
+    "ptb-awd": Recipe("Penn Treebank, AWD-LSTM", "ptb", 74.0, 1, 1, AWD),
+    "ptb-awd-640": Recipe("Penn Treebank, AWD-LSTM's recipe for two layers of 640", "ptb", 74.0, 1, 1, replace(
+        AWD, layers=2, hidden=640, training=replace(AWD.training, epochs=14),
+    )),
+    "chicago": Recipe("Chicago reviews", "chicago", 0.5, None, 2, RecurrentSpec(
         hidden=1024, embedding=448, dropout=0.07, objective=ObjectiveSpec(head=2_000),
         training=TrainingSpec(
             epochs=3.2, batch=96, bptt_len=35, learning_rate=6e-3, weight_decay=0.05, beta1=0.5, beta2=0.999,
@@ -185,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     members, threads = args.members or 1, args.threads or recipe.threads
     epochs = args.epochs or (QUICK_EPOCHS if args.quick else recipe.spec.training.epochs)
     spec = replace(recipe.spec, training=replace(recipe.spec.training, epochs=epochs, seed=args.seed))
-    lines, part = TEXTS[args.text](args.data), args.text + (f"-seed-{args.seed}" if args.seed > 1 else "")
+    lines, part = TEXTS[recipe.text](args.data), args.text + (f"-seed-{args.seed}" if args.seed > 1 else "")
     work = args.work / (f"quick-{part}" if args.quick else part)
     models, numbers = train_side_by_side(lines, recipe.documents, spec, work, members, threads)
     rows: dict[str, Any] = {
