@@ -9,7 +9,7 @@ sentence to sentence. The figure is that of one network. `--members 2` trains tw
 differ only in their seeds: the worse one counts, and the mean of their probabilities is shown too. The Chicago reviews
 are read as in the pipeline, and each is scored from an initial state. They are compared with a modified Kneser–Ney
 5-gram model of the same tokens and the mixture of both. FOLDER keeps the weights, and checkpoints, so that a stopped
-run can resume. The recipes are `RECIPES`; `ptb-awd` and `ptb-awd-640` train with that of AWD-LSTM for as long as ours.
+run can resume. The recipes are `RECIPES`; `ptb-awd` and `ptb-awd-640` train with that of AWD-LSTM.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ AWD = RecurrentSpec(
     ),
 )  # fmt: skip
 """AWD-LSTM for Penn Treebank with the options that its authors give (Merity et al. 2017), but for the number of epochs,
-which is 500 there. It is evaluated more often than once an epoch, else its average could not begin in a few epochs. The
-last layer has the size of the others and is projected to the embedding.
+which is 500 there; here it is an estimate of what an hour allows, not measured yet. It is evaluated more often than once
+an epoch, else its average could not begin in a few epochs. The last layer has the size of the others and is projected to
+the embedding.
 """
 RECIPES = {
     "ptb": Recipe("Penn Treebank", "ptb", 74.0, 100, 1, RecurrentSpec(
