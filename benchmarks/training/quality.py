@@ -85,9 +85,9 @@ AWD = RecurrentSpec(
     ),
 )  # fmt: skip
 """AWD-LSTM for Penn Treebank with the options that its authors give (Merity et al. 2017), but for the number of epochs,
-which is 500 there; here it is an estimate of what an hour allows, not measured yet. It is evaluated more often than once
-an epoch, else its average could not begin in a few epochs. The last layer has the size of the others and is projected to
-the embedding.
+which is 500 there; here it is an estimate of what an hour allows, not measured yet. It is evaluated more often than
+once an epoch, else its average could not begin in a few epochs. The last layer has the size of the others and is
+projected to the embedding.
 """
 RECIPES = {
     "ptb": Recipe("Penn Treebank", "ptb", 74.0, 100, 1, RecurrentSpec(
