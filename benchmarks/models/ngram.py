@@ -22,9 +22,9 @@ KenLM's stops the benchmark. Sizes of the files, seconds to open them and micros
 --long 50000000 scores that many tokens, too, so that the start of the programs does not decide; the text is made from
 the held-out reviews as that of --spill from the others.
 
---spill fits 100 million tokens to order 5 within 4 GiB (2 million within 512 MiB with --quick), with the command
-`reviewlm ngram fit --memory`. That text is copied from the reviews, with jumps and new words (`ngram_text.more`), so
-that the number of different n-grams keeps growing as in real text.
+--spill fits 100 million tokens to order 5 within 4 GiB (2 million within 512 MiB with --quick; --spill-tokens and
+--spill-order choose others), with the command `reviewlm ngram fit --memory`. That text is copied from the reviews, with
+jumps and new words (`ngram_text.more`), so that the number of different n-grams keeps growing as in real text.
 
 Ways of counting 16 million tokens to order 5 on one core: 13.7 CPU seconds if the keys of every order are sorted
 separately, 6 if all windows are sorted once. On AMD's Zen 4 numpy sorts five times slower with AVX-512 than with AVX2
@@ -147,17 +147,18 @@ def saved(args: argparse.Namespace, folder: Path, held_out: Path, order: int, tr
 def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure a fit whose counts are larger than the allowed memory."""
     tokens, limit = SPILL[args.quick]
+    tokens, order = args.spill_tokens or tokens, args.spill_order
     text = args.spill_text or folder / "more.txt"
     if not text.exists():
         say(f"{more(source, text, tokens):,} tokens made")
     work, model = folder / "spill", folder / "spilled"
     work.mkdir()
     options = ("--memory", limit >> 20, "--temp", work, "--threads", THREADS)
-    run = measure(ours("fit", "--text", text, "--order", 5, "--binary", model, *options), THREADS)
+    run = measure(ours("fit", "--text", text, "--order", order, "--binary", model, *options), THREADS)
     said = json.loads(run.result.splitlines()[-1])
     found = {"tokens": said["tokens"], "ngrams": sum(said["ngrams"]), "left": len(list(work.iterdir()))}
-    say(f"spill: {run.wall:.0f} s, {run.cpu:.0f} CPU s, {run.peak_mib:.0f} MiB of {limit >> 20}, {found}")
-    return summary({"spill 5": [Run(run.wall, run.cpu, run.peak_mib, run.base_mib, found)]}), {
+    say(f"spill {order}: {run.wall:.0f} s, {run.cpu:.0f} CPU s, {run.peak_mib:.0f} MiB of {limit >> 20}, {found}")
+    return summary({f"spill {order}": [Run(run.wall, run.cpu, run.peak_mib, run.base_mib, found)]}), {
         "ngram.spill_memory": Ratio(round((limit >> 20) / run.peak_mib, 3), 1.0, f"{limit >> 20} MiB")
     }
 
@@ -167,7 +168,9 @@ def main() -> None:
     options = parser(__doc__ or "", (3, 4, 5))
     options.add_argument("--long", type=int, default=0, metavar="TOKENS", help="also score a made text of this length")
     options.add_argument("--spill", action="store_true", help="also fit far more text than the memory limit would hold")
-    options.add_argument("--spill-text", type=Path, help="where that text is, or shall be kept (some 500 MB)")
+    options.add_argument("--spill-text", type=Path, help="where that text is, or shall be kept (5 bytes a token)")
+    options.add_argument("--spill-tokens", type=int, metavar="TOKENS", help="length of a text that is made for it")
+    options.add_argument("--spill-order", type=int, default=5, metavar="ORDER")
     options.add_argument("--only-spill", action="store_true")
     if (args := parsed(options)) is None:
         return

@@ -12,12 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from ..base import ModelError
 from .out_of_memory import first_line, is_out_of_memory
 
 log = logging.getLogger(__name__)
+ROW_MULTIPLE = 32
+"""On the processor, products in bf16 whose number of rows varies have a multiple of this; see `with_spare_rows`."""
 
 
 def require_device(device: str) -> None:
@@ -144,6 +147,17 @@ class Unread:
 def onednn_has_bf16() -> bool:
     """Return whether oneDNN multiplies matrices in bfloat16 with the instructions that it may use on this processor."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def with_spare_rows(x_NE: Tensor) -> Tensor:
+    """Return a matrix with rows of zeros after its own, so that few numbers of rows occur: in bf16 on the processor.
+
+    oneDNN prepares code and buffers for each shape of a product and keeps them. Each update has another number of
+    tokens in a tail, and of different words: without spare rows, hundreds of shapes were prepared and filled up to 2
+    GB.
+    """
+    spare = -len(x_NE) % ROW_MULTIPLE if x_NE.dtype == torch.bfloat16 and x_NE.device.type == "cpu" else 0
+    return F.pad(x_NE, (0, 0, 0, spare)) if spare else x_NE
 
 
 @cache

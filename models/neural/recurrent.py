@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..specs import RecurrentSpec
 from ..tokens.vocabulary import BOS, STARS
+from .fused.sequence import RepeatedInputs
 from .layers import penalties
 from .layers.cells import CELLS, Weights
 from .layers.dropout import Dropout, drop_weights, word_mask
@@ -102,16 +103,13 @@ class RecurrentNetwork(Network):
         *memory, stars_1B = state
         keep_BT, pieces = self._kept(ids_BT), self._pieces(ids_BT)
         stars_BT = stars_so_far(ids_BT, stars_1B[0], keep_BT)
-        x_BTE = self.inputs(ids_BT, stars_BT)
-        if bf16 and x_BTE.is_cuda:  # half the memory to read and write; the first layer would round it anyway
-            x_BTE = x_BTE.bfloat16()
-        x_BTE = self.input_dropout(x_BTE)
+        inputs = self._inputs_in_bf16(ids_BT, stars_BT) if bf16 else self.input_dropout(self.inputs(ids_BT, stars_BT))
         after = []
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             for index, layer in enumerate(self.layers):
                 before = tuple(tensor[index] for tensor in memory)
-                h_BTH, last = run_layer(layer, self._weights(layer), x_BTE, before, keep_BT, pieces)
-                x_BTE = (self.dropout if index + 1 < len(self.layers) else self.output_dropout)(h_BTH)
+                h_BTH, last = run_layer(layer, self._weights(layer), inputs, before, keep_BT, pieces)
+                inputs = x_BTE = (self.dropout if index + 1 < len(self.layers) else self.output_dropout)(h_BTH)
                 after.append(last)
             features_BTE = self.project(x_BTE)
         dtype = self.embedding.weight.dtype
@@ -158,6 +156,16 @@ class RecurrentNetwork(Network):
             x_2BTE = x_2BTE * mask_V1[ids_2BT]
         return x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None] if self.condition_on_stars else x_2BTE[0]
 
+    def _inputs_in_bf16(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor | RepeatedInputs:
+        """Return the inputs of training in bf16 after dropout; on the CPU equal ones once, where dropout lets them."""
+        if ids_BT.is_cuda:  # half the memory to read and write; the first layer would round them anyway
+            return self.input_dropout(self.inputs(ids_BT, stars_BT).bfloat16())
+        if self.input_dropout.p > 0:
+            return self.input_dropout(self.inputs(ids_BT, stars_BT))
+        pairs_BT = stars_BT * len(self.embedding.weight) + ids_BT if self.condition_on_stars else ids_BT
+        pairs_U, rows_BT = torch.unique(pairs_BT, return_inverse=True)
+        stars_U, ids_U = pairs_U // len(self.embedding.weight), pairs_U % len(self.embedding.weight)
+        return RepeatedInputs(self.inputs(ids_U[None], stars_U[None])[0], rows_BT)
 
     def _inputs_on_gpu(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
         """Return the same as `inputs` with stars; a product with one-hot vectors chooses among the few star tokens.

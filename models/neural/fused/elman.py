@@ -7,7 +7,7 @@ Backward, from the last t to the first, with the derivative of f computed from i
 
     ∂h_t = ∂out_t + W_hhᵀ ∂a_{t+1}
     ∂a_t = ∂h_t ∘ (1 − h_t²)  for tanh,   ∂h_t ∘ [h_t > 0]  for relu
-    ∂W_hh = Σ_t ∂a_tᵀ h_{t−1},   ∂W_ih = Σ_t ∂a_tᵀ x_t,   ∂x_t = W_ihᵀ ∂a_t,   ∂b = Σ_t ∂a_t
+    ∂W_hh = Σ_t ∂a_tᵀ h_{t−1}
 
 Products are in the requested number format, non-linearities in float32 (float64 in float64).
 Shape legend: see `models/base.py`. Inside, time is the first dimension.
@@ -24,9 +24,6 @@ from torch.autograd.function import once_differentiable
 from .kernels import elman_backward, elman_forward, view
 from .sequence import (
     all_read_before,
-    bias_gradient,
-    input_gradient,
-    input_product,
     product_with,
     read_before,
     rows_that_forget,
@@ -37,30 +34,30 @@ from .sequence import (
 class ElmanSequence(torch.autograd.Function):
     """Run an Elman layer; see `run_sequence`. Its state is (h_BH,); its option *relu* replaces tanh by relu."""
 
+    bias_of_past = False
+
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x_BTE: Tensor, h_BH: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
-        dtype: torch.dtype, keep_BT: Tensor | None, relu: bool,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        ctx: Any, a_TBH: Tensor, h_BH: Tensor, W_hh: Tensor, dtype: torch.dtype, keep_BT: Tensor | None, relu: bool
+    ) -> tuple[Tensor, Tensor]:
         """Return h_t of every position (T, B, H), and the last h."""
-        (B, T, _), H = x_BTE.shape, W_hh.shape[1]
-        x_TBE, W_ih_low, a_TBH = input_product(x_BTE, W_ih, b_ih + b_hh, dtype)
+        T, B, H = a_TBH.shape
         W_hh_low = W_hh.to(dtype)
         h_TBH = W_hh_low.new_empty(T + 1, B, H)
         h_TBH[0] = h_BH
         past, a, h, forget = product_with(W_hh_low, B), view(a_TBH), view(h_TBH), rows_that_forget(keep_BT)
         for t in range(T):
             elman_forward(t, relu, a, view(past(read_before(h_TBH, t, forget))), h)
-        ctx.save_for_backward(x_TBE, h_TBH, W_ih_low, W_hh_low)
-        ctx.formats, ctx.forget, ctx.relu = (x_BTE.dtype, W_hh.dtype), forget, relu
+        ctx.save_for_backward(h_TBH, W_hh_low)
+        ctx.full, ctx.forget, ctx.relu = W_hh.dtype, forget, relu
         return h_TBH[1:], h_TBH[T].to(W_hh.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout_TBH: Tensor, dh_BH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Return the gradients of the arguments of `forward`."""
-        x_TBE, h_TBH, W_ih, W_hh = ctx.saved_tensors
-        (inputs, full), (T, B, _), dtype = ctx.formats, dout_TBH.shape, x_TBE.dtype
+        h_TBH, W_hh = ctx.saved_tensors
+        full, (T, B, _), dtype = ctx.full, dout_TBH.shape, W_hh.dtype
         back, da_TBH, dh_BH = product_with(W_hh.t(), B), torch.empty_like(h_TBH[1:]), dh_BH.to(dtype).contiguous()
         h, dout, da = view(h_TBH), view(dout_TBH.to(dtype).contiguous()), view(da_TBH)
         for t in range(T - 1, -1, -1):
@@ -68,7 +65,5 @@ class ElmanSequence(torch.autograd.Function):
             dh_BH = back(da_TBH[t])
             if t in ctx.forget:
                 dh_BH[ctx.forget[t]] = 0
-        dx_TBE, db_H = input_gradient(da_TBH, W_ih).to(inputs), bias_gradient(da_TBH).to(full)
-        dW_ih = weight_gradient(da_TBH, x_TBE).to(full)
         dW_hh = weight_gradient(da_TBH, all_read_before(h_TBH, ctx.forget)).to(full)
-        return dx_TBE.transpose(0, 1), dh_BH.to(full), dW_ih, dW_hh, db_H, db_H, None, None, None
+        return da_TBH, dh_BH.to(full), dW_hh, None, None, None

@@ -18,7 +18,6 @@ Backward, from the last t to the first, with the gradients ∂a_r, ∂a_z, ∂a_
 The bias b_hn is inside q_t, so the third gate's gradient differs on the two sides. The input side gets
 (∂a_r, ∂a_z, ∂a_n), the state side (∂a_r, ∂a_z, ∂q):
 
-    ∂W_ih = Σ_t (∂a_r, ∂a_z, ∂a_n)ᵀ x_t,       ∂b_ih = Σ_t (∂a_r, ∂a_z, ∂a_n),   ∂x_t = W_ihᵀ (∂a_r, ∂a_z, ∂a_n)
     ∂W_hh = Σ_t (∂a_r, ∂a_z, ∂q)ᵀ h_{t−1},     ∂b_hh = Σ_t (∂a_r, ∂a_z, ∂q)
 
 Products are in the requested number format, non-linearities in the format of the weights. The state carried from
@@ -39,9 +38,7 @@ from .kernels import gru_backward, gru_forward, view
 from .sequence import (
     all_read_before,
     bias_gradient,
-    formats_once,
-    input_gradient,
-    input_product,
+    format_once,
     product_with,
     read_before,
     rows_that_forget,
@@ -52,17 +49,19 @@ from .sequence import (
 class GRUSequence(torch.autograd.Function):
     """Run a GRU layer; see `run_sequence`. Its state is (h_BH,), its gates are in the order r, z, n.
 
-    The gradient can be computed only once: the backward pass overwrites the values saved by the forward pass.
+    The gates are computed in place of W_ih x_t + b_ih, and their gradients in place of the gates. So the gradient can
+    be computed only once.
     """
+
+    bias_of_past = True
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x_BTE: Tensor, h_BH: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
-        dtype: torch.dtype, keep_BT: Tensor | None,
+        ctx: Any, gates_TBG: Tensor, h_BH: Tensor, W_hh: Tensor, b_hh: Tensor, dtype: torch.dtype,
+        keep_BT: Tensor | None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return h_t of every position (T, B, H), and the last h."""
-        (B, T, _), H = x_BTE.shape, W_hh.shape[1]
-        x_TBE, W_ih_low, gates_TBG = input_product(x_BTE, W_ih, b_ih, dtype)
+        (T, B, _), H = gates_TBG.shape, W_hh.shape[1]
         W_hh_low = W_hh.to(dtype)
         q_TBH, h_TBH = W_hh_low.new_empty(T, B, H), W_hh_low.new_empty(T + 1, B, H)
         h_TBH[0] = h_BH
@@ -76,17 +75,17 @@ class GRUSequence(torch.autograd.Function):
             if t in forget:
                 carried[forget[t]] = 0
             gru_forward(t, gates, view(past(read_before(h_TBH, t, forget))), q, carried, h)
-        ctx.save_for_backward(x_TBE, h_TBH, q_TBH, gates_TBG, W_ih_low, W_hh_low)
-        ctx.formats, ctx.forget = (x_BTE.dtype, W_hh.dtype), forget
+        ctx.save_for_backward(h_TBH, q_TBH, gates_TBG, W_hh_low)
+        ctx.full, ctx.forget = W_hh.dtype, forget
         return h_TBH[1:], h_BH
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout_TBH: Tensor, dh_BH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Return the gradients of the arguments of `forward`."""
-        inputs, full = formats_once(ctx, "a GRU")
-        x_TBE, h_TBH, q_TBH, gates_TBG, W_ih, W_hh = ctx.saved_tensors
-        (T, B, H), dtype = dout_TBH.shape, x_TBE.dtype
+        full = format_once(ctx, "a GRU")
+        h_TBH, q_TBH, gates_TBG, W_hh = ctx.saved_tensors
+        (T, B, H), dtype = dout_TBH.shape, W_hh.dtype
         before_TBH, back, dpast_BH = all_read_before(h_TBH, ctx.forget), product_with(W_hh.t(), B), W_hh.new_zeros(B, H)
         dh_BH = dh_BH.to(full, memory_format=torch.contiguous_format, copy=True)
         gates, q, before, dh = map(view, (gates_TBG, q_TBH, before_TBH, dh_BH))
@@ -98,6 +97,4 @@ class GRUSequence(torch.autograd.Function):
                 dpast_BH[ctx.forget[t]], dh[ctx.forget[t]] = 0, 0
         dW_hh, db_hh = weight_gradient(gates_TBG, before_TBH).to(full), bias_gradient(gates_TBG).to(full)
         gates_TBG[..., 2 * H :] = q_TBH  # from here on the gradients of the input side
-        dW_ih, db_ih = weight_gradient(gates_TBG, x_TBE).to(full), bias_gradient(gates_TBG).to(full)
-        dx_TBE = input_gradient(gates_TBG, W_ih).to(inputs)
-        return dx_TBE.transpose(0, 1), dh_BH + dpast_BH, dW_ih, dW_hh, db_ih, db_hh, None, None
+        return gates_TBG, dh_BH + dpast_BH, dW_hh, db_hh, None, None

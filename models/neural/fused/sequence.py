@@ -1,25 +1,27 @@
 """Share the parts of the recurrent layers that train in bf16 on the CPU (`lstm.py`, `gru.py`, `elman.py`).
 
 Such a layer runs over a whole window, forward and backward written out. All work that does not depend on the previous
-position is done for all T positions at once: W_ih x_t, and in the backward pass the gradients of both matrices and of
-the inputs. Two things remain per position: one product with W_hh, whose weights are packed once for all positions, and
-the element-wise part, one compiled pass (`kernels.py`). torch's own layers add up the gradients of the matrices
-position by position. Inside, time is the first dimension, so that the rows of one position are contiguous in memory.
+position is done for all T positions at once: W_ih x_t (`InputProduct`), and in the backward pass the gradients of both
+matrices and of the inputs. Two things remain per position: one product with W_hh, whose weights are packed once for all
+positions, and the element-wise part, one compiled pass (`kernels.py`). torch's own layers add up the gradients of the
+matrices position by position. Inside, time is the first dimension, so that the rows of one position are contiguous in
+memory.
 
 Where a stream is reset inside a window, the code masks copies and not the layer's outputs: h_{t−1} is also the output
-of position t − 1. Shape legend: see `models/base.py`; G = number of gates × H.
+of position t − 1. Shape legend: see `models/base.py`; G = number of gates × H, N = T B, U different inputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..device import onednn_has_bf16
+from ..device import onednn_has_bf16, with_spare_rows
 from ..network import NetworkState
 
 Product = Callable[[Tensor], Tensor]
@@ -27,10 +29,22 @@ Forget = Mapping[int, list[int]]
 """By position, the streams that are reset before it; only positions that have any."""
 
 
+class RepeatedInputs(NamedTuple):
+    """Inputs of a window that has few different ones: x_UE, and which of its rows a position reads, rows_BT (int64)."""
+
+    x_UE: Tensor
+    rows_BT: Tensor
+
+    @property
+    def x_BTE(self) -> Tensor:
+        """The input of each position."""
+        return self.x_UE[self.rows_BT]
+
+
 def run_sequence(
     layer: type[torch.autograd.Function],
     options: Sequence[Any],
-    x_BTE: Tensor,
+    inputs: Tensor | RepeatedInputs,
     state: NetworkState,
     weights: Sequence[Tensor],
     dtype: torch.dtype,
@@ -39,9 +53,10 @@ def run_sequence(
     """Run a recurrent layer over T positions.
 
     Args:
-        layer: `LSTMSequence`, `GRUSequence` or `ElmanSequence`; on a GPU `GPULSTMSequence`.
+        layer: `LSTMSequence`, `GRUSequence` or `ElmanSequence`. Its `bias_of_past`: its `forward` takes b_hh, because
+            it is not simply added to the rest.
         options: The last arguments of its `forward`.
-        x_BTE: Inputs.
+        inputs: x_BTE, or the same without repetitions.
         state: Tensors (B, H) before the first position.
         weights: W_ih (G, E), W_hh (G, H), b_ih (G), b_hh (G).
         dtype: Number format of the matrix products.
@@ -50,16 +65,58 @@ def run_sequence(
     Returns:
         h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights.
     """
-    h_TBH, *after = layer.apply(x_BTE, *state, *weights, dtype, keep_BT, *options)
+    W_ih, W_hh, b_ih, b_hh = weights
+    apart = layer.bias_of_past  # type: ignore[attr-defined]
+    x, rows_BT = inputs if isinstance(inputs, RepeatedInputs) else (inputs, None)
+    a_TBG = InputProduct.apply(x, rows_BT, W_ih, b_ih if apart else b_ih + b_hh, dtype)
+    of_past = (W_hh, b_hh) if apart else (W_hh,)
+    h_TBH, *after = layer.apply(a_TBG, *state, *of_past, dtype, keep_BT, *options)
     return h_TBH.transpose(0, 1), tuple(after)
 
 
-def input_product(
-    x_BTE: Tensor, W_GE: Tensor, bias_G: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x_TBE and W in *dtype*, and W x_t + b (T, B, G) of all positions."""
-    x_TBE, W_GE = x_BTE.transpose(0, 1).to(dtype).contiguous(), W_GE.to(dtype)
-    return x_TBE, W_GE, F.linear(x_TBE, W_GE, bias_G.to(dtype))
+class InputProduct(torch.autograd.Function):
+    """Compute a_t = W x_t + b of all positions, once for each different input.
+
+    A window of 3,360 words of reviews has about 980 different ones, so most of the products are saved, forward and
+    backward: ∂x_u = Wᵀ ∂a_u and ∂W = Σ_u ∂a_uᵀ x_u, where ∂a_u is the sum of ∂a_t over the positions that read x_u.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, rows_BT: Tensor | None, W_GE: Tensor, b_G: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        """Return a_TBG in *dtype*, for x_BTE without *rows_BT* and x_UE with them."""
+        low, W_low = x.to(dtype), W_GE.to(dtype)
+        rows_TB = None if rows_BT is None else rows_BT.t()
+        x_low = low.transpose(0, 1).contiguous() if rows_TB is None else with_spare_rows(low)
+        ctx.save_for_backward(x_low, W_low, rows_TB)
+        ctx.different, ctx.formats = len(x), (x.dtype, W_GE.dtype)
+        a = F.linear(x_low, W_low, b_G.to(dtype))
+        return a if rows_TB is None else a.index_select(0, rows_TB.flatten()).unflatten(0, rows_TB.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, da_TBG: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients of the arguments of `forward`."""
+        x_low, W_low, rows_TB = ctx.saved_tensors
+        inputs, full = ctx.formats
+        da = da_TBG if rows_TB is None else sums_by_row(da_TBG.flatten(0, 1), rows_TB.flatten(), len(x_low))
+        dW_GE, db_G = weight_gradient(da, x_low).to(full), bias_gradient(da).to(full)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = input_gradient(da, W_low).to(inputs)
+            dx = dx.transpose(0, 1) if rows_TB is None else dx[: ctx.different]
+        return dx, None, dW_GE, db_G, None
+
+
+def sums_by_row(da_NG: Tensor, rows_N: Tensor, count: int) -> Tensor:
+    """Return da_UG: for each of *count* rows the sum of da_NG over the positions that read it.
+
+    `index_add_` takes 30 times as long.
+    """
+    order_N = rows_N.argsort(stable=True)
+    ends_U = rows_N.bincount(minlength=count).cumsum(0)
+    return F.embedding_bag(order_N, da_NG, F.pad(ends_U, (1, -1)), mode="sum")
 
 
 def product_with(weight_OI: Tensor, rows: int, bias_O: Tensor | None = None) -> Product:
@@ -98,38 +155,38 @@ def all_read_before(h_TBH: Tensor, forget: Forget) -> Tensor:
     return before_TBH
 
 
-def weight_gradient(da_TBG: Tensor, x_TBE: Tensor) -> Tensor:
-    """Return the gradient of W (G, E) from those of a_t = W x_t + b.
+def weight_gradient(da: Tensor, x: Tensor) -> Tensor:
+    """Return the gradient of W (G, E) from those of a = W x + b; the last dimensions of *da* and *x* are G and E.
 
     oneDNN's bf16 product takes twice as long if its left operand is a transposed view. So the inputs are copied in
     transposed order (they usually have fewer columns), and the result is a view.
     """
-    da_NG, x_NE = da_TBG.flatten(0, 1), x_TBE.flatten(0, 1)
+    da_NG, x_NE = da.flatten(0, -2), x.flatten(0, -2)
     if da_NG.dtype != torch.bfloat16:
         return da_NG.t() @ x_NE
     return (x_NE.t().contiguous() @ da_NG).t()
 
 
-def bias_gradient(da_TBG: Tensor) -> Tensor:
-    """Return the gradient of b (G) from those of a_t = W x_t + b: their sum, computed as a product."""
-    da_NG = da_TBG.flatten(0, 1)
+def bias_gradient(da: Tensor) -> Tensor:
+    """Return the gradient of b (G) from those of a = W x + b: their sum, computed as a product."""
+    da_NG = da.flatten(0, -2)
     return (da_NG.new_ones(1, len(da_NG)) @ da_NG)[0]
 
 
-def input_gradient(da_TBG: Tensor, W_GE: Tensor) -> Tensor:
-    """Return the gradients of x_t (T, B, E) from those of a_t = W x_t + b."""
-    return (da_TBG.flatten(0, 1) @ W_GE).unflatten(0, da_TBG.shape[:2])
+def input_gradient(da: Tensor, W_GE: Tensor) -> Tensor:
+    """Return the gradients of x from those of a = W x + b, of the same dimensions but the last."""
+    return (da.flatten(0, -2) @ W_GE).unflatten(0, da.shape[:-1])
 
 
-def formats_once(ctx: Any, layer: str) -> tuple[torch.dtype, torch.dtype]:
-    """Return ctx.formats, of the inputs and of the weights, at the first call only.
+def format_once(ctx: Any, layer: str) -> torch.dtype:
+    """Return ctx.full, the number format of the weights, at the first call only.
 
     The backward pass overwrites the values saved by the forward pass, so it can run only once.
 
     Raises:
         RuntimeError: The gradient has been computed before.
     """
-    if ctx.formats is None:
+    if ctx.full is None:
         raise RuntimeError(f"the gradient of this window of {layer} was already computed")
-    formats, ctx.formats = ctx.formats, None
-    return formats
+    full, ctx.full = ctx.full, None
+    return full

@@ -11,6 +11,7 @@ N = T B. Inside, time is the first dimension.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,12 +19,21 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..fused.sequence import formats_once, input_gradient
+from ..fused.sequence import format_once, input_gradient
+from ..network import NetworkState
 from .lstm_step import lstm_backward, lstm_forward
 
 
+def run_lstm(
+    x_BTE: Tensor, state: NetworkState, weights: Sequence[Tensor], dtype: torch.dtype, keep_BT: Tensor | None = None
+) -> tuple[Tensor, NetworkState]:
+    """Run an LSTM layer over T positions; arguments and results as of `fused.sequence.run_sequence`."""
+    h_TBH, *after = GPULSTMSequence.apply(x_BTE, *state, *weights, dtype, keep_BT)
+    return h_TBH.transpose(0, 1), tuple(after)
+
+
 class GPULSTMSequence(torch.autograd.Function):
-    """Run an LSTM layer; see `run_sequence`. Its state is (h_BH, c_BH), its gates are in the order i, f, g, o.
+    """Run an LSTM layer; see `run_lstm`. Its state is (h_BH, c_BH), its gates are in the order i, f, g, o.
 
     The gradient can be computed only once: the backward pass overwrites the values saved by the forward pass.
     """
@@ -46,7 +56,7 @@ class GPULSTMSequence(torch.autograd.Function):
                 torch.mm(h_TBH[t], from_h_GH, out=past_BG)
                 lstm_forward(t, gates_TBG, past_BG, c_TBH, h_TBH, keep_TB)
         ctx.save_for_backward(x_TBE, h_TBH, c_TBH, gates_TBG, W_ih_low, W_hh_low)
-        ctx.formats, ctx.keep_TB = (x_BTE.dtype, W_hh.dtype), keep_TB
+        ctx.inputs, ctx.full, ctx.keep_TB = x_BTE.dtype, W_hh.dtype, keep_TB
         return h_TBH[1:], h_TBH[T].to(W_hh.dtype), c_TBH[T].clone()
 
     @staticmethod
@@ -55,7 +65,7 @@ class GPULSTMSequence(torch.autograd.Function):
         ctx: Any, dout_TBH: Tensor, dh_BH: Tensor, dc_BH: Tensor
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of the arguments of `forward`."""
-        inputs, full = formats_once(ctx, "an LSTM")
+        inputs, full = ctx.inputs, format_once(ctx, "an LSTM")
         x_TBE, h_TBH, c_TBH, gates_TBG, W_ih, W_hh = ctx.saved_tensors
         keep_TB, dout_TBH = ctx.keep_TB, dout_TBH.to(x_TBE.dtype).contiguous()
         dh_BH, dc_BH = (

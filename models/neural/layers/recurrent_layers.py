@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..device import cudnn_has_bf16, cudnn_reads_packed, has_triton
+from ..fused.sequence import RepeatedInputs, run_sequence
 from ..gpu.captured import for_replays
 from ..network import NetworkState
 from .cells import ACTIVATIONS, CELLS, Cell, Weights, cell_name
@@ -36,10 +37,9 @@ def gpu_sequences(device: torch.device) -> dict[str, OwnRun]:
     """Return our own layers for training in bf16 on a GPU, by torch.nn's name of the fused one; they need Triton."""
     if not has_triton(device):
         return {}
-    from ..fused.sequence import run_sequence
-    from ..gpu.lstm import GPULSTMSequence
+    from ..gpu.lstm import run_lstm
 
-    return {"LSTM": partial(run_sequence, GPULSTMSequence, ())}
+    return {"LSTM": run_lstm}
 
 
 @cache
@@ -51,7 +51,6 @@ def sequences() -> dict[str, OwnRun]:
     from ..fused.elman import ElmanSequence
     from ..fused.gru import GRUSequence
     from ..fused.lstm import LSTMSequence
-    from ..fused.sequence import run_sequence
 
     return {
         "LSTM": partial(run_sequence, LSTMSequence, ()),
@@ -124,8 +123,8 @@ def _fused(name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: b
 
 
 def run_layer(
-    layer: nn.Module, weights: Weights, x_BTE: Tensor, state: NetworkState, keep_BT: Tensor | None = None,
-    pieces: PackedPieces | None = None,
+    layer: nn.Module, weights: Weights, inputs: Tensor | RepeatedInputs, state: NetworkState,
+    keep_BT: Tensor | None = None, pieces: PackedPieces | None = None,
 ) -> tuple[Tensor, NetworkState]:  # fmt: skip
     """Run an own or fused layer over T positions.
 
@@ -137,6 +136,7 @@ def run_layer(
     Args:
         layer: The result of `make_layer`.
         weights: The layer's parameters by name, or replacements for them.
+        inputs: x_BTE, or on the CPU the same without repetitions.
         state: Tensors (B, H) before the first position.
         keep_BT: False where a stream is reset before it reads position t; None resets nowhere.
         pieces: The same for `run_in_pieces`; need not be given.
@@ -144,12 +144,13 @@ def run_layer(
     Returns:
         h_BTH, every hidden state; and the last state.
     """
+    if own := _own_run(layer, state[0].device, keep_BT):
+        return own(inputs, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
+    x_BTE = inputs.x_BTE if isinstance(inputs, RepeatedInputs) else inputs
     if isinstance(layer, OwnLayer):
         return layer(x_BTE, state, keep_BT, weights)
     assert isinstance(layer, nn.RNNBase)
     step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
-    if own := _own_run(layer, x_BTE, keep_BT):
-        return own(x_BTE, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
     if (keep_BT is not None and pieces is None) or step_of_lstm:
         cell, options = _equations(layer)
         return unroll(cell, weights, x_BTE, state, keep_BT, **options)
@@ -168,24 +169,23 @@ def reads_pieces(layer: nn.Module, bf16: bool, device: torch.device) -> bool:
     return cudnn_reads_packed(layer.mode, device, _format(layer.mode, device) if bf16 else torch.float32)
 
 
-def _own_run(layer: nn.RNNBase, x_BTE: Tensor, keep_BT: Tensor | None) -> OwnRun | None:
+def _own_run(layer: nn.Module, device: torch.device, keep_BT: Tensor | None) -> OwnRun | None:
     """Return our own layer if this one trains with products in bf16, and ours is the faster one; else None.
 
     On a GPU ours launches two kernels per position. The host needs longer for that than for a call of cuDNN, unless
     they are replayed.
     """
-    if not trains_in_bf16(layer, x_BTE):
+    if not (isinstance(layer, nn.RNNBase) and trains_in_bf16(layer, device)):
         return None
-    if not x_BTE.is_cuda:
+    if device.type == "cpu":
         return sequences().get(layer.mode)
-    return gpu_sequences(x_BTE.device).get(layer.mode) if keep_BT is not None or for_replays.get() else None
+    return gpu_sequences(device).get(layer.mode) if keep_BT is not None or for_replays.get() else None
 
 
-def trains_in_bf16(layer: nn.Module, x_BTE: Tensor) -> bool:
+def trains_in_bf16(layer: nn.Module, device: torch.device) -> bool:
     """Return whether a layer trains with products in bf16."""
-    kind = x_BTE.device.type
-    on = layer.training and torch.is_grad_enabled() and torch.is_autocast_enabled(kind)
-    return on and torch.get_autocast_dtype(kind) == torch.bfloat16
+    on = layer.training and torch.is_grad_enabled() and torch.is_autocast_enabled(device.type)
+    return on and torch.get_autocast_dtype(device.type) == torch.bfloat16
 
 
 def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..device import to_device
+from ..device import to_device, with_spare_rows
 from .base import OutputLayer
 from .cross_entropy import (
     MOST_SPARE,
@@ -29,7 +29,6 @@ from .cross_entropy import (
     level_gradients,
     level_nats,
     spare_entries,
-    with_spare_rows,
 )
 
 ROWS_STD = 0.05

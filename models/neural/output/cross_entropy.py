@@ -30,8 +30,6 @@ FEATURE_MULTIPLE = 32
 ENTRY_MULTIPLE = 64
 """On a GPU, the number of logits of a row in bf16 is a multiple of this; see `spare_entries`."""
 MOST_SPARE = ENTRY_MULTIPLE - 1
-ROW_MULTIPLE = 32
-"""On the processor, the number of bf16 rows that a tail reads is a multiple of this; see `with_spare_rows`."""
 
 
 class Gradients(NamedTuple):
@@ -66,16 +64,6 @@ def spare_entries(entries: int, dtype: torch.dtype, device: torch.device) -> int
         device: On which they run.
     """
     return -entries % ENTRY_MULTIPLE if dtype == torch.bfloat16 and device.type == "cuda" else 0
-
-
-def with_spare_rows(h_NE: Tensor) -> Tensor:
-    """Return features with rows of zeros after them, so that few numbers of rows occur: in bf16 on the processor.
-
-    oneDNN prepares code and buffers for each shape of a product and keeps them. Each update has another number of
-    tokens in a tail: without spare rows, hundreds of shapes were prepared and filled up to 2 GB.
-    """
-    spare = -len(h_NE) % ROW_MULTIPLE if h_NE.dtype == torch.bfloat16 and h_NE.device.type == "cpu" else 0
-    return F.pad(h_NE, (0, 0, 0, spare)) if spare else h_NE
 
 
 def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:

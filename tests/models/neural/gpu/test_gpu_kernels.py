@@ -11,10 +11,8 @@ import torch
 from torch import nn
 
 from models.neural.device import has_triton
-from models.neural.fused.lstm import LSTMSequence
-from models.neural.fused.sequence import run_sequence
 from models.neural.gpu.captured import captured, for_replays
-from models.neural.layers.recurrent_layers import gpu_sequences, make_layer, run_layer
+from models.neural.layers.recurrent_layers import gpu_sequences, make_layer, run_layer, sequences
 from models.neural.optimization.clipping import scale_and_clip_unread
 from models.neural.output import adaptive, build_output, single
 from models.neural.output.cross_entropy import ENTRY_MULTIPLE, level_gradients, spare_entries
@@ -102,7 +100,7 @@ def test_the_softmax_kernel_gives_finite_nats_where_the_probability_underflows()
 # --- the LSTM layer
 
 
-def window_of(sequence, device, full, low, resets, H=96, E=40, B=7, T=12):
+def window_of(layer, device, full, low, resets, H=96, E=40, B=7, T=12):
     """Return outputs, last state and all gradients of a window, and how far they are from those in float64."""
     generator = torch.Generator().manual_seed(1)
     shapes = (B, T, E), (B, H), (B, H), (4 * H, E), (4 * H, H), (4 * H,), (4 * H,)
@@ -110,7 +108,7 @@ def window_of(sequence, device, full, low, resets, H=96, E=40, B=7, T=12):
     weighs = [torch.randn(shape, generator=generator) for shape in ((B, T, H), (B, H), (B, H))]
     keep_BT = (torch.rand(B, T, generator=generator) > 0.2).to(device) if resets else None
     x, h, c, *weights = (tensor.to(device, full).requires_grad_() for tensor in given)
-    out, (last_h, last_c) = run_sequence(sequence, (), x, (h, c), weights, low, keep_BT)
+    out, (last_h, last_c) = layer(x, (h, c), weights, low, keep_BT)
     loss = sum((u.to(device, full) * v.to(full)).sum() for u, v in zip(weighs, (out, last_h, last_c), strict=True))
     return [out, last_h, last_c, *torch.autograd.grad(loss, [x, h, c, *weights])]
 
@@ -125,12 +123,11 @@ def distances(found, expected):
 @pytest.mark.needs_real_gpu
 @pytest.mark.parametrize("resets", [False, True])
 def test_the_lstm_layer_has_the_outputs_and_gradients_of_the_one_of_the_processor(resets):
-    from models.neural.gpu.lstm import GPULSTMSequence
-
-    right = [t.detach() for t in window_of(LSTMSequence, "cpu", torch.float64, torch.float64, resets)]
-    assert max(distances(window_of(GPULSTMSequence, GPU, torch.float32, torch.float32, resets), right)) < 2e-6
-    in_bf16 = distances(window_of(GPULSTMSequence, GPU, torch.float32, torch.bfloat16, resets), right)
-    of_cpu = distances(window_of(LSTMSequence, "cpu", torch.float32, torch.bfloat16, resets), right)
+    on_cpu, on_gpu = sequences()["LSTM"], gpu_sequences(GPU)["LSTM"]
+    right = [t.detach() for t in window_of(on_cpu, "cpu", torch.float64, torch.float64, resets)]
+    assert max(distances(window_of(on_gpu, GPU, torch.float32, torch.float32, resets), right)) < 2e-6
+    in_bf16 = distances(window_of(on_gpu, GPU, torch.float32, torch.bfloat16, resets), right)
+    of_cpu = distances(window_of(on_cpu, "cpu", torch.float32, torch.bfloat16, resets), right)
     assert all(own < 1.5 * other for own, other in zip(in_bf16, of_cpu, strict=True))
 
 

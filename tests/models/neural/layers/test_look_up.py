@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.neural.device import onednn_has_bf16
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
 
@@ -49,6 +50,33 @@ def test_without_any_other_use_of_the_weight_the_gradient_is_that_of_the_rows() 
     assert network.embedding.weight.grad is not None
     assert network.embedding.weight.grad.sum(1).nonzero().tolist() == [[3]]
     assert network.embedding.weight.grad[3].tolist() == [2] * 6
+
+
+@pytest.mark.skipif(not onednn_has_bf16(), reason="trains in float32 on a processor without instructions for bfloat16")
+@pytest.mark.parametrize("condition_on_stars", [True, False])
+def test_equal_inputs_of_a_window_are_looked_up_once_and_give_the_training_of_all_positions(
+    condition_on_stars: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = []
+    ids, targets = torch.randint(9, 14, (4, 12)), torch.randint(9, V, (48,))
+    ids[:, 0] = torch.tensor([STAR, STAR, STAR - 1, 9])
+
+    def trained() -> list[Tensor | None]:
+        network = network_of(condition_on_stars)
+        network.embedding.register_forward_pre_hook(lambda _, given: looked_up.append(given[0].shape[-1]))
+        features, _ = network(ids, network.start(4, "cpu"))
+        network.output.loss(features.flatten(0, 1), targets, "bf16")[0].backward()
+        return [features.detach(), *(parameter.grad for parameter in network.parameters())]
+
+    once = trained()
+    monkeypatch.setattr(
+        RecurrentNetwork, "_inputs_in_bf16", lambda network, ids_BT, stars_BT: network.inputs(ids_BT, stars_BT)
+    )
+    for one, other in zip(once, trained(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.02, atol=0.002)
+    stars_so_far = torch.tensor([STAR, STAR, STAR - 1, 0])[:, None].expand(4, 12)
+    pairs = {*zip(ids.flatten().tolist(), stars_so_far.flatten().tolist(), strict=True)}
+    assert looked_up == [len(pairs) if condition_on_stars else len(ids.unique()), 12]
 
 
 @pytest.mark.parametrize("condition_on_stars", [True, False])

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from models.neural.device import onednn_has_bf16
+from models.neural.fused.sequence import InputProduct, RepeatedInputs, sums_by_row
 from models.neural.layers.cells import CELLS
 from models.neural.layers.own_layer import unroll
 from models.neural.layers.recurrent_layers import PARAMETERS, make_layer, run_layer, sequences
@@ -83,6 +86,42 @@ def test_forgetting_inside_a_window_equals_the_equations_in_float64(kind: str) -
     for of_state in gradients[1 : 1 + len(state)]:
         assert not of_state[2].any(), "what stream 2 forgets at the first position has no gradient"
         assert of_state[:2].any(), "what the others remember has one"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_without_repetitions_equal_those_of_every_position_in_float64(kind: str) -> None:
+    _, _, state, weights = window(kind, torch.float64)
+    x_UE = torch.randn(5, E, dtype=torch.float64, requires_grad=True)
+    inputs = RepeatedInputs(x_UE, rows_BT=torch.randint(0, 4, (B, T)))  # the last one is never read
+    ours = SEQUENCES[kind](inputs, state, weights, torch.float64)
+    theirs = SEQUENCES[kind](x_UE[inputs.rows_BT], state, weights, torch.float64)
+    gradient_UE, *_ = assert_equal(ours, theirs, (x_UE, *state, *weights))
+    assert gradient_UE.any(1).tolist() == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_that_are_not_trained_cost_the_others_nothing(kind: str) -> None:
+    _, x, state, weights = window(kind, torch.float64)
+    wanted = torch.autograd.grad(some_scalar(*SEQUENCES[kind](x, state, weights, torch.float64)), weights)
+    found = torch.autograd.grad(some_scalar(*SEQUENCES[kind](x.detach(), state, weights, torch.float64)), weights)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("different", [1, 31, 32, 33])
+def test_few_numbers_of_different_inputs_reach_onednn_which_keeps_code_for_each(different: int) -> None:
+    x_UE, rows_BT = torch.randn(different, E, requires_grad=True), torch.randint(0, different, (B, T))
+    weights = torch.randn(4 * H, E), torch.randn(4 * H)
+    a_TBG = InputProduct.apply(x_UE, rows_BT, *weights, torch.bfloat16)
+    assert a_TBG.grad_fn.saved_tensors[0].shape[0] in (32, 64)
+    (gradient,) = torch.autograd.grad(a_TBG.sum(), x_UE)
+    assert gradient.shape == x_UE.shape
+
+
+@given(rows=st.lists(st.integers(0, 6), min_size=1, max_size=30))
+def test_sums_by_row_are_those_of_index_add(rows: list[int]) -> None:
+    da_NG, rows_N = torch.randn(len(rows), 3, dtype=torch.float64), torch.tensor(rows)
+    expected = torch.zeros(7, 3, dtype=torch.float64).index_add_(0, rows_N, da_NG)
+    torch.testing.assert_close(sums_by_row(da_NG, rows_N, 7), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
