@@ -103,9 +103,9 @@ RECIPES = {
         AWD, layers=2, hidden=640, training=replace(AWD.training, epochs=14),
     )),
     "chicago": Recipe("Chicago reviews", "chicago", 0.5, None, 2, RecurrentSpec(
-        hidden=1024, embedding=448, dropout=0.07, objective=ObjectiveSpec(head=2_000),
+        hidden=1024, embedding=512, dropout=0.1, input_dropout=0.0, objective=ObjectiveSpec(head=2_000),
         training=TrainingSpec(
-            epochs=3.2, batch=96, bptt_len=35, learning_rate=6e-3, weight_decay=0.05, beta1=0.5, beta2=0.999,
+            epochs=3.4, batch=96, bptt_len=35, learning_rate=6e-3, weight_decay=0.05, beta1=0.5, beta2=0.999,
             warmup=0.02, schedule="linear", final_rate=0.0, evaluations=4, stateful=False,
         ),
     )),

@@ -158,13 +158,14 @@ def all_read_before(h_TBH: Tensor, forget: Forget) -> Tensor:
 def weight_gradient(da: Tensor, x: Tensor) -> Tensor:
     """Return the gradient of W (G, E) from those of a = W x + b; the last dimensions of *da* and *x* are G and E.
 
-    oneDNN's bf16 product takes twice as long if its left operand is a transposed view. So the inputs are copied in
-    transposed order (they usually have fewer columns), and the result is a view.
+    oneDNN's bf16 product takes twice as long on some processors if its left operand is a transposed view. So the inputs
+    are copied in transposed order (they usually have fewer columns). The result is transposed while it has two bytes a
+    number: as the gradient in float32 it would be copied more slowly.
     """
     da_NG, x_NE = da.flatten(0, -2), x.flatten(0, -2)
     if da_NG.dtype != torch.bfloat16:
         return da_NG.t() @ x_NE
-    return (x_NE.t().contiguous() @ da_NG).t()
+    return (x_NE.t().contiguous() @ da_NG).t().contiguous()
 
 
 def bias_gradient(da: Tensor) -> Tensor:
