@@ -2,12 +2,16 @@
 
     python -m benchmarks.training.tune_peer --data DATA --peer PEERS --texts kaggle --write
     python -m benchmarks.training.tune_peer --data DATA --peer PEERS --seconds 900 --trials 12 --write
+    python -m benchmarks.training.tune_peer --data DATA --peer PEERS --near --trials 24 --write
 
 This is a random search over the peer's own flags: network, layers, width, tied weights, dropout, optimiser and learning
 rate, batch and window. The first two trials are its defaults and a small tied network without dropout, a good first
 guess. Each trial has one thread and SECONDS of CPU time. A trial whose perplexity is more than a fifth above the best
 after 15 or 30 seconds is stopped, which saves time and only affects trials that would not win. Put the best flags into
 `TUNED` of `benchmarks/training/train.py`.
+
+With `--near` the search goes on from there: the first trial repeats the flags of `TUNED`, the others change some of
+them a little, as one does who tunes by hand.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from typing import Any
 
 from benchmarks.harness import Report, arguments, finish, say
 from benchmarks.line_text import TEXTS
-from benchmarks.training.train import BUDGETS, DEFAULTS
+from benchmarks.training.train import BUDGETS, DEFAULTS, SECONDS, TUNED
 
 TRIALS = 40
 """Number of trials, equal to that of our recipes for the short time."""
@@ -52,6 +56,32 @@ def flags_of(random: Random) -> tuple[str, ...]:
     flags += ["--use-optimizer"] if adam else []
     rate = low * (high / low) ** random.random()
     return (*flags, "--lr", f"{rate:.3g}", "--clip", random.choice(("0.25", "0.5", "1")))
+
+
+SIZES: dict[str, tuple[int, ...]] = {
+    "--nhid": (96, 128, 160, 200, 256, 320),
+    "--batch_size": (8, 10, 12, 16, 20, 24, 32),
+    "--bptt": (8, 10, 12, 15, 20, 25, 35),
+}
+"""Values of flags that `flags_near` moves up or down by one."""
+
+
+def flags_near(random: Random, flags: Sequence[str]) -> tuple[str, ...]:
+    """Draw flags close to *flags*: a size stays or moves one step, the rate changes by at most a factor of 2."""
+    given = {flag: flags[i + 1] for i, flag in enumerate(flags[:-1]) if flag.startswith("--")}
+    drawn = {flag: _step(random, steps, int(given[flag])) for flag, steps in SIZES.items()} | {
+        "--model": random.choice((given["--model"],) * 3 + ("GRU",)),
+        "--lr": f"{float(given['--lr']) * 2 ** random.uniform(-1, 1):.3g}",
+        "--dropout": random.choice((given["--dropout"], "0", "0.05", "0.1", "0.2")),
+        "--clip": random.choice((given["--clip"], "0.25", "0.5", "1")),
+    }  # fmt: skip
+    drawn["--emsize"] = drawn["--nhid"]
+    return tuple(drawn.get(before, word) for before, word in zip(("", *flags), flags, strict=False))
+
+
+def _step(random: Random, steps: Sequence[int], now: int) -> str:
+    at = min(range(len(steps)), key=lambda i: abs(steps[i] - now)) + random.choice((-1, 0, 0, 1))
+    return str(steps[max(0, min(at, len(steps) - 1))])
 
 
 def trial(
@@ -92,10 +122,20 @@ def trial(
     return mark or {"failed": True}
 
 
-def search(name: str, data: Path, peers: Path, seconds: int, trials: int, workers: int) -> dict[str, Any]:
+def drawn_flags(trials: int, near: Sequence[str] | None) -> list[tuple[str, ...]]:
+    """Return the flags of all trials: from the full ranges, or near the given ones; equal flags are tried once."""
+    random = Random(SEED)
+    drawn: dict[tuple[str, ...], None] = dict.fromkeys([DEFAULTS, GUESS] if near is None else [tuple(near)])
+    while len(drawn) < trials:
+        drawn[flags_of(random) if near is None else flags_near(random, near)] = None
+    return list(drawn)
+
+
+def search(
+    name: str, data: Path, peers: Path, seconds: int, drawn: Sequence[tuple[str, ...]], workers: int
+) -> dict[str, Any]:
     """Return the result of each trial on a text by its flags, best first."""
-    random, best, lock = Random(SEED), dict[float, float](), threading.Lock()
-    drawn = [DEFAULTS, GUESS, *(flags_of(random) for _ in range(trials - 2))]
+    best, lock = dict[float, float](), threading.Lock()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         text = TEXTS[name](data).write(Path(folder))
 
@@ -122,6 +162,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--peer", type=Path, required=True, help="folder of wlm_driver.py and word_language_model/")
     parser.add_argument("--seconds", type=int, default=90, help="CPU seconds of a trial (default 90)")
     parser.add_argument("--trials", type=int, default=TRIALS, help=f"for each text (default {TRIALS})")
+    parser.add_argument("--near", action="store_true", help="try flags near those of TUNED instead")
     parser.add_argument("--workers", type=int, default=1, help="trials side by side, one core each (default 1)")
     parser.add_argument("--texts", nargs="+", choices=sorted(BUDGETS[False]), default=sorted(BUDGETS[False]))
     args: argparse.Namespace = parser.parse_args(argv)
@@ -131,9 +172,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         parser.error("--trials must be at least 2: the defaults and the first guess come first")
     rows: dict[str, Any] = {}
     for name in args.texts[:1] if args.quick else args.texts:
-        rows |= search(name, args.data, args.peer, args.seconds, 2 if args.quick else args.trials, args.workers)
+        near = _tuned(name, args.seconds) if args.near else None
+        drawn = drawn_flags(2 if args.quick else args.trials, near)
+        rows |= search(name, args.data, args.peer, args.seconds, drawn, args.workers)
     title = f"word_language_model tuned by {args.trials} trials of {args.seconds} CPU seconds, validation perplexity"
-    return finish(args, Report("tune_peer", title, rows, {}, ("torch",), part=f"{args.seconds}s"))
+    part = f"{args.seconds}s{'-near' * args.near}"
+    return finish(args, Report("tune_peer", title, rows, {}, ("torch",), part=part))
+
+
+def _tuned(name: str, seconds: int) -> tuple[str, ...]:
+    """Return the best flags of a text so far, for the long time only if none are known of the short one."""
+    long = seconds == SECONDS[True]
+    return TUNED[long].get(name) or TUNED[not long][name]
 
 
 if __name__ == "__main__":

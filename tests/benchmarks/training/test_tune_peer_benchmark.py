@@ -1,0 +1,51 @@
+"""The search for the peer's flags: what is drawn, and how often."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+import benchmarks.training.tune_peer as benchmark
+from benchmarks.training.train import DEFAULTS, TUNED_90S
+
+
+def values(flags: tuple[str, ...]) -> dict[str, str]:
+    return {flag: flags[i + 1] for i, flag in enumerate(flags[:-1]) if flag.startswith("--")}
+
+
+def test_a_search_in_the_full_ranges_begins_with_the_defaults_and_the_guess() -> None:
+    drawn = benchmark.drawn_flags(40, None)
+    assert drawn[:2] == [DEFAULTS, benchmark.GUESS]
+    assert len(set(drawn)) == 40
+
+
+def test_a_search_near_known_flags_begins_with_them_and_tries_no_flags_twice() -> None:
+    drawn = benchmark.drawn_flags(40, TUNED_90S)
+    assert drawn[0] == TUNED_90S
+    assert len(set(drawn)) == 40
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_flags_near_others_differ_by_one_step_and_a_factor_of_two_at_most(seed: int) -> None:
+    near, given = values(benchmark.flags_near(Random(seed), TUNED_90S)), values(TUNED_90S)
+    assert near.keys() == given.keys()
+    assert 0.5 <= float(near["--lr"]) / float(given["--lr"]) <= 2.0
+    assert near["--emsize"] == near["--nhid"], "tied weights need equal sizes"
+    assert near["--nhid"] in ("160", "200", "256")
+    assert near["--batch_size"] in ("16", "20", "24")
+    assert near["--bptt"] in ("12", "15", "20")
+    assert near["--nlayers"] == given["--nlayers"]
+
+
+def test_a_size_at_the_end_of_its_range_stays_inside() -> None:
+    least = tuple("8" if before in ("--batch_size", "--bptt") else word for before, word in
+                  zip(("", *TUNED_90S), TUNED_90S, strict=False))  # fmt: skip
+    drawn = {values(benchmark.flags_near(Random(seed), least))["--bptt"] for seed in range(30)}
+    assert drawn == {"8", "10"}
+
+
+def test_complete_trials_rank_before_stopped_and_failed_ones() -> None:
+    rows = {("a",): {"failed": True}, ("b",): {"valid_ppl": 90.0, "ended": True}, ("c",): {"valid_ppl": 170.0},
+            ("d",): {"valid_ppl": 160.0}, ("e",): {"valid_ppl": float("nan")}}  # fmt: skip
+    assert [flags for flags, _ in sorted(rows.items(), key=benchmark._rank)] == [("d",), ("c",), ("e",), ("b",), ("a",)]
