@@ -4,6 +4,7 @@ The table is in `docs/concepts/models/outputs.md`.
 
     python -m benchmarks.training.outputs --quick
     python -m benchmarks.training.outputs --source kaggle_yelp_10k.csv.gz --write
+    python -m benchmarks.training.outputs --source kaggle_yelp_10k.csv.gz --reviews 6000 --cutoffs 3000 7000 --write
 
 The same LSTM is trained on the same tokens with each output layer, in a new process with one thread. Without a source,
 the reviews come from the grammar. Perplexity is exactly normalised for all layers, and measured on held-out reviews.
@@ -38,14 +39,14 @@ UPDATES = 15
 SPEC = RecurrentSpec(hidden=320, embedding=256, training=TRAINING)
 
 
-def specs(head: int, cutoff: int, samples: int) -> Mapping[str, RecurrentSpec]:
+def specs(head: int, cutoffs: Sequence[int], samples: int) -> Mapping[str, RecurrentSpec]:
     """Return the network with each output layer; a tree cannot be tied to the embedding, so its rows have size 320."""
     softmax = ObjectiveSpec(output="softmax")
     outputs = {
         "softmax": softmax,
         "two_level": ObjectiveSpec(output="two_level", head=head),
-        "adaptive": ObjectiveSpec(output="adaptive", head=head, cutoffs=(cutoff,)),
-        "adaptive, shrink 4": ObjectiveSpec(output="adaptive", head=head, cutoffs=(cutoff,), shrink=4.0),
+        "adaptive": ObjectiveSpec(output="adaptive", head=head, cutoffs=tuple(cutoffs)),
+        "adaptive, shrink 4": ObjectiveSpec(output="adaptive", head=head, cutoffs=tuple(cutoffs), shrink=4.0),
         "hierarchical": ObjectiveSpec(output="hierarchical"),
         "sampled": replace(softmax, estimator="sampled", samples=samples),
         "nce": replace(softmax, estimator="nce", samples=samples),
@@ -93,14 +94,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 2_000)
     parser.add_argument("--head", type=int, default=1_000, help="entries in the head (default 1000)")
-    parser.add_argument("--cutoff", type=int, default=3_000, help="rank where the second tail begins (default 3000)")
+    parser.add_argument(
+        "--cutoffs", type=int, nargs="+", default=[3_000], help="ranks where a further tail begins (default 3000)"
+    )
     parser.add_argument("--samples", type=int, default=1_024, help="negatives of the estimators (default 1024)")
+    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="only these rows of the table")
     args: argparse.Namespace = parser.parse_args(argv)
+    networks = specs(args.head, args.cutoffs, args.samples)
+    if unknown := [name for name in args.layers or () if name not in networks]:
+        parser.error(f"--layers {unknown[0]!r} is none of: {', '.join(networks)}")
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, args.source, 300 if args.quick else args.reviews)
-        for output, spec in specs(args.head, args.cutoff, args.samples).items():
+        for output in args.layers or networks:
+            spec = networks[output]
             rows[output] = measure(partial(train, folder, spec), 1).result
             say(f"{output}: {rows[output]}")
     notes = (
