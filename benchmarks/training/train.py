@@ -48,20 +48,20 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 
 SHORT = RecurrentSpec(
-    kind="gru", name="gru", hidden=320, embedding=256, dropout=0.0, condition_on_stars=False,
-    objective=ObjectiveSpec(head=500), training=TrainingSpec(
-        batch=24, bptt_len=25, learning_rate=2e-2, weight_decay=0.1, beta1=0.8, beta2=0.95, clip=0.5,
+    kind="gru", name="gru", hidden=256, embedding=192, dropout=0.0, condition_on_stars=False,
+    objective=ObjectiveSpec(output="adaptive", head=300, cutoffs=(1_200, 3_500)), training=TrainingSpec(
+        batch=32, bptt_len=35, learning_rate=2e-2, weight_decay=0.1, beta1=0.5, beta2=0.999, clip=0.5,
         schedule="linear", final_rate=0.0, evaluations=1, state_reset_prob=0.0,
     ),
 )  # fmt: skip
-"""Recipe for a budget of seconds: one layer, small batches, a high learning rate, averages of few gradients."""
+"""Recipe for a few seconds: a small layer, no dropout, a high learning rate, little momentum, a small head."""
 MIDDLE = replace(SHORT, training=replace(SHORT.training, learning_rate=1.4e-2))
 """Recipe for about ten seconds: the learning rate of `SHORT` is too high for longer budgets."""
 LONG = replace(
-    SHORT, dropout=0.1,
-    training=replace(SHORT.training, batch=32, bptt_len=35, learning_rate=1e-2, beta1=0.9, beta2=0.98),
+    SHORT, hidden=320, embedding=256, dropout=0.1, objective=ObjectiveSpec(head=500),
+    training=replace(SHORT.training, learning_rate=1e-2, beta1=0.9, beta2=0.98),
 )
-"""Recipe for a budget of minutes: a lower learning rate, larger batches, some dropout."""
+"""Recipe for a budget of minutes: a larger layer, some dropout, a lower learning rate."""
 LONGEST = replace(
     LONG, kind="lstm", name="lstm", hidden=384, embedding=320, dropout=0.4, input_dropout=0.3,
     training=replace(LONG.training, learning_rate=8e-3),
@@ -70,12 +70,12 @@ LONGEST = replace(
 BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
     False: {
         "sentences": [
-            *product([SHORT], (0.2, 0.24, 0.28)), *product([MIDDLE], (0.34, 0.4, 0.48, 0.56, 0.7)),
-            *product([LONG], (0.8, 0.9, 1.0, 1.2, 1.5)),
+            *product([SHORT], (0.2, 0.25, 0.3, 0.36, 0.44, 0.54)),
+            *product([MIDDLE], (0.65, 0.72, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)),
         ],
         "kaggle": [
-            *product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1)),
-            *product([MIDDLE], (0.12, 0.15, 0.2, 0.25, 0.3, 0.4)),
+            *product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.24)),
+            *product([MIDDLE], (0.3, 0.36, 0.42)),
         ],
     },
     True: {
@@ -93,8 +93,8 @@ KINDS = ("tuned", "tuned onednn", "plain", "onednn")
 """Kinds of the peer: with the tuned flags or with its defaults, and each with products in oneDNN."""
 DEFAULTS = ("--emsize", "200", "--nhid", "200")
 TUNED_90S = (
-    "--model", "LSTM", "--nlayers", "1", "--emsize", "200", "--nhid", "200", "--batch_size", "20", "--bptt", "15",
-    "--dropout", "0.1", "--tied", "--use-optimizer", "--lr", "0.00461", "--clip", "0.5",
+    "--model", "GRU", "--nlayers", "1", "--emsize", "200", "--nhid", "200", "--batch_size", "20", "--bptt", "20",
+    "--dropout", "0", "--tied", "--use-optimizer", "--lr", "0.00559", "--clip", "1",
 )  # fmt: skip
 TUNED: dict[bool, dict[str, tuple[str, ...]]] = {False: {"sentences": TUNED_90S, "kaggle": TUNED_90S}, True: {}}
 """Flags of the peer by text: the best that `benchmarks/training/tune_peer.py` found on the validation lines."""

@@ -172,11 +172,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         parser.error("--trials must be at least 2: the defaults and the first guess come first")
     rows: dict[str, Any] = {}
     for name in args.texts[:1] if args.quick else args.texts:
-        near = _tuned(name, args.seconds) if args.near else None
-        drawn = drawn_flags(2 if args.quick else args.trials, near)
+        drawn = drawn_flags(2 if args.quick else args.trials, _tuned(name, args.seconds) if args.near else None)
         rows |= search(name, args.data, args.peer, args.seconds, drawn, args.workers)
-    title = f"word_language_model tuned by {args.trials} trials of {args.seconds} CPU seconds, validation perplexity"
-    part = f"{args.seconds}s{'-near' * args.near}"
+    near = " near the best flags" if args.near else ""
+    title = f"word_language_model, {args.trials} trials{near} of {args.seconds} CPU seconds, validation perplexity"
+    some = args.texts if len(args.texts) < len(BUDGETS[False]) else []
+    part = "-".join([f"{args.seconds}s", *["near"] * args.near, *some])
     return finish(args, Report("tune_peer", title, rows, {}, ("torch",), part=part))
 
 
