@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def _tuned(name: str, seconds: int) -> tuple[str, ...]:
-    """Return the best flags of a text so far, for the long time only if none are known of the short one."""
+    """Return the best flags of a text for this time, or for the other time if none are known yet."""
     long = seconds == SECONDS[True]
     return TUNED[long].get(name) or TUNED[not long][name]
 
