@@ -70,7 +70,7 @@ def flags_near(random: Random, flags: Sequence[str]) -> tuple[str, ...]:
     """Draw flags close to *flags*: a size stays or moves one step, the rate changes by at most a factor of 2."""
     given = {flag: flags[i + 1] for i, flag in enumerate(flags[:-1]) if flag.startswith("--")}
     drawn = {flag: _step(random, steps, int(given[flag])) for flag, steps in SIZES.items()} | {
-        "--model": random.choice((given["--model"],) * 3 + ("GRU",)),
+        "--model": random.choice((given["--model"], given["--model"], "LSTM", "GRU")),
         "--lr": f"{float(given['--lr']) * 2 ** random.uniform(-1, 1):.3g}",
         "--dropout": random.choice((given["--dropout"], "0", "0.05", "0.1", "0.2")),
         "--clip": random.choice((given["--clip"], "0.25", "0.5", "1")),
