@@ -4,7 +4,7 @@ The table is in `docs/concepts/models/outputs.md`.
 
     python -m benchmarks.training.outputs --quick
     python -m benchmarks.training.outputs --source kaggle_yelp_10k.csv.gz --write
-    python -m benchmarks.training.outputs --source kaggle_yelp_10k.csv.gz --reviews 6000 --cutoffs 3000 7000 --write
+    python -m benchmarks.training.outputs --source kaggle_yelp_10k.csv.gz --reviews 4000 --cutoffs 3000 7000 --write
 
 The same LSTM is trained on the same tokens with each output layer, in a new process with one thread. Without a source,
 the reviews come from the grammar. Perplexity is exactly normalised for all layers, and measured on held-out reviews.
