@@ -1,0 +1,63 @@
+"""Set up the automations of a Prefect server, run programs that use it, and ask it for its runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+
+from tests.operation.real_server.received import Hook
+
+DAY = 86_400
+
+
+def set_up(
+    environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20, lost: float = 15
+) -> None:
+    """Set the automations up, as each start of the services does."""
+    run(environment, f"""
+from flows.server.alert_addresses import AlertSettings
+from flows.server.automations import set_up
+set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), lost_seconds={lost}, worker_seconds=30)
+""")
+
+
+def triggers(environment: dict[str, str]) -> dict[str, str]:
+    """Return the id of each automation's trigger; the server counts under it."""
+    found = post(environment, "automations/filter", {})
+    return {one["name"].removeprefix("reviewlm: "): one["trigger"]["id"] for one in found}
+
+
+def post(environment: dict[str, str], path: str, body: Any) -> Any:
+    """Return what the server answers to a request."""
+    user, password = environment["PREFECT_API_AUTH_STRING"].split(":", 1)
+    address = f"{environment['PREFECT_API_URL']}/{path}"
+    return httpx.post(address, json=body, auth=(user, password), timeout=60).raise_for_status().json()
+
+
+def run(environment: dict[str, str], program: str, seconds: float = 300) -> str:
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return done.stdout
+
+
+def until(found: Callable[[], Any], seconds: float = 150) -> Any:
+    over = time.monotonic() + seconds
+    while not (it := found()):
+        assert time.monotonic() < over, f"not within {seconds:.0f} s; alerts so far: {Hook.received}"
+        time.sleep(0.5)
+    return it
+
+
+def states(server: dict[str, str], name: str) -> list[str]:
+    """Return of each run of a flow whether a deployment started it, and its state."""
+    return sorted(f"{bool(run['deployment_id'])} {run['state']['name']}" for run in runs_of(server, name))
+
+
+def runs_of(server: dict[str, str], name: str) -> list[dict[str, Any]]:
+    return list(post(server, "flow_runs/filter", {"flows": {"name": {"any_": [name]}}}))

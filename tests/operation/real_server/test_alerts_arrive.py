@@ -1,0 +1,194 @@
+"""On a real Prefect server: alerts arrive at every address, and its page of metrics has our figures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.services import join
+from core.services.pools import POOLS
+from flows.server.metrics import ABOUT
+from tests.operation.real_server.asked_server import run, set_up, states, triggers, until
+from tests.operation.real_server.received import Hook, mails, with_title
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
+
+
+def test_there_is_one_automation_of_each_kind_however_often_they_are_set_up(server: dict[str, str]) -> None:
+    told = run(server, """
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    print(*sorted(one.name for one in client.read_automations()), sep=",")
+""")
+    names = ("drift", "failure", "lost runs", "no worker", "overdue", "promoted", "refused", "rolled-back",
+             "set aside", "silence", "silent runs")  # fmt: skip
+    assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
+
+
+def test_a_start_leaves_automations_alone_that_have_not_changed(server: dict[str, str], addresses: list[str]) -> None:
+    before = triggers(server)
+    set_up(server, addresses)
+    assert triggers(server) == before
+    set_up(server, addresses, silence=21)
+    after = triggers(server)
+    assert {name for name in after if after[name] != before[name]} == {"silence"}
+
+
+def test_the_page_of_metrics_has_our_figures_for_those_who_know_the_password(server: dict[str, str]) -> None:
+    page = f"{server['PREFECT_API_URL']}/metrics"
+    user, password = server["PREFECT_API_AUTH_STRING"].split(":", 1)
+    assert httpx.get(page, timeout=60).status_code == 401
+    told = httpx.get(page, auth=(user, password), timeout=60).raise_for_status().text
+    assert ABOUT.keys() <= {family.name for family in text_string_to_metric_families(told)}
+
+
+def test_the_page_has_the_last_heartbeat_of_a_run_in_progress_and_not_of_one_that_has_ended(
+    server: dict[str, str]
+) -> None:
+    scraped = run(server | join.HEARTBEATS, """
+import os, time, urllib.request
+from base64 import b64encode
+from prefect import flow
+from prefect.runtime import flow_run
+def figures():
+    login = b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
+    page = os.environ["PREFECT_API_URL"] + "/metrics"
+    with urllib.request.urlopen(urllib.request.Request(page, headers={"Authorization": "Basic " + login})) as answer:
+        lines = [line.split() for line in answer.read().decode().splitlines()]
+    return {name: float(at) for name, at in (line for line in lines if line[0].startswith("reviewlm_last_heartbeat"))}
+@flow
+def waits():
+    name = f'reviewlm_last_heartbeat_timestamp_seconds{{flow="waits",run="{flow_run.id}"}}'
+    end, seen = time.time() + 120, []
+    while not (seen and seen[-1] - seen[0] > 20) and time.time() < end:
+        time.sleep(2)
+        seen += [at for key, at in figures().items() if key == name]
+    return name, seen
+began = time.time()
+name, seen = waits()
+time.sleep(6)
+print(round(seen[0] - began, 3), round(seen[-1] - began, 3), name in figures())
+""")
+    first, last, still_there = scraped.split()
+    assert 0 <= float(first) < 20, "the start, or the first heartbeat"
+    assert float(first) + 20 < float(last) < 120, "half a minute later: nobody has ended a run of others"
+    assert still_there == "False"
+
+
+def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, str]) -> None:
+    run(server, """
+from prefect import flow
+@flow(name="retrain", flow_run_name="demo-of-today")
+def failing():
+    raise ValueError("the disk is full")
+try:
+    failing()
+except ValueError:
+    pass
+""")
+    [(title, text)] = until(lambda: with_title("demo-of-today"))
+    assert title == "ReviewLM: retrain (demo-of-today): Failed"
+    assert "the disk is full" in text
+    [(subject, text)] = until(lambda: [mail for mail in mails() if "demo-of-today" in mail[0]])
+    assert subject == title
+    assert "the disk is full" in text
+
+
+def test_the_failure_of_a_part_and_of_the_run_that_called_it_is_one_alert(server: dict[str, str]) -> None:
+    run(server, """
+from prefect import flow
+@flow(name="ingest", flow_run_name="called-today")
+def part():
+    raise ValueError("no reviews")
+@flow(name="retrain", flow_run_name="calls-today")
+def whole():
+    part()
+try:
+    whole()
+except ValueError:
+    pass
+""")
+    assert states(server, "ingest") == ["False Failed"]
+    until(lambda: with_title("calls-today"))
+    time.sleep(10)  # the part failed first, so its alert would be here
+    assert [title for title, _ in Hook.received if "-today)" in title and "call" in title] == [
+        "ReviewLM: retrain (calls-today): Failed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "title"),
+    [
+        ("PROMOTED", "yelp: version 7 is the new champion"),
+        ("REFUSED", "yelp: version 7 was refused; the champion stays"),
+        ("DRIFTED", "yelp: the new reviews differ"),
+        ("DRIFT_SEEN", "yelp: the new reviews differ"),
+        ("OVERDUE", "The stage fit is overdue"),
+        ("SET_ASIDE", "A file of reviews cannot be read"),
+    ],
+)
+def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, title: str) -> None:
+    run(server, f"""
+from prefect import flow
+from core.config.presets import load_config
+from tasks import announce
+@flow
+def deciding():
+    config = load_config("demo", ["promotion.model_name=yelp"])
+    told = {{"version": 7, "stage": "fit", "sentence": "Because of {event}.", "report": "page"}}
+    announce.announce(announce.{event}, config, told)
+deciding()
+""")
+    # Two events have one title, so the sentence tells which of them this is.
+    for received in (lambda: Hook.received, mails):
+        [(told, _)] = until(lambda came=received: [one for one in came() if f"Because of {event}." in one[1]])
+        assert told == f"ReviewLM: {title}"
+
+
+def test_a_rollback_by_hand_is_told_without_an_import_of_prefect(server: dict[str, str], tmp_path: Path) -> None:
+    run(server, f"""
+import sys
+from pathlib import Path
+from core.services.model_events import ROLLED_BACK, send_event
+send_event(Path({str(tmp_path)!r}), ROLLED_BACK, "yelp", {{"version": 6, "sentence": "By hand, by ann: it swears"}})
+assert "prefect" not in sys.modules
+""")
+    [(_, text)] = until(lambda: with_title("yelp: version 6 is the champion again"))
+    assert "By hand, by ann: it swears" in text
+
+
+def test_silence_is_told(server: dict[str, str]) -> None:
+    title, _ = until(lambda: with_title("No retrain has finished for"))[0]
+    assert until(lambda: [text for subject, text in mails() if subject == title and "reviewlm doctor" in text])
+
+
+def test_a_pool_whose_worker_is_gone_is_told_and_one_whose_worker_comes_again_is_not(server: dict[str, str]) -> None:
+    """Both workers stop; that of one pool starts again, as after a start of the services."""
+    address, (user, password) = server["PREFECT_API_URL"], server["PREFECT_API_AUTH_STRING"].split(":", 1)
+
+    def post(path: str, **body: Any) -> Any:
+        return httpx.post(f"{address}/work_pools/{path}", json=body, auth=(user, password), timeout=60)
+
+    def ready() -> set[str]:
+        return {pool["name"] for pool in post("filter").json() if pool["status"] == "READY"}
+
+    def heartbeat(pool: str, seconds: int) -> None:
+        """Be a worker that sends the next heartbeat in so many seconds."""
+        path = f"{pool}/workers/heartbeat"
+        post(path, name="pretended", heartbeat_interval_seconds=seconds).raise_for_status()
+
+    for pool in POOLS:
+        post("", name=pool, type="process")
+        heartbeat(pool, 1)
+    assert ready() == set(POOLS)
+    until(lambda: not ready())
+    heartbeat("gpu-pool", 600)
+    [(title, _)] = until(lambda: with_title("has no worker"))
+    time.sleep(10)
+    assert [title for title, _ in with_title("has no worker")] == [title]
+    assert title == "ReviewLM: The pool cpu-pool has no worker"

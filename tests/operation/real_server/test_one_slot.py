@@ -1,0 +1,92 @@
+"""On a real Prefect server: a slot is held by one process at a time, and a missing limit is an error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from tests.operation.real_server.asked_server import run
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
+
+
+def test_a_missing_limit_is_an_error_at_the_start_and_not_silently_unlimited(server: dict[str, str]) -> None:
+    refused = """
+from core.errors import ConfigError
+from tasks.limits import require_limits, slot
+for ask in (lambda: require_limits(["promotion"]), lambda: slot("promotion").__enter__()):
+    try:
+        ask()
+    except Exception as error:
+        print(type(error).__name__, "promotion" in str(error))
+    else:
+        print("nothing")
+"""
+    assert run(server, refused).split() == ["ConfigError", "True"] * 2
+    create = [sys.executable, "-m", "prefect", "gcl", "create", "promotion", "--limit", "1"]
+    subprocess.run(create, env=server, check=True, capture_output=True, timeout=120)
+    assert run(server, refused).split() == ["nothing", "nothing"]
+
+
+@pytest.mark.drill(
+    "two retrains at once", "two processes wait for the promotion slot, three times each",
+    "never both in it",
+)  # fmt: skip
+def test_two_processes_never_hold_the_one_slot_at_a_time(server: dict[str, str]) -> None:
+    """Each process notes when it holds the slot."""
+    create = [sys.executable, "-m", "prefect", "gcl", "create", "promotion", "--limit", "1"]
+    subprocess.run(create, env=server, capture_output=True, timeout=120)  # fails if the test before has created it
+    program = """
+import time
+from tasks.limits import slot
+for _ in range(3):
+    with slot("promotion"):
+        begun = time.time()
+        time.sleep(0.5)
+        print(begun, time.time(), flush=True)
+"""
+    command = [sys.executable, "-c", program]
+    both = [subprocess.Popen(command, env=server, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [line.split() for process in both for line in process.communicate(timeout=280)[0].splitlines()]
+    held = sorted((float(begun), float(ended)) for begun, ended in told)
+    assert len(held) == 6
+    assert all(ended <= begun for (_, ended), (begun, _) in pairwise(held))
+
+
+@pytest.mark.drill(
+    "worker and flow killed together", "kill -9 of the process that holds a GPU's slot",
+    "the slot is free within two minutes of the last heartbeat",
+)  # fmt: skip
+@pytest.mark.timeout(600)
+def test_the_slot_of_a_killed_process_is_free_within_two_minutes(
+    server: dict[str, str], record_property: Callable[[str, object], None]
+) -> None:
+    create = [sys.executable, "-m", "prefect", "gcl", "create", "gpu", "--limit", "1"]
+    subprocess.run(create, env=server, check=True, capture_output=True, timeout=120)
+    hold = """
+import time
+from tasks.limits import slot
+with slot("gpu"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", hold], env=server, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    holder.kill()
+    killed = time.time()
+    holder.communicate()
+    taken = run(server, """
+import time
+from tasks.limits import slot
+with slot("gpu"):
+    print(time.time())
+""", seconds=240)
+    seconds = round(float(taken) - killed, 1)
+    record_property("seconds until it is free", seconds)
+    assert seconds <= 120  # Prefect's own lease would have ended after five minutes
