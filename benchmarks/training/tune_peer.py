@@ -7,11 +7,12 @@
 This is a random search over the peer's own flags: network, layers, width, tied weights, dropout, optimiser and learning
 rate, batch and window. The first two trials are its defaults and a small tied network without dropout, a good first
 guess. Each trial has one thread and SECONDS of CPU time. A trial whose perplexity is more than a fifth above the best
-after 15 or 30 seconds is stopped, which saves time and only affects trials that would not win. Put the best flags into
-`TUNED` of `benchmarks/training/train.py`.
+after the same time (a sixth of the time or more, up to 210 seconds) is stopped, which saves time and only affects
+trials that would not win. Put the best flags into `TUNED` of `benchmarks/training/train.py`.
 
 With `--near` the search goes on from there: the first trial repeats the flags of `TUNED`, the others change some of
-them a little, as one does who tunes by hand.
+them a little, as one does who tunes by hand. If only the flags for 90 seconds are known, those for 15 minutes are drawn
+with more cells, more dropout and lower rates (`LONGER`).
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ TRIALS = 40
 """Number of trials, equal to that of our recipes for the short time."""
 SEED = 13
 GUESS = ("--emsize", "200", "--nhid", "200", "--nlayers", "1", "--dropout", "0", "--tied")
-BEHIND = 1.2
-"""Largest ratio of a trial's perplexity to the best one at the same mark; a trial above it is stopped."""
+BEHIND, JUDGED_FROM = 1.2, 1 / 6
+"""Largest ratio of a trial's perplexity to the best one at the same mark, from this share of the time on; a trial above
+it is stopped. Earlier, a network with more cells and dropout is behind that wins in the end."""
 
 
 def flags_of(random: Random) -> tuple[str, ...]:
@@ -66,15 +68,23 @@ SIZES: dict[str, tuple[int, ...]] = {
 """Values of flags that `flags_near` moves up or down by one."""
 
 
-def flags_near(random: Random, flags: Sequence[str]) -> tuple[str, ...]:
-    """Draw flags close to *flags*: a size stays or moves one step, the rate changes by at most a factor of 2."""
+LONGER = {"--nhid": ("200", "256", "320", "400"), "--dropout": ("0.1", "0.2", "0.3", "0.4", "0.5")}
+"""Values for 15 minutes, given the best flags for 90 seconds; the rate is a quarter of theirs to theirs."""
+
+
+def flags_near(random: Random, flags: Sequence[str], longer: bool = False) -> tuple[str, ...]:
+    """Draw flags close to *flags*: a size stays or moves one step, the rate changes by at most a factor of 2.
+
+    With *longer* they are for 15 minutes, *flags* for 90 seconds; see `LONGER`.
+    """
     given = {flag: flags[i + 1] for i, flag in enumerate(flags[:-1]) if flag.startswith("--")}
     drawn = {flag: _step(random, steps, int(given[flag])) for flag, steps in SIZES.items()} | {
         "--model": random.choice((given["--model"], given["--model"], "LSTM", "GRU")),
-        "--lr": f"{float(given['--lr']) * 2 ** random.uniform(-1, 1):.3g}",
+        "--lr": f"{float(given['--lr']) * 2 ** random.uniform(*((-2, 0) if longer else (-1, 1))):.3g}",
         "--dropout": random.choice((given["--dropout"], "0", "0.05", "0.1", "0.2")),
         "--clip": random.choice((given["--clip"], "0.25", "0.5", "1")),
     }  # fmt: skip
+    drawn |= {flag: random.choice(values) for flag, values in LONGER.items()} if longer else {}
     drawn["--emsize"] = drawn["--nhid"]
     return tuple(drawn.get(before, word) for before, word in zip(("", *flags), flags, strict=False))
 
@@ -122,12 +132,12 @@ def trial(
     return mark or {"failed": True}
 
 
-def drawn_flags(trials: int, near: Sequence[str] | None) -> list[tuple[str, ...]]:
+def drawn_flags(trials: int, near: Sequence[str] | None, longer: bool = False) -> list[tuple[str, ...]]:
     """Return the flags of all trials: from the full ranges, or near the given ones; equal flags are tried once."""
     random = Random(SEED)
     drawn: dict[tuple[str, ...], None] = dict.fromkeys([DEFAULTS, GUESS] if near is None else [tuple(near)])
     while len(drawn) < trials:
-        drawn[flags_of(random) if near is None else flags_near(random, near)] = None
+        drawn[flags_of(random) if near is None else flags_near(random, near, longer)] = None
     return list(drawn)
 
 
@@ -172,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         parser.error("--trials must be at least 2: the defaults and the first guess come first")
     rows: dict[str, Any] = {}
     for name in args.texts[:1] if args.quick else args.texts:
-        drawn = drawn_flags(2 if args.quick else args.trials, _tuned(name, args.seconds) if args.near else None)
+        known, longer = _tuned(name, args.seconds)
+        drawn = drawn_flags(2 if args.quick else args.trials, known if args.near else None, longer)
         rows |= search(name, args.data, args.peer, args.seconds, drawn, args.workers)
     near = " near the best flags" if args.near else ""
     title = f"word_language_model, {args.trials} trials{near} of {args.seconds} CPU seconds, validation perplexity"
@@ -181,10 +192,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return finish(args, Report("tune_peer", title, rows, {}, ("torch",), part=part))
 
 
-def _tuned(name: str, seconds: int) -> tuple[str, ...]:
-    """Return the best flags of a text for this time, or for the other time if none are known yet."""
+def _tuned(name: str, seconds: int) -> tuple[tuple[str, ...], bool]:
+    """Return the best flags of a text; True: none are known for 15 minutes yet, these are for 90 seconds."""
     long = seconds == SECONDS[True]
-    return TUNED[long].get(name) or TUNED[not long][name]
+    known = TUNED[long].get(name)
+    return (known, False) if known else (TUNED[not long][name], long)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,24 @@ def test_a_size_at_the_end_of_its_range_stays_inside() -> None:
     assert drawn == {"8", "10"}
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_flags_for_longer_than_known_ones_have_more_dropout_and_at_most_their_rate(seed: int) -> None:
+    drawn, given = values(benchmark.flags_near(Random(seed), KNOWN, longer=True)), values(KNOWN)
+    assert 0.25 <= float(drawn["--lr"]) / float(given["--lr"]) <= 1.0
+    assert 0.1 <= float(drawn["--dropout"]) <= 0.5
+    assert 200 <= int(drawn["--nhid"]) == int(drawn["--emsize"]) <= 400
+
+
+def test_the_search_for_15_minutes_starts_from_the_flags_for_90_seconds_until_others_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(benchmark, "TUNED", {False: {"kaggle": KNOWN}, True: {}})
+    assert benchmark._tuned("kaggle", 900) == (KNOWN, True)
+    assert benchmark._tuned("kaggle", 90) == (KNOWN, False)
+    monkeypatch.setattr(benchmark, "TUNED", {False: {"kaggle": KNOWN}, True: {"kaggle": DEFAULTS}})
+    assert benchmark._tuned("kaggle", 900) == (DEFAULTS, False)
+
+
 def test_complete_trials_rank_before_stopped_and_failed_ones() -> None:
     rows = {("a",): {"failed": True}, ("b",): {"valid_ppl": 90.0, "ended": True}, ("c",): {"valid_ppl": 170.0},
             ("d",): {"valid_ppl": 160.0}, ("e",): {"valid_ppl": float("nan")}}  # fmt: skip
