@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from core.errors import ReviewLMError
+from core.processes.memory import return_freed
 from evaluation.probing.context_use import PREFIX
 from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature
 from evaluation.scoring.keystrokes import Keyboard
@@ -139,10 +140,14 @@ def held_out_temperature(bundle: Bundle, stream: TokenStream, reviews: np.ndarra
 
 
 def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: int) -> Iterator[ScoringWindow]:
-    """Yield batches of reviews side by side, without cutting any review."""
+    """Yield batches of reviews side by side, without cutting any review.
+
+    After each, return freed memory: distributions of changing numbers of rows leave gaps that later ones do not fit.
+    """
     lengths_D = np.diff(np.asarray(stream.offsets))[reviews]
     for rows in batches(np.concatenate([[0], np.cumsum(lengths_D)]), tokens_per_batch):
         yield from windows(stream, reviews[rows], int(lengths_D[rows].max()))
+        return_freed()
 
 
 def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard, temperature: float) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.audit import AuditConfig
+from core.processes.memory import return_freed
 from corpus.synthetic.canaries import Canaries
 from evaluation.writing.diversity import distinct, length_distance, repetition, self_bleu, self_overlap
 from evaluation.writing.exposure import measure_exposure
@@ -85,8 +86,12 @@ def draw_samples(
     counts = dict(enumerate(shared_out(config.samples, bundle.stars_prior)))
     from models.sampling import Sampling, generate_rated  # imports torch
 
+    def after_batch(done: int) -> None:
+        return_freed()  # distributions of fewer and fewer texts leave gaps that those of the next batch do not fit
+        report(done)
+
     sampling = Sampling(config.temperature, top_p=config.top_p)
-    texts = generate_rated(bundle, counts, sampling, most, config.seed, report)
+    texts = generate_rated(bundle, counts, sampling, most, config.seed, after_batch)
     rows = [
         {"stars": stars, "number": number, "text": text, "seed": config.seed}
         for stars in counts for number, text in enumerate(texts[stars])

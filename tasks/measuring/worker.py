@@ -51,6 +51,8 @@ def done(work: ModelWork, opened: LastOpened) -> dict[str, Any]:
         return answer(lambda: work(opened(work.model), report))
     except ReviewLMError as error:
         return {"raised": base64.b64encode(pickle.dumps(error)).decode()}
+    finally:
+        return_freed()  # the next work does not fit into the gaps that this one left
 
 
 def main() -> int:

@@ -32,6 +32,24 @@ def tell_numpy(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
     return np.lib.introspect.opt_func_info(func_name="^(exp|log)$")
 
 
+KEPT: list[bytes] = []
+
+
+def leave_gaps(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    """Free 200 MB between small pieces that stay, so that the C library has nothing to return by itself."""
+    freed = []
+    for _ in range(100):
+        freed.append(bytes(range(200)) * 10_000)
+        KEPT.append(bytes(range(200)) * 10)
+    return {}
+
+
+def tell_memory(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    """Return the private memory of the process in bytes."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return {"private": int(status.partition("RssAnon:")[2].split()[0]) << 10}
+
+
 def tell(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
     print("7", flush=True)  # not a message of ours
     for done in (1, 2):

@@ -43,7 +43,7 @@ from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.measuring.scored import scored
 from tasks.measuring.shown import STARS, shown
 from tests.marked_cases import slow_but
-from tests.tasks.measuring.made_works import diverge, fall, refuse, tell, tell_numpy
+from tests.tasks.measuring.made_works import diverge, fall, leave_gaps, refuse, tell, tell_memory, tell_numpy
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
@@ -116,6 +116,14 @@ def test_one_process_does_works_one_after_the_other_and_reports_how_far_it_is(
     one, same, other = (running.do(bare(tell, bundle), told.append)["process"] for bundle in (*made[:1] * 2, made[1]))
     assert one == same == other != os.getpid()
     assert told == [1, 2] * 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="freed memory is returned with glibc")
+def test_the_memory_that_a_work_has_freed_is_returned_before_the_next_one(
+    made: tuple[Path, Path, Path], running: ModelProcesses
+) -> None:
+    before, _, after = (running.do(bare(work, made[0]), int) for work in (tell_memory, leave_gaps, tell_memory))
+    assert after["private"] < before["private"] + (50 << 20), "200 MB were freed"
 
 
 @pytest.mark.parametrize(("function", "kind", "words"), [
