@@ -19,6 +19,9 @@ from ..base import ModelError
 from .out_of_memory import first_line, is_out_of_memory
 
 log = logging.getLogger(__name__)
+POSITIONS = {"cpu": 4_096, "cuda": 16_384}
+"""Positions that a network reads at a time while scoring, by device; changes the result only by rounding. On the
+processor, 16,384 of an LSTM of 640 cells took up to 510 MiB instead of 97, and as long or longer."""
 ROW_MULTIPLE = 32
 """On the processor, products in bf16 whose number of rows varies have a multiple of this; see `with_spare_rows`."""
 

@@ -22,8 +22,10 @@ from ..bundles.bundle import Bundle
 from ..mixture.parts import parts_in
 from ..tokens.type_counts import batched
 from .labelling.rows import LabelledBatch, Sequences
-from .lm import POSITIONS, NeuralLM
+from .lm import NeuralLM
 
+POSITIONS = 16_384
+"""Positions, padding included, that are read at a time; does not change the result beyond rounding."""
 CHARACTERS = 8
 """Characters that are made into tokens at a time, for each position that is read at a time; this takes less long."""
 FRAME = 3

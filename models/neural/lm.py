@@ -26,7 +26,7 @@ from ..atomic_files import save_tensors
 from ..base import FitContext, FitResult, ModelError
 from ..predictions import ENTRIES, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
-from .device import require_device
+from .device import POSITIONS, require_device
 from .embedding_start import start_embedding
 from .network import Network, NetworkState, join, take
 from .out_of_memory import out_of_memory
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from .inference.reader import Reader
 
 NeuralSpec = RecurrentSpec | NPLMSpec
-POSITIONS = 16_384
-"""Positions whose features are in memory at a time while scoring; does not change the result."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ class NeuralLM:
     def score(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[np.ndarray, NeuralState]:
         """Read T tokens of each stream; see `LanguageModel.score`. Memory does not grow with T."""
         nats_BT = np.zeros(ids_BT.shape)
-        width = max(1, POSITIONS // max(1, len(ids_BT)))
+        width = self._width(len(ids_BT))
         for begin in range(0, ids_BT.shape[1], width):
             part = slice(begin, begin + width)
             nats_BT[:, part], _, state = self.read(ids_BT[:, part], state)
@@ -170,7 +168,7 @@ class NeuralLM:
         """
         state, reader = self.start(len(ids_BT)), self.reader()
         logp = self.network.output.logp if reader is None else reader.logp
-        width, rows = max(1, POSITIONS // len(ids_BT)), max(1, ENTRIES // self.vocabulary_size)
+        width, rows = self._width(len(ids_BT)), max(1, ENTRIES // self.vocabulary_size)
         for begin in range(0, ids_BT.shape[1], width):
             part = slice(begin, begin + width)
             before_BTE, state = self._features(self.ids_tensor(ids_BT[:, part]), state)
@@ -179,6 +177,10 @@ class NeuralLM:
                 text_M, position_M = text_N[first : first + rows], position_N[first : first + rows]
                 logp_MV = logp(before_BTE[text_M, position_M])
                 yield Predictions(text_M, begin + position_M, logp_MV.cpu().numpy())
+
+    def _width(self, batch: int) -> int:
+        """Return how many tokens of each stream are read at a time while scoring."""
+        return max(1, POSITIONS[self.device.type] // max(1, batch))
 
     def _features(
         self, read_BT: Tensor, state: NeuralState, read: Callable[..., tuple[Tensor, NetworkState]] | None = None

@@ -36,7 +36,7 @@ from tracking.tags import DATA_TAG, DRIFT_TAG
 
 log = logging.getLogger(__name__)
 
-DRIFT_VERSION = 4
+DRIFT_VERSION = 5
 REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
 ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
 

@@ -14,7 +14,7 @@ from tasks.measuring.observed import observed
 from tasks.measuring.processes import with_model
 from tasks.stage import run_stage
 
-OBSERVE_VERSION = 4
+OBSERVE_VERSION = 5
 OPTIONS = {"observed_reviews", "contexts", "context_tokens", "seed"}
 
 

@@ -36,7 +36,7 @@ from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import DATA_TAG, DECAY_TAG, NOTE
 
 log = logging.getLogger(__name__)
-MONTH_VERSION = 1
+MONTH_VERSION = 2
 SCORES_FILE = "scores.parquet"
 CURVE, TABLE = "plots/decay.png", "decay.json"
 ALL = "all"

@@ -21,7 +21,7 @@ from models.threads import FanOut
 from tasks.code_version import WORKERS, running_code
 from tasks.fitting.job import SCORE, Deed, Job
 
-SCORE_VERSION = 4
+SCORE_VERSION = 5
 WEIGHTS = "*.safetensors"
 """Files of a bundle with the weights of networks; n-gram models have none."""
 LEAST_WORK = 2e13

@@ -37,7 +37,7 @@ from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_fa
 from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 
-FIT_VERSION = 6
+FIT_VERSION = 7
 RunJob = Callable[[LanguageModelJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
 ROWS_OF_RANK = 64
 log = logging.getLogger(__name__)

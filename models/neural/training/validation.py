@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..device import to_device
+from ..device import POSITIONS, to_device
 from ..network import Network
 from ..out_of_memory import first_line, is_out_of_memory
 from ..output import CONTEXT_IDS, NOT_SCORED
@@ -19,13 +19,13 @@ from ..parallel.data_parallel import Ranks
 if TYPE_CHECKING:
     from ...streams import TokenStream
 
-POSITIONS = 16_384
-"""Positions (padding included) that are read at a time."""
+BATCH_POSITIONS = 16_384
+"""Positions of a batch of reviews side by side, padding included."""
 log = logging.getLogger(__name__)
 
 
 def validation_nats(
-    network: Network, stream: TokenStream, limit: int | None = None, positions: int = POSITIONS,
+    network: Network, stream: TokenStream, limit: int | None = None, positions: int = BATCH_POSITIONS,
     ranks: Ranks | None = None,
 ) -> tuple[float, int]:
     """Return the mean of −log p in nats per scored token, and the number of scored tokens.
@@ -37,8 +37,8 @@ def validation_nats(
         network: Scored without dropout.
         stream: Held-out reviews.
         limit: Score only about this number of tokens: reviews evenly spaced over the whole stream.
-        positions: Read at a time, of one review or of several side by side. Limits memory, and is halved if memory does
-            not suffice. Does not change the result beyond rounding.
+        positions: Of a batch, one review or several side by side. At most so many are read at a time, fewer on the
+            processor, and half as many if memory does not suffice. Does not change the result beyond rounding.
         ranks: Share the work; each returns the figure of all.
 
     Raises:
@@ -47,7 +47,7 @@ def validation_nats(
     ranks = ranks or Ranks()
     was_training = network.training
     network.eval()
-    nats, tokens, at_once = 0.0, 0, positions
+    nats, tokens, at_once = 0.0, 0, min(positions, POSITIONS[network.output.weight.device.type])
     try:
         for x_BT, y_BT in islice(_batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size):
             part, at_once = _score_with_less(network, x_BT, y_BT, at_once)
@@ -88,16 +88,19 @@ def _score_with_less(
 
 @torch.no_grad()
 def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int) -> float:
-    """Return the sum of nats of some reviews; at most *positions* positions are read at a time."""
+    """Return the sum of nats of some reviews; at most *positions* positions are read at a time.
+
+    The reviews are cut before there are fewer of them side by side: with few, the products of a position are slow.
+    """
     device = network.output.weight.device
     nats = torch.zeros((), dtype=torch.float64, device=device)
-    length = x_BT.shape[1]
-    rows = max(1, positions // max(1, length))
+    rows = min(len(x_BT), positions)
+    width = positions // rows
     for first in range(0, len(x_BT), rows):
         some = slice(first, first + rows)
         state = network.start(len(x_BT[some]), device)
-        for begin in range(0, length, positions):
-            part = slice(begin, begin + positions)
+        for begin in range(0, x_BT.shape[1], width):
+            part = slice(begin, begin + width)
             features_BTE, state = network(to_device(torch.from_numpy(x_BT[some, part]), device), state)
             targets_N = torch.from_numpy(y_BT[some, part]).flatten()
             nats += network.output.nats(features_BTE.flatten(0, 1), targets_N).double().sum()

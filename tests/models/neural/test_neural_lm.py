@@ -117,7 +117,7 @@ def test_the_state_after_scoring_is_the_state_after_stepping(model):
 def test_memory_bound_does_not_change_the_result(model, monkeypatch):
     ids = documents()
     whole = score(model, ids)
-    monkeypatch.setattr(lm, "POSITIONS", 2 * B)
+    monkeypatch.setitem(lm.POSITIONS, "cpu", 2 * B)
     np.testing.assert_allclose(score(model, ids), whole, atol=1e-5)
 
 

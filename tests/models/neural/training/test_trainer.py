@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models.base import ModelError
+from models.neural.device import POSITIONS
 from models.neural.optimization.optimizers import make_optimizer
 from models.neural.output import CONTEXT_IDS
 from models.neural.recurrent import RecurrentNetwork
@@ -75,6 +76,19 @@ def test_a_document_longer_than_the_positions_is_read_in_pieces_with_its_state(k
         assert nats == pytest.approx(expected, rel=1e-6)
         assert max(most) <= positions
         most.clear()
+
+
+def test_on_the_processor_a_batch_is_read_in_pieces_of_few_positions_with_all_its_reviews(monkeypatch):
+    monkeypatch.setitem(POSITIONS, "cpu", 40)
+    stream = stream_of([[9 + i % 5] * 30 for i in range(10)], V)
+    network = network_of().eval()
+    expected, tokens = plain_nats(network, stream)
+    forward, shapes = network.forward, []
+    network.forward = lambda ids, state: shapes.append(tuple(ids.shape)) or forward(ids, state)
+    nats, count = validation_nats(network, stream)
+    assert count == tokens
+    assert nats == pytest.approx(expected, rel=1e-6)
+    assert set(shapes) <= {(10, 4), (10, 3), (10, 2), (10, 1)}, "reviews by positions"
 
 
 def test_a_limit_takes_reviews_from_all_over_the_stream():
