@@ -136,7 +136,8 @@ def test_a_later_token_never_changes_an_earlier_price(model):
     ids, changed = documents(), documents()
     changed[:, 7] = (changed[:, 7] - 8) % (V - 9) + 9
     before, after = score(model, ids), score(model, changed)
-    np.testing.assert_array_equal(before[:, :7], after[:, :7])
+    # Not to the bit: with another word in the tail, its product has another number of rows and may round differently.
+    np.testing.assert_allclose(before[:, :7], after[:, :7], rtol=1e-6)
     assert (before[:, 7:9] != after[:, 7:9]).all()
 
 
