@@ -29,7 +29,7 @@ from tasks.progress import progress
 from tasks.stage import run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL
 
-PACE_VERSION = 2
+PACE_VERSION = 3
 PACE_FILE = "pace.json"
 KEPT = (
     "epochs", "warmup", "updates", "all_updates", "tokens", "seconds", "stopped_by_time", "stopped_by_validation",

@@ -179,7 +179,7 @@ def test_what_they_say_of_other_things_is_not_taken_for_it(words):
 
 @pytest.mark.parametrize("error", [GPU, RuntimeError("CUDA error: out of memory")], ids=["torch", "driver"])
 def test_validation_reads_fewer_positions_at_a_time_where_memory_does_not_suffice(error, caplog):
-    """The machine holds 20 positions: side by side that is a part of the shorter reviews, else a piece of a review."""
+    """The machine holds 20 positions: a piece of each review of a batch."""
     network, stream = network_of().eval(), walks(30, V, 3)
     expected, tokens = validation_nats(network, stream, positions=200)
     forward, most = network.forward, []
