@@ -4,17 +4,23 @@ A model that can predict several positions at a time has a method `predictions` 
 token by token. Both ways are exact and give the same numbers up to rounding. A text that has ended leaves the batch,
 because a step costs the same for it as for a text that continues.
 
-Shapes: N requested positions; for the other letters see `models/base.py`.
+`FirstEntries` are for drawing the next token: a two-level softmax gives the probabilities of its frequent entries
+without those of the rare ones, and most tokens that are drawn are frequent.
+
+Shapes: N requested positions, C first entries, M rows; for the other letters see `models/base.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from .base import LanguageModel, ModelError
+
+if TYPE_CHECKING:  # n-gram models do not need torch, and it takes seconds to import
+    from torch import Tensor
 
 ENTRIES = 1 << 20
 """Approximate number of entries per yielded array: 4 MiB, which fits a processor's cache. Bounds memory."""
@@ -32,6 +38,47 @@ class Predictions(NamedTuple):
     text_N: np.ndarray
     position_N: np.ndarray
     logp_NV: np.ndarray
+
+
+class FirstEntries(NamedTuple):
+    """The first entries of the distributions of the next token of B streams, and a way to the whole ones.
+
+    Args:
+        logp_BC: log p of the ids 0 to C − 1, in nats; with the other entries, p sums to 1.
+        whole: From rows (M) to log p of every entry (M, V), as `step` returns it.
+    """
+
+    logp_BC: Tensor
+    whole: Callable[[np.ndarray], Tensor]
+
+
+class StepsFirst(Protocol):
+    """A model that gives the first entries alone, in less time than the whole distribution."""
+
+    first_entries: int
+    """C; 0: this model does not."""
+
+    def step_first(self, ids_B: np.ndarray, state: Any) -> tuple[FirstEntries, Any]:
+        """Read one token of each stream as `step` does."""
+        ...
+
+
+def gives_probabilities(model: LanguageModel) -> bool:
+    """Return whether a model's `step` gives log-probabilities; scores of stupid back-off do not sum to 1."""
+    return getattr(model, "normalised", True)
+
+
+def first_step(model: LanguageModel) -> Callable[[np.ndarray, Any], tuple[FirstEntries, Any]] | None:
+    """Return a model's `step_first`; None if it does not give the first entries alone."""
+    return cast(StepsFirst, model).step_first if getattr(model, "first_entries", 0) else None
+
+
+def stepped_first(model: LanguageModel, ids_B: np.ndarray, state: Any) -> tuple[FirstEntries, Any]:
+    """Step any model; one that does not give the first entries alone gives all of them."""
+    if (step := first_step(model)) is not None:
+        return step(ids_B, state)
+    logp_BV, after = model.step(ids_B, state)
+    return FirstEntries(logp_BV, lambda rows_M: logp_BV[rows_M]), after
 
 
 @runtime_checkable

@@ -30,8 +30,9 @@ from models.bundles.bundle import load_bundle
 from models.mixture.context_weights import ContextWeights
 from models.mixture.fitting import fit_mixture
 from models.mixture.gains import gain_table
-from models.mixture.lm import Fixed, LinearMixture, MixtureLM
+from models.mixture.lm import LinearMixture, MixtureLM
 from models.mixture.parts import Part
+from models.mixture.weights import Fixed
 from models.neural.recurrent import RecurrentLM
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM

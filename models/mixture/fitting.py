@@ -16,13 +16,13 @@ from . import log_linear
 from .context import ngram_models
 from .context_weights import STEPS, ContextWeights, fit_context_weights
 from .gains import gain_figures, gain_table, gains, known_lengths
-from .lm import Fixed, LinearMixture, MixtureLM
+from .lm import LinearMixture, MixtureLM
 from .log_linear import fit_exponents, slope
 from .log_linear_lm import LogLinearMixture
 from .parts import Part, journal_tuning
 from .spec import MixtureSpec
 from .tuning import NO_TOKEN, batches, token_nats
-from .weights import ROUNDS, em, mixed_nats
+from .weights import ROUNDS, Fixed, em, mixed_nats
 
 if TYPE_CHECKING:
     from ..streams import TokenStream

@@ -21,13 +21,13 @@ import torch
 from ..base import FitContext, FitResult, ModelError, read_on
 from ..log_sums import log_sum_of
 from ..ngram.lm import NGramLM
-from ..predictions import Predictions, in_bulk, predictions
+from ..predictions import FirstEntries, Predictions, in_bulk, predictions, stepped_first
 from ..streams import TokenStream
 from ..tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from .attribution import Attribution, attribution_of
 from .parts import Part, load_parts, open_parts, read_facts, save_parts, write_facts
 from .spec import MixtureSpec
-from .weights import mixed_nats
+from .weights import Fixed, mixed_nats
 
 FACTS = "mixture.json"
 
@@ -184,6 +184,25 @@ class LinearMixture(MixtureLM):
         log_weight_PB = torch.from_numpy(self.weighting.following(states).T.copy()).to(distributions[0])
         return log_sum_of(distributions, log_weight_PB), MixtureState(states)
 
+    @property
+    def first_entries(self) -> int:
+        """See `StepsFirst`: the fewest that a part gives alone; 0 if none does."""
+        counts = [getattr(model, "first_entries", 0) for model in self.models]
+        return min((count for count in counts if count), default=0)
+
+    def step_first(self, ids_B: np.ndarray, state: MixtureState) -> tuple[FirstEntries, MixtureState]:
+        """Read one token of each stream; see `StepsFirst`. Other parts are stepped as usual."""
+        found = [stepped_first(model, ids_B, own) for model, own in zip(self.models, state.parts, strict=True)]
+        states, count = tuple(after for _, after in found), self.first_entries
+        log_weight_BP = np.broadcast_to(self.weighting.following(states), (len(ids_B), len(self.models)))
+        log_weight_PB = torch.from_numpy(log_weight_BP.T.astype(np.float32))
+        first_BC = log_sum_of([entries.logp_BC[:, :count] for entries, _ in found], log_weight_PB)
+
+        def whole(rows_M: np.ndarray) -> torch.Tensor:
+            return log_sum_of([entries.whole(rows_M) for entries, _ in found], log_weight_PB[:, rows_M])
+
+        return FirstEntries(first_BC, whole), MixtureState(states)
+
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores."""
         pairs = zip(self.models, state.parts, strict=True)
@@ -247,32 +266,6 @@ class LinearMixture(MixtureLM):
         if "weights" in facts:
             return cls(parts, Fixed(np.array(facts["weights"])))
         raise ModelError(f"{FACTS} has no weights that this version can read: fit the mixture again", "bundle")
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """A `Weighting` with the same weights λ (P,) in every context."""
-
-    weights_P: np.ndarray
-
-    @property
-    def log_weights_P(self) -> np.ndarray:
-        """The logarithms log λ (P,); −∞ for a part with weight 0."""
-        with np.errstate(divide="ignore"):
-            logarithms: np.ndarray = np.log(self.weights_P)
-        return logarithms
-
-    def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ before each token; see `Weighting.before`."""
-        return self.log_weights_P[None, None]
-
-    def following(self, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ for the next token; see `Weighting.following`."""
-        return self.log_weights_P[None]
-
-    def facts(self) -> dict[str, Any]:
-        """Return the weights as JSON values; see `Weighting.facts`."""
-        return {"weights": self.weights_P.tolist()}
 
 
 def method_class(method: str) -> type[MixtureLM]:

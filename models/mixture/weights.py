@@ -20,6 +20,10 @@ Shapes: T held-out tokens, P parts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 ROUNDS, TOLERANCE = 1000, 1e-9
@@ -88,3 +92,29 @@ def _at_least_as_good_as_each(p_TP: np.ndarray, weights_P: np.ndarray) -> np.nda
     with np.errstate(divide="ignore"):
         likelihood = [float(np.log(p_TP @ corner_P).sum()) for corner_P in corners]
     return corners[int(np.argmax(likelihood))]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A `Weighting` with the same weights λ (P,) in every context."""
+
+    weights_P: np.ndarray
+
+    @property
+    def log_weights_P(self) -> np.ndarray:
+        """The logarithms log λ (P,); −∞ for a part with weight 0."""
+        with np.errstate(divide="ignore"):
+            logarithms: np.ndarray = np.log(self.weights_P)
+        return logarithms
+
+    def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
+        """Return log λ before each token; see `Weighting.before`."""
+        return self.log_weights_P[None, None]
+
+    def following(self, states: Sequence[Any]) -> np.ndarray:
+        """Return log λ for the next token; see `Weighting.following`."""
+        return self.log_weights_P[None]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the weights as JSON values; see `Weighting.facts`."""
+        return {"weights": self.weights_P.tolist()}

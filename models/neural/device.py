@@ -235,3 +235,14 @@ def has_triton(device: torch.device) -> bool:
         reason = first_line(error)
     log.warning("no kernels of our own on this GPU (%s): training is slower", reason)
     return False
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Use *count* threads for matrix products; restore the old number afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ from torch import Tensor
 
 from ..atomic_files import save_tensors
 from ..base import FitContext, FitResult, ModelError
-from ..predictions import ENTRIES, Predictions
+from ..predictions import ENTRIES, FirstEntries, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
-from .device import POSITIONS, require_device
+from .device import POSITIONS, limited_threads, require_device
 from .embedding_start import start_embedding
 from .network import Network, NetworkState, join, take
 from .out_of_memory import out_of_memory
@@ -107,6 +106,20 @@ class NeuralLM:
         features_BTE, network = read(ids_B[:, None], state.network)
         features_BE = features_BTE[:, 0]
         return logp(features_BE), NeuralState(network, features_BE)
+
+    @property
+    def first_entries(self) -> int:
+        """See `StepsFirst`: the head of a two-level softmax, where its entries have the first ids; else 0."""
+        return getattr(getattr(self.reader(), "logp", None), "first_entries", 0)
+
+    @torch.no_grad()
+    def step_first(self, ids_B: np.ndarray, state: NeuralState) -> tuple[FirstEntries, NeuralState]:
+        """Read one token of each stream; see `StepsFirst`."""
+        reader: Any = self.reader()
+        features_BTE, network = reader.read(self.ids_tensor(ids_B)[:, None], state.network)
+        features_BE = features_BTE[:, 0]
+        entries = FirstEntries(reader.logp.first(features_BE), lambda rows_M: reader.logp(features_BE[rows_M]))
+        return entries, NeuralState(network, features_BE)
 
     @torch.no_grad()
     def advance(self, ids_BT: np.ndarray, state: NeuralState) -> NeuralState:
@@ -280,14 +293,3 @@ def _fill(network: Network, folder: Path) -> None:
     except ValueError as error:
         raise ModelError(f"The weights in {folder} do not fit the model's options: {error}", "bundle") from error
     network.file = folder / WEIGHTS
-
-
-@contextmanager
-def limited_threads(count: int) -> Iterator[None]:
-    """Use *count* threads for matrix products; restore the old number afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, count))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..specs import NPLMSpec, RecurrentSpec, TrainingSpec, model_class
-from .lm import limited_threads
+from .device import limited_threads
 from .training.plan import Plan
 from .training.state import TrainingState
 from .training.step import TrainingStep

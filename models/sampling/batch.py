@@ -16,8 +16,9 @@ import torch
 from ..bundles.bundle import Bundle, require_stars
 from ..completion.begun_word import WaysOn
 from ..completion.typed import TextStart
+from ..predictions import FirstEntries
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
-from .draw import draw, in_one_pass
+from .draw import draw, draw_unchanged, in_one_pass
 from .filters import allowed, among, pick, pick_on_device, sampled_logp
 from .options import Sampling, require_whole
 from .watermark import Watermark
@@ -63,14 +64,16 @@ class TextBatch(Generic[Text]):
         normalised: Whether the distributions of *step* are normalised.
         step_on_device: `NeuralLM.step_on_device`, of models that have it: on a GPU, `write` then waits for it only once
             for `BLOCK` tokens of each text.
+        step_first: `first_step` of the model: `write` then draws most tokens from a few entries.
     """
 
     def __init__(
         self, step: Step, never: Collection[int] = NOT_WRITTEN, normalised: bool = True,
         step_on_device: Callable[..., tuple[torch.Tensor, Any]] | None = None,
+        step_first: Callable[..., tuple[FirstEntries, Any]] | None = None,
     ) -> None:  # fmt: skip
         self._step, self._never, self._normalised = step, torch.tensor(sorted(never)), normalised
-        self._step_on_device = step_on_device
+        self._step_on_device, self._step_first = step_on_device, step_first
         self.texts: list[Text] = []
         self.logp_BV = torch.empty(0, 0)
         self._state: Any = None
@@ -99,6 +102,9 @@ class TextBatch(Generic[Text]):
         for sampling, rows in self._groups.items():
             logp_BV = self.logp_BV if len(self._groups) == 1 else self.logp_BV[rows]
             uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
+            if self._normalised and sampling == Sampling() and in_one_pass(logp_BV, sampling):
+                ids_B[rows] = draw_unchanged(FirstEntries(logp_BV, logp_BV.__getitem__), self._never, uniforms_B)
+                continue
             if in_one_pass(logp_BV, sampling):
                 ids_B[rows] = draw(logp_BV, self._never, sampling, uniforms_B)
                 continue
@@ -148,14 +154,29 @@ class TextBatch(Generic[Text]):
             if not sampling.looks_back:
                 yield from self._write_in_blocks(most, sampling, self._step_on_device)
                 return
+        first = self._step_first if samplings == {Sampling()} else None
+        ids_B = self.draw()
         for left in reversed(range(most)):
-            ids_B = self.draw()
             yield from zip(self.texts, ids_B.tolist(), strict=True)
             ends_B = (ids_B == EOS) | [text.ended or not left for text in self.texts]
+            self.logp_BV = self.logp_BV[:, :0]  # drawn from; `keep` would copy it
             self.keep(np.flatnonzero(~ends_B).tolist())
             if not self.texts:
                 break
-            self.advance(ids_B[~ends_B])
+            ids_B = self._drawn_after(ids_B[~ends_B]) if first is None else self._drawn_first(ids_B[~ends_B], first)
+
+    def _drawn_after(self, ids_B: np.ndarray) -> np.ndarray:
+        """Read the next token of each text, and return the one after it."""
+        self.advance(ids_B)
+        return self.draw()
+
+    def _drawn_first(self, ids_B: np.ndarray, step: Callable[..., tuple[FirstEntries, Any]]) -> np.ndarray:
+        """Do the same for unchanged distributions, mostly without their later entries."""
+        for text, token in zip(self.texts, ids_B.tolist(), strict=True):
+            text.ids.append(token)
+        entries, self._state = step(ids_B, self._state)
+        uniforms_B = np.array([next(text.uniforms) for text in self.texts])
+        return draw_unchanged(entries, self._never, uniforms_B)
 
     def _write_in_blocks(
         self, most: int, sampling: Sampling, step: Callable[..., tuple[torch.Tensor, Any]]

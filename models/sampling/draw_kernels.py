@@ -1,7 +1,7 @@
 """Compile the draw of tokens with numba: by inversion, after temperature, top-k, top-p and min-p, without sorting.
 
 Every row is treated alone, so a row's token does not depend on the rest of its batch.
-Shapes: N rows, V vocabulary entries, K ids, C classes of weights, M weights of one class.
+Shapes: N rows, V vocabulary entries, K ids, C classes of weights or first entries, M weights of one class.
 """
 
 from __future__ import annotations
@@ -65,6 +65,31 @@ def draw(
         found = _id_at(uniforms_N[n] * sums.sum(), weights_V, sums)
         if found >= 0:
             ids_N[n] = found
+
+
+@kernel
+def draw_among_first(logp_NC: Any, never_K: Any, uniforms_N: Any, ids_N: Any) -> None:
+    """Draw one id per row by inversion of exp(logp), of which only the first C entries are given; -1 for a later one.
+
+    Args:
+        logp_NC: Normalised with the entries that are not given.
+        never_K: Ids below C that are not drawn.
+        uniforms_N: Numbers in [0, 1).
+        ids_N: The result.
+    """
+    N, C = logp_NC.shape
+    weights_C = np.empty(C, np.float32)
+    sums = np.zeros((C + BLOCK - 1) // BLOCK)
+    for n in range(N):
+        possible = 1.0
+        for block in range(len(sums)):
+            sums[block] = _weigh(_part(logp_NC[n], block), _F(0.0), _F(1.0), _part(weights_C, block))
+        for k in never_K:
+            possible -= weights_C[k]
+            weights_C[k] = _F(0.0)
+            sums[k // BLOCK] = _cut(_part(weights_C, k // BLOCK), _F(0.0))
+        left = uniforms_N[n] * possible
+        ids_N[n] = _id_at(left, weights_C, sums) if left < sums.sum() else -1
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]

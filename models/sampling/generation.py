@@ -13,14 +13,17 @@ from ..bundles.bundle import Bundle
 from ..completion.begun_word import WaysOn, ways_on
 from ..completion.reading import PrefixReader, result_of, run_together
 from ..completion.typed import start_of
+from ..predictions import first_step, gives_probabilities
 from ..tokens.vocabulary import EOS
 from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
 from .options import Sampling, require_stop, require_whole
 from .written_text import WrittenText
 
-BATCH = 128
-"""Texts generated in one batch. 512 texts of a mixture with 11,863 entries took 10.4 s and 682 MiB by 64, 9.1 s and 763
-MiB by 128, 8.4 s and 865 MiB by 256."""
+BATCH, BATCH_BY_FIRST = 128, 512
+"""Texts generated in one batch; the second where tokens are drawn from first entries (`StepsFirst`), which take less
+memory. 512 texts with 11,863 entries, on a busy machine: an LSTM took 12.2 CPU seconds and 566 MiB by 128 from whole
+distributions, and 5.4 and 539 MiB by 512 from first entries; its mixture with a 5-gram model 16.4 and 614, 6.6 and 626.
+"""
 Wanted = tuple[int, int | None]
 """Number of a text among those of its rating, and the rating."""
 
@@ -125,8 +128,9 @@ def _written(
 ) -> list[str]:  # fmt: skip
     """Return whole texts, generated in batches."""
     texts: list[str] = []
-    for first in range(0, len(wanted), BATCH):
-        batch = wanted[first : first + BATCH]
+    together = BATCH_BY_FIRST if first_step(bundle.model) and sampling == Sampling() else BATCH
+    for first in range(0, len(wanted), together):
+        batch = wanted[first : first + together]
         written = [""] * len(batch)
         for row, piece in _pieces(bundle, batch, prompt, sampling, max_tokens, seed, stop):
             written[row] += piece
@@ -145,8 +149,10 @@ def _pieces(
     require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in wanted]
     ways = _ways(bundle, prompt, ratings)
+    model = bundle.model
     batch: TextBatch[_Writing] = TextBatch(
-        bundle.model.step, step_on_device=getattr(bundle.model, "step_on_device", None)
+        model.step, normalised=gives_probabilities(model), step_on_device=getattr(model, "step_on_device", None),
+        step_first=first_step(model),
     )
     texts, prefixes = [], []
     for row, ((number, _), rating) in enumerate(zip(wanted, ratings, strict=True)):

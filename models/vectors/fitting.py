@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..neural.lm import limited_threads
+from ..neural.device import limited_threads
 from ..options import stored
 from ..streams import TokenStream
 from ..tokens.vocabulary import Vocabulary

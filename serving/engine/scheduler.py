@@ -16,6 +16,7 @@ import torch
 
 from models.base import LanguageModel, ModelError, read_on
 from models.bundles.bundle import Bundle
+from models.predictions import gives_probabilities
 from models.sampling.batch import Step, TextBatch
 from serving.engine.begun_words import BegunWords
 from serving.engine.echoes import Echoes
@@ -57,7 +58,8 @@ class Scheduler:
     ) -> None:  # fmt: skip
         self.bundle, self.limits, self.wakes, self.clock = bundle, limits, wakes, clock
         self.cache = PrefixCache(limits.cache_megabytes, limits.cache_seconds, clock)
-        self.exact: TextBatch[LiveText] = TextBatch(self._timed(bundle.model.step))
+        step, normalised = self._timed(bundle.model.step), gives_probabilities(bundle.model)
+        self.exact: TextBatch[LiveText] = TextBatch(step, normalised=normalised)
         self.fast: TextBatch[LiveText] = self.exact
         if fast is not None:
             self.fast = TextBatch(self._timed(fast.step), normalised=False)

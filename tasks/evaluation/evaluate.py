@@ -39,7 +39,7 @@ from tasks.tracking.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
-SAMPLES_VERSION = 5
+SAMPLES_VERSION = 6
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 

@@ -15,9 +15,8 @@ import torch
 from torch import nn
 
 from ...base import FitProgress, ModelError
-from ..device import require_device
+from ..device import limited_threads, require_device
 from ..embedding_start import start_embedding
-from ..lm import limited_threads
 from ..out_of_memory import first_line, is_out_of_memory
 from ..recurrent import RecurrentNetwork
 from .fine_tuning import FineTuning

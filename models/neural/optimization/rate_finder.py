@@ -27,9 +27,9 @@ import torch
 from ...base import ModelError
 from ...batches import Window, make_batches
 from ...specs import TrainingSpec, model_class
-from ..device import require_device
+from ..device import limited_threads, require_device
 from ..embedding_start import start_embedding
-from ..lm import NeuralSpec, limited_threads
+from ..lm import NeuralSpec
 from ..network import Network
 from ..out_of_memory import out_of_memory
 from ..training.tbptt import Memory

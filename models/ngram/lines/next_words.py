@@ -59,7 +59,7 @@ def write_lines(
         raise ModelError(f"n is {n}, max_tokens is {max_tokens}; both must be at least 1", kind="input")
     sampling = Sampling(temperature, top_k, top_p)
     uniforms_BT = np.random.default_rng(seed).random((max_tokens, n)).T
-    batch: TextBatch[SampledText] = TextBatch(model.step, (UNK, BEGIN))
+    batch: TextBatch[SampledText] = TextBatch(model.step, (UNK, BEGIN), model.normalised)
     texts = [SampledText(sampling, iter(uniforms_T.tolist()), []) for uniforms_T in uniforms_BT]
     batch.join(texts, *_read(model, prompt, n))
     lines = {id(text): prompt.split() for text in texts}

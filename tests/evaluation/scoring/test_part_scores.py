@@ -10,9 +10,10 @@ import pytest
 from evaluation.scoring.part_scores import PartScores
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, record_scores, score_stream
 from models.bundles.bundle import Bundle
-from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.lm import LinearMixture
 from models.mixture.log_linear_lm import LogLinearMixture
 from models.mixture.parts import Part
+from models.mixture.weights import Fixed
 from models.streams import TokenStream, write_stream
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 

@@ -16,9 +16,9 @@ from models.mixture.context_weights import ContextWeights, context_slope, fit_co
 from models.mixture.descent import descend
 from models.mixture.fitting import fit_mixture
 from models.mixture.gains import gain_table
-from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.lm import LinearMixture
 from models.mixture.parts import Part
-from models.mixture.weights import em, mixed_nats
+from models.mixture.weights import Fixed, em, mixed_nats
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.predictions import _step_by_step, in_bulk, predictions

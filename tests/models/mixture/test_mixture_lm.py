@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from models.base import FitContext, ModelError
 from models.mixture.fitting import _distributions, fit_mixture
 from models.mixture.gains import gain_table
-from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.lm import LinearMixture
 from models.mixture.log_linear_lm import LogLinearMixture
 from models.mixture.parts import Part
 from models.mixture.tuning import batches
-from models.mixture.weights import mixed_nats
+from models.mixture.weights import Fixed, mixed_nats
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec

@@ -18,8 +18,9 @@ from evaluation.scoring.observe import observe
 from evaluation.scoring.score import TOKEN_NATS, score_stream
 from models.base import FitContext
 from models.bundles.bundle import Bundle
-from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.lm import LinearMixture
 from models.mixture.parts import Part
+from models.mixture.weights import Fixed
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream

@@ -17,8 +17,9 @@ import torch
 
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
-from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.lm import LinearMixture
 from models.mixture.parts import Part
+from models.mixture.weights import Fixed
 from models.neural.recurrent import RecurrentLM
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, write_stream

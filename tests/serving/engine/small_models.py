@@ -12,9 +12,10 @@ import torch
 from models.bundles.bundle import Bundle
 from models.cache.lm import RANGES, CacheLM
 from models.mixture.context_weights import ContextWeights
-from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.lm import LinearMixture
 from models.mixture.log_linear_lm import LogLinearMixture
 from models.mixture.parts import Part
+from models.mixture.weights import Fixed
 from models.neural.adaptive.neural_cache import NeuralCacheLM
 from models.neural.nplm import NPLM
 from models.neural.recurrent import RecurrentLM

@@ -16,8 +16,9 @@ from core.config.run_config import RunConfig
 from core.store import Artifact, Store
 from models.base import FitContext
 from models.bundles.bundle import save_bundle
-from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.lm import LinearMixture
 from models.mixture.parts import Part
+from models.mixture.weights import Fixed
 from models.neural.lm import NeuralLM
 from models.neural.recurrent import RecurrentLM
 from models.ngram.lm import NGramLM

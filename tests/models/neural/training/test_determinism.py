@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from models.neural.lm import limited_threads
+from models.neural.device import limited_threads
 from models.neural.training import determinism
 from models.neural.training.callbacks import checkpointing
 from models.neural.training.determinism import announcement, determinism_class

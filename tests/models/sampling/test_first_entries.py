@@ -1,0 +1,136 @@
+"""Most tokens are drawn from the first entries of a distribution alone, and they are those of the whole one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.predictions import FirstEntries, first_step
+from models.sampling import Sampling, generate, generate_rated
+from models.sampling.draw import draw_unchanged
+from models.sampling.filters import allowed, pick, sampled_logp
+from models.tokens.vocabulary import CONTEXT_IDS, UNK
+from tests.serving.engine.small_models import bundle_of
+
+pytest.importorskip("numba")
+NEVER = torch.tensor(sorted({UNK, *CONTEXT_IDS}))
+KINDS = ("lstm", "mixture", "gated")
+
+
+def distributions(rows: int, entries: int, seed: int) -> torch.Tensor:
+    logits_NV = np.random.default_rng(seed).normal(0, 3, (rows, entries))
+    logits_NV[:, list(CONTEXT_IDS)] = -np.inf
+    return torch.log_softmax(torch.from_numpy(logits_NV), 1).float()
+
+
+def only(logp_NV: torch.Tensor, count: int, asked: list[int]) -> FirstEntries:
+    """The first entries; the rows whose whole distributions are looked up are noted in *asked*."""
+
+    def whole(rows_M: np.ndarray) -> torch.Tensor:
+        asked.extend(rows_M.tolist())
+        return logp_NV[rows_M]
+
+    return FirstEntries(logp_NV[:, :count].contiguous(), whole)
+
+
+@pytest.mark.parametrize("count", [9, 10, 128, 129, 500, 700])
+def test_the_draw_is_that_of_the_whole_distribution_by_inversion(count):
+    logp_NV, uniforms_N = distributions(400, 700, 1), np.random.default_rng(2).random(400)
+    expected = pick(sampled_logp(allowed(logp_NV.double(), NEVER, Sampling()), Sampling()), uniforms_N)
+    asked: list[int] = []
+    ids_N = draw_unchanged(only(logp_NV, count, asked), NEVER, uniforms_N)
+    assert ids_N.tolist() == expected.tolist()
+    assert asked == np.flatnonzero(expected >= count).tolist()
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_too_few_entries_to_know_what_is_never_drawn_are_no_help(count):
+    logp_NV, uniforms_N, asked = distributions(50, 40, 3), np.random.default_rng(4).random(50), []
+    whole = draw_unchanged(only(logp_NV, 40, []), NEVER, uniforms_N)
+    assert draw_unchanged(only(logp_NV, count, asked), NEVER, uniforms_N).tolist() == whole.tolist()
+    assert asked == list(range(50))
+
+
+def test_where_rounding_leaves_nothing_the_last_entry_is_drawn():
+    """Probabilities that sum to 1 − 1e-4, and a number above that."""
+    logp_1V = torch.log(torch.tensor([[0.5, 0.0, 0.4999]]))
+    assert draw_unchanged(only(logp_1V, 3, []), torch.tensor([1]), np.array([0.99995])).tolist() == [2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_first_entries_and_whole_distributions_are_those_of_a_step(kind):
+    model = bundle_of(kind).model
+    ids_BT = np.random.default_rng(5).integers(9, model.vocabulary_size, (6, 4))
+    state, other = model.start(6), model.start(6)
+    count = model.first_entries
+    assert 9 < count < model.vocabulary_size
+    for ids_B in ids_BT.T:
+        logp_BV, state = model.step(ids_B, state)
+        entries, other = model.step_first(ids_B, other)
+        assert torch.equal(entries.logp_BC, logp_BV[:, :count])
+        assert torch.equal(entries.whole(np.array([4, 1])), logp_BV[[4, 1]])
+
+
+@pytest.mark.parametrize("kind", ["ngram", "gru", "neural_cache", "log_linear"])
+def test_models_without_a_two_level_softmax_are_stepped_whole(kind):
+    assert first_step(bundle_of(kind).model) is None
+
+
+def test_a_head_whose_entries_are_not_the_first_ids_is_no_help():
+    model = bundle_of("lstm").model
+    output = model.network.output
+    head = output.cuts[0]
+    order_P = output.order_P.clone()
+    try:
+        output.order_P[head - 1], output.order_P[head] = order_P[head], order_P[head - 1]
+        assert model.reader(again=True).logp.first_entries == 0
+    finally:
+        output.order_P.copy_(order_P)
+        model.reader(again=True)
+    assert model.first_entries == head + len(CONTEXT_IDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_are_those_drawn_from_whole_distributions(kind, monkeypatch):
+    bundle = bundle_of(kind)
+    texts = generate(bundle, 40, max_tokens=60, seed=3)
+    assert len({len(text) for text in texts}) > 10
+    monkeypatch.setattr("models.sampling.generation.BATCH_BY_FIRST", 7)
+    assert generate(bundle, 40, max_tokens=60, seed=3) == texts
+    monkeypatch.setattr("models.sampling.generation.first_step", lambda model: None)
+    assert generate(bundle, 40, max_tokens=60, seed=3) == texts
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.9}, {"top_p": 0.95}, {"top_k": 20}, {"min_p": 0.01}])
+def test_changed_distributions_are_drawn_from_whole(options):
+    bundle = bundle_of("lstm")
+    model = bundle.model
+    model.step_first = None  # would fail if it were called
+    try:
+        assert len(generate_rated(replace(bundle), {3: 4}, Sampling(**options), 12)[3]) == 4
+    finally:
+        del model.step_first
+
+
+class Scores:
+    """A model whose distributions sum to 2, and which says so."""
+
+    normalised = False
+
+    def __init__(self, model):
+        self.model, self.vocabulary_size = model, model.vocabulary_size
+        self.start, self.score = model.start, model.score
+
+    def step(self, ids_B, state):
+        logp_BV, state = self.model.step(ids_B, state)
+        return logp_BV + np.log(2).astype(np.float32), state
+
+
+@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.3}], ids=["plain", "penalised"])
+def test_scores_that_do_not_sum_to_one_are_drawn_in_proportion(options):
+    bundle = bundle_of("gru")
+    scores = replace(bundle, model=Scores(bundle.model))
+    assert generate(scores, 20, max_tokens=40, seed=2, **options) == generate(
+        bundle, 20, max_tokens=40, seed=2, **options
+    )
