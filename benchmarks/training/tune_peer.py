@@ -124,7 +124,7 @@ def trial(
                 at = round(mark["train_s"] / 15) * 15.0
                 least = best[at] = min(best.get(at, float("inf")), mark["valid_ppl"])
             # "not <=" instead of ">", so that NaN also stops a trial.
-            if at < seconds and not mark["valid_ppl"] <= BEHIND * least:
+            if seconds * JUDGED_FROM <= at < seconds and not mark["valid_ppl"] <= BEHIND * least:
                 process.kill()
                 mark["ended"] = True
                 break

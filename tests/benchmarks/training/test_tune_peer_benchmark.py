@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from threading import Lock
 
 import pytest
 
@@ -72,3 +73,23 @@ def test_complete_trials_rank_before_stopped_and_failed_ones() -> None:
     rows = {("a",): {"failed": True}, ("b",): {"valid_ppl": 90.0, "ended": True}, ("c",): {"valid_ppl": 170.0},
             ("d",): {"valid_ppl": 160.0}, ("e",): {"valid_ppl": float("nan")}}  # fmt: skip
     assert [flags for flags, _ in sorted(rows.items(), key=benchmark._rank)] == [("d",), ("c",), ("e",), ("b",), ("a",)]
+
+
+PEER = """
+import json, time
+for at, perplexity in ((15.1, 500.0), (150.2, 200.0), (210.0, 90.0), (900.0, 80.0)):
+    print("MARK " + json.dumps({"train_s": at, "valid_ppl": perplexity}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [
+        ({15.0: 100.0, 150.0: 199.0}, {"train_s": 900.0, "valid_ppl": 80.0}),
+        ({150.0: 100.0}, {"train_s": 150.2, "valid_ppl": 200.0, "ended": True}),
+    ],
+    ids=["behind in the first sixth only", "behind after a sixth"],
+)
+def test_a_trial_is_stopped_that_is_far_behind_after_a_sixth_of_its_time(tmp_path, best, expected) -> None:
+    (tmp_path / "wlm_driver.py").write_text(PEER, encoding="utf-8")
+    assert benchmark.trial(tmp_path, tmp_path, 900, (), best, Lock()) == expected
