@@ -24,6 +24,8 @@ BATCH, BATCH_BY_FIRST = 128, 512
 memory. 512 texts with 11,863 entries, on a busy machine: an LSTM took 12.2 CPU seconds and 566 MiB by 128 from whole
 distributions, and 5.4 and 539 MiB by 512 from first entries; its mixture with a 5-gram model 16.4 and 614, 6.6 and 626.
 """
+MOST_ENTRIES = 1 << 24
+"""Texts of the larger batch times entries: an n-gram part of a mixture gives whole distributions, here of 64 MiB."""
 Wanted = tuple[int, int | None]
 """Number of a text among those of its rating, and the rating."""
 
@@ -128,7 +130,9 @@ def _written(
 ) -> list[str]:  # fmt: skip
     """Return whole texts, generated in batches."""
     texts: list[str] = []
-    together = BATCH_BY_FIRST if first_step(bundle.model) and sampling == Sampling() else BATCH
+    together = BATCH
+    if first_step(bundle.model) and sampling == Sampling():
+        together = max(BATCH, min(BATCH_BY_FIRST, MOST_ENTRIES // bundle.vocabulary.size))
     for first in range(0, len(wanted), together):
         batch = wanted[first : first + together]
         written = [""] * len(batch)
