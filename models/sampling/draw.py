@@ -63,6 +63,6 @@ def draw_unchanged(entries: FirstEntries, never: torch.Tensor, uniforms_N: np.nd
 def _unchanged(logp_MV: torch.Tensor, never: torch.Tensor, uniforms_M: np.ndarray) -> np.ndarray:
     ids_M = np.empty(len(uniforms_M), np.int64)
     draw_kernels.draw_among_first(logp_MV.contiguous().numpy(), never.numpy(), uniforms_M, ids_M)
-    if len(rest := np.flatnonzero(ids_M < 0)):  # by rounding, p sums to a little less than 1
+    if len(rest := np.flatnonzero(ids_M < 0)):  # p sums to a little less than 1, or is nearly all of *never*
         ids_M[rest] = draw(logp_MV[rest], never, Sampling(), uniforms_M[rest])
     return ids_M

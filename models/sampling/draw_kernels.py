@@ -19,6 +19,8 @@ BLOCK = 128
 SHIFT = np.uint32(20)
 NEAR = _F(2**-10)
 """Bound of the weights that are looked at first; a class begins with it."""
+LEAST = 0.01
+"""Least probability of all that may be drawn, for a draw that does not add it up."""
 NO_LIMIT = 1 << 62
 CLASSES = 1 + (0x3F800000 >> 20)
 """Classes of weights up to 1 by the upper bits of their float32."""
@@ -71,6 +73,8 @@ def draw(
 def draw_among_first(logp_NC: Any, never_K: Any, uniforms_N: Any, ids_N: Any) -> None:
     """Draw one id per row by inversion of exp(logp), of which only the first C entries are given; -1 for a later one.
 
+    Also -1 where hardly anything may be drawn: 1 less what may not is then mostly rounding.
+
     Args:
         logp_NC: Normalised with the entries that are not given.
         never_K: Ids below C that are not drawn.
@@ -89,7 +93,7 @@ def draw_among_first(logp_NC: Any, never_K: Any, uniforms_N: Any, ids_N: Any) ->
             weights_C[k] = _F(0.0)
             sums[k // BLOCK] = _cut(_part(weights_C, k // BLOCK), _F(0.0))
         left = uniforms_N[n] * possible
-        ids_N[n] = _id_at(left, weights_C, sums) if left < sums.sum() else -1
+        ids_N[n] = _id_at(left, weights_C, sums) if possible >= LEAST and left < sums.sum() else -1
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]

@@ -58,6 +58,20 @@ def test_where_rounding_leaves_nothing_the_last_entry_is_drawn():
     assert draw_unchanged(only(logp_1V, 3, []), torch.tensor([1]), np.array([0.99995])).tolist() == [2]
 
 
+@pytest.mark.parametrize("unknown", [0.98, 0.9999, 1 - 1e-7])
+def test_where_nearly_all_is_never_drawn_the_rest_is_drawn_in_proportion(unknown):
+    share_V = np.arange(1.0, 41.0)
+    share_V[0], share_V[1:9] = 0.0, 0.0
+    p_V = share_V / share_V.sum() * (1 - unknown)
+    p_V[UNK] = unknown
+    with np.errstate(divide="ignore"):
+        logp_NV = torch.from_numpy(np.log(p_V)).float().expand(300, -1).contiguous()
+    uniforms_N = np.random.default_rng(7).random(300)
+    expected = np.searchsorted(np.cumsum(share_V) / share_V.sum(), uniforms_N, side="right")
+    for count in (10, 40):
+        assert draw_unchanged(only(logp_NV, count, []), NEVER, uniforms_N).tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_first_entries_and_whole_distributions_are_those_of_a_step(kind):
     model = bundle_of(kind).model
