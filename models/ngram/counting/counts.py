@@ -5,8 +5,8 @@ in a text of lines). No n-gram ends with the begin token and none crosses a docu
 positions with enough history, and order 1 counts the predicted tokens.
 
 All windows of N tokens are sorted once (`windows.py`). Then the n-grams of every order are read from them, each with a
-link to its suffix (`window_counts.py`), so that the estimators can sum with one `bincount`. The arrays may be in
-temporary files (`array_allocator.py`): then memory holds only 12 bytes per token and the current work.
+link to its suffix (`window_counts.py`), so that the estimators can sum with one `bincount`. Within a memory limit, text
+and counts are in temporary files, and memory holds what is worked on at a time (`disk_counts.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -22,19 +21,15 @@ from ...base import ModelError
 from ..engine import ShardEngine, Threads
 from ..lookup import NONE, Followers, follow
 from .array_allocator import ArrayAllocator
-from .memory import memory_plan
-from .window_counts import SortedWindows, count_order, sort_windows
+from .disk_counts import count_order_on_disk
+from .disk_text import DiskText
+from .disk_windows import sort_windows_on_disk
+from .documents import Documents, ids_from_begin, last_in_suffix_order, mask, occurrences
+from .memory import MemoryPlan, memory_plan
+from .window_counts import WindowRows, count_order, sort_windows
 from .windows import Text
 
 MOST_ORDERS, MOST_TOKENS = 255, (1 << 31) - 1
-_BLOCK = 1 << 20
-
-
-class Documents(Protocol):
-    """Documents one after another: document i is `ids[offsets[i]:offsets[i + 1]]`."""
-
-    ids: np.ndarray
-    offsets: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -169,97 +164,63 @@ def count_ngrams(
         raise ModelError(f"order is {order}; it must be at least 1 and at most {MOST_ORDERS}", kind="input")
     if len(documents.ids) > MOST_TOKENS:
         raise ModelError(f"{len(documents.ids):,} tokens; at most {MOST_TOKENS:,} can be counted", kind="input")
-    given_V = _mask(given, vocabulary_size)
-    ids_T = _ids_from_begin(documents, given_V)
-    begin_T = given_V[ids_T]
-    last = _last_in_suffix_order(ids_T, begin_T, order)
-    orders = [_count_words(ids_T, begin_T, given_V, last)]
-    if order > 1:
-        text = Text.of(ids_T, begin_T, order, vocabulary_size)
-        del begin_T
-        plan = memory_plan(len(ids_T), int(orders[0].raw_M.max(initial=0)), memory_limit, folder, threads)
-        engine = engine or Threads(plan.threads)
-        windows = sort_windows(text, plan.windows, engine, plan.allocator)
-        longer = _longer(windows, ids_T, last, engine, plan.allocator)
-        del ids_T, text
-        orders += longer
-    allocator = plan.allocator if order > 1 else ArrayAllocator()
+    given_V = mask(given, vocabulary_size)
+    allocator = ArrayAllocator.within(memory_limit, folder)
+    ids_T = ids_from_begin(documents, given_V, allocator)
+    raw_V = occurrences(ids_T, given_V)
+    last = last_in_suffix_order(ids_T, given_V, raw_V, order)
+    words = OrderCounts(
+        None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, vocabulary_size,
+        NONE if last == NONE else int(ids_T[last]),
+    )  # fmt: skip
+    if order == 1:
+        return NGramCounts((words,), vocabulary_size, tuple(sorted(given)))
+    most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)  # or all begin with one token
+    plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
+    engine = engine or Threads(plan.threads)
+    longer = (_longer if memory_limit is None else _longer_on_disk)(ids_T, given_V, order, plan, engine)
+    orders = [words]
+    for found in longer:
+        followers = [one.followers for one in orders if one.followers is not None] + [found.followers]
+        orders.append(OrderCounts(*found, vocabulary_size, _open_row(followers, ids_T, given_V, last)))
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)
 
 
 def _longer(
-    windows: SortedWindows, row_T: np.ndarray, last: int, engine: ShardEngine, allocator: ArrayAllocator
-) -> Iterator[OrderCounts]:
-    """Count orders 2 … N.
-
-    Args:
-        row_T: Row, at the order below, of the n-gram that begins at each position.
-        last: See `_last_in_suffix_order`.
-    """
-    for order in range(2, windows.text.order + 1):
-        longer_T = np.empty_like(row_T) if order < windows.text.order else None
-        found = count_order(windows, order, row_T, longer_T, engine, allocator)
-        start, open_row = last - order + 1, NONE
-        if last != NONE and start >= 0 and windows.text.length_T[start] >= order:
-            word = windows.text.code_T[last : last + 1] - 1
-            open_row = int(found.followers.find(row_T[start : start + 1], word)[0])
-        yield OrderCounts(*found, windows.text.vocabulary_size, open_row)
+    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine
+) -> Iterator[WindowRows]:
+    """Count orders 2 … N in memory."""
+    windows = sort_windows(Text.of(ids_T, given_V[ids_T], order, len(given_V)), plan.windows, engine, plan.allocator)
+    row_T = ids_T  # of the n-gram that begins at each position, its row at the order below
+    for length in range(2, order + 1):
+        longer_T = np.empty_like(row_T) if length < order else None
+        yield count_order(windows, length, row_T, longer_T, engine, plan.allocator)
         if longer_T is not None:
             row_T = longer_T
 
 
-def _mask(given: Collection[int], vocabulary_size: int) -> np.ndarray:
-    given_V = np.zeros(vocabulary_size, bool)
-    given_V[list(given)] = True
-    return given_V
+def _longer_on_disk(
+    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine
+) -> Iterator[WindowRows]:
+    """Count orders 2 … N within a memory limit."""
+    windows, last_words = sort_windows_on_disk(DiskText(ids_T, given_V, order, plan.windows), plan, engine)
+    for length, word_M in enumerate(last_words, start=2):
+        yield count_order_on_disk(windows, length, word_M, ids_T, plan, engine)
 
 
-def _ids_from_begin(documents: Documents, given_V: np.ndarray) -> np.ndarray:
-    """Return all documents one after another, each from its last leading given token on (without `<bos>`); int32."""
-    ids_T = np.asarray(documents.ids)
-    if len(ids_T) == 0:
-        return ids_T.astype(np.int32)
-    if not 0 <= int(ids_T.min()) <= int(ids_T.max()) < len(given_V):
-        span = f"{ids_T.min()} to {ids_T.max()}"
-        raise ModelError(f"token ids from {span}; the vocabulary has {len(given_V)}", kind="input")
-    starts = np.asarray(documents.offsets)
-    starts = starts[:-1][np.diff(starts) > 0]
-    if not given_V[ids_T[starts]].all():
-        raise ModelError("a document does not begin with a given token (a star token, <s>)", kind="input")
-    kept_T = given_V[ids_T]
-    kept_T[:-1] &= kept_T[1:]
-    kept_T[-1] = False
-    np.logical_not(kept_T, out=kept_T)
-    return (ids_T if kept_T.all() else ids_T[kept_T]).astype(np.int32, copy=False)
+def _open_row(followers: Sequence[Followers], ids_T: np.ndarray, given_V: np.ndarray, last: int) -> int:
+    """Return the row of the n-gram that ends at a position, or NONE if its document begins after its first word.
 
-
-def _last_in_suffix_order(ids_T: np.ndarray, begin_T: np.ndarray, order: int) -> int:
-    """Return the end position of the N-gram that is greatest when read backwards; NONE if there is no n-gram.
-
-    Histories that are longer than their document are padded with the begin token.
+    Args:
+        followers: Those of the orders 2 … k of a k-gram.
     """
-    greatest = int(ids_T[~begin_T].max(initial=NONE))
-    best = np.flatnonzero((ids_T == greatest) & ~begin_T)
-    if len(best) == 0:
+    ids = ids_T[max(last - len(followers), 0) : last + 1]
+    if last < len(followers) or given_V[ids[1:]].any():
         return NONE
-    looking = best
-    for _ in range(order):
-        words = ids_T[looking]
-        kept = words == words.max()
-        best, looking = best[kept], looking[kept]
-        if len(best) == 1:
-            break
-        looking = np.where(begin_T[looking], looking, looking - 1)
-    return int(best[0])
-
-
-def _count_words(ids_T: np.ndarray, begin_T: np.ndarray, given_V: np.ndarray, last: int) -> OrderCounts:
-    raw_V = np.zeros(len(given_V), np.int64)
-    for first in range(0, len(ids_T), _BLOCK):
-        raw_V += np.bincount(ids_T[first : first + _BLOCK], minlength=len(given_V))
-    raw_V[given_V] = 0
-    open_row = int(ids_T[last]) if last != NONE else NONE
-    return OrderCounts(None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, len(given_V), open_row)
+    row = ids[:1].astype(np.int64)
+    for entry, word in zip(followers, ids[1:], strict=True):
+        row = entry.find(row, np.array([word]))
+    return int(row[0])
 
 
 def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
@@ -271,8 +232,8 @@ def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
     Raises:
         ModelError: The held-out documents are empty, or have ids outside the vocabulary; kind "input".
     """
-    given_V = _mask(counts.given, counts.vocabulary_size)
-    ids_T = _ids_from_begin(held_out, given_V)
+    given_V = mask(counts.given, counts.vocabulary_size)
+    ids_T = ids_from_begin(held_out, given_V)
     begin_T = given_V[ids_T]
     tokens = int((~begin_T).sum())
     if tokens == 0:

@@ -1,16 +1,18 @@
 """Plan a fit within a memory limit: windows per sort, threads, and temporary files.
 
-The rule, for a limit of L bytes and a text of T tokens (begins and ends included):
+The rule, for a limit of L bytes, n-grams of N words, and a text of any length:
 
-    standing   memory of the process at the start + 12 T        rows of n-grams at the text's positions, then p
-               + 45 times the occurrences of the most frequent word
-    working    110 bytes per window that is being sorted, per thread
-    windows    sorted at a time: (L − standing) / 110, at most 262,144; then threads: as many as the rest allows
+    standing   memory of the process at the start + 24 bytes per word of the vocabulary
+    working    110 bytes per window that is being sorted, per thread; as many tokens are read as one block
+    batch      4 N + 32 bytes per window of a batch (`disk_counts.py`), at least those of the most frequent word
+    windows    sorted at a time: at most 262,144; threads: as many as the rest allows
+    ranges     of rows, where a step needs them in any order: three quarters of the memory that is left
 
-If less than 16,384 windows fit, the limit is refused, and the error names the smallest possible limit. Without a limit,
-no temporary files are used, and 262,144 windows are sorted at a time. With a limit, all smoothing methods and pruning
-by count write their tables to temporary files and read them as memory maps. Pruning by entropy works in memory, and is
-refused if it does not fit.
+If less than 16,384 windows and the most frequent word's do not fit, the limit is refused, and the error names the
+smallest possible limit. Without a limit, no temporary files are used, and 262,144 windows are sorted at a time. With a
+limit, the text, its windows and the counts are in temporary files; all smoothing methods and pruning by count write
+their tables to temporary files and read them as memory maps. Pruning by entropy works in memory, and is refused if it
+does not fit.
 """
 
 from __future__ import annotations
@@ -19,17 +21,17 @@ import ctypes
 import os
 import resource
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...base import ModelError
 from ...threads import THREADS
-from .array_allocator import ArrayAllocator
+from .array_allocator import IN_MEMORY, ArrayAllocator
 
-BYTES_PER_TOKEN = 12
-BYTES_PER_OCCURRENCE = 45
+BYTES_PER_WORD = 24
 BYTES_PER_WINDOW = 110
+BYTES_IN_BATCH = 32
+BYTES_PER_CODE = 4
 MOST_WINDOWS = 1 << 18
 FEWEST_WINDOWS = 1 << 14
 
@@ -42,44 +44,59 @@ class MemoryPlan:
         windows: Number of windows sorted at a time.
         threads: Number of shards processed at the same time.
         allocator: Allocator of arrays with one entry per n-gram or window.
+        batch: Number of windows of a batch.
     """
 
     windows: int
     threads: int
     allocator: ArrayAllocator
+    batch: int = 0
 
 
 def memory_plan(
-    tokens: int, most_frequent: int, limit: int | None, folder: Path | None = None, threads: int | None = None
+    order: int, words: int, most_frequent: int, allocator: ArrayAllocator = IN_MEMORY, threads: int | None = None
 ) -> MemoryPlan:
     """Return the plan for counting a text within a limit, by the rule in this module's docstring.
 
     Args:
-        tokens: T.
+        order: N.
+        words: Size of the vocabulary.
         most_frequent: Occurrences of the most frequent word.
-        limit: Bytes for the whole process; None for no limit.
-        folder: Folder for temporary files; None: the system's.
+        allocator: Allocator of the arrays; has the limit.
         threads: Maximum number of threads; None for `threads.THREADS`.
 
     Raises:
         ModelError: The limit is too low; kind "input".
     """
-    threads = threads or THREADS
+    threads, limit = threads or THREADS, allocator.limit
     give_back()
     if limit is None:
-        return MemoryPlan(MOST_WINDOWS, threads, ArrayAllocator())
-    standing = resident() + BYTES_PER_TOKEN * tokens + BYTES_PER_OCCURRENCE * most_frequent
-    least = standing + FEWEST_WINDOWS * BYTES_PER_WINDOW
+        return MemoryPlan(MOST_WINDOWS, threads, allocator)
+    in_batch = BYTES_PER_CODE * order + BYTES_IN_BATCH
+    standing = resident() + BYTES_PER_WORD * words
+    least = standing + in_batch * most_frequent + FEWEST_WINDOWS * BYTES_PER_WINDOW
     if least > limit:
         raise ModelError(
-            f"a memory limit of {limit / 2**20:,.0f} MiB is too low for {tokens:,} tokens; the minimum is "
-            f"{least / 2**20:,.0f} MiB",
+            f"a memory limit of {limit / 2**20:,.0f} MiB is too low for a text in which one word occurs "
+            f"{most_frequent:,} times; the minimum is {least / 2**20:,.0f} MiB",
             kind="input",
         )
-    room = (limit - standing) // BYTES_PER_WINDOW
-    windows = min(MOST_WINDOWS, room)
-    allocator = ArrayAllocator(Path(tempfile.gettempdir()) if folder is None else folder, limit)
-    return MemoryPlan(windows, min(threads, room // windows), allocator)
+    to_sort = (limit - standing - in_batch * most_frequent) // BYTES_PER_WINDOW
+    windows = min(MOST_WINDOWS, to_sort)
+    threads = min(threads, to_sort // windows)
+    room = limit - standing - BYTES_PER_WINDOW * windows * threads
+    return MemoryPlan(windows, threads, allocator, max(room // in_batch, 1))
+
+
+def ranges_in_memory(rows: int, bytes_per_row: int, limit: int | None) -> list[slice]:
+    """Cut the rows of a table into ranges that fit into the memory left, with a quarter of it for other work.
+
+    A step that needs rows in any order makes one pass for each range. Without a limit there is one range.
+    """
+    if limit is None:
+        return [slice(0, rows)]
+    most = max(FEWEST_WINDOWS, (limit - resident()) * 3 // 4 // bytes_per_row)
+    return [slice(first, min(first + most, rows)) for first in range(0, rows, most)] or [slice(0, 0)]
 
 
 def require_memory(limit: int | None, needed: int) -> None:

@@ -56,9 +56,9 @@ class SortedWindows:
         """Return the shard with this number."""
         part = slice(int(self.first_S[number]), int(self.first_S[number + 1]))
         words = slice(int(self.edges[number]), int(self.edges[number + 1]))
-        first_C = self.first_V[words] - self.first_V[words.start]
-        begins = [word for word in self.text.begins if words.start <= word < words.stop]
-        begun = tuple((self.first_V[word : word + 2] - part.start).tolist() for word in begins)
+        first_C = self.first_V[words] - part.start
+        of_begins = [np.clip(self.first_V[word : word + 2], part.start, part.stop) for word in self.text.begins]
+        begun = tuple((int(first), int(last)) for first, last in (of - part.start for of in of_begins) if first < last)
         return Shard(self.start_W[part], self.shared_W[part], self.length_W[part], first_C, begun)
 
 
@@ -203,25 +203,53 @@ def count_shard(
     Returns:
         The shard's n-grams (`followers.first_C` is without the end of the last context), and the rows or None.
     """
+    found = grouped(shard, order, first_row)
+    start_M = shard.start_P.take(found.at_M)
+    followers = Followers(text.later_ids(start_M, order - 1), found.first_C)
+    rows = WindowRows(followers, found.raw_M, row_T.take(start_M + 1), found.begins_M)
+    return rows, found.row_P if with_rows else None
+
+
+class Grouped(NamedTuple):
+    """The windows of a shard by the n-gram of one order that they begin with.
+
+    Args:
+        at_M: The first window of each n-gram.
+        raw_M: Occurrences; int32.
+        first_C: As in `Followers`, without the end of the last context.
+        begins_M: Whether the n-gram begins with a begin token.
+        row_P: Row of the n-gram at the beginning of each window, where the window is long enough; int32.
+    """
+
+    at_M: np.ndarray
+    raw_M: np.ndarray
+    first_C: np.ndarray
+    begins_M: np.ndarray
+    row_P: np.ndarray
+
+
+def grouped(shard: Shard, order: int, first_row: int) -> Grouped:
+    """Group the windows of a shard; *first_row*: see `count_shard`."""
     new_P = shard.new(order)
     at_M = np.flatnonzero(new_P)
-    start_M = shard.start_P.take(at_M)
     # An n-gram's occurrences are the windows up to the next new n-gram, without windows that are too short.
     raw_M = np.diff(at_M, append=len(new_P)).astype(np.int32)
     short = np.flatnonzero(shard.length_P < order)
     if len(short):
         raw_M -= np.bincount(np.searchsorted(at_M, short, side="right"), minlength=len(at_M) + 1)[1:].astype(np.int32)
-    before_P = np.zeros(len(new_P) + 1, np.int32)  # number of n-grams that begin before each window
-    np.cumsum(new_P, out=before_P[1:])
-    before_P += first_row
+    before_P = rows_before(new_P, first_row)
     context_C = shard.first_C if order == 2 else np.flatnonzero(shard.new(order - 1))
     first_C = before_P.take(context_C)
     begins_M = np.zeros(len(at_M), bool)
     for begun in shard.begun:
         begins_M[slice(*np.searchsorted(at_M, begun))] = True
-    followers = Followers(text.later_ids(start_M, order - 1), first_C)
-    rows = WindowRows(followers, raw_M, row_T.take(start_M + 1), begins_M)
-    if not with_rows:
-        return rows, None
     before_P -= 1
-    return rows, before_P[1:]
+    return Grouped(at_M, raw_M, first_C, begins_M, before_P[1:])
+
+
+def rows_before(new_P: np.ndarray, first_row: int) -> np.ndarray:
+    """Return the number of n-grams that begin before each window, and before the end; (P + 1,) int32."""
+    before_P = np.zeros(len(new_P) + 1, np.int32)
+    np.cumsum(new_P, out=before_P[1:])
+    before_P += first_row
+    return before_P

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from ...base import ModelError
 from ...threads import ordered
+from ..counting.array_allocator import IN_MEMORY, ArrayAllocator
 from .text_source import opened
 
 logger = logging.getLogger(__name__)
@@ -79,10 +80,13 @@ class LineCorpus:
         return _encoded(list(_blocks(BytesIO(text.encode("utf-8", "replace")))), words, marks, "line", table)
 
     @classmethod
-    def read_file(cls, path: Path, words: Iterable[str] | None = None, marks: Marks = "refuse") -> LineCorpus:
-        """Read a text file, plain, gzip or zstandard, in blocks: memory only holds the ids and a few blocks of text.
+    def read_file(
+        cls, path: Path, words: Iterable[str] | None = None, marks: Marks = "refuse",
+        allocator: ArrayAllocator = IN_MEMORY,
+    ) -> LineCorpus:  # fmt: skip
+        """Read a text file, plain, gzip or zstandard, in blocks: memory only holds words, ids and a few blocks of text.
 
-        Bytes that are not UTF-8 are replaced, with a warning.
+        Bytes that are not UTF-8 are replaced, with a warning. With an allocator of files, the ids are in a file.
 
         Raises:
             ModelError: The file cannot be read, or has a mark as a word (see `read`).
@@ -90,7 +94,7 @@ class LineCorpus:
         path = Path(path)
         try:
             with opened(path) as stream:
-                return _encoded(_blocks(stream), words, marks, f"{path}, line")
+                return _encoded(_blocks(stream), words, marks, f"{path}, line", allocator=allocator)
         except (OSError, EOFError, zlib.error) as error:
             raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
 
@@ -150,11 +154,13 @@ def table_of(words: Sequence[str]) -> dict[str, int]:
 
 def _encoded(
     blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, marks: Marks, place: str,
-    known: dict[str, int] | None = None,
+    known: dict[str, int] | None = None, allocator: ArrayAllocator = IN_MEMORY,
 ) -> LineCorpus:  # fmt: skip
     fixed, names = None if words is None else tuple(words), list(MARKS)
     table = known or table_of(names if fixed is None else fixed)
-    parts, warned = [np.array([BEGIN], np.int32)], False
+    ids, begins, warned = allocator.growing(np.int32), allocator.growing(np.int64), False
+    ids.append(np.array([BEGIN]))
+    begins.append(np.array([0]))
     for block in ordered(_tokens, blocks):
         if block.damaged and not warned:
             logger.warning("%s %d: not UTF-8; such bytes are replaced from here on. Convert the file to UTF-8",
@@ -167,9 +173,12 @@ def _encoded(
                     names.append(word)
         ids_U = np.array([table.get(word, UNK) for word in block.words_U], np.int32)
         ids_T = ids_U.take(block.codes_T)
-        parts.append(_settled(ids_T, marks, f"{place} {{}}", block.line) if ids_U.min() < 0 else ids_T)
-    ids = np.concatenate(parts)[:-1] if len(parts) > 1 else np.zeros(0, np.int32)
-    return LineCorpus(ids, np.append(np.flatnonzero(ids == BEGIN), len(ids)), tuple(names) if fixed is None else fixed)
+        if ids_U.min() < 0:
+            ids_T = _settled(ids_T, marks, f"{place} {{}}", block.line)
+        begins.append(np.flatnonzero(ids_T == BEGIN) + ids.length)
+        ids.append(ids_T)
+    # Each line ends with the begin of the next one, so the last begin is the end of the text.
+    return LineCorpus(ids.finished()[:-1], begins.finished(), tuple(names) if fixed is None else fixed)
 
 
 def _tokens(numbered: tuple[int, bytes]) -> _Block:

@@ -17,6 +17,7 @@ import numpy as np
 from ...atomic_files import not_written
 from ...base import ModelError
 from ...specs import NGramSpec
+from ..counting.array_allocator import ArrayAllocator
 from ..counting.counts import count_ngrams
 from ..engine import ShardEngine, Threads
 from ..fitting import fit_tables, make_spec, require_options
@@ -116,7 +117,7 @@ def fit_text(
     spec = checked_spec(order, smoothing, options, prune, held_out is not None, entropy, padded_vocabulary, limited)
     require_places(arpa, binary, spec.smoothing)
     require_texts(text, held_out, limit_vocabulary, apart_from=arpa)
-    corpus = _training_corpus(text, marks)
+    corpus = _training_corpus(text, marks, ArrayAllocator.within(memory_limit, folder))
     allowed = None if limit_vocabulary is None else read_words(limit_vocabulary)
     other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
     model, report = fit_lines(
@@ -131,9 +132,9 @@ def fit_text(
     return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": _peak_mib()}
 
 
-def _training_corpus(text: Path, marks: Marks) -> LineCorpus:
+def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> LineCorpus:
     """Return the training text; refuse an empty one."""
-    corpus = LineCorpus.read_file(text, marks=marks)
+    corpus = LineCorpus.read_file(text, marks=marks, allocator=allocator)
     if not len(corpus):
         raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
     if CAPITAL_UNKNOWN in corpus.words:

@@ -36,6 +36,7 @@ from functools import partial
 import numpy as np
 
 from ..counting.counts import NGramCounts
+from ..counting.memory import ranges_in_memory
 from ..engine import ShardEngine, Threads
 from ..lookup import NONE
 from .by_context import ContextBlock, estimate_order, pieces
@@ -125,13 +126,27 @@ def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
     entry = counts.orders[order - 1]
     if order == counts.order:
         return entry.raw_M
-    adjusted_M, suffix_M = np.zeros(len(entry), np.int32), counts.orders[order].suffix_M
+    adjusted_M = counts.allocator.growing(np.int32)
+    for rows in ranges_in_memory(len(entry), adjusted_M.kind.itemsize, counts.allocator.limit):
+        adjusted_M.append(_adjusted(counts, order, rows))
+    return adjusted_M.finished()
+
+
+def _adjusted(counts: NGramCounts, order: int, rows: slice) -> np.ndarray:
+    """Return a(g) of neighbouring n-grams of an order below the highest."""
+    entry, suffix_M = counts.orders[order - 1], counts.orders[order].suffix_M
+    adjusted_P = np.zeros(rows.stop - rows.start, np.int32)
     for part in pieces(suffix_M):
-        suffix_B = suffix_M[part].astype(np.intp)
-        np.add.at(adjusted_M, suffix_B, np.ones(len(suffix_B), np.int32))
-    counts.allocator.release()
-    np.copyto(adjusted_M, entry.raw_M, where=entry.begins_M)
-    return adjusted_M
+        suffix_B = suffix_M[part]
+        if len(adjusted_P) < len(entry):
+            suffix_B = suffix_B[(suffix_B >= rows.start) & (suffix_B < rows.stop)] - rows.start
+        np.add.at(adjusted_P, suffix_B.astype(np.intp), np.ones(len(suffix_B), np.int32))
+        counts.allocator.release()
+    for part in pieces(adjusted_P):
+        here = slice(rows.start + part.start, rows.start + part.stop)
+        np.copyto(adjusted_P[part], entry.raw_M[here], where=entry.begins_M[here])
+        counts.allocator.release()
+    return adjusted_P
 
 
 def counts_of_counts(
@@ -145,6 +160,7 @@ def counts_of_counts(
     n = np.zeros(6, np.int64)
     for part in pieces(adjusted_M):
         n += np.bincount(np.minimum(adjusted_M[part], 5), minlength=6)
+        counts.allocator.release()
     entry = counts.orders[order - 1]
     if kenlm_exact and order < counts.order and entry.open_row != NONE:
         n[min(int(adjusted_M[entry.open_row]), 5)] -= 1

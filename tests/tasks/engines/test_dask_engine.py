@@ -67,12 +67,14 @@ def zipf(tokens: int, vocabulary: int) -> Any:
     return SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, tokens, 30), tokens))
 
 
-def tables(text: Any, spec: NGramSpec, size: int, prune: Any = (), pieces: int = 0, does: Any = None) -> Tables:
+def tables(
+    text: Any, spec: NGramSpec, size: int, prune: Any = (), pieces: int = 0, does: Any = None, limit: int | None = None
+) -> Tables:
     with pytest.MonkeyPatch.context() as patch:
         if pieces:
             patch.setattr(memory, "MOST_WINDOWS", pieces)
             patch.setattr(by_context, "NGRAMS", pieces)
-        counts = count_ngrams(text, spec.order, size, {1, 3}, engine=does)
+        counts = count_ngrams(text, spec.order, size, {1, 3}, limit, engine=does)
         return fit_tables(counts, spec, prune, engine=does).tables
 
 
@@ -98,9 +100,10 @@ def test_tables_made_by_two_workers_are_bit_equal_to_those_of_one_process(
 
 
 @pytest.mark.long
-def test_a_text_of_many_shards_is_fitted_to_the_same_bits(engine):
+@pytest.mark.parametrize("limit", [None, 1 << 40], ids=["in memory", "in files"])
+def test_a_text_of_many_shards_is_fitted_to_the_same_bits(limit, engine):
     text, spec = zipf(200_000, 5_000), NGramSpec(order=5)
-    assert same(tables(text, spec, 5_000), tables(text, spec, 5_000, pieces=1 << 13, does=engine))
+    assert same(tables(text, spec, 5_000), tables(text, spec, 5_000, pieces=1 << 13, does=engine, limit=limit))
 
 
 @pytest.mark.long

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import io
 import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,12 +21,15 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.ngram.counting import array_allocator as allocator
-from models.ngram.counting import memory
+from models.ngram.counting import counts as counting
+from models.ngram.counting import disk_counts, memory
+from models.ngram.counting import documents as documents_of
+from models.ngram.counting.array_allocator import ArrayAllocator
 from models.ngram.counting.counts import count_ngrams
-from models.ngram.counting.memory import memory_plan, resident
+from models.ngram.counting.memory import MemoryPlan, memory_plan, resident
 from models.ngram.engine import Threads
 from models.ngram.fitting import fit_tables
-from models.ngram.smoothing import by_context
+from models.ngram.smoothing import by_context, kneser_ney
 from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
 from models.threads import allowed_threads, ordered
@@ -41,9 +47,19 @@ AMPLE = 1 << 40
 METHODS = sorted({*get_args(Smoothing)})
 
 
+def plan_of_small_pieces(pieces: int, *arguments: Any) -> MemoryPlan:
+    """Plan a fit as for memory that is full after a few windows."""
+    return replace(memory_plan(*arguments), batch=3 * pieces)
+
+
+def ranges_of_few_rows(pieces: int, rows: int, *_: Any) -> list[slice]:
+    """Cut rows as for memory that is full after a few of them."""
+    return [slice(first, min(first + 2 * pieces, rows)) for first in range(0, max(rows, 1), 2 * pieces)]
+
+
 @FREELY
 @given(
-    documents=st.lists(DOCUMENT, max_size=15), order=st.integers(1, 5), pieces=st.sampled_from([1, 3, 8]),
+    documents=st.lists(DOCUMENT, max_size=15), order=st.integers(1, 5), pieces=st.sampled_from([1, 3, 8, 1000]),
     threads=st.sampled_from([1, 2]), precision=st.sampled_from(["single", "double"]),
     smoothing=st.one_of(st.just("modified_kneser_ney"), st.sampled_from(METHODS)),
     prune=st.sampled_from([(), (0, 1), (0, 0, 1, 2)]),
@@ -56,7 +72,11 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
     whole = fit_tables(count_ngrams(text, order, V, CONTEXT_IDS), spec, prune, **options).tables
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "MOST_WINDOWS", pieces)
+        patch.setattr(counting, "memory_plan", partial(plan_of_small_pieces, pieces))
+        patch.setattr(documents_of, "_BLOCK", 2 * pieces)
         patch.setattr(by_context, "NGRAMS", pieces)
+        for module in (by_context, disk_counts, kneser_ney):
+            patch.setattr(module, "ranges_in_memory", partial(ranges_of_few_rows, pieces))
         counts = count_ngrams(text, order, V, CONTEXT_IDS, AMPLE, tmp_path, threads)
         spilled = fit_tables(counts, spec, prune, engine=Threads(threads), **options).tables
     spilled.save(tmp_path / "model")
@@ -78,15 +98,18 @@ def test_saving_piecewise_writes_the_files_that_numpy_writes(stream_of, reviews_
 
 
 def test_a_limit_below_what_the_text_needs_is_refused_naming_the_least_that_would_do():
-    with pytest.raises(ModelError, match=r"too low for 1,000,000 tokens; the minimum is [\d,]+ MiB") as caught:
-        memory_plan(1_000_000, 1000, 1 << 20)
+    with pytest.raises(ModelError, match=r"one word occurs 1,000 times; the minimum is [\d,]+ MiB") as caught:
+        memory_plan(3, 60_000, 1000, ArrayAllocator(limit=1 << 20))
     assert caught.value.kind == "input"
 
 
 def test_pieces_and_threads_shrink_with_the_limit_until_it_is_refused():
-    fixed = memory.BYTES_PER_TOKEN * 1_000_000 + memory.BYTES_PER_OCCURRENCE * 50_000
+    fixed = memory.BYTES_PER_WORD * 60_000 + (memory.BYTES_IN_BATCH + 3 * memory.BYTES_PER_CODE) * 50_000
     least = resident() + fixed + memory.FEWEST_WINDOWS * memory.BYTES_PER_WINDOW
-    plans = [memory_plan(1_000_000, 50_000, least + extra, threads=4) for extra in (1 << 22, 1 << 25, 1 << 28)]
+    limits = [ArrayAllocator(limit=least + extra) for extra in (1 << 22, 1 << 25, 1 << 28)]
+    plans = [memory_plan(3, 60_000, 50_000, limit, threads=4) for limit in limits]
+    assert plans[0].batch >= 50_000
+    assert [plan.batch for plan in plans] == sorted(plan.batch for plan in plans)
     assert [plan.windows for plan in plans] == sorted(plan.windows for plan in plans)
     assert plans[0].windows < plans[2].windows == memory.MOST_WINDOWS
     assert [plan.threads for plan in plans][::2] == [1, 4]
@@ -111,7 +134,7 @@ def test_files_are_gone_after_an_error_in_the_middle(stream_of, reviews_of, tmp_
     def fail(*arguments: object) -> None:
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr("models.ngram.counting.window_counts.count_shard", fail)
+    monkeypatch.setattr("models.ngram.counting.disk_counts.grouped", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
         count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, AMPLE, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -168,6 +191,35 @@ def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, pr
     assert all(left[name].tobytes() == right[name].tobytes() for name in left)
 
 
+FIT_OF_LINES = """
+import sys
+from pathlib import Path
+from models.ngram.lines.text_files import fit_text
+text, folder, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) or None
+fit_text(text, 3, binary=folder / "model", memory_limit=limit, folder=folder)
+mark = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(mark.split()[1]) / 1024)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held")
+def test_a_text_is_fitted_whose_ids_alone_are_beyond_the_limit(tmp_path):
+    tokens, limit = 60_000_000, 224
+    words = np.array([f"w{number}" for number in range(300)])
+    line = " ".join(words[np.random.default_rng(1).integers(0, 300, 100_000)]).encode() + b"\n"
+    with (tmp_path / "text").open("wb") as text:
+        text.writelines(line for _ in range(tokens // 100_000))
+    assert 4 * tokens > limit << 20
+    for name, most in (("limited", limit), ("free", 0)):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, "-c", FIT_OF_LINES, tmp_path / "text", tmp_path / name, str(most << 20)]
+        peak = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        assert (peak <= limit) == bool(most)
+    files = sorted(path.name for path in (tmp_path / "free/model").iterdir())
+    assert not filecmp.cmpfiles(tmp_path / "free/model", tmp_path / "limited/model", files, shallow=False)[1]
+
+
 def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_it_takes(
     stream_of, reviews_of, tmp_path
 ):
@@ -188,7 +240,7 @@ def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_i
 def test_as_many_threads_are_used_as_omp_num_threads_says(said, threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert allowed_threads() == threads
-    code = "from models.ngram.counting.memory import memory_plan; print(memory_plan(10, 1, None).threads)"
+    code = "from models.ngram.counting.memory import memory_plan; print(memory_plan(2, 10, 1).threads)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == threads
 
