@@ -151,7 +151,8 @@ def _dealt(text: DiskText, low: int, shard_V: np.ndarray, shards: int, first: in
 
 
 def _sort_batch(
-    batch: WindowBatch, like: Text, arrays: tuple[np.ndarray, np.ndarray, np.ndarray], plan: MemoryPlan, engine: ShardEngine
+    batch: WindowBatch, like: Text, arrays: tuple[np.ndarray, np.ndarray, np.ndarray], plan: MemoryPlan,
+    engine: ShardEngine,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Sort the windows of a batch into the three arrays of `SortedWindows`; yield the end and n-grams of each piece."""
     start_P, shared_P, length_P = arrays
@@ -203,7 +204,8 @@ def _ends(shared_P: np.ndarray, most: int) -> list[int]:
 
 
 def _append_words(
-    batch: WindowBatch, shared_P: np.ndarray, length_P: np.ndarray, order: int, growing: GrowingArray, engine: ShardEngine
+    batch: WindowBatch, shared_P: np.ndarray, length_P: np.ndarray, order: int, growing: GrowingArray,
+    engine: ShardEngine,
 ) -> None:
     """Write the last words of the n-grams of one order that begin in a batch."""
     found: dict[int, np.ndarray] = {}
