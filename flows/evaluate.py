@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from prefect import flow
 
 from core.config.run_config import RunConfig
+from core.environment import available_cores
 from core.processes.memory import return_freed
 from flows.server.parameters import Given
-from flows.server.workers import beside_each_other, on_workers
+from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
 from tasks.evaluation.evaluate import measure, score_in_turn
@@ -18,11 +19,16 @@ from tasks.fitting.fitted import Fitted
 from tasks.measuring.processes import model_processes
 from tasks.stage import step
 
+AT_A_TIME = 2
+"""Models that are measured at the same time, where `execution.workers` does not ask for more."""
+
 
 def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
     """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
-    # On a GPU, measure one model at a time: a second one would need memory of its own.
-    workers = 1 if device_of(config) == "cuda" else beside_each_other(config.execution.workers)
+    # Much of it is Python of one thread, so two at a time keep two cores busy, however many fits run at a time. On a
+    # GPU, measure one model at a time: a second one would need memory of its own.
+    beside = max(config.execution.workers, min(AT_A_TIME, available_cores()))
+    workers = 1 if device_of(config) == "cuda" else beside
     several = f"score, sample and audit {len(fitted)} models, then compare them"
     said = several if len(fitted) > 1 else "score, sample and audit the model"
     with step("evaluate", said), model_processes(config, held_out_tokens(prepared, fitted)):

@@ -9,7 +9,7 @@ from prefect import flow
 from core.config.run_config import RunConfig
 from core.store import Artifact
 from flows.server.parameters import Given
-from flows.server.workers import beside_each_other, on_workers
+from flows.server.workers import on_workers
 from tasks.data.canaries import choose
 from tasks.data.card import describe_data
 from tasks.data.prepare import (
@@ -33,15 +33,15 @@ def prepare(config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | 
     """
     with step("prepare", "clean, split and tokenize the reviews"):
         wanted = vocabularies_in_use(config) if vocabularies is None else vocabularies
-        return on_workers(prepare_data, beside_each_other(config.execution.workers))(config, dataset, wanted)
+        return on_workers(prepare_data, config.execution.workers)(config, dataset, wanted)
 
 
 @flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
 def prepare_data(config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str]) -> Prepared:
-    """Clean the data; then check them and draw the data card, on several cores beside the vocabularies and tokens."""
+    """Clean and check the data; then draw the data card, where there are several workers beside the vocabularies."""
     clean = clean_and_split(config, dataset)
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
-    raw_check, clean_check = check_table(config, "raw", dataset), check_table.submit(config, "clean", clean)
+    checks = [check_table(config, *what) for what in (("raw", dataset), ("clean", clean))]
     canaries = choose(config, clean) if config.audit.canaries else None
     planted = {"train": canaries}  # canaries go into the training split only
     card = describe_data.submit(config, dataset, clean)
@@ -50,15 +50,14 @@ def prepare_data(config: Given[RunConfig], dataset: Given[Artifact], names: Sequ
         kept = champion_vocabulary(config, name)
         # Wait for each one: the trainer of unigram vocabularies sets its number of threads for the whole process.
         vocabularies[name] = train_vocabulary.submit(config, name, clean, kept).result()
-        clean_check.result()  # a critical finding stops the run here, before the tokens
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         streams[name] = {
             split: tokenize.submit(config, file, split, clean, name, planted.get(split)) for split in TRAIN_FIRST
         }
     tokens = {name: {split: stream.result() for split, stream in splits.items()} for name, splits in streams.items()}
-    token_checks = [
+    checked = [
         check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}")
         for name in tokens for split in TRAIN_FIRST
     ]
-    checks = (raw_check, clean_check.result(), *(check.result() for check in token_checks))
-    return Prepared(clean, card.result(), vocabularies, tokens, checks, canaries)
+    checks += [check.result() for check in checked]
+    return Prepared(clean, card.result(), vocabularies, tokens, tuple(checks), canaries)

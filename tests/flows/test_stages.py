@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import pytest
 from prefect import flow
 
 from core.store import Artifact, Built
-from flows.server import workers
-from flows.server.workers import beside_each_other, on_workers
+from flows.server.workers import on_workers
 from tasks.stage import result_as_task_state, stage
 
 BUILT = Artifact("score", "abc", "somewhere", {})
@@ -64,11 +62,3 @@ def test_a_flow_runs_as_many_stages_at_once_as_it_has_workers_and_returns_them_i
     assert _most == 1
     assert on_workers(measure_all, 2)([3, 1, 2, 4], together=True) == [3, 1, 2, 4]
     assert _most == 2
-
-
-@pytest.mark.parametrize(("cores", "asked", "most"), [(1, 1, 1), (2, 1, 2), (16, 1, 2), (1, 3, 3), (16, 4, 4)])
-def test_two_stages_that_are_no_fits_run_at_once_where_there_are_two_cores_or_as_many_as_asked_for(
-    cores: int, asked: int, most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "available_cores", lambda: cores)
-    assert beside_each_other(asked) == most

@@ -30,8 +30,7 @@ class ExecutionConfig(Section):
         home: Home folder: store, databases, reports. `REVIEWLM_HOME` wins over it.
         group_access: Open the home folder to its group; otherwise only its owner can read it.
         device: Device of neural fits and scores.
-        workers: Fits that run in parallel. Of other stages that do not need each other, on several cores at least
-            two do.
+        workers: Fits, or other stages that do not need each other, that run in parallel.
         threads: Threads of each fit; 0: the cores are divided among the workers.
         ranks: Processes of each neural fit, which divide each batch and the threads; 0: one per visible GPU, as long as
             each has at least 64 rows of the batch.
