@@ -1,7 +1,7 @@
 """Allocate the large arrays of a fit: in memory, or in temporary files when memory is limited.
 
 The files have no name: the system removes them when nothing refers to them any more, even if the process is killed.
-Their space is reserved when they are created, so a full disk is an error message at once, not a crash later.
+The space of an array of known length is reserved when it is created, so a full disk is an error message at once.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ArrayAllocator:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             what = f"no room for {size / 2**20:,.0f} MiB more" if full else str(error)
-            advice = "name a folder with more room for temporary files, or raise the memory limit"
+            advice = "name a folder with more room for temporary files, or leave the memory limit out"
             raise ModelError(f"temporary files in {self.folder}: {what}; {advice}", kind="disk") from error
 
     def _mapped(self, file: int, length: int, kind: np.dtype[Any]) -> np.ndarray:
@@ -110,7 +110,7 @@ class GrowingArray:
         """Return the whole array; nothing can be appended afterwards."""
         if self._file is None:
             return self._parts[0] if len(self._parts) == 1 else np.concatenate([np.empty(0, self.kind), *self._parts])
-        with self._allocator._named(0), self._file as file:
+        with self._allocator._named(self.length * self.kind.itemsize), self._file as file:
             file.flush()
             if not self.length:
                 return np.empty(0, self.kind)

@@ -168,6 +168,8 @@ def count_ngrams(
     allocator = ArrayAllocator.within(memory_limit, folder)
     ids_T = ids_from_begin(documents, given_V, allocator)
     raw_V = occurrences(ids_T, given_V)
+    most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)  # or all begin with one token
+    plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
     last = last_in_suffix_order(ids_T, given_V, raw_V, order)
     words = OrderCounts(
         None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, vocabulary_size,
@@ -175,8 +177,6 @@ def count_ngrams(
     )  # fmt: skip
     if order == 1:
         return NGramCounts((words,), vocabulary_size, tuple(sorted(given)))
-    most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)  # or all begin with one token
-    plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
     engine = engine or Threads(plan.threads)
     longer = (_longer if memory_limit is None else _longer_on_disk)(ids_T, given_V, order, plan, engine)
     orders = [words]

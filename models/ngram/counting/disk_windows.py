@@ -17,7 +17,7 @@ from ..lookup import word_type
 from .array_allocator import GrowingArray
 from .disk_text import DiskText
 from .memory import MemoryPlan
-from .window_counts import SortedWindows
+from .window_counts import SortedWindows, begins_new
 from .windows import Text, shard_words, sort_shard
 
 MOST_CODES = (1 << 31) - 1
@@ -86,7 +86,10 @@ def sort_windows_on_disk(
     """
     windows_V, begins = text.first_words()
     if (codes := int(windows_V.max()) * text.order) > MOST_CODES:
-        raise ModelError(f"{codes:,} words of n-grams with one first word cannot be sorted at a time", kind="input")
+        raise ModelError(
+            f"n-grams with one first word have {codes:,} words; at most {MOST_CODES:,} can be sorted at a time; choose "
+            "a lower order, or leave the memory limit out", kind="input",
+        )  # fmt: skip
     edges = shard_words(windows_V, plan.windows)
     first_V = np.append(0, np.cumsum(windows_V))
     first_S = first_V[edges]
@@ -107,6 +110,7 @@ def sort_windows_on_disk(
         for order, growing in enumerate(words, start=2):
             _append_words(batch, *sorted_arrays[1:], order, growing, engine)
             plan.allocator.release()
+        del batch  # else the next one would be made beside it
     edges = np.append(np.searchsorted(first_V, cuts[:-1]), size)
     edges[0] = 0  # words without windows may come first
     rows_NS = np.concatenate([edges[None], np.cumsum(np.concatenate(ngrams), axis=0).T])
@@ -184,7 +188,7 @@ def _sort_part(batch: WindowBatch, like: Text, most: int, number: int) -> Sorted
     length_P = batch.length_P[part].take(start_P)
     ends = _ends(shared_P, most)
     ngrams_SN = np.array([
-        [np.count_nonzero((shared_P[a:b] < order) & (length_P[a:b] >= order)) for order in range(2, like.order + 1)]
+        [np.count_nonzero(begins_new(shared_P[a:b], length_P[a:b], order)) for order in range(2, like.order + 1)]
         for a, b in pairwise([0, *ends])
     ])  # fmt: skip
     return SortedPart(start_P, shared_P, ends, ngrams_SN)
@@ -217,5 +221,5 @@ def _append_words(
 
 def _last_words(batch: WindowBatch, shared_P: np.ndarray, length_P: np.ndarray, order: int, number: int) -> np.ndarray:
     part = batch.part(number)
-    new_P = (shared_P[part] < order) & (length_P[part] >= order)
+    new_P = begins_new(shared_P[part], length_P[part], order)
     return batch.code_PN[part, order - 1].take(batch.order_P[part][new_P]) - 1

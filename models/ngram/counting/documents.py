@@ -14,7 +14,7 @@ from ...base import ModelError
 from ..lookup import NONE
 from .array_allocator import IN_MEMORY, ArrayAllocator, let_go
 
-_BLOCK, _PLACES = 1 << 20, 1 << 5
+_BLOCK = 1 << 20
 
 
 class Documents(Protocol):
@@ -77,10 +77,11 @@ def _not_leading(ids_T: np.ndarray, given_V: np.ndarray) -> Iterator[tuple[np.nd
 
 
 def _taken(ids_T: np.ndarray, at_Q: np.ndarray) -> np.ndarray:
-    """Return the ids at some positions; with each one, up to 2 MiB around it are mapped if the text is in a file."""
+    """Return the ids at some positions, ascending; memory holds one block of a text that is in a file."""
     found_Q = np.empty(len(at_Q), ids_T.dtype)
-    for first in range(0, len(at_Q), _PLACES):
-        found_Q[first : first + _PLACES] = ids_T[at_Q[first : first + _PLACES]]
+    for part in _blocks(len(ids_T)):
+        some = slice(*np.searchsorted(at_Q, (part.start, part.stop)).tolist())
+        found_Q[some] = ids_T[at_Q[some]]
         let_go(ids_T)
     return found_Q
 

@@ -4,15 +4,16 @@ The rule, for a limit of L bytes, n-grams of N words, and a text of any length:
 
     standing   memory of the process at the start + 24 bytes per word of the vocabulary
     working    110 bytes per window that is being sorted, per thread; as many tokens are read as one block
-    batch      4 N + 32 bytes per window of a batch (`disk_counts.py`), at least those of the most frequent word
+    batch      4 N + 32 bytes per window of a batch (`disk_windows.py`), at least those of the most frequent word
     windows    sorted at a time: at most 262,144; threads: as many as the rest allows
     ranges     of rows, where a step needs them in any order: three quarters of the memory that is left
 
 If less than 16,384 windows and the most frequent word's do not fit, the limit is refused, and the error names the
-smallest possible limit. Without a limit, no temporary files are used, and 262,144 windows are sorted at a time. With a
-limit, the text, its windows and the counts are in temporary files; all smoothing methods and pruning by count write
-their tables to temporary files and read them as memory maps. Pruning by entropy works in memory, and is refused if it
-does not fit.
+smallest possible limit. A pair of words that makes up almost half of a batch takes 27 bytes more for each occurrence
+while it is sorted, so a limit near the smallest may be passed then. Without a limit, no temporary files are used, and
+262,144 windows are sorted at a time. With a limit, the text, its windows and the counts are in temporary files; all
+smoothing methods and pruning by count write their tables to temporary files and read them as memory maps. Pruning by
+entropy works in memory, and is refused if it does not fit.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import os
 import resource
 import sys
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from ...base import ModelError
@@ -77,13 +79,14 @@ def memory_plan(
     least = standing + in_batch * most_frequent + FEWEST_WINDOWS * BYTES_PER_WINDOW
     if least > limit:
         raise ModelError(
-            f"a memory limit of {limit / 2**20:,.0f} MiB is too low for a text in which one word occurs "
-            f"{most_frequent:,} times; the minimum is {least / 2**20:,.0f} MiB",
+            f"a memory limit of {limit / 2**20:,.0f} MiB is too low for a text of {words:,} different words, of which "
+            f"one occurs {most_frequent:,} times; the minimum is {ceil(least / 2**20):,} MiB",
             kind="input",
         )
-    to_sort = (limit - standing - in_batch * most_frequent) // BYTES_PER_WINDOW
-    windows = min(MOST_WINDOWS, to_sort)
-    threads = min(threads, to_sort // windows)
+    free = limit - standing - in_batch * most_frequent
+    per_window = BYTES_PER_WINDOW + in_batch  # a batch holds at least the windows that the threads sort
+    windows = min(MOST_WINDOWS, max(FEWEST_WINDOWS, free // per_window))
+    threads = min(threads, max(1, free // (per_window * windows)))
     room = limit - standing - BYTES_PER_WINDOW * windows * threads
     return MemoryPlan(windows, threads, allocator, max(room // in_batch, 1))
 

@@ -24,13 +24,13 @@ class SortedWindows:
     """All windows of at least two tokens, sorted, in shards.
 
     Args:
-        text: The text.
+        text: The text; without tokens if it is in a file (`disk_windows.py`).
         start_W: Position in the text where each window begins; int32.
         shared_W: Number of first words shared with the window before; uint8.
         length_W: Number of tokens in the window; uint8.
         first_V: Number of windows whose first word has a smaller id; (V + 1,).
         first_S: Where each shard begins, and W.
-        edges: First words of shard s are the ids edges[s] … edges[s + 1] − 1.
+        edges: The words whose first window is in shard s are the ids edges[s] … edges[s + 1] − 1.
         rows_NS: Number of n-grams of each order (row k − 1) in the shards before s; the last column is the total.
     """
 
@@ -63,10 +63,10 @@ class SortedWindows:
 
 
 class Shard(NamedTuple):
-    """Some of the sorted windows: all that begin with a range of words. Arrays as in `SortedWindows`.
+    """Some of the sorted windows, with all windows of each n-gram of two or more. Arrays as in `SortedWindows`.
 
     Args:
-        first_C: Index of the first window of each of these words.
+        first_C: Index of the first window of each word that has it here.
         begun: Ranges of windows whose first word is a begin token.
     """
 
@@ -78,7 +78,7 @@ class Shard(NamedTuple):
 
     def new(self, order: int) -> np.ndarray:
         """Return the mask of the windows at which a new n-gram of an order begins; (P,) bool."""
-        return _new(self.shared_P, self.length_P, order)
+        return begins_new(self.shared_P, self.length_P, order)
 
 
 class Sorted(NamedTuple):
@@ -138,11 +138,12 @@ def sort_part(text: Text, start_W: np.ndarray, first_S: np.ndarray, most: int, n
     shared_P = np.empty(len(start_P), np.uint8)
     sort_shard(text, start_P, shared_P, most)
     length_P = text.length_T.take(start_P)
-    ngrams = [int(np.count_nonzero(_new(shared_P, length_P, order))) for order in range(2, text.order + 1)]
+    ngrams = [int(np.count_nonzero(begins_new(shared_P, length_P, order))) for order in range(2, text.order + 1)]
     return Sorted(start_P, shared_P, length_P, ngrams)
 
 
-def _new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
+def begins_new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
+    """Return the mask of the windows at which a new n-gram of an order begins; (P,) bool."""
     return (shared_P < order) & (length_P >= order)
 
 

@@ -64,6 +64,7 @@ def kept_by_count(counts: NGramCounts, prune: Sequence[int]) -> tuple[np.ndarray
         kept_M = counts.allocator.empty(len(raw_M), bool)
         for part in pieces(raw_M):
             kept_M[part] = raw_M[part] > threshold if threshold else True
+            counts.allocator.release()
         kept.append(kept_M)
     kept[0][[UNK, END, *counts.given]] = True
     return tuple(kept)
@@ -83,6 +84,7 @@ def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarra
         for contexts in contexts_in_blocks(entry.followers):
             span, context_P = continuations(entry.followers, contexts)
             kept_M[span] = kept[-1][contexts].take(context_P) & allowed_V.take(entry.followers.word_M[span])
+            counts.allocator.release()
         kept.append(kept_M)
     return tuple(kept)
 

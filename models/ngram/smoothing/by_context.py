@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..counting.array_allocator import ArrayAllocator
+from ..counting.array_allocator import ArrayAllocator, let_go
 from ..counting.counts import NGramCounts
 from ..counting.memory import ranges_in_memory
 from ..engine import ShardEngine
@@ -113,13 +113,19 @@ class Below(NamedTuple):
             return cls(_read(p_below, ranges[0], allocator), by_ngram=False)
         found_M = allocator.empty(len(suffix_M), p_below.dtype)
         for rows in ranges:
-            some = _read(p_below, rows, allocator)
-            for part in pieces(suffix_M):
-                suffix_B = suffix_M[part]
-                inside_B = (suffix_B >= rows.start) & (suffix_B < rows.stop)
-                found_M[part][inside_B] = some.take(suffix_B[inside_B] - rows.start)
-                allocator.release()
+            _look_up(p_below, rows, suffix_M, found_M, allocator)
         return cls(found_M, by_ngram=True)
+
+
+def _look_up(
+    p_below: np.ndarray, rows: slice, suffix_M: np.ndarray, found_M: np.ndarray, allocator: ArrayAllocator
+) -> None:
+    some = _read(p_below, rows, allocator)
+    for part in pieces(suffix_M):
+        suffix_B = suffix_M[part]
+        inside_B = (suffix_B >= rows.start) & (suffix_B < rows.stop)
+        found_M[part][inside_B] = some.take(suffix_B[inside_B] - rows.start)
+        allocator.release()
 
 
 def _read(array: np.ndarray, rows: slice, allocator: ArrayAllocator) -> np.ndarray:
@@ -151,6 +157,7 @@ def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
         room = int(first_C[edges[-1]]) + most
         last = int(np.searchsorted(first_C[: edges[-1] + most + 1], np.array(room, first_C.dtype), side="right")) - 1
         edges.append(max(last, edges[-1] + 1))
+        let_go(first_C)
     return np.array(edges)
 
 

@@ -76,7 +76,7 @@ def continued(counts: NGramCounts, order: int) -> np.ndarray:
         rows, context_P = continuations(entry.followers, contexts)
         number = contexts.stop - contexts.start
         total_C[contexts] = np.bincount(context_P, weights=entry.raw_M[rows], minlength=number)
-    counts.allocator.release()
+        counts.allocator.release()
     return total_C
 
 

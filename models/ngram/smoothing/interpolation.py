@@ -117,4 +117,5 @@ def raw_counts_of_counts(counts: NGramCounts, order: int, highest: int) -> tuple
     raw_M, n = counts.orders[order - 1].raw_M, np.zeros(highest + 2, np.int64)
     for part in pieces(raw_M):
         n += np.bincount(np.minimum(raw_M[part], highest + 1), minlength=highest + 2)
+        counts.allocator.release()
     return tuple(int(value) for value in n[1 : highest + 1])

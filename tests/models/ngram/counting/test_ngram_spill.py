@@ -98,7 +98,7 @@ def test_saving_piecewise_writes_the_files_that_numpy_writes(stream_of, reviews_
 
 
 def test_a_limit_below_what_the_text_needs_is_refused_naming_the_least_that_would_do():
-    with pytest.raises(ModelError, match=r"one word occurs 1,000 times; the minimum is [\d,]+ MiB") as caught:
+    with pytest.raises(ModelError, match=r"one occurs 1,000 times; the minimum is [\d,]+ MiB") as caught:
         memory_plan(3, 60_000, 1000, ArrayAllocator(limit=1 << 20))
     assert caught.value.kind == "input"
 
