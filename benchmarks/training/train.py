@@ -60,9 +60,9 @@ MIDDLE = replace(SHORT, training=replace(SHORT.training, learning_rate=1.4e-2))
 LONG = replace(SHORT, dropout=0.05, training=replace(SHORT.training, learning_rate=1e-2))
 """Recipe for about a minute: a little dropout, a lower learning rate."""
 LONGEST = replace(
-    SHORT, kind="lstm", name="lstm", hidden=384, embedding=320, dropout=0.4, input_dropout=0.0,
+    SHORT, kind="lstm", name="lstm", hidden=320, embedding=256, dropout=0.4, input_dropout=0.0,
     objective=ObjectiveSpec(output="adaptive", head=400, cutoffs=(1_200, 3_500)),
-    training=replace(SHORT.training, learning_rate=8e-3),
+    training=replace(SHORT.training, learning_rate=9e-3),
 )  # fmt: skip
 """Recipe for several passes over a short text, where a larger network must be kept from overfitting."""
 BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
@@ -77,7 +77,7 @@ BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
         ],
     },
     True: {
-        "sentences": [*product([LONGEST], (1.6, 2.0, 2.4, 2.8, 3.2, 3.8, 4.6))],
+        "sentences": [*product([LONGEST], (1.6, 2.0, 2.3, 2.6, 2.9, 3.2, 3.6, 4.2, 5.0))],
         "kaggle": [*product([LONG], (0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.6))],
     },
 }
@@ -96,8 +96,8 @@ TUNED_90S = (
 )  # fmt: skip
 TUNED_900S: dict[str, tuple[str, ...]] = {
     "sentences": (
-        "--model", "GRU", "--nlayers", "1", "--emsize", "320", "--nhid", "320", "--batch_size", "24", "--bptt", "25",
-        "--dropout", "0.3", "--tied", "--use-optimizer", "--lr", "0.0021", "--clip", "0.5",
+        "--model", "GRU", "--nlayers", "1", "--emsize", "320", "--nhid", "320", "--batch_size", "20", "--bptt", "25",
+        "--dropout", "0.4", "--tied", "--use-optimizer", "--lr", "0.0015", "--clip", "0.5",
     ),
     "kaggle": (
         "--model", "GRU", "--nlayers", "1", "--emsize", "256", "--nhid", "256", "--batch_size", "20", "--bptt", "20",
