@@ -9,11 +9,10 @@ The rule, for a limit of L bytes, n-grams of N words, and a text of any length:
     ranges     of rows, where a step needs them in any order: three quarters of the memory that is left
 
 If less than 16,384 windows and the most frequent word's do not fit, the limit is refused, and the error names the
-smallest possible limit. A pair of words that makes up almost half of a batch takes 27 bytes more for each occurrence
-while it is sorted, so a limit near the smallest may be passed then. Without a limit, no temporary files are used, and
-262,144 windows are sorted at a time. With a limit, the text, its windows and the counts are in temporary files; all
-smoothing methods and pruning by count write their tables to temporary files and read them as memory maps. Pruning by
-entropy works in memory, and is refused if it does not fit.
+smallest possible limit. Without a limit, no temporary files are used, and 262,144 windows are sorted at a time. With a
+limit, the text, its windows and the counts are in temporary files; all smoothing methods and pruning by count write
+their tables to temporary files and read them as memory maps. Pruning by entropy works in memory, and is refused if it
+does not fit.
 """
 
 from __future__ import annotations

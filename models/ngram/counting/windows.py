@@ -135,23 +135,32 @@ def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray, most: int)
         group_A -= group_A.min()
         _refine(text, start_P, shared_P, np.arange(len(start_P)), group_A, 1)
         return
-    edges = _sort_by_second(text, start_P, most)
-    for first, last in pairwise(edges):
-        at_A = np.arange(first, last)
-        _refine(text, start_P, shared_P, at_A, np.zeros(len(at_A), np.int32), 1)
-        shared_P[first] = 1
+    _sort_piece(text, start_P, shared_P, 1, most)
     shared_P[0] = 0
 
 
-def _sort_by_second(text: Text, start_P: np.ndarray, most: int) -> list[int]:
-    """Sort windows by their second word, in place; return edges of pieces with at most *most* windows if possible.
+def _sort_piece(text: Text, start_P: np.ndarray, shared_P: np.ndarray, known: int, most: int) -> None:
+    """Sort windows that share their first *known* words, in place; arguments as in `sort_shard`, but shared_P[0]."""
+    edges = _sort_by_word(text, start_P, known, most)
+    for first, last in pairwise(edges):
+        piece = slice(first, last)
+        if last - first <= most:
+            at_A = np.arange(last - first)
+            _refine(text, start_P[piece], shared_P[piece], at_A, np.zeros(len(at_A), np.int32), known)
+        elif known + 1 < text.order and text.code_T[start_P[first] + known] > 0:
+            _sort_piece(text, start_P[piece], shared_P[piece], known + 1, most)
+        shared_P[first] = known
 
-    A piece is larger if one pair of words has more windows. Needs 8 bytes per window; a full sort needs about 100.
+
+def _sort_by_word(text: Text, start_P: np.ndarray, place: int, most: int) -> list[int]:
+    """Sort windows by their word at *place*, in place; return edges of pieces with at most *most* windows if possible.
+
+    A piece is larger if it is of one word. Needs 8 bytes per window; a full sort needs about 100.
     """
     key_P = np.empty(len(start_P), np.uint64)
     for first in range(0, len(key_P), _BLOCK):
         start_B = start_P[first : first + _BLOCK]
-        key_P[first : first + _BLOCK] = np.maximum(text.code_T.take(start_B + 1), 0)
+        key_P[first : first + _BLOCK] = np.maximum(text.code_T.take(start_B + place), 0)
     key_P <<= np.uint64(32)
     key_P |= start_P.view(np.uint32)
     key_P.sort()
@@ -161,7 +170,7 @@ def _sort_by_second(text: Text, start_P: np.ndarray, most: int) -> list[int]:
     edges = [0]
     while len(key_P) - edges[-1] > most:
         cut = int(np.searchsorted(key_P, key_P[edges[-1] + most]))
-        if cut == edges[-1]:  # one pair of words has more windows than *most*
+        if cut == edges[-1]:  # one word has more windows than *most*
             cut = int(np.searchsorted(key_P, key_P[cut], side="right"))
         edges.append(cut)
     return [*edges, len(key_P)] if edges[-1] < len(key_P) else edges
