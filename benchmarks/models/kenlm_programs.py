@@ -86,6 +86,12 @@ def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, buffer: str,
     return pipeline(lmplz, binary)
 
 
+def kenlm_counts(programs: Path, folder: Path, text: Path, order: int, buffer: str) -> list[str]:
+    """Return the command line of KenLM's fastest way from a text to probabilities in files, which are no model yet."""
+    lmplz = [programs / "lmplz", "-o", order, "-S", buffer, "-T", folder, "--text", text]
+    return pipeline([*lmplz, "--intermediate", folder / "kenlm"])
+
+
 def kenlm_binary(folder: Path, order: int, form: str = "probing") -> Path:
     """Return the path of a KenLM binary."""
     return folder / f"{order}.{form}"
