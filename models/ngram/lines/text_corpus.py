@@ -39,6 +39,7 @@ _BLOCK = 1 << 22
 BLANKS = "\t\r\x00\n"
 """What is read as a space in a single line; in a text, a line feed ends the line."""
 _BLANKS = bytes.maketrans(b"\t\r\x00", b"   ")
+_WORD_ENDS = (b" ", b"\t", b"\r", b"\x00")
 _BEGIN, _END = "\n\n", "\n"
 """Tokens for the begin and the end of a line; no word contains them."""
 
@@ -119,7 +120,7 @@ def read_words(path: Path) -> frozenset[str]:
 
 
 class _Block(NamedTuple):
-    """Some lines as codes: token t is words_U[codes_T[t]]; `line` is the number of the first line."""
+    """Lines, or a part of one, as codes: token t is words_U[codes_T[t]]; `line` is the number of the first line."""
 
     line: int
     words_U: list[str]
@@ -129,17 +130,21 @@ class _Block(NamedTuple):
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield blocks (number of the first line, whole lines); a missing line end of the last line is added."""
-    line, rest = 1, b""
+    """Yield blocks (number of the first line, lines); a missing line end of the last line is added.
+
+    A block ends after a line, or after a word where no line ends in it: memory never holds a long line.
+    """
+    line, rest, ended = 1, b"", True
     while more := stream.read(_BLOCK):
-        end = more.rfind(b"\n") + 1
+        end = more.rfind(b"\n") + 1 or max(more.rfind(blank) for blank in _WORD_ENDS) + 1
         if end:
             block, rest = rest + more[:end], more[end:]
             yield line, block
             line += block.count(b"\n")
+            ended = block.endswith(b"\n")
         else:
             rest += more
-    if rest:
+    if rest or not ended:
         yield line, rest + b"\n"
 
 
@@ -182,7 +187,7 @@ def _encoded(
 
 
 def _tokens(numbered: tuple[int, bytes]) -> _Block:
-    """Return the distinct words of some lines in order of appearance, and the code of each token.
+    """Return the distinct words of a block in order of appearance, and the code of each token.
 
     The end of a line and the begin of the next are tokens too. Each token includes the blank after it, so the tokens
     are consecutive strings in the text itself, and nothing is split or copied before they are encoded.

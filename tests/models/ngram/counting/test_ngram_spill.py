@@ -204,10 +204,11 @@ print(int(mark.split()[1]) / 1024)
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held")
-def test_a_text_is_fitted_whose_ids_alone_are_beyond_the_limit(tmp_path):
+@pytest.mark.parametrize("line_end", [b"\n", b" "])
+def test_a_text_is_fitted_whose_ids_alone_are_beyond_the_limit(line_end, tmp_path):
     tokens, limit = 60_000_000, 224
     words = np.array([f"w{number}" for number in range(300)])
-    line = " ".join(words[np.random.default_rng(1).integers(0, 300, 100_000)]).encode() + b"\n"
+    line = " ".join(words[np.random.default_rng(1).integers(0, 300, 100_000)]).encode() + line_end
     with (tmp_path / "text").open("wb") as text:
         text.writelines(line for _ in range(tokens // 100_000))
     assert 4 * tokens > limit << 20
