@@ -17,10 +17,10 @@ import polars as pl
 
 from core.errors import ReviewLMError
 from core.processes.memory import return_freed
-from evaluation.probing.context_use import PREFIX
+from evaluation.probing.context_use import POSITIONS, PREFIX
 from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature
 from evaluation.scoring.keystrokes import Keyboard
-from evaluation.scoring.score import TOKENS_PER_BATCH, ScoringWindow, batches, windows
+from evaluation.scoring.score import ScoringWindow, batches, windows
 from models.predictions import predictions
 from models.tokens.vocabulary import UNK
 
@@ -63,7 +63,7 @@ TOLERANCE = 1e-2
 
 def observe(
     bundle: Bundle, stream: TokenStream, reviews: np.ndarray, token_nats: pl.DataFrame, training_counts_V: np.ndarray,
-    temperature: float = 1.0, *, tokens_per_batch: int = TOKENS_PER_BATCH,
+    temperature: float = 1.0, *, tokens_per_batch: int = POSITIONS,
 ) -> pl.DataFrame:  # fmt: skip
     """Return one row per scored token of some reviews, in their order.
 
@@ -128,7 +128,7 @@ def held_out_temperature(bundle: Bundle, stream: TokenStream, reviews: np.ndarra
     count = sum(take.values())
     logp_NV = np.empty((count, bundle.vocabulary.size), np.float32)
     target_N, review_N, done = np.empty(count, np.int64), np.empty(count, np.int64), 0
-    for window in _whole_reviews(stream, np.sort(np.array(list(take), np.int64)), TOKENS_PER_BATCH):
+    for window in _whole_reviews(stream, np.sort(np.array(list(take), np.int64)), POSITIONS):
         share_B1 = np.array([take[int(row)] for row in window.rows_B])[:, None]
         wanted_BT = window.scored_BT & (np.cumsum(window.scored_BT, axis=1) <= share_B1)
         for part in predictions(bundle.model, window.ids_BT, wanted_BT):
