@@ -1,150 +1,23 @@
-"""The contract of models/base.py, run over every registered kind of model and a reference table.
-
-A new kind needs an entry in `models/specs.py` and at least one in `SPECS` here; nothing else.
-"""
+"""The rules of models/base.py, checked for every registered kind of model and for a reference table."""
 
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 from scipy.stats import chisquare
 
 import models.bundles.bundle
-import models.specs
-from models.base import FitContext, LanguageModel, State
+from models.base import LanguageModel, State
 from models.bundles.bundle import load_bundle, save_bundle
 from models.predictions import predictions
 from models.sampling import filter_logp, pick
-from models.specs import (
-    KINDS,
-    CacheSpec,
-    DynamicSpec,
-    MixtureSpec,
-    NeuralCacheSpec,
-    NGramSpec,
-    NPLMSpec,
-    ObjectiveSpec,
-    RecurrentSpec,
-    TrainingSpec,
-    VocabularySpec,
-    parts_of,
-)
-from models.streams import TokenStream, stars_prior, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, Vocabulary
+from models.specs import KINDS, CacheSpec, NeuralCacheSpec
+from models.streams import stars_prior
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS
+from tests.contracts.small_fits import QUICK, SPECS, WINDOW, class_of, fit
 from tests.marked_cases import long_but
-from tests.models.table_lm import TableLM, TableSpec
-
-TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
-SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)
-SMALL = {"hidden": 8, "embedding": 8, "training": TRAINING}
-SPECS = {
-    "table": TableSpec(),
-    "ngram-1": NGramSpec(order=1),
-    "ngram-3": NGramSpec(order=3),
-    "ngram-kn": NGramSpec(order=3, smoothing="kneser_ney", kenlm_exact=False),
-    "ngram-add-k": NGramSpec(order=2, smoothing="add_k", k=0.1),
-    "ngram-jm": NGramSpec(order=3, smoothing="jelinek_mercer"),
-    "ngram-wb": NGramSpec(order=3, smoothing="witten_bell"),
-    "ngram-absolute": NGramSpec(order=3, smoothing="absolute_discounting"),
-    "ngram-katz": NGramSpec(order=3, smoothing="katz"),
-    "rnn": RecurrentSpec(kind="rnn", objective=SOFTMAX, **SMALL),
-    "gru": RecurrentSpec(kind="gru", objective=TWO_LEVEL, **SMALL),
-    "lstm": RecurrentSpec(kind="lstm", objective=TWO_LEVEL, **SMALL),
-    "lstm-own": RecurrentSpec(kind="lstm", cells="reference", objective=SOFTMAX, **{**SMALL, "embedding": 6}),
-    "lstm-untied": RecurrentSpec(kind="lstm", layers=2, tied=False, objective=SOFTMAX, **SMALL),
-    "nplm": NPLMSpec(context=2, objective=SOFTMAX, **SMALL),
-    "nplm-two-level": NPLMSpec(context=3, direct=False, objective=TWO_LEVEL, **SMALL),
-    "mixture": MixtureSpec(parts=("ngram-1", "lstm")),
-    "mixture-gated": MixtureSpec(parts=("ngram-3", "nplm", "ngram-1"), method="gated"),
-    "mixture-log-linear": MixtureSpec(parts=("ngram-kn", "lstm"), method="log_linear"),
-    "cache": CacheSpec(part="ngram-3", order=2, window=20),
-    "cache-across": CacheSpec(part="mixture", order=3, window=25, across=True),
-    "neural-cache": NeuralCacheSpec(part="lstm", thetas=(0.0, 0.5, 2.0), windows=(5, 20)),
-    "neural-cache-across": NeuralCacheSpec(part="nplm", thetas=(0.3,), windows=(25,), across=True),
-    "dynamic": DynamicSpec(part="lstm", segment=3, rates=(0.001,), decays=(0.02,)),
-    "dynamic-across": DynamicSpec(part="gru", rule="sgd", segment=5, rates=(0.1,), decays=(0.05,), across=True),
-}
-WINDOW = {"ngram-1": 0, "ngram-3": 2, "ngram-kn": 2, "nplm": 2, "nplm-two-level": 3, "table": 1}
-WINDOW |= {"mixture-gated": 2}
-WINDOW |= {"ngram-add-k": 1, "ngram-jm": 2, "ngram-wb": 2, "ngram-absolute": 2, "ngram-katz": 2}
-"""How many tokens back a kind with a fixed window looks; the others look back without end."""
-QUICK = {"table", "ngram-3", "lstm", "nplm-two-level", "mixture", "cache", "neural-cache", "dynamic"}
-"""One of each kind; `make test-all` repeats the two slowest rules with the others."""
-NOUNS = ["soup", "pizza", "staff", "taco", "place", "patio", "music", "waiter", "menu", "bread"]
-QUALITIES = ["great", "bad", "cold", "slow", "cheap", "fresh", "loud", "warm"]
-
-
-def reviews(count: int, seed: int) -> pl.DataFrame:
-    """Make short texts in which the second half refers back to the first."""
-    draw = np.random.default_rng(seed)
-    texts = []
-    for _ in range(count):
-        noun, quality = draw.choice(NOUNS), draw.choice(QUALITIES)
-        again = f"The {noun} is {quality}." if draw.random() < 0.5 else f"It was not {draw.choice(QUALITIES)}!"
-        texts.append(f"The {noun} was so {quality}, and I will be back for the {draw.choice(NOUNS)}. {again}")
-    stars = draw.integers(0, 6, count)
-    frame = pl.DataFrame({"review_id": [f"r{seed}-{i}" for i in range(count)], "text": texts, "stars": stars})
-    return frame.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("contract")
-    frames = {"train": reviews(60, 1), "validation": reviews(12, 2)}
-    spec = VocabularySpec(unit="word", size=60, min_count=1)
-    vocabulary = Vocabulary.train(frames["train"]["text"].to_list(), spec, NormalForm())
-    for name, frame in frames.items():
-        write_stream(folder / name, vocabulary, [frame])
-    return vocabulary, TokenStream.open(folder / "train"), TokenStream.open(folder / "validation")
-
-
-def class_of(spec):
-    return TableLM if isinstance(spec, TableSpec) else models.specs.model_class(spec.kind)
-
-
-def fit(spec, data, folder):
-    vocabulary, train, validation = data
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {}
-    for part in parts_of(spec):
-        parts[part] = folder / part
-        model = fit(SPECS[part], data, folder / f"fit-{part}")
-        save_bundle(parts[part], SPECS[part], vocabulary, model, [("The soup was great.", 5)], {})
-    return class_of(spec).fit(spec, vocabulary, train, validation, FitContext(folder, parts=parts)).model
-
-
-@pytest.fixture(scope="session")
-def fitted(data, tmp_path_factory):
-    """Fit each kind once for all tests, when it is first asked for."""
-    cache: dict[str, LanguageModel] = {}
-
-    def of(name: str) -> LanguageModel:
-        if name not in cache:
-            cache[name] = fit(SPECS[name], data, tmp_path_factory.mktemp(name))
-        return cache[name]
-
-    return of
-
-
-@pytest.fixture(params=list(SPECS))
-def name(request):
-    return request.param
-
-
-@pytest.fixture
-def model(name, fitted):
-    return fitted(name)
-
-
-@pytest.fixture
-def ids_BT(data):
-    """Three streams of two reviews each, cut to one length: document borders lie at different places."""
-    stream = data[2]
-    rows = [np.concatenate([stream.document(2 * b), stream.document(2 * b + 1)])[:30] for b in range(3)]
-    return np.stack(rows).astype(np.int64)
+from tests.models.table_lm import TableSpec
 
 
 def test_every_registered_kind_is_in_the_suite():
