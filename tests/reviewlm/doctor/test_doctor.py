@@ -1,43 +1,23 @@
-"""`reviewlm doctor` says in one line each what is wrong, changes nothing, and survives any home folder."""
+"""`reviewlm doctor` says in one line each what is wrong, changes nothing, and survives any home folder and machine."""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
-import sqlite3
-import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.config.presets import load_config
-from core.services import service_list
-from core.services.deployed_code import keep_code
-from core.services.pools import deployed_code, deployments_of
-from core.store import Store
 from reviewlm.doctor import machine
-from reviewlm.doctor.examine import CHECKS, examine
+from reviewlm.doctor.examine import examine
 from reviewlm.doctor.health_line import HealthLine
 from reviewlm.doctor.machine import check_packages, gpu_line
-from reviewlm.doctor.servers import _deployed_code
 from tests.command_line import call
-from tracking.database import head_revision
-
-
-def lines(name: str, *overrides: str) -> list[HealthLine]:
-    return examine(load_config("small", list(overrides)), {name: CHECKS[name]})
-
-
-def only(name: str, *overrides: str) -> HealthLine:
-    [line] = lines(name, *overrides)
-    return line
+from tests.reviewlm.doctor.examined import a_result, lines
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -48,14 +28,6 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
         )
         for path in sorted(folder.rglob("*"))
     }
-
-
-def a_result(home: Path, text: str = "some content") -> Path:
-    def make(folder: Path) -> dict[str, Any]:
-        (folder / "rows.txt").write_text(text)
-        return {}
-
-    return Store(home / "store").build("ingest", 1, {"text": text}, {}, make).artifact.folder
 
 
 def test_a_home_that_does_not_exist_has_no_problem_and_is_not_created(
@@ -201,180 +173,3 @@ def test_a_clock_before_the_newest_result_is_a_problem(own_home: Path) -> None:
     os.utime(folder.parent, (later, later))
     assert lines("clock")[0].state == "problem"
     assert "2.0 hours before the newest result" in lines("clock")[0].found
-
-
-def test_results_whose_names_or_sizes_differ_are_named(own_home: Path) -> None:
-    whole, cut, emptied = a_result(own_home, "whole"), a_result(own_home, "cut off"), a_result(own_home, "emptied")
-    assert only("stored results").found == "3 have the right names and sizes"
-    (cut / "rows.txt").write_text("cut")
-    (emptied / "rows.txt").unlink()
-    line = only("stored results")
-    assert line.state == "problem"
-    assert f"ingest/{cut.name} (rows.txt is changed)" in line.found
-    assert f"ingest/{emptied.name} (rows.txt is gone)" in line.found
-    assert whole.name not in line.found
-
-
-def test_a_password_that_others_may_read_is_a_problem(own_home: Path) -> None:
-    own_home.mkdir(mode=0o700)
-    password = own_home / "ui-password"
-    password.write_text("x" * 32)
-    password.chmod(0o600)
-    assert only("secrets").state == "ok"
-    password.chmod(0o644)
-    assert only("secrets").state == "problem"
-
-
-def test_reviews_that_others_may_read_are_a_warning_unless_the_home_is_closed(own_home: Path) -> None:
-    (own_home / "store").mkdir(parents=True, mode=0o755)
-    (own_home / "store").chmod(0o755)
-    own_home.chmod(0o755)
-    assert (only("secrets").state, "store" in only("secrets").found) == ("warning", True)
-    own_home.chmod(0o700)
-    assert only("secrets").state == "ok"
-
-
-def test_a_moved_home_is_announced_with_what_the_next_command_will_do(migrated_home: Path, tmp_path: Path) -> None:
-    (migrated_home / "home.json").write_text(json.dumps({"path": str(tmp_path / "before")}))
-    line = only("moved home")
-    assert (line.state, f"moved from {tmp_path / 'before'}" in line.found) == ("warning", True)
-    (tmp_path / "before" / "store").mkdir(parents=True)
-    assert f"copied from {tmp_path / 'before'}" in only("moved home").found
-    (migrated_home / "home.json").write_text(json.dumps({"path": str(migrated_home)}))
-    assert only("moved home").state == "ok"
-
-
-def test_a_database_with_the_tables_of_an_older_mlflow_is_a_problem_with_the_command_that_helps(
-    migrated_home: Path,
-) -> None:
-    assert only("tracking").state == "ok"
-    assert head_revision()
-    with closing(sqlite3.connect(migrated_home / "mlflow.db")) as database, database:
-        database.execute("UPDATE alembic_version SET version_num = '0584bdc529eb'")
-    line = only("tracking")
-    assert (line.state, "older MLflow" in line.found) == ("problem", True)
-    assert f"mlflow db upgrade sqlite:///{migrated_home}/mlflow.db" in line.remedy
-
-
-def test_an_upgrade_that_was_interrupted_is_a_problem(own_home: Path) -> None:
-    assert only("upgrade").state == "ok"
-    own_home.mkdir()
-    (own_home / "upgrade.json").write_text("{}")
-    line = only("upgrade")
-    assert (line.state, "interrupted" in line.found, "`reviewlm upgrade`" in line.remedy) == ("problem", True, True)
-
-
-def test_a_remote_tracking_server_that_does_not_answer_is_a_problem(own_home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    line = only("tracking", f"execution.tracking_uri=http://127.0.0.1:{port}")
-    assert line.state == "problem"
-    assert f"http://127.0.0.1:{port} does not answer" in line.found
-
-
-PAGES = {
-    "/api/admin/version": "3.0.0", "/api/work_pools/filter": [{"name": "cpu-pool"}],
-    "/api/v2/concurrency_limits/filter": [{"name": "gpu"}, {"name": "retrain"}],
-    "/api/deployments/filter": [{"name": name} for name in deployments_of(["cpu-pool"]) if name != "weekly"],
-}
-
-
-class OldPrefect(BaseHTTPRequestHandler):
-    """A Prefect server of an older version without one limit and one deployment, which needs a password."""
-
-    def do_GET(self) -> None:
-        known = self.headers["Authorization"] == f"Basic {b64encode(b'reviewlm:' + b'x' * 32).decode()}"
-        body = json.dumps(PAGES[self.path]).encode()
-        self.send_response(200 if known else 401)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET
-
-    def log_message(self, *ignored: object) -> None:
-        pass
-
-
-def test_a_server_of_another_version_and_what_it_lacks_are_named(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), OldPrefect)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    running = [service_list.Service("prefect", 1, 0.0, f"http://127.0.0.1:{server.server_port}")]
-    monkeypatch.setattr(service_list, "running", lambda home: running)
-    monkeypatch.setattr("reviewlm.doctor.servers.usable_pools", lambda: ("cpu-pool",))
-    try:
-        assert "does not accept the password" in lines("servers")[0].found
-        assert not own_home.exists(), "no password was made"
-        own_home.mkdir()
-        (own_home / "ui-password").write_text("x" * 32 + "\n")
-        found = {line.check: line for line in lines("servers")}
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert (found["Prefect server"].state, "has version 3.0.0" in found["Prefect server"].found) == ("warning", True)
-    assert found["pools and limits"].found == "missing: limit promotion, deployment weekly"
-    assert found["workers"].found == "not running: worker-cpu-pool"
-    assert found["MLflow server"].state == "ok"
-
-
-def test_writes_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> None:
-    from tracking.runs.outbox import Outbox, Write
-
-    Outbox(own_home / "outbox", "http://mlflow.invalid:5000", "reviewlm").put(Write("tags", "run", {"a": "b"}))
-    line = only("queued writes")
-    assert (line.state, line.found) == ("warning", "1 writes wait for http://mlflow.invalid:5000")
-
-
-def test_marks_of_killed_processes_are_a_warning_and_stay(own_home: Path) -> None:
-    from core.processes.leftovers import hold
-
-    folder = own_home / "running"
-    folder.mkdir(parents=True)
-    held = hold(folder / "1-alive")
-    assert held is not None
-    assert only("interrupted runs").state == "ok"
-    (folder / "2-dead").touch()
-    assert only("interrupted runs").state == "warning"
-    assert (folder / "2-dead").exists()
-    os.close(held)
-
-
-def test_a_port_of_this_home_that_another_program_uses_is_a_warning(own_home: Path) -> None:
-    own_home.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
-        port = stranger.getsockname()[1]
-        (own_home / "ports.json").write_text(json.dumps({"mlflow": port}))
-        line = only("ports")
-    assert (line.state, f"{port} (mlflow)" in line.found) == ("warning", True)
-
-
-def test_a_remote_store_is_read_and_written_if_there_is_one(own_home: Path, tmp_path: Path) -> None:
-    shared = tmp_path / "shared"
-    setting = f"execution.remote_store={shared.as_uri()}"
-    assert lines("remote store") == []
-    absent = only("remote store", setting)
-    assert (absent.state, "create it, or mount its disk" in absent.found) == ("problem", True)
-    shared.mkdir()
-    assert only("remote store", setting).state == "ok"
-    assert not own_home.exists()
-    [probe] = shared.iterdir()
-    probe.unlink()
-    probe.mkdir()
-    assert only("remote store", setting).state == "warning"
-
-
-def test_edits_since_the_deployment_are_told_and_a_damaged_copy_is_a_problem(own_home: Path) -> None:
-    copy = keep_code(own_home)
-
-    def told(version: str, code: str) -> tuple[str, str]:
-        [line] = _deployed_code(own_home, [{"version": version, "pull_steps": [{"step": {"code": code}}]}])
-        return line.state, line.found
-
-    assert told(deployed_code(), copy.name) == ("ok", "the code here")
-    state, found = told("0" * 12, copy.name)
-    assert (state, found.partition(":")[0]) == ("ok", "other than the code here")
-    state, found = told(deployed_code(), "gone")
-    assert (state, found.partition(":")[0]) == ("problem", "gone")
-    assert list(_deployed_code(own_home, [{"version": "made by hand", "pull_steps": None}])) == []

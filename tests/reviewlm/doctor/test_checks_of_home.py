@@ -1,0 +1,80 @@
+"""`reviewlm doctor` on a home: its results, secrets, queued writes, and what was interrupted in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tests.reviewlm.doctor.examined import a_result, only
+
+
+def test_results_whose_names_or_sizes_differ_are_named(own_home: Path) -> None:
+    whole, cut, emptied = a_result(own_home, "whole"), a_result(own_home, "cut off"), a_result(own_home, "emptied")
+    assert only("stored results").found == "3 have the right names and sizes"
+    (cut / "rows.txt").write_text("cut")
+    (emptied / "rows.txt").unlink()
+    line = only("stored results")
+    assert line.state == "problem"
+    assert f"ingest/{cut.name} (rows.txt is changed)" in line.found
+    assert f"ingest/{emptied.name} (rows.txt is gone)" in line.found
+    assert whole.name not in line.found
+
+
+def test_a_password_that_others_may_read_is_a_problem(own_home: Path) -> None:
+    own_home.mkdir(mode=0o700)
+    password = own_home / "ui-password"
+    password.write_text("x" * 32)
+    password.chmod(0o600)
+    assert only("secrets").state == "ok"
+    password.chmod(0o644)
+    assert only("secrets").state == "problem"
+
+
+def test_reviews_that_others_may_read_are_a_warning_unless_the_home_is_closed(own_home: Path) -> None:
+    (own_home / "store").mkdir(parents=True, mode=0o755)
+    (own_home / "store").chmod(0o755)
+    own_home.chmod(0o755)
+    assert (only("secrets").state, "store" in only("secrets").found) == ("warning", True)
+    own_home.chmod(0o700)
+    assert only("secrets").state == "ok"
+
+
+def test_a_moved_home_is_announced_with_what_the_next_command_will_do(migrated_home: Path, tmp_path: Path) -> None:
+    (migrated_home / "home.json").write_text(json.dumps({"path": str(tmp_path / "before")}))
+    line = only("moved home")
+    assert (line.state, f"moved from {tmp_path / 'before'}" in line.found) == ("warning", True)
+    (tmp_path / "before" / "store").mkdir(parents=True)
+    assert f"copied from {tmp_path / 'before'}" in only("moved home").found
+    (migrated_home / "home.json").write_text(json.dumps({"path": str(migrated_home)}))
+    assert only("moved home").state == "ok"
+
+
+def test_an_upgrade_that_was_interrupted_is_a_problem(own_home: Path) -> None:
+    assert only("upgrade").state == "ok"
+    own_home.mkdir()
+    (own_home / "upgrade.json").write_text("{}")
+    line = only("upgrade")
+    assert (line.state, "interrupted" in line.found, "`reviewlm upgrade`" in line.remedy) == ("problem", True, True)
+
+
+def test_writes_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> None:
+    from tracking.runs.outbox import Outbox, Write
+
+    Outbox(own_home / "outbox", "http://mlflow.invalid:5000", "reviewlm").put(Write("tags", "run", {"a": "b"}))
+    line = only("queued writes")
+    assert (line.state, line.found) == ("warning", "1 writes wait for http://mlflow.invalid:5000")
+
+
+def test_marks_of_killed_processes_are_a_warning_and_stay(own_home: Path) -> None:
+    from core.processes.leftovers import hold
+
+    folder = own_home / "running"
+    folder.mkdir(parents=True)
+    held = hold(folder / "1-alive")
+    assert held is not None
+    assert only("interrupted runs").state == "ok"
+    (folder / "2-dead").touch()
+    assert only("interrupted runs").state == "warning"
+    assert (folder / "2-dead").exists()
+    os.close(held)

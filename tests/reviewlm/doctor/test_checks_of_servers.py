@@ -1,0 +1,127 @@
+"""`reviewlm doctor` on tracking stores, servers, their ports and deployments, and the remote store."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+import threading
+from base64 import b64encode
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from core.services import service_list
+from core.services.deployed_code import keep_code
+from core.services.pools import deployed_code, deployments_of
+from reviewlm.doctor.servers import _deployed_code
+from tests.reviewlm.doctor.examined import lines, only
+from tracking.database import head_revision
+
+
+def test_a_database_with_the_tables_of_an_older_mlflow_is_a_problem_with_the_command_that_helps(
+    migrated_home: Path,
+) -> None:
+    assert only("tracking").state == "ok"
+    assert head_revision()
+    with closing(sqlite3.connect(migrated_home / "mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '0584bdc529eb'")
+    line = only("tracking")
+    assert (line.state, "older MLflow" in line.found) == ("problem", True)
+    assert f"mlflow db upgrade sqlite:///{migrated_home}/mlflow.db" in line.remedy
+
+
+def test_a_remote_tracking_server_that_does_not_answer_is_a_problem(own_home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    line = only("tracking", f"execution.tracking_uri=http://127.0.0.1:{port}")
+    assert line.state == "problem"
+    assert f"http://127.0.0.1:{port} does not answer" in line.found
+
+
+PAGES = {
+    "/api/admin/version": "3.0.0", "/api/work_pools/filter": [{"name": "cpu-pool"}],
+    "/api/v2/concurrency_limits/filter": [{"name": "gpu"}, {"name": "retrain"}],
+    "/api/deployments/filter": [{"name": name} for name in deployments_of(["cpu-pool"]) if name != "weekly"],
+}
+
+
+class OldPrefect(BaseHTTPRequestHandler):
+    """A Prefect server of an older version without one limit and one deployment, which needs a password."""
+
+    def do_GET(self) -> None:
+        known = self.headers["Authorization"] == f"Basic {b64encode(b'reviewlm:' + b'x' * 32).decode()}"
+        body = json.dumps(PAGES[self.path]).encode()
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *ignored: object) -> None:
+        pass
+
+
+def test_a_server_of_another_version_and_what_it_lacks_are_named(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OldPrefect)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    running = [service_list.Service("prefect", 1, 0.0, f"http://127.0.0.1:{server.server_port}")]
+    monkeypatch.setattr(service_list, "running", lambda home: running)
+    monkeypatch.setattr("reviewlm.doctor.servers.usable_pools", lambda: ("cpu-pool",))
+    try:
+        assert "does not accept the password" in lines("servers")[0].found
+        assert not own_home.exists(), "no password was made"
+        own_home.mkdir()
+        (own_home / "ui-password").write_text("x" * 32 + "\n")
+        found = {line.check: line for line in lines("servers")}
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (found["Prefect server"].state, "has version 3.0.0" in found["Prefect server"].found) == ("warning", True)
+    assert found["pools and limits"].found == "missing: limit promotion, deployment weekly"
+    assert found["workers"].found == "not running: worker-cpu-pool"
+    assert found["MLflow server"].state == "ok"
+
+
+def test_a_port_of_this_home_that_another_program_uses_is_a_warning(own_home: Path) -> None:
+    own_home.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        (own_home / "ports.json").write_text(json.dumps({"mlflow": port}))
+        line = only("ports")
+    assert (line.state, f"{port} (mlflow)" in line.found) == ("warning", True)
+
+
+def test_a_remote_store_is_read_and_written_if_there_is_one(own_home: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    setting = f"execution.remote_store={shared.as_uri()}"
+    assert lines("remote store") == []
+    absent = only("remote store", setting)
+    assert (absent.state, "create it, or mount its disk" in absent.found) == ("problem", True)
+    shared.mkdir()
+    assert only("remote store", setting).state == "ok"
+    assert not own_home.exists()
+    [probe] = shared.iterdir()
+    probe.unlink()
+    probe.mkdir()
+    assert only("remote store", setting).state == "warning"
+
+
+def test_edits_since_the_deployment_are_told_and_a_damaged_copy_is_a_problem(own_home: Path) -> None:
+    copy = keep_code(own_home)
+
+    def told(version: str, code: str) -> tuple[str, str]:
+        [line] = _deployed_code(own_home, [{"version": version, "pull_steps": [{"step": {"code": code}}]}])
+        return line.state, line.found
+
+    assert told(deployed_code(), copy.name) == ("ok", "the code here")
+    state, found = told("0" * 12, copy.name)
+    assert (state, found.partition(":")[0]) == ("ok", "other than the code here")
+    state, found = told(deployed_code(), "gone")
+    assert (state, found.partition(":")[0]) == ("problem", "gone")
+    assert list(_deployed_code(own_home, [{"version": "made by hand", "pull_steps": None}])) == []
