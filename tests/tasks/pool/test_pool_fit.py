@@ -17,18 +17,13 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.store import Store
-from core.storing.remote import remote_store
 from models.specs import MixtureSpec, NGramSpec
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.pool_runs import RunState
 from tasks.pool import link
 from tests.tasks.pool.pool_homes import Workers, digest, exchange_of, fitted_here, handed_over, home, job_in, network
 
-
-@pytest.fixture(autouse=True)
-def own_homes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("REVIEWLM_HOME", raising=False)
-    remote_store.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_homes")
 
 
 @pytest.mark.slow

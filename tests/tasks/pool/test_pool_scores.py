@@ -13,7 +13,6 @@ import pytest
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, OutOfMemory
 from core.store import Artifact, Store
-from core.storing.remote import remote_store
 from evaluation.scoring.score import SCORES_FILE
 from models.specs import NGramSpec
 from tasks.evaluation import score_job
@@ -22,11 +21,7 @@ from tasks.evaluation.score_job import is_worth_handing_over
 from tasks.fitting.fit_process import run_job
 from tests.tasks.pool.pool_homes import QUICK, Workers, home, job_in, network
 
-
-@pytest.fixture(autouse=True)
-def own_homes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("REVIEWLM_HOME", raising=False)
-    remote_store.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_homes")
 
 
 @pytest.fixture(scope="module")
