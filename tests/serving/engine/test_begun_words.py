@@ -8,8 +8,8 @@ import pytest
 
 from models.sampling import generate
 from serving.engine.requests import Generation, StreamEnded
+from tests.serving.driven_engine import Bench, Counting
 from tests.serving.engine.small_models import bundle_of
-from tests.serving.engine.test_same_text import Bench, Counting
 
 PROMPTS = ("We went to the pi", "The soup was gre", "In Phoe", "Rude sta")
 

@@ -15,8 +15,8 @@ from models.neural.device import require_device
 from models.sampling import Sampling
 from serving.engine.engine import Engine
 from serving.engine.requests import EngineLimits, Generation
+from tests.serving.driven_engine import Bench
 from tests.serving.engine.small_models import bundle_of, network
-from tests.serving.engine.test_same_text import Bench
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 from tests.serving.made_versions import MadeSource, made_versions, running

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,17 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.bundles.any_rating import AnyRating
-from models.completion.suggestions import completions
 from models.neural.inference import reader
 from models.sampling import Sampling, generate
 from models.specs import ObjectiveSpec
-from serving.engine.live_text import LiveText
-from serving.engine.requests import EngineLimits, Generation, Piece, StreamEnded
-from serving.engine.scheduler import Scheduler
-from serving.engine.ticket import Ticket, Wakes
+from serving.engine.requests import Generation
 from tests.examples import examples
 from tests.marked_cases import long_but
+from tests.serving.driven_engine import Bench
 from tests.serving.engine.small_models import KINDS, bundle_of, network
 
 PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The", "The soup was gre",
@@ -51,22 +45,6 @@ def expected(bundle, asked):
         s.watermark,
     )  # fmt: skip
     return texts[asked.number].removeprefix(asked.prompt)
-
-
-class Bench:
-    """A scheduler without a thread: the test decides when texts come and when the model works."""
-
-    def __init__(self, bundle, **limits):
-        self.bundle, self.scheduler = bundle, Scheduler(bundle, EngineLimits(**limits), Wakes())
-
-    def begin(self, asked):
-        ticket = Ticket()
-        self.scheduler.admit(LiveText.of(self.bundle, asked, ticket, 0.0))
-        return ticket
-
-    def finish(self):
-        while self.scheduler.live:
-            self.scheduler.cycle()
 
 
 @pytest.mark.slow
@@ -166,232 +144,3 @@ def test_a_step_predicts_what_a_score_says(kind):
         logp_BV, state = bundle.model.step(ids[:, position], state)
         if position:
             assert -float(logp_BV[0, ids[0, position + 1]]) == pytest.approx(nats[position + 1], abs=1e-5)
-
-
-# What an answer holds
-
-
-def pieces_of(bench, request):
-    ticket = bench.begin(request)
-    bench.finish()
-    return ticket.result()
-
-
-@pytest.mark.parametrize("unit", ["word", "bpe", "char"])
-def test_tokens_of_an_answer_spell_its_text_and_have_the_models_probabilities(unit):
-    bundle = bundle_of("lstm", unit)
-    for seed in range(8):
-        whole = pieces_of(Bench(bundle), Generation("The soup", 3, 0, 20, Sampling(0.7), seed, ("we",), logprobs=3))
-        spelled = "".join(token.text for token in whole.tokens)
-        assert spelled.startswith(whole.text)  # the last token may hold the beginning of the stop string
-        assert all(token.offset < len(whole.text) or not token.text for token in whole.tokens)
-        assert [token.offset for token in whole.tokens] == [
-            sum(len(token.text) for token in whole.tokens[:index]) for index in range(len(whole.tokens))
-        ]
-        for token in whole.tokens:
-            assert len(token.top) == 3 if unit == "word" else 0 < len(token.top) <= 3  # parts of characters are one
-            assert token.logprob <= max(token.top.values()) < 0
-
-
-@pytest.mark.parametrize("unit", ["word", "bpe", "char"])
-def test_a_token_that_is_among_the_likeliest_is_there_by_the_text_that_it_adds(unit):
-    """A client looks a token up among the likeliest: with its space, and its capital after a full stop."""
-    bundle, found = bundle_of("ngram", unit), {}
-    for seed in range(6):
-        asked = Generation("The soup was gre", 3, 0, 30, Sampling(0.9), seed, logprobs=3, echo=True)
-        for token in pieces_of(Bench(bundle), asked).tokens[1:]:
-            if token.logprob > min(token.top.values()):  # of equals, not all may be there
-                assert token.top[token.text] == token.logprob
-                found[token.text] = token.logprob
-    assert any(text.startswith(" ") for text in found)
-    assert any(text.strip().istitle() for text in found) or unit == "char"
-    assert len(found) > 8
-
-
-def test_a_word_that_the_prompt_begins_has_the_probabilities_of_its_completions():
-    bundle, prompt = bundle_of("mixture"), "We went to the p"
-    token = pieces_of(Bench(bundle), Generation(prompt, 4, 0, 1, logprobs=20)).tokens[0]
-    words = completions(bundle, prompt, 20, 4).words
-    whole = sum(probability for _, probability in words)
-    assert {word.lower() for word, _ in words} == {"phoenix", "pizza", "place", "prices"}
-    expected = {word[1:]: np.log(probability / whole) for word, probability in words}
-    assert token.top == {text: pytest.approx(logp, abs=1e-5) for text, logp in expected.items()}
-    assert token.top[token.text] == token.logprob
-
-
-def test_the_log_probabilities_are_those_before_the_sampling_options():
-    bundle = bundle_of("ngram")
-    request = Generation("The soup", 3, 0, 1, Sampling(0.2, 1), 0, logprobs=2)
-    token = pieces_of(Bench(bundle), request).tokens[0]
-    ids = np.array([[*bundle.vocabulary.prefix(3), *bundle.vocabulary.encode("The soup")]])
-    state = bundle.model.score(ids[:, :-1], bundle.model.start(1))[1]
-    logp_V = bundle.model.step(ids[:, -1], state)[0][0]
-    assert token.logprob == pytest.approx(float(logp_V.max()))
-    assert list(token.top.values()) == pytest.approx(logp_V.topk(2).values.tolist())
-
-
-@pytest.mark.parametrize("prompt", ["The soup was great", "The soup was gre"])
-@pytest.mark.parametrize("kind", ["ngram", "lstm", "mixture"])
-def test_an_echoed_prompt_has_the_log_probabilities_of_a_score(kind, prompt):
-    bundle = bundle_of(kind)
-    whole = pieces_of(Bench(bundle), Generation(prompt, 4, max_tokens=0, logprobs=0, echo=True))
-    scored = bundle.score_text(prompt, 4).per_token[:-1]
-    assert (whole.text, whole.finish, whole.completion_tokens) == (prompt, "length", 0)
-    assert [token.logprob for token in whole.tokens] == pytest.approx([-nats for _, nats in scored], abs=1e-5)
-    assert whole.prompt_tokens == len(scored)
-
-
-def test_a_token_that_finishes_a_word_has_its_probability_given_the_tokens_before_it_and_the_prompts_characters():
-    bundle, prompt, ways = bundle_of("mixture", "bpe"), "We went to the p", Counter()
-    usual = bundle.vocabulary.encode(prompt)
-    bench = Bench(bundle)
-    for seed in range(40):
-        whole = pieces_of(bench, Generation(prompt, 3, 0, 3, seed=seed, logprobs=400, echo=True))
-        assert whole.prompt_tokens == len(usual)
-        assert 1 <= whole.completion_tokens <= 3
-        assert whole.text == "".join(token.text for token in whole.tokens)
-        assert [token.text for token in whole.tokens[: len(usual)]] == [bundle.vocabulary.token(i) for i in usual]
-        for first in whole.tokens[len(usual) :][:1]:
-            assert (first.offset, first.top[first.text]) == (len(prompt), first.logprob)
-            ways["<eos>" in first.top] += 1
-            if "<eos>" not in first.top:  # else the way ended with the prompt, and any token could come
-                assert sum(np.exp(list(first.top.values()))) == pytest.approx(1, abs=1e-4)
-                assert {"hoenix", "izza", "lace", "rices"} & set(first.top)
-    assert ways[False] > ways[True] > 0
-
-
-def test_an_answer_says_how_it_ended_and_what_it_took():
-    bundle = bundle_of("ngram")
-    ends = [pieces_of(Bench(bundle), Generation("The soup", 3, 0, 40, seed=seed)) for seed in range(20)]
-    assert {"stop"} <= {whole.finish for whole in ends} <= {"stop", "length"}
-    for whole in ends:
-        assert (whole.completion_tokens == 40) if whole.finish == "length" else (0 < whole.completion_tokens <= 40)
-        assert whole.prompt_tokens == 2
-    stopped = pieces_of(Bench(bundle), Generation("The soup", 3, 0, 40, seed=1, stop=(" ",)))
-    assert stopped.finish == "stop"
-
-
-def test_an_echo_comes_first():
-    bundle = bundle_of("ngram")
-    plain = pieces_of(Bench(bundle), Generation("The soup", 3, 0, 9, seed=2))
-    echoed = pieces_of(Bench(bundle), Generation("The soup", 3, 0, 9, seed=2, echo=True))
-    assert echoed.text == "The soup" + plain.text
-    assert replace(echoed, text=plain.text) == plain
-
-
-# Saved states
-
-
-class Counting:
-    """A model that counts what it is asked to read."""
-
-    def __init__(self, model):
-        self.model, self.steps, self.read = model, 0, 0
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
-    def step(self, ids_B, state):
-        self.steps += 1
-        return self.model.step(ids_B, state)
-
-    def advance(self, ids_BT, state):
-        self.read += ids_BT.size
-        return self.model.advance(ids_BT, state)
-
-
-@pytest.mark.parametrize("kind", ["lstm", "mixture", "neural_cache"])
-def test_typing_on_costs_one_step_per_new_token_whatever_was_written_before(kind):
-    known = bundle_of(kind)
-    model = Counting(known.model)
-    scheduler = Scheduler(replace(known, model=model), EngineLimits(), Wakes())
-    ids = [*known.vocabulary.prefix(3), *known.vocabulary.encode("The soup was great, so we went back. " * 30).tolist()]
-    scheduler.read(ids[:200])
-    assert (model.steps, model.read) == (1, 199)
-    for length in range(201, 231):
-        model.steps = model.read = 0
-        logp_1V = scheduler.read(ids[:length])[0]
-        assert (model.steps, model.read) == (1, 0)
-    fresh = Scheduler(known, EngineLimits(), Wakes()).read(ids[:230])
-    assert torch.equal(logp_1V, fresh[0])
-    model.steps = model.read = 0
-    assert scheduler.read(ids[:230])[0] is logp_1V  # the same text again costs nothing
-    scheduler.read(ids[:215])
-    assert (model.steps, model.read) == (0, 0)  # nor do deleted words
-
-
-def test_a_text_that_goes_on_from_a_prompt_read_before_does_not_read_it_again():
-    known = bundle_of("lstm")
-    model = Counting(known.model)
-    bench = Bench(replace(known, model=model))
-    first = Generation("The soup was great, so we went back. The", 3, max_tokens=1)
-    bench.begin(first)
-    bench.finish()
-    read, model.read = model.read, 0
-    assert read > 8
-    for number in range(5):
-        bench.begin(replace(first, number=number))
-        bench.begin(replace(first, prompt=first.prompt + " staff", number=number))
-    bench.finish()
-    assert model.read == 0
-    assert bench.scheduler.counts["cached_tokens"] > 40
-
-
-def test_prompts_that_come_together_are_read_together_and_equal_ones_once():
-    known = bundle_of("lstm")
-    model = Counting(known.model)
-    bench = Bench(replace(known, model=model), prefill_tokens=4)
-    tickets = [bench.begin(Generation("The soup was great", 3, number, 3)) for number in range(10)]
-    tickets += [bench.begin(Generation("We went to Phoenix", 3, number, 3)) for number in range(10)]
-    bench.scheduler.cycle()
-    bench.finish()
-    assert model.read == 2 * (2 + 4 - 1)
-    assert len({ticket.result().text for ticket in tickets}) > 10
-
-
-def test_a_long_prompt_is_read_in_chunks_between_the_steps_of_live_texts():
-    known = bundle_of("lstm")
-    model = Counting(known.model)
-    bench = Bench(replace(known, model=model), prefill_tokens=5)
-    live = bench.begin(Generation("The", 3, max_tokens=200, sampling=Sampling(), seed=5))
-    while not live.unread:
-        bench.scheduler.cycle()
-    bench.begin(Generation("The soup was great, so we went back. " * 4, 3, max_tokens=1))
-    model.read = 0
-    for _ in range(4):
-        before, written = model.read, live.unread
-        bench.scheduler.cycle()
-        assert model.read - before <= 5
-        assert live.unread == written + 1
-
-
-def test_a_failed_text_is_told_the_reason():
-    bench = Bench(bundle_of("ngram"))
-    ticket = bench.begin(Generation("The soup", 3, max_tokens=5))
-    bench.scheduler.end_all("closed", "the server ends")
-    with pytest.raises(StreamEnded, match="the server ends") as caught:
-        ticket.result()
-    assert caught.value.reason == "closed"
-    assert bench.scheduler.live == 0
-
-
-def test_pieces_that_wait_are_given_as_one():
-    ticket = Ticket()
-    for piece in (Piece("a"), Piece("b"), Piece("c", finish="stop", completion_tokens=3)):
-        ticket.write(piece)
-    assert list(ticket) == [Piece("abc", finish="stop", completion_tokens=3)]
-
-
-
-
-def test_texts_without_a_rating_have_saved_states_too():
-    bundle = bundle_of("lstm")
-    averaged = AnyRating(bundle.model, [1, 5], np.array([0.3, 0.7]))
-    ids = [1, *bundle.vocabulary.encode("The soup was great").tolist()]
-    scheduler = Scheduler(bundle, EngineLimits(), Wakes())
-    scheduler.read(ids[:-1], averaged)
-    scheduler.read([1, 5, *ids[1:]])
-    found = scheduler.read(ids, averaged)[0]
-    assert scheduler.counts["cached_tokens"] == len(ids) - 1
-    state = averaged.score(np.array([ids[:-1]]), averaged.start(1))[1]
-    assert torch.allclose(found, averaged.step(np.array(ids[-1:]), state)[0], atol=1e-6)

@@ -1,0 +1,95 @@
+"""No token of a prompt is read twice: saved states serve texts that go on, and equal prompts are read once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.bundles.any_rating import AnyRating
+from models.sampling import Sampling
+from serving.engine.requests import EngineLimits, Generation
+from serving.engine.scheduler import Scheduler
+from serving.engine.ticket import Wakes
+from tests.serving.driven_engine import Bench, Counting
+from tests.serving.engine.small_models import bundle_of
+
+
+@pytest.mark.parametrize("kind", ["lstm", "mixture", "neural_cache"])
+def test_typing_on_costs_one_step_per_new_token_whatever_was_written_before(kind):
+    known = bundle_of(kind)
+    model = Counting(known.model)
+    scheduler = Scheduler(replace(known, model=model), EngineLimits(), Wakes())
+    ids = [*known.vocabulary.prefix(3), *known.vocabulary.encode("The soup was great, so we went back. " * 30).tolist()]
+    scheduler.read(ids[:200])
+    assert (model.steps, model.read) == (1, 199)
+    for length in range(201, 231):
+        model.steps = model.read = 0
+        logp_1V = scheduler.read(ids[:length])[0]
+        assert (model.steps, model.read) == (1, 0)
+    fresh = Scheduler(known, EngineLimits(), Wakes()).read(ids[:230])
+    assert torch.equal(logp_1V, fresh[0])
+    model.steps = model.read = 0
+    assert scheduler.read(ids[:230])[0] is logp_1V  # the same text again costs nothing
+    scheduler.read(ids[:215])
+    assert (model.steps, model.read) == (0, 0)  # nor do deleted words
+
+
+def test_a_text_that_goes_on_from_a_prompt_read_before_does_not_read_it_again():
+    known = bundle_of("lstm")
+    model = Counting(known.model)
+    bench = Bench(replace(known, model=model))
+    first = Generation("The soup was great, so we went back. The", 3, max_tokens=1)
+    bench.begin(first)
+    bench.finish()
+    read, model.read = model.read, 0
+    assert read > 8
+    for number in range(5):
+        bench.begin(replace(first, number=number))
+        bench.begin(replace(first, prompt=first.prompt + " staff", number=number))
+    bench.finish()
+    assert model.read == 0
+    assert bench.scheduler.counts["cached_tokens"] > 40
+
+
+def test_prompts_that_come_together_are_read_together_and_equal_ones_once():
+    known = bundle_of("lstm")
+    model = Counting(known.model)
+    bench = Bench(replace(known, model=model), prefill_tokens=4)
+    tickets = [bench.begin(Generation("The soup was great", 3, number, 3)) for number in range(10)]
+    tickets += [bench.begin(Generation("We went to Phoenix", 3, number, 3)) for number in range(10)]
+    bench.scheduler.cycle()
+    bench.finish()
+    assert model.read == 2 * (2 + 4 - 1)
+    assert len({ticket.result().text for ticket in tickets}) > 10
+
+
+def test_a_long_prompt_is_read_in_chunks_between_the_steps_of_live_texts():
+    known = bundle_of("lstm")
+    model = Counting(known.model)
+    bench = Bench(replace(known, model=model), prefill_tokens=5)
+    live = bench.begin(Generation("The", 3, max_tokens=200, sampling=Sampling(), seed=5))
+    while not live.unread:
+        bench.scheduler.cycle()
+    bench.begin(Generation("The soup was great, so we went back. " * 4, 3, max_tokens=1))
+    model.read = 0
+    for _ in range(4):
+        before, written = model.read, live.unread
+        bench.scheduler.cycle()
+        assert model.read - before <= 5
+        assert live.unread == written + 1
+
+
+def test_texts_without_a_rating_have_saved_states_too():
+    bundle = bundle_of("lstm")
+    averaged = AnyRating(bundle.model, [1, 5], np.array([0.3, 0.7]))
+    ids = [1, *bundle.vocabulary.encode("The soup was great").tolist()]
+    scheduler = Scheduler(bundle, EngineLimits(), Wakes())
+    scheduler.read(ids[:-1], averaged)
+    scheduler.read([1, 5, *ids[1:]])
+    found = scheduler.read(ids, averaged)[0]
+    assert scheduler.counts["cached_tokens"] == len(ids) - 1
+    state = averaged.score(np.array([ids[:-1]]), averaged.start(1))[1]
+    assert torch.allclose(found, averaged.step(np.array(ids[-1:]), state)[0], atol=1e-6)
