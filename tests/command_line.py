@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from core.errors import ReviewLMError
 
 
 @dataclass
@@ -41,3 +44,21 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
+
+
+def run(*arguments: object) -> dict[str, Any]:
+    """Run a verb without the boundary around it, and return the JSON of its last line."""
+    from reviewlm.cli import app
+
+    done = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def complaint(*arguments: object) -> ReviewLMError:
+    """Return the error that ends a verb."""
+    from reviewlm.cli import app
+
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert isinstance(done.exception, ReviewLMError), done.output
+    return done.exception

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import gzip
-import json
 import math
-import os
 import subprocess
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from core.errors import ReviewLMError
-from models.ngram.fitting import fit_tables
 from reviewlm.cli import app
+from tests import command_line
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "models" / "ngram" / "data"
 TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
-
-
-def ngram(*arguments: str | Path) -> dict[str, Any]:
-    """Run a verb in this process and return the JSON of its last line."""
-    done = CliRunner().invoke(app, ["ngram", *map(str, arguments), "--json"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def complaint(*arguments: str | Path) -> ReviewLMError:
-    done = CliRunner().invoke(app, ["ngram", *map(str, arguments)])
-    assert isinstance(done.exception, ReviewLMError), done.output
-    return done.exception
+ngram, complaint = partial(command_line.run, "ngram"), partial(command_line.complaint, "ngram")
 
 
 def test_a_model_is_fitted_and_scores_as_query_does(tmp_path: Path, own_home: Path) -> None:
@@ -238,56 +222,12 @@ def test_next_words_and_lines_come_from_a_model_file(tmp_path: Path, own_home: P
     assert complaint("suggest", "the").exit_code == 2
 
 
-def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(tmp_path: Path, own_home: Path) -> None:
-    for name, limit in (("free", "0"), ("bound", "8000")):
-        ngram("fit", "--text", TRAIN, "--order", "3", "--binary", tmp_path / name, "--memory", limit)
-    files = sorted(path.name for path in (tmp_path / "free").iterdir())
-    assert files == sorted(path.name for path in (tmp_path / "bound").iterdir())
-    for name in files:
-        assert (tmp_path / "free" / name).read_bytes() == (tmp_path / "bound" / name).read_bytes()
-    error = complaint("fit", "--text", TRAIN, "--binary", tmp_path / "tight", "--memory", "1")
-    assert error.exit_code == 3
-    assert "memory" in str(error)
-
-
 def test_a_damaged_folder_has_the_exit_code_of_damaged_models(tmp_path: Path, own_home: Path) -> None:
     ngram(*FIT, "--order", "2", "--binary", tmp_path / "m")
     (tmp_path / "m" / "logp_2.npy").write_bytes(b"")
     error = complaint("score", "--binary", tmp_path / "m", "--text", HELD_OUT)
     assert (error.exit_code, type(error).__name__) == (7, "BundleError")
     assert "logp_2" in str(error)
-
-
-COMPARE = ("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1", "--amounts", "1")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "verb",
-    [
-        (*FIT, "--arpa=m.arpa"),
-        pytest.param((*FIT, "--arpa=m.arpa.gz"), marks=pytest.mark.long),
-        pytest.param((*FIT, "--binary=m"), marks=pytest.mark.long),
-        pytest.param((*COMPARE, "--out=figures"), marks=pytest.mark.long),
-    ],
-)
-def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
-    verb: tuple[str, ...], tmp_path: Path, own_home: Path
-) -> None:
-    code = (
-        "import resource, signal, evaluation.reports.ngram_report; "
-        "import models.ngram.arpa.writer, models.ngram.lines.text_files; "
-        "from reviewlm.cli import main; "
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "ngram", *verb], capture_output=True, text=True, check=False,
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 5, done.stderr
-    assert "free some space, or name another place" in done.stderr
-    assert not any(wrong in done.stderr for wrong in ("Traceback", "REVIEWLM_HOME", "rerun"))
-    assert [path.name for path in tmp_path.iterdir()] == ["figures"] * (verb[0] == "compare")
 
 
 def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,23 +280,3 @@ def test_the_vocabulary_is_padded_as_lmplz_does(tmp_path: Path, own_home: Path) 
 
 def unigrams(arpa: str) -> str:
     return arpa.split("\\1-grams:\n")[1].split("\n\n")[0]
-
-
-def test_temporary_files_and_threads_can_be_named_and_change_nothing(
-    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used = []
-    make = tempfile.TemporaryFile
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: used.append(dir) or make(dir=dir))
-    (tmp_path / "temp").mkdir()
-    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "free.arpa")
-    assert not used
-    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "bound.arpa", "--memory", "8000", "--temp", tmp_path / "temp",
-          "--threads", "1")  # fmt: skip
-    assert set(used) == {tmp_path / "temp"}
-    assert (tmp_path / "bound.arpa").read_bytes() == (tmp_path / "free.arpa").read_bytes()
-    seen = []
-    watched = lambda *a, **k: seen.append(a[-2].threads) or fit_tables(*a, **k)  # noqa: E731
-    monkeypatch.setattr("models.ngram.lines.text_files.fit_tables", watched)
-    ngram(*FIT, "--order", "2", "--binary", tmp_path / "m", "--threads", "3")
-    assert seen == [3]

@@ -1,0 +1,124 @@
+"""Threads, Dask, memory and temporary files of `reviewlm ngram` change no model; a full disk is said with advice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from core.config.presets import load_config
+from core.errors import ConfigError
+from models.ngram.fitting import fit_tables
+from reviewlm.cli import app
+from tests import command_line
+
+ROOT = Path(__file__).parents[3]
+GOLDEN = ROOT / "tests" / "models" / "ngram" / "data"
+TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
+FIT = ("fit", "--text", TRAIN)
+COMPARE = ("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1", "--amounts", "1")
+ngram, complaint = partial(command_line.run, "ngram"), partial(command_line.complaint, "ngram")
+
+
+def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(tmp_path: Path, own_home: Path) -> None:
+    for name, limit in (("free", "0"), ("bound", "8000")):
+        ngram("fit", "--text", TRAIN, "--order", "3", "--binary", tmp_path / name, "--memory", limit)
+    files = sorted(path.name for path in (tmp_path / "free").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "bound").iterdir())
+    for name in files:
+        assert (tmp_path / "free" / name).read_bytes() == (tmp_path / "bound" / name).read_bytes()
+    error = complaint("fit", "--text", TRAIN, "--binary", tmp_path / "tight", "--memory", "1")
+    assert error.exit_code == 3
+    assert "memory" in str(error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "verb",
+    [
+        (*FIT, "--arpa=m.arpa"),
+        pytest.param((*FIT, "--arpa=m.arpa.gz"), marks=pytest.mark.long),
+        pytest.param((*FIT, "--binary=m"), marks=pytest.mark.long),
+        pytest.param((*COMPARE, "--out=figures"), marks=pytest.mark.long),
+    ],
+)
+def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
+    verb: tuple[str, ...], tmp_path: Path, own_home: Path
+) -> None:
+    code = (
+        "import resource, signal, evaluation.reports.ngram_report; "
+        "import models.ngram.arpa.writer, models.ngram.lines.text_files; "
+        "from reviewlm.cli import main; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "ngram", *verb], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    assert "free some space, or name another place" in done.stderr
+    assert not any(wrong in done.stderr for wrong in ("Traceback", "REVIEWLM_HOME", "rerun"))
+    assert [path.name for path in tmp_path.iterdir()] == ["figures"] * (verb[0] == "compare")
+
+
+def test_temporary_files_and_threads_can_be_named_and_change_nothing(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: used.append(dir) or make(dir=dir))
+    (tmp_path / "temp").mkdir()
+    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "free.arpa")
+    assert not used
+    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "bound.arpa", "--memory", "8000", "--temp", tmp_path / "temp",
+          "--threads", "1")  # fmt: skip
+    assert set(used) == {tmp_path / "temp"}
+    assert (tmp_path / "bound.arpa").read_bytes() == (tmp_path / "free.arpa").read_bytes()
+    seen = []
+    watched = lambda *a, **k: seen.append(a[-2].threads) or fit_tables(*a, **k)  # noqa: E731
+    monkeypatch.setattr("models.ngram.lines.text_files.fit_tables", watched)
+    ngram(*FIT, "--order", "2", "--binary", tmp_path / "m", "--threads", "3")
+    assert seen == [3]
+
+
+def fit(model: Path, *options: str) -> BaseException | None:
+    arguments = ("ngram", "fit", "--text", TRAIN, "--order", "3", "--arpa", model, *options)
+    return CliRunner().invoke(app, [*map(str, arguments)]).exception
+
+
+@pytest.mark.skipif(
+    find_spec("prefect_dask") is None, reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'"
+)
+@pytest.mark.slow
+def test_the_file_is_the_same_and_nothing_else_is_left_beside_it(tmp_path: Path, own_home: Path) -> None:
+    assert fit(tmp_path / "threads.arpa") is None
+    assert fit(tmp_path / "dask.arpa", "--engine", "dask", "--threads", "2") is None
+    assert (tmp_path / "dask.arpa").read_bytes() == (tmp_path / "threads.arpa").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} - {own_home.name} == {"dask.arpa", "threads.arpa"}
+
+
+def test_another_engine_is_refused_with_those_that_there_are(tmp_path: Path, own_home: Path) -> None:
+    error = fit(tmp_path / "m.arpa", "--engine", "spark")
+    assert isinstance(error, ConfigError)
+    assert "'threads' or 'dask'" in str(error)
+
+
+def test_without_dask_the_verb_says_what_to_install(tmp_path: Path, own_home: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tasks.engines.dask_engine.find_spec", lambda name: None)
+    error = fit(tmp_path / "m.arpa", "--dask-address", "tcp://host:8786")
+    assert isinstance(error, ConfigError)
+    assert "pip install -c constraints.txt -e '.[dask]'" in str(error)
+
+
+def test_without_dask_a_configuration_that_wants_it_is_refused_before_anything_runs(monkeypatch) -> None:
+    monkeypatch.setattr("core.config.sections.execution.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"\.\[dask\]"):
+        load_config("demo", ["execution.engine=dask"])
+    assert load_config("demo", ["execution.dask_address=tcp://host:1"]).execution.engine == "threads"
