@@ -1,4 +1,4 @@
-"""Names, references and paths are resolved before any work: a mistake starts no server and imports no framework."""
+"""Names, references, paths and options are checked before work: a mistake starts no server and imports no framework."""
 
 from __future__ import annotations
 
@@ -237,3 +237,15 @@ def test_a_gpu_that_torch_can_use_is_not_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(early_checks, "chosen_device", lambda configured: "cuda")
     with other_home(tmp_path):
         early_checks.require_device(load_config("gpu"), lambda ask: pytest.fail("torch was asked"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--require", "soup"], "needs --beam"), (["--beam", "3", "--seed", "2"], "no effect with --beam"),
+     (["--beam", "3", "--temperature", "0.5"], "--temperature"), (["--beam", "2", "--n", "3"], "at most 2 reviews"),
+     (["--beam", "3", "--watermark", "secret"], "--watermark")],
+)  # fmt: skip
+def test_options_without_effect_are_refused(arguments, message):
+    done = CliRunner().invoke(app, ["generate", *arguments])
+    assert done.exit_code == 2
+    assert message in done.output

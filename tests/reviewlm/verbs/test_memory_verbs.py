@@ -11,108 +11,31 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
-import torch
 from typer.testing import CliRunner
 
-from core.errors import ConfigError, Diverged, ReviewLMError
-from core.store import Store
-from course import toy_training
+from core.errors import ReviewLMError
 from course.gradient_flow import untrained
-from models.base import ModelError
-from models.bundles.bundle import save_bundle
 from models.mixture.parts import Part
-from models.neural.recurrent import RecurrentLM
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
-from models.specs import (
-    MixtureSpec,
-    NeuralCacheSpec,
-    NGramSpec,
-    ObjectiveSpec,
-    RecurrentSpec,
-    VocabularySpec,
-    identity,
-)
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from models.specs import MixtureSpec, NeuralCacheSpec
 from reviewlm.cli import app
 from reviewlm.findings import hand_over
 from reviewlm.fitted import FittedModel, recurrent_networks
 from reviewlm.verbs.memory import _gradients
-
-TEXT = "the food was good and the waiters near the table were very friendly today is a good day back we will be"
-RNN = RecurrentSpec(kind="rnn", name="rnn", nonlinearity="relu", hidden=8, embedding=8, objective=ObjectiveSpec(head=5))
-KN = NGramSpec(name="kn", order=2)
-PRESET = """
-baseline = "kn"
-[[models]]
-kind = "ngram"
-name = "kn"
-order = 2
-[[models]]
-kind = "rnn"
-name = "rnn"
-nonlinearity = "relu"
-hidden = 8
-embedding = 8
-[models.objective]
-head = 5
-"""
-
-
-def run(*arguments: str | Path | int) -> dict[str, Any]:
-    """Run a verb in this process and return the JSON of its last line."""
-    done = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def complaint(*arguments: str | Path | int) -> ReviewLMError:
-    done = CliRunner().invoke(app, [*map(str, arguments)])
-    assert isinstance(done.exception, ReviewLMError), done.output
-    return done.exception
+from tests.command_line import complaint, run
+from tests.reviewlm.fitted_home import KN, RNN, bundles_in, drawn_texts, fill_home
 
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    draw = np.random.default_rng(1)
-    return [" ".join(draw.choice(TEXT.split(), 60)) for _ in range(12)]
+    return drawn_texts()
 
 
 @pytest.fixture(scope="module")
 def fitted(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with two fits of the preset above, their tokens, and the preset itself."""
+    """A home with two fits, their tokens, and their preset."""
     home = tmp_path_factory.mktemp("fitted")
-    vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
-    store, frame = Store(home / "store"), pl.DataFrame({"review_id": [f"r{i}" for i in range(12)], "text": texts})
-    frame = frame.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)
-    tokens = {
-        split: store.build(
-            "tokens", 1, {"split": split}, {"vocabulary": vocabulary.digest, "clean": "reviews"},
-            lambda work: write_stream(work, vocabulary, [frame]),
-        ).artifact
-        for split in ("train", "validation", "test")
-    }  # fmt: skip
-    stream = TokenStream.open(tokens["train"].folder)
-    torch.manual_seed(1)
-    network = RecurrentLM.build(RNN, torch.ones(vocabulary.size, dtype=torch.int64))
-    models: list[tuple[Any, Any]] = [
-        (KN, NGramLM.from_counts(count_ngrams(stream, 2, vocabulary.size, CONTEXT_IDS))),
-        (RNN, RecurrentLM(RNN, network, vocabulary.size)),
-    ]
-    inputs = {split: tokens[split].digest for split in ("train", "validation")}
-    for spec, model in models:
-        digest = Store.digest("fit", 1, identity(spec), inputs)
-
-        def make(work: Path, spec: Any = spec, model: Any = model, digest: str = digest) -> dict[str, Any]:
-            save_bundle(work / "bundle", spec, vocabulary, model, [(texts[0], 5)], {"fit_digest": digest})
-            return {"name": spec.name, "kind": spec.kind, "summary": {"tokens_per_second": 1234.0}}
-
-        store.build("fit", 1, identity(spec), inputs, make)
-    (home / "preset.toml").write_text(PRESET)
+    fill_home(home, texts)
     return home
 
 
@@ -120,12 +43,6 @@ def fitted(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at_home(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     monkeypatch.setenv("REVIEWLM_HOME", str(fitted))
     return "--preset", str(fitted / "preset.toml"), "--fitted"
-
-
-def bundles_in(home: Path) -> dict[str, Path]:
-    """The bundles of the store by the kind of their model."""
-    found = [path.parent for path in home.glob("store/fit/*/bundle/spec.json")]
-    return {json.loads((path / "spec.json").read_text())["kind"]: path for path in found}
 
 
 @pytest.mark.slow
@@ -255,78 +172,6 @@ def test_probes_of_the_grammar_are_drawn_by_seed(at_home: tuple[str, ...]) -> No
     found = [run("probe", *at_home, "--probes", "grammar", "--reviews", 5, "--seed", seed) for seed in (1, 1, 2)]
     assert found[0] == found[1]
     assert found[0] != found[2]
-
-
-@pytest.mark.long
-def test_addition_is_taught_and_measured_by_the_length_of_the_carry(own_home: Path, tmp_path: Path) -> None:
-    options = ("--hidden", 32, "--batch", 64, "--updates", 400, "--out", tmp_path)
-    found = run("toy", "addition", "--bits", 4, "--networks", "gru, lstm forget 1", *options)
-    assert [row["network"] for row in found["addition"]] == ["gru", "lstm forget 1"]
-    assert found["addition"][1]["exact"] == 1
-    assert [row["longest carry"] for row in found["addition_by_carry"]] == [0, 1, 2, 3, 4]
-    assert [row["lstm forget 1"] for row in found["addition_by_carry"]] == [1] * 5
-    assert (tmp_path / "addition.png").stat().st_size > 10_000
-    assert not (own_home / "mlflow.db").exists()
-
-
-@pytest.mark.slow
-def test_recall_is_taught_and_tracked(migrated_home: Path) -> None:
-    options = ("--networks", "tanh", "--hidden", 8, "--batch", 4, "--updates", 5, "--track")
-    found = run("toy", "recall", "--lag", 6, "--length", 2, *options)
-    from core.config.presets import load_config
-    from tasks.tracking.track import tracker_of
-
-    tracker = tracker_of(load_config("small"))
-    with tracker.reaching() as client:
-        logged = client.get_run(found["mlflow_run_id"])
-        files = {one.path for one in client.list_artifacts(logged.info.run_id)}
-    assert logged.info.status == "FINISHED"
-    assert logged.data.params["lag"] == "6"
-    assert logged.data.metrics["tanh/exact"] == found["recall"][0]["exact"]
-    assert {"recall.json", "recall.csv", "plots"} <= files
-
-
-@pytest.mark.slow
-def test_networks_with_and_without_a_memory_are_compared_at_equal_size_and_the_best_rate_is_named(
-    own_home: Path, tmp_path: Path
-) -> None:
-    options = ("--hidden", 8, "--batch", 4, "--updates", 4, "--rates", "1e-3, 1e-2", "--out", tmp_path)
-    rows = run("toy", "association", "--lag", 3, "--slots", 4, "--networks", "tanh, memory", *options)["association"]
-    assert [row["network"] for row in rows] == ["tanh", "memory"]
-    assert {row["rate"] for row in rows} <= {1e-3, 1e-2}
-    assert rows[0]["parameters"] <= rows[1]["parameters"] < 1.2 * rows[0]["parameters"]
-    rows = run("toy", "implication", "--networks", "hops 1, hops 3, tanh", *options)["implication"]
-    assert rows[0]["parameters"] == rows[1]["parameters"] >= rows[2]["parameters"]
-    assert {path.name for path in tmp_path.iterdir()} == {
-        f"{name}.{kind}" for name in ("association", "implication") for kind in ("csv", "png")
-    }
-
-
-def test_networks_that_diverge_are_left_out_and_the_others_shown(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def learn(task: Any, spec: RecurrentSpec, *arguments: Any, **options: Any) -> Any:
-        if spec.kind == "rnn":
-            raise ModelError("loss nan at update 3", "diverged")
-        return taught(task, spec, *arguments, **options)
-
-    taught = toy_training.learn
-    monkeypatch.setattr(toy_training, "learn", learn)
-    options = ("--lag", 3, "--hidden", 4, "--batch", 2, "--updates", 2)
-    done = CliRunner().invoke(app, [str(word) for word in ("toy", "recall", "--networks", "tanh, gru", *options)])
-    assert done.exit_code == 0, done.output
-    assert "diverged: tanh" in done.stdout
-    assert isinstance(complaint("toy", "recall", "--networks", "tanh", *options), Diverged)
-
-
-@pytest.mark.parametrize("wrong", [("--preset", "nosuch"), ("--set", "foo.bar=1"), ("--out", f"{__file__}/below")])
-@pytest.mark.parametrize("track", [(), ("--track",)])
-def test_a_toy_verb_checks_its_options_before_it_teaches_anything(
-    wrong: tuple[str, str], track: tuple[str, ...], own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(toy_training, "learn", lambda *arguments, **options: pytest.fail("something was taught"))
-    for task in ("addition", "recall", "association", "implication"):
-        assert isinstance(complaint("toy", task, *wrong, *track), ConfigError)
 
 
 @pytest.mark.parametrize(
