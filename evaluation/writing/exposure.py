@@ -30,6 +30,7 @@ import numpy as np
 import polars as pl
 
 from corpus.synthetic.canaries import Canaries, as_reviews
+from evaluation.probing.context_use import POSITIONS
 from evaluation.scoring.score import score_stream
 from models.streams import TokenStream, write_stream
 
@@ -127,7 +128,7 @@ def _scored(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.
     ids = [f"{number:06d}" for number in range(len(texts))]
     reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)
     write_stream(work, bundle.vocabulary, [reviews])
-    rows = score_stream(bundle, TokenStream.open(work))
+    rows = score_stream(bundle, TokenStream.open(work), tokens_per_batch=POSITIONS)
     shutil.rmtree(work)
     return rows
 
