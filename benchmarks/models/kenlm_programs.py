@@ -79,7 +79,7 @@ def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, buffer: str,
         buffer: Memory for sorting (`-S`).
         form: "probing" or "trie"; None: no binary, and the ARPA output is discarded.
     """
-    lmplz = [programs / "lmplz", "-o", order, "-S", buffer, "-T", folder, "--text", text]
+    lmplz = _lmplz(programs, folder, text, order, buffer)
     if form is None:
         return pipeline([*lmplz, "--arpa", "/dev/null"])
     binary = [programs / "build_binary", "-T", folder, form, "/dev/stdin", kenlm_binary(folder, order, form)]
@@ -88,8 +88,11 @@ def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, buffer: str,
 
 def kenlm_counts(programs: Path, folder: Path, text: Path, order: int, buffer: str) -> list[str]:
     """Return the command line of KenLM's fastest way from a text to probabilities in files, which are no model yet."""
-    lmplz = [programs / "lmplz", "-o", order, "-S", buffer, "-T", folder, "--text", text]
-    return pipeline([*lmplz, "--intermediate", folder / "kenlm"])
+    return pipeline([*_lmplz(programs, folder, text, order, buffer), "--intermediate", folder / "kenlm"])
+
+
+def _lmplz(programs: Path, folder: Path, text: Path, order: int, buffer: str) -> list[Any]:
+    return [programs / "lmplz", "-o", order, "-S", buffer, "-T", folder, "--text", text]
 
 
 def kenlm_binary(folder: Path, order: int, form: str = "probing") -> Path:

@@ -33,7 +33,7 @@ PER_REVIEW = 40
 WINDOWED = ("ngram", "nplm")
 """Models with a fixed window of tokens: they take the token after a star token for the beginning of a review."""
 POSITIONS = 4_096
-"""Positions per call of the model; bounds memory, does not change the result. More are not faster."""
+"""Positions per call of the model; bounds memory, does not change the result. On a processor more are not faster."""
 CLOSE = 0.01
 """A context is long enough if its perplexity is above the full one by at most this share."""
 

@@ -140,7 +140,10 @@ def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray, most: int)
 
 
 def _sort_piece(text: Text, start_P: np.ndarray, shared_P: np.ndarray, known: int, most: int) -> None:
-    """Sort windows that share their first *known* words, in place; arguments as in `sort_shard`, but shared_P[0]."""
+    """Sort windows that share their first *known* words, in place; arguments as in `sort_shard`.
+
+    shared_P[0] becomes *known*: only the caller knows the window before.
+    """
     edges = _sort_by_word(text, start_P, known, most)
     for first, last in pairwise(edges):
         piece = slice(first, last)

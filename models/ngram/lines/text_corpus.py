@@ -39,7 +39,7 @@ _BLOCK = 1 << 22
 BLANKS = "\t\r\x00\n"
 """What is read as a space in a single line; in a text, a line feed ends the line."""
 _BLANKS = bytes.maketrans(b"\t\r\x00", b"   ")
-_WORD_ENDS = (b" ", b"\t", b"\r", b"\x00")
+_WORD_ENDS = tuple(blank.encode() for blank in f" {BLANKS}")
 _BEGIN, _END = "\n\n", "\n"
 """Tokens for the begin and the end of a line; no word contains them."""
 
