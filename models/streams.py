@@ -224,6 +224,21 @@ def _verify(folder: Path, expected: dict[str, str]) -> None:
             raise ValueError(f"{name} has changed since it was written (SHA-256 {found} instead of {digest})")
 
 
+def side_by_side(lengths_D: np.ndarray, positions: int) -> Iterator[np.ndarray]:
+    """Yield indices of texts, longest first, in batches whose padded size is within a bound.
+
+    Args:
+        lengths_D: Tokens of each text.
+        positions: Bound of (number of texts × length of the longest); a longer text is a batch alone.
+    """
+    order_D = np.argsort(-lengths_D, kind="stable")
+    first = 0
+    while first < len(order_D):
+        count = max(1, positions // max(1, int(lengths_D[order_D[first]])))
+        yield order_D[first : first + count]
+        first += count
+
+
 def unigram_counts(stream: TokenStream, size: int) -> np.ndarray:
     """Return how often each vocabulary entry is a scored token (V, int64); given tokens have count 0."""
     counts = np.zeros(size, np.int64)

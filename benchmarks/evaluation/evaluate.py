@@ -31,13 +31,13 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, interleave, measure, say
 from benchmarks.small_text import ask_for_reviews, prepare
-from evaluation.scoring.score import TOKENS_PER_BATCH, batches, drawn_reviews, record_scores, windows
+from evaluation.scoring.score import TOKENS_PER_BATCH, drawn_reviews, record_scores, windows
 from models.base import FitContext
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.neural.recurrent import RecurrentLM
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec
-from models.streams import DOCUMENTS, HEADER, IDS, OFFSETS, TokenStream, unigram_counts
+from models.streams import DOCUMENTS, HEADER, IDS, OFFSETS, TokenStream, side_by_side, unigram_counts
 from models.tokens.vocabulary import Vocabulary
 
 OBSERVED = 200
@@ -88,7 +88,7 @@ def forward(folder: Path, kind: str, name: str) -> dict[str, Any]:
     bundle, stream = load_bundle(folder / kind), TokenStream.open(folder / name)
     ready = [
         list(windows(stream, rows_B, max(1, TOKENS_PER_BATCH // len(rows_B))))
-        for rows_B in batches(stream.offsets, TOKENS_PER_BATCH)
+        for rows_B in side_by_side(np.diff(stream.offsets), TOKENS_PER_BATCH)
     ]
 
     def loop() -> None:

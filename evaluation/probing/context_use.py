@@ -20,6 +20,7 @@ import numpy as np
 from core.processes.memory import return_freed
 from models.base import LanguageModel, ModelError
 from models.predictions import in_bulk, predictions
+from models.streams import side_by_side
 from models.tokens.vocabulary import BOS
 
 if TYPE_CHECKING:
@@ -146,14 +147,14 @@ def _full_nats(model: LanguageModel, stream: TokenStream, review_N: np.ndarray, 
     last_D = np.zeros(len(reviews), np.int64)
     np.maximum.at(last_D, which_N, place_N)
     begin_D = np.asarray(stream.offsets)[reviews].astype(np.int64)
-    nats_N = np.empty(len(review_N))
-    for some in _blocks(len(reviews), int(last_D.max()) + 1):
-        last_B1 = last_D[some, None]
+    nats_N, row_D = np.empty(len(review_N)), np.empty(len(reviews), np.int64)
+    for some_B in side_by_side(last_D + 1, POSITIONS):
+        last_B1, row_D[some_B] = last_D[some_B, None], np.arange(len(some_B))
         position_T = np.arange(int(last_B1.max()) + 1)
-        ids_BT = np.asarray(stream.ids[begin_D[some, None] + np.minimum(position_T, last_B1)], np.int64)
-        wanted_N = np.flatnonzero((which_N >= some.start) & (which_N < some.stop))
-        rows_N, places_N = which_N[wanted_N] - some.start, place_N[wanted_N]
-        nats_N[wanted_N] = _nats_at(model, np.where(position_T <= last_B1, ids_BT, BOS), rows_N, places_N)
+        ids_BT = np.asarray(stream.ids[begin_D[some_B, None] + np.minimum(position_T, last_B1)], np.int64)
+        wanted_N = np.flatnonzero(np.isin(which_N, some_B))
+        ids_BT = np.where(position_T <= last_B1, ids_BT, BOS)
+        nats_N[wanted_N] = _nats_at(model, ids_BT, row_D[which_N[wanted_N]], place_N[wanted_N])
     return nats_N
 
 

@@ -20,8 +20,9 @@ from core.processes.memory import return_freed
 from evaluation.probing.context_use import POSITIONS, PREFIX
 from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature
 from evaluation.scoring.keystrokes import Keyboard
-from evaluation.scoring.score import ScoringWindow, batches, windows
+from evaluation.scoring.score import ScoringWindow, windows
 from models.predictions import predictions
+from models.streams import side_by_side
 from models.tokens.vocabulary import UNK
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: i
     After each, return freed memory: distributions of changing numbers of rows leave gaps that later ones do not fit.
     """
     lengths_D = np.diff(np.asarray(stream.offsets))[reviews]
-    for rows in batches(np.concatenate([[0], np.cumsum(lengths_D)]), tokens_per_batch):
+    for rows in side_by_side(lengths_D, tokens_per_batch):
         yield from windows(stream, reviews[rows], int(lengths_D[rows].max()))
         return_freed()
 

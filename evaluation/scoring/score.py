@@ -23,6 +23,7 @@ from corpus.splitting.leaks import reviews_digest
 from evaluation.probing.context_use import PREFIX
 from evaluation.scoring.metrics import figures_of_bundle, policies
 from evaluation.scoring.part_scores import ModelScores, PartScores, digests_of_parts, score_each
+from models.streams import side_by_side
 from models.threads import FanOut
 from models.tokens.vocabulary import BOS
 
@@ -91,7 +92,7 @@ def score_stream(
     keep_D[list(observed)] = True
     own, *parts = (ModelScores(np.zeros(len(stream))) for _ in ("", *digests))
     score = partial(_scored, Opened(bundle, stream, bundle_folder), tokens_per_batch, len(parts))
-    some_reviews = ((rows_B, keep_D[rows_B]) for rows_B in batches(stream.offsets, tokens_per_batch))
+    some_reviews = ((rows_B, keep_D[rows_B]) for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch))
     for rows_B, tokens_B, found in fan_out(score, some_reviews):
         tokens_D[rows_B] = tokens_B
         for model, some in zip((own, *parts), found, strict=True):
@@ -206,22 +207,6 @@ def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
     Streams of the same reviews in the same order give the same positions, with any vocabulary.
     """
     return np.sort(np.random.default_rng(seed).choice(len(stream), min(reviews, len(stream)), replace=False))
-
-
-def batches(offsets: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
-    """Yield positions of reviews, longest first, in batches whose padded size is within the bound.
-
-    Args:
-        offsets: (D+1,) first token of each review, and the end.
-        tokens_per_batch: Bound of (number of reviews × length of the longest); a longer review is a batch alone.
-    """
-    lengths_D = np.diff(offsets)
-    order_D = np.argsort(-lengths_D, kind="stable")
-    start = 0
-    while start < len(order_D):
-        count = max(1, tokens_per_batch // max(1, int(lengths_D[order_D[start]])))
-        yield order_D[start : start + count]
-        start += count
 
 
 def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[ScoringWindow]:

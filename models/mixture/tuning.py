@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..base import LanguageModel, ModelError
+from ..streams import TokenStream, side_by_side
 from ..tokens.vocabulary import BOS, CONTEXT_IDS
-
-if TYPE_CHECKING:
-    from ..streams import TokenStream
 
 NO_TOKEN = "there is no held-out token to tune the weights on"
 POSITIONS = 16_384
@@ -38,12 +36,8 @@ def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iter
     if (total := int(lengths_D.sum())) > limit:
         count = max(1, count * limit // total)
     chosen = np.arange(count) * len(lengths_D) // count
-    chosen = chosen[np.argsort(-lengths_D[chosen], kind="stable")]
-    first = 0
-    while first < len(chosen):
-        side_by_side = max(1, positions // max(1, int(lengths_D[chosen[first]])))
-        yield _padded([np.asarray(stream.document(int(i))) for i in chosen[first : first + side_by_side]])
-        first += side_by_side
+    for some in side_by_side(lengths_D[chosen], positions):
+        yield _padded([np.asarray(stream.document(int(i))) for i in chosen[some]])
 
 
 def _padded(documents: Sequence[np.ndarray]) -> TuningBatch:

@@ -11,7 +11,7 @@ import pytest
 from models import streams
 from models.base import ModelError
 from models.specs import VocabularySpec
-from models.streams import TokenStream, stars_prior, unigram_counts, write_stream
+from models.streams import TokenStream, side_by_side, stars_prior, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, Vocabulary
 
@@ -212,3 +212,11 @@ def test_facts_say_how_much_of_the_text_the_vocabulary_covers(written):
 def test_long_texts_are_encoded_in_slices(vocabulary, written, tmp_path, monkeypatch):
     monkeypatch.setattr("models.streams.BATCH_BYTES", 100)
     assert write_stream(tmp_path, vocabulary, [frame(50)])["sha256"]["ids.bin"] == written[2]["sha256"]["ids.bin"]
+
+
+def test_padded_batches_keep_within_their_bound():
+    lengths = np.random.default_rng(1).integers(3, 30, 200)
+    chosen = list(side_by_side(lengths, 90))
+    assert sorted(np.concatenate(chosen)) == list(range(len(lengths)))
+    assert all(lengths[rows].max() * len(rows) <= 90 for rows in chosen)
+    assert [rows.tolist() for rows in side_by_side(np.array([500]), 90)] == [[0]], "a long text comes alone"

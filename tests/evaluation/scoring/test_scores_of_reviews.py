@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import InputError, ReviewLMError
 from evaluation.scoring.metrics import figures_of
-from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, batches, record_scores, score_stream
+from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, record_scores, score_stream
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
@@ -49,14 +49,6 @@ def test_order_of_the_reviews_changes_nothing(bundle, stream, reviews, vocabular
 def test_every_review_starts_from_the_fresh_state(bundle, reviews, vocabulary, tmp_path):
     write_stream(tmp_path, vocabulary, [pl.concat([reviews.head(1)] * 3)])
     assert score_stream(bundle, TokenStream.open(tmp_path))["nats"].n_unique() == 1
-
-
-def test_padded_batches_keep_within_their_bound(stream):
-    lengths = np.diff(stream.offsets)
-    chosen = list(batches(stream.offsets, 90))
-    assert sorted(np.concatenate(chosen)) == list(range(len(stream)))
-    assert all(lengths[rows].max() * len(rows) <= 90 for rows in chosen)
-    assert [rows.tolist() for rows in batches(np.array([0, 500]), 90)] == [[0]], "a long review comes alone"
 
 
 def test_a_stream_that_promises_other_tokens_is_refused(bundle, stream):
