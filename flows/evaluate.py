@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from prefect import flow
 
@@ -11,28 +13,33 @@ from core.environment import available_cores
 from core.processes.memory import return_freed
 from flows.server.parameters import Given
 from flows.server.workers import on_workers
+from models.specs import parts_of
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
-from tasks.evaluation.evaluate import measure, score_in_turn
+from tasks.evaluation.evaluate import audit, measure, mixtures_first, observe, score, write_samples
 from tasks.fitting.fit import device_of
 from tasks.fitting.fitted import Fitted
 from tasks.measuring.processes import model_processes
 from tasks.stage import step
 
 AT_A_TIME = 2
-"""Models that are measured at the same time, where `execution.workers` does not ask for more."""
+"""Works with models that are done at the same time, where `execution.workers` does not ask for more."""
 
 
 def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
     """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
     # Much of it is Python of one thread, so two at a time keep two cores busy, however many fits run at a time. On a
     # GPU, measure one model at a time: a second one would need memory of its own.
-    beside = max(config.execution.workers, min(AT_A_TIME, available_cores()))
-    workers = 1 if device_of(config) == "cuda" else beside
+    at_a_time = max(config.execution.workers, min(AT_A_TIME, available_cores()))
+    workers = 1 if device_of(config) == "cuda" else at_a_time
     several = f"score, sample and audit {len(fitted)} models, then compare them"
     said = several if len(fitted) > 1 else "score, sample and audit the model"
-    with step("evaluate", said), model_processes(config, held_out_tokens(prepared, fitted)):
-        evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
+    with (
+        step("evaluate", said),
+        model_processes(config, held_out_tokens(prepared, fitted)),
+        tempfile.TemporaryDirectory(prefix="reviewlm-evaluate-") as beside,
+    ):
+        evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id, Path(beside))
     return_freed()  # before the gate and the figures, which do not fit into the gaps
     return evaluated
 
@@ -45,13 +52,32 @@ def held_out_tokens(prepared: Prepared, fitted: Sequence[Fitted]) -> int:
 
 @flow(name="evaluate", flow_run_name="{config.title}", persist_result=False)
 def measure_models(
-    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str
-) -> Evaluated:
-    """Score one model after the other, because their speeds are compared; then measure the rest side by side.
+    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str,
+    beside: Given[Path],
+) -> Evaluated:  # fmt: skip
+    """Score one model after the other, because their speeds are compared; then do all other works side by side.
 
-    What was slow to score is slow to measure, so that begins first: else it would end alone.
+    Mixtures come first, so that their parts find what a mixture left for them in the folder *beside*. Then what was
+    slow to score, and is slow to measure: else it would end alone. The works of one model do not wait for each other.
     """
-    scored = score_in_turn(config, prepared, fitted)
-    slowest_first = sorted(scored, key=lambda both: -both[1][0].artifact.facts["score_seconds"])
-    futures = {model.spec.name: measure.submit(config, model, scores, prepared) for model, scores in slowest_first}
-    return compare_models(config, prepared, [futures[model.spec.name].result() for model in fitted], parent_run_id)
+    scored = {model.spec.name: score(config, model, prepared, beside) for model in mixtures_first(fitted)}
+
+    def seconds(model: Fitted) -> float:
+        return float(scored[model.spec.name][0].artifact.facts["score_seconds"])
+
+    slowest_first = mixtures_first(sorted(fitted, key=seconds, reverse=True))
+    shared = beside if any(parts_of(model.spec) for model in fitted) else None
+    works = {
+        model.spec.name: (
+            observe.submit(config, model, scored[model.spec.name], prepared, shared),
+            audit.submit(config, model, prepared, shared),
+        )
+        for model in slowest_first
+    }
+    written = {model.spec.name: write_samples.submit(config, model) for model in slowest_first}
+    measured = {}
+    for model in slowest_first:
+        name = model.spec.name
+        observed, audited, samples = (work.result() for work in (*works[name], written[name]))
+        measured[name] = measure(config, model, scored[name], observed, audited, samples)
+    return compare_models(config, prepared, [measured[model.spec.name] for model in fitted], parent_run_id)

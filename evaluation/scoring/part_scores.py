@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from models.streams import TokenStream
 
 SECONDS_FILE = "seconds.json"
-"""Seconds that a part itself took; written last, so what is beside it is whole."""
+"""Seconds that a part itself took."""
 
 
 @runtime_checkable
@@ -111,11 +113,19 @@ class PartScores:
 
     def is_kept(self, digest: str, stream: TokenStream) -> bool:
         """Return whether these scores are there."""
-        return (self.place(digest, stream) / SECONDS_FILE).is_file()
+        return self.place(digest, stream).is_dir()
 
-    def keep(self, digest: str, stream: TokenStream, seconds: float) -> None:
-        """Note that all files of these scores are in their place."""
-        (self.place(digest, stream) / SECONDS_FILE).write_text(json.dumps(seconds), encoding="utf-8")
+    @contextmanager
+    def kept(self, digest: str, stream: TokenStream, seconds: float) -> Iterator[Path]:
+        """Yield a folder for the files of these scores; they are in their place, all at once, after the block."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=self._folder))
+        yield unfinished
+        (unfinished / SECONDS_FILE).write_text(json.dumps(seconds), encoding="utf-8")
+        try:
+            unfinished.rename(self.place(digest, stream))
+        except OSError:  # another mixture with this part was faster
+            shutil.rmtree(unfinished)
 
     def take(self, digest: str, stream: TokenStream, folder: Path) -> float:
         """Move the files of these scores to *folder*; return the seconds that the part took."""

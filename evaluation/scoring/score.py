@@ -109,9 +109,8 @@ def _keep_parts(beside: PartScores, parts: Mapping[str, ModelScores], stream: To
     """Keep what the parts of a mixture gave, by the digests of their bundles, unless it is there already."""
     for digest, part in parts.items():
         if not beside.is_kept(digest, stream):
-            (place := beside.place(digest, stream)).mkdir(parents=True, exist_ok=True)
-            _written(part, stream, place)
-            beside.keep(digest, stream, part.seconds)
+            with beside.kept(digest, stream, part.seconds) as folder:
+                _written(part, stream, folder)
 
 
 def _written(scores: ModelScores, stream: TokenStream, folder: Path | None) -> pl.DataFrame:
@@ -182,16 +181,10 @@ def record_scores(
         The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring. Those of a
         part of a mixture are the seconds in the part.
     """
-    began = perf_counter()
-    if beside is not None and beside.is_kept(bundle.digest, stream):
-        seconds, rows = beside.take(bundle.digest, stream, folder), pl.read_parquet(folder / SCORES_FILE)
-        report(len(stream), len(stream))
-    else:
-        rows = score_stream(
-            bundle, stream, folder, observed=observed, report=report, fan_out=fan_out, bundle_folder=bundle_folder,
-            beside=beside,
-        )  # fmt: skip
-        seconds = perf_counter() - began
+    rows, seconds = taken_or_scored(
+        bundle, stream, folder, beside,
+        observed=observed, report=report, fan_out=fan_out, bundle_folder=bundle_folder,
+    )  # fmt: skip
     whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
     pays = getattr(vocabulary, "whole", True)
     stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation, pays)
@@ -199,6 +192,19 @@ def record_scores(
     text = json.dumps({"figures": figures, "policies": stated}, indent=2)
     (folder / FIGURES_FILE).write_text(text, encoding="utf-8")
     return {**figures, "score_seconds": seconds}
+
+
+def taken_or_scored(
+    bundle: Bundle, stream: TokenStream, folder: Path, beside: PartScores | None, **options: Any
+) -> tuple[pl.DataFrame, float]:
+    """Return the scores of a bundle, and their seconds: taken from *beside* if they are there; *options* as above."""
+    began = perf_counter()
+    if beside is not None and beside.is_kept(bundle.digest, stream):
+        seconds, rows = beside.take(bundle.digest, stream, folder), pl.read_parquet(folder / SCORES_FILE)
+        options.get("report", lambda done, total: None)(len(stream), len(stream))
+        return rows, seconds
+    rows = score_stream(bundle, stream, folder, beside=beside, **options)
+    return rows, perf_counter() - began
 
 
 def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:

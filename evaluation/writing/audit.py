@@ -27,6 +27,7 @@ from evaluation.writing.star_consistency import Agreement, agreement
 from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
 
 if TYPE_CHECKING:
+    from evaluation.scoring.part_scores import PartScores
     from models.bundles.bundle import Bundle
 
 MARGIN = 1.2
@@ -45,6 +46,7 @@ def audit(
     tokens_per_word: float,
     folder: Path,
     report: Report = lambda done: None,
+    beside: PartScores | None = None,
 ) -> dict[str, Any]:
     """Audit one model and write tables to *folder*.
 
@@ -55,6 +57,7 @@ def audit(
         tokens_per_word: Tokens per word of the model's vocabulary, on the training text.
         folder: Output folder of samples, copied, exposure, novelty and private (.parquet).
         report: Called with the number of samples written.
+        beside: Scores of the parts of a mixture; see `measure_exposure`.
 
     Returns:
         Facts, None if one does not apply. See docs/concepts/evaluation/memorisation.md; `real_…` is the same fact of
@@ -68,7 +71,8 @@ def audit(
     facts |= _variety(texts, reference, config.max_words)
     facts |= _stars(samples, reference)
     facts |= _private(samples, reference, folder)
-    table, exposed = measure_exposure(bundle, canaries, config.candidates, samples["text"], folder / "scored")
+    scored = folder / "scored"
+    table, exposed = measure_exposure(bundle, canaries, config.candidates, samples["text"], scored, beside)
     table.write_parquet(folder / EXPOSURE_FILE)
     return facts | exposed
 

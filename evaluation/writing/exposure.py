@@ -31,10 +31,11 @@ import polars as pl
 
 from corpus.synthetic.canaries import Canaries, as_reviews
 from evaluation.probing.context_use import POSITIONS
-from evaluation.scoring.score import score_stream
+from evaluation.scoring.score import taken_or_scored
 from models.streams import TokenStream, write_stream
 
 if TYPE_CHECKING:
+    from evaluation.scoring.part_scores import PartScores
     from models.bundles.bundle import Bundle
 
 LN2 = float(np.log(2))
@@ -68,8 +69,9 @@ FACTS = (
 
 
 def measure_exposure(
-    bundle: Bundle, canaries: Canaries | None, candidates: int, samples: pl.Series, work: Path
-) -> tuple[pl.DataFrame, dict[str, Any]]:
+    bundle: Bundle, canaries: Canaries | None, candidates: int, samples: pl.Series, work: Path,
+    beside: PartScores | None = None,
+) -> tuple[pl.DataFrame, dict[str, Any]]:  # fmt: skip
     """Rank each planted canary among random candidates by the model's scores.
 
     Args:
@@ -77,6 +79,7 @@ def measure_exposure(
         candidates: Number of random candidates that each canary is ranked among.
         samples: Texts that the model has written, to be searched for canaries.
         work: A folder that does not exist yet; it is removed at the end.
+        beside: Gets the scores of the parts of a mixture; those of this bundle are taken from it.
 
     Returns:
         The table `TABLE`, and facts: canaries, canaries_unknown (canaries with an out-of-vocabulary word, which have no
@@ -87,7 +90,7 @@ def measure_exposure(
         facts = {"canaries": 0, "canaries_unknown": 0, "canaries_written": 0}
         return pl.DataFrame(schema=TABLE), {**facts, **dict.fromkeys(FACTS)}
     drawn = canaries.draw(candidates + max(1, candidates // CONTROLS))
-    rows = _scored(bundle, [*texts, *drawn], canaries.stars, work)
+    rows = _scored(bundle, [*texts, *drawn], canaries.stars, work, beside)
     nats = rows["nats"].to_numpy()
     planted_P, candidates_R, controls_C = np.split(nats, [len(texts), len(texts) + candidates])
     planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
@@ -123,12 +126,14 @@ def measure_exposure(
     }
 
 
-def _scored(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:
+def _scored(
+    bundle: Bundle, texts: Sequence[str], stars: int, work: Path, beside: PartScores | None
+) -> pl.DataFrame:
     """Return the scores of texts, computed as for any reviews: `evaluation.scoring.score.score_stream`."""
     ids = [f"{number:06d}" for number in range(len(texts))]
     reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)
     write_stream(work, bundle.vocabulary, [reviews])
-    rows = score_stream(bundle, TokenStream.open(work), tokens_per_batch=POSITIONS)
+    rows, _ = taken_or_scored(bundle, TokenStream.open(work), work, beside, tokens_per_batch=POSITIONS)
     shutil.rmtree(work)
     return rows
 

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,10 +28,11 @@ from ..predictions import ENTRIES, FirstEntries, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
 from .device import POSITIONS, limited_threads, require_device
 from .embedding_start import start_embedding
+from .kept_features import Features, KeptFeatures
 from .network import Network, NetworkState, join, take
 from .out_of_memory import out_of_memory
 from .output import CONTEXT_IDS, NOT_SCORED
-from .spec import WEIGHTS
+from .spec import WEIGHTS, require_weights_for
 from .training.checkpoint import fill_network, stored_once
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class NeuralLM:
     def __init__(self, spec: NeuralSpec, network: Network, vocabulary_size: int) -> None:
         self.spec, self.network, self.vocabulary_size = spec, network.eval(), vocabulary_size
         self.device = next(network.parameters()).device
+        self.kept_features: KeptFeatures | None = None
         self._reader: Reader | None = None
         self._without_reader = False
 
@@ -179,17 +182,22 @@ class NeuralLM:
 
         The network reads many positions at a time; the output layer runs only at the wanted ones.
         """
-        state, reader = self.start(len(ids_BT)), self.reader()
+        reader, rows, kept = self.reader(), max(1, ENTRIES // self.vocabulary_size), self.kept_features
         logp = self.network.output.logp if reader is None else reader.logp
-        width, rows = self._width(len(ids_BT)), max(1, ENTRIES // self.vocabulary_size)
+        compute = partial(self._features_at, ids_BT, wanted_BT)
+        for text_N, position_N, features_NE in kept.read(ids_BT, wanted_BT, compute) if kept else compute():
+            for first in range(0, len(text_N), rows):
+                some = slice(first, first + rows)
+                logp_MV = logp(torch.from_numpy(features_NE[some]).to(self.device))
+                yield Predictions(text_N[some], position_N[some], logp_MV.cpu().numpy())
+
+    def _features_at(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Features]:
+        state, width = self.start(len(ids_BT)), self._width(len(ids_BT))
         for begin in range(0, ids_BT.shape[1], width):
             part = slice(begin, begin + width)
             before_BTE, state = self._features(self.ids_tensor(ids_BT[:, part]), state)
             text_N, position_N = np.nonzero(wanted_BT[:, part])
-            for first in range(0, len(text_N), rows):
-                text_M, position_M = text_N[first : first + rows], position_N[first : first + rows]
-                logp_MV = logp(before_BTE[text_M, position_M])
-                yield Predictions(text_M, begin + position_M, logp_MV.cpu().numpy())
+            yield Features(text_N, begin + position_N, before_BTE[text_N, position_N].cpu().numpy())
 
     def _width(self, batch: int) -> int:
         """Return how many tokens of each stream are read at a time while scoring."""
@@ -227,7 +235,7 @@ class NeuralLM:
                 "input": the device does not exist.
         """
         require_device(device)
-        _require_weights_for(spec, vocabulary.size, folder / WEIGHTS)
+        require_weights_for(spec, vocabulary.size, folder / WEIGHTS)
         with out_of_memory(spec, device), torch.random.fork_rng(devices=[]):
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
             _fill(network, folder)
@@ -267,19 +275,6 @@ class NeuralLM:
             result = run(network, train, validation, spec.training, context)
         summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result}
         return FitResult(cls(spec, network, vocabulary.size), summary)
-
-
-def _require_weights_for(spec: NeuralSpec, vocabulary_size: int, path: Path) -> None:
-    """Refuse a file that is far too small for the options, before memory is allocated for a network of that size.
-
-    Raises:
-        ModelError: kind "bundle".
-    """
-    inner = spec.layers * spec.hidden if isinstance(spec, RecurrentSpec) else spec.context * spec.embedding
-    least = 4 * (vocabulary_size * spec.embedding + inner * spec.hidden)
-    size = path.stat().st_size if path.is_file() else least
-    if size < least:
-        raise ModelError(f"{path} has {size:,} bytes; a model of its options has over {least:,}", "bundle")
 
 
 def _fill(network: Network, folder: Path) -> None:

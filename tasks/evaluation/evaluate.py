@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -77,35 +76,56 @@ def score(
     return result_as_task_state(Built(test.artifact, test.reused and validation.reused), (test, validation))
 
 
-def score_in_turn(
-    config: RunConfig, prepared: Prepared, fitted: Sequence[Fitted]
-) -> list[tuple[Fitted, tuple[Built, Built]]]:
-    """Return each model with its scores, one scored after the other; mixtures first, which read their parts anyway."""
-    with tempfile.TemporaryDirectory(prefix="reviewlm-scores-") as beside:
-        in_turn = sorted(fitted, key=lambda model: not parts_of(model.spec))
-        return [(model, score(config, model, prepared, Path(beside))) for model in in_turn]
+def mixtures_first(fitted: Iterable[Fitted]) -> list[Fitted]:
+    """Return the models with mixtures before all others: they read their parts anyway, which then need not be read."""
+    return sorted(fitted, key=lambda model: not parts_of(model.spec))
+
+
+@stage("observe", run_name="observe {fitted.spec.name}")
+def observe(
+    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared, beside: Path | None = None
+) -> Built:
+    """Observe the token predictions of a scored model; *beside* as for `observe_bundle`."""
+    name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
+    with converted_errors(name):
+        built = observe_bundle(config, fitted.bundle, tokens, scores[0].artifact, name, beside)
+    return result_as_task_state(built, built)
+
+
+@stage("audit", run_name="audit {fitted.spec.name}")
+def audit(config: RunConfig, fitted: Fitted, prepared: Prepared, beside: Path | None = None) -> Built:
+    """Audit what a model writes; *beside* as for `audit_bundle`."""
+    name, train = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]["train"]
+    with converted_errors(name):
+        built = audit_bundle(config, fitted.bundle, prepared, train, name, beside)
+    return result_as_task_state(built, built)
+
+
+@stage("samples", run_name="samples {fitted.spec.name}")
+def write_samples(config: RunConfig, fitted: Fitted) -> Built:
+    """Draw samples from a model, and its next-word suggestions."""
+    with converted_errors(fitted.spec.name):
+        built = draw_samples(config, fitted.bundle, fitted.spec.name)
+    return result_as_task_state(built, built)
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
-def measure(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared) -> Measured:
-    """Draw samples from one scored model, observe its token predictions, run the audit, and log all figures."""
-    name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
-    test, validation = scores
-    with converted_errors(name):
-        samples = draw_samples(config, fitted.bundle, name)
-        observed = observe_bundle(config, fitted.bundle, tokens, test.artifact, name)
-        audit = audit_bundle(config, fitted.bundle, prepared, tokens["train"], name)
-    if not audit.reused:
-        return_freed()  # the next model does not fit into the gaps that this one left
+def measure(
+    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], observed: Built, audited: Built, samples: Built
+) -> Measured:
+    """Check the predictions and the samples of a model, and log all its figures."""
+    name, (test, validation) = fitted.spec.name, scores
     checks = (
         check_table(config, "predictions", test.artifact, f"predictions {name}"),
         check_table(config, "predictions", validation.artifact, f"predictions {name} validation"),
         check_table(config, "samples", samples.artifact, f"samples {name}"),
     )
-    parts = (test, validation, samples, observed, audit)
-    artifacts = (test.artifact, validation.artifact, samples.artifact, observed.artifact, audit.artifact)
+    parts = (test, validation, samples, observed, audited)
+    artifacts = (test.artifact, validation.artifact, samples.artifact, observed.artifact, audited.artifact)
     measured = Measured(fitted, *artifacts, checks, fresh=not test.reused)
     _log_once(tracker_of(config), measured)
+    if not audited.reused:
+        return_freed()  # the next model does not fit into the gaps that this one left
     return result_as_task_state(Built(test.artifact, all(built.reused for built in parts)), measured)
 
 

@@ -14,13 +14,14 @@ from tasks.measuring.observed import observed
 from tasks.measuring.processes import with_model
 from tasks.stage import run_stage
 
-OBSERVE_VERSION = 5
+OBSERVE_VERSION = 6
 OPTIONS = {"observed_reviews", "contexts", "context_tokens", "seed"}
 
 
 def observe_bundle(
-    config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str
-) -> Built:
+    config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str,
+    beside: Path | None = None,
+) -> Built:  # fmt: skip
     """Return token scores, usefulness, calibration and effective context of a bundle on the observed test reviews.
 
     Args:
@@ -28,12 +29,14 @@ def observe_bundle(
         bundle_folder: Folder of the model's bundle.
         tokens: Token streams in its vocabulary, by split.
         scores: Scores of this bundle on the test split.
+        label: Name in messages.
+        beside: Folder for the features of networks, which a mixture and its parts share (`features_kept`).
     """
     options = config.evaluation.model_dump(mode="json", include=OPTIONS)
 
     def make(work: Path) -> dict[str, Any]:
         streams = {split: str(tokens[split].folder) for split in ("test", "validation", "train")}
-        named = {"options": options, "streams": streams, "scores": str(scores.folder)}
+        named = {"options": options, "streams": streams, "scores": str(scores.folder), "beside": str(beside or "")}
         return with_model(ModelWork(observed, label, bundle_folder, work, named), opened)
 
     inputs = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from core.config.sections.audit import AuditConfig
 from corpus.synthetic.canaries import Canaries
+from evaluation.scoring.part_scores import PartScores
 from evaluation.writing.audit import audit
 from evaluation.writing.reference import RealText
 from models.bundles.bundle import Bundle
@@ -16,7 +17,7 @@ from tasks.measuring.model_work import Report
 
 def audited(
     bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], reference: str, planted: str,
-    tokens_per_word: float,
+    tokens_per_word: float, beside: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Audit what a model writes.
 
@@ -26,7 +27,9 @@ def audited(
         reference: Folder of the audit reference.
         planted: Folder of the canaries; "": there are none.
         tokens_per_word: Tokens per word of the model's vocabulary.
+        beside: Folder of `PartScores`; "": there is none.
     """
     canaries = Canaries.load(Path(planted)) if planted else None
     config = AuditConfig.model_validate(options)
-    return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report)
+    parts = PartScores(Path(beside)) if beside else None
+    return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report, parts)

@@ -12,6 +12,7 @@ from evaluation.probing.context_length import context_curve
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import held_out_temperature, observe
+from evaluation.scoring.part_features import features_kept
 from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, unigram_counts
@@ -21,8 +22,9 @@ TOKEN_SCORES_FILE, RELIABILITY_FILE, CONTEXT_FILE = "token_scores.parquet", "rel
 
 
 def observed(
-    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], streams: Mapping[str, str], scores: str
-) -> dict[str, Any]:
+    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], streams: Mapping[str, str], scores: str,
+    beside: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """Observe the tokens of a sample of test reviews.
 
     Args:
@@ -30,16 +32,18 @@ def observed(
         options: As in `EvaluationConfig`.
         streams: Folder of the token stream of each split.
         scores: Folder of the scores of the test split.
+        beside: Folder for the features of networks, see `features_kept`; "": there is none.
     """
     test, validation, train = (TokenStream.open(Path(streams[split])) for split in ("test", "validation", "train"))
     seed, size = options["seed"], options["observed_reviews"]
     reviews = drawn_reviews(test, size, seed)
-    fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
     counts_V = unigram_counts(train, bundle.vocabulary.size)
     token_nats = pl.read_parquet(Path(scores) / TOKEN_NATS)
-    rows = observe(bundle, test, reviews, token_nats, counts_V, fitted.value)
+    with features_kept(bundle, Path(beside) if beside else None):
+        fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
+        rows = observe(bundle, test, reviews, token_nats, counts_V, fitted.value)
+        curve, effective = context_curve(bundle, test, options["contexts"], options["context_tokens"], seed)
     rows.write_parquet(work / TOKEN_SCORES_FILE)
-    curve, effective = context_curve(bundle, test, options["contexts"], options["context_tokens"], seed)
     curve.write_parquet(work / CONTEXT_FILE)
     useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
     facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}

@@ -119,6 +119,20 @@ def test_scores_are_taken_for_this_bundle_and_this_stream_only_and_once(
     assert beside.is_kept("d2", stream)
 
 
+def test_of_two_mixtures_with_one_part_the_first_keeps_its_scores_and_they_are_whole(
+    mixture, stream, beside, tmp_path
+):
+    with beside.kept("d1", stream, 1.0) as folder:
+        assert not beside.is_kept("d1", stream), "half done"
+        score_stream(mixture, stream, observed=OBSERVED, beside=beside)
+        (folder / SCORES_FILE).write_text("late")
+    assert {place.name for place in (tmp_path / "beside").iterdir()} == {
+        beside.place(digest, stream).name for digest in ("d1", "d2")
+    }
+    beside.take("d1", stream, tmp_path)
+    assert (tmp_path / SCORES_FILE).read_bytes() != b"late"
+
+
 @pytest.mark.parametrize("why", ["no digests", "log-linear", "no mixture", "not asked for"])
 def test_other_passes_leave_no_scores_of_parts(mixture, parts, stream, beside, tmp_path, why):
     bundle = {

@@ -26,8 +26,7 @@ from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, Vocab
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tasks.evaluation import evaluate
-from tasks.evaluation.evaluate import score_bundle, score_in_turn
+from tasks.evaluation.evaluate import mixtures_first, score_bundle
 from tasks.fitting.fit import bundle_digest
 from tasks.measuring.processes import LEAST_TOKENS, model_processes
 
@@ -125,23 +124,7 @@ def test_processes_hand_the_scores_of_parts_over_too(made: SimpleNamespace, tmp_
     assert list(beside.iterdir()) == [], "both parts were taken"
 
 
-def test_models_with_parts_are_scored_first_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, Path]] = []
-
-    def score(config: RunConfig, fitted: Any, prepared: Any, beside: Path) -> str:
-        assert beside.is_dir()
-        asked.append((fitted.spec.name, beside))
-        return f"scores of {fitted.spec.name}"
-
-    monkeypatch.setattr(evaluate, "score", score)
+def test_mixtures_come_first_and_the_others_keep_their_order() -> None:
     specs = [NGramSpec(name="kn"), MixtureSpec(name="mix", parts=("kn", "lstm")), RecurrentSpec(name="lstm")]
     fitted: Any = [SimpleNamespace(spec=spec) for spec in specs]
-    prepared: Any = SimpleNamespace()
-    found: Any = score_in_turn(load_config("demo"), prepared, fitted)
-    assert [(model.spec.name, scores) for model, scores in found] == [
-        (name, f"scores of {name}") for name in ("mix", "kn", "lstm")
-    ]
-    assert [name for name, _ in asked] == ["mix", "kn", "lstm"]
-    folders = {folder for _, folder in asked}
-    assert len(folders) == 1
-    assert not folders.pop().exists()
+    assert [model.spec.name for model in mixtures_first(fitted)] == ["mix", "kn", "lstm"]
