@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +68,15 @@ def audit(
     samples.write_parquet(folder / SAMPLES_FILE)
     texts = word_stream(samples["text"]).cut_at(config.max_words)
     facts = _novelty(samples, texts, reference, config.max_words, folder)
-    facts |= _passages(texts, facts["copied_8"], reference, config.max_words)
-    facts |= _variety(texts, reference, config.max_words)
-    facts |= _stars(samples, reference)
-    facts |= _private(samples, reference, folder)
+    for figures in (
+        partial(_passages, texts, facts["copied_8"], reference, config.max_words),
+        partial(_variety, texts, reference, config.max_words),
+        partial(_stars, samples, reference),
+        partial(_private, samples, reference, folder),
+    ):
+        return_freed()  # each leaves gaps that the next one does not fit
+        facts |= figures()
+    return_freed()
     scored = folder / "scored"
     table, exposed = measure_exposure(bundle, canaries, config.candidates, samples["text"], scored, beside)
     table.write_parquet(folder / EXPOSURE_FILE)
