@@ -5,18 +5,28 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores
 from core.processes.memory import return_freed
+from core.store import Built
 from flows.server.parameters import Given
 from flows.server.workers import on_workers
-from models.specs import parts_of
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
-from tasks.evaluation.evaluate import audit, measure, mixtures_first, observe, score, write_samples
+from tasks.evaluation.evaluate import (
+    Measured,
+    audit,
+    linear_mixtures,
+    measure,
+    mixtures_first,
+    observe,
+    score,
+    write_samples,
+)
 from tasks.fitting.fit import device_of
 from tasks.fitting.fitted import Fitted
 from tasks.measuring.processes import model_processes
@@ -29,17 +39,17 @@ AT_A_TIME = 2
 def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
     """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
     # Much of it is Python of one thread, so two at a time keep two cores busy, however many fits run at a time. On a
-    # GPU, measure one model at a time: a second one would need memory of its own.
+    # GPU, do one work at a time: a second model would need memory of its own.
     at_a_time = max(config.execution.workers, min(AT_A_TIME, available_cores()))
     workers = 1 if device_of(config) == "cuda" else at_a_time
     several = f"score, sample and audit {len(fitted)} models, then compare them"
     said = several if len(fitted) > 1 else "score, sample and audit the model"
     with (
         step("evaluate", said),
+        tempfile.TemporaryDirectory(prefix="reviewlm-evaluate-") as shared,
         model_processes(config, held_out_tokens(prepared, fitted)),
-        tempfile.TemporaryDirectory(prefix="reviewlm-evaluate-") as beside,
     ):
-        evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id, Path(beside))
+        evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id, Path(shared))
     return_freed()  # before the gate and the figures, which do not fit into the gaps
     return evaluated
 
@@ -53,31 +63,47 @@ def held_out_tokens(prepared: Prepared, fitted: Sequence[Fitted]) -> int:
 @flow(name="evaluate", flow_run_name="{config.title}", persist_result=False)
 def measure_models(
     config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str,
-    beside: Given[Path],
+    shared: Given[Path],
 ) -> Evaluated:  # fmt: skip
     """Score one model after the other, because their speeds are compared; then do all other works side by side.
 
-    Mixtures come first, so that their parts find what a mixture left for them in the folder *beside*. Then what was
-    slow to score, and is slow to measure: else it would end alone. The works of one model do not wait for each other.
+    The works of one model do not wait for each other. Mixtures come first: their parts find in the folder *shared* what
+    they need not do again. Then comes what was slow to score, and is slow to measure: else it would end alone.
+
+    Raises:
+        Exception: That of the first model with a work that failed, after all others are measured.
     """
-    scored = {model.spec.name: score(config, model, prepared, beside) for model in mixtures_first(fitted)}
+    scored = {model.spec.name: score(config, model, prepared, shared) for model in mixtures_first(fitted)}
 
     def seconds(model: Fitted) -> float:
         return float(scored[model.spec.name][0].artifact.facts["score_seconds"])
 
-    slowest_first = mixtures_first(sorted(fitted, key=seconds, reverse=True))
-    shared = beside if any(parts_of(model.spec) for model in fitted) else None
-    works = {
-        model.spec.name: (
-            observe.submit(config, model, scored[model.spec.name], prepared, shared),
-            audit.submit(config, model, prepared, shared),
-        )
-        for model in slowest_first
-    }
-    written = {model.spec.name: write_samples.submit(config, model) for model in slowest_first}
-    measured = {}
-    for model in slowest_first:
-        name = model.spec.name
-        observed, audited, samples = (work.result() for work in (*works[name], written[name]))
-        measured[name] = measure(config, model, scored[name], observed, audited, samples)
+    models, sharing = mixtures_first(sorted(fitted, key=seconds, reverse=True)), linear_mixtures(fitted)
+    works = [
+        _submitted(config, model, scored[model.spec.name], prepared, shared if model.spec.name in sharing else None)
+        for model in models
+    ]
+    measured: dict[str, Measured] = {}
+    failed: list[Exception] = []
+    for model, each in zip(models, works, strict=True):
+        try:
+            observed, audited, samples = (work.result() for work in each)
+        except Exception as error:
+            failed.append(error)
+        else:
+            name = model.spec.name
+            measured[name] = measure(config, model, scored[name], observed, audited, samples)
+    if failed:
+        raise failed[0]
     return compare_models(config, prepared, [measured[model.spec.name] for model in fitted], parent_run_id)
+
+
+def _submitted(
+    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared, shared: Path | None
+) -> tuple[Any, Any, Any]:
+    """Return the futures of a model's observation, audit and samples."""
+    return (
+        observe.submit(config, fitted, scores, prepared, shared),
+        audit.submit(config, fitted, prepared, shared),
+        write_samples.submit(config, fitted),
+    )

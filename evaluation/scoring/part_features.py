@@ -30,7 +30,7 @@ def features_kept(bundle: Bundle, folder: Path | None) -> Iterator[None]:
     networks = [(bundle.digest, bundle.model)]
     if isinstance(bundle.model, MixesScores):
         networks += zip(digests_of_parts(bundle), bundle.model.models, strict=False)  # none where it names no parts
-    keeping = [(digest, model) for digest, model in networks if isinstance(model, KeepsFeatures)]
+    keeping = [(digest, model) for digest, model in networks if digest and isinstance(model, KeepsFeatures)]
     for digest, model in keeping:
         model.kept_features = KeptFeatures(folder / digest)
     try:

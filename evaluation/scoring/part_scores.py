@@ -119,20 +119,23 @@ class PartScores:
     def kept(self, digest: str, stream: TokenStream, seconds: float) -> Iterator[Path]:
         """Yield a folder for the files of these scores; they are in their place, all at once, after the block."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=self._folder))
-        yield unfinished
-        (unfinished / SECONDS_FILE).write_text(json.dumps(seconds), encoding="utf-8")
-        try:
-            unfinished.rename(self.place(digest, stream))
-        except OSError:  # another mixture with this part was faster
-            shutil.rmtree(unfinished)
+        with tempfile.TemporaryDirectory(dir=self._folder) as unfinished:
+            (whole := Path(unfinished) / "whole").mkdir()
+            yield whole
+            (whole / SECONDS_FILE).write_text(json.dumps(seconds), encoding="utf-8")
+            try:
+                whole.rename(self.place(digest, stream))
+            except OSError:
+                if not self.is_kept(digest, stream):  # else another mixture with this part was faster
+                    raise
 
     def take(self, digest: str, stream: TokenStream, folder: Path) -> float:
         """Move the files of these scores to *folder*; return the seconds that the part took."""
-        place = self.place(digest, stream)
-        seconds = float(json.loads((place / SECONDS_FILE).read_text(encoding="utf-8")))
-        (place / SECONDS_FILE).unlink()
-        for file in sorted(place.iterdir()):
-            shutil.move(file, folder / file.name)
-        place.rmdir()
+        with tempfile.TemporaryDirectory(dir=self._folder) as taken:
+            whole = Path(taken) / "whole"
+            self.place(digest, stream).rename(whole)  # at once: another mixture with this part may keep its own now
+            seconds = float(json.loads((whole / SECONDS_FILE).read_text(encoding="utf-8")))
+            for file in sorted(whole.iterdir()):
+                if file.name != SECONDS_FILE:
+                    shutil.move(file, folder / file.name)
         return seconds

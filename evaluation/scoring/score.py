@@ -181,9 +181,9 @@ def record_scores(
         The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring. Those of a
         part of a mixture are the seconds in the part.
     """
-    rows, seconds = taken_or_scored(
-        bundle, stream, folder, beside,
-        observed=observed, report=report, fan_out=fan_out, bundle_folder=bundle_folder,
+    rows, seconds = take_or_score(
+        bundle, stream, folder, beside, report,
+        observed=observed, fan_out=fan_out, bundle_folder=bundle_folder,
     )  # fmt: skip
     whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
     pays = getattr(vocabulary, "whole", True)
@@ -194,16 +194,21 @@ def record_scores(
     return {**figures, "score_seconds": seconds}
 
 
-def taken_or_scored(
-    bundle: Bundle, stream: TokenStream, folder: Path, beside: PartScores | None, **options: Any
-) -> tuple[pl.DataFrame, float]:
-    """Return the scores of a bundle, and their seconds: taken from *beside* if they are there; *options* as above."""
+def take_or_score(
+    bundle: Bundle, stream: TokenStream, folder: Path, beside: PartScores | None,
+    report: Callable[[int, int], None] = lambda done, total: None, **options: Any,
+) -> tuple[pl.DataFrame, float]:  # fmt: skip
+    """Return the rows of `score_stream` and the seconds of scoring; a mixture may have left them in *beside*.
+
+    Args:
+        bundle, stream, folder, beside, report, options: See `score_stream`.
+    """
     began = perf_counter()
     if beside is not None and beside.is_kept(bundle.digest, stream):
-        seconds, rows = beside.take(bundle.digest, stream, folder), pl.read_parquet(folder / SCORES_FILE)
-        options.get("report", lambda done, total: None)(len(stream), len(stream))
-        return rows, seconds
-    rows = score_stream(bundle, stream, folder, beside=beside, **options)
+        seconds = beside.take(bundle.digest, stream, folder)
+        report(len(stream), len(stream))
+        return pl.read_parquet(folder / SCORES_FILE), seconds
+    rows = score_stream(bundle, stream, folder, beside=beside, report=report, **options)
     return rows, perf_counter() - began
 
 

@@ -31,7 +31,7 @@ import polars as pl
 
 from corpus.synthetic.canaries import Canaries, as_reviews
 from evaluation.probing.context_use import POSITIONS
-from evaluation.scoring.score import taken_or_scored
+from evaluation.scoring.score import take_or_score
 from models.streams import TokenStream, write_stream
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def measure_exposure(
         candidates: Number of random candidates that each canary is ranked among.
         samples: Texts that the model has written, to be searched for canaries.
         work: A folder that does not exist yet; it is removed at the end.
-        beside: Gets the scores of the parts of a mixture; those of this bundle are taken from it.
+        beside: A mixture leaves the scores of its parts there; a part takes its own from there.
 
     Returns:
         The table `TABLE`, and facts: canaries, canaries_unknown (canaries with an out-of-vocabulary word, which have no
@@ -133,7 +133,7 @@ def _scored(
     ids = [f"{number:06d}" for number in range(len(texts))]
     reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)
     write_stream(work, bundle.vocabulary, [reviews])
-    rows, _ = taken_or_scored(bundle, TokenStream.open(work), work, beside, tokens_per_batch=POSITIONS)
+    rows, _ = take_or_score(bundle, TokenStream.open(work), work, beside, tokens_per_batch=POSITIONS)
     shutil.rmtree(work)
     return rows
 

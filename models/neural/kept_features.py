@@ -7,13 +7,16 @@ turn comes. Reading is most of the work; from the features on, each model comput
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+
+MOST_BYTES = 256 << 20
+"""Maximum size of one network's files that one process writes: 26,000 positions of 640 cells take 70 MB."""
 
 
 class Features(NamedTuple):
@@ -45,7 +48,7 @@ class KeptFeatures:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._left = folder, MOST_BYTES
 
     def read(
         self, ids_BT: np.ndarray, wanted_BT: np.ndarray, compute: Callable[[], Iterator[Features]]
@@ -67,11 +70,16 @@ class KeptFeatures:
         self._write(file, found)
 
     def _write(self, file: Path, found: list[Features]) -> None:
+        """Write a file; where there is no room for it, leave it: the other model then reads the text itself."""
         arrays = {f"{name}.{n}": getattr(some, name) for n, some in enumerate(found) for name in Features._fields}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as unfinished:
-            np.savez(unfinished, **arrays)
-        os.replace(unfinished.name, file)
+        self._left -= sum(array.nbytes for array in arrays.values())
+        if self._left < 0:
+            return
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._folder) as unfinished:
+                np.savez(whole := Path(unfinished) / file.name, **arrays)
+                whole.replace(file)
 
 
 def _digest(ids_BT: np.ndarray, wanted_BT: np.ndarray) -> str:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..atomic_files import save_tensors
@@ -32,8 +31,9 @@ from .kept_features import Features, KeptFeatures
 from .network import Network, NetworkState, join, take
 from .out_of_memory import out_of_memory
 from .output import CONTEXT_IDS, NOT_SCORED
-from .spec import WEIGHTS, require_weights_for
-from .training.checkpoint import fill_network, stored_once
+from .spec import WEIGHTS
+from .training.checkpoint import stored_once
+from .weights_file import fill_from, require_weights_for
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
@@ -238,7 +238,7 @@ class NeuralLM:
         require_weights_for(spec, vocabulary.size, folder / WEIGHTS)
         with out_of_memory(spec, device), torch.random.fork_rng(devices=[]):
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
-            _fill(network, folder)
+            fill_from(network, folder)
             return cls(spec, network.to(device), vocabulary.size)
 
     @classmethod
@@ -270,21 +270,8 @@ class NeuralLM:
             if spec.vectors:
                 start_embedding(network.embedding, spec, context.vectors)
             if context.init_weights is not None:
-                _fill(network, context.init_weights)
+                fill_from(network, context.init_weights)
             network = network.to(context.device)
             result = run(network, train, validation, spec.training, context)
         summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result}
         return FitResult(cls(spec, network, vocabulary.size), summary)
-
-
-def _fill(network: Network, folder: Path) -> None:
-    """Put saved weights into a network."""
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"The weights in {folder / WEIGHTS} cannot be read: {error}", "bundle") from error
-    try:
-        fill_network(network, weights)
-    except ValueError as error:
-        raise ModelError(f"The weights in {folder} do not fit the model's options: {error}", "bundle") from error
-    network.file = folder / WEIGHTS

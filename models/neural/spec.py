@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import field
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from ..base import ModelError
 from ..options import MOST, Count, Name, Number, OnlyWith, OrNone, ShareBelowOne, Since, Unused, Whole, options, require
 from .training.spec import TrainingSpec as TrainingSpec
 
@@ -215,16 +213,3 @@ class NPLMSpec:
 
     def __post_init__(self) -> None:
         require_vectors(self)
-
-
-def require_weights_for(spec: RecurrentSpec | NPLMSpec, vocabulary_size: int, path: Path) -> None:
-    """Refuse a file that is far too small for the options, before memory is allocated for a network of that size.
-
-    Raises:
-        ModelError: kind "bundle".
-    """
-    inner = spec.layers * spec.hidden if isinstance(spec, RecurrentSpec) else spec.context * spec.embedding
-    least = 4 * (vocabulary_size * spec.embedding + inner * spec.hidden)
-    size = path.stat().st_size if path.is_file() else least
-    if size < least:
-        raise ModelError(f"{path} has {size:,} bytes; a model of its options has over {least:,}", "bundle")

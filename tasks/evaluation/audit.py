@@ -29,7 +29,7 @@ OPTIONS = {"samples", "max_words", "temperature", "top_p", "candidates", "seed"}
 
 def audit_bundle(
     config: RunConfig, bundle_folder: Path, prepared: Prepared, tokens: Artifact, label: str,
-    beside: Path | None = None,
+    shared: Path | None = None,
 ) -> Built:  # fmt: skip
     """Return the audit of a bundle: its samples, and how these and the canaries relate to the training text.
 
@@ -39,7 +39,7 @@ def audit_bundle(
         prepared: The data that it was trained on.
         tokens: The training stream in the model's vocabulary.
         label: Name in messages.
-        beside: Folder for the scores of canaries by the parts of a mixture (`PartScores`).
+        shared: Folder for the scores of canaries by the parts of a mixture (`PartScores`).
     """
     reference = reference_of(config, prepared.clean).artifact
     planted = prepared.canaries
@@ -49,7 +49,7 @@ def audit_bundle(
         named = {
             "options": config.audit.model_dump(mode="json"), "reference": str(reference.folder),
             "planted": str(planted.folder) if planted else "",
-            "tokens_per_word": text_tokens / reference.facts["words"], "beside": str(beside or ""),
+            "tokens_per_word": text_tokens / reference.facts["words"], "shared": str(shared or ""),
         }  # fmt: skip
         with progress(f"audit {label}", config.audit.samples, "samples") as report:
             return with_model(ModelWork(audited, label, bundle_folder, work, named), opened, report)

@@ -16,7 +16,7 @@ from core.store import Artifact, Built, Store
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.part_scores import PartScores
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
-from models.specs import parts_of
+from models.specs import MixtureSpec, parts_of
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
 from tasks.engines.fan_out import fan_out_scores
@@ -66,46 +66,57 @@ class Measured:
 
 @stage("score", run_name="score {fitted.spec.name}")
 def score(
-    config: RunConfig, fitted: Fitted, prepared: Prepared, beside: Path | None = None
+    config: RunConfig, fitted: Fitted, prepared: Prepared, shared: Path | None = None
 ) -> tuple[Built, Built]:
-    """Return the scores of one model on the test and the validation split; *beside* as for `score_bundle`."""
+    """Return the scores of one model on the test and the validation split; *shared* as for `score_bundle`."""
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(name):
-        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test", beside)
-        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation", beside)
+        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test", shared)
+        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation", shared)
     return result_as_task_state(Built(test.artifact, test.reused and validation.reused), (test, validation))
 
 
 def mixtures_first(fitted: Iterable[Fitted]) -> list[Fitted]:
-    """Return the models with mixtures before all others: they read their parts anyway, which then need not be read."""
+    """Return models that have parts before all others: a linear mixture leaves what its parts need not do again."""
     return sorted(fitted, key=lambda model: not parts_of(model.spec))
+
+
+def linear_mixtures(fitted: Iterable[Fitted]) -> frozenset[str]:
+    """Return the names of the linear mixtures and of their parts: these ask the same networks for the same texts."""
+    specs = [model.spec for model in fitted]
+    linear = [spec for spec in specs if isinstance(spec, MixtureSpec) and spec.method != "log_linear"]
+    return frozenset(name for spec in linear for name in (spec.name, *spec.parts))
 
 
 @stage("observe", run_name="observe {fitted.spec.name}")
 def observe(
-    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared, beside: Path | None = None
+    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared, shared: Path | None = None
 ) -> Built:
-    """Observe the token predictions of a scored model; *beside* as for `observe_bundle`."""
+    """Observe the token predictions of a scored model; *shared* as for `observe_bundle`."""
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(name):
-        built = observe_bundle(config, fitted.bundle, tokens, scores[0].artifact, name, beside)
-    return result_as_task_state(built, built)
+        return _done(observe_bundle(config, fitted.bundle, tokens, scores[0].artifact, name, shared))
 
 
 @stage("audit", run_name="audit {fitted.spec.name}")
-def audit(config: RunConfig, fitted: Fitted, prepared: Prepared, beside: Path | None = None) -> Built:
-    """Audit what a model writes; *beside* as for `audit_bundle`."""
+def audit(config: RunConfig, fitted: Fitted, prepared: Prepared, shared: Path | None = None) -> Built:
+    """Audit what a model writes; *shared* as for `audit_bundle`."""
     name, train = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]["train"]
     with converted_errors(name):
-        built = audit_bundle(config, fitted.bundle, prepared, train, name, beside)
-    return result_as_task_state(built, built)
+        return _done(audit_bundle(config, fitted.bundle, prepared, train, name, shared))
 
 
 @stage("samples", run_name="samples {fitted.spec.name}")
 def write_samples(config: RunConfig, fitted: Fitted) -> Built:
     """Draw samples from a model, and its next-word suggestions."""
     with converted_errors(fitted.spec.name):
-        built = draw_samples(config, fitted.bundle, fitted.spec.name)
+        return _done(draw_samples(config, fitted.bundle, fitted.spec.name))
+
+
+def _done(built: Built) -> Built:
+    """Return the result of a stage that had a model open."""
+    if not built.reused:
+        return_freed()  # the next model does not fit into the gaps that this one left
     return result_as_task_state(built, built)
 
 
@@ -124,13 +135,11 @@ def measure(
     artifacts = (test.artifact, validation.artifact, samples.artifact, observed.artifact, audited.artifact)
     measured = Measured(fitted, *artifacts, checks, fresh=not test.reused)
     _log_once(tracker_of(config), measured)
-    if not audited.reused:
-        return_freed()  # the next model does not fit into the gaps that this one left
     return result_as_task_state(Built(test.artifact, all(built.reused for built in parts)), measured)
 
 
 def score_bundle(
-    config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str, beside: Path | None = None
+    config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str, shared: Path | None = None
 ) -> Built:
     """Return the scores of a bundle on a token stream; champion and challenger go through this same stage.
 
@@ -141,7 +150,7 @@ def score_bundle(
         bundle_folder: Folder of the model's bundle.
         tokens: The token stream in its vocabulary.
         label: Name in messages.
-        beside: Folder for the scores of the parts of a mixture, and in which those of a part are looked up
+        shared: Folder for the scores of the parts of a mixture, and in which those of a part are looked up
             (`PartScores`); all calls with one folder have the same *config*. A pool and Dask do not use it.
     """
     options = config.evaluation.model_dump(mode="json", include={"observed_reviews", "seed"})
@@ -156,9 +165,9 @@ def score_bundle(
             if pool:
                 return {**pool(job, lambda news: report(news["step"])), MADE_ELSEWHERE: pool.made_by}
             if in_processes():
-                named = {"job": job.to_json(), "beside": str(beside or "")}
+                named = {"job": job.to_json(), "shared": str(shared or "")}
                 return with_model(ModelWork(scored, label, bundle_folder, work, named), opened, report)
-            parts = PartScores(beside) if beside and config.execution.engine == "threads" else None
+            parts = PartScores(shared) if shared and config.execution.engine == "threads" else None
             with fan_out_scores(config, work) as engine:
                 return recorded(job, opened(), lambda done, total: report(done), engine, parts)
 

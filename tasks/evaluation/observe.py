@@ -20,7 +20,7 @@ OPTIONS = {"observed_reviews", "contexts", "context_tokens", "seed"}
 
 def observe_bundle(
     config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str,
-    beside: Path | None = None,
+    shared: Path | None = None,
 ) -> Built:  # fmt: skip
     """Return token scores, usefulness, calibration and effective context of a bundle on the observed test reviews.
 
@@ -30,13 +30,13 @@ def observe_bundle(
         tokens: Token streams in its vocabulary, by split.
         scores: Scores of this bundle on the test split.
         label: Name in messages.
-        beside: Folder for the features of networks, which a mixture and its parts share (`features_kept`).
+        shared: Folder for the features of networks, which a mixture and its parts share (`features_kept`).
     """
     options = config.evaluation.model_dump(mode="json", include=OPTIONS)
 
     def make(work: Path) -> dict[str, Any]:
         streams = {split: str(tokens[split].folder) for split in ("test", "validation", "train")}
-        named = {"options": options, "streams": streams, "scores": str(scores.folder), "beside": str(beside or "")}
+        named = {"options": options, "streams": streams, "scores": str(scores.folder), "shared": str(shared or "")}
         return with_model(ModelWork(observed, label, bundle_folder, work, named), opened)
 
     inputs = {

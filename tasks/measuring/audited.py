@@ -17,7 +17,7 @@ from tasks.measuring.model_work import Report
 
 def audited(
     bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], reference: str, planted: str,
-    tokens_per_word: float, beside: str = "",
+    tokens_per_word: float, shared: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Audit what a model writes.
 
@@ -27,9 +27,9 @@ def audited(
         reference: Folder of the audit reference.
         planted: Folder of the canaries; "": there are none.
         tokens_per_word: Tokens per word of the model's vocabulary.
-        beside: Folder of `PartScores`; "": there is none.
+        shared: Folder of `PartScores`; "": there is none.
     """
     canaries = Canaries.load(Path(planted)) if planted else None
     config = AuditConfig.model_validate(options)
-    parts = PartScores(Path(beside)) if beside else None
+    parts = PartScores(Path(shared)) if shared else None
     return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report, parts)

@@ -23,7 +23,7 @@ TOKEN_SCORES_FILE, RELIABILITY_FILE, CONTEXT_FILE = "token_scores.parquet", "rel
 
 def observed(
     bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], streams: Mapping[str, str], scores: str,
-    beside: str = "",
+    shared: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Observe the tokens of a sample of test reviews.
 
@@ -32,14 +32,14 @@ def observed(
         options: As in `EvaluationConfig`.
         streams: Folder of the token stream of each split.
         scores: Folder of the scores of the test split.
-        beside: Folder for the features of networks, see `features_kept`; "": there is none.
+        shared: Folder for the features of networks, see `features_kept`; "": there is none.
     """
     test, validation, train = (TokenStream.open(Path(streams[split])) for split in ("test", "validation", "train"))
     seed, size = options["seed"], options["observed_reviews"]
     reviews = drawn_reviews(test, size, seed)
     counts_V = unigram_counts(train, bundle.vocabulary.size)
     token_nats = pl.read_parquet(Path(scores) / TOKEN_NATS)
-    with features_kept(bundle, Path(beside) if beside else None):
+    with features_kept(bundle, Path(shared) if shared else None):
         fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
         rows = observe(bundle, test, reviews, token_nats, counts_V, fitted.value)
         curve, effective = context_curve(bundle, test, options["contexts"], options["context_tokens"], seed)

@@ -11,13 +11,13 @@ from tasks.evaluation.score_job import ScoreJob, recorded
 from tasks.measuring.model_work import Report
 
 
-def scored(bundle: Bundle, report: Report, work: Path, job: str, beside: str = "") -> dict[str, Any]:
+def scored(bundle: Bundle, report: Report, work: Path, job: str, shared: str = "") -> dict[str, Any]:
     """Score a token stream.
 
     Args:
         bundle, report, work: See the module.
         job: Text of a `ScoreJob`.
-        beside: Folder of `PartScores`; "": there is none.
+        shared: Folder of `PartScores`; "": there is none.
     """
-    parts = PartScores(Path(beside)) if beside else None
+    parts = PartScores(Path(shared)) if shared else None
     return recorded(ScoreJob.from_json(job), bundle, lambda done, total: report(done), beside=parts)

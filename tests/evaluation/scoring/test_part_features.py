@@ -86,14 +86,14 @@ def test_whichever_is_observed_first_reads_for_both(mixture, network, stream, sc
     assert [folder.name for folder in (scored / "features").iterdir()] == ["dn"]
 
 
-def test_nothing_is_kept_without_a_folder_outside_the_block_and_for_parts_without_a_digest(
+def test_nothing_is_kept_without_a_folder_outside_the_block_and_for_networks_without_a_digest(
     mixture, network, stream, scored
 ):
     with features_kept(mixture, None):
         observed(mixture, stream, scored / "dm")
-    nameless = replace(mixture, facts={})
-    with features_kept(nameless, scored / "features"):
-        observed(nameless, stream, scored / "dm")
+    for nameless, digest in ((replace(mixture, facts={}), "dm"), (replace(network, digest=""), "dn")):
+        with features_kept(nameless, scored / "features"):
+            observed(nameless, stream, scored / digest)
     with features_kept(network, scored / "features"):
         pass
     observed(network, stream, scored / "dn")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -131,6 +132,29 @@ def test_of_two_mixtures_with_one_part_the_first_keeps_its_scores_and_they_are_w
     }
     beside.take("d1", stream, tmp_path)
     assert (tmp_path / SCORES_FILE).read_bytes() != b"late"
+
+
+def test_scores_that_are_kept_while_others_are_taken_stay_whole(mixture, stream, beside, tmp_path, monkeypatch):
+    score_stream(mixture, stream, observed=OBSERVED, beside=beside)
+    move, files = shutil.move, []
+
+    def beside_another(file, target):
+        files.append(target.name)
+        if len(files) == 1:
+            score_stream(mixture, stream, observed=OBSERVED, beside=beside)
+        return move(file, target)
+
+    monkeypatch.setattr("evaluation.scoring.part_scores.shutil.move", beside_another)
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        beside.take("d1", stream, tmp_path / folder)
+        assert {file.name for file in (tmp_path / folder).iterdir()} == {SCORES_FILE, TOKEN_NATS}
+
+
+def test_scores_that_were_not_finished_leave_nothing(stream, beside, tmp_path):
+    with pytest.raises(OSError, match="full"), beside.kept("d1", stream, 1.0):
+        raise OSError("full")
+    assert list((tmp_path / "beside").iterdir()) == []
 
 
 @pytest.mark.parametrize("why", ["no digests", "log-linear", "no mixture", "not asked for"])

@@ -84,3 +84,18 @@ def test_what_was_asked_for_in_part_is_not_kept(network, tmp_path, monkeypatch):
     network.kept_features = KeptFeatures(tmp_path / "kept")
     next(iter(predictions(network, *texts(1))))
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("why", ["the limit is reached", "the folder cannot be written"])
+def test_where_nothing_more_can_be_kept_the_predictions_go_on(network, read, tmp_path, monkeypatch, why):
+    expected, kept = by_position(network, *texts(1)), tmp_path / "kept"
+    if why == "the limit is reached":
+        monkeypatch.setattr("models.neural.kept_features.MOST_BYTES", 100)
+    else:
+        kept.write_text("a file, not a folder")
+    network.kept_features = KeptFeatures(kept)
+    read.clear()
+    for _ in range(2):
+        assert by_position(network, *texts(1)) == expected
+    assert len(read) == 2
+    assert not kept.is_dir()

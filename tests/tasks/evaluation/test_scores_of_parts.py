@@ -27,6 +27,7 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.evaluate import mixtures_first, score_bundle
+from tasks.evaluation.observe import observe_bundle
 from tasks.fitting.fit import bundle_digest
 from tasks.measuring.processes import LEAST_TOKENS, model_processes
 
@@ -67,7 +68,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 
 def home(tmp_path: Path, name: str) -> RunConfig:
-    settings = [f"execution.home={tmp_path / name}", "execution.device=cpu", "evaluation.observed_reviews=4"]
+    settings = [f"execution.home={tmp_path / name}", "execution.device=cpu", "evaluation.observed_reviews=4",
+                "evaluation.contexts=[1,2]"]  # fmt: skip
     return load_config("demo", settings)
 
 
@@ -122,6 +124,37 @@ def test_processes_hand_the_scores_of_parts_over_too(made: SimpleNamespace, tmp_
         together = scored(config, made, beside := tmp_path / "beside")
     require_equal(together, apart)
     assert list(beside.iterdir()) == [], "both parts were taken"
+
+
+def observed(config: RunConfig, made: SimpleNamespace, shared: Path | None) -> list[Artifact]:
+    """Score and observe the mixture and then its parts."""
+    scores = scored(config, made, None)
+    tokens = Store.of(config).build("tokens", 1, {}, {}, lambda work: {}).artifact
+    streams = dict.fromkeys(("train", "validation", "test"), tokens)
+    return [
+        observe_bundle(config, made.folder / name, streams, score, name, shared).artifact
+        for name, score in zip(ORDER, scores, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("works", ["here", pytest.param("in processes", marks=pytest.mark.slow)])
+def test_a_mixture_and_its_network_are_observed_with_one_reading(
+    made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: str
+) -> None:
+    read: list[int] = []
+    features = NeuralLM._features
+    monkeypatch.setattr(NeuralLM, "_features", lambda self, *more: read.append(1) or features(self, *more))
+    apart = observed(home(tmp_path, "apart"), made, None)
+    reads, shared = len(read), tmp_path / "shared"
+    read.clear()
+    config = home(tmp_path, "together")
+    with model_processes(config, LEAST_TOKENS if works == "in processes" else 0):
+        together = observed(config, made, shared)
+    require_equal(together, apart)
+    assert [folder.name for folder in shared.iterdir()] == [bundle_digest(made.folder / "lstm")]
+    if works == "here":
+        scoring = 2  # of the mixture and of its network, which are not shared here
+        assert 0 < len(read) - scoring <= (reads - scoring) / 2
 
 
 def test_mixtures_come_first_and_the_others_keep_their_order() -> None:
