@@ -75,7 +75,8 @@ def test_a_document_after_another_reads_like_a_document_at_the_start():
     document = torch.tensor([[BOS, 5, 20, 21, 22]])
     alone, _ = network(document, network.start(1, "cpu"))
     later, _ = network(torch.cat([random_ids(1, 7), document], 1), network.start(1, "cpu"))
-    assert torch.equal(later[:, 7:], alone)
+    # Not to the bit: the last digit of a product may depend on its number of rows.
+    torch.testing.assert_close(later[:, 7:], alone, atol=1e-6, rtol=1e-6)
 
 
 def test_reset_puts_chosen_streams_back_to_their_start():
