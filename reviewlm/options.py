@@ -18,6 +18,7 @@ from core.errors import ReviewLMError, without_password
 from core.model_errors import converted_errors
 from core.processes import interrupts
 from core.processes.collection import lasting_objects
+from core.processes.memory import limit_heaps
 from reviewlm import terminal
 from reviewlm.early_checks import require_device, require_input, require_model_files
 from reviewlm.shown.stages import show_stages
@@ -162,6 +163,7 @@ def run_flow(
         kept: Hint for the user after an interrupt.
         arguments: Further arguments of this flow.
     """
+    limit_heaps()  # before the first library starts threads
     config = configured(preset, overrides).with_input(input or [])
     require_device(config, checked)
     require_input(config)

