@@ -95,3 +95,15 @@ def test_an_empty_text_is_refused_before_a_model_is_opened(tmp_path: Path) -> No
     assert done.returncode == 3
     assert "no text" in done.stderr
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted as Linux shows them")
+def test_heaps_are_limited_before_any_library_starts_threads() -> None:
+    """A thread that is there already has a heap of its own, which the limit leaves to it."""
+    code = (
+        "import os, sys, reviewlm.options as options; from reviewlm.cli import main; "
+        "options.limit_heaps = lambda: os._exit(100 + len(os.listdir('/proc/self/task'))); "
+        "sys.argv = ['reviewlm', 'prepare', '--preset', 'demo']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert 101 <= done.returncode <= 103, done.stderr  # the main thread, and those that wait for signals
