@@ -1,7 +1,7 @@
-"""Read the texts on which a mixture and its network are both observed with that network once.
+"""Let a mixture and its network share what the network reads, where both are observed on the same texts.
 
-Whichever of the two is observed first keeps the features in a folder; the other one finds them there. Its results are
-the same to the bit.
+Whichever of the two is observed first keeps the network's features in a folder; the other one finds them there. Its
+results are the same to the bit.
 """
 
 from __future__ import annotations

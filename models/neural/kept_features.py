@@ -70,7 +70,7 @@ class KeptFeatures:
         self._write(file, found)
 
     def _write(self, file: Path, found: list[Features]) -> None:
-        """Write a file; where there is no room for it, leave it: the other model then reads the text itself."""
+        """Write a file; without room for it, write none: the other model then reads the texts itself."""
         arrays = {f"{name}.{n}": getattr(some, name) for n, some in enumerate(found) for name in Features._fields}
         self._left -= sum(array.nbytes for array in arrays.values())
         if self._left < 0:
