@@ -1,8 +1,8 @@
 """Keep some processes for works with models, so that this one holds neither torch nor a model.
 
 The process of a run has the libraries of Prefect, MLflow and Great Expectations; these have torch and one model each.
-A process does one work after the other, because its start takes seconds of processor time. Unlike threads, several of
-them do not wait for one interpreter's lock.
+They are forked from one process that has imported torch (`fork_server.py`). Each does one work after the other and
+keeps its model open. Unlike threads, several of them do not wait for one interpreter's lock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import json
 import logging
 import os
 import pickle
+import select
+import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -29,28 +32,70 @@ from models.base import ModelError
 from tasks.fitting.fit_process import Ended, raise_failure
 from tasks.fitting.job import EVALUATE
 from tasks.gpus import OpenBundle
+from tasks.measuring import fork_server
 from tasks.measuring.model_work import ModelWork, Report
 
-WORKER = "tasks.measuring.worker"
+PROGRAM = fork_server.__name__
+FORKS = sys.platform == "linux"
+"""Whether processes are forked: the system libraries of macOS do not allow it to a process that has used them."""
 LEAST_TOKENS = 200_000
 """Tokens to score, of all models together, from which processes are used: some ten seconds of evaluation. Below it,
 starting them would take longer than it saves, and the models are small."""
+PATIENCE = 5.0
+"""Seconds to wait for the end of a fork server, which may still import libraries."""
 _processes: ContextVar[ModelProcesses | None] = ContextVar("processes", default=None)
+
+
+class ForkServer:
+    """The process that forks others; outside Linux it does the works of one itself."""
+
+    def __init__(self) -> None:
+        limit_operations()
+        self._folder = tempfile.TemporaryDirectory()
+        self._started = 0
+        self._control, theirs = socket.socketpair()
+        with theirs, self._file().open("wb") as errors:
+            self._child: subprocess.Popen[bytes] = start_child(
+                ["-m", PROGRAM, str(theirs.fileno()), *([] if FORKS else [fork_server.ALONE])], group=True,
+                stdout=subprocess.DEVNULL, stderr=errors, env=environment(), pass_fds=[theirs.fileno()],
+            )  # fmt: skip
+
+    @property
+    def forks(self) -> bool:
+        """Whether it can start another process."""
+        return self._child.poll() is None and (FORKS or not self._started)
+
+    def started(self) -> tuple[socket.socket, Path]:
+        """Start a process; return the connection to it, and the file of its errors."""
+        self._started += 1
+        connection, theirs = socket.socketpair()
+        with theirs, self._file().open("wb") as errors, suppress(BrokenPipeError):  # then the connection is closed, too
+            socket.send_fds(self._control, [b"+"], [theirs.fileno(), errors.fileno()])
+        return connection, self._file()
+
+    def ended(self) -> tuple[int, Path]:
+        """Return the exit code after its own end, and the file of its errors."""
+        return self._child.wait(), self._file(0)
+
+    def end(self) -> None:
+        """End it and the processes that it has forked, and wait for their end."""
+        self._control.close()  # then it ends its processes itself, and waits for them, as only their parent can
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(PATIENCE)
+        end_child(self._child)
+        self._folder.cleanup()
+
+    def _file(self, number: int | None = None) -> Path:
+        return Path(self._folder.name) / f"stderr.{self._started if number is None else number}"
 
 
 class ModelProcess:
     """One process that does one work at a time."""
 
-    def __init__(self) -> None:
-        limit_operations()
-        self.model, self._waits = Path(), True
-        self._folder = tempfile.TemporaryDirectory()
-        self._errors = Path(self._folder.name) / "stderr"
-        with self._errors.open("wb") as stderr:
-            self._child: subprocess.Popen[str] = start_child(
-                ["-m", WORKER], fed=True, stdout=subprocess.PIPE, stderr=stderr, text=True,
-                env=environment(),
-            )  # fmt: skip
+    def __init__(self, server: ForkServer) -> None:
+        self.model, self._server, self._waits = Path(), server, True
+        self._connection, self._errors = server.started()
+        self._said = self._connection.makefile("r", encoding="utf-8")
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
         """Return the facts of a work.
@@ -60,55 +105,53 @@ class ModelProcess:
             OutOfMemory, RankFailed: The process ended without a message.
         """
         self.model, self._waits = work.model, False
-        try:
-            self._feed(work)
-            last = self._listen(work, report)
-        except BrokenPipeError:
-            last = {}
-        self._waits = bool(last)
+        with suppress(BrokenPipeError):
+            self._connection.sendall((work.to_json() + "\n").encode())
+        last = self._listen(work, report)
+        self._waits = bool(last) and "ended" not in last
         if "summary" in last:
             return dict(last["summary"])
         if "raised" in last:
             raise pickle.loads(base64.b64decode(last["raised"]))
         if "kind" in last:  # the stage says where, as for a model in this process
             raise ModelError(last["error"], last["kind"])
-        ended = Ended(last, None if last else self._child.wait(), self._errors)
-        raise_failure(work.name, EVALUATE, "give it more memory", ended)
+        raise_failure(work.name, EVALUATE, "give it more memory", self._ended(last))
 
-    def _feed(self, work: ModelWork) -> None:
-        assert self._child.stdin is not None
-        self._child.stdin.write(work.to_json() + "\n")
-        self._child.stdin.flush()
+    def _ended(self, last: dict[str, Any]) -> Ended:
+        """Return how the process ended: with a message, with one of the fork server, or together with that."""
+        if last:
+            code = last.pop("ended", None)
+            return Ended(last, code, self._errors)
+        code, errors = self._server.ended()
+        return Ended({}, code, self._errors if self._errors.stat().st_size else errors)
 
     def _listen(self, work: ModelWork, report: Report) -> dict[str, Any]:
-        """Pass on progress and log messages; return the message that ends the work, {} if the process ended."""
-        for line in self._child.stdout or ():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if not isinstance(entry, dict):  # a library has printed it
-                continue
-            if "step" in entry:
-                report(entry["step"])
-            elif "log" in entry:
-                logging.getLogger(entry["logger"]).log(entry["level"], "%s: %s", work.name, entry["log"])
-            else:
-                return dict(entry)
+        """Pass on progress and log messages; return the message that ends the work, {} if no process is left."""
+        with suppress(ConnectionResetError):
+            for line in self._said:
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if not isinstance(entry, dict):  # a library has printed it
+                    continue
+                if "step" in entry:
+                    report(entry["step"])
+                elif "log" in entry:
+                    logging.getLogger(entry["logger"]).log(entry["level"], "%s: %s", work.name, entry["log"])
+                else:
+                    return dict(entry)
         return {}
 
     @property
     def runs(self) -> bool:
         """Whether the process can do another work: it lives, and its last work was heard to its end."""
-        return self._waits and self._child.poll() is None
+        return self._waits and not select.select([self._connection], [], [], 0)[0]
 
-    def end(self) -> None:
-        """End the process at once."""
-        with suppress(BrokenPipeError):  # it ended before it read its work
-            end_child(self._child)
-        if self._child.stdout:
-            self._child.stdout.close()
-        self._folder.cleanup()
+    def close(self) -> None:
+        """Close the connection; the process ends after its work."""
+        self._said.close()
+        self._connection.close()
 
 
 def environment() -> dict[str, str]:
@@ -126,6 +169,7 @@ class ModelProcesses:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._servers: list[ForkServer] = []
         self._all: list[ModelProcess] = []
         self._free: list[ModelProcess] = []
 
@@ -146,15 +190,17 @@ class ModelProcesses:
                 chosen = next((one for one in self._free if one.model == model), self._free[-1])
                 self._free.remove(chosen)
                 return chosen
-        started = ModelProcess()
-        with self._lock:
-            self._all.append(started)
-        return started
+            if not (self._servers and self._servers[-1].forks):
+                self._servers.append(ForkServer())
+            self._all.append(ModelProcess(self._servers[-1]))
+            return self._all[-1]
 
     def end(self) -> None:
         """End all processes."""
+        for server in self._servers:
+            server.end()
         for process in self._all:
-            process.end()
+            process.close()
 
 
 @contextmanager

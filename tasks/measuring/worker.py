@@ -1,4 +1,4 @@
-"""Do works with opened models, one after the other, in a process: `python -m tasks.measuring.worker`.
+"""Do works with opened models, one after the other, in a process that `fork_server.py` has forked.
 
 Each line of the standard input is one work (`ModelWork`). Messages are those of `tasks/fitting/worker.py`; each work
 ends with {"summary"}, {"error"} or {"raised"}: an error of the project, pickled. The last model stays open, because the
@@ -62,7 +62,3 @@ def main() -> int:
         for line in sys.stdin:
             say(done(ModelWork.from_json(line), opened))
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

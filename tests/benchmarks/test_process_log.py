@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 from resource import RUSAGE_CHILDREN
 
+import psutil
 import pytest
 
-from benchmarks.process_log import PRIVATE, SERVER, CpuAccount, ProcessLog, Reading, Sample
+from benchmarks.process_log import PRIVATE, SERVER, CpuAccount, ProcessLog, Reading, Sample, private_bytes
 from benchmarks.processes import cpu_seconds
 
 FIRST, CHILD, GRANDCHILD = 10, 20, 30
@@ -131,6 +133,21 @@ def test_a_program_that_is_prefects_server_counts_as_such_with_what_it_starts() 
         log.end()
     assert max(one.server for one in log.samples) > 1
     assert log.samples[-1].server_cpu > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the kernel does not tell shares of pages")
+def test_pages_that_two_processes_share_since_a_fork_count_once() -> None:
+    code = (
+        "import os, sys\nheld = bytes(range(256)) * (100 << 12)\nos.fork()\n"
+        "print(os.getpid(), flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        pids = [int(parent.stdout.readline()) for _ in range(2)]
+        each = [private_bytes(psutil.Process(pid)) for pid in pids]
+        parent.stdin.close()
+    assert all(50 << 20 < one < 75 << 20 for one in each), "half of 100 MiB, and what Python holds itself"
 
 
 def test_values_between_samples_grow_evenly_and_peaks_are_of_samples() -> None:

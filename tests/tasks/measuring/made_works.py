@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def tell_memory(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
     """Return the private memory of the process in bytes."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return {"private": int(status.partition("RssAnon:")[2].split()[0]) << 10}
+
+
+def meet(bundle: Bundle, report: Report, folder: Path, own: str, other: str) -> dict[str, Any]:
+    """Wait until the other work has begun, too; return the numbers of the process and of its parent."""
+    (folder / own).touch()
+    until = time.monotonic() + 60
+    while not (folder / other).exists():
+        assert time.monotonic() < until, "the other work has not begun"
+        time.sleep(0.01)
+    return {"process": os.getpid(), "parent": os.getppid()}
 
 
 def tell(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:

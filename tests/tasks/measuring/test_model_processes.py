@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from tasks.gpus import OpenBundle
 from tasks.measuring import processes
 from tasks.measuring.model_work import ModelWork, only_opened
 from tasks.measuring.processes import (
+    FORKS,
     LEAST_TOKENS,
     ModelProcesses,
     done_alone,
@@ -43,7 +46,7 @@ from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.measuring.scored import scored
 from tasks.measuring.shown import STARS, shown
 from tests.marked_cases import slow_but
-from tests.tasks.measuring.made_works import diverge, fall, leave_gaps, refuse, tell, tell_memory, tell_numpy
+from tests.tasks.measuring.made_works import diverge, fall, leave_gaps, meet, refuse, tell, tell_memory, tell_numpy
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
@@ -173,6 +176,53 @@ def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
     assert running.do(bare(tell, made[0]), lambda done: None)["process"] not in {before, other}
 
 
+def meeting(bundle: Path, folder: Path) -> tuple[ModelWork, ModelWork]:
+    """Two works that each wait until the other one has begun."""
+    return (
+        ModelWork(meet, "one", bundle, folder, {"own": "one", "other": "two"}),
+        ModelWork(meet, "two", bundle, folder, {"own": "two", "other": "one"}),
+    )
+
+
+@pytest.mark.skipif(not FORKS, reason="processes are forked on Linux only")
+def test_two_works_at_a_time_are_done_by_two_processes_of_one_fork_server(
+    made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda work: running.do(work, int), meeting(made[0], tmp_path))
+    assert one["process"] != two["process"]
+    assert one["parent"] == two["parent"] != os.getpid()
+
+
+@pytest.mark.slow
+def test_without_forks_each_process_imports_for_itself(
+    made: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As outside Linux."""
+    monkeypatch.setattr(processes, "FORKS", False)
+    with model_processes(CONFIG, LEAST_TOKENS), ThreadPoolExecutor(2) as pool, OpenBundle(CONFIG, made[0]) as opened:
+        context = copy_context()
+        done = pool.map(lambda work: context.copy().run(with_model, work, opened), meeting(made[0], tmp_path))
+        one, two = [(found["process"], found["parent"]) for found in done]
+        assert one[0] != two[0]
+        assert one[1] == two[1] == os.getpid()
+        with pytest.raises(RankFailed, match="killed by the system"):
+            with_model(bare(fall, made[0]), opened)
+
+
+@pytest.mark.slow
+def test_a_fork_server_that_cannot_import_is_an_error_that_says_so(
+    made: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ModelProcesses()
+    monkeypatch.setattr(processes, "PROGRAM", "tasks.measuring.no_such_module")
+    with pytest.raises(RankFailed, match="No module named"):
+        found.do(bare(tell, made[0]), int)
+    monkeypatch.undo()
+    assert found.do(bare(tell, made[0]), int)["process"] != os.getpid()
+    found.end()
+
+
 @pytest.mark.slow
 def test_a_block_ends_its_processes_and_an_inner_one_uses_them(made: tuple[Path, Path, Path]) -> None:
     with OpenBundle(CONFIG, made[0]) as opened:
@@ -217,8 +267,8 @@ def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_
 @pytest.mark.slow
 def test_a_process_holds_no_library_of_a_run() -> None:
     code = (
-        "import sys, tasks.measuring.worker, tasks.measuring.scored, tasks.measuring.samples\n"
-        "import tasks.measuring.observed, tasks.measuring.audited\n"
+        "import importlib, sys, tasks.measuring.fork_server as server\n"
+        "[importlib.import_module(name) for name in server.LIBRARIES]\n"
         "print(sorted({'prefect', 'mlflow', 'great_expectations'} & sys.modules.keys()))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
