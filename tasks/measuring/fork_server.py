@@ -29,8 +29,6 @@ LIBRARIES = (
 )  # fmt: skip
 """Modules that import what most works need. None of them may compute with torch or polars while it is imported: the
 threads for that do not exist in a forked process."""
-SECONDS = 0.2
-"""Time between two looks for processes that have ended."""
 
 
 def main() -> int:
@@ -41,9 +39,11 @@ def main() -> int:
     gc.collect()
     gc.freeze()  # else the first collection in each process would copy the pages of all objects
     running: dict[int, int] = {}
+    child_ended = told_of_ended_children()
     while True:
-        tell_ended(running)
-        if not select.select([control], [], [], SECONDS)[0]:
+        if child_ended in select.select([control, child_ended], [], [])[0]:
+            child_ended.recv(4096)
+            tell_ended(running)
             continue
         _, files, _, _ = socket.recv_fds(control, 1, 2)
         if not files:
@@ -56,13 +56,24 @@ def main() -> int:
             running[process] = connection
             os.close(errors)
             continue
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for other in (control.detach(), *running.values()):  # else their other ends would not see them close
             os.close(other)
         for stream, file in enumerate((connection, connection, errors)):
             os.dup2(file, stream)
         os.close(connection)
         os.close(errors)
-        return worker.main()
+        os._exit(worker.main())  # without the seconds in which an interpreter takes its objects apart
+
+
+def told_of_ended_children() -> socket.socket:
+    """Return a socket that can be read from when a child has ended."""
+    told, tells = socket.socketpair()
+    tells.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(tells.detach())
+    return told
 
 
 def tell_ended(running: dict[int, int]) -> None:

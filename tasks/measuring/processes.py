@@ -1,8 +1,8 @@
 """Keep some processes for works with models, so that this one holds neither torch nor a model.
 
 The process of a run has the libraries of Prefect, MLflow and Great Expectations; these have torch and one model each.
-They are forked from one process that has imported torch (`fork_server.py`). Each does one work after the other and
-keeps its model open. Unlike threads, several of them do not wait for one interpreter's lock.
+They are forked from one process that has imported torch (`fork_server.py`). Each does the works with one model, one
+after the other. Unlike threads, several of them do not wait for one interpreter's lock.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ FORKS = sys.platform == "linux"
 """Whether processes are forked: the system libraries of macOS do not allow it to a process that has used them."""
 LEAST_TOKENS = 200_000
 """Tokens to score, of all models together, from which processes are used: some ten seconds of evaluation. Below it,
-starting them would take longer than it saves, and the models are small."""
+the start of the fork server would take longer than it saves, and the models are small."""
 PATIENCE = 5.0
-"""Seconds to wait for the end of a fork server, which may still import libraries."""
+"""Seconds to wait for the end of a process. A fork server may still import libraries."""
 _processes: ContextVar[ModelProcesses | None] = ContextVar("processes", default=None)
 
 
@@ -149,7 +149,11 @@ class ModelProcess:
         return self._waits and not select.select([self._connection], [], [], 0)[0]
 
     def close(self) -> None:
-        """Close the connection; the process ends after its work."""
+        """Close the connection, so that the process ends when it waits, and wait until it has ended."""
+        self._connection.settimeout(PATIENCE)
+        with suppress(OSError):  # it has ended before
+            self._connection.shutdown(socket.SHUT_WR)
+            self._connection.recv(4096)
         self._said.close()
         self._connection.close()
 
@@ -183,13 +187,15 @@ class ModelProcesses:
                 self._free += [process] if process.runs else []
 
     def _taken(self, model: Path) -> ModelProcess:
-        """Return a free process, rather the one that has the model open."""
+        """Return a free process that has the model open, else a new one."""
         with self._lock:
             self._free = [one for one in self._free if one.runs]
-            if self._free:
-                chosen = next((one for one in self._free if one.model == model), self._free[-1])
+            if chosen := next((one for one in self._free if one.model == model), None):
                 self._free.remove(chosen)
                 return chosen
+            if self._free:  # what its last model has left behind would be held beside the next one
+                self._all.remove(self._free[-1])
+                self._free.pop().close()
             if not (self._servers and self._servers[-1].forks):
                 self._servers.append(ForkServer())
             self._all.append(ModelProcess(self._servers[-1]))
