@@ -18,8 +18,9 @@ Each moment counts for the first of these kinds that runs, in equal parts for al
 together are 100 %, and so are those of the parts of the run ("all of"). *wall* is the time in which any of the row
 runs. *CPU s* are those of the command and its workers. *cores busy* are all CPU seconds of all processes while it runs,
 by its wall: also of other stages that run at the same time, and of the server. *peak* is the resident memory of the
-command and its workers together; pages that processes share count for each of them. *private memory* is the part of it
-without pages of mapped files, so without the code of libraries, which the system holds once and may take back.
+command and its workers together; pages that processes share count for each of them. *private memory* leaves out pages
+of mapped files, so the code of libraries, which the system holds once and may take back; pages that processes share
+since a fork count once. It is read twice a second.
 
 *evaluation* is the sum of the seconds of evaluation stages (with the floor, the checks of predictions and samples, and
 the intervals of the gate) by that of training stages. Goals: 10 %; a peak of 1.2 GiB; a wall time of `--goal-seconds`.

@@ -34,7 +34,7 @@ def start_child(
         program: `-m`, a module and its arguments; or a file and its arguments.
         isolated: Hide the working directory and the user's Python settings from it (`python -I`).
         fed: Its standard input is what this process writes to the lifeline, else it is empty.
-        group: What it has started ends with this process, too: for programs of others, which do not see to that.
+        group: What it has started ends with this process, too: for programs that do not see to that themselves.
         options: Options of `subprocess.Popen`. The standard input is the lifeline and must stay open while the child is
             to run. So do not call `communicate`, which closes it.
     """

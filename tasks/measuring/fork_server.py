@@ -4,12 +4,12 @@ The libraries are imported once, and what they hold in memory exists once: two p
 597 MiB with their fork server, 802 MiB when each imported them itself. N is the number of a Unix socket. For each
 process the parent sends two files over it: a connection, and where its errors go. The process reads its works from the
 connection and answers there (`worker.py`). If it ends, this one writes {"ended": exit code} to the connection.
-
 With `--alone` this process forks none, but does the works of the first connection itself.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -18,7 +18,10 @@ import select
 import signal
 import socket
 import sys
+import traceback
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import NoReturn
 
 from tasks.measuring import worker
 
@@ -28,18 +31,22 @@ LIBRARIES = (
     "tasks.measuring.observed", "tasks.measuring.audited", "tasks.measuring.samples",
 )  # fmt: skip
 """Modules that import what most works need. None of them may compute with torch or polars while it is imported: the
-threads for that do not exist in a forked process."""
+threads for that do not exist in a forked process, where polars would wait for them without end."""
+PR_SET_PDEATHSIG = 1
+"""Option of prctl(2): the signal that a process gets when its parent ends."""
+Running = dict[int, socket.socket]
+"""The connections of processes, by their number."""
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Fork a process for each pair of files that the parent sends; end all when it closes the socket."""
     control = socket.socket(fileno=int(sys.argv[1]))
     for module in LIBRARIES:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # else the first collection in each process would copy the pages of all objects
-    running: dict[int, int] = {}
-    child_ended = told_of_ended_children()
+    sys.stdout.flush()  # else each process would write again what a library has printed
+    server, running, child_ended = os.getpid(), Running(), told_of_ended_children()
     while True:
         if child_ended in select.select([control, child_ended], [], [])[0]:
             child_ended.recv(4096)
@@ -47,24 +54,46 @@ def main() -> int:
             continue
         _, files, _, _ = socket.recv_fds(control, 1, 2)
         if not files:
-            for process in running:
-                os.kill(process, signal.SIGKILL)
-                os.waitpid(process, 0)
-            return 0
-        connection, errors = files
-        if ALONE not in sys.argv and (process := os.fork()):
+            end(running)
+        connection, errors = socket.socket(fileno=files[0]), files[1]
+        try:
+            process = 0 if ALONE in sys.argv else os.fork()
+        except OSError as error:  # the system allows no other process
+            os.write(errors, str(error).encode())
+            say_ended(connection, 1)
+        else:
+            if not process:
+                become_worker(connection, errors, server, [control, child_ended, *running.values()])
             running[process] = connection
-            os.close(errors)
-            continue
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for other in (control.detach(), *running.values()):  # else their other ends would not see them close
-            os.close(other)
-        for stream, file in enumerate((connection, connection, errors)):
-            os.dup2(file, stream)
-        os.close(connection)
         os.close(errors)
-        os._exit(worker.main())  # without the seconds in which an interpreter takes its objects apart
+
+
+def become_worker(connection: socket.socket, errors: int, server: int, others: list[socket.socket]) -> NoReturn:
+    """Do the works of a connection, then end at once: what was imported before the fork is not taken apart.
+
+    Args:
+        server: Number of the fork server's process: this one ends with it.
+        others: Copies of connections, whose other ends would not see them close.
+    """
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if os.getpid() != server:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != server:
+            os._exit(1)
+    for other in others:
+        other.close()
+    for stream, file in enumerate((connection.fileno(), connection.fileno(), errors)):
+        os.dup2(file, stream)
+    connection.close()
+    os.close(errors)
+    try:
+        code = worker.main()
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def told_of_ended_children() -> socket.socket:
@@ -76,18 +105,28 @@ def told_of_ended_children() -> socket.socket:
     return told
 
 
-def tell_ended(running: dict[int, int]) -> None:
-    """Tell the parent of processes that have ended, by number with their connections; remove them from *running*."""
+def tell_ended(running: Running) -> None:
+    """Tell the parent of processes that have ended; remove them from *running*."""
     while running:
         process, status = os.waitpid(-1, os.WNOHANG)
         if not process:
             return
-        connection = running.pop(process)
-        message = json.dumps({"ended": os.waitstatus_to_exitcode(status)}) + "\n"
-        with suppress(OSError):  # the parent has closed its end
-            os.write(connection, message.encode())
-        os.close(connection)
+        say_ended(running.pop(process), os.waitstatus_to_exitcode(status))
+
+
+def say_ended(connection: socket.socket, code: int) -> None:
+    """Tell the parent the exit code of a process, in a line of its own whatever the process wrote last."""
+    with suppress(OSError), connection:  # the parent has closed its end, or no longer listens
+        connection.send(f"\n{json.dumps({'ended': code})}\n".encode(), socket.MSG_DONTWAIT)
+
+
+def end(running: Mapping[int, socket.socket]) -> NoReturn:
+    """End all processes, wait for their end as only their parent can, and end."""
+    for process in running:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -73,15 +73,18 @@ class ForkServer:
             socket.send_fds(self._control, [b"+"], [theirs.fileno(), errors.fileno()])
         return connection, self._file()
 
-    def ended(self) -> tuple[int, Path]:
-        """Return the exit code after its own end, and the file of its errors."""
-        return self._child.wait(), self._file(0)
+    def ended(self) -> tuple[int | None, Path]:
+        """Return the exit code if it has ended itself, and the file of its errors."""
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(PATIENCE)
+        return self._child.returncode, self._file(0)
 
     def end(self) -> None:
         """End it and the processes that it has forked, and wait for their end."""
         self._control.close()  # then it ends its processes itself, and waits for them, as only their parent can
-        with suppress(subprocess.TimeoutExpired):
-            self._child.wait(PATIENCE)
+        if FORKS:
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(PATIENCE)
         end_child(self._child)
         self._folder.cleanup()
 
@@ -123,7 +126,8 @@ class ModelProcess:
             code = last.pop("ended", None)
             return Ended(last, code, self._errors)
         code, errors = self._server.ended()
-        return Ended({}, code, self._errors if self._errors.stat().st_size else errors)
+        said = self._errors.exists() and self._errors.stat().st_size
+        return Ended({}, code, self._errors if said else errors)
 
     def _listen(self, work: ModelWork, report: Report) -> dict[str, Any]:
         """Pass on progress and log messages; return the message that ends the work, {} if no process is left."""
@@ -156,6 +160,8 @@ class ModelProcess:
             self._connection.recv(4096)
         self._said.close()
         self._connection.close()
+        if not FORKS:
+            self._server.end()
 
 
 def environment() -> dict[str, str]:
@@ -169,7 +175,7 @@ def environment() -> dict[str, str]:
 
 
 class ModelProcesses:
-    """Processes that are started when a work finds none free; as many as works that are done at the same time."""
+    """Processes that are started when a work finds none free with its model; as many as works at the same time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -184,22 +190,30 @@ class ModelProcesses:
             return process.do(work, report)
         finally:
             with self._lock:
-                self._free += [process] if process.runs else []
+                if process.runs:
+                    self._free.append(process)
+                else:  # one that is still at work ends when it reports next
+                    self._end(process)
 
     def _taken(self, model: Path) -> ModelProcess:
         """Return a free process that has the model open, else a new one."""
         with self._lock:
-            self._free = [one for one in self._free if one.runs]
+            for ended in [one for one in self._free if not one.runs]:
+                self._free.remove(ended)
+                self._end(ended)
             if chosen := next((one for one in self._free if one.model == model), None):
                 self._free.remove(chosen)
                 return chosen
             if self._free:  # what its last model has left behind would be held beside the next one
-                self._all.remove(self._free[-1])
-                self._free.pop().close()
+                self._end(self._free.pop())
             if not (self._servers and self._servers[-1].forks):
                 self._servers.append(ForkServer())
             self._all.append(ModelProcess(self._servers[-1]))
             return self._all[-1]
+
+    def _end(self, process: ModelProcess) -> None:
+        self._all.remove(process)
+        process.close()
 
     def end(self) -> None:
         """End all processes."""

@@ -29,6 +29,25 @@ def fall(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
     return {}
 
 
+def fall_in_a_line(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    os.write(1, b"half a line")
+    return fall(bundle, report, folder)
+
+
+def err(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    raise AssertionError("a mistake of ours")
+
+
+def wait(bundle: Bundle, report: Report, folder: Path, own: str) -> dict[str, Any]:
+    """Write the numbers of the process and of its parent to a file, then report for a minute."""
+    (folder / own).with_suffix(".new").write_text(f"{os.getpid()} {os.getppid()}", encoding="ascii")
+    (folder / own).with_suffix(".new").rename(folder / own)
+    for done in range(600):
+        report(done)
+        time.sleep(0.1)
+    return {}
+
+
 def tell_numpy(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
     return np.lib.introspect.opt_func_info(func_name="^(exp|log)$")
 

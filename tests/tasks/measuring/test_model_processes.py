@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,19 @@ from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.measuring.scored import scored
 from tasks.measuring.shown import STARS, shown
 from tests.marked_cases import slow_but
-from tests.tasks.measuring.made_works import diverge, fall, leave_gaps, meet, refuse, tell, tell_memory, tell_numpy
+from tests.tasks.measuring.made_works import (
+    diverge,
+    err,
+    fall,
+    fall_in_a_line,
+    leave_gaps,
+    meet,
+    refuse,
+    tell,
+    tell_memory,
+    tell_numpy,
+    wait,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
@@ -153,15 +166,103 @@ def test_a_bundle_that_does_not_open_is_an_error_of_the_work(
         running.do(bare(only_opened, tmp_path / "no bundle"), lambda done: None)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("work", [fall, fall_in_a_line])
 def test_a_killed_process_is_an_error_and_the_next_work_gets_another(
-    made: tuple[Path, Path, Path], running: ModelProcesses
+    made: tuple[Path, Path, Path], running: ModelProcesses, work: Any
 ) -> None:
     before = running.do(bare(tell, made[0]), lambda done: None)["process"]
     with pytest.raises(RankFailed, match="killed by the system") as raised:
-        running.do(bare(fall, made[0]), lambda done: None)
+        running.do(bare(work, made[0]), lambda done: None)
     assert "evaluated 'kn'" in raised.value.what
     assert running.do(bare(tell, made[0]), lambda done: None)["process"] != before
+
+
+def test_an_unexpected_error_ends_the_process_and_is_told_with_its_traceback(
+    made: tuple[Path, Path, Path], running: ModelProcesses, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path))
+    with pytest.raises(RankFailed, match=r"(?s)exit code 1.*AssertionError: a mistake of ours") as raised:
+        running.do(bare(err, made[0]), lambda done: None)
+    log = Path(str(raised.value).partition("(crash log: ")[2].partition(")")[0])
+    assert "in err" in log.read_text(encoding="utf-8")
+
+
+def busy(processes: ModelProcesses, work: ModelWork, file: Path) -> tuple[Future[Any], psutil.Process, psutil.Process]:
+    """Let another thread do a work that writes its process's number to a file; return process and fork server, too."""
+    done = ThreadPoolExecutor(1).submit(processes.do, work, int)
+    process, server = in_time(lambda: file.exists() and file.read_text(encoding="ascii").split())
+    return done, psutil.Process(int(process)), psutil.Process(int(server))
+
+
+def in_time(found: Callable[[], Any]) -> Any:
+    """Return what is found within twenty seconds."""
+    until = time.monotonic() + 20
+    while not (value := found()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return value
+
+
+@pytest.mark.slow
+def test_processes_that_are_at_work_end_at_once_with_all_others(
+    made: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    found = ModelProcesses()
+    done, process, server = busy(found, ModelWork(wait, "kn", made[0], tmp_path, {"own": "told"}), tmp_path / "told")
+    found.end()
+    assert not process.is_running()
+    assert not server.is_running()
+    with pytest.raises(RankFailed):
+        done.result(20)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FORKS, reason="processes are forked on Linux only")
+def test_without_its_fork_server_a_work_fails_and_the_next_one_gets_another(
+    made: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    found = ModelProcesses()
+    done, process, server = busy(found, ModelWork(wait, "kn", made[0], tmp_path, {"own": "told"}), tmp_path / "told")
+    server.kill()
+    with pytest.raises(RankFailed, match="killed by the system"):
+        done.result(20)
+    in_time(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert found.do(bare(tell, made[0]), int)["process"] != process.pid
+    found.end()
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_process_that_asked_for_them(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys; from tests.tasks.measuring.made_works import wait\n"
+        "from tasks.measuring.processes import ModelProcesses; from tasks.measuring.model_work import ModelWork\n"
+        "model, folder = map(pathlib.Path, sys.argv[1:])\n"
+        "ModelProcesses().do(ModelWork(wait, 'kn', model, folder, {'own': 'told'}), int)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code, str(made[0]), str(tmp_path)], env=environment) as asking:
+        said = in_time(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text(encoding="ascii"))
+        family = [psutil.Process(int(pid)) for pid in said.split()]
+        asking.kill()
+    in_time(lambda: all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in family))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FORKS, reason="processes are forked on Linux only")
+def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
+    """They would not exist in the processes that it forks, where polars waits for them without end.
+
+    Threads that its libraries start when they are imported tidy up, and nothing waits for them.
+    """
+    code = (
+        "import importlib, os, tasks.measuring.fork_server as server\n"
+        "[importlib.import_module(name) for name in server.LIBRARIES]\n"
+        "others = set(os.listdir('/proc/self/task')) - {str(os.getpid())}\n"
+        "print({open(f'/proc/self/task/{one}/comm').read().strip() for one in others})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert eval(said.stdout) <= {"jemalloc_bg_thd", "polars-ooc-clea"}
 
 
 @pytest.mark.slow
