@@ -9,6 +9,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 
 from core.config.run_config import RunConfig
+from core.processes.memory import return_freed
 from flows.server.parameters import Given
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
@@ -50,6 +51,7 @@ def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fit
     count, most = len(config.models), config.execution.workers
     with step("train", f"fit {count} models, at most {most} at a time" if count > 1 else "fit the model"):
         log_inputs(config, prepared, parent_run_id)
+        return_freed()  # of the data stages: the fits need it
         with ThreadPoolExecutor(1, thread_name_prefix="floor") as beside:
             floor = beside.submit(copy_context().run, estimate_floor, config, prepared)
             fitted = on_workers(fit_models, config.execution.workers)(config, prepared, parent_run_id)

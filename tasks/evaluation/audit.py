@@ -22,7 +22,7 @@ from tasks.progress import progress
 from tasks.stage import run_stage
 from tracking.runs.runs import Tracker
 
-AUDIT_VERSION = 9
+AUDIT_VERSION = 10
 REFERENCE_VERSION = 2
 OPTIONS = {"samples", "max_words", "temperature", "top_p", "candidates", "seed"}
 

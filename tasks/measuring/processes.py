@@ -211,6 +211,16 @@ class ModelProcesses:
             self._all.append(ModelProcess(self._servers[-1]))
             return self._all[-1]
 
+    def end_idle(self) -> None:
+        """End the processes that wait for a work; without any, the fork server, too. The next work starts new ones."""
+        with self._lock:
+            while self._free:
+                self._end(self._free.pop())
+            if not self._all:
+                for server in self._servers:
+                    server.end()
+                self._servers.clear()
+
     def _end(self, process: ModelProcess) -> None:
         self._all.remove(process)
         process.close()
@@ -255,6 +265,13 @@ def done_alone(config: RunConfig, work: ModelWork) -> dict[str, Any]:
 def in_processes() -> bool:
     """Return whether works are done in processes of a surrounding `model_processes`."""
     return _processes.get() is not None
+
+
+def end_idle_processes() -> None:
+    """End those of the surrounding `model_processes` that wait, before another program needs their memory."""
+    processes = _processes.get()
+    if processes is not None:
+        processes.end_idle()
 
 
 def with_model(work: ModelWork, opened: OpenBundle, report: Report = lambda done: None) -> dict[str, Any]:

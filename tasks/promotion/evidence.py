@@ -36,6 +36,7 @@ from tasks.evaluation.evaluate import Measured, scores_of
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.fitted import AnyFitted
+from tasks.measuring.processes import end_idle_processes
 from tasks.promotion.ancestry import Past, look_back
 from tasks.promotion.score_now import Champion, Scored
 from tasks.tracking.track import registry_of, tracker_of
@@ -231,6 +232,7 @@ def served(
     size = megabytes(fitted.bundle)
     if version is None:
         return ServingEvidence(smoke_detail="nothing new was registered", megabytes=size)
+    end_idle_processes()
     tracker = tracker_of(config)
     smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
     latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None

@@ -70,6 +70,11 @@ def tell_memory(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
     return {"private": int(status.partition("RssAnon:")[2].split()[0]) << 10}
 
 
+def whose(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    """Return the numbers of the process and of its parent."""
+    return {"process": os.getpid(), "parent": os.getppid()}
+
+
 def meet(bundle: Bundle, report: Report, folder: Path, own: str, other: str) -> dict[str, Any]:
     """Wait until the other work has begun, too; return the numbers of the process and of its parent."""
     (folder / own).touch()
@@ -77,7 +82,7 @@ def meet(bundle: Bundle, report: Report, folder: Path, own: str, other: str) -> 
     while not (folder / other).exists():
         assert time.monotonic() < until, "the other work has not begun"
         time.sleep(0.01)
-    return {"process": os.getpid(), "parent": os.getppid()}
+    return whose(bundle, report, folder)
 
 
 def tell(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from tasks.measuring.processes import (
     LEAST_TOKENS,
     ModelProcesses,
     done_alone,
+    end_idle_processes,
     in_processes,
     model_processes,
     with_model,
@@ -59,6 +60,7 @@ from tests.tasks.measuring.made_works import (
     tell_memory,
     tell_numpy,
     wait,
+    whose,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -187,6 +189,17 @@ def test_an_unexpected_error_ends_the_process_and_is_told_with_its_traceback(
     assert "in err" in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.skipif(not FORKS, reason="processes are forked on Linux only")
+def test_processes_that_wait_are_ended_and_the_next_work_starts_others(made: tuple[Path, Path, Path]) -> None:
+    with model_processes(CONFIG, LEAST_TOKENS), OpenBundle(CONFIG, made[0]) as opened:
+        process, server = (with_model(bare(whose, made[0]), opened)[name] for name in ("process", "parent"))
+        end_idle_processes()
+        assert not psutil.pid_exists(process)
+        assert not psutil.pid_exists(server)
+        assert with_model(bare(tell, made[0]), opened)["process"] not in {process, server}
+    end_idle_processes()
+
+
 def busy(processes: ModelProcesses, work: ModelWork, file: Path) -> tuple[Future[Any], psutil.Process, psutil.Process]:
     """Let another thread do a work that writes its process's number to a file; return process and fork server, too."""
     done = ThreadPoolExecutor(1).submit(processes.do, work, int)
@@ -276,7 +289,7 @@ def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
     other = running.do(bare(tell, made[0]), lambda done: None)["process"]
     assert other != before
     os.kill(other, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(other)], timeout=20)
+    in_time(lambda: not any(process.runs for process in running._free))  # its fork server has told of its end
     assert running.do(bare(tell, made[0]), lambda done: None)["process"] not in {before, other}
 
 
