@@ -51,9 +51,9 @@ def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fit
     count, most = len(config.models), config.execution.workers
     with step("train", f"fit {count} models, at most {most} at a time" if count > 1 else "fit the model"):
         log_inputs(config, prepared, parent_run_id)
-        return_freed()  # of the data stages: the fits need it
         with ThreadPoolExecutor(1, thread_name_prefix="floor") as beside:
             floor = beside.submit(copy_context().run, estimate_floor, config, prepared)
+            floor.add_done_callback(lambda done: return_freed())  # the fits need what it and the data stages had
             fitted = on_workers(fit_models, config.execution.workers)(config, prepared, parent_run_id)
             floor.result()
         return fitted
