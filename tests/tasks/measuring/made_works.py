@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from core.errors import InputError
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from tasks.measuring.model_work import Report
+from tasks.measuring.model_work import ModelWork, Report
 
 
 def refuse(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
@@ -90,3 +91,16 @@ def tell(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
     for done in (1, 2):
         report(done)
     return {"process": os.getpid()}
+
+
+def bare(function: Any, bundle: Path) -> ModelWork:
+    return ModelWork(function, "kn", bundle, bundle, {})
+
+
+def in_time(found: Callable[[], Any]) -> Any:
+    """Return what is found within twenty seconds."""
+    until = time.monotonic() + 20
+    while not (value := found()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return value

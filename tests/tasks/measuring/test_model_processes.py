@@ -7,15 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-import psutil
 import pytest
 
 from core.config.presets import parse_config
@@ -23,23 +18,15 @@ from core.config.run_config import RunConfig
 from core.environment import numpy_features
 from core.errors import InputError, RankFailed
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS
-from models.base import FitContext, ModelError
-from models.bundles.bundle import save_bundle
-from models.ngram.lm import NGramLM
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
+from models.base import ModelError
 from tasks.evaluation.score_job import ScoreJob
 from tasks.gpus import OpenBundle
 from tasks.measuring import processes
 from tasks.measuring.model_work import ModelWork, only_opened
 from tasks.measuring.processes import (
-    FORKS,
     LEAST_TOKENS,
     ModelProcesses,
     done_alone,
-    end_idle_processes,
     in_processes,
     model_processes,
     with_model,
@@ -49,46 +36,26 @@ from tasks.measuring.scored import scored
 from tasks.measuring.shown import STARS, shown
 from tests.marked_cases import slow_but
 from tests.tasks.measuring.made_works import (
+    bare,
     diverge,
     err,
     fall,
     fall_in_a_line,
+    in_time,
     leave_gaps,
-    meet,
     refuse,
     tell,
     tell_memory,
     tell_numpy,
-    wait,
-    whose,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 CONFIG = parse_config({"execution": {"device": "cpu"}})
 MADE = {"scored": {SCORES_FILE, FIGURES_FILE, TOKEN_NATS}, "drawn": {SAMPLES_FILE, SUGGESTIONS_FILE}}
 SAMPLING = {
     "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 8, "seed": 3, "sample_stars": [1, 5],
     "samples_per_star": 2, "prompts": ["The soup was"], "suggestions": 3,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """Two bundles and a token stream."""
-    folder = tmp_path_factory.mktemp("made")
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
-    frame = pl.DataFrame(
-        {"review_id": [f"r{n}" for n in range(len(TEXTS))], "text": TEXTS, "stars": [5] * len(TEXTS),
-         "bytes": [len(text) + 1 for text in TEXTS], "words": [4] * len(TEXTS)}
-    )  # fmt: skip
-    write_stream(folder / "tokens", vocabulary, [frame])
-    stream = TokenStream.open(folder / "tokens")
-    for order in (2, 3):
-        spec = NGramSpec(order=order, name=f"kn{order}")
-        model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder / "work")).model
-        save_bundle(folder / spec.name, spec, vocabulary, model, [("The tea was good.", 5)], {})
-    return folder / "kn2", folder / "kn3", folder / "tokens"
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +73,6 @@ def works(made: tuple[Path, Path, Path], folder: Path) -> dict[str, ModelWork]:
         "scored": ModelWork(scored, "kn2", bundle, folder, {"job": job.to_json()}),
         "drawn": ModelWork(drawn, "kn2", bundle, folder, {"options": SAMPLING}),
     }
-
-
-def bare(function: Any, bundle: Path) -> ModelWork:
-    return ModelWork(function, "kn", bundle, bundle, {})
 
 
 @pytest.mark.parametrize("name", slow_but(["scored", "drawn"], {"scored"}))
@@ -189,95 +152,6 @@ def test_an_unexpected_error_ends_the_process_and_is_told_with_its_traceback(
     assert "in err" in log.read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(not FORKS, reason="processes are forked on Linux only")
-def test_processes_that_wait_are_ended_and_the_next_work_starts_others(made: tuple[Path, Path, Path]) -> None:
-    with model_processes(CONFIG, LEAST_TOKENS), OpenBundle(CONFIG, made[0]) as opened:
-        process, server = (with_model(bare(whose, made[0]), opened)[name] for name in ("process", "parent"))
-        end_idle_processes()
-        assert not psutil.pid_exists(process)
-        assert not psutil.pid_exists(server)
-        assert with_model(bare(tell, made[0]), opened)["process"] not in {process, server}
-    end_idle_processes()
-
-
-def busy(processes: ModelProcesses, work: ModelWork, file: Path) -> tuple[Future[Any], psutil.Process, psutil.Process]:
-    """Let another thread do a work that writes its process's number to a file; return process and fork server, too."""
-    done = ThreadPoolExecutor(1).submit(processes.do, work, int)
-    process, server = in_time(lambda: file.exists() and file.read_text(encoding="ascii").split())
-    return done, psutil.Process(int(process)), psutil.Process(int(server))
-
-
-def in_time(found: Callable[[], Any]) -> Any:
-    """Return what is found within twenty seconds."""
-    until = time.monotonic() + 20
-    while not (value := found()):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return value
-
-
-@pytest.mark.slow
-def test_processes_that_are_at_work_end_at_once_with_all_others(
-    made: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
-    found = ModelProcesses()
-    done, process, server = busy(found, ModelWork(wait, "kn", made[0], tmp_path, {"own": "told"}), tmp_path / "told")
-    found.end()
-    assert not process.is_running()
-    assert not server.is_running()
-    with pytest.raises(RankFailed):
-        done.result(20)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not FORKS, reason="processes are forked on Linux only")
-def test_without_its_fork_server_a_work_fails_and_the_next_one_gets_another(
-    made: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
-    found = ModelProcesses()
-    done, process, server = busy(found, ModelWork(wait, "kn", made[0], tmp_path, {"own": "told"}), tmp_path / "told")
-    server.kill()
-    with pytest.raises(RankFailed, match="killed by the system"):
-        done.result(20)
-    in_time(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
-    assert found.do(bare(tell, made[0]), int)["process"] != process.pid
-    found.end()
-
-
-@pytest.mark.slow
-def test_processes_end_with_the_process_that_asked_for_them(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    code = (
-        "import pathlib, sys; from tests.tasks.measuring.made_works import wait\n"
-        "from tasks.measuring.processes import ModelProcesses; from tasks.measuring.model_work import ModelWork\n"
-        "model, folder = map(pathlib.Path, sys.argv[1:])\n"
-        "ModelProcesses().do(ModelWork(wait, 'kn', model, folder, {'own': 'told'}), int)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", code, str(made[0]), str(tmp_path)], env=environment) as asking:
-        said = in_time(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text(encoding="ascii"))
-        family = [psutil.Process(int(pid)) for pid in said.split()]
-        asking.kill()
-    in_time(lambda: all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in family))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not FORKS, reason="processes are forked on Linux only")
-def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
-    """They would not exist in the processes that it forks, where polars waits for them without end.
-
-    Threads that its libraries start when they are imported tidy up, and nothing waits for them.
-    """
-    code = (
-        "import importlib, os, tasks.measuring.fork_server as server\n"
-        "[importlib.import_module(name) for name in server.LIBRARIES]\n"
-        "others = set(os.listdir('/proc/self/task')) - {str(os.getpid())}\n"
-        "print({open(f'/proc/self/task/{one}/comm').read().strip() for one in others})"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    assert eval(said.stdout) <= {"jemalloc_bg_thd", "polars-ooc-clea"}
-
-
 @pytest.mark.slow
 def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
     made: tuple[Path, Path, Path], running: ModelProcesses
@@ -291,53 +165,6 @@ def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
     os.kill(other, signal.SIGKILL)
     in_time(lambda: not any(process.runs for process in running._free))  # its fork server has told of its end
     assert running.do(bare(tell, made[0]), lambda done: None)["process"] not in {before, other}
-
-
-def meeting(bundle: Path, folder: Path) -> tuple[ModelWork, ModelWork]:
-    """Two works that each wait until the other one has begun."""
-    return (
-        ModelWork(meet, "one", bundle, folder, {"own": "one", "other": "two"}),
-        ModelWork(meet, "two", bundle, folder, {"own": "two", "other": "one"}),
-    )
-
-
-@pytest.mark.skipif(not FORKS, reason="processes are forked on Linux only")
-def test_two_works_at_a_time_are_done_by_two_processes_of_one_fork_server(
-    made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path
-) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        one, two = pool.map(lambda work: running.do(work, int), meeting(made[0], tmp_path))
-    assert one["process"] != two["process"]
-    assert one["parent"] == two["parent"] != os.getpid()
-
-
-@pytest.mark.slow
-def test_without_forks_each_process_imports_for_itself(
-    made: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As outside Linux."""
-    monkeypatch.setattr(processes, "FORKS", False)
-    with model_processes(CONFIG, LEAST_TOKENS), ThreadPoolExecutor(2) as pool, OpenBundle(CONFIG, made[0]) as opened:
-        context = copy_context()
-        done = pool.map(lambda work: context.copy().run(with_model, work, opened), meeting(made[0], tmp_path))
-        one, two = [(found["process"], found["parent"]) for found in done]
-        assert one[0] != two[0]
-        assert one[1] == two[1] == os.getpid()
-        with pytest.raises(RankFailed, match="killed by the system"):
-            with_model(bare(fall, made[0]), opened)
-
-
-@pytest.mark.slow
-def test_a_fork_server_that_cannot_import_is_an_error_that_says_so(
-    made: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = ModelProcesses()
-    monkeypatch.setattr(processes, "PROGRAM", "tasks.measuring.no_such_module")
-    with pytest.raises(RankFailed, match="No module named"):
-        found.do(bare(tell, made[0]), int)
-    monkeypatch.undo()
-    assert found.do(bare(tell, made[0]), int)["process"] != os.getpid()
-    found.end()
 
 
 @pytest.mark.slow
