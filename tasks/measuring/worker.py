@@ -1,8 +1,8 @@
 """Do works with opened models, one after the other, in a process that `fork_server.py` has forked.
 
 Each line of the standard input is one work (`ModelWork`). Messages are those of `tasks/fitting/worker.py`; each work
-ends with {"summary"}, {"error"} or {"raised"}: an error of the project, pickled. The model stays open, because the next
-work is with the same one.
+ends with {"summary"}, {"error"} or {"raised"}: an error of the project, pickled. The last model stays open, because the
+next work is most likely with the same one.
 """
 
 from __future__ import annotations
@@ -41,8 +41,13 @@ def done(work: ModelWork, opened: Callable[[Path], Bundle]) -> dict[str, Any]:
 
 def main() -> int:
     """Do the works of the standard input until it ends."""
-    opened = lru_cache(maxsize=1)(load_bundle)
+    opened, last = lru_cache(maxsize=1)(load_bundle), Path()
     with logged_to_parent(*ROOMS):
         for line in sys.stdin:
-            say(done(ModelWork.from_json(line), opened))
+            work = ModelWork.from_json(line)
+            if work.model != last:
+                opened.cache_clear()
+                return_freed()  # the next model does not fit into the gaps that the last one left
+            last = work.model
+            say(done(work, opened))
     return 0
