@@ -1,8 +1,8 @@
 """Keep some processes for works with models, so that this one holds neither torch nor a model.
 
 The process of a run has the libraries of Prefect, MLflow and Great Expectations; these have torch and one model each.
-They are forked from one process that has imported torch (`fork_server.py`). Each does one work
-after the other. Unlike threads, several of them do not wait for one interpreter's lock.
+They are forked from one process that has imported torch (`fork_server.py`). Each does one work after the other. Unlike
+threads, several of them do not wait for one interpreter's lock.
 """
 
 from __future__ import annotations
@@ -131,21 +131,27 @@ class ModelProcess:
 
     def _listen(self, work: ModelWork, report: Report) -> dict[str, Any]:
         """Pass on progress and log messages; return the message that ends the work, {} if no process is left."""
-        with suppress(ConnectionResetError):
-            for line in self._said:
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    continue
-                if not isinstance(entry, dict):  # a library has printed it
-                    continue
-                if "step" in entry:
-                    report(entry["step"])
-                elif "log" in entry:
-                    logging.getLogger(entry["logger"]).log(entry["level"], "%s: %s", work.name, entry["log"])
-                else:
-                    return dict(entry)
+        while line := self._line():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if not isinstance(entry, dict):  # a library has printed it
+                continue
+            if "step" in entry:
+                report(entry["step"])
+            elif "log" in entry:
+                logging.getLogger(entry["logger"]).log(entry["level"], "%s: %s", work.name, entry["log"])
+            else:
+                return dict(entry)
         return {}
+
+    def _line(self) -> str:
+        """Return the next line that the process says; "" if all ends of the connection are closed."""
+        try:
+            return self._said.readline()
+        except ConnectionResetError:
+            return ""
 
     @property
     def runs(self) -> bool:
@@ -154,8 +160,8 @@ class ModelProcess:
 
     def close(self) -> None:
         """Close the connection, so that the process ends when it waits, and wait until it has ended."""
-        self._connection.settimeout(PATIENCE)
         with suppress(OSError):  # it has ended before
+            self._connection.settimeout(PATIENCE)
             self._connection.shutdown(socket.SHUT_WR)
             self._connection.recv(4096)
         self._said.close()
@@ -201,7 +207,7 @@ class ModelProcesses:
             for ended in [one for one in self._free if not one.runs]:
                 self._free.remove(ended)
                 self._end(ended)
-            if self._free:  # a new one would load compiled code again: seconds for each of the demo's nine models
+            if self._free:  # a new one would load compiled code again: some ten seconds for the demo's nine models
                 chosen = next((one for one in self._free if one.model == model), self._free[-1])
                 self._free.remove(chosen)
                 return chosen
@@ -228,7 +234,7 @@ class ModelProcesses:
         """End all processes."""
         for server in self._servers:
             server.end()
-        for process in self._all:
+        for process in tuple(self._all):  # a thread whose work has just failed may close its process, too
             process.close()
 
 

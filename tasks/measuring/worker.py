@@ -10,8 +10,6 @@ from __future__ import annotations
 import base64
 import pickle
 import sys
-from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,25 @@ ROOMS = ("models", "evaluation", "corpus")
 """Loggers whose messages the parent process gets."""
 
 
-def done(work: ModelWork, opened: Callable[[Path], Bundle]) -> dict[str, Any]:
+class LastOpened:
+    """The bundle that was opened last; only one is held at a time."""
+
+    def __init__(self) -> None:
+        self._folder = Path()
+        self._bundle: Bundle | None = None
+
+    def __call__(self, folder: Path) -> Bundle:
+        """Return the bundle of a folder."""
+        if self._bundle is None or folder != self._folder:
+            self._bundle = None
+            return_freed()  # the next model does not fit into the gaps that the last one left
+            bundle = self._bundle = load_bundle(folder)
+            self._folder = folder
+            return bundle
+        return self._bundle
+
+
+def done(work: ModelWork, opened: LastOpened) -> dict[str, Any]:
     """Do one work; return the message that ends it."""
     def report(step: int) -> None:
         report_progress(FitProgress(step, 0, {}))
@@ -41,13 +57,8 @@ def done(work: ModelWork, opened: Callable[[Path], Bundle]) -> dict[str, Any]:
 
 def main() -> int:
     """Do the works of the standard input until it ends."""
-    opened, last = lru_cache(maxsize=1)(load_bundle), Path()
+    opened = LastOpened()
     with logged_to_parent(*ROOMS):
         for line in sys.stdin:
-            work = ModelWork.from_json(line)
-            if work.model != last:
-                opened.cache_clear()
-                return_freed()  # the next model does not fit into the gaps that the last one left
-            last = work.model
-            say(done(work, opened))
+            say(done(ModelWork.from_json(line), opened))
     return 0
