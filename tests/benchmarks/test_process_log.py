@@ -139,7 +139,7 @@ def test_a_program_that_is_prefects_server_counts_as_such_with_what_it_starts() 
 def test_pages_that_two_processes_share_since_a_fork_count_once() -> None:
     code = (
         "import os, sys\nheld = bytes(range(256)) * (100 << 12)\nos.fork()\n"
-        "print(os.getpid(), flush=True)\nsys.stdin.read()"
+        "os.write(1, b'%d\\n' % os.getpid())\nsys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdin
