@@ -1,8 +1,8 @@
 """Keep some processes for works with models, so that this one holds neither torch nor a model.
 
 The process of a run has the libraries of Prefect, MLflow and Great Expectations; these have torch and one model each.
-They are forked from one process that has imported torch (`fork_server.py`). Each does one work after the other. Unlike
-threads, several of them do not wait for one interpreter's lock.
+They are forked from one process that has imported torch (`fork_server.py`). Each does the works with one model, one
+after the other. Unlike threads, several of them do not wait for one interpreter's lock.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def environment() -> dict[str, str]:
 
 
 class ModelProcesses:
-    """Processes that are started when a work finds none free; as many as works at the same time."""
+    """Processes that are started when a work finds none free with its model; as many as works at the same time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -202,15 +202,17 @@ class ModelProcesses:
                     self._end(process)
 
     def _taken(self, model: Path) -> ModelProcess:
-        """Return a free process, rather the one that has the model open, else a new one."""
+        """Return a free process that has the model open, else a new one; without forks any free one."""
         with self._lock:
             for ended in [one for one in self._free if not one.runs]:
                 self._free.remove(ended)
                 self._end(ended)
-            if self._free:  # a new one would load compiled code again: some ten seconds for the demo's nine models
-                chosen = next((one for one in self._free if one.model == model), self._free[-1])
+            if self._free:
+                chosen = min(self._free, key=lambda one: one.model != model)
                 self._free.remove(chosen)
-                return chosen
+                if chosen.model == model or not FORKS:
+                    return chosen
+                self._end(chosen)  # what its last model has left behind would be held beside the next one
             if not (self._servers and self._servers[-1].forks):
                 self._servers.append(ForkServer())
             self._all.append(ModelProcess(self._servers[-1]))

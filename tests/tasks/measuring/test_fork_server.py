@@ -103,8 +103,7 @@ def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
     Threads that its libraries start when they are imported tidy up, and nothing waits for them.
     """
     code = (
-        "import importlib, os, tasks.measuring.fork_server as server\n"
-        "[importlib.import_module(name) for name in server.LIBRARIES]\n"
+        "import os; from tasks.measuring.fork_server import load_libraries; load_libraries()\n"
         "others = set(os.listdir('/proc/self/task')) - {str(os.getpid())}\n"
         "print({open(f'/proc/self/task/{one}/comm').read().strip() for one in others})"
     )
@@ -150,6 +149,7 @@ def test_without_forks_each_process_imports_for_itself(
         one, two = [(found["process"], found["parent"]) for found in done]
         assert one[0] != two[0]
         assert one[1] == two[1] == os.getpid()
+        assert with_model(bare(tell, made[1]), opened)["process"] in {one[0], two[0]}, "imports are not done again"
         with pytest.raises(RankFailed, match="killed by the system"):
             with_model(bare(fall, made[0]), opened)
 

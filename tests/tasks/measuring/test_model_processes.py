@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from core.config.presets import parse_config
@@ -24,6 +25,7 @@ from tasks.gpus import OpenBundle
 from tasks.measuring import processes
 from tasks.measuring.model_work import ModelWork, only_opened
 from tasks.measuring.processes import (
+    FORKS,
     LEAST_TOKENS,
     ModelProcesses,
     done_alone,
@@ -90,12 +92,13 @@ def test_a_process_gives_the_files_and_facts_that_this_one_gives(
         assert (tmp_path / "there" / file).read_bytes() == (tmp_path / "here" / file).read_bytes(), file
 
 
-def test_one_process_does_works_one_after_the_other_and_reports_how_far_it_is(
+def test_one_process_does_the_works_with_a_model_and_reports_how_far_it_is(
     made: tuple[Path, Path, Path], running: ModelProcesses
 ) -> None:
     told: list[int] = []
     one, same, other = (running.do(bare(tell, bundle), told.append)["process"] for bundle in (*made[:1] * 2, made[1]))
-    assert one == same == other != os.getpid()
+    assert one == same != os.getpid()
+    assert (other != one) is (not psutil.pid_exists(one)) is FORKS, "what a model leaves behind ends with its process"
     assert told == [1, 2] * 3
 
 
@@ -208,8 +211,7 @@ def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_
 @pytest.mark.slow
 def test_a_process_holds_no_library_of_a_run() -> None:
     code = (
-        "import importlib, sys, tasks.measuring.fork_server as server\n"
-        "[importlib.import_module(name) for name in server.LIBRARIES]\n"
+        "import sys; from tasks.measuring.fork_server import load_libraries; load_libraries()\n"
         "print(sorted({'prefect', 'mlflow', 'great_expectations'} & sys.modules.keys()))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
