@@ -26,6 +26,10 @@ INTERFACE = 1
 """Version of the protocol below. A bundle with a newer number is refused."""
 JOURNAL = "metrics.jsonl"
 """File in the folder of a fit with its figures by step, one JSON object per line."""
+STATIC = "static"
+"""The word for a model that predicts from its weights or tables and the text so far. An adaptive one also changes these
+weights while it reads, or looks words up in the text itself. Both give distributions of the next token. But their
+figures cannot be compared, so they have different names and are in different rows."""
 
 
 class ModelError(Exception):
@@ -130,6 +134,20 @@ def read_on(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
     """
     advance = getattr(model, "advance", None)
     return model.score(ids_BT, state)[1] if advance is None else advance(ids_BT, state)
+
+
+def adaptation_of(model: Any) -> str:
+    """Return "static", or the ways in which a model or any of its parts adapts, joined by " + ".
+
+    An adaptive class names its way in the attribute `adaptation`. A model that combines others has them in `parts`.
+    """
+    return " + ".join(dict.fromkeys(_ways(model))) or STATIC
+
+
+def _ways(model: Any) -> list[str]:
+    own = getattr(model, "adaptation", "")
+    inner = [way for part in getattr(model, "parts", ()) for way in _ways(part.model)]
+    return [*inner, own] if own else inner
 
 
 @dataclass(frozen=True)

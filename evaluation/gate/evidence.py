@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from core.lineage.family import NOT_KNOWN, Family
-from models.adaptation import STATIC
+from models.base import STATIC
 
 Measured = TypeVar("Measured", bound=Sized)
 """Scores or answers of a model."""

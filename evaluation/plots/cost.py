@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from evaluation.plots.canvas import GREY, WIDTH, canvas, plain_log_ticks
 from evaluation.statistics.floor import Floor
 from evaluation.statistics.pareto import QUALITY, is_placed, known_costs, on_front
-from models.adaptation import STATIC
+from models.base import STATIC
 
 LABELS = {
     "megabytes": "size of the bundle in MB (log scale)",

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from evaluation.palette import PALETTE
 from evaluation.plots.canvas import CASING, GREY, WIDTH, canvas, label_thousands, plain_log_ticks, styles_of
 from evaluation.statistics.floor import Floor
-from models.adaptation import STATIC
+from models.base import STATIC
 
 PER_BYTE = "bits per byte of text, unknown words spelt out"
 

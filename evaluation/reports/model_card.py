@@ -18,7 +18,7 @@ from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.statistics.comparison import baseline_of
 from evaluation.statistics.slice_names import slice_name
 from evaluation.statistics.slice_table import worst_slices
-from models.adaptation import STATIC
+from models.base import STATIC
 
 CARD_FILE = "model_card.md"
 KINDS = (

@@ -12,7 +12,7 @@ from evaluation.reports.document import Amount
 from evaluation.reports.report_words import BITS, amount, with_interval
 from evaluation.reports.run_record import changed_figures
 from evaluation.reports.run_results import RunResults
-from models.adaptation import STATIC
+from models.base import STATIC
 
 Row = dict[str, Any]
 VERSUS = "vs baseline"

@@ -14,7 +14,7 @@ from evaluation.statistics.comparison import baseline_of
 from evaluation.statistics.pareto import on_front
 from evaluation.statistics.slice_names import OF_TOKENS, slice_name
 from evaluation.statistics.slice_table import worst_slices
-from models.adaptation import STATIC
+from models.base import STATIC
 
 BITS = "open_bits_per_byte"
 

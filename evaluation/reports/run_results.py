@@ -17,7 +17,7 @@ import polars as pl
 from evaluation.gate.decision import Decision
 from evaluation.statistics.comparison import Baseline, baseline_of
 from evaluation.statistics.floor import Floor
-from models.adaptation import STATIC
+from models.base import STATIC
 
 
 @dataclass(frozen=True)

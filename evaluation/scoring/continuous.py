@@ -22,8 +22,7 @@ import numpy as np
 import polars as pl
 
 from core.errors import EmptyInput, InputError
-from models.adaptation import adaptation_of
-from models.base import FitResult, LanguageModel
+from models.base import FitResult, LanguageModel, adaptation_of
 from models.mixture.parts import Part
 from models.neural.adaptive.dynamic import DynamicLM
 from models.neural.adaptive.neural_cache import NeuralCacheLM

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from models.adaptation import STATIC, adaptation_of
+from models.base import STATIC, adaptation_of
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -76,7 +76,7 @@ class Figures:
         unit: Unit of the vocabulary: "word", "bpe", "unigram" or "char".
         vocabulary: Digest of the vocabulary.
         boundary: Boundary policy of the vocabulary: which tokens are at the ends of a review.
-        adaptation: "static", or how the model adapts to the text that it is measured on (`models/adaptation.py`).
+        adaptation: "static", or how the model adapts to the text that it is measured on (`models/base.py`).
         impossible: Reviews to which the model gives probability 0. One such review makes every figure infinite. This is
             intended: leaving it out would reward a model for giving probability 0 to something that happened.
     """

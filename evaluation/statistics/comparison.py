@@ -10,7 +10,7 @@ import polars as pl
 
 from core.errors import ReviewLMError
 from evaluation.scoring.metrics import Figures
-from models.adaptation import STATIC
+from models.base import STATIC
 
 Baseline = str | Mapping[str, str]
 """Name of the model that all others are compared with; or one name per model, "" for a model without a baseline."""

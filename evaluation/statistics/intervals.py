@@ -21,7 +21,7 @@ from evaluation.statistics.bootstrap import Bootstrap, Interval
 from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable
 from evaluation.statistics.floor import floor_nats
 from evaluation.statistics.groups import groups_of
-from models.adaptation import STATIC
+from models.base import STATIC
 
 OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats", "gap_tokens")
 SHARED = ("bytes", "reviews", "gap_bytes")

@@ -17,7 +17,7 @@ from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import METRICS
 from evaluation.statistics.intervals import ComparedScores
 from evaluation.statistics.slice_table import SliceOptions, review_slices
-from models.adaptation import STATIC
+from models.base import STATIC
 
 A, B = "A", "B"
 BETTER = {A: "A is better", B: "B is better"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from models.adaptation import STATIC
+from models.base import STATIC
 
 PARETO = ("open_bits_per_byte", "megabytes", "score_seconds")
 """Columns of the comparison table for quality, size and cost; less is better. The seconds are of the same text for

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from models.adaptation import STATIC
+from models.base import STATIC
 
 LEAST_EVALUATIONS = 3
 """Fewer points cannot tell a trend from a step."""

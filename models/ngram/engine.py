@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..memory import return_freed
 from ..threads import THREADS, ordered
-from .counting.memory import give_back
 
 
 class ShardEngine(Protocol):
@@ -55,4 +55,4 @@ class Threads:
         """Compute and place every shard, both in the same thread."""
         for _ in ordered(lambda shard: place(shard, work(shard)), range(shards), min(self.threads, shards) or 1):
             pass
-        give_back()
+        return_freed()

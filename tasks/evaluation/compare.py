@@ -10,7 +10,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.markdown import quoted
 from core.store import Artifact
-from models.adaptation import STATIC
+from models.base import STATIC
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.cost import COSTS
 from tasks.evaluation.evaluate import Measured

@@ -7,7 +7,7 @@ from time import time
 from typing import Any
 
 from core.config.run_config import RunConfig
-from models.adaptation import STATIC
+from models.base import STATIC
 from tasks.evaluation.compare import Evaluated
 from tasks.planning.plan import RunPlan
 from tasks.stage import started

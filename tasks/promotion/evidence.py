@@ -24,7 +24,7 @@ from evaluation.gate.evidence import (
     ServingEvidence,
 )
 from evaluation.statistics.comparison import baseline_of
-from models.adaptation import STATIC
+from models.base import STATIC
 from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, NGramSpec, parts_of
 from models.tokens.vocabulary import Vocabulary

@@ -28,8 +28,7 @@ from core.services.ports import address_of
 from core.store import Artifact
 from corpus.splitting.split import TABLE
 from evaluation.scoring.metrics import Figures
-from models.adaptation import STATIC
-from models.base import JOURNAL
+from models.base import JOURNAL, STATIC
 from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted

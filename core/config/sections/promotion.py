@@ -29,7 +29,7 @@ Limit = Annotated[NotNegative | None, OrNone]
 
 Adaptation = Literal["static", "cache", "continuous cache", "dynamic evaluation", "any"]
 """Allowed adaptation of a challenger: the value of the model class's attribute `adaptation`
-(`models/adaptation.py`)."""
+(`models/base.py`)."""
 
 SliceDimension = Literal["stars", "length", "month", "category"]
 

@@ -11,7 +11,7 @@ from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, GateCase, open_nats
 from evaluation.gate.rules.rivals import Rivals
 from evaluation.statistics.groups import effective_number
-from models.adaptation import STATIC
+from models.base import STATIC
 
 DEPARTURE = 1e-3
 """Largest allowed difference, relative to the nats of one review, between two scorings of one bundle; the same as

@@ -96,7 +96,7 @@ def level_nats(h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tenso
     classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
     parts = [
-        softmax_nats(F.linear(h_NE[i : i + rows], weight_CE) + bias_C, classes_N[i : i + rows])[0]
+        softmax_nats(F.linear(h_NE[i : i + rows], weight_CE).add_(bias_C), classes_N[i : i + rows])[0]
         for i in range(0, len(h_NE), rows)
     ]
     return torch.cat(parts)[:targets] if parts else bias_C.new_empty(0)
@@ -126,7 +126,7 @@ def level_gradients(
         part_NE, right_N1 = h_NE[i : i + rows], classes_N[i : i + rows, None]
         logits_NC = F.linear(part_NE, weight_CE, low_C)
         if low_C is None:
-            logits_NC = logits_NC + bias_C
+            logits_NC += bias_C
         nats_N[i : i + rows], delta_NC = _nats_and_gradient(logits_NC, right_N1)
         delta_NC[max(0, targets - i) :] = 0
         grad_b_C += delta_NC.sum(0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ...memory import return_freed
 from ..device import POSITIONS, to_device
 from ..network import Network
 from ..out_of_memory import first_line, is_out_of_memory
@@ -47,6 +48,7 @@ def validation_nats(
     ranks = ranks or Ranks()
     was_training = network.training
     network.eval()
+    return_freed()  # the tensors do not fit into the gaps that those of the updates leave, nor these into theirs
     nats, tokens, at_once = 0.0, 0, min(positions, POSITIONS[network.output.weight.device.type])
     try:
         for x_BT, y_BT in islice(_batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size):
@@ -54,6 +56,7 @@ def validation_nats(
             nats, tokens = nats + part, tokens + int((y_BT != NOT_SCORED).sum())
     finally:
         network.train(was_training)
+        return_freed()
     nats, all_tokens = ranks.total([nats, tokens])
     return nats / max(1, all_tokens), round(all_tokens)
 

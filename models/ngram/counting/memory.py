@@ -17,15 +17,11 @@ does not fit.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import resource
-import sys
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 from ...base import ModelError
+from ...memory import resident, return_freed
 from ...threads import THREADS
 from .array_allocator import IN_MEMORY, ArrayAllocator
 
@@ -70,7 +66,7 @@ def memory_plan(
         ModelError: The limit is too low; kind "input".
     """
     threads, limit = threads or THREADS, allocator.limit
-    give_back()
+    return_freed()
     if limit is None:
         return MemoryPlan(MOST_WINDOWS, threads, allocator)
     in_batch = BYTES_PER_CODE * order + BYTES_IN_BATCH
@@ -117,24 +113,3 @@ def require_memory(limit: int | None, needed: int) -> None:
             f"of {limit / 2**20:,.0f} MiB; raise the limit, or leave it out",
             kind="input",
         )
-
-
-def give_back() -> None:
-    """Return free memory to the system; many small pieces of a text can leave as much as the text itself.
-
-    This releases the pool of Arrow (if it is loaded) and the heap of the C library (if it is glibc).
-    """
-    if (arrow := sys.modules.get("pyarrow")) is not None:
-        arrow.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-
-
-def resident() -> int:
-    """Return the current memory of this process in bytes; if the system does not tell it, the peak memory."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.adaptation import adaptation_of
+from models.base import adaptation_of
 from models.cache.lm import RANGES, CacheLM
 from models.mixture.lm import LinearMixture
 from models.mixture.parts import Part

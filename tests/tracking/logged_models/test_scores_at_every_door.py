@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 
 from evaluation.scoring.metrics import LN2
 from evaluation.scoring.score import SCORES_FILE, record_scores
-from models.adaptation import adaptation_of
-from models.base import FitContext
+from models.base import FitContext, adaptation_of
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.cache.lm import CacheLM
 from models.mixture.spec import CacheSpec

@@ -20,13 +20,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from models.base import ModelError
+from models.memory import resident
 from models.ngram.counting import array_allocator as allocator
 from models.ngram.counting import counts as counting
 from models.ngram.counting import disk_counts, memory
 from models.ngram.counting import documents as documents_of
 from models.ngram.counting.array_allocator import ArrayAllocator
 from models.ngram.counting.counts import count_ngrams
-from models.ngram.counting.memory import MemoryPlan, memory_plan, resident
+from models.ngram.counting.memory import MemoryPlan, memory_plan
 from models.ngram.engine import Threads
 from models.ngram.fitting import fit_tables
 from models.ngram.smoothing import by_context, kneser_ney
