@@ -31,10 +31,12 @@ from tasks.measuring import worker
 ALONE = "--alone"
 LIBRARIES = (
     "models.neural.recurrent", "models.mixture.lm", "models.ngram.lm", "tasks.measuring.scored",
-    "tasks.measuring.observed", "tasks.measuring.audited", "tasks.measuring.samples",
+    "tasks.measuring.observed", "tasks.measuring.audited", "tasks.measuring.samples", "models.sampling",
+    "scipy.stats", "pyarrow.compute",
 )  # fmt: skip
-"""Modules that import what most works need. None of them may compute with torch or polars while it is imported: the
-threads for that do not exist in a forked process, where polars would wait for them without end."""
+"""Modules that import what most works need; those that are imported only when they are used, too. None of them may
+compute with torch or polars while it is imported: the threads for that do not exist in a forked process, where polars
+would wait for them without end."""
 PR_SET_PDEATHSIG = 1
 """Option of prctl(2): the signal that a process gets when its parent ends."""
 Running = dict[int, socket.socket]
