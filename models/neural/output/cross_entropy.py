@@ -96,7 +96,7 @@ def level_nats(h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tenso
     classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
     parts = [
-        softmax_nats(F.linear(h_NE[i : i + rows], weight_CE).add_(bias_C), classes_N[i : i + rows])[0]
+        softmax_nats(_plus_bias(F.linear(h_NE[i : i + rows], weight_CE), bias_C), classes_N[i : i + rows])[0]
         for i in range(0, len(h_NE), rows)
     ]
     return torch.cat(parts)[:targets] if parts else bias_C.new_empty(0)
@@ -126,7 +126,7 @@ def level_gradients(
         part_NE, right_N1 = h_NE[i : i + rows], classes_N[i : i + rows, None]
         logits_NC = F.linear(part_NE, weight_CE, low_C)
         if low_C is None:
-            logits_NC += bias_C
+            logits_NC = _plus_bias(logits_NC, bias_C)
         nats_N[i : i + rows], delta_NC = _nats_and_gradient(logits_NC, right_N1)
         delta_NC[max(0, targets - i) :] = 0
         grad_b_C += delta_NC.sum(0)
@@ -138,6 +138,11 @@ def level_gradients(
     if not len(h_NE):
         grad_CE.zero_()
     return Gradients(nats_N[:targets], grad_h_NE, (grad_CE, grad_b_C[:entries]))
+
+
+def _plus_bias(logits_NC: Tensor, bias_C: Tensor) -> Tensor:
+    """Return logits plus bias, in place unless the sum has another number format: the logits are the largest tensor."""
+    return logits_NC.add_(bias_C) if logits_NC.dtype == bias_C.dtype else logits_NC + bias_C
 
 
 def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Tensor]:

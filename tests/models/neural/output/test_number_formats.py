@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from models.neural.output import build_output
-from models.neural.output.cross_entropy import in_format, softmax_nats
+from models.neural.output.cross_entropy import in_format, level_nats, softmax_nats
 from models.specs import ObjectiveSpec
 from tests.examples import examples
 from tests.models.neural.output.small_layers import HEAD, OBJECTIVES, SORTED, E, batch, gradients, layer_of
@@ -81,6 +81,17 @@ def test_a_loss_in_bf16_is_within_a_thousandth_of_the_exact_one(output):
     assert rounded.item() == pytest.approx(exact.item(), rel=1e-3)
     for one, other in zip(gradients(exact, layer, features_NE), gradients(rounded, layer, features_NE), strict=True):
         assert float((one - other).norm() / one.norm()) < 0.02
+
+
+def test_without_a_gradient_only_the_products_are_rounded_to_bf16():
+    """The bias of a rare word would lose its last 16 bits, and the sum of all probabilities with it."""
+    torch.manual_seed(5)
+    h_NE, weight_CE, bias_C, classes_N = torch.randn(9, 8), torch.randn(50, 8), 30 * torch.randn(50), torch.arange(9)
+    low = h_NE.bfloat16(), weight_CE.bfloat16()
+    expected_N, _ = softmax_nats(F.linear(*low).float() + bias_C, classes_N)
+    found_N = level_nats(*low, bias_C, classes_N, chunk=4)
+    torch.testing.assert_close(found_N, expected_N, rtol=1e-6, atol=1e-6)
+    assert (softmax_nats((F.linear(*low) + bias_C).bfloat16(), classes_N)[0] - expected_N).abs().max() > 1e-2
 
 
 def test_features_that_fill_up_bf16_rows_are_not_seen_outside():
