@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def return_freed() -> None:
-    """Return free memory to the system; many small pieces of a text can leave as much as the text itself.
+    """Return all freed memory to the system now, where the system can: gaps between pieces in use fit few later ones.
 
     This releases the pool of Arrow (if it is loaded) and the heap of the C library (if it is glibc).
     """

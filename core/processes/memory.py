@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from models.memory import return_freed as return_freed  # flows may import it from here only
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of mallopt(3)."""
 TIGHT = {M_MMAP_THRESHOLD: 4 << 20, M_TRIM_THRESHOLD: 32 << 20, M_ARENA_MAX: 2}
@@ -80,12 +82,6 @@ def limit_heaps() -> None:
         _set({M_ARENA_MAX: WIDE[M_ARENA_MAX]})
 
 
-def return_freed() -> None:
-    """Return all freed memory to the system now; without glibc do nothing."""
-    if (library := _glibc()) is not None:
-        library.malloc_trim(0)
-
-
 @contextmanager
 def _settings(options: dict[int, int]) -> Iterator[None]:
     _in_force.append(options)
@@ -109,6 +105,6 @@ def _glibc() -> Any:
     """Return the C library, or None if it has no such settings."""
     try:
         library = ctypes.CDLL(None)
-        return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+        return library if hasattr(library, "mallopt") else None
     except OSError:
         return None

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.processes.memory import return_freed
 from models.base import LanguageModel, ModelError
+from models.memory import return_freed
 from models.predictions import in_bulk, predictions
 from models.streams import side_by_side
 from models.tokens.vocabulary import BOS

@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 
 from core.errors import ReviewLMError
-from core.processes.memory import return_freed
 from evaluation.probing.context_use import POSITIONS, PREFIX
 from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature
 from evaluation.scoring.keystrokes import Keyboard
 from evaluation.scoring.score import ScoringWindow, windows
+from models.memory import return_freed
 from models.predictions import predictions
 from models.streams import side_by_side
 from models.tokens.vocabulary import UNK

@@ -17,7 +17,6 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.audit import AuditConfig
-from core.processes.memory import return_freed
 from corpus.synthetic.canaries import Canaries
 from evaluation.writing.diversity import distinct, length_distance, repetition, self_bleu, self_overlap
 from evaluation.writing.exposure import measure_exposure
@@ -26,6 +25,7 @@ from evaluation.writing.private_patterns import private_patterns
 from evaluation.writing.reference import RealText
 from evaluation.writing.star_consistency import Agreement, agreement
 from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
+from models.memory import return_freed
 
 if TYPE_CHECKING:
     from evaluation.scoring.part_scores import PartScores

@@ -12,11 +12,11 @@ from typing import Any
 from core.config.sections.serving import ServingConfig
 from core.environment import available_cores
 from core.errors import ReviewLMError
-from core.processes.memory import return_freed
 from models.bundles.bundle import Bundle
 from models.classification.bundle import ClassifierBundle
 from models.completion.spellings import QUICK
 from models.completion.suggestions import suggestion_steps
+from models.memory import return_freed
 from serving.engine.engine import Engine
 from serving.engine.requests import EngineLimits, Generation
 from serving.engine.search import Search

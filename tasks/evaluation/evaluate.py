@@ -11,11 +11,11 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.model_errors import converted_errors
-from core.processes.memory import return_freed
 from core.store import Artifact, Built, Store
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.part_scores import PartScores
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
+from models.memory import return_freed
 from models.specs import MixtureSpec, parts_of
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table

@@ -23,9 +23,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import NoReturn
 
-import numpy as np
-
-from models.neural.inference.log_kernels import add_to_log_sum
 from tasks.measuring import worker
 
 ALONE = "--alone"
@@ -34,7 +31,7 @@ LIBRARIES = (
     "tasks.measuring.observed", "tasks.measuring.audited", "tasks.measuring.samples", "models.sampling",
     "scipy.stats", "pyarrow.compute",
 )  # fmt: skip
-"""Modules that import what most works need; those that are imported only when they are used, too. None of them may
+"""Modules that import what most works need, and libraries that these import only when they use them. None of them may
 compute with torch or polars while it is imported: the threads for that do not exist in a forked process, where polars
 would wait for them without end."""
 PR_SET_PDEATHSIG = 1
@@ -76,7 +73,12 @@ def load_libraries() -> None:
     """Import what most works need, and call a kernel: numba loads 250 modules at the first call, 0.6 CPU seconds."""
     for module in LIBRARIES:
         importlib.import_module(module)
-    add_to_log_sum(*(np.zeros(shape, np.float32) for shape in ((1, 1), (1, 1, 1))), 0, np.zeros((1, 1), np.float32))
+    import numpy as np  # here: the process of a run imports this module, too, but not numba
+
+    from models.neural.inference.log_kernels import add_to_log_sum
+
+    total_NV, logp_NPV, log_weight_NP = (np.zeros(shape, np.float32) for shape in ((1, 1), (1, 1, 1), (1, 1)))
+    add_to_log_sum(total_NV, logp_NPV, 0, log_weight_NP)
 
 
 def become_worker(connection: socket.socket, errors: int, server: int, others: list[socket.socket]) -> NoReturn:

@@ -1,7 +1,7 @@
 """Keep some processes for works with models, so that this one holds neither torch nor a model.
 
 The process of a run has the libraries of Prefect, MLflow and Great Expectations; these have torch and one model each.
-They are forked from one process that has imported torch (`fork_server.py`). Each does the works with one model, one
+They are forked from one process that has imported torch (`fork_server.py`). A forked process serves one model, one work
 after the other. Unlike threads, several of them do not wait for one interpreter's lock.
 """
 

@@ -2,7 +2,7 @@
 
 Each line of the standard input is one work (`ModelWork`). Messages are those of `tasks/fitting/worker.py`; each work
 ends with {"summary"}, {"error"} or {"raised"}: an error of the project, pickled. The last model stays open, because the
-next work is most likely with the same one.
+next work is with the same one, but for a process that was not forked.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ReviewLMError
-from core.processes.memory import return_freed
 from models.base import FitProgress
 from models.bundles.bundle import Bundle, load_bundle
+from models.memory import return_freed
 from tasks.fitting.worker import answer, logged_to_parent, report_progress, say
 from tasks.measuring.model_work import ModelWork
 
@@ -35,7 +35,6 @@ class LastOpened:
         """Return the bundle of a folder."""
         if self._bundle is None or folder != self._folder:
             self._bundle = None
-            return_freed()  # the next model does not fit into the gaps that the last one left
             bundle = self._bundle = load_bundle(folder)
             self._folder = folder
             return bundle

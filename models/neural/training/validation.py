@@ -47,8 +47,8 @@ def validation_nats(
     """
     ranks = ranks or Ranks()
     was_training = network.training
+    return_freed()  # the tensors of a measurement do not fit into the gaps that updates leave
     network.eval()
-    return_freed()  # the tensors do not fit into the gaps that those of the updates leave, nor these into theirs
     nats, tokens, at_once = 0.0, 0, min(positions, POSITIONS[network.output.weight.device.type])
     try:
         for x_BT, y_BT in islice(_batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size):
@@ -56,7 +56,7 @@ def validation_nats(
             nats, tokens = nats + part, tokens + int((y_BT != NOT_SCORED).sum())
     finally:
         network.train(was_training)
-        return_freed()
+        return_freed()  # nor those of updates into its gaps
     nats, all_tokens = ranks.total([nats, tokens])
     return nats / max(1, all_tokens), round(all_tokens)
 

@@ -1,0 +1,50 @@
+"""A measurement on validation and the updates before and after it do not hold each other's freed memory."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.memory import return_freed
+from models.neural.training import validation
+from models.neural.training.validation import validation_nats
+from tests.models.neural.made_trainings import VALIDATION, network_of
+
+MB = 1 << 20
+
+
+def private():
+    """Bytes in pages that are not a file's."""
+    return int(Path("/proc/self/status").read_text(encoding="ascii").partition("RssAnon:")[2].split()[0]) << 10
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="freed memory is returned with glibc")
+def test_memory_that_was_freed_between_pieces_in_use_is_returned():
+    network = network_of()
+    return_freed()
+    before = private()
+    pieces = [b"x" * 100_000 for _ in range(1_000)]
+    kept = pieces[::20]
+    pieces.clear()
+    assert private() > before + 70 * MB, "the C library keeps it"
+    validation_nats(network, VALIDATION)
+    assert private() < before + 40 * MB
+    assert len(kept) == 50
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_it_is_returned_before_the_first_and_after_the_last_batch(fails, monkeypatch):
+    def scored(network, x_BT, y_BT, at_once):
+        done.append("batch")
+        if fails:
+            raise MemoryError
+        return 0.0, at_once
+
+    done = []
+    monkeypatch.setattr(validation, "return_freed", lambda: done.append("freed"))
+    monkeypatch.setattr(validation, "_score_with_less", scored)
+    try:
+        validation_nats(network_of(), VALIDATION, positions=50)
+    except MemoryError:
+        assert fails
+    assert (done[0], set(done[1:-1]), done[-1]) == ("freed", {"batch"}, "freed")
