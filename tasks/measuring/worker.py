@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import pickle
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +26,7 @@ ROOMS = ("models", "evaluation", "corpus")
 """Loggers whose messages the parent process gets."""
 
 
-class LastOpened:
-    """The bundle that was opened last; only one is held at a time."""
-
-    def __init__(self) -> None:
-        self._folder = Path()
-        self._bundle: Bundle | None = None
-
-    def __call__(self, folder: Path) -> Bundle:
-        """Return the bundle of a folder."""
-        if self._bundle is None or folder != self._folder:
-            self._bundle = None
-            bundle = self._bundle = load_bundle(folder)
-            self._folder = folder
-            return bundle
-        return self._bundle
-
-
-def done(work: ModelWork, opened: LastOpened) -> dict[str, Any]:
+def done(work: ModelWork, opened: Callable[[Path], Bundle]) -> dict[str, Any]:
     """Do one work; return the message that ends it."""
     def report(step: int) -> None:
         report_progress(FitProgress(step, 0, {}))
@@ -56,7 +41,7 @@ def done(work: ModelWork, opened: LastOpened) -> dict[str, Any]:
 
 def main() -> int:
     """Do the works of the standard input until it ends."""
-    opened = LastOpened()
+    opened = lru_cache(maxsize=1)(load_bundle)
     with logged_to_parent(*ROOMS):
         for line in sys.stdin:
             say(done(ModelWork.from_json(line), opened))
