@@ -187,6 +187,7 @@ def run_version_flow(
         preset: As given, empty for none.
         arguments: Further arguments of this flow.
     """
+    limit_heaps()  # before the first library starts threads
     require_device(chosen.config, checked)
     terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
     kept, given = "run the same command to resume", list(input or [])

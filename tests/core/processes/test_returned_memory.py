@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from core.processes.memory import OPERATIONS, limit_operations
+from core.provenance import SOURCE
+from core.services.deployed_code import PLACE_VARIABLE, RUN_VARIABLE
 
 CODE = """
 import psutil
@@ -167,3 +170,16 @@ def test_the_users_number_of_operations_stays(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(name, "500")
     limit_operations()
     assert os.environ[name] == "500"
+
+
+RUN_OF_A_DEPLOYMENT = """
+import sys, types
+sys.modules["tasks.flow_run"] = types.SimpleNamespace(keep_alive=lambda run: None)  # there is no server
+import flows
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the setting is that of glibc")
+def test_the_process_of_a_deployments_run_has_few_heaps_too(tmp_path: Path) -> None:
+    variables = {PLACE_VARIABLE: str(tmp_path), RUN_VARIABLE: "a run", "PYTHONPATH": str(SOURCE)}
+    assert heaps(RUN_OF_A_DEPLOYMENT, **variables) == 2
