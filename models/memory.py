@@ -27,4 +27,17 @@ def resident() -> int:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
+        return peak_resident()
+
+
+def peak_resident() -> int:
+    """Return the peak memory of this process so far, in bytes.
+
+    On Linux this is VmHWM: unlike `ru_maxrss` it does not include the process that started this one. On other systems
+    it is `ru_maxrss`.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) << 10
+    except (OSError, ValueError, IndexError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -10,16 +10,14 @@ computations do not count as work, so they lower the share.
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from functools import cache, singledispatch
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ...memory import peak_resident
 from ..network import Network
 from ..out_of_memory import is_out_of_memory
 from ..output.adaptive import AdaptiveOutput
@@ -156,16 +154,3 @@ def _seconds_on_gpu(a: Tensor, result: Tensor) -> float:
         ended.record()
         ended.synchronize()
     return began.elapsed_time(ended) / 1e3 / LAUNCHES
-
-
-def peak_resident() -> int:
-    """Return the peak memory of this process so far, in bytes.
-
-    On Linux this is VmHWM: unlike `ru_maxrss` it does not include the process that started this one. On other systems
-    it is `ru_maxrss`.
-    """
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) << 10
-    except (OSError, ValueError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.processes.memory import OPERATIONS, limit_operations
 from core.provenance import SOURCE
 from core.services.deployed_code import PLACE_VARIABLE, RUN_VARIABLE
+from models.memory import peak_resident
 
 CODE = """
 import psutil
@@ -183,3 +185,14 @@ import flows
 def test_the_process_of_a_deployments_run_has_few_heaps_too(tmp_path: Path) -> None:
     variables = {PLACE_VARIABLE: str(tmp_path), RUN_VARIABLE: "a run", "PYTHONPATH": str(SOURCE)}
     assert heaps(RUN_OF_A_DEPLOYMENT, **variables) == 2
+
+
+@pytest.mark.long
+def test_the_most_memory_held_does_not_fall_when_memory_is_given_back() -> None:
+    """The kernel counts pages in batches, so a reading may be a little below an earlier one."""
+    before = peak_resident()
+    block = np.ones(before // 8 + (8 << 20))
+    held = peak_resident()
+    assert held > block.nbytes > before
+    del block
+    assert peak_resident() > 0.99 * held
