@@ -257,6 +257,7 @@ class OutputClosed(ReviewLMError):
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 ANOTHER_PLACE = "name another place"
+TO_UTF8 = "convert the file to UTF-8, e.g. from Latin-1: iconv -f LATIN1 -t UTF-8 FILE"
 
 
 def disk_error_type(number: int | None) -> type[ArtifactError]:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from core.errors import EmptyInput, ReviewLMError, Unreadable, UsageError
+from core.errors import TO_UTF8, EmptyInput, ReviewLMError, Unreadable, UsageError
 from core.processes import standard_streams
 from core.services.json_logs import json_line, log_variables, wants_json
 from core.visible import visible
@@ -232,8 +232,10 @@ def read_lines(file: str) -> list[tuple[int, str]]:
     except FileNotFoundError as error:
         raise Unreadable("There is no such file", where=file, remedy="check the spelling and the working directory, or "
                          "write the texts to standard input and give '-'") from error  # fmt: skip
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unreadable("The file cannot be read as UTF-8 text", where=file, cause=str(error)) from error
+    except OSError as error:
+        raise Unreadable("The file cannot be read", where=file, cause=str(error)) from error
+    except UnicodeDecodeError as error:
+        raise Unreadable("The file is not UTF-8 text", where=file, cause=str(error), remedy=TO_UTF8) from error
     found = text.split("\n")  # splitlines() also cuts at U+2028 etc. in texts
     lines = [(number, line) for number, line in enumerate(found, 1) if line.strip()]
     if not lines:

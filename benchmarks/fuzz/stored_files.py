@@ -95,7 +95,7 @@ def check_replay(case: Path, work: Path) -> str:
     )
     assert facts["replayed"] + facts["left"] == 4, facts
     (work / "set").mkdir()
-    replays = {source.sha256: replays_of(work / "replays", source.sha256)}
+    replays = {source.sha256: replays_of(work / "replays", reading)}
     made = assemble_with(work / "set", [source], {source.sha256: reading}, replays)
     assert made["records"] == made["rows"] + made["quarantined"] + made["duplicates"] == 6, made
     return str(made["content_sha256"])

@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from core.errors import EmptyInput
+from core.errors import TO_UTF8, EmptyInput
 from corpus.ingestion.parts import (
     PARTS,
     QUARANTINE_FILE,
@@ -250,6 +250,8 @@ def none_usable(records: int, reasons: Mapping[str, int], bad: pl.DataFrame, rem
         remedy: What to do.
     """
     common, count = _most_common(reasons)
+    if common == Reason.ENCODING:
+        remedy = f"{TO_UTF8}; or {remedy}"
     example = bad.filter(pl.col("reason") == common).row(0, named=True)
     return EmptyInput(
         f"None of the {records} records can be used", where=f"{example['source']}, line {example['line']}",

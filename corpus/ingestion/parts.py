@@ -69,6 +69,11 @@ class SourceReading:
         return dict(orjson.loads((self.folder / READING_FILE).read_bytes()))
 
     @property
+    def renamed(self) -> dict[str, str]:
+        """The names of fields that the user had given: {our name: their name}."""
+        return dict(self.facts["settings"].get("fields", {}))
+
+    @property
     def paths(self) -> list[Path]:
         """The files of the parts, in order."""
         return [self.folder / PARTS / f"{part_name(number)}.parquet" for number in range(len(self.facts["parts"]))]

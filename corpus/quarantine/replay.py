@@ -1,17 +1,19 @@
 """Replay quarantined records: read them again with the present code and settings, or after correction by the user.
 
 A replay is a table of typed rows, kept permanently as `<replays>/<SHA-256 of the source file>/<n>.parquet`. It belongs
-to the bytes of the source, not to its name or to a data set, so every data set built from that file uses it.
-`assemble_with` inserts the rows where they would be if they had been good from the start, and removes them from the
-quarantine.
+to the bytes of the source and to the names of its fields, not to its name or to a data set, so every data set that is
+built from that file by these names uses it. `assemble_with` inserts the rows where they would be if they had been good
+from the start, and removes them from the quarantine.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +44,17 @@ from corpus.quarantine.reread import PLACE, Mended, read_again, read_mended
 from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, NOT_TO_CORRECT, Limits
 
-WORK, CHECKSUM = "replayed", ".sha256"
+WORK, CHECKSUM, NAMES = "replayed", ".sha256", ".fields"
 
 
-def replays_of(replays: Path, sha256: str) -> list[Path]:
-    """Return the replays of a source file, the oldest first.
+def replays_of(replays: Path, reading: SourceReading) -> list[Path]:
+    """Return the replays of a source file by the same names of fields, the oldest first.
 
     Raises:
         Damaged: A replay differs from what was written. Replays are user data: they cannot be computed again.
     """
-    found = sorted(_numbered(replays / sha256), key=lambda path: int(path.stem))
+    here = sorted(_numbered(replays / reading.facts["sha256"]), key=lambda path: int(path.stem))
+    found = [path for path in here if _names_of(path) in (None, reading.renamed)]
     for path in found:
         known = path.with_suffix(CHECKSUM)  # replays of earlier versions have no checksum
         if known.is_file() and known.read_text().strip() != sha256_of_file(path):
@@ -60,6 +63,12 @@ def replays_of(replays: Path, sha256: str) -> list[Path]:
                 remedy="restore a backup; or move it away and replay them again (`reviewlm quarantine replay`)",
             )
     return found
+
+
+def _names_of(path: Path) -> dict[str, str] | None:
+    """Return the names of fields that a replay was read by; None for a replay of an earlier version."""
+    known = path.with_suffix(NAMES)
+    return dict(json.loads(known.read_text(encoding="utf-8"))) if known.is_file() else None
 
 
 def _numbered(folder: Path) -> list[Path]:
@@ -73,7 +82,7 @@ def replay(
     """Read the quarantined records of a data set again, and save those that are good now.
 
     Args:
-        readings: Their readings, by SHA-256 of the file.
+        readings: Their readings, by SHA-256 of the file. Fields have the names by which these were read.
         fixed: The file from `corpus.quarantine.records.export`, with the field `raw` of some records corrected. None:
             read the records unchanged.
         paths: Paths of the source files, by SHA-256; some records can only be read together with their file.
@@ -88,7 +97,7 @@ def replay(
         StoreFull, NotWritable: The disk is full or not writable.
     """
     chosen = originals(sources)
-    pending = {digest: _pending(readings[digest], replays_of(replays, digest)) for digest in chosen}
+    pending = {digest: _pending(readings[digest], replays_of(replays, readings[digest])) for digest in chosen}
     total = sum(frame.height for frame in pending.values())
     if not total:
         raise EmptyInput(
@@ -100,7 +109,8 @@ def replay(
     for digest, source in chosen.items():
         again = pending[digest] if mended is None else mended.of(pending[digest])
         path = (paths or {}).get(digest)
-        rows, failed = read_again(again, source, path, limits, mended is not None)
+        as_read = replace(limits, renamed=readings[digest].renamed)
+        rows, failed = read_again(again, source, path, as_read, mended is not None)
         good[digest] = rows.with_columns(pl.col("source").str.strip_prefix(source.name))
         reasons.update(failed)
     replayed = sum(rows.height for rows in good.values())
@@ -108,7 +118,7 @@ def replay(
         raise _all_in_vain(reasons, mended)
     for digest, rows in good.items():
         if rows.height:
-            _keep(replays / digest, rows.sort(PLACE))
+            _keep(replays / digest, rows.sort(PLACE), readings[digest].renamed)
     return {"replayed": replayed, "left": total - replayed, "reasons": dict(sorted(reasons.items()))}
 
 
@@ -135,12 +145,13 @@ def _read_replay(path: Path) -> pl.DataFrame:
         ) from error
 
 
-def _keep(folder: Path, rows: pl.DataFrame) -> None:
+def _keep(folder: Path, rows: pl.DataFrame, renamed: Mapping[str, str]) -> None:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             numbers = [int(path.stem) for path in _numbered(folder)]
             file, content = folder / f"{max(numbers, default=0) + 1}.parquet", parquet_bytes(rows)
+            write_whole(file.with_suffix(NAMES), json.dumps(renamed).encode())
             write_whole(file.with_suffix(CHECKSUM), hashlib.sha256(content).hexdigest().encode())
             write_whole(file, content)
 

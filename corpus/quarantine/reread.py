@@ -8,17 +8,17 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
 
-from core.errors import MissingColumn, Unreadable
+from core.errors import Unreadable
 from corpus.archives.names import uncompressed
 from corpus.reading.formats import read_text
-from corpus.reading.jsonlines import read_json_lines
+from corpus.reading.jsonlines import decode
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import Listed, identify, input_errors
 from corpus.schema import COLUMNS, QUARANTINE, Block, Limits
@@ -131,26 +131,29 @@ def _kind(source: str, detail: str, raw: bytes) -> str:
 
 def _alone(pending: pl.DataFrame, kind: str, limits: Limits) -> Iterator[Block]:
     """Read records that are each one line of a file without a header."""
-    reader = read_json_lines if kind == "json" else read_text  # no guess by content: the first may begin with NULs
     for batch in pending.iter_slices(BATCH):
         # Inside a JSON value a line break has the same meaning as a space.
-        lines = [b"", *(raw.replace(b"\n", b" ") for raw in batch["raw"])]
-        stream = cast(io.BufferedReader, io.BufferedReader(io.BytesIO(b"\n".join(lines))))
-        left = batch
-        try:
-            for block in reader(stream, "records", limits):
-                good = block.good.with_columns(_place(batch, block.good["line"]))
-                bad = block.bad.with_columns(_place(batch, block.bad["line"]))
-                left = left.join(pl.concat([good.select(PLACE), bad.select(PLACE)]), on=PLACE, how="anti")
-                yield Block(good, bad)
-        except MissingColumn:
-            pass  # no record has a text; all of them stay in `left`
+        lines, left = [raw.replace(b"\n", b" ") for raw in batch["raw"]], batch
+        for block in _blocks(lines, kind, limits):
+            good = block.good.with_columns(_place(batch, block.good["line"]))
+            bad = block.bad.with_columns(_place(batch, block.bad["line"]))
+            left = left.join(pl.concat([good.select(PLACE), bad.select(PLACE)]), on=PLACE, how="anti")
+            yield Block(good, bad)
         yield Block(pl.DataFrame(schema=COLUMNS), left)
 
 
+def _blocks(lines: Sequence[bytes], kind: str, limits: Limits) -> Iterator[Block]:
+    """Read lines, numbered from 1. A few records need not have all fields that the user has named, unlike a file."""
+    if kind == "json" and lines:
+        yield decode(lines, range(1, 1 + len(lines)), "records", limits)
+    elif lines:
+        stream = cast(io.BufferedReader, io.BufferedReader(io.BytesIO(b"\n".join(lines))))
+        yield from read_text(stream, "records", limits)
+
+
 def _place(batch: pl.DataFrame, lines: pl.Series) -> list[pl.Series]:
-    """Return the original places of records by their line in the joined text, whose first line is empty."""
-    rows = (lines - 2).to_numpy()
+    """Return the original places of records by their number, from 1."""
+    rows = (lines - 1).to_numpy()
     return [batch[name][rows] for name in PLACE]
 
 

@@ -77,10 +77,10 @@ def make_data_set(
         read: Their artifacts, by SHA-256 of the file.
         new: Names of the sources read in this run; recorded in the run's facts only, not in the artifact.
     """
-    replays = {digest: replays_of(config.home / REPLAYS, digest) for digest in read}
+    readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}
+    replays = {digest: replays_of(config.home / REPLAYS, reading) for digest, reading in readings.items()}
 
     def make(work: Path) -> dict[str, Any]:
-        readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}
         return assemble_with(work, sources, readings, replays)
 
     inputs = {_input_name(index, source): read[source.sha256].digest for index, source in enumerate(sources)}
@@ -115,9 +115,13 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
     read = {
         source.sha256: store.open("read", inputs[_input_name(index, source)]) for index, source in enumerate(sources)
     }
+    readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}
+    if others := [reading.renamed for reading in readings.values() if reading.renamed != config.source.fields.renamed]:
+        given = ", ".join(f"source.fields.{ours}={theirs}" for ours, theirs in others[0].items()) or "ours"
+        log.info("the records are read by the names of fields that their file was read by: %s", given)
     facts = replay(
-        sources, {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}, config.home / REPLAYS,
-        limits_of(config.source), fixed, {digest: _path_now(store, artifact) for digest, artifact in read.items()},
+        sources, readings, config.home / REPLAYS, limits_of(config.source), fixed,
+        {digest: _path_now(store, artifact) for digest, artifact in read.items()},
     )
     log.info("%d records were replayed from quarantine, %d remain", facts["replayed"], facts["left"])
     return as_task_state(make_data_set(config, sources, read, []))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import BundleError
+from core.errors import BundleError, Unreadable
 from reviewlm import terminal
 from reviewlm.shown import layout, results
 from reviewlm.shown.layout import fitted, wrapped
@@ -310,3 +310,11 @@ def test_a_report_is_opened_in_a_window_or_one_line_says_why_not(
 
 def test_a_stream_that_is_no_terminal_gets_whole_lines() -> None:
     assert layout.for_stream(SENTENCE * 3, io.StringIO()) == SENTENCE * 3
+
+
+def test_a_file_of_texts_in_another_encoding_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_bytes("caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(Unreadable) as error:
+        terminal.read_texts(str(file))
+    assert "iconv -f LATIN1 -t UTF-8" in error.value.remedy

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from core.errors import ConfigError, Unreadable
+from core.errors import TO_UTF8, ConfigError, Unreadable
 from reviewlm import terminal
 from reviewlm.options import (
     Input,
@@ -83,7 +83,7 @@ def _lines(text: str) -> list[str]:
     try:
         return content.decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise Unreadable("The lines are not UTF-8 text", where=text, cause=str(error)) from error
+        raise Unreadable("The lines are not UTF-8 text", where=text, cause=str(error), remedy=TO_UTF8) from error
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:

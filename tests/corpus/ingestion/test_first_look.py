@@ -78,6 +78,13 @@ def test_bad_records_before_good_ones_are_no_reason_to_refuse(tmp_path: Path, mo
         require_usable([file], SourceConfig())
 
 
+def test_a_file_in_another_encoding_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_bytes("review_id,text\na,caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(EmptyInput) as error:
+        require_usable([tmp_path / "r.csv"], SourceConfig())
+    assert "iconv -f LATIN1 -t UTF-8" in error.value.remedy
+
+
 def test_one_file_with_records_is_enough_but_every_file_needs_a_text(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(GOOD)
     (tmp_path / "b.jsonl").write_bytes(b"")

@@ -18,6 +18,7 @@ from tests.corpus.review_files import as_csv
 from tests.corpus.review_lines import BAD_LINES, line
 
 STRICT = SourceConfig(max_chars=50, part_rows=4)
+NAMED = SourceConfig.model_validate({"fields": {"stars": "Rating", "business_id": "Shop"}})
 PLACE = ["source", "line"]
 
 
@@ -42,7 +43,7 @@ class Home:
         return replay(self.sources, self.readings, self.folder / "replays", limits, fixed, paths)
 
     def data_set(self, name="out"):
-        replays = {digest: replays_of(self.folder / "replays", digest) for digest in self.readings}
+        replays = {digest: replays_of(self.folder / "replays", one) for digest, one in self.readings.items()}
         facts = assemble_with(self.folder / name, self.sources, self.readings, replays)
         assert facts["records"] == facts["rows"] + facts["quarantined"] + facts["duplicates"]
         for source in facts["sources"]:
@@ -136,7 +137,7 @@ def test_what_a_person_corrects_enters_at_its_own_place(home, tmp_path):
     assert frame.select("review_id", "stars", "source", "line").rows() == [
         ("one", 5, "a.jsonl", 1), ("two", 5, "a.jsonl", 2), ("three", 5, "a.jsonl", 4)]
     assert quarantine.select("line", "reason").rows() == [(3, "malformed")]
-    assert [path.name for path in replays_of(tmp_path / "replays", source.sha256)] == ["1.parquet"]
+    assert [path.name for path in replays_of(tmp_path / "replays", home.readings[source.sha256])] == ["1.parquet"]
 
 
 def test_a_mended_record_may_be_an_object_and_may_stand_in_a_csv_file(home, tmp_path):
@@ -315,11 +316,52 @@ def test_a_text_that_a_spreadsheet_would_run_comes_back_as_it_was(home, tmp_path
 def test_damaged_replays_are_named_and_not_read(home, tmp_path):
     source = home.add("a.jsonl", b"\n".join(some_lines()))
     home.replay(SourceConfig())
-    [file] = replays_of(tmp_path / "replays", source.sha256)
+    [file] = replays_of(tmp_path / "replays", home.readings[source.sha256])
     raw = bytearray(file.read_bytes())
     raw[len(raw) // 2] ^= 1
     file.write_bytes(raw)
     with pytest.raises(Damaged, match=r"1\.parquet"):
         home.data_set()
     file.with_suffix(".sha256").unlink()  # as an earlier version left it
-    assert replays_of(tmp_path / "replays", source.sha256) == [file]
+    assert replays_of(tmp_path / "replays", home.readings[source.sha256]) == [file]
+
+
+def renamed_lines():
+    return b"\n".join([b'{"review_id": "a", "text": "fine", "Rating": 4, "Shop": "s"}', b"{broken", b"{broken"])
+
+
+def test_records_are_read_by_the_names_of_fields_that_their_file_was_read_by(tmp_path):
+    home = Home(tmp_path, NAMED)
+    home.add("a.jsonl", renamed_lines())
+    fixed = fixed_file(tmp_path, {"text": "b", "Rating": 2, "Shop": "t"})
+    assert home.replay(SourceConfig(), fixed)["replayed"] == 1
+    assert home.data_set()[1].select("text", "stars", "business_id").rows() == [("fine", 4, "s"), ("b", 2, "t")]
+
+
+def test_a_mended_record_may_lack_a_field_that_the_user_has_named(tmp_path):
+    home = Home(tmp_path, NAMED)
+    home.add("a.jsonl", renamed_lines())
+    fixed = fixed_file(tmp_path, {"text": "b", "Rating": 2}, {"text": "c"})
+    assert home.replay(NAMED, fixed) == {"replayed": 2, "left": 0, "reasons": {}}
+    assert home.data_set()[1].select("text", "stars", "business_id").rows() == [
+        ("fine", 4, "s"), ("b", 2, None), ("c", None, None)]  # fmt: skip
+
+
+def test_a_mended_record_without_a_text_is_refused_for_that_reason(tmp_path):
+    home = Home(tmp_path, NAMED)
+    home.add("a.jsonl", renamed_lines())
+    with pytest.raises(EmptyInput, match="1 × missing_text"):
+        home.replay(NAMED, fixed_file(tmp_path, {"Rating": 2, "Shop": "t"}))
+
+
+def test_a_replay_is_not_used_where_the_fields_have_other_names(tmp_path):
+    """It would lack what its file calls otherwise; the record waits in quarantine as before."""
+    home = Home(tmp_path)
+    source = home.add("a.jsonl", renamed_lines())
+    fixed = fixed_file(tmp_path, {"text": "b", "Rating": 2})
+    home.replay(fixed=fixed)
+    assert home.data_set("before")[1]["stars"].to_list() == [None, None]
+    home.readings[source.sha256] = read_source(source, tmp_path / "read-by-other-names", NAMED)
+    assert home.data_set("between")[1]["stars"].to_list() == [4]
+    assert home.replay(fixed=fixed)["replayed"] == 1
+    assert home.data_set("after")[1]["stars"].to_list() == [4, 2]
