@@ -7,6 +7,7 @@ from typing import Any
 
 from models.specs import parts_of
 from tasks.evaluation.evaluate import Measured
+from tasks.fitting.fitted import fit_seconds
 from tasks.fitting.job import BUNDLE_FOLDER
 
 OF_FIT = {
@@ -35,8 +36,8 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
     """Return the cost of each model by name; None for figures that were not recorded.
 
     Returns:
-        parameters (for a model with parts: those of its parts), megabytes (10^6 bytes of the bundle), fit_seconds (wall
-        time of the fit stage, parts included), fit_cpu_seconds (processor time of the updates, parts included),
+        parameters (for a model with parts: those of its parts), megabytes (10^6 bytes of the bundle), fit_seconds (see
+        `fit_seconds`, parts included), fit_cpu_seconds (processor time of the updates, parts included),
         trained_tokens_per_second; for neural models quantiles of the update times, peak memory, and share of the
         matrix-product peak (`models/neural/training/throughput.py`); score_seconds and tokens_per_second (of scoring
         the test reviews), seconds_per_million_tokens (from the reciprocal of tokens_per_second).
@@ -87,7 +88,7 @@ def _cost(model: Measured) -> dict[str, float | None]:
     speed = facts["tokens"] / seconds if seconds else None
     return {
         "megabytes": sum(bundle) / 1e6,
-        "fit_seconds": manifest.get("seconds"),
+        "fit_seconds": fit_seconds(model.fitted.artifact),
         **{name: summary.get(known) for name, known in OF_FIT.items()},
         "score_seconds": seconds,
         "tokens_per_second": speed,

@@ -25,7 +25,7 @@ from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.engines.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.fitted import Fitted
+from tasks.fitting.fitted import Fitted, fit_seconds
 from tasks.fitting.job import BUNDLE_FOLDER, LanguageModelJob
 from tasks.fitting.listeners import EnoughSeen, both, now_and_then
 from tasks.fitting.pool_caller import Handover
@@ -85,7 +85,7 @@ def _in_words(artifact: Artifact) -> str:
     facts, summary = artifact.facts, artifact.facts["summary"]
     perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
     found = "" if perplexity is None else f", validation perplexity {perplexity:,.4g}"
-    return f"{facts['name']} in {duration(artifact.manifest['seconds'])}{found}"
+    return f"{facts['name']} in {duration(fit_seconds(artifact) or 0.0)}{found}"
 
 
 def plan_fit(

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from core.config.sections.embedding import EmbeddingConfig
 from core.store import Artifact
+from models.base import EARLIER_SECONDS
 from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec
 from tasks.fitting.job import BUNDLE_FOLDER
@@ -37,6 +38,18 @@ class StoredFit(Generic[Spec]):
     def bundle(self) -> Path:
         """The folder with `spec.json`."""
         return self.artifact.folder / BUNDLE_FOLDER
+
+
+def fit_seconds(fit: Artifact) -> float | None:
+    """Return the wall time of a fit: of its stage, and of the updates that interrupted processes had done before.
+
+    The time of their other work is not known: evaluations, and updates after the last checkpoint. The result is never
+    below the time of all updates, because a worker of a pool may train while no stage waits for it. None: not recorded.
+    """
+    seconds, summary = fit.manifest.get("seconds"), fit.facts.get("summary", {})
+    if seconds is None:
+        return None
+    return float(max(seconds + summary.get(EARLIER_SECONDS, 0.0), summary.get("seconds", 0.0)))
 
 
 AnyFitted = StoredFit[FittedSpec]

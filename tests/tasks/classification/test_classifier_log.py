@@ -9,6 +9,7 @@ import pytest
 from core.store import Artifact
 from tasks.classification import compare
 from tasks.classification.compare import Compared, MeasuredClassifier
+from tasks.classification.summary import _model
 from tasks.fitting.fitted import FittedClassifier
 from tests.models.classification.made_reviews import small
 
@@ -78,3 +79,11 @@ def test_the_same_comparison_is_logged_once(runs: Runs) -> None:
     before = list(runs.logged)
     log(runs, "first", "logistic")
     assert runs.logged == before
+
+
+def test_the_seconds_of_a_resumed_fit_include_the_updates_of_the_processes_before() -> None:
+    summary = {"seconds": 50.0, "earlier_seconds": 40.0, "parameters": 9}
+    fit = Artifact("fit-classifier", "0", "", {"seconds": 12.0, "facts": {"summary": summary}})
+    fitted = FittedClassifier(small("bag", name="bag"), fit, "run", False)
+    compared = Compared((MeasuredClassifier(fitted, fit, fit),), (), {"bag": {}}, fit)
+    assert _model(compared, {"name": "bag"})["seconds"] == 52
