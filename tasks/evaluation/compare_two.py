@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +16,7 @@ from models.bundles.bundle import SPEC
 from models.specs import parts_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
-from tasks.evaluation.cost import with_parts
+from tasks.evaluation.cost import cost_of_fit, with_parts
 from tasks.evaluation.evaluate import draw_samples, figures_of_artifact, score_bundle, scores_of
 from tasks.fitting.fit import bundle_digest, plan_fit
 from tasks.fitting.fitted import Fitted
@@ -29,9 +28,13 @@ from tracking.client import ABSENT, error_code
 from tracking.registry.version_settings import no_such_model, version_called
 from tracking.tags import COMPARE_A, COMPARE_B, NOTE
 
-FIT_PREFIX = "fit/"
-FIT_COSTS = {"parameters": "parameters", "fit_seconds": "seconds", "fit_cpu_seconds": "cpu_seconds"}
-"""Cost figures of a fit: name in `tasks.evaluation.cost.COSTS` → name in the fit's summary."""
+OF_RUN = {
+    "parameters": ("cost/parameters", "fit/parameters"),
+    "fit_seconds": ("cost/fit_seconds",),  # `fit/seconds` counts only the updates
+    "fit_cpu_seconds": ("cost/fit_cpu_seconds", "fit/cpu_seconds"),
+}
+"""Cost figures of a version: the names that its MLflow run may have them under. The run's comparison logged "cost/…",
+which includes a model's parts; "fit/…", the summary of the fit, is for runs that were never compared."""
 MARKDOWN_FILE = "comparison.md"
 
 
@@ -74,7 +77,7 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
     else:
         fits = _stored_fits(config, prepared, name)
         folder, shown = fits[name].bundle, name
-        own = {one: _cost(fit.artifact.facts.get("summary", {})) for one, fit in fits.items()}
+        own = {one: cost_of_fit(fit.artifact) for one, fit in fits.items()}
         cost = with_parts(name, own, {one: parts_of(fit.spec) for one, fit in fits.items()})
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
@@ -117,14 +120,7 @@ def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
         if error_code(error) not in ABSENT:
             raise
         metrics = {}
-    own = _cost({name.removeprefix(FIT_PREFIX): value for name, value in metrics.items()})
-    # Prefer "cost/…", which the run's comparison logged: it includes the parts of a model.
-    return {name: metrics.get(f"cost/{name}", value) for name, value in own.items()}
-
-
-def _cost(summary: Mapping[str, float]) -> dict[str, float | None]:
-    """Return the cost figures of a fit's summary; None for missing ones."""
-    return {name: summary.get(known) for name, known in FIT_COSTS.items()}
+    return {name: next((metrics[one] for one in places if one in metrics), None) for name, places in OF_RUN.items()}
 
 
 def _log(config: RunConfig, pair: Pair, run_id: str) -> None:

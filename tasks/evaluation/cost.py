@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from core.store import Artifact
 from models.specs import parts_of
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fitted import fit_seconds
@@ -43,8 +43,15 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
         the test reviews), seconds_per_million_tokens (from the reciprocal of tokens_per_second).
     """
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}
-    own = {model.name: {"parameters": _summary(model).get("parameters"), **_cost(model)} for model in measured}
+    own = {model.name: cost_of_fit(model.fitted.artifact) | _cost(model) for model in measured}
     return {name: own[name] | with_parts(name, own, parts) for name in own}
+
+
+def cost_of_fit(fit: Artifact) -> dict[str, float | None]:
+    """Return what a fit itself took, without its parts: parameters, fit_seconds and `OF_FIT`; None if not recorded."""
+    summary = fit.facts.get("summary", {})
+    measured = {name: summary.get(known) for name, known in OF_FIT.items()}
+    return {"parameters": summary.get("parameters"), "fit_seconds": fit_seconds(fit), **measured}
 
 
 def with_parts(
@@ -80,21 +87,15 @@ def _within(name: str, parts: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _cost(model: Measured) -> dict[str, float | None]:
-    manifest, summary = model.fitted.artifact.manifest, _summary(model)
-    bundle = [entry["bytes"] for name, entry in manifest["files"].items() if name.startswith(f"{BUNDLE_FOLDER}/")]
+    files = model.fitted.artifact.manifest["files"]
+    bundle = [entry["bytes"] for name, entry in files.items() if name.startswith(f"{BUNDLE_FOLDER}/")]
     facts = model.test.facts
     # Without `score_seconds` in the facts, use the stage's wall time, which includes loading the model.
     seconds = facts.get("score_seconds") or model.test.manifest.get("seconds")
     speed = facts["tokens"] / seconds if seconds else None
     return {
         "megabytes": sum(bundle) / 1e6,
-        "fit_seconds": fit_seconds(model.fitted.artifact),
-        **{name: summary.get(known) for name, known in OF_FIT.items()},
         "score_seconds": seconds,
         "tokens_per_second": speed,
         "seconds_per_million_tokens": 1e6 / speed if speed else None,
     }
-
-
-def _summary(model: Measured) -> dict[str, Any]:
-    return dict(model.fitted.artifact.facts.get("summary", {}))
