@@ -14,7 +14,7 @@ from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.evidence import Evidence
 from evaluation.gate.rules.rivals import Rivals
 from evaluation.scoring.metrics import LN2, Figures, figures_of
-from evaluation.statistics.bootstrap import Interval
+from evaluation.statistics.bootstrap import Bootstrap, Interval
 from evaluation.statistics.floor import floor_nats
 from evaluation.statistics.groups import effective_number, groups_of, least_sure_gain
 from evaluation.statistics.studentised import Intervals, Ratio, gain_ratio, studentised_intervals
@@ -165,6 +165,13 @@ class GateCase(Rivals):
         columns = open_nats(self.challenger_rows), open_nats(other), self._bytes
         found = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
         return found and replace(found, estimate=1 - found.estimate, low=1 - found.high, high=1 - found.low)
+
+    def plain_gain_over(self, other: pl.DataFrame) -> Interval:
+        """Return `gain_over` as the report's tables show it: how sure it is on reviews like these. For words only."""
+        columns = {"ours": open_nats(self.challenger_rows), "theirs": open_nats(other)}
+        options = {"resamples": self.evidence.resamples, "seed": self.evidence.seed}
+        drawn = Bootstrap(columns.items(), confidence=self.policy.confidence, groups=self.groups_D, **options)
+        return drawn.interval(lambda sums: 1 - sums["ours"] / sums["theirs"])
 
     @cached_property
     def champion_loss(self) -> Interval | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS, GateCase, change
 from evaluation.statistics.bootstrap import Interval
+
+if TYPE_CHECKING:
+    import polars as pl
 
 NO_INTERVAL = "no interval can be computed: there are fewer than two groups of reviews, or scores that are not finite"
 ROUNDING = 1e-9
@@ -52,8 +56,9 @@ def better_than_baseline(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, False, NO_INTERVAL)
     theirs, ours = baseline.adaptation, case.evidence.challenger.adaptation
     unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
-    detail = f"{change(gain.estimate)} the baseline '{who}' in open bits per byte{unlike}; "
-    return RuleOutcome(name, gain.low > limit, detail + _interval(case, gain, limit), gain.low, limit)
+    lead = f"{change(gain.estimate)} the baseline '{who}' in open bits per byte{unlike}"
+    detail = _nearly(case, gain, limit, lead, baseline.rows) or f"{lead}; {_interval(gain, limit)}"
+    return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
 
 
 def better_than_champion(case: GateCase) -> RuleOutcome:
@@ -68,7 +73,7 @@ def better_than_champion(case: GateCase) -> RuleOutcome:
 
 
 def surely_better(case: GateCase) -> RuleOutcome:
-    """Refuse a gain whose interval includes gains at or below the required one, because it may be chance."""
+    """Refuse a gain whose cautious interval includes gains at or below the required one."""
     name, limit = "surely better", case.policy.min_relative_gain
     if case.problem:
         return RuleOutcome(name, None, case.problem)
@@ -76,20 +81,41 @@ def surely_better(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, True, case.beyond)
     if case.interval is None:
         return RuleOutcome(name, False, NO_INTERVAL)
-    gain = case.interval
-    return RuleOutcome(name, gain.low > limit, _interval(case, gain, limit), gain.low, limit)
+    gain, lead = case.interval, f"{change(case.gain)} the champion in open bits per byte"
+    detail = _nearly(case, gain, limit, lead, case.champion_rows) or _interval(gain, limit, " over the champion")
+    return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
 
 
-def _interval(case: GateCase, gain: Interval, limit: float) -> str:
-    """Return how sure a gain is; if only more reviews could make it sure, add this remedy.
+def _nearly(case: GateCase, gain: Interval, limit: float, lead: str, other: pl.DataFrame) -> str:
+    """Return why a gain above the limit is not sure enough, with the remedy; empty if it is sure, or not above.
 
-    The interval is wider than that of the tables, because it allows for reviews that the sample lacks.
+    The cautious interval also allows for reviews that the sample lacks. So the plain one, which the tables show, tells
+    whether the gain may be chance, or is only not proved for rare reviews.
+
+    Args:
+        lead: The gain in words.
+        other: Scores of the other model.
     """
-    detail = f"the cautious {100 * gain.confidence:.4g} % interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
     if not gain.low <= limit < gain.estimate:
-        return detail + _verdict(gain, limit)
+        return ""
+    plain = case.plain_gain_over(other)
+    sure, cautious = f"{100 * gain.confidence:.4g} % interval", f"{gain.low:+.2%} to {gain.high:+.2%}"
+    if plain.low > limit:
+        more = f" by more than {limit:.2%}" if limit else ""
+        few = f"{case.groups:,} {'reviews' if case.groups_D is None else 'groups of reviews'} are too few"
+        why = f", surely better{more} on reviews like these ({sure} {plain.low:+.2%} to {plain.high:+.2%}), but {few} "
+        why += f"to exclude rare large losses (cautious interval {cautious})"
+    else:
+        why = f"; the {sure} of the gain is {plain.low:+.2%} to {plain.high:+.2%}, the cautious one {cautious}: "
+        why += "it may be chance" if plain.low <= 0 else f"it may be less than {limit:.2%}"
     least = f" (with these, no gain below {case.least_gain:.2%} is sure)" if gain.estimate < case.least_gain else ""
-    return f"{detail}{_verdict(gain, limit)}; {MORE_REVIEWS}{least}"
+    return f"{lead}{why}; {MORE_REVIEWS}{least}"
+
+
+def _interval(gain: Interval, limit: float, over: str = "") -> str:
+    """Return the cautious interval of a gain and its verdict."""
+    sure = f"the cautious {100 * gain.confidence:.4g} % interval of the gain{over}"
+    return f"{sure} is {gain.low:+.2%} to {gain.high:+.2%}: {_verdict(gain, limit)}"
 
 
 def _verdict(gain: Interval, limit: float) -> str:
@@ -99,4 +125,4 @@ def _verdict(gain: Interval, limit: float) -> str:
         return "the challenger is better" + (f" by more than {limit:.2%}" if limit else "")
     if gain.high < 0:
         return "the challenger is worse"
-    return "it may be chance" if gain.low <= 0 else f"it may be less than {limit:.2%}"
+    return "there is no sure gain" if gain.estimate < 0 else f"it may be less than {limit:.2%}"

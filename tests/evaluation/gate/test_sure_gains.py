@@ -12,6 +12,7 @@ from evaluation.gate.decision import Decision
 from evaluation.gate.rules import cautions
 from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.slices import slice_losses
+from evaluation.statistics.bootstrap import Bootstrap
 from tests.evaluation.challengers import FIRST, assert_refused_by, evidence, judge, rule, scores
 
 
@@ -33,6 +34,33 @@ def test_a_small_gain_on_every_one_of_thirty_reviews_is_not_sure():
     assert "to decide, test on more reviews" in decision.reason
     assert judge(PromotionConfig(max_review_loss=0), **level(30, 0.02)).promote, "who takes it on trust says so"
     assert judge(**level(3_000, 0.02)).promote
+
+
+@pytest.mark.parametrize("who", ["the champion", "the baseline 'kn5'"])
+def test_a_gain_that_only_rare_reviews_leave_open_is_not_called_chance(who):
+    """The plain interval beside it, which the report's tables show, says that it is sure on reviews like these."""
+    models = level(100, 0.02)
+    if who != "the champion":
+        models |= FIRST | {"baseline": scores(reviews=100)}
+    reason = judge(**models).reason
+    other = models["champion"] if who == "the champion" else models["baseline"]
+    columns = {"ours": models["challenger"]["nats"].to_numpy(), "theirs": other["nats"].to_numpy()}
+    drawn = Bootstrap(columns.items(), confidence=0.95, resamples=500, seed=evidence().seed)
+    plain = drawn.interval(lambda sums: 1 - sums["ours"] / sums["theirs"])
+    assert reason.startswith(
+        f"2.01% better than {who} in open bits per byte, surely better on reviews like these (95 % interval "
+        f"{plain.low:+.2%} to {plain.high:+.2%}), but 100 reviews are too few to exclude rare large losses (cautious "
+        "interval -"
+    )
+    assert "to decide, test on more reviews" in reason
+    assert "chance" not in reason
+
+
+def test_a_margin_and_groups_are_named_where_a_gain_is_nearly_sure():
+    policy = PromotionConfig(min_relative_gain=0.01)
+    reason = judge(policy, **level(300, 0.03), reviews=told(300, group=np.arange(300) % 60)).reason
+    assert "surely better by more than 1.00% on reviews like these" in reason
+    assert "but 60 groups of reviews are too few" in reason
 
 
 def test_a_large_gain_on_thirty_reviews_is():
