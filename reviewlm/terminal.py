@@ -155,13 +155,16 @@ def show_error(error: ReviewLMError) -> None:
 def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", spare: Sequence[str] = ()) -> None:
     """Write rows as an aligned table, or as lists if they are too wide (`reviewlm/shown/layout.py`).
 
+    Without rows, only the title is written, with "none" after it; without a title, nothing.
+
     Args:
         rows: The rows, all with the columns of the first one.
         title: Heading.
         spare: Columns that may be left out where the table is too wide, the first ones first.
     """
     if not rows:
-        say("(none)")
+        if title:
+            say(f"{title}: none")
         return
     shown = [{name: cell(value) for name, value in row.items()} for row in rows]
     table = fitted(shown, spare, width())

@@ -222,6 +222,8 @@ def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -
 
     rows = list_tokens(configured(preset, set).home / FILE)
     terminal.show_rows(rows)
+    if not rows:
+        terminal.say("There is no token. `reviewlm tokens add NAME` makes one.")
     terminal.last_line({"tokens": rows}, json)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,12 +34,14 @@ from reviewlm.shown import results
 
 app = typer.Typer()
 LONGEST_REASON = 40
+"""Letters of a reason in a table; a longer one is written below the table."""
+BY_HAND = "promoted by hand"
+FIRST_VERSION = "`reviewlm run` or `make demo` registers the first version."
 AFTER_ROLLBACK = (
     "Version {} is `previous` now. The gate refuses the same fit, but not a new one from other reviews, settings or "
     "another seed: its figures have not shown the fault. Until the cause is found, switch the schedules off "
     "(`retrain/weekly`, `on-drift`, `classify/classifiers`)."
 )
-"""Letters of a reason in a table; a longer one is written below the table."""
 Why = Annotated[str, typer.Option("--why", help="The reason, for the decision log.")]
 Who = Annotated[str, typer.Option("--who", help="Who decides. Default: USER@HOST.")]
 
@@ -111,24 +113,36 @@ def history(
     """List all decisions (who promoted or refused which version, when and why), then the versions."""
     registry = _registry(configured(preset, set), model)
     from tracking.registry.events import complaints
-    from tracking.registry.versions import REFUSED
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
-    shown = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
-    rows = [row | {"why": _short(row["why"])} for row in shown]
-    terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first", ("state", "against", "who"))
-    for row in shown:
-        if _short(row["why"]) != row["why"]:
-            terminal.say(f"Event {row['event']}: {row['why']}")
-    by_hand = {row["version"] for row in events if row["decision"] == "promoted by hand"}
-    rows = [row | {"reason": _short(row["reason"])} for row in _to_the_minute(versions)]
-    for row in rows:
-        if row["outcome"] == REFUSED and row["version"] in by_hand:
-            row["outcome"] = f"{REFUSED}, promoted by hand"
-    terminal.show_rows(rows, f"Versions of {registry.name}", ("run_id", "kind", "family", "created (UTC)"))
+    if events or versions:
+        _show_decisions(registry.name, events)
+        _show_versions(registry.name, versions, {row["version"] for row in events if row["decision"] == BY_HAND})
+    else:
+        terminal.say(f"No model is registered as '{registry.name}' yet. {FIRST_VERSION}")
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
     terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)
+
+
+def _show_decisions(name: str, events: Sequence[Mapping[str, Any]]) -> None:
+    shown = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
+    rows = [row | {"why": _short(row["why"])} for row in shown]
+    terminal.show_rows(rows, f"Decisions about {name}, the newest first", ("state", "against", "who"))
+    for row in shown:
+        if _short(row["why"]) != row["why"]:
+            terminal.say(f"Event {row['event']}: {row['why']}")
+
+
+def _show_versions(name: str, versions: Sequence[Mapping[str, Any]], by_hand: Container[int]) -> None:
+    """Write the table of versions; *by_hand* are those that a person has promoted."""
+    from tracking.registry.versions import REFUSED
+
+    rows = [row | {"reason": _short(row["reason"])} for row in _to_the_minute(versions)]
+    for row in rows:
+        if row["outcome"] == REFUSED and row["version"] in by_hand:
+            row["outcome"] = f"{REFUSED}, {BY_HAND}"
+    terminal.show_rows(rows, f"Versions of {name}", ("run_id", "kind", "family", "created (UTC)"))
 
 
 def _short(reason: str) -> str:

@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from reviewlm import terminal
+from reviewlm.cli import app
 from tests.marked_cases import long_but
 
 
@@ -87,6 +90,24 @@ def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_li
     assert "Traceback" not in done.stderr
     said = json.loads(done.stdout)["error"]
     assert (said["kind"], said["what"], said["exit_code"]) == ("EmptyInput", "The split 'test' has no reviews", 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("history",), "No model is registered as 'reviewlm' yet. `reviewlm run` or `make demo` registers the first"),
+        (("tokens", "list"), "There is no token. `reviewlm tokens add NAME` makes one."),
+        (("config", "list", "nosuchword"), "No setting has 'nosuchword' in its name or meaning."),
+        (("tracking", "waiting"), "No writes to MLflow are queued, and none was rejected."),
+    ],
+)
+def test_an_empty_list_says_what_there_is_none_of_and_what_to_do(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(terminal, "program", lambda: "reviewlm")
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.stdout.startswith(said)
+    assert done.stdout.count("\n") == 1
 
 
 def test_an_empty_text_is_refused_before_a_model_is_opened(tmp_path: Path) -> None:

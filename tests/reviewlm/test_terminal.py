@@ -222,6 +222,14 @@ def test_a_table_without_spare_columns_becomes_a_list_whose_names_are_whole(
     assert shown.count("perplexity  1,234.5") == 2
 
 
+def test_a_table_without_rows_says_what_there_is_none_of_and_nothing_if_nothing_was_asked(
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.show_rows([], "Open bits per byte by month")
+    terminal.show_rows([])
+    assert capsys.readouterr().out == "Open bits per byte by month: none\n"
+
+
 def test_warnings_begin_with_their_name_and_other_messages_with_the_time(
     capsys: pytest.CaptureFixture[str]
 ) -> None:
