@@ -207,13 +207,17 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     Raises:
         InputError: No model is registered under the given name.
     """
-    from tracking.logged_models.lookup import registered
+    from tracking.logged_models.lookup import registered, registered_names
     from tracking.logged_models.opening import asked_model, tracker_at
     from tracking.registry.registry import Registry
 
     tracker = tracker_at(config)
     if model and not registered(tracker, model):
-        raise InputError("No model is registered under this name", value=model, where=tracker.uri)
+        names = registered_names(tracker)
+        raise InputError(
+            "No model is registered under this name", value=model, where=tracker.uri,
+            remedy=f"one of {', '.join(names)}" if names else FIRST_VERSION,
+        )
     return Registry(tracker, model or asked_model(config, tracker))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from core.errors import BundleError, ReviewLMError, TrackingUnavailable
 from core.storing.migrations import read_only
 from tracking.client import ABSENT, database_file, error_code
+from tracking.registry.events import SOURCE
 from tracking.registry.registry import Registry, bundle_in
 from tracking.registry.versions import Reference, Version
 from tracking.runs.runs import Tracker
@@ -35,6 +36,7 @@ TAGS = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?
 NUMBERS = f"SELECT version FROM model_versions WHERE name = ? AND {EXISTS}"
 ANY = f"SELECT 1 FROM model_versions WHERE name = ? AND {EXISTS} LIMIT 1"
 ALL_ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
+NAMES = f"SELECT DISTINCT name FROM model_versions WHERE source != ? AND {EXISTS}"
 CREATED = f"SELECT version, creation_time FROM model_versions WHERE name = ? AND {EXISTS}"
 ALIASES = "SELECT alias FROM registered_model_aliases WHERE name = ? AND version = ? ORDER BY alias"
 
@@ -75,6 +77,15 @@ def versions_of(tracker: Tracker, name: str) -> list[int]:
     if file := database_file(tracker.uri):
         return sorted(number for (number,) in _rows(file, NUMBERS, (name,)) or [])
     return sorted(version.version for version in Registry(tracker, name).versions())
+
+
+def registered_names(tracker: Tracker) -> list[str]:
+    """Return the names of the registered models that have a version; entries of decision logs are no versions."""
+    if file := database_file(tracker.uri):
+        return sorted(name for (name,) in _rows(file, NAMES, (SOURCE,)) or [])
+    from tracking.logged_models.unused import all_versions
+
+    return sorted({version.name for version in all_versions(tracker)})
 
 
 def contents_of(tracker: Tracker, name: str) -> tuple[dict[str, int], dict[int, datetime]]:

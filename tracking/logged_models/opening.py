@@ -5,6 +5,7 @@ Programs outside this project open the model with `tracking/logged_models/progra
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +17,7 @@ from core.config.sections.embedding import OWN_VECTORS
 from core.config.sections.promotion import OWN_MODEL, demo_of
 from core.environment import chosen_device
 from core.errors import BundleError, InputError
-from tracking.logged_models.lookup import Found, find_version, registered, versions_of
+from tracking.logged_models.lookup import Found, contents_of, find_version, registered, registered_names, versions_of
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, REFUSED, SCHEME, Reference, Version
 from tracking.runs.runs import Tracker
 from tracking.tags import OUTCOME, REASON
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Opened = TypeVar("Opened")
 log = logging.getLogger(__name__)
+SURELY_MEANT = 0.85
+"""Likeness (`difflib`) from which a name is taken for a misspelt one; less may be another model, as of classifiers."""
 FIRST = "no champion: run `make demo` or `reviewlm run` first"
 FIRST_CLASSIFIER = "no champion: run `reviewlm classify fit` first"
 FIRST_VECTORS = "no champion: run `reviewlm embed` first"
@@ -109,7 +112,7 @@ def open_champion(
 
     Raises:
         ConfigError: The reference has neither form.
-        BundleError: Nothing is registered under the reference yet, its files are missing or damaged, or its probe texts
+        BundleError: Nothing is registered under the reference, its files are missing or damaged, or its probe texts
             score differently from when it was saved.
         InputError: The device does not exist.
         TrackingUnavailable: MLflow does not answer.
@@ -200,12 +203,33 @@ def nothing_registered(tracker: Tracker, reference: str, first: str = FIRST) -> 
     numbers = versions_of(tracker, asked.name) if registered(tracker, asked.name) else []
     if numbers and asked.alias == CHAMPION:
         return _no_champion(tracker, asked.name, numbers[-1])
-    remedy = f"`reviewlm history --model {asked.name}` lists the versions"
-    if not numbers:
-        remedy = f"{first}; `reviewlm history` lists the versions"
+    if numbers:
+        return _no_such_version(tracker, reference, asked)
+    if near := difflib.get_close_matches(asked.name, registered_names(tracker), n=1, cutoff=SURELY_MEANT):
+        return BundleError(
+            f"No model is registered as '{asked.name}'", where=reference,
+            remedy=f"did you mean '{near[0]}'? `reviewlm history --model {near[0]}` lists its versions",
+        )
     return BundleError(
         f"Nothing is registered as {reference} yet", where=tracker.uri,
-        remedy=remedy + _or_the_demo(tracker, asked.name),
+        remedy=f"{first}; `reviewlm history` lists the versions{_or_the_demo(tracker, asked.name)}",
+    )
+
+
+def _no_such_version(tracker: Tracker, reference: str, asked: Reference) -> BundleError:
+    """Return the error for a number or alias that no version has: the existing ones, and the one that is most alike."""
+    aliases, versions = contents_of(tracker, asked.name)
+    what, near = f"There is no version {asked.version}", list[str]()
+    if asked.alias in (CHALLENGER, PREVIOUS):
+        what = f"No version of '{asked.name}' has the alias '{asked.alias}'"
+    elif asked.alias:  # a word without "@" may be meant as the name of a model, see `locate`
+        what = f"'{asked.alias}' is neither an alias of '{asked.name}' nor the name of a registered model"
+        near = difflib.get_close_matches(asked.alias, [*aliases, *registered_names(tracker)], n=1)
+    meant = f"did you mean '{near[0]}'? " if near else ""
+    known = ", ".join([*sorted(aliases), *map(str, sorted(versions))])
+    return BundleError(
+        what, where=reference, value=asked.alias or asked.version,
+        remedy=f"{meant}one of {known}; `reviewlm history --model {asked.name}` shows more",
     )
 
 
