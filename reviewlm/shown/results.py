@@ -134,12 +134,12 @@ def show_run(result: Mapping[str, Any]) -> None:
     terminal.say(f"{champion} MLflow run: {result['mlflow_run_id']}")
     if page := result.get("mlflow_page"):
         terminal.say(f"Page of the run, after `make ui`: {page}", whole=True)
-    if not number and result["version"]:
-        _show_ways_without_champion(result["registered_model"], result["version"])
+    if result["version"] not in (None, number):
+        _show_ways_to_use_refused(result["registered_model"], result["version"])
 
 
-def _show_ways_without_champion(name: str, version: int) -> None:
-    """Write what to do with a first version that the gate refused."""
+def _show_ways_to_use_refused(name: str, version: int) -> None:
+    """Write what to do with a version that the gate refused."""
     of = "" if name == OWN_MODEL else f"--model {name} "
     _show_steps(f"\nThe model is registered, but not in use: models:/{name}/{version}. Next:", {
         f".venv/bin/reviewlm generate --model {name}/{version}": "write a review with it as it is",

@@ -60,7 +60,7 @@ def refused(**changes: Any) -> dict[str, Any]:
             "version": 1, "registered_model": "reviewlm", "mlflow_run_id": "r", **changes}  # fmt: skip
 
 
-def test_a_first_version_that_was_refused_comes_with_the_commands_that_use_it(
+def test_a_version_that_was_refused_comes_with_the_commands_that_use_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     results.show_run(refused())
@@ -71,6 +71,17 @@ def test_a_first_version_that_was_refused_comes_with_the_commands_that_use_it(
     results.show_run(refused(registered_model="mine", version=2))
     assert "promote --model mine --version 2 --force" in capsys.readouterr().out
     results.show_run(refused(champion_version=1, version=2))
+    shown = capsys.readouterr().out
+    assert "Champion: version 1. MLflow run: r" in shown
+    assert "The model is registered, but not in use: models:/reviewlm/2. Next:" in shown
+    assert ".venv/bin/reviewlm promote --version 2 --force --why TEXT " in shown
+
+
+@pytest.mark.parametrize("version", [None, 1])
+def test_a_challenger_that_is_the_champion_comes_without_steps(
+    version: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results.show_run(refused(champion_version=1, version=version))
     assert capsys.readouterr().out.splitlines()[-1] == "Champion: version 1. MLflow run: r"
 
 
