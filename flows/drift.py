@@ -13,6 +13,7 @@ from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
 from tasks.lineage.about_version import CHAMPION, settings_of
 from tasks.reporting.summary import describe_drift
+from tasks.stage import step
 from tasks.tracking.track import parent_run
 
 
@@ -30,5 +31,6 @@ def drift(
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     require_limits(limits_of_fits(config))
     with parent_run(config, "drift") as run_id:
-        asked = with_absolute_paths(preset, input, overrides)
-        return describe_drift(measure_drift(config, ingest(config), run_id, asked))
+        asked, dataset = with_absolute_paths(preset, input, overrides), ingest(config)
+        with step("drift", "compare the new reviews with those that the champion knows"):
+            return describe_drift(measure_drift(config, dataset, run_id, asked))

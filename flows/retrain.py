@@ -14,6 +14,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import OWN_MODEL
 from core.services.model_events import SKIPPED
+from core.store import Artifact
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.plan import plan
@@ -122,6 +123,6 @@ def run_pipeline(
         log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
         fitted = train(config, prepared, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)
-        promotion = promote(config, prepared, evaluated, run_id, drift)
+        promotion = promote(config, prepared, evaluated, run_id, drift if isinstance(drift, Artifact) else None)
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
         return summarise(config, prepared, evaluated, promotion, run_id, report, made)

@@ -38,7 +38,8 @@ def show_stages(record: RunRecord, seconds: float) -> None:
         return
     rest = max(0.0, seconds - sum(record.steps.values()))
     rows = [(name, took, _parts(results, name)) for name, took in record.steps.items()]
-    rows.append(("other", rest, "libraries and servers start, MLflow is written"))
+    alone = _parts(results, "")  # stages that no step has asked for
+    rows.append(("other", rest, f"{alone}{', ' if alone else ''}libraries and servers start, MLflow is written"))
     for place, (name, took, parts) in enumerate(rows):
         branch = "└─" if place == len(rows) - 1 else "├─"
         head = f"{branch} {name:<9} {duration(took):>12}  "

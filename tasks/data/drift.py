@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,10 +42,18 @@ REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
 ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
 
 
+@dataclass(frozen=True)
+class NotCompared:
+    """Why there was nothing to compare, and the level at which the log says so."""
+
+    reason: str
+    level: int = logging.INFO
+
+
 @stage("drift")
 def measure_drift(
     config: RunConfig, dataset: Artifact, parent_run_id: str, asked: Mapping[str, Any] | None = None
-) -> Artifact | None:
+) -> Artifact | NotCompared:
     """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
     Args:
@@ -54,11 +63,12 @@ def measure_drift(
             starts. None: the run retrains anyway, and the event only tells.
 
     Returns:
-        The artifact with the report. None if nothing can be compared: there is no champion yet, its bundle or its data
-        are missing or damaged, or too few reviews are new. The log gives the reason.
+        The artifact with the report; or why nothing can be compared: there is no champion yet, its bundle or its data
+        are missing or damaged, or too few reviews are new.
     """
-    if (comparable := _comparable(config, dataset)) is None:
-        return None
+    if isinstance(comparable := _comparable(config, dataset), NotCompared):
+        log.log(comparable.level, "drift: %s", comparable.reason)
+        return comparable
     version, folder, known, seen, new = comparable
     options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
                "selection": config.selection.model_dump(mode="json")}
@@ -85,7 +95,7 @@ def measure_drift(
             built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
     except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
         log.info("drift: %s", error)
-        return None
+        return NotCompared(error.what)
     _show(config, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"] and not built.reused:
         _announce(config, built.artifact, version, asked)
@@ -102,23 +112,21 @@ class _Comparable(NamedTuple):
     new: int
 
 
-def _comparable(config: RunConfig, dataset: Artifact) -> _Comparable | None:
-    """Return what is compared; None, and the reason in the log, if nothing can be."""
-    version = registry_of(config).alias(CHAMPION)
-    known = _data_of(config, version)
-    if version is None or known is None:
-        return None
+def _comparable(config: RunConfig, dataset: Artifact) -> _Comparable | NotCompared:
+    """Return what is compared, or why nothing can be."""
+    if (version := registry_of(config).alias(CHAMPION)) is None:
+        return NotCompared("there is no champion yet, so nothing to compare with")
+    if isinstance(known := _data_of(config, version), NotCompared):
+        return known
     seen = known_ids(store_of(config), known)
     new = _count_new(dataset, seen)
     if new < FEWEST:
         few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
-        log.info("drift: %s", few if new else "no review is new since the champion")
-        return None
+        return NotCompared(few if new else "no review is new since the champion")
     try:
         folder = registry_of(config).bundle_folder(version)
     except BundleError as error:  # the gate will refuse it too, with a remedy
-        log.warning("drift: champion v%d cannot be measured: %s", version.version, error)
-        return None
+        return NotCompared(f"champion v{version.version} cannot be measured: {error}", logging.WARNING)
     return _Comparable(version, folder, known, seen, new)
 
 
@@ -153,19 +161,16 @@ def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
     return sum(int(wanted(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum()) for part in parts)
 
 
-def _data_of(config: RunConfig, version: Version | None) -> Artifact | None:
-    """Return the prepared data set that the champion was trained on; None, with a log line, if it cannot be found."""
-    if version is None:
-        log.info("drift: there is no champion yet, so nothing to compare with")
-        return None
+def _data_of(config: RunConfig, version: Version) -> Artifact | NotCompared:
+    """Return the prepared data set that the champion was trained on, or why nothing can be compared with it."""
     digest = version.tags.get(DATA_TAG, "")
     known = store_of(config).find_usable("prepare", digest) if digest else None
-    if known is None:
-        log.warning(
-            "drift: the data of champion v%s (%s) are not in this store; prepare them with `reviewlm prepare --input`",
-            version.version, digest or "unknown",
-        )  # fmt: skip
-    return known
+    if known is not None:
+        return known
+    return NotCompared(
+        f"the data of champion v{version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
+        "`reviewlm prepare --input`", logging.WARNING,
+    )  # fmt: skip
 
 
 def _report(

@@ -12,6 +12,7 @@ from corpus.ingestion.parts import SET_ASIDE
 from corpus.ingestion.set_aside import sentence
 from evaluation.reports.run_results import journal_lines
 from evaluation.statistics.training_hints import Training, training_hints
+from tasks.data.drift import NotCompared
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
@@ -124,11 +125,12 @@ def describe_dataset(dataset: Artifact) -> dict[str, Any]:
     return {**dataset.facts, **aside, "digest": dataset.digest, "folder": dataset.path}
 
 
-def describe_drift(artifact: Artifact | None) -> dict[str, Any]:
+def describe_drift(found: Artifact | NotCompared) -> dict[str, Any]:
     """Return the result of the drift test; `compared` is false if there was nothing to compare."""
-    if artifact is None:
-        return {"compared": False, "drifted": [], "sentence": "nothing to compare: see the log"}
-    return {"compared": True, **artifact.facts, "digest": artifact.digest, "folder": artifact.path}
+    if isinstance(found, NotCompared):
+        reason = " ".join(found.reason.split())  # an error has several lines
+        return {"compared": False, "drifted": [], "sentence": f"nothing was compared: {reason}"}
+    return {"compared": True, **found.facts, "digest": found.digest, "folder": found.path}
 
 
 def describe_prepared(prepared: Prepared) -> dict[str, Any]:

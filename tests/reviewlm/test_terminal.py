@@ -293,6 +293,14 @@ def test_a_run_that_built_something_is_a_tree_of_its_steps(capsys: pytest.Captur
     ]
 
 
+def test_the_time_of_a_stage_without_a_step_is_told_beside_that_of_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = [("ingest", "", "ingest", False, 5.0), ("drift", "champion v1", "", False, 12.3)]
+    show_stages(recorded(*stages, steps={"ingest": 6.0}), 32.0)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "└─ other             26 s  drift 12 s, libraries and servers start, MLflow is written"
+    )
+
+
 def test_the_steps_of_a_run_are_told_at_their_start_and_timed(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "tasks.stage"), recorded_stages() as record:
         with recorded_stages() as inner, step("ingest", "read the reviews"):

@@ -298,10 +298,15 @@ def test_without_files_the_months_are_those_of_the_champions_own_data(
 
 def test_reviews_that_the_champion_knows_are_no_drift(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.drift import drift
+    from tasks.stage import recorded_stages
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     [known] = (ran.home / "store" / "synthesise").glob("*/reviews.jsonl")
-    assert drift(TINY, [str(known)])["compared"] is False
+    with recorded_stages() as record:
+        found = drift(TINY, [str(known)])
+    assert found["compared"] is False
+    assert found["sentence"] == "nothing was compared: no review is new since the champion"
+    assert list(record.steps) == ["ingest", "drift"], "the time of the comparison has a name"
 
 
 def test_a_mixture_holds_its_parts_and_says_which_they_were(ran: Ran) -> None:
