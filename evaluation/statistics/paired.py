@@ -16,6 +16,7 @@ from core.markdown import literal, quoted
 from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import METRICS
 from evaluation.statistics.intervals import ComparedScores
+from evaluation.statistics.slice_names import dimension_name
 from evaluation.statistics.slice_table import SliceOptions, review_slices
 from models.base import STATIC
 
@@ -38,6 +39,7 @@ class ComparedModel:
         figures: Figures added up from the scores.
         samples: Columns stars, number, text and seed.
         cost: Figures of its cost, by name.
+        entries: Size of its vocabulary.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ComparedModel:
     figures: Figures
     samples: pl.DataFrame = field(repr=False)
     cost: Mapping[str, float | None] = field(default_factory=dict)
+    entries: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,10 @@ class Pair:
             *(f"- {literal(note)}" for note in self.notes),
         ]
         titles = {"figures": "Figures", "costs": "Cost", "slices": "Slices, in open bits per byte"}
+        named = [dimension_name(*row) for row in self.slices.select("dimension", "slice").iter_rows()]
+        tables = {**self.tables(), "slices": self.slices.with_columns(pl.Series("dimension", named, pl.String))}
         for name, title in titles.items():
-            parts += [f"## {title}", _markdown_table(self.tables()[name])]
+            parts += [f"## {title}", _markdown_table(tables[name])]
         parts += ["## Samples of the same seed"]
         for row in self.samples.iter_rows(named=True):
             parts += [f"### {row['stars']} stars, {row['number'] + 1}", *_quoted(A, row[A]), *_quoted(B, row[B])]
@@ -192,9 +197,9 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
     elif a.figures.vocabulary != b.figures.vocabulary:
         left_out = ", ".join(metric.label for metric in METRICS.values() if not metric.any_vocabulary)
         notes.append(
-            f"They have different vocabularies (units {a.figures.unit} and {b.figures.unit}): {left_out} are left out, "
-            "since a smaller vocabulary turns more words into <unk>, or cuts the text into more tokens. Open figures "
-            "include the spelling of unknown words, so they compare; none includes what a vocabulary folds away."
+            f"They have different vocabularies ({_vocabularies(a, b)}): {left_out} are left out, since a "
+            "smaller vocabulary turns more words into <unk>, or cuts the text into more tokens. Open figures include "
+            "the spelling of unknown words, so they compare; none includes what a vocabulary folds away."
         )
     for side, letter in ((a, A), (b, B)):
         if side.other_data:
@@ -213,6 +218,14 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
     return notes
 
 
+def _vocabularies(a: ComparedModel, b: ComparedModel) -> str:
+    """Return how two vocabularies differ: by their sizes, and by their units if these differ."""
+    units = [f" of unit {side.figures.unit}" * (a.figures.unit != b.figures.unit) for side in (a, b)]
+    if a.entries == b.entries and not any(units):
+        return f"{a.entries:,} entries each, but not the same ones"
+    return f"A: {a.entries:,} entries{units[0]}, B: {b.entries:,} entries{units[1]}"
+
+
 def _markdown_table(table: pl.DataFrame) -> str:
     if not len(table):
         return "(none)"
@@ -223,7 +236,9 @@ def _markdown_table(table: pl.DataFrame) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.{DIGITS}g}" if isinstance(value, float) else literal(str(value))
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() else f"{value:.{DIGITS}g}"
+    return literal(str(value))
 
 
 def _quoted(letter: str, text: str) -> list[str]:

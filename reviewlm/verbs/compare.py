@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from evaluation.statistics.slice_names import dimension_name
 from reviewlm import terminal
 from reviewlm.early_checks import require_data_of, require_versions_or_models
 from reviewlm.options import (
@@ -76,8 +77,8 @@ def _show(result: dict[str, Any]) -> None:
         for row in result["figures"]
     ]  # fmt: skip
     slices = [
-        {"dimension": row["dimension"], "slice": row["slice"], "reviews": row["reviews"], "A": row["A"], "B": row["B"],
-         **_gain(row)}
+        {"dimension": dimension_name(row["dimension"], row["slice"]), "slice": row["slice"],
+         "reviews": row["reviews"], "A": row["A"], "B": row["B"], **_gain(row)}
         for row in result["slices"]
     ]  # fmt: skip
     terminal.show_rows(figures, f"Figures (lower is better), with paired {sure} intervals")
@@ -85,12 +86,18 @@ def _show(result: dict[str, Any]) -> None:
         terminal.show_rows(slices, "Slices, in open bits per byte")
     else:
         terminal.say("No slice has enough test reviews (evaluation.min_slice_reviews).")
-    terminal.show_rows(result["costs"], "Cost")
+    costs = [{**row, **{letter: _whole(row[letter]) for letter in ("A", "B")}} for row in result["costs"]]
+    terminal.show_rows(costs, "Cost")
     for sample in result["samples"]:
         for letter in ("A", "B"):
             terminal.say(f"\n{letter} writes:")
             terminal.show_review(sample["stars"], sample[letter])
     terminal.say(f"\nAs a document: {result['markdown']}. MLflow run: {result['mlflow_run_id']}")
+
+
+def _whole(value: float | None) -> float | int | None:
+    """Return a count, such as that of the parameters, as a whole number; other figures as they are."""
+    return int(value) if value is not None and value.is_integer() else value
 
 
 def _gain(row: dict[str, Any]) -> dict[str, str]:

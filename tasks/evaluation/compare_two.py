@@ -14,8 +14,9 @@ from evaluation.statistics.paired import A, ComparedModel, Pair, compare_pair
 from evaluation.statistics.slice_table import SliceOptions
 from models.bundles.bundle import SPEC
 from models.specs import parts_of
+from models.tokens.vocabulary import Vocabulary
 from tasks.data.documents import documents_of
-from tasks.data.prepare import Prepared
+from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.evaluation.cost import cost_of_fit, with_parts
 from tasks.evaluation.evaluate import draw_samples, figures_of_artifact, score_bundle, scores_of
 from tasks.fitting.fit import bundle_digest, plan_fit
@@ -82,7 +83,7 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
         test = score_bundle(config, folder, tokens, f"{shown} test").artifact
-        samples = draw_samples(config, folder, shown).artifact
+        samples, entries = draw_samples(config, folder, shown).artifact, entries_of(folder)
     spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     seconds = test.facts.get("score_seconds")
@@ -91,7 +92,13 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
     return ComparedModel(
         shown, str(spec["kind"]), bundle_digest(folder), other_data, scores_of(test), figures_of_artifact(test),
         pl.read_parquet(samples.folder / SAMPLES_FILE), {"megabytes": size / 1e6, **cost, **speed},
+        entries,
     )
+
+
+def entries_of(bundle: Path) -> int:
+    """Return the size of a bundle's vocabulary."""
+    return Vocabulary.load(bundle / VOCABULARY_FILE).size
 
 
 def _stored_fits(config: RunConfig, prepared: Prepared, name: str) -> dict[str, Fitted]:

@@ -28,12 +28,15 @@ def scores(nats: np.ndarray) -> pl.DataFrame:
     })
 
 
-def side(name: str, rows: pl.DataFrame, vocabulary: str = "v1", bundle: str = "", **changed: str) -> ComparedModel:
+def side(
+    name: str, rows: pl.DataFrame, vocabulary: str = "v1", bundle: str = "", entries: int = 8_000, **changed: str
+) -> ComparedModel:
     labels = {"unit": "word", "boundary": "bos stars eos", "adaptation": "static"} | changed
     texts = [f"{name} |\nbad", f"{name} good"]
     samples = pl.DataFrame({"stars": [1, 5], "number": [0, 0], "text": texts, "seed": [1, 1]})
     figures = figures_of(rows, vocabulary=vocabulary, **labels)
-    return ComparedModel(name, "ngram", bundle or name, False, rows, figures, samples, {"megabytes": 1.5, name: 1.0})
+    cost = {"megabytes": 1.5, name: 1.0}
+    return ComparedModel(name, "ngram", bundle or name, False, rows, figures, samples, cost, entries)
 
 
 @pytest.fixture
@@ -88,12 +91,30 @@ def test_a_model_beside_itself_shows_no_difference_and_says_so(nats: np.ndarray)
 
 def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason_stands_beside_them(nats: np.ndarray):
     pair = compare_pair(
-        side("words", scores(nats)), side("bytes", scores(nats), "v2", unit="char"), None, OPTIONS
+        side("words", scores(nats)), side("bytes", scores(nats), "v2", unit="char", entries=96), None, OPTIONS
     )
     assert set(pair.figures["figure"]) == {"open bits per byte", "word perplexity"}
     [note] = pair.notes
-    assert "different vocabularies (units word and char)" in note
+    assert "different vocabularies (A: 8,000 entries of unit word, B: 96 entries of unit char)" in note
     assert "token perplexity" in note
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"), [(7_500, "(A: 8,000 entries, B: 7,500 entries)"), (8_000, "(8,000 entries each, but not the")]
+)
+def test_of_two_vocabularies_of_one_unit_the_sizes_are_told(nats: np.ndarray, entries: int, said: str):
+    other = side("new", scores(nats), "v2", entries=entries)
+    [note] = compare_pair(side("old", scores(nats)), other, None, OPTIONS).notes
+    assert f"different vocabularies {said}" in note
+
+
+def test_a_document_calls_a_year_a_year_and_writes_counts_as_whole_numbers(nats: np.ndarray):
+    pair = compare_pair(side("old", scores(nats)), side("new", scores(nats)), None, OPTIONS)
+    year = pair.slices.head(1).with_columns(dimension=pl.lit("month"), slice=pl.lit("2008"))
+    costs = pl.DataFrame({"cost": ["parameters"], "A": [1_513_966.0], "B": [0.25]})
+    document = replace(pair, slices=year, costs=costs).to_markdown()
+    assert "| year | 2008 |" in document
+    assert "| parameters | 1513966 | 0.25 |" in document
 
 
 def test_models_with_different_ends_of_a_review_have_no_figure_in_common(nats: np.ndarray):

@@ -62,6 +62,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return built(folder, "samples", frame, {})
 
     monkeypatch.setattr(comparison, "tokens_for", lambda config, folder, prepared: None)
+    monkeypatch.setattr(comparison, "entries_of", lambda folder: 96)
     monkeypatch.setattr(comparison, "score_bundle", score)
     monkeypatch.setattr(comparison, "draw_samples", write)
 
