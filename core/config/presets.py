@@ -70,7 +70,7 @@ def load_config(
         _apply(options, override)
         rename_options(options, "--set")
     options["preset"] = preset
-    return parse_config(options)
+    return parse_config(options, overrides)
 
 
 def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
@@ -88,7 +88,7 @@ def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) ->
         _apply(options, override)
         rename_options(options, "--set")
     with as_written():
-        return parse_config(options)
+        return parse_config(options, overrides)
 
 
 def _forget_seeds(options: dict[str, Any]) -> None:
@@ -105,8 +105,11 @@ def _section(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def parse_config(options: dict[str, Any]) -> RunConfig:
+def parse_config(options: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
     """Validate a nested dictionary.
+
+    Args:
+        overrides: The overrides among the options, so that an error names a model as the user did.
 
     Raises:
         ConfigError: Names the key, the value, the allowed values and the nearest valid key.
@@ -114,9 +117,20 @@ def parse_config(options: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(options)
     except ValidationError as error:
-        raise explain(error, options) from error
+        found = explain(error, options)
+        where = _as_typed(found.where, options, overrides)
+        raise ConfigError(found.what, where=where, value=found.value, remedy=found.remedy) from error
     except RecursionError as error:
         raise _too_deep("configuration") from error
+
+
+def _as_typed(where: str, options: dict[str, Any], overrides: Sequence[str]) -> str:
+    """Return the place of an error with a model's name instead of its number, if an override has named it so."""
+    models, number, setting = (*where.split(".", 2), "", "")[:3]
+    if models != "models" or not setting or not number.isdigit():
+        return where
+    named = f"models.{_name_of(options['models'][int(number)])}."
+    return f"{named}{setting}" if any(one.strip().startswith(named) for one in overrides) else where
 
 
 def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:

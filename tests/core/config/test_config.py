@@ -69,6 +69,7 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest_valid_one(override: s
         ("models.5.training.seeds=3", "models.5.training.seeds", ["did you mean 'seed'?", "there is sweep.seeds"]),
         ("sweep.learnig_rate=1", "sweep.learnig_rate", ["did you mean 'learning_rate'?", "there is models.2.training"]),
         ("models.1.zzz=1", "models.1.zzz", ["settings of models.1: kind, name, vocabulary, order"]),
+        ("models.lstm.hiden=3", "models.lstm.hiden", ["did you mean 'hidden'?"]),
     ],
 )  # fmt: skip
 def test_a_setting_of_another_section_is_told_where_it_stands(override: str, where: str, said: list[str]) -> None:
@@ -86,6 +87,7 @@ def test_a_setting_of_another_section_is_told_where_it_stands(override: str, whe
         ("models.5.training.clip=-1", "models.5.training.clip"), ("models.5.dropout=many", "models.5.dropout"),
         ("models.5.training.clip=inf", "models.5.training.clip"), ("models.5.hidden=0", "models.5.hidden"),
         ("models.5.training.momentum=0.5", "models.5.training.momentum"),
+        ("models.lstm.hidden=0", "models.lstm.hidden"),
         ("models.2.training={bptt_grad_len=90}", "models.2.training.bptt_grad_len"),
     ],
 )  # fmt: skip
