@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 DIGEST = 64
 """Number of hexadecimal digits of a SHA-256."""
+MOST_NAMED = 3
+"""Files that are not read and that the log names."""
 CHECK_PATH = "check the spelling and the working directory"
 
 
@@ -145,8 +148,18 @@ def _in_folder(folder: Path) -> list[Path]:
             remedy=f"files ending in {' '.join(sorted(DATA_SUFFIXES | PACKED_SUFFIXES))} are read",
         )
     if len(chosen) < len(seen):
-        log.info("%s: %d of %d files are read, the others do not look like reviews", folder, len(chosen), len(seen))
+        taken = set(chosen)
+        left_out = [path.relative_to(folder).as_posix() for path in seen if path not in taken]
+        _say_left_out(folder, len(chosen), tuple(left_out[:MOST_NAMED]), len(left_out))
     return chosen
+
+
+@cache
+def _say_left_out(folder: Path, read: int, names: tuple[str, ...], count: int) -> None:
+    """Log once per process which files of a folder are not read: several stages ask for the same files."""
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    named, do = f"{', '.join(map(printable, names))}{more}", "does" if count == 1 else "do"
+    log.info("%s: %d of %d files are read; %s %s not look like reviews", folder, read, read + count, named, do)
 
 
 def _distinct(names: dict[Path, str]) -> dict[Path, str]:

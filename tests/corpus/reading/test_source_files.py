@@ -40,6 +40,22 @@ def test_a_linked_folder_is_not_followed_and_the_log_says_so(tmp_path, caplog):
     assert "linked is a link to a folder" in caplog.text
 
 
+def test_files_of_a_folder_that_do_not_look_like_reviews_are_named_once(tmp_path, caplog):
+    for name in ("a.jsonl", "notes.md", "photo.png"):
+        (tmp_path / name).touch()
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            source_names([tmp_path])
+    assert caplog.messages == [f"{tmp_path}: 1 of 3 files are read; notes.md, photo.png do not look like reviews"]
+    caplog.clear()
+    for number in range(3):
+        (tmp_path / f"x{number}.png").touch()
+    with caplog.at_level(logging.INFO):
+        source_names([tmp_path])
+    [message] = caplog.messages
+    assert message.endswith("1 of 6 files are read; notes.md, photo.png, x0.png and 2 more do not look like reviews")
+
+
 class TestMemory:
     """Digests are remembered, but never of another content."""
 
