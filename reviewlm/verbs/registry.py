@@ -245,8 +245,11 @@ def _tested(config: RunConfig, registry: Registry, version: int) -> dict[str, An
 
 
 def _show(result: dict[str, Any]) -> None:
+    from tracking.logged_models.load_test import PROMPT, TEXT
+
+    named = {"perplexity": f"perplexity per token of '{TEXT}'", "next_word": f"next word after '{PROMPT}'"}
     tested = {name: value for name, value in result["load_test"].items() if name != "version"}
-    terminal.show_facts(result | {f"load test: {name.replace('_', ' ')}": value for name, value in tested.items()})
+    terminal.show_facts(result | {f"load test: {named.get(name, name)}": value for name, value in tested.items()})
 
 
 def _decided(

@@ -105,7 +105,8 @@ def test_the_model_is_timed_on_one_core_because_threads_wait_for_each_other_on_a
 def test_answers_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     good = {"texts": ["The food was fine"], "words": [{"word": "good", "probability": 0.3}], "rest": 0.7, "nats": 2.0,
             "perplexity": 3.0}  # fmt: skip
-    assert "perplexity 3.0" in answers(lambda text, **params: good)
+    said = answers(lambda text, **params: good)
+    assert said == "perplexity 3.0 per token of the short text 'The food was'; it writes 'The food was fine'"
     with pytest.raises(RuntimeError, match=message):
         answers(lambda text, **params: {**good, **wrong})
 

@@ -96,6 +96,12 @@ def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_sa
     assert shop.champion() == 1
 
 
+def test_the_figures_of_the_load_test_say_which_text_they_are_of(shop: Shop) -> None:
+    shown = shop.run("rollback").stdout
+    assert "load test: perplexity per token of 'The food was good.'" in shown
+    assert "load test: next word after 'The food was'" in shown
+
+
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """What a Prefect server is told: path, user, and the events."""

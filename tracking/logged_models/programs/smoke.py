@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+PROMPT = "The food was"
 TYPED = (
     "The food was good and the staff were friendly, but we had to wait for a table and the music was too loud. "
     "We will come back with our friends."
@@ -51,17 +52,17 @@ def main(model_uri: str) -> str:
 
 def answers(ask: Ask) -> str:
     """Request each task once and return a line about the answers."""
-    review = ask("The food was", task="generate", max_tokens=20, seed=1)["texts"][0]
-    suggested = ask("The food was", task="suggest", k=3)
-    score = ask("The food was", task="score")
+    review = ask(PROMPT, task="generate", max_tokens=20, seed=1)["texts"][0]
+    suggested = ask(PROMPT, task="suggest", k=3)
+    score = ask(PROMPT, task="score")
     total = sum(word["probability"] for word in suggested["words"]) + suggested["rest"]
     if abs(total - 1) > 1e-3:
         raise RuntimeError(f"the probabilities of the next word sum to {total}")
     if not math.isfinite(score["nats"]) or score["nats"] < 0:
         raise RuntimeError(f"the score of a text is {score['nats']} nats")
-    if not review.startswith("The food was"):
+    if not review.startswith(PROMPT):
         raise RuntimeError(f"the review does not begin with the prompt: {review!r}")
-    return f"perplexity {score['perplexity']:.1f}; {review!r}"
+    return f"perplexity {score['perplexity']:.1f} per token of the short text {PROMPT!r}; it writes {review!r}"
 
 
 def latency(
