@@ -9,48 +9,16 @@ import pytest
 
 from core.config.run_config import SourceConfig
 from core.errors import Damaged, EmptyInput, Unreadable
-from corpus.ingestion.ingest import iter_parts, limits_of, read_source
+from corpus.ingestion.ingest import read_source
 from corpus.quarantine.records import export, summarise
-from corpus.quarantine.replay import assemble_with, replay, replays_of
+from corpus.quarantine.replay import replays_of
 from corpus.reading.sources import identify
 from corpus.schema import FIELDS
+from tests.corpus.replayed_home import STRICT, Home, fixed_file
 from tests.corpus.review_files import as_csv
 from tests.corpus.review_lines import BAD_LINES, line
 
-STRICT = SourceConfig(max_chars=50, part_rows=4)
-NAMED = SourceConfig.model_validate({"fields": {"stars": "Rating", "business_id": "Shop"}})
 PLACE = ["source", "line"]
-
-
-class Home:
-    """Files that are read, made to a data set, replayed and made to a data set again."""
-
-    def __init__(self, folder, config=STRICT):
-        self.folder, self.config = folder, config
-        self.sources, self.readings = [], {}
-
-    def add(self, name, content):
-        path = self.folder / name
-        path.write_bytes(content)
-        source = identify(path, name)
-        self.sources.append(source)
-        self.readings[source.sha256] = read_source(source, self.folder / f"read-{name}", self.config)
-        return source
-
-    def replay(self, config=STRICT, fixed=None):
-        paths = {source.sha256: source.path for source in self.sources}
-        limits = limits_of(config)
-        return replay(self.sources, self.readings, self.folder / "replays", limits, fixed, paths)
-
-    def data_set(self, name="out"):
-        replays = {digest: replays_of(self.folder / "replays", one) for digest, one in self.readings.items()}
-        facts = assemble_with(self.folder / name, self.sources, self.readings, replays)
-        assert facts["records"] == facts["rows"] + facts["quarantined"] + facts["duplicates"]
-        for source in facts["sources"]:
-            assert source["records"] == source["rows"] + source["quarantined"] + source["duplicates"]
-        frame = pl.concat(iter_parts(self.folder / name))
-        assert frame.height == facts["rows"]
-        return facts, frame, pl.read_parquet(self.folder / name / "quarantine.parquet")
 
 
 @pytest.fixture
@@ -277,13 +245,6 @@ def test_no_field_is_lost_on_the_way_through_quarantine(home):
     assert frame.with_columns(pl.col("date").cast(pl.String).str.head(19)).to_dicts() == [rows[2]]
 
 
-def fixed_file(folder, *raws):
-    """A file of corrected records of a.jsonl, from its second line on."""
-    rows = [json.dumps({"source": "a.jsonl", "line": number, "raw": raw}) for number, raw in enumerate(raws, 2)]
-    (folder / "fixed.jsonl").write_text("\n".join(rows))
-    return folder / "fixed.jsonl"
-
-
 def test_half_a_character_in_the_fixed_file_is_named_with_its_line(home, tmp_path):
     home.add("a.jsonl", b"\n".join([line(review_id="r"), b"{broken", b"{broken"]))
     with pytest.raises(Unreadable, match=r"fixed\.jsonl, line 2"):
@@ -324,44 +285,3 @@ def test_damaged_replays_are_named_and_not_read(home, tmp_path):
         home.data_set()
     file.with_suffix(".sha256").unlink()  # as an earlier version left it
     assert replays_of(tmp_path / "replays", home.readings[source.sha256]) == [file]
-
-
-def renamed_lines():
-    return b"\n".join([b'{"review_id": "a", "text": "fine", "Rating": 4, "Shop": "s"}', b"{broken", b"{broken"])
-
-
-def test_records_are_read_by_the_names_of_fields_that_their_file_was_read_by(tmp_path):
-    home = Home(tmp_path, NAMED)
-    home.add("a.jsonl", renamed_lines())
-    fixed = fixed_file(tmp_path, {"text": "b", "Rating": 2, "Shop": "t"})
-    assert home.replay(SourceConfig(), fixed)["replayed"] == 1
-    assert home.data_set()[1].select("text", "stars", "business_id").rows() == [("fine", 4, "s"), ("b", 2, "t")]
-
-
-def test_a_mended_record_may_lack_a_field_that_the_user_has_named(tmp_path):
-    home = Home(tmp_path, NAMED)
-    home.add("a.jsonl", renamed_lines())
-    fixed = fixed_file(tmp_path, {"text": "b", "Rating": 2}, {"text": "c"})
-    assert home.replay(NAMED, fixed) == {"replayed": 2, "left": 0, "reasons": {}}
-    assert home.data_set()[1].select("text", "stars", "business_id").rows() == [
-        ("fine", 4, "s"), ("b", 2, None), ("c", None, None)]  # fmt: skip
-
-
-def test_a_mended_record_without_a_text_is_refused_for_that_reason(tmp_path):
-    home = Home(tmp_path, NAMED)
-    home.add("a.jsonl", renamed_lines())
-    with pytest.raises(EmptyInput, match="1 × missing_text"):
-        home.replay(NAMED, fixed_file(tmp_path, {"Rating": 2, "Shop": "t"}))
-
-
-def test_a_replay_is_not_used_where_the_fields_have_other_names(tmp_path):
-    """It would lack what its file calls otherwise; the record waits in quarantine as before."""
-    home = Home(tmp_path)
-    source = home.add("a.jsonl", renamed_lines())
-    fixed = fixed_file(tmp_path, {"text": "b", "Rating": 2})
-    home.replay(fixed=fixed)
-    assert home.data_set("before")[1]["stars"].to_list() == [None, None]
-    home.readings[source.sha256] = read_source(source, tmp_path / "read-by-other-names", NAMED)
-    assert home.data_set("between")[1]["stars"].to_list() == [4]
-    assert home.replay(fixed=fixed)["replayed"] == 1
-    assert home.data_set("after")[1]["stars"].to_list() == [4, 2]
