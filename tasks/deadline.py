@@ -25,6 +25,7 @@ from core.processes import interrupts
 from core.store import Store
 from core.storing.publishing import newest_first
 from tasks.announce import OVERDUE, announce
+from tasks.fitting.fitted import seconds_of
 from tasks.progress import duration
 
 BUILDS = 50
@@ -80,7 +81,7 @@ def longest(
         machine = before.get("execution", {})
         same = manifest.get("version") == version and _compared(manifest.get("options", {})) == _compared(options)
         if same and INPUT_BYTES in before and _alike(machine, execution):
-            found.append(float(manifest["seconds"]) * max(1.0, size / max(before[INPUT_BYTES], 1)))
+            found.append((seconds_of(manifest) or 0.0) * max(1.0, size / max(before[INPUT_BYTES], 1)))
     return max(found, default=None)
 
 

@@ -19,6 +19,7 @@ from core.environment import visible_gpus
 from core.lineage.record import FITS
 from core.manifest import MANIFEST, read_manifest
 from core.storing.publishing import newest_first
+from tasks.fitting.fitted import seconds_of
 
 STORE, FILES = "store", "files"
 """Folder of the results; name for the files that lie directly in the home."""
@@ -96,7 +97,7 @@ def build_seconds(store: Path) -> dict[tuple[str, str], float]:
             with suppress(OSError, ValueError, KeyError, TypeError):  # damaged, or removed just now
                 manifest = read_manifest(result / MANIFEST)
                 model = str(manifest["facts"].get("name", "")) if folder.name in FITS else ""
-                built = float(manifest["created"]), float(manifest["seconds"])
+                built = float(manifest["created"]), float(seconds_of(manifest))  # type: ignore[arg-type]  # None: TypeError
                 found.setdefault((folder.name, model), []).append(built)
     longest = {}
     for key, builds in found.items():

@@ -14,7 +14,7 @@ from tasks.fitting.fitted import fit_seconds
 
 
 def measured(spec: Any, summary: dict[str, float]) -> Any:
-    artifact = SimpleNamespace(manifest={"files": {}, "seconds": 9.0}, facts={"summary": summary})
+    artifact = Artifact("fit", "0", "", {"files": {}, "seconds": 9.0, "facts": {"summary": summary}})  # type: ignore[arg-type]
     test = SimpleNamespace(facts={"tokens": 100, "score_seconds": 2.0}, manifest={})
     return SimpleNamespace(name=spec.name, fitted=SimpleNamespace(spec=spec, artifact=artifact), test=test)
 
