@@ -92,3 +92,16 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
+
+
+def seconds_of(manifest: Mapping[str, Any]) -> float | None:
+    """Return the wall time of a stage; None if it was not recorded.
+
+    If a training was interrupted, the stage's own seconds are those of the last process. So the result is never below
+    the seconds of all updates, which the trainer has counted.
+    """
+    if (seconds := manifest.get("seconds")) is None:
+        return None
+    summary = (manifest.get("facts") or {}).get("summary")
+    updates = summary.get("seconds") if isinstance(summary, Mapping) else None
+    return max(float(seconds), float(updates or 0.0))

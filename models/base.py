@@ -26,8 +26,6 @@ INTERFACE = 1
 """Version of the protocol below. A bundle with a newer number is refused."""
 JOURNAL = "metrics.jsonl"
 """File in the folder of a fit with its figures by step, one JSON object per line."""
-EARLIER_SECONDS = "earlier_seconds"
-"""Figure of a fit's summary: seconds that earlier processes had spent on updates; only if the training was resumed."""
 STATIC = "static"
 """The word for a model that predicts from its weights or tables and the text so far. An adaptive one also changes these
 weights while it reads, or looks words up in the text itself. Both give distributions of the next token. But their

@@ -20,12 +20,11 @@ from prefect.context import FlowRunContext
 from prefect.states import Crashed
 
 from core.config.run_config import RunConfig
-from core.manifest import MANIFEST, read_manifest
+from core.manifest import MANIFEST, read_manifest, seconds_of
 from core.processes import interrupts
 from core.store import Store
 from core.storing.publishing import newest_first
 from tasks.announce import OVERDUE, announce
-from tasks.fitting.fitted import seconds_of
 from tasks.progress import duration
 
 BUILDS = 50
@@ -80,8 +79,9 @@ def longest(
         before = manifest.get("environment", {})
         machine = before.get("execution", {})
         same = manifest.get("version") == version and _compared(manifest.get("options", {})) == _compared(options)
-        if same and INPUT_BYTES in before and _alike(machine, execution):
-            found.append((seconds_of(manifest) or 0.0) * max(1.0, size / max(before[INPUT_BYTES], 1)))
+        took = seconds_of(manifest)
+        if took is not None and same and INPUT_BYTES in before and _alike(machine, execution):
+            found.append(took * max(1.0, size / max(before[INPUT_BYTES], 1)))
     return max(found, default=None)
 
 

@@ -32,10 +32,14 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}"
 
 
-def parquet_bytes(frame: pl.DataFrame) -> memoryview:
-    """Return the frame as a Parquet file in memory, so that Python writes the file and reports a full disk."""
+def parquet_bytes(frame: pl.DataFrame, about: Mapping[str, str] | None = None) -> memoryview:
+    """Return the frame as a Parquet file in memory, so that Python writes the file and reports a full disk.
+
+    Args:
+        about: Metadata of the file.
+    """
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", compression_level=1)
+    frame.write_parquet(buffer, compression="zstd", compression_level=1, metadata=dict(about) if about else None)
     return buffer.getbuffer()
 
 

@@ -43,7 +43,7 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
         "These data have not been ingested yet", where=store.root,
         value=", ".join(source.input) or "the embedded corpus",
         remedy="run `reviewlm ingest` with the same --preset, --input and --set first; if it ends with an error, "
-        "no record could be used, and the error says why",
+        "the error says why",
     )
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,10 @@ from corpus.quarantine.reread import PLACE, Mended, read_again, read_mended
 from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, NOT_TO_CORRECT, Limits
 
-WORK, CHECKSUM, NAMES = "replayed", ".sha256", ".fields"
+WORK, CHECKSUM = "replayed", ".sha256"
+NAMES = "reviewlm.fields"
+"""Metadata of a replay: the names of fields that it was read by, as JSON."""
+log = logging.getLogger(__name__)
 
 
 def replays_of(replays: Path, reading: SourceReading) -> list[Path]:
@@ -53,8 +58,7 @@ def replays_of(replays: Path, reading: SourceReading) -> list[Path]:
     Raises:
         Damaged: A replay differs from what was written. Replays are user data: they cannot be computed again.
     """
-    here = sorted(_numbered(replays / reading.facts["sha256"]), key=lambda path: int(path.stem))
-    found = [path for path in here if _names_of(path) in (None, reading.renamed)]
+    found = sorted(_numbered(replays / reading.facts["sha256"]), key=lambda path: int(path.stem))
     for path in found:
         known = path.with_suffix(CHECKSUM)  # replays of earlier versions have no checksum
         if known.is_file() and known.read_text().strip() != sha256_of_file(path):
@@ -62,13 +66,20 @@ def replays_of(replays: Path, reading: SourceReading) -> list[Path]:
                 "Records that came back from quarantine are damaged", where=path, cause="its SHA-256 has changed",
                 remedy="restore a backup; or move it away and replay them again (`reviewlm quarantine replay`)",
             )
-    return found
+    used = [path for path in found if _names_of(path) in (None, reading.renamed)]
+    if left := len(found) - len(used):
+        log.warning(
+            "%d replays of %s are not used, because source.fields was another then: replay these records again",
+            left, reading.facts["name"],
+        )  # fmt: skip
+    return used
 
 
 def _names_of(path: Path) -> dict[str, str] | None:
     """Return the names of fields that a replay was read by; None for a replay of an earlier version."""
-    known = path.with_suffix(NAMES)
-    return dict(json.loads(known.read_text(encoding="utf-8"))) if known.is_file() else None
+    with _readable(path):
+        known = pl.read_parquet_metadata(path).get(NAMES)
+        return None if known is None else dict(json.loads(known))
 
 
 def _numbered(folder: Path) -> list[Path]:
@@ -136,9 +147,16 @@ def _rows(reading: SourceReading, replays: Sequence[Path]) -> pl.DataFrame:
 
 
 def _read_replay(path: Path) -> pl.DataFrame:
-    try:
+    with _readable(path):
         return pl.read_parquet(path).select(COLUMNS.keys()).cast(pl.Schema(COLUMNS))
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise Damaged for a replay that is no Parquet file, or one of other columns."""
+    try:
+        yield
+    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise Damaged(
             "Records that came back from quarantine cannot be read", where=path, cause=str(error).partition("\n")[0],
             remedy="delete the file and replay the quarantine again",
@@ -150,8 +168,8 @@ def _keep(folder: Path, rows: pl.DataFrame, renamed: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             numbers = [int(path.stem) for path in _numbered(folder)]
-            file, content = folder / f"{max(numbers, default=0) + 1}.parquet", parquet_bytes(rows)
-            write_whole(file.with_suffix(NAMES), json.dumps(renamed).encode())
+            file = folder / f"{max(numbers, default=0) + 1}.parquet"
+            content = parquet_bytes(rows, {NAMES: json.dumps(renamed, sort_keys=True)})
             write_whole(file.with_suffix(CHECKSUM), hashlib.sha256(content).hexdigest().encode())
             write_whole(file, content)
 

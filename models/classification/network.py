@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..atomic_files import save_tensors
-from ..base import EARLIER_SECONDS, FitContext, ModelError, stored
+from ..base import FitContext, ModelError, stored
 from ..bundles.bundle import load_bundle
 from ..neural.device import require_device
 from ..neural.labelling.fine_tuning import FineTuning
@@ -132,8 +132,8 @@ def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, conte
 
 def network_figures(fitted: FittedLabeller) -> dict[str, float]:
     """Return the figures of a training that are not those of the model."""
-    names = ("parameters", "updates", "best_update", "seconds", EARLIER_SECONDS, "seconds_per_epoch")
-    return {name: fitted.summary[name] for name in names if name in fitted.summary}
+    names = ("parameters", "updates", "best_update", "seconds", "seconds_per_epoch")
+    return {name: fitted.summary[name] for name in names}
 
 
 def open_network(folder: Path, spec: NetworkSpec, entries: int, device: str) -> tuple[Labeller, np.ndarray]:

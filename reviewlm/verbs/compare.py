@@ -97,7 +97,7 @@ def _show(result: dict[str, Any]) -> None:
 
 def _whole(value: float | None) -> float | int | None:
     """Return a count, such as that of the parameters, as a whole number; other figures as they are."""
-    return int(value) if value is not None and value.is_integer() else value
+    return int(value) if value is not None and float(value).is_integer() else value
 
 
 def _gain(row: dict[str, Any]) -> dict[str, str]:

@@ -121,9 +121,6 @@ def fit(
 def _show_fit(result: dict[str, Any], arpa: Path | None, binary: Path | None, smoothing: str, as_json: bool) -> None:
     terminal.show_rows(_per_order(result))
     terminal.show_facts({name: value for name, value in result.items() if name not in ("ngrams", "discounts")})
-    if orders := result["fallback_orders"]:
-        these = f"order{'s' * (len(orders) > 1)} {', '.join(map(str, orders))}"
-        terminal.say(f"To choose the discounts of {these} yourself: --option fallback=0.5,1,1.5", whole=True)
     if arpa is not None and smoothing == "maximum_likelihood":
         terminal.say("ARPA has no probability 0: log10 p = -99 is written instead. --binary keeps the zeros.")
     written = {"arpa": arpa, "binary": binary}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
+from core.manifest import seconds_of
 from core.store import Artifact, Built, Store
 from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
@@ -22,7 +23,7 @@ from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.fitting.fit import bundle_digest, is_handed_over, made_of, remove, threads_of
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.fitted import Fitted, FittedClassifier, fit_seconds
+from tasks.fitting.fitted import Fitted, FittedClassifier
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.listeners import both, now_and_then
 from tasks.fitting.pool_caller import Handover
@@ -130,7 +131,7 @@ def fit_classifier(
         built = build_classifier(config, plan, prepared, now_and_then(run.forward))
         run.complete(built.artifact, BUNDLE_FOLDER)
     if not built.reused:
-        log.info("fitted   %s in %s", spec.name, duration(fit_seconds(built.artifact) or 0.0))
+        log.info("fitted   %s in %s", spec.name, duration(seconds_of(built.artifact.manifest) or 0.0))
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return result_as_task_state(built, FittedClassifier(plan.spec, built.artifact, run.run_id, built.reused))
 

@@ -10,6 +10,7 @@ from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
 
 from core.config.run_config import RunConfig
+from core.manifest import seconds_of
 from core.markdown import code
 from core.output import write_output
 from core.processes.interrupts import during
@@ -24,7 +25,6 @@ from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.predict import predictions_of
 from tasks.classification.promote import documents_with_words
 from tasks.data.prepare import Prepared
-from tasks.fitting.fitted import fit_seconds
 from tasks.promotion.evidence import megabytes
 from tasks.promotion.promote import Promotion
 from tasks.stage import MINUTE, stage, started
@@ -86,7 +86,7 @@ def results_of(
 def _classifier(model: MeasuredClassifier, labels: tuple[str, ...], documents: pl.DataFrame) -> ClassifierResults:
     fit = model.fitted.artifact
     costs = {
-        "parameters": _whole(fit.facts["summary"].get("parameters")), "fitted in, seconds": fit_seconds(fit),
+        "parameters": _whole(fit.facts["summary"].get("parameters")), "fitted in, seconds": seconds_of(fit.manifest),
         "megabytes": megabytes(model.fitted.bundle), "reviews per second": model.test.facts["reviews_per_second"],
     }  # fmt: skip
     answers = predicted(labels, predictions_of(model.test), documents)

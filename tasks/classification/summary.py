@@ -6,9 +6,9 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
+from core.manifest import seconds_of
 from tasks.classification.compare import Compared
 from tasks.data.prepare import Prepared
-from tasks.fitting.fitted import fit_seconds
 from tasks.promotion.promote import Promotion
 from tasks.stage import reuse_of_this_run
 from tasks.tracking.track import tracker_of
@@ -50,6 +50,6 @@ def _model(compared: Compared, row: dict[str, Any]) -> dict[str, Any]:
     figures = {name: value for name, value in row.items() if name not in ("name", "labels", "majority_label")}
     return {
         "name": row["name"], "kind": fitted.spec.kind, "mlflow_run_id": fitted.run_id, "test": figures,
-        "validation": compared.validation[row["name"]], "seconds": fit_seconds(fitted.artifact),
+        "validation": compared.validation[row["name"]], "seconds": seconds_of(fitted.artifact.manifest),
         "parameters": fitted.artifact.facts["summary"].get("parameters"),
     }  # fmt: skip

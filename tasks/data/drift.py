@@ -95,7 +95,7 @@ def measure_drift(
             built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
     except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
         log.info("drift: %s", error)
-        return NotCompared(error.what)
+        return NotCompared(str(error))
     _show(config, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"] and not built.reused:
         _announce(config, built.artifact, version, asked)

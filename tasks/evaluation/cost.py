@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from core.manifest import seconds_of
 from core.store import Artifact
 from models.specs import parts_of
 from tasks.evaluation.evaluate import Measured
-from tasks.fitting.fitted import fit_seconds
 from tasks.fitting.job import BUNDLE_FOLDER
 
 OF_FIT = {
@@ -37,7 +37,7 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
 
     Returns:
         parameters (for a model with parts: those of its parts), megabytes (10^6 bytes of the bundle), fit_seconds (see
-        `fit_seconds`, parts included), fit_cpu_seconds (processor time of the updates, parts included),
+        `seconds_of`, parts included), fit_cpu_seconds (processor time of the updates, parts included),
         trained_tokens_per_second; for neural models quantiles of the update times, peak memory, and share of the
         matrix-product peak (`models/neural/training/throughput.py`); score_seconds and tokens_per_second (of scoring
         the test reviews), seconds_per_million_tokens (from the reciprocal of tokens_per_second).
@@ -51,7 +51,7 @@ def cost_of_fit(fit: Artifact) -> dict[str, float | None]:
     """Return what a fit itself took, without its parts: parameters, fit_seconds and `OF_FIT`; None if not recorded."""
     summary = fit.facts.get("summary", {})
     measured = {name: summary.get(known) for name, known in OF_FIT.items()}
-    return {"parameters": summary.get("parameters"), "fit_seconds": fit_seconds(fit), **measured}
+    return {"parameters": summary.get("parameters"), "fit_seconds": seconds_of(fit.manifest), **measured}
 
 
 def with_parts(

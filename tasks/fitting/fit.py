@@ -13,6 +13,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device
 from core.errors import Diverged
+from core.manifest import seconds_of
 from core.processes.gpus import usable_together, visible_gpu_names
 from core.store import Artifact, Built, Store, sha256_of_file
 from models.base import Pace
@@ -25,7 +26,7 @@ from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.engines.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.fitted import Fitted, fit_seconds
+from tasks.fitting.fitted import Fitted
 from tasks.fitting.job import BUNDLE_FOLDER, LanguageModelJob
 from tasks.fitting.listeners import EnoughSeen, both, now_and_then
 from tasks.fitting.pool_caller import Handover
@@ -85,7 +86,7 @@ def _in_words(artifact: Artifact) -> str:
     facts, summary = artifact.facts, artifact.facts["summary"]
     perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
     found = "" if perplexity is None else f", validation perplexity {perplexity:,.4g}"
-    return f"{facts['name']} in {duration(fit_seconds(artifact) or 0.0)}{found}"
+    return f"{facts['name']} in {duration(seconds_of(artifact.manifest) or 0.0)}{found}"
 
 
 def plan_fit(

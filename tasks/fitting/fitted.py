@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from core.config.sections.embedding import EmbeddingConfig
 from core.store import Artifact
-from models.base import EARLIER_SECONDS
 from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec
 from tasks.fitting.job import BUNDLE_FOLDER
@@ -39,23 +37,6 @@ class StoredFit(Generic[Spec]):
     def bundle(self) -> Path:
         """The folder with `spec.json`."""
         return self.artifact.folder / BUNDLE_FOLDER
-
-
-def fit_seconds(fit: Artifact) -> float | None:
-    """Return the wall time of a fit; see `seconds_of`."""
-    return seconds_of(fit.manifest)
-
-
-def seconds_of(manifest: Mapping[str, Any]) -> float | None:
-    """Return the wall time of a stage, and of the updates that interrupted processes of a fit had done before.
-
-    The time of their other work is not known: evaluations, and updates after the last checkpoint. The result is never
-    below the time of all updates, because a worker of a pool may train while no stage waits for it. None: not recorded.
-    """
-    seconds, summary = manifest.get("seconds"), manifest.get("facts", {}).get("summary")
-    if seconds is None or not isinstance(summary, Mapping):
-        return None if seconds is None else float(seconds)
-    return float(max(seconds + summary.get(EARLIER_SECONDS, 0.0), summary.get("seconds", 0.0)))
 
 
 AnyFitted = StoredFit[FittedSpec]

@@ -21,7 +21,6 @@ from core.processes import interrupts
 from core.store import Store
 from core.storing.job_exchange import JobExchange
 from core.storing.objects import RemoteError
-from models.base import EARLIER_SECONDS
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.job import Job
 from tasks.fitting.listeners import EnoughSeen
@@ -151,8 +150,6 @@ class Handover:
                 for left in range(ATTEMPTS - 1, -1, -1):
                     end = self._wait(job, report)
                     if end is not None and "error" not in end:
-                        if left < ATTEMPTS - 1:  # the seconds of this stage include those of the lost workers
-                            end["summary"].pop(EARLIER_SECONDS, None)
                         return end
                     if end is not None and (end["error"]["kind"] not in self._again or not left):
                         raise error_of(end["error"], end["machine"])

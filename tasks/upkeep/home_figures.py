@@ -17,9 +17,8 @@ from pathlib import Path
 
 from core.environment import visible_gpus
 from core.lineage.record import FITS
-from core.manifest import MANIFEST, read_manifest
+from core.manifest import MANIFEST, read_manifest, seconds_of
 from core.storing.publishing import newest_first
-from tasks.fitting.fitted import seconds_of
 
 STORE, FILES = "store", "files"
 """Folder of the results; name for the files that lie directly in the home."""
@@ -97,8 +96,8 @@ def build_seconds(store: Path) -> dict[tuple[str, str], float]:
             with suppress(OSError, ValueError, KeyError, TypeError):  # damaged, or removed just now
                 manifest = read_manifest(result / MANIFEST)
                 model = str(manifest["facts"].get("name", "")) if folder.name in FITS else ""
-                built = float(manifest["created"]), float(seconds_of(manifest))  # type: ignore[arg-type]  # None: TypeError
-                found.setdefault((folder.name, model), []).append(built)
+                if (took := seconds_of(manifest)) is not None:
+                    found.setdefault((folder.name, model), []).append((float(manifest["created"]), took))
     longest = {}
     for key, builds in found.items():
         newest = max(when for when, _ in builds)

@@ -80,12 +80,12 @@ def versions_of(tracker: Tracker, name: str) -> list[int]:
 
 
 def registered_names(tracker: Tracker) -> list[str]:
-    """Return the names of the registered models that have a version; entries of decision logs are no versions."""
-    if file := database_file(tracker.uri):
-        return sorted(name for (name,) in _rows(file, NAMES, (SOURCE,)) or [])
-    from tracking.logged_models.unused import all_versions
+    """Return the names of the registered models that have a version; entries of decision logs are no versions.
 
-    return sorted({version.name for version in all_versions(tracker)})
+    A registry of another machine is not asked, because it may have thousands of models. The result is empty then.
+    """
+    file = database_file(tracker.uri)
+    return sorted(name for (name,) in _rows(file, NAMES, (SOURCE,)) or []) if file else []
 
 
 def contents_of(tracker: Tracker, name: str) -> tuple[dict[str, int], dict[int, datetime]]:

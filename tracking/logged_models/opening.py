@@ -208,7 +208,8 @@ def nothing_registered(tracker: Tracker, reference: str, first: str = FIRST) -> 
     if near := difflib.get_close_matches(asked.name, registered_names(tracker), n=1, cutoff=SURELY_MEANT):
         return BundleError(
             f"No model is registered as '{asked.name}'", where=reference,
-            remedy=f"did you mean '{near[0]}'? `reviewlm history --model {near[0]}` lists its versions",
+            remedy=f"did you mean '{near[0]}'? `reviewlm history --model {near[0]}` lists its versions. "
+            f"Otherwise: {first}",
         )
     return BundleError(
         f"Nothing is registered as {reference} yet", where=tracker.uri,
@@ -222,6 +223,8 @@ def _no_such_version(tracker: Tracker, reference: str, asked: Reference) -> Bund
     what, near = f"There is no version {asked.version}", list[str]()
     if asked.alias in (CHALLENGER, PREVIOUS):
         what = f"No version of '{asked.name}' has the alias '{asked.alias}'"
+    elif asked.alias in registered_names(tracker):
+        what, near = f"'{asked.alias}' is not an alias of '{asked.name}', but another registered model", [asked.alias]
     elif asked.alias:  # a word without "@" may be meant as the name of a model, see `locate`
         what = f"'{asked.alias}' is neither an alias of '{asked.name}' nor the name of a registered model"
         near = difflib.get_close_matches(asked.alias, [*aliases, *registered_names(tracker)], n=1)

@@ -56,13 +56,11 @@ class Trainer:
         self.state = LabellerState(model, self.updates, self.per_epoch, tuning)
         self.reported = time.monotonic()
         self.journal, self.callbacks = None, list[Callback[LabellerState]]()
-        self.checkpointing: Checkpointing[LabellerState] | None = None
         self.writer: AbstractContextManager[Any] = nullcontext()
         if work:
             self.journal, identity = Journal(work), self.state.identity(tuning, train, validation)
             checkpointing = Checkpointing(self.state, Checkpoints(work / CHECKPOINTS), self.journal, identity)
             self.callbacks, self.writer = [checkpointing, BackOff(self.state, checkpointing)], checkpointing.writer
-            self.checkpointing = checkpointing
 
     def run(self) -> dict[str, float]:
         """Make all updates that are left and put the best weights into the network; return the summary.
@@ -169,7 +167,6 @@ class Trainer:
             "updates": self.updates,
             "best_update": progress.best_update,
             "seconds": progress.seconds,
-            **(self.checkpointing.earlier if self.checkpointing else {}),
             "seconds_per_epoch": progress.seconds * self.per_epoch / self.updates,
             "divergences": progress.divergences,
             **progress.best,

@@ -64,10 +64,9 @@ def train(
             a `pace`, the training stops before its decay; see `callbacks/pacing.py`.
 
     Returns:
-        Numbers: updates, tokens, seconds and cpu_seconds (spent on updates), earlier_seconds (spent by earlier
-        processes, see `EARLIER_SECONDS`), tokens_per_second, best_validation_nats (per token, on the part that is
-        scored at each evaluation), best_validation_perplexity, best_tokens (seen when it was measured),
-        validation_nats and validation_perplexity (of the best weights, on all reviews), train_nats
+        Numbers: updates, tokens, seconds and cpu_seconds (spent on updates), tokens_per_second, best_validation_nats
+        (per token, on the part that is scored at each evaluation), best_validation_perplexity, best_tokens (seen when
+        it was measured), validation_nats and validation_perplexity (of the best weights, on all reviews), train_nats
         (train_estimator_loss if the training loss is an estimator's), clipped_share, value_clipped_share, divergences,
         quantiles of the updates' times, peak memory and share of the matrix-product peak
         (`TrainingMetrics.machine_figures`), micro_batch (streams read at a time at the end), threads (bit-equality
@@ -105,7 +104,7 @@ def train(
             free_cached_memory()  # that of the updates
         nats, tokens = validation_nats(network, validation_stream, FINAL_TOKENS, ranks=ranks)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
-        own = {**state.metrics.summary(state.reports_nats), **checkpointing.earlier, **curves.machine_figures()}
+        own = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}
         return {**own, **held_out, "threads": torch.get_num_threads()}
 
 

@@ -100,7 +100,7 @@ def estimate(
         discounts.append(found)
     if unsure:
         orders = f"order{'s' * (len(unsure) > 1)} {', '.join(map(str, unsure))}"
-        logger.warning("too little text to estimate the discounts of %s: the defaults %s are used. This is fine for a "
+        logger.warning("too little text to estimate the discounts of %s: %s are used instead. This is fine for a "
                        "trial; otherwise train on more text, or set the option `fallback`",
                        orders, discounts[unsure[0] - 1].values[1:])  # fmt: skip
     fallbacks = {order: "fixed_discounts" for order, found in enumerate(discounts, start=1) if found.fallback}

@@ -38,7 +38,7 @@ def test_a_mended_record_without_a_text_is_refused_for_that_reason(tmp_path):
         home.replay(NAMED, fixed_file(tmp_path, {"Rating": 2, "Shop": "t"}))
 
 
-def test_a_replay_is_not_used_where_the_fields_have_other_names(tmp_path):
+def test_a_replay_is_not_used_where_the_fields_have_other_names(tmp_path, caplog):
     """It would lack what its file calls otherwise; the record waits in quarantine as before."""
     home = Home(tmp_path)
     source = home.add("a.jsonl", renamed_lines())
@@ -46,6 +46,8 @@ def test_a_replay_is_not_used_where_the_fields_have_other_names(tmp_path):
     home.replay(fixed=fixed)
     assert home.data_set("before")[1]["stars"].to_list() == [None, None]
     home.readings[source.sha256] = read_source(source, tmp_path / "read-by-other-names", NAMED)
+    assert "replay" not in caplog.text
     assert home.data_set("between")[1]["stars"].to_list() == [4]
+    assert "1 replays of a.jsonl are not used" in caplog.text
     assert home.replay(fixed=fixed)["replayed"] == 1
     assert home.data_set("after")[1]["stars"].to_list() == [4, 2]

@@ -15,7 +15,6 @@ import pytest
 from mlflow import MlflowClient
 
 from core.errors import RankFailed
-from models.base import EARLIER_SECONDS
 from models.bundles.bundle import load_bundle
 from models.neural.training.training_metrics import MEASURED
 from models.sampling import generate
@@ -23,7 +22,7 @@ from tracking.runs.params import own_metric_name
 
 pytestmark = pytest.mark.long
 KILLED = str(Path(__file__).parents[1] / "killed.toml")
-CLOCK = {"fit/seconds", "fit/cpu_seconds", f"fit/{EARLIER_SECONDS}", *MEASURED, *(f"fit/{name}" for name in MEASURED)}
+CLOCK = {"fit/seconds", "fit/cpu_seconds", *MEASURED, *(f"fit/{name}" for name in MEASURED)}
 
 
 def run_in(home: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from core.manifest import seconds_of
 from core.store import Artifact
 from models.neural.training.training_metrics import MEASURED
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
 from tasks.evaluation.cost import COSTS, OF_FIT, costs_of
 from tasks.fitting.fit import _in_words
-from tasks.fitting.fitted import fit_seconds
 
 
 def measured(spec: Any, summary: dict[str, float]) -> Any:
@@ -51,25 +51,19 @@ def fit_of(stage: dict[str, float], summary: dict[str, float]) -> Artifact:
     return Artifact("fit", "0", "", {**stage, "facts": {"name": "lstm", "summary": summary}})
 
 
-def test_the_time_of_a_resumed_fit_includes_the_updates_of_the_processes_before() -> None:
-    resumed = fit_of({"seconds": 34.0}, {"seconds": 144.8, "earlier_seconds": 115.0})
-    assert fit_seconds(resumed) == 149
-    assert _in_words(resumed) == "lstm in 2 min 29 s"
+def test_the_time_of_a_resumed_fit_is_at_least_that_of_all_its_updates() -> None:
+    assert _in_words(fit_of({"seconds": 34.0}, {"seconds": 144.8})) == "lstm in 2 min 25 s"
     found = costs_of([
-        measured(RecurrentSpec(), {"seconds": 120.0, "earlier_seconds": 115.0}),
-        measured(CacheSpec(name="lstm+cache", part="lstm"), {}),
+        measured(RecurrentSpec(), {"seconds": 120.0}), measured(CacheSpec(name="lstm+cache", part="lstm"), {}),
     ])  # fmt: skip
-    assert (found["lstm"]["fit_seconds"], found["lstm+cache"]["fit_seconds"]) == (124, 133)
+    assert (found["lstm"]["fit_seconds"], found["lstm+cache"]["fit_seconds"]) == (120, 129)
 
 
 def test_the_time_of_a_fit_that_was_not_resumed_is_that_of_its_stage() -> None:
-    assert fit_seconds(fit_of({"seconds": 34.125}, {"seconds": 30.0})) == 34.125
-    assert fit_seconds(fit_of({"seconds": 34.125}, {})) == 34.125
-    assert fit_seconds(fit_of({}, {"seconds": 30.0})) is None
-
-
-def test_a_fit_that_a_worker_ended_while_no_stage_waited_took_as_long_as_its_updates() -> None:
-    assert fit_seconds(fit_of({"seconds": 0.5}, {"seconds": 600.0})) == 600
+    assert seconds_of({"seconds": 34.125, "facts": {"summary": {"seconds": 30.0}}}) == 34.125
+    assert seconds_of({"seconds": 34.125, "facts": {"summary": "in words"}}) == 34.125
+    assert seconds_of({"seconds": 34.125, "facts": None}) == 34.125
+    assert seconds_of({"facts": {"summary": {"seconds": 30.0}}}) is None
 
 
 def test_of_a_part_that_recorded_nothing_the_whole_has_no_figure() -> None:

@@ -15,7 +15,6 @@ from core.config.run_config import RunConfig
 from core.errors import PoolFailed
 from core.storing.objects import RemoteError
 from core.storing.remote import remote_store
-from models.base import EARLIER_SECONDS
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.listeners import EnoughSeen
 from tasks.fitting.pool_runs import RunState
@@ -50,21 +49,6 @@ def test_a_silent_worker_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(PoolFailed, match="has lost 3 workers"):
         handed_over(mine, spec, workers, silent)(job_in(mine, spec, tmp_path / "mine" / "work"), lambda news: None)
     assert {state.word for state in workers.states.values()} == {"cancelled"}, "it must not go on beside the next one"
-
-
-@pytest.mark.parametrize(("lost", "told"), [(0, True), (1, False)])
-def test_seconds_of_workers_that_were_lost_while_the_stage_waited_are_not_counted_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int, told: bool
-) -> None:
-    spec, mine = network(), home(tmp_path, "mine")
-    done = handed_over(mine, spec, Workers([], ends="running"))
-    end = {"summary": {"seconds": 9.0, EARLIER_SECONDS: 6.0}, "made_by": {}}
-    ends = iter([*[None] * lost, end])
-    monkeypatch.setattr(done, "_wait", lambda job, report: next(ends))
-    monkeypatch.setattr(done, "_take", lambda work: (work / "bundle").mkdir() or (work / "bundle/spec.json").touch())
-    summary = done(job_in(mine, spec, tmp_path / "mine" / "work"), lambda news: None)
-    assert (EARLIER_SECONDS in summary) == told
-    assert summary["seconds"] == 9
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ....base import EARLIER_SECONDS, ModelError
+from ....base import ModelError
 from ....specs import TrainingSpec
 from ...parallel.data_parallel import Ranks
 from ..checkpoint import Checkpoint, Checkpoints, Journal
@@ -29,7 +29,6 @@ class ResumableNumbers(Protocol):
 
     updates: int
     tokens: int
-    seconds: float
     divergences: int
     rate_factor: float
     class_changes: int
@@ -82,7 +81,6 @@ class Checkpointing(Callback[AnyState]):
 
     Attributes:
         writer: Writes the checkpoints.
-        earlier: `EARLIER_SECONDS` of the summary; empty unless the training was resumed after an update.
     """
 
     def __init__(
@@ -91,7 +89,6 @@ class Checkpointing(Callback[AnyState]):
         super().__init__(state)
         self.checkpoints, self.journal, self.identity = checkpoints, journal, identity
         self.writer = CheckpointWriter(checkpoints)
-        self.earlier: dict[str, float] = {}
         self.saved, self.saved_update = state.ranks.clock(), -1
 
     def on_start(self) -> None:
@@ -101,7 +98,6 @@ class Checkpointing(Callback[AnyState]):
             self.restore(found)
             self._compare_class(found.facts["class"])
             if updates := self.state.metrics.updates:
-                self.earlier = {EARLIER_SECONDS: self.state.metrics.seconds}
                 log.info("training resumes after %d of %d updates", updates, self.state.total_updates)
             else:
                 log.info("training starts from the beginning: there is no checkpoint")

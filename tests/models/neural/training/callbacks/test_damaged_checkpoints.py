@@ -89,7 +89,7 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undi
 @pytest.mark.parametrize(("updates", "said"), [(0, "training starts from the beginning: there is no checkpoint"),
                                                (71, "training resumes after 71 of 1778 updates")])  # fmt: skip
 def test_what_is_resumed_is_said(updates, said, caplog, monkeypatch):
-    ranks, metrics = SimpleNamespace(clock=time.monotonic), SimpleNamespace(updates=updates, seconds=2.0)
+    ranks, metrics = SimpleNamespace(clock=time.monotonic), SimpleNamespace(updates=updates)
     state = SimpleNamespace(metrics=metrics, total_updates=1778, ranks=ranks)
     found = checkpointing.Checkpointing(state, checkpoints=None, journal=None, identity={})
     monkeypatch.setattr(found, "_class", dict)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import EARLIER_SECONDS, ModelError
+from models.base import ModelError
 from models.neural.optimization.clipping import Clipped
 from models.neural.optimization.never_compiled import AdamW
 from models.neural.optimization.schedule import learning_rate
@@ -208,20 +208,6 @@ def test_a_training_goes_on_from_a_checkpoint_that_does_not_know_the_processors_
     assert_same_as(undisturbed, tmp_path, network, summary)
     assert before > 0
     assert summary["cpu_seconds"] > 0
-
-
-def test_a_resumed_training_says_how_many_of_its_seconds_killed_processes_spent(tmp_path, monkeypatch):
-    short = replace(TRAINING, epochs=0.5)
-    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
-    _, whole = run(tmp_path / "whole", training=short)
-    assert EARLIER_SECONDS not in whole, "no process was killed"
-    (tmp_path / "killed").mkdir()
-    for _ in range(2):
-        with pytest.raises(Killed):
-            run(tmp_path / "killed", network_of(5), short)
-    spent = json.loads(newest(tmp_path / "killed", "json").read_text())["body"]["facts"]["course"]["seconds"]
-    _, summary = run(tmp_path / "killed", training=short)
-    assert 0 < summary[EARLIER_SECONDS] == spent < summary["seconds"]
 
 
 @pytest.mark.long
