@@ -187,7 +187,7 @@ def test_orders_that_determine_no_discounts_take_the_fallback_and_say_so(golden_
     assert [found.fallback for found in made.discounts] == [True] * 5
     assert [found.values for found in made.discounts] == [(0, 0.4, 0.9, 1.4)] * 5
     [warning] = caplog.messages
-    assert "the discounts of orders 1, 2, 3, 4, 5: the defaults (0.4, 0.9, 1.4) are used" in warning
+    assert "the discounts of orders 1, 2, 3, 4, 5: (0.4, 0.9, 1.4) are used" in warning
     assert [len(entry) for entry in counts.orders] == [6, 7, 3, 0, 0]
 
 

@@ -95,7 +95,7 @@ def test_the_fallback_taken_is_named_per_order(method, name, stream_of, caplog):
     assert named == ({name} if name else set())
     said = [record.getMessage() for record in caplog.records]
     if name == "fixed_discounts":  # one warning names all orders
-        assert ["discounts of orders 1, 2, 3: the defaults" in message for message in said] == [True]
+        assert ["discounts of orders 1, 2, 3: (" in message for message in said] == [True]
     else:
         assert len(said) == (3 if name else 0)
     assert found["fallback_orders"] == sum(found[f"fallback/{order}"] for order in (1, 2, 3)) == (3 if name else 0)
