@@ -152,19 +152,20 @@ def show_error(error: ReviewLMError) -> None:
         sys.stderr.write(for_stream(typed(f"error: {error}"), sys.stderr, indent=2) + "\n")
 
 
-def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", spare: Sequence[str] = ()) -> None:
+def show_rows(
+    rows: Sequence[Mapping[str, Any]], title: str = "", spare: Sequence[str] = (), empty: str = ""
+) -> None:  # fmt: skip
     """Write rows as an aligned table, or as lists if they are too wide (`reviewlm/shown/layout.py`).
-
-    Without rows, only the title is written, with "none" after it; without a title, nothing.
 
     Args:
         rows: The rows, all with the columns of the first one.
         title: Heading.
         spare: Columns that may be left out where the table is too wide, the first ones first.
+        empty: Sentence to write if there are no rows; by default the title, with "none" after it.
     """
     if not rows:
-        if title:
-            say(f"{title}: none")
+        if said := empty or (f"{title}: none" if title else ""):
+            say(said)
         return
     shown = [{name: cell(value) for name, value in row.items()} for row in rows]
     table = fitted(shown, spare, width())

@@ -64,9 +64,8 @@ def list_settings(
         for key, one, _ in _described(_loaded(preset, set))
         if word.lower() in f"{key} {one.meaning}".lower()
     ]
-    terminal.show_rows([{**row, "meaning": row["meaning"].split(". ")[0]} for row in rows])
-    if not rows:
-        terminal.say(f"No setting has '{word}' in its name or meaning.")
+    short = [{**row, "meaning": row["meaning"].split(". ")[0]} for row in rows]
+    terminal.show_rows(short, empty=f"No setting has '{word}' in its name or meaning.")
     terminal.last_line({"settings": rows}, json)
 
 

@@ -71,10 +71,7 @@ def quarantine_show(
     from corpus.quarantine.records import summarise
 
     rows = summarise(file)
-    if rows:
-        terminal.show_rows(rows, f"Quarantine of {told['data']}")
-    else:
-        terminal.say(f"No record of {told['data']} was set aside.")
+    terminal.show_rows(rows, f"Quarantine of {told['data']}", empty=f"No record of {told['data']} was set aside.")
     terminal.last_line({"reasons": rows, **told}, json)
 
 
@@ -172,7 +169,7 @@ def checks_run(
     docs = docs.absolute()
     report = check_with(suite, table, docs, table.name, config.checks.chunk_rows).located(docs.parent)
     rows = [{"passed": row.passed, "severity": row.severity, "what": row.sentence} for row in report.results]
-    terminal.show_rows(rows)
+    terminal.show_rows(rows, empty="The suite has no expectations.")
     report.require()
     terminal.last_line({"passed": report.passed, "report": str(report.report_path)}, json)
 

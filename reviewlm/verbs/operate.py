@@ -92,9 +92,7 @@ def ui_status(preset: Preset = "small", set: Set = None, json: Json = False) -> 
          "memory": size(one.bytes), "process": one.pid}
         for one in status(configured(preset, set).home)
     ]  # fmt: skip
-    terminal.show_rows(rows)
-    if not rows:
-        terminal.say("No service runs. To start them: make ui")
+    terminal.show_rows(rows, empty="No service runs. To start them: make ui")
     terminal.last_line({"services": rows}, json)
 
 
@@ -221,9 +219,7 @@ def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -
     from core.access_tokens import FILE, list_tokens
 
     rows = list_tokens(configured(preset, set).home / FILE)
-    terminal.show_rows(rows)
-    if not rows:
-        terminal.say("There is no token. `reviewlm tokens add NAME` makes one.")
+    terminal.show_rows(rows, empty="There is no token. `reviewlm tokens add NAME` makes one.")
     terminal.last_line({"tokens": rows}, json)
 
 

@@ -43,7 +43,5 @@ def _row(outbox: Any) -> dict[str, Any]:
 
 
 def _show(rows: list[dict[str, Any]], json: bool) -> None:
-    terminal.show_rows(rows)
-    if not rows:
-        terminal.say("No writes to MLflow are queued, and none was rejected.")
+    terminal.show_rows(rows, empty="No writes to MLflow are queued, and none was rejected.")
     terminal.last_line({"waiting": sum(row["waiting"] for row in rows), "stores": rows}, json)
