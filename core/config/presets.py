@@ -119,7 +119,9 @@ def parse_config(options: dict[str, Any], overrides: Sequence[str] = ()) -> RunC
     except ValidationError as error:
         found = explain(error, options)
         where = _as_typed(found.where, options, overrides)
-        raise ConfigError(found.what, where=where, value=found.value, remedy=found.remedy) from error
+        raise ConfigError(
+            found.what, where=where, value=found.value, cause=found.cause, remedy=found.remedy
+        ) from error  # fmt: skip
     except RecursionError as error:
         raise _too_deep("configuration") from error
 

@@ -35,7 +35,6 @@ from reviewlm.shown import results
 app = typer.Typer()
 LONGEST_REASON = 40
 """Letters of a reason in a table; a longer one is written below the table."""
-BY_HAND = "promoted by hand"
 FIRST_VERSION = "`reviewlm run` or `make demo` registers the first version."
 AFTER_ROLLBACK = (
     "Version {} is `previous` now. The gate refuses the same fit, but not a new one from other reviews, settings or "
@@ -112,7 +111,7 @@ def history(
 ) -> None:
     """List all decisions (who promoted or refused which version, when and why), then the versions."""
     registry = _registry(configured(preset, set), model)
-    from tracking.registry.events import complaints
+    from tracking.registry.events import BY_HAND, complaints
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     if events or versions:
@@ -136,6 +135,7 @@ def _show_decisions(name: str, events: Sequence[Mapping[str, Any]]) -> None:
 
 def _show_versions(name: str, versions: Sequence[Mapping[str, Any]], by_hand: Container[int]) -> None:
     """Write the table of versions; *by_hand* are those that a person has promoted."""
+    from tracking.registry.events import BY_HAND
     from tracking.registry.versions import REFUSED
 
     rows = [row | {"reason": _short(row["reason"])} for row in _to_the_minute(versions)]

@@ -31,6 +31,7 @@ SOURCE = "reviewlm:/decision"  # MLflow requires an address of files for each ve
 OWN, CARRIED_OUT = "event/", "event/carried_out"
 ABANDONED = "abandoned"
 WHY_LENGTH = 2000
+BY_HAND = "promoted by hand"
 DECIDED = ("action", "promote", "version", "against", "why", "run_id", "previous")
 """Fields that make up the decision, beside the tags and the report."""
 SHOWN_IN_LOG = frozenset(
@@ -83,7 +84,7 @@ class Event:
     def outcome(self) -> str:
         """The decision in a few words."""
         gate = "promoted" if self.promote else "refused"
-        words = {MANUAL: "promoted by hand", ROLLBACK: "rolled back", ADOPTED: "aliases changed outside ReviewLM"}
+        words = {MANUAL: BY_HAND, ROLLBACK: "rolled back", ADOPTED: "aliases changed outside ReviewLM"}
         return words.get(self.action, gate)
 
     def as_row(self, state: str) -> dict[str, Any]:
