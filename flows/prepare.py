@@ -23,6 +23,7 @@ from tasks.data.prepare import (
     vocabularies_in_use,
 )
 from tasks.fitting.warm_start import champion_vocabulary
+from tasks.promotion.earlier_data import earlier_data
 from tasks.stage import step
 
 
@@ -39,7 +40,7 @@ def prepare(config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | 
 @flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
 def prepare_data(config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str]) -> Prepared:
     """Clean and check the data; then draw the data card, where there are several workers beside the vocabularies."""
-    clean = clean_and_split(config, dataset)
+    clean = clean_and_split(config, dataset, earlier_data(config, dataset))
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
     checks = [check_table(config, *what) for what in (("raw", dataset), ("clean", clean))]
     canaries = choose(config, clean) if config.audit.canaries else None

@@ -20,7 +20,7 @@ from tasks.fitting.fit_process import interruptible_fits
 from tasks.flow_run import describe_flow_run
 from tasks.lineage.gather import recorded_version
 from tasks.lineage.reproduce import Reproduction, make_again, show_verdict, steps_again
-from tasks.lineage.sources import find_sources, starting_weights
+from tasks.lineage.sources import earlier_reviews, find_sources, starting_weights
 from tasks.tracking.track import asking_of
 
 
@@ -41,6 +41,7 @@ def reproduce(
 
     Raises:
         BundleError: There is no such version, or the weights that it started from are gone.
+        ArtifactError: The reviews that these weights had learnt from are gone.
         Unreadable: A raw file has changed or is gone.
         Damaged: The record was changed.
     """
@@ -49,7 +50,8 @@ def reproduce(
     config = asking_of(config, version)
     record, bundle, number = recorded_version(config, version)
     platform = differences(record.step(record.fit).environment, made_with())
-    again = Reproduction(record, find_sources(record, input or []), bundle, starting_weights(config, record))
+    start = starting_weights(config, record), earlier_reviews(config, record)
+    again = Reproduction(record, find_sources(record, input or []), bundle, *start)
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
         compared = steps_again(again, lambda step: make_again(again, step), platform)
     verdict = conclude(record, compared, platform, tolerance)

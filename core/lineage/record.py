@@ -35,10 +35,11 @@ class RecordedSource:
     """An input from outside: a raw file, a replayed quarantine, businesses, word vectors, a lexicon, or weights.
 
     Args:
-        kind: "file", "replay", "business", "vectors", "lexicon", "vocabulary" or "weights"; "unreadable file" if it was
-            set aside, so that it is not needed again; "unknown" if the store has no record of it.
+        kind: "file", "replay", "business", "vectors", "lexicon", "vocabulary", "weights", or "reviews" for prepared
+            data that the weights have learnt from; "unreadable file" if it was set aside, so that it is not needed
+            again; "unknown" if the store has no record of it.
         name: Name of the source in the data.
-        sha256: SHA-256 of its bytes; of a vocabulary its digest.
+        sha256: SHA-256 of its bytes; of a vocabulary and of prepared data their digest.
         bytes: Its size, 0 if it is not known.
         path: Its path when it was read, "" if it is not known.
     """

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from corpus.ingestion.ingest import iter_parts
 from corpus.schema import Limits, byte_count, whole_stars
 from corpus.splitting.grouping import Grouping, Keys
 from corpus.splitting.leaks import certify
+from corpus.splitting.learnt import find_learnt
 from corpus.splitting.split import SPLITS, TABLE, places
 from models.text.normal_form import NormalForm
 from models.threads import FanOut, ordered
@@ -54,7 +56,7 @@ Report = Callable[[int, int], None]
 def prepare(
     dataset_folder: Path, folder: Path, clean: CleanConfig, split: SplitConfig, *,
     selection: SelectionConfig | None = None, duplicates: DuplicatesConfig | None = None,
-    business: Path | None = None, limits: Limits | None = None,
+    business: Path | None = None, limits: Limits | None = None, earlier: Sequence[Path] = (),
     report: Report | None = None, threads: int = 0, fan_out: FanOut | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Clean an ingested data set, split it and drop duplicates; write `folder/clean.parquet` and its leak certificate.
@@ -65,18 +67,20 @@ def prepare(
         dataset_folder: The folder that `corpus.ingestion.ingest.ingest` wrote.
         folder: Output folder; it needs space for about four times the text during the work.
         business: Yelp's table of businesses, within *limits*.
+        earlier: Folders of prepared data that start weights have learnt from (`corpus.splitting.learnt`).
         threads: Threads that compare, and also clean and hash unless others do; 0: one per core.
         fan_out: Who cleans and hashes batches of reviews; default: threads.
 
     Returns:
         Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the ids and texts of the test
         split), `normal_form`. Reviews that were dropped: `empty` (nothing left of the text), `languages` {code: reviews
-        set aside}, `duplicates` {split: {reason of `corpus.duplicates.keys.REASONS`: reviews}}. rows + empty + these =
-        the rows of the data set. `near` {pairs, examined, within: {split: kept reviews that have a near-duplicate}},
-        `copies` {split: {groups, reviews}} (kept reviews that repeat another one of their split; listed in
-        copies.parquet), `grouping` {by, without_key, keys, in_two_splits; by month: validation_from, test_from,
-        dates_from_data}. With a table of businesses: `business` {businesses, repeated, without_id, unmatched}. `masks`
-        {kind of personal data: number of replacements}, `certificate` (digest of the leak certificate).
+        set aside}, `duplicates` {split: {reason of `corpus.duplicates.keys.REASONS`: reviews}}, with earlier data
+        `learnt` {split: {exact, near: reviews}}. rows + empty + these = the rows of the data set. `near` {pairs,
+        examined, within: {split: kept reviews that have a near-duplicate}}, `copies` {split: {groups, reviews}} (kept
+        reviews that repeat another one of their split; listed in copies.parquet), `grouping` {by, without_key, keys,
+        in_two_splits; by month: validation_from, test_from, dates_from_data}. With a table of businesses: `business`
+        {businesses, repeated, without_id, unmatched}. `masks` {kind of personal data: number of replacements},
+        `certificate` (digest of the leak certificate).
 
     Raises:
         EmptyInput: A split would be empty; the error says why and what to do.
@@ -89,16 +93,17 @@ def prepare(
     duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
     grouping, keys = Grouping(split, dataset_folder), Keys(split)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
-    passes = _Passes(dataset_folder, 2 + duplicates.near, report)
+    passes = _Passes(dataset_folder, 2 + duplicates.near, report, earlier)
     with _slices(dataset_folder, folder, grouping) as slices:
         cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(_batches(dataset_folder)))
         counts = _add_all(cleaned, slices)
+        learnt = _leave_out_learnt(slices, earlier, duplicates, threads, passes) if earlier else {}
         repeats = ExactDuplicates(*slices.text_hashes())
         near, index = {}, None
         if duplicates.near:
             index = NearDuplicates(folder / "near", duplicates, threads, fan_out)
             near = _drop_near(repeats, passes.through(slices), index)
-        _require_all_splits(repeats, counts, grouping, dataset_folder)
+        _require_all_splits(repeats, counts, learnt, grouping, dataset_folder)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
         copies = write_copies(folder, repeats.copies())
     left = repeats.left()
@@ -109,7 +114,7 @@ def prepare(
         **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
         "languages": dict(sorted(counts.languages.items())), "masks": dict(sorted(counts.masks.items())),
         "duplicates": left, "near": near, "copies": copies, "normal_form": form.to_dict(),
-        "certificate": certificate.digest,
+        "certificate": certificate.digest, **({"learnt": learnt} if earlier else {}),
     }
 
 
@@ -145,22 +150,32 @@ class _Counts:
 
 
 class _Passes:
-    """A progress counter for work that goes over the reviews several times."""
+    """A progress counter for work that goes over the reviews several times, and once over those of earlier data."""
 
-    def __init__(self, dataset_folder: Path, passes: int, report: Report | None) -> None:
+    def __init__(self, dataset_folder: Path, passes: int, report: Report | None, earlier: Sequence[Path]) -> None:
         scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
         self.reviews = scan.select(pl.len()).collect().item()
-        self.report, self.passes, self.finished = report, passes, 0
+        self.earlier = sum(pl.scan_parquet(folder / TABLE).select(pl.len()).collect().item() for folder in earlier)
+        self.total, self.before, self.report = passes * self.reviews + self.earlier, 0, report
 
     def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the frames of the next pass."""
-        done = self.finished * self.reviews
+        done = self.before
         for frame in frames:
             yield frame
             done += frame.height
-            if self.report:
-                self.report(done, self.passes * self.reviews)
-        self.finished += 1
+            self._tell(done)
+        self.before += self.reviews
+
+    def searched(self, reviews: int) -> None:
+        """Count reviews of earlier data; a second pass over them counts no more."""
+        reviews = min(reviews, self.earlier)
+        self.earlier, self.before = self.earlier - reviews, self.before + reviews
+        self._tell(self.before)
+
+    def _tell(self, done: int) -> None:
+        if self.report:
+            self.report(done, self.total)
 
 
 def _batches(dataset_folder: Path) -> Iterator[pl.DataFrame]:
@@ -198,6 +213,21 @@ def _clean(
     return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts
 
 
+def _leave_out_learnt(
+    slices: Slices, earlier: Sequence[Path], config: DuplicatesConfig, threads: int, passes: _Passes
+) -> dict[str, dict[str, int]]:
+    """Leave out test and validation reviews that repeat what was learnt from earlier data; return their numbers."""
+    held_out = partial(takewhile, _is_held_out, slices)
+    found = find_learnt(held_out, earlier, config, threads, passes.searched)
+    slices.leave_out(found.exact | found.near)
+    return found.counts
+
+
+def _is_held_out(frame: pl.DataFrame) -> bool:
+    """Return whether a slice, whose reviews are all of one split, is not of train, the last split."""
+    return bool(SPLITS[frame["rank"][0]] != "train")
+
+
 def _drop_near(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates) -> dict[str, Any]:
     """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
     index.add_all(_distinct(repeats, slices))
@@ -216,14 +246,17 @@ def _distinct(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]) -> Itera
         start += frame.height
 
 
-def _require_all_splits(repeats: ExactDuplicates, counts: _Counts, grouping: Grouping, folder: Path) -> None:
+def _require_all_splits(
+    repeats: ExactDuplicates, counts: _Counts, learnt: Mapping[str, Mapping[str, int]], grouping: Grouping, folder: Path
+) -> None:
     kept, left = repeats.kept(), repeats.left()
     for name in SPLITS:
         if not kept[name]:
-            gone = sum(left.get(name, {}).values())
+            gone, known = (sum(found.get(name, {}).values()) for found in (left, learnt))
             aside = sum(counts.languages.values())
             causes = [f"there are only {counts.read} reviews"]
             causes += [f"{gone} were removed from this split as exact or near duplicates"] if gone else []
+            causes += [f"{known} repeat reviews that the start weights have learnt from"] if known else []
             causes += [f"{counts.empty} had no text left after cleaning"] if counts.empty else []
             causes += [f"{aside} are in other languages than selection.languages"] if aside else []
             raise EmptyInput(

@@ -38,6 +38,7 @@ class Slices:
         self.width = np.array([int((high - low) * 2**32) + 1 for low, high in ranges], dtype=np.uint64)
         self.first = np.concatenate([[0], np.cumsum(self.counts)[:-1]]).astype(np.uint64)
         self._keys: list[list[np.ndarray]] = [[] for _ in range(int(self.counts.sum()))]
+        self._left_out = np.zeros(0, bool)
 
     def add(self, rows: pl.DataFrame) -> None:
         """Add rows with the columns rank (UInt8), place, text_high, text_low (UInt64), review_id and any others."""
@@ -66,13 +67,27 @@ class Slices:
                 high[start : start + size], low[start : start + size] = keys[order, 1], keys[order, 2]
             self._keys[which] = []
             start += size
-        bounds = tuple(sum(sizes[: int(first)]) for first in self.first[1:])
+        bounds = [sum(sizes[: int(first)]) for first in self.first[1:]]
+        if self._left_out.any():
+            bounds = [bound - int(self._left_out[:bound].sum()) for bound in bounds]
+            high, low = (np.delete(half, np.flatnonzero(self._left_out)) for half in (high, low))
         return high, low, (bounds[0], bounds[1])
+
+    def leave_out(self, first: np.ndarray) -> None:
+        """Leave out some of the first rows, given by a mask: from now on they are neither yielded nor hashed."""
+        self._left_out = first
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """Yield the sorted slices, from the first to the last; the next one is sorted while the caller uses one."""
         paths = (self.folder / f"{which:05d}.arrows" for which in range(len(self._keys)))
-        return ordered(_sorted, (path for path in paths if path.exists()), workers=2, ahead=0)
+        start = 0
+        for frame in ordered(_sorted, (path for path in paths if path.exists()), workers=2, ahead=0):
+            gone = self._left_out[start : start + frame.height]
+            start += frame.height
+            if gone.any():
+                frame = frame.filter(~pl.Series(np.pad(gone, (0, frame.height - len(gone)))))
+            if frame.height:
+                yield frame
 
 
 def _append(path: Path, rows: pl.DataFrame) -> None:

@@ -151,6 +151,10 @@ def _provenance(origin: Origin) -> list[PageSection]:
     accounts += [("empty after cleaning", clean["empty"])] if "empty" in clean else []
     accounts += [(f"set aside, language {name}", count) for name, count in _flat(clean.get("languages"))]
     accounts += [(f"left out of {_reason(name)}", count) for name, count in _flat(clean.get("duplicates"))]
+    accounts += [
+        (f"left out of {split}: {kind} in earlier data, which the start weights have learnt", count)
+        for split, kinds in (clean.get("learnt") or {}).items() for kind, count in kinds.items()
+    ]
     accounts += [(f"near-duplicates, {name}", near[name]) for name in ("examined", "pairs") if name in near]
     accounts += [(f"kept in {name} beside a near-duplicate", count) for name, count in _flat(near.get("within"))]
     accounts += [("clean reviews", clean["rows"])] if "rows" in clean else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,11 +31,14 @@ from tasks.engines.fan_out import fan_out
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, show_markdown, stage
 
+log = logging.getLogger(__name__)
 CHECK_VERSION = 5
 PREPARE_VERSION = 7
 VOCABULARY_VERSION = 4
 TOKENS_VERSION = 4
 REPORT_FILE = "report.json"
+EARLIER = "earlier:"
+"""How the names of the inputs begin that are data which start weights have learnt from."""
 TOKENIZED = ("review_id", "text", "stars", "bytes", "words")
 """Columns of the clean table that a token stream is made from."""
 
@@ -101,8 +105,13 @@ def _checked_table(stage: str, subject: Artifact) -> Path:
 
 
 @stage("clean")
-def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
+def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Artifact] = ()) -> Artifact:
     """Convert texts to normal form, count bytes, draw the frozen split, and remove duplicates across splits.
+
+    Args:
+        config: The sections clean, selection, duplicates and split.
+        dataset: The reviews.
+        earlier: Prepared data that start weights have learnt from; no held-out review may repeat them.
 
     Raises:
         Unreadable, MissingColumn: The table of businesses cannot be read or lacks a column.
@@ -115,19 +124,29 @@ def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
     inputs = {"dataset": dataset.digest}
     if business:
         inputs["business"] = _digest_of(business)
+    inputs |= {f"{EARLIER}{digest}": digest for digest in sorted(one.digest for one in earlier)}
 
     def make(work: Path) -> dict[str, Any]:
         with progress("prepare", 1, "reviews") as report, fan_out(config, work) as engine:
             return prepare(
                 dataset.folder, work, config.clean, config.split, selection=config.selection,
                 duplicates=config.duplicates, business=business, limits=limits_of(config.source),
+                earlier=[one.folder for one in earlier],
                 threads=config.execution.threads, report=lambda done, total: report(done, total=total),
                 fan_out=None if config.execution.engine == "threads" else engine,  # hashing limits its own threads
             )
 
     built = run_stage(config, "prepare", PREPARE_VERSION, options, inputs, make, "clean text and split")
     show_facts("prepare", built.artifact, built.reused)
+    if left := _left_out(built.artifact):
+        log.info("prepare  left out %s, because the champion's weights have learnt their text or nearly the same", left)
     return as_task_state(built)
+
+
+def _left_out(clean: Artifact) -> str:
+    """Return how many reviews of which split were left out because they repeat earlier data; empty if none was."""
+    counts = {name: sum(kinds.values()) for name, kinds in clean.facts.get("learnt", {}).items()}
+    return " and ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
 
 
 def _digest_of(business: Path) -> str:

@@ -17,6 +17,7 @@ from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.data.ingest import replay_file
+from tasks.data.prepare import EARLIER
 from tasks.embedding.start import STAGE as VECTORS_STAGE
 from tasks.embedding.start import vector_file
 from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
@@ -69,6 +70,8 @@ class Gathering:
         if name == "business":
             path = Path(self.config.source.business).absolute()
             return RecordedSource("business", path.name, value, _size(path), str(path))
+        if name.startswith(EARLIER):
+            return RecordedSource("reviews", "prepared for an earlier champion", value)
         kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
         kind, label = kinds.get(name, ("unknown", name))
         return RecordedSource(kind, label, value)

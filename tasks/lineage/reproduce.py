@@ -31,7 +31,7 @@ from tasks.classification.lexicons import read as read_lexicon
 from tasks.classification.predict import predict_bundle
 from tasks.data.canaries import CANARIES_INPUT, choose
 from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, replay_file, synthesise
-from tasks.data.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
+from tasks.data.prepare import EARLIER, VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
 from tasks.data.read import read_file, set_aside_again
 from tasks.embedding.embed import STAGE as EMBED_STAGE
 from tasks.embedding.embed import build_vectors
@@ -103,12 +103,15 @@ class Reproduction:
         sources: Paths of the raw files, from `find_sources`.
         bundle: Folder of the version's bundle; it contains a vocabulary that was kept from an earlier champion.
         weights: Folders of start weights, by SHA-256 of the weights.
+        earlier: Prepared data that these have learnt from, by digest.
     """
 
     def __init__(
-        self, lineage: Lineage, sources: Mapping[str, Path], bundle: Path, weights: Mapping[str, Path] | None = None
+        self, lineage: Lineage, sources: Mapping[str, Path], bundle: Path, weights: Mapping[str, Path] | None = None,
+        earlier: Mapping[str, Artifact] | None = None,
     ) -> None:
-        self.lineage, self.sources, self.bundle, self.weights = lineage, sources, bundle, weights or {}
+        self.lineage, self.sources, self.bundle = lineage, sources, bundle
+        self.weights, self.earlier = weights or {}, earlier or {}
         self.config = configuration_of(lineage)
         self.made: dict[str, Artifact] = {}
         self.fitted: dict[str, Fitted] = {}
@@ -161,7 +164,8 @@ class Reproduction:
         if "business" in step.inputs:
             place = {"business": str(self.sources[step.inputs["business"]])}
             config = config.model_copy(update={"source": config.source.model_copy(update=place)})
-        return _built(clean_and_split.fn(config, self._of(step, "dataset")))
+        earlier = [self.earlier[digest] for name, digest in step.inputs.items() if name.startswith(EARLIER)]
+        return _built(clean_and_split.fn(config, self._of(step, "dataset"), earlier))
 
     def _vocabulary(self, config: RunConfig, step: Step) -> Artifact:
         [name] = config.vocabulary

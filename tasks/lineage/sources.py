@@ -1,4 +1,4 @@
-"""Find the inputs of a registered version from outside: raw files, word vectors, lexicons, and start weights."""
+"""Find the inputs of a registered version from outside: raw files, word vectors, lexicons, what its start learnt."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, BundleError, Unreadable
 from core.lineage.record import Lineage, RecordedSource
-from core.store import sha256_of_file
+from core.store import Artifact, sha256_of_file
 from corpus.reading.sources import source_names
 from models.neural.spec import WEIGHTS
+from tasks.stage import store_of
 from tasks.tracking.track import registry_of
 
 ON_DISK = ("file", "replay", "business", "vectors", "lexicon")
 """Kinds of sources that are files on disk."""
+EARLIER_REVIEWS = "reviews"
+"""Kind of the prepared data of earlier champions, which are in the store."""
 log = logging.getLogger(__name__)
 
 
@@ -79,4 +82,23 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
             "No registered version has the weights that the training started from", value=f"SHA-256 {lost.pop()}",
             cause="the champion of that time was deleted",
         )
+    return found
+
+
+def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
+    """Return the prepared data of earlier champions that this version's held-out reviews were compared with, by digest.
+
+    Raises:
+        ArtifactError: They are not in the store any more.
+    """
+    found = {}
+    for source in lineage.sources:
+        if source.kind == EARLIER_REVIEWS:
+            if (artifact := store_of(config).find_usable("prepare", source.sha256)) is None:
+                raise ArtifactError(
+                    "The reviews that an earlier champion had learnt from are not in the store", where=source.name,
+                    value=source.sha256, cause="the start weights of this version had learnt from them, so test "
+                    "reviews that repeat them were left out", remedy="restore the home folder that made this version",
+                )
+            found[source.sha256] = artifact
     return found

@@ -1,0 +1,195 @@
+"""Compile the look-up of texts in an index of few texts (`corpus.duplicates.shingle_index`) with numba.
+
+Shapes: A texts that are looked up, D indexed texts, S different fingerprints of texts, G different ones in the index,
+P pairs of an indexed text and one of its fingerprints, T places of a hash table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from models.compiled import kernel
+
+_U = np.uint64
+_HALF, _COUNT, _LOWER, _FIRST = _U(32), _U(48), _U(0xFFFFFFFF), _U(0xFFFF)
+_CONTAINED = 1 << 32
+
+
+@kernel
+def place_keys(keys_G: Any, entries_T: Any, bits_W: Any, places_G: Any) -> None:
+    """Write different fingerprints to a hash table (zeros), and where each one is; set its bit in the filter."""
+    rest, slots = _U(len(entries_T) - 1), _U(64 * len(bits_W) - 1)
+    for g in range(len(keys_G)):
+        value = keys_G[g]
+        slot, place = (value >> _HALF) & slots, value & rest
+        bits_W[slot >> _U(6)] |= _U(1) << (slot & _U(63))
+        while entries_T[place, 1]:
+            place = (place + _U(1)) & rest
+        entries_T[place, 0], entries_T[place, 1], places_G[g] = value, 1, place
+
+
+@kernel
+def rarest(counts_P: Any, offsets_D: Any, wanted_D: Any, most: Any, chosen_P: Any) -> None:
+    """Mark so many of each text's fingerprints, the rarest ones, without those of more than *most* texts."""
+    found = np.empty(most + 2, np.int64)
+    for d in range(len(wanted_D)):
+        begin, end = offsets_D[d], offsets_D[d + 1]
+        limit, ties = _limit(counts_P[begin:end], wanted_D[d], most, found)
+        for p in range(begin, end):
+            if counts_P[p] < limit:
+                chosen_P[p] = 1
+            elif counts_P[p] == limit and ties:
+                chosen_P[p], ties = 1, ties - 1
+
+
+@kernel
+def _limit(counts: Any, wanted: Any, most: Any, found: Any) -> tuple[int, int]:
+    """Return a number of texts, and how many fingerprints with this number to take beside all rarer ones."""
+    found[:] = 0
+    for count in counts:
+        found[min(count, most + 1)] += 1
+    for count in range(most + 1):
+        if found[count] >= wanted:
+            return count, wanted
+        wanted -= found[count]
+    return most + 1, 0
+
+
+@kernel
+def _look_up(set_S: Any, bits_W: Any, entries_T: Any, hits: Any) -> int:
+    """Write what the index has of the fingerprints of a text, a column for each hit; return their number.
+
+    The rows of *hits*: place in the table, where the texts begin, how many have it among the chosen ones, how many.
+    """
+    rest, slots, count = _U(len(entries_T) - 1), _U(64 * len(bits_W) - 1), 0
+    for value in set_S:
+        slot = (value >> _HALF) & slots
+        if not (bits_W[slot >> _U(6)] >> (slot & _U(63))) & _U(1):
+            continue
+        place = value & rest
+        while entries_T[place, 1] and entries_T[place, 0] != value:
+            place = (place + _U(1)) & rest
+        entry = entries_T[place, 1]
+        if entry:
+            hits[0, count], hits[1, count] = place, entry & _LOWER
+            hits[2, count], hits[3, count] = (entry >> _HALF) & _FIRST, entry >> _COUNT
+            count += 1
+    return count
+
+
+@kernel
+def _add(texts: Any, amount: Any, shared_D: Any, touched: Any, count: Any) -> int:
+    """Add an amount to each of some texts; return how many texts have any, which are the first of *touched*."""
+    for d in texts:
+        touched[count] = d
+        count += not shared_D[d]
+        shared_D[d] += amount
+    return count
+
+
+@kernel
+def _add_rarest(hits: Any, wanted: Any, most: Any, found: Any, texts_P: Any, shared_D: Any, touched: Any, count: Any
+) -> tuple[int, int]:
+    """Add one to the texts of each of so many hits, the rarest ones; return the number of texts, and of these hits."""
+    limit, ties = _limit(hits[3], wanted, most, found)
+    taken = 0
+    for h in range(hits.shape[1]):
+        begin, texts = hits[1, h], hits[3, h]
+        if texts > min(limit, most) or (texts == limit and not ties):
+            continue
+        ties, taken = ties - (texts == limit), taken + 1
+        count = _add(texts_P[begin : begin + texts], 1, shared_D, touched, count)
+    return count, taken
+
+
+@kernel
+def _at_most_common(places: Any, filter_W: Any) -> int:
+    """Return how many of some places pass a filter of 4,096 bits."""
+    common: Any = 0
+    for place in places:
+        common += np.int64((filter_W[(place >> 6) & 63] >> _U(place & 63)) & _U(1))
+    return common
+
+
+@kernel
+def _common(places: Any, sorted_places: Any) -> int:
+    """Return how many of some places are among others."""
+    common = 0
+    for place in places:
+        h = np.searchsorted(sorted_places, place)
+        common += h < len(sorted_places) and sorted_places[h] == place
+    return common
+
+
+@kernel
+def _near(common: Any, size: Any, other: Any, similarity: Any, containment: Any, least: Any) -> bool:
+    """Return whether two sets with so many fingerprints, some of them common, are near; see `Nearness.judge`."""
+    if np.float32(common / (size + other - common)) >= similarity:
+        return True
+    return bool(min(size, other) >= least and common >= containment * min(size, other))
+
+
+@kernel
+def find_near(
+    sets_S: Any, offsets_A: Any, side_A: Any, bits_W: Any, entries_T: Any, texts_P: Any, places_P: Any, offsets_D: Any,
+    side_D: Any, needed_D: Any, share: Any, needed: Any, most: Any, similarity: Any, containment: Any, least: Any,
+    near_D: Any
+) -> int:
+    """Mark the indexed texts that are near-duplicates of one of some texts; return how many pairs were compared.
+
+    Args:
+        sets_S: Different fingerprints of each text A, one after another.
+        offsets_A: Where those of each text begin, and where the last ones end.
+        side_A: Side of each text A; it is compared with indexed texts of earlier sides.
+        bits_W: A bit for each slot of the fingerprints in the index; their number is a power of two.
+        entries_T: Hash table of the fingerprints in the index (T, 2), with open addresses: the fingerprint; where its
+            texts begin in *texts_P*, from bit 32 on how many of these, the first ones, have it among the chosen ones,
+            and from bit 48 on how many there are, at most one more than *most*. 0: an empty place.
+        texts_P: The indexed texts by fingerprint.
+        places_P: The places in the table of the fingerprints of each indexed text, text by text.
+        offsets_D: Where those of each indexed text begin, and where the last ones end.
+        side_D: Side of each indexed text.
+        needed_D: How many chosen ones of each indexed text a longer text has that contains it.
+        share: Share of a text A's fingerprints that a near-duplicate as long as it, or longer, has.
+        needed: How many of some of these are wanted before two texts are compared.
+        most: Fingerprints of more indexed texts are not looked up.
+        similarity: See `corpus.duplicates.jaccard.Nearness`, as containment and least.
+        near_D: Marks, zero or one, to add to.
+    """
+    D, longest, compared = len(side_D), 1, 0
+    for a in range(len(side_A)):
+        longest = max(longest, offsets_A[a + 1] - offsets_A[a])
+    shared_D, touched, filter_W = np.zeros(D, np.int64), np.empty(D + 1, np.int64), np.empty(64, np.uint64)
+    all_hits, found = np.empty((4, longest), np.int64), np.empty(most + 2, np.int64)
+    for a in range(len(side_A)):
+        begin, end, count, marked = offsets_A[a], offsets_A[a + 1], 0, False
+        size = end - begin
+        hits = all_hits[:, : _look_up(sets_S[begin:end], bits_W, entries_T, all_hits)]
+        for h in range(hits.shape[1]):  # shorter indexed texts may be in this one
+            count = _add(texts_P[hits[1, h] : hits[1, h] + hits[2, h]], _CONTAINED, shared_D, touched, count)
+        least_common = int(np.ceil(share * size * (1 - 1e-6)))  # not above it by rounding
+        wanted = min(needed, least_common)
+        of_hits = hits.shape[1] - least_common + wanted  # those that are not in the index are the rarest ones
+        if of_hits < wanted:
+            wanted = size + 1
+        else:  # this one may be in an indexed text as long or longer
+            count, taken = _add_rarest(hits, of_hits, most, found, texts_P, shared_D, touched, count)
+            wanted = max(1, wanted - (of_hits - taken))
+        for d in touched[:count]:
+            shared, shared_D[d] = shared_D[d], 0
+            if (shared % _CONTAINED < wanted and shared // _CONTAINED < needed_D[d]) or near_D[d]:
+                continue
+            if side_A[a] <= side_D[d]:
+                continue
+            if not marked:
+                marked, filter_W[:] = True, 0
+                for place in hits[0]:
+                    filter_W[(place >> 6) & 63] |= _U(1) << _U(place & 63)
+            places = places_P[offsets_D[d] : offsets_D[d + 1]]
+            if _near(_at_most_common(places, filter_W), size, len(places), similarity, containment, least):
+                compared += 1
+                common = _common(places, np.sort(hits[0]))
+                near_D[d] = _near(common, size, len(places), similarity, containment, least)
+    return compared
