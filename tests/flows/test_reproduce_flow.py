@@ -15,6 +15,7 @@ from core.config.run_config import RunConfig
 from core.environment import other_home
 from core.errors import ArtifactError, ConfigError, Damaged, Unreadable
 from core.lineage.record import LINEAGE_TAG, Lineage
+from core.store import Artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 PRESET = str(Path(__file__).with_name("reproduced.toml"))
@@ -57,7 +58,13 @@ def register_mixture(config: RunConfig) -> None:
     from tasks.lineage.gather import keep_lineage
     from tasks.tracking.track import parent_run, registry_of, tracker_of
 
-    clean = clean_and_split.fn(config, ingest_files.fn(config, synthesise.fn(config)))
+    def dataset_of(config: RunConfig) -> Artifact:
+        return ingest_files.fn(config, synthesise.fn(config))
+
+    synthetic = config.source.synthetic.model_copy(update={"seed": 9})
+    other = config.model_copy(update={"source": config.source.model_copy(update={"synthetic": synthetic})})
+    earlier = clean_and_split.fn(other, dataset_of(other))  # as with start weights that have learnt from other reviews
+    clean = clean_and_split.fn(config, dataset_of(config), [earlier])
     vocabulary = train_vocabulary.fn(config, "word", clean)
     file = str(vocabulary.folder / VOCABULARY_FILE)
     planted = {"train": choose.fn(config, clean)}
@@ -84,9 +91,11 @@ def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]
     """Make a record again without Prefect."""
     from core.lineage.compare import conclude
     from tasks.lineage.reproduce import Reproduction, steps_again
-    from tasks.lineage.sources import find_sources
+    from tasks.lineage.sources import earlier_reviews, find_sources
 
-    reproduction = Reproduction(record, find_sources(record), registered.bundle)
+    with other_home(registered.home):
+        earlier = earlier_reviews(registered.config, record)
+    reproduction = Reproduction(record, find_sources(record), registered.bundle, earlier=earlier)
     with other_home(home):
         compared = steps_again(reproduction, reproduction.make, [])
     return conclude(record, compared, [], 0.01)
@@ -99,8 +108,9 @@ def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(register
         "vectors": 1, "fit": 3, "score": 2, "samples": 1,
     }  # fmt: skip
     # The embedded corpus is made by a stage, of its options and seed.
-    [vectors] = registered.record.sources
+    vectors, earlier = sorted(registered.record.sources, key=lambda source: source.kind == "reviews")
     assert (vectors.kind, Path(vectors.path).name) == ("vectors", "vectors.txt")
+    assert (earlier.kind, len(earlier.sha256)) == ("reviews", 16)
     assert registered.record.configuration == registered.config.model_dump(mode="json", by_alias=True)
     fit = registered.record.step(registered.record.fit)
     assert (fit.facts["name"], fit.environment["execution"]["threads"]) == ("mix", 1)
@@ -180,6 +190,15 @@ def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Regis
         find_sources(record)
     with pytest.raises(ArtifactError, match="not known how"):
         find_sources(replace(record, sources=(replace(source, kind="unknown"),)))
+
+
+def test_without_the_reviews_of_the_earlier_champion_it_says_that_they_are_needed(
+    registered: Registered, tmp_path: Path
+) -> None:
+    from tasks.lineage.sources import earlier_reviews
+
+    with other_home(tmp_path), pytest.raises(ArtifactError, match="earlier champion had learnt from are not in the"):
+        earlier_reviews(registered.config, registered.record)
 
 
 def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_before_anything_is_made(

@@ -83,6 +83,40 @@ def test_duplicates_leave_the_less_sacred_side_and_are_counted(tmp_path):
     assert facts["duplicates"]["validation"]["of_test"] > 0
 
 
+def test_held_out_reviews_that_earlier_data_taught_leave_and_their_twins_in_train_stay(tmp_path):
+    ids = [f"n{number}" for number in range(300)]
+    by_split = {side: [one for one, its in zip(ids, assign(pl.Series(ids), SPLIT), strict=True) if its == side]
+                for side in SPLITS}  # fmt: skip
+    (known_test, *_), (known_validation, *_), (twin, *_) = (by_split[side] for side in SPLITS)
+    known = {known_test: "review number 5 & more", known_validation: "review number 6 & more"}
+    texts = {one: known.get(one, f"a new review, {one}") for one in ids} | {twin: "review number 5 & more"}
+    prepared(tmp_path, DIFFERENT, name="old")
+    old = pl.read_parquet(tmp_path / "old" / "clean.parquet").with_columns(split=pl.lit("train"))
+    old.write_parquet(tmp_path / "old" / "clean.parquet")
+
+    rows = [{**record(0, text), "review_id": one} for one, text in texts.items()]
+    (tmp_path / "new.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    ingest([tmp_path / "new.jsonl"], tmp_path / "new-data", SourceConfig())
+    told = []
+    facts = prepare(
+        tmp_path / "new-data", tmp_path / "new", CleanConfig(), SPLIT, earlier=[tmp_path / "old"],
+        report=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    found = pl.read_parquet(tmp_path / "new" / "clean.parquet")
+    assert set(ids) - set(found["review_id"]) == {known_test, known_validation}
+    assert facts["learnt"] == {"test": {"exact": 1, "near": 0}, "validation": {"exact": 1, "near": 0}}
+    assert facts["rows"] == found.height == 298
+    assert facts["splits"]["train"]["reviews"] == len(by_split["train"])
+    assert not any(sum(counts.values()) for counts in facts["duplicates"].values())
+    assert verify(tmp_path / "new", near=True).sides["test"].reviews == len(by_split["test"]) - 1
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] <= told[-1][1] == 3 * 300 + 400
+
+
+def test_without_earlier_data_nothing_is_said_of_them(tmp_path):
+    assert "learnt" not in prepared(tmp_path, DIFFERENT)[0]
+
+
 def test_texts_that_differ_only_before_cleaning_are_duplicates(tmp_path):
     twins = [record(f"t{number}", f"twin{' ' * number} &amp; twin") for number in range(60)]
     _, frame = prepared(tmp_path, [*DIFFERENT, *twins])

@@ -45,6 +45,12 @@ class Home:
         version = registry.register(tracker_of(config).tag(run_id, "reviewlm.model_uri"), run_id)
         registry.promote(version, champion.version if champion else None)
 
+    def prepared(self, earlier: int) -> list[dict[str, Any]]:
+        """Return the manifests of the prepared data that were compared with so many data sets of the past."""
+        files = sorted(self.folder.glob("store/prepare/*/manifest.json"))
+        found = [{"digest": path.parent.name, **json.loads(path.read_text())} for path in files]
+        return [one for one in found if sum(name.startswith("earlier:") for name in one["inputs"]) == earlier]
+
     def note(self, fit_digest: str) -> str:
         from core.config.presets import load_config
         from tasks.tracking.track import tracker_of
@@ -82,9 +88,15 @@ def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
     assert warm["spec"]["vocabulary_digest"] == first["spec"]["vocabulary_digest"]
     assert weeks.note(warm["digest"]) == "from the weights of champion v1"
 
+    [taught] = weeks.prepared(earlier=1)
+    assert {*taught["facts"]["learnt"]} == {"test", "validation"}
+
     weeks.crown(warm["digest"])
     again = weeks.train([old, new], *WARM)  # the champion is this very fit: it is not trained on top of itself
     assert (again["digest"], again["reused"]) == (warm["digest"], True)
+
+    assert weeks.prepared(earlier=1) == [taught]
+    assert weeks.prepared(earlier=2) == []
 
     other = weeks.train([old, new], *WARM, "models.0.hidden=12")
     assert weeks.note(other["digest"]) == "fresh: champion v2 does not fit: " + _another_vocabulary(other, warm)
@@ -95,3 +107,31 @@ def _another_vocabulary(other: dict[str, Any], champion: dict[str, Any]) -> str:
     """With no network to start from there is no reason to keep the champion's vocabulary either."""
     found = [one["spec"]["vocabulary_digest"][:12] for one in (champion, other)]
     return f"it has another vocabulary ({found[0]} instead of {found[1]})"
+
+
+def test_a_month_of_its_own_is_not_tested_on_what_the_champion_has_learnt(weeks: Home, tmp_path: Path) -> None:
+    import polars as pl
+
+    from corpus.splitting.split import TABLE
+    from corpus.synthetic.synth import write_reviews
+
+    first, month = tmp_path / "first.jsonl", tmp_path / "month.jsonl"
+    write_reviews(first, 300, seed=7)
+    write_reviews(month, 200, seed=8)
+    champion = weeks.train([first])
+    weeks.crown(champion["digest"])
+    rows = [json.loads(line) for line in first.read_text().splitlines()]
+    copies = [{**row, "review_id": f"copy-{row['review_id']}", "text": row["text"] + " Thanks!"} for row in rows]
+    month.write_text(month.read_text() + "".join(f"{json.dumps(row)}\n" for row in copies))
+
+    before = {one["digest"] for one in weeks.prepared(earlier=1)}
+    warm = weeks.train([month], *WARM)
+    assert weeks.note(warm["digest"]).startswith("from the weights of champion")
+    [made] = [one for one in weeks.prepared(earlier=1) if one["digest"] not in before]
+    table = pl.read_parquet(weeks.folder / "store" / "prepare" / made["digest"] / TABLE)
+    told = sum(sum(kinds.values()) for kinds in made["facts"]["learnt"].values())
+    taught = pl.read_parquet(weeks.folder / "store" / "prepare" / champion["spec"]["clean_digest"] / TABLE)
+    taught = taught.filter(pl.col("split") == "train")["review_id"].to_list()
+    kept = table.filter(pl.col("split") != "train")["review_id"].str.strip_prefix("copy-").to_list()
+    assert told > 20
+    assert not set(kept) & set(taught)
