@@ -12,10 +12,12 @@ from pathlib import Path
 
 import polars as pl
 
-from corpus.splitting.split import TABLE, places
+from corpus.splitting.split import TABLE, places, scan_split
 
 TEST = "test"
 LEARNT = ("train", "validation")
+KEYS = (pl.col("review_id"), pl.col("text").hash().alias("name"))
+"""By which a review is recognised: its id, and a hash of its text, so that not all texts are in memory."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +45,23 @@ def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int)
         learnt: Folders of the prepared data sets from which the model has learnt.
         most: Largest number of reviews; of more, this number is drawn by a hash of seed and id, equal on any machine.
     """
-    tests = pl.read_parquet(earlier / TABLE).filter(pl.col("split") == TEST)
-    ids, texts = (_learnt(tests, learnt, column) for column in ("review_id", "text"))
-    by_id, by_text = tests["review_id"].is_in(ids.implode()), tests["text"].is_in(texts.implode())
-    left = tests.filter(~by_id & ~by_text)
+    tests = scan_split(earlier, TEST).select(KEYS).collect()
+    ids, texts = (_learnt(tests, learnt, column) for column in ("review_id", "name"))
+    by_id, by_text = tests["review_id"].is_in(ids.implode()), tests["name"].is_in(texts.implode())
+    left = tests.filter(~by_id & ~by_text).select("review_id")
     counts = len(tests), int(by_id.sum()), int((by_text & ~by_id).sum())
     if len(left) > most:
-        drawn = left.select("review_id", place=places(left["review_id"], f"champion reviews {seed}")).bottom_k(
-            most, by=["place", "review_id"]
-        )
-        left = left.join(drawn.select("review_id"), on="review_id", how="semi", maintain_order="left")
-    return Unlearnt(left, *counts)
+        place = places(left["review_id"], f"champion reviews {seed}")
+        left = left.with_columns(place).bottom_k(most, by=["place", "review_id"])
+    reviews = scan_split(earlier, TEST).join(left.lazy(), on="review_id", how="semi", maintain_order="left").collect()
+    return Unlearnt(reviews, *counts)
 
 
 def _learnt(tests: pl.DataFrame, learnt: Sequence[Path], column: str) -> pl.Series:
     """Return the values of a column of *tests* that also occur in training or validation data."""
     wanted = tests.lazy().select(column).unique()
     found = [
-        pl.scan_parquet(folder / TABLE).filter(pl.col("split").is_in(LEARNT)).select(column)
+        pl.scan_parquet(folder / TABLE).filter(pl.col("split").is_in(LEARNT)).select(KEYS).select(column)
         .join(wanted, on=column, how="semi").unique().collect(engine="streaming")[column]
         for folder in learnt
     ]

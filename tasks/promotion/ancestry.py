@@ -19,6 +19,7 @@ from core.store import Artifact, sha256_of_file
 from corpus.splitting.split import scan_split
 from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
+from tasks.data.prepare import EARLIER
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC
 from tasks.fitting.warm_start import INPUT, WEIGHTS_FILE
@@ -68,6 +69,10 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
     if problems:
         return Past(False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}")
     none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
+    compared = {digest for name, digest in clean.manifest["inputs"].items() if name.startswith(EARLIER)}
+    if compared:
+        left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
+        none += f"; {left:,} held-out reviews that repeat their texts, exactly or nearly, were left out"
     return Past(True, "; ".join([none] * bool(earlier) + _word_vectors(builds)))
 
 
@@ -158,4 +163,5 @@ def _learnt(then: Artifact, clean: Artifact) -> list[str]:
         scan_split(artifact.folder, split).select("review_id")
         for artifact, split in ((then, "train"), (clean, "test"))
     )
-    return sorted(train.join(test, on="review_id", how="semi").collect()["review_id"].to_list())
+    found = train.join(test, on="review_id", how="semi").collect(engine="streaming")
+    return sorted(found["review_id"].to_list())

@@ -17,6 +17,7 @@ from core.store import Artifact, sha256_of_file
 from evaluation.gate.evidence import DataEvidence, Evidence, Leaks, ModelEvidence
 from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.data import leak_certificate
+from tasks.data.prepare import EARLIER
 from tasks.promotion.ancestry import look_back
 from tasks.promotion.evidence import with_past
 from tasks.stage import run_stage
@@ -37,15 +38,16 @@ def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path | N
     return folders
 
 
-def prepared(salt: str, **splits: list[str]) -> Artifact:
-    """Prepared data: ids of the reviews of each split."""
+def prepared(salt: str, earlier: Artifact | None = None, **splits: list[str]) -> Artifact:
+    """Prepared data: ids of the reviews of each split; of those compared with *earlier* data three were left out."""
 
     def make(work: Path) -> dict[str, Any]:
         rows = [(one, split) for split, ids in splits.items() for one in ids]
         pl.DataFrame(rows, schema=["review_id", "split"], orient="row").write_parquet(work / "clean.parquet")
-        return {}
+        return {"learnt": {"test": {"exact": 1, "near": 1}, "validation": {"exact": 0, "near": 1}}} if earlier else {}
 
-    return run_stage(RunConfig(), "prepare", 1, {"salt": salt}, {}, make).artifact
+    inputs = {f"{EARLIER}{earlier.digest}": earlier.digest} if earlier else {}
+    return run_stage(RunConfig(), "prepare", 1, {"salt": salt}, inputs, make).artifact
 
 
 def fitted(
@@ -103,6 +105,14 @@ def test_start_weights_of_data_with_the_same_frozen_split_are_clean(today: Artif
     past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", before)))
     assert past.clean
     assert before.digest in past.detail
+
+
+def test_reviews_that_were_left_out_because_the_start_weights_know_their_text_are_counted() -> None:
+    before = prepared("before", train=["a"], test=["d"])
+    today = prepared("today", earlier=before, train=["a", "b"], test=["d", "e"])
+    past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", before)))
+    assert past.clean
+    assert past.detail.endswith("; 3 held-out reviews that repeat their texts, exactly or nearly, were left out")
 
 
 def test_a_test_review_that_the_start_weights_were_trained_on_is_named(today: Artifact) -> None:
