@@ -24,7 +24,7 @@ from corpus.duplicates.shingle_index import ShingleIndex
 from corpus.splitting.split import SPLITS, TABLE
 from models.threads import ordered
 
-INDEXED_BYTES = 64 << 20
+INDEXED_BYTES = 32 << 20
 """Bytes of the texts that are searched for in one pass over the earlier data; they take about ten times the memory."""
 
 _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
