@@ -58,24 +58,30 @@ def _limit(counts: Any, wanted: Any, most: Any, found: Any) -> tuple[int, int]:
 
 
 @kernel
-def _look_up(set_S: Any, bits_W: Any, entries_T: Any, hits: Any) -> int:
+def _look_up(set_S: Any, bits_W: Any, entries_T: Any, passed: Any, met: Any, hits: Any) -> int:
     """Write what the index has of the fingerprints of a text, a column for each hit; return their number.
 
-    The rows of *hits*: place in the table, where the texts begin, how many have it among the chosen ones, how many.
+    Each loop does one thing without branches, so that the processor waits for many places of the table at a time.
+    passed (S,) and met (S, 2) are work space. The rows of *hits*: place in the table, where the texts begin, how many
+    have it among the chosen ones, how many.
     """
-    rest, slots, count = _U(len(entries_T) - 1), _U(64 * len(bits_W) - 1), 0
+    rest, slots, some, count = _U(len(entries_T) - 1), _U(64 * len(bits_W) - 1), 0, 0
     for value in set_S:
         slot = (value >> _HALF) & slots
-        if not (bits_W[slot >> _U(6)] >> (slot & _U(63))) & _U(1):
-            continue
+        passed[some] = value
+        some += np.int64((bits_W[slot >> _U(6)] >> (slot & _U(63))) & _U(1))
+    for n in range(some):
+        place = passed[n] & rest
+        met[n, 0], met[n, 1] = entries_T[place, 0], entries_T[place, 1]
+    for n in range(some):
+        value, key, entry = passed[n], met[n, 0], met[n, 1]
         place = value & rest
-        while entries_T[place, 1] and entries_T[place, 0] != value:
+        while entry and key != value:
             place = (place + _U(1)) & rest
-        entry = entries_T[place, 1]
-        if entry:
-            hits[0, count], hits[1, count] = place, entry & _LOWER
-            hits[2, count], hits[3, count] = (entry >> _HALF) & _FIRST, entry >> _COUNT
-            count += 1
+            key, entry = entries_T[place, 0], entries_T[place, 1]
+        hits[0, count], hits[1, count] = place, entry & _LOWER
+        hits[2, count], hits[3, count] = (entry >> _HALF) & _FIRST, entry >> _COUNT
+        count += entry != 0
     return count
 
 
@@ -105,12 +111,23 @@ def _add_rarest(hits: Any, wanted: Any, most: Any, found: Any, texts_P: Any, sha
 
 
 @kernel
-def _at_most_common(places: Any, filter_W: Any) -> int:
-    """Return how many of some places pass a filter of 4,096 bits."""
-    common: Any = 0
+def _least_common(size: Any, other: Any, similarity: Any, containment: Any, least: Any) -> Any:
+    """Return how many fingerprints two sets of these sizes must share to be near; see `Nearness.judge`."""
+    wanted = similarity / (1 + similarity) * (size + other)
+    if min(size, other) >= least:
+        wanted = min(wanted, containment * min(size, other))
+    return wanted * (1 - 1e-6)  # not above it by rounding
+
+
+@kernel
+def _may_share(places: Any, filter_W: Any, wanted: Any) -> bool:
+    """Return whether so many of some places may be in a filter of 4,096 bits."""
+    lacking = len(places) - wanted
     for place in places:
-        common += np.int64((filter_W[(place >> 6) & 63] >> _U(place & 63)) & _U(1))
-    return common
+        lacking -= 1 - np.int64((filter_W[(place >> 6) & 63] >> _U(place & 63)) & _U(1))
+        if lacking < 0:
+            return False
+    return True
 
 
 @kernel
@@ -162,11 +179,12 @@ def find_near(
     for a in range(len(side_A)):
         longest = max(longest, offsets_A[a + 1] - offsets_A[a])
     shared_D, touched, filter_W = np.zeros(D, np.int64), np.empty(D + 1, np.int64), np.empty(64, np.uint64)
-    all_hits, found = np.empty((4, longest), np.int64), np.empty(most + 2, np.int64)
+    all_hits, found = np.empty((4, longest + 1), np.int64), np.empty(most + 2, np.int64)
+    passed, met = np.empty(longest + 1, np.uint64), np.empty((longest, 2), np.uint64)
     for a in range(len(side_A)):
         begin, end, count, marked = offsets_A[a], offsets_A[a + 1], 0, False
         size = end - begin
-        hits = all_hits[:, : _look_up(sets_S[begin:end], bits_W, entries_T, all_hits)]
+        hits = all_hits[:, : _look_up(sets_S[begin:end], bits_W, entries_T, passed, met, all_hits)]
         for h in range(hits.shape[1]):  # shorter indexed texts may be in this one
             count = _add(texts_P[hits[1, h] : hits[1, h] + hits[2, h]], _CONTAINED, shared_D, touched, count)
         least_common = int(np.ceil(share * size * (1 - 1e-6)))  # not above it by rounding
@@ -183,12 +201,15 @@ def find_near(
                 continue
             if side_A[a] <= side_D[d]:
                 continue
+            places = places_P[offsets_D[d] : offsets_D[d + 1]]
+            enough = _least_common(size, len(places), similarity, containment, least)
+            if enough > min(size, len(places)):
+                continue
             if not marked:
                 marked, filter_W[:] = True, 0
                 for place in hits[0]:
                     filter_W[(place >> 6) & 63] |= _U(1) << _U(place & 63)
-            places = places_P[offsets_D[d] : offsets_D[d + 1]]
-            if _near(_at_most_common(places, filter_W), size, len(places), similarity, containment, least):
+            if _may_share(places, filter_W, enough):
                 compared += 1
                 common = _common(places, np.sort(hits[0]))
                 near_D[d] = _near(common, size, len(places), similarity, containment, least)

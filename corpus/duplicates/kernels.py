@@ -48,22 +48,14 @@ def word_forms(
     to = 0
     for d in range(len(ends_D)):
         first, words, inside = to, 0, False
-        for n in range(offsets_D[d], offsets_D[d + 1]):
-            byte = data_N[n]
-            if byte == _APOSTROPHE:
-                continue
-            byte = table[byte]
-            if byte == _SPACE:
-                inside = False
-                continue
-            if not inside:
-                if words:
-                    forms_N[to] = _SPACE
-                    to += 1
-                words += 1
-                inside = True
+        for n in range(offsets_D[d], offsets_D[d + 1]):  # without branches, which a processor cannot foresee
+            byte = table[data_N[n]]
+            letter, dropped = byte != _SPACE, data_N[n] == _APOSTROPHE
             forms_N[to] = byte
-            to += 1
+            to += (letter | inside) & ~dropped
+            words += letter & ~inside & ~dropped
+            inside = (letter & ~dropped) | (inside & dropped)
+        to -= (to > first) & ~inside  # the space after the last word
         if words < least:
             to = first
         ends_D[d], words_D[d] = to, words
@@ -71,34 +63,30 @@ def word_forms(
 
 @kernel
 def fingerprints(
-    forms_N: Any, offsets_D: Any, shingle: Any, values: Any, powers: Any, prefix: Any, starts: Any, ends: Any,
-    found_S: Any, ends_D: Any
+    forms_N: Any, offsets_D: Any, shingle: Any, values: Any, powers: Any, sums: Any, starts: Any, found_S: Any,
+    ends_D: Any
 ) -> None:
     """Write the fingerprints of the shingles of each text, and where those of each text end.
 
-    powers: the base's powers and its inverse's (2, N); prefix (N + 1,), starts and ends (W,) are work space.
+    powers: the base's powers and its inverse's (2, N). Work space: the sums at the end and at the start of each word
+    (2, N + 2), and where it starts (N + 2,).
     """
     to = 0
     for d in range(len(ends_D)):
         begin, size = offsets_D[d], offsets_D[d + 1] - offsets_D[d]
-        words = 0
-        if size:
-            starts[0], words = 0, 1
-        total = _U(0)
-        for n in range(size):
+        words, total = 0, _U(0)
+        sums[1, 0], starts[0] = total, 0
+        for n in range(size):  # without branches, which a processor cannot foresee
             byte = forms_N[begin + n]
-            prefix[n] = total
+            sums[0, words] = total
             total += values[byte] * powers[0, n]
-            if byte == _SPACE:
-                ends[words - 1], starts[words] = n, n + 1
-                words += 1
-        prefix[size] = total
-        if size:
-            ends[words - 1] = size
+            sums[1, words + 1], starts[words + 1] = total, n + 1
+            words += byte == _SPACE
+        sums[0, words] = total
+        words += size > 0
         count = max(words - shingle + 1, 1) if words else 0
         for s in range(count):
-            first, last = starts[s], ends[min(s + shingle, words) - 1]
-            found_S[to] = mixed((prefix[last] - prefix[first]) * powers[1, first])
+            found_S[to] = mixed((sums[0, min(s + shingle, words) - 1] - sums[1, s]) * powers[1, starts[s]])
             to += 1
         ends_D[d] = to
 

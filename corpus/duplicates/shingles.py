@@ -111,10 +111,10 @@ class Fingerprints:
 
         longest = int(np.diff(offsets).max(initial=0))
         powers = self._powers_of_base(longest)
-        prefix, (starts, ends) = np.empty(longest + 1, np.uint64), np.empty((2, longest + 1), np.int64)
+        sums, starts = np.empty((2, longest + 2), np.uint64), np.empty(longest + 2, np.int64)
         found_S, shingles_end = np.empty(len(data_N) // 2 + len(offsets), np.uint64), np.zeros(len(offsets), np.int64)
         kernels.fingerprints(
-            data_N, offsets, self.shingle, self._values, powers, prefix, starts, ends, found_S, shingles_end[1:]
+            data_N, offsets, self.shingle, self._values, powers, sums, starts, found_S, shingles_end[1:]
         )
         return found_S[: shingles_end[-1]], shingles_end
 
