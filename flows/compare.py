@@ -34,7 +34,7 @@ def compare(
     config = chosen.config
     require_limits(limits_of_fits(config))
     with parent_run(config, f"compare {first} {second}") as run_id:
-        prepared = prepare(config, recorded_or_read(chosen))
+        prepared = prepare(config, recorded_or_read(chosen), of=chosen.clean)
         pair = compare_two(config, prepared, first, second, run_id)
         markdown = write_markdown(pair, config.home / "comparisons")
         return {**pair.to_dict(), "mlflow_run_id": run_id, "markdown": str(markdown)}

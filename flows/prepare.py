@@ -23,24 +23,31 @@ from tasks.data.prepare import (
     vocabularies_in_use,
 )
 from tasks.fitting.warm_start import champion_vocabulary
-from tasks.promotion.earlier_data import earlier_data
+from tasks.promotion.earlier_data import compared_before, earlier_data
 from tasks.stage import step
 
 
-def prepare(config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | None = None) -> Prepared:
+def prepare(
+    config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | None = None, of: str = ""
+) -> Prepared:
     """Return all data that the models are fitted and measured on, each part checked.
 
-    *vocabularies* are the names of those to prepare; None: those that the language models use.
+    Args:
+        vocabularies: Names of those to prepare; None: those that the language models use.
+        of: Digest of a version's prepared data, which are wanted again; empty: those of a new run.
     """
     with step("prepare", "clean, split and tokenize the reviews"):
         wanted = vocabularies_in_use(config) if vocabularies is None else vocabularies
-        return on_workers(prepare_data, config.execution.workers)(config, dataset, wanted)
+        return on_workers(prepare_data, config.execution.workers)(config, dataset, wanted, of)
 
 
 @flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
-def prepare_data(config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str]) -> Prepared:
+def prepare_data(
+    config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str], of: str = ""
+) -> Prepared:  # fmt: skip
     """Clean and check the data; then draw the data card, where there are several workers beside the vocabularies."""
-    clean = clean_and_split(config, dataset, earlier_data(config, dataset))
+    past = compared_before(config, of)
+    clean = clean_and_split(config, dataset, earlier_data(config, dataset) if past is None else past)
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
     checks = [check_table(config, *what) for what in (("raw", dataset), ("clean", clean))]
     canaries = choose(config, clean) if config.audit.canaries else None

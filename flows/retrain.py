@@ -35,6 +35,7 @@ from tasks.one_retrain import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
 from tasks.planning.plan import PlanRequest, RunPlan, with_vocabulary
+from tasks.promotion.earlier_data import warn_of_part
 from tasks.promotion.provable import tell_provable_gain
 from tasks.reporting.report import make_report
 from tasks.reporting.summary import RunSummary, summarise
@@ -111,6 +112,7 @@ def run_pipeline(
     with one_retrain(config.home, config.title, asked), parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
+        warn_of_part(config, dataset)
         drift = measure_drift(config, dataset, run_id)  # for the user; the gate only records it
         if request:
             config = with_vocabulary(config, request, dataset)

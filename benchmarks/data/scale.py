@@ -13,8 +13,8 @@ With --growth, 1 % and 10 % of the file are measured first. The exponent b of se
 10 % and the whole file, and projected to 10 and 100 times the reviews.
 
 With --month, a second file with so many new reviews is then added, and the command runs again in the same home, with
-both files: the rows "second month". Stages whose results are used again are not in the table. Then a model of the first
-file is made champion, and the second file is prepared alone for a model that starts from the champion's weights: the
+both files: the rows "second month". Stages whose results are used again are not in the table. Then the
+second file is prepared alone for a model that starts from the champion's weights: the
 rows "month alone". Its held-out reviews are compared with all that the champion has learnt from.
 
 There is no peer in this script; *goal* is 1.5 GiB for any stage, for any size of the input, and 60 s for each of these
@@ -38,8 +38,11 @@ from benchmarks.process_log import PRIVATE, SERVER, ProcessLog, run_logged
 from core.config.presets import load_config
 from core.environment import other_home
 from corpus.synthetic.synth import write_reviews
-from tasks.tracking.track import registry_of, tracker_of
-from tracking.tags import FIT_TAG, MODEL_URI_TAG
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import fit
+from tasks.stage import store_of
+from tasks.tracking.track import parent_run, registry_of, tracker_of
+from tracking.tags import MODEL_URI_TAG
 
 REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000
 MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1
@@ -70,10 +73,10 @@ start = "champion"
 """
 
 
-def run(
-    verb: str, files: list[Path], home: Path, units: list[str], settings: list[str], more: str = ""
+def prepare(
+    files: list[Path], home: Path, units: list[str], settings: list[str], more: str = ""
 ) -> tuple[ProcessLog, float]:
-    """Run a command of the pipeline on the files; its progress goes to standard error.
+    """Run `reviewlm prepare` on the files; its progress goes to standard error.
 
     Args:
         more: Further models of the preset.
@@ -84,29 +87,32 @@ def run(
     preset = home.parent / "scale.toml"
     models = "".join(MODEL.format(unit=unit) for unit in units)
     preset.write_text(PRESET.format(unit=units[0]) + models + more.format(unit=units[0]), encoding="utf-8")
-    words = [verb, "--preset", str(preset)]
+    words = ["prepare", "--preset", str(preset)]
     for option, values in (("--input", files), ("--set", settings)):
         words += [part for value in values for part in (option, str(value))]
     began = time.time()
     return run_logged(words, {"REVIEWLM_HOME": str(home)}), time.time() - began
 
 
-def crown(file: Path, home: Path, unit: str) -> None:
-    """Fit an n-gram model of the first file, and make it champion without a gate."""
-    run("train", [file], home, [unit], [])
+def crown(file: Path, home: Path) -> None:
+    """Fit an n-gram model of the first file, the only one that is prepared so far, and make it champion ungated."""
     with other_home(home):
         config = load_config(str(home.parent / "scale.toml")).with_input([str(file)])
+        spec, store = config.models[0], store_of(config)
+        [clean], tokens = store.all("prepare"), {one.manifest["options"]["split"]: one for one in store.all("tokens")
+                                                 if one.facts["unit"] == spec.vocabulary}  # fmt: skip
+        learned = {one.facts["name"]: one for one in store.all("vocabulary")}
+        prepared = Prepared(clean, clean, learned, {spec.vocabulary: tokens})  # a fit needs no data card
+        with parent_run(config, "train") as run_id:
+            fitted = fit.fn(config, spec, prepared, run_id, {})
         tracker, registry = tracker_of(config), registry_of(config)
-        [manifest] = [one for one in manifests(home) if one["stage"] == "fit"]
-        run_id = tracker.find_run(FIT_TAG, manifest["digest"])
-        version = registry.register(tracker.tag(run_id or "", MODEL_URI_TAG), run_id or "")
+        version = registry.register(tracker.tag(fitted.run_id, MODEL_URI_TAG), fitted.run_id)
         registry.promote(version, None)
 
 
 def manifests(home: Path, since: float = 0) -> list[dict[str, Any]]:
     """Return the manifests of all artifacts made *since* a time, in the order of their beginning."""
-    files = list(home.glob("store/*/*/manifest.json"))
-    found = [{"digest": path.parent.name, **json.loads(path.read_text(encoding="utf-8"))} for path in files]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("store/*/*/manifest.json")]
     return sorted((one for one in found if one["created"] >= since), key=lambda one: float(one["created"]))
 
 
@@ -161,8 +167,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         month, alone = {}, {}
         if args.month:
             _write(second := folder / "second-month.jsonl", args.month, SEED + 1)
+            crown(file, folder / "home")
             month = _measured([file, second], folder / "home", units, args.set)
-            crown(file, folder / "home", units[0])
             alone = _measured([second], folder / "home", units, args.set, WARM)
     measured = tables[1.0]
     if args.growth:
@@ -196,7 +202,7 @@ def _measured(
 ) -> dict[str, dict[str, Any]]:
     """Run `reviewlm prepare`; return the figures of the stages that it went through and of the whole run."""
     began = time.time()
-    log, seconds = run("prepare", files, home, units, settings, more)
+    log, seconds = prepare(files, home, units, settings, more)
     worst = round(max(log.peak(0, time.time()) or 0, log.high_water))
     return stages(home, log, began) | {"whole run": {
         "wall_s": round(seconds, 1), "peak_mib": worst, "private_mib": log.peak(0, time.time(), PRIVATE),

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.data.scale import run, stages
+from benchmarks.data.scale import prepare, stages
 from benchmarks.harness import Ratio, Report, arguments, available, finish, say
 from benchmarks.processes import ContenderFailed
 from core.environment import available_cores
@@ -95,7 +95,7 @@ def measured(source: Path, folder: Path, threads: int, workers: int) -> tuple[Se
 
 
 def _run(source: Path, home: Path, settings: list[str]) -> tuple[Seconds, set[str]]:
-    log, seconds = run("prepare", [source], home, [UNIT], settings)
+    log, seconds = prepare([source], home, [UNIT], settings)
     table = {name: row["wall_s"] for name, row in stages(home, log).items()}
     digests = {f"{file.parent.parent.name}/{file.parent.name}" for file in home.glob("store/*/*/manifest.json")}
     return with_sums(table, seconds), digests

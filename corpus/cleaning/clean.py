@@ -93,7 +93,7 @@ def prepare(
     duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
     grouping, keys = Grouping(split, dataset_folder), Keys(split)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
-    passes = _Passes(dataset_folder, 2 + duplicates.near, report, earlier)
+    passes = _Passes(dataset_folder, 2 + duplicates.near, report, earlier if duplicates.near else ())
     with _slices(dataset_folder, folder, grouping) as slices:
         cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(_batches(dataset_folder)))
         counts = _add_all(cleaned, slices)
@@ -219,6 +219,7 @@ def _leave_out_learnt(
     """Leave out test and validation reviews that repeat what was learnt from earlier data; return their numbers."""
     held_out = partial(takewhile, _is_held_out, slices)
     found = find_learnt(held_out, earlier, config, threads, passes.searched)
+    passes.searched(passes.earlier)  # what did not have to be searched
     slices.leave_out(found.exact | found.near)
     return found.counts
 

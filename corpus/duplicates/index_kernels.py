@@ -65,7 +65,8 @@ def _look_up(set_S: Any, bits_W: Any, entries_T: Any, passed: Any, met: Any, hit
     passed (S,) and met (S, 2) are work space. The rows of *hits*: place in the table, where the texts begin, how many
     have it among the chosen ones, how many.
     """
-    rest, slots, some, count = _U(len(entries_T) - 1), _U(64 * len(bits_W) - 1), 0, 0
+    rest, slots = _U(len(entries_T) - 1), _U(64 * len(bits_W) - 1)
+    some, count = np.int64(0), 0
     for value in set_S:
         slot = (value >> _HALF) & slots
         passed[some] = value
@@ -141,7 +142,7 @@ def _common(places: Any, sorted_places: Any) -> int:
 
 
 @kernel
-def _near(common: Any, size: Any, other: Any, similarity: Any, containment: Any, least: Any) -> bool:
+def _is_near(common: Any, size: Any, other: Any, similarity: Any, containment: Any, least: Any) -> bool:
     """Return whether two sets with so many fingerprints, some of them common, are near; see `Nearness.judge`."""
     if np.float32(common / (size + other - common)) >= similarity:
         return True
@@ -152,7 +153,7 @@ def _near(common: Any, size: Any, other: Any, similarity: Any, containment: Any,
 def find_near(
     sets_S: Any, offsets_A: Any, side_A: Any, bits_W: Any, entries_T: Any, texts_P: Any, places_P: Any, offsets_D: Any,
     side_D: Any, needed_D: Any, share: Any, needed: Any, most: Any, similarity: Any, containment: Any, least: Any,
-    near_D: Any
+    shared_D: Any, touched: Any, near_D: Any
 ) -> int:
     """Mark the indexed texts that are near-duplicates of one of some texts; return how many pairs were compared.
 
@@ -173,12 +174,14 @@ def find_near(
         needed: How many of some of these are wanted before two texts are compared.
         most: Fingerprints of more indexed texts are not looked up.
         similarity: See `corpus.duplicates.jaccard.Nearness`, as containment and least.
-        near_D: Marks, zero or one, to add to.
+        shared_D: Work space of zeros (D,).
+        touched: Work space (D + 1,).
+        near_D: Marks, zero or one, to add to. No other thread may use these three.
     """
-    D, longest, compared = len(side_D), 1, 0
+    longest, compared = 1, 0
     for a in range(len(side_A)):
         longest = max(longest, offsets_A[a + 1] - offsets_A[a])
-    shared_D, touched, filter_W = np.zeros(D, np.int64), np.empty(D + 1, np.int64), np.empty(64, np.uint64)
+    filter_W = np.empty(64, np.uint64)
     all_hits, found = np.empty((4, longest + 1), np.int64), np.empty(most + 2, np.int64)
     passed, met = np.empty(longest + 1, np.uint64), np.empty((longest, 2), np.uint64)
     for a in range(len(side_A)):
@@ -212,5 +215,5 @@ def find_near(
             if _may_share(places, filter_W, enough):
                 compared += 1
                 common = _common(places, np.sort(hits[0]))
-                near_D[d] = _near(common, size, len(places), similarity, containment, least)
+                near_D[d] = _is_near(common, size, len(places), similarity, containment, least)
     return compared

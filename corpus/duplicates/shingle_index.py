@@ -2,8 +2,7 @@
 
     index = ShingleIndex(texts, sides, config)     # the texts that are searched for
     for others, their_sides in batches:
-        index.compare(others, their_sides)
-    index.near                                     # which texts were found
+        found |= index.compare(others, their_sides)
 
 MinHash (`corpus.duplicates.dedupe`) compares all texts with all, and stores hashes of each. Here one side is small, so
 it is indexed by its word shingles, as a search engine does (an inverted index), and nothing is left to chance.
@@ -33,7 +32,7 @@ SHARED = 4
 class ShingleIndex:
     """An index of texts by their word shingles. Several threads may call `compare` at the same time.
 
-    Memory: about 40 bytes for each shingle of each text.
+    Memory: about 50 bytes for each shingle of each text, and 120 while the index is made.
 
     Args:
         texts: The texts that are searched for (D,), in normal form.
@@ -46,8 +45,8 @@ class ShingleIndex:
 
         self._fingerprints, self._least_words = Fingerprints(config.shingle), config.shingle + 2
         self._rule, self._side_D = nearness_of(config), np.asarray(sides, np.uint8)
-        self.near = np.zeros(len(texts), np.uint8)
-        """One for each text (D,) that was found to be a near-duplicate, otherwise zero."""
+        self.compared = 0
+        """About how many pairs were compared exactly (threads do not wait for each other to count)."""
         found, sizes_D = list(self._sets(texts)), np.zeros(len(texts), np.int64)
         for chosen, _, offsets in found:
             sizes_D[chosen] = np.diff(offsets)
@@ -88,26 +87,24 @@ class ShingleIndex:
         needed_D = np.maximum(1, shared_D - (wanted_D - taken_D))  # each one that is too frequent may be shared
         return chosen_P, np.where(taken_D > 0, needed_D, np.iinfo(np.int64).max)
 
-    def compare(self, texts: pl.Series, sides: np.ndarray) -> int:
-        """Mark in `near` the indexed texts with a near-duplicate among *texts* that is on a later side.
+    def compare(self, texts: pl.Series, sides: np.ndarray) -> np.ndarray:
+        """Return a mask (D,) of the indexed texts with a near-duplicate among *texts* that is on a later side.
 
         Args:
             texts: Any texts (A,), in normal form.
             sides: Their sides (A,).
-
-        Returns:
-            Number of pairs that were compared exactly.
         """
         from corpus.duplicates import index_kernels  # here, because numba's import takes half a second
 
-        rule, compared = self._rule, 0
+        rule, count = self._rule, len(self._side_D)
+        near, shared, touched = np.zeros(count, bool), np.zeros(count, np.int64), np.empty(count + 1, np.int64)
         for chosen, values, offsets in self._sets(texts):
-            compared += index_kernels.find_near(
+            self.compared += index_kernels.find_near(
                 values, offsets, np.asarray(sides[chosen], np.uint8), self._bits_W, self._entries_T, self._texts_P,
                 self._places_P, self._offsets_D, self._side_D, self._needed_D, min(rule.similarity, rule.containment),
-                SHARED, COMMON, np.float32(rule.similarity), float(rule.containment), rule.least, self.near,
+                SHARED, COMMON, np.float32(rule.similarity), float(rule.containment), rule.least, shared, touched, near,
             )  # fmt: skip
-        return compared
+        return near
 
     def _sets(self, texts: pl.Series) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yield, for stretches of the texts: the numbers of those with enough words, their shingles, and offsets."""

@@ -5,7 +5,8 @@ training review, under another id, would measure its memory. The search is exact
 (`corpus.duplicates.shingle_index`), because only the reviews of two small splits are searched for.
 
 The rule is that within data: a text of test may not be in validation or train, one of validation not in train. A text
-that the earlier data have in the same split was compared with their later splits then (`corpus.splitting.leaks`).
+that the earlier data have in the same split was compared with their later splits then, if their leak certificate says
+that near-duplicates were defined as now (`corpus.splitting.leaks`).
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ import numpy as np
 import polars as pl
 
 from core.config.run_config import DuplicatesConfig
+from core.errors import Damaged
 from corpus.duplicates.shingle_index import ShingleIndex
-from corpus.splitting.split import SPLITS, TABLE
+from corpus.splitting.certificate import read
+from corpus.splitting.split import SPLITS, TABLE, TEXT_NAME
 from models.threads import ordered
 
 INDEXED_BYTES = 32 << 20
-"""Bytes of the texts that are searched for in one pass over the earlier data; they take about ten times the memory."""
+"""Bytes of the texts that are searched for in one pass over the earlier data; they take 20 times the memory."""
 
 _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 _RANK = pl.col("split").replace_strict(_RANKS, return_dtype=pl.UInt8).alias("rank")
-_NAME = pl.col("text").hash().alias("name")
 
 Frames = Callable[[], Iterable[pl.DataFrame]]
 """Returns the held-out reviews from the first one on: frames with the columns text and rank."""
@@ -64,20 +66,21 @@ def find_learnt(
         report: Is told how many earlier reviews were searched.
     """
     names, ranks = _named(held_out())
-    exact, clean = np.zeros(len(names), bool), np.ones((len(earlier), len(names)), bool)
+    exact, certified = np.zeros(len(names), bool), np.zeros((len(earlier), len(names)), bool)
     for number, folder in enumerate(earlier):
         later, same = _equal(names, ranks, folder)
         exact |= later
-        clean[number] = same
+        certified[number] = same & _is_certified(folder, config)
     near = np.zeros(len(names), bool)
     if config.near:
-        wanted = ~exact & ~clean.all(axis=0)
-        for rows, index in _indexes(held_out(), wanted, config):
-            for folder, known in zip(earlier, clean[:, rows], strict=True):
-                index.near[:] = 0
-                for count in ordered(partial(_compare, index), _groups(folder), threads):
+        wanted = ~exact & ~certified.all(axis=0)
+        for rows, texts in _portions(held_out(), wanted):
+            index = ShingleIndex(texts["text"], texts["rank"].to_numpy(), config)
+            for folder, known in zip(earlier, certified[:, rows], strict=True):
+                for found, count in ordered(partial(_compare, index), _groups(folder), threads):
+                    near[rows[found & ~known]] = True
                     report(count)
-                near[rows[(index.near == 1) & ~known]] = True
+            del index, texts  # before the next ones are made
     masks = {"exact": exact, "near": near}
     counts = {
         name: {kind: int((mask & (ranks == rank)).sum()) for kind, mask in masks.items()}
@@ -89,7 +92,7 @@ def find_learnt(
 def _named(frames: Iterable[pl.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
     """Return a hash of each text, valid in this process, and the ranks of the splits."""
     none = pl.DataFrame(schema={"name": pl.UInt64(), "rank": pl.UInt8()})
-    found = pl.concat([none, *(frame.select(_NAME, "rank") for frame in frames)])
+    found = pl.concat([none, *(frame.select(TEXT_NAME, "rank") for frame in frames)])
     return found["name"].to_numpy(), found["rank"].to_numpy()
 
 
@@ -97,7 +100,7 @@ def _equal(name_H: np.ndarray, rank_H: np.ndarray, folder: Path) -> tuple[np.nda
     """Return masks (H,) of the texts that prepared data have in a later split, and in the same one."""
     held_out = pl.DataFrame({"name": name_H, "own": rank_H}).with_row_index("row")
     found = (
-        pl.scan_parquet(folder / TABLE).select(_NAME, _RANK)
+        pl.scan_parquet(folder / TABLE).select(TEXT_NAME, _RANK)
         .join(held_out.lazy().select("name").unique(), on="name", how="semi").unique().collect(engine="streaming")
     )
     met = held_out.join(found, on="name", how="inner")
@@ -107,29 +110,31 @@ def _equal(name_H: np.ndarray, rank_H: np.ndarray, folder: Path) -> tuple[np.nda
     return masks[0], masks[1]
 
 
-def _indexes(
-    frames: Iterable[pl.DataFrame], wanted_H: np.ndarray, config: DuplicatesConfig
-) -> Iterator[tuple[np.ndarray, ShingleIndex]]:
-    """Yield indexes of the wanted texts, each of a limited size, with the numbers of their texts."""
+def _is_certified(folder: Path, config: DuplicatesConfig) -> bool:
+    """Return whether the splits of prepared data were compared with each other by this definition."""
+    try:
+        near = read(folder).near or {}
+    except Damaged:
+        return False
+    return all(near.get(name) == value for name, value in config.model_dump(exclude={"near"}).items())
+
+
+def _portions(frames: Iterable[pl.DataFrame], wanted_H: np.ndarray) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
+    """Yield the wanted reviews and their numbers, in portions of at most `INDEXED_BYTES` or one frame."""
     rows, waiting, size, start = list[np.ndarray](), list[pl.DataFrame](), 0, 0
     for frame in frames:
         chosen = wanted_H[start : start + frame.height]
         some = frame.select("text", "rank").filter(pl.Series(chosen))
-        rows.append(start + np.flatnonzero(chosen))
-        waiting.append(some)
-        size, start = size + int(some["text"].str.len_bytes().sum()), start + frame.height
-        if size > INDEXED_BYTES:
-            yield _index(rows, waiting, config)
+        added = int(some["text"].str.len_bytes().sum())
+        if waiting and size + added > INDEXED_BYTES:
+            yield np.concatenate(rows), pl.concat(waiting)
             rows, waiting, size = [], [], 0
-    if size:
-        yield _index(rows, waiting, config)
-
-
-def _index(
-    rows: list[np.ndarray], frames: list[pl.DataFrame], config: DuplicatesConfig
-) -> tuple[np.ndarray, ShingleIndex]:
-    texts = pl.concat(frames)
-    return np.concatenate(rows), ShingleIndex(texts["text"], texts["rank"].to_numpy(), config)
+        if added:
+            rows.append(start + np.flatnonzero(chosen))
+            waiting.append(some)
+        size, start = size + added, start + frame.height
+    if waiting:
+        yield np.concatenate(rows), pl.concat(waiting)
 
 
 def _groups(folder: Path) -> Iterator[tuple[Path, int]]:
@@ -139,13 +144,12 @@ def _groups(folder: Path) -> Iterator[tuple[Path, int]]:
     yield from ((folder / TABLE, number) for number in range(parquet.read_metadata(folder / TABLE).num_row_groups))
 
 
-def _compare(index: ShingleIndex, group: tuple[Path, int]) -> int:
-    """Compare the reviews of a row group with the index; return their number."""
+def _compare(index: ShingleIndex, group: tuple[Path, int]) -> tuple[np.ndarray, int]:
+    """Return which indexed texts have a near-duplicate among the reviews of a row group, and how many these are."""
     from pyarrow import parquet
 
     file, number = group
     with parquet.ParquetFile(file, pre_buffer=False) as table:
-        read = table.read_row_group(number, columns=["text", "split"], use_threads=False)
-    reviews = pl.DataFrame(pl.from_arrow(read)).with_columns(_RANK).filter(pl.col("rank") > 0)
-    index.compare(reviews["text"], reviews["rank"].to_numpy())
-    return read.num_rows
+        rows = table.read_row_group(number, columns=["text", "split"], use_threads=False)
+    reviews = pl.DataFrame(pl.from_arrow(rows)).with_columns(_RANK).filter(pl.col("rank") > 0)
+    return index.compare(reviews["text"], reviews["rank"].to_numpy()), rows.num_rows

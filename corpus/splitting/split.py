@@ -24,6 +24,8 @@ SPLITS = ("test", "validation", "train")
 """Splits by priority: a duplicate is dropped from the split that comes later in this tuple.
 
 clean.parquet has them in this order. The position of a split in this tuple is its rank."""
+TEXT_NAME = pl.col("text").hash().alias("name")
+"""A hash of each text, by which a process recognises equal ones without keeping them; other versions have others."""
 TRAIN_FIRST = SPLITS[::-1]
 """Splits in the order in which they are used and shown."""
 

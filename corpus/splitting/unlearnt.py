@@ -12,11 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from corpus.splitting.split import TABLE, places, scan_split
+from corpus.splitting.split import TABLE, TEXT_NAME, places, scan_split
 
 TEST = "test"
 LEARNT = ("train", "validation")
-KEYS = (pl.col("review_id"), pl.col("text").hash().alias("name"))
+KEYS = (pl.col("review_id"), TEXT_NAME)
 """By which a review is recognised: its id, and a hash of its text, so that not all texts are in memory."""
 
 

@@ -151,8 +151,9 @@ def _provenance(origin: Origin) -> list[PageSection]:
     accounts += [("empty after cleaning", clean["empty"])] if "empty" in clean else []
     accounts += [(f"set aside, language {name}", count) for name, count in _flat(clean.get("languages"))]
     accounts += [(f"left out of {_reason(name)}", count) for name, count in _flat(clean.get("duplicates"))]
+    alike = {"exact": "equal", "near": "nearly equal"}
     accounts += [
-        (f"left out of {split}: {kind} in earlier data, which the start weights have learnt", count)
+        (f"left out of {split}: {alike[kind]} to a review that the champion has learnt from", count)
         for split, kinds in (clean.get("learnt") or {}).items() for kind, count in kinds.items()
     ]
     accounts += [(f"near-duplicates, {name}", near[name]) for name in ("examined", "pairs") if name in near]

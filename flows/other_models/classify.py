@@ -84,7 +84,7 @@ def compare_classifiers_of(
     """
     chosen = settings_of_classifiers((first, second), preset, input or [], overrides or [])
     describe_flow_run(chosen.config)
-    clean = prepare(chosen.config, recorded_or_read(chosen), []).clean
+    clean = prepare(chosen.config, recorded_or_read(chosen), [], chosen.clean).clean
     return compare_two_classifiers(chosen.config, clean, first, second)
 
 

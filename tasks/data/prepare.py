@@ -117,9 +117,7 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
         Unreadable, MissingColumn: The table of businesses cannot be read or lacks a column.
         EmptyInput: A split would be empty.
     """
-    sections = ("selection", "duplicates", "split")
-    options = {name: getattr(config, name).model_dump(mode="json") for name in sections}
-    options["clean"] = NormalForm(**config.clean.model_dump()).to_dict()  # includes the edition of its tables
+    options = cleaning_options(config)
     business = Path(config.source.business) if config.source.business else None
     inputs = {"dataset": dataset.digest}
     if business:
@@ -141,6 +139,13 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
     if left := _left_out(built.artifact):
         log.info("prepare  left out %s, because the champion's weights have learnt their text or nearly the same", left)
     return as_task_state(built)
+
+
+def cleaning_options(config: RunConfig) -> dict[str, Any]:
+    """Return the options of prepared data, as their manifest has them."""
+    sections = ("selection", "duplicates", "split")
+    options = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    return {**options, "clean": NormalForm(**config.clean.model_dump()).to_dict()}  # with the edition of its tables
 
 
 def _left_out(clean: Artifact) -> str:

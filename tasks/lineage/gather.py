@@ -21,6 +21,7 @@ from tasks.data.prepare import EARLIER
 from tasks.embedding.start import STAGE as VECTORS_STAGE
 from tasks.embedding.start import vector_file
 from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
+from tasks.lineage.sources import EARLIER_REVIEWS
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of, tracker_of
 from tracking.registry.lineage import attach, find, record_of
@@ -71,7 +72,7 @@ class Gathering:
             path = Path(self.config.source.business).absolute()
             return RecordedSource("business", path.name, value, _size(path), str(path))
         if name.startswith(EARLIER):
-            return RecordedSource("reviews", "prepared for an earlier champion", value)
+            return RecordedSource(EARLIER_REVIEWS, "prepared for an earlier champion", value)
         kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
         kind, label = kinds.get(name, ("unknown", name))
         return RecordedSource(kind, label, value)

@@ -69,10 +69,9 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
     if problems:
         return Past(False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}")
     none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
-    compared = {digest for name, digest in clean.manifest["inputs"].items() if name.startswith(EARLIER)}
-    if compared:
+    if compared := [one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)]:
         left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
-        none += f"; {left:,} held-out reviews that repeat their texts, exactly or nearly, were left out"
+        none += f"; {left:,} held-out reviews that repeat texts of {', '.join(compared)} were left out"
     return Past(True, "; ".join([none] * bool(earlier) + _word_vectors(builds)))
 
 

@@ -7,18 +7,20 @@ such reviews are found before the training, and also those that only their text 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.lineage.family import replayed
+from core.model_errors import converted_errors
 from core.store import Artifact
-from tasks.data.prepare import EARLIER
+from tasks.data.prepare import EARLIER, cleaning_options
 from tasks.fitting.warm_start import wants_champion
 from tasks.promotion.ancestry import learnt_from
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of
 from tracking.registry.registry import CHAMPION
+from tracking.tags import DATA_TAG
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +28,8 @@ log = logging.getLogger(__name__)
 def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
     """Return the prepared data that the start weights of a run's models have learnt from; none without a warm start.
 
-    The same reviews in the same split are left out: the champion may be the result of this same run. So are data whose
-    reviews are all in others of the list that were compared with them.
+    Data that this run would prepare itself are left out: the champion may be its own result. So are data whose reviews
+    are all in others of the list that were compared with them.
 
     Args:
         config: Its models say whether they start from the champion.
@@ -35,44 +37,87 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
     """
     if not any(map(wants_champion, config.models)):
         return []
+    found, problems, version = _of_champion(config)
+    for problem in problems:
+        log.warning("the gate will refuse models that start from champion v%d: %s", version, problem)
+    own = dataset.digest, cleaning_options(config)
+    others = [one for one in found if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != own]
+    covered = {digest for one in others for digest in _covered(config, one)}
+    return [one for one in others if one.digest not in covered]
+
+
+def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
+    """Return the data with which prepared data were compared; None if that cannot be told or done again.
+
+    Args:
+        clean: Digest of the prepared data; empty: none.
+    """
+    then = store_of(config).find_usable("prepare", clean) if clean else None
+    if then is None:
+        return None
+    found = [store_of(config).find_usable("prepare", digest) for digest in _earlier(then)]
+    return None if None in found else [one for one in found if one is not None]
+
+
+def warn_of_part(config: RunConfig, dataset: Artifact) -> None:
+    """Warn if a run with fresh weights reads only the last of the files from which the champion has learnt.
+
+    A run without files reads those of the champion. After a run of new reviews alone these are not all.
+    """
+    version = registry_of(config).alias(CHAMPION)
+    if version is None or any(map(wants_champion, config.models)):
+        return
+    taught = store_of(config).find_usable("prepare", version.tags.get(DATA_TAG, ""))
+    if taught and _earlier(taught) and taught.manifest["inputs"].get("dataset") == dataset.digest:
+        log.warning(
+            "champion v%d has learnt from earlier reviews, too, which this run does not read: its models start with "
+            "fresh weights and will know less. Name all files (--input), or set training.start=champion",
+            version.version,
+        )
+
+
+def _of_champion(config: RunConfig) -> tuple[list[Artifact], list[str], int]:
+    """Return all data that the champion has learnt from, its own first; problems; its version, 0 if there is none.
+
+    A champion whose bundle is lost or damaged has taught nothing: the fits start fresh, and log why.
+    """
     registry = registry_of(config)
     version = registry.alias(CHAMPION)
     if version is None:
-        return []
+        return [], [], 0
     try:
-        digests, problems = learnt_from(config, registry.bundle_folder(version))
-    except BundleError:  # bundle lost: the fits start fresh and log why
-        return []
+        bundle = registry.bundle_folder(version)
+        with converted_errors(bundle):
+            digests, problems = learnt_from(config, bundle)
+    except (BundleError, OSError, ValueError, KeyError):
+        return [], [], version.version
     found = {digest: store_of(config).find_usable("prepare", digest) for digest in digests}
     problems += [f"the prepared data '{digest}' are not in the store" for digest, one in found.items() if one is None]
-    for problem in problems:
-        log.warning("the gate will refuse models that start from champion v%d: %s", version.version, problem)
-    return _needed(config, dataset, [one for one in found.values() if one is not None])
+    return [one for one in found.values() if one is not None], problems, version.version
 
 
-def _needed(config: RunConfig, dataset: Artifact, found: Iterable[Artifact]) -> list[Artifact]:
-    split, now = config.split.model_dump(mode="json"), _files_of(dataset)
-    past = {one.digest: (one, _data_set(config, one)) for one in found}
-    past = {
-        digest: (one, files) for digest, (one, files) in past.items()
-        if files != now or one.manifest["options"].get("split") != split
-    }  # fmt: skip
-    compared = {
-        digest for one, files in past.values() for name, digest in one.manifest["inputs"].items()
-        if name.startswith(EARLIER) and digest in past and past[digest][1] <= files
-        and past[digest][0].manifest["options"].get("split") == one.manifest["options"].get("split")
-    }  # fmt: skip
-    return [one for digest, (one, _) in past.items() if digest not in compared]
+def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:
+    """Yield the digests of data whose reviews are all in others, by the same settings, which were compared with them.
+
+    Dates that follow from the data move with them, so no split by month is in another one.
+    """
+    files = _files_of(config, clean.manifest["inputs"])
+    for digest in _earlier(clean):
+        then = store_of(config).find_usable("prepare", digest)
+        if then is not None and then.manifest["options"] == clean.manifest["options"] and files:
+            split, past = clean.manifest["options"].get("split", {}), _files_of(config, then.manifest["inputs"])
+            if split.get("by") != "month" and past and past <= files:
+                yield digest
 
 
-def _data_set(config: RunConfig, clean: Artifact) -> frozenset[str]:
-    """Return the files of prepared data; a name of its own if their data set is no longer in the store."""
-    digest = clean.manifest["inputs"].get("dataset", "")
-    dataset = store_of(config).find("ingest", digest)
-    return frozenset([f"data set {digest}"]) if dataset is None else _files_of(dataset)
+def _earlier(clean: Artifact) -> list[str]:
+    return [digest for name, digest in clean.manifest["inputs"].items() if name.startswith(EARLIER)]
 
 
-def _files_of(dataset: Artifact) -> frozenset[str]:
-    """Return what a data set was read from: the SHA-256 of its files and of the records replayed from quarantine."""
-    hashes = [source["sha256"] for source in dataset.facts["sources"]]
-    return frozenset([*hashes, *replayed(dataset.manifest["inputs"])])
+def _files_of(config: RunConfig, inputs: Mapping[str, str]) -> frozenset[str]:
+    """Return the SHA-256 of the files of a data set and of its replayed records; empty if it is not in the store."""
+    dataset = store_of(config).find_usable("ingest", inputs.get("dataset", ""))
+    if dataset is None:
+        return frozenset()
+    files = [source["sha256"] for source in dataset.facts["sources"]]
+    return frozenset([*files, *replayed(dataset.manifest["inputs"])])

@@ -1,5 +1,7 @@
 """Texts that are near-duplicates of any of many others are found by an index, as by comparing every two."""
 
+from collections import Counter
+
 import numpy as np
 import polars as pl
 import pytest
@@ -25,8 +27,8 @@ from tests.examples import examples
 def found_by(texts, others, config=CONFIG):
     """Numbers of the texts of test that have a near-duplicate among the others, which are of train."""
     index = ShingleIndex(pl.Series(texts, dtype=pl.String), np.full(len(texts), TEST, np.uint8), config)
-    index.compare(pl.Series(others, dtype=pl.String), np.full(len(others), TRAIN, np.uint8))
-    return np.flatnonzero(index.near).tolist()
+    found = index.compare(pl.Series(others, dtype=pl.String), np.full(len(others), TRAIN, np.uint8))
+    return np.flatnonzero(found).tolist()
 
 
 def by_brute_force(texts, others, config=CONFIG):
@@ -69,6 +71,24 @@ def test_exactly_the_pairs_of_a_brute_force_comparison_are_found(pair, config):
     assert found_by(*pair, config) == by_brute_force(*pair, config)
 
 
+@given(edited(), CONFIGS, st.integers(0, 4))
+@examples(300)
+def test_only_pairs_that_share_nothing_but_frequent_shingles_are_overlooked(pair, config, common):
+    texts, others = pair
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("corpus.duplicates.shingle_index.COMMON", common)
+        found = found_by(texts, others, config)
+    sets = [shingles(text, config.shingle) if len(words(text)) >= config.shingle + 2 else set() for text in texts]
+    counts = Counter(shingle for one in sets for shingle in one)
+    expected = by_brute_force(texts, others, config)
+    assert set(found) <= set(expected)
+    for missed in set(expected) - set(found):
+        for other in others:
+            its = shingles(other, config.shingle)
+            if len(words(other)) >= config.shingle + 2 and near(sets[missed], its, config):
+                assert min(counts[shingle] for shingle in sets[missed] & its) > common
+
+
 @pytest.fixture(scope="module")
 def texts():
     random = np.random.default_rng(5)
@@ -89,8 +109,7 @@ def test_only_texts_of_later_sides_count(texts):
     sides = np.array([TEST, VALIDATION, TRAIN], np.uint8)
     index = ShingleIndex(pl.Series(texts[:3]), sides, CONFIG)
     for side, expected in ((TEST, [0, 0, 0]), (VALIDATION, [1, 0, 0]), (TRAIN, [1, 1, 0])):
-        index.compare(pl.Series(texts[:3]), np.full(3, side, np.uint8))
-        assert index.near.tolist() == expected
+        assert index.compare(pl.Series(texts[:3]), np.full(3, side, np.uint8)).tolist() == expected
 
 
 def test_a_passage_that_very_many_share_hides_no_copy_and_costs_no_comparison():
@@ -99,9 +118,9 @@ def test_a_passage_that_very_many_share_hides_no_copy_and_costs_no_comparison():
     texts = [f"{random_text(random, 20, 40)} {footer}" for _ in range(4 * COMMON)]
     others = [f"{random_text(random, 20, 40)} {footer}" for _ in range(500)]
     index = ShingleIndex(pl.Series(texts), np.zeros(len(texts), np.uint8), DuplicatesConfig(containment="none"))
-    compared = index.compare(pl.Series([*others, texts[3]]), np.full(len(others) + 1, TRAIN, np.uint8))
-    assert np.flatnonzero(index.near).tolist() == [3]
-    assert compared < len(others)
+    found = index.compare(pl.Series([*others, texts[3]]), np.full(len(others) + 1, TRAIN, np.uint8))
+    assert np.flatnonzero(found).tolist() == [3]
+    assert index.compared < len(others)
 
 
 def test_without_any_text_nothing_is_found():

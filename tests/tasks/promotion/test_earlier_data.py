@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.store import Artifact
-from tasks.data.prepare import EARLIER
-from tasks.promotion.earlier_data import earlier_data
+from tasks.data.prepare import EARLIER, cleaning_options
+from tasks.promotion.earlier_data import compared_before, earlier_data, warn_of_part
 from tasks.stage import run_stage
+from tracking.tags import DATA_TAG
 
 Chain = Callable[..., None]
 
@@ -31,8 +33,8 @@ def data_set(*files: str) -> Artifact:
     return run_stage(RunConfig(), "ingest", 1, {}, {file: file for file in files}, lambda work: facts).artifact
 
 
-def prepared(*files: str, earlier: tuple[Artifact, ...] = (), salt: str = "reviewlm") -> Artifact:
-    options = {"split": config_of(salt=salt).split.model_dump(mode="json")}
+def prepared(*files: str, earlier: tuple[Artifact, ...] = (), **split: Any) -> Artifact:
+    options = cleaning_options(config_of(**split))
     inputs = {"dataset": data_set(*files).digest} | {f"{EARLIER}{one.digest}": one.digest for one in earlier}
     return run_stage(RunConfig(), "prepare", 1, options, inputs, lambda work: {}).artifact
 
@@ -47,10 +49,9 @@ def champion(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
                 raise BundleError("gone")
             return own_home
 
-        registry = SimpleNamespace(
-            alias=lambda name: None if none else SimpleNamespace(version=3), bundle_folder=bundle_folder
-        )
         digests = [one if isinstance(one, str) else one.digest for one in data]
+        version = None if none else SimpleNamespace(version=3, tags={DATA_TAG: next(iter(digests), '')})
+        registry = SimpleNamespace(alias=lambda name: version, bundle_folder=bundle_folder)
         monkeypatch.setattr("tasks.promotion.earlier_data.registry_of", lambda config: registry)
         monkeypatch.setattr("tasks.promotion.earlier_data.learnt_from", lambda *given: (digests, list(problems)))
 
@@ -93,6 +94,68 @@ def test_growing_data_are_compared_once_and_not_month_by_month(champion: Chain) 
     assert earlier_data(config_of(), data_set("may", "june", "july", "august")) == [july]
     champion(july, june, may)
     assert earlier_data(config_of(), data_set("may", "june", "july")) == [june]
+
+
+def test_data_by_other_settings_do_not_replace_those_that_they_hold(champion: Chain) -> None:
+    may = prepared("may", salt="another")
+    june = prepared("may", "june", earlier=(may,))
+    champion(june, may)
+    assert earlier_data(config_of(), data_set("may", "june", "july")) == [june, may]
+
+
+def test_months_whose_dates_follow_from_the_data_do_not_replace_earlier_ones(champion: Chain) -> None:
+    may = prepared("may", by="month")
+    june = prepared("may", "june", earlier=(may,), by="month")
+    champion(june, may)
+    assert earlier_data(config_of(by="month"), data_set("may", "june", "july")) == [june, may]
+
+
+def test_a_lost_data_set_replaces_nothing_and_a_damaged_bundle_has_taught_nothing(
+    champion: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may = prepared("may")
+    june = prepared("may", "june", earlier=(may,))
+    for file in data_set("may").folder.iterdir():
+        file.unlink()
+    champion(june, may)
+    assert earlier_data(config_of(), data_set("may", "june", "july")) == [june, may]
+
+    def damaged(*given: Any) -> Any:
+        raise json.JSONDecodeError("cut off", "", 0)
+
+    monkeypatch.setattr("tasks.promotion.earlier_data.learnt_from", damaged)
+    assert earlier_data(config_of(), data_set("july")) == []
+
+
+def test_a_version_is_compared_again_with_what_it_was_compared_with(champion: Chain) -> None:
+    may = prepared("may")
+    june = prepared("june", earlier=(may,))
+    assert compared_before(config_of(), june.digest) == [may]
+    assert compared_before(config_of(), may.digest) == []
+    assert compared_before(config_of(), "") is compared_before(config_of(), "0" * 16) is None
+    (may.folder / "manifest.json").unlink()
+    assert compared_before(config_of(), june.digest) is None
+
+
+def test_fresh_weights_on_the_champions_last_file_alone_are_warned_of(
+    champion: Chain, caplog: pytest.LogCaptureFixture
+) -> None:
+    may = prepared("may")
+    june = prepared("june", earlier=(may,))
+
+    def warned(config: RunConfig, dataset: Artifact) -> bool:
+        caplog.clear()
+        warn_of_part(config, dataset)
+        return "champion v3 has learnt from earlier reviews, too" in caplog.text
+
+    champion(june, may)
+    assert warned(config_of("fresh"), data_set("june"))
+    assert not warned(config_of("champion"), data_set("june"))
+    assert not warned(config_of("fresh"), data_set("may", "june"))
+    champion(may)
+    assert not warned(config_of("fresh"), data_set("may"))
+    champion(none=True)
+    assert not warned(config_of("fresh"), data_set("may"))
 
 
 def test_data_that_hold_others_but_were_not_compared_with_them_do_not_replace_them(champion: Chain) -> None:
