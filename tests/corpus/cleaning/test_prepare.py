@@ -193,6 +193,14 @@ def test_three_reviews_in_all_are_too_few_and_the_error_says_what_to_do(tmp_path
         prepared(tmp_path, [record(number, f"text {number}") for number in range(3)])
 
 
+def test_if_all_held_out_reviews_were_learnt_the_error_says_so(tmp_path):
+    prepared(tmp_path, DIFFERENT, name="old")
+    old = pl.read_parquet(tmp_path / "old" / "clean.parquet").with_columns(split=pl.lit("train"))
+    old.write_parquet(tmp_path / "old" / "clean.parquet")
+    with pytest.raises(EmptyInput, match=r"(?s)'test' has no reviews.*repeat reviews that the start weights have lear"):
+        prepare(tmp_path / "old-data", tmp_path / "new", CleanConfig(), SPLIT, earlier=[tmp_path / "old"])
+
+
 def test_identical_reviews_leave_an_empty_split_and_the_error_says_why(tmp_path):
     with pytest.raises(EmptyInput, match=r"(?s)'validation' has no reviews.*exact or near duplicates"):
         prepared(tmp_path, [record(number, "all the same") for number in range(200)])

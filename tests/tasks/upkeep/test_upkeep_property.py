@@ -20,6 +20,7 @@ from core.content_check import record_of
 from core.store import Artifact, Store
 from core.storing.removal import Removal
 from tasks.lineage.inputs import BUNDLE_SPEC
+from tasks.data.prepare import EARLIER
 from tasks.upkeep.holdings import Holdings, kept_results
 from tasks.upkeep.keep import INPUT, Key, UsedSince, cutoff
 from tests.examples import examples
@@ -211,6 +212,14 @@ def test_the_weights_that_a_fit_started_from_are_followed(tmp_path: Path) -> Non
     assert list(holdings.made_from(("fit", second.digest))) == [("fit", first.digest)]
     assert not holdings.starts_unknown([("fit", second.digest)])
     assert holdings.starts_unknown([("fit", lost.digest)])
+
+
+def test_the_data_that_a_warm_start_has_learnt_from_stay_with_those_compared_with_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    may = store.build("prepare", 1, {}, {"dataset": "may"}, lambda _: {}).artifact
+    past = {"dataset": "june", f"{EARLIER}{may.digest}": may.digest}
+    june = store.build("prepare", 1, {}, past, lambda _: {}).artifact
+    assert list(Holdings(tmp_path).made_from(("prepare", june.digest))) == [("prepare", may.digest)]
 
 
 @pytest.mark.parametrize(
