@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from core.content_check import record_of
 from core.store import Artifact, Store
 from core.storing.removal import Removal
-from tasks.lineage.inputs import BUNDLE_SPEC
 from tasks.data.prepare import EARLIER
+from tasks.lineage.inputs import BUNDLE_SPEC
 from tasks.upkeep.holdings import Holdings, kept_results
 from tasks.upkeep.keep import INPUT, Key, UsedSince, cutoff
 from tests.examples import examples
