@@ -22,6 +22,7 @@ import polars as pl
 
 from core.config.run_config import DuplicatesConfig
 from core.errors import Damaged
+from corpus.duplicates.keys import NameIndex
 from corpus.duplicates.shingle_index import ShingleIndex
 from corpus.splitting.certificate import read
 from corpus.splitting.split import SPLITS, TABLE, TEXT_NAME
@@ -68,7 +69,7 @@ def find_learnt(
     names, ranks = _named(held_out())
     exact, certified = np.zeros(len(names), bool), np.zeros((len(earlier), len(names)), bool)
     for number, folder in enumerate(earlier):
-        later, same = _equal(names, ranks, folder)
+        later, same = _equal(names, ranks, folder, threads)
         exact |= later
         certified[number] = same & _is_certified(folder, config)
     near = np.zeros(len(names), bool)
@@ -96,18 +97,22 @@ def _named(frames: Iterable[pl.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
     return found["name"].to_numpy(), found["rank"].to_numpy()
 
 
-def _equal(name_H: np.ndarray, rank_H: np.ndarray, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def _equal(name_H: np.ndarray, rank_H: np.ndarray, folder: Path, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Return masks (H,) of the texts that prepared data have in a later split, and in the same one."""
-    held_out = pl.DataFrame({"name": name_H, "own": rank_H}).with_row_index("row")
-    found = (
-        pl.scan_parquet(folder / TABLE).select(TEXT_NAME, _RANK)
-        .join(held_out.lazy().select("name").unique(), on="name", how="semi").unique().collect(engine="streaming")
-    )
-    met = held_out.join(found, on="name", how="inner")
-    masks = np.zeros((2, len(name_H)), bool)
-    for mask, which in zip(masks, (pl.col("rank") > pl.col("own"), pl.col("rank") == pl.col("own")), strict=True):
-        mask[met.filter(which)["row"].to_numpy()] = True
-    return masks[0], masks[1]
+    names, place_H = np.unique(name_H, return_inverse=True)
+    index, splits = NameIndex(names), np.zeros((len(SPLITS), len(names)), bool)
+    for places, ranks in ordered(partial(_met, index), _groups(folder), threads):
+        splits[ranks, places] = True
+    has = splits[:, place_H]  # which splits have each text
+    later = np.arange(len(SPLITS))[:, None] > rank_H
+    return np.logical_or.reduce(has & later), has[rank_H, np.arange(len(rank_H))]
+
+
+def _met(index: NameIndex, group: tuple[Path, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places in the index of those texts of a row group that it has, and their ranks."""
+    reviews = _reviews(group)
+    places = index.find(reviews.select(TEXT_NAME).to_series().to_numpy())
+    return places[places >= 0], reviews["rank"].to_numpy()[places >= 0]
 
 
 def _is_certified(folder: Path, config: DuplicatesConfig) -> bool:
@@ -144,12 +149,18 @@ def _groups(folder: Path) -> Iterator[tuple[Path, int]]:
     yield from ((folder / TABLE, number) for number in range(parquet.read_metadata(folder / TABLE).num_row_groups))
 
 
-def _compare(index: ShingleIndex, group: tuple[Path, int]) -> tuple[np.ndarray, int]:
-    """Return which indexed texts have a near-duplicate among the reviews of a row group, and how many these are."""
+def _reviews(group: tuple[Path, int]) -> pl.DataFrame:
+    """Return the reviews of a row group with the columns text and rank."""
     from pyarrow import parquet
 
     file, number = group
     with parquet.ParquetFile(file, pre_buffer=False) as table:
         rows = table.read_row_group(number, columns=["text", "split"], use_threads=False)
-    reviews = pl.DataFrame(pl.from_arrow(rows)).with_columns(_RANK).filter(pl.col("rank") > 0)
-    return index.compare(reviews["text"], reviews["rank"].to_numpy()), rows.num_rows
+    return pl.DataFrame(pl.from_arrow(rows)).select("text", _RANK)
+
+
+def _compare(index: ShingleIndex, group: tuple[Path, int]) -> tuple[np.ndarray, int]:
+    """Return which indexed texts have a near-duplicate among the reviews of a row group, and how many these are."""
+    reviews = _reviews(group)
+    later = reviews.filter(pl.col("rank") > 0)
+    return index.compare(later["text"], later["rank"].to_numpy()), reviews.height

@@ -6,18 +6,20 @@ review is recognised by its id, or by its exact text in normal form, which may h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from corpus.splitting.split import TABLE, TEXT_NAME, places, scan_split
+from corpus.duplicates.keys import NameIndex
+from corpus.splitting.split import TABLE, TEXT_NAME, iter_split, places
 
 TEST = "test"
 LEARNT = ("train", "validation")
-KEYS = (pl.col("review_id"), TEXT_NAME)
-"""By which a review is recognised: its id, and a hash of its text, so that not all texts are in memory."""
+KEYS = (pl.col("review_id").hash().alias("id"), TEXT_NAME)
+"""Hashes by which a review is recognised, so that ids and texts of millions are never in memory together."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,39 @@ def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int)
         learnt: Folders of the prepared data sets from which the model has learnt.
         most: Largest number of reviews; of more, this number is drawn by a hash of seed and id, equal on any machine.
     """
-    tests = scan_split(earlier, TEST).select(KEYS).collect()
-    ids, texts = (_learnt(tests, learnt, column) for column in ("review_id", "name"))
-    by_id, by_text = tests["review_id"].is_in(ids.implode()), tests["name"].is_in(texts.implode())
-    left = tests.filter(~by_id & ~by_text).select("review_id")
-    counts = len(tests), int(by_id.sum()), int((by_text & ~by_id).sum())
-    if len(left) > most:
-        place = places(left["review_id"], f"champion reviews {seed}")
-        left = left.with_columns(place).bottom_k(most, by=["place", "review_id"])
-    reviews = scan_split(earlier, TEST).join(left.lazy(), on="review_id", how="semi", maintain_order="left").collect()
-    return Unlearnt(reviews, *counts)
+    none = pl.DataFrame(schema={"review_id": pl.String(), "id": pl.UInt64(), "name": pl.UInt64()})
+    tests = pl.concat([none, *(batch.select("review_id", *KEYS) for batch in _batches(earlier, TEST))])
+    by_id, by_text = _met(tests, (batch for folder in learnt for side in LEARNT for batch in _batches(folder, side)))
+    rows = np.flatnonzero(~by_id & ~by_text)
+    if len(rows) > most:
+        left = tests[rows].select("review_id", row=pl.Series(rows))
+        left = left.with_columns(places(left["review_id"], f"champion reviews {seed}"))
+        rows = left.bottom_k(most, by=["place", "review_id"])["row"].to_numpy()
+    return Unlearnt(_rows(earlier, rows), len(tests), int(by_id.sum()), int((by_text & ~by_id).sum()))
 
 
-def _learnt(tests: pl.DataFrame, learnt: Sequence[Path], column: str) -> pl.Series:
-    """Return the values of a column of *tests* that also occur in training or validation data."""
-    wanted = tests.lazy().select(column).unique()
-    found = [
-        pl.scan_parquet(folder / TABLE).filter(pl.col("split").is_in(LEARNT)).select(KEYS).select(column)
-        .join(wanted, on=column, how="semi").unique().collect(engine="streaming")[column]
-        for folder in learnt
-    ]
-    return pl.concat(found) if found else tests[column].clear()
+def _batches(folder: Path, split: str) -> Iterator[pl.DataFrame]:
+    return iter_split(folder, split, columns=("review_id", "text"))
+
+
+def _met(tests: pl.DataFrame, batches: Iterable[pl.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
+    """Return masks of the tests whose id, and whose text, is in one of the batches."""
+    values = [np.unique(tests[name].to_numpy(), return_inverse=True) for name in ("id", "name")]
+    found = [(NameIndex(names), np.zeros(len(names), bool)) for names, _ in values]
+    for batch in batches:
+        for (index, met), keys in zip(found, batch.select(KEYS), strict=True):
+            place = index.find(keys.to_numpy())
+            met[place[place >= 0]] = True
+    by_id, by_text = (met[place] for (_, met), (_, place) in zip(found, values, strict=True))
+    return by_id, by_text
+
+
+def _rows(folder: Path, wanted: np.ndarray) -> pl.DataFrame:
+    """Return the test reviews with the wanted numbers, in the order of the table."""
+    chosen, start = [pl.scan_parquet(folder / TABLE).head(0).collect()], 0
+    for batch in iter_split(folder, TEST):
+        here = np.zeros(batch.height, bool)
+        here[wanted[(wanted >= start) & (wanted < start + batch.height)] - start] = True
+        chosen.append(batch.filter(pl.Series(here)))
+        start += batch.height
+    return pl.concat(chosen)

@@ -22,8 +22,8 @@ from tasks.classification.labels.field_labels import labels_of_prepared
 from tasks.classification.labels.labelling import LABELLINGS
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
-from tasks.promotion.ancestry import learnt_from
-from tasks.stage import stage, store_of
+from tasks.promotion.ancestry import learnt_data
+from tasks.stage import stage
 from tracking.logged_models.opening import find_classifier
 
 
@@ -96,16 +96,9 @@ def learnt_reviews(config: RunConfig, bundle: Path, clean: Artifact) -> tuple[fr
     The second value has a sentence about each data set that cannot be looked at. The prepared data's own training
     reviews need no search: no text is in two of its splits.
     """
-    data, problems = learnt_from(config, bundle)
-    found: set[str] = set()
-    for digest in data:
-        if digest == clean.digest:
-            continue
-        then = store_of(config).find_usable("prepare", digest)
-        if then is None:
-            problems.append(f"the prepared data '{digest}', which it was trained on, are no longer in the store")
-        else:
-            found |= _test_reviews_known(then, clean)
+    data, problems = learnt_data(config, bundle)
+    earlier = (then for digest, then in data.items() if digest != clean.digest)
+    found = set[str]().union(*(_test_reviews_known(then, clean) for then in earlier))
     return frozenset(found), tuple(problems)
 
 

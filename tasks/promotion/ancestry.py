@@ -51,16 +51,10 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
         clean: The current prepared data; the leak certificate compares their own splits.
         bundle: Folder of the challenger's bundle.
     """
-    builds, problems = _ancestors(config, bundle)
-    earlier = [digest for digest in _data_of(builds) if digest != clean.digest]
+    found, problems = learnt_data(config, bundle)
+    earlier = [digest for digest in found if digest != clean.digest]
     for digest in earlier:
-        then = store_of(config).find_usable("prepare", digest)
-        if then is None:
-            problems.append(
-                f"its start weights were trained on the prepared data '{digest}', which are no longer in the store, "
-                "so it is not known whether today's test reviews were among them"
-            )
-        elif learnt := _learnt(then, clean):
+        if learnt := _learnt(found[digest], clean):
             named = ", ".join([*learnt[:EXAMPLES], *(["…"] if len(learnt) > EXAMPLES else [])])
             problems.append(
                 f"{len(learnt):,} of today's test reviews ({named}) were training reviews of the prepared data "
@@ -72,16 +66,21 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
     if compared := [one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)]:
         left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
         none += f"; {left:,} held-out reviews that repeat texts of {', '.join(compared)} were left out"
-    return Past(True, "; ".join([none] * bool(earlier) + _word_vectors(builds)))
+    return Past(True, "; ".join([none] * bool(earlier) + _word_vectors(_ancestors(config, bundle)[0])))
 
 
-def learnt_from(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
-    """Return the digests of all prepared data that a bundle, its parts and its start weights were trained on.
+def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], list[str]]:
+    """Return all prepared data that a bundle, its parts and its start weights have learnt from, by digest, its own first.
 
-    Its own come first. The second list describes problems in tracing them.
+    The list describes problems in tracing them, and data that are missing.
     """
     builds, problems = _ancestors(config, bundle)
-    return _data_of(builds), problems
+    found = {digest: store_of(config).find_usable("prepare", digest) for digest in _data_of(builds)}
+    problems += [
+        f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their reviews are not known"
+        for digest, one in found.items() if one is None
+    ]  # fmt: skip
+    return {digest: one for digest, one in found.items() if one is not None}, problems
 
 
 def _ancestors(config: RunConfig, bundle: Path) -> tuple[list[dict[str, Any]], list[str]]:

@@ -24,7 +24,7 @@ from tasks.data.documents import documents_of
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
-from tasks.promotion.ancestry import REMEDY, learnt_from
+from tasks.promotion.ancestry import REMEDY, learnt_data
 from tasks.promotion.score_now import Champion, Scored, score_bundle_now, streams_of_run, with_surface
 from tasks.stage import run_stage, stage, store_of
 from tasks.tracking.track import registry_of, tracking_was_away
@@ -179,17 +179,9 @@ def _learnt_by(config: RunConfig, clean: Artifact, bundle: Path, section: str) -
 
     The text says what is not known of them, and what to do; empty where all is.
     """
-    digests, problems = learnt_from(config, bundle)
-    found = {clean.digest: clean}
-    for digest in digests:
-        if digest not in found and (then := store_of(config).find_usable("prepare", digest)):
-            found[digest] = then
-    problems += [
-        f"the prepared data '{digest}', which its start weights were trained on, are missing in the store or damaged"
-        for digest in digests if digest not in found
-    ]  # fmt: skip
+    found, problems = learnt_data(config, bundle)
     if not problems:
-        return list(found.values()), ""
+        return list(({clean.digest: clean} | found).values()), ""
     told = f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
     return [], f"{told}; {REMEDY}, or set {_switch(section)}"
 

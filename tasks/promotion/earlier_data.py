@@ -16,7 +16,7 @@ from core.model_errors import converted_errors
 from core.store import Artifact
 from tasks.data.prepare import EARLIER, cleaning_options
 from tasks.fitting.warm_start import wants_champion
-from tasks.promotion.ancestry import learnt_from
+from tasks.promotion.ancestry import learnt_data
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of
 from tracking.registry.registry import CHAMPION
@@ -88,12 +88,10 @@ def _of_champion(config: RunConfig) -> tuple[list[Artifact], list[str], int]:
     try:
         bundle = registry.bundle_folder(version)
         with converted_errors(bundle):
-            digests, problems = learnt_from(config, bundle)
+            found, problems = learnt_data(config, bundle)
     except (BundleError, OSError, ValueError, KeyError):
         return [], [], version.version
-    found = {digest: store_of(config).find_usable("prepare", digest) for digest in digests}
-    problems += [f"the prepared data '{digest}' are not in the store" for digest, one in found.items() if one is None]
-    return [one for one in found.values() if one is not None], problems, version.version
+    return list(found.values()), problems, version.version
 
 
 def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:

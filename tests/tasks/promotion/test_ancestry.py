@@ -141,7 +141,7 @@ def test_data_that_have_left_the_store_are_said_to_be_gone(today: Artifact) -> N
     forget(before.folder)
     past = look_back(RunConfig(), today, challenger)
     assert not past.clean
-    assert f"the prepared data '{before.digest}', which are no longer" in past.detail
+    assert f"the prepared data '{before.digest}', which it has learnt from, are no longer in the store" in past.detail
     assert 'training.start = "fresh"' in past.detail
 
 

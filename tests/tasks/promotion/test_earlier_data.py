@@ -43,17 +43,17 @@ def prepared(*files: str, earlier: tuple[Artifact, ...] = (), **split: Any) -> A
 def champion(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
     """Sets the data that the champion and its start weights have learnt from, its own first."""
 
-    def learnt(*data: Artifact | str, problems: tuple[str, ...] = (), lost: bool = False, none: bool = False) -> None:
+    def learnt(*data: Artifact, problems: tuple[str, ...] = (), lost: bool = False, none: bool = False) -> None:
         def bundle_folder(version: Any) -> Path:
             if lost:
                 raise BundleError("gone")
             return own_home
 
-        digests = [one if isinstance(one, str) else one.digest for one in data]
-        version = None if none else SimpleNamespace(version=3, tags={DATA_TAG: next(iter(digests), '')})
+        found = {one.digest: one for one in data}
+        version = None if none else SimpleNamespace(version=3, tags={DATA_TAG: next(iter(found), "")})
         registry = SimpleNamespace(alias=lambda name: version, bundle_folder=bundle_folder)
         monkeypatch.setattr("tasks.promotion.earlier_data.registry_of", lambda config: registry)
-        monkeypatch.setattr("tasks.promotion.earlier_data.learnt_from", lambda *given: (digests, list(problems)))
+        monkeypatch.setattr("tasks.promotion.earlier_data.learnt_data", lambda *given: (found, problems))
 
     return learnt
 
@@ -123,7 +123,7 @@ def test_a_lost_data_set_replaces_nothing_and_a_damaged_bundle_has_taught_nothin
     def damaged(*given: Any) -> Any:
         raise json.JSONDecodeError("cut off", "", 0)
 
-    monkeypatch.setattr("tasks.promotion.earlier_data.learnt_from", damaged)
+    monkeypatch.setattr("tasks.promotion.earlier_data.learnt_data", damaged)
     assert earlier_data(config_of(), data_set("july")) == []
 
 
@@ -166,8 +166,8 @@ def test_data_that_hold_others_but_were_not_compared_with_them_do_not_replace_th
 
 
 def test_lost_data_are_told_before_hours_of_training(champion: Chain, caplog: pytest.LogCaptureFixture) -> None:
-    champion("0" * 16, problems=("how its start weights were made is not known",))
+    may = prepared("may")
+    champion(may, problems=("the prepared data 'april' are lost",))
     with caplog.at_level(logging.WARNING):
-        assert earlier_data(config_of(), data_set("june")) == []
-    assert f"models that start from champion v3: the prepared data '{'0' * 16}' are not in the store" in caplog.text
-    assert "how its start weights were made is not known" in caplog.text
+        assert earlier_data(config_of(), data_set("june")) == [may]
+    assert "gate will refuse models that start from champion v3: the prepared data 'april' are lost" in caplog.text
