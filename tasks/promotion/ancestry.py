@@ -70,14 +70,15 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
 
 
 def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], list[str]]:
-    """Return all prepared data that a bundle, its parts and its start weights have learnt from, by digest, its own first.
+    """Return by digest the prepared data that a bundle, its parts and start weights have learnt from, its own first.
 
     The list describes problems in tracing them, and data that are missing.
     """
     builds, problems = _ancestors(config, bundle)
     found = {digest: store_of(config).find_usable("prepare", digest) for digest in _data_of(builds)}
     problems += [
-        f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their reviews are not known"
+        f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their "
+        "reviews are not known"
         for digest, one in found.items() if one is None
     ]  # fmt: skip
     return {digest: one for digest, one in found.items() if one is not None}, problems
