@@ -13,9 +13,10 @@ With --growth, 1 % and 10 % of the file are measured first. The exponent b of se
 10 % and the whole file, and projected to 10 and 100 times the reviews.
 
 With --month, a second file with so many new reviews is then added, and the command runs again in the same home, with
-both files: the rows "second month". Stages whose results are used again are not in the table. Then the
-second file is prepared alone for a model that starts from the champion's weights: the
-rows "month alone". Its held-out reviews are compared with all that the champion has learnt from.
+both files: the rows "second month". Stages whose results are used again are not in the table. Then the second file is
+prepared alone, for a model that starts from the weights of a champion of the first file: the rows "month alone". Its
+held-out reviews are compared with all that the champion has learnt from. (That champion is an n-gram model, so the
+vocabulary is learnt from the second file.)
 
 There is no peer in this script; *goal* is 1.5 GiB for any stage, for any size of the input, and 60 s for each of these
 two ways to take a second month of 100,000 reviews.
