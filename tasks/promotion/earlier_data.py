@@ -1,7 +1,7 @@
 """Find the prepared data that a warm start has learnt from, so that no held-out review repeats them.
 
 The gate refuses a model whose start weights have learnt a current test review (`tasks/promotion/ancestry.py`). Here
-such reviews are found before the training, and also those that only their text betrays.
+such reviews are found before the training, and also copies under another id, equal or nearly so.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def warn_of_part(config: RunConfig, dataset: Artifact) -> None:
     version = registry_of(config).alias(CHAMPION)
     if version is None or any(map(wants_champion, config.models)):
         return
-    taught = store_of(config).find_usable("prepare", version.tags.get(DATA_TAG, ""))
+    digest = version.tags.get(DATA_TAG)
+    taught = store_of(config).find_usable("prepare", digest) if digest else None
     if taught and _earlier(taught) and taught.manifest["inputs"].get("dataset") == dataset.digest:
         log.warning(
             "champion v%d has learnt from earlier reviews, too, which this run does not read: its models start with "
