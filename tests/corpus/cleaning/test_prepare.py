@@ -13,7 +13,6 @@ from corpus.cleaning.clean_table import CLEAN
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.leaks import verify
 from corpus.splitting.split import SPLITS, assign, iter_split
-from tests.corpus.duplicates.test_near_duplicates import near, shingles
 
 SPLIT = SplitConfig()
 
@@ -84,76 +83,6 @@ def test_duplicates_leave_the_less_sacred_side_and_are_counted(tmp_path):
     assert facts["duplicates"]["validation"]["of_test"] > 0
 
 
-def test_held_out_reviews_that_earlier_data_taught_leave_and_their_twins_in_train_stay(tmp_path):
-    ids = [f"n{number}" for number in range(300)]
-    by_split = {side: [one for one, its in zip(ids, assign(pl.Series(ids), SPLIT), strict=True) if its == side]
-                for side in SPLITS}  # fmt: skip
-    (known_test, *_), (known_validation, *_), (twin, *_) = (by_split[side] for side in SPLITS)
-    known = {known_test: "review number 5 & more", known_validation: "review number 6 & more"}
-    texts = {one: known.get(one, f"a new review, {one}") for one in ids} | {twin: "review number 5 & more"}
-    prepared(tmp_path, DIFFERENT, name="old")
-    old = pl.read_parquet(tmp_path / "old" / "clean.parquet").with_columns(split=pl.lit("train"))
-    old.write_parquet(tmp_path / "old" / "clean.parquet")
-
-    rows = [{**record(0, text), "review_id": one} for one, text in texts.items()]
-    (tmp_path / "new.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
-    ingest([tmp_path / "new.jsonl"], tmp_path / "new-data", SourceConfig())
-    told = []
-    facts = prepare(
-        tmp_path / "new-data", tmp_path / "new", CleanConfig(), SPLIT, earlier=[tmp_path / "old"],
-        report=lambda done, total: told.append((done, total)),
-    )  # fmt: skip
-    found = pl.read_parquet(tmp_path / "new" / "clean.parquet")
-    assert set(ids) - set(found["review_id"]) == {known_test, known_validation}
-    assert facts["learnt"] == {"test": {"exact": 1, "near": 0}, "validation": {"exact": 1, "near": 0}}
-    assert facts["rows"] == found.height == 298
-    assert facts["splits"]["train"]["reviews"] == len(by_split["train"])
-    assert not any(sum(counts.values()) for counts in facts["duplicates"].values())
-    assert verify(tmp_path / "new", near=True).sides["test"].reviews == len(by_split["test"]) - 1
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1][1] == 3 * 300 + 400
-    assert told[-1][0] == told[-1][1] - 2, "all but those that were left out were counted in the last pass"
-
-
-def test_the_rest_is_prepared_as_if_the_learnt_reviews_had_never_been_there(tmp_path):
-    draw = random.Random(5)
-    words = [f"w{number}" for number in range(300)]
-    old = [" ".join(draw.choices(words, k=draw.randint(6, 40))) for _ in range(300)]
-    new = []
-    for _ in range(600):
-        pool = old if draw.random() < 0.5 or not new else new
-        ending = draw.choice(["", "", " more", " and so on"])
-        new.append(draw.choice(pool) + ending if draw.random() < 0.6 else " ".join(draw.choices(words, k=20)))
-    prepared(tmp_path, [{**record(number, text), "review_id": f"o{number}"} for number, text in enumerate(old)], "old")
-    prepared(tmp_path, [record(number, text) for number, text in enumerate(new)], "all")
-
-    sides = assign(pl.Series([f"r{number}" for number in range(len(new))]), SPLIT)
-    past = [(text, SPLITS.index(side), shingles(text), len(text.split()) > 4)
-            for text, side in pl.read_parquet(tmp_path / "old" / "clean.parquet", columns=["text", "split"]).rows()]
-
-    def is_learnt(text, rank):
-        later = [(other, its, long) for other, side, its, long in past if side > rank]
-        if any(text == other for other, _, _ in later):
-            return True
-        if any(text == other and side == rank for other, side, _, _ in past):
-            return False  # compared with all later ones when these data were prepared
-        own = shingles(text)
-        return len(text.split()) > 4 and any(long and near(own, its, DuplicatesConfig()) for _, its, long in later)
-
-    gone = {number for number, (text, side) in enumerate(zip(new, sides, strict=True))
-            if side != "train" and is_learnt(text, SPLITS.index(side))}
-    facts = prepare(tmp_path / "all-data", tmp_path / "with", CleanConfig(), SPLIT, earlier=[tmp_path / "old"])
-    assert sum(sum(kinds.values()) for kinds in facts["learnt"].values()) == len(gone) > 30
-    rest = [record(number, text) for number, text in enumerate(new) if number not in gone]
-    fewer, without = prepared(tmp_path, rest, "rest")
-    assert without.equals(pl.read_parquet(tmp_path / "with" / "clean.parquet"))
-    assert {**fewer, "learnt": facts["learnt"]} == facts
-
-
-def test_without_earlier_data_nothing_is_said_of_them(tmp_path):
-    assert "learnt" not in prepared(tmp_path, DIFFERENT)[0]
-
-
 def test_texts_that_differ_only_before_cleaning_are_duplicates(tmp_path):
     twins = [record(f"t{number}", f"twin{' ' * number} &amp; twin") for number in range(60)]
     _, frame = prepared(tmp_path, [*DIFFERENT, *twins])
@@ -191,14 +120,6 @@ def test_texts_with_nothing_left_are_set_aside_and_counted(tmp_path):
 def test_three_reviews_in_all_are_too_few_and_the_error_says_what_to_do(tmp_path):
     with pytest.raises(EmptyInput, match=r"(?s)has no reviews.*only 3 reviews.*give more"):
         prepared(tmp_path, [record(number, f"text {number}") for number in range(3)])
-
-
-def test_if_all_held_out_reviews_were_learnt_the_error_says_so(tmp_path):
-    prepared(tmp_path, DIFFERENT, name="old")
-    old = pl.read_parquet(tmp_path / "old" / "clean.parquet").with_columns(split=pl.lit("train"))
-    old.write_parquet(tmp_path / "old" / "clean.parquet")
-    with pytest.raises(EmptyInput, match=r"(?s)'test' has no reviews.*repeat reviews that the start weights have lear"):
-        prepare(tmp_path / "old-data", tmp_path / "new", CleanConfig(), SPLIT, earlier=[tmp_path / "old"])
 
 
 def test_identical_reviews_leave_an_empty_split_and_the_error_says_why(tmp_path):
