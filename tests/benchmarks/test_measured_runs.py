@@ -130,13 +130,13 @@ def test_a_home_that_is_there_already_is_not_measured(tmp_path, capsys):
     assert "would be reused" in capsys.readouterr().err
 
 
-def test_a_second_month_is_measured_with_both_files_in_the_same_home(tmp_path, monkeypatch, capsys):
+def test_a_second_month_is_measured_with_both_files_and_then_alone_for_a_warm_start(tmp_path, monkeypatch, capsys):
     from benchmarks.data import scale
 
-    calls = []
+    calls, crowned = [], []
 
-    def prepare(files, home, units, settings):
-        calls.append(([file.name for file in files], home, units))
+    def prepare(files, home, units, settings, more=""):
+        calls.append(([file.name for file in files], home, units, 'start = "champion"' in more))
         stage = home / "store" / "read" / str(len(calls))
         stage.mkdir(parents=True)
         manifest = {"stage": "read", "created": time.time(), "seconds": float(len(calls)), "options": {}, "facts": {},
@@ -147,15 +147,20 @@ def test_a_second_month_is_measured_with_both_files_in_the_same_home(tmp_path, m
         return log, 30.0 * len(calls)
 
     monkeypatch.setattr(scale, "prepare", prepare)
+    monkeypatch.setattr(scale, "crown", lambda file, home: crowned.append((file.name, len(calls))))
     monkeypatch.setattr(scale, "write_reviews", lambda file, reviews, seed, *rest, **more: file.write_text(f"{seed}\n"))
     (tmp_path / "reviews.jsonl").write_text("{}\n")
     found = scale.main(["--data", str(tmp_path), "--file", str(tmp_path / "reviews.jsonl"), "--units", "word",
                         "--month", "10", "--json"])
     home = tmp_path / "home"
-    assert calls == [(["reviews.jsonl"], home, ["word"]), (["reviews.jsonl", "second-month.jsonl"], home, ["word"])]
+    files = ["reviews.jsonl", "second-month.jsonl"]
+    assert calls == [
+        (files[:1], home, ["word"], False), (files, home, ["word"], False), (files[1:], home, ["word"], True),
+    ]  # fmt: skip
+    assert crowned == [("reviews.jsonl", 1)], "the champion has learnt from the first file only"
     assert (tmp_path / "second-month.jsonl").read_text() == f"{scale.SEED + 1}\n", "other reviews than the first file's"
     rows = found["measurements"]
-    assert (rows["read"]["wall_s"], rows["second month: read"]["wall_s"]) == (1.0, 2.0)
+    assert [rows[name]["wall_s"] for name in ("read", "second month: read", "month alone: read")] == [1.0, 2.0, 3.0]
     assert (rows["whole run"]["peak_mib"], rows["second month: whole run"]["wall_s"]) == (1_000, 60.0)
-    assert found["ratios"]["scale.month"]["value"] == 1.0
+    assert [found["ratios"][name]["value"] for name in ("scale.month", "scale.month_alone")] == [1.0, 0.667]
     assert "read 2" not in rows, "what the first run made is in its own rows"
