@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,13 +97,11 @@ def prepare(
     with _slices(dataset_folder, folder, grouping) as slices:
         cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(_batches(dataset_folder)))
         counts = _add_all(cleaned, slices)
-        learnt = _leave_out_learnt(slices, earlier, duplicates, threads, passes) if earlier else {}
+        counts.learnt = _leave_out_learnt(slices, earlier, duplicates, threads, passes)
         repeats = ExactDuplicates(*slices.text_hashes())
-        near, index = {}, None
-        if duplicates.near:
-            index = NearDuplicates(folder / "near", duplicates, threads, fan_out)
-            near = _drop_near(repeats, passes.through(slices), index)
-        _require_all_splits(repeats, counts, learnt, grouping, dataset_folder)
+        index = NearDuplicates(folder / "near", duplicates, threads, fan_out) if duplicates.near else None
+        near = _drop_near(repeats, passes.through(slices), index) if index else {}
+        _require_all_splits(repeats, counts, grouping, dataset_folder)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
         copies = write_copies(folder, repeats.copies())
     left = repeats.left()
@@ -111,10 +109,9 @@ def prepare(
     _require_apart(keys.facts(), split.by, folder)
     certificate = certify(folder, duplicates, threads, copies, index)
     return {
-        **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
-        "languages": dict(sorted(counts.languages.items())), "masks": dict(sorted(counts.masks.items())),
+        **written, **counts.facts(), "grouping": {**grouping.facts(counts.without_key), **keys.facts()},
         "duplicates": left, "near": near, "copies": copies, "normal_form": form.to_dict(),
-        "certificate": certificate.digest, **({"learnt": learnt} if earlier else {}),
+        "certificate": certificate.digest,
     }
 
 
@@ -140,6 +137,15 @@ class _Counts:
     without_key: int = 0
     languages: Counter[str] = field(default_factory=Counter)
     masks: Counter[str] = field(default_factory=Counter)
+    learnt: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of `prepare` about reviews that were dropped for what they are, and about masks."""
+        found = {
+            "empty": self.empty, "languages": dict(sorted(self.languages.items())),
+            "masks": dict(sorted(self.masks.items())),
+        }  # fmt: skip
+        return {**found, "learnt": self.learnt} if self.learnt else found
 
     def add(self, other: _Counts) -> None:
         self.read += other.read
@@ -217,6 +223,8 @@ def _leave_out_learnt(
     slices: Slices, earlier: Sequence[Path], config: DuplicatesConfig, threads: int, passes: _Passes
 ) -> dict[str, dict[str, int]]:
     """Leave out test and validation reviews that repeat what was learnt from earlier data; return their numbers."""
+    if not earlier:
+        return {}
     held_out = partial(takewhile, _is_held_out, slices)
     found = find_learnt(held_out, earlier, config, threads, passes.searched)
     passes.searched(passes.earlier)  # what did not have to be searched
@@ -247,13 +255,11 @@ def _distinct(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]) -> Itera
         start += frame.height
 
 
-def _require_all_splits(
-    repeats: ExactDuplicates, counts: _Counts, learnt: Mapping[str, Mapping[str, int]], grouping: Grouping, folder: Path
-) -> None:
+def _require_all_splits(repeats: ExactDuplicates, counts: _Counts, grouping: Grouping, folder: Path) -> None:
     kept, left = repeats.kept(), repeats.left()
     for name in SPLITS:
         if not kept[name]:
-            gone, known = (sum(found.get(name, {}).values()) for found in (left, learnt))
+            gone, known = (sum(found.get(name, {}).values()) for found in (left, counts.learnt))
             aside = sum(counts.languages.values())
             causes = [f"there are only {counts.read} reviews"]
             causes += [f"{gone} were removed from this split as exact or near duplicates"] if gone else []

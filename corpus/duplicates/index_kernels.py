@@ -112,6 +112,27 @@ def _add_rarest(hits: Any, wanted: Any, most: Any, found: Any, texts_P: Any, sha
 
 
 @kernel
+def _tally(
+    hits: Any, size: Any, share: Any, needed: Any, most: Any, found: Any, texts_P: Any, shared_D: Any, touched: Any
+) -> tuple[int, int]:
+    """Count in *shared_D* what the indexed texts share with a text of this size: of some fingerprints, the rarest.
+
+    Those of the text count one each, those of an indexed text, which may be a part of this one, `_CONTAINED` each.
+    Return how many indexed texts share any, and how many of the former a text as long or longer must share.
+    """
+    count = 0
+    for h in range(hits.shape[1]):
+        count = _add(texts_P[hits[1, h] : hits[1, h] + hits[2, h]], _CONTAINED, shared_D, touched, count)
+    least_common = int(np.ceil(share * size * (1 - 1e-6)))  # not above it by rounding
+    wanted = min(needed, least_common)
+    of_hits = hits.shape[1] - least_common + wanted  # those that are not in the index are the rarest ones
+    if of_hits < wanted:
+        return count, size + 1
+    count, taken = _add_rarest(hits, of_hits, most, found, texts_P, shared_D, touched, count)
+    return count, max(1, wanted - (of_hits - taken))
+
+
+@kernel
 def _least_common(size: Any, other: Any, similarity: Any, containment: Any, least: Any) -> Any:
     """Return how many fingerprints two sets of these sizes must share to be near; see `Nearness.judge`."""
     wanted = similarity / (1 + similarity) * (size + other)
@@ -185,19 +206,10 @@ def find_near(
     all_hits, found = np.empty((4, longest + 1), np.int64), np.empty(most + 2, np.int64)
     passed, met = np.empty(longest + 1, np.uint64), np.empty((longest, 2), np.uint64)
     for a in range(len(side_A)):
-        begin, end, count, marked = offsets_A[a], offsets_A[a + 1], 0, False
+        begin, end, marked = offsets_A[a], offsets_A[a + 1], False
         size = end - begin
         hits = all_hits[:, : _look_up(sets_S[begin:end], bits_W, entries_T, passed, met, all_hits)]
-        for h in range(hits.shape[1]):  # shorter indexed texts may be in this one
-            count = _add(texts_P[hits[1, h] : hits[1, h] + hits[2, h]], _CONTAINED, shared_D, touched, count)
-        least_common = int(np.ceil(share * size * (1 - 1e-6)))  # not above it by rounding
-        wanted = min(needed, least_common)
-        of_hits = hits.shape[1] - least_common + wanted  # those that are not in the index are the rarest ones
-        if of_hits < wanted:
-            wanted = size + 1
-        else:  # this one may be in an indexed text as long or longer
-            count, taken = _add_rarest(hits, of_hits, most, found, texts_P, shared_D, touched, count)
-            wanted = max(1, wanted - (of_hits - taken))
+        count, wanted = _tally(hits, size, share, needed, most, found, texts_P, shared_D, touched)
         for d in touched[:count]:
             shared, shared_D[d] = shared_D[d], 0
             if (shared % _CONTAINED < wanted and shared // _CONTAINED < needed_D[d]) or near_D[d]:
