@@ -82,7 +82,7 @@ class Store(FinishedResults):
     def build(
         self,
         stage: str,
-        version: int | str,
+        version: str,
         options: Mapping[str, Any],
         inputs: Mapping[str, str],
         make: Callable[[Path], Mapping[str, Any]],
@@ -95,7 +95,7 @@ class Store(FinishedResults):
 
         Args:
             stage: Name of the stage and of its folder.
-            version: Raised by hand when the stage's result changes for equal inputs; edited code adds a suffix.
+            version: Version of the stage's code; edited code has another one.
             options: The stage's own settings; JSON values only.
             inputs: Names to digests.
             make: Writes its files into the given work folder and returns facts for the manifest.

@@ -41,7 +41,7 @@ from reviewlm.verbs import (
     sweep,
     toy,
 )
-from reviewlm.verbs.maintenance import alerts, backup, check, code, doctor, drill, space, tracking, worker
+from reviewlm.verbs.maintenance import alerts, backup, check, doctor, drill, space, tracking, worker
 from reviewlm.verbs.other_models import classify, embed, forecast, nearest, neighbours, punctuate
 
 app = typer.Typer(
@@ -58,7 +58,6 @@ app.add_typer(space.app)
 app.add_typer(doctor.app)
 app.add_typer(check.app)
 app.add_typer(drill.app)
-app.add_typer(code.app)
 app.add_typer(backup.app)
 app.add_typer(lineage.app)
 app.add_typer(classify.app, name="classify")

@@ -19,7 +19,7 @@ GROUPS = {
     ),
     "Work with data": ("checks", "quarantine", "synth"),
     "Operate": (
-        "ui", "worker", "doctor", "check", "drill", "alerts", "backup", "restore", "upgrade", "code", "gc", "tracking",
+        "ui", "worker", "doctor", "check", "drill", "alerts", "backup", "restore", "upgrade", "gc", "tracking",
         "tokens",
     ),
     "Configure": ("presets", "config"),
@@ -90,7 +90,6 @@ EXAMPLES = {
     "gc": ("gc --dry-run", "gc --set upkeep.runs=3"),
     "doctor": ("doctor", "doctor --json"),
     "check": ("check --input reviews.json", "check --input reviews.csv --preset demo"),
-    "code": ("code", "code --same-result"),
     "drill": ("drill", "drill --long --out drill.md", "drill --only 'MLflow away'"),
     "backup": ("backup --to backup.tar.zst", "backup --to small.tar.gz --without-store"),
     "upgrade": ("upgrade",),

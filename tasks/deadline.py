@@ -62,7 +62,7 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def longest(
-    earlier: Iterable[Mapping[str, Any]], version: int | str, options: Mapping[str, Any], execution: Mapping[str, Any],
+    earlier: Iterable[Mapping[str, Any]], version: str, options: Mapping[str, Any], execution: Mapping[str, Any],
     size: int,
 ) -> float | None:  # fmt: skip
     """Return the seconds that the longest comparable build would take for *size* bytes; None if there is none.
@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
 
 
 def deadline_of(
-    config: RunConfig, store: Store, stage: str, version: int | str, options: Mapping[str, Any], size: int
+    config: RunConfig, store: Store, stage: str, version: str, options: Mapping[str, Any], size: int
 ) -> float | None:
     """Return after how many seconds a build of *size* bytes is overdue; None: never."""
     if not config.execution.overdue_factor:

@@ -13,7 +13,6 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -44,8 +43,6 @@ RETRY_DELAYS = [2.0, 10.0]
 """Seconds before each retry of a stage that may be retried."""
 MADE_ELSEWHERE, RESOURCES = "made_elsewhere", "resources"
 """Fact of a result that another machine made: what replaces this machine in the record; among it, its resources."""
-MOST_NAMED = 3
-"""Edited modules that a message of the log names."""
 MINUTE = "%Y-%m-%d %H:%M UTC"
 """How reports and MLflow write the time at which a run began."""
 log = logging.getLogger(__name__)
@@ -128,7 +125,6 @@ def store_of(config: RunConfig) -> Store:
 def run_stage(
     config: RunConfig,
     stage: str,
-    version: int,
     options: Mapping[str, Any],
     inputs: Mapping[str, str],
     make: Callable[[Path], Mapping[str, Any]],
@@ -140,21 +136,19 @@ def run_stage(
     """Return the stage's artifact; build it only if the store does not have it.
 
     Args:
-        stage, version, options, inputs, make, resumable: See `Store.build`.
+        stage, options, inputs, make, resumable: See `Store.build`.
         raw_bytes: Size of inputs that are not in the store; the deadline depends on it (`tasks/deadline.py`).
         model: The only class of models that is used, see `SourceCode.used_by`.
     """
-    store, maker = store_of(config), WORKERS.get(stage, make.__module__)
-    of_code = running_code().version(version, maker, model)
-    require_finished(store, stage, store.digest(stage, of_code, options, inputs), stage in config.execution.rebuild)
-    if of_code != version:
-        _say_edited(stage, of_code, _some(sorted(running_code().changed(maker, model))))
+    store = store_of(config)
+    version = running_code().version(WORKERS.get(stage, make.__module__), model)
+    require_finished(store, stage, store.digest(stage, version, options, inputs), stage in config.execution.rebuild)
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
 
     def watched(work: Path) -> Mapping[str, Any]:
         environment[INPUT_BYTES] = size = input_bytes(store, inputs) or raw_bytes
-        seconds = deadline_of(config, store, stage, of_code, options, size)
+        seconds = deadline_of(config, store, stage, version, options, size)
         with noticed_if_overdue(config, stage, label, seconds):
             facts = dict(make(work))
         environment.update(facts.pop(MADE_ELSEWHERE, {}))
@@ -162,7 +156,7 @@ def run_stage(
 
     with stage_span(stage, label) as add_result, during(f"{stage} {label}".strip()), converted_errors(stage), freed:
         built = store.build(
-            stage, of_code, options, inputs, watched,
+            stage, version, options, inputs, watched,
             environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
         )
         add_result(built)
@@ -171,18 +165,6 @@ def run_stage(
         record.stages.append(StageRun(stage, label, _step.get(), built.reused, seconds))
     log.debug("%-10s %-24s %s", stage, label or "-", "already finished" if built.reused else f"{seconds:.1f} s")
     return built
-
-
-@cache
-def _say_edited(stage: str, version: int | str, modules: str) -> None:
-    """Say once that a stage has edited code; `reviewlm code` says more."""
-    log.info("%-8s its code was edited (%s): its results have the version %s", stage, modules, version)
-
-
-def _some(modules: Sequence[str]) -> str:
-    """Return the first names of a list, and how many more there are."""
-    rest = len(modules) - MOST_NAMED
-    return ", ".join(modules[:MOST_NAMED]) + (f" and {rest} more, see `reviewlm code`" if rest > 0 else "")
 
 
 @contextmanager

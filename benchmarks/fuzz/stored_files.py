@@ -39,7 +39,7 @@ def make_manifest(rng: Random, case: Path) -> None:
         (work / "inside" / "more.txt").write_text("more")
         return {"records": 3, "perplexity": float("inf"), "names": ["a", "b"]}
 
-    artifact = store.build("fit", 1, {"order": 3}, {"data": "abc"}, make).artifact
+    artifact = store.build("fit", "1", {"order": 3}, {"data": "abc"}, make).artifact
     path = artifact.folder / MANIFEST
     content = path.read_bytes()
     if rng.random() < 0.7:  # as in earlier versions: with a checksum, damage to the values would be detected first

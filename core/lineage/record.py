@@ -71,7 +71,7 @@ class Step:
 
     stage: str
     digest: str
-    version: int | str
+    version: str
     options: dict[str, Any]
     inputs: dict[str, str]
     made_by: dict[str, str]

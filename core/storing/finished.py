@@ -62,7 +62,7 @@ def _unpickled(stage: str, digest: str, place: str, name: str) -> Artifact:
     return Artifact(stage, digest, path, read_manifest(Path(path) / MANIFEST))
 
 
-def digest_of(stage: str, version: int | str, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def digest_of(stage: str, version: str, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Return the digest that identifies a result; *inputs* maps names to digests of artifacts or files."""
     identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:DIGEST_LENGTH]

@@ -75,18 +75,9 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
 
 
 def check_code(config: RunConfig) -> Iterator[HealthLine]:
-    """Say which code runs, and whether modules that make results were edited since their stages' versions were set."""
-    from tasks.code_version import running_code
-
-    known = f"commit {git_commit()[:12]}" if git_commit() else "installed, without a git checkout"
-    if edited := sorted(running_code().edited):
-        names = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
-        yield HealthLine(
-            "code", "warning", f"{known}; edited: {names}; the results of their stages are built again",
-            "`reviewlm code` names the stages; with --same-result earlier results are used again",
-        )  # fmt: skip
-    else:
-        yield HealthLine("code", "ok", f"{known}; no module that makes results was edited")
+    """Say which code runs."""
+    commit = f"commit {git_commit()[:12]}" if git_commit() else "installed, without a git checkout"
+    yield HealthLine("code", "ok", commit)
 
 
 def _declared(field: str, default: str) -> str:

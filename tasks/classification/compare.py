@@ -29,7 +29,6 @@ from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import BASELINE, COMPARED_TAG, MEASURED_TAG
 
-COMPARE_VERSION = 2
 COMPARED_FILE = "compared.json"
 WITH_INTERVALS = ("accuracy", "macro_f1")
 NO_GAIN = {f"gain_{key}{end}": 0.0 for key in WITH_INTERVALS for end in ("", "_lo", "_hi")} | {"p_value": 1.0}
@@ -103,7 +102,7 @@ def compare_classifiers(
 
     inputs = {f"{model.name} {split}": getattr(model, split).digest for model in models for split in HELD_OUT}
     built = run_stage(
-        config, "compare-classifiers", COMPARE_VERSION, options, {**inputs, "clean": prepared.clean.digest}, make
+        config, "compare-classifiers", options, {**inputs, "clean": prepared.clean.digest}, make
     )
     found = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
     compared = Compared(models, tuple(found["rows"]), found["validation"], built.artifact)

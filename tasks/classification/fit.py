@@ -32,7 +32,6 @@ from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 
-FIT_VERSION = 3
 STAGE = "fit-classifier"
 log = logging.getLogger(__name__)
 
@@ -65,9 +64,9 @@ class ClassifierPlan:
         return Store.digest(STAGE, classifier_version(self.spec), self.options, self.inputs)
 
 
-def classifier_version(spec: ClassifierSpec) -> int | str:
-    """Return the version of the fits of a classifier, with a suffix if the code that fits it was edited."""
-    return running_code().version(FIT_VERSION, WORKERS[STAGE], _only_class(spec))
+def classifier_version(spec: ClassifierSpec) -> str:
+    """Return the version of the fits of a classifier."""
+    return running_code().version(WORKERS[STAGE], _only_class(spec))
 
 
 def _only_class(spec: ClassifierSpec) -> str:
@@ -170,7 +169,7 @@ def build_classifier(
         return {**facts, MADE_ELSEWHERE: pool.made_by} if pool else facts
 
     built = run_stage(
-        config, STAGE, FIT_VERSION, plan.options, plan.inputs, make, spec.name, resumable=True, model=_only_class(spec)
+        config, STAGE, plan.options, plan.inputs, make, spec.name, resumable=True, model=_only_class(spec)
     )  # fmt: skip
     if pool and not built.reused:
         pool.forget()

@@ -13,7 +13,6 @@ from models.classification.features.lexicons import load_lexicons, read_lexicon,
 from tasks.stage import run_stage, show_facts, store_of
 
 STAGE = "lexicon"
-LEXICON_VERSION = 1
 INPUT = "lexicon "
 """Beginning of the name of a lexicon among the inputs of a fit."""
 FILE = "lexicon.json"
@@ -40,7 +39,7 @@ def read(config: RunConfig, name: str, path: Path) -> Artifact:
         save_lexicons(work / FILE, {"": lexicon})
         return {"name": name, "path": str(source.path.absolute()), "entries": len(lexicon)}
 
-    built = run_stage(config, STAGE, LEXICON_VERSION, {}, {"file": source.sha256}, make, name, raw_bytes=source.bytes)
+    built = run_stage(config, STAGE, {}, {"file": source.sha256}, make, name, raw_bytes=source.bytes)
     show_facts(f"lexicon-{name}", built.artifact, built.reused)
     return built.artifact
 

@@ -22,7 +22,6 @@ from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, stage
 
-PREDICT_VERSION = 1
 PREDICTIONS_FILE = "predictions.parquet"
 SCHEMA = {
     "review_id": pl.String(), "truth": pl.Int64(), "answer": pl.Int64(), "probabilities": pl.List(pl.Float64()),
@@ -77,7 +76,7 @@ def predict_bundle(
 
     inputs = {"bundle": bundle_digest(folder), "clean": clean.digest} | ({"labels": labels.digest} if labels else {})
     options = {"split": split, "label": label, **({"names": list(names)} if names else {})}
-    return run_stage(config, "predict", PREDICT_VERSION, options, inputs, make, f"{name} {split}")
+    return run_stage(config, "predict", options, inputs, make, f"{name} {split}")
 
 
 def answered(

@@ -10,7 +10,6 @@ from core.store import Artifact
 from corpus.synthetic.canaries import choose_canaries
 from tasks.stage import as_task_state, run_stage, show_facts, stage
 
-CANARIES_VERSION = 1
 CANARIES_INPUT = "canaries"
 """Name of the canaries among the inputs of a token stream that contains them."""
 OPTIONS = {"canaries", "copies", "canary_words", "max_canary_share", "seed"}
@@ -26,7 +25,7 @@ def choose(config: RunConfig, clean: Artifact) -> Artifact:
         return canaries.facts()
 
     options = config.audit.model_dump(mode="json", include=OPTIONS)
-    built = run_stage(config, "canaries", CANARIES_VERSION, options, {"clean": clean.digest}, make, "for the audit")
+    built = run_stage(config, "canaries", options, {"clean": clean.digest}, make, "for the audit")
     note = "Planted among the training reviews, see docs/concepts/evaluation/memorisation.md."
     show_facts("canaries", built.artifact, built.reused, note)
     return as_task_state(built)

@@ -18,7 +18,6 @@ from tasks.stage import as_task_state, run_stage, show_markdown, show_table, sta
 from tasks.tracking.track import tracker_of, tracking_was_away
 from tracking.tags import CARD_TAG
 
-CARD_VERSION = 1
 PROFILE_FILE, WORDS_FILE = "profile.json", "words.json"
 BATCH_ROWS = 2_000
 
@@ -44,7 +43,7 @@ def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Arti
             "oov": {side: {str(size): round(share, 6) for size, share in curve} for side, curve in words.oov.items()},
         }
 
-    built = run_stage(config, "card", CARD_VERSION, {"synthetic": synthetic}, digests, make, "of the clean reviews")
+    built = run_stage(config, "card", {"synthetic": synthetic}, digests, make, "of the clean reviews")
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
     show_markdown("data-card", page, f"With figures and samples: `{built.artifact.folder}`")
     return as_task_state(built)

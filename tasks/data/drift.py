@@ -37,7 +37,6 @@ from tracking.tags import DATA_TAG, DRIFT_TAG
 
 log = logging.getLogger(__name__)
 
-DRIFT_VERSION = 5
 REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
 ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
 
@@ -92,7 +91,7 @@ def measure_drift(
 
     try:
         with OpenBundle(config, folder) as opened:
-            built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
+            built = run_stage(config, "drift", options, inputs, make, f"champion v{version.version}")
     except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
         log.info("drift: %s", error)
         return NotCompared(str(error))

@@ -29,8 +29,6 @@ from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 
 log = logging.getLogger(__name__)
 
-SYNTH_VERSION = 1
-INGEST_VERSION = 2
 SYNTHETIC_FILE = "reviews.jsonl"
 REPLAYS = "replays"
 """Folder in the home folder with the records replayed from quarantine. These are data and cannot be rebuilt."""
@@ -49,7 +47,7 @@ def synthesise(config: RunConfig) -> Artifact:
                 workers=available_cores(), report=lambda done, total: report(done),
             )
 
-    built = run_stage(config, "synthesise", SYNTH_VERSION, options.model_dump(mode="json"), {}, make, "embedded corpus")
+    built = run_stage(config, "synthesise", options.model_dump(mode="json"), {}, make, "embedded corpus")
     show_facts("synthesise", built.artifact, built.reused, "A synthetic corpus: no input was given.")
     return as_task_state(built)
 
@@ -86,7 +84,7 @@ def make_data_set(
     inputs = {_input_name(index, source): read[source.sha256].digest for index, source in enumerate(sources)}
     for digest, paths in replays.items():
         inputs |= {f"replay:{digest}:{path.stem}": sha256_of_file(path) for path in paths}
-    built = run_stage(config, "ingest", INGEST_VERSION, {}, inputs, make, f"{len(sources)} file(s)")
+    built = run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
     facts = {**built.artifact.facts, "new_sources": len(new), "reused_sources": len(read) - len(new)}
     artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
     show_facts("ingest", artifact, built.reused, _news(new, len(sources)))
@@ -105,7 +103,7 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
         EmptyInput: The data set was made by other code; its records cannot be replayed.
     """
     store = store_of(config)
-    if dataset.manifest["version"] != running_code().version(INGEST_VERSION, __name__):
+    if dataset.manifest["version"] != running_code().version(__name__):
         raise EmptyInput(
             "This data set cannot be replayed", where=dataset.folder, cause="it was made by other code",
             remedy="run `reviewlm ingest` with the same --input first",

@@ -32,10 +32,6 @@ from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, show_markdown, stage
 
 log = logging.getLogger(__name__)
-CHECK_VERSION = 5
-PREPARE_VERSION = 7
-VOCABULARY_VERSION = 4
-TOKENS_VERSION = 4
 REPORT_FILE = "report.json"
 EARLIER = "earlier:"
 """How the names of the inputs begin that are data which start weights have learnt from."""
@@ -85,7 +81,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
         }
 
     options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json", exclude={"chunk_rows"})}
-    built = run_stage(config, "check", CHECK_VERSION, options, {"subject": subject.digest}, make, label)
+    built = run_stage(config, "check", options, {"subject": subject.digest}, make, label)
     report = read_report(built.artifact)
     show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
     report.require(label)
@@ -134,7 +130,7 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
                 fan_out=None if config.execution.engine == "threads" else engine,  # hashing limits its own threads
             )
 
-    built = run_stage(config, "prepare", PREPARE_VERSION, options, inputs, make, "clean text and split")
+    built = run_stage(config, "prepare", options, inputs, make, "clean text and split")
     show_facts("prepare", built.artifact, built.reused)
     if left := _left_out(built.artifact):
         log.info("prepare  left out %s, because the champion's weights have learnt their text or nearly the same", left)
@@ -186,7 +182,7 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path |
 
     options = {"spec": asdict(spec), "normal_form": form.to_dict()}
     inputs = {"kept": Vocabulary.load(kept).digest} if kept else {"clean": clean.digest}
-    built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, inputs, make, name)
+    built = run_stage(config, "vocabulary", options, inputs, make, name)
     show_facts(f"vocabulary-{name}", built.artifact, built.reused)
     return as_task_state(built)
 
@@ -210,7 +206,7 @@ def tokenize(
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
     inputs |= {CANARIES_INPUT: canaries.digest} if canaries else {}
-    built = run_stage(config, "tokens", TOKENS_VERSION, {"split": split}, inputs, make, f"{label} {split}")
+    built = run_stage(config, "tokens", {"split": split}, inputs, make, f"{label} {split}")
     show_facts(f"tokens-{label}-{split}", built.artifact, built.reused)
     return as_task_state(built)
 

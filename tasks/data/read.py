@@ -32,7 +32,6 @@ from tasks.progress import Report, progress
 from tasks.stage import run_stage, store_of
 
 log = logging.getLogger(__name__)
-READ_VERSION = 2
 
 
 def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
@@ -113,7 +112,7 @@ def _read_by_workers(
 def _is_read(config: RunConfig, source: Source) -> bool:
     """Return whether the store has a reading of a file that is not damaged."""
     options, inputs = _identity(config, source)
-    digest = Store.digest("read", running_code().version(READ_VERSION, __name__), options, inputs)
+    digest = Store.digest("read", running_code().version(__name__), options, inputs)
     with suppress(Damaged):
         return "read" not in config.execution.rebuild and store_of(config).find("read", digest) is not None
     return False
@@ -171,7 +170,7 @@ def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[s
 def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, Any]]) -> Built:
     options, inputs = _identity(config, source)
     return run_stage(
-        config, "read", READ_VERSION, options, inputs, make, source.name, resumable=True, raw_bytes=source.bytes
+        config, "read", options, inputs, make, source.name, resumable=True, raw_bytes=source.bytes
     )
 
 

@@ -24,7 +24,6 @@ from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import open_model_run
 
-EMBED_VERSION = 3
 STAGE = "embed"
 
 
@@ -38,7 +37,7 @@ def embed(config: RunConfig, prepared: Prepared, parent_run_id: str) -> FittedVe
     """
     chosen = config.embedding
     digest = Store.digest(
-        STAGE, running_code().version(EMBED_VERSION, __name__), stored(chosen.spec), _inputs(config, prepared)
+        STAGE, running_code().version(__name__), stored(chosen.spec), _inputs(config, prepared)
     )
     there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, digest) is not None
     with open_model_run(config, chosen, digest, prepared, parent_run_id, there) as run:
@@ -71,7 +70,7 @@ def build_vectors(config: RunConfig, prepared: Prepared) -> Built:
         }  # fmt: skip
 
     label = f"{spec.kind} of {chosen.vocabulary}"
-    return run_stage(config, STAGE, EMBED_VERSION, stored(spec), inputs, make, label, resumable=True)
+    return run_stage(config, STAGE, stored(spec), inputs, make, label, resumable=True)
 
 
 def _inputs(config: RunConfig, prepared: Prepared) -> dict[str, str]:

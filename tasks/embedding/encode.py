@@ -31,7 +31,6 @@ from models.streams import COMPATIBLE
 from tasks.progress import progress
 from tasks.stage import run_stage, store_of
 
-ENCODE_VERSION = 1
 VECTORS_FILE, REVIEWS_FILE = "vectors.bin", "reviews.parquet"
 COLUMNS = {
     "review_id": pl.String, "text": pl.String, "stars": pl.Float32, "user_id": pl.String, "business_id": pl.String,
@@ -185,7 +184,7 @@ def _encoded(
         return {"reviews": reviews, "features": encoder.features}
 
     made_of = {"bundle": bundle.digest, **inputs}
-    built = run_stage(config, "encode", ENCODE_VERSION, options, made_of, make, bundle.spec.name, resumable=True)
+    built = run_stage(config, "encode", options, made_of, make, bundle.spec.name, resumable=True)
     return EncodedReviews(built.artifact)
 
 

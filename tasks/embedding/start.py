@@ -20,7 +20,6 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.stage import run_stage, show_facts, store_of
 
 STAGE = "vectors"
-VECTORS_VERSION = 3
 INPUT = "vectors"
 """Name of these rows among the inputs of a fit."""
 FEW = 0.5
@@ -68,7 +67,7 @@ def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact,
         }
 
     inputs = {"file": source.sha256, "vocabulary": vocabulary.facts["vocabulary_digest"], "train": train.digest}
-    built = run_stage(config, STAGE, VECTORS_VERSION, {}, inputs, make, name, raw_bytes=source.bytes)
+    built = run_stage(config, STAGE, {}, inputs, make, name, raw_bytes=source.bytes)
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
     show_facts(f"vectors-{name}", built.artifact, built.reused)

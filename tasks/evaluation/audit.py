@@ -22,8 +22,6 @@ from tasks.progress import progress
 from tasks.stage import run_stage
 from tracking.runs.runs import Tracker
 
-AUDIT_VERSION = 10
-REFERENCE_VERSION = 2
 OPTIONS = {"samples", "max_words", "temperature", "top_p", "candidates", "seed"}
 
 
@@ -58,7 +56,7 @@ def audit_bundle(
     inputs |= {"canaries": planted.digest} if planted else {}
     options = config.audit.model_dump(mode="json", include=OPTIONS)
     with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "audit", AUDIT_VERSION, options, inputs, make, label)
+        return run_stage(config, "audit", options, inputs, make, label)
 
 
 def reference_of(config: RunConfig, clean: Artifact) -> Built:
@@ -69,7 +67,7 @@ def reference_of(config: RunConfig, clean: Artifact) -> Built:
         with progress("audit reference", int(clean.facts["splits"]["train"]["reviews"]), "reviews") as report:
             return make_reference(clean.folder, work, options["max_words"], report)
 
-    return run_stage(config, "reference", REFERENCE_VERSION, options, {"clean": clean.digest}, make, "of the audit")
+    return run_stage(config, "reference", options, {"clean": clean.digest}, make, "of the audit")
 
 
 def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:

@@ -22,7 +22,7 @@ from tasks.data.prepare import Prepared, check_table
 from tasks.engines.fan_out import fan_out_scores
 from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.observe import observe_bundle
-from tasks.evaluation.score_job import SCORE_VERSION, ScoreJob, is_worth_handing_over, recorded, score_version
+from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, recorded, score_version
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.fitted import Fitted
 from tasks.fitting.pool_caller import Handover
@@ -38,7 +38,6 @@ from tasks.tracking.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
-SAMPLES_VERSION = 6
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 
@@ -172,7 +171,7 @@ def score_bundle(
                 return recorded(job, opened(), lambda done, total: report(done), engine, parts)
 
     with OpenBundle(config, bundle_folder) as opened:
-        built = run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
+        built = run_stage(config, "score", options, inputs, make, label)
     if pool and not built.reused:
         pool.forget()
     return built
@@ -190,7 +189,7 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
         return with_model(ModelWork(drawn, label, bundle_folder, work, {"options": options}), opened)
 
     with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "samples", SAMPLES_VERSION, options, inputs, make, label)
+        return run_stage(config, "samples", options, inputs, make, label)
 
 
 def scores_of(artifact: Artifact) -> pl.DataFrame:

@@ -28,8 +28,6 @@ from tasks.measuring.observed import TOKEN_SCORES_FILE
 from tasks.stage import run_stage
 from tasks.table_file import TableFile
 
-FLOOR_VERSION = 2
-INTERVALS_VERSION = 5
 FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"
 INTERVALS_FILE, DIFFERENCES_FILE, SLICES_FILE, WORST_FILE = (
     "intervals.parquet",
@@ -122,7 +120,7 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
         (work / FLOOR_FILE).write_text(json.dumps(facts), encoding="utf-8")
         return facts
 
-    return run_stage(config, "floor", FLOOR_VERSION, {}, {"clean": prepared.clean.digest}, make, "of the test reviews")
+    return run_stage(config, "floor", {}, {"clean": prepared.clean.digest}, make, "of the test reviews")
 
 
 def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact) -> Built:
@@ -158,7 +156,7 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
     inputs |= {f"observe {name}": artifact.digest for name, artifact in observed.items()}
     inputs |= {"clean": prepared.clean.digest, "floor": floor.digest}
     options = {"baseline": baseline, **sure, **limits}
-    return run_stage(config, "intervals", INTERVALS_VERSION, options, inputs, make, f"{len(measured)} models")
+    return run_stage(config, "intervals", options, inputs, make, f"{len(measured)} models")
 
 
 def _write_slices(work: Path, sliced: Sequence[Sliced], baseline: Baseline) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from tasks.measuring.observed import observed
 from tasks.measuring.processes import with_model
 from tasks.stage import run_stage
 
-OBSERVE_VERSION = 6
 OPTIONS = {"observed_reviews", "contexts", "context_tokens", "seed"}
 
 
@@ -44,4 +43,4 @@ def observe_bundle(
         **{split: tokens[split].digest for split in ("train", "validation", "test")},
     }  # fmt: skip
     with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "observe", OBSERVE_VERSION, options, inputs, make, label)
+        return run_stage(config, "observe", options, inputs, make, label)

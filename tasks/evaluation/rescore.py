@@ -36,7 +36,6 @@ from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import DATA_TAG, DECAY_TAG, NOTE
 
 log = logging.getLogger(__name__)
-MONTH_VERSION = 2
 SCORES_FILE = "scores.parquet"
 CURVE, TABLE = "plots/decay.png", "decay.json"
 ALL = "all"
@@ -164,7 +163,7 @@ def score_reviews(
         return {"reviews": scores.height}
 
     inputs = {"bundle": bundle_digest(folder), "reviews": reviews_digest(reviews)}
-    built = run_stage(config, "rescore", MONTH_VERSION, {}, inputs, make, label)
+    built = run_stage(config, "rescore", {}, inputs, make, label)
     return pl.read_parquet(built.artifact.folder / SCORES_FILE)
 
 

@@ -21,7 +21,6 @@ from models.threads import FanOut
 from tasks.code_version import WORKERS, running_code
 from tasks.fitting.job import SCORE, Deed, Job
 
-SCORE_VERSION = 5
 WEIGHTS = "*.safetensors"
 """Files of a bundle with the weights of networks; n-gram models have none."""
 LEAST_WORK = 2e13
@@ -76,9 +75,9 @@ class ScoreJob(Job):
         return {**super()._read(values), **{name: Path(values[name]) for name in ("model", "tokens")}}
 
 
-def score_version() -> int | str:
-    """Return the version of the code that scores, with a suffix if it was edited."""
-    return running_code().version(SCORE_VERSION, WORKERS[ScoreJob.STAGE])
+def score_version() -> str:
+    """Return the version of the code that scores."""
+    return running_code().version(WORKERS[ScoreJob.STAGE])
 
 
 def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifact) -> bool:

@@ -12,8 +12,6 @@ from evaluation.scoring.metrics import star_slices
 from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
 from tasks.stage import run_stage
 
-VERSION = 1
-"""To be raised where the figure's look changes: nothing else redraws it."""
 PLOTS, IMAGE = "plots", "bits_per_byte_by_stars.png"
 
 
@@ -30,4 +28,4 @@ def star_plots(config: RunConfig, measured: Sequence[Measured]) -> Path:
         star_bars(slices).savefig(work / PLOTS / IMAGE, metadata={"Software": None})
         return {"models": len(slices)}
 
-    return run_stage(config, "stars", VERSION, options, inputs, make).artifact.folder / PLOTS
+    return run_stage(config, "stars", options, inputs, make).artifact.folder / PLOTS

@@ -38,7 +38,6 @@ from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_fa
 from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 
-FIT_VERSION = 7
 RunJob = Callable[[LanguageModelJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
 ROWS_OF_RANK = 64
 log = logging.getLogger(__name__)
@@ -145,7 +144,7 @@ def build_fit(
 
     trained = hasattr(spec, "training")  # only such a fit writes checkpoints
     built = run_stage(
-        config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=trained,
+        config, "fit", identity(spec), plan.inputs, make, spec.name, resumable=trained,
         model=_only_class(spec),
     )  # fmt: skip
     if pool and not built.reused:
@@ -160,9 +159,9 @@ def is_handed_over(
     return bool(config.execution.fit_pool) and is_neural(spec, [part.spec for part in (parts or {}).values()])
 
 
-def fit_version(spec: ModelSpec) -> int | str:
-    """Return the version of the fits of a model, with a suffix if the code that fits it was edited."""
-    return running_code().version(FIT_VERSION, WORKERS["fit"], _only_class(spec))
+def fit_version(spec: ModelSpec) -> str:
+    """Return the version of the fits of a model."""
+    return running_code().version(WORKERS["fit"], _only_class(spec))
 
 
 def _only_class(spec: ModelSpec) -> str:

@@ -29,7 +29,6 @@ from tasks.progress import progress
 from tasks.stage import run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL
 
-PACE_VERSION = 3
 PACE_FILE = "pace.json"
 KEPT = (
     "epochs", "warmup", "updates", "all_updates", "tokens", "seconds", "stopped_by_time", "stopped_by_validation",
@@ -67,7 +66,7 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
 
     inputs = plan_fit(config, spec, prepared).inputs
     options = {"spec": identity(spec), "minutes": request.minutes}
-    built = run_stage(config, "pace", PACE_VERSION, options, inputs, make, spec.name, resumable=True)
+    built = run_stage(config, "pace", options, inputs, make, spec.name, resumable=True)
     show_facts("pace", built.artifact, built.reused)
     facts = built.artifact.facts
     if facts["stopped_by_validation"]:

@@ -44,7 +44,6 @@ from tasks.planning.rule import (
 from tasks.progress import duration
 from tasks.stage import build_seconds, run_stage, show_facts, stage, started
 
-PLAN_VERSION = 3
 PROBE_SECONDS = 4.0
 MADE_BEFORE = frozenset({"read", "check", "prepare", "card", "vocabulary", "tokens", "fit"})
 """Stages before the plan, whose seconds say how fast the machine is."""
@@ -185,7 +184,7 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
         return _choose(config, request, dataset, prepared, fitted).to_dict()
 
     options = {"minutes": request.minutes, "spec": identity(_spec(config, NETWORK)), "text": _of_text(dataset)}
-    built = run_stage(config, "plan", PLAN_VERSION, options, {"baseline": fitted.digest}, make)
+    built = run_stage(config, "plan", options, {"baseline": fitted.digest}, make)
     show_facts("plan", built.artifact, built.reused)
     if built.reused:
         log.info("plan: taken from an earlier run with these reviews and minutes; --rebuild plan makes a new one")

@@ -30,7 +30,7 @@ from tasks.stage import run_stage, stage, store_of
 from tasks.tracking.track import registry_of, tracking_was_away
 
 log = logging.getLogger(__name__)
-STAGE, VERSION = "unlearnt", 1
+STAGE = "unlearnt"
 COUNTS = ("tests", "learnt_ids", "learnt_texts")
 
 
@@ -128,7 +128,7 @@ def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact],
         counts = {name: getattr(found, name) for name in COUNTS}
         return {**counts, "splits": {TEST: {"reviews": len(found.reviews)}}}
 
-    return run_stage(config, STAGE, VERSION, options, inputs, make, "champion's own test reviews").artifact
+    return run_stage(config, STAGE, options, inputs, make, "champion's own test reviews").artifact
 
 
 def data_of(folder: Path, tagged: str) -> str:

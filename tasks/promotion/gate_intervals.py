@@ -18,7 +18,6 @@ from evaluation.statistics.studentised import Ratio, studentised_intervals
 from tasks.stage import run_stage
 
 log = logging.getLogger(__name__)
-GATE_INTERVAL_VERSION = 1
 
 
 def kept_intervals(config: RunConfig, ratios: Sequence[Ratio], **options: Any) -> list[Interval]:
@@ -48,7 +47,7 @@ def _kept(config: RunConfig, ratio: Ratio, options: dict[str, Any]) -> Interval:
 
     inputs = {"ratio": digest_of(ratio)}
     try:
-        built = run_stage(config, "gate-interval", GATE_INTERVAL_VERSION, options, inputs, make)
+        built = run_stage(config, "gate-interval", options, inputs, make)
     except (StoreFull, NotWritable) as error:
         log.warning("gate: an interval is not kept for the next decision: %s", error.what)
         return _computed(ratio, options)

@@ -16,8 +16,6 @@ from tasks.evaluation.compare import Evaluated
 from tasks.reporting.measured import measured_results
 from tasks.stage import run_stage
 
-VERSION = 1
-"""To be raised where a figure's look, caption or file changes, also by `core/visible.py`: nothing else redraws it."""
 WORDS_FILE = "figures.json"
 """Words and drawing of each figure; its PNG image is a file of its own."""
 
@@ -50,7 +48,7 @@ def report_figures(config: RunConfig, evaluated: Evaluated, winner: str) -> list
         _write(drawn, work)
         return {"figures": len(drawn)}
 
-    return _read(run_stage(config, "figures", VERSION, options, inputs, make, winner).artifact.folder)
+    return _read(run_stage(config, "figures", options, inputs, make, winner).artifact.folder)
 
 
 def _write(drawn: Sequence[DrawnFigure], folder: Path) -> None:

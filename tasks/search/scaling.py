@@ -28,7 +28,6 @@ from tasks.search.trial import fit_shown, trial_run
 from tasks.stage import run_stage, show_table, stage, store_of
 from tasks.tracking.track import tracker_of
 
-PREDICTION_VERSION = 1
 PREDICTION_FILE = "prediction.json"
 log = logging.getLogger(__name__)
 
@@ -138,7 +137,7 @@ def predict(plan: ScalingPlan, prepared: Prepared, fits: Sequence[SmallFit], par
 
     inputs = {f"small {number}": fit.digest for number, fit in enumerate(fits)} | {"fit": whole}
     stated = {"size": size, "coverage": options.coverage, "seed": options.seed}
-    artifact = run_stage(config, "prediction", PREDICTION_VERSION, stated, inputs, make, plan.base.name).artifact
+    artifact = run_stage(config, "prediction", stated, inputs, make, plan.base.name).artifact
     tracker, found = tracker_of(config), prediction_of(artifact)
     numbers = {name: getattr(found, name) for name in ("nats", "low", "high", "size")}
     tracker.log_metrics(parent_run_id, {f"prediction/{name}": value for name, value in numbers.items()})

@@ -29,7 +29,6 @@ from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 
-VERSION = 1
 STAGE, MODEL, CHECKPOINTS = "punctuation", "model", "checkpoints"
 NETWORK, USUAL, RULES = "network", "usual tag of each word", "rules"
 """What is compared: the model, and two ways without one."""
@@ -67,7 +66,7 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
         count = {"train": len(train), "validation": len(validation), "test": len(test)}
         return {"summary": summary, "reviews": count, "pieces": len(model.vocabulary), "rows": rows}
 
-    built = run_stage(config, STAGE, VERSION, options, {"clean": clean.digest}, make, resumable=True)
+    built = run_stage(config, STAGE, options, {"clean": clean.digest}, make, resumable=True)
     show_facts(STAGE, built.artifact, built.reused)
     return as_task_state(built)
 

@@ -17,6 +17,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.store import Artifact
 from tasks import deadline
+from tasks.code_version import running_code
 from tasks.deadline import LEAST_SECONDS, deadline_of, input_bytes, longest
 from tasks.stage import run_stage, store_of
 
@@ -80,21 +81,22 @@ def config(own_home: Path) -> RunConfig:
 
 
 def built(config: RunConfig, make: Callable[[Path], Mapping[str, Any]], number: int, **inputs: str) -> Artifact:
-    return run_stage(config, "stage", 1, {"name": number}, inputs, make).artifact
+    return run_stage(config, "stage", {"name": number}, inputs, make).artifact
 
 
 def test_the_deadline_follows_from_the_store_and_is_never_below_ten_minutes(config: RunConfig) -> None:
     store = store_of(config)
     data = store.build("data", 1, {}, {}, lambda work: {"n": (work / "rows").write_bytes(b"x" * 500)}).artifact
     assert input_bytes(store, {"data": data.digest, "file": "0" * 64}) == 500
-    assert deadline_of(config, store, "stage", 1, {}, 500) is None
+    version = running_code().version(__name__)
+    assert deadline_of(config, store, "stage", version, {}, 500) is None
     made = built(config, lambda work: {"slept": time.sleep(0.02)}, 1, data=data.digest)
     assert made.manifest["environment"]["input_bytes"] == 500
-    assert deadline_of(config, store, "stage", 1, {"name": 2}, 500) == LEAST_SECONDS == 600
+    assert deadline_of(config, store, "stage", version, {"name": 2}, 500) == LEAST_SECONDS == 600
     seconds = made.manifest["seconds"]
-    assert deadline_of(config, store, "stage", 1, {}, 10**15) == pytest.approx(10 * seconds * 10**15 / 500)
+    assert deadline_of(config, store, "stage", version, {}, 10**15) == pytest.approx(10 * seconds * 10**15 / 500)
     never = load_config("small", ["execution.overdue_factor=0"])
-    assert deadline_of(never, store, "stage", 1, {}, 500) is None
+    assert deadline_of(never, store, "stage", version, {}, 500) is None
 
 
 @pytest.mark.drill("hanging task", "a stage overdue by its own history", "a warning and an alert; the stage goes on")
@@ -133,8 +135,8 @@ def hang(work):
     print(start_child(["-m", "http.server", "0", "--bind", "127.0.0.1"]).pid, flush=True)
     time.sleep(600)
 
-run_stage(config, "stage", 1, {"name": 1}, {}, lambda work: {})
-print(run_stage(config, "stage", 1, {"name": 2}, {}, hang, "of the test", resumable=True).artifact.facts)
+run_stage(config, "stage", {"name": 1}, {}, lambda work: {})
+print(run_stage(config, "stage", {"name": 2}, {}, hang, "of the test", resumable=True).artifact.facts)
 """
 
 

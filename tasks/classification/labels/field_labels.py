@@ -22,7 +22,7 @@ from tasks.data.ingest import files_of
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 
-STAGE, LABELS_VERSION = "labels", 1
+STAGE = "labels"
 MOST_LABELS = 100
 """Most different labels; a field with more is an identity, a number or a text."""
 SHOWN = 10
@@ -51,7 +51,7 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
         return {"field": field, "labelled": found.table.height, "unplaced": found.unplaced}
 
     options = {"field": field, "settings": settings}
-    built = run_stage(config, STAGE, LABELS_VERSION, options, {"dataset": dataset.digest}, make, field)
+    built = run_stage(config, STAGE, options, {"dataset": dataset.digest}, make, field)
     if unplaced := built.artifact.facts["unplaced"]:
         log.warning("%d reviews have no label, because they are not in the files: corrected records", unplaced)
     show_facts(STAGE, built.artifact, built.reused)

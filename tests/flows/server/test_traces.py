@@ -37,7 +37,7 @@ def count(fail):
         if fail:
             raise ValueError("no numbers")
         return {"last": (work / "last").write_text("3")}
-    return run_stage(config, "count", 1, {"fail": fail}, {}, make, "three").artifact.facts["last"]
+    return run_stage(config, "count", {"fail": fail}, {}, make, "three").artifact.facts["last"]
 
 @flow(name="counting", flow_run_name="counting")
 def counting():

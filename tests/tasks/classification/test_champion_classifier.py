@@ -78,7 +78,7 @@ class Gate:
             frame.write_parquet(work / "clean.parquet")
             return {"splits": {split: {"reviews": count} for split, count in frame["split"].value_counts().rows()}}
 
-        return run_stage(self.config, "prepare", 1, {"name": name}, {}, make).artifact
+        return run_stage(self.config, "prepare", {"name": name}, {}, make).artifact
 
     def measured(self, clean: Artifact) -> MeasuredClassifier:
         bundle = bundle_in(self.folder / "challenger", self.now, clean_digest=clean.digest)

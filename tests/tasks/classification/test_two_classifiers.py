@@ -60,7 +60,7 @@ def prepared(salt: str, splits: Mapping[int, str], prefix: str = "r") -> Artifac
         counts = {split: {"reviews": list(splits.values()).count(split)} for split in ("train", "validation", "test")}
         return {"splits": counts}
 
-    return run_stage(RunConfig(), "prepare", 1, {"salt": salt, "prefix": prefix}, {}, make).artifact
+    return run_stage(RunConfig(), "prepare", {"salt": salt, "prefix": prefix}, {}, make).artifact
 
 
 def cut(first: int, second: int) -> dict[int, str]:

@@ -17,7 +17,7 @@ def dataset(own_home, tmp_path):
     rows = [{"review_id": f"r{n}", "business_id": f"b{n % 9}", "text": f"review {n} of a place"} for n in range(60)]
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
     return run_stage(
-        RunConfig(), "ingest", 1, {}, {}, lambda work: ingest([tmp_path / "r.jsonl"], work, SourceConfig())
+        RunConfig(), "ingest", {}, {}, lambda work: ingest([tmp_path / "r.jsonl"], work, SourceConfig())
     ).artifact
 
 

@@ -22,7 +22,7 @@ def built(config, stage, digest, make):
     """An artifact of the store, made without its flow."""
     from tasks.stage import run_stage
 
-    return run_stage(config, stage, 1, {"made": digest}, {}, make).artifact
+    return run_stage(config, stage, {"made": digest}, {}, make).artifact
 
 
 @pytest.fixture

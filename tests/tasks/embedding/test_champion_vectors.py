@@ -119,7 +119,7 @@ def prepared(config: RunConfig, name: str, **splits: range) -> Artifact:
         table.write_parquet(work / "clean.parquet")
         return {"splits": {split: {"reviews": len(numbers)} for split, numbers in splits.items()}}
 
-    return run_stage(config, "prepare", 1, {"name": name}, {}, make).artifact
+    return run_stage(config, "prepare", {"name": name}, {}, make).artifact
 
 
 @pytest.fixture

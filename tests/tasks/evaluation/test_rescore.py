@@ -57,7 +57,7 @@ def data_set(config: RunConfig, folder: Path, *months: list[dict[str, Any]]) -> 
     file = folder / f"{len(rows)}.jsonl"
     file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
     return run_stage(
-        config, "ingest", 1, {}, {"file": sha256_of_file(file)}, lambda work: ingest([file], work, config.source)
+        config, "ingest", {}, {"file": sha256_of_file(file)}, lambda work: ingest([file], work, config.source)
     ).artifact
 
 

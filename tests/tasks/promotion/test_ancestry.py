@@ -47,7 +47,7 @@ def prepared(salt: str, earlier: Artifact | None = None, **splits: list[str]) ->
         return {"learnt": {"test": {"exact": 1, "near": 1}, "validation": {"exact": 0, "near": 1}}} if earlier else {}
 
     inputs = {f"{EARLIER}{earlier.digest}": earlier.digest} if earlier else {}
-    return run_stage(RunConfig(), "prepare", 1, {"salt": salt}, inputs, make).artifact
+    return run_stage(RunConfig(), "prepare", {"salt": salt}, inputs, make).artifact
 
 
 def fitted(
@@ -66,7 +66,7 @@ def fitted(
         (work / "bundle" / "spec.json").write_text(json.dumps(told))
         return {}
 
-    return run_stage(RunConfig(), "fit", 1, {"name": name}, {}, make).artifact.folder / "bundle"
+    return run_stage(RunConfig(), "fit", {"name": name}, {}, make).artifact.folder / "bundle"
 
 
 def weights_of(bundle: Path) -> Path:

@@ -38,7 +38,7 @@ def prepared(config: RunConfig, name: str, frame: pl.DataFrame) -> Artifact:
         frame.write_parquet(work / "clean.parquet")
         return {}
 
-    return run_stage(config, "prepare", 1, {"name": name}, {}, make).artifact
+    return run_stage(config, "prepare", {"name": name}, {}, make).artifact
 
 
 def scores(frame: pl.DataFrame, nats: float) -> Scored:

@@ -30,13 +30,13 @@ def config_of(start: str = "champion", **split: Any) -> RunConfig:
 
 def data_set(*files: str) -> Artifact:
     facts = {"sources": [{"sha256": file} for file in files]}
-    return run_stage(RunConfig(), "ingest", 1, {}, {file: file for file in files}, lambda work: facts).artifact
+    return run_stage(RunConfig(), "ingest", {}, {file: file for file in files}, lambda work: facts).artifact
 
 
 def prepared(*files: str, earlier: tuple[Artifact, ...] = (), **split: Any) -> Artifact:
     options = cleaning_options(config_of(**split))
     inputs = {"dataset": data_set(*files).digest} | {f"{EARLIER}{one.digest}": one.digest for one in earlier}
-    return run_stage(RunConfig(), "prepare", 1, options, inputs, lambda work: {}).artifact
+    return run_stage(RunConfig(), "prepare", options, inputs, lambda work: {}).artifact
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError, FitError
 from evaluation.statistics.scaling import Law
 from models.specs import identity
-from tasks.fitting.fit import FIT_VERSION, plan_fit
+from tasks.fitting.fit import fit_version, plan_fit
 from tasks.search.scaling import (
     ScalingPlan,
     SmallFit,
@@ -89,7 +89,7 @@ def fit_whole(plan: ScalingPlan, nats: float) -> None:
     """Put the whole fit into the store, as `tasks.fitting.fit` would."""
     planned = plan_fit(plan.config, plan.base, prepared())
     facts = {"summary": {"validation_nats": nats}}
-    store_of(plan.config).build("fit", FIT_VERSION, identity(plan.base), planned.inputs, lambda work: facts)
+    store_of(plan.config).build("fit", fit_version(plan.base), identity(plan.base), planned.inputs, lambda work: facts)
 
 
 def test_small_fits_are_shares_of_the_epochs_with_several_seeds_the_longest_first(plan: ScalingPlan) -> None:
