@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for autodoc
 
 from reviewlm import __version__  # noqa: E402
+from reviewlm.reference import write_pages  # noqa: E402
 
 project = "ReviewLM"
 release = __version__
@@ -52,5 +53,6 @@ def name_files_of_the_project(app: Sphinx, docname: str, source: list[str]) -> N
 
 
 def setup(app: Sphinx) -> None:
-    """Let Sphinx call the function above for every page."""
+    """Write the pages that are made from the code, and let Sphinx call the function above for every page."""
+    write_pages()
     app.connect("source-read", name_files_of_the_project)

@@ -1,7 +1,7 @@
-"""Write the reference pages of all settings and commands from the code: `python -m reviewlm.reference`.
+"""Write the reference pages of all settings and commands from the code; `make docs` does it before it builds the site.
 
-`docs/reference/settings.md` is made of the configuration's classes and their docstrings, `docs/reference/cli.md` of the
-commands and their help. A test fails when a page is older than the code.
+The page of settings is made of the configuration's classes and their docstrings, the page of commands of their help.
+They are built, not committed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def settings_page() -> str:
     """Return the page of all settings in Markdown: name, default, values and range, first release, meaning."""
     lines = [
         "# Settings", "",
-        "Every setting of a preset (TOML) and of `--set section.name=value`. Made from the code by",
-        "`python -m reviewlm.reference`; do not edit. *since* is the first release with the setting.", "",
+        "Every setting of a preset (TOML) and of `--set section.name=value`. *since* is the first release with the",
+        "setting.", "",
     ]  # fmt: skip
     for table in tables():
         lines += [f"## {table.title}", "", table.text, ""]
@@ -44,8 +44,7 @@ def cli_page() -> str:
     """Return the page of all commands in Markdown: usage, help, options with their defaults."""
     from reviewlm import cli
 
-    lines = ["# Commands", "", "Made from the code by `python -m reviewlm.reference`; do not edit.", ""]
-    return "\n".join([*lines, *_commands(ROOT, cli.command())]).rstrip("\n") + "\n"
+    return "\n".join(["# Commands", "", *_commands(ROOT, cli.command())]).rstrip("\n") + "\n"
 
 
 def _commands(path: str, command: Any) -> Iterator[str]:
@@ -80,12 +79,7 @@ def _option(option: Any) -> str:
 PAGES = {"settings.md": settings_page, "cli.md": cli_page}
 
 
-def main() -> None:
-    """Write the pages."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+def write_pages(folder: Path = FOLDER) -> None:
+    """Write the pages into a folder."""
     for name, page in PAGES.items():
-        (FOLDER / name).write_text(page(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+        (folder / name).write_text(page(), encoding="utf-8")

@@ -8,20 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm.reference import FOLDER, PAGES
-
-REMEDY = "python -m reviewlm.reference writes it again"
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_that_of_the_code(name: str) -> None:
-    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name](), REMEDY
+from reviewlm.reference import FOLDER, PAGES, cli_page, settings_page
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_option_has_a_meaning(name: str) -> None:
-    page = (FOLDER / name).read_text(encoding="utf-8")
-    assert [line for line in page.splitlines() if re.search(r"\|\s*\|$", line)] == []
+    assert [line for line in PAGES[name]().splitlines() if re.search(r"\|\s*\|$", line)] == []
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
@@ -29,7 +21,7 @@ def test_links_of_the_documents_lead_somewhere() -> None:
     broken = []
     for page in (*root.glob("*.md"), *(root / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if not Path(page.parent, target).exists():
+            if not Path(page.parent, target).exists() and Path(target).name not in PAGES:
                 broken.append(f"{page.relative_to(root)}: {target}")
     assert broken == []
 
@@ -37,7 +29,7 @@ def test_links_of_the_documents_lead_somewhere() -> None:
 def settings() -> list[tuple[str, list[str]]]:
     """Full name and cells of every setting on the page."""
     found, section = [], ""
-    for line in (FOLDER / "settings.md").read_text(encoding="utf-8").splitlines():
+    for line in settings_page().splitlines():
         section = line.removeprefix("## ") if line.startswith("## ") else section
         if line.startswith("| `"):
             cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -74,6 +66,6 @@ def test_numbers_have_their_range_on_the_page() -> None:
 
 
 def test_options_with_a_choice_name_what_can_be_chosen() -> None:
-    page = (FOLDER / "cli.md").read_text(encoding="utf-8")
+    page = cli_page()
     assert "| `--form` | `word2vec` | one of word2vec, binary, glove, fasttext |" in page
     assert "a section of options" not in page
