@@ -154,8 +154,7 @@ def worst_slices_figure(
     """Draw the worst slices of a model as points with intervals, the worst on top.
 
     One panel shows the slices farthest above the model's own figure of all reviews, one those that do worst against
-    the baseline. Filled diamonds mark slices that are worse than the baseline beyond noise, corrected for all
-    slices examined.
+    the baseline. Intervals hold for all examined slices together. Filled diamonds mark those that exclude 0.
 
     Args:
         slices: `evaluation.statistics.slice_table.SLICES`.
@@ -176,8 +175,7 @@ def worst_slices_figure(
         _dots(axes, rows, column, colour)
         axes.set_xlabel(words.format(baseline=baseline or "the baseline"))
     figure.suptitle(f"Where {model} is weakest, among the slices that were looked at")
-    if model != baseline:
-        figure.legend(*_unique_labels(figure), frameon=False, loc="outside lower center", ncols=2)
+    figure.legend(*_unique_labels(figure), frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -186,12 +184,10 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=PALE, linewidth=0.8)
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1.3)
-    for worse, face, marker, label in (
-        (False, "white", "o", "not surely worse than the baseline"),
-        (True, colour, "D", "surely worse than the baseline"),
-    ):
+    verdict = "surely_harder" if column == "excess" else "surely_worse"
+    for sure, face, marker, label in ((False, "white", "o", "may be chance"), (True, colour, "D", "sure")):
         finite = [(place, row) for place, row in enumerate(rows) if _finite(row[column])]
-        some = [(place, row) for place, row in finite if bool(row["surely_worse"]) == worse]
+        some = [(place, row) for place, row in finite if bool(row[verdict]) == sure]
         if some:
             shares, places = [row[column] for _, row in some], [place for place, _ in some]
             bars = _whiskers([row for _, row in some], column, f"{column}_lo", f"{column}_hi")

@@ -104,12 +104,12 @@ def _figures(results: RunResults, row: dict[str, Any]) -> PageTable:
 
 
 def _weak(results: RunResults) -> Iterator[PageSection]:
-    """Yield the slices in which the model is farthest above its own figure of all reviews."""
+    """Yield the slices in which the model surely needs more bits than for all reviews, the hardest first."""
     if results.slices is None:
         return
     own = results.slices.filter(pl.col("model") == results.winner)
     against = baseline_of(results.against, results.winner)
-    worst = worst_slices(own, against).filter(pl.col("relative_to") == "whole").to_dicts()
+    worst = worst_slices(own, against).filter(pl.col("relative_to") == "whole", "surely_harder").to_dicts()
     header = ["slice", "reviews", "bits above all reviews"]
     rows = [[slice_name(row, ": "), f"{row['reviews']:,}",
              "infinite" if row["excess"] is None else f"{row['excess']:+.1%}"] for row in worst]  # fmt: skip
@@ -118,7 +118,10 @@ def _weak(results: RunResults) -> Iterator[PageSection]:
         for cells, row in zip(rows, worst, strict=True):
             cells.append("yes" if row["surely_worse"] else "no")
     if rows:
-        text = f"The worst of {worst[0]['looked_at']} slices of reviews; only those with enough reviews are looked at."
+        text = (
+            f"The hardest of the {worst[0]['looked_at']} slices with enough reviews, without those that may be hard by "
+            "chance."
+        )
         yield PageSection("Where it is weakest", [text, PageTable(header, rows)])
 
 

@@ -153,17 +153,18 @@ def said_of_slices(results: RunResults, dimension: str) -> str:
 
 
 def said_of_worst(results: RunResults) -> str:
-    """Return the winner's slice farthest above its own whole, and where it is surely worse than the baseline."""
+    """Return the slice that is surely hardest for the winner, and where it is surely worse than the baseline."""
     if results.slices is None:
         return ""
     own = results.slices.filter(pl.col("model") == results.winner)
     base = baseline_of(results.against, results.winner)
-    worst = worst_slices(own, base, 1).filter(pl.col("relative_to") == "whole")
-    if not len(worst):
+    if not len(own):
         return ""
-    row = worst.row(0, named=True)
-    far = "infinite" if row["excess"] is None else beside_all(row["excess"])
-    said = f"Worst: {slice_name(row)}, {far}."
+    said = "No slice is surely harder than all reviews."
+    hardest = worst_slices(own, base, 1).filter(pl.col("relative_to") == "whole", "surely_harder")
+    for row in hardest.to_dicts():
+        far = "infinite" if row["excess"] is None else beside_all(row["excess"])
+        said = f"Hardest: {slice_name(row)}, {far}."
     lost = [slice_name(row) for row in own.filter(pl.col("surely_worse")).to_dicts()]
     where = f"in {'; '.join(lost)}" if lost else "in no slice"
     of_tokens = own["dimension"].is_in(OF_TOKENS).sum()

@@ -1,8 +1,9 @@
 """Compute figures of slices with intervals, relative to the whole test set and to the baseline, and rank the worst.
 
 All slices of all models use the same draws of reviews. So the comparison of a slice with the whole, and of a model with
-the baseline, is paired. Of many slices some look worse than the baseline by chance: `surely_worse` corrects for all
-slices that were examined (by the largest of the standardised deviations of all slices, Romano and Wolf 2005).
+the baseline, is paired. Of many slices some look worse than the baseline, or harder than the whole, by chance. So the
+intervals of `gain` and `excess` hold for all examined slices together (by the largest of the standardised deviations
+of all slices, Romano and Wolf 2005), and `surely_worse` and `surely_harder` follow from them.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ SLICES = pl.Schema(
         **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
         **dict.fromkeys(("reviews", "tokens", "bytes"), pl.Int64()),
         **dict.fromkeys(("open_bits_per_byte", "bits_per_token", *BOUNDED), pl.Float64()),
-        "surely_worse": pl.Boolean(),
+        **dict.fromkeys(("surely_worse", "surely_harder"), pl.Boolean()),
     }
 )
 """Columns of the table of slices. The figure of a slice of reviews is `open_bits_per_byte`. A slice of tokens has no
-bytes, so its figure is `bits_per_token`. `lo` and `hi` are the figure's interval. `gain` is 1 − figure / the
+bytes, so its figure is `bits_per_token`. `lo` and `hi` are the figure's own interval. `gain` is 1 − figure / the
 baseline's, null if the two models have different tokens. `excess` is the figure / the model's figure of the whole − 1.
-Both are null if the figure or its divisor is infinite.
+Both are null if the figure or its divisor is infinite; their intervals are corrected for all slices. `surely_worse`:
+the whole interval of the gain is below 0. `surely_harder`: that of the excess is above 0, or the figure is infinite.
 """
 
 
@@ -205,7 +207,7 @@ class _Cut:
         return np.array([values_N[member_N].sum() for member_N in self.member_NS.T], np.float64)
 
     def figures(self, options: SliceOptions) -> dict[str, dict[str, np.ndarray]]:
-        """Return by model the arrays (S,) of `figure`, `BOUNDED` and `surely_worse`; see `SLICES`."""
+        """Return by model the arrays (S,) of `figure`, `BOUNDED` and the verdicts; see `SLICES`."""
         how = {"confidence": options.confidence, "resamples": options.resamples, "seed": options.seed}
         boot = Bootstrap(self._columns(), **how, groups=self.groups)  # type: ignore[arg-type]
         own = {name: baseline_of(options.baseline, name) for name in self.nats}
@@ -237,43 +239,52 @@ class _Cut:
         whole, whole_R = bits(name, "whole")
         # A share of an infinite figure is undefined.
         whole, whole_R = whole if np.isfinite(whole) else np.nan, np.where(np.isfinite(whole_R), whole_R, np.nan)
-        rows, gains, gains_SR = [], [], []
+        figures, gains, gains_SR, excesses, excesses_SR = [], [], [], [], []
         with np.errstate(divide="ignore", invalid="ignore"):
             for s in range(len(self.places)):
                 figure, figure_R = bits(name, s)
                 base, base_R = bits(baseline, s) if baseline else (np.nan, np.full_like(figure_R, np.nan))
                 base = base if np.isfinite(base) else np.nan  # a gain over an infinite figure is undefined
+                figures.append((figure, *boot.ends(figure_R)))
                 gains.append(1 - np.float64(figure) / base)
                 gains_SR.append(1 - figure_R / base_R)
-                numbers = (figure, *boot.ends(figure_R), gains[-1], *boot.ends(gains_SR[-1]))
-                rows.append((*numbers, np.float64(figure) / whole - 1, *boot.ends(figure_R / whole_R - 1)))
-        columns = zip(*rows, strict=True) if rows else [()] * (1 + len(BOUNDED))
-        found = {key: np.array(values, np.float64) for key, values in zip(("figure", *BOUNDED), columns, strict=True)}
+                excesses.append(np.float64(figure) / whole - 1)
+                excesses_SR.append(figure_R / whole_R - 1)
+        columns = zip(*figures, strict=True) if figures else [()] * 3
+        keys = ("figure", "lo", "hi")
+        arrays = {key: np.array(values, np.float64) for key, values in zip(keys, columns, strict=True)}
         together = 1 - (1 - boot.confidence) / FAMILIES
-        return found | {"surely_worse": surely_below_zero(np.array(gains), gains_SR, together)}
+        for key, values, draws_SR in (("gain", gains, gains_SR), ("excess", excesses, excesses_SR)):
+            arrays[key] = np.array(values, np.float64)
+            arrays[f"{key}_lo"], arrays[f"{key}_hi"] = simultaneous_ends(arrays[key], draws_SR, together)
+        harder_S = (arrays["excess_lo"] > 0) | np.isinf(arrays["figure"])
+        return arrays | {"surely_worse": arrays["gain_hi"] < 0, "surely_harder": harder_S}
 
 
-def surely_below_zero(gain_S: np.ndarray, gains_SR: Sequence[np.ndarray], confidence: float) -> np.ndarray:
-    """Return which gains are below 0 beyond noise, with a correction for testing all slices together.
+def simultaneous_ends(
+    value_S: np.ndarray, draws_SR: Sequence[np.ndarray], confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper ends (S,) of values that hold for all slices together.
 
-    The upper bound of slice s is gain + c · σ: σ is the deviation of its draws, and c the *confidence* quantile over
+    The upper end of slice s is value + c · σ: σ is the deviation of its draws, and c the *confidence* quantile over
     the draws of the largest standardised deviation of any slice (single-step maxT, Romano and Wolf 2005, section 3).
+    The lower end is that of the values with their signs turned.
 
     Args:
-        gain_S: Gains on all reviews; NaN if there is none.
-        gains_SR: The draws (R,) of each gain.
-        confidence: Probability that no slice is called worse by chance, in (0, 1).
+        value_S: Values on all reviews; NaN if there is none.
+        draws_SR: The draws (R,) of each value.
+        confidence: Probability that no upper end is too low by chance, in (0, 1); of the lower ends likewise.
 
     Returns:
-        Booleans (S,); False if there is no gain.
+        The value itself where no draw differs; NaN where there is no value.
     """
-    sure_S = np.zeros(len(gain_S), bool)
-    known_SR = {s: gain_R for s, gain_R in enumerate(gains_SR) if np.isfinite(gain_S[s]) and not np.isnan(gain_R).all()}
-    deviation = {s: float(np.nanstd(gain_R)) for s, gain_R in known_SR.items()}
-    known = [s for s in known_SR if deviation[s] > 0]
-    if not known:
-        return sure_S
-    standard_SR = np.stack([(gain_S[s] - known_SR[s]) / deviation[s] for s in known])
-    critical = float(np.quantile(np.nanmax(standard_SR, axis=0), confidence))
-    sure_S[known] = [gain_S[s] + critical * deviation[s] < 0 for s in known]
-    return sure_S
+    lo_S, hi_S = value_S.copy(), value_S.copy()
+    usable = [s for s, draw_R in enumerate(draws_SR) if np.isfinite(value_S[s]) and not np.isnan(draw_R).all()]
+    deviations = {s: float(np.nanstd(draws_SR[s])) for s in usable}
+    rows = [s for s in usable if deviations[s] > 0]
+    if rows:
+        sigma_S = np.array([deviations[s] for s in rows])
+        standard_SR = np.stack([(value_S[s] - draws_SR[s]) / deviations[s] for s in rows])
+        hi_S[rows] += np.quantile(np.nanmax(standard_SR, axis=0), confidence) * sigma_S
+        lo_S[rows] -= np.quantile(np.nanmax(-standard_SR, axis=0), confidence) * sigma_S
+    return lo_S, hi_S

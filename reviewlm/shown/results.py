@@ -102,10 +102,9 @@ def _change(test: Mapping[str, Any]) -> str:
 
 
 def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> None:
-    """Write the slices with the largest excess over the model's overall figure, and those worse than the baseline."""
+    """Write the slices that are surely harder than all reviews together, and those worse than the baseline."""
     own = [row for row in slices["worst"] if row["model"] == name]
-    hard = [row for row in own if row["relative_to"] == "whole"]
-    hard = [row for row in hard if row["excess"] is None or row["excess"] > 0][:3]
+    hard = [row for row in own if row["relative_to"] == "whole" and row["surely_harder"]][:3]
     if hard:
         far = ["infinite" if row["excess"] is None else f"{row['excess']:+.1%}" for row in hard]
         said = ", ".join(f"{slice_name(row)} {how}" for row, how in zip(hard, far, strict=True))

@@ -34,7 +34,7 @@ LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "base
 """Columns of the comparison table that do not hold figures."""
 WORST_COLUMNS = (
     "model", "relative_to", "rank", "dimension", "slice", "reviews", "open_bits_per_byte", "bits_per_token", "lo", "hi",
-    "excess", "excess_lo", "excess_hi", "gain", "gain_lo", "gain_hi", "surely_worse", "looked_at",
+    "excess", "excess_lo", "excess_hi", "gain", "gain_lo", "gain_hi", "surely_worse", "surely_harder", "looked_at",
 )
 
 

@@ -148,7 +148,7 @@ def made_slices(random: np.random.Generator) -> pl.DataFrame:
                     "lo": 0.97 * shown, "hi": 1.04 * shown, "gain": 1 - level - 0.22 * (place == 2),
                     "gain_lo": 0.97 - level - 0.22 * (place == 2), "gain_hi": 1.02 - level - 0.22 * (place == 2),
                     "excess": bits / level - 1, "excess_lo": bits / level - 1.04, "excess_hi": bits / level - 0.97,
-                    "surely_worse": place == 2 and level > 0.8 - 1e-9,
+                    "surely_worse": place == 2 and level > 0.8 - 1e-9, "surely_harder": bits / level > 1.04,
                 })  # fmt: skip
     return pl.DataFrame(rows, SLICES)
 

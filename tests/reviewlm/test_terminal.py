@@ -93,14 +93,15 @@ def test_what_was_measured_and_not_expected_has_no_interval(capsys: pytest.Captu
     assert "Plan: 2.0 of 5 min. On validation 1.868 open bits/byte; perplexity 38 per token.\n" in shown
 
 
-def test_a_slice_that_is_easier_than_average_is_not_called_hard(capsys: pytest.CaptureFixture[str]) -> None:
-    def shown(*excesses: float | None) -> str:
+def test_only_a_slice_that_is_surely_harder_is_called_hard(capsys: pytest.CaptureFixture[str]) -> None:
+    def shown(*excesses: float | None, sure: bool = True) -> str:
         rows = [{"model": "kn5", "relative_to": "whole", "looked_at": len(excesses), "excess": excess,
-                 "dimension": "stars", "slice": str(n)} for n, excess in enumerate(excesses)]  # fmt: skip
+                 "dimension": "stars", "slice": str(n), "surely_harder": sure and (excess is None or excess > 0)}
+                for n, excess in enumerate(excesses)]  # fmt: skip
         results._say_worst_slices("kn5", {"worst": rows}, "kn5")
         return capsys.readouterr().out
 
-    assert shown(-0.01) == ""
+    assert shown(-0.01) == shown(0.01, sure=False) == ""
     assert shown(0.01) == "Hardest for kn5 of 1 slice of reviews, relative to all reviews: stars 0 +1.0%.\n"
     said = "of 3 slices of reviews, relative to all reviews: stars 0 infinite, stars 1 +2.0%.\n"
     assert shown(None, 0.02, -0.03).endswith(said)
@@ -206,7 +207,7 @@ def test_worst_slices_have_the_names_of_the_report_and_a_lone_baseline_is_compar
     test = {"perplexity": 5.0, "word_perplexity": 9.0, "open_bits_per_byte": 0.6, "open_bits_per_byte_lo": 0.5,
             "open_bits_per_byte_hi": 0.7, "gain": 0.0}  # fmt: skip
     worst = {"model": "kn5", "relative_to": "whole", "dimension": "month", "slice": "2020", "excess": 0.094,
-             "looked_at": 18}  # fmt: skip
+             "looked_at": 18, "surely_harder": True}  # fmt: skip
     models = [{"name": "kn5", "unit": "word", "test": test}]
     results.show_models({"models": models, "baseline": "kn5", "slices": {"worst": [worst]}})
     shown = capsys.readouterr().out

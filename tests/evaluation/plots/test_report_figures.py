@@ -170,8 +170,8 @@ def test_the_worst_slices_stand_on_top_and_those_surely_lost_are_marked():
     worst = own.sort("excess", descending=True).row(0, named=True)
     assert ticks_of(above.yaxis)[-1].startswith(f"{worst['dimension']}: {worst['slice']} (")
     _, labels = gains.get_legend_handles_labels()
-    assert labels == ["surely worse than the baseline"]
-    xs, _ = curve_of(gains, "surely worse than the baseline")
+    assert labels == ["sure"]
+    xs, _ = curve_of(gains, "sure")
     assert sorted(xs)[-1] == -own["gain"].min()
     assert "negative is better" in gains.get_xlabel()
 

@@ -90,7 +90,7 @@ def test_a_worst_slice_that_is_infinite_is_said_to_be(results):
         pl.when(own).then(pl.lit(value)).otherwise(name).alias(name) for name, value in endless.items()
     )
     changed = replace(results, slices=slices)
-    assert report_words.said_of_worst(changed).startswith("Worst: stars 3, infinite.")
+    assert report_words.said_of_worst(changed).startswith("Hardest: stars 3, infinite.")
     assert "| stars: 3 | " in model_card(changed, "reviewlm")
     assert "| infinite |" in model_card(changed, "reviewlm")
 

@@ -16,7 +16,7 @@ from evaluation.statistics.slice_table import (
     SLICES,
     SliceOptions,
     review_slices,
-    surely_below_zero,
+    simultaneous_ends,
     token_slices,
     worst_slices,
 )
@@ -272,7 +272,7 @@ def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_i
     for _ in range(300):
         gain_S = random.normal(0, 1, 20)
         draws = gain_S[:, None] + random.normal(0, 1, (20, 400))
-        together += surely_below_zero(gain_S, list(draws), 0.95).any()
+        together += bool((simultaneous_ends(gain_S, list(draws), 0.95)[1] < 0).any())
         alone += bool((np.quantile(draws, 0.975, axis=1) < 0).any())
     assert together / 300 < 0.10
     assert alone / 300 > 0.25
@@ -294,8 +294,32 @@ def test_slices_of_reviews_may_err_half_as_often_as_those_of_reviews_and_tokens_
 def test_gains_that_are_none_are_not_below_zero():
     nan = np.full(50, np.nan)
     draws = np.random.default_rng(0).normal(-9, 1, 50)
-    assert surely_below_zero(np.array([np.nan, -9.0]), [nan, draws], 0.95).tolist() == [False, True]
-    assert surely_below_zero(np.array([np.nan]), [nan], 0.95).tolist() == [False]
+    for gains, draws_SR, below in (([np.nan, -9.0], [nan, draws], [False, True]), ([np.nan], [nan], [False])):
+        _, hi_S = simultaneous_ends(np.array(gains), draws_SR, 0.95)
+        assert (hi_S < 0).tolist() == below
+
+
+def test_the_interval_of_one_slice_is_that_of_the_normal_deviate_and_of_twenty_wider():
+    """One slice: 1.96 deviations hold 97.5 % on each side; of 20 independent ones the largest: 0.975^(1/20), 3.02."""
+    draws = np.random.default_rng(2).normal(0, 1, (20, 20_000))
+    for slices, deviations in ((1, 1.960), (20, 3.022)):
+        lo_S, hi_S = simultaneous_ends(np.zeros(slices), list(draws[:slices]), 0.975)
+        assert hi_S[0] == pytest.approx(deviations, abs=0.06)
+        assert lo_S[0] == pytest.approx(-deviations, abs=0.06)
+
+
+def test_equal_slices_are_hardly_ever_called_harder_and_a_hard_one_is():
+    """Every slice draws from one distribution: 18 slices, of which about half look harder than the whole."""
+    options = replace(OPTIONS, resamples=400)
+    called = 0
+    for seed in range(40):
+        rows = scores(reviews=150)
+        cost = np.random.default_rng(seed).gamma(16, 0.25, len(rows))
+        table = sliced({"kn5": rows.with_columns(nats=cost * rows["bytes"])}, options=options).table
+        called += table["surely_harder"].any()
+    assert called <= 4
+    hard = sliced({"kn5": scores(reviews=200, worse_at=(2,))}).table.filter("surely_harder")
+    assert list(zip(hard["dimension"], hard["slice"], strict=True)) == [("stars", "2")]
 
 
 def test_nothing_is_gained_over_a_slice_that_the_baseline_calls_impossible():
