@@ -70,7 +70,8 @@ def drawings_of(results: ClassificationResults) -> Iterator[Drawing]:
     majority = results.majority.macro_f1, results.majority.accuracy
     yield Drawing(
         "levels", RESULT, plots.level_figure(results.intervals, majority, styles),
-        "Intervals of two classifiers may overlap although their difference is sure: see \"vs baseline\" in the table.",
+        "Intervals of two classifiers may overlap although their difference is sure: see \"vs baseline\" in the table."
+        if results.comparisons else "",
         styles=styles,
     )  # fmt: skip
     winner = results.figures[results.winner]

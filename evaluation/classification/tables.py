@@ -12,9 +12,10 @@ from evaluation.statistics.bootstrap import Interval
 
 Row = dict[str, Any]
 NONE = "–"
+VERSUS = "Vs baseline: points of macro-F1 above {baseline}, paired by review. "
 ABOUT_RESULT = (
-    "{reviews:,} test reviews{groups}, best macro-F1 first. In brackets: {confidence:.0%} bootstrap intervals. Vs "
-    "baseline: points of macro-F1 above {baseline}, paired by review. Macro-F1, accuracy and kappa: higher is better; "
+    "{reviews:,} test reviews{groups}, best macro-F1 first. In brackets: {confidence:.0%} bootstrap "
+    "intervals. {versus}Macro-F1, accuracy and kappa: higher is better; "
     "log loss, calibration error and mean error (distance of answer and truth): lower is better."
 )
 
@@ -39,7 +40,8 @@ def about_result(results: ClassificationResults) -> str:
     first = next(iter(results.intervals.values()))["accuracy"]
     groups = "" if first.groups == first.reviews else f" in {first.groups:,} groups of dependent reviews"
     return ABOUT_RESULT.format(
-        reviews=first.reviews, groups=groups, confidence=results.confidence, baseline=results.baseline or "a baseline"
+        reviews=first.reviews, groups=groups, confidence=results.confidence,
+        versus=VERSUS.format(baseline=results.baseline) if results.comparisons else "",
     )
 
 
@@ -90,8 +92,9 @@ def _cost(value: Any) -> str:
 def headline(results: ClassificationResults) -> str:
     """Return the result in one or two sentences."""
     name, found = results.winner, results.figures[results.winner]
+    best = f", best on the validation reviews of {len(results.classifiers)} classifiers,"
     said = (
-        f"{name}, best on the validation reviews of {len(results.classifiers)} classifiers, has a macro-F1 of "
+        f"{name}{best if len(results.classifiers) > 1 else ''} has a macro-F1 of "
         f"{found.macro_f1:.1%} and an accuracy of {found.accuracy:.1%} on the test reviews; always answering "
         f"'{found.majority_label}' has {found.majority_accuracy:.1%}."
     )

@@ -19,9 +19,8 @@ VERSUS = "vs baseline"
 ABOUT_MODELS = (
     "On the test reviews, best first; every token and the end of each review scored once. In brackets: {confidence} "
     "bootstrap intervals. Open bits per byte (unknown words spelt out, folded case and spaces paid for) compare all "
-    "models, perplexities only models of one vocabulary; vs baseline: their change, negative is better; oov: unknown "
-    "words, and their share of the tokens; hit@1: share of the tokens that the model ranks first, "
-    "on a sample of the reviews."
+    "models, perplexities only models of one vocabulary; oov: unknown words, and their share of the tokens; hit@1: "
+    "share of the tokens that the model ranks first, on a sample of the reviews."
 )
 MODEL_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "open bits/byte": lambda row: with_interval(row, BITS, below=True),
@@ -140,7 +139,8 @@ def result(results: RunResults) -> list[Row]:
 def about_result(results: RunResults) -> str:
     """Return the caption of `result`."""
     rows = results.table.to_dicts()
-    bases = ", ".join(dict.fromkeys(base for row in rows if (base := row.get("baseline") or results.baseline)))
+    compared = ((row["model"], row.get("baseline") or results.baseline) for row in rows)
+    bases = ", ".join(dict.fromkeys(base for name, base in compared if base and base != name))
     against = f"; {VERSUS}: change of open bits/byte against {bases}, negative is better" if bases else ""
     both = len({_adapts(row) for row in rows}) > 1
     apart = "; models that adapt to what they read compare among themselves only" if both else ""

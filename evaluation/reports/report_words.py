@@ -37,11 +37,12 @@ def with_interval(row: Mapping[str, Any], column: str, digits: int = 4, below: b
 
 
 def headline(results: RunResults) -> str:
-    """Return which model won, by how much, and whether and why it was promoted."""
+    """Return which model won, or the figure of the only one; by how much, and whether and why it was promoted."""
     row = results.row(results.winner)
     span = f" ({results.confidence:.0%} interval {_span(row)})" if row.get(f"{BITS}_lo") is not None else ""
+    won = " won" if len(results.table) > 1 else ""
     sentence = (
-        f"{results.winner} won: {amount(row[BITS])} open bits per byte on {row['reviews']:,} test reviews{span}"
+        f"{results.winner}{won}: {amount(row[BITS])} open bits per byte on {row['reviews']:,} test reviews{span}"
         f"{_compared(results, row)}."
     )
     return f"{sentence} {outcome(results)}"

@@ -199,7 +199,7 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
         notes.append(
             f"They have different vocabularies ({_vocabularies(a, b)}): {left_out} are left out, since a "
             "smaller vocabulary turns more words into <unk>, or cuts the text into more tokens. Open figures include "
-            "the spelling of unknown words, so they compare; none includes what a vocabulary folds away."
+            "the spelling of unknown words, case and spaces, so they compare."
         )
     for side, letter in ((a, A), (b, B)):
         if side.other_data:

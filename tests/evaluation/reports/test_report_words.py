@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from evaluation.reports import report_words
+from evaluation.reports import report_tables, report_words
 from evaluation.reports.model_card import model_card
 from evaluation.reports.report_pictures import pictures_of
 from tests.evaluation.made_results import made_decision, made_results
@@ -22,6 +22,13 @@ def test_the_headline_says_who_won_by_how_much_and_what_came_of_it(results):
     assert said.endswith(
         "promoted to champion as version 3: it is better than the champion by 2.44% of its bits per byte."
     )
+
+
+def test_a_model_that_ran_alone_has_won_nothing_and_is_compared_with_nothing(results):
+    alone = replace(results, table=results.table.filter(model="kn5"), winner="kn5")
+    assert report_words.headline(alone).startswith("kn5: ")
+    assert "kn5" in report_tables.about_result(results)
+    assert "kn5" not in report_tables.about_result(alone)
 
 
 @pytest.mark.parametrize(
