@@ -58,13 +58,17 @@ HELD = 1 << 24
 """Maximum number of entries (positions times vocabulary) in memory when a temperature is fitted: 64 MiB."""
 LEAST_TOKENS = 64
 """Minimum number of tokens that a temperature is fitted on, for any size of the vocabulary."""
+MASS_TOLERANCE = 1e-3
+"""Largest distance from 1 of the sum of a distribution, which is computed in float32."""
+SUM_TOLERANCE = 1e-9
+"""Largest difference, absolute and relative, between the nats of a review and the sum of those of its tokens."""
 TOLERANCE = 1e-2
 """Largest difference between a token's nats and the nats from the whole distribution, both absolute and relative."""
 
 
 def observe(
-    bundle: Bundle, stream: TokenStream, reviews: np.ndarray, token_nats: pl.DataFrame, training_counts_V: np.ndarray,
-    temperature: float = 1.0, *, tokens_per_batch: int = POSITIONS,
+    bundle: Bundle, stream: TokenStream, reviews: np.ndarray, token_nats: pl.DataFrame, scores: pl.DataFrame,
+    training_counts_V: np.ndarray, temperature: float = 1.0, *, tokens_per_batch: int = POSITIONS,
 ) -> pl.DataFrame:  # fmt: skip
     """Return one row per scored token of some reviews, in their order.
 
@@ -73,7 +77,8 @@ def observe(
         stream: Reviews as tokens of that vocabulary.
         reviews: Positions of the reviews in the stream, ascending.
         token_nats: The table that `evaluation.scoring.score.score_stream` wrote for the same reviews. The nats are
-            taken from it, so that they add up to the scores of the reviews to the last digit.
+            taken from it, so that they add up to the scores of the reviews.
+        scores: Review_id and nats of each scored review.
         training_counts_V: How often each entry occurs in the training text.
         temperature: Temperature of the tempered columns.
         tokens_per_batch: Positions side by side, padding included; does not change the result beyond rounding.
@@ -87,7 +92,8 @@ def observe(
 
     Raises:
         ModelError: kind "input": the stream was made with another vocabulary.
-        ReviewLMError: The nats are not those of these reviews, or the model's distributions give other nats.
+        ReviewLMError: The nats are not those of these reviews, or do not add up to their scores, or the model's
+            distributions give other nats or do not sum to 1.
     """
     stream.require(bundle.vocabulary)
     keyboard = Keyboard(bundle.vocabulary)
@@ -106,6 +112,7 @@ def observe(
         token=pl.col("id").replace_strict(names, return_dtype=pl.String),
         training_count=pl.Series(np.asarray(training_counts_V, np.int64)[found["id"].to_numpy()], dtype=pl.Int64),
     )
+    require_sums(token_nats, scores)
     return _with_nats(found, token_nats).select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
 
 
@@ -159,11 +166,12 @@ def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard, temper
     before_N = window.ids_BT[part.text_N, part.position_N - 1]
     N, V = part.logp_NV.shape
     better_NV, rank_N = np.empty((N, V), bool), np.empty(N, np.int64)
-    top_N, entropy_N, sum_N = np.empty(N, np.float32), np.empty(N), np.empty(N)
+    top_N, entropy_N, sum_N, mass_N = np.empty(N, np.float32), np.empty(N), np.empty(N), np.empty(N)
     token_kernels.judge(
         part.logp_NV, target_N, np.float32(1 / temperature), np.float32(LOWEST),
-        better_NV, rank_N, top_N, entropy_N, sum_N,
+        better_NV, rank_N, top_N, entropy_N, sum_N, mass_N,
     )  # fmt: skip
+    _require_distributions(mass_N, part, window)
     raw_N = np.take_along_axis(part.logp_NV, target_N[:, None], 1)[:, 0].astype(np.float64)
     possible_N = ~np.isneginf(raw_N)
     known_N = possible_N & (target_N != UNK)
@@ -181,6 +189,31 @@ def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard, temper
         "tempered_confidence": 1 / sum_N,
         "keys_spared": keyboard.spared(better_NV, np.where(known_N, target_N, UNK), before_N),
     }
+
+
+def _require_distributions(mass_N: np.ndarray, part: Predictions, window: ScoringWindow) -> None:
+    """Raise ReviewLMError unless each distribution sums to 1: else perplexity and bits mean nothing."""
+    wrong_N = ~(np.abs(mass_N - 1) <= MASS_TOLERANCE)
+    if wrong_N.any():
+        n = int(np.flatnonzero(wrong_N)[0])
+        raise ReviewLMError(
+            "A model's probabilities do not sum to 1", value=f"{mass_N[n]:.6g}",
+            where=f"row {window.rows_B[part.text_N[n]]} of the stream, token {part.position_N[n] - PREFIX}",
+            cause="its `step` gives no distribution: neither perplexity nor bits mean anything",
+        )  # fmt: skip
+
+
+def require_sums(token_nats: pl.DataFrame, scores: pl.DataFrame) -> None:
+    """Raise ReviewLMError unless the nats of the tokens of each observed review add up to the review's nats."""
+    sums = token_nats.group_by("review_id").agg(pl.col("nats").sum().alias("sum"))
+    both = sums.join(scores.select("review_id", "nats"), on="review_id", how="left")
+    close = np.isclose(both["sum"].to_numpy(), both["nats"].to_numpy(), rtol=SUM_TOLERANCE, atol=SUM_TOLERANCE)
+    if not close.all():
+        worst = both.row(int(np.flatnonzero(~close)[0]), named=True)
+        raise ReviewLMError(
+            "The scores of a review's tokens do not add up to its score", where=worst["review_id"],
+            value=f"{worst['sum']} and {worst['nats']} nats", remedy="run again with --rebuild score",
+        )
 
 
 def _with_nats(found: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:

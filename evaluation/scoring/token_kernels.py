@@ -21,7 +21,7 @@ BLOCK = 256
 @kernel
 def judge(
     logp_NV: Any, target_N: Any, inverse_temperature: Any, lowest: Any,
-    better_NV: Any, rank_N: Any, top_N: Any, entropy_N: Any, sum_N: Any,
+    better_NV: Any, rank_N: Any, top_N: Any, entropy_N: Any, sum_N: Any, mass_N: Any,
 ) -> None:  # fmt: skip
     """Write what the distribution says about the written token, and how sharp it is.
 
@@ -35,16 +35,18 @@ def judge(
         top_N: Result: log p of the most probable entry.
         entropy_N: Result: −Σ p log p.
         sum_N: Result: Σ exp((log p − largest) / T).
+        mass_N: Result: Σ p, which is 1 unless the model is wrong.
     """
     V = logp_NV.shape[1]
     for n in range(len(logp_NV)):
         logp, better, target = logp_NV[n], better_NV[n], target_N[n]
         top_N[n], own = largest(logp), logp[target]
         rank_N[n] = 1 + _compare(logp, own, target, better)
-        entropy_N[n] = sum_N[n] = 0.0
+        entropy_N[n] = sum_N[n] = mass_N[n] = 0.0
         for begin in range(0, V, BLOCK):
-            entropy, total = _sums(logp[begin : begin + BLOCK], top_N[n], inverse_temperature, lowest)
+            entropy, total, mass = _sums(logp[begin : begin + BLOCK], top_N[n], inverse_temperature, lowest)
             entropy_N[n] -= entropy
+            mass_N[n] += mass
             sum_N[n] += total
 
 
@@ -64,12 +66,14 @@ def _compare(logp: Any, own: Any, target: Any, better: Any) -> Any:
 
 @njit(fastmath=FAST)  # type: ignore[untyped-decorator]
 def _sums(logp: Any, top: Any, inverse_temperature: Any, lowest: Any) -> Any:
-    """Return Σ p log p and Σ exp((log p − top) / T) of a few entries."""
-    entropy, total = _F(0.0), _F(0.0)
+    """Return Σ p log p, Σ exp((log p − top) / T) and Σ p of a few entries."""
+    entropy, total, mass = _F(0.0), _F(0.0), _F(0.0)
     for v in range(len(logp)):
-        entropy += exp(logp[v]) * max(logp[v], lowest)
+        p = exp(logp[v])
+        entropy += p * max(logp[v], lowest)
         total += exp((logp[v] - top) * inverse_temperature)
-    return entropy, total
+        mass += p
+    return entropy, total, mass
 
 
 @kernel

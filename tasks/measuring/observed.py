@@ -13,7 +13,7 @@ from evaluation.scoring.calibration import calibration_error, chance_error, reli
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import held_out_temperature, observe
 from evaluation.scoring.part_features import features_kept
-from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
+from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, unigram_counts
 from tasks.measuring.model_work import Report
@@ -38,10 +38,10 @@ def observed(
     seed, size = options["seed"], options["observed_reviews"]
     reviews = drawn_reviews(test, size, seed)
     counts_V = unigram_counts(train, bundle.vocabulary.size)
-    token_nats = pl.read_parquet(Path(scores) / TOKEN_NATS)
+    token_nats, scored = (pl.read_parquet(Path(scores) / file) for file in (TOKEN_NATS, SCORES_FILE))
     with features_kept(bundle, Path(shared) if shared else None):
         fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
-        rows = observe(bundle, test, reviews, token_nats, counts_V, fitted.value)
+        rows = observe(bundle, test, reviews, token_nats, scored, counts_V, fitted.value)
         curve, effective = context_curve(bundle, test, options["contexts"], options["context_tokens"], seed)
     rows.write_parquet(work / TOKEN_SCORES_FILE)
     curve.write_parquet(work / CONTEXT_FILE)

@@ -12,7 +12,7 @@ import torch
 from core.errors import InputError, ReviewLMError
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import COLUMNS, held_out_temperature, observe
-from evaluation.scoring.score import TOKEN_NATS, drawn_reviews, score_stream
+from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews, score_stream
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream
@@ -26,7 +26,8 @@ def observed(bundle, stream, folder, reviews=None, **options):
     folder.mkdir(exist_ok=True)
     scores = score_stream(bundle, stream, folder, observed=reviews.tolist())
     counts_V = unigram_counts(stream, bundle.vocabulary.size)
-    rows = observe(bundle, stream, reviews, pl.read_parquet(folder / TOKEN_NATS), counts_V, **options)
+    token_nats, written = (pl.read_parquet(folder / file) for file in (TOKEN_NATS, SCORES_FILE))
+    rows = observe(bundle, stream, reviews, token_nats, written, counts_V, **options)
     return scores, rows
 
 
@@ -223,14 +224,34 @@ def test_the_same_reviews_are_drawn_for_every_vocabulary(stream, reviews, tmp_pa
     assert drawn_reviews(stream, 1_000, seed=3).tolist() == list(range(60))
 
 
+def shifted(rows):
+    """One nat more for each token, or for as many as a review has."""
+    return pl.col("nats") + (pl.col("tokens") if "tokens" in rows.columns else 1)
+
+
+def test_a_model_whose_probabilities_do_not_sum_to_1_is_refused(bundle, stream, tmp_path):
+    """Twice the probability of every entry: perplexity would be half as high, and worth nothing."""
+    whole = bundle.model.logp_VV
+    bundle.model.logp_VV = whole + np.log(2)
+    try:
+        with pytest.raises(ReviewLMError, match="do not sum to 1") as caught:
+            observed(bundle, stream, tmp_path, [3])
+    finally:
+        bundle.model.logp_VV = whole
+    assert "2" in str(caught.value)
+
+
 def test_scores_of_other_reviews_are_refused(bundle, stream, tmp_path):
     score_stream(bundle, stream, tmp_path, observed=[1, 2])
-    nats = pl.read_parquet(tmp_path / TOKEN_NATS)
+    nats, scores = (pl.read_parquet(tmp_path / file) for file in (TOKEN_NATS, SCORES_FILE))
     counts_V = unigram_counts(stream, bundle.vocabulary.size)
     with pytest.raises(ReviewLMError, match="belong to other reviews than the observed"):
-        observe(bundle, stream, np.array([1, 3]), nats, counts_V)
+        observe(bundle, stream, np.array([1, 3]), nats, scores, counts_V)
     with pytest.raises(ReviewLMError, match="its score of a token differ") as caught:
-        observe(bundle, stream, np.array([1, 2]), nats.with_columns(pl.col("nats") + 1), counts_V)
+        observe(bundle, stream, np.array([1, 2]), *(one.with_columns(shifted(one)) for one in (nats, scores)), counts_V)
+    assert "r01" in str(caught.value)
+    with pytest.raises(ReviewLMError, match="do not add up") as caught:
+        observe(bundle, stream, np.array([1, 2]), nats, scores.with_columns(pl.col("nats") + 1e-4), counts_V)
     assert "r01" in str(caught.value)
     with pytest.raises(InputError, match="60"):
         score_stream(bundle, stream, tmp_path, observed=[60])

@@ -12,7 +12,7 @@ import torch
 from evaluation.probing.context_length import context_curve
 from evaluation.scoring.observe import held_out_temperature, observe
 from evaluation.scoring.part_features import features_kept
-from evaluation.scoring.score import TOKEN_NATS, score_stream
+from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
 from models.base import FitContext
 from models.bundles.bundle import Bundle
 from models.mixture.lm import LinearMixture
@@ -57,7 +57,8 @@ def observed(bundle, stream, folder):
     """Return everything that the stage "observe" reads the texts for."""
     nats = pl.read_parquet(folder / TOKEN_NATS)
     fitted = held_out_temperature(bundle, stream, REVIEWS, 1)
-    rows = observe(bundle, stream, REVIEWS, nats, np.ones(bundle.vocabulary.size), fitted.value)
+    counts_V, scores = np.ones(bundle.vocabulary.size), pl.read_parquet(folder / SCORES_FILE)
+    rows = observe(bundle, stream, REVIEWS, nats, scores, counts_V, fitted.value)
     curve, effective = context_curve(bundle, stream, (1, 2), 20, 1)
     return fitted, rows.write_json(), curve.write_json(), effective
 

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.serving.keystrokes import compared
 from evaluation.scoring.keystrokes import SHOWN, Keyboard, usefulness
 from evaluation.scoring.observe import observe
-from evaluation.scoring.score import TOKEN_NATS, score_stream
+from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
 from models.base import FitContext
 from models.bundles.bundle import Bundle
 from models.mixture.lm import LinearMixture
@@ -119,7 +119,8 @@ def simulated(bundle: Bundle, folder: Path) -> pl.DataFrame:
     stream, every = TokenStream.open(folder / "stream"), np.arange(len(HELD_OUT))
     score_stream(bundle, stream, folder, observed=every.tolist())
     counts_V = unigram_counts(stream, bundle.vocabulary.size)
-    return observe(bundle, stream, every, pl.read_parquet(folder / TOKEN_NATS), counts_V)
+    tokens, scores = (pl.read_parquet(folder / file) for file in (TOKEN_NATS, SCORES_FILE))
+    return observe(bundle, stream, every, tokens, scores, counts_V)
 
 
 def by_word(bundle: Bundle, rows: pl.DataFrame) -> list[int]:
