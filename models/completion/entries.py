@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from math import exp
 
 import numpy as np
 
@@ -66,15 +65,17 @@ class Texts:
         vocabulary: Any vocabulary.
 
     Attributes:
-        word_end: Probability that an unknown word ends after a character; known after `letters(None)`.
+        characters: Of which unknown words are spelled. Lossless vocabularies know every word, so they have none.
         word_parts: Ids of the entries that continue a word.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._indexes: dict[Hashable, EntryIndex] = {}
-        self._letters: dict[Hashable, tuple[EntryIndex, np.ndarray]] = {}
-        self.word_end = 0.0
+        self._letters: dict[Hashable, EntryIndex] = {}
+        words = vocabulary.word_unit
+        self.characters = words.spelling.characters if words else ""
+        self.spelled = lru_cache(maxsize=1 << 12)(self._spelled)
         self.word_parts = np.flatnonzero(vocabulary.word_part_V)
 
     def after(self, text: str) -> EntryIndex:
@@ -85,27 +86,32 @@ class Texts:
             self._indexes[place] = EntryIndex(texts, range(FIRST, FIRST + len(texts)))
         return self._indexes[place]
 
-    def letters(self, text: str | None) -> tuple[EntryIndex, np.ndarray]:
-        """Return the characters of which unknown words are spelled, and their cumulative probabilities (E + 1).
+    def _spelled(self, beginning: str) -> tuple[np.ndarray, float]:
+        """Return p of each of `characters` after those of an unknown word (A,), and of its end.
 
-        Lossless vocabularies know every word, so they have none.
+        Characters that cannot be written leave no gap: the others are as much more probable.
+        """
+        words = self._vocabulary.word_unit
+        if not words:
+            return np.zeros(0), 0.0
+        _, p_A, end = words.spelling.following(beginning)
+        whole = float(p_A.sum()) + end
+        return p_A / whole, end / whole
+
+    def letters(self, text: str | None) -> EntryIndex:
+        """Return the `characters` that an unknown word may have, by their place in that string.
 
         Args:
             text: The text before the first character of a word; None: a later character.
         """
         words = self._vocabulary.word_unit
-        place = words and text is not None and words.place(text)
+        page = words.page_after(text) if words and text is not None else None
+        place = page and page.place
         if place not in self._letters:
-            nats = words.spelling.characters if words else {}
-            chars = sorted(char for char in nats if (char.isalnum() if text is not None else not char.isspace()))
-            written = [words.page_after(text).shown(char) for char in chars] if words and text is not None else chars
-            index = EntryIndex([each.encode() for each in written], range(len(chars)))
-            p_E = np.array([exp(-nats[chars[number]]) for number in index.ids_E])
-            # Characters that cannot be in a word leave no gap: the others are as much more probable.
-            end = exp(-words.spelling.end) if words and text is None else 0.0
-            whole = float(p_E.sum()) + end or 1.0
-            self._letters[place] = index, np.concatenate([[0.0], np.cumsum(p_E / whole)])
-            self.word_end = end / whole if text is None else self.word_end
+            signs = " " if page and page.shown(" (") == " (" else ""  # a space belongs to the sign after it
+            used = [n for n, char in enumerate(self.characters) if not char.isspace() or char in signs]
+            written = [page.shown(self.characters[n]) if page else self.characters[n] for n in used]
+            self._letters[place] = EntryIndex([each.encode() for each in written], used)
         return self._letters[place]
 
 

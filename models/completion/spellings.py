@@ -7,7 +7,8 @@ characters are stepped through the model. All tokens that begin with the charact
 index, and their probability is the difference of two cumulative sums. (T. Vieira et al. (2024), "From language models
 over tokens to language models over characters".)
 
-An unknown word of a word vocabulary is spelled by the unigram of characters that also prices it in open figures.
+An unknown word of a word vocabulary is spelled by the character model that also prices it in open figures
+(`models/tokens/spelling.py`).
 
 Text is handled as UTF-8 bytes, because a token may end within a character.
 """
@@ -77,6 +78,7 @@ class TokenSource:
         ids: The tokens; None: the entries are characters of an unknown word.
         word: The tokens before the unknown word.
         p_V: Probabilities of all tokens, for ranges that are too improbable for the sums; None: use the sums only.
+        spelled: The characters of the unknown word so far.
     """
 
     weight: float
@@ -86,6 +88,7 @@ class TokenSource:
     ids: Ids | None
     word: Ids = ()
     p_V: np.ndarray | None = None
+    spelled: str = ""
 
     def between(self, low: int, high: int) -> float:
         """Return the probability of a range of entries."""
@@ -177,18 +180,18 @@ class Spellings:
         for (node, ids, weight, index, letters), reading in zip(wanted, readings, strict=True):
             p_V = reading.p_V if self._cutoffs.reachable else None
             node.sources.append(TokenSource(weight, index, reading.sums(index.ids_E), len(node.text), ids, p_V=p_V))
-            if letters[0].texts:
-                unknown = TokenSource(weight * float(reading.p_V[UNK]), *letters, len(node.text), None, (*ids, UNK))
-                node.sources.append(unknown)
+            if letters.texts:
+                unknown = weight * float(reading.p_V[UNK])
+                node.sources.append(self._letters(letters, unknown, len(node.text), (*ids, UNK), ""))
 
     def _fits(self, node: Node, rest: bytes) -> bool:
         """Return whether token sequences end at a node, not yet read, that may continue with this text."""
         if not node.ended:
             return False
         index, letters = self._indexes(node)
-        return index.fits(rest) or letters[0].fits(rest)
+        return index.fits(rest) or letters.fits(rest)
 
-    def _indexes(self, node: Node) -> tuple[EntryIndex, tuple[EntryIndex, np.ndarray]]:
+    def _indexes(self, node: Node) -> tuple[EntryIndex, EntryIndex]:
         """Return the entries, and the characters of unknown words, that continue a node."""
         text = self._before + node.text.decode("utf-8", "ignore")
         return self._texts.after(text), self._texts.letters(text)
@@ -253,6 +256,13 @@ class Spellings:
         if source.ids is not None:
             node.ended.append(((*source.ids, entry), weight))
             return
-        letters, sums_E = self._texts.letters(None)
-        node.sources.append(TokenSource(weight, letters, sums_E, len(node.text), None, source.word))
-        node.ended.append((source.word, weight * self._texts.word_end))
+        spelled = source.spelled + self._texts.characters[entry]
+        node.sources.append(self._letters(self._texts.letters(None), weight, len(node.text), source.word, spelled))
+        if ends := self._texts.spelled(spelled)[1]:
+            node.ended.append((source.word, weight * ends))
+
+    def _letters(self, letters: EntryIndex, weight: float, start: int, word: Ids, spelled: str) -> TokenSource:
+        """Return the characters that may follow those of an unknown word."""
+        p_A, _ = self._texts.spelled(spelled)
+        sums_E = np.concatenate([[0.0], np.cumsum(p_A[letters.ids_E])])
+        return TokenSource(weight, letters, sums_E, start, None, word, p_A, spelled)

@@ -6,7 +6,6 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import exp
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -265,8 +264,9 @@ def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed:
     """Return the words that begin with the typed one; the rest is the probability of unknown words that do."""
     beginning = "".join(pieces_of(typed.word, vocabulary.spec.lowercase))
     ids = words_of(vocabulary).beginning_with(beginning)
-    unknown = float(p_V[UNK]) * exp(unit.spelling.end - unit.spelling.nats(beginning))
-    finished = unknown * exp(-unit.spelling.end)
+    begun, _, ends = unit.spelling.following(beginning)
+    unknown = float(p_V[UNK]) * begun
+    finished = unknown * ends
     finished += sum(float(p_V[token]) for token in ids[:1] if vocabulary.token(token) == beginning)
     writer = unit.page_after(typed.text[: len(typed.text) - len(typed.word)])
     found: defaultdict[str, float] = defaultdict(float)

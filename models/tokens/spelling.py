@@ -1,70 +1,286 @@
-"""Compute the cost in nats of spelling out-of-vocabulary words, which a closed word vocabulary leaves out.
+r"""Compute the cost in nats of spelling out-of-vocabulary words, which a closed word vocabulary leaves out.
 
 A word model encodes every unknown word as `<unk>`, so its perplexity does not include the cost of the word itself.
 With this cost added, its figures can be compared with those of open vocabularies (characters, bytes).
+
+The model is a character n-gram model of order `ORDER` with interpolated modified Kneser–Ney smoothing. A word is the
+symbols ^ c1 … cn $: its begin, its characters, its end. For an n-gram g = h c (context h, symbol c), h' = h without its
+first symbol:
+
+    a(g)      count of g at the highest order and where g begins with ^, otherwise the number of different symbols
+              before g
+    S(h)      sum over c of a(h c)
+    D(a)      discount of the order, from its counts of counts
+
+    p(c | h)  =  (a(h c) − D(a(h c))) / S(h)  +  γ(h) p(c | h'),        γ(h) = (sum over c of D(a(h c))) / S(h)
+    p(c)      =  (a(c) − D(a(c))) / S  +  γ / V                          V symbols that can follow
+    p(word)   =  product of p(c | h) over c1 … cn $
+
+An unknown word is none of the K words of the vocabulary, and their probability is left to it:
+
+    p(word | unknown)  =  p(word) / (1 − sum over K of p(word))
+
+The training words are those that look like unknown ones: the rare words that the vocabulary leaves out, each with its
+count. They are half of the unknown words of another text of the same kind. The words of the vocabulary are added with
+count 1, because they have the same beginnings and endings. All tables follow from these words, so only the rare words
+are stored.
+
+Sources: R. Kneser and H. Ney (1995), "Improved backing-off for m-gram language modeling"; S. F. Chen and J. Goodman
+(1999), "An empirical study of smoothing techniques for language modeling", Computer Speech and Language 13, equation
+26. `models/ngram/smoothing/kneser_ney.py` has the same estimate for any amount of text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, log
-from typing import Any
+from functools import cached_property
+from itertools import chain
+from math import exp
+from typing import Any, NamedTuple
 
-BYTE_NATS = log(256)
+import numpy as np
+
+ORDER = 7
+"""Order 6 costs 1 to 2 % more on real reviews, order 8 saves 0.4 %. Seven symbols of 8 bits fit one integer."""
+RARE = 30_000
+"""Number of rare words that are kept, the most frequent first: 250 kB. With 10,000, a large text costs 9 % more."""
+BEGIN, END, OTHER, FIRST = 1, 2, 3, 4
+"""Symbols of 8 bits: ^, $, any character that is not among `Spelling.characters`, and the first of these."""
+BITS, CHARACTERS = 8, 256 - FIRST
+BYTE_NATS = float(np.log(256))
+FALLBACK = (0.5, 1.0, 1.5)
+"""Discounts of an order with too few n-grams to estimate them."""
+
+
+class Order(NamedTuple):
+    """The n-grams of one order, as integers whose lowest 8 bits are the last symbol.
+
+    Attributes:
+        ngrams_M: The n-grams, sorted (int64).
+        p_M: p(c | h) of each.
+        contexts_C: Their contexts h, sorted (int64).
+        gamma_C: γ(h) of each.
+    """
+
+    ngrams_M: np.ndarray
+    p_M: np.ndarray
+    contexts_C: np.ndarray
+    gamma_C: np.ndarray
+
+    def p(self, ngram_N: np.ndarray, below_N: np.ndarray) -> np.ndarray:
+        """Return p(c | h) of some n-grams (N,), given p(c | h')."""
+        place_N, seen_N = _find(self.ngrams_M, ngram_N)
+        context_N, known_N = _find(self.contexts_C, ngram_N >> BITS)
+        gamma_N = np.where(known_N, self.gamma_C[context_N], 1.0)
+        return np.where(seen_N, self.p_M[place_N], gamma_N * below_N)
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """A character unigram model over whole words: characters, then an end symbol.
+    """A character model of unknown words.
 
-    A character that is in no training word costs `unseen` plus log 256 per UTF-8 byte. So every string has a
-    probability above 0, and the sum over all strings is at most 1.
+    A character that is in no training word costs the symbol `OTHER` plus log 256 per UTF-8 byte. So every string has a
+    probability above 0, and the sum over all strings that are no words of the vocabulary is at most 1. Where such
+    characters come and how often, follows from those that are in a single training word: it counts a second time, with
+    `OTHER` in place of them. (The number of things seen once tells how many are unseen: Good 1953.)
 
     Args:
-        characters: Nats of each known character.
-        end: Nats of the end of the word.
-        unseen: Nats of the event "the next character is not a known one".
+        words: Words of the vocabulary.
+        rare: Words that the vocabulary leaves out, with their counts.
     """
 
-    characters: Mapping[str, float]
-    end: float
-    unseen: float
+    words: Sequence[str]
+    rare: Mapping[str, int]
 
-    @classmethod
-    def estimate(cls, characters: Iterable[tuple[str, int]], words: int) -> Spelling:
-        """Estimate the model from the counts of each character in distinct words, *words* of them.
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        """In how many training words each character is."""
+        return Counter(chain.from_iterable(map(set, chain(self.words, self.rare))))
 
-        Every word counts once, because unknown words resemble types, not tokens. The share of unseen characters is the
-        Good–Turing estimate N1/N (Good 1953). To keep it away from 0 and 1, 1 is added to the numerator and 2 to the
-        denominator.
+    @cached_property
+    def characters(self) -> str:
+        """The characters with a symbol of their own, in the order of their symbols."""
+        often = sorted((-count, char) for char, count in self._counts.items())[:CHARACTERS]
+        return "".join(sorted(char for _, char in often))
+
+    @cached_property
+    def _symbols(self) -> dict[str, int]:
+        return {char: number for number, char in enumerate(self.characters, FIRST)}
+
+    @cached_property
+    def _orders(self) -> list[Order]:
+        counts = {**dict.fromkeys(self.words, 1), **self.rare}
+        symbols = self._read(counts, self._symbols)
+        again = {char: symbol for char, symbol in self._symbols.items() if self._counts[char] > 1}
+        lone = {word: count for word, count in counts.items() if any(char not in again for char in word)}
+        symbols += self._read(lone, again)
+        return _estimated(*_joined(symbols), np.array([*counts.values(), *lone.values()], np.int64), self._uniform)
+
+    @cached_property
+    def _known(self) -> tuple[list[str], np.ndarray]:
+        """The words of the vocabulary, sorted, and p of each (W,)."""
+        words = sorted(self.words)
+        return words, np.exp(-self._nats(words))
+
+    @cached_property
+    def _unknown(self) -> float:
+        """p of all words that are not in the vocabulary."""
+        return 1.0 - float(self._known[1].sum())
+
+    @property
+    def _uniform(self) -> float:
+        return 1.0 / (len(self.characters) + FIRST - END)
+
+    @staticmethod
+    def _read(words: Iterable[str], symbols: Mapping[str, int]) -> list[bytes]:
+        """Return the symbols of each word."""
+        return [bytes((BEGIN, *(symbols.get(char, OTHER) for char in word), END)) for word in words]
+
+    def _nats(self, words: Sequence[str], ends: bool = True) -> np.ndarray:
+        """Return −log p of each string (W,), or of all strings that begin so unless *ends* is set."""
+        if not words:
+            return np.zeros(0)
+        symbols_N, starts_W = _joined(self._read(words, self._symbols))
+        p_N = np.full(len(symbols_N), self._uniform)
+        for order, ngram_N in zip(self._orders, _ngrams(symbols_N, starts_W), strict=False):
+            p_N = order.p(ngram_N, p_N)
+        p_N[symbols_N == BEGIN if ends else symbols_N <= END] = 1.0
+        other_W = [sum(_size(char) for char in word if char not in self._symbols) for word in words]
+        return np.add.reduceat(-np.log(p_N), starts_W) + BYTE_NATS * np.array(other_W)
+
+    def nats(self, words: Sequence[str]) -> np.ndarray:
+        """Return −log p(word | unknown) of each word that is not in the vocabulary (W,), in nats."""
+        # Round, so that no figure depends on the processor's logarithm.
+        return np.round(self._nats(words) + np.log(self._unknown), 6)
+
+    def following(self, beginning: str) -> tuple[float, np.ndarray, float]:
+        """Return how an unknown word that begins so may go on.
+
+        Returns:
+            The probability that an unknown word begins so; given that, the probability of each of `characters` as the
+            next one (A,), and that the word ends. With the probability of all other characters, the latter sum to 1.
         """
-        counts = sorted(characters)
-        total = sum(count for _, count in counts) + words
-        once = sum(1 for _, count in counts if count == 1)
-        unseen = (once + 1) / (total + 2)
-        known = max(total, 1) / (1 - unseen)
-        # Round, so that the stored text is the same on every machine.
-        nats = {char: round(-log(count / known), 6) for char, count in counts}
-        return cls(nats, round(-log(max(words, 1) / known), 6), round(-log(unseen), 6))
+        p, p_S = exp(-self._nats([beginning], ends=False)[0]), self._next(beginning)
+        words, known_K = self._known
+        low = bisect_left(words, beginning)
+        high = bisect_right(words, beginning, lo=low, key=lambda word: word[: len(beginning)])
+        after = [word[len(beginning) :][:1] for word in words[low:high]]
+        known_S = np.zeros_like(p_S)
+        np.add.at(known_S, [self._symbols.get(char, OTHER) if char else END for char in after], known_K[low:high])
+        rest = p - float(known_S.sum())
+        p_S = np.maximum(p * p_S - known_S, 0.0) / rest
+        p_S[END] *= known_S[END] == 0  # a word of the vocabulary, without the rounding of a difference
+        return rest / self._unknown, p_S[FIRST:], float(p_S[END])
 
-    def nats(self, word: str) -> float:
-        """Return −log p(word) including its end, in nats."""
-        known = self.characters
-        return self.end + sum(
-            known[char] if char in known else self.unseen + BYTE_NATS * len(char.encode("utf-8", "replace"))
-            for char in word
-        )
+    def _next(self, beginning: str) -> np.ndarray:
+        """Return p of each symbol after the beginning of a string (S,)."""
+        symbols = [BEGIN, *(self._symbols.get(char, OTHER) for char in beginning)]
+        p_S = np.full(len(self.characters) + FIRST, self._uniform)
+        p_S[:END] = 0.0
+        context = 0
+        for length, order in enumerate(self._orders[: len(symbols) + 1]):
+            context += symbols[-length] << BITS * (length - 1) if length else 0
+            place, known = _find(order.contexts_C, np.array([context]))
+            if not known[0]:
+                break
+            low, high = np.searchsorted(order.ngrams_M, [context << BITS, context + 1 << BITS])
+            p_S *= order.gamma_C[place[0]]
+            p_S[order.ngrams_M[low:high] - (context << BITS)] = order.p_M[low:high]
+        return p_S
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {"characters": dict(self.characters), "end": self.end, "unseen": self.unseen}
+        """Return JSON values: the rare words by their count."""
+        values: dict[str, list[str]] = {}
+        for word, count in sorted(self.rare.items()):
+            values.setdefault(str(count), []).append(word)
+        return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Spelling:
-        """Rebuild the model from the result of `to_dict`; raise ValueError for other values."""
-        characters = dict(values["characters"])
-        prices = [*characters.values(), values["end"], values["unseen"]]
-        if not all(isinstance(nats, int | float) and isfinite(nats) and nats >= 0 for nats in prices):
-            raise ValueError("prices of spelling must be finite numbers, 0 or more")
-        return cls(characters, float(values["end"]), float(values["unseen"]))
+    def from_dict(cls, words: Sequence[str], values: Mapping[str, Any]) -> Spelling:
+        """Rebuild the model from the words of the vocabulary and the result of `to_dict`.
+
+        Raises:
+            ValueError: These are other values.
+        """
+        lists = {int(count): list(rare) for count, rare in values.items()}
+        if not all(count > 0 and all(isinstance(word, str) for word in rare) for count, rare in lists.items()):
+            raise ValueError("'spelling' must be lists of words by their count, which is at least 1")
+        return cls(words, {word: count for count, rare in lists.items() for word in rare})
+
+
+def _size(char: str) -> int:
+    return len(char.encode("utf-8", "surrogatepass"))
+
+
+def _joined(words: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the symbols of all words, one after another (N,), and where each word begins (W,)."""
+    lengths_W = np.array(list(map(len, words)), np.int64)
+    return np.frombuffer(b"".join(words), np.uint8).astype(np.int64), np.cumsum(lengths_W) - lengths_W
+
+
+def _find(sorted_M: np.ndarray, values_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place of each value in a sorted array that is not empty, and whether it is there."""
+    place_N = np.minimum(np.searchsorted(sorted_M, values_N), len(sorted_M) - 1)
+    return place_N, sorted_M[place_N] == values_N
+
+
+def _ngrams(symbols_N: np.ndarray, starts_W: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the n-gram that ends at each symbol (N,), for each order; 0 if it would begin before its word."""
+    ngram_N = symbols_N.copy()
+    ngram_N[starts_W] = 0  # a begin is given, never predicted
+    for order in range(1, ORDER + 1):
+        yield ngram_N
+        longer_N = np.zeros_like(ngram_N)
+        longer_N[order:] = symbols_N[:-order]
+        ngram_N = np.where((ngram_N > 0) & (ngram_N >> BITS * (order - 1) != BEGIN), ngram_N, 0)
+        ngram_N = np.where(ngram_N > 0, ngram_N + (longer_N << BITS * order), 0)
+
+
+def _estimated(symbols_N: np.ndarray, starts_W: np.ndarray, weight_W: np.ndarray, uniform: float) -> list[Order]:
+    """Estimate p and γ of every n-gram of some words; *weight_W*: how often each word counts."""
+    weight_N = np.repeat(weight_W, np.diff(np.append(starts_W, len(symbols_N))))
+    counted = []
+    for ngram_N in _ngrams(symbols_N, starts_W):
+        ngrams_M, row_N = np.unique(ngram_N[ngram_N > 0], return_inverse=True)
+        counted.append((ngrams_M, np.bincount(row_N, weight_N[ngram_N > 0], len(ngrams_M)).astype(np.int64)))
+    orders: list[Order] = []
+    for number, (ngrams_M, count_M) in enumerate(counted):
+        if not len(ngrams_M):
+            break
+        if number + 1 < len(counted):
+            suffixes, before = np.unique(counted[number + 1][0] & (1 << BITS * (number + 1)) - 1, return_counts=True)
+            count_M[np.searchsorted(ngrams_M, suffixes)] = before
+        if orders:
+            below = orders[-1]
+            below_M = below.p_M[np.searchsorted(below.ngrams_M, ngrams_M & (1 << BITS * number) - 1)]
+        else:
+            below_M = np.full(len(ngrams_M), uniform)
+        orders.append(_interpolated(ngrams_M, count_M, below_M))
+    return orders
+
+
+def _interpolated(ngrams_M: np.ndarray, count_M: np.ndarray, below_M: np.ndarray) -> Order:
+    """Estimate one order from a(g) and p(c | h') of its n-grams, with sums of integers only: the same everywhere."""
+    contexts_C, first_C, context_M = np.unique(ngrams_M >> BITS, return_index=True, return_inverse=True)
+    discount = _discounts(count_M)
+    level_M = np.minimum(count_M, len(discount) - 1)
+    total_C = np.add.reduceat(count_M, first_C)
+    counts = [np.add.reduceat((level_M == level).astype(np.int64), first_C) for level in range(len(discount))]
+    taken_C = sum(d * count_C for d, count_C in zip(discount, counts, strict=True))
+    gamma_C = taken_C / total_C
+    p_M = (count_M - np.array(discount)[level_M]) / total_C[context_M] + gamma_C[context_M] * below_M
+    return Order(ngrams_M, p_M, contexts_C, gamma_C)
+
+
+def _discounts(count_M: np.ndarray) -> tuple[float, ...]:
+    """Return D(0) = 0, D1, D2, D3+ of the counts of an order: Chen and Goodman (1999), equation 26."""
+    n = np.bincount(np.minimum(count_M, 5), minlength=6).tolist()
+    if all(n[1:4]):
+        y = n[1] / (n[1] + 2 * n[2])
+        found = [j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3)]
+        if all(0 < d <= j for j, d in enumerate(found, start=1)):
+            return 0.0, *found
+    return 0.0, *FALLBACK

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import polars as pl
@@ -18,9 +19,9 @@ from ..threads import FanOut
 from .chunks import Chunks
 from .detokenizer import NO_SENTENCE_END, TokenWriter, Writer, is_word
 from .shapes import usual_case
-from .spelling import Spelling
+from .spelling import RARE, Spelling
 from .surface import Sample, Surface, SurfacePieces, Traits, read, traits
-from .type_counts import CharacterCounts, TypeCounts, batched
+from .type_counts import TypeCounts, batched
 from .word_pieces import PATTERN, cut, cut_one, folded, moved, pieces_of, straightened, written_pieces
 
 __all__ = ["FIRST", "PATTERN", "WordUnit", "count_pieces", "cut", "folded"]
@@ -86,7 +87,7 @@ class WordUnit:
                 "input",
             )
         casing = usual_case(found.forms, found.kept) if fold else {}
-        unit = cls(words, fold, casing, Spelling.estimate(found.letters.items(), found.types))
+        unit = cls(words, fold, casing, Spelling(words, dict(found.rare.select("word", "count").iter_rows())))
         texts = pl.Series("text", sample.texts(), dtype=pl.String)
         straight, chunks = folded(texts, False), Chunks.single(texts)
         unit.surface = Surface.train(texts, unit._read(chunks, straight, unit._cut(straight)), fold)
@@ -126,7 +127,8 @@ class WordUnit:
             surface_D = self.surface.nats(series, self._read(chunks, straight, lists, self.surface.symbols))
         unknown_P = np.flatnonzero(ids_P == 0)
         surfaces = pieces.gather(unknown_P.astype(np.uint32)).to_list()
-        price = {surface: self.spelling.nats(surface) for surface in set(surfaces)}
+        distinct = list(dict.fromkeys(surfaces))
+        price = dict(zip(distinct, self.spelling.nats(distinct).tolist(), strict=True))
         price_P = np.zeros(len(ids_P))
         price_P[unknown_P] = [price[surface] for surface in surfaces]
         ids = ids_P[index_N]
@@ -144,8 +146,8 @@ class WordUnit:
                 return None
             surface_nats = priced
         ids = np.array([self._ids.get(piece, 0) for piece in pieces], np.int32)
-        prices = [self.spelling.nats(pieces[at]) for at in np.flatnonzero(ids == 0)]
-        return ids, np.array([len(ids)]), np.array(prices, np.float64), np.array([surface_nats])
+        prices = self.spelling.nats([pieces[at] for at in np.flatnonzero(ids == 0)])
+        return ids, np.array([len(ids)]), prices, np.array([surface_nats])
 
     def _cut(self, straight: pl.Series) -> pl.Series:
         """Return the list of pieces of each text with straight quotes."""
@@ -225,7 +227,7 @@ class WordUnit:
         if not isinstance(casing, dict) or not all(isinstance(form, str) for form in casing.values()):
             raise ValueError("'casing' must be an object: words and their usual forms")
         surface = Surface.from_dict(values["surface"]) if "surface" in values else None
-        return cls(words, fold, casing, Spelling.from_dict(values["spelling"]), surface)
+        return cls(words, fold, casing, Spelling.from_dict(words, values["spelling"]), surface)
 
 
 class Words:
@@ -233,26 +235,29 @@ class Words:
 
     Attributes:
         kept: The most frequent words so far: `word`, `count`, most frequent first, ties by text.
-        forms: Written forms of these words: rows of `count_pieces` with `word`.
-        letters: Counts of the characters of all distinct words.
+        rare: The most frequent of the other words, at most `RARE`; ties by a hash, so that they have all beginnings.
+        forms: Written forms of the kept words: rows of `count_pieces` with `word`.
         types: Number of distinct words.
         occurrences: Number of all words.
     """
 
     def __init__(self, size: int, min_count: int) -> None:
         self._size, self._min_count = size, min_count
-        self.kept = pl.DataFrame(schema={"word": pl.String, "count": pl.Int64})
+        self.kept = self.rare = pl.DataFrame(schema={"word": pl.String, "count": pl.Int64, "hash": pl.UInt32})
         self.forms = pl.DataFrame()
-        self.letters, self.types, self.occurrences = CharacterCounts(), 0, 0
+        self.types = self.occurrences = 0
 
     def add(self, counts: pl.DataFrame) -> None:
         """Add the counts of some words, in all their forms: `surface, count, middle, word`."""
         totals = counts.group_by("word").agg(pl.col("count").sum())
         self.types += totals.height
         self.occurrences += int(totals["count"].sum())
-        self.letters.add(totals["word"].to_list())
-        frequent = pl.concat([self.kept, totals.filter(pl.col("count") >= self._min_count)])
+        hashes = [crc32(word.encode()) for word in totals["word"].to_list()]
+        rows = pl.concat([self.kept, self.rare, totals.with_columns(hash=pl.Series(hashes, dtype=pl.UInt32))])
+        frequent = rows.filter(pl.col("count") >= self._min_count)
         self.kept = frequent.sort(["count", "word"], descending=[True, False]).head(self._size)
+        others = rows.join(self.kept, on="word", how="anti")
+        self.rare = others.sort(["count", "hash", "word"], descending=[True, False, False]).head(RARE)
         forms = counts.filter(pl.col("middle") > 0)
         self.forms = pl.concat([self.forms, forms]) if self.forms.width else forms
         self.forms = self.forms.join(self.kept, on="word", how="semi")

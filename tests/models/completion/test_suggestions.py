@@ -186,7 +186,8 @@ def test_completions_of_whole_words_are_the_models_probabilities():
     model = words()
     vocabulary, spelling = model.vocabulary, model.vocabulary.word_unit.spelling
     p_V = model.model.p_VV[vocabulary.encode("was")[0]]
-    unknown = p_V[UNK] * math.exp(spelling.end - spelling.nats("gre"))
+    begun, _, ends = spelling.following("gre")
+    unknown = p_V[UNK] * begun
     whole = unknown + sum(p_V[vocabulary.encode(word)[0]] for word in ("great", "greasy", "greens"))
     found = suggest(model, "The soup was gre")
     assert dict(found.words) == pytest.approx(
@@ -194,7 +195,8 @@ def test_completions_of_whole_words_are_the_models_probabilities():
     )
     assert found.rest == pytest.approx(unknown / whole, rel=1e-3)
     assert found.typed == "gre"
-    assert found.finished == pytest.approx(unknown * math.exp(-spelling.end) / whole, rel=1e-3)
+    assert found.finished == pytest.approx(p_V[UNK] * math.exp(-spelling.nats(["gre"])[0]) / whole, rel=1e-3)
+    assert found.finished == pytest.approx(unknown * ends / whole, rel=1e-3)
 
 
 @pytest.mark.parametrize(

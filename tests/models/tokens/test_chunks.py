@@ -160,7 +160,7 @@ def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(
         found = unit._read(single, straight, pieces, unit.surface.symbols)
         assert nats == unit.surface.nats(single.distinct, found)[0]
     spelt = [piece for text in texts for piece in cut(folded([text], lowercase))[0] if piece not in unit._ids]
-    assert unknown.tolist() == [unit.spelling.nats(piece) for piece in spelt]
+    assert unknown.tolist() == unit.spelling.nats(spelt).tolist()
 
 
 UNITS = {fold: train("word", TRAIN, lowercase=fold)._unit for fold in (True, False)}

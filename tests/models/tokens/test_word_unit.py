@@ -1,7 +1,5 @@
 """The word unit: cut, frequency, spelling of unknown words. Oracle: WordLevel of the `tokenizers` package."""
 
-import math
-from collections import Counter
 from itertools import pairwise
 from unicodedata import category
 
@@ -13,16 +11,11 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from models.base import ModelError
 from models.text.personal_data import MASKS
-from models.tokens.spelling import Spelling
 from models.tokens.vocabulary import UNK
 from models.tokens.word_pieces import cut_one, pieces_of
 from models.tokens.words import FIRST, PATTERN, cut
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT, TRAIN, train
-
-
-def spelling_of(words):
-    return Spelling.estimate(Counter("".join(words)).items(), len(words))
 
 
 def test_words_stand_in_frequency_order_with_ties_by_text():
@@ -126,45 +119,6 @@ def test_nothing_but_white_space_is_lost_in_cutting(vocabularies):
 def test_unknown_words_pay_their_spelling_once_each():
     vocabulary = train("word")
     encoded = vocabulary.encode_documents(["the zebra zebra", "the food", "Zebra!"], [1, 1, 1])
-    price = vocabulary._unit.spelling.nats("zebra")
+    price = vocabulary.word_unit.spelling.nats(["zebra"])[0]
     assert encoded.oov.tolist() == [2, 0, 1]
     assert encoded.spelling_nats - encoded.surface_nats == pytest.approx([2 * price, 0, price])
-
-
-def test_the_spelling_model_follows_the_counts():
-    spelling = spelling_of(["ab", "ba", "a"])
-    # 5 letters and 3 ends; no letter was seen once, so (0 + 1) / (8 + 2) is kept for unseen ones.
-    seen = 9 / 10
-    assert spelling.nats("ab") == pytest.approx(-math.log(seen**3 * (3 / 8) * (2 / 8) * (3 / 8)), abs=1e-5)
-    assert spelling.nats("é") == pytest.approx(-math.log((1 / 10) / 256**2 * seen * (3 / 8)), abs=1e-5)
-
-
-def test_the_spelling_model_gives_no_more_than_one_in_all():
-    spelling = spelling_of(["ab", "ba", "a", "c"])
-    total = 0.0
-    for length in range(12):  # all strings over the known characters, counted by their letters
-        for counts in _compositions(length, 3):
-            ways = math.factorial(length) / math.prod(math.factorial(c) for c in counts)
-            word = "a" * counts[0] + "b" * counts[1] + "c" * counts[2]
-            total += ways * math.exp(-spelling.nats(word))
-    assert 0.3 < total < 1
-
-
-def _compositions(total, parts):
-    if parts == 1:
-        yield (total,)
-        return
-    for first in range(total + 1):
-        for rest in _compositions(total - first, parts - 1):
-            yield (first, *rest)
-
-
-def test_a_spelling_model_without_words_still_prices():
-    assert math.isfinite(spelling_of([]).nats("word"))
-
-
-def test_characters_seen_once_say_how_many_are_unseen():
-    """a twice, b twice, c once, three ends: (1 + 1) / (8 + 2) for what was never seen."""
-    spelling = spelling_of(["ab", "ba", "c"])
-    assert spelling.nats("z") - spelling.end == pytest.approx(-math.log(0.2 / 256), abs=1e-5)
-    assert spelling.nats("c") == pytest.approx(-math.log(0.8 * (1 / 8) * 0.8 * (3 / 8)), abs=1e-5)

@@ -1,0 +1,187 @@
+"""The price of unknown words: a proper distribution over strings, Kneser-Ney's by hand and by the n-gram models."""
+
+import itertools
+import json
+import math
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lines.line_lm import LineLM
+from models.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
+from models.ngram.smoothing.estimate import order_discounts
+from models.ngram.smoothing.kneser_ney import estimate
+from models.ngram.tables import Tables
+from models.text.normal_form import NormalForm
+from models.tokens import words as word_module
+from models.tokens.spelling import ORDER, Spelling, _discounts
+from models.tokens.vocabulary import Vocabulary
+from tests.examples import examples
+from tests.models.small_vocabularies import train
+
+ROOT = Path(__file__).parents[3]
+WORDS = st.text("abé", min_size=1, max_size=5)
+MODELS = st.builds(Spelling, st.lists(WORDS, max_size=6, unique=True), st.dictionaries(WORDS, st.integers(1, 9))).map(
+    lambda made: Spelling(made.words, {word: n for word, n in made.rare.items() if word not in made.words})
+)
+
+
+def test_prices_are_kneser_neys_as_computed_by_hand():
+    """Two words, and "b" counts as another character, too: ^aa$ ^ab$ ^a?$.
+
+    Symbols before a: ^ and a; before b and ?: a; before $: a, b, ?. So n1, n2, n3, n4 = 2, 1, 1, 0, Y = 1/2, and the
+    discounts are 1/2, 1/2, 3. Longer n-grams have the fallback 0.5, 1, 1.5.
+    """
+    spelling = Spelling([], {"ab": 1, "aa": 1})
+    gamma, uniform = (0.5 + 0.5 + 0.5 + 3) / 7, 1 / 4  # a, b, ?, $
+    p = {symbol: own / 7 + gamma * uniform for symbol, own in {"a": 2 - 0.5, "b": 1 - 0.5, "$": 3 - 3}.items()}
+    a_begins = (3 - 1.5) / 3 + 1.5 / 3 * p["a"]
+    after_a = {symbol: 0.5 / 4 + 4 * 0.5 / 4 * p[symbol] for symbol in "ab$"}  # a, b, ?, $ once each
+    second = {symbol: 0.5 / 3 + 3 * 0.5 / 3 * after_a[symbol] for symbol in "ab"}  # a, b, ? once each after ^a
+    end_after_b = 0.5 + 0.5 * (0.5 + 0.5 * (0.5 + 0.5 * p["$"]))  # contexts b, ab, ^ab, each seen once
+    end_after_aa = 0.5 + 0.5 * (0.5 + 0.5 * after_a["$"])  # contexts aa, ^aa
+    expected = [a_begins * second["b"] * end_after_b, a_begins * second["a"] * end_after_aa]
+    assert spelling.nats(["ab", "aa"]) == pytest.approx([-math.log(p) for p in expected], abs=2e-6)
+
+
+def random_words(letters, count, seed):
+    """Words that begin and end in their own ways, some with the same stem."""
+    random = np.random.default_rng(seed)
+    weights = random.dirichlet(np.full(len(letters), 0.3), len(letters) + 1)
+    words = Counter()
+    for _ in range(count):
+        word, last = "", len(letters)
+        for _ in range(1 + random.poisson(5)):
+            last = random.choice(len(letters), p=weights[last])
+            word += letters[last]
+        words[word] += 1
+    return words
+
+
+@pytest.mark.slow
+def test_prices_are_those_of_the_n_gram_model_of_order_7_of_lines_of_characters():
+    counts = random_words("abcdefgh", 3000, 1)
+    spelling = Spelling([], counts)
+    lines = [" ".join(word) for word, count in counts.items() for _ in range(count)]
+    text = LineCorpus.read(lines)
+    counted = count_ngrams(text, ORDER, len(text.words), GIVEN_OF_LINES)
+    peer = LineLM(Tables.pack(counted, estimate(counted, kenlm_exact=False)), text.words)
+    others = [*random_words("abcdefgh", 300, 2), "hhhhhhhh", "a", "hz"]
+    nats = [-peer.log_probability(" ".join(word)) + word.count("z") * math.log(256) for word in others]
+    assert spelling.nats(others) == pytest.approx(nats, abs=1e-5)
+
+
+@examples(60)
+@given(st.lists(st.integers(1, 8), max_size=40))
+def test_discounts_are_those_of_the_n_gram_models(counts):
+    n = tuple(counts.count(number) for number in range(1, 5))
+    assert _discounts(np.array(counts, np.int64)) == pytest.approx(
+        order_discounts(n, "modified_kneser_ney").values, abs=1e-12
+    )
+
+
+@examples(40)
+@given(MODELS)
+def test_all_strings_together_have_a_probability_of_one(spelling):
+    """All strings of up to 3 letters, all others that begin with 4, and all with a letter that no training word has."""
+    whole, beginnings = 0.0, [""]
+    for _ in range(4):
+        for beginning in beginnings:
+            p, p_A, end = spelling.following(beginning)
+            assert p_A.min(initial=0) >= 0
+            assert 0 < 1 - end - p_A.sum() < 1
+            assert p * end == pytest.approx(
+                0 if beginning in spelling.words else math.exp(-spelling.nats([beginning])[0]), rel=2e-6
+            )
+            whole += p * (1 - p_A.sum())
+        beginnings = [beginning + char for beginning in beginnings for char in spelling.characters]
+    whole += sum(spelling.following(beginning)[0] for beginning in beginnings)
+    assert whole == pytest.approx(1, abs=1e-9)
+
+
+def test_strings_that_are_no_words_of_the_vocabulary_sum_to_one_at_most():
+    """With a letter that is in no training word, whose price is that of its byte."""
+    spelling = Spelling(["a", "ab", "bab"], {"b": 2, "abb": 1, "aab": 1})
+    strings = ["".join(each) for n in range(9) for each in itertools.product("abz", repeat=n)]
+    nats = spelling.nats([string for string in strings if string not in spelling.words])
+    assert 0.8 < math.fsum(np.exp(-nats)) < 1
+
+
+@examples(100)
+@given(MODELS, st.text() | st.text(st.characters(categories=["Cs"]), max_size=3))
+def test_every_string_has_a_price(spelling, text):
+    [nats] = spelling.nats([text])
+    assert 0 < nats < math.inf
+
+
+def test_a_long_word_and_no_word_have_a_price():
+    spelling = Spelling(["so"], {"soo": 1})
+    assert 0 < spelling.nats(["so" + "o" * 9999])[0] < math.inf
+    assert spelling.nats([]).tolist() == []
+    assert Spelling([], {}).nats(["", "ab"]) == pytest.approx([math.log(2), 3 * math.log(2) + 2 * math.log(256)])
+
+
+def test_words_like_those_of_the_text_are_cheap():
+    """Beginnings, endings, a word that was seen once or twice, digits where digits were."""
+    stems = ("heat", "cook", "order", "turn", "serv")
+    words = [*stems, *(f"{stem}{end}" for stem in stems for end in ("ing", "ed")), "9pm", "12pm"]
+    rare = dict.fromkeys(["reheating", "reordering", "returned", "10am", "11am"], 1)
+    like, other, seen, hour, odd = Spelling(words, rare).nats(["recooking", "ingreheat", "reheating", "19am", "1a9m"])
+    assert seen < like < other - 2
+    assert hour < odd - 2
+    assert Spelling(words, {**rare, "reheating": 2}).nats(["reheating"])[0] < seen
+
+
+def test_the_rare_words_are_those_that_the_vocabulary_leaves_out(monkeypatch):
+    texts = ["a a a a b b c d g g g h h h i i i j j j", "a b b c c e f", *(f"x{n:03d}" for n in range(900))]
+    whole = train("word", texts, min_count=3, size=16).word_unit.spelling
+    assert list(whole.words) == ["\n", "a", "b", "c", "g", "h", "i"]
+    assert {word: n for word, n in whole.rare.items() if word[0] != "x"} == {"j": 3, "d": 1, "e": 1, "f": 1}
+    monkeypatch.setattr(word_module, "RARE", 200)
+    some = train("word", texts, min_count=3, size=16).word_unit.spelling.rare
+    assert some["j"] == 3, "the most frequent first"
+    assert len(some) == 200
+    assert 120 < sum(word > "x450" for word in some) * 2 < 280, "from the whole alphabet"
+    assert train("word", texts[::-1], min_count=3, size=16).word_unit.spelling.rare == some
+
+
+def test_it_comes_back_from_its_file_and_a_damaged_one_is_refused():
+    vocabulary = train("word", ["the soup the soup", "a zebra"], min_count=2)
+    again = Vocabulary.from_json(vocabulary.to_json()).word_unit.spelling
+    assert again == vocabulary.word_unit.spelling
+    assert again.nats(["zebras", "é"]).tolist() == vocabulary.word_unit.spelling.nats(["zebras", "é"]).tolist()
+    for damage in ({"0": ["a"]}, {"x": ["a"]}, {"1": [3]}, {"1": 3}, ["a"]):
+        values = json.loads(vocabulary.to_json())
+        values["unit"]["spelling"] = damage
+        with pytest.raises(ModelError, match="cannot be read"):
+            Vocabulary.from_json(json.dumps(values))
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_on_real_reviews_unknown_words_cost_0_62_of_what_single_letters_cost():
+    path = Path(os.environ.get("REVIEWLM_REAL_DATA", ROOT / "data")) / "kaggle_yelp_10k.csv.gz"
+    if not path.is_file():
+        pytest.skip(f"no real reviews at {path.parent} (REVIEWLM_REAL_DATA)")
+    texts = [NormalForm().apply(text) for text in pl.read_csv(path.read_bytes(), columns=["text"])["text"]]
+    vocabulary = train("word", texts[:8000], min_count=3, size=20_000)
+    spelling = vocabulary.word_unit.spelling
+    unit = vocabulary._unit
+    unknown = Counter(piece for piece in word_module.cut(word_module.folded(texts[8000:], True)).explode()
+                      if piece not in unit._ids)  # fmt: skip
+    types = [*spelling.words, *spelling.rare]
+    letters = Counter("".join(types))
+    total = sum(letters.values()) + len(types)
+    single = {word: -math.log(len(types) / total) - sum(math.log(letters.get(char, 1) / total) for char in word)
+              for word in unknown}  # fmt: skip
+    before = sum(count * single[word] for word, count in unknown.items())
+    after = sum(np.array(list(unknown.values())) * spelling.nats(list(unknown)))
+    assert after < 0.6 * before
