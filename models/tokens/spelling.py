@@ -123,7 +123,7 @@ class Spelling:
     def _known(self) -> tuple[list[str], np.ndarray]:
         """The words of the vocabulary, sorted, and p of each (W,)."""
         words = sorted(self.words)
-        return words, np.exp(-self._nats(words))
+        return words, np.exp(-self._nats(words)) if words else np.zeros(0)
 
     @cached_property
     def _unknown(self) -> float:
@@ -141,8 +141,6 @@ class Spelling:
 
     def _nats(self, words: Sequence[str], ends: bool = True) -> np.ndarray:
         """Return −log p of each string (W,), or of all strings that begin so unless *ends* is set."""
-        if not words:
-            return np.zeros(0)
         symbols_N, starts_W = _joined(self._read(words, self._symbols))
         p_N = np.full(len(symbols_N), self._uniform)
         for order, ngram_N in zip(self._orders, _ngrams(symbols_N, starts_W), strict=False):
@@ -153,6 +151,8 @@ class Spelling:
 
     def nats(self, words: Sequence[str]) -> np.ndarray:
         """Return −log p(word | unknown) of each word that is not in the vocabulary (W,), in nats."""
+        if not words:
+            return np.zeros(0)
         # Round, so that no figure depends on the processor's logarithm.
         return np.round(self._nats(words) + np.log(self._unknown), 6)
 

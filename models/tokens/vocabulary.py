@@ -135,8 +135,8 @@ class Vocabulary:
         Args:
             texts: D cleaned texts.
             stars: D ratings, 0 (unknown) to 5.
-            whole: Also compute the price of case, spaces and quotes, which takes as long as encoding; training does
-                not need it.
+            whole: Also compute the prices of what the ids leave out, which takes as long as encoding; training does
+                not need them.
         """
         count = len(texts)
         if not count:

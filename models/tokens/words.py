@@ -107,31 +107,30 @@ class WordUnit:
     def encode_priced(self, texts: Sequence[str] | pl.Series, whole: bool = True) -> Priced:
         """Return ids and lengths as `encode_batch`, the price of each unknown token, and the price of each surface.
 
-        The surface of a text is its case, spaces and quotes. Its price is 0 for vocabularies without such prices, and
-        if *whole* is not set.
+        The surface of a text is its case, spaces and quotes. Its price is 0 for vocabularies without such prices. All
+        prices are 0 if *whole* is not set.
         """
         if len(texts) == 1 and (found := self._encode_one(texts[0], whole)) is not None:
             return found
         series = pl.Series("text", texts, dtype=pl.String)
         chunks = Chunks.of(series)
         straight = folded(chunks.distinct, False)
-        whole = whole and self.surface is not None
-        if whole and self._fold and (moved_M := moved(straight)).any():
+        with_surface = whole and self.surface is not None
+        if with_surface and self._fold and (moved_M := moved(straight)).any():
             chunks = Chunks.of(series, chunks.texts_with(moved_M))  # such a text is a single chunk
             straight = folded(chunks.distinct, False)
         lists = self._cut(straight)
         ids_P, widths_M, pieces = self._encode(lists)
         index_N, lengths = chunks.pieces(widths_M)
         surface_D = np.zeros(len(series))
-        if whole and self.surface:
+        if with_surface and self.surface:
             surface_D = self.surface.nats(series, self._read(chunks, straight, lists, self.surface.symbols))
-        unknown_P = np.flatnonzero(ids_P == 0)
+        ids, price_P = ids_P[index_N], np.zeros(len(ids_P))
+        unknown_P = np.flatnonzero(ids_P == 0)[: None if whole else 0]
         surfaces = pieces.gather(unknown_P.astype(np.uint32)).to_list()
         distinct = list(dict.fromkeys(surfaces))
         price = dict(zip(distinct, self.spelling.nats(distinct).tolist(), strict=True))
-        price_P = np.zeros(len(ids_P))
         price_P[unknown_P] = [price[surface] for surface in surfaces]
-        ids = ids_P[index_N]
         return ids, lengths, price_P[index_N[ids == 0]], surface_D
 
     def _encode_one(self, text: str, whole: bool) -> Priced | None:
@@ -146,7 +145,8 @@ class WordUnit:
                 return None
             surface_nats = priced
         ids = np.array([self._ids.get(piece, 0) for piece in pieces], np.int32)
-        prices = self.spelling.nats([pieces[at] for at in np.flatnonzero(ids == 0)])
+        unknown_U = np.flatnonzero(ids == 0)
+        prices = self.spelling.nats([pieces[at] for at in unknown_U]) if whole else np.zeros(len(unknown_U))
         return ids, np.array([len(ids)]), prices, np.array([surface_nats])
 
     def _cut(self, straight: pl.Series) -> pl.Series:
