@@ -73,8 +73,8 @@ class Order(NamedTuple):
     def p(self, ngram_N: np.ndarray, below_N: np.ndarray) -> np.ndarray:
         """Return p(c | h) of some n-grams (N,), given p(c | h')."""
         place_N, seen_N = _find(self.ngrams_M, ngram_N)
-        context_N, known_N = _find(self.contexts_C, ngram_N >> BITS)
-        gamma_N = np.where(known_N, self.gamma_C[context_N], 1.0)
+        context_N, after_N = _find(self.contexts_C, ngram_N >> BITS)
+        gamma_N = np.where(after_N, self.gamma_C[context_N], 1.0)
         return np.where(seen_N, self.p_M[place_N], gamma_N * below_N)
 
 
@@ -120,15 +120,15 @@ class Spelling:
         return _estimated(*_joined(symbols), np.array([*counts.values(), *lone.values()], np.int64), self._uniform)
 
     @cached_property
-    def _known(self) -> tuple[list[str], np.ndarray]:
+    def _vocabulary(self) -> tuple[list[str], np.ndarray]:
         """The words of the vocabulary, sorted, and p of each (W,)."""
         words = sorted(self.words)
         return words, np.exp(-self._nats(words)) if words else np.zeros(0)
 
     @cached_property
-    def _unknown(self) -> float:
+    def _left(self) -> float:
         """p of all words that are not in the vocabulary."""
-        return 1.0 - float(self._known[1].sum())
+        return 1.0 - float(self._vocabulary[1].sum())
 
     @property
     def _uniform(self) -> float:
@@ -154,7 +154,7 @@ class Spelling:
         if not words:
             return np.zeros(0)
         # Round, so that no figure depends on the processor's logarithm.
-        return np.round(self._nats(words) + np.log(self._unknown), 6)
+        return np.round(self._nats(words) + np.log(self._left), 6)
 
     def following(self, beginning: str) -> tuple[float, np.ndarray, float]:
         """Return how an unknown word that begins so may go on.
@@ -164,16 +164,16 @@ class Spelling:
             next one (A,), and that the word ends. With the probability of all other characters, the latter sum to 1.
         """
         p, p_S = exp(-self._nats([beginning], ends=False)[0]), self._next(beginning)
-        words, known_K = self._known
+        words, p_K = self._vocabulary
         low = bisect_left(words, beginning)
         high = bisect_right(words, beginning, lo=low, key=lambda word: word[: len(beginning)])
         after = [word[len(beginning) :][:1] for word in words[low:high]]
-        known_S = np.zeros_like(p_S)
-        np.add.at(known_S, [self._symbols.get(char, OTHER) if char else END for char in after], known_K[low:high])
-        rest = p - float(known_S.sum())
-        p_S = np.maximum(p * p_S - known_S, 0.0) / rest
-        p_S[END] *= known_S[END] == 0  # a word of the vocabulary, without the rounding of a difference
-        return rest / self._unknown, p_S[FIRST:], float(p_S[END])
+        taken_S = np.zeros_like(p_S)
+        np.add.at(taken_S, [self._symbols.get(char, OTHER) if char else END for char in after], p_K[low:high])
+        rest = p - float(taken_S.sum())
+        p_S = np.maximum(p * p_S - taken_S, 0.0) / rest
+        p_S[END] *= taken_S[END] == 0  # a word of the vocabulary, without the rounding of a difference
+        return rest / self._left, p_S[FIRST:], float(p_S[END])
 
     def _next(self, beginning: str) -> np.ndarray:
         """Return p of each symbol after the beginning of a string (S,)."""
@@ -183,8 +183,8 @@ class Spelling:
         context = 0
         for length, order in enumerate(self._orders[: len(symbols) + 1]):
             context += symbols[-length] << BITS * (length - 1) if length else 0
-            place, known = _find(order.contexts_C, np.array([context]))
-            if not known[0]:
+            place, seen = _find(order.contexts_C, np.array([context]))
+            if not seen[0]:
                 break
             low, high = np.searchsorted(order.ngrams_M, [context << BITS, context + 1 << BITS])
             p_S *= order.gamma_C[place[0]]
@@ -235,8 +235,8 @@ def _ngrams(symbols_N: np.ndarray, starts_W: np.ndarray) -> Iterator[np.ndarray]
         yield ngram_N
         longer_N = np.zeros_like(ngram_N)
         longer_N[order:] = symbols_N[:-order]
-        ngram_N = np.where((ngram_N > 0) & (ngram_N >> BITS * (order - 1) != BEGIN), ngram_N, 0)
-        ngram_N = np.where(ngram_N > 0, ngram_N + (longer_N << BITS * order), 0)
+        inside_N = (ngram_N > 0) & (ngram_N >> BITS * (order - 1) != BEGIN)
+        ngram_N = np.where(inside_N, ngram_N + (longer_N << BITS * order), 0)
 
 
 def _estimated(symbols_N: np.ndarray, starts_W: np.ndarray, weight_W: np.ndarray, uniform: float) -> list[Order]:
@@ -280,7 +280,7 @@ def _discounts(count_M: np.ndarray) -> tuple[float, ...]:
     n = np.bincount(np.minimum(count_M, 5), minlength=6).tolist()
     if all(n[1:4]):
         y = n[1] / (n[1] + 2 * n[2])
-        found = [j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3)]
-        if all(0 < d <= j for j, d in enumerate(found, start=1)):
-            return 0.0, *found
+        estimates = [j - (j + 1) * y * n[j + 1] / n[j] for j in (1, 2, 3)]
+        if all(0 < d <= j for j, d in enumerate(estimates, start=1)):
+            return 0.0, *estimates
     return 0.0, *FALLBACK

@@ -254,10 +254,8 @@ class Words:
         self.occurrences += int(totals["count"].sum())
         hashes = [crc32(word.encode()) for word in totals["word"].to_list()]
         rows = pl.concat([self.kept, self.rare, totals.with_columns(hash=pl.Series(hashes, dtype=pl.UInt32))])
-        frequent = rows.filter(pl.col("count") >= self._min_count)
-        self.kept = frequent.sort(["count", "word"], descending=[True, False]).head(self._size)
-        others = rows.join(self.kept, on="word", how="anti")
-        self.rare = others.sort(["count", "hash", "word"], descending=[True, False, False]).head(RARE)
+        self.kept = rows.filter(pl.col("count") >= self._min_count).sort(-pl.col("count"), "word").head(self._size)
+        self.rare = rows.join(self.kept, on="word", how="anti").sort(-pl.col("count"), "hash", "word").head(RARE)
         forms = counts.filter(pl.col("middle") > 0)
         self.forms = pl.concat([self.forms, forms]) if self.forms.width else forms
         self.forms = self.forms.join(self.kept, on="word", how="semi")
