@@ -70,10 +70,12 @@ class Order(NamedTuple):
     contexts_C: np.ndarray
     gamma_C: np.ndarray
 
-    def p(self, ngram_N: np.ndarray, below_N: np.ndarray) -> np.ndarray:
-        """Return p(c | h) of some n-grams (N,), given p(c | h')."""
-        place_N, seen_N = _find(self.ngrams_M, ngram_N)
+    def p(self, ngram_N: np.ndarray, below_N: np.ndarray) -> np.ndarray | None:
+        """Return p(c | h) of some n-grams (N,), given p(c | h'); None: no context was seen, so it is p(c | h')."""
         context_N, after_N = _find(self.contexts_C, ngram_N >> BITS)
+        if not after_N.any():
+            return None
+        place_N, seen_N = _find(self.ngrams_M, ngram_N)
         gamma_N = np.where(after_N, self.gamma_C[context_N], 1.0)
         return np.where(seen_N, self.p_M[place_N], gamma_N * below_N)
 
@@ -144,7 +146,10 @@ class Spelling:
         symbols_N, starts_W = _joined(self._read(words, self._symbols))
         p_N = np.full(len(symbols_N), self._uniform)
         for order, ngram_N in zip(self._orders, _ngrams(symbols_N, starts_W), strict=False):
-            p_N = order.p(ngram_N, p_N)
+            longer_N = order.p(ngram_N, p_N)
+            if longer_N is None:  # nor was a longer one
+                break
+            p_N = longer_N
         p_N[symbols_N == BEGIN if ends else symbols_N <= END] = 1.0
         other_W = [sum(_size(char) for char in word if char not in self._symbols) for word in words]
         return np.add.reduceat(-np.log(p_N), starts_W) + BYTE_NATS * np.array(other_W)
