@@ -205,7 +205,7 @@ def _require_distributions(mass_N: np.ndarray, part: Predictions, window: Scorin
 
 def require_sums(token_nats: pl.DataFrame, scores: pl.DataFrame) -> None:
     """Raise ReviewLMError unless the nats of the tokens of each observed review add up to the review's nats."""
-    sums = token_nats.group_by("review_id").agg(pl.col("nats").sum().alias("sum"))
+    sums = token_nats.group_by("review_id", maintain_order=True).agg(pl.col("nats").sum().alias("sum"))
     both = sums.join(scores.select("review_id", "nats"), on="review_id", how="left")
     close = np.isclose(both["sum"].to_numpy(), both["nats"].to_numpy(), rtol=SUM_TOLERANCE, atol=SUM_TOLERANCE)
     if not close.all():
