@@ -1,7 +1,7 @@
 """Read JSON lines: each line alone, so a bad line does not affect other lines.
 
-Plain lines are read by compiled loops (`corpus.reading.plain_lines`). The others are decoded with orjson, and only this
-decides what is wrong with a line.
+orjson decodes the lines, because it says which line it did not understand. Readers of whole tables do not: polars makes
+text of the number in `{"text": 5}` and takes the first of two equal names, pyarrow refuses all lines for one bad value.
 """
 
 from __future__ import annotations
@@ -19,14 +19,11 @@ import polars as pl
 from corpus.reading.convert import convert
 from corpus.reading.field_names import our_record, require_fields
 from corpus.reading.long_lines import pass_over, too_long
-from corpus.reading.plain_lines import read_plain
 from corpus.schema import LABEL, VOTES, Block, Limits, Problem, Reason
 from models.threads import ordered
 
 BOM = b"\xef\xbb\xbf"
 IDS = ("review_id", "user_id", "business_id")
-COMPILED_BYTES = 1 << 20
-"""Shorter stretches are decoded with orjson alone: the import of compiled loops would take longer."""
 
 
 @dataclass(frozen=True)
@@ -104,24 +101,9 @@ def _loads(line: bytes) -> Any:
 
 def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
     """Return the records of a stretch, in order, and a reason for each line that cannot be used."""
-    first = stretch.first_line
-    if len(stretch.lines) < COMPILED_BYTES or limits.renamed:
-        lines = stretch.lines.split(b"\n")
-        block = decode(lines, range(first, first + len(lines)), source, limits, stretch.problems)
-    else:
-        block, numbers, lines = read_plain(stretch.lines, first, source, limits)
-        if lines:
-            block = _merged(block, decode(lines, numbers, source, limits))
-    return replace(block, end=stretch.end)
-
-
-def _merged(plain: Block, others: Block) -> Block:
-    """Return the records of both, in the order of their lines."""
-    return Block(_in_order(plain.good, others.good), _in_order(plain.bad, others.bad))
-
-
-def _in_order(rows: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:
-    return pl.concat([rows, more]).sort("line") if more.height else rows
+    lines = stretch.lines.split(b"\n")
+    numbers = range(stretch.first_line, stretch.first_line + len(lines))
+    return replace(decode(lines, numbers, source, limits, stretch.problems), end=stretch.end)
 
 
 def decode(

@@ -30,10 +30,8 @@ import resource, sys
 from pathlib import Path
 from core.config.run_config import SourceConfig
 from corpus.ingestion.ingest import read_source
-from corpus.reading import jsonlines
 from corpus.reading.sources import identify
 
-jsonlines.COMPILED_BYTES = 0
 file = identify(Path(sys.argv[1]), "r.jsonl")
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 print(read_source(file, Path(sys.argv[2]), SourceConfig()).facts["rows"])

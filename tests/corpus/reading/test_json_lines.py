@@ -11,7 +11,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import MissingColumn
-from corpus.reading import jsonlines
 from corpus.reading.jsonlines import Stretch, decode, parse, read_json_lines
 from corpus.schema import COLUMNS, Limits
 from tests.corpus.review_lines import BAD_LINES, GOOD, line
@@ -56,14 +55,6 @@ UNUSUAL = [
 PIECES = [bad for bad, _ in BAD_LINES] + UNUSUAL
 GOLDEN = "a4721b35058eea78cc309130af2f53bea81ce565b5a3c85e15d4df0359381561"
 """Digest of what these lines give, on which a reader with numpy and one with orjson agreed."""
-
-
-@pytest.fixture(scope="module", autouse=True, params=["compiled", "decoded"])
-def way(request):
-    """Plain lines are read by compiled loops, or decoded like all others, however few they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonlines, "COMPILED_BYTES", 1 if request.param == "compiled" else 1 << 60)
-        yield
 
 
 def alone(block, first_line=7):
