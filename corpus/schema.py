@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import polars as pl
@@ -37,6 +38,9 @@ LABEL = "(label)"
 
 No file has a field of this name, which would be read in its place."""
 LABELLED = COLUMNS | {LABEL: pl.String()}
+
+RECORD_TYPE = "type"
+"""Field of older files of the dataset that says of what kind a record is; it is looked at, and not kept."""
 
 VOTES = ("useful", "funny", "cool")
 
@@ -80,10 +84,11 @@ class Reason(StrEnum):
     MALFORMED = "malformed"
     """Not a JSON value, or not a row of this CSV file."""
     NOT_A_RECORD = "not_a_record"
-    """A JSON value that is not an object, or a repeated header inside a CSV file."""
+    """A JSON value that is not an object, a repeated header inside a CSV file, or a record of another type: a tip."""
     MISSING_TEXT = "missing_text"
     WRONG_TYPE = "wrong_type"
-    """The text is not a string; an id is a list, an object, a boolean or a float; or a table cannot hold a value."""
+    """The text is not a string; an id is a list, an object, a boolean or a rounded number; or a table cannot hold a
+    value."""
     TOO_LONG = "too_long"
     """The text has more characters than `source.max_chars`, or the record more bytes than `source.max_record_bytes`.
 
@@ -93,6 +98,7 @@ class Reason(StrEnum):
     """The stars are not a finite number ("five"). The data checks handle numbers out of range."""
     BAD_VOTES = "bad_votes"
     BAD_DATE = "bad_date"
+    """The date is in none of the forms of `corpus.reading.dates`, before 1990 or in the future."""
     DUPLICATE_ID = "duplicate_id"
     """Another record with this review_id is newer, or has the same date and comes later in the input."""
     UNREADABLE_FILE = "unreadable_file"
@@ -113,7 +119,8 @@ class Limits:
 
     A packed file may unpack to `max_expansion` times its size. Reviews usually shrink to a third, rarely to a tenth.
     Up to `workers` blocks of JSON lines are parsed at the same time, each in its own thread. `renamed` has the fields
-    of `FIELDS` that have another name in the files: {our name: their name}; with `LABEL`, this field is read too.
+    of `FIELDS` that have another name in the files: {our name: their name}; with `LABEL`, this field is read too. *now*
+    is the present moment in UTC: later dates are refused.
     """
 
     max_chars: int = 100_000
@@ -122,11 +129,12 @@ class Limits:
     max_expansion: float = 200.0
     workers: int = 2
     renamed: Mapping[str, str] = field(default_factory=dict)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The columns that are read from a record."""
-        return (*FIELDS, LABEL) if LABEL in self.renamed else FIELDS
+        """The fields that are read from a record."""
+        return (*FIELDS, RECORD_TYPE, LABEL) if LABEL in self.renamed else (*FIELDS, RECORD_TYPE)
 
     def room(self, size: int) -> int:
         """Return the number of bytes that a file of *size* bytes may unpack to."""

@@ -21,6 +21,7 @@ from tasks.flow_run import describe_flow_run
 from tasks.lineage.gather import recorded_version
 from tasks.lineage.reproduce import Reproduction, make_again, show_verdict, steps_again
 from tasks.lineage.sources import earlier_reviews, find_sources, starting_weights
+from tasks.stage import store_of
 from tasks.tracking.track import asking_of
 
 
@@ -51,7 +52,7 @@ def reproduce(
     record, bundle, number = recorded_version(config, version)
     platform = differences(record.step(record.fit).environment, made_with())
     start = starting_weights(config, record), earlier_reviews(config, record)
-    again = Reproduction(record, find_sources(record, input or []), bundle, *start)
+    again = Reproduction(record, find_sources(record, store_of(config).root, input or []), bundle, *start)
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
         compared = steps_again(again, lambda step: make_again(again, step), platform)
     verdict = conclude(record, compared, platform, tolerance)

@@ -50,7 +50,7 @@ def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[
         if step.key not in gone:
             states = differing_files(store / step.key, step.files)
             found += [Defect(step.key, state, str(store / step.key / name)) for name, state in states.items()]
-    return [*found, *missing, *(finding for source in lineage.sources if (finding := _source(source)))]
+    return [*found, *missing, *(finding for source in lineage.sources if (finding := _source(source, store)))]
 
 
 def _bundle(lineage: Lineage, bundle: Path) -> list[Defect]:
@@ -66,14 +66,14 @@ def _bundle(lineage: Lineage, bundle: Path) -> list[Defect]:
     return found
 
 
-def _source(source: RecordedSource) -> Defect | None:
+def _source(source: RecordedSource, store: Path) -> Defect | None:
     """Return whether a raw file is gone or changed.
 
     A source without a path is a file of an artifact or of the version, and is not checked here.
     """
     if not source.path:
         return None
-    path = Path(source.path)
+    path = source.place(store)
     if not path.is_file():
         return Defect(source.sha256, GONE, source.path)
     return None if sha256_of_file(path) == source.sha256 else Defect(source.sha256, CHANGED, source.path)

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from core.errors import Damaged
@@ -49,6 +50,11 @@ class RecordedSource:
     sha256: str
     bytes: int = 0
     path: str = ""
+
+    def place(self, store: Path) -> Path:
+        """Return its path now: small files were packed into a file of the store, which may have moved with its home."""
+        inside = store.joinpath(*Path(self.path).parts[-3:])  # stage/digest/file
+        return inside if inside.is_file() else Path(self.path)
 
 
 @dataclass(frozen=True)

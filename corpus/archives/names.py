@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Sequence
+from functools import cache
 from pathlib import PurePosixPath
 
 DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
@@ -10,31 +14,70 @@ COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz"})
 PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
 UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
 """Suffixes that programs add to the name of a file while they write it."""
-SIBLINGS = ("business", "checkin", "tip", "user", "photo", "photos")
-"""The other tables of the Yelp Open Dataset, which are not reviews; ignored in a folder or an archive."""
+SIBLINGS = frozenset(
+    ("business", "businesses", "checkin", "checkins", "photo", "photos", "tip", "tips", "user", "users")
+)
+"""The other tables of the Yelp Open Dataset, which are not reviews."""
+WORDS_OF_SIBLINGS = SIBLINGS | {"yelp", "academic", "dataset", "hours", "attributes", "id", "to"}
+"""Words of which the names of their files are made, and nothing else: `tip_top_diner.csv` holds reviews."""
+PACK_MARK = ".reviewlm-small-files"
+"""Name of the first member of an archive of small files that we made (`corpus.reading.packs`)."""
+MOST_NAMED = 3
+"""Files that are not read and that the log names."""
+log = logging.getLogger(__name__)
 
 
 def looks_like_data(name: str) -> bool:
     """Return whether a file in a folder or an archive should be read, judged by its name only."""
     path = PurePosixPath(name)
-    if _is_hidden(path) or path.suffix.lower() in UNFINISHED:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if _is_hidden(path) or _is_sibling(path) or not UNFINISHED.isdisjoint(suffixes[-1:]):
         return False
-    words = path.name.lower().replace("-", "_").replace(".", "_").split("_")
-    if any(word in SIBLINGS for word in words) and not is_review_member(name):
-        return False
-    return any(suffix.lower() in DATA_SUFFIXES | PACKED_SUFFIXES for suffix in path.suffixes[-2:])
+    return any(suffix in DATA_SUFFIXES | PACKED_SUFFIXES for suffix in suffixes[-2:])
 
 
-def is_review_member(name: str) -> bool:
-    """Return whether a member's name says that it holds reviews, as in Yelp's own archive."""
+def may_be_data(name: str) -> bool:
+    """Return whether the first bytes of a file must tell whether to read it, because its name has no suffix."""
     path = PurePosixPath(name)
-    readable = path.suffix.lower() not in {".pdf", ".md", ".html"} | UNFINISHED
-    return "review" in path.name.lower() and readable and not _is_hidden(path)
+    return not path.suffix and not _is_hidden(path) and not _is_sibling(path)
+
+
+def _is_sibling(path: PurePosixPath) -> bool:
+    words = set(re.split(r"[-_.\d]+", path.name.lower())) - {suffix.lower()[1:] for suffix in path.suffixes} - {""}
+    return not words.isdisjoint(SIBLINGS) and words <= WORDS_OF_SIBLINGS
+
+
+def tell_left_out(where: str, read: int, names: Sequence[str]) -> None:
+    """Log which files of a folder or an archive are not read; warn if a name has the form of one that is read."""
+    if names:
+        named = tuple(map(printable, sorted(names, key=lambda name: not _has_data_suffix(name))[:MOST_NAMED]))
+        level = logging.WARNING if any(map(_has_data_suffix, names)) else logging.INFO
+        _tell_once(level, where, read, named, len(names))
+
+
+def _has_data_suffix(name: str) -> bool:
+    path = PurePosixPath(name)
+    last = {suffix.lower() for suffix in path.suffixes[-2:]}
+    return not _is_hidden(path) and (not last or not last.isdisjoint(DATA_SUFFIXES | PACKED_SUFFIXES))
+
+
+@cache
+def _tell_once(level: int, where: str, read: int, names: tuple[str, ...], count: int) -> None:
+    """Log once per process: several stages ask for the same files."""
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    do = "does" if count == 1 else "do"
+    log.log(level, "%s: %d of %d files are read; %s%s %s not look like reviews (name one that holds reviews with an "
+            "--input of its own)", where, read, read + count, ", ".join(names), more, do)  # fmt: skip
 
 
 def _is_hidden(path: PurePosixPath) -> bool:
     """Return whether the file is internal to a program: `.ipynb_checkpoints/a.csv`, `__MACOSX/a.json`, `_SUCCESS`."""
     return any(part.startswith((".", "_")) and part != ".." for part in path.parts)
+
+
+def is_pack(head: bytes) -> bool:
+    """Return whether these are the first bytes of an archive of small files that we made."""
+    return head.startswith(PACK_MARK.encode() + b"\0")
 
 
 def printable(name: str) -> str:

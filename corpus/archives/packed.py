@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import tarfile
 import zipfile
 import zlib
@@ -19,6 +20,8 @@ from core.errors import InputError
 from corpus.schema import Limits
 
 BUFFER = 1 << 20
+ZIP = b"PK\x03\x04"
+JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*\{)')
 
 
 class Damage(Exception):
@@ -87,16 +90,6 @@ class Unpacked(io.RawIOBase):
         """Return True."""
         return True
 
-    def seekable(self) -> bool:
-        """Return whether the packed stream can be read from the start again."""
-        return self.stream.seekable()
-
-    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a position and reset the count of bytes, so that bytes read again do not count twice."""
-        self.given = 0
-        with library():
-            return self.stream.seek(place, whence)
-
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer; raise Unreadable beyond the limit."""
         with library():
@@ -118,7 +111,65 @@ def _zstd(stream: IO[bytes]) -> IO[bytes]:
     return cast(IO[bytes], pyarrow.CompressedInputStream(stream, "zstd"))
 
 
+class _Following:
+    """Compressed streams that follow each other in a file, with padding of zeros between them or after the last.
+
+    Python's `LZMAFile` and `BZ2File` stop without a word at anything after the first that is no stream: padding, or a
+    damaged head, would lose all that follows.
+
+    Args:
+        new: `bz2.BZ2Decompressor` or `lzma.LZMADecompressor`.
+    """
+
+    def __init__(self, stream: IO[bytes], new: Callable[[], Any]) -> None:
+        self.stream, self.new, self.current = stream, new, new()
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most *size*; empty at the end."""
+        while True:
+            if self.current.eof:
+                packed = self._after_padding(self.current.unused_data)
+                if not packed:
+                    return b""
+                self.current = self.new()
+            else:
+                packed = self.stream.read(BUFFER) if self.current.needs_input else b""
+                if self.current.needs_input and not packed:
+                    raise EOFError("it ends within a compressed stream")
+            if found := self.current.decompress(packed, size):
+                return cast(bytes, found)
+
+    def _after_padding(self, packed: bytes) -> bytes:
+        while not (packed := packed.lstrip(b"\0")):
+            if not (packed := self.stream.read(BUFFER)):
+                return b""
+        return packed
+
+    def close(self) -> None:
+        """Do nothing: the packed stream belongs to the caller."""
+
+
+def _bz2(stream: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], _Following(stream, bz2.BZ2Decompressor))
+
+
+def _xz(stream: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], _Following(stream, lzma.LZMADecompressor))
+
+
 _UNPACKERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": _gzip, b"\x28\xb5\x2f\xfd": _zstd, b"BZh": bz2.BZ2File, b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"\x1f\x8b": _gzip, b"\x28\xb5\x2f\xfd": _zstd, b"BZh": _bz2, b"\xfd7zXZ\x00": _xz,
+    **{bytes([sign]) + b"\x2a\x4d\x18": _zstd for sign in range(0x50, 0x60)},
 }
-"""First bytes of compressed files, with the function that unpacks them."""
+"""First bytes of compressed files, with the function that unpacks them; the last are skippable frames, as of pzstd."""
+
+
+def holds_data(head: bytes) -> bool:
+    """Return whether the first bytes are those of a packed file, of Parquet or of JSON, whatever the file's name is."""
+    packed = unpacker_of(head) is not None or is_tar(head) or head.startswith(ZIP)
+    return packed or head.startswith(b"PAR1") or JSON.match(head) is not None
+
+
+def is_tar(head: bytes) -> bool:
+    """Return whether these are the first 512 bytes of a tar; the zero tells it from a text with mustard in it."""
+    return head[257:265].startswith((b"ustar\0", b"ustar  \0"))

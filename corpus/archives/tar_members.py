@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, cast
 
 from core.errors import Unreadable
-from corpus.archives.names import printable
+from corpus.archives.names import looks_like_data, printable
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +69,14 @@ class _Ending:
 
 
 def tar_members(
-    stream: IO[bytes], archive: str, wanted: Callable[[str], bool], found: list[str]
+    stream: IO[bytes], archive: str, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield name and content of the wanted files; read each content before asking for the next.
 
     Args:
         stream: The archive; it is read forwards only.
         archive: Its name.
-        wanted: Returns whether a file with this name is wanted.
-        found: The names of all files are appended to this list.
+        wanted: Returns whether a file with this name is wanted; asked once for each file.
 
     Raises:
         Unreadable: A wanted file is sparse.
@@ -86,12 +85,11 @@ def tar_members(
     with tarfile.open(fileobj=cast(IO[bytes], _Ending(stream)), mode="r|", tarinfo=_Header) as members:
         while (member := members.next()) is not None:
             members.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all headers in memory
-            if (member.issym() or member.islnk()) and wanted(member.name):
+            if (member.issym() or member.islnk()) and looks_like_data(member.name):
                 log.warning("%s: %s is a link, which is not followed; put the file itself into the archive",
                             archive, printable(member.name))  # fmt: skip
             if not member.isfile():
                 continue
-            found.append(member.name)
             if not wanted(member.name):
                 continue
             if member.issparse():

@@ -20,8 +20,9 @@ import orjson
 import polars as pl
 
 from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
-from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, opened, unpacker_of
+from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, is_tar, library, opened, unpacker_of
 from corpus.archives.tar_members import tar_members
+from corpus.reading.ids import one_form
 from corpus.reading.long_lines import next_line
 from corpus.schema import Limits
 
@@ -89,6 +90,7 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
             found, fields = _csv(stream, path)
     if not found.height:
         raise EmptyInput("The table of businesses is empty", where=path, remedy=_REMEDY)
+    found = found.with_columns(one_form(pl.col(KEY)))
     named = found.filter(pl.col(KEY).is_not_null() & (pl.col(KEY) != ""))
     if not named.height:
         raise MissingColumn(
@@ -138,7 +140,7 @@ def _unpacked(
         if unpacker := unpacker_of(head):
             content = streams.enter_context(opened(unpacker, stream))
             stream = io.BufferedReader(Unpacked(content, path.name, limits, room), BUFFER)
-        elif head[257:262] == b"ustar":
+        elif is_tar(head):
             stream = _member(stream, path)
         else:
             return stream
@@ -149,7 +151,12 @@ def _unpacked(
 
 def _member(stream: io.BufferedReader, path: Path) -> io.BufferedReader:
     met: list[str] = []
-    for _, content in tar_members(stream, path.name, _is_business, met):
+
+    def is_wanted(member: str) -> bool:
+        met.append(member)
+        return _is_business(member)
+
+    for _, content in tar_members(stream, path.name, is_wanted):
         return io.BufferedReader(cast(io.RawIOBase, content), BUFFER)
     raise EmptyInput("The archive holds no businesses", where=path, value=", ".join(met)[:200], remedy=_REMEDY)
 
@@ -196,6 +203,8 @@ def _text(value: Any, field: str, path: Path, number: int) -> str | None:
     """Return a field as text; older editions of the dataset have the categories as a list."""
     if value is None or isinstance(value, str):
         return value
+    if field == KEY and type(value) in (int, float):
+        return str(value)
     if field == "categories" and isinstance(value, list) and all(isinstance(each, str) for each in value):
         return ", ".join(value)
     raise Unreadable(

@@ -53,7 +53,7 @@ def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Sou
     Args:
         folder: Output folder; existing files with these names are replaced.
         sources: All source files, in order.
-        readings: The readings, by SHA-256 of the file.
+        readings: The readings, by `Listed.key` of the file.
 
     Returns:
         Facts: records, rows, quarantined, duplicates (`superseded` by a newer record with the same id, `identical`
@@ -64,7 +64,7 @@ def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Sou
         EmptyInput: There is no record, or no good one; the error gives the most common reason and its first place.
     """
     chosen = originals(sources)
-    used = [readings[digest] for digest in chosen]
+    used = [readings[key] for key in chosen]
     _require_rows(sources, used)
     (folder / DATASET_FILE).unlink(missing_ok=True)  # while files are replaced, there must be no valid data set
     shutil.rmtree(folder / PARTS, ignore_errors=True)
@@ -79,8 +79,8 @@ def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Sou
         for source, reading in zip(chosen.values(), used, strict=True):
             for bad in iter_quarantine(reading.quarantine):
                 quarantine.add(bad)
-            settled[source.sha256] = writer.add_source(reading)
-    entries = [_entry(source, chosen[source.sha256], settled[source.sha256]) for source in sources]
+            settled[source.key] = writer.add_source(reading)
+    entries = [_entry(source, chosen[source.key], settled[source.key]) for source in sources]
     facts = _facts(entries, writer, used)
     write_whole(folder / DATASET_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return facts

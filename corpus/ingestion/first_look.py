@@ -24,6 +24,8 @@ from corpus.schema import Block, Limits
 
 MOST_BYTES = 32 << 20
 """Bytes on disk after which the remaining files are not looked at."""
+MOST_FILES = 200
+"""Files after which it is the same."""
 MOST_BLOCKS = 2
 """Blocks of bad records after which a file is left to the run: good ones may follow."""
 
@@ -48,8 +50,8 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
     limits = replace(limits, workers=1)  # one block at a time is enough
     names, left, bad, unknown = source_names(inputs), MOST_BYTES, list[pl.DataFrame](), False
     files, damaged = {path: Listed(name, path.stat().st_size, "") for path, name in names.items()}, list[Refused]()
-    for path, name in names.items():
-        if left <= 0:
+    for number, (path, name) in enumerate(names.items()):
+        if left <= 0 or number == MOST_FILES:
             unknown = True
             break
         try:
@@ -58,7 +60,7 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
             damaged.append(Refused(files[path], error))
             continue
         bad, unknown, left = bad + refused, unknown or not whole, left - taken
-    require_few(damaged, list(files.values()), config.max_unreadable)
+    require_few(damaged, len(files), sum(file.bytes for file in files.values()), config.max_unreadable)
     if unknown:
         return
     found = pl.concat(bad) if bad else None

@@ -13,6 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import polars as pl
 from core.config.run_config import SourceConfig
 from core.errors import InputError, disk_errors
 from core.processes.memory import kept_memory
+from corpus.archives.names import is_pack
 from corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from corpus.ingestion.part_writer import PartWriter, described_parts, read_json, saved_quarantine
 from corpus.ingestion.parts import (
@@ -30,11 +32,13 @@ from corpus.ingestion.parts import (
     READING_FILE,
     QuarantineWriter,
     SourceReading,
+    link_whole,
     spread,
     write_whole,
 )
+from corpus.reading.packs import PACK, Pack, all_sources
 from corpus.reading.readers import Progress, read
-from corpus.reading.sources import Source, cause_of, identify, originals, source_names
+from corpus.reading.sources import Source, cause_of, input_errors, originals
 from corpus.schema import Limits
 
 BLOCK_BYTES = 8 << 20
@@ -52,8 +56,9 @@ IngestFacts = dict[str, Any]
 
 
 def ingest(
-    inputs: Sequence[Path | str], folder: Path, config: SourceConfig, report: Report | None = None
-) -> IngestFacts:
+    inputs: Sequence[Path | str], folder: Path, config: SourceConfig, report: Report | None = None,
+    now: datetime | None = None,
+) -> IngestFacts:  # fmt: skip
     """Read all inputs into `folder/parts/part-*.parquet` (`COLUMNS`) and `folder/quarantine.parquet` (`QUARANTINE`).
 
     Nothing is dropped silently: `records = rows + quarantined + duplicates`. Of records with the same review_id the
@@ -65,6 +70,7 @@ def ingest(
         folder: Output folder. Results that a killed run of the same inputs left there are used; others are replaced.
         config: Longest text, rows per part and so on: `SETTINGS`.
         report: Called with the progress after each block.
+        now: The present moment in UTC; later dates are refused.
 
     Returns:
         Facts, see `corpus.ingestion.build_dataset.assemble`.
@@ -74,7 +80,7 @@ def ingest(
         Unreadable: An input is missing, damaged, cut off, in an unknown format, or changed while it was read.
         MissingColumn: A file has no text.
     """
-    sources = [identify(path, name) for path, name in source_names(inputs).items()]
+    sources = all_sources(inputs)
     if (done := _finished(folder, sources, config)) is not None:
         return done
     chosen = originals(sources)
@@ -82,13 +88,13 @@ def ingest(
     readings: dict[str, SourceReading] = {}
     records = size = 0
     with disk_errors(folder):
-        for digest, source in chosen.items():
+        for key, source in chosen.items():
             def tell(more: int, done: int, _: int, records: int = records, size: int = size) -> None:
                 if report:
                     report(records + more, size + done, total)
 
-            readings[digest] = read_source(source, folder / READINGS / _key(source, config), config, tell)
-            records, size = records + readings[digest].facts["records"], size + source.bytes
+            readings[key] = read_source(source, folder / READINGS / _key(source, config), config, tell, now)
+            records, size = records + readings[key].facts["records"], size + source.bytes
         facts = assemble(folder, sources, readings)
         shutil.rmtree(folder / READINGS)
     return facts
@@ -114,21 +120,30 @@ def settings_of(config: SourceConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in SETTINGS} | renamed
 
 
-def limits_of(config: SourceConfig) -> Limits:
-    """Return the limits for the readers, each the setting with the same name, and the names of the fields."""
+def limits_of(config: SourceConfig, now: datetime | None = None) -> Limits:
+    """Return the limits for the readers, each the setting with the same name, and the names of the fields.
+
+    Args:
+        now: The present moment in UTC, if it is not that of the clock.
+    """
     known = {field.name for field in fields(Limits)} & set(SETTINGS)
     limits = {name: getattr(config, name) for name in known}
-    return Limits(block_bytes=BLOCK_BYTES, renamed=config.fields.renamed, **limits)
+    return Limits(block_bytes=BLOCK_BYTES, renamed=config.fields.renamed, now=now or datetime.now(UTC), **limits)
 
 
-def read_source(source: Source, folder: Path, config: SourceConfig, report: Report | None = None) -> SourceReading:
+def read_source(
+    source: Source, folder: Path, config: SourceConfig, report: Report | None = None, now: datetime | None = None
+) -> SourceReading:
     """Read one file into `folder`: `parts/`, `quarantine.parquet` and `read.json` (see `SourceReading`).
+
+    Beside what is read from small files lies the archive of them.
 
     Args:
         source: The file; it must not have changed since `identify` hashed it.
         folder: Output folder. Results that a killed reading of the same file left there are used; others are removed.
         config: See `SETTINGS`.
         report: Called with the progress after each block.
+        now: The present moment in UTC; later dates are refused.
 
     Raises:
         Unreadable, MissingColumn, EmptyInput: See `corpus.reading.readers.read`; also if the file changes while read.
@@ -139,7 +154,9 @@ def read_source(source: Source, folder: Path, config: SourceConfig, report: Repo
     with disk_errors(folder), kept_memory():
         if not (folder / READING_FILE).exists():
             _prepare_folder(folder, {**about, "block_bytes": BLOCK_BYTES, "journal": JOURNAL_VERSION})
-            _read_parts(source, folder, config, report or (lambda records, done, total: None))
+            path = _with_pack(source, folder)
+            limits = limits_of(config, now)
+            _read_parts(source, path, folder, config.part_rows, limits, report or (lambda records, done, total: None))
             _finish(folder, about)
         shutil.rmtree(journal, ignore_errors=True)
     return SourceReading(folder)
@@ -155,13 +172,26 @@ def _prepare_folder(folder: Path, request: dict[str, Any]) -> None:
         write_whole(journal / "request.json", json.dumps(request).encode())
 
 
-def _read_parts(source: Source, folder: Path, config: SourceConfig, report: Report) -> None:
+def _with_pack(source: Source, folder: Path) -> Path:
+    """Return the path to read a source from; an archive of small files is put into the folder first."""
+    if isinstance(source, Pack):
+        return source.write(folder)
+    with input_errors(source.path), source.path.open("rb") as file:
+        known = is_pack(file.read(512))
+    if known and source.path != folder / PACK:
+        link_whole(source.path, folder / PACK)
+    return source.path
+
+
+def _read_parts(
+    source: Source, path: Path, folder: Path, part_rows: int, limits: Limits, report: Report
+) -> None:  # fmt: skip
     progress, journal = Progress(), folder / JOURNAL
-    with PartWriter(folder / PARTS, journal, config.part_rows) as writer:
+    with PartWriter(folder / PARTS, journal, part_rows) as writer:
         if writer.complete:
             return
         try:
-            for block in read(source.path, source.name, limits_of(config), progress):
+            for block in read(path, source.name, limits, progress):
                 progress.records += block.records
                 writer.add(block)
                 report(progress.records, progress.bytes_done, source.bytes)

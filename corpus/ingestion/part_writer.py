@@ -178,10 +178,10 @@ def _whole(places: list[dict[str, Any]], folder: Path, journal: Path) -> list[di
 
 
 def _is_whole(place: dict[str, Any] | None, folder: Path, journal: Path) -> bool:
-    """Return whether the files of a finished part match their checksums; earlier versions stored no checksums."""
+    """Return whether the files of a finished part match their checksums."""
     if place is None:
         return False
-    for name, crc32 in place.get(SUMS, {}).items():
+    for name, crc32 in place[SUMS].items():
         path = next((path for path in (folder / name, journal / name) if path.is_file()), None)
         if path is None or zlib.crc32(path.read_bytes()) != crc32:
             return False

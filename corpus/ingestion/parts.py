@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 import polars as pl
 
+from corpus.reading.sources import Listed
 from corpus.schema import FIELDS, QUARANTINE
 
 PARTS = "parts"
@@ -71,6 +72,11 @@ class SourceReading:
     def facts(self) -> dict[str, Any]:
         """Facts: name, bytes, sha256, settings, records, rows, quarantined, reasons, and `parts` (see `describe`)."""
         return dict(orjson.loads((self.folder / READING_FILE).read_bytes()))
+
+    @property
+    def key(self) -> str:
+        """The `Listed.key` of the file."""
+        return Listed(self.facts["name"], self.facts["bytes"], self.facts["sha256"]).key
 
     @property
     def renamed(self) -> dict[str, str]:

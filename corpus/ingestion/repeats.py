@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from corpus.reading.convert import DERIVED_ID
+from corpus.reading.ids import IS_DERIVED
 from corpus.schema import FIELDS
 from models.threads import ordered
 
@@ -23,7 +23,6 @@ HASHES = 1 << 24
 """Largest number of hashes sorted at once: 128 MiB."""
 FETCHED = 1 << 19
 """Approximate number of rows with repeated ids compared at once; all rows of one id are in the same group."""
-IS_DERIVED = rf"^{DERIVED_ID}[0-9a-f]{{28}}$"
 
 _FETCHED_SCHEMA: dict[str, pl.DataType] = {
     "review_id": pl.String(), "date": pl.Datetime("us"), "row": pl.Int64(), "content": pl.UInt64(),

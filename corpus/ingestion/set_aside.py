@@ -97,12 +97,12 @@ def error_of(why: Mapping[str, Any], path: str | Path) -> Unreadable:
     return Unreadable(why["what"], where=path, value=why["value"], cause=why["cause"], remedy=why["remedy"])
 
 
-def require_few(refused: Sequence[Refused], files: Sequence[Listed], limit: float) -> None:
+def require_few(refused: Sequence[Refused], files: int, size: int, limit: float) -> None:
     """Refuse a run of whose files too many cannot be read.
 
     Args:
         refused: Those that cannot be read.
-        files: All files, each content once.
+        files, size: Number and bytes of all files, each content once.
         limit: Largest share of the files, and of their bytes, that may be set aside.
 
     Raises:
@@ -111,15 +111,26 @@ def require_few(refused: Sequence[Refused], files: Sequence[Listed], limit: floa
     if not refused:
         return
     first = refused[0]
-    if len(refused) == len(files):
+    if len(refused) == files:
         raise first.error
-    count = len(refused) / len(files)
-    size = sum(one.file.bytes for one in refused) / max(1, sum(file.bytes for file in files))
-    if max(count, size) > limit:
+    count = len(refused) / files
+    share = sum(one.file.bytes for one in refused) / max(1, size)
+    if max(count, share) > limit:
         raise Unreadable(
-            f"{len(refused)} of {len(files)} files cannot be read, with {size:.0%} of the bytes",
+            f"{len(refused)} of {files} files cannot be read, with {share:.0%} of the bytes",
             where=first.error.where, value=first.error.value,
             cause=f"{first.file.name}: {first.error.cause or first.error.what}",
             remedy="mend or remove these files; if the others are enough, raise the limit: source.max_unreadable (now "
             f"{limit:g})",
         ) from first.error
+
+
+def refused_in_pack(reading: SourceReading) -> list[Refused]:
+    """Return the small files of a pack that were set aside, each with an error that says why."""
+    if Reason.UNREADABLE_FILE.value not in reading.facts["reasons"]:
+        return []
+    bad = pl.read_parquet(reading.quarantine).filter(pl.col("reason") == Reason.UNREADABLE_FILE.value)
+    return [
+        Refused(Listed(row["source"], len(row["raw"]), ""), Unreadable(row["detail"], where=row["source"]))
+        for row in bad.iter_rows(named=True)
+    ]

@@ -14,7 +14,8 @@ from core.errors import ConfigError, EmptyInput
 from core.output import output_file
 from core.store import Artifact, Store
 from corpus.ingestion.parts import iter_quarantine
-from corpus.reading.sources import Listed, Source, identify, source_names
+from corpus.reading.packs import all_sources
+from corpus.reading.sources import Listed, Source, identify
 from corpus.schema import NOT_TO_CORRECT
 
 SHOWN = 80
@@ -78,13 +79,12 @@ def _identity(sources: Sequence[Listed]) -> list[tuple[str, str]]:
 
 def _sources(store: Store, source: SourceConfig) -> list[Source]:
     """Return the source files in their present state, with their SHA-256."""
+    memory = store.root / ".files"
     if source.input:
-        files = source_names(source.input)
-    else:
-        options = source.synthetic.model_dump(mode="json")
-        made = (one for one in store.all("synthesise") if one.manifest["options"] == options)
-        files = {path: path.name for one in made for path in one.folder.glob("*.jsonl")}
-    return [identify(path, name, store.root / ".files") for path, name in files.items()]
+        return all_sources(source.input, memory)
+    options = source.synthetic.model_dump(mode="json")
+    made = (one for one in store.all("synthesise") if one.manifest["options"] == options)
+    return [identify(path, path.name, memory) for one in made for path in one.folder.glob("*.jsonl")]
 
 
 def summarise(path: Path) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """Replay quarantined records: read them again with the present code and settings, or after correction by the user.
 
-A replay is a table of typed rows, kept permanently as `<replays>/<SHA-256 of the source file>/<n>.parquet`. It belongs
-to the bytes of the source and to the names of its fields, not to its name or to a data set, so every data set that is
-built from that file by these names uses it. `assemble_with` inserts the rows where they would be if they had been good
-from the start, and removes them from the quarantine.
+A replay is a table of typed rows, kept permanently as `<replays>/<key of the source file>/<n>.parquet`. It belongs to
+the bytes of the source (`Listed.key`) and to the names of its fields, not to its name or to a data set, so every data
+set that is built from that file by these names uses it. `assemble_with` inserts the rows where they would be if they
+had been good from the start, and removes them from the quarantine.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ def replays_of(replays: Path, reading: SourceReading) -> list[Path]:
     Raises:
         Damaged: A replay differs from what was written. Replays are user data: they cannot be computed again.
     """
-    found = sorted(_numbered(replays / reading.facts["sha256"]), key=lambda path: int(path.stem))
+    found = sorted(_numbered(replays / reading.key), key=lambda path: int(path.stem))
     for path in found:
-        known = path.with_suffix(CHECKSUM)  # replays of earlier versions have no checksum
-        if known.is_file() and known.read_text().strip() != sha256_of_file(path):
+        known = path.with_suffix(CHECKSUM)
+        if not known.is_file() or known.read_text().strip() != sha256_of_file(path):
             raise Damaged(
                 "Records that came back from quarantine are damaged", where=path, cause="its SHA-256 has changed",
                 remedy="restore a backup; or move it away and replay them again (`reviewlm quarantine replay`)",
             )
-    used = [path for path in found if _names_of(path) in (None, reading.renamed)]
+    used = [path for path in found if _names_of(path) == reading.renamed]
     if left := len(found) - len(used):
         log.warning(
             "%d replays of %s are not used, because source.fields was another then: replay these records again",
@@ -75,11 +75,10 @@ def replays_of(replays: Path, reading: SourceReading) -> list[Path]:
     return used
 
 
-def _names_of(path: Path) -> dict[str, str] | None:
-    """Return the names of fields that a replay was read by; None for a replay of an earlier version."""
+def _names_of(path: Path) -> dict[str, str]:
+    """Return the names of fields that a replay was read by."""
     with _readable(path):
-        known = pl.read_parquet_metadata(path).get(NAMES)
-        return None if known is None else dict(json.loads(known))
+        return dict(json.loads(pl.read_parquet_metadata(path)[NAMES]))
 
 
 def _numbered(folder: Path) -> list[Path]:
@@ -93,10 +92,10 @@ def replay(
     """Read the quarantined records of a data set again, and save those that are good now.
 
     Args:
-        readings: Their readings, by SHA-256 of the file. Fields have the names by which these were read.
+        readings: Their readings, by `Listed.key` of the file. Fields have the names by which these were read.
         fixed: The file from `corpus.quarantine.records.export`, with the field `raw` of some records corrected. None:
             read the records unchanged.
-        paths: Paths of the source files, by SHA-256; some records can only be read together with their file.
+        paths: Paths of the source files, by key; some records can only be read together with their file.
 
     Returns:
         Facts: replayed, left (in quarantine), and the `reasons` of the records that failed again.
@@ -108,7 +107,7 @@ def replay(
         StoreFull, NotWritable: The disk is full or not writable.
     """
     chosen = originals(sources)
-    pending = {digest: _pending(readings[digest], replays_of(replays, readings[digest])) for digest in chosen}
+    pending = {key: _pending(readings[key], replays_of(replays, readings[key])) for key in chosen}
     total = sum(frame.height for frame in pending.values())
     if not total:
         raise EmptyInput(
@@ -117,19 +116,19 @@ def replay(
         )
     mended = read_mended(fixed, pending.values()) if fixed else None
     good, reasons = {}, Counter[str]()
-    for digest, source in chosen.items():
-        again = pending[digest] if mended is None else mended.of(pending[digest])
-        path = (paths or {}).get(digest)
-        as_read = replace(limits, renamed=readings[digest].renamed)
+    for key, source in chosen.items():
+        again = pending[key] if mended is None else mended.of(pending[key])
+        path = (paths or {}).get(key)
+        as_read = replace(limits, renamed=readings[key].renamed)
         rows, failed = read_again(again, source, path, as_read, mended is not None)
-        good[digest] = rows.with_columns(pl.col("source").str.strip_prefix(source.name))
+        good[key] = rows.with_columns(pl.col("source").str.strip_prefix(source.name))
         reasons.update(failed)
     replayed = sum(rows.height for rows in good.values())
     if not replayed:
         raise _all_in_vain(reasons, mended)
-    for digest, rows in good.items():
+    for key, rows in good.items():
         if rows.height:
-            _keep(replays / digest, rows.sort(PLACE), readings[digest].renamed)
+            _keep(replays / key, rows.sort(PLACE), readings[key].renamed)
     return {"replayed": replayed, "left": total - replayed, "reasons": dict(sorted(reasons.items()))}
 
 
@@ -143,7 +142,9 @@ def _rows(reading: SourceReading, replays: Sequence[Path]) -> pl.DataFrame:
     """Return the replayed rows, with the present name of the source; for repeated replays of a record, the latest."""
     frames = [pl.DataFrame(schema=COLUMNS), *map(_read_replay, replays)]
     rows = pl.concat(frames).unique(PLACE, keep="last", maintain_order=True)
-    return rows.with_columns(source=pl.lit(reading.facts["name"]) + pl.col("source"))
+    within = (pl.col("source") == "") | pl.col("source").str.starts_with(":")  # other ones are files of a pack
+    name = pl.lit(reading.facts["name"])
+    return rows.with_columns(source=pl.when(within).then(name + pl.col("source")).otherwise(pl.col("source")))
 
 
 def _read_replay(path: Path) -> pl.DataFrame:
@@ -192,7 +193,7 @@ def assemble_with(
     Args:
         folder: Output folder.
         sources: All source files, in order.
-        readings: The readings, by SHA-256 of the file.
+        readings: The readings, by `Listed.key` of the file.
         replays: Their replays, the oldest first, by SHA-256 of the file.
 
     Raises:
@@ -200,7 +201,7 @@ def assemble_with(
     """
     work = folder / WORK
     shutil.rmtree(work, ignore_errors=True)
-    put = {digest: put_back(readings[digest], replays.get(digest, ()), work / digest) for digest in readings}
+    put = {key: put_back(readings[key], replays.get(key, ()), work / key) for key in readings}
     facts = assemble(folder, sources, put)
     shutil.rmtree(work, ignore_errors=True)
     return {**facts, "replayed": sum(reading.facts.get("replayed", 0) for reading in put.values())}

@@ -6,65 +6,68 @@ CSV or Parquet becomes the same row.
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from corpus.schema import COLUMNS, FIELDS, LABEL, LABELLED, VOTES, Block, Problem, Reason, quarantine
-
-DERIVED_ID = "sha-"
-"""Prefix of a review_id that was derived from the content of a record without an id."""
-
-DATE_FORMATS = (
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%d",
-    "%d-%m-%Y",
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m-%d %H:%M",
-    "%d-%m-%Y %H:%M:%S",
+from corpus.reading.dates import EARLIEST, FORMS, latest_of, read_dates
+from corpus.reading.folder_fields import our_fields
+from corpus.reading.ids import DERIVED_FROM, IDS, ROUNDED, WHY_ROUNDED, derived_id, is_rounded, one_form
+from corpus.schema import (
+    COLUMNS,
+    FIELDS,
+    LABEL,
+    LABELLED,
+    RECORD_TYPE,
+    VOTES,
+    Block,
+    Limits,
+    Problem,
+    Reason,
+    quarantine,
 )
-"""Formats, tried in this order. A `Z` is dropped and an offset is applied: all dates are stored as UTC without zone."""
 
-EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""First and last microsecond of the years 1 to 9999, counted from 1970: Python's `datetime` has only these years."""
 FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OverflowError)
 """Errors that polars raises for a value that it cannot hold. Its PanicException is not a subclass of `Exception`."""
-
-OFFSET = r"[+-][0-9]{2}:?[0-9]{2}$"
+UNKNOWN = ("", r"\N")
+"""Values that mean "unknown" outside the text: CSV has no other way to write it, MySQL and Hive write the second."""
+OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")
+"""Values of the field `type` in records of Yelp's older files that are no reviews."""
+ODD = "(odd)"
+DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+)\s*$"
+WHOLE_WITH_COMMA = r"^\s*([+-]?\d+),0{1,2}\s*$"
+"""With three zeros the comma may divide thousands."""
 
 
 def convert(
     loose: pl.DataFrame,
     source: str,
     raw: Callable[[int], bytes],
-    max_chars: int,
+    limits: Limits,
     problems: Sequence[Problem] = (),
 ) -> Block:
     """Convert the records of one stretch of a file to typed columns.
 
     Args:
         loose: Column `line` (Int64) and any of `FIELDS` as strings (or as numbers and dates, from formats that have
-            types); absent ones become null. `LABEL` is kept if it is there.
-        source: Value of the `source` column.
+            types); absent ones become null. `LABEL` is kept if it is there. `RECORD_TYPE` is looked at.
+        source: Value of the `source` column. Fields in its folders (`stars=5/`) are those of records that lack them.
         raw: Returns the bytes of the i-th record; called for bad records only.
-        max_chars: Longest text allowed, in characters.
+        limits: Longest text, names of fields and the present moment.
         problems: Problems found before the conversion; they go into quarantine with the new ones.
 
     One unexpected value must not make the whole file fail. Where polars fails on a set of records, the set is halved
     until the records that cause the failure are found.
     """
     try:
-        return _typed(loose, source, raw, max_chars, problems)
+        return _typed(loose, source, raw, limits, problems)
     except FAILURES as error:
         if loose.height < 2:
             return _unforeseen(loose, source, raw, problems, error)
     half = loose.height // 2
-    first = convert(loose.head(half), source, raw, max_chars, problems)
-    second = convert(loose.slice(half), source, lambda row: raw(half + row), max_chars)
+    first = convert(loose.head(half), source, raw, limits, problems)
+    second = convert(loose.slice(half), source, lambda row: raw(half + row), limits)
     return Block(pl.concat([first.good, second.good]), pl.concat([first.bad, second.bad]).sort("line"))
 
 
@@ -88,29 +91,44 @@ def _schema(loose: pl.DataFrame) -> pl.Schema:
 
 
 def _typed(
-    loose: pl.DataFrame, source: str, raw: Callable[[int], bytes], max_chars: int, problems: Sequence[Problem]
+    loose: pl.DataFrame, source: str, raw: Callable[[int], bytes], limits: Limits, problems: Sequence[Problem]
 ) -> Block:
     """Do the work of `convert` for records whose values polars can all hold."""
-    if absent := [pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in loose.columns]:
-        loose = loose.with_columns(absent)
-    # Outside the text an empty value means "unknown": CSV has no other way to write it.
+    loose = _without_gaps(loose, source, limits)
     schema = _schema(loose)
-    fields = [name for name in schema if name in (*FIELDS, LABEL)]
-    strings = [name for name in fields if name != "text" and loose.schema[name] == pl.String]
-    stripped = {name: pl.col(name).str.strip_chars() for name in strings}
-    loose = loose.with_columns(pl.when(value != "").then(value).alias(name) for name, value in stripped.items())
-    if LABEL in fields:  # 4, 4.0 and "4.0" are one value: other programs write whole numbers with gaps in this way
-        loose = loose.with_columns(pl.col(LABEL).str.replace(r"^(-?\d+)\.0+$", "$1"))
     typed = loose.select(
-        "review_id", "user_id", "business_id", _stars(), *(_votes(name) for name in VOTES), "text",
-        _dates(loose["date"]), pl.lit(source).alias("source"), "line",
-        *(name for name in fields if name == LABEL),
+        *(one_form(pl.col(name)) for name in IDS), _stars(loose.schema["stars"]),
+        *(_votes(name, loose.schema[name]) for name in VOTES), pl.col("text").cast(pl.String),
+        read_dates(loose["date"], limits.now), pl.lit(source).alias("source"), "line",
+        *(name for name in schema if name == LABEL), pl.any_horizontal(*_odd(loose).values()).alias(ODD),
     )
-    if _are_good(loose, typed, max_chars):
-        return Block(_with_ids(typed).cast(schema), quarantine(source, problems))
-    reason = _reasons(loose, typed, max_chars)
-    found = [*problems, *_problems(loose, reason, raw, max_chars)]
-    return Block(_with_ids(typed.filter(reason.is_null())).cast(schema), quarantine(source, found))
+    good = _are_good(loose, typed, limits.max_chars)
+    typed = typed.drop(ODD)
+    if good:
+        return Block(_with_ids(typed), quarantine(source, problems))
+    reason = _reasons(loose, typed, limits.max_chars)
+    found = [*problems, *_problems(loose, reason, raw, limits)]
+    return Block(_with_ids(typed.filter(reason.is_null())), quarantine(source, found))
+
+
+def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFrame:
+    """Return all fields, stripped, with null for "unknown", and with values from the names of folders."""
+    given = our_fields(source, limits.renamed)
+    columns: list[pl.Expr | str] = ["line"]
+    for name in limits.fields:
+        if name not in loose.columns:
+            columns += [pl.lit(given.get(name), pl.String).alias(name)] if name in (*FIELDS, *given) else []
+            continue
+        column, kind = pl.col(name), loose.schema[name]
+        if kind == pl.String and name != "text":
+            stripped = column.str.strip_chars()
+            column = pl.when(~stripped.is_in(UNKNOWN)).then(stripped).alias(name)
+        if name == LABEL:  # 4, 4.0 and "4.0" are one value: other programs write whole numbers with gaps in this way
+            column = one_form(column)
+        if name in given:
+            column = column.fill_null(pl.lit(given[name]).cast(kind, strict=False))
+        columns.append(column)
+    return loose.select(columns)
 
 
 def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:
@@ -118,78 +136,40 @@ def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:
     lacking = frame["review_id"].is_null()
     if not lacking.any():
         return frame
-    fields = [name for name in FIELDS if name != "review_id"]
-    rows = frame.filter(lacking).select(fields).cast({"stars": pl.Float32, "date": pl.Datetime("us")})
+    rows = frame.filter(lacking).select(DERIVED_FROM)
     ids = pl.Series([derived_id(row) for row in rows.iter_rows()], dtype=pl.String)
     column = frame["review_id"].scatter(lacking.arg_true(), ids)
     return frame.with_columns(column.alias("review_id"))
 
 
-def derived_id(values: Sequence[object]) -> str:
-    """Return the id of a record without one; records with equal content get equal ids.
-
-    Args:
-        values: user_id, business_id, stars, useful, funny, cool, text, date; None where unknown.
-    """
-    joined = "\x1f".join("" if value is None else str(value) for value in values)
-    return DERIVED_ID + hashlib.sha256(joined.encode()).hexdigest()[:28]
+def _stars(kind: pl.DataType) -> pl.Expr:
+    written = pl.col("stars").str.replace(DECIMAL_COMMA, "$1.$2") if kind == pl.String else pl.col("stars")
+    number = written.cast(pl.Float64, strict=False)
+    number = number.cast(pl.Float32)  # in which 1e39 is not finite
+    return pl.when(number.is_finite()).then(number).alias("stars")
 
 
-def _dates(column: pl.Series) -> pl.Series:
-    """Return dates as naive UTC `Datetime("us")`; null if none of `DATE_FORMATS` fits or the year is not 1-9999."""
-    parsed = _parsed_dates(column)
-    outside = ~parsed.to_physical().is_between(EARLIEST, LATEST)
-    return parsed.set(outside, None) if outside.any() else parsed
-
-
-def _parsed_dates(column: pl.Series) -> pl.Series:
-    if column.dtype != pl.String:
-        zone = getattr(column.dtype, "time_zone", None)
-        naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column
-        return naive.cast(pl.Datetime("us"))
-    # Timestamps seldom repeat, so a cache of parsed values would not help.
-    usual = column.str.to_datetime(DATE_FORMATS[0], time_unit="us", strict=False, cache=False)
-    if usual.null_count() == column.null_count():
-        return usual
-    text = column.str.strip_suffix("Z").str.strip_suffix(" UTC")
-    parsed = pl.Series(column.name, [None] * len(text), dtype=pl.Datetime("us"))
-    for date_format in DATE_FORMATS:
-        if parsed.null_count() == text.null_count():
-            return parsed
-        if date_format.endswith(("S", "f")) or date_format.endswith("M"):
-            again = text.str.to_datetime(date_format, time_unit="us", strict=False)
-        else:
-            again = text.str.to_date(date_format, strict=False).cast(pl.Datetime("us"))
-        parsed = parsed.fill_null(again)
-    return parsed.fill_null(_with_offset(text))
-
-
-def _with_offset(text: pl.Series) -> pl.Series:
-    zoned = pl.select(pl.when(text.str.contains(OFFSET)).then(text.str.replace("T", " ", literal=True))).to_series()
-    parsed = pl.Series([None] * len(text), dtype=pl.Datetime("us"))
-    for date_format in ("%Y-%m-%d %H:%M:%S%z", "%Y-%m-%d %H:%M:%S%.f%z"):
-        again = zoned.str.to_datetime(date_format, time_unit="us", strict=False)
-        parsed = parsed.fill_null(again.dt.convert_time_zone("UTC").dt.replace_time_zone(None))
-    return parsed
-
-
-def _stars() -> pl.Expr:
-    number = pl.col("stars").cast(pl.Float64, strict=False)
-    return pl.when(number.cast(pl.Float32).is_finite()).then(number).alias("stars")  # 1e39 is finite in 64 bits only
-
-
-def _votes(name: str) -> pl.Expr:
+def _votes(name: str, kind: pl.DataType) -> pl.Expr:
     """Read whole numbers, also in the form "3.0" that pandas writes for a column with gaps."""
-    number = pl.col(name).cast(pl.Float64, strict=False)
+    written = pl.col(name).str.replace(WHOLE_WITH_COMMA, "$1") if kind == pl.String else pl.col(name)
+    number = written.cast(pl.Float64, strict=False)
     whole = number.is_finite() & (number == number.floor()) & (number.abs() < 2**31)
     return pl.when(whole).then(number).cast(pl.Int32).alias(name)
 
 
 def _are_good(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> bool:
     """Return whether it is certain that no record has a problem, by the number of nulls and of bytes."""
-    kept = all(loose[name].null_count() == typed[name].null_count() for name in ("stars", *VOTES, "date"))
-    texts = typed["text"]
-    return bool(kept and texts.null_count() == 0 and (texts.str.len_bytes() <= max_chars).all())
+    whole = all(loose[name].null_count() == typed[name].null_count() for name in ("stars", *VOTES, "date"))
+    whole = whole and not typed[ODD].any() and typed["text"].null_count() == 0
+    return bool(whole and (typed["text"].str.len_bytes() <= max_chars).all())
+
+
+def _odd(loose: pl.DataFrame) -> dict[str, pl.Expr]:
+    """Return what makes a record unusable whatever its other values are: for each such field, whether it is so."""
+    odd = {name: is_rounded(pl.col(name)) for name in IDS}
+    if RECORD_TYPE in loose.columns:
+        odd[RECORD_TYPE] = pl.col(RECORD_TYPE).str.to_lowercase().is_in(OTHER_TYPES)
+    return odd
 
 
 def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Series:
@@ -198,10 +178,14 @@ def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Ser
     def lost(name: str) -> pl.Series:
         return loose[name].is_not_null() & typed[name].is_null()
 
+    odd = loose.select(expression.fill_null(False).alias(name) for name, expression in _odd(loose).items())
+    other = odd[RECORD_TYPE] if RECORD_TYPE in odd.columns else pl.lit(False)
     votes = lost("useful") | lost("funny") | lost("cool")
     return pl.select(
-        pl.when(typed["text"].is_null()).then(pl.lit(Reason.MISSING_TEXT.value))
+        pl.when(other).then(pl.lit(Reason.NOT_A_RECORD.value))
+        .when(typed["text"].is_null()).then(pl.lit(Reason.MISSING_TEXT.value))
         .when(typed["text"].str.len_chars() > max_chars).then(pl.lit(Reason.TOO_LONG.value))
+        .when(odd.select(pl.any_horizontal(IDS)).to_series()).then(pl.lit(Reason.WRONG_TYPE.value))
         .when(lost("stars")).then(pl.lit(Reason.BAD_STARS.value))
         .when(votes).then(pl.lit(Reason.BAD_VOTES.value))
         .when(lost("date")).then(pl.lit(Reason.BAD_DATE.value))
@@ -209,21 +193,30 @@ def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Ser
 
 
 def _problems(
-    loose: pl.DataFrame, reasons: pl.Series, raw: Callable[[int], bytes], max_chars: int
+    loose: pl.DataFrame, reasons: pl.Series, raw: Callable[[int], bytes], limits: Limits
 ) -> list[Problem]:
     rows = reasons.is_not_null().arg_true().to_list()
     found = []
     for row in rows:
         reason, record = Reason(reasons[row]), loose.row(row, named=True)
-        found.append(Problem(record["line"], reason, _detail(reason, record, max_chars), raw(row)))
+        found.append(Problem(record["line"], reason, _detail(reason, record, limits), raw(row)))
     return found
 
 
-def _detail(reason: Reason, record: dict[str, object], max_chars: int) -> str:
+def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:
     """Describe the bad value for the person who reads the quarantine."""
     if reason is Reason.MISSING_TEXT:
         return "the field 'text' is absent or null"
     if reason is Reason.TOO_LONG:
-        return f"the text has {len(str(record['text']))} characters; source.max_chars allows {max_chars}"
-    fields = {Reason.BAD_STARS: ("stars",), Reason.BAD_VOTES: VOTES, Reason.BAD_DATE: ("date",)}[reason]
-    return ", ".join(f"{name} is {str(record[name])[:100]!r}" for name in fields)
+        return f"the text has {len(str(record['text']))} characters; source.max_chars allows {limits.max_chars}"
+    if reason is Reason.NOT_A_RECORD:
+        return f"a record of the type {record[RECORD_TYPE]!r}, not a review"
+    fields: tuple[str, ...] = {
+        Reason.WRONG_TYPE: IDS, Reason.BAD_STARS: ("stars",), Reason.BAD_VOTES: VOTES, Reason.BAD_DATE: ("date",)
+    }[reason]
+    if reason is Reason.WRONG_TYPE:
+        fields = tuple(name for name in IDS if re.search(ROUNDED, str(record[name])))
+    values = ", ".join(f"{name} is {str(record[name])[:100]!r}" for name in fields)
+    if reason is Reason.BAD_DATE:
+        return f"{values}; read are {FORMS}, from {EARLIEST:%Y-%m-%d} to {latest_of(limits.now):%Y-%m-%d}"
+    return f"{values}: {WHY_ROUNDED}" if reason is Reason.WRONG_TYPE else values

@@ -1,32 +1,86 @@
 """Read CSV files, also with tabs or semicolons, quoted line breaks, extra columns or a nameless index column.
 
 Python's `csv` runs in strict mode, so that a stray quote is an error and does not swallow the next record. After an
-error only the first line of the record goes into quarantine, and reading continues at the next line.
+error only the first line of the record goes into quarantine, and reading continues at the next line. How quotes are
+written, the first lines tell (`_Form`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from core.errors import Unreadable
 from corpus.reading.convert import convert
 from corpus.reading.field_names import our_columns, require_fields, text_names
-from corpus.reading.long_lines import next_line
+from corpus.reading.long_lines import BOM, next_line
 from corpus.reading.parquet import twice
-from corpus.schema import VOTES, Block, Limits, Problem, Reason
+from corpus.schema import RECORD_TYPE, VOTES, Block, Limits, Problem, Reason
 
 FIELD_LIMIT = 64 << 20
 """Longest field in characters. Python's own limit of 128 KiB would reject long reviews."""
 
 HEADER = "write the names of the columns in the first line"
 
+DELIMITERS = ",\t;|"
+UNQUOTED = "\t|"
+"""Delimiters of files that some programs write without quotes around fields: a quote is a character like any other."""
+LOOKED_AT = 1 << 20
+"""Bytes at the beginning of a file that tell how quotes are written."""
+SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?\r?\n')
+"""First line by which Excel is told the delimiter; it is no record."""
+ESCAPE, DOUBLED = re.compile(r'\\(["\\])'), {'"': '""', "\\": "\\"}
+"""A quote or backslash after a backslash, and how other files write it."""
+BROKEN_FIELD = re.compile(rb'[^"].*"|"(?:[^"]|"")*"[^"]', re.DOTALL)
+"""Beginning of a field with a quote where no program that quotes fields would write one alone."""
+
 ALIASES = {f"votes{sign}{name}": name for sign in "._" for name in VOTES}
 """Names that pandas gives to the nested votes of older editions of the dataset, with the names used here."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the fields of a file are written.
+
+    Attributes:
+        quoted: Whether a quote can begin a field that holds delimiters and line ends. Within it quotes are doubled.
+        escaped: Whether they have a backslash before them instead, as MySQL and Spark write them.
+    """
+
+    delimiter: str
+    quoted: bool = True
+    escaped: bool = False
+
+    @classmethod
+    def of(cls, lines: Sequence[bytes], delimiter: str) -> _Form:
+        """Return the form that the first lines of a file have."""
+        sign, fields = delimiter.encode(), lines[0].count(delimiter.encode()) + 1
+        if delimiter in UNQUOTED:
+            records = [found for line in lines if len(found := line.rstrip(b"\r\n").split(sign)) == fields]
+            if any(b'"' in field and BROKEN_FIELD.match(field) for found in records for field in found):
+                return cls(delimiter, quoted=False)
+        text, end = b"".join(lines), re.escape(sign) + rb'"\r\n'
+        escaped = len(re.findall(rb'\\"[^' + end + rb"]", text))
+        doubled = len(re.findall(rb"[^\\" + end + rb']""[^' + end + rb"]", text))
+        return cls(delimiter, escaped=escaped > doubled)
+
+    def reader(self, lines: _Lines, strict: bool = True) -> Iterator[list[str]]:
+        """Return a reader of records."""
+        if self.quoted:
+            return csv.reader(lines, delimiter=self.delimiter, strict=strict)
+        return csv.reader(lines, delimiter=self.delimiter, strict=strict, quoting=csv.QUOTE_NONE)
+
+    def has_swallowed(self, taken: Sequence[bytes], fields: int) -> bool:
+        """Return whether a record of several lines is as many records, whose fields are not quoted."""
+        sign = self.delimiter.encode()
+        several = self.quoted and self.delimiter in UNQUOTED and len(taken) > 1 and fields > 1
+        return several and all(line.count(sign) + 1 == fields for line in taken)
 
 
 class _LongLine(bytes):
@@ -44,6 +98,7 @@ class _Lines:
         self.taken: list[bytes] = []
         self.number = self.size = 0
         self.broken = ""
+        self.escaped = False
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -56,11 +111,21 @@ class _Lines:
         self.size += len(line)
         if self.size > self.limits.max_record_bytes + 2 or isinstance(line, _LongLine):
             raise csv.Error("a quote is not closed, or the record has more bytes than source.max_record_bytes allows")
+        line = line if self.taken[1:] else line.removeprefix(BOM)
         try:
-            return line.decode("utf-8")
+            text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             self.broken = str(error)
-            return line.decode("utf-8", "surrogateescape")
+            text = line.decode("utf-8", "surrogateescape")
+        return ESCAPE.sub(lambda pair: DOUBLED[pair[1]], text) if self.escaped else text
+
+    def beginning(self) -> list[bytes]:
+        """Return the lines at the beginning of the file, which stay to be read."""
+        size = 0
+        while size < LOOKED_AT and (line := self._read()):
+            self.again.append(line)
+            size += len(line)
+        return list(self.again)
 
     def _read(self) -> bytes:
         # If `again` is empty, all lines read so far are in `taken`.
@@ -77,10 +142,16 @@ class _Lines:
         self.size = 0
         self.broken = ""
 
-    def reject_first(self) -> None:
-        """Put back all lines of the record except the first."""
-        self.again.extendleft(reversed(self.taken[1:]))
-        del self.taken[1:]
+    def skip(self) -> None:
+        """Pass over a line that is no record."""
+        self.again.popleft()
+        self.number += 1
+
+    def put_back(self, first: int) -> None:
+        """Put back the lines of the record from the one with number *first* on, counted from 0."""
+        self.again.extendleft(reversed(self.taken[first:]))
+        del self.taken[first:]
+        self.size = sum(map(len, self.taken))
 
 
 def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
@@ -92,28 +163,32 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     """
     csv.field_size_limit(FIELD_LIMIT)
     lines = _Lines(stream, limits)
-    head = stream.peek(1 << 16)
-    if b"\0" in head.partition(b"\n")[0]:
+    beginning = lines.beginning()
+    if b"\0" in beginning[0]:
         raise Unreadable(
             "The file is not text", where=source, cause="its first line has zero bytes, like a picture or a program",
             remedy="name a file with a table in CSV, or call it as what it is (.parquet, .gz, .zip …)",
         )
-    delimiter = _delimiter(head)
+    delimiter = max(DELIMITERS, key=lambda sign: beginning[0].count(sign.encode()))
+    if named := SEPARATOR_LINE.fullmatch(beginning[0]):
+        delimiter = named[1].decode("latin-1")
+        lines.skip()
+        del beginning[0]
+    form = _Form.of(beginning or [b""], delimiter)
     try:
-        header = next(csv.reader(lines, delimiter=delimiter), [])
+        header = next(form.reader(lines, strict=False), [])
     except csv.Error as error:
         raise Unreadable("The file has no header", where=source, cause=str(error), remedy=HEADER) from error
     lines.next_record()
+    lines.escaped = form.escaped
     columns = _without_aliases(header)
     printable = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in columns]
     require_fields(source, printable, limits.renamed)
     names = our_columns(columns, limits.renamed)
-    if repeated := {name for name in limits.fields if names.count(name) > 1}:
+    if repeated := {name for name in limits.fields if names.count(name) > 1} - {RECORD_TYPE}:
         raise twice(source, repeated)
-    while True:
-        block = _block(lines, delimiter, names, source, limits)
-        if block is None:
-            return
+    records = _Records(lines, form, names, source, limits)
+    while block := records.block():
         yield block
 
 
@@ -121,58 +196,70 @@ def _without_aliases(header: list[str]) -> list[str]:
     return [ALIASES.get(name.strip(), name.strip()) for name in header]
 
 
-def _delimiter(head: bytes) -> str:
-    first = head.partition(b"\n")[0]
-    return max(",\t;", key=lambda sign: first.count(sign.encode()))
+class _Records:
+    """The records of a file after its header."""
 
+    def __init__(self, lines: _Lines, form: _Form, names: list[str], source: str, limits: Limits) -> None:
+        self.lines, self.form, self.names, self.source, self.limits = lines, form, names, source, limits
+        self.places = {name: names.index(name) for name in limits.fields if names.count(name) == 1}
 
-def _block(
-    lines: _Lines, delimiter: str, names: list[str], source: str, limits: Limits
-) -> Block | None:
-    """Read records until the block is full; return None at the end of the file."""
-    rows: list[list[str]] = []
-    numbers: list[int] = []
-    raws: list[bytes] = []
-    problems: list[Problem] = []
-    size = 0
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    while size < limits.block_bytes:
+    def block(self) -> Block | None:
+        """Read records until a block is full; return None at the end of the file."""
+        rows: list[list[str]] = []
+        numbers: list[int] = []
+        raws: list[bytes] = []
+        problems: list[Problem] = []
+        size, lines = 0, self.lines
+        self.reader = self.form.reader(lines)
+        while size < self.limits.block_bytes and (found := self._next()) is not None:
+            row, problem = found
+            raw = b"".join(lines.taken)
+            size += len(raw)
+            if problem:
+                problems.append(Problem(lines.number + 1, *problem, raw))
+            elif row:
+                rows.append(row)
+                numbers.append(lines.number + 1)
+                raws.append(raw)
+            lines.next_record()
+        if not rows and not problems:
+            return None
+        loose = pl.DataFrame(
+            {name: [row[place] for row in rows] for name, place in self.places.items()},
+            schema=dict.fromkeys(self.places, pl.String),
+        ).with_columns(pl.Series("line", numbers, dtype=pl.Int64))
+        return convert(loose, self.source, raws.__getitem__, self.limits, problems)
+
+    def _next(self) -> tuple[list[str], tuple[Reason, str] | None] | None:
+        """Return the fields of the next record and the problem with it; None at the end of the file."""
+        lines = self.lines
         try:
-            row = next(reader)
-            problem = _problem(row, names, lines, limits)
+            row = next(self.reader)
+            problem = self._problem(row)
         except StopIteration:
-            break
+            return None
         except csv.Error as error:
-            lines.reject_first()
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
             row, problem = [], _refused(lines.taken[0], error)
-        raw = b"".join(lines.taken)
-        size += len(raw)
-        if problem:
-            problems.append(Problem(lines.number + 1, *problem, raw))
-        elif row:
-            rows.append(row)
-            numbers.append(lines.number + 1)
-            raws.append(raw)
-        lines.next_record()
-    if not rows and not problems:
+        if self.form.has_swallowed(lines.taken, len(self.names)):
+            lines.put_back(0)
+            self.form = replace(self.form, quoted=False)
+            self.reader = self.form.reader(lines)
+            return self._next()
+        if not row and problem:
+            lines.put_back(1)
+            self.reader = self.form.reader(lines)
+        return row, problem
+
+    def _problem(self, row: list[str]) -> tuple[Reason, str] | None:
+        names, renamed = self.names, self.limits.renamed
+        if self.lines.broken:
+            return Reason.ENCODING, self.lines.broken
+        if row and len(row) != len(names):
+            return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
+        if not text_names(renamed).isdisjoint(row) and our_columns(_without_aliases(row), renamed) == names:
+            return Reason.NOT_A_RECORD, "the header is repeated: several files with headers were put together"
         return None
-    places = {name: names.index(name) for name in limits.fields if name in names}
-    loose = pl.DataFrame(
-        {name: [row[place] for row in rows] for name, place in places.items()}, schema=dict.fromkeys(places, pl.String)
-    ).with_columns(pl.Series("line", numbers, dtype=pl.Int64))
-    return convert(loose, source, raws.__getitem__, limits.max_chars, problems)
 
 
 def _refused(line: bytes, error: csv.Error) -> tuple[Reason, str]:
     return (Reason.TOO_LONG, line.detail) if isinstance(line, _LongLine) else (Reason.MALFORMED, str(error))
-
-
-def _problem(row: list[str], names: list[str], lines: _Lines, limits: Limits) -> tuple[Reason, str] | None:
-    if lines.broken:
-        return Reason.ENCODING, lines.broken
-    if row and len(row) != len(names):
-        return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
-    if not text_names(limits.renamed).isdisjoint(row) and our_columns(_without_aliases(row), limits.renamed) == names:
-        return Reason.NOT_A_RECORD, "the header is repeated: several files with headers were put together"
-    return None

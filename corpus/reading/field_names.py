@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from core.errors import MissingColumn
+from corpus.reading.folder_fields import our_fields
 from corpus.schema import FIELDS, LABEL
 
 KNOWN = ", ".join(name for name in FIELDS if name != "text")
@@ -40,9 +41,10 @@ def require_fields(source: str, columns: Collection[str], renamed: Mapping[str, 
     Raises:
         MissingColumn: It lists the fields that exist.
     """
+    in_folders = our_fields(source, renamed)
     for ours in ("text", *renamed):
         theirs = renamed.get(ours, ours)
-        if ours not in columns and theirs not in columns:
+        if ours not in columns and theirs not in columns and ours not in in_folders:
             shown = ", ".join(columns) or "none"
             setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(

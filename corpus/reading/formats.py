@@ -8,8 +8,11 @@ The readers are `corpus.reading.jsonlines`, `corpus.reading.arrays` (JSON arrays
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
+import numpy as np
 import orjson
 import polars as pl
 
@@ -20,9 +23,9 @@ from corpus.reading.convert import convert
 from corpus.reading.delimited import read_delimited
 from corpus.reading.field_names import text_names
 from corpus.reading.jsonlines import read_json_lines
-from corpus.reading.long_lines import next_line
+from corpus.reading.long_lines import BOM, next_line
 from corpus.reading.parquet import read_parquet
-from corpus.schema import Block, Limits, Problem, Reason
+from corpus.schema import FIELDS, Block, Limits, Problem, Reason
 
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 MARKS = {
@@ -33,6 +36,22 @@ WIDE = {
     b"\x00\x00\x00?": "UTF-32BE", b"?\x00\x00\x00": "UTF-32LE", b"\x00?\x00?": "UTF-16BE", b"?\x00?\x00": "UTF-16LE",
 }
 """First four bytes of unsupported encodings without a mark, if the text begins with ASCII (all formats except .txt)."""
+STAND_INS = {
+    b"version https://git-lfs.github.com/spec/": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    b"/annex/objects/": ("a pointer of git-annex", "fetch the file itself: git annex get"),
+    b"<!doctype html": ("a web page", "it may say why the download failed; download the file again"),
+    b"<html": ("a web page", "it may say why the download failed; download the file again"),
+    b"7z\xbc\xaf\x27\x1c": ("packed by 7-Zip", "unpack it"),
+    b"rar!\x1a\x07": ("packed by RAR", "unpack it"),
+    b"sqlite format 3\0": ("a database of SQLite", "write the table as CSV"),
+    b"arrow1\0\0": ("in Arrow's own format (Feather)", "write the table as Parquet"),
+    b"obj\x01": ("in the format Avro", "write the table as Parquet"),
+    b"\xd0\xcf\x11\xe0": ("an old file of Excel or Word", "save the table as CSV"),
+}
+"""Beginnings (in lower case) of files that stand in for the reviews or hold them in a form that is not read."""
+OPENS_OBJECT = re.compile(rb'\s*\{[ \t\r]*\n\s*"')
+"""An object over several lines: its first line is a bracket, and the second a name."""
+OPENS_ARRAY = re.compile(rb"\s*\[\s*(?:\{|\])")
 
 
 def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
@@ -47,18 +66,31 @@ def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Itera
         MissingColumn: No record has a text.
     """
     head = stream.peek(1 << 16)
-    if encoding := _wide_encoding(head):
-        raise Unreadable(
-            f"The file is in {encoding}", where=source, remedy=f"convert it: iconv -f {encoding} -t UTF-8"
-        )
-    if head.startswith(b"\xef\xbb\xbf"):
-        stream.read(3)
-        head = head[3:]
-    if not head:
-        return
-    reader = {"array": read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": read_parquet,
-              "text": read_text}[_format(head, source, limits)]
-    yield from reader(stream, source, limits)
+    if head.startswith(BOM):
+        stream.read(len(BOM))
+        head = head[len(BOM) :]
+    if head:
+        yield from READERS[format_of(head, source, limits)](stream, source, limits)
+
+
+def read_together(files: Sequence[tuple[str, bytes]], kind: str, limits: Limits) -> Iterator[Block]:
+    """Yield the records of many small files at once, because each block costs milliseconds.
+
+    Args:
+        files: Names and contents; all names have the same fields in their folders.
+        kind: "lines" or "text".
+    """
+    names = pl.Series([name for name, _ in files])
+    ends = np.cumsum([content.count(b"\n") + 1 for _, content in files])
+    stream = cast(io.BufferedReader, io.BufferedReader(io.BytesIO(b"".join(content + b"\n" for _, content in files))))
+
+    def placed(rows: pl.DataFrame) -> pl.DataFrame:
+        file = np.searchsorted(ends, rows["line"].to_numpy())
+        before = np.concatenate([[0], ends])[file]
+        return rows.with_columns(source=names[file], line=rows["line"] - pl.Series(before))
+
+    for block in READERS[kind](stream, files[0][0], limits):
+        yield Block(placed(block.good), placed(block.bad))
 
 
 def _wide_encoding(head: bytes) -> str:
@@ -70,26 +102,45 @@ def _wide_encoding(head: bytes) -> str:
     return WIDE.get(seen, "")
 
 
-def _format(head: bytes, source: str, limits: Limits) -> str:
-    """Return the format: Parquet by its magic bytes, others by the suffix without compression and the first bytes."""
+def format_of(head: bytes, source: str, limits: Limits) -> str:
+    """Return the format: Parquet by its magic bytes, others by the suffix without compression and the first bytes.
+
+    Raises:
+        Unreadable: The format is unknown, the encoding is UTF-16 or UTF-32, or something else stands in for the file.
+    """
+    if encoding := _wide_encoding(head):
+        raise Unreadable(
+            f"The file is in {encoding}", where=source, remedy=f"convert it: iconv -f {encoding} -t UTF-8"
+        )
+    for beginning, (what, remedy) in STAND_INS.items():
+        if head[: len(beginning)].lower() == beginning:
+            raise Unreadable(f"The file is {what}, not the reviews", where=source, value=head[:60], remedy=remedy)
     if head.startswith(b"PAR1"):
         return "parquet"
-    suffix, first = uncompressed(source).suffix.lower(), head.lstrip()[:1]
-    if suffix in JSON_SUFFIXES:
-        return "array" if first == b"[" and suffix == ".json" else "lines"
+    suffix, first, line = uncompressed(source).suffix.lower(), head.lstrip()[:1], head.lstrip().partition(b"\n")[0]
     if suffix in {".csv", ".tsv"}:
         return "csv"
+    if OPENS_ARRAY.match(head) or OPENS_OBJECT.match(head):
+        return "array"
+    if suffix in JSON_SUFFIXES:
+        return "array" if first == b"[" and suffix == ".json" else "lines"
     if suffix == ".txt":
-        return "lines" if _is_review(head.lstrip().partition(b"\n")[0], limits) else "text"
+        return "lines" if _is_review(line, limits) else "csv" if _is_header(line, limits) else "text"
     if first in (b"{", b"["):
         return "lines" if first == b"{" else "array"
-    header = head.partition(b"\n")[0]
-    if any(name.encode() in header for name in text_names(limits.renamed)):
+    if any(name.encode() in line for name in text_names(limits.renamed)):
         return "csv"
     raise Unreadable(
         "The file format is unknown", where=source, value=head[:40],
         remedy="give JSON lines, a JSON array, CSV, Parquet, or one document a line in a .txt file",
     )
+
+
+def _is_header(line: bytes, limits: Limits) -> bool:
+    """Return whether a line names the text and another field of ours, and so is no review."""
+    names = {limits.renamed.get(name, name) for name in FIELDS}
+    words = set(re.split(r'[",;|\t\r]+', line.decode("utf-8", "replace")))
+    return not words.isdisjoint(text_names(limits.renamed)) and len(words & names) > 1
 
 
 def _is_review(line: bytes, limits: Limits) -> bool:
@@ -110,7 +161,7 @@ def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
         size = 0
         while size < limits.block_bytes and more:
             line, problem = next_line(stream, number, limits)
-            content = line.removesuffix(b"\n").removesuffix(b"\r")
+            content = line.removeprefix(BOM).removesuffix(b"\n").removesuffix(b"\r")
             more, size = bool(line), size + len(line)
             if problem:
                 problems.append(problem)
@@ -123,4 +174,10 @@ def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
             number += 1
         if texts or problems:
             loose = pl.DataFrame({"line": numbers, "text": texts}, schema={"line": pl.Int64, "text": pl.String})
-            yield convert(loose, source, lambda row, texts=texts: texts[row].encode(), limits.max_chars, problems)  # type: ignore[misc]
+            yield convert(loose, source, lambda row, texts=texts: texts[row].encode(), limits, problems)  # type: ignore[misc]
+
+
+READERS: dict[str, Callable[[io.BufferedReader, str, Limits], Iterator[Block]]] = {
+    "array": read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": read_parquet, "text": read_text,
+}
+"""Readers by the name of their format."""

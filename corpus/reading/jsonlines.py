@@ -7,6 +7,7 @@ text of the number in `{"text": 5}` and takes the first of two equal names, pyar
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,14 +17,18 @@ from typing import Any
 import orjson
 import polars as pl
 
+from core.errors import Unreadable
 from corpus.reading.convert import convert
 from corpus.reading.field_names import our_record, require_fields
-from corpus.reading.long_lines import pass_over, too_long
+from corpus.reading.ids import IDS
+from corpus.reading.long_lines import BOM, pass_over, too_long
 from corpus.schema import LABEL, VOTES, Block, Limits, Problem, Reason
 from models.threads import ordered
 
-BOM = b"\xef\xbb\xbf"
-IDS = ("review_id", "user_id", "business_id")
+TABLE_BEGINS = re.compile(
+    rb'\s*\{\s*"(?:[^"]*"\s*:\s*\{\s*"\d+"\s*:|\d+"\s*:\s*\{|columns"\s*:\s*\[|schema"\s*:\s*\{\s*"fields")'
+)
+"""How a whole table in one line begins, where the line is too long to be decoded."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         if lines:
             end += len(lines)
             if not started:
+                require_no_table(lines, source)
                 if limits.renamed or b'"text"' not in lines:
                     require_known([_loads(line) for line in lines.split(b"\n")], source, limits)
                 started = True
@@ -74,10 +80,33 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         if not more:
             return
         if len(rest) > limits.max_record_bytes:
+            if not started and TABLE_BEGINS.match(rest):
+                raise _whole_table(source)
             problem, length = pass_over(stream, rest, line, limits)
             rest, end = b"", end + length
             yield Stretch(b"", line, end, (problem,))
             line += 1
+
+
+def require_no_table(beginning: bytes, source: str) -> None:
+    """Refuse a file whose first line is a whole table, as pandas writes it unless it is told otherwise.
+
+    Raises:
+        Unreadable: It is an object of columns or of rows, or it names the columns beside the data.
+    """
+    first = _loads(beginning.lstrip().partition(b"\n")[0])
+    if isinstance(first, dict) and first:
+        by_name = all(isinstance(value, dict) for value in first.values())
+        if by_name or first.keys() >= {"columns", "data"} or first.keys() >= {"schema", "data"}:
+            raise _whole_table(source)
+
+
+def _whole_table(source: str) -> Unreadable:
+    return Unreadable(
+        "The file is one JSON object that holds a whole table", where=source,
+        cause="pandas writes a table in this way unless it is told otherwise",
+        remedy='write one object a record: frame.to_json(file, orient="records", lines=True)',
+    )
 
 
 def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
@@ -189,7 +218,7 @@ def from_objects(
             columns[name] = [_vote(record, name, flat) for record, flat in zip(objects, columns[name], strict=True)]
     loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
-    return convert(loose, source, lambda row: raws[row], limits.max_chars, found)
+    return convert(loose, source, lambda row: raws[row], limits, found)
 
 
 def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Sequence[Any]]:
@@ -226,7 +255,7 @@ def _are_usual(columns: Mapping[str, Sequence[Any]]) -> bool:
     """Return whether no value of these columns can make its record a misfit; False if they are not known."""
     simple: dict[str, set[type]] = {"text": {str}, LABEL: {str, int, float, bool}}
     return bool(columns) and all(
-        set(map(type, columns[name])) <= simple.get(name, {str, int}) | {type(None)}
+        set(map(type, columns[name])) <= simple.get(name, {str, int, float}) | {type(None)}
         for name in ("text", *IDS, LABEL) if name in columns
     )
 
@@ -239,7 +268,7 @@ def _misfit(value: Any, labelled: bool) -> tuple[Reason, str] | None:
     if text is not None and not isinstance(text, str):
         return Reason.WRONG_TYPE, f"'text' is of type {type(text).__name__}"
     for name in IDS:
-        if isinstance(value.get(name), dict | list | bool | float):
+        if isinstance(value.get(name), dict | list | bool):
             return Reason.WRONG_TYPE, f"'{name}' is of type {type(value[name]).__name__}"
     label = value.get(LABEL) if labelled else None
     if isinstance(label, list | dict):

@@ -16,9 +16,10 @@ import polars as pl
 
 from core.errors import Unreadable
 from corpus.archives.seekable import seekable
-from corpus.reading.convert import EARLIEST, LATEST, convert
+from corpus.reading.convert import convert
 from corpus.reading.field_names import our_columns, require_fields
-from corpus.schema import LABEL, VOTES, Block, Limits, Problem, Reason
+from corpus.reading.ids import IDS
+from corpus.schema import LABEL, RECORD_TYPE, VOTES, Block, Limits, Problem, Reason
 
 if TYPE_CHECKING:
     import pyarrow
@@ -28,6 +29,8 @@ RECORDS_PER_BLOCK = 5_000
 ROW_BYTES = 64
 """Bytes counted for each row in the limit on unpacked size, because rows without values take no bytes."""
 NUMBERS = ("stars", *VOTES)
+EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""First and last microsecond of the years 1 to 9999, counted from 1970: Python's `datetime` has only these years."""
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 MICROSECONDS = 1_000_000
 DAY = 86_400
@@ -81,9 +84,9 @@ def _wanted(names: Sequence[str], source: str, limits: Limits) -> list[str]:
     require_fields(source, names, limits.renamed)
     ours = our_columns(names, limits.renamed)
     wanted = [name for name, our in zip(names, ours, strict=True) if our in (*limits.fields, "votes")]
-    if repeated := {name for name in wanted if wanted.count(name) > 1}:
+    if repeated := {name for name in wanted if wanted.count(name) > 1} - {RECORD_TYPE}:
         raise twice(source, repeated)
-    return wanted
+    return [name for name in wanted if wanted.count(name) == 1]
 
 
 def twice(source: str, names: set[str]) -> Unreadable:
@@ -111,7 +114,7 @@ def _block(batch: pyarrow.RecordBatch, number: int, source: str, limits: Limits)
     good, problems = _without_broken_strings(plain, number, source)
     frame = _plain(pl.DataFrame(pl.from_arrow(good.drop_columns(["line"]))), source, units, limits.fields)
     frame = frame.with_columns(line=pl.Series(good["line"].to_pylist(), dtype=pl.Int64))
-    return convert(frame, source, lambda row: _as_json(frame, row), limits.max_chars, problems)
+    return convert(frame, source, lambda row: _as_json(frame, row), limits, problems)
 
 
 def _whole_numbers(column: pyarrow.Array) -> tuple[pyarrow.Array, str]:
@@ -199,6 +202,8 @@ def _plain(frame: pl.DataFrame, source: str, units: dict[str, str], fields: Sequ
     if "votes" in frame.columns:
         frame = _flat_votes(frame, source)
     frame = frame.select(name for name in fields if name in frame.columns)
+    if RECORD_TYPE in frame.columns and not _is_expected(RECORD_TYPE, frame.schema[RECORD_TYPE]):
+        frame = frame.drop(RECORD_TYPE)  # no field of ours
     for name, dtype in frame.schema.items():
         if (name in units and name != "date") or not _is_expected(name, dtype):
             raise _misnamed(name, source, f"moments ({units[name]})" if name in units else str(dtype))
@@ -245,16 +250,16 @@ def _is_expected(name: str, dtype: pl.DataType) -> bool:
         return dtype.is_numeric()
     if name in NUMBERS:
         return dtype.is_numeric() or dtype == pl.Boolean
-    return name != "text" and dtype.is_integer()
+    return name in IDS and dtype.is_numeric()
 
 
 def _readable(column: pl.Series, unit: str) -> pl.Series:
     if unit:
         return _moments(column, unit)
-    if column.name == LABEL and column.dtype.is_float():
-        return column.fill_nan(None).cast(pl.String)
+    if column.dtype.is_float():  # pandas writes gaps as not-a-number
+        column = column.fill_nan(None)
     if column.name in NUMBERS and column.dtype.is_numeric():
-        return column.cast(pl.Float64).fill_nan(None)  # pandas writes gaps as not-a-number
+        return column.cast(pl.Float64)
     return column.cast(pl.String)
 
 

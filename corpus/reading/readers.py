@@ -11,18 +11,23 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, cast
 
-from core.errors import EmptyInput, InputError, Unreadable
-from corpus.archives.names import distinct, is_review_member, looks_like_data, printable
-from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, opened, unpacker_of
+import polars as pl
+
+from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
+from corpus.archives.names import PACK_MARK, distinct, is_pack, looks_like_data, may_be_data, printable, tell_left_out
+from corpus.archives.packed import BUFFER, DAMAGED, ZIP, Unpacked, holds_data, is_tar, library, opened, unpacker_of
 from corpus.archives.seekable import seekable
 from corpus.archives.tar_members import tar_members
-from corpus.reading.formats import read_stream
-from corpus.schema import Block, Limits
+from corpus.reading.folder_fields import folder_fields
+from corpus.reading.formats import format_of, read_stream, read_together
+from corpus.reading.jsonlines import require_no_table
+from corpus.reading.long_lines import BOM
+from corpus.schema import COLUMNS, Block, Limits, Problem, Reason, quarantine
 
 ENCRYPTED = 0x1
 """Flag of a zip member (APPNOTE 4.4.4, bit 0)."""
@@ -114,62 +119,89 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
 
 def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
     """Check the first bytes and unpack one layer after another; no layer may give more bytes than `place.room`."""
-    stream = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), BUFFER)
+    stream = _buffered(file)
     head = stream.peek(512)
     if unpacker := unpacker_of(head):
         with opened(unpacker, stream) as content:
             yield from _unpack(Unpacked(content, place.name, place.limits, place.room), place.inside())
-    elif head[257:262] == b"ustar":
-        yield from _tar(stream, place)
-    elif head.startswith(b"PK\x03\x04"):
+    elif is_tar(head):
+        yield from _pack(stream, place) if is_pack(head) else _tar(stream, place)
+    elif head.startswith(ZIP):
         yield from _zip(stream, place)
     else:
         yield from read_stream(stream, place.name, place.limits)
 
 
-def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
-    """Read the members named like reviews in one pass; only an archive without such members is read twice."""
-    found: list[str] = []
-    yield from _members(stream, place, found, is_review_member)
-    if not any(is_review_member(member) for member in found):
-        data = any(looks_like_data(member) for member in found)
-        _require(data and _can_start_again(stream), found, place.name)
-        stream.seek(0)
-        yield from _members(stream, place, found, looks_like_data)
+def _buffered(file: IO[bytes] | io.RawIOBase) -> io.BufferedReader:
+    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), BUFFER)
 
 
-def _can_start_again(stream: io.BufferedReader) -> bool:
-    try:
-        return stream.seekable()
-    except AttributeError:  # a tar inside a tar: the outer stream does not have this method
+class _Members:
+    """The members of an archive: which are read, and what is left out."""
+
+    def __init__(self, place: _Place) -> None:
+        self.place, self.read = place, 0
+        self.left_out: list[str] = []
+        self.refused: list[InputError] = []
+        self.taken: dict[str, int] = {}
+
+    def wanted(self, member: str) -> bool:
+        """Return whether to look at a member, by its name."""
+        if looks_like_data(member) or may_be_data(member):
+            return True
+        self.left_out.append(member)
         return False
 
+    def named(self, member: str) -> str:
+        """Return the `source` value of a member; it is unique even if the archive holds one name twice."""
+        return f"{self.place.name}:{distinct(printable(member), self.taken)}"
 
-def _members(
-    stream: io.BufferedReader, place: _Place, found: list[str], wanted: Callable[[str], bool]
-) -> Iterator[Block]:
-    taken: dict[str, int] = {}
-    for name, content in tar_members(stream, place.name, wanted, found):
-        yield from _unpack(content, place.inside(_member_name(place, name, taken)))
+    def blocks(self, member: str, content: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
+        """Yield the records of a member; one that is another table is left out."""
+        stream = _buffered(content)
+        if may_be_data(member) and not holds_data(stream.peek(512)):
+            self.left_out.append(member)
+            return
+        try:
+            yield from _unpack(stream, place)
+            self.read += 1
+        except (MissingColumn, EmptyInput) as error:
+            if "review" in member.lower():
+                raise
+            self.refused.append(error)
+            self.left_out.append(member)
+
+    def finish(self) -> None:
+        """Tell what was left out; raise an error if nothing was read."""
+        if self.refused and not self.read:
+            raise self.refused[0]
+        if not self.read:
+            raise EmptyInput(
+                "The archive holds no reviews", where=self.place.name,
+                value=", ".join(map(printable, self.left_out[:NAMED])) or "it is empty",
+                remedy="a member named *review*.json (or .csv, .txt, .parquet) is expected",
+            )
+        tell_left_out(self.place.name, self.read, self.left_out)
 
 
-def _member_name(place: _Place, member: str, taken: dict[str, int]) -> str:
-    """Return the `source` value of a member; it is unique even if the archive holds one name twice."""
-    return f"{place.name}:{distinct(printable(member), taken)}"
+def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
+    """Read the members in one pass."""
+    members = _Members(place)
+    for name, content in tar_members(stream, place.name, members.wanted):
+        yield from members.blocks(name, content, place.inside(members.named(name)))
+    members.finish()
 
 
 def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     with seekable(stream) as file:
         with library():
             archive = zipfile.ZipFile(file)
-            members = [info for info in archive.infolist() if not info.is_dir()]
-        reviews = [info for info in members if is_review_member(info.filename)]
-        chosen = reviews or [info for info in members if looks_like_data(info.filename)]
-        _require(bool(chosen), [info.filename for info in members], place.name)
-        taken: dict[str, int] = {}
-        room = place.room
-        for member in chosen:
-            inside = place.inside(_member_name(place, member.filename, taken), room)
+            found = [info for info in archive.infolist() if not info.is_dir()]
+        members, room = _Members(place), place.room
+        for member in found:
+            if not members.wanted(member.filename):
+                continue
+            inside = place.inside(members.named(member.filename), room)
             if member.flag_bits & ENCRYPTED:
                 raise Unreadable(
                     "The archive is encrypted", where=inside.name, remedy="unpack it with its password first"
@@ -177,13 +209,49 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
             with library():
                 content = archive.open(member)
             unpacked = Unpacked(content, inside.name, inside.limits, room)
-            yield from _unpack(unpacked, inside)
+            yield from members.blocks(member.filename, unpacked, inside)
             room -= unpacked.given
+        members.finish()
 
 
-def _require(reviews: bool, found: Sequence[str], name: str) -> None:
-    if not reviews:
-        raise EmptyInput(
-            "The archive holds no reviews", where=name, value=", ".join(map(printable, found[:NAMED])) or "it is empty",
-            remedy="a member named *review*.json (or .csv, .txt, .parquet) is expected",
-        )
+def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
+    """Read small files that we have packed: each is a source of its own, and one that is damaged is set aside alone."""
+    limits = replace(place.limits, workers=1)  # threads would cost more than a small file
+    files: list[tuple[str, bytes]] = []
+    kind, size = None, 0
+    for name, content in tar_members(stream, place.name, lambda name: name != PACK_MARK):
+        raw, before = content.read(), kind
+        kind = _kind_of_lines(raw, name, limits)
+        if files and (kind != before or size >= limits.block_bytes):
+            yield from read_together(files, before[0], limits) if before else ()
+            files, size = [], 0
+        if kind:
+            files.append((name, raw))
+            size += len(raw)
+        else:
+            yield from _small_file(raw, replace(place.inside(name), limits=limits))
+    if files and kind:
+        yield from read_together(files, kind[0], limits)
+
+
+def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict[str, str]] | None:
+    """Return format and fields in folders of a file that can be read together with others of the same, or None."""
+    head = content.removeprefix(BOM)
+    if not head or unpacker_of(head) or is_tar(head) or head.startswith(ZIP):
+        return None
+    try:
+        kind = format_of(head, name, limits)
+        if kind == "lines":
+            require_no_table(head, name)
+    except Unreadable:
+        return None
+    return (kind, folder_fields(name)) if kind in ("lines", "text") else None
+
+
+def _small_file(content: bytes, place: _Place) -> Iterator[Block]:
+    try:
+        yield from list(_unpack(io.BytesIO(content), place))
+    except (Unreadable, *DAMAGED) as error:
+        what = f"{error.what} ({error.cause})" if isinstance(error, Unreadable) else f"it is damaged ({error})"
+        problem = Problem(0, Reason.UNREADABLE_FILE, what, content)
+        yield Block(pl.DataFrame(schema=COLUMNS), quarantine(place.name, [problem]))

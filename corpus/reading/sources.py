@@ -6,6 +6,8 @@ or the file name. Names get longer only where two would be equal.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import stat
@@ -13,20 +15,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from core.errors import EmptyInput, InputError, Unreadable, disk_errors
 from core.store import sha256_of_file
-from corpus.archives.names import DATA_SUFFIXES, PACKED_SUFFIXES, distinct, looks_like_data, printable
+from corpus.archives.names import (
+    DATA_SUFFIXES,
+    PACKED_SUFFIXES,
+    distinct,
+    looks_like_data,
+    may_be_data,
+    printable,
+    tell_left_out,
+)
+from corpus.archives.packed import holds_data
+from corpus.reading.folder_fields import FIELD, folder_fields
 
 log = logging.getLogger(__name__)
 
 DIGEST = 64
 """Number of hexadecimal digits of a SHA-256."""
-MOST_NAMED = 3
-"""Files that are not read and that the log names."""
 CHECK_PATH = "check the spelling and the working directory"
 
 
@@ -37,6 +46,14 @@ class Listed:
     name: str
     bytes: int
     sha256: str
+
+    @property
+    def key(self) -> str:
+        """The SHA-256 of what the reviews depend on: the bytes and, if there are any, the fields in folder names."""
+        fields = folder_fields(self.name)
+        if not fields:
+            return self.sha256
+        return hashlib.sha256(f"{self.sha256} {json.dumps(fields, sort_keys=True)}".encode()).hexdigest()
 
 
 AnyListed = TypeVar("AnyListed", bound=Listed)
@@ -98,10 +115,17 @@ def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
         for path, name in found.items():
             if (place := os.path.abspath(path)) not in seen:
                 seen.add(place)
-                names[path] = printable(name)
+                names[path] = printable(_with_fields_above(path, name))
     if not names:
         raise EmptyInput("No input was given", where="source.input", remedy="name a file, a folder or a glob")
     return _distinct(names)
+
+
+def _with_fields_above(path: Path, name: str) -> str:
+    """Return a name that begins at the first folder above with a field: `stars=5/x.json`."""
+    above = path.absolute().parts[: -1 - name.count("/")]
+    first = next((place for place, folder in enumerate(above) if FIELD.fullmatch(folder)), len(above))
+    return "/".join([*above[first:], name])
 
 
 def _expand(path: Path) -> dict[Path, str]:
@@ -141,25 +165,23 @@ def _raise(error: OSError) -> None:
 
 def _in_folder(folder: Path) -> list[Path]:
     seen = _files_below(folder)
-    chosen = [path for path in seen if looks_like_data(path.relative_to(folder).as_posix())]
+    names = {path: path.relative_to(folder).as_posix() for path in seen}
+    chosen = [
+        path for path, name in names.items() if looks_like_data(name) or (may_be_data(name) and _holds_data(path))
+    ]
     if not chosen:
         raise EmptyInput(
             "The folder holds no reviews", where=folder, value=f"{len(seen)} files" if seen else "an empty folder",
             remedy=f"files ending in {' '.join(sorted(DATA_SUFFIXES | PACKED_SUFFIXES))} are read",
         )
-    if len(chosen) < len(seen):
-        taken = set(chosen)
-        left_out = [path.relative_to(folder).as_posix() for path in seen if path not in taken]
-        _say_left_out(folder, len(chosen), tuple(left_out[:MOST_NAMED]), len(left_out))
+    taken = set(chosen)
+    tell_left_out(str(folder), len(chosen), [name for path, name in names.items() if path not in taken])
     return chosen
 
 
-@cache
-def _say_left_out(folder: Path, read: int, names: tuple[str, ...], count: int) -> None:
-    """Log once per process which files of a folder are not read: several stages ask for the same files."""
-    more = f" and {count - len(names)} more" if count > len(names) else ""
-    named, do = f"{', '.join(map(printable, names))}{more}", "does" if count == 1 else "do"
-    log.info("%s: %d of %d files are read; %s %s not look like reviews", folder, read, read + count, named, do)
+def _holds_data(path: Path) -> bool:
+    with path.open("rb") as file:
+        return holds_data(file.read(512))
 
 
 def _distinct(names: dict[Path, str]) -> dict[Path, str]:
@@ -213,18 +235,18 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
 
 
 def originals(sources: Sequence[AnyListed]) -> dict[str, AnyListed]:
-    """Return one source for each SHA-256, in order: of sources with the same bytes, the one with the shortest name.
+    """Return one source for each `Listed.key`, in order: of sources with the same one, that with the shortest name.
 
     Copies usually have longer names ("reviews (1).json", "backup/reviews.json"), so a copy that arrives later changes
     nothing.
     """
     chosen: dict[str, AnyListed] = {}
     for source in sources:
-        best = chosen.setdefault(source.sha256, source)
+        best = chosen.setdefault(source.key, source)
         if (len(source.name), source.name) < (len(best.name), best.name):
-            chosen[source.sha256] = source
+            chosen[source.key] = source
     kept = set(chosen.values())
-    return {source.sha256: source for source in sources if source in kept}
+    return {source.key: source for source in sources if source in kept}
 
 
 def cause_of(error: InputError, source: Source) -> InputError:

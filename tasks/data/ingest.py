@@ -20,7 +20,8 @@ from core.store import Artifact, Built, Store, sha256_of_file
 from corpus.ingestion.ingest import limits_of
 from corpus.ingestion.parts import SET_ASIDE, SourceReading
 from corpus.quarantine.replay import assemble_with, replay, replays_of
-from corpus.reading.sources import Listed, Source, identify, originals, source_names
+from corpus.reading.packs import PACK, Pack, all_sources
+from corpus.reading.sources import Listed, Source, identify, originals
 from corpus.synthetic.synth import write_reviews
 from tasks.code_version import running_code
 from tasks.data.read import read_all
@@ -55,11 +56,13 @@ def synthesise(config: RunConfig) -> Artifact:
 @stage("ingest")
 def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
     """Read the new files and build one data set from all; raw files are identified by the SHA-256 of their bytes."""
-    files = {synthetic.folder / SYNTHETIC_FILE: SYNTHETIC_FILE} if synthetic else source_names(config.source.input)
     memory = store_of(config).root / ".files"
-    sources = [identify(path, name, memory) for path, name in files.items()]
+    if synthetic:
+        sources = [identify(synthetic.folder / SYNTHETIC_FILE, SYNTHETIC_FILE, memory)]
+    else:
+        sources = all_sources(config.source.input, memory)
     read = read_all(config, originals(sources))
-    readings = {digest: built.artifact for digest, built in read.items()}
+    readings = {key: built.artifact for key, built in read.items()}
     new = [built.artifact.facts["name"] for built in read.values() if not built.reused]
     return as_task_state(make_data_set(config, sources, readings, new))
 
@@ -72,18 +75,18 @@ def make_data_set(
     Args:
         config: Locates the store and the replays.
         sources: All source files, in order.
-        read: Their artifacts, by SHA-256 of the file.
+        read: Their artifacts, by `Listed.key` of the file.
         new: Names of the sources read in this run; recorded in the run's facts only, not in the artifact.
     """
-    readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}
-    replays = {digest: replays_of(config.home / REPLAYS, reading) for digest, reading in readings.items()}
+    readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
+    replays = {key: replays_of(config.home / REPLAYS, reading) for key, reading in readings.items()}
 
     def make(work: Path) -> dict[str, Any]:
         return assemble_with(work, sources, readings, replays)
 
-    inputs = {_input_name(index, source): read[source.sha256].digest for index, source in enumerate(sources)}
-    for digest, paths in replays.items():
-        inputs |= {f"replay:{digest}:{path.stem}": sha256_of_file(path) for path in paths}
+    inputs = {_input_name(index, source): read[source.key].digest for index, source in enumerate(sources)}
+    for key, paths in replays.items():
+        inputs |= {f"replay:{key}:{path.stem}": sha256_of_file(path) for path in paths}
     built = run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
     facts = {**built.artifact.facts, "new_sources": len(new), "reused_sources": len(read) - len(new)}
     artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
@@ -111,15 +114,15 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
     inputs = dataset.manifest["inputs"]
     read = {
-        source.sha256: store.open("read", inputs[_input_name(index, source)]) for index, source in enumerate(sources)
+        source.key: store.open("read", inputs[_input_name(index, source)]) for index, source in enumerate(sources)
     }
-    readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}
+    readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
     if others := [reading.renamed for reading in readings.values() if reading.renamed != config.source.fields.renamed]:
         given = ", ".join(f"source.fields.{ours}={theirs}" for ours, theirs in others[0].items()) or "ours"
         log.info("the records are read by the names of fields that their file was read by: %s", given)
     facts = replay(
         sources, readings, config.home / REPLAYS, limits_of(config.source), fixed,
-        {digest: _path_now(store, artifact) for digest, artifact in read.items()},
+        {key: path_now(store, artifact) for key, artifact in read.items()},
     )
     log.info("%d records were replayed from quarantine, %d remain", facts["replayed"], facts["left"])
     return as_task_state(make_data_set(config, sources, read, []))
@@ -135,17 +138,17 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     """
     store = store_of(config)
     memory, inputs = store.root / ".files", dataset.manifest["inputs"]
-    named = source_names(config.source.input) if config.source.input else {}
-    by_content = {source.sha256: source for source in (identify(path, name, memory) for path, name in named.items())}
+    named = all_sources(config.source.input, memory) if config.source.input else []
+    by_content = {source.sha256: source for source in named if not isinstance(source, Pack)}
     entries = dataset.facts["sources"]
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in entries]
     kept, found = originals(sources), list[Source]()
     for index, listed in enumerate(sources):
-        if kept[listed.sha256] != listed or SET_ASIDE in entries[index]:
+        if kept[listed.key] != listed or SET_ASIDE in entries[index]:
             continue
         if (source := by_content.get(listed.sha256)) is None:
             read = store.find_usable("read", inputs[_input_name(index, listed)])
-            path = _path_now(store, read) if read else Path(listed.name)
+            path = path_now(store, read) if read else Path(listed.name)
             source = identify(path, listed.name, memory) if path.is_file() else None
         if source is None or source.sha256 != listed.sha256:
             raise Unreadable(
@@ -156,8 +159,10 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     return found
 
 
-def _path_now(store: Store, read: Artifact) -> Path:
-    """Return the path of a source file; find the embedded corpus in this store even if the home folder was copied."""
+def path_now(store: Store, read: Artifact) -> Path:
+    """Return the path of a source file; find what is in this store even if the home folder was copied."""
+    if (pack := read.folder / PACK).is_file():
+        return pack
     path = Path(read.facts["path"])
     own = store.root.joinpath(*path.parts[-3:])  # synthesise/DIGEST/reviews.jsonl
     return own if own.is_file() else path
@@ -172,7 +177,7 @@ def _news(new: Sequence[str], count: int) -> str:
 
 
 def replay_file(home: Path, name: str) -> Path:
-    """Return the file of a replay from the name of an artifact's input, "replay:SHA-256 of the source:number".
+    """Return the file of a replay from the name of an artifact's input, "replay:key of the source:number".
 
     The name may come from a record in a registry, so its form is checked before it is joined to a path.
 

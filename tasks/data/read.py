@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -21,8 +22,18 @@ from core.errors import Damaged, Unreadable
 from core.store import Built, Store
 from core.storing.removal import WORK
 from corpus.ingestion.ingest import read_source, settings_of
-from corpus.ingestion.parts import SET_ASIDE
-from corpus.ingestion.set_aside import Refused, error_of, require_few, require_same_bytes, sentence, set_aside, why_of
+from corpus.ingestion.parts import SET_ASIDE, SourceReading
+from corpus.ingestion.set_aside import (
+    Refused,
+    error_of,
+    refused_in_pack,
+    require_few,
+    require_same_bytes,
+    sentence,
+    set_aside,
+    why_of,
+)
+from corpus.reading.packs import Pack
 from corpus.reading.sources import Listed, Source
 from tasks.announce import SET_ASIDE as FOUND_SET_ASIDE
 from tasks.announce import announce
@@ -31,11 +42,13 @@ from tasks.engines.fan_out import fan_out
 from tasks.progress import Report, progress
 from tasks.stage import run_stage, store_of
 
+READ_AT = "read_at"
+"""Fact of a reading: the moment that dates were compared with."""
 log = logging.getLogger(__name__)
 
 
 def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
-    """Return the artifact of every source file, keyed by the SHA-256 of the file.
+    """Return the artifact of every source file, by `Listed.key` of the file.
 
     Raises:
         Unreadable: Too many files, or all of them, cannot be read.
@@ -44,10 +57,10 @@ def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Buil
     records = size = 0
     total = sum(source.bytes for source in sources.values())
     with progress("ingest", total, "bytes") as report, _read_by_workers(config, sources.values()) as by_worker:
-        for digest, source in sources.items():
+        for key, source in sources.items():
             made = partial(by_worker, source) if by_worker else None
-            read[digest] = read_file(config, source, _after(report, records, size), len(sources) == 1, made)
-            records, size = records + read[digest].artifact.facts["records"], size + source.bytes
+            read[key] = read_file(config, source, _after(report, records, size), len(sources) == 1, made)
+            records, size = records + read[key].artifact.facts["records"], size + source.bytes
             report(size, {"reviews": records})
     _tell_set_aside(config, sources, read)
     return read
@@ -64,14 +77,18 @@ def _tell_set_aside(config: RunConfig, sources: Mapping[str, Source], read: Mapp
     Raises:
         Unreadable: Too many files, or all of them, cannot be read.
     """
-    found = {digest: built for digest, built in read.items() if SET_ASIDE in built.artifact.facts}
-    refused = [
-        Refused(sources[digest], error_of(built.artifact.facts[SET_ASIDE], sources[digest].path))
-        for digest, built in found.items()
-    ]
-    require_few(refused, list(sources.values()), config.source.max_unreadable)
-    for one, built in zip(refused, found.values(), strict=True):
-        said = f"{one.file.name} was set aside: {sentence(built.artifact.facts[SET_ASIDE])}"
+    refused: list[tuple[Refused, Built]] = []
+    for key, built in read.items():
+        if why := built.artifact.facts.get(SET_ASIDE):
+            error = error_of(why, sources[key].path)
+            refused.append((Refused(sources[key], error), built))
+        elif isinstance(sources[key], Pack):
+            refused += [(one, built) for one in refused_in_pack(SourceReading(built.artifact.folder))]
+    files = sum(len(source.files) if isinstance(source, Pack) else 1 for source in sources.values())
+    size = sum(source.bytes for source in sources.values())
+    require_few([one for one, _ in refused], files, size, config.source.max_unreadable)
+    for one, built in refused:
+        said = f"{one.file.name} was set aside: {sentence(why_of(one.error))}"
         log.warning("%s", said)
         if not built.reused:
             announce(FOUND_SET_ASIDE, config, {"sentence": said})
@@ -132,7 +149,7 @@ def _read_apart(config: SourceConfig, folder: Path, source: Source) -> Path:
 
 def read_file(
     config: RunConfig, source: Source, report: Report, alone: bool = False,
-    made: Callable[[], Path | None] | None = None,
+    made: Callable[[], Path | None] | None = None, now: datetime | None = None,
 ) -> Built:
     """Return the artifact of one source file: its typed parts and its quarantine.
 
@@ -142,19 +159,24 @@ def read_file(
         config: Has the limits, and locates the store.
         alone: A file that cannot be read is an error.
         made: Waits until a worker has read the file, and returns the folder; None: it is read here.
+        now: The present moment in UTC; later dates are refused.
     """
+    now = now or datetime.now(UTC)
+
     def make(work: Path) -> dict[str, Any]:
         if made and (folder := made()):
             shutil.rmtree(work)
             folder.rename(work)
         try:
-            facts = read_source(source, work, config.source, report).facts
+            facts = read_source(source, work, config.source, report, now).facts
         except Unreadable as error:
+            if isinstance(source, Pack):  # its files have changed; those that cannot be read are set aside within it
+                raise
             require_same_bytes(source)
             if alone:
                 raise
             facts = set_aside(source, work, config.source, why_of(error)).facts
-        return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}
+        return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute()), READ_AT: now.isoformat()}
 
     return _read(config, source, make)
 

@@ -16,7 +16,7 @@ from corpus.reading.sources import identify
 from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from tasks.classification.lexicons import STAGE as LEXICON_STAGE
-from tasks.data.ingest import replay_file
+from tasks.data.ingest import path_now, replay_file
 from tasks.data.prepare import EARLIER
 from tasks.embedding.start import STAGE as VECTORS_STAGE
 from tasks.embedding.start import vector_file
@@ -60,7 +60,8 @@ class Gathering:
         if artifact.stage == "read" and name == "file":
             facts = artifact.facts
             kind = "unreadable file" if SET_ASIDE in facts else "file"
-            return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
+            path = path_now(self.store, artifact)
+            return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), str(path))
         if artifact.stage == VECTORS_STAGE and name == "file":
             return self._named("vectors", self.config.vectors, artifact, value)
         if artifact.stage == LEXICON_STAGE and name == "file":

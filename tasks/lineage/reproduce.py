@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from time import time
 from typing import Any
@@ -32,7 +33,7 @@ from tasks.classification.predict import predict_bundle
 from tasks.data.canaries import CANARIES_INPUT, choose
 from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, replay_file, synthesise
 from tasks.data.prepare import EARLIER, VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
-from tasks.data.read import read_file, set_aside_again
+from tasks.data.read import READ_AT, read_file, set_aside_again
 from tasks.embedding.embed import STAGE as EMBED_STAGE
 from tasks.embedding.embed import build_vectors
 from tasks.embedding.start import INPUT as VECTORS
@@ -145,14 +146,15 @@ class Reproduction:
             listed = Listed(step.options["name"], step.facts["bytes"], sha256)
             return set_aside_again(config, listed, step.facts["path"], why).artifact
         path = self._of(step, "file").folder / SYNTHETIC_FILE if "file" in step.made_by else self.sources[sha256]
-        return read_file(config, identify(path, step.options["name"]), lambda *done: None).artifact
+        then = datetime.fromisoformat(step.facts[READ_AT])
+        return read_file(config, identify(path, step.options["name"]), lambda *done: None, now=then).artifact
 
     def _ingest(self, config: RunConfig, step: Step) -> Artifact:
         listed, readings = [], {}
         for name in sorted(step.made_by):
             reading = self._of(step, name)
             listed.append(Listed(name.partition(":")[2], reading.facts["bytes"], reading.facts["sha256"]))
-            readings[reading.facts["sha256"]] = reading
+            readings[listed[-1].key] = reading
         for name, sha256 in step.inputs.items():
             if name.startswith("replay:"):
                 copy = replay_file(config.home, name)

@@ -22,8 +22,11 @@ EARLIER_REVIEWS = "reviews"
 log = logging.getLogger(__name__)
 
 
-def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]:
+def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> dict[str, Path]:
     """Return the current paths of the raw files by SHA-256: the recorded path, or one of the files *given*.
+
+    Args:
+        store: Folder of the artifacts that the version was made in.
 
     Raises:
         Unreadable: A file has changed or is gone, and no given file has its bytes.
@@ -39,7 +42,7 @@ def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]
             )
         if source.kind not in ON_DISK:
             continue
-        places = [Path(source.path)] if source.path else []
+        places = [source.place(store)] if source.path else []
         places += [path for path in others if not source.bytes or path.stat().st_size == source.bytes]
         match = next((path for path in places if path.is_file() and sha256_of_file(path) == source.sha256), None)
         if match is None:

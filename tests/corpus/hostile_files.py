@@ -136,10 +136,11 @@ LINES = {
     "stars as a list": line(having(stars=[5]), "bad_stars"),
     "stars as a string": fine(having(stars="4.0")),
     "stars out of range": fine(having(stars=-3)),
-    "the year 1": fine(having(date="0001-01-01 00:00:00")),
+    "the year 1": line(having(date="0001-01-01 00:00:00"), "bad_date"),
     "the year 10000": line(having(date="10000-01-01 00:00:00"), "bad_date"),
     "the 30th of February": line(having(date="2020-02-30"), "bad_date"),
-    "seconds since 1970": line(having(date=1577836800), "bad_date"),
+    "seconds since 1970": fine(having(date=1577836800)),
+    "seconds before 1990": line(having(date=-1577836800), "bad_date"),
     "a date that is a list": line(having(date=["2020-01-01"]), "bad_date"),
     "an hour 25": line(having(date="2020-01-01 25:00:00"), "bad_date"),
     "a NUL byte": line(having(text="@").replace(b"@", b"a\0b"), "malformed"),
@@ -185,9 +186,9 @@ LINES = {
 FILES = {
     "an empty file": Hostile(b"", error=EmptyInput, says="no records"),
     "nothing but a line end": Hostile(b"\n", error=EmptyInput, says="no records"),
-    "a page of HTML": Hostile(b"<!doctype html>\n<html><body>404</body></html>\n", error=EmptyInput, says="malformed"),
+    "a page of HTML": Hostile(b"<!doctype html>\n<html><body>404</body></html>\n", error=Unreadable, says="a web page"),
     "a pointer instead of the file": Hostile(
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n", error=EmptyInput, says="malformed"
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n", error=Unreadable, says="git lfs pull"
     ),
     "UTF-16": Hostile(BOTH.decode().encode("utf-16"), error=Unreadable, says="UTF-16"),
     "another table": Hostile(b'{"business_id": "a", "name": "b"}\n', error=MissingColumn, says="business_id"),
@@ -286,7 +287,7 @@ TABLES = {
         parquet(text=["a"], review_id=[{"$oid": "u"}]), error=Unreadable, says="'review_id' holds no ids", **TABLE
     ),
     "a Parquet file whose ids have been rounded": Hostile(
-        parquet(text=["a"], review_id=[1e22]), error=Unreadable, says="'review_id' holds no ids", **TABLE
+        parquet(text=["a", "b"], review_id=[1e22, 7.0]), good=1, bad=((1, "wrong_type"),), **TABLE
     ),
     "a Parquet file whose ids are bytes": Hostile(
         parquet(text=["a"], user_id=[b"\xff"]), error=Unreadable, says="'user_id' holds no ids", **TABLE

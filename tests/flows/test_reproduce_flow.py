@@ -95,7 +95,7 @@ def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]
 
     with other_home(registered.home):
         earlier = earlier_reviews(registered.config, record)
-    reproduction = Reproduction(record, find_sources(record), registered.bundle, earlier=earlier)
+    reproduction = Reproduction(record, find_sources(record, store_of(registered.config).root), registered.bundle, earlier=earlier)
     with other_home(home):
         compared = steps_again(reproduction, reproduction.make, [])
     return conclude(record, compared, [], 0.01)
@@ -182,12 +182,12 @@ def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Regis
     new.write_text('{"text": "Fine."}\n')
     source = RecordedSource("file", "old.jsonl", sha256_of_file(new), new.stat().st_size, str(old))
     record = replace(registered.record, sources=(source,))
-    assert find_sources(record, [str(tmp_path / "moved")]) == {source.sha256: new}
+    assert find_sources(record, store_of(registered.config).root, [str(tmp_path / "moved")]) == {source.sha256: new}
     with pytest.raises(Unreadable, match="is missing"):
-        find_sources(record)
+        find_sources(record, store_of(registered.config).root)
     old.write_text("other")
     with pytest.raises(Unreadable, match="has changed"):
-        find_sources(record)
+        find_sources(record, store_of(registered.config).root)
     with pytest.raises(ArtifactError, match="not known how"):
         find_sources(replace(record, sources=(replace(source, kind="unknown"),)))
 

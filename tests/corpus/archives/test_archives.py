@@ -18,7 +18,7 @@ import pytest
 
 from core.config.run_config import SourceConfig
 from core.errors import Unreadable
-from corpus.archives.names import distinct, is_review_member, looks_like_data
+from corpus.archives.names import distinct, looks_like_data, may_be_data
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.readers import LAYERS
 from corpus.reading.sources import source_names
@@ -134,7 +134,7 @@ def test_packing_without_end_is_refused(tmp_path):
 )
 def test_hidden_and_unfinished_files_are_not_read(name):
     assert not looks_like_data(name)
-    assert not is_review_member(name)
+    assert not may_be_data(name)
 
 
 @pytest.mark.parametrize("name", ["./a/reviews.json", "../reviews.csv", "reviews.json.1", "reviews.json.bz2"])

@@ -81,7 +81,7 @@ def test_of_a_repeated_id_the_last_counts_and_records_without_one_are_left_out(t
     (b"review_id,text\n1,2\n", MissingColumn, "no field 'business_id'.*review_id, text"),
     (lines(ROWS) + b'{"business_id": "b4", "na', Unreadable, "not a JSON object.*line 4"),
     (lines(ROWS) + b"[1]\n", Unreadable, "not a JSON object.*line 4"),
-    (lines([{"business_id": 5}]), Unreadable, "'business_id' of a business is not text.*line 1.*5"),
+    (lines([{"business_id": [5]}]), Unreadable, "'business_id' of a business is not text.*line 1.*5"),
     (lines([{"business_id": "b", "categories": [1]}]), Unreadable, "'categories'.*line 1"),
     (gzip.compress(lines(ROWS))[:-9], Unreadable, "damaged or was cut off"),
     (archive({"yelp_academic_dataset_review.json": b"{}"}, ""), EmptyInput, "no businesses.*dataset_review"),

@@ -6,10 +6,15 @@ import logging
 import os
 import time
 
+import polars as pl
 import pytest
 
+from core.config.run_config import SourceConfig
 from core.errors import Unreadable
+from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.sources import identify, source_names
+from tests.corpus.review_files import packed_tar, packed_zip
+from tests.corpus.review_lines import line
 
 
 def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path, monkeypatch):
@@ -40,20 +45,44 @@ def test_a_linked_folder_is_not_followed_and_the_log_says_so(tmp_path, caplog):
     assert "linked is a link to a folder" in caplog.text
 
 
-def test_files_of_a_folder_that_do_not_look_like_reviews_are_named_once(tmp_path, caplog):
-    for name in ("a.jsonl", "notes.md", "photo.png"):
+@pytest.mark.parametrize(("left_out", "level"), [
+    (["notes.md", "photo.png"], "INFO"), (["yelp_academic_dataset_tip.json"], "WARNING"),
+    (["reviews.json.part"], "WARNING"), (["README", "notes.md"], "WARNING"),
+])  # fmt: skip
+def test_what_is_left_out_is_named_once_and_is_a_warning_if_it_could_be_reviews(tmp_path, caplog, left_out, level):
+    for name in ("a.jsonl", *left_out):
         (tmp_path / name).touch()
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            source_names([tmp_path])
-    assert caplog.messages == [f"{tmp_path}: 1 of 3 files are read; notes.md, photo.png do not look like reviews"]
-    caplog.clear()
-    for number in range(3):
-        (tmp_path / f"x{number}.png").touch()
-    with caplog.at_level(logging.INFO):
-        source_names([tmp_path])
-    [message] = caplog.messages
-    assert message.endswith("1 of 6 files are read; notes.md, photo.png, x0.png and 2 more do not look like reviews")
+            assert [path.name for path in source_names([tmp_path])] == ["a.jsonl"]
+    [record] = caplog.records
+    assert record.levelname == level
+    assert all(name in record.message for name in left_out)
+
+
+READ = ["tip_top_diner.csv", "photo_cafe.jsonl", "user_feedback.csv", "user_reviews.json", "downtown.csv", "part-0"]
+SIBLINGS = [
+    "yelp_academic_dataset_business.json", "yelp_academic_dataset_user-0001.json", "yelp_tip.csv.gz", "users.parquet",
+    "yelp_business_hours.csv", "checkin.json", "photo_id_to_business_id.json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pack", [None, packed_tar, packed_zip], ids=["folder", "tar", "zip"])
+def test_only_files_named_like_the_other_tables_of_the_data_set_are_left_out(tmp_path, pack):
+    """A word in a name says nothing: `tip_top_diner.csv` holds the reviews of a diner."""
+    files = {name: line(review_id=name) for name in READ if name.endswith(("json", "jsonl", "-0"))}
+    files |= {name: f"review_id,text\n{name},good\n".encode() for name in READ if name.endswith("csv")}
+    files |= dict.fromkeys(SIBLINGS, b'{"business_id": "x", "text": "no review"}\n')
+    if pack:
+        (tmp_path / "all").write_bytes(pack(files))
+        inputs = tmp_path / "all"
+    else:
+        inputs = tmp_path / "in"
+        inputs.mkdir()
+        for name, content in files.items():
+            (inputs / name).write_bytes(content)
+    ingest([inputs], tmp_path / "out", SourceConfig())
+    assert set(pl.concat(iter_parts(tmp_path / "out"))["review_id"]) == set(READ)
 
 
 class TestMemory:
