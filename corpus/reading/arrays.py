@@ -87,10 +87,11 @@ def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
     while sign := reader.next_value():
         yield from reader.elements() if sign == b"[" else [reader.object()]
     if reader.rest:
-        problem = Problem(
-            reader.number + 1, Reason.MALFORMED, "there is text after the end of the array", reader.rest[:RAW_BYTES]
-        )
-        yield Element(reader.number + 1, b"", problem)
+        size = len(reader.rest)
+        while more := stream.read(limits.block_bytes):
+            size += len(more)
+        number, detail = reader.number + 1, f"what follows is neither an array nor an object: {size:,} bytes"
+        yield Element(number, b"", Problem(number, Reason.MALFORMED, detail, reader.rest[:RAW_BYTES]))
 
 
 class _Borders:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import polars as pl
+
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from corpus.ingestion.parts import SET_ASIDE
-from corpus.ingestion.set_aside import sentence
+from corpus.ingestion.parts import QUARANTINE_FILE
+from corpus.schema import Reason
 from evaluation.reports.run_results import journal_lines
 from evaluation.statistics.training_hints import Training, training_hints
 from tasks.data.drift import NotCompared
@@ -110,8 +112,11 @@ def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> lis
 
 def told_set_aside(dataset: Artifact | None) -> list[str]:
     """Return a sentence about each file of a data set that was set aside because it cannot be read."""
-    sources = dataset.facts["sources"] if dataset else []
-    return [f"{one['name']} was set aside: {sentence(one[SET_ASIDE])}" for one in sources if SET_ASIDE in one]
+    if dataset is None or Reason.UNREADABLE_FILE.value not in dataset.facts["reasons"]:
+        return []
+    bad = pl.scan_parquet(dataset.folder / QUARANTINE_FILE)
+    rows = bad.filter(pl.col("reason") == Reason.UNREADABLE_FILE.value).select("source", "detail").collect()
+    return [f"{source} was set aside: {detail}" for source, detail in rows.iter_rows()]
 
 
 def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, report: str) -> dict[str, Any]:

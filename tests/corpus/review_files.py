@@ -136,3 +136,14 @@ def ingested(tmp_path, *files, name="out", **settings):
     folder = tmp_path / name
     facts = ingest(paths, folder, SourceConfig(**settings))
     return facts, pl.concat(iter_parts(folder)), pl.read_parquet(folder / "quarantine.parquet")
+
+
+def in_formats(records):
+    """The same records in every kind of file that has fields, by the name of the file."""
+    out, frame = io.BytesIO(), pl.DataFrame(records, strict=False)
+    frame.write_parquet(out)
+    return {
+        "r.jsonl": json_lines(records), "r.json": orjson.dumps(records), "r.csv": frame.write_csv().encode(),
+        "r.tsv": frame.write_csv(separator="\t").encode(), "r.parquet": out.getvalue(),
+        "r.tgz": packed_tar({"r.jsonl": json_lines(records)}), "r.zip": packed_zip({"r.csv": frame.write_csv()}),
+    }  # fmt: skip

@@ -95,7 +95,8 @@ def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]
 
     with other_home(registered.home):
         earlier = earlier_reviews(registered.config, record)
-    reproduction = Reproduction(record, find_sources(record, store_of(registered.config).root), registered.bundle, earlier=earlier)
+    found = find_sources(record, registered.home / "store")
+    reproduction = Reproduction(record, found, registered.bundle, earlier=earlier)
     with other_home(home):
         compared = steps_again(reproduction, reproduction.make, [])
     return conclude(record, compared, [], 0.01)
@@ -182,14 +183,14 @@ def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Regis
     new.write_text('{"text": "Fine."}\n')
     source = RecordedSource("file", "old.jsonl", sha256_of_file(new), new.stat().st_size, str(old))
     record = replace(registered.record, sources=(source,))
-    assert find_sources(record, store_of(registered.config).root, [str(tmp_path / "moved")]) == {source.sha256: new}
+    assert find_sources(record, registered.home / "store", [str(tmp_path / "moved")]) == {source.sha256: new}
     with pytest.raises(Unreadable, match="is missing"):
-        find_sources(record, store_of(registered.config).root)
+        find_sources(record, registered.home / "store")
     old.write_text("other")
     with pytest.raises(Unreadable, match="has changed"):
-        find_sources(record, store_of(registered.config).root)
+        find_sources(record, registered.home / "store")
     with pytest.raises(ArtifactError, match="not known how"):
-        find_sources(replace(record, sources=(replace(source, kind="unknown"),)))
+        find_sources(replace(record, sources=(replace(source, kind="unknown"),)), registered.home / "store")
 
 
 def test_without_the_reviews_of_the_earlier_champion_it_says_that_they_are_needed(

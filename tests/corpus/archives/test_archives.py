@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
@@ -17,7 +18,7 @@ import pyarrow
 import pytest
 
 from core.config.run_config import SourceConfig
-from core.errors import Unreadable
+from core.errors import MissingColumn, Unreadable
 from corpus.archives.names import distinct, looks_like_data, may_be_data
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.readers import LAYERS
@@ -180,3 +181,62 @@ def test_a_head_that_asks_for_too_large_a_dictionary_is_damage_of_the_file(tmp_p
     monkeypatch.setattr(lzma, "LZMADecompressor", greedy)
     with pytest.raises(Unreadable, match="more memory than there is"):
         ingested(tmp_path, "reviews.zip", content)
+
+
+def skippable(size: int) -> bytes:
+    """A frame of zstd without content, as `pzstd` puts before each of its own (RFC 8878, section 3.1.2)."""
+    return b"\x50\x2a\x4d\x18" + size.to_bytes(4, "little") + bytes(size)
+
+
+FIRST, SECOND = reviews(0, 5), reviews(5, 9)
+
+
+@pytest.mark.parametrize("content", [
+    skippable(4) + zstd(FIRST) + skippable(4) + zstd(SECOND), zstd(FIRST) + zstd(SECOND) + skippable(0),
+    lzma.compress(FIRST) + lzma.compress(SECOND), lzma.compress(FIRST + SECOND) + bytes(512),
+    lzma.compress(FIRST) + bytes(4) + lzma.compress(SECOND) + bytes(2 << 20),
+    bz2.compress(FIRST) + bz2.compress(SECOND), bz2.compress(FIRST) + bytes(10) + bz2.compress(SECOND),
+    gzip.compress(FIRST) + bytes(512) + gzip.compress(SECOND),
+], ids=["pzstd", "zstd", "xz", "xz padded", "xz padded between", "bzip2", "bzip2 padded", "gzip padded"])  # fmt: skip
+def test_streams_that_follow_each_other_are_all_read_whatever_pads_them(tmp_path, content):
+    facts, rows, _ = ingested(tmp_path, "reviews.jsonl", content)
+    assert facts["rows"] == 9
+    assert rows["review_id"].to_list() == [f"id-{number:04d}" for number in range(9)]
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, bz2.compress, gzip.compress, zstd])
+@pytest.mark.parametrize("rest", [b"garbage", b"cut"])
+def test_what_follows_a_stream_and_is_none_is_damage(tmp_path, pack, rest):
+    """Python's own readers of xz and bzip2 stop there without a word: all that follows would be lost."""
+    content = pack(FIRST) + (pack(SECOND)[:-9] if rest == b"cut" else rest)
+    with pytest.raises(Unreadable, match="damaged or was cut off"):
+        ingested(tmp_path, "reviews.jsonl", content)
+
+
+@pytest.mark.parametrize("pack", [tar_of, zip_of])
+def test_an_archive_in_an_archive_is_found_without_a_suffix(tmp_path, pack):
+    inner = tar_of(("yelp_academic_dataset_business.json", b'{"name": "x"}\n'), ("yelp_review.json", FIRST))
+    for content in (inner, gzip.compress(inner)):
+        outer = pack(("README", b"what this is"), ("yelp_dataset", content))
+        facts, rows, _ = ingested(tmp_path, "all.tar", outer)
+        assert facts["rows"] == 5
+        assert set(rows["source"]) == {"all.tar:yelp_dataset:yelp_review.json"}
+
+
+def test_other_tables_of_an_archive_are_left_out_and_named_unless_there_are_no_reviews(tmp_path, caplog):
+    other = ("categories.csv", b"name,count\nbar,3\n")
+    facts, _, _ = ingested(tmp_path, "a.tar", tar_of(other, ("reviews.jsonl", FIRST), ("more.jsonl", SECOND)))
+    assert facts["rows"] == 9
+    assert [record.levelname for record in caplog.records if "categories.csv" in record.message] == ["WARNING"]
+    with pytest.raises(MissingColumn, match=r"b\.tar:categories\.csv"):
+        ingested(tmp_path, "b.tar", tar_of(other))
+    with pytest.raises(MissingColumn, match=r"reviews\.csv"):  # it says of itself that it holds reviews
+        ingested(tmp_path, "c.tar", tar_of(("a.jsonl", FIRST), ("reviews.csv", other[1])))
+
+
+def test_a_text_with_mustard_where_a_tar_has_its_mark_is_a_text(tmp_path):
+    text = "x" * 256 + "mustard and custard"
+    assert text.index("ustar") == 257
+    for name in ("r.txt", "r.csv"):
+        content = f"text\n{text}\n".encode() if name == "r.csv" else f"{text}\n".encode()
+        assert text in ingested(tmp_path, name, content)[1]["text"].to_list()

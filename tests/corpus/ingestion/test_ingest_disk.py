@@ -5,8 +5,6 @@ import gzip
 import hashlib
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,18 +22,6 @@ from tests.marked_cases import long_but
 
 CONFIG = SourceConfig(part_rows=50)
 PARTS_OF_300 = [45] * 6
-ROOT = Path(__file__).resolve().parents[3]
-SMALL_FILES_ONLY = """
-import resource, sys
-from pathlib import Path
-from core.config.run_config import SourceConfig
-from corpus.ingestion.ingest import read_source
-from corpus.reading.sources import identify
-
-file = identify(Path(sys.argv[1]), "r.jsonl")
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-print(read_source(file, Path(sys.argv[2]), SourceConfig()).facts["rows"])
-"""
 
 
 def content(count, length=0):
@@ -142,18 +128,6 @@ def test_a_file_system_with_a_limit_of_its_own_is_a_full_disk_too(previous, tmp_
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert finished(store) == before
     assert built(store, tmp_path / "big.jsonl").facts["records"] == 2001
-
-
-@pytest.mark.slow
-def test_compiled_code_that_finds_no_space_is_no_damage_of_the_file_that_is_read(tmp_path):
-    """The first reading of an installation compiles. Its largest kernels exceed the limit; what is read does not."""
-    (tmp_path / "r.jsonl").write_bytes(line() + b"\n" + line(review_id="other") + b"\n")
-    done = subprocess.run(
-        [sys.executable, "-c", SMALL_FILES_ONLY, tmp_path / "r.jsonl", tmp_path / "read"], cwd=ROOT, text=True,
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "compiled")}, capture_output=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
-    assert f"cannot be kept in {tmp_path / 'compiled'}" in done.stderr
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])

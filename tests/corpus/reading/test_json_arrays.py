@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.errors import MissingColumn, Unreadable
 from corpus.reading.arrays import read_array
+from corpus.reading.formats import read_stream
 from corpus.schema import Limits
 from tests.examples import examples
 
@@ -85,3 +86,30 @@ def test_objects_without_a_text_name_their_fields():
 
 def test_an_empty_array_has_no_records():
     assert read(b" [ ] ") == ([], [])
+
+
+@given(records, st.integers(1, 200), st.sampled_from([1, 3, "\t"]), st.sampled_from(["", "\n", "\r\n\r\n", "\ufeff"]))
+@examples(100)
+def test_objects_over_several_lines_are_read_one_after_another(values, block_bytes, indent, between):
+    content = between.join(json.dumps(value, indent=indent, ensure_ascii=False) for value in values).encode()
+    texts, bad = read(content, block_bytes=block_bytes)
+    assert texts == [value["text"] for value in values]
+    assert bad == []
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.jsonl", "r.ndjson", "r.txt", "r", "r.jsonl.gz"])
+@pytest.mark.parametrize("content", [
+    b'[{"text": "a"}, {"text": "b"}]', b'\xef\xbb\xbf [\n{"text": "a"},\n{"text": "b"}\n]\n',
+    b'{\n "text": "a"\n}\n{\r\n "text": "b"\r\n}\n', b'[{"text": "a"}]\n{"text": "b"}\n',
+], ids=["array", "pretty array", "pretty objects", "array and line"])  # fmt: skip
+def test_arrays_and_objects_over_several_lines_are_known_whatever_the_file_is_called(name, content):
+    stream = io.BufferedReader(io.BytesIO(content))
+    assert [text for block in read_stream(stream, name, Limits()) for text in block.good["text"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.ndjson"])
+@pytest.mark.parametrize("first", [b"[1, 2]", b"{", b"[]x", b'{"text": '])
+def test_a_first_line_that_is_broken_takes_no_other_line_with_it(name, first):
+    stream = io.BufferedReader(io.BytesIO(first + b'\n{"text": "a"}\n{"text": "b"}\n'))
+    [block] = read_stream(stream, name, Limits())
+    assert (block.good["text"].to_list(), block.bad["raw"].to_list()) == (["a", "b"], [first])

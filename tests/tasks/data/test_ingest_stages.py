@@ -6,12 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
+from core.errors import Unreadable
 from core.store import Artifact
+from corpus.ingestion.ingest import iter_parts
+from corpus.ingestion.labels import read_labels
 from corpus.quarantine.records import export
-from tasks.data.ingest import ingest_files, replay_quarantine
+from corpus.reading import packs
+from tasks.data.ingest import files_of, ingest_files, replay_quarantine
+from tasks.reporting.summary import describe_dataset
 from tasks.stage import recorded_stages, stages_of_this_run
 
 
@@ -90,3 +96,71 @@ def test_a_raised_limit_brings_records_back_without_reading_their_file(config: R
     (tmp_path / "in" / "b.jsonl").unlink()
     replayed, _ = run(replay_quarantine, config, before)
     assert (replayed.facts["rows"], replayed.facts["replayed"], replayed.facts["settings"]["max_chars"]) == (3, 1, 100)
+
+
+@pytest.fixture
+def small_files(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    """40 files with one review each; more than five small files are read as archives of ten on average."""
+    monkeypatch.setattr(packs, "MANY", 5)
+    monkeypatch.setattr(packs, "FILES", 10)
+    (tmp_path / "in" / "a.jsonl").unlink()
+    for number in range(40):
+        write(tmp_path / "in" / f"{number:02d}.jsonl", f"r{number}", kind="even" if number % 2 == 0 else "odd")
+    return config
+
+
+def test_many_small_files_make_few_results_and_of_a_new_one_few_are_read_again(
+    small_files: RunConfig, tmp_path: Path
+) -> None:
+    first, stages = run(ingest_files, small_files)
+    assert first.facts["rows"] == 40
+    assert [stage for stage, _ in stages].count("read") == len(first.facts["sources"]) <= 10
+    write(tmp_path / "in" / "20a.jsonl", "new")
+    second, stages = run(ingest_files, small_files)
+    assert second.facts["rows"] == 41
+    assert stages.count(("read", False)) == 1
+
+
+def test_what_is_corrected_of_a_small_file_joins_the_data_set_as_that_file(
+    small_files: RunConfig, tmp_path: Path
+) -> None:
+    write(tmp_path / "in" / "07.jsonl", "r7", stars="five")
+    dataset, _ = run(ingest_files, small_files)
+    assert dataset.facts["reasons"] == {"bad_stars": 1}
+    export(dataset.folder / "quarantine.parquet", tmp_path / "bad.jsonl")
+    (tmp_path / "bad.jsonl").write_text((tmp_path / "bad.jsonl").read_text().replace("five", "5"))
+    again, _ = run(replay_quarantine, small_files, dataset, tmp_path / "bad.jsonl")
+    assert (again.facts["rows"], again.facts["quarantined"]) == (40, 0)
+    rows = pl.read_parquet(again.folder / "parts" / "*.parquet").filter(review_id="r7")
+    assert rows.select("source", "line", "stars").rows() == [("07.jsonl", 1, 5.0)]
+
+
+def test_labels_are_read_from_the_archives_even_if_the_files_are_gone(small_files: RunConfig, tmp_path: Path) -> None:
+    dataset, _ = run(ingest_files, small_files)
+    for file in (tmp_path / "in").iterdir():
+        file.unlink()
+    write(tmp_path / "in" / "other.jsonl", "other")
+    found = read_labels(files_of(small_files, dataset), iter_parts(dataset.folder), small_files.source, "kind")
+    assert found.unplaced == 0
+    assert found.table["label"].value_counts(sort=True, name="n")["n"].to_list() == [20, 20]
+
+
+def test_too_many_damaged_small_files_end_the_run_and_few_are_set_aside(
+    small_files: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damage(number: int) -> None:
+        (tmp_path / "in" / f"{number:02d}.jsonl").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+
+    damage(3)
+    dataset, _ = run(ingest_files, small_files)
+    assert (dataset.facts["rows"], dataset.facts["reasons"]) == (39, {"unreadable_file": 1})
+    assert any("03.jsonl was set aside" in message for message in caplog.messages)
+    assert describe_dataset(dataset)["unreadable_files"] == 1
+    for number in range(4, 10):
+        damage(number)
+    with pytest.raises(Unreadable, match="7 of 40 files cannot be read"):
+        run(ingest_files, small_files)
+    for number in range(40):
+        damage(number)
+    with pytest.raises(Unreadable, match="Git LFS"):
+        run(ingest_files, small_files)

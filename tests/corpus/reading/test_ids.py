@@ -1,0 +1,93 @@
+"""Ids: one person is one person in every format, and a review without an id keeps the one that is derived for it."""
+
+import orjson
+import polars as pl
+import pytest
+
+from core.config.run_config import SourceConfig
+from corpus.ingestion.ingest import ingest, iter_parts
+from tests.corpus.review_files import in_formats
+
+FORMATS = list(in_formats([{"text": "a"}]))
+
+
+def ingested(folder, name, content):
+    (folder / name).write_bytes(content)
+    ingest([folder / name], folder / "out", SourceConfig())
+    return pl.concat(iter_parts(folder / "out")), pl.read_parquet(folder / "out" / "quarantine.parquet")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("ids", [
+    [1000, 7, None], [1000.0, 7.0, None], ["1000", "7.0", None], [" 1000.00 ", "7", ""], ["1000", "7", r"\N"],
+], ids=str)  # fmt: skip
+def test_a_whole_number_is_one_id_however_it_is_written(tmp_path, name, ids):
+    if any(one != one for one in ids) and name != "r.parquet":
+        pytest.skip("no JSON, and in CSV a word like any other")
+    records = [{"review_id": f"r{number}", "user_id": one, "business_id": one, "text": "a"}
+               for number, one in enumerate(ids)]  # fmt: skip
+    rows, _ = ingested(tmp_path, name, in_formats(records)[name])
+    assert rows["user_id"].to_list() == rows["business_id"].to_list() == ["1000", "7", None]
+
+
+def test_a_gap_that_pandas_writes_as_not_a_number_is_no_id(tmp_path):
+    records = [{"review_id": str(n), "user_id": one, "text": "a"} for n, one in enumerate([7.0, float("nan")])]
+    rows, _ = ingested(tmp_path, "r.parquet", in_formats(records)["r.parquet"])
+    assert rows["user_id"].to_list() == ["7", None]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_words_and_numbers_with_a_fraction_stay_as_they_are(tmp_path, name):
+    ids = ["1e5", "1.0.0", "v1.0", "0012", "12.50", "-", "None", "nan", "a.0"]
+    records = [{"review_id": one, "text": "a"} for one in ids]
+    rows, _ = ingested(tmp_path, name, in_formats(records)[name])
+    assert rows["review_id"].to_list() == ids
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("rounded", ["1.23457E+17", "1e+22", "1234567890123456.0", 1.5e22])
+def test_a_rounded_number_is_no_id_in_any_format(tmp_path, name, rounded):
+    """A spreadsheet has made many users one: their reviews would all be in one split."""
+    records = [{"review_id": "a", "text": "a", "user_id": rounded}, {"review_id": "b", "text": "b", "user_id": None}]
+    rows, bad = ingested(tmp_path, name, in_formats(records)[name])
+    assert rows["review_id"].to_list() == ["b"]
+    assert bad.select("reason").rows() == [("wrong_type",)]
+    assert "user_id" in bad["detail"][0]
+    assert "review_id" not in bad["detail"][0]
+
+
+REVIEW = {"user_id": "u", "business_id": "b", "date": "2018-05-31", "text": "Good.", "stars": 4, "useful": 1}
+
+
+def derived(folder, **changes):
+    rows, _ = ingested(folder, "r.jsonl", orjson.dumps({**REVIEW, **changes}))
+    return rows["review_id"][0]
+
+
+@pytest.mark.parametrize("changes", [
+    {"useful": 2}, {"stars": 1}, {"funny": 3, "cool": 9}, {"stars": None, "useful": None},
+    {"date": "2018-05-31 00:00:00"}, {"user_id": " u"},
+], ids=str)  # fmt: skip
+def test_a_vote_more_and_other_stars_leave_a_review_its_id(tmp_path, changes):
+    assert derived(tmp_path, **changes) == derived(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"user_id": "v"}, {"business_id": None}, {"date": "2018-06-01"}, {"text": "Bad."}])
+def test_another_author_business_date_or_text_is_another_review(tmp_path, changes):
+    assert derived(tmp_path, **changes) != derived(tmp_path)
+
+
+def test_votes_that_come_later_leave_every_review_in_its_split(tmp_path):
+    from core.config.run_config import CleanConfig, DuplicatesConfig, SplitConfig
+    from corpus.cleaning.clean import prepare
+
+    splits, options = [], DuplicatesConfig(near=False)
+    for votes in (0, 5):
+        (tmp_path / "r.jsonl").write_bytes(b"\n".join(
+            orjson.dumps({"text": f"number {n} was good", "useful": votes * n, "stars": 1 + n % 5}) for n in range(300)
+        ))  # fmt: skip
+        ingest([tmp_path / "r.jsonl"], tmp_path / "set", SourceConfig())
+        prepare(tmp_path / "set", tmp_path / "clean", CleanConfig(), SplitConfig(), duplicates=options)
+        table = pl.read_parquet(tmp_path / "clean" / "clean.parquet")
+        splits.append(dict(zip(table["text"], table["split"], strict=True)))
+    assert splits[0] == splits[1]

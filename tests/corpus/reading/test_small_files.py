@@ -1,0 +1,167 @@
+"""One review a file: many small files are read as few archives, and give what each of them gives alone."""
+
+import gzip
+
+import orjson
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config.run_config import SourceConfig
+from core.errors import MissingColumn, Unreadable
+from corpus.ingestion import ingest as module
+from corpus.ingestion.ingest import ingest, iter_parts, read_source
+from corpus.ingestion.parts import SourceReading
+from corpus.reading import packs
+from corpus.reading.packs import PACK, Pack, all_sources
+from tests.corpus.review_files import as_parquet, json_lines, packed_tar, review
+from tests.examples import examples
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """More than five small files are many, and an archive holds eight on average."""
+    monkeypatch.setattr(packs, "MANY", 5)
+    monkeypatch.setattr(packs, "FILES", 8)
+
+
+def put(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def ingested(inputs, out):
+    facts = ingest([inputs], out, SourceConfig())
+    return facts, pl.concat(iter_parts(out)), pl.read_parquet(out / "quarantine.parquet")
+
+
+def one_by_one(folder, out, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(packs, "MANY", 10_000)
+        return ingested(folder, out)
+
+
+BAD = b'{"review_id": "bad", "text": "a", "stars": "five"}\n'
+KINDS = {
+    "a.txt": b"First.\n\nThird.\n", "b.txt": b"\xef\xbb\xbfNo end", "c.jsonl": json_lines([review(1)]) + BAD,
+    "d.json": orjson.dumps(review(2)), "e.json": orjson.dumps(review(3), option=orjson.OPT_INDENT_2),
+    "f.json": orjson.dumps([review(4), review(5)]), "g.csv": b"text,stars\nGood.,4\nbad\n",
+    "h.tsv": b"text\tstars\na\t1\n", "i.parquet": as_parquet([review(6)]),
+    "j.txt.gz": gzip.compress(b"Packed.\n"), "k.txt": b"",
+    "l.tar": packed_tar({"x.jsonl": json_lines([review(7)]), "y.txt": b"Member.\n"}), "m.txt": b"caf\xe9\nfine\n",
+    "n.jsonl": b"\n" + BAD + b"\n" + json_lines([review(8)])[:-1], "o/stars=4/p.txt": b"Folder.\n",
+    "o/stars=5/p.txt": b"Folder.\n", "q.jsonl": json_lines([review(9)]).replace(b"\n", b"\r\n"),
+}  # fmt: skip
+
+
+def test_files_of_every_kind_give_what_they_give_alone(tmp_path, monkeypatch):
+    """Rows, quarantine, names and lines; only the order of the rows is another one."""
+    put(tmp_path / "in", KINDS)
+    facts, rows, bad = ingested(tmp_path / "in", tmp_path / "packed")
+    alone, same_rows, same_bad = one_by_one(tmp_path / "in", tmp_path / "alone", monkeypatch)
+    place = ["source", "line"]
+    assert rows.drop("review_id").sort(place).equals(same_rows.drop("review_id").sort(place))
+    assert bad.sort(place).equals(same_bad.sort(place))
+    assert {name: facts[name] for name in ("records", "rows", "quarantined", "duplicates")} == {
+        name: alone[name] for name in ("records", "rows", "quarantined", "duplicates")
+    }
+    assert len(facts["sources"]) < len(alone["sources"]) == len(KINDS)
+
+
+LINES = st.sampled_from([b"a", b"b c", b"", BAD.strip(), json_lines([review(1)])[:-1], b"{", b"caf\xe9", b" ", b"\r"])
+FILES = st.tuples(st.sampled_from(["txt", "jsonl"]), st.lists(LINES, max_size=4), st.booleans())
+
+
+@given(st.lists(FILES, min_size=6, max_size=9))
+@examples(40)
+def test_any_lines_keep_their_file_and_their_number(tmp_path_factory, files):
+    folder = tmp_path_factory.mktemp("files")
+    put(folder / "in", {f"{number}.{suffix}": b"\n".join(lines) + b"\n" * end
+                        for number, (suffix, lines, end) in enumerate(files)})  # fmt: skip
+    put(folder / "in", {"x.txt": b"always one\n"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packs, "MANY", 5)
+        _, rows, bad = ingested(folder / "in", folder / "packed")
+        _, same_rows, same_bad = one_by_one(folder / "in", folder / "alone", patch)
+    place = ["source", "line"]
+    assert rows.drop("review_id").sort(place).equals(same_rows.drop("review_id").sort(place))
+    assert bad.sort(place).equals(same_bad.sort(place))
+
+
+def texts(count):
+    return {f"{number:04d}.txt": f"Review number {number}.\n".encode() for number in range(count)}
+
+
+def test_a_file_that_comes_changes_or_goes_changes_one_archive(tmp_path):
+    folder = put(tmp_path / "in", texts(80))
+    before = {source.sha256 for source in all_sources([folder])}
+    assert 4 <= len(before) <= 20
+    for change in (
+        lambda: put(folder, {"0040a.txt": b"New.\n"}), lambda: put(folder, {"0040a.txt": b"Changed.\n"}),
+        lambda: put(folder, {"00.txt": b"The first.\n"}), (folder / "0040a.txt").unlink,
+    ):  # fmt: skip
+        change()
+        after = {source.sha256 for source in all_sources([folder])}
+        assert len(after - before) == 1
+        before = after
+
+
+def test_few_or_large_files_stay_on_their_own(tmp_path, monkeypatch):
+    folder = put(tmp_path / "in", {**texts(5), "large.txt": b"x" * 70_000})
+    assert not any(isinstance(source, Pack) for source in all_sources([folder]))
+    put(folder, {"more.txt": b"One more.\n"})
+    assert [source.name for source in all_sources([folder]) if not isinstance(source, Pack)] == ["large.txt"]
+
+
+def test_the_archive_depends_on_names_and_contents_alone_and_reads_the_same_again(tmp_path):
+    """A version is made again from the archive that lies beside its reading, wherever the files are by then."""
+    folder = put(tmp_path / "in", KINDS)
+    [source, *_] = all_sources([folder])
+    first = read_source(source, tmp_path / "first", SourceConfig())
+    moved = [one.sha256 for one in all_sources([folder.rename(tmp_path / "elsewhere")])]
+    assert moved[0] == source.sha256
+    again = packs.Source(source.name, source.bytes, source.sha256, tmp_path / "first" / PACK, 0)
+    second = read_source(packs.identify(again.path, source.name), tmp_path / "second", SourceConfig())
+    for name in ("read.json", "quarantine.parquet", PACK, *(f"parts/{path.name}" for path in first.paths)):
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path):
+    [source, *_] = all_sources([put(tmp_path / "in", texts(20))])
+    (tmp_path / "in" / "0000.txt").write_bytes(b"Other.\n")
+    with pytest.raises(Unreadable, match="changed while"):
+        read_source(source, tmp_path / "out", SourceConfig())
+    (tmp_path / "in" / "0000.txt").unlink()
+    with pytest.raises(Unreadable, match=r"0000\.txt"):
+        read_source(source, tmp_path / "out", SourceConfig())
+
+
+def test_a_damaged_file_is_set_aside_alone_with_its_bytes(tmp_path):
+    damaged = {"x.txt.gz": gzip.compress(b"Packed.\n")[:-9], "y.txt": b"version https://git-lfs.github.com/spec/v1\noid",
+               "z.json": b'[{"text": "a"}, {"te', "w.json": b'{"text": {"0": "a"}}'}  # fmt: skip
+    facts, rows, bad = ingested(put(tmp_path / "in", {**texts(30), **damaged}), tmp_path / "out")
+    assert (facts["rows"], facts["reasons"]) == (30, {"unreadable_file": 4})
+    assert {row["source"]: row["raw"] for row in bad.iter_rows(named=True)} == damaged
+    assert rows["source"].n_unique() == 30
+
+
+def test_another_table_among_them_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(MissingColumn, match=r"t\.csv"):
+        ingested(put(tmp_path / "in", {**texts(30), "t.csv": b"name,count\nbar,3\n"}), tmp_path / "out")
+
+
+def test_a_killed_reading_goes_on_and_gives_the_same_bytes(tmp_path, monkeypatch):
+    [source, *_] = all_sources([put(tmp_path / "in", texts(20))])
+    config = SourceConfig(part_rows=1)
+    whole = read_source(source, tmp_path / "whole", config)
+    finish = module._finish
+    monkeypatch.setattr(module, "_finish", lambda *rest: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        read_source(source, tmp_path / "killed", config)
+    monkeypatch.setattr(module, "_finish", finish)
+    again = read_source(source, tmp_path / "killed", config)
+    assert [path.read_bytes() for path in again.paths] == [path.read_bytes() for path in whole.paths]
+    assert SourceReading(tmp_path / "killed").facts == whole.facts
