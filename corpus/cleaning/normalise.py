@@ -17,6 +17,7 @@ from models.text.normal_form import (
     LAYOUT,
     MASKS,
     REPAIR,
+    TAGS,
     NormalForm,
     Step,
     decode_entity,
@@ -43,7 +44,7 @@ def changed_by(form: NormalForm) -> str:
     No step can change such a text, so each step is given it as it was.
     """
     breaks = form.restore_breaks
-    steps = (*((ESCAPES,) * breaks), *LAYOUT, *form.masks, *((BREAKS,) * breaks))
+    steps = (*((TAGS, ESCAPES) * breaks), *LAYOUT, *form.masks, *((BREAKS,) * breaks))
     reference = ("&",) * form.unescape_entities
     hints = (_BEYOND_ASCII, *reference, r"\A[ \n]", r"[ \n]\z", *(step.hint for step in steps))
     return "|".join(f"(?:{hint})" for hint in hints)
@@ -56,7 +57,7 @@ def _normalised(texts: pl.Series, form: NormalForm) -> pl.Series:
         texts = _where(texts, "&", lambda some: _nfc(_unescape(some)))
     if repair:
         texts = _where(texts, REPAIR.hint, lambda some: _nfc(_substitute(some, repair)))
-    texts = _substitute(texts, (*((ESCAPES,) * breaks), *LAYOUT)).str.strip_chars(" \n")
+    texts = _substitute(texts, (*((TAGS, ESCAPES) * breaks), *LAYOUT)).str.strip_chars(" \n")
     return _substitute(texts, (*form.masks, *((BREAKS,) * breaks)))
 
 

@@ -1,4 +1,6 @@
-r"""Restore line breaks that were escaped twice (written as `\n`) or removed together with tags.
+r"""Restore line breaks that were escaped twice (written as `\n`), written as tags, or removed together with tags.
+
+**Tags.** `<br />`, `<br>`, `<p>` and `</p>` become line breaks, also with spaces in them. Other tags stay.
 
 **Escapes.** `\n`, `\r\n` and `\t` become the real characters where they are certainly escapes: as `\r\n`, next to
 another escape, after a space or the end of a sentence, or before anything but a small letter. If a text has one certain
@@ -16,7 +18,9 @@ from __future__ import annotations
 
 import re
 
-from .rules import Repair
+from .rules import Repair, TextRule
+
+TAGS = TextRule("tags of line breaks", r"</?(?:[Bb][Rr]|[Pp])(?:[ /\t]|\\{1,4}t)*>", "\n", "<")
 
 _BACKSLASH = r"(?<!\\)\\{1,4}"
 _ESCAPE = rf"{_BACKSLASH}(?:r\\{{1,4}}n|[nrt])"

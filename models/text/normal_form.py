@@ -20,14 +20,14 @@ from functools import lru_cache
 from html.entities import html5
 from typing import Any
 
-from .line_breaks import BREAKS, ESCAPES
+from .line_breaks import BREAKS, ESCAPES, TAGS
 from .mojibake import REPAIR
 from .personal_data import MASKS, MASKS_BEFORE
 from .rules import CHARACTERS, LAYOUT, Step, substitute
 
 __all__ = [
     "BREAKS", "CHARACTERS", "EDITION", "ENTITY", "ENTITY_ROUNDS", "ESCAPES", "LAYOUT", "MASKS", "REPAIR",
-    "NormalForm", "Step", "decode_entity",
+    "TAGS", "NormalForm", "Step", "decode_entity",
 ]
 
 EDITION = 3
@@ -60,7 +60,8 @@ def decode_entity(reference: str) -> str | None:
 class NormalForm:
     """The conversion of a text into the form that models read.
 
-    Mojibake is repaired, entities are decoded, escaped line breaks become real ones, and line ends become `\\n`.
+    Mojibake is repaired, entities are decoded, escaped line breaks and tags of line breaks become real ones, and line
+    ends become `\\n`.
     Invisible characters and lone surrogates are removed, other spaces become one plain space, and Unicode is NFC.
     At most one empty line stays between paragraphs, and the ends are stripped. Then personal data is replaced by
     `_email_`, `_url_`, `_card_`, `_phone_`, `_ssn_`, `_iban_`, `_ip_`, `_handle_`, `_key_`. At last a space is added
@@ -71,7 +72,7 @@ class NormalForm:
     Args:
         unescape_entities: Decode character references such as `&#39;`.
         repair_encoding: Repair mojibake and Windows-1252 controls (`models.text.mojibake`).
-        restore_breaks: Restore escaped and lost line breaks (`models.text.line_breaks`).
+        restore_breaks: Restore line breaks that were escaped, tagged or lost (`models.text.line_breaks`).
         mask_personal_data: Replace personal data by placeholders (`models.text.personal_data`).
         edition: Edition of the tables; see `EDITION`.
     """
@@ -100,7 +101,7 @@ class NormalForm:
         if self.repair_encoding:  # again, since a character between two halves may have been removed
             text = unicodedata.normalize("NFC", REPAIR.apply(text))
         if self.restore_breaks:
-            text = ESCAPES.apply(text)
+            text = ESCAPES.apply(TAGS.apply(text))
         text = substitute(LAYOUT, text).strip(" \n")
         text = substitute(self.masks, text)  # before the breaks, which would cut addresses
         return BREAKS.apply(text) if self.restore_breaks else text

@@ -17,7 +17,7 @@ class CleanConfig(Section):
     Attributes:
         unescape_entities: Replace HTML entities such as `&amp;` by their characters.
         repair_encoding: Repair text that was decoded with the wrong encoding ("cafÃ©").
-        restore_breaks: Turn escaped line breaks (`\\n` as two characters) into line breaks.
+        restore_breaks: Turn escaped line breaks (`\\n` as two characters) and tags such as `<br />` into line breaks.
         mask_personal_data: Replace e-mail addresses, telephone and card numbers and the like by placeholders.
     """
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.cleaning.normalise import count_masks, normalise
-from models.text.normal_form import BREAKS, ESCAPES, REPAIR, NormalForm
+from models.text.normal_form import BREAKS, ESCAPES, REPAIR, TAGS, NormalForm
 from models.text.personal_data import MASKS, MASKS_BEFORE
 from models.text.rules import CHARACTERS, LAYOUT
 from tests.examples import examples
@@ -14,6 +14,7 @@ from tests.examples import examples
 PIECES = [
     *"&#;@._-+ \n\t\r\x00\x1c\x85()1234567890axKſ<>\"',]",
     "amp", "&amp;", "&#38;", "&lt;", "&nbsp;", "&#97;", "&#769;", "&#894;", "&semi;", "&num;", "&notaname;", "&#0;",
+    "<br", "<BR />", "</p", "/>", "&lt;br",
     "http://", "HTTPS://", "www.", "www.x.org", "a@b.com", "@b.com", ".com/", "foo.com/", "480-555-1234", "(480) ",
     "4111 1111", "\\", "\\n", "\\t", "\\r\\n", "n", "Ã", "©", "Ãƒ", "Â", "â€", "™", "\x9d", "\x92", "\u0303",
     "&Atilde;", ".The", "!I ", ")", " at ", " dot com", " (at) ", "480", "555-1234", "4111111111111111", "+44 20 ",
@@ -51,7 +52,7 @@ def test_every_single_character_is_treated_alike():
 
 
 def test_rules_have_unique_names_and_replacements_that_both_engines_read_literally():
-    steps = [*CHARACTERS, *LAYOUT, *MASKS, *MASKS_BEFORE[1], *MASKS_BEFORE[2], REPAIR, ESCAPES, BREAKS]
+    steps = [*CHARACTERS, *LAYOUT, *MASKS, *MASKS_BEFORE[1], *MASKS_BEFORE[2], REPAIR, TAGS, ESCAPES, BREAKS]
     rules = {step.name: step for step in steps}
     assert len(rules) == len(set(steps))
     assert not any("$" in rule.replacement or "\\" in rule.replacement for rule in steps)

@@ -14,6 +14,7 @@ from tests.examples import examples
 PIECES = [
     *"&#;@._-+ \n\t\r\x00()1234567890ax<>\"',]",
     "amp", "&amp;", "&#38;", "&lt;", "&nbsp;", "&#97;", "&#769;", "&#894;", "&semi;", "&num;", "&notaname;", "&#xD800;",
+    "<br", "<BR />", "</p", "/>", "&lt;br",
     "http://", "www.", "www.x.org", "a@b.com", "@b.com", ".com/", "foo.com/", "480-555-1234", "(480) ", "4111 1111",
     "\u0301", "\u037e", "é", "e", "\ufeff", "\u2028", "\u00a0", "\u1680", "\u212a", "😀", "\u200d",
     "\\", "\\n", "\\r\\n", "\\t", "n", "Ã", "©", "Ãƒ", "Â", "â€", "™", "\x9d", "\u0303", "\u00ad", "&Atilde;", "&copy;",
@@ -38,6 +39,10 @@ forms = st.builds(NormalForm, *[st.booleans()] * 4, edition=st.sampled_from([1, 
         ("\ufeffbyte\x00 order\ud800", "byte order"),
         ("e\u0301", "é"),
         ("one\u2028two", "one\ntwo"),
+        ("Good.<br /><br />Cheap.<BR>Near.", "Good.\n\nCheap.\nNear."),
+        ("<p>One</p>\n<p>Two</p>", "One\n\nTwo"),
+        ("&lt;br /&gt;x &amp;lt;br&amp;gt; y", "x\ny"),
+        ("<b>bold</b> <brunch> <pre> 1 <br 2", "<b>bold</b> <brunch> <pre> 1 <br 2"),
         ("", ""),
     ],
 )
