@@ -6,15 +6,12 @@ pass. An execution engine of our own, run by the package, would need more of its
 metrics, its retries) and read the table once per layer of that graph: three times for the suite "raw".
 `tests/data_checks/test_gx_contract.py` lists all names that are used, and `make test-gx` runs it with another release.
 
-Great Expectations takes over two seconds to import, so it is imported inside functions. Its context is a global
-variable of that package, hence the lock.
+Great Expectations takes over two seconds to import, so it is imported inside functions.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,9 +21,6 @@ from typing import Any
 from core.errors import ReviewLMError
 from data_checks.metrics.measure import MetricError
 from data_checks.metrics.translation import MetricRequest
-
-lock = threading.Lock()
-"""Held while the context is used."""
 
 
 def great_expectations() -> Any:
@@ -177,25 +171,3 @@ def suite_result(name: str, run: str, rows: int, columns: Sequence[str], results
             "active_batch_definition": {"datasource_name": "polars", "data_asset_name": name},
         },
     )
-
-
-def validate_on_pandas(frame: Any, expectations: Sequence[Any], result_format: Mapping[str, Any]) -> list[Any]:
-    """Return the results of Great Expectations' own engine for a pandas data frame, in the order of the expectations.
-
-    It is the reference for tests and benchmarks; no stage uses it.
-    """
-    gx, name = great_expectations(), uuid.uuid4().hex
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    with lock, quiet():
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        suite = context.suites.add(gx.ExpectationSuite(name=name))
-        # Copies, because a suite gives every expectation that is added to it a new id.
-        added = [suite.add_expectation(expectation.copy(update={"id": None})) for expectation in expectations]
-        asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
-        whole = asset.add_batch_definition_whole_dataframe("whole").get_batch(batch_parameters={"dataframe": frame})
-        results = whole.validate(suite, result_format=dict(result_format)).results
-    # Great Expectations returns the expectations that raised an error first.
-    by_id: dict[Any, Any] = {getattr(result.expectation_config, "id", None): result for result in results}
-    return [by_id[expectation.id] for expectation in added]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
@@ -64,16 +64,29 @@ class Column:
             raise TypeError(f"values of the column {self.name!r} are not text but of type {self.kind}")
         return self.values
 
+    @property
+    def compared(self) -> pl.Expr:
+        """Its values as they are compared with limits: moments with a time zone in UTC."""
+        return self.values.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if self._zone else self.values
+
+    @property
+    def _zone(self) -> str | None:
+        return self.kind.time_zone if isinstance(self.kind, pl.Datetime) else None
+
     def limit(self, limit: Any) -> Any:
         """Return a limit in a type that can be compared with the values; None for None.
+
+        For moments with a time zone, a limit without one is in UTC.
 
         Raises:
             TypeError: The values cannot be compared with the limit.
         """
         if limit is None:
             return None
-        if self.kind.is_temporal():
+        if isinstance(self.kind, pl.Date | pl.Datetime):
             limit = parse(limit) if isinstance(limit, str) else limit
+            if isinstance(limit, datetime) and limit.tzinfo is not None and self._zone:
+                return limit.astimezone(UTC).replace(tzinfo=None)
             if isinstance(limit, datetime) and limit.tzinfo is None:
                 return limit
             if isinstance(limit, date) and not isinstance(limit, datetime):
@@ -91,7 +104,7 @@ def _outside(column: Column, options: Options) -> pl.Expr:
     least, most = (column.limit(options.get(name)) for name in ("min_value", "max_value"))
     if least is not None and most is not None and least > most:
         raise ValueError("min_value cannot be greater than max_value")
-    return _beyond(column.values, least, most, options)
+    return _beyond(column.compared, least, most, options)
 
 
 def _length_outside(column: Column, options: Options) -> pl.Expr:
@@ -113,7 +126,7 @@ def _in_set(column: Column, options: Options, without: bool) -> pl.Expr:
     Raises:
         TypeError: There are no sets for values of this type, or a member is no date.
     """
-    members, kind, values = options["value_set"], column.kind, column.values
+    members, kind, values = options["value_set"], column.kind, column.compared
     if members is None:
         return pl.lit(without)
     if kind.is_numeric():
@@ -122,8 +135,9 @@ def _in_set(column: Column, options: Options, without: bool) -> pl.Expr:
         members = (member for member in members if isinstance(member, str))
     elif kind == pl.Boolean():
         members = (member for member in members if member in (0, 1))
-    elif kind.is_temporal():
-        members = map(column.limit, members)
+    elif isinstance(kind, pl.Date | pl.Datetime):
+        members, kind = map(column.limit, members), pl.Datetime("us")
+        values = values.cast(kind)
     else:
         raise TypeError(f"there are no sets for values of type {kind}, as the column {column.name!r} has")
     return values.is_in(pl.Series(list(members), dtype=kind, strict=False).implode())

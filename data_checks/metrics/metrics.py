@@ -45,10 +45,11 @@ class Metric:
 def present(column: str, kind: pl.DataType) -> pl.Expr:
     """Return the values of a column, with null for values that are missing in pandas, and floats in double precision.
 
-    In single precision 0.1 would equal the limit 0.1. In pandas, which compares as doubles, it does not.
+    In single precision 0.1 would equal the limit 0.1. In pandas, which compares as doubles, it does not. Decimals,
+    too, which could not be compared with the limits of a suite.
     """
     values = pl.col(column)
-    return values.cast(pl.Float64).fill_nan(None) if kind.is_float() else values
+    return values.cast(pl.Float64).fill_nan(None) if kind.is_float() or kind.is_decimal() else values
 
 
 @dataclass(frozen=True)

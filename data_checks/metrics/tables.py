@@ -158,7 +158,7 @@ def _open(path: Path) -> Any:
 
     try:
         return pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise Unreadable("The Parquet file cannot be read", where=path, cause=str(error)) from error
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ like a set until there are more rows."""
 FAR = 5.0
 """Number of standard deviations: a maximum further above the mean shows a long tail, which grows with more rows."""
 ROWS_OF_EACH = 10
+EXACT = 1e-12
+"""Share of a number below which its limits are not rounded."""
 LONG = 60
 """Longest text, in characters, of a column that reports may quote."""
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -74,7 +76,7 @@ def _figures(table: Table) -> dict[Hashable, Metric | MetricError]:
         figures[column, "missing"] = total((column,), values.is_null().sum())
         if kind.is_numeric() or kind == pl.Boolean() or kind == pl.String():
             figures[column, "set"] = distinct(column, kind, most=FEW)
-        if kind.is_numeric() or kind.is_temporal():
+        if kind.is_numeric() or isinstance(kind, pl.Date | pl.Datetime):
             figures[column, "least"] = extreme(column, kind, least=True)
             figures[column, "greatest"] = extreme(column, kind, least=False)
         if kind.is_numeric():
@@ -122,20 +124,31 @@ def _of_column(column: str, kind: pl.DataType, rows: int, figures: dict[Hashable
     values = figures.get((column, "set"))
     few = FEW_NUMBERS if kind.is_numeric() else FEW
     in_set = isinstance(values, frozenset) and len(values) <= few and known >= ROWS_OF_EACH * len(values)
+    if kind.is_numeric() and isinstance(values, frozenset):
+        in_set = in_set and all(map(math.isfinite, values))  # JSON has no other numbers
     if isinstance(values, frozenset) and in_set and not private and column not in MEASURES:
         expected.append(expect().ExpectColumnValuesToBeInSet(
             column=column, value_set=sorted(values), description=f"{column} is one of {len(values)} values"))
     if kind.is_numeric():
         expected += _numbers(column, kind, known, figures)
-    elif kind.is_temporal():
-        least, greatest = figures[column, "least"], figures[column, "greatest"]
-        margin = max((greatest - least) / 10, timedelta(days=DAYS))
-        expected.append(expect().ExpectColumnValuesToBeBetween(
-            column=column, min_value=least - margin, max_value=greatest + margin, severity=WARNING,
-            description=f"{column} is from {least - margin:%Y-%m-%d} to {greatest + margin:%Y-%m-%d}"))
+    elif isinstance(kind, pl.Date | pl.Datetime):
+        expected.append(_moments(column, figures[column, "least"], figures[column, "greatest"]))
     elif kind == pl.String() and not in_set:
         expected += _texts(column, known, figures, private)
     return expected + _repetition(column, known, figures, in_set)
+
+
+def _moments(column: str, least: date, greatest: date) -> Any:
+    """Return the expectation on dates or moments; those with a time zone are compared in UTC."""
+    if isinstance(least, datetime) and isinstance(greatest, datetime) and least.tzinfo:
+        least, greatest = (each.astimezone(UTC).replace(tzinfo=None) for each in (least, greatest))
+    margin = max((greatest - least) / 10, timedelta(days=DAYS))
+    first, last = type(least).min, type(greatest).max
+    lower = least - margin if least - first > margin else first
+    upper = greatest + margin if last - greatest > margin else last
+    return expect().ExpectColumnValuesToBeBetween(
+        column=column, min_value=lower, max_value=upper, severity=WARNING,
+        description=f"{column} is from {lower:%Y-%m-%d} to {upper:%Y-%m-%d}")
 
 
 def _presence(column: str, rows: int, known: int) -> list[Any]:
@@ -161,27 +174,23 @@ def _share_below(part: int, whole: int) -> float:
 
 
 def _numbers(column: str, kind: pl.DataType, known: int, figures: dict[Hashable, Any]) -> list[Any]:
+    """Return the limits of numbers and of their mean; a side on which they are infinite has none."""
     gx, found = expect(), figures[column, "moments"]
-    least, greatest = figures[column, "least"], figures[column, "greatest"]
-    spread = greatest - least
-    lower, upper = least - 0.25 * spread, greatest + (0.5 if column not in MEASURES else 1.0) * max(spread, 1)
-    lower = max(lower, 0) if least >= 0 else lower
-    lower, upper = (math.floor(lower), math.ceil(upper)) if kind.is_integer() else _rounded(lower, upper)
+    lower, upper = _limits(column, kind, figures[column, "least"], figures[column, "greatest"])
     mean, deviation = found.mean, found.deviation or 0.0
-    if greatest > mean + FAR * deviation:
-        expected = [
-            gx.ExpectColumnValuesToBeBetween(
-                column=column, min_value=lower, severity=WARNING, description=f"{column} is at least {lower:g}"),
-            gx.ExpectColumnValuesToBeBetween(
-                column=column, max_value=upper, mostly=0.99, severity=WARNING,
-                description=f"{column} is at most {upper:g} in 99% of rows"),
-        ]
+    at_least = dict(column=column, severity=WARNING, min_value=lower, description=f"{column} is at least {lower:g}")
+    at_most = dict(column=column, severity=WARNING, max_value=upper, description=f"{column} is at most {upper:g}")
+    both = {**at_least, **at_most, "description": f"{column} is from {lower:g} to {upper:g}"}
+    rare = {**at_most, "mostly": 0.99, "description": f"{column} is at most {upper:g} in 99% of rows"}
+    bounded = math.isfinite(lower), math.isfinite(upper)
+    if bounded == (True, True):
+        wanted = [at_least, rare] if figures[column, "greatest"] > mean + FAR * deviation else [both]
     else:
-        expected = [gx.ExpectColumnValuesToBeBetween(
-            column=column, min_value=lower, max_value=upper, severity=WARNING,
-            description=f"{column} is from {lower:g} to {upper:g}")]
+        wanted = [options for options, is_bounded in zip((at_least, at_most), bounded, strict=True) if is_bounded]
+    expected = [gx.ExpectColumnValuesToBeBetween(**options) for options in wanted]
     margin = max(0.3 * deviation, 5 * deviation / math.sqrt(known))
-    if deviation and figures.get((column, "distinct")) != known:
+    is_known = all(map(math.isfinite, (mean - margin, mean + margin)))
+    if deviation and is_known and figures.get((column, "distinct")) != known:
         lowest, highest = _rounded(mean - margin, mean + margin)
         expected.append(gx.ExpectColumnMeanToBeBetween(
             column=column, min_value=lowest, max_value=highest, severity=WARNING,
@@ -189,9 +198,22 @@ def _numbers(column: str, kind: pl.DataType, known: int, figures: dict[Hashable,
     return expected
 
 
+def _limits(column: str, kind: pl.DataType, least: float, greatest: float) -> tuple[float, float]:
+    """Return limits with margins around the numbers of a column; an infinite number is its own limit."""
+    spread = greatest - least
+    if not math.isfinite(spread):  # a number is infinite, or the two are as far apart as a float can be
+        return least, greatest
+    lower, upper = least - 0.25 * spread, greatest + (0.5 if column not in MEASURES else 1.0) * max(spread, 1)
+    lower = max(lower, 0) if least >= 0 else lower
+    lower, upper = (lower, upper) if math.isfinite(upper - lower) else (least, greatest)
+    return (math.floor(lower), math.ceil(upper)) if kind.is_integer() else _rounded(lower, upper)
+
+
 def _rounded(lower: float, upper: float) -> tuple[float, float]:
     """Round the limits outwards, to about three digits of their distance."""
     unit = 10.0 ** (math.floor(math.log10(upper - lower)) - 2) if upper > lower else 1e-6
+    if unit <= EXACT * max(abs(lower), abs(upper)):  # these digits are not in the numbers
+        return lower, upper
     digits = max(0, -math.floor(math.log10(unit)))
     return round(math.floor(lower / unit) * unit, digits), round(math.ceil(upper / unit) * unit, digits)
 

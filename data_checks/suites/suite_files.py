@@ -47,7 +47,7 @@ def save_suite(suite: Suite, file: Path) -> None:
         "format": FORMAT, "name": suite.name, "private": list(suite.private),
         "columns": {column: list(kinds) for column, kinds in suite.columns.items()}, "expectations": expectations,
     }
-    write_output(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_output(file, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def load_suite(file: Path) -> Suite:

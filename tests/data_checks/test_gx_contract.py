@@ -21,7 +21,6 @@ IMPORTED = {
         "ExpectationValidationResult": ("success", "expectation_config", "exception_info", "result"),
     },
     "great_expectations.core.run_identifier": {"RunIdentifier": ("run_name", "run_time")},
-    "great_expectations.data_context.types.base": {"ProgressBarsConfig": ("globally",)},
     "great_expectations.expectations.expectation_configuration": {
         "ExpectationConfiguration": ("type", "kwargs", "severity", "description"),
     },
@@ -30,8 +29,7 @@ IMPORTED = {
 }
 """Names that `data_checks/gx.py` imports from modules of the package, with the arguments that it gives them."""
 CALLED = {
-    "great_expectations": ("get_context", "ExpectationSuite", "expectations", "__version__"),
-    "great_expectations.data_context:EphemeralDataContext": ("suites", "data_sources", "variables"),
+    "great_expectations": ("expectations", "__version__"),
     "great_expectations.expectations.expectation_configuration:ExpectationConfiguration": (
         "to_domain_obj", "to_json_dict",
     ),

@@ -8,9 +8,10 @@ import pytest
 
 from core.errors import CheckFailed
 from data_checks.engine import Batch, publish, suite_result, validate
-from data_checks.gx import expect, validate_on_pandas
+from data_checks.gx import expect
 from data_checks.metrics.tables import Table
 from data_checks.report import CRITICAL, INFO, WARNING, CheckReport
+from tests.data_checks.on_pandas import validate_on_pandas
 
 TABLE = Table.of(pl.DataFrame({"n": [1, 2, 3]}))
 

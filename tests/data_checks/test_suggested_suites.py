@@ -1,13 +1,18 @@
 import json
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from math import inf, nan
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import ConfigError, ReviewLMError
 from data_checks.suites.suggest import suggest
 from data_checks.suites.suite_files import check_with, load_suite, save_suite
 from tests.data_checks.review_tables import planted, varied_reviews
+from tests.examples import examples
 from tests.marked_cases import long_but
 
 CORRUPTIONS = {
@@ -129,3 +134,77 @@ def test_real_reviews_meet_the_suite_suggested_from_them(real_data, tmp_path):
     assert failed(tmp_path / "half.json", table.tail(2500), tmp_path) == []
     shuffled = table.with_columns(pl.col("text").str.head(20))
     assert failed(tmp_path / "half.json", shuffled, tmp_path) != []
+
+
+def moments(unit="us", zone=None):
+    series = pl.Series("x", [datetime(2020, 1, 1) + timedelta(hours=31 * n) for n in range(60)])
+    return series.cast(pl.Datetime(unit)).dt.replace_time_zone(zone)
+
+
+ODD = {
+    "decimals": pl.Series("x", [Decimal(n) / 4 for n in range(60)]),
+    "few decimals": pl.Series("x", [Decimal("1.10"), Decimal("-2.25")] * 30),
+    "wide decimals": pl.Series("x", [Decimal(10) ** 30 + n for n in range(60)], pl.Decimal(38, 0)),
+    "times of day": pl.Series("x", [time(n % 24, n) for n in range(60)]),
+    "durations": pl.Series("x", [timedelta(days=40_000 * n) for n in range(60)]),
+    "infinity": pl.Series("x", [*map(float, range(59)), inf]), "minus infinity": pl.Series("x", [-inf, 1.0] * 30),
+    "both infinities": pl.Series("x", [inf, -inf, 1.5] * 20), "nothing else": pl.Series("x", [inf] * 60),
+    "not a number": pl.Series("x", [nan, 1.0, 2.0] * 20), "numbers far apart": pl.Series("x", [1e308, -1e308] * 30),
+    "moments in Berlin": moments(zone="Europe/Berlin"), "moments in UTC": moments(zone="UTC"),
+    "nanoseconds": moments("ns"), "milliseconds in Lima": moments("ms", "America/Lima"),
+    "the first and the last day": pl.Series("x", [date.min, date.max] * 30),
+    "the first and the last moment": pl.Series("x", [datetime.min, datetime.max] * 30),
+    "the largest integers": pl.Series("x", [2**64 - 1 - n for n in range(60)], pl.UInt64),
+    "bytes": pl.Series("x", [b"a", b"\xff"] * 30), "lists": pl.Series("x", [[1], []] * 30),
+    "an enumeration": pl.Series("x", ["a", "b"] * 30, pl.Enum(["a", "b", "c"])), "nulls": pl.Series("x", [None] * 60),
+}  # fmt: skip
+
+
+def refuse(constant):
+    raise AssertionError(f"no JSON: {constant}")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_column_of_any_type_gets_a_suite_in_json_that_it_meets(name, tmp_path):
+    table = pl.DataFrame([ODD[name]])
+    table.write_parquet(tmp_path / "t.parquet")
+    for source in (table, tmp_path / "t.parquet"):
+        save_suite(suggest(source, "odd"), tmp_path / "s.json")
+        assert failed(tmp_path / "s.json", source, tmp_path) == []
+        for file in (tmp_path / "s.json", tmp_path / "docs" / "validation.json"):
+            json.loads(file.read_text(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize(("name", "planted"), [
+    ("decimals", Decimal(10**6)), ("moments in Berlin", datetime(2030, 1, 1)), ("infinity", -inf),
+    ("minus infinity", inf), ("milliseconds in Lima", datetime(1990, 1, 2)),
+])  # fmt: skip
+def test_the_limits_of_odd_types_hold_off_what_is_beyond_them(name, planted, tmp_path):
+    save_suite(suggest(pl.DataFrame([ODD[name]]), "odd"), tmp_path / "s.json")
+    wrong = pl.Series("x", [planted] * 60)
+    if isinstance(kind := ODD[name].dtype, pl.Datetime):
+        wrong = wrong.cast(pl.Datetime(kind.time_unit)).dt.replace_time_zone(kind.time_zone)
+    assert failed(tmp_path / "s.json", pl.DataFrame([wrong]), tmp_path) != []
+
+
+def test_a_limit_of_moments_with_a_zone_is_compared_in_utc(tmp_path):
+    table = pl.DataFrame([moments(zone="Europe/Berlin")])
+    first = "2019-12-31T23:00:00"  # midnight in Berlin
+    written = [{"type": "expect_column_values_to_be_between", "kwargs": {"column": "x", "min_value": limit}}
+               for limit in (first, first + "+00:00", "2020-01-01T00:00:00+01:00", "2019-12-31T23:00:01")]  # fmt: skip
+    (tmp_path / "s.json").write_text(json.dumps({"format": 1, "name": "x", "expectations": written}))
+    report = check_with(tmp_path / "s.json", table, tmp_path / "docs")
+    assert [each.passed for each in report.results] == [True, True, True, False]
+
+
+NUMBERS = st.floats(width=64) | st.integers(-(2**63), 2**63 - 1).map(float) | st.sampled_from([0.0, 5e-324, 1e-9, 1e15])
+
+
+@pytest.mark.slow
+@given(st.lists(NUMBERS | st.none(), min_size=1, max_size=40), st.sampled_from([1, 15]))
+@examples(60)
+def test_any_numbers_meet_their_own_suite(tmp_path_factory, values, times):
+    folder = tmp_path_factory.mktemp("numbers")
+    table = pl.DataFrame({"x": pl.Series(values * times, dtype=pl.Float64)})
+    save_suite(suggest(table, "numbers"), folder / "s.json")
+    assert failed(folder / "s.json", table, folder) == []
