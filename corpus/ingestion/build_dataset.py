@@ -6,6 +6,7 @@ written again. `dataset.json` is written last.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, QUARANTINE, Reason
 from models.threads import ordered
 
+log = logging.getLogger(__name__)
 DATASET_FILE = "dataset.json"
 AT_A_TIME = 2
 """Parts that are written again at the same time: each takes about four times the memory of its rows."""
@@ -66,6 +68,7 @@ def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Sou
     chosen = originals(sources)
     used = [readings[key] for key in chosen]
     _require_rows(sources, used)
+    _warn_of_copies(used)
     (folder / DATASET_FILE).unlink(missing_ok=True)  # while files are replaced, there must be no valid data set
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     (folder / PARTS).mkdir(parents=True)
@@ -215,6 +218,15 @@ def _facts(entries: list[dict[str, Any]], writer: _Parts, used: Sequence[SourceR
         "settings": used[0].facts["settings"],
         "sources": entries,
     }
+
+
+def _warn_of_copies(used: Sequence[SourceReading]) -> None:
+    """Warn of files that hold the same reviews in another form: without ids they are not told from other reviews."""
+    first: dict[bytes, str] = {}
+    for reading in used:
+        content, name = added([part["content"] for part in reading.facts["parts"]]).tobytes(), reading.facts["name"]
+        if reading.facts["rows"] and (other := first.setdefault(content, name)) != name:
+            log.warning("%s holds exactly the reviews of %s: leave one of the two out", name, other)
 
 
 def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> None:

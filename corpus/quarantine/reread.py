@@ -21,11 +21,13 @@ from corpus.reading.formats import read_text
 from corpus.reading.jsonlines import decode
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import Listed, identify, input_errors
-from corpus.schema import COLUMNS, QUARANTINE, Block, Limits
+from corpus.schema import COLUMNS, QUARANTINE, Block, Limits, Reason
 
 BATCH = 20_000
 CUT = "source.max_record_bytes"
 """Text in the detail of a record of which only the beginning was kept."""
+OF_TEXT = (Reason.ENCODING.value, Reason.TOO_LONG.value)
+"""What can be wrong with a line of plain text."""
 PLACE = ["source", "line"]
 
 
@@ -102,10 +104,12 @@ def read_again(
         Unreadable: Some records need their file, which does not exist or has changed; or the user left one as CSV.
     """
     pending = pending.select(QUARANTINE.keys())
-    kinds = pl.Series([_kind(*row) for row in pending.select("source", "detail", "raw").iter_rows()], dtype=pl.String)
+    kinds = pl.Series([_kind(**row) for row in pending.drop("line").iter_rows(named=True)], dtype=pl.String)
     blocks: list[Block] = []
     for kind in ("json", "text"):
-        blocks += _alone(pending.filter(kinds == kind), kind, limits)
+        folder = pl.col("source").str.extract(r"^(.*/)").fill_null("")  # its name may have fields of the records
+        for _, some in pending.filter(kinds == kind).group_by(folder, maintain_order=True):
+            blocks += _alone(some, kind, limits)
     if (rows := pending.filter(kinds == "file")).height:
         if fixed:
             raise _headless(rows)
@@ -117,15 +121,17 @@ def read_again(
     return good, reasons
 
 
-def _kind(source: str, detail: str, raw: bytes) -> str:
+def _kind(source: str, reason: str, detail: str, raw: bytes) -> str:
     """Return how to read a record; a JSON object is read as one in any file, because the user may write one."""
     if CUT in detail and not raw.rstrip().endswith(b"}"):
         return "file"
     if raw.lstrip().startswith(b"{"):
         return "json"
     suffix = uncompressed(source.rpartition(":")[2]).suffix.lower()
-    if suffix == ".txt":
+    if suffix == ".txt" and reason in OF_TEXT and not raw.endswith(b"\n"):
         return "text"
+    if suffix == ".txt":  # a table that is called so
+        return "file"
     return "file" if suffix in {".csv", ".tsv"} or raw.endswith(b"\n") else "json"
 
 
@@ -134,7 +140,7 @@ def _alone(pending: pl.DataFrame, kind: str, limits: Limits) -> Iterator[Block]:
     for batch in pending.iter_slices(BATCH):
         # Inside a JSON value a line break has the same meaning as a space.
         lines, left = [raw.replace(b"\n", b" ") for raw in batch["raw"]], batch
-        for block in _blocks(lines, kind, limits):
+        for block in _blocks(lines, kind, batch["source"][0], limits):
             good = block.good.with_columns(_place(batch, block.good["line"]))
             bad = block.bad.with_columns(_place(batch, block.bad["line"]))
             left = left.join(pl.concat([good.select(PLACE), bad.select(PLACE)]), on=PLACE, how="anti")
@@ -142,13 +148,13 @@ def _alone(pending: pl.DataFrame, kind: str, limits: Limits) -> Iterator[Block]:
         yield Block(pl.DataFrame(schema=COLUMNS), left)
 
 
-def _blocks(lines: Sequence[bytes], kind: str, limits: Limits) -> Iterator[Block]:
+def _blocks(lines: Sequence[bytes], kind: str, source: str, limits: Limits) -> Iterator[Block]:
     """Read lines, numbered from 1. A few records need not have all fields that the user has named, unlike a file."""
     if kind == "json" and lines:
-        yield decode(lines, range(1, 1 + len(lines)), "records", limits)
+        yield decode(lines, range(1, 1 + len(lines)), source, limits)
     elif lines:
         stream = cast(io.BufferedReader, io.BufferedReader(io.BytesIO(b"\n".join(lines))))
-        yield from read_text(stream, "records", limits)
+        yield from read_text(stream, source, limits)
 
 
 def _place(batch: pl.DataFrame, lines: pl.Series) -> list[pl.Series]:

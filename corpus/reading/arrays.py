@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from core.errors import Unreadable
-from corpus.reading.jsonlines import from_objects, reason_of, require_known, require_no_table
+from corpus.reading.jsonlines import from_objects, reason_of, require_known, require_no_table, whole_table, why_of
 from corpus.reading.long_lines import BOM, RAW_BYTES
 from corpus.schema import Block, Limits, Problem, Reason
 
@@ -65,7 +65,7 @@ def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
                 raws.append(element.raw)
             except orjson.JSONDecodeError as error:
                 reason = reason_of(element.raw, error)
-                problems.append(Problem(element.number, reason, str(error), element.raw))
+                problems.append(Problem(element.number, reason, why_of(element.raw, error), element.raw))
         if size >= limits.block_bytes or len(values) + len(problems) >= RECORDS_PER_BLOCK:
             if first:
                 _require_reviews(values, raws, source, limits)
@@ -77,6 +77,8 @@ def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
 
 
 def _require_reviews(values: list[Any], raws: list[bytes], source: str, limits: Limits) -> None:
+    if values and all(isinstance(value, list) for value in values):
+        raise whole_table(source)
     require_no_table(b"".join(raws[:1]).replace(b"\n", b" "), source)
     require_known(values, source, limits)
 

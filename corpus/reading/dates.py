@@ -24,6 +24,8 @@ _DAYS = ("%Y-%m-%d", "%d-%m-%Y")
 _TIMES = (" %H:%M:%S", "", " %H:%M:%S%.f", " %H:%M")
 _OFFSETS = tuple(f"%Y-%m-%d{time}%z" for time in _TIMES if time)
 _OFFSET = r"\d[+-]\d{2}:?\d{2}$"
+_HOURS = r"(:[\d.]+[+-]\d{2})$"
+"""An offset without minutes, as PostgreSQL writes it."""
 _NUMBER = r"^\d+(\.\d*)?([eE]\+?\d+)?$"
 _UNITS = ((1e11, 1_000_000.0), (1e14, 1_000.0), (1e17, 1.0), (float("inf"), 0.001))
 """Numbers below the first are seconds, and so on; the second is the microseconds of the unit. No two overlap."""
@@ -65,6 +67,7 @@ def _parsed(column: pl.Series) -> pl.Series:
 
 
 def _with_offset(text: pl.Series) -> pl.Series:
+    text = text.str.replace(_HOURS, "${1}00")
     zoned = pl.select(pl.when(text.str.contains(_OFFSET)).then(text)).to_series()
     parsed = pl.Series([None] * len(text), dtype=pl.Datetime("us"))
     for form in _OFFSETS:

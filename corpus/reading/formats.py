@@ -51,7 +51,7 @@ STAND_INS = {
 """Beginnings (in lower case) of files that stand in for the reviews or hold them in a form that is not read."""
 OPENS_OBJECT = re.compile(rb'\s*\{[ \t\r]*\n\s*"')
 """An object over several lines: its first line is a bracket, and the second a name."""
-OPENS_ARRAY = re.compile(rb"\s*\[\s*\{")
+OPENS_ARRAY = re.compile(rb"\s*\[\s*[{\[]")
 
 
 def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import polars as pl
 
 IDS = ("review_id", "user_id", "business_id")
-DERIVED_ID = "sha-"
-"""Prefix of a review_id that was derived from the content of a record without an id."""
+DERIVED_ID, CERTAIN_ID = "sha-", "rev-"
+"""Prefixes of a review_id that was derived from the content of a record without one. The second says that author,
+business and date are known: two such records are one review, exported twice. Others are told apart by numbers."""
 DERIVED_FROM = ("user_id", "business_id", "date", "text")
 """What does not change: stars are edited and votes are added later, and the review must stay in its split."""
 IS_DERIVED = rf"^{DERIVED_ID}[0-9a-f]{{28}}$"
@@ -41,4 +42,4 @@ def derived_id(values: Sequence[object]) -> str:
         values: The values of `DERIVED_FROM`; None where unknown.
     """
     joined = "\x1f".join("" if value is None else str(value) for value in values)
-    return DERIVED_ID + hashlib.sha256(joined.encode()).hexdigest()[:28]
+    return (DERIVED_ID if None in values else CERTAIN_ID) + hashlib.sha256(joined.encode()).hexdigest()[:28]

@@ -25,6 +25,8 @@ from corpus.reading.long_lines import BOM, pass_over, too_long
 from corpus.schema import LABEL, VOTES, Block, Limits, Problem, Reason
 from models.threads import ordered
 
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+NOT_JSON = re.compile(rb"[:,\[]\s*(NaN|-?Infinity)\s*[,}\]]")
 TABLE_BEGINS = re.compile(
     rb'\s*\{\s*"(?:[^"]*"\s*:\s*\{\s*"\d+"\s*:|\d+"\s*:\s*\{|columns"\s*:\s*\[|schema"\s*:\s*\{\s*"fields")'
 )
@@ -81,7 +83,7 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
             return
         if len(rest) > limits.max_record_bytes:
             if not started and TABLE_BEGINS.match(rest):
-                raise _whole_table(source)
+                raise whole_table(source)
             problem, length = pass_over(stream, rest, line, limits)
             rest, end = b"", end + length
             yield Stretch(b"", line, end, (problem,))
@@ -98,12 +100,13 @@ def require_no_table(beginning: bytes, source: str) -> None:
     if isinstance(first, dict) and first:
         by_name = all(isinstance(value, dict) for value in first.values())
         if by_name or first.keys() >= {"columns", "data"} or first.keys() >= {"schema", "data"}:
-            raise _whole_table(source)
+            raise whole_table(source)
 
 
-def _whole_table(source: str) -> Unreadable:
+def whole_table(source: str) -> Unreadable:
+    """Return the error for a file that is a table, not a record a line."""
     return Unreadable(
-        "The file is one JSON object that holds a whole table", where=source,
+        "The file is one JSON value that holds a whole table", where=source,
         cause="pandas writes a table in this way unless it is told otherwise",
         remedy='write one object a record: frame.to_json(file, orient="records", lines=True)',
     )
@@ -169,7 +172,7 @@ def decode(
         except orjson.JSONDecodeError as error:
             left.add(row)
             if content:
-                problems.append(Problem(number, reason_of(content, error), str(error), line))
+                problems.append(Problem(number, reason_of(content, error), why_of(content, error), line))
     objects, numbers, lines = (_without(left, some) for some in (objects, numbers, lines))
     return from_objects(objects, numbers, lines, source, limits, problems)
 
@@ -185,6 +188,12 @@ def reason_of(content: bytes, error: orjson.JSONDecodeError) -> Reason:
     except UnicodeDecodeError:
         return Reason.ENCODING
     return Reason.ENCODING if "surrogate" in str(error) else Reason.MALFORMED
+
+
+def why_of(content: bytes, error: orjson.JSONDecodeError) -> str:
+    """Return what is wrong with bytes that are not JSON; Python writes missing numbers in a way that is none."""
+    constant = NOT_JSON.search(STRING.sub(b'""', content))
+    return f"{error}; {constant[1].decode()} is no JSON, write null" if constant else str(error)
 
 
 def from_objects(

@@ -24,11 +24,11 @@ class Home:
         path.write_bytes(content)
         source = identify(path, name)
         self.sources.append(source)
-        self.readings[source.sha256] = read_source(source, self.folder / f"read-{name}", self.config)
+        self.readings[source.key] = read_source(source, self.folder / f"read-{name}", self.config)
         return source
 
     def replay(self, config=STRICT, fixed=None):
-        paths = {source.sha256: source.path for source in self.sources}
+        paths = {source.key: source.path for source in self.sources}
         limits = limits_of(config)
         return replay(self.sources, self.readings, self.folder / "replays", limits, fixed, paths)
 

@@ -169,7 +169,7 @@ def test_a_replayed_record_with_a_known_id_is_settled_as_if_it_had_been_good_at_
 def test_members_of_an_archive_keep_their_places(home):
     from tests.corpus.review_files import packed_tar
 
-    members = {f"{name}_review.json": b"\n".join(some_lines(9)).replace(b'"r', f'"{name}'.encode()) for name in "ba"}
+    members = {f"{name}_review.json": b"\n".join(some_lines(9)).replace(b':"r', f':"{name}'.encode()) for name in "ba"}
     home.add("y.tgz", packed_tar(members))
     home.replay(SourceConfig())
     _, frame, quarantine = home.data_set()
@@ -177,6 +177,29 @@ def test_members_of_an_archive_keep_their_places(home):
     assert set(frame["source"]) == {"y.tgz:a_review.json", "y.tgz:b_review.json"}
     for _, rows in frame.group_by("source"):
         assert sorted(rows["line"]) == list(range(1, 10))
+
+
+def test_what_the_name_of_a_folder_says_comes_back_with_the_record(home, tmp_path):
+    for name in ("stars=5/a.jsonl", "stars=4/a.jsonl", "stars=3/a.txt"):
+        (tmp_path / name).parent.mkdir()
+        lines = [b"long " * 30, b"short"]
+        if name.endswith("jsonl"):
+            lines = [orjson.dumps({"text": text.decode()}) for text in lines]
+        home.add(name, b"\n".join(lines))
+    assert home.replay(SourceConfig())["replayed"] == 3
+    _, frame, _ = home.data_set()
+    stars = {source: int(source[6]) for source in frame["source"]}
+    assert frame.height == 6
+    assert all(row["stars"] == stars[row["source"]] for row in frame.iter_rows(named=True))
+
+
+def test_a_row_of_a_table_that_is_called_a_text_comes_back_as_a_row(home, tmp_path):
+    home.add("a.txt", b"text,stars\n" + b"long " * 30 + b",5\nshort,4\nbad,five\n")
+    (tmp_path / "fixed").write_text('{"source": "a.txt", "line": 4, "raw": "good,5"}')
+    with pytest.raises(Unreadable, match="JSON object"):
+        home.replay(SourceConfig(), tmp_path / "fixed")
+    assert home.replay(SourceConfig()) == {"replayed": 1, "left": 1, "reasons": {"bad_stars": 1}}
+    assert home.data_set()[1].select("stars", "line").rows() == [(5.0, 2), (4.0, 3)]
 
 
 def test_records_that_no_setting_helps_are_named_with_their_reasons(home):

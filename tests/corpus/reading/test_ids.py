@@ -1,5 +1,7 @@
 """Ids: one person is one person in every format, and a review without an id keeps the one that is derived for it."""
 
+import gzip
+
 import orjson
 import polars as pl
 import pytest
@@ -91,3 +93,22 @@ def test_votes_that_come_later_leave_every_review_in_its_split(tmp_path):
         table = pl.read_parquet(tmp_path / "clean" / "clean.parquet")
         splits.append(dict(zip(table["text"], table["split"], strict=True)))
     assert splits[0] == splits[1]
+
+
+def test_a_newer_export_of_the_same_reviews_adds_none(tmp_path):
+    """The author, the business, the date and the text say which review it is; what the newer file says of it stays."""
+    for name, votes in (("a.jsonl", 0), ("b.jsonl", 7)):
+        (tmp_path / name).write_bytes(orjson.dumps({**REVIEW, "useful": votes}))
+    facts = ingest([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "out", SourceConfig())
+    assert pl.concat(iter_parts(tmp_path / "out"))["useful"].to_list() == [7]
+    assert (facts["superseded"], facts["duplicates"]) == (1, 1)
+
+
+def test_where_no_author_is_known_equal_texts_are_several_and_a_whole_copy_is_a_warning(tmp_path, caplog):
+    table = b"text\nGood.\nGood.\nBad.\n"
+    (tmp_path / "a.csv").write_bytes(table)
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(table))
+    facts = ingest([tmp_path / "a.csv", tmp_path / "a.csv.gz"], tmp_path / "out", SourceConfig())
+    assert (facts["rows"], facts["duplicates"]) == (6, 0)
+    [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "a.csv.gz holds exactly the reviews of a.csv" in warning

@@ -236,3 +236,13 @@ def test_a_file_that_ends_within_a_record_is_read_up_to_its_last_byte():
     blocks = list(read_json_lines(io.BufferedReader(io.BytesIO(whole + b"\n" + cut)), "s", LIMITS))
     assert [text for block in blocks for text in block.good["text"]] == ["whole"]
     assert [raw for block in blocks for raw in block.bad["raw"]] == [cut]
+
+
+@pytest.mark.parametrize("constant", [b"NaN", b"Infinity", b"-Infinity"])
+def test_numbers_of_python_that_are_no_json_are_named(constant):
+    for value in (constant, b"[1," + constant + b"]"):
+        block = parse(Stretch(line()[:-1] + b',"more":' + value + b"}", 1, 0), "s", LIMITS)
+        assert block.bad["reason"].to_list() == ["malformed"]
+        assert f"{constant.decode()} is no JSON, write null" in block.bad["detail"][0]
+    said = parse(Stretch(line(text="a: NaN, b")[:-1] + b",}", 1, 0), "s", LIMITS)
+    assert "write null" not in said.bad["detail"][0]
