@@ -252,6 +252,8 @@ def _small_file(content: bytes, place: _Place) -> Iterator[Block]:
     try:
         yield from list(_unpack(io.BytesIO(content), place))
     except (Unreadable, *DAMAGED) as error:
-        what = f"{error.what} ({error.cause})" if isinstance(error, Unreadable) else f"it is damaged ({error})"
-        problem = Problem(0, Reason.UNREADABLE_FILE, what, content)
+        what, cause = "The file is damaged", str(error)
+        if isinstance(error, Unreadable):
+            what, cause = error.what, error.cause
+        problem = Problem(0, Reason.UNREADABLE_FILE, f"{what} ({cause})" if cause else what, content)
         yield Block(pl.DataFrame(schema=COLUMNS), quarantine(place.name, [problem]))
