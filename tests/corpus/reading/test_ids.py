@@ -79,6 +79,7 @@ def test_another_author_business_date_or_text_is_another_review(tmp_path, change
     assert derived(tmp_path, **changes) != derived(tmp_path)
 
 
+@pytest.mark.slow
 def test_votes_that_come_later_leave_every_review_in_its_split(tmp_path):
     from core.config.run_config import CleanConfig, DuplicatesConfig, SplitConfig
     from corpus.cleaning.clean import prepare

@@ -75,6 +75,7 @@ LINES = st.sampled_from([b"a", b"b c", b"", BAD.strip(), json_lines([review(1)])
 FILES = st.tuples(st.sampled_from(["txt", "jsonl"]), st.lists(LINES, max_size=4), st.booleans())
 
 
+@pytest.mark.slow
 @given(st.lists(FILES, min_size=6, max_size=9))
 @examples(40)
 def test_any_lines_keep_their_file_and_their_number(tmp_path_factory, files):
