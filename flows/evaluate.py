@@ -20,8 +20,8 @@ from tasks.evaluation.compare import Evaluated, compare_models
 from tasks.evaluation.evaluate import (
     Measured,
     audit,
-    linear_mixtures,
     measure,
+    mixtures_and_parts,
     mixtures_first,
     observe,
     score,
@@ -78,7 +78,7 @@ def measure_models(
     def seconds(model: Fitted) -> float:
         return float(scored[model.spec.name][0].artifact.facts["score_seconds"])
 
-    models, sharing = mixtures_first(sorted(fitted, key=seconds, reverse=True)), linear_mixtures(fitted)
+    models, sharing = mixtures_first(sorted(fitted, key=seconds, reverse=True)), mixtures_and_parts(fitted)
     works = [
         _submitted(config, model, scored[model.spec.name], prepared, shared if model.spec.name in sharing else None)
         for model in models

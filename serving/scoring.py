@@ -134,16 +134,14 @@ class Scoring:
 
 
 def _attribution(parts: Sequence[Attribution], row: int, kept: slice) -> dict[str, Any]:
-    """Return one text's attribution as JSON values by token; contributions and normaliser sum to log p."""
+    """Return one text's attribution as JSON values by token; contributions sum to log p."""
 
     def of(name: str) -> list[Any]:
         values: list[Any] = np.concatenate([getattr(one, name)[row] for one in parts])[kept].tolist()
         return values
 
-    return {
-        "parts": list(parts[0].names), "shares": None if parts[0].share_BTP is None else of("share_BTP"),
-        "weights": of("weights_BTP"), "contributions": of("contribution_BTP"), "normaliser": of("normaliser_BT"),
-    }  # fmt: skip
+    columns = {"shares": "share_BTP", "weights": "weights_BTP", "contributions": "contribution_BTP"}
+    return {"parts": list(parts[0].names)} | {name: of(column) for name, column in columns.items()}
 
 
 def _alternatives(

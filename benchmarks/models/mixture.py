@@ -13,7 +13,6 @@ methods are tuned on the validation stream and measured on the test stream.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,16 +21,18 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
-from models.base import FitContext, LanguageModel
+from models.base import LanguageModel
 from models.bundles.bundle import load_bundle
 from models.mixture.context_weights import ContextWeights
-from models.mixture.fitting import fit_mixture
-from models.mixture.gains import gain_table
-from models.mixture.lm import LinearMixture, MixtureLM
+from models.mixture.fitting import tune_weights
+from models.mixture.gains import gains, known_lengths
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
+from models.mixture.tuning import batches
 from models.mixture.weights import Fixed
 from models.neural.recurrent import RecurrentLM
 from models.ngram.counting.counts import count_ngrams
@@ -45,8 +46,7 @@ SIZES = {"demo": (256, 128), "small": (640, 384)}
 """Hidden size and embedding size of the presets' networks."""
 VOCABULARY = 12_000
 FIRST_WORD = max(*CONTEXT_IDS, EOS) + 1
-LOG_LINEAR_TOKENS = 11_250
-"""Number of test tokens for the log-linear mixture, which needs a whole distribution for each token."""
+TEST_TOKENS = 42_500
 
 
 class MadeUp:
@@ -93,8 +93,8 @@ def step_times(bundle: Path | None, text: Path | None, preset: str, streams: int
     models: dict[str, LanguageModel] = {
         "kn5": kn5,
         "lstm": lstm,
-        "linear": LinearMixture(parts, Fixed(np.array([0.3, 0.7]))),
-        "gated": LinearMixture(parts, ContextWeights.untrained(parts)),
+        "linear": MixtureLM(parts, Fixed(np.array([0.3, 0.7]))),
+        "gated": MixtureLM(parts, ContextWeights.untrained(parts)),
     }
     ids_BT = ids_N[: len(ids_N) // streams * streams].reshape(streams, -1)[:, : 50 * (rounds + 1)]
     states = {name: model.start(streams) for name, model in models.items()}
@@ -114,23 +114,32 @@ def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, di
     torch.set_num_threads(1)
     parts = [Part(name, None, load_bundle(path).model) for name, path in (("kn5", kn5), ("lstm", lstm))]
     held_out, unseen, rows = TokenStream.open(validation), TokenStream.open(test), {}
-    for method in ("linear", "gated", "log_linear"):
-        with tempfile.TemporaryDirectory() as work:
-            spec = MixtureSpec(parts=("kn5", "lstm"), method=method)  # type: ignore[arg-type]
-            model = fit_mixture(spec, parts, held_out, FitContext(Path(work))).model
+    for method in ("linear", "gated"):
+        spec = MixtureSpec(parts=("kn5", "lstm"), method=method)  # type: ignore[arg-type]
+        model = MixtureLM(parts, tune_weights(spec, parts, held_out)[0])
         began = process_time()
-        rows[f"{method} on test"] = _row(gain_table(_mixture(model), unseen, LOG_LINEAR_TOKENS).row(-1, named=True))
+        table = gain_table(model, unseen, TEST_TOKENS)
+        rows[f"{method} on test"] = _row(table.row(-1, named=True))
         tokens = rows[f"{method} on test"]["tokens"]
         rows[f"{method} on test"]["cpu_ms_per_token"] = round(1000 * (process_time() - began) / tokens, 3)
         if method == "gated":
-            for row in gain_table(_mixture(model), unseen, 42_500).iter_rows(named=True):
+            for row in table.iter_rows(named=True):
                 rows[f"gated, context {row['context'] or 'of all lengths'}"] = _row(row)
     return rows
 
 
-def _mixture(model: Any) -> MixtureLM:
-    assert isinstance(model, MixtureLM)
-    return model
+def gain_table(model: MixtureLM, stream: TokenStream, limit: int) -> pl.DataFrame:
+    """Return the table of `gains` for about *limit* tokens of a stream, with the mean share of each part."""
+    columns: list[tuple[np.ndarray, ...]] = []
+    for batch in batches(stream, limit):
+        found, _ = model.attribute(batch.ids_BT, model.start(len(batch.ids_BT)))
+        scored = (array[batch.scored_BT] for array in (found.nats_BT, found.part_nats_BTP, found.share_BTP))
+        columns.append((known_lengths(model.parts, batch), *scored))
+    length_T, nats_T, part_TP, share_TP = (np.concatenate(column) for column in zip(*columns, strict=True))
+    table = gains(model.names, length_T, nats_T, part_TP)
+    of_rows = [slice(None) if length is None else length_T == length for length in table["context"]]
+    means = {name: [share_TP[rows_T, i].mean() for rows_T in of_rows] for i, name in enumerate(model.names)}
+    return table.with_columns(**{f"share {name}": pl.Series(values) for name, values in means.items()})
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

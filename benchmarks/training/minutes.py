@@ -35,7 +35,8 @@ from benchmarks.harness import Report, arguments, finish, say
 from core.config.presets import load_config
 from corpus.splitting.split import iter_split
 from models.base import CHECKPOINTS, PAUSED, FitContext, Pace
-from models.mixture.fitting import fit_mixture
+from models.mixture.fitting import tune_weights
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.tuning import batches, token_nats
 from models.neural.training.callbacks import pacing
@@ -145,7 +146,7 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
             network_lm = model_class(spec.kind).fit(spec, vocabulary, train, held_out, FitContext(work))
         kn5 = model_class("ngram").fit(NGramSpec(order=5), vocabulary, train, held_out, FitContext(folder)).model
         parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", spec, network_lm.model)]
-        mixture = fit_mixture(MixtureSpec(parts=("kn5", "lstm"), method="gated"), parts, held_out, FitContext(folder))
+        mixture = MixtureLM(parts, tune_weights(MixtureSpec(parts=("kn5", "lstm"), method="gated"), parts, held_out)[0])
         found = network_lm.summary
         row = {
             "side": side, "reviews": len(train), "train_bytes": size, "vocabulary": vocabulary.size,
@@ -155,7 +156,7 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
             "train_nats": round(found["train_nats"], 3), "validation_nats": round(found["validation_nats"], 4),
         }  # fmt: skip
         for split in ("validation", "test"):
-            for label, model in (("kn5", kn5), ("lstm", network_lm.model), ("mixture", mixture.model)):
+            for label, model in (("kn5", kn5), ("lstm", network_lm.model), ("mixture", mixture)):
                 row[f"{label} {split}"] = round(bits(model, streams[split]), 4)
     return row
 

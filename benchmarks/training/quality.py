@@ -23,10 +23,9 @@ from typing import Any
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.line_text import LANES, TEXTS, LineText
+from benchmarks.models.mixture import gain_table
 from benchmarks.training.members import MEAN, perplexities, streams_of, train_side_by_side
-from models.base import FitContext
-from models.mixture.fitting import fit_mixture
-from models.mixture.gains import gain_table
+from models.mixture.fitting import tune_weights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.neural.adaptive.dynamic import DynamicLM
@@ -124,7 +123,7 @@ def of_reviews(
     streams = streams_of(lines, recipe.documents)
     reached = {split: fresh_perplexity(model, streams[split]) for split in ("valid", "test")}
     say(str(reached))
-    rows = beside_kneser_ney(lines, model, work)
+    rows = beside_kneser_ney(lines, model)
     below = 1 - rows["test reviews"]["perplexity lstm"] / rows["test reviews"]["perplexity kn5"]
     rows = {"perplexity": {**reached, "below the 5-gram": round(below, 4)}, **rows}
     return rows, Ratio(round(below / recipe.goal, 3), 1.0, f"{recipe.goal:.0%} below the 5-gram")
@@ -135,15 +134,13 @@ def fresh_perplexity(model: RecurrentLM, stream: TokenStream) -> float:
     return round(perplexity(validation_nats(model.network, stream)[0]), 2)
 
 
-def beside_kneser_ney(lines: LineText, model: RecurrentLM, work: Path) -> dict[str, dict[str, Any]]:
+def beside_kneser_ney(lines: LineText, model: RecurrentLM) -> dict[str, dict[str, Any]]:
     """Return perplexities of the network, a modified Kneser–Ney 5-gram and their gated mixture on the test reviews."""
     streams = streams_of(lines, documents=None)
     kn5 = NGramLM.from_counts(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS))
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", model.spec, model)]
     spec = MixtureSpec(parts=("kn5", "lstm"), method="gated")
-    (aside := work / "mixture").mkdir(exist_ok=True)  # not the network's folder, whose journal would be restarted
-    mixture = fit_mixture(spec, parts, streams["valid"], FitContext(aside)).model
-    assert isinstance(mixture, MixtureLM)
+    mixture = MixtureLM(parts, tune_weights(spec, parts, streams["valid"])[0])
     row = gain_table(mixture, streams["test"], limit=len(streams["test"].ids)).row(-1, named=True)
     return {"test reviews": {name: round(value, 4) for name, value in row.items() if name != "context"}}
 

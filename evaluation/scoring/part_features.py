@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def features_kept(bundle: Bundle, folder: Path | None) -> Iterator[None]:
-    """Let a network, or those of a linear mixture, keep and look up their features in a folder within the block.
+    """Let a network, or those of a mixture, keep and look up their features in a folder within the block.
 
     Where *folder* is None, nothing is kept.
     """

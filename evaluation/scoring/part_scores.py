@@ -1,4 +1,4 @@
-"""Score the parts of a linear mixture in the pass that scores the mixture, which reads them anyway.
+"""Score the parts of a mixture in the pass that scores the mixture, which reads them anyway.
 
 Else a network that is also a part of a mixture would read the same text with the same weights twice. So a mixture is
 scored before its parts. What these gave is written to a folder. Where one of them is scored next, its files are taken
@@ -33,7 +33,7 @@ SECONDS_FILE = "seconds.json"
 
 @runtime_checkable
 class MixesScores(Protocol):
-    """A model whose scores follow from those of its parts: `models.mixture.lm.LinearMixture`."""
+    """A model whose scores follow from those of its parts: `models.mixture.lm.MixtureLM`."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class ModelScores:
 
 
 def digests_of_parts(bundle: Bundle) -> tuple[str, ...]:
-    """Return the digests of the bundles that a linear mixture was made of; none for other models.
+    """Return the digests of the bundles that a mixture was made of; none for other models.
 
     Nor for a mixture that does not name them: only a run writes them into the bundle.
     """

@@ -72,7 +72,7 @@ def score_stream(
         report: Called after each batch with the number of reviews done and their total.
         fan_out: Who scores the batches.
         bundle_folder: Folder of the bundle, from which other processes open it.
-        beside: Gets the scores of the parts of a linear mixture.
+        beside: Gets the scores of the parts of a mixture.
 
     Returns:
         One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
@@ -152,7 +152,7 @@ def _scored(
 ) -> tuple[np.ndarray, np.ndarray, list[ModelScores]]:
     """Return positions and numbers of scored tokens of some reviews, and what the model and its *parts* gave to them.
 
-    *parts* is the number of the parts of a linear mixture, or 0: then only the model itself is asked.
+    *parts* is the number of the parts of a mixture, or 0: then only the model itself is asked.
     """
     rows_B, keep_B = part
     tokens_B, models = np.zeros(len(rows_B), np.int64), [ModelScores(np.zeros(len(rows_B))) for _ in range(1 + parts)]

@@ -151,7 +151,7 @@ class AnyRatingMixture(AnyRating):
         logp_BRT = _logp_of_ratings(found.nats_BT.reshape(*state.logp_BR.shape, -1), state.logp_BR)
         given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))
         after = AnyRatingState(inner, logp_BRT[:, :, -1], state.begun or first)
-        return averaged(found, logp_BRT[:, :, :-1], logp_BRT[:, :, 1:], given_BT), after
+        return averaged(found, logp_BRT[:, :, :-1], given_BT), after
 
 
 def _logp_of_ratings(nats_BRT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Combine several language models into one: linear and log-linear mixtures, and their weights."""
+"""Combine several language models into one: mixtures with fixed weights or weights by context."""

@@ -1,28 +1,18 @@
 """Attribute the log-probability of each word to the parts of a mixture.
 
-A linear mixture draws a part with probability λ_i and then the word from it. Given the word, the probability that it
-came from part i is the share of this part (Bayes' rule; the shares of a token sum to 1)
+A mixture draws a part with probability λ_i and then the word from it. Given the word, the probability that it came from
+part i is the share of this part (Bayes' rule; the shares of a token sum to 1)
 
     r_i  =  λ_i p_i(w | h) / p(w | h),        and its contribution is   r_i log p(w | h)
 
-so contributions sum to log p. In a log-linear mixture all parts act together, and there is no such probability. There
-
-    log p(w | h)  =  Σ_i a_i log p_i(w | h)  −  log Z(h)
-
-is already a sum: a part's contribution is its term, and the normaliser −log Z is a separate column.
+so contributions sum to log p.
 
 A text without a rating is read with each rating k of the training reviews (`bundles/any_rating.py`):
-p(w | h) = Σ_k π_k p(w | h, k), where π_k = p(k | h) is the rating's probability given the text before. A linear mixture
-now draws a rating, then a part, then the word. The share of a part is again its probability given the word, summed over
-the ratings:
+p(w | h) = Σ_k π_k p(w | h, k), where π_k = p(k | h) is the rating's probability given the text before. The mixture now
+draws a rating, then a part, then the word. The share of a part is again its probability given the word, summed over the
+ratings:
 
-    r_i  =  Σ_k π_k λ_i(k) p_i(w | h, k) / p(w | h)  =  Σ_k ρ_k r_i(k)
-    ρ_k  =  p(k | h, w)  =  π_k p(w | h, k) / p(w | h)
-
-The word counts in ρ_k as it does in r_i: with π_k in its place, a part would get its share for words of a rating that
-cannot have written this one. For the log-linear mixture, log p(w | h) = Σ_k ρ_k [log π_k + log p(w | h, k) − log ρ_k]
-for these ρ, so a part's contribution is Σ_k ρ_k of its contributions, and the normaliser is Σ_k ρ_k of the normalisers
-minus the divergence Σ_k ρ_k log(ρ_k / π_k): what the word says about the rating belongs to no part.
+    r_i  =  Σ_k π_k λ_i(k) p_i(w | h, k) / p(w | h)
 """
 
 from __future__ import annotations
@@ -37,16 +27,15 @@ from .weights import mixed_nats, shares
 
 @dataclass(frozen=True)
 class Attribution:
-    """The contributions of P parts to each token. log p = −nats = Σ_i contribution_i + normaliser.
+    """The contributions of P parts to each token. log p = −nats = Σ_i contribution_i.
 
     Args:
         names: Names of the parts.
         nats_BT: −log p; this and all other values are 0 for tokens that are never predicted.
-        weights_BTP: λ_i (or the exponents a_i) at each token.
+        weights_BTP: λ_i at each token.
         part_nats_BTP: −log p_i.
-        contribution_BTP: Contributions to log p in nats: r_i log p, or a_i log p_i.
-        normaliser_BT: −log Z; 0 in a linear mixture.
-        share_BTP: r_i; None for a log-linear mixture.
+        contribution_BTP: Contributions to log p in nats: r_i log p.
+        share_BTP: r_i.
     """
 
     names: tuple[str, ...]
@@ -54,63 +43,41 @@ class Attribution:
     weights_BTP: np.ndarray
     part_nats_BTP: np.ndarray
     contribution_BTP: np.ndarray
-    normaliser_BT: np.ndarray
-    share_BTP: np.ndarray | None
+    share_BTP: np.ndarray
 
     def without(self, position: int) -> Attribution:
         """Return the attribution without the token at one position."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "names"}
-        kept = {name: None if array is None else np.delete(array, position, 1) for name, array in arrays.items()}
-        return replace(self, **kept)  # type: ignore[arg-type]
+        return replace(self, **{name: np.delete(array, position, 1) for name, array in arrays.items()})
 
 
 def attribution_of(
     names: Sequence[str], nats_BTP: np.ndarray, log_weights_BTP: np.ndarray, given_BT: np.ndarray
 ) -> Attribution:
-    """Return the attribution of a linear mixture from its parts' −log p_i, log λ_i, and the mask of given tokens."""
+    """Return the attribution of a mixture from its parts' −log p_i, log λ_i, and the mask of given tokens."""
     nats_BTP = np.where(given_BT[..., None], 0.0, nats_BTP)
     log_weights_BTP = np.broadcast_to(log_weights_BTP, nats_BTP.shape)
     nats_BT = np.where(given_BT, 0.0, mixed_nats(nats_BTP, log_weights_BTP))
     share_BTP = np.where(given_BT[..., None], 0.0, shares(nats_BTP, log_weights_BTP))
     with np.errstate(invalid="ignore"):
         contribution_BTP = np.where(share_BTP > 0, -share_BTP * nats_BT[..., None], 0.0)
-    normaliser_BT = np.zeros(nats_BT.shape)
     weights_BTP = np.where(given_BT[..., None], 0.0, np.exp(log_weights_BTP))
-    return Attribution(tuple(names), nats_BT, weights_BTP, nats_BTP, contribution_BTP, normaliser_BT, share_BTP)
+    return Attribution(tuple(names), nats_BT, weights_BTP, nats_BTP, contribution_BTP, share_BTP)
 
 
-def averaged(found: Attribution, logp_BRT: np.ndarray, after_BRT: np.ndarray, given_BT: np.ndarray) -> Attribution:
+def averaged(found: Attribution, logp_BRT: np.ndarray, given_BT: np.ndarray) -> Attribution:
     """Return the attribution of B texts that were read with each of R ratings.
 
     Args:
         found: Of the B · R streams: the R ratings of the first text, then of the next.
         logp_BRT: log π_k, the ratings' log-probabilities before each token.
-        after_BRT: log ρ_k, the same after it.
         given_BT: Which tokens are given.
     """
-    nats_BRTP, weights_BRTP, contribution_BRTP = (
-        each.reshape(*logp_BRT.shape, len(found.names))
-        for each in (found.part_nats_BTP, found.weights_BTP, found.contribution_BTP)
-    )
-    if found.share_BTP is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_joint_BRTP = logp_BRT[..., None] + np.log(weights_BRTP)  # log of π λ
-            log_weights_BTP = np.logaddexp.reduce(log_joint_BRTP, axis=1)
-            nats_BTP = log_weights_BTP - np.logaddexp.reduce(log_joint_BRTP - nats_BRTP, axis=1)
-        nats_BTP = np.where(np.isneginf(log_weights_BTP), np.inf, nats_BTP)  # a part of weight 0
-        return attribution_of(found.names, nats_BTP, log_weights_BTP, given_BT)
-    p_BRT = np.exp(after_BRT)
-
-    def mean(values_BRTP: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):  # of a rating that cannot be
-            summed: np.ndarray = np.where(p_BRT[..., None] > 0, p_BRT[..., None] * values_BRTP, 0.0).sum(1)
-        return summed
-
-    divergence_BT = (p_BRT * (after_BRT - logp_BRT)).sum(1)
-    normaliser_BT = mean(found.normaliser_BT.reshape(logp_BRT.shape)[..., None])[..., 0] - divergence_BT
-    contribution_BTP = mean(contribution_BRTP)
-    nats_BT = -(contribution_BTP.sum(-1) + normaliser_BT)
-    return Attribution(
-        found.names, np.where(given_BT, 0.0, nats_BT), mean(weights_BRTP), mean(nats_BRTP), contribution_BTP,
-        np.where(given_BT, 0.0, normaliser_BT), None,
-    )  # fmt: skip
+    shape_BRTP = *logp_BRT.shape, len(found.names)
+    nats_BRTP, weights_BRTP = (each.reshape(shape_BRTP) for each in (found.part_nats_BTP, found.weights_BTP))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_joint_BRTP = logp_BRT[..., None] + np.log(weights_BRTP)  # log of π λ
+        log_weights_BTP = np.logaddexp.reduce(log_joint_BRTP, axis=1)
+        nats_BTP = log_weights_BTP - np.logaddexp.reduce(log_joint_BRTP - nats_BRTP, axis=1)
+    nats_BTP = np.where(np.isneginf(log_weights_BTP), np.inf, nats_BTP)  # a part of weight 0
+    return attribution_of(found.names, nats_BTP, log_weights_BTP, given_BT)

@@ -1,4 +1,4 @@
-"""Compute weights of a linear mixture that depend on the context, by a small multinomial logistic model.
+"""Compute weights of a mixture that depend on the context, by a small multinomial logistic model.
 
     p(w | h)  =  Σ_i λ_i(h) p_i(w | h),        λ(h)  =  softmax(b + W x(h))
 

@@ -4,44 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from ..base import ModelError
 from .context import matched_before, ngram_models, ngram_states
-from .lm import MixtureLM
 from .parts import Part
-from .tuning import TuningBatch, batches
-
-if TYPE_CHECKING:
-    from ..streams import TokenStream
-
-
-def gain_table(model: MixtureLM, stream: TokenStream, limit: int = 200_000) -> pl.DataFrame:
-    """Measure a mixture and its parts on about *limit* tokens of a stream.
-
-    Returns:
-        One row per length of the longest context that the n-gram model knows and has seen continued, and one row for
-        all tokens, whose length is null. The n-gram model is the first one among the parts or inside them. Columns:
-        `context`, `tokens`, `perplexity` of the mixture, and for each part `perplexity NAME`, `gain NAME` =
-        1 − perplexity of the mixture / perplexity of the part, and `share NAME`, its mean share of the predictions
-        (see `mixture/attribution.py`; not for log-linear mixtures).
-
-    Raises:
-        ModelError: kind "input": there is no n-gram model among the parts or inside them, or no token to score.
-    """
-    if not ngram_models(model.parts):
-        raise ModelError("gains by context need an n-gram model among the parts of the mixture; there is none", "input")
-    columns: list[tuple[np.ndarray, ...]] = []
-    for batch in batches(stream, limit):
-        found, _ = model.attribute(batch.ids_BT, model.start(len(batch.ids_BT)))
-        share_BTP = found.weights_BTP if found.share_BTP is None else found.share_BTP
-        scored = (array[batch.scored_BT] for array in (found.nats_BT, found.part_nats_BTP, share_BTP))
-        columns.append((known_lengths(model.parts, batch), *scored))
-    length_T, nats_T, part_TP, share_TP = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return gains(model.names, length_T, nats_T, part_TP, None if found.share_BTP is None else share_TP)
+from .tuning import TuningBatch
 
 
 def known_lengths(parts: Sequence[Part], batch: TuningBatch) -> np.ndarray:
@@ -54,17 +23,19 @@ def known_lengths(parts: Sequence[Part], batch: TuningBatch) -> np.ndarray:
     return known.length[batch.scored_BT]
 
 
-def gains(
-    names: Sequence[str], length_T: np.ndarray, nats_T: np.ndarray, part_TP: np.ndarray, share_TP: np.ndarray | None
-) -> pl.DataFrame:
-    """Return the table of `gain_table` from the values of each token.
+def gains(names: Sequence[str], length_T: np.ndarray, nats_T: np.ndarray, part_TP: np.ndarray) -> pl.DataFrame:
+    """Return perplexities of a mixture and its parts by the length of the known context.
 
     Args:
         names: Names of the P parts.
-        length_T: Length of the longest known context.
+        length_T: Length of the longest context that the n-gram model knows and has seen continued.
         nats_T: Nats of the mixture.
         part_TP: Nats of the parts.
-        share_TP: Shares of the parts; None for a mixture without shares.
+
+    Returns:
+        One row per length, and one row for all tokens, whose length is null. Columns: `context`, `tokens`, `perplexity`
+        of the mixture, and for each part `perplexity NAME`, `gain NAME` = 1 − perplexity of the mixture / perplexity of
+        the part.
     """
     groups = [(length, length_T == length) for length in np.unique(length_T).tolist()]
     rows = []
@@ -74,8 +45,6 @@ def gains(
         for i, name in enumerate(names):
             row[f"perplexity {name}"] = float(np.exp(part_TP[rows_T, i].mean()))
             row[f"gain {name}"] = 1 - perplexity / row[f"perplexity {name}"]
-            if share_TP is not None:
-                row[f"share {name}"] = float(share_TP[rows_T, i].mean())
         rows.append(row)
     return pl.DataFrame(rows)
 

@@ -18,8 +18,7 @@ class MixtureSpec:
         vocabulary: Name of the vocabulary in the configuration; the same for all parts.
         parts: Names of the models to combine: at least two, which come before this model in the configuration.
             Required.
-        method: "linear": p = Σ λ p, one weight per part; "gated": the weights depend on the context;
-            "log_linear": p ∝ Π p^w, normalised over the vocabulary, so every token needs a whole distribution.
+        method: "linear": p = Σ λ p, one weight per part; "gated": the weights depend on the context.
         tuning_tokens: Approximate number of held-out tokens for tuning the weights: whole reviews, evenly spaced, at
             least one.
         ridge: Only for gated: penalty on the squared weights of the features, in nats of all held-out text together.
@@ -30,7 +29,7 @@ class MixtureSpec:
     name: Name = "mix"
     vocabulary: str = "word"
     parts: tuple[str, ...] = ()
-    method: Literal["linear", "gated", "log_linear"] = "linear"
+    method: Literal["linear", "gated"] = "linear"
     tuning_tokens: Count = 100_000
     ridge: Annotated[NotNegative, OnlyWith("method", ("gated",))] = 10.0
 

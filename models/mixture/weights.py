@@ -1,4 +1,4 @@
-"""Find the weights of a linear mixture by expectation–maximisation (EM) on held-out text.
+"""Find the weights of a mixture by expectation–maximisation (EM) on held-out text.
 
     p(w | h)  =  Σ_i λ_i p_i(w | h),        λ_i ≥ 0,  Σ_i λ_i = 1
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -92,6 +92,27 @@ def _at_least_as_good_as_each(p_TP: np.ndarray, weights_P: np.ndarray) -> np.nda
     with np.errstate(divide="ignore"):
         likelihood = [float(np.log(p_TP @ corner_P).sum()) for corner_P in corners]
     return corners[int(np.argmax(likelihood))]
+
+
+class Weighting(Protocol):
+    """Source of the weights of a mixture; they sum to 1 and do not depend on the next word."""
+
+    def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
+        """Return log λ before each token (B, T, P), or an array that broadcasts to this shape.
+
+        Args:
+            ids_BT: The tokens to read.
+            states: States of the parts before the first token.
+        """
+        ...
+
+    def following(self, states: Sequence[Any]) -> np.ndarray:
+        """Return log λ for the next token (B, P), or an array that broadcasts to this shape."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything to save, as JSON values."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -76,15 +76,14 @@ def score(
 
 
 def mixtures_first(fitted: Iterable[Fitted]) -> list[Fitted]:
-    """Return models that have parts before all others: a linear mixture leaves what its parts need not do again."""
+    """Return models that have parts before all others: a mixture leaves what its parts need not do again."""
     return sorted(fitted, key=lambda model: not parts_of(model.spec))
 
 
-def linear_mixtures(fitted: Iterable[Fitted]) -> frozenset[str]:
-    """Return the names of the linear mixtures and of their parts: these ask the same networks for the same texts."""
-    specs = [model.spec for model in fitted]
-    linear = [spec for spec in specs if isinstance(spec, MixtureSpec) and spec.method != "log_linear"]
-    return frozenset(name for spec in linear for name in (spec.name, *spec.parts))
+def mixtures_and_parts(fitted: Iterable[Fitted]) -> frozenset[str]:
+    """Return the names of the mixtures and of their parts: these ask the same networks for the same texts."""
+    mixtures = [model.spec for model in fitted if isinstance(model.spec, MixtureSpec)]
+    return frozenset(name for spec in mixtures for name in (spec.name, *spec.parts))
 
 
 @stage("observe", run_name="observe {fitted.spec.name}")

@@ -47,7 +47,6 @@ SPECS = {
     "nplm-two-level": NPLMSpec(context=3, direct=False, objective=TWO_LEVEL, **SMALL),
     "mixture": MixtureSpec(parts=("ngram-1", "lstm")),
     "mixture-gated": MixtureSpec(parts=("ngram-3", "nplm", "ngram-1"), method="gated"),
-    "mixture-log-linear": MixtureSpec(parts=("ngram-kn", "lstm"), method="log_linear"),
     "cache": CacheSpec(part="ngram-3", order=2, window=20),
     "cache-across": CacheSpec(part="mixture", order=3, window=25, across=True),
     "neural-cache": NeuralCacheSpec(part="lstm", thetas=(0.0, 0.5, 2.0), windows=(5, 20)),

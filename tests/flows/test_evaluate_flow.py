@@ -10,16 +10,16 @@ import pytest
 
 from core.config.presets import load_config
 from flows import evaluate
-from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
+from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
 
 SPECS = (
     NGramSpec(name="kn"),
     RecurrentSpec(name="rnn"),
     MixtureSpec(name="mix", parts=("kn", "lstm")),
     RecurrentSpec(name="lstm"),
-    MixtureSpec(name="product", parts=("kn", "rnn"), method="log_linear"),
+    CacheSpec(name="cached", part="rnn"),
 )
-SECONDS = {"kn": 1.0, "rnn": 3.0, "mix": 5.0, "lstm": 4.0, "product": 6.0}
+SECONDS = {"kn": 1.0, "rnn": 3.0, "mix": 5.0, "lstm": 4.0, "cached": 6.0}
 
 
 class Works:
@@ -70,18 +70,18 @@ def test_mixtures_then_slow_models_come_first_and_results_keep_their_order(
     found = measured(tmp_path)
     assert found == [(name, (f"observe {name}", f"audit {name}", f"write_samples {name}")) for name in SECONDS]
     scored = [work.removeprefix("score ") for work in works.asked if work.startswith("score")]
-    assert scored == ["mix", "product", "kn", "rnn", "lstm"]
+    assert scored == ["mix", "cached", "kn", "rnn", "lstm"]
     submitted = [work for work in works.asked if not work.startswith(("score", "done"))]
     assert submitted == [
-        f"{stage} {name}" for name in ("product", "mix", "lstm", "rnn", "kn")
+        f"{stage} {name}" for name in ("cached", "mix", "lstm", "rnn", "kn")
         for stage in ("observe", "audit", "write_samples")
     ]  # fmt: skip
 
 
-def test_only_linear_mixtures_and_their_parts_share_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_mixtures_and_their_parts_share_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     works = Works(monkeypatch)
     measured(tmp_path)
-    assert works.shared == {"mix": {tmp_path}, "kn": {tmp_path}, "lstm": {tmp_path}, "rnn": {None}, "product": {None}}
+    assert works.shared == {"mix": {tmp_path}, "kn": {tmp_path}, "lstm": {tmp_path}, "rnn": {None}, "cached": {None}}
 
 
 @pytest.mark.parametrize("failing", ["observe mix", "audit lstm", "write_samples kn"])

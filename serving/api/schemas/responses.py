@@ -173,14 +173,12 @@ class IntervalsAnswer(ReadTexts):
 
 
 class AttributionAnswer(AnswerPart):
-    """Which part of a mixture predicted each token; `contributions` and `normaliser` sum to the log-probability."""
+    """Which part of a mixture predicted each token; `contributions` sum to the log-probability."""
 
     parts: list[str]
-    shares: list[list[Number]] | None
-    """Null for log-linear mixtures."""
+    shares: list[list[Number]]
     weights: list[list[Number]]
     contributions: list[list[Number]]
-    normaliser: list[Number]
 
 
 class AlternativesAnswer(AnswerPart):

@@ -15,7 +15,7 @@ from evaluation.scoring.part_features import features_kept
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
 from models.base import FitContext
 from models.bundles.bundle import Bundle
-from models.mixture.lm import LinearMixture
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.neural.recurrent import RecurrentLM
@@ -39,7 +39,7 @@ def mixture(vocabulary, network, stream, tmp_path_factory):
     spec = NGramSpec(name="kn", order=2)
     kn = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(tmp_path_factory.mktemp("kn"))).model
     parts = [Part("kn", spec, kn), Part("lstm", network.spec, network.model)]
-    mixed = LinearMixture(parts, Fixed(np.array([0.4, 0.6])))
+    mixed = MixtureLM(parts, Fixed(np.array([0.4, 0.6])))
     facts = {"parts": {"kn": "dk", "lstm": "dn"}}
     return Bundle(MixtureSpec(name="mix", parts=("kn", "lstm")), vocabulary, mixed, facts, "dm")
 

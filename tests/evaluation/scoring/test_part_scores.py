@@ -11,8 +11,7 @@ import pytest
 from evaluation.scoring.part_scores import PartScores
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, record_scores, score_stream
 from models.bundles.bundle import Bundle
-from models.mixture.lm import LinearMixture
-from models.mixture.log_linear_lm import LogLinearMixture
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.streams import TokenStream, write_stream
@@ -38,7 +37,7 @@ def parts(vocabulary):
 
 @pytest.fixture
 def mixture(parts, vocabulary):
-    return Bundle(TableSpec(), vocabulary, LinearMixture(parts, Fixed(WEIGHTS)), {"parts": DIGESTS}, "dm")
+    return Bundle(TableSpec(), vocabulary, MixtureLM(parts, Fixed(WEIGHTS)), {"parts": DIGESTS}, "dm")
 
 
 @pytest.fixture
@@ -157,11 +156,10 @@ def test_scores_that_were_not_finished_leave_nothing(stream, beside, tmp_path):
     assert list((tmp_path / "beside").iterdir()) == []
 
 
-@pytest.mark.parametrize("why", ["no digests", "log-linear", "no mixture", "not asked for"])
+@pytest.mark.parametrize("why", ["no digests", "no mixture", "not asked for"])
 def test_other_passes_leave_no_scores_of_parts(mixture, parts, stream, beside, tmp_path, why):
     bundle = {
         "no digests": replace(mixture, facts={"parts": {"first": "d1"}}),
-        "log-linear": replace(mixture, model=LogLinearMixture(parts, WEIGHTS)),
         "no mixture": replace(mixture, model=parts[0].model),
         "not asked for": mixture,
     }[why]

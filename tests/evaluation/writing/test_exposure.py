@@ -15,7 +15,7 @@ from corpus.synthetic.canaries import Canaries
 from evaluation.scoring.part_scores import PartScores
 from evaluation.writing.exposure import FACTS, SkewNormal, exposures, follow_theory, measure_exposure, ranks
 from models.bundles.bundle import Bundle
-from models.mixture.lm import LinearMixture
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from tests.models.table_lm import HistoryLM, TableSpec
@@ -151,7 +151,7 @@ def test_a_mixture_leaves_the_nats_that_its_parts_give_to_the_canaries(vocabular
     tables = [HistoryLM.random(vocabulary.size, seed) for seed in (1, 2)]
     parts = [Part(name, TableSpec(), table) for name, table in zip(("a", "b"), tables, strict=True)]
     mixture = Bundle(
-        TableSpec(), vocabulary, LinearMixture(parts, Fixed(np.array([0.3, 0.7]))), {"parts": {"a": "da", "b": "db"}},
+        TableSpec(), vocabulary, MixtureLM(parts, Fixed(np.array([0.3, 0.7]))), {"parts": {"a": "da", "b": "db"}},
         "dm",
     )  # fmt: skip
     alone = Bundle(TableSpec(), vocabulary, tables[0], {}, "da")

@@ -7,10 +7,10 @@ import pytest
 
 from models.base import adaptation_of
 from models.cache.lm import RANGES, CacheLM
-from models.mixture.lm import LinearMixture
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.mixture.weights import em
-from models.specs import KINDS, CacheSpec, MixtureSpec, model_class
+from models.mixture.weights import Fixed
+from models.specs import KINDS, CacheSpec, model_class
 from tests.models.mixture.mixture_tables import table_part
 
 ADAPTS = {"cache": "cache", "neural_cache": "continuous cache", "dynamic": "dynamic evaluation"}
@@ -26,14 +26,10 @@ def cached(name="static"):
 
 
 def test_a_model_adapts_if_a_part_of_it_does():
-    from models.mixture.lm import method_class
-
     assert adaptation_of(table_part(1).model) == "static"
     assert adaptation_of(cached()) == "cache"
     parts = [table_part(2, "a"), Part("b", CacheSpec(part="static"), cached())]
-    weights = em(np.ones((3, 2)))[0]
-    mixture = method_class(MixtureSpec(parts=("a", "b")).method).from_facts(parts, {"weights": weights.tolist()})
-    assert isinstance(mixture, LinearMixture)
+    mixture = MixtureLM(parts, Fixed(np.array([0.5, 0.5])))
     assert adaptation_of(mixture) == "cache"
     outer = CacheLM(CacheSpec(part="mix"), Part("mix", None, mixture), np.full((len(RANGES) + 1, 3), 1 / 3))
     assert adaptation_of(outer) == "cache"

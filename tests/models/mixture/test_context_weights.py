@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.cache.lm import RANGES, CacheLM
 from models.mixture.context import matched_after, matched_before
 from models.mixture.context_weights import ContextWeights, context_slope, fit_context_weights
 from models.mixture.descent import descend
-from models.mixture.fitting import fit_mixture
-from models.mixture.gains import gain_table
-from models.mixture.lm import LinearMixture
+from models.mixture.fitting import tune_weights
+from models.mixture.gains import known_lengths
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
+from models.mixture.tuning import batches
 from models.mixture.weights import Fixed, em, mixed_nats
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
@@ -170,16 +171,16 @@ def test_weights_by_context_learn_which_part_to_believe_where():
     assert p_KP[1, 1] > 0.99
 
 
-def test_without_an_ngram_model_there_is_nothing_to_look_at_and_the_method_is_refused(tmp_path):
+def test_without_an_ngram_model_there_is_nothing_to_look_at_and_the_method_is_refused():
     spec = MixtureSpec(parts=("table1", "table2"), method="gated")
     with pytest.raises(ModelError, match=r"needs an n-gram model.* table1, table2 are none") as raised:
-        fit_mixture(spec, [table_part(1), table_part(2)], Stream(documents(5, 1)), FitContext(tmp_path))
+        tune_weights(spec, [table_part(1), table_part(2)], Stream(documents(5, 1)))
     assert raised.value.kind == "input"
 
 
 def test_an_ngram_model_inside_a_cache_or_a_mixture_is_looked_at_too(ngram):
     cached = Part("c", None, CacheLM(CacheSpec(part="kn4"), ngram, np.full((len(RANGES) + 1, 3), 1 / 3)))
-    inner = Part("m", None, LinearMixture([table_part(1), cached], Fixed(np.array([0.5, 0.5]))))
+    inner = Part("m", None, MixtureLM([table_part(1), cached], Fixed(np.array([0.5, 0.5]))))
     draw = np.random.default_rng(0)
     arrays = (draw.normal(size=5), np.ones(5), draw.normal(size=(5, 2)), draw.normal(size=2))
     plain, nested = (ContextWeights([part, table_part(2)], *arrays) for part in (ngram, inner))
@@ -192,9 +193,10 @@ def test_an_ngram_model_inside_a_cache_or_a_mixture_is_looked_at_too(ngram):
         for weighting, states in ((plain, start_plain), (nested, start_nested))
     )
     assert nested.following(read_nested).tolist() == plain.following(read_plain).tolist()
-    mixture = LinearMixture(nested.parts, nested)
-    known = gain_table(mixture, Stream(documents(10, 3)))["context"].to_list()
-    assert known == gain_table(LinearMixture(plain.parts, plain), Stream(documents(10, 3)))["context"].to_list()
+    for batch in batches(Stream(documents(10, 3)), 1000):
+        lengths_T = known_lengths(nested.parts, batch)
+        assert lengths_T.tolist() == known_lengths(plain.parts, batch).tolist()
+        assert set(lengths_T.tolist()) == {1, 2, 3}
 
 
 def test_weights_of_other_parts_are_a_damaged_bundle(ngram):
@@ -204,16 +206,15 @@ def test_weights_of_other_parts_are_a_damaged_bundle(ngram):
     assert raised.value.kind == "bundle"
 
 
-def test_a_part_that_leaves_nothing_to_other_words_is_no_obstacle(texts, ngram, tmp_path):
+def test_a_part_that_leaves_nothing_to_other_words_is_no_obstacle(texts, ngram):
     """Maximum likelihood: log γ is −∞ wherever a context is known."""
     model = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS), "maximum_likelihood")
     parts = [Part("ml3", NGramSpec(order=3, smoothing="maximum_likelihood"), model), ngram]
-    result = fit_mixture(
-        MixtureSpec(parts=("ml3", "kn4"), method="gated"), parts, Stream(documents(30, 2)), FitContext(tmp_path)
-    )
-    assert np.isfinite(result.summary["validation/nats"])
-    assert result.summary["validation/perplexity"] <= result.summary["validation/perplexity_linear"]
-    mixture = result.model
+    spec = MixtureSpec(parts=("ml3", "kn4"), method="gated")
+    weighting, figures = tune_weights(spec, parts, Stream(documents(30, 2)))
+    assert np.isfinite(figures["validation/nats"])
+    assert figures["validation/perplexity"] <= figures["validation/perplexity_linear"]
+    mixture = MixtureLM(parts, weighting)
     logp_1V, state = mixture.step(np.array([BOS]), mixture.start(1))
     logp_1V, _ = mixture.step(np.array([5]), state)
     assert float(logp_1V.double().exp().sum()) == pytest.approx(1.0, abs=1e-6)
@@ -228,11 +229,11 @@ def test_where_all_parts_call_every_held_out_word_impossible_the_fixed_weights_s
     assert (np.exp(weighting.log_weights(np.ones((1, 1)))).tolist(), steps) == ([[pytest.approx(0.5)] * 2], 0)
 
 
-def test_weights_that_are_no_numbers_are_reported_as_a_fit_that_diverged(monkeypatch, tmp_path):
+def test_weights_that_are_no_numbers_are_reported_as_a_fit_that_diverged(monkeypatch):
     monkeypatch.setattr("models.mixture.fitting.em", lambda nats_TP: (np.array([np.nan, np.nan]), 1))
     spec, parts = MixtureSpec(parts=("a", "b")), [table_part(1, "a"), table_part(2, "b")]
     with pytest.raises(ModelError, match=r"weights of the mixture of a, b are not finite") as raised:
-        fit_mixture(spec, parts, Stream(documents(5, 1)), FitContext(tmp_path))
+        tune_weights(spec, parts, Stream(documents(5, 1)))
     assert raised.value.kind == "diverged"
 
 
@@ -258,7 +259,7 @@ class InBulk(HistoryLM):
 @pytest.mark.parametrize("gated", [True, False])
 def test_distributions_at_chosen_positions_are_those_of_the_steps(ngram, gated):
     parts = [ngram, Part("network", None, InBulk.random(SIZE, 3))]
-    mixture = LinearMixture(parts, slanted(parts) if gated else Fixed(np.array([0.3, 0.7])))
+    mixture = MixtureLM(parts, slanted(parts) if gated else Fixed(np.array([0.3, 0.7])))
     reviews = documents(6, seed=5)
     width = max(map(len, reviews))
     ids_BT = np.array([review + [BOS] * (width - len(review)) for review in reviews])
@@ -279,10 +280,10 @@ def test_distributions_at_chosen_positions_are_those_of_the_steps(ngram, gated):
 def test_only_one_part_that_is_no_n_gram_model_may_lead_the_others(ngram):
     network, table = Part("network", None, InBulk.random(SIZE, 3)), table_part(4)
     even = Fixed(np.full(2, 0.5))
-    assert in_bulk(LinearMixture([network, ngram], even))
-    assert not in_bulk(LinearMixture([network, network], even))
-    assert not in_bulk(LinearMixture([table, ngram], even))
-    assert not in_bulk(LinearMixture([ngram, ngram], even))
+    assert in_bulk(MixtureLM([network, ngram], even))
+    assert not in_bulk(MixtureLM([network, network], even))
+    assert not in_bulk(MixtureLM([table, ngram], even))
+    assert not in_bulk(MixtureLM([ngram, ngram], even))
 
 
 def slanted(parts):

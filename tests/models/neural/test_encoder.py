@@ -69,13 +69,13 @@ def test_an_empty_text_has_the_features_that_predict_its_end_and_no_texts_have_n
     assert encoder.encode([]).shape == (0, encoder.features)
 
 
-@pytest.mark.parametrize("kind", ["mixture", "log_linear", "neural_cache"])
+@pytest.mark.parametrize("kind", ["mixture", "neural_cache"])
 def test_of_a_combined_model_the_network_inside_encodes(kind: str) -> None:
     inside, alone = Encoder(bundle_of(kind)).encode(TEXTS[:3]), Encoder(bundle_of("lstm")).encode(TEXTS[:3])
     np.testing.assert_array_equal(inside, alone)
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {*NEURAL, "mixture", "log_linear", "neural_cache"}))
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {*NEURAL, "mixture", "neural_cache"}))
 def test_a_model_without_a_network_is_refused_with_what_to_do(kind: str) -> None:
     with pytest.raises(ModelError, match=r"has no network.*choose a neural model") as caught:
         Encoder(bundle_of(kind))

@@ -86,7 +86,7 @@ def test_first_entries_and_whole_distributions_are_those_of_a_step(kind):
         assert torch.equal(entries.whole(np.array([4, 1])), logp_BV[[4, 1]])
 
 
-@pytest.mark.parametrize("kind", ["ngram", "gru", "neural_cache", "log_linear"])
+@pytest.mark.parametrize("kind", ["ngram", "gru", "neural_cache"])
 def test_models_without_a_two_level_softmax_are_stepped_whole(kind):
     assert first_step(bundle_of(kind).model) is None
 

@@ -18,7 +18,7 @@ from evaluation.scoring.observe import observe
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
 from models.base import FitContext
 from models.bundles.bundle import Bundle
-from models.mixture.lm import LinearMixture
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.ngram.lm import NGramLM
@@ -71,7 +71,7 @@ def trained(folder: Path, options: VocabularySpec, mixed: bool, texts: Sequence[
     for order in (3, 1) if mixed else (3,):
         spec = NGramSpec(order=order)
         parts.append(Part(f"{order}", spec, NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model))
-    model = LinearMixture(parts, Fixed(np.array([0.5, 0.5]))) if mixed else parts[0].model
+    model = MixtureLM(parts, Fixed(np.array([0.5, 0.5]))) if mixed else parts[0].model
     return Bundle(parts[0].spec, vocabulary, model, digest="0" * 64, stars_prior=(0, 0, 0, 0, 0, 1.0))
 
 

@@ -17,7 +17,7 @@ import torch
 
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
-from models.mixture.lm import LinearMixture
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.neural.recurrent import RecurrentLM
@@ -50,7 +50,7 @@ def parts_of(bundle: Bundle) -> list[Part]:
 
 
 def mixture(bundle: Bundle) -> Bundle:
-    return replace(bundle, model=LinearMixture(parts_of(bundle), Fixed(np.array([0.6, 0.4]))))
+    return replace(bundle, model=MixtureLM(parts_of(bundle), Fixed(np.array([0.6, 0.4]))))
 
 
 MODELS = {"ngram": replace, "lstm": network, "mixture": mixture}
@@ -111,7 +111,7 @@ def test_the_shares_of_a_mixture_are_posterior_probabilities_that_sum_to_the_log
     assert np.allclose(told["shares"], wanted_NP / wanted_NP.sum(1, keepdims=True), atol=1e-9)
     assert np.allclose(np.sum(told["shares"], 1), 1)
     assert np.allclose(np.sum(told["contributions"], 1), -nats_N)
-    assert (told["parts"], told["normaliser"]) == (["kn", "lstm"], [0.0] * len(nats_N))
+    assert told["parts"] == ["kn", "lstm"]
 
 
 def test_a_model_without_parts_has_no_attribution() -> None:
@@ -119,7 +119,7 @@ def test_a_model_without_parts_has_no_attribution() -> None:
     assert one.attribution is None
 
 
-PARTS = ("mixture", "log_linear", "cache")
+PARTS = ("mixture", "cache")
 
 
 @pytest.mark.parametrize("kind", PARTS)
@@ -133,11 +133,9 @@ def test_without_a_rating_the_contributions_sum_to_the_log_probability(
         told, nats_N = one.attribution, np.array([nats for _, nats in one.score.per_token])
         assert told["parts"] == list(bundle.model.names)
         assert one.score.nats == pytest.approx(bundle.score_text(text).nats, abs=1e-6 * one.score.tokens)
-        assert np.allclose(np.sum(told["contributions"], 1) + told["normaliser"], -nats_N, atol=1e-9)
-        if kind != "log_linear":
-            assert np.allclose(np.sum(told["shares"], 1), 1)
-            assert np.allclose(np.sum(told["weights"], 1), 1)
-            assert told["normaliser"] == [0.0] * len(nats_N)
+        assert np.allclose(np.sum(told["contributions"], 1), -nats_N, atol=1e-9)
+        assert np.allclose(np.sum(told["shares"], 1), 1)
+        assert np.allclose(np.sum(told["weights"], 1), 1)
 
 
 def test_without_a_rating_a_share_is_the_probability_of_the_part_given_the_word() -> None:
@@ -161,11 +159,11 @@ def test_without_a_rating_a_share_is_the_probability_of_the_part_given_the_word(
 
 
 def test_without_a_rating_a_model_that_ignores_ratings_has_the_attribution_of_one_rating() -> None:
-    bundle = small_models.bundle_of("log_linear")
+    bundle = small_models.bundle_of("mixture")
     blind = replace(bundle, model=IgnoringRatings(bundle.model))
     text = "The soup was great."
     (any_rating,), (three,) = (scored(blind, [text], attribution=True, stars=stars) for stars in (None, 3))
-    for name in ("contributions", "normaliser", "weights"):
+    for name in ("contributions", "shares", "weights"):
         assert np.allclose(any_rating.attribution[name], three.attribution[name], atol=1e-9)
 
 

@@ -12,8 +12,7 @@ import torch
 from models.bundles.bundle import Bundle
 from models.cache.lm import RANGES, CacheLM
 from models.mixture.context_weights import ContextWeights
-from models.mixture.lm import LinearMixture
-from models.mixture.log_linear_lm import LogLinearMixture
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.neural.adaptive.neural_cache import NeuralCacheLM
@@ -39,7 +38,7 @@ TEXTS = [
     "We went to Phoenix! Great pizza, great beer.", "The pizza was cold. We waited an hour for the check.",
     "I love this place. The tacos are the best in town!", "Never again: rude staff, cold food, high prices.",
 ] * 2  # fmt: skip
-KINDS = ("ngram", "lstm", "gru", "rnn", "nplm", "mixture", "log_linear", "cache", "neural_cache")
+KINDS = ("ngram", "lstm", "gru", "rnn", "nplm", "mixture", "cache", "neural_cache")
 """One of each kind. `bundle_of` also makes "gated", a mixture with weights by context, and "cached_gated" over it."""
 
 
@@ -76,7 +75,7 @@ def _made(kind: str, vocabulary: Vocabulary) -> tuple[Any, Any]:
         documents = vocabulary.encode_documents(TEXTS, [3] * len(TEXTS))
         counts = count_ngrams(documents, 3, vocabulary.size, CONTEXT_IDS)  # type: ignore[arg-type]
         return NGramSpec(order=3), NGramLM.from_counts(counts)
-    if kind in ("mixture", "gated", "log_linear"):
+    if kind in ("mixture", "gated"):
         return _mixture("linear" if kind == "mixture" else kind, vocabulary)
     if kind in ("cache", "cached_gated"):
         inside = "gated" if kind == "cached_gated" else "ngram"
@@ -95,10 +94,8 @@ def _mixture(method: str, vocabulary: Vocabulary) -> tuple[Any, Any]:
     parts = [Part(name, *_made(name, vocabulary)) for name in ("ngram", "lstm")]
     spec: Any = MixtureSpec(parts=("ngram", "lstm"), method=method)  # type: ignore[arg-type]
     share = np.array([0.6, 0.4])
-    if method == "log_linear":
-        return spec, LogLinearMixture(parts, share)
     if method == "linear":
-        return spec, LinearMixture(parts, Fixed(share))
+        return spec, MixtureLM(parts, Fixed(share))
     equal = ContextWeights.untrained(parts)
     drawn_FP = np.random.default_rng(4).normal(size=equal.weights_FP.shape)
-    return spec, LinearMixture(parts, replace(equal, weights_FP=drawn_FP))
+    return spec, MixtureLM(parts, replace(equal, weights_FP=drawn_FP))

@@ -18,7 +18,7 @@ from corpus.cleaning.clean_table import CLEAN
 from corpus.synthetic.canaries import Canaries, as_reviews
 from evaluation.writing.audit import TABLES
 from models.bundles.bundle import load_bundle, save_bundle
-from models.mixture.lm import LinearMixture
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.ngram.counting.counts import count_ngrams
@@ -132,7 +132,7 @@ def test_a_mixture_leaves_the_scores_of_canaries_to_its_parts_and_no_result_chan
     tokens, spec = prepared.tokens["word"]["train"], NGramSpec(order=3, name="kn")
     opened = load_bundle(bundle)
     parts = [Part(name, spec, opened.model, bundle) for name in ("kn", "same")]
-    mixture = LinearMixture(parts, Fixed(np.array([0.5, 0.5])))
+    mixture = MixtureLM(parts, Fixed(np.array([0.5, 0.5])))
     facts = {"parts": dict.fromkeys(("kn", "same"), bundle_digest(bundle))}
     mixed = MixtureSpec(name="mix", parts=("kn", "same"))
     save_bundle(tmp_path / "mix", mixed, opened.vocabulary, mixture, [], facts)

@@ -16,7 +16,7 @@ from core.config.run_config import RunConfig
 from core.store import Artifact, Store
 from models.base import FitContext
 from models.bundles.bundle import save_bundle
-from models.mixture.lm import LinearMixture
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.neural.lm import NeuralLM
@@ -59,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     for spec, model in models:
         save_bundle(folder / spec.name, spec, vocabulary, model, [], {})
     parts = [Part(spec.name, spec, model, folder / spec.name) for spec, model in models]
-    mixture = LinearMixture(parts, Fixed(np.array([0.4, 0.6])))
+    mixture = MixtureLM(parts, Fixed(np.array([0.4, 0.6])))
     digests = {part.name: bundle_digest(folder / part.name) for part in parts}
     save_bundle(
         folder / "mix", MixtureSpec(name="mix", parts=("kn", "lstm")), vocabulary, mixture, [], {"parts": digests}
