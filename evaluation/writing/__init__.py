@@ -1,1 +1,1 @@
-"""Audit generated reviews: novelty, exposure, diversity, star consistency."""
+"""Audit generated reviews: novelty, exposure, personal data."""

@@ -18,12 +18,10 @@ import polars as pl
 
 from core.config.sections.audit import AuditConfig
 from corpus.synthetic.canaries import Canaries
-from evaluation.writing.diversity import distinct, length_distance, repetition, self_bleu, self_overlap
 from evaluation.writing.exposure import measure_exposure
 from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
 from evaluation.writing.private_patterns import private_patterns
 from evaluation.writing.reference import RealText
-from evaluation.writing.star_consistency import Agreement, agreement
 from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
 from models.memory import return_freed
 
@@ -70,8 +68,6 @@ def audit(
     facts = _novelty(samples, texts, reference, config.max_words, folder)
     for figures in (
         partial(_passages, texts, facts["copied_8"], reference, config.max_words),
-        partial(_variety, texts, reference, config.max_words),
-        partial(_stars, samples, reference),
         partial(_private, samples, reference, folder),
     ):
         return_freed()  # each leaves gaps that the next one does not fit
@@ -151,40 +147,6 @@ def _passages(
         grams = int(np.maximum(stream.lengths_D - PASSAGE + 1, 0).sum())
         found[f"{name}copied_passages"] = copied_passages(stream, (share or 0.0) * grams, reference.training)
     return found
-
-
-def _variety(texts: WordStream, reference: RealText, most_words: int) -> dict[str, Any]:
-    """Return figures that depend on the amount of text, on equally many texts (distinct-n: on equally many words).
-
-    Long texts repeat themselves and each other more than short ones, so the real reviews are cut as the samples are.
-    """
-    real = word_stream(reference.real["text"]).cut_at(most_words)
-    length, p = length_distance(texts, real, most_words)
-    count = min(len(texts), len(real))
-    facts: dict[str, Any] = {
-        "length_ks": length,
-        "length_p": p,
-        "mean_words": float(texts.lengths_D.mean()),
-        "real_mean_words": float(real.lengths_D.mean()),
-    }
-    ours, theirs = texts.head(count), real.head(count)
-    words = min(len(ours.words_N), len(theirs.words_N))
-    for prefix, each in (("", ours), ("real_", theirs)):
-        facts |= {f"{prefix}distinct_{n}": distinct(each.first_words(words), n) for n in (1, 2, 3)}
-        figures = {"repetition": repetition, "self_overlap": self_overlap, "self_bleu": self_bleu}
-        facts |= {prefix + name: figure(each) for name, figure in figures.items()}
-    return facts
-
-
-def _stars(samples: pl.DataFrame, reference: RealText) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    for prefix, rows in (("", samples), ("real_", reference.real)):
-        found: Agreement | None = None
-        if reference.polarity:
-            found = agreement(rows["stars"], reference.polarity.log_odds(rows["text"]))
-        values = (found.share, found.low, found.high) if found else (None,) * 3
-        facts |= dict(zip((f"{prefix}star_agreement{end}" for end in ("", "_lo", "_hi")), values, strict=True))
-    return facts
 
 
 def _private(samples: pl.DataFrame, reference: RealText, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Build the reference that samples are compared with: training text as words, held-out reviews, a star classifier."""
+"""Build the reference that samples are compared with: training text as words, held-out reviews."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import polars as pl
 
 from corpus.splitting.split import iter_split
 from evaluation.writing.novelty import overlap
-from evaluation.writing.star_consistency import Polarity
 from evaluation.writing.word_stream import WordStream, open_word_stream, word_stream, write_word_stream
 
 BATCH_ROWS = 2_000
 REAL_REVIEWS = 2_000
 """Maximum number of held-out reviews that samples are compared with."""
-REVIEWS_FILE, REAL_FILE, CURVE_FILE, POLARITY_FILE = "reviews.parquet", "real.parquet", "curve.json", "polarity.parquet"
+REVIEWS_FILE, REAL_FILE, CURVE_FILE = "reviews.parquet", "real.parquet", "curve.json"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class RealText:
 
     @cached_property
     def real(self) -> pl.DataFrame:
-        """Held-out reviews: review_id, stars, text, longest.
+        """Held-out reviews: review_id, text, longest.
 
         longest: number of words of the longest span within the first `most_words` that occurs in the training text.
         """
@@ -55,12 +54,6 @@ class RealText:
         curve: list[float | None] = json.loads((self.folder / CURVE_FILE).read_text(encoding="utf-8"))
         return curve
 
-    @cached_property
-    def polarity(self) -> Polarity | None:
-        """The classifier of stars; None if stars are unknown."""
-        file = self.folder / POLARITY_FILE
-        return Polarity.load(file) if file.exists() else None
-
 
 def make_reference(
     clean_folder: Path, folder: Path, most_words: int, report: Callable[[int], None] = lambda done: None
@@ -74,7 +67,7 @@ def make_reference(
         report: Called with the number of training reviews done.
 
     Returns:
-        Facts: words (of the training text), real_reviews, features (of the classifier; 0 if stars are unknown).
+        Facts: words (of the training text), real_reviews.
     """
     ids: list[pl.Series] = []
 
@@ -86,12 +79,8 @@ def make_reference(
 
     training = write_word_stream(folder, texts())
     pl.DataFrame({"review_id": pl.concat(ids)}).write_parquet(folder / REVIEWS_FILE)
-    real = next(iter_split(clean_folder, "test", REAL_REVIEWS)).select("review_id", "stars", "text")
+    real = next(iter_split(clean_folder, "test", REAL_REVIEWS)).select("review_id", "text")
     found = overlap(word_stream(real["text"]).cut_at(most_words), training)
     real.with_columns(longest=pl.Series(found.longest_D)).write_parquet(folder / REAL_FILE)
     (folder / CURVE_FILE).write_text(json.dumps(found.curve()), encoding="utf-8")
-    polarity = Polarity.train(iter_split(clean_folder, "train", BATCH_ROWS))
-    if polarity:
-        polarity.save(folder / POLARITY_FILE)
-    features = polarity.weights.height if polarity else 0
-    return {"words": len(training.words_N), "real_reviews": real.height, "features": features}
+    return {"words": len(training.words_N), "real_reviews": real.height}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from corpus.duplicates.shingles import Fingerprints, bytes_of, mix
+from corpus.duplicates.shingles import Fingerprints, bytes_of
 from models.npy_files import load_array
 from models.tokens.words import cut, folded
 
@@ -42,15 +42,6 @@ class WordStream:
     def lengths_D(self) -> np.ndarray:
         """Number of words of each text."""
         return np.diff(self.offsets)
-
-    def head(self, texts: int) -> WordStream:
-        """Return the first *texts* texts only."""
-        offsets = self.offsets[: texts + 1]
-        return WordStream(self.words_N[: offsets[-1]], offsets)
-
-    def first_words(self, words: int) -> WordStream:
-        """Return the first *words* words of the stream; the text at the cut is shortened, and later texts are empty."""
-        return WordStream(self.words_N[:words], np.minimum(self.offsets, words))
 
     def cut_at(self, words: int) -> WordStream:
         """Return each text cut to its first *words* words."""
@@ -111,15 +102,6 @@ def longer(hash_N: np.ndarray, words_N: np.ndarray, n: int) -> np.ndarray:
         n: At least 2.
     """
     return hash_N[: max(len(words_N) - n + 1, 0)] * BASE + words_N[n - 1 :]
-
-
-def ngrams(stream: WordStream, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return fingerprints and text numbers of all n-grams that lie within one text, in order."""
-    hash_N = np.asarray(stream.words_N)
-    for size in range(2, n + 1):
-        hash_N = longer(hash_N, stream.words_N, size)
-    whole = stream.room_N()[: len(hash_N)] >= n
-    return mix(hash_N[whole]), stream.documents_N()[: len(hash_N)][whole]
 
 
 def blocks(stream: WordStream, words: int) -> Iterator[tuple[int, WordStream]]:

@@ -46,10 +46,10 @@ def test_the_audit_stands_beside_real_reviews(results):
     rows = {row["figure"]: row for row in report_tables.audit(results)}
     assert rows["8-grams found in training"]["real reviews"] == "9.0%"
     assert rows["8-grams found in training"]["lstm"] == "9.8%"
-    assert list(rows["distinct words"])[:4] == ["figure", "better", "real reviews", "lstm+cache"]
+    assert list(rows["8-grams found in training"])[:4] == ["figure", "better", "real reviews", "lstm+cache"]
     assert rows["8-grams found in training"]["better"] == "as real reviews"
     assert rows["highest exposure of a canary in bits"]["better"] == "lower"
-    assert "stars told from the text agree" not in rows  # no model has the figure
+    assert "mean exposure of canaries planted once in bits" not in rows  # no model has the figure
 
 
 def test_policies_are_said_once_where_all_models_agree(results):

@@ -14,7 +14,6 @@ from corpus.cleaning.clean_table import CLEAN
 from corpus.splitting.split import iter_split
 from corpus.synthetic.canaries import as_reviews, choose_canaries
 from evaluation.writing.audit import TABLES, audit, draw_samples, shared_out
-from evaluation.writing.diversity import repetition
 from evaluation.writing.exposure import FACTS
 from evaluation.writing.novelty import overlap
 from evaluation.writing.reference import REAL_REVIEWS, RealText, make_reference
@@ -144,14 +143,6 @@ def test_texts_that_were_never_planted_are_as_exposed_as_theory_says(audited):
 
 
 @pytest.mark.slow
-def test_the_samples_of_a_model_that_heeds_its_stars_agree_with_them(audited):
-    facts = audited["overtrained"][0]
-    assert facts["star_agreement"] > 0.9
-    assert facts["star_agreement_lo"] < facts["star_agreement"] <= facts["star_agreement_hi"]
-    assert facts["real_star_agreement"] > 0.95
-
-
-@pytest.mark.slow
 def test_tables_say_what_the_facts_say(audited):
     facts, folder = audited["regular"]
     assert all((folder / table).exists() for table in TABLES)
@@ -166,23 +157,10 @@ def test_tables_say_what_the_facts_say(audited):
 
 
 @pytest.mark.slow
-def test_every_figure_is_there_and_every_figure_of_variety_has_its_real_counterpart(audited):
+def test_every_figure_is_there_and_those_of_texts_have_their_real_counterpart(audited):
     facts = audited["regular"][0]
-    names = [
-        "copied_4",
-        "copied_8",
-        "longest_copied",
-        "repetition",
-        "self_bleu",
-        "self_overlap",
-        "star_agreement",
-        "private_patterns",
-        "mean_words",
-        "distinct_1",
-        "distinct_2",
-        "distinct_3",
-    ]
-    assert {*names, *(f"real_{name}" for name in names), "length_ks", "length_p", *FACTS} <= facts.keys()
+    names = ["copied_4", "copied_8", "copied_passages", "longest_copied", "private_patterns"]
+    assert {*names, *(f"real_{name}" for name in names), *FACTS} <= facts.keys()
     assert not [name for name, value in facts.items() if value is None]
 
 
@@ -195,7 +173,7 @@ def test_a_sample_is_what_its_number_and_seed_write_again(regular, audited):
 
 
 def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp_path):
-    """Long reviews that run on in circles, and samples that are their beginnings, are as varied as each other."""
+    """Long reviews that run on in circles, and samples that are their beginnings, copy as much as each other."""
     (tmp_path / "clean").mkdir()
     table = pl.read_parquet(clean / "clean.parquet")
     train = table.filter(split="train")["text"]
@@ -211,10 +189,9 @@ def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp
     facts = audit(regular, RealText(tmp_path), None, CONFIG.model_copy(update={"max_words": 10}), 1.0, tmp_path)
     assert facts["words"] == 600
     assert pl.read_parquet(tmp_path / "copied.parquet")["span"].str.split(" ").list.len().max() <= 10
-    for name in ("longest_copied", "repetition", "self_overlap", "self_bleu", "distinct_2", "mean_words"):
+    for name in ("longest_copied", "copied_4", "copied_passages"):
         assert facts[name] == facts[f"real_{name}"], name
     uncut = word_stream(real["text"])
-    assert repetition(uncut) > facts["real_repetition"] == 0
     assert overlap(uncut, RealText(tmp_path).training).longest_D.max() > facts["real_longest_copied"]
 
 
@@ -239,16 +216,9 @@ def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, r
     assert facts["exposure_max"] is None
 
 
-def test_without_stars_nothing_is_said_of_them(regular, clean, tmp_path):
-    (tmp_path / "clean").mkdir()
-    table = pl.read_parquet(clean / "clean.parquet").with_columns(stars=pl.lit(0, pl.Int8))
-    table.write_parquet(tmp_path / "clean" / "clean.parquet")
-    facts = make_reference(tmp_path / "clean", tmp_path, CONFIG.max_words)
-    assert facts["features"] == 0
+def test_a_model_of_reviews_without_stars_writes_samples_without_stars(regular, reference, tmp_path):
     starless = replace(regular, stars_prior=(1.0, 0, 0, 0, 0, 0))
-    found = audit(starless, RealText(tmp_path), None, CONFIG, 1.0, tmp_path)
-    assert found["star_agreement"] is None
-    assert found["real_star_agreement"] is None
+    audit(starless, reference, None, CONFIG, 1.0, tmp_path)
     assert pl.read_parquet(tmp_path / "samples.parquet")["stars"].unique().to_list() == [0]
 
 

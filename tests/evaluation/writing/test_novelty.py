@@ -13,7 +13,6 @@ from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_
 from evaluation.writing.word_stream import (
     WordStream,
     blocks,
-    ngrams,
     open_word_stream,
     pieces_of,
     word_stream,
@@ -116,14 +115,6 @@ def test_blocks_are_whole_texts_that_follow_one_another(words):
     assert np.array_equal(np.concatenate([part.words_N for _, part in parts]), stream.words_N)
     assert all(len(part) == 1 or len(part.words_N) <= words for _, part in parts)
     assert [start for start, _ in parts] == np.cumsum([0, *(len(part.words_N) for _, part in parts)])[:-1].tolist()
-
-
-@given(VARIED, st.integers(1, 6))
-def test_ngrams_lie_within_a_text_and_are_equal_where_their_words_are(texts, n):
-    hashes, documents = ngrams(stream_of(texts), n)
-    expected = [(document, each) for document, text in enumerate(texts) for each in stretches(text, n)]
-    assert documents.tolist() == [document for document, _ in expected]
-    assert len({*hashes.tolist()}) == len({each for _, each in expected})
 
 
 @given(st.lists(st.text("abc ", max_size=12), min_size=1, max_size=6), st.integers(1, 5))
