@@ -15,7 +15,7 @@ from .counting.array_allocator import ArrayAllocator
 from .counting.counts import Documents, NGramCounts
 from .counting.memory import require_memory
 from .engine import ShardEngine
-from .pruning.prune import drop, keep, kept_by_count, kept_by_words, thresholds
+from .pruning.prune import drop, keep, kept_by_count, kept_by_documents, kept_by_words, thresholds
 from .pruning.relative_entropy import observed_history, prune_by_entropy
 from .smoothing.by_context import pieces
 from .smoothing.estimate import Estimate
@@ -54,6 +54,9 @@ def fit_tables(
     allowed_V: np.ndarray | None = None,
 ) -> FittedTables:
     """Estimate the model of a spec without the n-grams that are too rare or change the perplexity too little.
+
+    If *counts* know the documents (`min_documents` of `counts.count_ngrams`), n-grams of too few documents are dropped
+    as rare ones are.
 
     Kneser–Ney pruned by count is the same as `lmplz --prune`, to the last digit with `kenlm_exact`. With the other
     methods, kept n-grams keep their probabilities, back-off weights are computed again, and every word stays (threshold
@@ -140,16 +143,17 @@ def require_options(
 def _kept(
     counts: NGramCounts, prune: Sequence[int], allowed_V: np.ndarray | None
 ) -> tuple[np.ndarray, ...] | None:
-    """Return which n-grams stay by their counts and their words; None if all stay."""
-    kept = kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None
-    if allowed_V is None:
-        return kept
-    by_words = kept_by_words(counts, allowed_V)
-    if kept is None:
-        return by_words
-    for kept_M, allowed_M in zip(kept, by_words, strict=True):
-        kept_M &= allowed_M
-    return kept
+    """Return which n-grams stay by their counts, documents and words; None if all stay."""
+    found = [
+        kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None,
+        kept_by_documents(counts) if any(entry.widespread_M is not None for entry in counts.orders) else None,
+        None if allowed_V is None else kept_by_words(counts, allowed_V),
+    ]
+    masks = [one for one in found if one is not None]
+    for others in masks[1:]:
+        for kept_M, other_M in zip(masks[0], others, strict=True):
+            kept_M &= other_M
+    return masks[0] if masks else None
 
 
 def _rounded(tables: Tables, precision: Precision, allocator: ArrayAllocator) -> Tables:

@@ -254,7 +254,9 @@ class NGramLM:
         train.require(vocabulary)
         validation.require(vocabulary)
         began = time.perf_counter()
-        counts = count_ngrams(train, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine)
+        counts = count_ngrams(
+            train, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine, min_documents=spec.min_documents
+        )
         tables, _, made = fit_tables(counts, spec, spec.prune, spec.entropy, validation, engine=context.engine)
         model = cls(tables, spec.smoothing not in SCORES_ONLY)
         seconds = time.perf_counter() - began

@@ -51,6 +51,8 @@ class NGramSpec:
         prune: Count thresholds per order, the last one repeated: n-grams with this count or less are dropped, as
             `lmplz --prune` does. The threshold of order 1 must be 0, because the vocabulary decides which words the
             model knows.
+        min_documents: N-grams of two or more tokens are dropped if fewer reviews than this have them; 1 keeps all. With
+            2, the model cannot be asked for what only one review says, but for what somebody has posted twice.
         entropy: After that, drop every n-gram that raises the perplexity by less than the factor 1 + this (1e-8 drops
             few, 1e-6 many); 0 keeps all.
         interpolate_unigrams: Kneser–Ney: share the discounted probability of the unigrams equally among all entries;
@@ -72,6 +74,7 @@ class NGramSpec:
     cut: Annotated[Whole, Field(ge=2, le=MOST_WHOLE), OnlyWith("smoothing", ("katz",))] = 5
     alpha: Annotated[Number, Field(gt=0, le=1), OnlyWith("smoothing", ("stupid_backoff",))] = 0.4
     prune: Annotated[tuple[Annotated[Whole, Field(ge=0, le=MOST_WHOLE)], ...], Since("0.1.0")] = ()
+    min_documents: Annotated[Whole, Field(ge=1, le=MOST_WHOLE), Since("0.1.0")] = 1
     entropy: Annotated[NotNegative, Since("0.1.0")] = 0.0
     interpolate_unigrams: Annotated[bool, OnlyWith("smoothing", KNESER_NEY), Since("0.1.0")] = True
 

@@ -24,7 +24,8 @@ from .array_allocator import ArrayAllocator
 from .disk_counts import count_order_on_disk
 from .disk_text import DiskText
 from .disk_windows import sort_windows_on_disk
-from .documents import Documents, ids_from_begin, last_in_suffix_order, mask, occurrences
+from .document_counts import DocumentLimit
+from .documents import Documents, begins, ids_from_begin, last_in_suffix_order, mask, occurrences
 from .memory import MemoryPlan, memory_plan
 from .window_counts import WindowRows, count_order, sort_windows
 from .windows import Text
@@ -42,6 +43,7 @@ class OrderCounts:
         raw_M: Occurrences, c(g) (int32).
         suffix_M: Row, at the order below, of the n-gram without its first word (int32; empty at order 1).
         begins_M: Whether the n-gram begins with a begin token.
+        widespread_M: Whether the n-gram occurs in at least `min_documents` documents; None if this was not counted.
         vocabulary_size: V.
         open_row: The row of the n-gram that `lmplz` has not finished when its stream ends (see `kenlm_exact` of
             `kneser_ney.counts_of_counts`); NONE if there is none.
@@ -51,6 +53,7 @@ class OrderCounts:
     raw_M: np.ndarray
     suffix_M: np.ndarray
     begins_M: np.ndarray
+    widespread_M: np.ndarray | None
     vocabulary_size: int
     open_row: int = NONE
 
@@ -140,6 +143,7 @@ def count_ngrams(
     folder: Path | None = None,
     threads: int | None = None,
     engine: ShardEngine | None = None,
+    min_documents: int = 1,
 ) -> NGramCounts:
     """Count all n-grams of 1 to *order* tokens.
 
@@ -154,6 +158,7 @@ def count_ngrams(
         folder: Folder of the temporary files; None: the system's (`TMPDIR`).
         threads: Number of threads; None for `threads.THREADS`.
         engine: Executor of the shards instead of threads.
+        min_documents: With 2 or more, tell which n-grams of two or more tokens occur in at least this many documents.
 
     Raises:
         ModelError: The order is out of range, there are too many tokens, an id is out of range, or a document does not
@@ -172,13 +177,14 @@ def count_ngrams(
     plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
     last = last_in_suffix_order(ids_T, given_V, raw_V, order)
     words = OrderCounts(
-        None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, vocabulary_size,
+        None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, None, vocabulary_size,
         NONE if last == NONE else int(ids_T[last]),
     )  # fmt: skip
     if order == 1:
         return NGramCounts((words,), vocabulary_size, tuple(sorted(given)))
     engine = engine or Threads(plan.threads)
-    longer = (_longer if memory_limit is None else _longer_on_disk)(ids_T, given_V, order, plan, engine)
+    limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator)) if min_documents > 1 else None
+    longer = (_longer if memory_limit is None else _longer_on_disk)(ids_T, given_V, order, plan, engine, limit)
     orders = [words]
     for found in longer:
         followers = [one.followers for one in orders if one.followers is not None] + [found.followers]
@@ -187,10 +193,13 @@ def count_ngrams(
 
 
 def _longer(
-    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine
+    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine,
+    limit: DocumentLimit | None,
 ) -> Iterator[WindowRows]:
     """Count orders 2 … N in memory."""
-    windows = sort_windows(Text.of(ids_T, given_V[ids_T], order, len(given_V)), plan.windows, engine, plan.allocator)
+    text = Text.of(ids_T, given_V[ids_T], order, len(given_V), with_documents=limit is not None)
+    windows = sort_windows(text, plan.windows, engine, plan.allocator, limit)
+    del text
     row_T = ids_T  # of the n-gram that begins at each position, its row at the order below
     for length in range(2, order + 1):
         longer_T = np.empty_like(row_T) if length < order else None
@@ -200,10 +209,11 @@ def _longer(
 
 
 def _longer_on_disk(
-    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine
+    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine,
+    limit: DocumentLimit | None,
 ) -> Iterator[WindowRows]:
     """Count orders 2 … N within a memory limit."""
-    windows, last_words = sort_windows_on_disk(DiskText(ids_T, given_V, order, plan.windows), plan, engine)
+    windows, last_words = sort_windows_on_disk(DiskText(ids_T, given_V, order, plan.windows), plan, engine, limit)
     for length, word_M in enumerate(last_words, start=2):
         yield count_order_on_disk(windows, length, word_M, ids_T, plan, engine)
 

@@ -24,9 +24,10 @@ from ..engine import ShardEngine
 from ..lookup import Followers, row_type
 from .array_allocator import let_go
 from .memory import MemoryPlan, ranges_in_memory
-from .window_counts import SortedWindows, WindowRows, grouped, rows_before
+from .window_counts import Grouped, SortedWindows, WindowRows, grouped, rows_before
 
 _BLOCK = 1 << 22
+NOTHING = np.zeros(0, np.int32)
 
 
 def count_order_on_disk(
@@ -37,14 +38,17 @@ def count_order_on_disk(
     first_C = allocator.empty(contexts + 1, row_type(rows))
     found = WindowRows(
         Followers(word_M, first_C), allocator.empty(rows, np.int32), allocator.empty(rows, np.int32),
-        allocator.empty(rows, bool),
+        allocator.empty(rows, bool), allocator.empty(rows, bool) if windows.limit else None,
     )  # fmt: skip
     first_C[-1] = rows
 
-    def place(number: int, part: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    def place(number: int, part: Grouped) -> None:
         first, last = windows.rows_NS[order - 2, number : number + 2].tolist()
         here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
-        first_C[first:last], found.raw_M[here:there], found.begins_M[here:there] = part
+        first_C[first:last] = part.first_C
+        found.raw_M[here:there], found.begins_M[here:there] = part.raw_M, part.begins_M
+        if found.widespread_M is not None:
+            found.widespread_M[here:there] = part.widespread_M
         allocator.release()
 
     engine.each(partial(_count_part, windows, order), place, windows.shards)
@@ -53,9 +57,9 @@ def count_order_on_disk(
     return found
 
 
-def _count_part(windows: SortedWindows, order: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    found = grouped(windows.shard(number), order, int(windows.rows_NS[order - 1, number]))
-    return found.first_C, found.raw_M, found.begins_M
+def _count_part(windows: SortedWindows, order: int, number: int) -> Grouped:
+    found = grouped(windows.shard(number), order, int(windows.rows_NS[order - 1, number]), windows.limit)
+    return found._replace(at_M=NOTHING, row_P=NOTHING)  # an engine would send them for nothing
 
 
 def _link(

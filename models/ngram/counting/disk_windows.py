@@ -16,6 +16,7 @@ from ..engine import ShardEngine
 from ..lookup import word_type
 from .array_allocator import GrowingArray
 from .disk_text import DiskText
+from .document_counts import DocumentLimit, changes
 from .memory import MemoryPlan
 from .window_counts import SortedWindows, begins_new
 from .windows import Text, shard_words, sort_shard
@@ -66,18 +67,33 @@ class SortedPart(NamedTuple):
     Args:
         order_P: See `WindowBatch`.
         shared_P: See `SortedWindows`.
+        changed_P: See `SortedWindows`.
         ends: End of each piece in the shard.
         ngrams_SN: Number of n-grams of the orders 2 … N in each piece.
     """
 
     order_P: np.ndarray
     shared_P: np.ndarray
+    changed_P: np.ndarray | None
     ends: list[int]
     ngrams_SN: np.ndarray
 
 
+class _Sorted(NamedTuple):
+    """Arrays of `SortedWindows`, of all windows or of a batch."""
+
+    start_W: np.ndarray
+    shared_W: np.ndarray
+    length_W: np.ndarray
+    changed_W: np.ndarray | None
+
+    def part(self, part: slice) -> _Sorted:
+        """Return views of some windows."""
+        return _Sorted(*(None if array_W is None else array_W[part] for array_W in self))  # type: ignore[arg-type]
+
+
 def sort_windows_on_disk(
-    text: DiskText, plan: MemoryPlan, engine: ShardEngine
+    text: DiskText, plan: MemoryPlan, engine: ShardEngine, limit: DocumentLimit | None = None
 ) -> tuple[SortedWindows, list[np.ndarray]]:
     """Sort all windows of a text; return them in pieces, and the last words of the n-grams of the orders 2 … N.
 
@@ -94,28 +110,30 @@ def sort_windows_on_disk(
     first_V = np.append(0, np.cumsum(windows_V))
     first_S = first_V[edges]
     total, size = int(first_S[-1]), len(windows_V)
-    start_W = plan.allocator.empty(total, np.int32)
-    shared_W, length_W = (plan.allocator.empty(total, np.uint8) for _ in range(2))
+    empty = partial(plan.allocator.empty, total)
+    arrays = _Sorted(empty(np.int32), empty(np.uint8), empty(np.uint8), empty(bool) if limit else None)
     like = Text(np.empty(0, np.int32), np.empty(0, np.uint8), text.order, size, begins)
     words = [plan.allocator.growing(word_type(size)) for _ in range(2, text.order + 1)]
     cuts, ngrams = [0], [np.zeros((1, text.order - 1), np.int64)]
     for first, last in batches(first_S, plan.batch):
         batch = _deal(text, edges[first : last + 1], first_S[first : last + 1], plan.threads)
         base = int(first_S[first])
-        whole = slice(base, base + len(batch.start_P))
-        sorted_arrays = start_W[whole], shared_W[whole], length_W[whole]
-        for end, ngrams_N in _sort_batch(batch, like, sorted_arrays, plan, engine):
+        of_batch = arrays.part(slice(base, base + len(batch.start_P)))
+        for end, ngrams_N in _sort_batch(batch, like, of_batch, plan, engine, limit):
             cuts.append(base + end)
             ngrams.append(ngrams_N[None])
         for order, growing in enumerate(words, start=2):
-            _append_words(batch, *sorted_arrays[1:], order, growing, engine)
+            _append_words(batch, of_batch.shared_W, of_batch.length_W, order, growing, engine)
             plan.allocator.release()
         del batch  # else the next one would be made beside it
     edges = np.append(np.searchsorted(first_V, cuts[:-1]), size)
     edges[0] = 0  # words without windows may come first
     rows_NS = np.concatenate([edges[None], np.cumsum(np.concatenate(ngrams), axis=0).T])
-    start_W, shared_W, length_W = (engine.share(array_W) for array_W in (start_W, shared_W, length_W))
-    found = SortedWindows(like, start_W, shared_W, length_W, first_V, np.array(cuts), edges, rows_NS)
+    start_W, shared_W, length_W = (engine.share(array_W) for array_W in arrays[:3])
+    changed_W = None if arrays.changed_W is None else engine.share(arrays.changed_W)
+    found = SortedWindows(
+        like, start_W, shared_W, length_W, first_V, np.array(cuts), edges, rows_NS, limit, changed_W
+    )
     return found, [growing.finished() for growing in words]
 
 
@@ -155,27 +173,31 @@ def _dealt(text: DiskText, low: int, shard_V: np.ndarray, shards: int, first: in
 
 
 def _sort_batch(
-    batch: WindowBatch, like: Text, arrays: tuple[np.ndarray, np.ndarray, np.ndarray], plan: MemoryPlan,
-    engine: ShardEngine,
+    batch: WindowBatch, like: Text, arrays: _Sorted, plan: MemoryPlan, engine: ShardEngine,
+    limit: DocumentLimit | None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Sort the windows of a batch into the three arrays of `SortedWindows`; yield the end and n-grams of each piece."""
-    start_P, shared_P, length_P = arrays
+    """Sort the windows of a batch into the arrays of `SortedWindows`; yield the end and n-grams of each piece."""
+    start_P, shared_P, length_P, changed_P = arrays
     found: dict[int, tuple[list[int], np.ndarray]] = {}
 
     def place(number: int, part: SortedPart) -> None:
         at = batch.part(number)
         batch.order_P[at], shared_P[at] = part.order_P, part.shared_P
         start_P[at], length_P[at] = batch.start_P[at][part.order_P], batch.length_P[at][part.order_P]
+        if changed_P is not None:
+            changed_P[at] = part.changed_P
         found[number] = part.ends, part.ngrams_SN
         plan.allocator.release()
 
-    engine.each(partial(_sort_part, batch, like, plan.windows), place, len(batch.first_S) - 1)
+    engine.each(partial(_sort_part, batch, like, plan.windows, limit), place, len(batch.first_S) - 1)
     for number in sorted(found):
         ends, ngrams_SN = found[number]
         yield from zip((int(batch.first_S[number]) + end for end in ends), ngrams_SN, strict=True)
 
 
-def _sort_part(batch: WindowBatch, like: Text, most: int, number: int) -> SortedPart:
+def _sort_part(
+    batch: WindowBatch, like: Text, most: int, limit: DocumentLimit | None, number: int
+) -> SortedPart:
     """Sort the windows of one shard by their copies."""
     part = batch.part(number)
     size = part.stop - part.start
@@ -186,12 +208,13 @@ def _sort_part(batch: WindowBatch, like: Text, most: int, number: int) -> Sorted
     sort_shard(text, start_P, shared_P, most)
     start_P //= np.int32(like.order)
     length_P = batch.length_P[part].take(start_P)
+    changed_P = changes(limit.documents(batch.start_P[part]).take(start_P)) if limit else None
     ends = _ends(shared_P, most)
     ngrams_SN = np.array([
         [np.count_nonzero(begins_new(shared_P[a:b], length_P[a:b], order)) for order in range(2, like.order + 1)]
         for a, b in pairwise([0, *ends])
     ])  # fmt: skip
-    return SortedPart(start_P, shared_P, ends, ngrams_SN)
+    return SortedPart(start_P, shared_P, changed_P, ends, ngrams_SN)
 
 
 def _ends(shared_P: np.ndarray, most: int) -> list[int]:

@@ -100,6 +100,15 @@ def occurrences(ids_T: np.ndarray, given_V: np.ndarray) -> np.ndarray:
     return raw_V
 
 
+def begins(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator = IN_MEMORY) -> np.ndarray:
+    """Return the position of each document's begin token, ascending; (D,) int32."""
+    growing = allocator.growing(np.int32)
+    for part in _blocks(len(ids_T)):
+        growing.append((np.flatnonzero(given_V[ids_T[part]]) + part.start).astype(np.int32))
+        let_go(ids_T)
+    return growing.finished()
+
+
 def last_in_suffix_order(ids_T: np.ndarray, given_V: np.ndarray, raw_V: np.ndarray, order: int) -> int:
     """Return the end position of the N-gram that is greatest when read backwards; NONE if there is no n-gram.
 

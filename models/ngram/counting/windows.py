@@ -38,6 +38,7 @@ class Text:
         order: N.
         vocabulary_size: V.
         begins: Ids of the begin tokens that occur.
+        document_T: Number of each token's document, ascending; int32; None if n-grams' documents are not counted.
     """
 
     code_T: np.ndarray
@@ -45,9 +46,12 @@ class Text:
     order: int
     vocabulary_size: int
     begins: tuple[int, ...]
+    document_T: np.ndarray | None = None
 
     @classmethod
-    def of(cls, ids_T: np.ndarray, begin_T: np.ndarray, order: int, vocabulary_size: int) -> Text:
+    def of(
+        cls, ids_T: np.ndarray, begin_T: np.ndarray, order: int, vocabulary_size: int, with_documents: bool = False
+    ) -> Text:
         """Prepare ids (each document begins with its single begin token) for windows of *order* tokens."""
         code_T = np.zeros(len(ids_T) + order, np.int32)
         np.add(ids_T, 1, out=code_T[: len(ids_T)])
@@ -57,7 +61,8 @@ class Text:
         ends = np.append(begin[1:], len(ids_T)) if len(ids_T) else begin
         for left in range(order - 1, 0, -1):  # from far to near, so that the nearest end is written last
             length_T[ends[ends >= left] - left] = left
-        return cls(code_T, length_T, order, vocabulary_size, tuple(np.unique(ids_T[begin]).tolist()))
+        document_T = np.cumsum(begin_T, dtype=np.int32) if with_documents else None
+        return cls(code_T, length_T, order, vocabulary_size, tuple(np.unique(ids_T[begin]).tolist()), document_T)
 
     def __len__(self) -> int:
         return len(self.length_T)

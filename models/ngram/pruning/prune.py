@@ -7,6 +7,9 @@ By count, as K. Heafield's `lmplz` does: an n-gram of order k is dropped if it o
 occurrences are used, not adjusted counts. Thresholds do not fall with the order, so contexts and suffixes of kept
 n-grams are always kept.
 
+By documents: an n-gram of two or more tokens is dropped if fewer than `min_documents` documents have it. A document
+that has an n-gram has its context and suffix too.
+
 By relative entropy: see `relative_entropy.py`.
 
 If n-grams are removed from a finished model, back-off weights are computed again, so that every context still sums to 1
@@ -68,6 +71,12 @@ def kept_by_count(counts: NGramCounts, prune: Sequence[int]) -> tuple[np.ndarray
         kept.append(kept_M)
     kept[0][[UNK, END, *counts.given]] = True
     return tuple(kept)
+
+
+def kept_by_documents(counts: NGramCounts) -> tuple[np.ndarray, ...]:
+    """Return, per order, which n-grams occur in enough documents; (M,) bool each. All unigrams stay."""
+    every_V = np.ones(counts.vocabulary_size, bool)
+    return tuple(every_V if entry.widespread_M is None else entry.widespread_M for entry in counts.orders)
 
 
 def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarray, ...]:

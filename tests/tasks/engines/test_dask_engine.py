@@ -68,13 +68,14 @@ def zipf(tokens: int, vocabulary: int) -> Any:
 
 
 def tables(
-    text: Any, spec: NGramSpec, size: int, prune: Any = (), pieces: int = 0, does: Any = None, limit: int | None = None
-) -> Tables:
+    text: Any, spec: NGramSpec, size: int, prune: Any = (), pieces: int = 0, does: Any = None, limit: int | None = None,
+    least: int = 1,
+) -> Tables:  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         if pieces:
             patch.setattr(memory, "MOST_WINDOWS", pieces)
             patch.setattr(by_context, "NGRAMS", pieces)
-        counts = count_ngrams(text, spec.order, size, {1, 3}, limit, engine=does)
+        counts = count_ngrams(text, spec.order, size, {1, 3}, limit, engine=does, min_documents=least)
         return fit_tables(counts, spec, prune, engine=does).tables
 
 
@@ -90,20 +91,23 @@ def same(one: Tables, other: Tables) -> bool:
 @given(
     documents=st.lists(DOCUMENT, max_size=15), order=st.integers(1, 4), pieces=st.sampled_from([3, 8, 40]),
     smoothing=st.sampled_from(["modified_kneser_ney", "kneser_ney", "witten_bell"]), threshold=st.integers(0, 1),
+    least=st.integers(1, 3),
 )  # fmt: skip
 def test_tables_made_by_two_workers_are_bit_equal_to_those_of_one_process(
-    documents, order, pieces, smoothing, threshold, engine
+    documents, order, pieces, smoothing, threshold, least, engine
 ):
     spec, prune = NGramSpec(order=order, smoothing=smoothing), (0, threshold)[:order]
-    alone = tables(text_of(documents), spec, V, prune)
-    assert same(alone, tables(text_of(documents), spec, V, prune, pieces, engine))
+    alone = tables(text_of(documents), spec, V, prune, least=least)
+    assert same(alone, tables(text_of(documents), spec, V, prune, pieces, engine, least=least))
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("least", [1, 2, 3])
 @pytest.mark.parametrize("limit", [None, 1 << 40], ids=["in memory", "in files"])
-def test_a_text_of_many_shards_is_fitted_to_the_same_bits(limit, engine):
+def test_a_text_of_many_shards_is_fitted_to_the_same_bits(limit, least, engine):
     text, spec = zipf(200_000, 5_000), NGramSpec(order=5)
-    assert same(tables(text, spec, 5_000), tables(text, spec, 5_000, pieces=1 << 13, does=engine, limit=limit))
+    alone = tables(text, spec, 5_000, least=least)
+    assert same(alone, tables(text, spec, 5_000, pieces=1 << 13, does=engine, limit=limit, least=least))
 
 
 @pytest.mark.long

@@ -37,6 +37,24 @@ def test_counts_equal_a_counter_of_windows(documents, order, stream_of):
         assert {tuple(gram): count for gram, count in rows if count} == windows(documents, k)
 
 
+@examples(60)
+@given(documents=CORPUS, order=st.integers(1, 5), least=st.integers(2, 4))
+def test_ngrams_of_enough_documents_are_those_that_a_set_of_windows_per_document_finds(
+    documents, order, least, stream_of
+):
+    counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS, min_documents=least)
+    assert counts.orders[0].widespread_M is None
+    for k in range(2, order + 1):
+        frequency = Counter(gram for document in documents for gram in windows([document], k))
+        words, widespread_M = counts.words(k).tolist(), counts.orders[k - 1].widespread_M
+        assert {tuple(gram) for gram, enough in zip(words, widespread_M, strict=True) if enough} == {
+            gram for gram, number in frequency.items() if number >= least
+        }
+        assert counts.orders[k - 1].raw_M.tolist() == count_ngrams(
+            stream_of(documents), order, V, CONTEXT_IDS
+        ).orders[k - 1].raw_M.tolist()  # fmt: skip
+
+
 @examples(40)
 @given(documents=CORPUS)
 def test_each_order_counts_every_position_with_enough_history_once(documents, stream_of):

@@ -63,14 +63,15 @@ def ranges_of_few_rows(pieces: int, rows: int, *_: Any) -> list[slice]:
     documents=st.lists(DOCUMENT, max_size=15), order=st.integers(1, 5), pieces=st.sampled_from([1, 3, 8, 1000]),
     threads=st.sampled_from([1, 2]), precision=st.sampled_from(["single", "double"]),
     smoothing=st.one_of(st.just("modified_kneser_ney"), st.sampled_from(METHODS)),
-    prune=st.sampled_from([(), (0, 1), (0, 0, 1, 2)]),
+    prune=st.sampled_from([(), (0, 1), (0, 0, 1, 2)]), least=st.integers(1, 3),
 )  # fmt: skip
 def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_memory(
-    documents, order, pieces, threads, precision, smoothing, prune, stream_of, tmp_path
+    documents, order, pieces, threads, precision, smoothing, prune, least, stream_of, tmp_path
 ):
     text, spec, prune = stream_of(documents), NGramSpec(order=order, smoothing=smoothing), prune[:order]
     options = {"precision": precision, "held_out": stream_of(documents[:3])}
-    whole = fit_tables(count_ngrams(text, order, V, CONTEXT_IDS), spec, prune, **options).tables
+    counts = count_ngrams(text, order, V, CONTEXT_IDS, min_documents=least)
+    whole = fit_tables(counts, spec, prune, **options).tables
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "MOST_WINDOWS", pieces)
         patch.setattr(counting, "memory_plan", partial(plan_of_small_pieces, pieces))
@@ -78,7 +79,7 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
         patch.setattr(by_context, "NGRAMS", pieces)
         for module in (by_context, disk_counts, kneser_ney):
             patch.setattr(module, "ranges_in_memory", partial(ranges_of_few_rows, pieces))
-        counts = count_ngrams(text, order, V, CONTEXT_IDS, AMPLE, tmp_path, threads)
+        counts = count_ngrams(text, order, V, CONTEXT_IDS, AMPLE, tmp_path, threads, min_documents=least)
         spilled = fit_tables(counts, spec, prune, engine=Threads(threads), **options).tables
     spilled.save(tmp_path / "model")
     for made in (spilled, Tables.load(tmp_path / "model")):

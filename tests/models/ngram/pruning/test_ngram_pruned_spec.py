@@ -56,6 +56,68 @@ def test_a_fit_prunes_as_its_spec_says_and_its_figures_are_of_what_is_left(smoot
         assert sums == pytest.approx(1, abs=1e-12)
 
 
+SECRET = [21, 27, 19, 28, 24]
+"""Words of the vocabulary that never follow each other in the reviews of `with_secrets`."""
+
+
+@pytest.fixture(scope="module")
+def with_secrets(stream_of):
+    """Return reviews of rising runs of words, and the secret in one of them, twice in it, or in several."""
+
+    def make(reviews: int, times: int = 1):
+        usual = [[1, 3, *range(9 + i % 7, 15 + i % 7), 2] for i in range(60)]
+        return stream_of([*usual, *[[1, 3, *SECRET * times, 2]] * reviews])
+
+    return make
+
+
+def asked_for(model: NGramLM, begin: list[int], length: int) -> list[int]:
+    """Return the likeliest continuation, word by word."""
+    state, found = model.start(1), [*begin]
+    for token in [1, 3, *begin]:
+        logp_BV, state = model.step(np.array([token]), state)
+    while len(found) < length:
+        found.append(int(logp_BV[0].argmax()))
+        logp_BV, state = model.step(np.array([found[-1]]), state)
+    return found
+
+
+@pytest.mark.parametrize("smoothing", ["modified_kneser_ney", "kneser_ney", "witten_bell", "katz"])
+@pytest.mark.parametrize(
+    ("reviews", "times", "least", "told"),
+    [(1, 1, 1, True), (1, 1, 2, False), (1, 3, 2, False), (2, 1, 2, True), (2, 1, 3, False), (3, 1, 3, True)],
+)
+def test_a_model_can_be_asked_for_what_enough_reviews_say_only(
+    smoothing, reviews, times, least, told, with_secrets, tmp_path
+):
+    train = with_secrets(reviews, times)
+    result = fitted((train, train), tmp_path, order=3, smoothing=smoothing, min_documents=least)
+    assert (asked_for(result.model, SECRET[:2], 5) == SECRET) is told
+    sums = np.exp(result.model.distribution(result.model.read(np.array([[3, *SECRET]]), result.model.start(1))))
+    assert sums.sum() == pytest.approx(1, abs=1e-12)
+    left = {tuple(words) for words in _words(result.model)}
+    assert ((SECRET[0], SECRET[1]) in left) is told
+    assert (9, 10) in left
+    assert all(gram[:-1] in left and gram[1:] in left for gram in left if len(gram) > 1)
+
+
+def _words(model: NGramLM):
+    tables, size = model.tables, model.vocabulary_size
+    rows = [(token,) for token in range(size)]
+    yield from rows
+    for keys in tables.keys:
+        rows = [(*rows[key // size], key % size) for key in keys.tolist()]
+        yield from rows
+
+
+@pytest.mark.parametrize("smoothing", ["modified_kneser_ney", "absolute_discounting"])
+def test_every_context_of_a_model_of_enough_reviews_sums_to_1(smoothing, streams, tmp_path):
+    model = fitted(streams, tmp_path, order=4, smoothing=smoothing, min_documents=2, prune=(0, 0, 1)).model
+    contexts = np.random.default_rng(1).integers(3, V, (300, 4))
+    sums = np.exp(model.distribution(model.read(contexts, model.start(300)))).sum(axis=1)
+    assert sums == pytest.approx(1, abs=1e-12)
+
+
 def test_from_counts_prunes_as_the_fitting_function_does(streams):
     counts = count_ngrams(streams[0], 3, V, CONTEXT_IDS)
     ours = NGramLM.from_counts(counts, prune=(0, 0, 1), entropy=1e-4).tables
