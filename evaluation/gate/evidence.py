@@ -196,7 +196,8 @@ class Evidence(GateEvidence[pl.DataFrame]):
             trained on the same one.
         audit: Facts of the audit of the challenger's generated reviews, see `tasks/evaluation/audit.py`; None if there
             was no audit.
-        counts: Name of the n-gram model that the challenger is or contains as a part; empty if there is none.
+        single_reviews: Name of the n-gram model, the challenger or a part of it, that holds n-grams of a single review;
+            empty if there is none.
         passed_over: One sentence about each model of the run that is better on validation and was not tried.
     """
 
@@ -206,7 +207,7 @@ class Evidence(GateEvidence[pl.DataFrame]):
     unfair: str = ""
     editions: str = ""
     audit: Mapping[str, float] | None = None
-    counts: str = ""
+    single_reviews: str = ""
     passed_over: tuple[str, ...] = ()
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic, time
@@ -21,7 +21,7 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from core.store import Artifact
 from models.base import Pace
-from models.specs import ModelSpec, RecurrentSpec, identity
+from models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import build_fit, job_of, plan_fit, threads_of
 from tasks.fitting.fit_process import run_job
@@ -156,10 +156,13 @@ def _of_text(dataset: Artifact) -> list[str]:
     return [f"vocabulary.{VOCABULARY}.size={vocabulary_size(dataset.facts['bytes'])}", *canaries]
 
 
-def _of_network(network: ChosenNetwork | None) -> list[str]:
+def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]:
     if network is None:
-        only = f'[{{kind = "ngram", name = "{BASELINE}", order = 5, vocabulary = "{VOCABULARY}"}}]'
-        return [f"models={only}"]
+        only = (
+            f'kind = "ngram", name = "{BASELINE}", vocabulary = "{VOCABULARY}", order = {baseline.order}, '
+            f"min_documents = {baseline.min_documents}"
+        )
+        return [f"models=[{{{only}}}]"]
     longest = min(MOST_PASSES, network.passes * SLACK)
     values = {
         "hidden": network.hidden, "embedding": network.embedding, "dropout": network.dropout,
@@ -177,14 +180,19 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
     Raises:
         ConfigError: The time does not suffice.
     """
-    baseline = _spec(config, BASELINE)
-    fitted = build_fit(config, plan_fit(config, baseline, prepared), prepared, lambda journal: None).artifact
+    baseline = _baseline(config)
+    # The law of `expected.py` was measured beside a model of all n-grams.
+    fits = {"baseline": baseline, "reference": replace(baseline, min_documents=1)}
+    fitted = {
+        name: build_fit(config, plan_fit(config, spec, prepared), prepared, lambda journal: None).artifact
+        for name, spec in fits.items()
+    }
 
     def make(work: Path) -> dict[str, Any]:
         return _choose(config, request, dataset, prepared, fitted).to_dict()
 
     options = {"minutes": request.minutes, "spec": identity(_spec(config, NETWORK)), "text": _of_text(dataset)}
-    built = run_stage(config, "plan", options, {"baseline": fitted.digest}, make)
+    built = run_stage(config, "plan", options, {name: artifact.digest for name, artifact in fitted.items()}, make)
     show_facts("plan", built.artifact, built.reused)
     if built.reused:
         log.info("plan: taken from an earlier run with these reviews and minutes; --rebuild plan makes a new one")
@@ -192,7 +200,7 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
 
 
 def _choose(
-    config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared, baseline: Artifact
+    config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared, fitted: Mapping[str, Artifact]
 ) -> RunPlan:  # fmt: skip
     streams = {split: artifact.facts for split, artifact in prepared.tokens[VOCABULARY].items()}
     data = Data(streams["train"]["bytes"], streams["train"]["tokens"],
@@ -211,9 +219,9 @@ def _choose(
     network = _network(data, speed, slow, for_network)
     more = range(1, MOST_MORE_MINUTES) if network is None else ()
     enough = next((minutes for minutes in more if _network(data, speed, slow, for_network + 60 * minutes)), None)
-    settings = [*_of_text(dataset), *_of_network(network)]
+    settings = [*_of_text(dataset), *_of_network(network, _baseline(config))]
     held_out = streams["validation"]
-    summary = baseline.facts["summary"]
+    summary = fitted["reference" if network else "baseline"].facts["summary"]
     bits = summary["validation/nats"] * summary["validation/tokens"] / held_out["bytes"] / math.log(2)
     expected = expect(network.cost if network else 0, data.train_bytes, bits, held_out["bytes"] / held_out["tokens"])
     return RunPlan(
@@ -262,6 +270,12 @@ def measured_speed(config: RunConfig, prepared: Prepared) -> tuple[float, float]
             found = run_job(replace(job, system_metrics_seconds=0.0, gpus=gpus), lambda news: None)
             around = monotonic() - begun - found["seconds"]
     return found["tokens"] / found["updates"] / found["step_seconds"], max(0.0, around)
+
+
+def _baseline(config: RunConfig) -> NGramSpec:
+    baseline = _spec(config, BASELINE)
+    assert isinstance(baseline, NGramSpec)
+    return baseline
 
 
 def _spec(config: RunConfig, name: str) -> ModelSpec:

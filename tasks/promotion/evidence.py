@@ -84,7 +84,7 @@ def gather_evidence(
         unfair=unfair(bundle, theirs),
         editions=editions(bundle, theirs),
         audit=_audit(challenger),
-        counts=next(iter(count_models(config, challenger.fitted.spec)), ""),
+        single_reviews=next(iter(models_of_single_reviews(config, challenger.fitted.spec)), ""),
         resamples=config.evaluation.resamples,
         seed=config.evaluation.seed,
     )  # fmt: skip
@@ -249,12 +249,12 @@ def _audit(challenger: Measured) -> Mapping[str, float]:
     return {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
 
 
-def count_models(config: RunConfig, spec: ModelSpec) -> list[str]:
-    """Return the names of the n-gram models among a model and its parts, at any depth."""
+def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:
+    """Return the names of the n-gram models with n-grams of one review, among a model and its parts, at any depth."""
     if isinstance(spec, NGramSpec):
-        return [spec.name]
+        return [spec.name] if spec.order > 1 and spec.min_documents < 2 else []
     known = {one.name: one for one in config.models}
-    return [name for part in parts_of(spec) for name in count_models(config, known[part])]
+    return [name for part in parts_of(spec) for name in models_of_single_reviews(config, known[part])]
 
 
 def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:

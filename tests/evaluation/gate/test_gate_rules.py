@@ -217,8 +217,9 @@ def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_polic
         None, "no canaries were planted in the training data; the policy sets no limit"
     )
     assert rule(judge(PromotionConfig(max_exposure=8), audit=audit), "exposure").passed is False
-    assert "audit.canaries" in rule(judge(audit=audit), "exposure").detail
     assert rule(judge(audit=audit), "exposure").passed is None
+    off = rule(judge(PromotionConfig(max_exposure=None), audit=audit, single_reviews="kn5"), "exposure")
+    assert off.passed is None
 
 
 def exposed(once, most, highest=13.3, **changes):
@@ -226,7 +227,7 @@ def exposed(once, most, highest=13.3, **changes):
     return rule(judge(audit=audit, **changes), "exposure")
 
 
-def test_a_network_that_knows_all_canaries_fails_by_default_and_one_lucky_canary_does_not():
+def test_a_model_that_knows_all_canaries_fails_by_default_and_one_lucky_canary_does_not():
     """The figures of docs/concepts/evaluation/memorisation.md: regular networks, and one trained six times as long."""
     for once, most in ((5.8, 8.1), (3.5, 6.7), (4.0, 9.97)):
         assert exposed(once, most).passed
@@ -235,25 +236,29 @@ def test_a_network_that_knows_all_canaries_fails_by_default_and_one_lucky_canary
     assert exposed(10.9, 10.97, 10.97).passed is False, "as few candidates as the demo has"
 
 
-def test_exposure_of_a_table_of_counts_is_shown_with_the_reason_why_no_limit_applies():
-    found = exposed(13.3, 13.3, counts="kn5")
-    assert (found.passed, found.value, found.limit) == (None, 13.3, None)
-    assert "no limit applies: its part 'kn5' is a table of counts" in found.detail
-    strict = PromotionConfig(max_exposure=10)
-    refused = judge(strict, audit={**HONEST, "exposure_max": 13.3}, counts="kn5")
-    assert rule(refused, "exposure").passed is False, "a number asks it of every model"
-
-
-def test_where_even_a_canary_known_by_heart_would_stay_below_the_limit_the_rule_says_so():
-    found = exposed(6.6, 6.6, highest=6.66)
-    assert found.passed is None
-    assert "audit.candidates" in found.detail
-
-
-def test_only_canaries_that_were_planted_once_are_judged():
-    found = exposed(None, 12.3)
-    assert found.passed is None
-    assert "planted only once" in found.detail
+@pytest.mark.parametrize(
+    ("audit", "single_reviews", "passed"),
+    [
+        ({}, "", True),
+        ({}, "kn5", True),  # pruned by count, so that no single occurrence is left: what was measured decides
+        ({"exposure_once": 13.3, "exposure_max": 13.3}, "kn5", False),
+        ({"canaries": 0, "exposure_once": None, "exposure_max": None}, "kn5", False),
+        ({"canaries": 0, "exposure_once": None, "exposure_max": None}, "", None),
+        ({"exposure_once": None, "exposure_max": 12.3}, "kn5", False),  # planted several times only
+        ({"exposure_once": None, "exposure_max": 12.3}, "", None),
+        ({"exposure_once": 6.6, "exposure_max": 6.6, "exposure_limit": 6.66}, "kn5", False),  # too few candidates
+        ({"exposure_once": 6.6, "exposure_max": 6.6, "exposure_limit": 6.66}, "", None),
+        (None, "kn5", False),
+        (None, "", None),
+    ],
+)
+def test_a_table_that_holds_what_one_review_says_is_refused_unless_it_was_measured_to_tell_nothing(
+    audit, single_reviews, passed
+):
+    facts = None if audit is None else {**HONEST, **audit}
+    found = rule(judge(audit=facts, single_reviews=single_reviews), "exposure")
+    assert found.passed is passed
+    assert ("models.kn5.min_documents=2" in found.detail) is (passed is False)
 
 
 def test_a_model_of_short_lines_is_judged_by_whole_lines():

@@ -14,19 +14,32 @@ from corpus.cleaning.clean_table import CLEAN
 from corpus.splitting.split import iter_split
 from corpus.synthetic.canaries import as_reviews, choose_canaries
 from evaluation.writing.audit import TABLES, audit, draw_samples, shared_out
-from evaluation.writing.exposure import FACTS
+from evaluation.writing.exposure import FACTS, measure_exposure
 from evaluation.writing.novelty import overlap
 from evaluation.writing.reference import REAL_REVIEWS, RealText, make_reference
 from evaluation.writing.word_stream import word_stream
 from models.base import FitContext
 from models.bundles.bundle import Bundle
+from models.cache.lm import RANGES, CacheLM
+from models.mixture.fitting import tune_weights
+from models.mixture.lm import MixtureLM
+from models.mixture.parts import Part
 from models.neural.recurrent import RecurrentLM
+from models.ngram.lm import NGramLM
 from models.sampling import generate
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.specs import (
+    CacheSpec,
+    MixtureSpec,
+    NGramSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    VocabularySpec,
+)
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tests.evaluation.challengers import judge, rule
+from tests.evaluation.challengers import HONEST, judge, rule
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 KIND, UNKIND = ["lovely", "great"], ["awful", "rude"]
@@ -66,15 +79,21 @@ def canaries(clean):
 
 
 @pytest.fixture(scope="module")
-def fitted(clean, canaries, tmp_path_factory):
-    """Fit a small network for so many epochs; the same data, vocabulary and start."""
-    torch.set_num_threads(1)
+def streams(clean, canaries, tmp_path_factory):
+    """Return a vocabulary, and the streams of training and validation."""
     folder = tmp_path_factory.mktemp("streams")
     texts = [text for batch in iter_split(clean, "train") for text in batch["text"]]
     vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "train", vocabulary, canaries.planted(iter_split(clean, "train")))
     write_stream(folder / "validation", vocabulary, iter_split(clean, "validation"))
-    train, validation = (TokenStream.open(folder / split) for split in ("train", "validation"))
+    return vocabulary, *(TokenStream.open(folder / split) for split in ("train", "validation"))
+
+
+@pytest.fixture(scope="module")
+def fitted(streams, tmp_path_factory):
+    """Fit a small network for so many epochs; the same data, vocabulary and start."""
+    torch.set_num_threads(1)
+    vocabulary, train, validation = streams
 
     def fit(epochs):
         training = TrainingSpec(epochs=epochs, batch=16, bptt_len=14, learning_rate=0.02, evaluations=1, seed=1)
@@ -114,6 +133,34 @@ def test_a_model_that_was_trained_far_too_long_copies_and_is_told_by_every_figur
         assert facts["exposure_once"] == facts["exposure_mean"], "all were planted once"
         found = rule(judge(audit=facts), "exposure")
         assert (found.passed, found.limit) == (passed, 8), "the default limit"
+
+
+@pytest.mark.parametrize("least", [1, 2])
+@pytest.mark.parametrize("kind", ["ngram", "linear", "gated", "cache"])
+def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_say(
+    kind, least, streams, canaries, tmp_path
+):
+    """By default, and measured: all four canaries are known by heart, or as if they had never been planted."""
+    vocabulary, train, validation = streams
+    spec = NGramSpec(order=4, min_documents=least)
+    part = Part("kn4", spec, NGramLM.fit(spec, vocabulary, train, validation, FitContext(tmp_path)).model)
+    unigram = NGramLM.fit(NGramSpec(order=1), vocabulary, train, validation, FitContext(tmp_path)).model
+    parts, model = [part, Part("unigram", NGramSpec(order=1), unigram)], part.model
+    if kind == "cache":
+        model = CacheLM(CacheSpec(part="kn4"), part, np.full((len(RANGES) + 1, 3), [0.8, 0.1, 0.1]))
+    elif kind != "ngram":
+        mixture = MixtureSpec(parts=("kn4", "unigram"), method=kind)
+        model = MixtureLM(parts, tune_weights(mixture, parts, validation)[0])
+    samples = pl.Series([""])
+    bundle = Bundle(spec, vocabulary, model)
+    table, facts = measure_exposure(bundle, canaries, 1_000, samples, tmp_path / "scored")
+    found = rule(judge(audit={**HONEST, **facts}, single_reviews="kn4" if least < 2 else ""), "exposure")
+    assert found.passed is (least == 2)
+    if least == 1:
+        assert facts["exposure_once"] == pytest.approx(np.log2(1_001))
+    else:
+        assert facts["exposure_once"] < 4.5  # chance: 1.44 on average, with a deviation of 0.72 for four
+        assert table["exposure"].max() < np.log2(1_001)
 
 
 @pytest.mark.long

@@ -17,7 +17,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from tasks.planning import plan as planning
-from tasks.planning.expected import expect, measured, terms
+from tasks.planning.expected import expect, gain, measured, terms
 from tasks.planning.frame import FRAME, NETWORK, require_frame
 from tasks.planning.outcome import in_words
 from tasks.planning.pace import _is_free
@@ -46,9 +46,10 @@ def planned(
         tokens={"pieces": {split: SimpleNamespace(facts=found) for split, found in facts.items()}}
     )
     dataset: Any = SimpleNamespace(facts={"rows": reviews, "bytes": 900_000})
-    baseline: Any = SimpleNamespace(facts={"summary": KN5})
+    fitted: Any = {"baseline": SimpleNamespace(facts={"summary": KN5}),
+                   "reference": SimpleNamespace(facts={"summary": {**KN5, "validation/nats": 4.4}})}  # fmt: skip
     config = load_config(FRAME, ["execution.threads=1"])
-    return planning._choose(config, PlanRequest(minutes), dataset, prepared, baseline)
+    return planning._choose(config, PlanRequest(minutes), dataset, prepared, fitted)
 
 
 def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
@@ -104,9 +105,19 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
         "time given": "2 min", "reached on validation": "perplexity 38, 1.868 open bits/byte",
     }  # fmt: skip
     config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
-    assert [spec.kind for spec in config.models] == ["ngram"]
+    assert config.models == (next(spec for spec in load_config(FRAME).models if spec.kind == "ngram"),)
     bits = 4.5 * 26_000 / 93_713 / math.log(2)
     assert (made.expected.low, made.expected.bits, made.expected.high) == pytest.approx((bits, bits, bits))
+
+
+def test_what_a_network_is_expected_to_reach_follows_from_the_model_of_all_ngrams(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The law was measured beside it, whatever the run's own n-gram model leaves out."""
+    made = planned(monkeypatch, 5, 240)
+    assert made.network is not None
+    bits = 4.4 * 26_000 / 93_713 / math.log(2)
+    assert made.expected.bits == pytest.approx(bits * (1 - gain(made.network.cost, 703_360)))
 
 
 def test_a_training_that_the_clock_made_shorter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
