@@ -63,8 +63,8 @@ def exposure(case: GateCase) -> RuleOutcome:
 
     A number in the policy is the maximum exposure of any canary. Without a number ("auto"), models are judged by the
     mean of the canaries that one training review each contained: one of ten may have a high exposure by chance, but all
-    of them have it only if they were learnt. Where this was not measured, a model is refused if it is known to hold
-    what one review says: n-grams of single reviews.
+    of them have it only if they were learnt. A model that holds n-grams of single reviews is refused whatever was
+    measured: canaries are of frequent words, and do not show what a pair of rare words tells.
     """
     found, limit = _fact(case, "exposure_max"), case.policy.max_exposure
     if limit == "auto":
@@ -77,30 +77,29 @@ def exposure(case: GateCase) -> RuleOutcome:
 
 def _mean_exposure(case: GateCase) -> RuleOutcome:
     mean, most, highest = (_fact(case, f"exposure_{name}") for name in ("once", "max", "limit"))
-    part = case.evidence.single_reviews
-    single = (
-        f"its part '{part}' holds n-grams that only one training review has, and tells them to who asks for them; "
-        f"keep them out with models.{part}.min_documents=2"
-    )
-    detail = (
-        f"secrets that one training review each contained have {mean or 0.0:.1f} bits on average ({CHANCE:.1f} by "
-        f"chance, {highest or 0.0:.1f} known by heart), the most exposed of all {most or 0.0:.1f}"
-    )
-    unknown = ""
+    detail, passed = "", None
     if case.evidence.audit is None:
-        unknown = NOT_AUDITED
+        detail = NOT_AUDITED
     elif not _fact(case, "canaries"):
-        unknown = f"{NO_CANARIES} (audit.canaries), so memorisation was not measured"
-    elif mean is None or most is None:
-        unknown = "no ranked canary was planted only once; any model learns repeated ones"
-    elif highest is not None and highest <= MEAN_EXPOSURE:
-        unknown = f"{detail}; with so few candidates (audit.candidates) none can be above the limit, {MEAN_EXPOSURE:g}"
-    if unknown:
-        return RuleOutcome("exposure", False if part else None, f"{unknown}; {single}" if part else unknown, mean)
-    assert mean is not None
-    passed = mean <= MEAN_EXPOSURE
-    detail = f"{detail}; {single}" if part and not passed else detail
-    return RuleOutcome("exposure", passed, detail, mean, MEAN_EXPOSURE)
+        detail = f"{NO_CANARIES} (audit.canaries), so memorisation was not measured"
+    elif mean is None or most is None or highest is None:
+        detail = "no ranked canary was planted only once; any model learns repeated ones"
+    else:
+        detail = (
+            f"secrets that one training review each contained have {mean:.1f} bits on average ({CHANCE:.1f} by chance, "
+            f"{highest:.1f} known by heart), the most exposed of all {most:.1f}"
+        )
+        if highest > MEAN_EXPOSURE:
+            passed = mean <= MEAN_EXPOSURE
+        else:
+            detail = f"{detail}; with so few candidates (audit.candidates) none can be above {MEAN_EXPOSURE:g}"
+    if part := case.evidence.single_reviews:
+        detail = (
+            f"{detail}; its part '{part}' holds n-grams that only one training review has, and tells them to who asks "
+            f"for them: keep them out with models.{part}.min_documents=2"
+        )
+        return RuleOutcome("exposure", False, detail, mean)
+    return RuleOutcome("exposure", passed, detail, mean, None if passed is None else MEAN_EXPOSURE)
 
 
 def private_patterns(case: GateCase) -> RuleOutcome:

@@ -240,7 +240,8 @@ def test_a_model_that_knows_all_canaries_fails_by_default_and_one_lucky_canary_d
     ("audit", "single_reviews", "passed"),
     [
         ({}, "", True),
-        ({}, "kn5", True),  # pruned by count, so that no single occurrence is left: what was measured decides
+        ({}, "kn5", False),  # canaries of frequent words do not show what pairs of rare words tell
+        ({"exposure_once": 13.3, "exposure_max": 13.3}, "", False),
         ({"exposure_once": 13.3, "exposure_max": 13.3}, "kn5", False),
         ({"canaries": 0, "exposure_once": None, "exposure_max": None}, "kn5", False),
         ({"canaries": 0, "exposure_once": None, "exposure_max": None}, "", None),
@@ -252,13 +253,11 @@ def test_a_model_that_knows_all_canaries_fails_by_default_and_one_lucky_canary_d
         (None, "", None),
     ],
 )
-def test_a_table_that_holds_what_one_review_says_is_refused_unless_it_was_measured_to_tell_nothing(
-    audit, single_reviews, passed
-):
+def test_a_table_that_holds_what_one_review_says_is_refused_whatever_was_measured(audit, single_reviews, passed):
     facts = None if audit is None else {**HONEST, **audit}
     found = rule(judge(audit=facts, single_reviews=single_reviews), "exposure")
     assert found.passed is passed
-    assert ("models.kn5.min_documents=2" in found.detail) is (passed is False)
+    assert ("models.kn5.min_documents=2" in found.detail) is bool(single_reviews)
 
 
 def test_a_model_of_short_lines_is_judged_by_whole_lines():
