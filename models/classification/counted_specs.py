@@ -11,7 +11,7 @@ from ..neural.labelling.spec import ChooseBy, require_labels
 from ..ngram.spec import Smoothing
 from ..options import MOST_WHOLE, Count, Name, Positive, Since, Whole, options, require
 
-LONGEST_NGRAM, MOST_BUCKETS = 6, 10_000_000
+LONGEST_NGRAM = 6
 
 
 def _rising(values: tuple[float, ...], option: ValidationInfo) -> tuple[float, ...]:
@@ -126,29 +126,3 @@ class BayesSpec(ClassifierOptions):
         without = ("stupid_backoff", "maximum_likelihood")
         positive = self.smoothing not in without
         require(positive, "smoothing", self.smoothing, "one that gives every text a probability above 0")
-
-
-@options
-class FastTextSpec(ClassifierOptions):
-    """The mean of learnt vectors of words and n-grams, then a linear layer: fastText fits it, the weights are stored.
-
-    (A. Joulin et al. (2017), "Bag of tricks for efficient text classification".) The fit needs the package `fasttext`;
-    answers do not.
-
-    Args:
-        order: Longest n-gram of vocabulary entries that has a vector.
-        dimensions: Length of a vector.
-        buckets: Number of vectors that all n-grams share: the vector of an n-gram follows from its hash.
-        epochs: Candidates for the passes over the training reviews. The best pair on validation is used.
-        rates: Candidates for the learning rate at the start; it falls linearly to 0.
-        choose_by: What chooses the pair on validation: "loss" or "macro_f1".
-    """
-
-    kind: Literal["fasttext"] = "fasttext"
-    name: Name = "fasttext"
-    order: Annotated[Whole, Field(ge=1, le=LONGEST_NGRAM)] = 2
-    dimensions: Annotated[Whole, Field(ge=1, le=10_000)] = 100
-    buckets: Annotated[Whole, Field(ge=1, le=MOST_BUCKETS)] = 500_000
-    epochs: Annotated[tuple[Annotated[Whole, Field(ge=1, le=10_000)], ...], Rising] = (3, 5, 10)
-    rates: Annotated[tuple[Positive, ...], Rising] = (0.1, 0.3, 1.0)
-    choose_by: ChooseBy = "loss"

@@ -7,16 +7,13 @@ from typing import Any
 
 from ..options import as_written, stored_options
 from .counted_specs import BayesSpec as BayesSpec
-from .counted_specs import FastTextSpec as FastTextSpec
 from .counted_specs import LogisticSpec as LogisticSpec
 from .network_specs import BagSpec as BagSpec
 from .network_specs import ConvolutionSpec as ConvolutionSpec
 from .network_specs import RecurrentClassifierSpec as RecurrentClassifierSpec
 from .network_specs import TfidfSpec as TfidfSpec
 
-ClassifierSpec = (
-    LogisticSpec | TfidfSpec | BagSpec | ConvolutionSpec | RecurrentClassifierSpec | BayesSpec | FastTextSpec
-)
+ClassifierSpec = LogisticSpec | TfidfSpec | BagSpec | ConvolutionSpec | RecurrentClassifierSpec | BayesSpec
 NetworkSpec = TfidfSpec | BagSpec | ConvolutionSpec | RecurrentClassifierSpec
 
 FORM = ("kind", "layers", "hidden", "embedding", "nonlinearity", "form", "layer_norm")
@@ -25,7 +22,6 @@ FORM = ("kind", "layers", "hidden", "embedding", "nonlinearity", "form", "layer_
 CLASSIFIERS: dict[str, tuple[type, str]] = {
     "logistic": (LogisticSpec, ".logistic:LogisticClassifier"),
     "bayes": (BayesSpec, ".bayes:BayesClassifier"),
-    "fasttext": (FastTextSpec, ".fasttext:FastTextClassifier"),
     "tfidf": (TfidfSpec, ".tfidf_network:TfidfNetworkClassifier"),
     "bag": (BagSpec, ".network:NetworkClassifier"),
     "cnn": (ConvolutionSpec, ".network:NetworkClassifier"),
