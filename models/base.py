@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # n-gram models do not need torch, and it takes seconds to im
     import torch
 
     from .ngram.engine import ShardEngine
-    from .streams import TokenStream
 
 INTERFACE = 1
 """Version of the protocol below. A bundle with a newer number is refused."""
@@ -186,7 +185,7 @@ class Pace:
 class FitContext:
     """Where and how to fit a model.
 
-    Only `parts`, `init_weights`, `vectors`, `stream` and `lexicons` may change the result beyond rounding. Exception:
+    Only `parts`, `init_weights`, `vectors` and `lexicons` may change the result beyond rounding. Exception:
     with dropout, another number of ranks draws other dropout masks.
 
     Args:
@@ -204,8 +203,6 @@ class FitContext:
         pace: Time limit of a neural fit; None: the options alone say how long it is.
         vectors: Folder with a word vector for each entry (`vectors/stored_matrix.py`), for a model whose option
             `vectors` names some.
-        stream: All training reviews, also those without a label or whose label is not used, for a classifier that
-            learns from texts alone too; None: there are only those with a label.
         lexicons: Weight of each entry of each lexicon (`classification/features/lexicons.py`), for a classifier whose
             option `lexicons` names some.
     """
@@ -222,7 +219,6 @@ class FitContext:
     init_method: str = "env://"
     pace: Pace | None = None
     vectors: Path | None = None
-    stream: TokenStream | None = None
     lexicons: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 

@@ -17,7 +17,7 @@ BELOW = {
     "flows": {"tasks", "core"},
     "serving": {"tasks", "tracking", "core", "models"},
     "tasks": {"corpus", "evaluation", "data_checks", "tracking", "core", "models"},
-    "course": {"evaluation", "models"},
+    "course": {"reviewlm", "corpus", "evaluation", "core", "models"},
     "tracking": {"evaluation", "core", "models"},
     "evaluation": {"corpus", "core", "models"},
     "corpus": {"core", "models"},

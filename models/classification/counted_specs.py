@@ -23,8 +23,6 @@ def _rising(values: tuple[float, ...], option: ValidationInfo) -> tuple[float, .
 Rising = AfterValidator(_rising)
 Orders = Annotated[tuple[Annotated[Whole, Field(ge=1, le=LONGEST_NGRAM)], ...], Rising]
 Labels = tuple[str, ...]
-Prefixes = Annotated[tuple[Annotated[Whole, Field(ge=1, le=1_000)], ...], Rising, Since("0.1.0")]
-CLUSTER_WORDS, PREFIXES = 10_000, (4, 6, 10, 20)
 
 
 @options
@@ -56,10 +54,6 @@ class FeatureOptions(ClassifierOptions):
         min_reviews: Features in fewer training reviews than this are dropped.
         features: Maximum number of features; the most frequent ones are kept.
         sublinear: Use 1 + ln(count) in place of the count of a feature in a review.
-        clusters: Number of Brown clusters, learnt from all training reviews without their labels; 0: none. The
-            features are prefixes of their bit strings.
-        cluster_words: Maximum number of vocabulary entries that are clustered, the most frequent ones.
-        cluster_prefixes: Lengths of these prefixes.
         lexicons: Names of lexicons of the section `lexicons`; the feature is the weighted count of a lexicon's words.
         patterns: Regular expressions by name; the feature is the number of matches in the text, upper and lower case
             told apart. They have no look-around.
@@ -69,19 +63,11 @@ class FeatureOptions(ClassifierOptions):
     min_reviews: Count = 2
     features: Annotated[Whole, Field(ge=1, le=MOST_WHOLE)] = 200_000
     sublinear: bool = True
-    clusters: Annotated[Whole, Field(ge=0, le=1_000), Since("0.1.0")] = 0
-    cluster_words: Annotated[Count, Since("0.1.0")] = CLUSTER_WORDS
-    cluster_prefixes: Prefixes = PREFIXES
     lexicons: Annotated[tuple[Name, ...], Since("0.1.0")] = ()
     patterns: Annotated[dict[Name, str], Since("0.1.0")] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.clusters != 1, "clusters", self.clusters, "0 (none) or at least 2")
-        if not self.clusters:
-            for name, usual in (("cluster_words", CLUSTER_WORDS), ("cluster_prefixes", PREFIXES)):
-                value = getattr(self, name)
-                require(value == usual, name, value, f"left at {usual}: it only takes effect with clusters")
         different = len(set(self.lexicons)) == len(self.lexicons)
         require(different, "lexicons", self.lexicons, "different names")
         if self.patterns:

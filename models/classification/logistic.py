@@ -35,7 +35,7 @@ class FeatureWeight(NamedTuple):
 
     Attributes:
         label: Name of the label.
-        block: "n-grams", "clusters" or "counts" (of lexicons and patterns).
+        block: "n-grams" or "counts" (of lexicons and patterns).
         feature: Its name for people.
         weight: Its weight less the mean over the labels; below 0 it speaks against the label.
     """

@@ -34,7 +34,7 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None)
     train, validation = (examples(job, split, stream, labelling, vocabulary) for split, stream in streams.items())
     context = FitContext(
         job.work, job.device, job.threads, report or report_progress, job.parts, vectors=job.vectors,
-        stream=streams["train"], lexicons={name: entries(folder) for name, folder in job.lexicons.items()},
+        lexicons={name: entries(folder) for name, folder in job.lexicons.items()},
     )  # fmt: skip
     result = fit_classifier(job.spec, vocabulary, train, validation, context)
     # No facts that differ from run to run, so that equal fits give equal bundles.

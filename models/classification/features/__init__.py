@@ -1,1 +1,1 @@
-"""Turn reviews into sparse features: tf-idf of n-grams and Brown clusters, counts of lexicons and patterns."""
+"""Turn reviews into sparse features: tf-idf of n-grams, counts of lexicons and patterns."""

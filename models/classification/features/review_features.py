@@ -1,14 +1,13 @@
-"""Join all features of the classifiers `logistic` and `tfidf`: n-grams, Brown clusters, lexicons, patterns.
+"""Join all features of the classifiers `logistic` and `tfidf`: n-grams, lexicons, patterns.
 
 A review's vector has these blocks, one after the other:
 
     n-grams     tf · idf, of Euclidean norm 1 (`tfidf.py`)
-    clusters    the same of the prefixes of bit strings (`cluster_features.py`)
     counts      c the weighted count of a lexicon or the number of matches of a pattern: x = c / s,
                 with `sublinear` x = sign(c) ln(1 + |c|) / s; s is the root mean square in training
 
-So a count has the mean square 1, which is that of a whole block of the others. Without clusters, lexicons and patterns
-the vector is that of the n-grams.
+So a count has the mean square 1, which is that of all n-grams together. Without lexicons and patterns the vector is
+that of the n-grams.
 Shapes: D reviews, F features of all blocks, G counts, M pairs of a feature and a review that has it.
 """
 
@@ -29,9 +28,6 @@ from ...base import FitContext, ModelError
 from ...neural.labelling.rows import FeatureRows, Rows
 from ..classifier import FEATURES
 from ..spec import LogisticSpec, TfidfSpec
-from ..texts import text_rows
-from .brown import learn_clusters
-from .cluster_features import ClusterFeatures
 from .lexicons import Lexicon, LexiconCounter, load_lexicons, save_lexicons
 from .patterns import count_patterns
 from .tfidf import TfidfFeatures
@@ -118,12 +114,10 @@ class ReviewFeatures:
 
     Args:
         ngrams: Features of n-grams.
-        clusters: Features of Brown clusters; None for none.
         counts: Lexicons and patterns; None for none.
     """
 
     ngrams: TfidfFeatures
-    clusters: ClusterFeatures | None = None
     counts: Counts | None = None
 
     @classmethod
@@ -134,22 +128,17 @@ class ReviewFeatures:
             spec: Which features.
             texts: Training reviews without special tokens.
             entries: V.
-            context: `stream`, whose reviews are clustered (None: *texts*), and `lexicons`.
+            context: `lexicons`.
 
         Raises:
-            ModelError: kind "input": no n-gram is in enough reviews, or see `learn_clusters`; a lexicon is missing; the
-                texts are, which lexicons and patterns need.
+            ModelError: kind "input": no n-gram is in enough reviews; a lexicon is missing, or the texts
+                that lexicons and patterns need.
         """
         ngrams = TfidfFeatures.learn(spec, texts, entries)
-        clusters, counts = None, None
-        if spec.clusters:
-            stream = context.stream
-            read = texts if stream is None else text_rows(Rows(stream.ids, stream.offsets))
-            found = learn_clusters(read, entries, spec.clusters, spec.cluster_words)
-            clusters = ClusterFeatures.learn(found, spec.cluster_prefixes, spec.sublinear, texts)
+        counts = None
         if spec.lexicons or spec.patterns:
             counts = Counts.learn(_lexicons(spec, context), sorted_patterns(spec), spec.sublinear, texts)
-        return cls(ngrams, clusters, counts)
+        return cls(ngrams, counts)
 
     @property
     def entries(self) -> int:
@@ -157,8 +146,8 @@ class ReviewFeatures:
         return self.ngrams.entries
 
     @property
-    def _blocks(self) -> list[TfidfFeatures | ClusterFeatures | Counts]:
-        return [block for block in (self.ngrams, self.clusters, self.counts) if block is not None]
+    def _blocks(self) -> list[TfidfFeatures | Counts]:
+        return [self.ngrams] if self.counts is None else [self.ngrams, self.counts]
 
     def __len__(self) -> int:
         return sum(map(len, self._blocks))
@@ -173,16 +162,14 @@ class ReviewFeatures:
         return found[0] if len(found) == 1 else _side_by_side(found, [len(block) for block in self._blocks])
 
     def names(self, vocabulary: Vocabulary) -> dict[str, list[str]]:
-        """Return a name of each feature for people, by block: "so good", "cluster 0110: great, …", "lexicon joy"."""
+        """Return a name of each feature for people, by block: "so good", "lexicon joy"."""
         words = [vocabulary.token(entry).replace("\n", "\\n") for entry in range(vocabulary.size)]
         found = {"n-grams": self.ngrams.names(words)}
-        found |= {"clusters": self.clusters.names(words)} if self.clusters else {}
         return found | ({"counts": self.counts.names} if self.counts else {})
 
     def save(self, folder: Path) -> None:
         """Write everything but the options."""
-        arrays = self.ngrams.arrays() | (self.clusters.arrays() if self.clusters else {})
-        arrays |= {"counts.scale": self.counts.scale_G} if self.counts else {}
+        arrays = self.ngrams.arrays() | ({"counts.scale": self.counts.scale_G} if self.counts else {})
         save_tensors(save_file, arrays, folder / FEATURES)
         if self.counts and self.counts.lexicons:
             save_lexicons(folder / LEXICONS, self.counts.lexicons)
@@ -194,14 +181,12 @@ class ReviewFeatures:
         Raises:
             OSError, ValueError, KeyError: A file is missing, or does not fit the spec.
         """
-        arrays, clusters, counts = load_file(folder / FEATURES), None, None
-        if spec.clusters:
-            clusters = ClusterFeatures.from_arrays(spec.cluster_prefixes, spec.sublinear, entries, arrays)
+        arrays, counts = load_file(folder / FEATURES), None
         if spec.lexicons or spec.patterns:
             known = load_lexicons(folder / LEXICONS) if spec.lexicons else {}
             lexicons = {name: known[name] for name in spec.lexicons}
             counts = Counts(lexicons, sorted_patterns(spec), spec.sublinear, arrays["counts.scale"])
-        return cls(TfidfFeatures.from_arrays(spec, entries, arrays), clusters, counts)
+        return cls(TfidfFeatures.from_arrays(spec, entries, arrays), counts)
 
 
 def sorted_patterns(spec: LogisticSpec | TfidfSpec) -> dict[str, str]:

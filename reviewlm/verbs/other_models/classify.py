@@ -108,7 +108,7 @@ def weights(
 ) -> None:  # fmt: skip
     """Show the features that speak most for each label, of a classifier of the kind `logistic`.
 
-    Weights of words, clusters and counts have different units: compare only those of one kind.
+    Weights of words and counts have different units: compare only those of one kind.
     """
     config = configured(preset, set)
     from core.errors import InputError

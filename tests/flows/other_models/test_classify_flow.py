@@ -42,7 +42,7 @@ def classified(home: Path, *overrides: str, files: list[str] | None = None) -> d
     lexicon = home.parent / "praise.txt"
     lexicon.write_text("great\nfriendly\t2\nnot good\t-1\n")
     logistic = "classification.models.logistic"
-    features = [f"{logistic}.clusters=6", f"{logistic}.lexicons=['praise']", f"{logistic}.patterns.signs=[!?]"]
+    features = [f"{logistic}.lexicons=['praise']", f"{logistic}.patterns.signs=[!?]"]
     named = [f"vectors.five={file}", f"lexicons.praise={lexicon}", "classification.models.bag.vectors=five"]
     with living_in(home):
         return classify(PRESET, files, [*named, *features, *overrides])

@@ -1,4 +1,4 @@
-"""Brown clusters, lexicons and patterns as features: the numbers of their definitions, names, files, clear errors."""
+"""Lexicons and patterns as features: the numbers of their definitions, names, files, clear errors."""
 
 from __future__ import annotations
 
@@ -12,24 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import FitContext, ModelError
-from models.classification.features.brown import BrownClusters
-from models.classification.features.cluster_features import ClusterFeatures
 from models.classification.features.lexicons import LexiconCounter, read_lexicon
 from models.classification.features.patterns import COUNTED, count_patterns
 from models.classification.features.review_features import Counts, ReviewFeatures
 from models.classification.features.tfidf import TfidfFeatures
-from models.classification.spec import LogisticSpec, TfidfSpec, identity, to_dict
+from models.classification.spec import LogisticSpec, TfidfSpec
 from models.neural.labelling.rows import Rows
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 
-V = 14
-TREE = BrownClusters(
-    np.array([-1] * 9 + [0, 0, 1, 2, 2], np.int32), np.array([[1, 2], [0, 3]], np.int32)
-)  # fmt: skip  # 9 and 10: "0"; 11: "10"; 12 and 13: "11"
-reviews = st.lists(st.lists(st.integers(9, V - 1), max_size=9), min_size=1, max_size=8)
 WORDS = ("good", "bad", "not", "so", "!")
 
 
@@ -38,33 +31,6 @@ def dense(rows, features):
     for number, (first, last) in enumerate(zip(rows.offsets, rows.offsets[1:], strict=False)):
         found[number, rows.ids_P[first:last]] = rows.values_P[first:last]
     return found
-
-
-@examples(60)
-@given(reviews, reviews, st.booleans())
-def test_clusters_are_tf_idf_of_the_prefixes_of_their_bits(train, other, sublinear):
-    features = ClusterFeatures.learn(TREE, (1, 2), sublinear, Rows.of(train))
-    assert features.prefixes == ["0", "1", "10", "11"]
-    of_word = {9: "0", 10: "0", 11: "1 10", 12: "1 11", 13: "1 11"}
-
-    def counts(texts):
-        tokens = [" ".join(of_word[word] for word in text).split() for text in texts]
-        return np.array([[some.count(prefix) for prefix in features.prefixes] for some in tokens], float)
-
-    weights = np.log((1 + len(train)) / (1 + (counts(train) > 0).sum(0))) + 1
-    found = counts(other)
-    expected = (np.where(found > 0, 1 + np.log(np.maximum(found, 1)), 0) if sublinear else found) * weights
-    expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-300)
-    np.testing.assert_allclose(dense(features.transform(Rows.of(other)), 4), expected, rtol=1e-12)
-
-
-def test_a_bit_string_shorter_than_a_prefix_counts_once():
-    features = ClusterFeatures.learn(TREE, (4, 6), True, Rows.of([[9, 11, 12]]))
-    assert features.prefixes == ["0", "10", "11"]
-    assert np.linalg.norm(features.transform(Rows.of([[9, 9, 12]])).values_P) == pytest.approx(1.0)
-    assert features.names([*"?????????", "a", "b", "c", "d", "e"]) == [
-        "cluster 0: a, b", "cluster 10: c", "cluster 11: d, e",
-    ]  # fmt: skip
 
 
 @examples(60)
@@ -128,7 +94,7 @@ def words():
 
 
 def everything(kind=LogisticSpec, **options):
-    return kind(labels=("a", "b"), min_reviews=1, orders=(1,), clusters=2, cluster_prefixes=(1, 2), lexicons=("joy",),
+    return kind(labels=("a", "b"), min_reviews=1, orders=(1,), lexicons=("joy",),
                 patterns={"shouting": "[A-Z]{3,}", "digits": "[0-9]"}, **options)  # fmt: skip
 
 
@@ -151,19 +117,6 @@ def test_the_blocks_stand_side_by_side_and_survive_their_files(tmp_path, words, 
     assert sum(map(len, names.values())) == len(features)
     assert {"good", "food"} <= set(names["n-grams"])
     assert names["counts"] == ["lexicon joy", "pattern digits", "pattern shouting"]
-    assert all(name.startswith("cluster ") for name in names["clusters"])
-
-
-def test_clusters_are_learnt_from_all_training_reviews_of_the_stream(tmp_path, words):
-    class Stream:
-        ids, offsets = np.array([9, 10, 9, 11, 9, 10], np.int32), np.array([0, 4, 6])
-
-    spec = LogisticSpec(min_reviews=1, clusters=2)
-    labelled = Rows.of([[12, 13, 12]])
-    alone = ReviewFeatures.learn(spec, labelled, words.size, FitContext(tmp_path)).clusters
-    more = ReviewFeatures.learn(spec, labelled, words.size, FitContext(tmp_path, stream=Stream())).clusters
-    assert np.flatnonzero(alone.clusters.cluster_V >= 0).tolist() == [12, 13]
-    assert np.flatnonzero(more.clusters.cluster_V >= 0).tolist() == [9, 10, 11]
 
 
 def test_ids_without_texts_and_unknown_lexicons_are_refused(tmp_path, words):
@@ -176,13 +129,6 @@ def test_ids_without_texts_and_unknown_lexicons_are_refused(tmp_path, words):
         Rows.of([[9]], ["a", "b"])
 
 
-def test_a_classifier_without_them_has_the_options_and_identity_of_earlier_versions():
-    new = {"clusters", "cluster_words", "cluster_prefixes", "lexicons", "patterns"}
-    for kind in (LogisticSpec, TfidfSpec):
-        assert not new & to_dict(kind(labels=("a", "b"))).keys()
-        assert new - {"cluster_words"} <= identity(everything(kind)).keys()
-
-
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -191,10 +137,6 @@ def test_a_classifier_without_them_has_the_options_and_identity_of_earlier_versi
         ({"patterns": {"x": "(a{1000}){1000}"}}, "patterns.x .*exceeds size limit"),
         ({"patterns": {"x": "a*"}}, "patterns.x .*matches the empty text"),
         ({"patterns": {"a/b": "a"}}, "must not contain '/'"),
-        ({"clusters": 1}, "clusters is 1; it must be 0 .none. or at least 2"),
-        ({"clusters": 5_000}, "clusters is 5000"),
-        ({"cluster_words": 5}, "cluster_words .*only takes effect with clusters"),
-        ({"cluster_prefixes": (4, 2), "clusters": 9}, "rising order"),
         ({"lexicons": ("a", "a")}, "different names"),
     ],
 )
