@@ -29,6 +29,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from course.inputs import program, review_table
+
 
 class Merge(NamedTuple):
     """Two clusters, each named by its most frequent word (numbered by frequency), and the nats that I loses."""
@@ -99,10 +101,9 @@ def bit_strings(merges: Sequence[Merge], clusters: int) -> list[str]:
 
 def main() -> None:
     """Cluster the words of some reviews and show the clusters with their most frequent words."""
-    from course.inputs import program, review_texts
-
     options = program(__doc__, clusters=30, words=500).parse_args()
-    texts = [re.findall(r"\w+(?:'\w+)?|[^\w\s]", text.lower()) for text in review_texts(options.text, options.reviews)]
+    reviews = review_table(options.text, options.reviews)["text"]
+    texts = [re.findall(r"\w+(?:'\w+)?|[^\w\s]", review.lower()) for review in reviews]
     frequent = [word for word, _ in Counter(word for text in texts for word in text).most_common(options.words)]
     number = {word: rank for rank, word in enumerate(frequent)}
     runs = [[number[w] for w in run] for text in texts for there, run in groupby(text, number.__contains__) if there]

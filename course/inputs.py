@@ -1,38 +1,57 @@
-"""Give the course's programs what all of them take: options, reviews, a fitted model, and a small one of their own."""
+"""Give the course's programs what they take: options, reviews as tokens, models that are fitted here or were before.
+
+Without a model and a text, everything is made from the embedded grammar in seconds. Networks this small run on one
+thread: more would only wait for each other (15 times the processor time was measured).
+"""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+import atexit
+import tempfile
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from corpus.synthetic.grammar import sample_review
-from corpus.synthetic.grammar_domains import STARS
+if TYPE_CHECKING:
+    from models.base import FitResult, LanguageModel
+    from models.bundles.bundle import Bundle
+    from models.neural.network import Network
+    from models.specs import ModelSpec
+    from models.streams import TokenStream
+    from models.tokens.vocabulary import Vocabulary
+
+_work = tempfile.TemporaryDirectory(prefix="reviewlm-course-")
+atexit.register(_work.cleanup)
 
 
-def program(doc: str | None, **defaults: float | str) -> ArgumentParser:
-    """Return the options of a program: its own with their defaults, and the text that it reads.
+def program(doc: str | None, models: bool = False, **defaults: float | str) -> ArgumentParser:
+    """Return the options of a program.
 
     Args:
         doc: Its module's text, shown by --help.
-        defaults: By name; a default has the type of the option.
+        models: Whether it reads fitted models.
+        defaults: Its own options; each has the type of its default.
     """
     parser = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
-    for name, default in {**defaults, "reviews": 1_000}.items():
+    for name, default in {**defaults, "reviews": 1_000, "seed": 1}.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"({default})")
     parser.add_argument("--text", type=Path, help="file with one review a line; else reviews of the embedded grammar")
+    if models:
+        parser.add_argument("--model", nargs="*", default=[], help="versions (champion, 3, NAME@ALIAS) or folders of "
+                            "bundles; else a Kneser-Ney 5-gram model and an LSTM are fitted")  # fmt: skip
     return parser
 
 
-def review_texts(file: Path | None, count: int, seed: int = 1) -> list[str]:
-    """Return the first reviews of a file, a line each, or reviews drawn from the embedded grammar."""
-    return review_table(file, count, seed)["text"].to_list()
-
-
 def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
-    """Return the same as a table that `models.streams.write_stream` takes; in a file the ratings are unknown."""
+    """Return the first reviews of a file, whose ratings are unknown, or reviews drawn from the embedded grammar."""
+    from corpus.synthetic.grammar import sample_review
+    from corpus.synthetic.grammar_domains import STARS
+
     if file is None:
         stars = [int(star) for star in Random(seed).choices(list(STARS), list(STARS.values()), k=count)]
         texts = [sample_review(star, seed * 1_000_000 + number) for number, star in enumerate(stars)]
@@ -41,3 +60,100 @@ def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
         stars = [0] * len(texts)
     table = pl.DataFrame({"review_id": [str(number) for number in range(len(texts))], "text": texts, "stars": stars})
     return table.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)
+
+
+class Data(NamedTuple):
+    """Reviews in three parts, 80, 10 and 10 %, as tokens of a vocabulary of the first."""
+
+    vocabulary: Vocabulary
+    train: TokenStream
+    validation: TokenStream
+    test: TokenStream
+
+
+def data_of(options: Namespace) -> Data:
+    """Return the reviews that the options name."""
+    from models.specs import VocabularySpec
+    from models.text.normal_form import NormalForm
+    from models.tokens.vocabulary import Vocabulary
+
+    table = review_table(options.text, options.reviews, options.seed)
+    ends = [len(table) * share // 10 for share in (0, 8, 9, 10)]
+    parts = [table[first:last] for first, last in pairwise(ends)]
+    normal, spec = NormalForm(), VocabularySpec(size=10_000, min_count=2)
+    vocabulary = Vocabulary.train([normal.apply(text) for text in parts[0]["text"]], spec, normal)
+    return Data(vocabulary, *(stream_of(vocabulary, part) for part in parts))
+
+
+def stream_of(vocabulary: Vocabulary, table: pl.DataFrame) -> TokenStream:
+    """Return reviews as tokens; the files are removed when the program ends."""
+    from models.streams import TokenStream, write_stream
+
+    folder = tempfile.mkdtemp(dir=_work.name)
+    texts = pl.Series([vocabulary.normal_form.apply(text) for text in table["text"]], dtype=pl.String)
+    write_stream(folder, vocabulary, [table.with_columns(text=texts)])
+    return TokenStream.open(folder)
+
+
+def fitted(spec: ModelSpec, data: Data) -> FitResult:
+    """Fit a model on one thread; the trainer is that of the pipeline."""
+    from models.base import FitContext
+    from models.specs import model_class
+
+    context = FitContext(Path(tempfile.mkdtemp(dir=_work.name)))
+    result: FitResult = model_class(spec.kind).fit(spec, data.vocabulary, data.train, data.validation, context)
+    return result
+
+
+def small_lstm(seed: int = 1, **options: Any) -> Any:
+    """Return the options of an LSTM that learns a thousand reviews in some ten seconds."""
+    from models.specs import RecurrentSpec, TrainingSpec
+
+    training = TrainingSpec(epochs=4, batch=16, bptt_len=35, learning_rate=1e-2, precision="float32", seed=seed)
+    return RecurrentSpec(**{"hidden": 96, "embedding": 64, "dropout": 0.1, "training": training, **options})
+
+
+def opened(options: Namespace) -> tuple[dict[str, Bundle], Data | None]:
+    """Return the models that the options name, or two that are fitted here, with the data of these."""
+    import reviewlm
+    from models.bundles.bundle import Bundle
+    from models.specs import NGramSpec
+
+    if options.model:
+        return {name: reviewlm.load(Path(name) if Path(name).is_dir() else name).bundle for name in options.model}, None
+    data = data_of(options)
+    specs = {"kn5": NGramSpec(order=5), "lstm": small_lstm(options.seed)}
+    models = {name: fitted(spec, data).model for name, spec in specs.items()}
+    return {name: Bundle(specs[name], data.vocabulary, model) for name, model in models.items()}, data
+
+
+def held_out(options: Namespace, bundle: Bundle, data: Data | None) -> TokenStream:
+    """Return the reviews on which a model is measured: the test part, or those of the options in its vocabulary."""
+    if data is not None:
+        return data.test
+    return stream_of(bundle.vocabulary, review_table(options.text, options.reviews, options.seed + 1))
+
+
+def networks(name: str, spec: Any, model: LanguageModel) -> Iterator[tuple[str, Any, Network]]:
+    """Yield name, options and network of a neural model, or of those that a mixture or cache is made of."""
+    if hasattr(model, "network"):
+        yield name, spec, model.network
+    for part in getattr(model, "parts", ()):
+        yield from networks(f"{part.name} of {name}", part.spec, part.model)
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as a table: text on the left, numbers on the right with four digits."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [all(isinstance(row[name], int | float) for row in rows) for name in (rows[0] if rows else ())]
+    for line in cells:
+        print("  ".join(_aligned(line, widths, right)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> Iterable[str]:
+    return (cell.rjust(n) if number else cell.ljust(n) for cell, n, number in zip(line, widths, right, strict=True))

@@ -11,12 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from .cache.neural_spec import NeuralCacheSpec as NeuralCacheSpec
 from .mixture.spec import CacheSpec as CacheSpec
 from .mixture.spec import MixtureSpec as MixtureSpec
 from .names import as_name as as_name
 from .names import require_name as require_name
-from .neural.adaptive.variant_spec import DynamicSpec as DynamicSpec
-from .neural.adaptive.variant_spec import NeuralCacheSpec as NeuralCacheSpec
 from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
@@ -48,7 +47,7 @@ class VocabularySpec:
     lowercase: bool = True
 
 
-ModelSpec = NGramSpec | RecurrentSpec | NPLMSpec | MixtureSpec | CacheSpec | NeuralCacheSpec | DynamicSpec
+ModelSpec = NGramSpec | RecurrentSpec | NPLMSpec | MixtureSpec | CacheSpec | NeuralCacheSpec
 
 KINDS: dict[str, tuple[type, str]] = {
     "ngram": (NGramSpec, ".ngram.lm:NGramLM"),
@@ -58,14 +57,13 @@ KINDS: dict[str, tuple[type, str]] = {
     "nplm": (NPLMSpec, ".neural.nplm:NPLM"),
     "mixture": (MixtureSpec, ".mixture.lm:MixtureLM"),
     "cache": (CacheSpec, ".cache.lm:CacheLM"),
-    "neural_cache": (NeuralCacheSpec, ".neural.adaptive.neural_cache:NeuralCacheLM"),
-    "dynamic": (DynamicSpec, ".neural.adaptive.dynamic:DynamicLM"),
+    "neural_cache": (NeuralCacheSpec, ".cache.neural_cache:NeuralCacheLM"),
 }
 
 
 def parts_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the names of the models that a model combines; empty for most kinds."""
-    return spec.parts if isinstance(spec, MixtureSpec | CacheSpec | NeuralCacheSpec | DynamicSpec) else ()
+    return spec.parts if isinstance(spec, MixtureSpec | CacheSpec | NeuralCacheSpec) else ()
 
 
 def model_class(kind: str) -> Any:

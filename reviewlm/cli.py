@@ -26,7 +26,6 @@ from reviewlm.aborts import aborts_told
 from reviewlm.boundary import run_verb
 from reviewlm.help_page import GroupedHelp, show_version, with_examples
 from reviewlm.verbs import (
-    adapt,
     compare,
     config,
     data,
@@ -61,7 +60,6 @@ app.add_typer(drill.app)
 app.add_typer(backup.app)
 app.add_typer(lineage.app)
 app.add_typer(classify.app, name="classify")
-app.add_typer(adapt.app)
 app.add_typer(memory.app)
 app.add_typer(optimizers.app)
 app.add_typer(sweep.app)

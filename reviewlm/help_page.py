@@ -24,8 +24,8 @@ GROUPS = {
     ),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
-        "embed", "neighbours", "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use",
-        "state-carry", "probe", "toy", "forecast",
+        "embed", "neighbours", "ngram", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use",
+        "probe", "toy", "forecast",
     ),
 }  # fmt: skip
 """The groups of the help page and their commands, in the order in which they are shown."""
@@ -112,13 +112,11 @@ EXAMPLES = {
     "ngram compare": ("ngram compare --text corpus.txt --held-out test.txt",),
     "ngram suggest": ('ngram suggest "the food was" --arpa model.arpa',),
     "ngram generate": ("ngram generate --arpa model.arpa --n 3",),
-    "adapt": ("adapt --bundle bundle --validation validation.txt --test test.txt",),
     "lr-find": ("lr-find --model lstm",),
     "optimizers": ("optimizers --rules sgd,adam",),
     "scaling": ("scaling --model lstm --predict-only",),
     "gradient-flow": ("gradient-flow --fitted", "gradient-flow --untrained"),
     "context-use": ("context-use --fitted",),
-    "state-carry": ("state-carry --fitted",),
     "probe": ("probe --fitted --probes english",),
     "forecast": ("forecast --input prices.csv --column close --relative", "forecast --made cycle"),
     "toy addition": ("toy addition --bits 8",),

@@ -25,18 +25,17 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.line_text import LANES, TEXTS, LineText
 from benchmarks.models.mixture import gain_table
 from benchmarks.training.members import MEAN, perplexities, streams_of, train_side_by_side
+from models.base import FitContext
+from models.cache.neural_cache import NeuralCacheLM
 from models.mixture.fitting import tune_weights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.neural.adaptive.dynamic import DynamicLM
-from models.neural.adaptive.neural_cache import NeuralCacheLM
 from models.neural.recurrent import RecurrentLM
 from models.neural.training.training_metrics import perplexity
 from models.neural.training.validation import validation_nats
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import (
-    DynamicSpec,
     MixtureSpec,
     NeuralCacheSpec,
     NGramSpec,
@@ -146,12 +145,12 @@ def beside_kneser_ney(lines: LineText, model: RecurrentLM) -> dict[str, dict[str
 
 
 def of_continuous(
-    recipe: Recipe, lines: LineText, models: Sequence[RecurrentLM], dynamic: bool
+    recipe: Recipe, lines: LineText, models: Sequence[RecurrentLM]
 ) -> tuple[dict[str, Any], Ratio]:
     """Return the perplexities of the networks and of the mean of their probabilities on a continuous text.
 
-    The text is read in lanes, as in word_language_model, and as one stream: static, with a continuous cache of each
-    network, and with dynamic evaluation if requested. Parameters are chosen on the validation text, read the same way.
+    The text is read in lanes, as in word_language_model, and as one stream: static, and with a continuous cache of each
+    network, whose parameters are chosen on the validation text, read the same way.
     """
     rows = {
         f"weights fixed, {split}": perplexities(models, lines.stream(split, LANES)) for split in ("valid", "test")
@@ -162,10 +161,6 @@ def of_continuous(
     rows["one continuous stream, static"] = perplexities(models, test)
     cached = [NeuralCacheLM.tuned(NeuralCacheSpec(across=True), part, valid).model for part in parts]
     rows["one continuous stream, continuous cache"] = perplexities(cached, test)
-    if dynamic:
-        train = lines.stream("train")
-        learned = [DynamicLM.tuned(DynamicSpec(across=True), part, train, valid).model for part in parts]
-        rows["one continuous stream, dynamic evaluation"] = perplexities(learned, test)
     reached = max(value for name, value in rows["weights fixed, test"].items() if name != MEAN)
     return rows, Ratio(round(recipe.goal / reached, 3), 1.0, f"test perplexity {recipe.goal} of one network")
 
@@ -192,15 +187,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and weights")
     parser.add_argument("--threads", type=_count, help="of each network, instead of the recipe's")
     parser.add_argument("--members", type=_count, help="networks side by side (ptb; default 1)")
-    parser.add_argument("--dynamic", action="store_true", help="dynamic evaluation too; some twenty minutes (ptb)")
     parser.add_argument("--epochs", type=_passes, help="instead of the recipe's")
     parser.add_argument("--seed", type=_count, default=1, help="of the first network (default 1)")
     args: argparse.Namespace = parser.parse_args(argv)
     recipe = RECIPES[args.text]
     if args.data is None or not args.data.is_dir():
         parser.error(f"--data (or REVIEWLM_REAL_DATA) must name the folder of the texts, not {args.data}")
-    if not recipe.continuous and (args.members or args.dynamic):
-        parser.error("--members and --dynamic are for a text that is read as one: ptb")
+    if not recipe.continuous and args.members:
+        parser.error("--members is for a text that is read as one: ptb")
     members, threads = args.members or 1, args.threads or recipe.threads
     epochs = args.epochs or (QUICK_EPOCHS if args.quick else recipe.spec.training.epochs)
     spec = replace(recipe.spec, training=replace(recipe.spec.training, epochs=epochs, seed=args.seed))
@@ -212,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     }
     say(str(rows))
     if recipe.continuous:
-        found, ratio = of_continuous(recipe, lines, models, args.dynamic)
+        found, ratio = of_continuous(recipe, lines, models)
     else:
         found, ratio = of_reviews(recipe, lines, models, work)
     ratios = {f"quality.{args.text}": ratio}

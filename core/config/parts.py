@@ -1,11 +1,10 @@
-"""Check models that are made of other models: mixtures, caches, dynamic evaluation."""
+"""Check models that are made of other models: mixtures and caches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from models.specs import (
-    DynamicSpec,
     MixtureSpec,
     ModelSpec,
     NeuralCacheSpec,
@@ -42,7 +41,7 @@ def require_parts(spec: ModelSpec, models: Sequence[ModelSpec]) -> None:
             f"model {spec.name!r} has method 'gated', which needs an n-gram model among its parts; add one, or "
             "use method 'linear'"
         )
-    if not isinstance(spec, NeuralCacheSpec | DynamicSpec):
+    if not isinstance(spec, NeuralCacheSpec):
         return
     if not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
         raise ValueError(

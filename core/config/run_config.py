@@ -47,7 +47,7 @@ from models.specs import (
     VocabularySpec,
 )
 
-UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic", "logistic", "bayes")
+UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "logistic", "bayes")
 """Kinds of models whose fit does not depend on the seed."""
 MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Models of a configuration that names none."""

@@ -1,1 +1,1 @@
-"""The cache model: a static model mixed with counts of the recent stream."""
+"""Caches: a static model mixed with counts of the recent stream, or with what followed similar features."""

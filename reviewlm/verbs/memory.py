@@ -148,35 +148,6 @@ def context_use(
     hand_over(asked.config if track else None, found_out, out, as_json)
 
 
-@app.command("state-carry")
-def state_carry(
-    bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "", text: Text = "",
-    window: Annotated[int, typer.Option("--window", min=2, help="Tokens of the sliding window.")] = 128,
-    stride: Annotated[int, typer.Option("--stride", min=1, help="Step of the window, below --window.")] = 64,
-    out: Out = None, track: Track = False, preset: VersionPreset = "", set: Set = None, as_json: Json = False,
-) -> None:
-    """Measure perplexity with the state reset at every review, carried over, and with a sliding window."""
-    if stride >= window:
-        raise ConfigError("The stride must be below the window", where="--stride", value=stride)
-    texts, asked = terminal.read_texts(text) if text else None, asked_settings(fitted and not bundle, preset, set)
-    require_folder(out)
-    from evaluation.scoring.state_policies import state_policies
-
-    rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, one in enumerate(chosen_models(asked, bundle, fitted, model)):
-            stream = _stream(asked.config, one, texts, Path(folder) / f"{number}")
-            figures = checked(lambda: state_policies(one.bundle, stream, window, stride))  # noqa: B023
-            rows += [{"model": one.name, **figure.to_dict()} for figure in figures]
-            log.info("%-16s %s", one.name, ", ".join(f"{one.policy} {one.perplexity:.4g}" for one in figures))
-    metrics = {f"{row['model']}/{row['policy'].split()[0]}_perplexity": row["perplexity"] for row in rows}
-    titles = {"state_carry": "The same held-out text under three policies; only compare figures of the same policy"}
-    settings = {"window": window, "stride": stride, "text": text}
-    tables, data = {"state_carry": rows}, asked.data_said(text)
-    found = Finding("state carry", settings, metrics, tables, {}, titles, data=data)
-    hand_over(asked.config if track else None, found, out, as_json)
-
-
 @app.command("probe")
 def probe(
     bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "",

@@ -15,7 +15,6 @@ OBJECTIVES = {
     "mixture": {"output": "weights tuned on validation"},
     "cache": {"output": "weights tuned on validation"},
     "neural_cache": {"output": "theta, window and weights tuned on validation"},
-    "dynamic": {"output": "rate and decay tuned on validation"},
 }
 """Objective by model kind, for kinds without an output layer."""
 

@@ -13,7 +13,6 @@ from models.base import FitContext
 from models.bundles.bundle import save_bundle
 from models.specs import (
     CacheSpec,
-    DynamicSpec,
     MixtureSpec,
     NeuralCacheSpec,
     NGramSpec,
@@ -51,14 +50,12 @@ SPECS = {
     "cache-across": CacheSpec(part="mixture", order=3, window=25, across=True),
     "neural-cache": NeuralCacheSpec(part="lstm", thetas=(0.0, 0.5, 2.0), windows=(5, 20)),
     "neural-cache-across": NeuralCacheSpec(part="nplm", thetas=(0.3,), windows=(25,), across=True),
-    "dynamic": DynamicSpec(part="lstm", segment=3, rates=(0.001,), decays=(0.02,)),
-    "dynamic-across": DynamicSpec(part="gru", rule="sgd", segment=5, rates=(0.1,), decays=(0.05,), across=True),
 }
 WINDOW = {"ngram-1": 0, "ngram-3": 2, "ngram-kn": 2, "nplm": 2, "nplm-two-level": 3, "table": 1}
 WINDOW |= {"mixture-gated": 2}
 WINDOW |= {"ngram-add-k": 1, "ngram-jm": 2, "ngram-wb": 2, "ngram-absolute": 2, "ngram-katz": 2}
 """How many tokens back a kind with a fixed window looks; the others look back without end."""
-QUICK = {"table", "ngram-3", "lstm", "nplm-two-level", "mixture", "cache", "neural-cache", "dynamic"}
+QUICK = {"table", "ngram-3", "lstm", "nplm-two-level", "mixture", "cache", "neural-cache"}
 """One of each kind; `make test-all` repeats the two slowest rules with the others."""
 NOUNS = ["soup", "pizza", "staff", "taco", "place", "patio", "music", "waiter", "menu", "bread"]
 QUALITIES = ["great", "bad", "cold", "slow", "cheap", "fresh", "loud", "warm"]

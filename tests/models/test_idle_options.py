@@ -9,7 +9,6 @@ import pytest
 
 from models.options import as_written, inapplicable, without_inapplicable
 from models.specs import (
-    DynamicSpec,
     MixtureSpec,
     NGramSpec,
     NPLMSpec,
@@ -42,8 +41,6 @@ NESTED = ("bptt_grad_len", "activation_penalty", "temporal_penalty")
         (ObjectiveSpec, {}, "cutoffs", (2_000,), "with output 'adaptive'"),
         (ObjectiveSpec, WITHOUT_HEAD, "shrink", 2.0, "with output 'adaptive'"),
         (ObjectiveSpec, WITHOUT_HEAD, "samples", 64, "with estimator 'sampled' or 'nce'"),
-        (DynamicSpec, {"rule": "sgd"}, "epsilon", 0.5, "with rule 'rms'"),
-        (DynamicSpec, {"rule": "sgd"}, "statistics_tokens", 3, "with rule 'rms'"),
         (NGramSpec, {}, "cut", 7, "with smoothing 'katz'"),
         (NGramSpec, {"smoothing": "katz"}, "alpha", 0.3, "with smoothing 'stupid_backoff'"),
         (NGramSpec, {"smoothing": "katz"}, "k", 0.1, "with smoothing 'add_k'"),
@@ -72,7 +69,6 @@ def test_it_is_refused_with_the_reason_and_left_at_its_default_otherwise(
         (TrainingSpec, {"stateful": True, "state_reset_prob": 0.0}),
         (ObjectiveSpec, {"output": "adaptive", "head": 500, "cutoffs": (600,), "shrink": 2.0}),
         (ObjectiveSpec, {"output": "softmax", "estimator": "nce", "samples": 64}),
-        (DynamicSpec, {"rule": "rms", "epsilon": 0.5, "statistics_tokens": 3}),
         (NGramSpec, {"smoothing": "katz", "cut": 7, "fallback": (0.4, 0.8, 1.2)}),
         (NGramSpec, {"smoothing": "stupid_backoff", "alpha": 0.3}),
         (NGramSpec, {"smoothing": "kneser_ney", "kenlm_exact": False}),

@@ -51,7 +51,6 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["checks", "suggest", "--table", "nosuch.parquet", "--out", "suite.json"], 3, "nosuch.parquet"),
     (["gradient-flow", "--bundle", "nosuch"], 7, "no such folder"),
     (["context-use", "--text", "nosuch.txt"], 3, "nosuch.txt"),
-    (["state-carry", "--model", "99"], 7, "There is no version 99"),
     (["probe", "--fitted", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
     (["run", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["run", "--set", "source.business=nosuch.json"], 3, "nosuch.json"),

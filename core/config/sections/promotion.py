@@ -27,7 +27,7 @@ RegisteredName = Annotated[str, AfterValidator(partial(require_name, field="the 
 Limit = Annotated[NotNegative | None, OrNone]
 """A number, or "none": then the rule does not apply, but its measured value is shown."""
 
-Adaptation = Literal["static", "cache", "continuous cache", "dynamic evaluation", "any"]
+Adaptation = Literal["static", "cache", "continuous cache", "any"]
 """Allowed adaptation of a challenger: the value of the model class's attribute `adaptation`
 (`models/base.py`)."""
 
@@ -94,7 +94,7 @@ class PromotionConfig(GatePolicy):
             significant.
         slice_dimensions: Dimensions by which the test reviews are divided into slices.
         adaptation: Which models may be challenger: "static" ones, those that adapt to the review they are measured on
-            in the way named ("cache", "continuous cache", "dynamic evaluation"), or "any".
+            in the way named ("cache", "continuous cache"), or "any".
         max_champion_loss: Largest share by which the challenger may be worse than the champion on the champion's own
             test reviews. The rule fails if the whole confidence interval of the loss is above it.
         allow_other_reading: Let a challenger pass that models less of the text than the champion (it folds case, or the

@@ -19,7 +19,6 @@ from ...mixture.lm import FACTS as MIXTURE_FACTS
 from ...mixture.parts import FOLDER, read_facts
 from ...options import without_inapplicable
 from ...specs import NPLMSpec, RecurrentSpec, spec_from_dict
-from ..adaptive.dynamic import FACTS as DYNAMIC_FACTS
 
 FREE = frozenset({
     "name", "vocabulary", "training", "dropout", "variational", "embedding_dropout", "input_dropout", "output_dropout",
@@ -59,7 +58,7 @@ def _networks(folder: Path, options: dict[str, Any]) -> Iterator[tuple[Path, Rec
     spec = spec_from_dict(options)
     if isinstance(spec, RecurrentSpec | NPLMSpec):
         yield folder, spec
-    for name in (MIXTURE_FACTS, CACHE_FACTS, DYNAMIC_FACTS):
+    for name in (MIXTURE_FACTS, CACHE_FACTS):
         if (folder / name).is_file():
             for number, part in enumerate(read_facts(folder / name)["parts"]):
                 yield from _networks(folder / FOLDER / str(number), dict(part["spec"]))

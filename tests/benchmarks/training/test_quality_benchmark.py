@@ -121,7 +121,6 @@ def test_every_recipe_has_a_text(name: str) -> None:
     [
         (["ptb", "--data", "no_such_folder"], "must name the folder of the texts, not no_such_folder"),
         (["chicago", "--data", ".", "--members", "2"], "for a text that is read as one"),
-        (["chicago", "--data", ".", "--dynamic"], "for a text that is read as one"),
         (["ptb", "--data", ".", "--members", "0"], "0 is not above 0"),
         (["ptb", "--data", ".", "--epochs", "-1"], "-1 is not above 0"),
         (["ptb", "--data", ".", "--epochs", "nan"], "nan is not above 0"),

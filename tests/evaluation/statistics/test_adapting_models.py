@@ -24,7 +24,7 @@ ANY = PromotionConfig(adaptation="any")
 
 def adapting(bundle):
     """The same bundle, whose model says that it adapts."""
-    bundle.model.adaptation = "dynamic evaluation"
+    bundle.model.adaptation = "continuous cache"
     return bundle
 
 
@@ -32,26 +32,26 @@ def test_figures_of_a_bundle_say_how_it_adapts_and_so_do_its_slices(bundle, stre
     rows = score_stream(bundle, stream)
     assert figures_of_bundle(rows, bundle).to_dict()["adaptation"] == "static"
     whole = figures_of_bundle(rows, adapting(bundle))
-    assert whole.to_dict()["adaptation"] == "dynamic evaluation"
-    assert set(star_slices(rows, whole)["adaptation"]) == {"dynamic evaluation"}
+    assert whole.to_dict()["adaptation"] == "continuous cache"
+    assert set(star_slices(rows, whole)["adaptation"]) == {"continuous cache"}
     stated = policies(whole.boundary, whole.vocabulary, whole.unit, whole.adaptation)
-    assert stated["adaptation"] == "dynamic evaluation"
+    assert stated["adaptation"] == "continuous cache"
 
 
 def table():
     rows = scores()
-    figures = {"lstm": figures_of(rows), "lstm+dynamic": figures_of(scores(0.9), adaptation="dynamic evaluation")}
-    return comparison_table(figures, {"lstm": "lstm", "lstm+dynamic": "dynamic"})
+    figures = {"lstm": figures_of(rows), "lstm+cache": figures_of(scores(0.9), adaptation="continuous cache")}
+    return comparison_table(figures, {"lstm": "lstm", "lstm+cache": "neural_cache"})
 
 
 def test_tables_and_bars_name_the_model_that_adapts():
     found = table()
     assert dict(found.select("model", "adaptation").iter_rows()) == {
-        "lstm": "static", "lstm+dynamic": "dynamic evaluation",
+        "lstm": "static", "lstm+cache": "continuous cache",
     }  # fmt: skip
     left, _ = perplexity_bars(found).axes
     names = [label.get_text() for label in left.get_yticklabels()]
-    assert names == ["lstm+dynamic\ndynamic evaluation", "lstm"], "the better one stands below: it does not compare"
+    assert names == ["lstm+cache\ncontinuous cache", "lstm"], "the better one stands below: it does not compare"
     assert [bool(bar.get_hatch()) for bar in left.patches] == [True, False]
 
 
@@ -90,7 +90,7 @@ def test_gains_and_differences_stay_within_a_kind():
 
 
 def test_a_static_model_is_not_put_in_the_shade_by_one_that_adapts():
-    ways = ((1.0, "static"), (1.1, "static"), (0.9, "cache"), (1.2, "dynamic evaluation"))
+    ways = ((1.0, "static"), (1.1, "static"), (0.9, "cache"), (1.2, "continuous cache"))
     rows = [{"open_bits_per_byte": bits, "megabytes": 1.0, "score_seconds": 1.0, "adaptation": way}
             for bits, way in ways]  # fmt: skip
     assert pareto_front(rows) == [True, False, True, False]
@@ -168,17 +168,15 @@ def test_the_gate_has_nothing_to_say_where_both_adapt_alike():
     assert "static" not in decision.reason
 
 
-@pytest.mark.parametrize("kind", ["neural_cache", "dynamic"])
-def test_the_configuration_takes_both_kinds_after_their_part(kind, tmp_path):
-    config = load_config("demo", ["seed=7", f'models=[{{kind="lstm", name="net"}}, {{kind="{kind}", part="net"}}]',
+def test_the_configuration_takes_a_continuous_cache_after_its_part():
+    config = load_config("demo", ["seed=7", 'models=[{kind="lstm", name="net"}, {kind="neural_cache", part="net"}]',
                                   'baseline="net"'])  # fmt: skip
     assert isinstance(config, RunConfig)
     assert config.models[1].parts == ("net",)
     with pytest.raises(ConfigError, match="one of the models before it"):
-        load_config("demo", [f'models=[{{kind="{kind}", part="net"}}, {{kind="lstm", name="net"}}]', 'baseline="net"'])
+        load_config("demo", ['models=[{kind="neural_cache", part="net"}, {kind="lstm", name="net"}]', 'baseline="net"'])
 
 
-@pytest.mark.parametrize("kind", ["neural_cache", "dynamic"])
-def test_the_configuration_refuses_to_adapt_a_model_that_is_not_neural(kind):
+def test_the_configuration_refuses_to_adapt_a_model_that_is_not_neural():
     with pytest.raises(ConfigError, match="needs a neural model; its part 'kn' is of kind 'ngram'"):
-        load_config("demo", [f'models=[{{kind="ngram", name="kn"}}, {{kind="{kind}", part="kn"}}]', 'baseline="kn"'])
+        load_config("demo", ['models=[{kind="ngram", name="kn"}, {kind="neural_cache", part="kn"}]', 'baseline="kn"'])

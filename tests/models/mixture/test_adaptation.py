@@ -13,7 +13,7 @@ from models.mixture.weights import Fixed
 from models.specs import KINDS, CacheSpec, model_class
 from tests.models.mixture.mixture_tables import table_part
 
-ADAPTS = {"cache": "cache", "neural_cache": "continuous cache", "dynamic": "dynamic evaluation"}
+ADAPTS = {"cache": "cache", "neural_cache": "continuous cache"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,6 @@ from torch import nn
 
 from models.base import FitContext, ModelError
 from models.neural import device
-from models.neural.adaptive.dynamic_rule import differentiable
 from models.neural.device import cudnn_has_bf16, require_device
 from models.neural.layers import recurrent_layers as layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
@@ -65,21 +64,6 @@ def test_products_in_float32_are_not_rounded_on_a_gpu_either(gpus):
         assert torch.backends.cudnn.rnn.fp32_precision != "tf32"
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
-        with differentiable():
-            assert not torch.backends.cudnn.allow_tf32
-
-
-@pytest.mark.parametrize("order", ["within", "across"])
-def test_cudnn_is_on_again_after_blocks_that_overlap(order):
-    """Two threads score by dynamic evaluation: the switch is one for the whole process."""
-    one, other = differentiable(), differentiable()
-    one.__enter__()
-    other.__enter__()
-    first, last = (other, one) if order == "within" else (one, other)
-    first.__exit__(None, None, None)
-    assert not torch.backends.cudnn.enabled
-    last.__exit__(None, None, None)
-    assert torch.backends.cudnn.enabled
 
 
 # --- bf16 means bf16

@@ -182,7 +182,6 @@ def test_probes_of_the_grammar_are_drawn_by_seed(at_home: tuple[str, ...]) -> No
         (("gradient-flow", "--fitted", "--preset", "small"), 5, "No model of this configuration"),
         (("gradient-flow", "--fresh", 8, "--fitted"), 2, "--fresh needs no model"),
         (("gradient-flow", "--fresh", 8, "--model", "99"), 2, "--fresh needs no model"),
-        (("state-carry", "--bundle", "x", "--model", "99"), 2, "--bundle and --model cannot be used together"),
         (("gradient-flow", "--fitted", "--bundle", "x"), 2, "cannot be used together"),
         (("context-use", "--bundle", "no_such_folder"), 7, "no such folder"),
         (("context-use", "--contexts", "0,5"), 2, "at least 1"),
@@ -220,20 +219,9 @@ def test_models_that_are_no_networks_and_texts_that_are_too_short_are_refused(
     assert "have the same name" in str(twice)
 
 
-def test_three_policies_of_the_state_are_measured_on_the_same_text(at_home: tuple[str, ...], tmp_path: Path) -> None:
-    found = run("state-carry", *at_home, "--window", 16, "--stride", 4, "--out", tmp_path / "out")["state_carry"]
-    assert [row["policy"] for row in found] == ["reset", "carry", "sliding 16/4"] * 2
-    assert {row["tokens"] for row in found} == {12 * 61}
-    kn, rnn = ([row["perplexity"] for row in found if row["model"] == name] for name in ("kn", "rnn"))
-    assert kn == pytest.approx([kn[0]] * 3, rel=1e-9)
-    assert len({round(figure, 4) for figure in rnn}) == 3
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"state_carry.csv"}
-    assert "below the window" in str(complaint("state-carry", *at_home, "--window", 16, "--stride", 16))
-
-
 def test_help_names_the_verbs() -> None:
     shown = CliRunner().invoke(app, ["--help"]).stdout
-    for verb in ("gradient-flow", "context-use", "state-carry", "probe", "toy"):
+    for verb in ("gradient-flow", "context-use", "probe", "toy"):
         assert verb in shown
 
 

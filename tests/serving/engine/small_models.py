@@ -11,11 +11,11 @@ import torch
 
 from models.bundles.bundle import Bundle
 from models.cache.lm import RANGES, CacheLM
+from models.cache.neural_cache import NeuralCacheLM
 from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.neural.adaptive.neural_cache import NeuralCacheLM
 from models.neural.nplm import NPLM
 from models.neural.recurrent import RecurrentLM
 from models.ngram.counting.counts import count_ngrams

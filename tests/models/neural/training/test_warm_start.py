@@ -16,7 +16,6 @@ from models.neural.spec import WEIGHTS
 from models.neural.training.warm_start import find_network
 from models.specs import (
     CacheSpec,
-    DynamicSpec,
     MixtureSpec,
     NeuralCacheSpec,
     NGramSpec,
@@ -66,7 +65,6 @@ def old(tmp_path_factory):
                "validation": stream(folder / "validation", vocabulary, reviews(40, 2, PRAISE_THEN))}
     specs = {"lstm": LSTM, "bigram": NGramSpec(name="bigram", order=2),
              "mix": MixtureSpec(name="mix", parts=("bigram", "lstm")), "cached": CacheSpec(name="cached", part="mix"),
-             "adapting": DynamicSpec(name="adapting", part="lstm", rates=(0.001,)),
              "looking back": NeuralCacheSpec(name="looking back", part="lstm", windows=(100,))}
     bundles = {}
     for name, spec in specs.items():
@@ -78,7 +76,7 @@ def old(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", long_but(["lstm", "mix", "cached", "adapting", "looking back"], ["lstm", "cached"]))
+@pytest.mark.parametrize("name", long_but(["lstm", "mix", "cached", "looking back"], ["lstm", "cached"]))
 def test_the_network_is_found_alone_and_inside_other_models(old, name):
     vocabulary, bundles = old
     folder, reason = find_network(bundles[name], replace(LSTM, name="other", dropout=0.3), vocabulary.digest)

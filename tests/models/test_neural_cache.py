@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from models.base import FitContext, ModelError
+from models.cache import neural_scores
 from models.cache.lm import RANGES, CacheLM
+from models.cache.neural_cache import NeuralCacheLM, mixed_with_one_weight
 from models.mixture.parts import Part
-from models.neural.adaptive import cache_scores
-from models.neural.adaptive.neural_cache import NeuralCacheLM, mixed_with_one_weight
 from models.specs import CacheSpec, NeuralCacheSpec, NGramSpec, spec_from_dict, to_dict
 from models.tokens.vocabulary import BOS
 from models.tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
@@ -128,9 +128,9 @@ def test_streams_that_have_read_more_and_less_are_joined(part):
 def test_positions_compared_at_a_time_do_not_change_the_result(part, monkeypatch):
     model = cached(part, window=11)
     whole, _ = model.score(TEXT, model.start(3))
-    monkeypatch.setattr(cache_scores, "WIDTH", 4)
+    monkeypatch.setattr(neural_scores, "WIDTH", 4)
     assert model.score(TEXT, model.start(3))[0] == pytest.approx(whole, rel=1e-9)
-    monkeypatch.setattr(cache_scores, "PAIRS", 1)
+    monkeypatch.setattr(neural_scores, "PAIRS", 1)
     assert model.score(TEXT, model.start(3))[0] == pytest.approx(whole, rel=1e-9)
 
 

@@ -29,19 +29,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...base import FitContext, FitResult
-from ...cache.counts import NONE
-from ...cache.lm import LEAST_STATIC, RANGES, CacheLM, CacheState, range_of
-from ...mixture.parts import Part, journal_tuning, open_parts
-from ...specs import NeuralCacheSpec
-from .cache_scores import CacheMemory, cache_nats
-from .variants import held_out, neural_model
+from ..base import FitContext, FitResult, ModelError
+from ..mixture.parts import Part, journal_tuning, open_parts
+from ..mixture.tuning import NO_TOKEN, TuningBatch, batches
+from ..neural.lm import NeuralLM
+from ..specs import NeuralCacheSpec
+from ..tokens.vocabulary import CONTEXT_IDS
+from .counts import NONE
+from .lm import LEAST_STATIC, RANGES, CacheLM, CacheState, range_of
+from .neural_scores import CacheMemory, cache_nats
 
 if TYPE_CHECKING:
-    from ...streams import TokenStream
-    from ...tokens.vocabulary import Vocabulary
+    from ..streams import TokenStream
+    from ..tokens.vocabulary import Vocabulary
 
 
+SHORTEST = 4_000
+"""Least tokens of a lane, so that its beginning, where little is remembered, has little weight."""
 LANES = 16
 """Continuous streams side by side on which the parameters are chosen if memory goes on across documents: the matrix
 products of a recurrent network are several times faster for many streams than for one.
@@ -92,7 +96,12 @@ class NeuralCacheLM(CacheLM):
     adaptation = "continuous cache"
 
     def __init__(self, spec: NeuralCacheSpec, part: Part, weights_RP: np.ndarray, theta: float, window: int) -> None:
-        self.network_model = neural_model(part, "a continuous cache")
+        if not isinstance(part.model, NeuralLM):
+            kind = getattr(part.spec, "kind", type(part.model).__name__)
+            raise ModelError(
+                f"a continuous cache needs a neural model; the part '{part.name}' is of kind '{kind}'", "input"
+            )
+        self.network_model = part.model
         super().__init__(spec, part, weights_RP)  # type: ignore[arg-type]
         self.theta, self.window = float(theta), int(window)
 
@@ -202,7 +211,7 @@ class NeuralCacheLM(CacheLM):
         assert isinstance(self.spec, NeuralCacheSpec)
         thetas, windows = self.spec.thetas, sorted(self.spec.windows)
         static, cache, number = [], [], []
-        for batch in held_out(validation, self.spec.tuning_tokens, self.spec.across, LANES):
+        for batch in held_out(validation, self.spec.tuning_tokens, self.spec.across):
             state = self.start(len(batch.ids_BT))
             static_BT, before_BTE, _ = self.network_model.read(batch.ids_BT, state.part)
             nats, remembered = cache_nats(self._memory(batch.ids_BT, before_BTE, state), before_BTE, thetas, windows)
@@ -227,3 +236,26 @@ def mixed_with_one_weight(nats_TP: np.ndarray) -> float:
         rising = float((gain_T / (1 + middle * gain_T)).mean()) > 0
         low, high = (middle, high) if rising else (low, middle)
     return float(nats_TP[:, 0].mean() - np.log1p(low * gain_T).mean())
+
+
+def held_out(stream: TokenStream, limit: int, continuous: bool) -> Iterator[TuningBatch]:
+    """Yield about *limit* held-out tokens: whole reviews side by side, or the start of the text as `LANES` streams.
+
+    Args:
+        stream: Held-out text.
+        limit: For continuous streams, most tokens, given ones included; for whole reviews, approximate number.
+        continuous: Ignore the borders of documents.
+
+    Raises:
+        ModelError: kind "input": there is no token to predict.
+    """
+    if not continuous:
+        yield from batches(stream, limit)
+        return
+    ids = np.asarray(stream.ids[:limit], np.int64)
+    count = max(1, min(LANES, len(ids) // SHORTEST))
+    ids_BT = ids[: len(ids) // count * count].reshape(count, -1)
+    scored_BT = ~np.isin(ids_BT, sorted(CONTEXT_IDS))
+    if not scored_BT.any():
+        raise ModelError(NO_TOKEN, "input")
+    yield TuningBatch(ids_BT, scored_BT)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...cache.counts import NONE
+from .counts import NONE
 
 PAIRS = 1 << 22
 """Pairs of current and remembered features that are in memory at a time."""

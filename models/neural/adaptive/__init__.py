@@ -1,1 +1,0 @@
-"""Models that adapt to the text they read: dynamic evaluation, continuous cache."""
