@@ -14,19 +14,26 @@ only if its squared errors on the last part of the series are smaller by more th
 blocks, because neighbouring errors resemble each other (Künsch 1989). A linear autoregression on the same W changes
 stands beside it.
 
+    python -m course.forecast --made cycle                              # or walk: series that are made up
+    python -m course.forecast --csv prices.csv --column close --relative
+
 Shapes: N values, B windows, T = W changes.
 """
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 from torch import nn
 
+from course.inputs import show
 from models.base import ModelError
 from models.neural.labelling.trunks.recurrent import ForwardEncoder
 from models.neural.lm import limited_threads
@@ -239,3 +246,30 @@ def noisy_cycle(count: int, seed: int) -> np.ndarray:
     draw, step = np.random.default_rng(seed), np.arange(count)
     height = 5 + np.sin(step / 300)
     return 100 + height * np.sin(2 * np.pi * step / 40) + 0.3 * draw.standard_normal(count)
+
+
+def main() -> None:
+    """Show the errors of all ways on the last part of a series, the verdict and the next value."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--csv", type=Path, help="a row for each step, the oldest first")
+    parser.add_argument("--column", help="its column of numbers")
+    parser.add_argument("--made", choices=["walk", "cycle"], default="walk", help="without --csv, a series made up")
+    parser.add_argument("--relative", action="store_true", help="relative changes, as is usual for prices")
+    for name, default in (("window", 20), ("hidden", 32), ("epochs", 30), ("seed", 1)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--cell", choices=["lstm", "gru", "rnn"], default="lstm")
+    options = parser.parse_args()
+    if options.csv:
+        values_N = pl.read_csv(options.csv, infer_schema_length=None)[options.column].cast(pl.Float64).to_numpy()
+    else:
+        values_N = {"walk": random_walk, "cycle": noisy_cycle}[options.made](3_000, options.seed)
+    recipe = replace(RECIPE, epochs=float(options.epochs), seed=options.seed)
+    found = forecast(values_N, ForecastOptions(options.window, options.relative, options.cell, options.hidden, recipe))
+    show([{"forecast": name, "root mean square error": error} for name, error in found.errors.items()])
+    gain, low, high = found.gain
+    print(f"{'accepted' if found.accepted else 'refused'}: {gain:+.1%} of the squared error saved ({low:+.1%} to "
+          f"{high:+.1%}) on {found.tested:,} values; next value: {found.next:.6g}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

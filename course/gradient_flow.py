@@ -22,6 +22,10 @@ The results are exact, not estimates: reverse-mode differentiation computes (1) 
 of tensors. It uses float64, since after a hundred steps float32 may underflow. For the LSTM, "h" is ∂J(i)/∂h(j) with
 c(j) constant, "c" is ∂J(i)/∂c(j) with h(j) constant, and "all" is the norm of both together, which can be compared with
 other cells.
+
+    python -m course.gradient_flow                           # new networks of every cell, on random tokens
+    python -m course.gradient_flow --model champion          # the networks of a version, beside their initial weights
+
 Shape legend: see `models/base.py`; D distances, N pairs of a stream and a position i.
 """
 
@@ -31,22 +35,28 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, log
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from course.inputs import held_out, networks, opened, program, show
 from models.base import ModelError
 from models.neural.network import STREAMS, Network, NetworkState
 from models.neural.output import NOT_SCORED
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.words import FIRST
 
 if TYPE_CHECKING:
     from models.streams import TokenStream
 
+SHOWN = (5, 20, 50, 100, 200)
+"""Distances that the table shows."""
+POSITIONS, BEGINNINGS, RANDOM_WORDS = 20, 16, 1_000
+"""Positions i of each review whose loss is differentiated, their reviews, and the vocabulary of new networks."""
 MEMORIES = ("h", "c")
 """Names of the tensors of a recurrent network's memory, in the order of its state."""
 
@@ -247,3 +257,39 @@ def relu_activity(network: Network, spec: RecurrentSpec, ids_BT: np.ndarray) -> 
         UnitActivity(layer, len(share_H), float((share_H == 1).double().mean()), float(share_H.mean()))
         for layer, share_H in enumerate(share_LH)
     ]
+
+
+def gradient_row(name: str, flow: GradientFlow) -> dict[str, Any]:
+    """Return half-length, reach, and the mean norm at some distances, in units of that at distance 1."""
+    unit = float(flow.mean_D[0]) or 1.0
+    at = {f"at {ell}": float(flow.mean_D[ell - 1]) / unit for ell in SHOWN if ell <= len(flow.mean_D)}
+    return {"network": name, "half every": flow.decay().half_length, "1 % at": flow.reach(), **at}
+
+
+def main() -> None:
+    """Show how far gradients reach in each network, and the dead units of those with ReLU."""
+    options = program(__doc__, models=True, hidden=128, distances=100).parse_args()
+    torch.set_num_threads(1)
+    length, asked = options.distances + POSITIONS + 1, list[tuple[str, RecurrentSpec, Network, np.ndarray]]()
+    if options.model:
+        for name, bundle in opened(options)[0].items():
+            ids_BT = beginnings(held_out(options, bundle, None), length, BEGINNINGS)
+            for inner, spec, network in networks(name, bundle.spec, bundle.model):
+                asked += [(inner, spec, network, ids_BT)]
+                asked += [(f"{inner}, untrained", spec, untrained(spec, bundle.vocabulary.size), ids_BT)]
+    else:
+        ids_BT = np.random.default_rng(options.seed).integers(FIRST, RANDOM_WORDS, (BEGINNINGS, length))
+        for name, spec in each_cell(options.hidden, options.hidden).items():
+            asked += [(name, spec, untrained(spec, RANDOM_WORDS), ids_BT)]
+    rows, activity = [], list[dict[str, Any]]()
+    for name, spec, network, ids_BT in asked:
+        flows = gradient_flow(network, ids_BT, options.distances)
+        rows.append(gradient_row(name, flows.get("all", flows["h"])))
+        if spec.kind == "rnn" and spec.nonlinearity == "relu":
+            activity += [{"network": name, **layer._asdict()} for layer in relu_activity(network, spec, ids_BT)]
+    show(rows)
+    show(activity)
+
+
+if __name__ == "__main__":
+    main()

@@ -62,7 +62,7 @@ def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
     return table.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)
 
 
-class Data(NamedTuple):
+class SplitReviews(NamedTuple):
     """Reviews in three parts, 80, 10 and 10 %, as tokens of a vocabulary of the first."""
 
     vocabulary: Vocabulary
@@ -71,7 +71,7 @@ class Data(NamedTuple):
     test: TokenStream
 
 
-def data_of(options: Namespace) -> Data:
+def data_of(options: Namespace) -> SplitReviews:
     """Return the reviews that the options name."""
     from models.specs import VocabularySpec
     from models.text.normal_form import NormalForm
@@ -82,7 +82,7 @@ def data_of(options: Namespace) -> Data:
     parts = [table[first:last] for first, last in pairwise(ends)]
     normal, spec = NormalForm(), VocabularySpec(size=10_000, min_count=2)
     vocabulary = Vocabulary.train([normal.apply(text) for text in parts[0]["text"]], spec, normal)
-    return Data(vocabulary, *(stream_of(vocabulary, part) for part in parts))
+    return SplitReviews(vocabulary, *(stream_of(vocabulary, part) for part in parts))
 
 
 def stream_of(vocabulary: Vocabulary, table: pl.DataFrame) -> TokenStream:
@@ -95,7 +95,7 @@ def stream_of(vocabulary: Vocabulary, table: pl.DataFrame) -> TokenStream:
     return TokenStream.open(folder)
 
 
-def fitted(spec: ModelSpec, data: Data) -> FitResult:
+def fitted(spec: ModelSpec, data: SplitReviews) -> FitResult:
     """Fit a model on one thread; the trainer is that of the pipeline."""
     from models.base import FitContext
     from models.specs import model_class
@@ -113,7 +113,7 @@ def small_lstm(seed: int = 1, **options: Any) -> Any:
     return RecurrentSpec(**{"hidden": 96, "embedding": 64, "dropout": 0.1, "training": training, **options})
 
 
-def opened(options: Namespace) -> tuple[dict[str, Bundle], Data | None]:
+def opened(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | None]:
     """Return the models that the options name, or two that are fitted here, with the data of these."""
     import reviewlm
     from models.bundles.bundle import Bundle
@@ -127,7 +127,7 @@ def opened(options: Namespace) -> tuple[dict[str, Bundle], Data | None]:
     return {name: Bundle(specs[name], data.vocabulary, model) for name, model in models.items()}, data
 
 
-def held_out(options: Namespace, bundle: Bundle, data: Data | None) -> TokenStream:
+def held_out(options: Namespace, bundle: Bundle, data: SplitReviews | None) -> TokenStream:
     """Return the reviews on which a model is measured: the test part, or those of the options in its vocabulary."""
     if data is not None:
         return data.test

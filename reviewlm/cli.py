@@ -30,18 +30,15 @@ from reviewlm.verbs import (
     config,
     data,
     lineage,
-    memory,
     model,
     ngram,
     operate,
-    optimizers,
     pipeline,
     registry,
     sweep,
-    toy,
 )
 from reviewlm.verbs.maintenance import alerts, backup, check, doctor, drill, space, tracking, worker
-from reviewlm.verbs.other_models import classify, embed, forecast, nearest, neighbours, punctuate
+from reviewlm.verbs.other_models import classify, embed, nearest, neighbours, punctuate
 
 app = typer.Typer(
     cls=GroupedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -60,16 +57,12 @@ app.add_typer(drill.app)
 app.add_typer(backup.app)
 app.add_typer(lineage.app)
 app.add_typer(classify.app, name="classify")
-app.add_typer(memory.app)
-app.add_typer(optimizers.app)
 app.add_typer(sweep.app)
 app.add_typer(embed.app)
 app.add_typer(neighbours.app)
 app.add_typer(nearest.app)
 app.add_typer(punctuate.app, name="punctuate")
-app.add_typer(forecast.app)
 app.add_typer(ngram.app, name="ngram")
-app.add_typer(toy.app, name="toy")
 app.add_typer(config.app)
 app.add_typer(config.config_app, name="config")
 app.add_typer(operate.tokens_app, name="tokens")

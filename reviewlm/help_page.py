@@ -23,10 +23,7 @@ GROUPS = {
         "tokens",
     ),
     "Configure": ("presets", "config"),
-    "Learn and experiment": (
-        "embed", "neighbours", "ngram", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use",
-        "probe", "toy", "forecast",
-    ),
+    "Other models": ("embed", "neighbours", "ngram"),
 }  # fmt: skip
 """The groups of the help page and their commands, in the order in which they are shown."""
 EXAMPLES = {
@@ -109,20 +106,8 @@ EXAMPLES = {
     "punctuate write": ('punctuate write "the food was great"', "punctuate write plain.txt"),
     "ngram fit": ("ngram fit --text corpus.txt --order 5 --arpa model.arpa",),
     "ngram score": ("ngram score --arpa model.arpa --text test.txt",),
-    "ngram compare": ("ngram compare --text corpus.txt --held-out test.txt",),
     "ngram suggest": ('ngram suggest "the food was" --arpa model.arpa',),
     "ngram generate": ("ngram generate --arpa model.arpa --n 3",),
-    "lr-find": ("lr-find --model lstm",),
-    "optimizers": ("optimizers --rules sgd,adam",),
-    "scaling": ("scaling --model lstm --predict-only",),
-    "gradient-flow": ("gradient-flow --fitted", "gradient-flow --untrained"),
-    "context-use": ("context-use --fitted",),
-    "probe": ("probe --fitted --probes english",),
-    "forecast": ("forecast --input prices.csv --column close --relative", "forecast --made cycle"),
-    "toy addition": ("toy addition --bits 8",),
-    "toy recall": ("toy recall --lag 100 --networks all",),
-    "toy association": ('toy association --networks "memory, tanh" --rates 1e-3,5e-3',),
-    "toy implication": ("toy implication --steps 3",),
 }
 """Example command lines by command; "reviewlm" itself has those of the first page."""
 

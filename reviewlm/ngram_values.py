@@ -1,4 +1,4 @@
-"""Parse the option values of the n-gram commands: orders, lists of numbers, method parameters, the engine."""
+"""Parse the option values of the n-gram commands: method parameters, the engine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,6 @@ from core.environment import available_cores
 from core.errors import ConfigError
 
 PARAMETERS = ("k", "alpha", "cut", "weights", "discounts", "fallback", "kenlm_exact")
-
-
-def orders_of(given: str) -> list[int]:
-    """Parse `1-5` or `2,3`."""
-    first, dash, last = given.partition("-")
-    spanned = dash and first.strip().isdigit() and last.strip().isdigit()
-    orders = [*range(int(first), int(last) + 1)] if spanned else whole_numbers(given, "--orders")
-    if not orders or not all(1 <= order <= 6 for order in orders):
-        raise ConfigError("Orders must be 1 to 6", where="--orders", value=given, remedy="e.g. 1-5, or 2,3")
-    return sorted({*orders})
 
 
 def whole_numbers(given: str, option: str, least: int = 0) -> list[int]:

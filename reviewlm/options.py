@@ -72,8 +72,7 @@ Stars = Annotated[int | None, typer.Option(
 )]
 Result = TypeVar("Result")
 WHOLE_FLOWS = {
-    **{name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore")},
-    **{name: f"flows.search.{name}" for name in ("lr_find", "optimizers", "scaling", "sweep")},
+    **{name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore", "sweep")},
     **{name: "flows.other_models.classify" for name in ("classify", "compare_classifiers_of")},
     "embed": "flows.other_models.embed", "punctuate": "flows.other_models.punctuate",
 }

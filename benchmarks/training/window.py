@@ -1,6 +1,6 @@
 """Compare n-gram counts and a network on the same window of four words.
 
-The table is in `docs/concepts/models/memory.md`.
+The table is in `benchmarks/results/2026-11-23-memory.md`.
 
     python -m benchmarks.training.window --quick
     python -m benchmarks.training.window --source kaggle_yelp_10k.csv.gz --write

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
@@ -40,8 +39,3 @@ def chosen_model(config: RunConfig, name: str, where: str = "--model") -> tuple[
 def with_only(config: RunConfig, spec: ModelSpec) -> RunConfig:
     """Return the configuration with only this model, so that only its inputs are prepared."""
     return config.model_copy(update={"models": (spec,), "baseline": spec.name})
-
-
-def folder_of(verb: str, model: str, out: str | Path | None) -> Path:
-    """Return the folder for a command's results about a model: *out*, or else `VERB/MODEL`."""
-    return Path(out) if out else Path(verb) / model

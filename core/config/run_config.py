@@ -34,7 +34,7 @@ from core.config.sections.rescore import RescoreConfig
 from core.config.sections.serving import ServingConfig
 from core.config.sections.source import SourceConfig as SourceConfig
 from core.config.sections.source import SyntheticConfig as SyntheticConfig
-from core.config.sections.sweep import ScalingConfig, SweepConfig
+from core.config.sections.sweep import SweepConfig
 from core.config.sections.upkeep import UpkeepConfig
 from core.environment import home_folder
 from models.classification.spec import language_model_of, unlike_start
@@ -89,7 +89,6 @@ class RunConfig(Section):
     embedding: EmbeddingConfig = EmbeddingConfig()
     punctuation: PunctuationConfig = PunctuationConfig()
     sweep: SweepConfig = SweepConfig()
-    scaling: ScalingConfig = ScalingConfig()
     execution: ExecutionConfig = ExecutionConfig()
     serving: ServingConfig = ServingConfig()
     upkeep: UpkeepConfig = UpkeepConfig()
@@ -107,7 +106,7 @@ class RunConfig(Section):
             return options
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic")]
-        sections += [_below(options, name) for name in ("evaluation", "audit", "embedding", "sweep", "scaling")]
+        sections += [_below(options, name) for name in ("evaluation", "audit", "embedding", "sweep")]
         sections.append(_below(options, "punctuation", "training"))
         specs = options.setdefault("models", default_models())
         classifiers = _below(options, "classification").get("models")

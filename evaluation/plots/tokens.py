@@ -94,38 +94,3 @@ def certainty_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Ma
     axes.set_title(f"Certainty, in {CLASSES} classes of equally many tokens")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-def context_curves(
-    contexts: Mapping[str, pl.DataFrame], effective: Mapping[str, float], styles: Mapping[str, Mapping[str, Any]]
-) -> Figure:
-    """Draw bits per token over the number of context tokens that the model may see.
-
-    Args:
-        contexts: By model, with the columns kept (null: all), nats_per_token and error (standard error, in nats, of the
-            difference to all of the context).
-        effective: Effective context length of each model, if it is known; marked by a ring.
-    """
-    figure, axes = canvas(WIDTH, 4.8)
-    longest = max((kept for table in contexts.values() for kept in table["kept"].drop_nulls()), default=1)
-    ticks: dict[float, str] = {}
-    for name, table in contexts.items():
-        known = table.filter(pl.col("nats_per_token").is_finite()).sort("kept", nulls_last=True)
-        xs = [float(2 * longest if kept is None else kept) for kept in known["kept"]]
-        ys, errors = known["nats_per_token"] / LN2, known["error"].fill_null(0.0) / LN2
-        ticks |= {x: "all" if x > longest else f"{x:g}" for x in xs}
-        found = effective.get(name)
-        needs = "" if found is None else f", needs {found:g}"
-        axes.errorbar(xs, ys, errors, **styles[name], markersize=5, linewidth=1.6, elinewidth=1.0, capsize=2,
-                      label=f"{name}{needs}")  # fmt: skip
-        rings = [(x, y) for x, y in zip(xs, ys, strict=True) if x == found]
-        axes.plot([x for x, _ in rings], [y for _, y in rings], "o", markersize=13, markerfacecolor="none",
-                  markeredgecolor=styles[name]["color"])  # fmt: skip
-    axes.set_xscale("log")
-    ticks_at(axes.xaxis, sorted(ticks), [ticks[x] for x in sorted(ticks)])
-    axes.set_xlabel("tokens of context kept (log scale)")
-    axes.set_ylabel("bits per token")
-    axes.set_title("What the context is worth; lower is better, ringed: the effective context")
-    if contexts:
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure

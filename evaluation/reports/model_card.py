@@ -144,9 +144,6 @@ def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
         )
     if (ece := model.observed.get("ece")) is not None:
         yield f"The probability of its first guess is off by {ece:.1%} on average (expected calibration error)."
-    if (needs := model.observed.get("effective_context")) is not None:
-        places = "1 place" if needs == 1 else f"{needs:,} places"
-        yield f"Tokens more than {places} back hardly change what it expects."
     yield f"Licence of the training text: {results.data.get('licence', 'not stated')}."
 
 

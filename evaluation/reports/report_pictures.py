@@ -5,7 +5,6 @@ Matplotlib is imported only where a figure is drawn: a run that takes its figure
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -199,21 +198,13 @@ def _of_slices(results: RunResults) -> Iterator[Drawing]:
 
 def _of_tokens(results: RunResults) -> Iterator[Drawing]:
     from evaluation.plots.calibration import reliability_figure
-    from evaluation.plots.tokens import certainty_figure, context_curves, rank_figure
+    from evaluation.plots.tokens import certainty_figure, rank_figure
 
     models, styles, winner = results.shown(SHOWN), _styles(results), results.winner
     tokens = _measured(models, "tokens")
     if tokens:
         reading = "How often the token that came is among a model's k likeliest."
         yield Drawing("ranks", TOKENS, rank_figure(tokens, styles), reading, words.said_of_ranks(models, winner))
-    if contexts := _measured(models, "context"):
-        effective = {model.name: found for model in models if (found := _effective(model.observed)) is not None}
-        yield Drawing(
-            "context", TOKENS, context_curves(contexts, effective, styles),
-            "Bits per token when only so many tokens before it are kept; where a line is level, older ones are of no "
-            "use. Whiskers: standard errors of the distance to all of the context.",
-            f"Effective context of {winner}: {effective[winner]:g} tokens." if winner in effective else "",
-        )  # fmt: skip
     if reliability := _measured(models, "reliability"):
         yield Drawing(
             "reliability", CALIBRATION,
@@ -266,11 +257,6 @@ def _measured(models: Sequence[ModelResults], what: str) -> dict[str, pl.DataFra
     """Return the frame *what* of each model that has one with rows."""
     frames = {model.name: getattr(model, what) for model in models}
     return {name: frame for name, frame in frames.items() if frame is not None and len(frame)}
-
-
-def _effective(observed: Any) -> float | None:
-    value = observed.get("effective_context")
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _styles(results: RunResults) -> dict[str, dict[str, Any]]:

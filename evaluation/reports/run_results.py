@@ -37,7 +37,6 @@ class ModelResults:
         tokens: Token by token, of a sample of the test reviews: review_id, position, id, token, nats, rank, entropy,
             training_count, after_oov.
         reliability: Bins of the reliability diagram: bin, low, high, count, mean_probability, mean_accuracy.
-        context: Curve by context kept: kept, nats_per_token, reviews, tokens.
         observed: Figures of that sample: hit@k, mrr, ece, temperature …
         audit: Figures of its generated and memorised text; those of held-out reviews have the prefix `real_`.
         novelty: Share of n-grams that occur in the training text: n, samples, real.
@@ -56,7 +55,6 @@ class ModelResults:
     samples: pl.DataFrame | None = None
     tokens: pl.DataFrame | None = None
     reliability: pl.DataFrame | None = None
-    context: pl.DataFrame | None = None
     observed: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)
     novelty: pl.DataFrame | None = None

@@ -16,10 +16,9 @@ import numpy as np
 import polars as pl
 
 from core.errors import ReviewLMError
-from evaluation.probing.context_use import POSITIONS, PREFIX
 from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature
 from evaluation.scoring.keystrokes import Keyboard
-from evaluation.scoring.score import ScoringWindow, windows
+from evaluation.scoring.score import PREFIX, ScoringWindow, windows
 from models.memory import return_freed
 from models.predictions import predictions
 from models.streams import side_by_side
@@ -54,6 +53,8 @@ JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
 }
 """Columns that a whole distribution gives: row of the review in the stream, nats by this distribution, and others."""
 NO_RANK = 0
+POSITIONS = 4_096
+"""Positions side by side; bounds memory, does not change the result. On a processor more are not faster."""
 HELD = 1 << 24
 """Maximum number of entries (positions times vocabulary) in memory when a temperature is fitted: 64 MiB."""
 LEAST_TOKENS = 64

@@ -20,7 +20,6 @@ import polars as pl
 
 from core.errors import InputError, ReviewLMError
 from corpus.splitting.leaks import reviews_digest
-from evaluation.probing.context_use import PREFIX
 from evaluation.scoring.metrics import figures_of_bundle, policies
 from evaluation.scoring.part_scores import ModelScores, PartScores, digests_of_parts, score_each
 from models.streams import side_by_side
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from models.streams import TokenStream
 
 SCORES_FILE, TOKEN_NATS, FIGURES_FILE = "scores.parquet", "token_nats.parquet", "figures.json"
+PREFIX = 2
+"""Tokens before the text: `<bos>` and the star token."""
 TOKENS_PER_BATCH = 16_384
 """Positions per call of the model, padding included; bounds the memory."""
 

@@ -158,7 +158,7 @@ def _judged(training: Training, course: _Course, row: Mapping[str, Any], reviews
         return [
             f"{name} is probably too small, or its learning rate does not fit: in the last third of {data} its "
             f"validation perplexity ({_perplexity(course.end)}) hardly changed, and it is not over-trained.",
-            f"Try a larger network (models.{name}.hidden), `reviewlm lr-find` or another preset.",
+            f"Try a larger network (models.{name}.hidden), another learning rate or preset.",
         ]
     return []
 

@@ -5,8 +5,6 @@ They need no pipeline.
 
 from __future__ import annotations
 
-import difflib
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,19 +14,14 @@ import typer
 
 from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, disk_errors
 from core.model_errors import converted_errors
-from core.output import require_folder
 from reviewlm import terminal
-from reviewlm.findings import write_files
-from reviewlm.ngram_values import engine_of, orders_of, parameters, whole_numbers
-from reviewlm.options import DrawSeed, Json, Temperature, TopP, WordsToSuggest, checked, configured
+from reviewlm.ngram_values import engine_of, parameters, whole_numbers
+from reviewlm.options import DrawSeed, Json, Temperature, TopP, WordsToSuggest, checked
 
 if TYPE_CHECKING:
     from models.ngram.lines.line_lm import LineLM
 
-log = logging.getLogger(__name__)
-app = typer.Typer(
-    no_args_is_help=True, help="Fit, score and compare n-gram models of any text, with the same numbers as KenLM."
-)
+app = typer.Typer(no_args_is_help=True, help="Fit and use n-gram models of any text, with the same numbers as KenLM.")
 Text = Annotated[
     Path, typer.Option("--text", help="Tokenised text, one sentence per line, blanks between words; also .gz, .zst.")
 ]
@@ -143,73 +136,6 @@ def score(
 
 
 @app.command()
-def compare(
-    text: Text,
-    held_out: Annotated[
-        Path, typer.Option("--held-out", help="Held-out text: half to choose parameters, half to measure.")
-    ],
-    orders: Annotated[str, typer.Option("--orders", help="Orders of the models: 1-5, or 2,3.")] = "1-5",
-    methods: Annotated[str, typer.Option("--methods", help="Smoothing methods, between commas. Default: all.")] = "",
-    amounts: Annotated[
-        str, typer.Option("--amounts", help="Amounts of training text: 4 means every fourth line.")
-    ] = "16,8,4,2,1",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for tables (CSV, JSON) and pictures.")] = None,
-    marks: Marks = "refuse",
-    track: Annotated[bool, typer.Option("--track", help="Write every model to MLflow, as a separate run.")] = False,
-    preset: Annotated[
-        str, typer.Option("--preset", help="With --track: a preset of config/, or the path of a TOML file.")
-    ] = "small",
-    set: Annotated[
-        list[str] | None, typer.Option("--set", help="With --track: override a setting, key=value. May be repeated.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare smoothing methods, orders, amounts of text and ways of pruning on any text, in tables and pictures."""
-    wanted, steps = orders_of(orders), whole_numbers(amounts, "--amounts", least=1)
-    _require_marks(marks)
-    if set and not track:
-        raise ConfigError("Settings are only used with --track", where="--set", value=set[0], remedy="leave it out")
-    if out is not None and out.exists() and not out.is_dir():
-        raise ConfigError("The folder cannot be created: a file has its name", where="--out", value=out)
-    config = configured(preset, set) if track else None
-    from evaluation.reports.ngram_report import amount_table, curve_table, method_table, write
-    from evaluation.reports.ngram_report import as_json as plain
-    from models.ngram.lines.text_comparison import compare_texts
-    from models.ngram.lines.text_files import require_texts
-
-    chosen = _methods(methods)
-    checked(lambda: require_texts(text, held_out))
-    require_folder(out)
-    found = checked(lambda: compare_texts(text, held_out, wanted, chosen, steps, _say_row, marks))  # type: ignore[arg-type]
-    train, choose, measure = found.tokens
-    terminal.say(f"Tokens: {train:,} to train, {choose:,} to choose, {measure:,} to measure. Words: {found.words:,}.")
-    terminal.show_rows(method_table(found.methods), "Held-out perplexity by method, and tokens of probability 0")
-    if found.best:
-        terminal.show_rows(amount_table(found.amounts), f"{found.best}, the best method, on growing parts of the text")
-        terminal.show_rows(curve_table(found.curve), f"{found.best}, order {max(wanted)}, pruned")
-    result = plain(found)
-    write_files(result, out, lambda folder: write(found, folder))
-    if config is not None:
-        from tasks.tracking.ngram_runs import track as to_mlflow
-
-        settings = {"text": text.name, "held_out": held_out.name, "orders": wanted, "methods": chosen, "amounts": steps}
-        result["mlflow_run_id"] = to_mlflow(config, found, settings)
-        terminal.say(f"MLflow run: {result['mlflow_run_id']}")
-    terminal.last_line(result, as_json)
-
-
-def _methods(names: str) -> list[str]:
-    """Return the smoothing methods that `--methods` names, all by default."""
-    from models.ngram.comparison import ALL
-
-    chosen = [name.strip() for name in names.split(",") if name.strip()] or list(ALL)
-    if unknown := [name for name in chosen if name not in ALL]:
-        near = difflib.get_close_matches(unknown[0], ALL, n=1) or ALL
-        raise ConfigError("Unknown smoothing method", where="--methods", value=unknown[0], remedy=", ".join(near))
-    return chosen
-
-
-@app.command()
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The line so far, tokenised like the training text.")],
     arpa: Arpa = None, binary: Binary = None,
@@ -279,13 +205,6 @@ def _settings() -> Iterator[None]:
             yield
     except InputError as error:
         raise ConfigError(f"A setting is not valid: {error.what}") from error
-
-
-def _say_row(row: Any) -> None:
-    """Log a finished row to standard error."""
-    name = f"{row.method} {row.order}" if hasattr(row, "method") else f"pruned by {row.pruning} {row.threshold:g}"
-    part = f" on 1/{row.every}" if getattr(row, "every", 1) > 1 else ""
-    log.info("%-24s perplexity %s", f"{name}{part}", "–" if row.perplexity is None else f"{row.perplexity:.4f}")
 
 
 def _per_order(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Define the commands that fit one model many times: search its options, and predict the loss of its whole fit."""
+"""Define the command that searches the options of one model."""
 
 from __future__ import annotations
 
@@ -40,31 +40,11 @@ def sweep(
     terminal.last_line(result, json)
 
 
-@app.command()
-def scaling(
-    model: NeuralModel = "",
-    predict_only: Annotated[bool, typer.Option("--predict-only", help="Do not fit the whole model.")] = False,
-    input: Input = None, preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
-) -> None:
-    """Predict the validation loss of a model's whole fit from small fits, then fit it and compare."""
-    chosen = [f"scaling.model={model}"] if model else []
-    chosen += ["scaling.whole=false"] if predict_only else []
-    result = run_flow("scaling", preset, input, [*(set or []), *chosen], _check_scaling)
-    _show_scaling(result)
-    terminal.last_line(result, json)
-
-
 def _check_sweep(config: RunConfig) -> None:
     from core.config.neural_choice import chosen_model
     from core.config.search_space import parse_space
 
     parse_space(chosen_model(config, config.sweep.model)[1], config.sweep.space)
-
-
-def _check_scaling(config: RunConfig) -> None:
-    from core.config.neural_choice import chosen_model
-
-    chosen_model(config, config.scaling.model)
 
 
 def _table(space: str) -> str:
@@ -121,22 +101,3 @@ def _perplexity(winner: Mapping[str, Any]) -> str:
         return f"{winner['perplexity']:.4g} (1 seed, no interval{lost})"
     sure = f"{winner['confidence']:.0%}, {seeds} seeds{lost}"
     return f"{winner['perplexity']:.4g} [{winner['low']:.4g}, {winner['high']:.4g}] ({sure})"
-
-
-def _show_scaling(result: Mapping[str, Any]) -> None:
-    terminal.show_rows(result["small"], "Small fits")
-    predicted = result["prediction"]
-    law = predicted["law"]
-    formula = f"L(D) = {law['floor']:.4g} + {law['scale']:.4g} · D^-{law['exponent']:.3g}"
-    terminal.say(f"{formula} nats per token, after D tokens read")
-    terminal.say(
-        f"Predicted for {predicted['size']:,.0f} tokens: {predicted['nats']:.4f} nats, "
-        f"{predicted['coverage']:.0%} between {predicted['low']:.4f} and {predicted['high']:.4f} "
-        f"(perplexity {predicted['perplexity_low']:.4g} to {predicted['perplexity_high']:.4g})"
-    )
-    if result["outcome"]:
-        reached = result["outcome"]
-        terminal.say(f"Reached: {reached['nats']:.4f} nats, {'inside' if reached['inside'] else 'outside'}.")
-    archive = result["archive"]
-    terminal.say(f"Of {archive['checked']} predictions checked so far, {archive['inside']} held.")
-    terminal.say(f"MLflow run: {result['mlflow_run_id']}")

@@ -28,7 +28,7 @@ from tasks.fitting.fitted import Fitted
 from tasks.fitting.pool_caller import Handover
 from tasks.gpus import OpenBundle
 from tasks.measuring.model_work import ModelWork
-from tasks.measuring.observed import CONTEXT_FILE, RELIABILITY_FILE
+from tasks.measuring.observed import RELIABILITY_FILE
 from tasks.measuring.processes import in_processes, with_model
 from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.measuring.scored import scored
@@ -230,7 +230,7 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
     tracker.log_table(run, stars, "per_star.json")
     tracker.log_text(run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE)
     for artifact, files in (
-        (model.samples, (SAMPLES_FILE, SUGGESTIONS_FILE)), (model.observed, (RELIABILITY_FILE, CONTEXT_FILE)),
+        (model.samples, (SAMPLES_FILE, SUGGESTIONS_FILE)), (model.observed, (RELIABILITY_FILE,)),
     ):  # fmt: skip
         for file in files:
             tracker.log_table(run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name)

@@ -1,4 +1,4 @@
-"""Observe a model at every token of a sample of test reviews: scores, usefulness, calibration, use of context."""
+"""Observe a model at every token of a sample of test reviews: scores, usefulness, calibration."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tasks.measuring.observed import observed
 from tasks.measuring.processes import with_model
 from tasks.stage import run_stage
 
-OPTIONS = {"observed_reviews", "contexts", "context_tokens", "seed"}
+OPTIONS = {"observed_reviews", "seed"}
 
 
 def observe_bundle(
     config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str,
     shared: Path | None = None,
 ) -> Built:  # fmt: skip
-    """Return token scores, usefulness, calibration and effective context of a bundle on the observed test reviews.
+    """Return token scores, usefulness and calibration of a bundle on the observed test reviews.
 
     Args:
-        config: Number of reviews, and the context lengths.
+        config: Number of reviews.
         bundle_folder: Folder of the model's bundle.
         tokens: Token streams in its vocabulary, by split.
         scores: Scores of this bundle on the test split.

@@ -8,7 +8,6 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.probing.context_length import context_curve
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import held_out_temperature, observe
@@ -18,7 +17,7 @@ from models.bundles.bundle import Bundle
 from models.streams import TokenStream, unigram_counts
 from tasks.measuring.model_work import Report
 
-TOKEN_SCORES_FILE, RELIABILITY_FILE, CONTEXT_FILE = "token_scores.parquet", "reliability.parquet", "context.parquet"
+TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parquet"
 
 
 def observed(
@@ -42,13 +41,11 @@ def observed(
     with features_kept(bundle, Path(shared) if shared else None):
         fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
         rows = observe(bundle, test, reviews, token_nats, scored, counts_V, fitted.value)
-        curve, effective = context_curve(bundle, test, options["contexts"], options["context_tokens"], seed)
     rows.write_parquet(work / TOKEN_SCORES_FILE)
-    curve.write_parquet(work / CONTEXT_FILE)
     useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
     facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}
     facts |= {"temperature": fitted.value, "best_temperature": fitted.best, "temperature_tokens": fitted.tokens}
-    return {**facts, "entropy": float(rows["entropy"].to_numpy().mean()), "effective_context": effective}
+    return {**facts, "entropy": float(rows["entropy"].to_numpy().mean())}
 
 
 def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:

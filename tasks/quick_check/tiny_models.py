@@ -12,7 +12,7 @@ from models.specs import ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec, Training
 
 WIDTH, BATCH, WINDOW, ENTRIES, TUNING = 16, 8, 20, 600, 500
 EVALUATION = {
-    "resamples": 100, "observed_reviews": 4, "contexts": (1, 4), "context_tokens": 20, "samples_per_star": 1,
+    "resamples": 100, "observed_reviews": 4, "samples_per_star": 1,
     "max_tokens": 12, "sample_stars": (1, 5), "suggestions": 2,
 }
 AUDIT = {"samples": 10, "max_words": 12, "candidates": 100, "copies": (1,), "max_canary_share": 0.05}

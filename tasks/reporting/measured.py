@@ -15,7 +15,7 @@ from models.specs import parts_of
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import FIGURES_FILE, Measured
 from tasks.fitting.fit import bundle_digest
-from tasks.measuring.observed import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
+from tasks.measuring.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
 from tasks.measuring.samples import SAMPLES_FILE
 from tasks.tracking.track import JOURNAL
 
@@ -41,7 +41,7 @@ def _model(model: Measured) -> ModelResults:
         name=model.name, kind=model.fitted.spec.kind, unit=facts["unit"], vocabulary=facts["vocabulary"],
         adaptation=facts["adaptation"], curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
         samples=_table(model.samples, SAMPLES_FILE), tokens=_table(observed, TOKEN_SCORES_FILE),
-        reliability=_table(observed, RELIABILITY_FILE), context=_table(observed, CONTEXT_FILE),
+        reliability=_table(observed, RELIABILITY_FILE),
         observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),
         exposure=_table(audited, EXPOSURE_FILE), parts=parts_of(model.fitted.spec),
         policies=figures["policies"], kept=_kept(model),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from core.errors import InputError, MissingColumn, ReviewLMError, Unreadable
 from course.forecast import (
     LINEAR,
     NETWORK,
@@ -18,12 +18,11 @@ from course.forecast import (
     ForecastOptions,
     _gain,
     forecast,
+    main,
     noisy_cycle,
     random_walk,
 )
 from models.base import ModelError
-from reviewlm.verbs.other_models.forecast import _column
-from tests.command_line import call
 
 QUICK = ForecastOptions(window=12, hidden=12, training=replace(RECIPE, epochs=6.0))
 
@@ -99,43 +98,14 @@ def test_a_series_that_cannot_be_used_is_refused(values: np.ndarray, options: Fo
         forecast(values, options)
 
 
-def written(tmp_path: Path, text: str) -> Path:
-    (file := tmp_path / "prices.csv").write_text(text)
-    return file
-
-
-def test_a_column_of_a_file_is_read_as_numbers(tmp_path: Path) -> None:
-    assert _column(written(tmp_path, "day,close\n1, 2.5\n2,-3e2\n"), "close").tolist() == [2.5, -300.0]
-
-
-@pytest.mark.parametrize(
-    ("text", "column", "kind", "said"),
-    [
-        ("day,close\n1,2\n2,\n", "close", InputError, "row 2 after the header, close"),
-        ("day,close\n1,2\n2,n/a\n", "close", InputError, "row 2"),
-        ("day,close\n1,inf\n", "close", InputError, "row 1"),
-        ("day,close\n1,2\n", "price", MissingColumn, "one of day, close"),
-        ("day,close\n1,2\n", "", ReviewLMError, "one of day, close"),
-        ("", "close", Unreadable, "cannot be read"),
-    ],
-)
-def test_a_file_that_cannot_be_used_says_where_and_what(
-    tmp_path: Path, text: str, column: str, kind: type[ReviewLMError], said: str
-) -> None:
-    with pytest.raises(kind, match=said):
-        _column(written(tmp_path, text), column)
-    with pytest.raises(Unreadable):
-        _column(tmp_path / "nothing.csv", "close")
-
-
-def test_the_command_says_what_it_decided(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_the_program_reads_a_column_and_says_what_it_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = "".join(f"{n},{value}\n" for n, value in enumerate(random_walk(600, 1)))
-    file = written(tmp_path, f"day,close\n{lines}")
-    words = ["forecast", "--input", file, "--column", "close", "--epochs", 2, "--hidden", 8]
-    told = call(monkeypatch, capfd, *words, "--json").facts
-    assert told["accepted"] is False
-    assert told["values"] == 600
-    assert set(told["errors"]) == {NETWORK, LINEAR, TODAY}
-    assert "Refused: the network does not beat" in call(monkeypatch, capfd, *words).out
+    (file := tmp_path / "prices.csv").write_text(f"day,close\n{lines}")
+    words = ["forecast", "--csv", str(file), "--column", "close", "--epochs", "2", "--hidden", "8"]
+    monkeypatch.setattr(sys, "argv", words)
+    main()
+    shown = capsys.readouterr().out
+    assert "refused" in shown
+    assert {line.split("  ")[0] for line in shown.splitlines()} >= {NETWORK, LINEAR, TODAY}

@@ -9,11 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.func import functional_call
 
-from course.memory.addressing import content_weights, cosine_similarity, least_used, read, updated_usage, write
-from course.memory.end_to_end import EndToEndMemoryNetwork
-from course.memory.external_memory import ExternalMemoryNetwork
-from course.memory.tasks import Implication
-from course.toy_tasks import FIRST
+from course.end_to_end_memory import EndToEndMemoryNetwork
+from course.external_memory import (
+    ExternalMemoryNetwork,
+    content_weights,
+    cosine_similarity,
+    least_used,
+    read,
+    updated_usage,
+    write,
+)
+from course.toy_tasks import FIRST, Implication
 from models.base import ModelError
 from models.neural.network import join, take
 from models.specs import ObjectiveSpec, RecurrentSpec

@@ -1,31 +1,17 @@
-"""Association and implication: the examples themselves, fair comparisons, and who learns them."""
+"""Association and implication: the examples themselves, and who learns them."""
 
-import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course import toy_training
-from course.memory.comparison import (
-    PLAIN,
-    association_cases,
-    implication_cases,
-    of_equal_size,
-    parameters_of,
-    plain_network,
-)
-from course.memory.tasks import Association, Implication
-from course.toy_tasks import FIRST, Recall
-from course.toy_training import CASES, CurvePoint, Learned, best_of_rates, toy_spec
+from course.toy import CASES, learn, toy_spec
+from course.toy_tasks import FIRST, Association, Implication
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
-from tests.marked_cases import long_but
 
 
 @examples(40)
@@ -98,80 +84,20 @@ def test_tasks_that_cannot_be_are_refused_by_the_name_of_what_is_wrong(make, sai
     assert caught.value.kind == "input"
 
 
-@pytest.mark.parametrize("name", ["tanh", "gru", "lstm forget 1"])
-def test_networks_that_are_compared_have_nearly_as_many_parameters(name):
-    task, case = Association(), association_cases(8)["memory"]
-    wanted = parameters_of(case.build, toy_spec(case, 48), task.entries)
-    spec = of_equal_size(PLAIN[name].build, toy_spec(PLAIN[name]), task.entries, wanted)
-    assert 0.93 * wanted < parameters_of(PLAIN[name].build, spec, task.entries) <= wanted
-    larger = replace(spec, hidden=spec.hidden + 1, embedding=spec.embedding + 1)
-    assert parameters_of(PLAIN[name].build, larger, task.entries) > wanted
-
-
-def test_all_numbers_of_hops_have_the_same_parameters():
-    cases = [case for name, case in implication_cases().items() if name.startswith("hops")]
-    assert len({parameters_of(case.build, toy_spec(case, 16), 20) for case in cases}) == 1
-
-
-def test_embeddings_start_as_large_in_all_networks_that_are_compared():
-    torch.manual_seed(1)
-    plain = plain_network(toy_spec(CASES["tanh"], 64), torch.ones(60))
-    memory = association_cases(4)["memory"].build(toy_spec(CASES["tanh"], 64), torch.ones(60))
-    for network in (plain, memory):
-        assert float(network.embedding.weight.detach().std()) == pytest.approx(1, abs=0.1)
-
-
-def test_the_rate_is_chosen_by_the_examples_that_were_checked_not_by_those_of_the_end(monkeypatch):
-    checked = {1e-4: (0.5, 0.9), 1e-3: (0.7, 0.6), 1e-2: (0.7, 0.5)}
-
-    def learn(task, spec, updates, build):
-        rate = spec.training.learning_rate
-        if rate not in checked:
-            raise ModelError("loss nan", "diverged")
-        exact, nats = checked[rate]
-        return Learned(None, (CurvePoint(9, nats, exact, exact),), CurvePoint(9, 0.0, 1 - exact, 1 - exact), 9, 1, rate)
-
-    monkeypatch.setattr(toy_training, "learn", learn)
-    spec = toy_spec(CASES["tanh"], 4)
-    assert best_of_rates(Recall(5), spec, [1.0, 1e-4, 1e-2, 1e-3], 9, plain_network).rate == 1e-2
-    with pytest.raises(ModelError, match="loss nan"):
-        best_of_rates(Recall(5), spec, [1.0], 9, plain_network)
-
-
-def trained(task, cases, name, hidden, updates, reference, rates):
-    """The best of the rates; a network without a memory is as large as that of the reference."""
-    spec = toy_spec(cases[name], hidden, batch=64)
-    if name in PLAIN:
-        wanted = parameters_of(cases[reference].build, toy_spec(cases[reference], hidden), task.entries)
-        spec = of_equal_size(cases[name].build, spec, task.entries, wanted)
-    return best_of_rates(task, spec, rates, updates, cases[name].build).final
-
-
-def spread(chance, count):
-    """Five standard deviations of the share of right guesses."""
-    return 5 * math.sqrt(chance * (1 - chance) / count)
+def exact(task, name, updates):
+    case = CASES[name]
+    return learn(task, toy_spec(case, 32, batch=64), updates, build=case.build).final.exact
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("lag", "slots", "updates", "rates"), long_but(
-    [(12, 20, 150, (5e-3,)), (40, 64, 500, (1e-3, 3e-3, 1e-2))], [(12, 20, 150, (5e-3,))]
-))  # fmt: skip
-def test_an_external_memory_keeps_what_belongs_together_where_an_equally_large_tanh_network_guesses(
-    lag, slots, updates, rates
-):
-    task, cases = Association(pairs=2, lag=lag, keys=4, values=4), association_cases(slots)
-    exact, plain = (trained(task, cases, name, 32, updates, "memory", rates) for name in ("memory", "tanh"))
-    assert exact.exact >= 0.99
-    assert plain.answers < 1 / 4 + spread(1 / 4, 20_000) + 0.05, "guessing is right a quarter of the time"
-    assert plain.exact < 1 / 16 + spread(1 / 16, 10_000) + 0.05
+def test_an_external_memory_keeps_what_belongs_together_where_a_tanh_network_guesses():
+    task = Association(pairs=2, lag=12, keys=4, values=4)
+    assert exact(task, "memory", 150) >= 0.99
+    assert exact(task, "tanh", 150) < 1 / 16 + 0.1, "guessing is right a sixteenth of the time"
 
 
-@pytest.mark.parametrize("rates", long_but([[1e-2], [1e-3, 3e-3, 1e-2]], [[1e-2]]))
 @pytest.mark.long
-def test_two_hops_follow_chains_of_two_facts_that_one_hop_and_an_equally_large_tanh_network_only_guess(rates):
-    task, cases = Implication(steps=2, chains=3, names=12), implication_cases()
-    two, one, plain = (
-        trained(task, cases, name, 32, 1_000, "hops 2", rates).exact for name in ("hops 2", "hops 1", "tanh")
-    )
-    assert two >= 0.99
-    assert max(one, plain) < 1 / 3 + spread(1 / 3, 10_000) + 0.05, "one of the three ends is right a third of the time"
+def test_two_hops_follow_chains_of_two_facts_that_one_hop_and_a_tanh_network_only_guess():
+    task = Implication(steps=2, chains=3, names=12)
+    assert exact(task, "hops 2", 1_000) >= 0.99
+    assert max(exact(task, "hops 1", 1_000), exact(task, "tanh", 1_000)) < 0.5

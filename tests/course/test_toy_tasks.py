@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from course.toy import CASES, ToyCase, learn, measure, toy_spec
 from course.toy_tasks import FIRST, Addition, Recall
-from course.toy_training import CASES, ToyCase, learn, measure, toy_spec
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
 from models.specs import RecurrentSpec

@@ -87,8 +87,6 @@ def made_model(name: str, random: np.random.Generator) -> ModelResults:
     ]
     tokens = made_tokens(level, unit, random)
     share = np.linspace(0.05, 0.95, 10)
-    kept = [1, 2, 4, 8, 16, 32, 64, None]
-    nats = [level * (1.6 + 2.2 / (1 + k)) for k in kept[:-1]] + [level * 1.6]
     return ModelResults(
         name, KINDS[name], unit, f"digest of {unit}", "continuous cache" if "cache" in name else "static", curve,
         samples=pl.DataFrame({"stars": [1, 3, 5], "number": [0, 0, 0], "text": [*TEXTS[:2], "Nice & <good>."]}),
@@ -97,9 +95,7 @@ def made_model(name: str, random: np.random.Generator) -> ModelResults:
             "bin": range(10), "low": share - 0.05, "high": share + 0.05, "count": [4_000 // (k + 1) for k in range(10)],
             "mean_probability": share, "mean_accuracy": np.clip(share * (1.12 - 0.2 * level), 0, 1),
         }),
-        context=pl.DataFrame({"kept": kept, "nats_per_token": nats, "rise": 0.0, "error": 0.02, "reviews": 60,
-                              "tokens": 4_000}),
-        observed={"reviews": 4, "ece": 0.03 * level, "temperature": 1 + 0.05 * level, "effective_context": 16,
+        observed={"reviews": 4, "ece": 0.03 * level, "temperature": 1 + 0.05 * level,
                   "hit@1": 0.4 / level},
         audit={"copied_4": 0.6, "copied_8": 0.12 * level, "real_copied_4": 0.55, "real_copied_8": 0.09,
                "longest_copied": 14, "exposure_max": 3.2, "exposure_mean": 1.1, "exposure_limit": 13.0,

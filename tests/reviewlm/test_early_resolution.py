@@ -49,9 +49,6 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["quarantine", "show", "--input", "nosuch.jsonl"], 3, "nosuch.jsonl"),
     (["checks", "run", "--table", "nosuch.parquet", "--suite", "nosuch.json"], 3, "nosuch.parquet"),
     (["checks", "suggest", "--table", "nosuch.parquet", "--out", "suite.json"], 3, "nosuch.parquet"),
-    (["gradient-flow", "--bundle", "nosuch"], 7, "no such folder"),
-    (["context-use", "--text", "nosuch.txt"], 3, "nosuch.txt"),
-    (["probe", "--fitted", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
     (["run", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["run", "--set", "source.business=nosuch.json"], 3, "nosuch.json"),
     (["run", "--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"], 3, "nosuch.vec"),
@@ -62,9 +59,6 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["run", "--set", "models.lstm.name=''"], 2, "name"),
     (["run", "--rebuild", "nosuchstage"], 2, "execution.rebuild"),
     (["sweep", "--preset", "demo", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
-    (["lr-find", "--preset", "demo", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
-    (["optimizers", "--preset", "demo", "--model", "kn5"], 2, "not trained by gradients"),
-    (["scaling", "--preset", "demo", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
     (["ingest", "--preset", "smal"], 2, "did you mean 'small'?"),
 ]
 PROBE = """

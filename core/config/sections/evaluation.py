@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from core.config.section import Section, Temperature
-from models.options import MOST_WHOLE, Count, Number, Seed, Whole
+from models.options import MOST_WHOLE, Number, Seed, Whole
 
 Stars = Annotated[Whole, Field(ge=0, le=5)]
 
@@ -21,8 +21,6 @@ class EvaluationConfig(Section):
         min_slice_reviews: Slices with fewer reviews are skipped.
         length_bins: Slices by length, with about the same number of reviews each.
         observed_reviews: Test reviews whose tokens are analysed one by one; the same reviews for every model.
-        contexts: Numbers of context tokens kept, for the curve of each model.
-        context_tokens: Approximate number of tokens that the curve predicts.
         sample_stars: Star ratings for which reviews are written (0: none given).
         samples_per_star: Reviews written for each of them.
         temperature: Of sampling; below 1, likely words become likelier.
@@ -39,8 +37,6 @@ class EvaluationConfig(Section):
     min_slice_reviews: Annotated[Whole, Field(ge=5, le=MOST_WHOLE)] = 30
     length_bins: Annotated[Whole, Field(ge=2, le=20)] = 5
     observed_reviews: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
-    contexts: tuple[Annotated[Whole, Field(ge=1, le=100_000)], ...] = (1, 2, 4, 8, 16, 32, 64)
-    context_tokens: Count = 1_000
     sample_stars: tuple[Stars, ...] = (1, 3, 5)
     samples_per_star: Annotated[Whole, Field(ge=1, le=100_000)] = 2
     temperature: Temperature = 0.8

@@ -51,37 +51,3 @@ class SweepConfig(Section):
         if value == 1:
             raise ValueError("one seed gives no interval; seeds must be 0 (none) or at least 2")
         return value
-
-
-class ScalingConfig(Section):
-    """Settings of small fits of one model that predict the loss of the whole fit before it begins.
-
-    The law L(D) = E + A·D^−α is fitted to their losses.
-
-    Attributes:
-        model: Name of the model; may be empty if there is only one neural model.
-        shares: Shares of the model's epochs that are fitted.
-        seeds: Seeds of each small fit.
-        coverage: Probability with which the predicted interval contains the whole fit's loss.
-        min_updates: Shares with fewer updates are left out, because they give no information about the law.
-        whole: Run the whole fit afterwards and compare it with the prediction.
-        seed: Seed of the fits.
-    """
-
-    model: str = ""
-    shares: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
-    seeds: Count = 2
-    coverage: Annotated[Number, Field(gt=0.5, lt=1)] = 0.8
-    min_updates: Count = 100
-    whole: bool = True
-    seed: Seed = 1
-
-    @field_validator("shares")
-    @classmethod
-    def _three_sizes(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(value)) < 3:
-            raise ValueError(
-                f"shares has {len(set(value))} different sizes; the scaling law has three constants and needs at "
-                "least 3"
-            )
-        return tuple(sorted(set(value)))

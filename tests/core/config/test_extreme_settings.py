@@ -50,14 +50,14 @@ OPTIONS = {kind: list(numeric_options(spec, "models.0.")) for kind, (spec, _) in
 
 
 def test_the_walk_finds_settings_of_every_section():
-    assert {"seed", "source.max_expansion", "source.synthetic.reviews", "evaluation.contexts"} <= set(SETTINGS)
+    assert {"seed", "source.max_expansion", "source.synthetic.reviews", "evaluation.sample_stars"} <= set(SETTINGS)
     assert "models.0.training.learning_rate" in OPTIONS["lstm"]
     assert sum(map(len, OPTIONS.values())) > 100
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_no_setting_takes_an_extreme_number(setting):
-    whole = setting.endswith(("contexts", "sample_stars", "shares", "copies"))
+    whole = setting.endswith(("sample_stars", "shares", "copies"))
     for value in EXTREME:
         with pytest.raises(ConfigError):
             load_config("small", [f"{setting}={f'[{value}]' if whole else value}"])

@@ -230,17 +230,6 @@ def test_impossible_tokens_have_no_place_among_the_classes():
     assert len(token_figures.certainty_table(tokens.clear())) == 0
 
 
-def test_all_of_the_context_stands_last_and_the_effective_one_is_ringed():
-    table = pl.DataFrame({"kept": [1, 4, None], "nats_per_token": [3.0, 2.0, 1.9], "error": [0.1, 0.1, 0.0]})
-    figure = token_figures.context_curves({"lstm": table}, {"lstm": 4.0}, STYLES)
-    (axes,) = figure.axes
-    xs, ys = curve_of(axes, "lstm, needs 4")
-    assert (xs, ys) == ([1, 4, 8], pytest.approx([3 / math.log(2), 2 / math.log(2), 1.9 / math.log(2)]))
-    assert ticks_of(axes.xaxis) == ["1", "4", "all"]
-    (ring,) = [line for line in axes.lines if line.get_markersize() == 13]
-    assert list(ring.get_xdata()) == [4]
-
-
 # ---- calibration, cost, writing
 
 

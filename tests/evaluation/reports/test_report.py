@@ -78,7 +78,7 @@ def test_each_figure_that_is_wanted_is_there(pictures):
     names = {picture.name for picture in pictures}
     assert names == {
         "loss_curves", "perplexity_by_model", "quality_size_cost", "worst_slices", "by_stars", "by_length", "by_month",
-        "by_category", "by_frequency", "by_position", "by_after_oov", "ranks", "context", "reliability", "certainty",
+        "by_category", "by_frequency", "by_position", "by_after_oov", "ranks", "reliability", "certainty",
         "novelty", "exposure", "surprisal",
     }  # fmt: skip
     assert all(picture.reading and picture.finding for picture in pictures if picture.section)

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 import torch
 
-from evaluation.probing.context_length import context_curve
 from evaluation.scoring.observe import held_out_temperature, observe
 from evaluation.scoring.part_features import features_kept
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
@@ -59,8 +58,7 @@ def observed(bundle, stream, folder):
     fitted = held_out_temperature(bundle, stream, REVIEWS, 1)
     counts_V, scores = np.ones(bundle.vocabulary.size), pl.read_parquet(folder / SCORES_FILE)
     rows = observe(bundle, stream, REVIEWS, nats, scores, counts_V, fitted.value)
-    curve, effective = context_curve(bundle, stream, (1, 2), 20, 1)
-    return fitted, rows.write_json(), curve.write_json(), effective
+    return fitted, rows.write_json()
 
 
 @pytest.fixture

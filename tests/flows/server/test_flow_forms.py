@@ -22,9 +22,8 @@ from flows.retrain import retrain
 from flows.server.parameters import with_absolute_paths
 
 MODULES = (
-    "compare", "drift", "generate", "partial", "reproduce", "rescore", "retrain", "upkeep", "other_models.classify",
-    "other_models.embed", "other_models.punctuate", "search.lr_find", "search.optimizers", "search.scaling",
-    "search.sweep", "server.fit_job",
+    "compare", "drift", "generate", "partial", "reproduce", "rescore", "retrain", "sweep", "upkeep",
+    "other_models.classify", "other_models.embed", "other_models.punctuate", "server.fit_job",
 )  # fmt: skip
 PARTS = ("config", "plan")
 """First parameter of flows that only other flows call; they get objects, so nobody fills in a form for them."""

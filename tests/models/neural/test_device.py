@@ -10,10 +10,8 @@ from models.neural import device
 from models.neural.device import cudnn_has_bf16, require_device
 from models.neural.layers import recurrent_layers as layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
-from models.neural.optimization.rate_finder import find_rate
 from models.neural.recurrent import RecurrentLM
-from tests.models.neural.made_streams import walks
-from tests.models.neural.made_trainings import SPEC, TRAIN, VALIDATION, V
+from tests.models.neural.made_trainings import SPEC, TRAIN, VALIDATION
 
 GPU = torch.device("cuda", 0)
 
@@ -37,7 +35,6 @@ def test_a_gpu_that_torch_cannot_use_is_refused_before_anything_is_put_on_it(mon
     doors = {
         "fit": lambda: RecurrentLM.fit(*fit, FitContext(tmp_path, "cuda")),
         "load": lambda: RecurrentLM.load(tmp_path, SPEC, None, "cuda"),
-        "range test": lambda: find_rate(SPEC, walks(20, V, 1), device="cuda"),
     }
     for name, door in doors.items():
         with pytest.raises(ModelError, match=r"device cuda.*set execution\.device to cpu") as caught:

@@ -112,10 +112,6 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*NO_TEXT, "--smoothing", "stupid_backoff", "--entropy", "1e-7"), 2, "scores"),
         ((*NO_TEXT, "--temp", "no_such_folder"), 2, "--temp"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
-        (("compare", "--text", "no_such_file", "--held-out", TRAIN, "--out", TRAIN), 2, "a file has its name"),
-        (("compare", "--text", TRAIN, "--held-out", str(GOLDEN)), 3, "Is a directory"),
-        (("compare", "--text", TRAIN, "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
-        (("compare", "--text", TRAIN, "--held-out", TRAIN, "--set", "seed=2"), 2, "only used with --track"),
         ((*FIT, "--arpa", "m", "--option", "cut=3"), 2, "cut is 3; it must be left at 5: it only takes effect with"),
         ((*FIT, "--arpa", "m", "--option", "alpha=0.3"), 2, "with smoothing 'stupid_backoff'"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--option", "fallback=0.4,1,1.5"), 2, "or 'katz'"),
@@ -178,48 +174,6 @@ def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.slow
-def test_methods_are_compared_in_tables_pictures_and_mlflow(tmp_path: Path, own_home: Path) -> None:
-    found = ngram("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1-2", "--amounts", "2,1",
-                  "--methods", "kneser_ney,maximum_likelihood", "--out", tmp_path / "out", "--track")  # fmt: skip
-    assert [(row["method"], row["order"]) for row in found["methods"]] == [
-        (method, order) for order in (1, 2) for method in ("kneser_ney", "maximum_likelihood")
-    ]
-    assert found["methods"][1]["perplexity"] is None
-    assert all(Path(path).is_file() for path in found["files"])
-
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{own_home / 'mlflow.db'}")
-    parent = client.get_run(found["mlflow_run_id"])
-    assert (parent.info.status, parent.data.params["orders"]) == ("FINISHED", "[1, 2]")
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"plots", "methods.json", "pruning.csv"}
-    children = client.search_runs(
-        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", max_results=100
-    )
-    assert found["best"] == "kneser_ney"  # of those that were compared; half of the text is a run of its own for it
-    assert len(children) == 4 + 2 + len(found["pruning"])
-    best = next(run for run in children if run.info.run_name == "kneser_ney 2")
-    assert {
-        "discount/2/1", "counts_of_counts/2/1", "ngrams/2", "bytes", "seconds", "training/tokens_per_second",
-        "test/perplexity", "unseen_share", "test/zero_probability_events",
-    } <= best.data.metrics.keys()  # fmt: skip
-    impossible = next(run for run in children if run.info.run_name == "maximum_likelihood 2")
-    assert impossible.data.metrics["test/zero_probability_events"] > 0
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [(("--orders", "0-3"), "1 to 6"), (("--orders", "x"), "whole numbers"), (("--methods", "kats"), "katz"),
-     (("--amounts", "half"), "whole numbers"), (("--amounts", "4,0"), "4,0"), (("--orders", "3-1"), "3-1"),
-     (("--orders", "0-2"), "0-2"), (("--marks", "eat"), "'refuse' or 'skip'")],
-)  # fmt: skip
-def test_a_comparison_that_cannot_be_is_refused(options: tuple[str, str], said: str, own_home: Path) -> None:
-    error = complaint("compare", "--text", TRAIN, "--held-out", HELD_OUT, *options)
-    assert error.exit_code == 2
-    assert said in str(error)
-
-
 def test_next_words_and_lines_come_from_a_model_file(tmp_path: Path, own_home: Path) -> None:
     (tmp_path / "text").write_text("the soup was good\nthe soup was cold\nthe soup was good\n")
     for smoothing, name in (("maximum_likelihood", "probability"), ("stupid_backoff", "score")):
@@ -248,8 +202,6 @@ def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: 
     ngram("score", "--binary", "m", "--text", HELD_OUT)
     ngram("suggest", "the", "--binary", "m")
     ngram("generate", "--binary", "m")
-    ngram("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1", "--methods", "witten_bell",
-          "--amounts", "1")  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
     for verb in (FIT, ("score", "--text", TRAIN), ("suggest", "a"), ("generate",)):
         done = CliRunner().invoke(app, ["ngram", *verb, "--preset", "small"])
@@ -264,16 +216,6 @@ def test_an_empty_text_is_no_model_and_blank_lines_are_sentences(tmp_path: Path,
     assert not (tmp_path / "m").exists()
     (tmp_path / "blank").write_text("\n\n")
     assert ngram("fit", "--text", tmp_path / "blank", "--binary", tmp_path / "m")["ngrams"][0] == 3
-
-
-def test_a_comparison_takes_marks_as_a_fit_does(tmp_path: Path, own_home: Path) -> None:
-    (tmp_path / "text").write_text("a b\nc <unk> d\n" * 5)
-    common = ("compare", "--text", tmp_path / "text", "--held-out", HELD_OUT, "--orders", "1",
-              "--methods", "witten_bell", "--amounts", "1")  # fmt: skip
-    error = complaint(*common)
-    assert error.exit_code == 3
-    assert "line 2" in str(error)
-    assert ngram(*common, "--marks", "skip")["tokens"]["train"] == 30
 
 
 def test_the_vocabulary_is_padded_as_lmplz_does(tmp_path: Path, own_home: Path) -> None:

@@ -21,11 +21,6 @@ WINNER = {"trial": 0, "search_perplexity": 80.0, "perplexity": 82.0, "low": 78.5
           "seeds": 3, "nats_between_seeds": 0.01}  # fmt: skip
 SWEPT = {"trials": TRIALS, "importances": {"hidden": 1.0}, "finalists": [WINNER], "winner": WINNER,
          "toml": "hidden = 8", "overrides": ["models.1.hidden=8"], "mlflow_run_id": "r"}  # fmt: skip
-PREDICTED = {"nats": 4.8, "low": 4.7, "high": 4.9, "coverage": 0.8, "size": 1e6, "perplexity_low": 110.0,
-             "perplexity_high": 134.0,
-             "law": {"floor": 2.0, "scale": 30.0, "exponent": 0.3, "noise": 0.01}}  # fmt: skip
-
-
 def call(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], result: dict[str, Any], *arguments: str
 ) -> tuple[tuple[Any, ...], str]:
@@ -108,16 +103,3 @@ def test_a_space_of_another_form_is_an_error_of_the_configuration(
         cli.main()
     assert ended.value.code == 2
     assert "list of option=range" in capfd.readouterr().err
-
-
-def test_a_scaling_fit_shows_law_interval_and_outcome(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    result = {"small": [{"share": 0.25, "nats": 5.0}], "prediction": PREDICTED, "mlflow_run_id": "r",
-              "outcome": {"nats": 4.75, "inside": True}, "archive": {"predictions": 2, "checked": 2, "inside": 1}}
-    given, shown = call(monkeypatch, capfd, result, "scaling", "--model", "lstm", "--predict-only")
-    assert given[3] == ["scaling.model=lstm", "scaling.whole=false"]
-    assert "L(D) = 2 + 30 · D^-0.3" in shown
-    assert "80% between 4.7000 and 4.9000" in shown
-    assert "Reached: 4.7500 nats, inside." in shown
-    assert "Of 2 predictions checked so far, 1 held." in shown

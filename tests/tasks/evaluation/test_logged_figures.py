@@ -11,14 +11,14 @@ import pytest
 
 from evaluation.scoring.metrics import figures_of
 from tasks.evaluation.evaluate import FIGURES_FILE, _log_figures
-from tasks.measuring.observed import CONTEXT_FILE, RELIABILITY_FILE
+from tasks.measuring.observed import RELIABILITY_FILE
 from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE
 
 
 def test_figures_of_the_observed_reviews_do_not_stand_among_those_of_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for file in (SAMPLES_FILE, SUGGESTIONS_FILE, RELIABILITY_FILE, CONTEXT_FILE):
+    for file in (SAMPLES_FILE, SUGGESTIONS_FILE, RELIABILITY_FILE):
         pl.DataFrame({"a": [1]}).write_parquet(tmp_path / file)
     (tmp_path / FIGURES_FILE).write_text("{}")
     rows = {"review_id": ["a"], "stars": [5], "bytes": [9], "words": [2], "tokens": [3], "oov": [0],

@@ -13,7 +13,6 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.store import Artifact, Store
-from evaluation.probing.context_length import SCHEMA
 from evaluation.scoring.observe import COLUMNS
 from models.base import FitContext
 from models.bundles.bundle import save_bundle
@@ -24,7 +23,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.evaluate import score_bundle, scores_of
 from tasks.evaluation.observe import observe_bundle
-from tasks.measuring.observed import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
+from tasks.measuring.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
 
 TINY = Path(__file__).resolve().parents[2] / "flows" / "tiny.toml"
 WORDS = ["the", "soup", "bread", "tea", "was", "good", "bad", "cold", "fine", "and", "we", "will", "come", "back"]
@@ -45,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(home: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     monkeypatch.setenv("REVIEWLM_HOME", str(home))
-    return load_config(str(TINY), ["evaluation.observed_reviews=8", "evaluation.contexts=[1,2]"])
+    return load_config(str(TINY), ["evaluation.observed_reviews=8"])
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +81,7 @@ def observed(config: RunConfig, made: Any, name: str) -> tuple[Artifact, Artifac
     return scores, built.artifact, built.reused
 
 
-def test_the_stage_leaves_three_tables_and_the_figures_that_follow_from_them(config: RunConfig, made: Any) -> None:
+def test_the_stage_leaves_two_tables_and_the_figures_that_follow_from_them(config: RunConfig, made: Any) -> None:
     scores, artifact, _ = observed(config, made, "kn")
     rows = pl.read_parquet(artifact.folder / TOKEN_SCORES_FILE)
     assert rows.schema == COLUMNS
@@ -101,9 +100,6 @@ def test_the_stage_leaves_three_tables_and_the_figures_that_follow_from_them(con
     assert table["count"].sum() == len(rows)
     accuracy = (table["mean_accuracy"].fill_null(0) * table["count"]).sum() / len(rows)
     assert accuracy == pytest.approx((rows["rank"] == 1).mean())
-    curve = pl.read_parquet(artifact.folder / CONTEXT_FILE)
-    assert (curve.schema, curve["kept"].to_list()) == (SCHEMA, [1, 2, None])
-    assert facts["effective_context"] in (1, 2)
 
 
 def test_models_of_any_vocabulary_are_observed_on_the_same_reviews(config: RunConfig, made: Any) -> None:
@@ -118,17 +114,16 @@ def test_a_model_with_impossible_words_is_observed_in_the_open(config: RunConfig
     facts = observed(config, made, "mle")[1].facts
     assert facts["nll"] == facts["tempered_nll"] == math.inf
     assert math.isfinite(facts["temperature"] + facts["ece"] + facts["keystroke_savings"] + facts["entropy"])
-    assert facts["effective_context"] is None
 
 
 def test_only_what_the_result_depends_on_makes_it_run_again(config: RunConfig, made: Any) -> None:
     first = observed(config, made, "kn")[1]
     again, reused = observed(config, made, "kn")[1:]
     assert (again.digest, reused) == (first.digest, True)
-    for change in ("evaluation.seed=2", "evaluation.observed_reviews=9", "evaluation.contexts=[2]"):
-        other = load_config(str(TINY), ["evaluation.observed_reviews=8", "evaluation.contexts=[1,2]", change])
+    for change in ("evaluation.seed=2", "evaluation.observed_reviews=9"):
+        other = load_config(str(TINY), ["evaluation.observed_reviews=8", change])
         assert observed(other, made, "kn")[1].digest != first.digest
     same = load_config(
-        str(TINY), ["evaluation.observed_reviews=8", "evaluation.contexts=[1,2]", "evaluation.resamples=300"]
+        str(TINY), ["evaluation.observed_reviews=8", "evaluation.resamples=300"]
     )
     assert observed(same, made, "kn")[1].digest == first.digest

@@ -68,8 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 
 def home(tmp_path: Path, name: str) -> RunConfig:
-    settings = [f"execution.home={tmp_path / name}", "execution.device=cpu", "evaluation.observed_reviews=4",
-                "evaluation.contexts=[1,2]"]  # fmt: skip
+    settings = [f"execution.home={tmp_path / name}", "execution.device=cpu", "evaluation.observed_reviews=4"]
     return load_config("demo", settings)
 
 

@@ -1,1 +1,0 @@
-"""Networks with an external memory, and the tasks that need one: association and chains of implications."""

@@ -1,1 +1,0 @@
-"""Probe what a model knows: grammar, memory, use of context."""

@@ -1,0 +1,211 @@
+"""A real sweep, killed with SIGKILL in its first fit and taken up again: nothing is lost, doubled or done twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from core.errors import ConfigError
+
+ONE = str(Path(__file__).parents[1] / "one.toml")
+RATES = "0.02|1e-5|1e30"
+"""The first learns, the second is hopeless, the third diverges; seed 3 asks for first, third, second, first."""
+SETTINGS = ["sweep.seed=3", "sweep.pruner=halving", "sweep.prune_after=1", "execution.workers=1"]
+OVERRIDES = [*SETTINGS, "sweep.trials=4", "sweep.seeds=2", f'sweep.space={{"training.learning_rate" = "{RATES}"}}']
+
+
+@dataclass
+class Swept:
+    """The home of the sweep and what the second run, which came to its end, returned."""
+
+    home: Path
+    result: dict[str, Any]
+
+    def trials(self, state: str) -> list[dict[str, Any]]:
+        return [row for row in self.result["trials"] if row["state"] == state]
+
+
+@pytest.fixture(scope="module")
+def swept(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Any:
+    from flows.sweep import sweep
+
+    home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("sweep") / "home"))
+    before = os.environ["REVIEWLM_HOME"]
+    os.environ["REVIEWLM_HOME"] = str(home)
+    try:
+        kill_in_first_fit(home)
+        yield Swept(home, sweep(ONE, None, OVERRIDES))
+    finally:
+        os.environ["REVIEWLM_HOME"] = before
+
+
+def kill_in_first_fit(home: Path) -> None:
+    """Start the sweep from the command line and kill all of its processes once the fit has been evaluated."""
+    from prefect.settings import PREFECT_API_URL
+
+    told = [f"--set={setting}" for setting in SETTINGS]
+    space = f"--space=training.learning_rate={RATES}"
+    command = [sys.executable, "-m", "reviewlm.cli", "sweep", "--preset", ONE, "--trials=4", "--seeds=2", space, *told]
+    environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    log = home / "killed.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+        until = time.monotonic() + 240
+        while not any("validation" in file.read_text() for file in home.glob("store/.work/*/metrics.jsonl")):
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        family = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+
+
+def runs_of(home: Path) -> dict[str, Any]:
+    """All runs in MLflow by name; no two may have the same."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {run.info.run_name.partition(",")[0]: run for run in found}
+
+
+@pytest.mark.long
+def test_trials_end_as_they_deserve_and_failures_do_not_end_the_sweep(swept: Swept) -> None:
+    rates = {row["trial"]: (row["state"], row["training.learning_rate"]) for row in swept.result["trials"]}
+    assert sorted(rates.values()) == [("complete", 0.02), ("complete", 0.02), ("failed", 1e30), ("pruned", 1e-5)]
+    [failed], [pruned] = swept.trials("failed"), swept.trials("pruned")
+    assert "Diverged" in failed["reason"]
+    assert "evaluation 1 of 3" in pruned["reason"]
+    assert pruned["perplexity"] is None
+
+
+@pytest.mark.long
+def test_the_sweep_is_one_run_in_mlflow_with_one_child_per_fit_and_none_left_running(swept: Swept) -> None:
+    runs = runs_of(swept.home)
+    seeds = {f"trial {swept.result['winner']['trial']} seed {seed}" for seed in (2, 3)}
+    # The first trial was asked for again, as number 1, and its run, begun as trial 0, goes on under its name.
+    assert [row["trial"] for row in swept.result["trials"]] == [1, 2, 3, 4]
+    assert set(runs) == {"sweep", "trial 0", "trial 2", "trial 3", "trial 4", *seeds}
+    parent = runs.pop("sweep")
+    assert parent.info.status == "FINISHED"
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    states = {run.data.tags["sweep.state"]: run.info.status for run in runs.values()}
+    assert states == {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+    marked = [run.info.run_id for run in runs.values() if run.data.tags.get("sweep.best") == "true"]
+    assert marked == [swept.result["winner"]["mlflow_run_id"]]
+
+
+@pytest.mark.long
+def test_the_killed_trials_run_has_parameters_and_one_point_per_step(swept: Swept) -> None:
+    from mlflow import MlflowClient
+
+    run = runs_of(swept.home)["trial 0"]
+    assert run.data.params["sweep.training.learning_rate"] == "0.02"
+    assert run.data.params["architecture.hidden"] == "16"
+    history = MlflowClient(tracking_uri=f"sqlite:///{swept.home / 'mlflow.db'}").get_metric_history(
+        run.info.run_id, "curves/validation_nats"
+    )
+    steps = [point.step for point in history]
+    assert len(steps) == len(set(steps)) == 3
+
+
+@pytest.mark.long
+def test_equal_trials_are_fitted_once_and_nothing_of_pruned_or_failed_ones_is_kept(swept: Swept) -> None:
+    fits = list((swept.home / "store" / "fit").iterdir())
+    assert len(fits) == 1 + 2  # the rate that learns, and its two fresh seeds
+    assert not [path for path in swept.home.glob("store/.work/*/**/*") if path.is_file()]
+
+
+@pytest.mark.long
+def test_the_winner_has_an_interval_from_seeds_that_the_search_has_not_seen(swept: Swept) -> None:
+    winner = swept.result["winner"]
+    assert winner["values"] == {"training.learning_rate": 0.02}
+    assert winner["seeds"] == 2
+    assert winner["low"] < winner["perplexity"] < winner["high"]
+    assert swept.result["toml"] == "[models.training]\nlearning_rate = 0.02"
+
+
+@pytest.mark.long
+def test_figures_and_tables_are_in_mlflow(swept: Swept) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{swept.home / 'mlflow.db'}")
+    run_id = swept.result["mlflow_run_id"]
+    found = {file.path for place in (None, "plots") for file in client.list_artifacts(run_id, place)}
+    assert {"plots/sweep_history.png", "plots/sweep_slices.png", "trials.json", "winner.toml", "sweep.json"} <= found
+    assert [point.step for point in client.get_metric_history(run_id, "trial/validation_nats")]
+
+
+@pytest.mark.long
+def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
+    from flows.sweep import sweep
+
+    before = runs_of(swept.home)
+    again = sweep(ONE, None, OVERRIDES)
+    after = runs_of(swept.home)
+    assert {name: run.info.end_time for name, run in before.items() if name != "sweep"} == {
+        name: run.info.end_time for name, run in after.items() if name != "sweep"
+    }
+    assert {name: again[name] for name in ("trials", "winner", "mlflow_run_id", "overrides")} == {
+        name: swept.result[name] for name in ("trials", "winner", "mlflow_run_id", "overrides")
+    }
+    assert len(list((swept.home / "store" / "fit").iterdir())) == 3
+
+
+@pytest.mark.long
+def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swept: Swept) -> None:
+    from core.config.presets import load_config
+    from flows.partial import train_only
+    from tasks.tracking.track import tracker_of
+
+    trained = train_only(ONE, None, swept.result["overrides"])
+    assert [model["reused"] for model in trained["models"]] == [True]
+    run = runs_of(swept.home)["lstm"]
+    assert tracker_of(load_config(ONE)).tag(run.info.run_id, "reviewlm.model_uri")
+
+
+@pytest.mark.long
+def test_a_sweep_of_one_trial_names_the_winner_and_is_a_run_in_mlflow(
+    prefect_server: None, migrated_home: Path
+) -> None:
+    from flows.sweep import sweep
+
+    space = 'sweep.space={"training.learning_rate" = "0.02|0.03"}'
+    short = sweep(ONE, None, [*SETTINGS, "sweep.trials=1", "sweep.seeds=0", space])
+    [row] = short["trials"]
+    assert row["state"] == "complete"
+    assert short["winner"]["values"] == {"training.learning_rate": row["training.learning_rate"]}
+    runs = runs_of(migrated_home)
+    assert len(runs) == 2
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert runs["sweep"].info.run_id == short["mlflow_run_id"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["sweep.space.hiden=1..2"], "did you mean 'hidden'"),
+        (["sweep.model=lsdm", "sweep.space.hidden=8..9"], "did you mean 'lstm'"),
+        ([], "no space to search"),
+    ],
+)
+def test_a_wrong_sweep_is_refused_before_any_work(
+    prefect_server: None, own_home: Path, overrides: list[str], said: str
+) -> None:
+    from flows.sweep import sweep
+
+    with pytest.raises(ConfigError, match=said):
+        sweep(ONE, None, overrides)
+    assert not own_home.exists()
