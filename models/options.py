@@ -23,8 +23,6 @@ from .allowed import explain
 from .names import require_name
 
 Spec = TypeVar("Spec")
-FIRST_RELEASE = "0.1.0"
-"""Version from which an option without the mark `Since` exists."""
 MOST_WHOLE = 2**31 - 1
 """Largest whole number allowed as the value of an option: larger ones may overflow 32 bits."""
 MOST = 1e12
@@ -35,20 +33,6 @@ ends with an error message of its own."""
 NONE = "none"
 """The text that stands for no value in a preset: TOML has no null."""
 _as_written: ContextVar[bool] = ContextVar("as_written", default=False)
-
-
-@dataclass(frozen=True)
-class Since:
-    """Mark an option that was added after models of its kind had been stored.
-
-    `specs.to_dict` leaves such an option out if it has its default value, so that the digests of stored models do not
-    change.
-
-    Args:
-        version: First release that has the option.
-    """
-
-    version: str
 
 
 @dataclass(frozen=True)
@@ -113,7 +97,7 @@ def options(spec: type[Spec]) -> type[Spec]:
     sentence where the class is called from Python.
     """
     spec.refuse_inapplicable = model_validator(mode="after")(_refuse_inapplicable)  # type: ignore[attr-defined]
-    config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_by_name=True, loc_by_alias=False)
+    config = ConfigDict(extra="forbid", allow_inf_nan=False)
     made: Any = pydantic.dataclasses.dataclass(frozen=True, config=config)(spec)
     made.__init__ = _in_one_sentence(made, made.__init__)
     return made  # type: ignore[no-any-return]
@@ -136,37 +120,8 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
 
 
 def stored(spec: Any) -> dict[str, Any]:
-    """Return all options under the names that they had when the first models were stored: their aliases.
-
-    Files and digests have these names, so a renamed option changes neither.
-    """
-    return pydantic.TypeAdapter(type(spec)).dump_python(spec, by_alias=True)  # type: ignore[no-any-return]
-
-
-def stored_options(spec: Any) -> dict[str, Any]:
-    """Return the result of `stored` without the options marked `Since` that have their default value.
-
-    So artifacts and bundles that are older than an option keep their digests, and older versions can still read a
-    bundle that does not use the option.
-    """
-    return _without_unused(spec, stored(spec))
-
-
-def _without_unused(spec: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Remove the `Since` options with default value from a dataclass's dictionary, also in nested dataclasses."""
-    for entry in fields(spec):
-        value = getattr(spec, entry.name)
-        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-        if value == default and any(isinstance(mark, Since) for mark in marks(spec, entry.name)):
-            del values[spec.__pydantic_fields__[entry.name].alias or entry.name]
-        elif is_dataclass(value):
-            _without_unused(value, values[entry.name])
-    return values
-
-
-def old_names(spec: Any) -> dict[str, str]:
-    """Return the renamed options of a class: old name → name."""
-    return {field.alias: name for name, field in spec.__pydantic_fields__.items() if field.alias}
+    """Return all options as plain values, for files and digests."""
+    return pydantic.TypeAdapter(type(spec)).dump_python(spec)  # type: ignore[no-any-return]
 
 
 def marks(spec: Any, name: str) -> tuple[Any, ...]:
@@ -210,7 +165,7 @@ def _refuse_inapplicable(spec: Spec) -> Spec:
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Accept options without effect inside the `with` block: models stored before the check existed may have them."""
+    """Accept options without effect inside the `with` block, for `without_inapplicable` to set back."""
     token = _as_written.set(True)
     try:
         yield

@@ -22,7 +22,7 @@ from .neural.spec import RecurrentSpec as RecurrentSpec
 from .neural.training.spec import TrainingSpec as TrainingSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
-from .options import Count, Whole, options, stored_options
+from .options import Count, Whole, options, stored
 from .options import Name as Name
 from .options import OrNone as OrNone
 from .options import as_written as as_written
@@ -80,15 +80,12 @@ def identity(spec: ModelSpec) -> dict[str, Any]:
 
 
 def to_dict(spec: ModelSpec) -> dict[str, Any]:
-    """Return the options as JSON values, without those marked `Since` that have their default value."""
-    return stored_options(spec)
+    """Return the options as JSON values."""
+    return stored(spec)
 
 
 def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
     """Rebuild a spec from the result of `to_dict` or `dataclasses.asdict` after JSON (lists for tuples).
-
-    Options that have no effect are accepted as they were written, so that a stored model keeps its digest. To derive
-    another spec from the result, apply `without_inapplicable` first.
 
     Raises:
         ValueError: An option does not exist, or its value is not allowed.
@@ -96,5 +93,4 @@ def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
     kind = options.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"there is no kind {str(kind)[:40]!r}; known: {', '.join(KINDS)}")
-    with as_written():
-        return KINDS[kind][0](**options)  # type: ignore[no-any-return]
+    return KINDS[kind][0](**options)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Describe every setting: default, values with their range, first release, and meaning, read from the code.
+"""Describe every setting: default, values with their range, and meaning, read from the code.
 
 The classes of the configuration and of the models' options declare types, ranges and defaults; their docstrings have
 the meanings.
@@ -19,7 +19,7 @@ from core.config.section import Section
 from core.config.sections.embedding import EmbeddingConfig
 from core.config.sections.punctuation import PunctuationConfig
 from models.allowed import allowed_values
-from models.options import FIRST_RELEASE, OnlyWith, Since
+from models.options import OnlyWith
 from models.specs import KINDS, VocabularySpec
 
 FIXED = {"kind": "Kind of the model."}
@@ -33,14 +33,12 @@ class Setting:
         name: Its name in its section.
         default: Its default, as a preset writes it.
         values: Its values and their range, in words.
-        since: First release that has it.
         meaning: What it is for.
     """
 
     name: str
     default: str
     values: str
-    since: str
     meaning: str
 
 
@@ -110,12 +108,7 @@ def _table(title: str, prefix: str, described: Any, names: Iterable[str]) -> Set
 def _setting(name: str, field: FieldInfo, meaning: str) -> Setting:
     effect = next((f" Only takes effect {mark}." for mark in field.metadata if isinstance(mark, OnlyWith)), "")
     values = "; ".join(filter(None, allowed_values(field.annotation, field.metadata)))
-    return Setting(name, written(field.get_default(call_default_factory=True)), values, since(field), meaning + effect)
-
-
-def since(field: FieldInfo) -> str:
-    """Return the first release that has an option."""
-    return next((mark.version for mark in field.metadata if isinstance(mark, Since)), FIRST_RELEASE)
+    return Setting(name, written(field.get_default(call_default_factory=True)), values, meaning + effect)
 
 
 def _meanings(described: type) -> dict[str, str]:

@@ -21,17 +21,16 @@ EXAMPLE = re.compile(r"^ +(reviewlm .*)$", re.MULTILINE)
 
 
 def settings_page() -> str:
-    """Return the page of all settings in Markdown: name, default, values and range, first release, meaning."""
+    """Return the page of all settings in Markdown: name, default, values and range, meaning."""
     lines = [
         "# Settings", "",
-        "Every setting of a preset (TOML) and of `--set section.name=value`. *since* is the first release with the",
-        "setting.", "",
+        "Every setting of a preset (TOML) and of `--set section.name=value`.", "",
     ]  # fmt: skip
     for table in tables():
         lines += [f"## {table.title}", "", table.text, ""]
-        lines += ["| setting | default | values and range | since | meaning |", "|---|---|---|---|---|"]
+        lines += ["| setting | default | values and range | meaning |", "|---|---|---|---|"]
         for one in table.settings:
-            lines.append(_row(f"`{one.name}`", f"`{one.default}`", one.values, one.since, one.meaning))
+            lines.append(_row(f"`{one.name}`", f"`{one.default}`", one.values, one.meaning))
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
 

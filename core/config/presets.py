@@ -18,7 +18,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from core.config.config_errors import explain
-from core.config.old_names import rename_options
 from core.config.run_config import RunConfig, default_models
 from core.errors import ConfigError
 from models.specs import KINDS, as_written, require_name
@@ -67,7 +66,6 @@ def load_config(
         options["source"] = dict(source)
     for override in overrides:
         _apply(options, override)
-        rename_options(options, "--set")
     options["preset"] = preset
     return parse_config(options, overrides)
 
@@ -80,12 +78,10 @@ def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) ->
             more.
     """
     options = deepcopy(dict(recorded))
-    rename_options(options)
     if any(override.partition("=")[0].strip() == "seed" for override in overrides):
         _forget_seeds(options)
     for override in overrides:
         _apply(options, override)
-        rename_options(options, "--set")
     with as_written():
         return parse_config(options, overrides)
 
@@ -150,7 +146,6 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     except (OSError, ValueError) as error:  # includes numbers of more digits than Python reads
         raise ConfigError("The preset is not valid TOML", where=path, cause=str(error)) from error
     _require_readable(options, path)
-    rename_options(options, path)
     parent = options.pop("extends", None)
     if parent is not None and not isinstance(parent, str):
         raise ConfigError("`extends` must be the name of a preset", where=path, value=parent)

@@ -19,7 +19,6 @@ from itertools import product
 from math import isfinite
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from core.config.old_names import OLD_CHOICES, new_name
 from core.errors import ConfigError
 from core.manifest import flat
 from models.specs import ModelSpec, as_written, inapplicable, without_inapplicable
@@ -73,8 +72,7 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> dict[str, Dimensio
             has no known form; the option would refuse a limit of its range, or takes effect in no trial.
     """
     known = _types_of(spec)
-    named = {new_name(name, "the space of the sweep"): text for name, text in flat(space).items()}
-    found = {name: _dimension(spec, known, name, text) for name, text in named.items()}
+    found = {name: _dimension(spec, known, name, text) for name, text in flat(space).items()}
     if not found:
         raise ConfigError(
             "The sweep has no space to search", where="sweep.space",
@@ -239,8 +237,6 @@ def _value(kinds: set[Any], text: str) -> Value:
     """Return one choice with the type of its option."""
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     allowed = words or (["true", "false"] if bool in kinds else [])
-    if text not in allowed and OLD_CHOICES.get(text) in allowed:
-        text = OLD_CHOICES[text]
     if text in allowed:
         return text if text in words else text == "true"
     if {int, float} & kinds:

@@ -60,8 +60,8 @@ def replays_of(replays: Path, reading: SourceReading) -> list[Path]:
     """
     found = sorted(_numbered(replays / reading.key), key=lambda path: int(path.stem))
     for path in found:
-        known = path.with_suffix(CHECKSUM)
-        if not known.is_file() or known.read_text().strip() != sha256_of_file(path):
+        checksum = path.with_suffix(CHECKSUM)
+        if not checksum.is_file() or checksum.read_text().strip() != sha256_of_file(path):
             raise Damaged(
                 "Records that came back from quarantine are damaged", where=path, cause="its SHA-256 has changed",
                 remedy="restore a backup; or move it away and replay them again (`reviewlm quarantine replay`)",

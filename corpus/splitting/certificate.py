@@ -42,7 +42,7 @@ class Certificate:
             searched.
         code: Version of this program.
         copies: By split, `groups` of reviews that repeat each other within it, and the number of these `reviews`. They
-            are not a leak, but not independent evidence either. Certificates of earlier versions do not have it.
+            are not a leak, but not independent evidence either.
     """
 
     sides: dict[str, CertifiedSplit]
@@ -56,10 +56,7 @@ class Certificate:
 
     def to_json(self) -> str:
         """Return the certificate as JSON text with sorted keys."""
-        values = asdict(self)
-        if not self.copies:
-            del values["copies"]  # so that certificates of earlier versions keep their digests
-        return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Certificate:

@@ -109,9 +109,7 @@ def verify(folder: Path, near: bool = False) -> Certificate:
         )
     if near and certificate.near:
         names = ("similarity", "shingle", "permutations", "containment", "containment_words")
-        options: dict[str, Any] = {"containment": "none"}  # certificates of earlier versions have no containment
-        options |= {name: certificate.near[name] for name in names if name in certificate.near}
-        config = DuplicatesConfig(**options)
+        config = DuplicatesConfig(**{name: certificate.near[name] for name in names})
         with tempfile.TemporaryDirectory(prefix="leaks-") as work:
             _near(texts, config, NearDuplicates(Path(work) / "near", config, available_cores()))
     return certificate

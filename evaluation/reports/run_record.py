@@ -65,7 +65,7 @@ def samples_of(results: RunResults) -> list[tuple[int | None, str]]:
 def read_records(reports: Path) -> dict[str, dict[str, Any]]:
     """Return the records in the folders of *reports* by the name of the folder, the newest first.
 
-    A report of an earlier version has no record, and a file may be damaged: such a folder has only its name here.
+    A file may be damaged: such a folder has only its name here.
     """
     folders = [path.parent for path in reports.glob(f"*/{REPORT_FILE}") if not path.parent.is_symlink()]
     folders.sort(key=lambda folder: (folder / REPORT_FILE).stat().st_mtime, reverse=True)

@@ -10,7 +10,7 @@ figures of parts add up. Denominators are the same for all models:
 An unknown word is scored as `<unk>`, which represents many words at once and is therefore too cheap. The *open* figures
 add the cost of spelling the word (`spelling_nats`); only they compare models of different vocabularies. They also
 include the cost of what a vocabulary of words folds away (case, typographic quotes, spaces;
-`models/tokens/surface.py`), except for vocabularies of earlier versions, which have no such price. The policies next to
+`models/tokens/surface.py`), except for vocabularies without such prices. The policies next to
 the figures say so.
 """
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from ..neural.labelling.spec import ChooseBy, require_labels
 from ..ngram.spec import Smoothing
-from ..options import MOST_WHOLE, Count, Name, Positive, Since, Whole, options, require
+from ..options import MOST_WHOLE, Count, Name, Positive, Whole, options, require
 
 LONGEST_NGRAM = 6
 
@@ -63,8 +63,8 @@ class FeatureOptions(ClassifierOptions):
     min_reviews: Count = 2
     features: Annotated[Whole, Field(ge=1, le=MOST_WHOLE)] = 200_000
     sublinear: bool = True
-    lexicons: Annotated[tuple[Name, ...], Since("0.1.0")] = ()
-    patterns: Annotated[dict[Name, str], Since("0.1.0")] = field(default_factory=dict)
+    lexicons: tuple[Name, ...] = ()
+    patterns: dict[Name, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()

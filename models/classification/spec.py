@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ..options import as_written, stored_options
+from ..options import stored
 from .counted_specs import BayesSpec as BayesSpec
 from .counted_specs import LogisticSpec as LogisticSpec
 from .network_specs import BagSpec as BagSpec
@@ -49,8 +49,8 @@ def unlike_start(spec: ClassifierSpec, model: Any) -> str:
 
 
 def to_dict(spec: ClassifierSpec) -> dict[str, Any]:
-    """Return the options as JSON values, without those marked `Since` that have their default value."""
-    return {**stored_options(spec), "labels": list(spec.labels)}
+    """Return the options as JSON values."""
+    return {**stored(spec), "labels": list(spec.labels)}
 
 
 def identity(spec: ClassifierSpec) -> dict[str, Any]:
@@ -67,5 +67,4 @@ def classifier_from_dict(options: dict[str, Any]) -> ClassifierSpec:
     kind = options.get("kind")
     if not isinstance(kind, str) or kind not in CLASSIFIERS:
         raise ValueError(f"there is no kind of classifier {str(kind)[:40]!r}; known: {', '.join(CLASSIFIERS)}")
-    with as_written():
-        return CLASSIFIERS[kind][0](**options)  # type: ignore[no-any-return]
+    return CLASSIFIERS[kind][0](**options)  # type: ignore[no-any-return]

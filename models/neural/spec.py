@@ -10,9 +10,9 @@ from dataclasses import field
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import Field
 
-from ..options import MOST, Count, Name, Number, OnlyWith, OrNone, ShareBelowOne, Since, Unused, Whole, options, require
+from ..options import MOST, Count, Name, Number, OnlyWith, OrNone, ShareBelowOne, Unused, Whole, options, require
 from .training.spec import TrainingSpec as TrainingSpec
 
 WEIGHTS = "weights.safetensors"
@@ -21,17 +21,13 @@ WIDEST = 65_536
 """Largest size of a layer: beyond it a single matrix product would not fit any machine."""
 Width = Annotated[Whole, Field(ge=1, le=WIDEST)]
 Entries = Annotated[Whole, Field(ge=1, le=10_000_000)]
-Cells = Annotated[
-    Literal["fused", "reference"],
-    BeforeValidator(lambda value: "reference" if value == "own" else value),
-    PlainSerializer(lambda cells, form: "own" if form.by_alias and cells == "reference" else cells),
-]
-"""How a recurrent layer is computed. Stored models have the old name "own" of "reference"."""
+Cells = Literal["fused", "reference"]
+"""How a recurrent layer is computed."""
 
 
-VectorsName = Annotated[str, Since("0.1.0")]
+VectorsName = str
 """Name of word vectors of the section `vectors`, or "" for none."""
-Frozen = Annotated[bool, Since("0.1.0")]
+Frozen = bool
 
 
 def require_vectors(spec: Any) -> None:
@@ -68,12 +64,12 @@ class ObjectiveSpec:
     output: Literal["softmax", "two_level", "adaptive", "hierarchical"] = "two_level"
     head: Annotated[Entries, OnlyWith("output", ("two_level", "adaptive"))] = 1_000
     chunk: Entries = 512
-    cutoffs: Annotated[tuple[Count, ...], OnlyWith("output", ("adaptive",)), Since("0.1.0")] = ()
+    cutoffs: Annotated[tuple[Count, ...], OnlyWith("output", ("adaptive",))] = ()
     shrink: Annotated[
-        Number, Field(ge=1, le=WIDEST), OnlyWith("output", ("adaptive",)), Since("0.1.0")
+        Number, Field(ge=1, le=WIDEST), OnlyWith("output", ("adaptive",))
     ] = 1.0
-    estimator: Annotated[Literal["exact", "sampled", "nce"], Since("0.1.0")] = "exact"
-    samples: Annotated[Entries, OnlyWith("estimator", ("sampled", "nce")), Since("0.1.0")] = 1_024
+    estimator: Literal["exact", "sampled", "nce"] = "exact"
+    samples: Annotated[Entries, OnlyWith("estimator", ("sampled", "nce"))] = 1_024
 
     def __post_init__(self) -> None:
         rising = all(low < high for low, high in pairwise((self.head, *self.cutoffs))) or self.output != "adaptive"
@@ -137,20 +133,18 @@ class RecurrentSpec:
     tied: bool = True
     dropout: ShareBelowOne = 0.1
     variational: bool = False
-    condition_on_stars: Annotated[bool, Field(alias="remind")] = True
+    condition_on_stars: bool = True
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
-    form: Annotated[Literal["cudnn", "cho"], Since("0.1.0")] = "cudnn"
-    embedding_dropout: Annotated[ShareBelowOne, Since("0.1.0")] = 0.0
-    input_dropout: Annotated[ShareBelowOne | None, OrNone, Since("0.1.0")] = None
-    output_dropout: Annotated[ShareBelowOne | None, OrNone, Since("0.1.0")] = None
-    weight_drop: Annotated[ShareBelowOne, Since("0.1.0")] = 0.0
-    layer_norm: Annotated[bool, Since("0.1.0")] = False
-    forget_bias: Annotated[Number, Field(ge=-MOST, le=MOST), Since("0.1.0")] = 1.0
-    bidirectional: Annotated[bool, Since("0.1.0")] = False
-    recurrent_start: Annotated[
-        Literal["usual", "uniform", "orthogonal", "identity"], Since("0.1.0")
-    ] = "usual"
+    form: Literal["cudnn", "cho"] = "cudnn"
+    embedding_dropout: ShareBelowOne = 0.0
+    input_dropout: Annotated[ShareBelowOne | None, OrNone] = None
+    output_dropout: Annotated[ShareBelowOne | None, OrNone] = None
+    weight_drop: ShareBelowOne = 0.0
+    layer_norm: bool = False
+    forget_bias: Annotated[Number, Field(ge=-MOST, le=MOST)] = 1.0
+    bidirectional: bool = False
+    recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = "usual"
     vectors: VectorsName = ""
     freeze_vectors: Frozen = False
 

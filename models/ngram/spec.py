@@ -14,7 +14,6 @@ from ..options import (
     OnlyWith,
     OrNone,
     Positive,
-    Since,
     Whole,
     options,
     require,
@@ -73,10 +72,10 @@ class NGramSpec:
     discounts: Annotated[PerOrder | None, OrNone, OnlyWith("smoothing", ("absolute_discounting",))] = None
     cut: Annotated[Whole, Field(ge=2, le=MOST_WHOLE), OnlyWith("smoothing", ("katz",))] = 5
     alpha: Annotated[Number, Field(gt=0, le=1), OnlyWith("smoothing", ("stupid_backoff",))] = 0.4
-    prune: Annotated[tuple[Annotated[Whole, Field(ge=0, le=MOST_WHOLE)], ...], Since("0.1.0")] = ()
-    min_documents: Annotated[Whole, Field(ge=1, le=MOST_WHOLE), Since("0.1.0")] = 1
-    entropy: Annotated[NotNegative, Since("0.1.0")] = 0.0
-    interpolate_unigrams: Annotated[bool, OnlyWith("smoothing", KNESER_NEY), Since("0.1.0")] = True
+    prune: tuple[Annotated[Whole, Field(ge=0, le=MOST_WHOLE)], ...] = ()
+    min_documents: Annotated[Whole, Field(ge=1, le=MOST_WHOLE)] = 1
+    entropy: NotNegative = 0.0
+    interpolate_unigrams: Annotated[bool, OnlyWith("smoothing", KNESER_NEY)] = True
 
     def __post_init__(self) -> None:
         right = all(0 < discount <= most for most, discount in enumerate(self.fallback, start=1))

@@ -47,7 +47,7 @@ class WordUnit:
         fold: Fold case before looking a word up.
         casing: Folded word → usual form.
         spelling: Prices of unknown words.
-        surface: Prices of case, spaces and quotes; None in vocabularies of earlier versions, which have no such prices.
+        surface: Prices of case, spaces and quotes; None: they cost nothing.
     """
 
     lossless = False

@@ -75,19 +75,14 @@ def explain(
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Explain one setting: its value in the preset, its default, its values and range, and what it is for."""
-    from core.config.old_names import new_name
-
     found = {key: (one, value) for key, one, value in _described(_loaded(preset, set))}
-    if setting.startswith("models.") and setting.count(".") >= 2:
-        models, model, option = setting.split(".", 2)
-        setting = f"{models}.{model}.{new_name(option, 'config explain')}"
     if setting not in found:
         inside = [key for key in found if key.rpartition(".")[2] == setting.rpartition(".")[2]]
         near = inside or difflib.get_close_matches(setting, found, n=3)
         remedy = f"did you mean {' or '.join(near[:6])}?" if near else "see `reviewlm config list`"
         raise ConfigError("There is no such setting", where=setting, remedy=remedy)
     one, value = found[setting]
-    facts = {"setting": setting, "value": value, "default": one.default, "values": one.values, "since": one.since}
+    facts = {"setting": setting, "value": value, "default": one.default, "values": one.values}
     shown = f"{facts['value']}  (preset {preset}{', --set' if set else ''})"
     terminal.show_facts({**facts, "value": shown})
     terminal.say(f"\n{one.meaning}")

@@ -143,7 +143,7 @@ def test_a_verb_that_fits_no_model_needs_no_word_vectors(
 
 @pytest.mark.usefixtures("own_home")
 @pytest.mark.parametrize(
-    "verb", [["compare", "champion", "previous"], ["drift"], ["rescore"], ["promote"], ["probe", "--fitted"]]
+    "verb", [["compare", "champion", "previous"], ["drift"], ["rescore"], ["promote"]]
 )
 def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
     verb: list[str], flows_run: list[tuple[Any, ...]]

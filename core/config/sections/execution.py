@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -77,15 +77,6 @@ class ExecutionConfig(Section):
     verify: bool = False
     engine: Literal["threads", "dask"] = "threads"
     dask_address: Line = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _was_called_ngram_engine(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "ngram_engine" in values:  # records and presets of earlier versions
-            values = dict(values)  # whoever writes the old name means it, also beside a recorded new one
-            old = values.pop("ngram_engine")
-            values["engine"] = "threads" if old == "local" else old
-        return values
 
     @model_validator(mode="after")
     def _dask_is_there(self) -> ExecutionConfig:

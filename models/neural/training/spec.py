@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import Field
 
 from ...options import (
     Count,
@@ -16,7 +16,6 @@ from ...options import (
     Seed,
     Share,
     ShareBelowOne,
-    Since,
     Whole,
     options,
     require,
@@ -27,11 +26,6 @@ Optimizer = Literal[
     "nt_asgd",
 ]  # fmt: skip
 """Names of the optimisers, which `models/neural/optimization/optimizers.py` explains."""
-CARRY_AS_STATEFUL = BeforeValidator(lambda value: {"stream": True, "review": False}.get(str(value), value))
-STATEFUL_AS_CARRY = PlainSerializer(
-    lambda stateful, form: {True: "stream", False: "review"}[stateful] if form.by_alias else stateful
-)
-"""The option `stateful` was `carry` with the values "stream" and "review", which stored models have."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
 WITH_BETAS = ("adamw", "adam", "adam_simplified")
 
@@ -83,16 +77,13 @@ class TrainingSpec:
         patience: n of "nt_asgd": its average begins at an evaluation that is worse than the best of those more than n
             before it, so at evaluation n + 2 at the earliest: set `evaluations` well above that.
 
-    An alias is the name that an option had when the first models were stored. It is still read, and digests are made of
-    it (`models.options.stored`).
-
     An option that has no effect with the others must keep its default, else it is an error (`models/options.py`).
     """
 
     epochs: Annotated[Number, Field(gt=0, le=1_000_000)] = 3.0
     batch: Annotated[Whole, Field(ge=1, le=1_000_000)] = 20
-    bptt_len: Annotated[Whole, Field(ge=1, le=1_000_000, alias="window")] = 50
-    bptt_grad_len: Annotated[Count | None, OrNone, Field(alias="backprop")] = None
+    bptt_len: Annotated[Whole, Field(ge=1, le=1_000_000)] = 50
+    bptt_grad_len: Annotated[Count | None, OrNone] = None
     learning_rate: PositiveToLargest = 3e-3
     warmup: Share = 0.1
     final_rate: Annotated[Share, OnlyWith("schedule", ("cosine", "linear", "trapezoid"))] = 0.02
@@ -100,26 +91,24 @@ class TrainingSpec:
     beta1: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_BETAS)] = 0.9
     beta2: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_BETAS)] = 0.99
     clip: Annotated[PositiveToLargest | None, OrNone] = 1.0
-    state_reset_prob: Annotated[Share, OnlyWith("stateful", (True,)), Field(alias="reset")] = 0.02
+    state_reset_prob: Annotated[Share, OnlyWith("stateful", (True,))] = 0.02
     evaluations: Count = 8
     precision: Literal["bf16", "float32"] = "bf16"
     seed: Seed = 1
-    optimizer: Annotated[Optimizer, Since("0.1.0")] = "adamw"
-    momentum: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_MOMENTUM), Since("0.1.0")] = 0.9
-    l2: Annotated[NotNegative, Since("0.1.0")] = 0.0
-    schedule: Annotated[
-        Literal["cosine", "linear", "constant", "plateau", "trapezoid"], Since("0.1.0")
-    ] = "cosine"
-    clip_value: Annotated[PositiveToLargest | None, OrNone, Since("0.1.0")] = None
-    random_window: Annotated[bool, Since("0.1.0")] = False
-    stateful: Annotated[bool, CARRY_AS_STATEFUL, STATEFUL_AS_CARRY, Field(alias="carry"), Since("0.1.0")] = True
-    micro_batch: Annotated[Count | None, OrNone, Since("0.1.0")] = None
-    ema: Annotated[ShareBelowOne, Since("0.1.0")] = 0.0
-    activation_penalty: Annotated[NotNegative, Since("0.1.0")] = 0.0
-    temporal_penalty: Annotated[NotNegative, Since("0.1.0")] = 0.0
-    loss_spike_threshold: Annotated[PositiveToLargest | None, OrNone, Field(alias="spike"), Since("0.1.0")] = None
-    start: Annotated[Literal["fresh", "champion"], Since("0.1.0")] = "fresh"
-    patience: Annotated[Count, OnlyWith("optimizer", ("nt_asgd",)), Since("0.1.0")] = 5
+    optimizer: Optimizer = "adamw"
+    momentum: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_MOMENTUM)] = 0.9
+    l2: NotNegative = 0.0
+    schedule: Literal["cosine", "linear", "constant", "plateau", "trapezoid"] = "cosine"
+    clip_value: Annotated[PositiveToLargest | None, OrNone] = None
+    random_window: bool = False
+    stateful: bool = True
+    micro_batch: Annotated[Count | None, OrNone] = None
+    ema: ShareBelowOne = 0.0
+    activation_penalty: NotNegative = 0.0
+    temporal_penalty: NotNegative = 0.0
+    loss_spike_threshold: Annotated[PositiveToLargest | None, OrNone] = None
+    start: Literal["fresh", "champion"] = "fresh"
+    patience: Annotated[Count, OnlyWith("optimizer", ("nt_asgd",))] = 5
 
     def __post_init__(self) -> None:
         if (length := self.bptt_grad_len) is not None:

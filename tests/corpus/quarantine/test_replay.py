@@ -306,3 +306,6 @@ def test_damaged_replays_are_named_and_not_read(home, tmp_path):
     file.write_bytes(raw)
     with pytest.raises(Damaged, match=r"1\.parquet"):
         home.data_set()
+    file.with_suffix(".sha256").unlink()
+    with pytest.raises(Damaged):
+        home.data_set()

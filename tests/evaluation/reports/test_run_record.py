@@ -187,7 +187,7 @@ def test_the_page_of_all_runs_lists_each_with_a_link_and_its_figures(results, pu
     assert (page, count) == (reports / ALL_RUNS_FILE, 2)
     text = page.read_text()
     assert text.index("second/report.html") < text.index("first/report.html")
-    for cell in ("lstm+cache", "0.8000", "-20.0%", "made by an earlier version", *COLUMNS):
+    for cell in ("lstm+cache", "0.8000", "-20.0%", "its record cannot be read", *COLUMNS):
         assert cell in text
     assert "http" not in text.replace("http-equiv", "")
 

@@ -147,8 +147,3 @@ def test_a_cluster_that_does_not_answer_is_named(
     config = config_of("dask", dask_address="tcp://127.0.0.1:9")
     with pytest.raises(ReviewLMError, match=r"tcp://127\.0\.0\.1:9"), fan_out(config, tmp_path):
         pass
-
-
-def test_a_record_of_an_earlier_version_names_the_engine_of_n_grams() -> None:
-    assert ExecutionConfig(**{"ngram_engine": "local"}).engine == "threads"
-    assert ExecutionConfig(**{"ngram_engine": "dask"}).engine == "dask"
