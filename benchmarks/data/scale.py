@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--file", type=Path, help="use this file instead")
     parser.add_argument("--data", type=Path, help="keep everything that is made in this folder")
     parser.add_argument("--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})")
-    parser.add_argument("--growth", type=Path, metavar="PNG", help="also measure 1 % and 10 %; draw the growth")
+    parser.add_argument("--growth", type=Path, metavar="PNG", help="also measure 1 %% and 10 %%; draw the growth")
     parser.add_argument("--month", type=int, default=0, metavar="N", help="add N new reviews afterwards; measure again")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     args = parser.parse_args(argv)

@@ -130,7 +130,7 @@ def lower_ends(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = S
     """Return for each trial the lower end of the gain's confidence interval, as in the rule "surely better".
 
     The positions that a decision draws depend only on its seed, so trials with one seed are one matrix product.
-    `tests/benchmarks/evaluation/test_gate_benchmark.py` compares the outcome with whole decisions.
+    `tests/evaluation/gate/test_promotion_rates.py` compares the outcome with whole decisions.
     """
     ratios = [
         gain_ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D, drawn.groups_D, POLICY.max_review_loss)

@@ -60,7 +60,6 @@ TESTED = (
     "tests/models/neural",
     "tests/models/sampling/test_sampling_on_gpu.py",
     "tests/serving/engine/test_engine_on_gpu.py",
-    "tests/benchmarks/training/test_gpu_benchmark.py",
 )
 """Files and folders with tests of the device."""
 OUTCOME = re.compile(r"^(\S+\.py::.+?) +(?:(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b|$)", re.MULTILINE)

@@ -7,13 +7,10 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from benchmarks import mutations as program
-from benchmarks.mutations import ROOT, Copy, Mutation, mutations, proofs
+from benchmarks.mutations import ROOT, mutations, proofs
 
 ENTRIES = mutations()
 FORMULAS = (
@@ -56,75 +53,6 @@ def test_the_place_of_a_formula_is_the_function_or_the_constant_that_holds_it():
     assert places["lstm keep"] == "models.neural.layers.cells.lstm_cell"
     assert places["adagrad root"] == "models.neural.optimization.optimizers.AdaGrad.delta"
     assert places["noise"] == "models.neural.output.sampled.NOISE_POWER"
-
-
-def test_code_that_is_gone_or_there_twice_and_a_test_that_is_gone_are_told():
-    one = ENTRIES[0]
-    assert replace(one, code="no such code").times_found() == 0
-    assert replace(one, code="return").times_found() > 1
-    assert replace(one, file="models/gone.py").times_found() == 0
-    assert not replace(one, test=one.test + "_of_before").test_exists()
-    assert not replace(one, test="tests/gone.py::test_it").test_exists()
-
-
-def test_a_name_that_is_there_twice_and_a_key_that_is_unknown_are_refused(tmp_path):
-    keys = ("name", "row", "formula", "file", "code", "mutant", "change", "test")
-    entry = "[[mutation]]\n" + "".join(f'{key} = "a"\n' for key in keys)
-    table = tmp_path / "mutations.toml"
-    table.write_text(entry * 2)
-    with pytest.raises(ValueError, match="'a'"):
-        mutations(table)
-    table.write_text(entry + 'colour = "red"\n')
-    with pytest.raises(TypeError, match="colour"):
-        mutations(table)
-
-
-class Answering(Copy):
-    """A folder with one file, and tests that end with a given code."""
-
-    def __init__(self, folder: Path, code: int | None) -> None:
-        self.folder, self.code, self.seen = folder, code, ""
-        (folder / "sum.py").write_text("total = a + b\n")
-
-    def tests(self, nodes):
-        self.seen = (self.folder / "sum.py").read_text()
-        return self.code
-
-
-SUM = Mutation("sum", "B1", "a + b", "sum.py", "a + b", "a - b", "minus for plus", "test_sum.py::test_sum")
-
-
-@pytest.mark.parametrize(
-    ("code", "outcome"),
-    [(0, "survived"), (1, "killed"), (2, "broken"), (5, "broken"), (-9, "broken"), (None, "broken")],
-)
-def test_only_a_test_that_ran_and_failed_has_killed_and_the_error_is_taken_back(code, outcome, tmp_path):
-    copy = Answering(tmp_path, code)
-    assert copy.outcome(SUM) == outcome
-    assert copy.seen == "total = a - b\n"
-    assert (tmp_path / "sum.py").read_text() == "total = a + b\n"
-
-
-def test_code_that_is_not_there_exactly_once_is_stale_and_no_test_is_run(tmp_path):
-    copy = Answering(tmp_path, 1)
-    assert copy.outcome(replace(SUM, code="a * b")) == "stale"
-    assert copy.outcome(replace(SUM, code="a")) == "stale"
-    assert copy.seen == ""
-
-
-@pytest.mark.parametrize(("outcome", "exit_code"), [("killed", 0), ("survived", 1), ("stale", 1), ("broken", 1)])
-def test_the_exit_code_says_whether_all_were_killed(outcome, exit_code, monkeypatch, capsys):
-    monkeypatch.setattr(program, "run", lambda chosen: {one.name: (outcome, 0.1) for one in chosen})
-    assert program.main(["--only", "D18", "--json"]) == exit_code
-    printed = capsys.readouterr()
-    assert json.loads(printed.out.splitlines()[-1])["measurements"]["momentum"]["outcome"] == outcome
-    assert ("momentum (" in printed.err) == bool(exit_code)
-
-
-def test_an_unknown_name_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        program.main(["--only", "perpetual motion"])
-    assert "perpetual motion" in capsys.readouterr().err
 
 
 @pytest.mark.long

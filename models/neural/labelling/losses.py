@@ -54,23 +54,6 @@ def cross_entropy(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
     return F.cross_entropy(scores_NK, labels_N, reduction="none")
 
 
-def binary_hinge(f_N: Tensor, signs_N: Tensor) -> Tensor:
-    """Return max(0, 1 − σ f) of each example (N).
-
-    Args:
-        f_N: Scores: positive where the answer is the second label.
-        signs_N: σ, +1 for the second label and −1 for the first.
-
-    Raises:
-        ModelError: kind "input": shapes do not agree, or a sign is neither −1 nor 1.
-    """
-    _require_same(f_N, signs_N, "signs")
-    if not bool((signs_N.abs() == 1).all()):
-        wrong = signs_N[signs_N.abs() != 1][0].item()
-        raise ModelError(f"the binary hinge loss has labels −1 and 1; one is {wrong}", "input")
-    return (MARGIN - signs_N.to(f_N.dtype) * f_N).clamp_min(0)
-
-
 def hinge(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
     """Return max(0, 1 + max_{k≠y} s_k − s_y) of each example (N); arguments and errors as in `cross_entropy`."""
     return (MARGIN - margins(scores_NK, labels_N)).clamp_min(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, Literal, get_args
+from typing import IO, Literal
 
 from ...base import ModelError, stored
 from ..word_vectors import HEADER, WordVectors
@@ -14,7 +14,6 @@ from .fasttext_model import read_fasttext
 from .text_vectors import LONGEST, header_of, is_number, read_text, write_text
 
 Form = Literal["word2vec", "binary", "glove", "fasttext"]
-FORMS: tuple[Form, ...] = get_args(Form)
 GZIP, FASTTEXT = b"\x1f\x8b", b"\xba\x16\x4f\x2f"
 """First bytes of a gzip file, and of a whole fastText model (.bin)."""
 

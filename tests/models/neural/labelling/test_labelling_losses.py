@@ -36,12 +36,6 @@ def near(expected):
     return pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def test_binary_hinge_by_hand():
-    """max(0, 1 − σ f): f = 0.3 is on the right side of +1 but leads by too little; f = 2 leads by enough."""
-    f, signs = torch.tensor([0.3, 0.3, 2.0, 2.0, -1.0, 1.0], dtype=torch.float64), torch.tensor([1, -1, 1, -1, -1, 1])
-    assert losses.binary_hinge(f, signs).tolist() == near([0.7, 1.3, 0.0, 3.0, 0.0, 0.0])
-
-
 def test_multiclass_hinge_by_hand():
     """Scores 1, 2.5, 0.2. Label 0: rivals fall short by 1 + 2.5 − 1 = 2.5 and 1 + 0.2 − 1 = 0.2; label 1 leads by 1.5;
     label 2: 1 + 1 − 0.2 = 1.8 and 1 + 2.5 − 0.2 = 3.3."""
@@ -98,7 +92,7 @@ def test_adding_a_constant_to_all_scores_changes_nothing(example, constant):
 @given(quarters, quarters)
 def test_of_two_labels_both_hinges_are_the_binary_one_of_the_difference(first, second):
     f = torch.tensor([second - first] * 2, dtype=torch.float64)
-    expected = losses.binary_hinge(f, torch.tensor([-1, 1])).tolist()
+    expected = (1 - torch.tensor([-1, 1]) * f).clamp_min(0).tolist()
     for loss in (losses.hinge, losses.hinge_sum):
         assert [value(loss, [first, second], label) for label in (0, 1)] == expected
 
@@ -127,8 +121,6 @@ def test_torchs_losses_where_they_coincide():
     f, g = scores[:, 0], scores[:, 1]
     torch.testing.assert_close(losses.ranking(f, g), torchs(f, g, torch.ones(40)))
     torch.testing.assert_close(losses.squared_error(f, g), nn.MSELoss(reduction="none")(f, g))
-    never = torch.full((40,), -1)
-    torch.testing.assert_close(losses.binary_hinge(f, never), nn.HingeEmbeddingLoss(1.0, reduction="none")(-f, never))
 
 
 def test_where_several_rivals_are_too_near_crammer_and_singers_loss_is_not_torchs():
@@ -145,7 +137,6 @@ def test_gradients_equal_numeric_differences(loss):
 def test_gradients_of_single_scores_equal_numeric_differences():
     f, g = random_scores(8)[0][:, :2].T.clone().requires_grad_()
     signs = torch.tensor([1, -1] * 4)
-    assert torch.autograd.gradcheck(lambda f: losses.binary_hinge(f, signs), f)
     assert torch.autograd.gradcheck(losses.ranking, (f, g))
     assert torch.autograd.gradcheck(lambda f: losses.squared_error(f, signs), f)
 
@@ -206,8 +197,6 @@ def test_shapes_that_torch_would_broadcast_are_refused():
         losses.squared_error(torch.zeros(3, 1), torch.zeros(3))
     with pytest.raises(ModelError, match=r"corrupted scores \(1,\)"):
         losses.ranking(torch.zeros(3), torch.zeros(1))
-    with pytest.raises(ModelError, match="labels −1 and 1; one is 0"):
-        losses.binary_hinge(torch.zeros(2), torch.tensor([0, 1]))
 
 
 @pytest.mark.parametrize("loss", OF_LABELS)
