@@ -1,1 +1,1 @@
-"""Estimate intervals and compare models: bootstrap, paired tests, scaling laws, slices."""
+"""Estimate intervals and compare models: bootstrap, paired tests, slices."""

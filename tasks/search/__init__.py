@@ -1,1 +1,1 @@
-"""Search hyperparameters and fit scaling laws."""
+"""Search hyperparameters."""

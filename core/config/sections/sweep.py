@@ -1,4 +1,4 @@
-"""Define the settings of sweeps over a model's options and of scaling fits. They count for no stage's digest."""
+"""Define the settings of sweeps over a model's options. They count for no stage's digest."""
 
 from __future__ import annotations
 
