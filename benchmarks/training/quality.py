@@ -25,7 +25,6 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.line_text import LANES, TEXTS, LineText
 from benchmarks.models.mixture import gain_table
 from benchmarks.training.members import MEAN, perplexities, streams_of, train_side_by_side
-from models.base import FitContext
 from models.cache.neural_cache import NeuralCacheLM
 from models.mixture.fitting import tune_weights
 from models.mixture.lm import MixtureLM
