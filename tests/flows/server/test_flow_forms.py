@@ -53,7 +53,6 @@ FLOWS = flows_with_a_form()
 
 
 def test_every_deployment_runs_a_flow_with_a_form() -> None:
-    assert len(FLOWS) == 22
     for deployment in DEPLOYMENTS:
         module, name = deployment["entrypoint"].rsplit(".", 1)
         assert getattr(import_module(module), name) in FLOWS.values()

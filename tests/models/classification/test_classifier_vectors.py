@@ -115,8 +115,7 @@ def test_options_that_contradict_each_other_are_refused():
         small("tfidf", vectors="own")
 
 
-def test_options_left_alone_change_no_identity():
-    assert "vectors" not in identity(small("cnn"))
+def test_the_identity_names_the_vectors():
     spec = small("cnn", vectors="own", freeze_vectors=True)
     assert identity(spec)["vectors"] == "own"
     assert classifier_from_dict(to_dict(spec)) == spec

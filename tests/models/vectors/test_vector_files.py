@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.base import ModelError
-from models.vectors.formats.files import FORMS, read_vectors, write_vectors
+from models.vectors.formats.files import Form, read_vectors, write_vectors
 from models.vectors.vocabulary_matrix import embedding_matrix
 from models.vectors.word_vectors import WordVectors
 
@@ -23,7 +24,7 @@ def numbers(rows, columns):
 
 
 @given(st.data())
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", get_args(Form))
 def test_what_is_written_is_read_again_to_the_last_bit(form, tmp_path_factory, data):
     names = data.draw(words)
     given_vectors = WordVectors(names, data.draw(numbers(len(names), data.draw(st.integers(2, 5)))))

@@ -61,10 +61,6 @@ def test_the_value_of_a_setting_is_shown_with_its_preset() -> None:
     assert "value    256  (preset demo)" in done.stdout
 
 
-def test_a_setting_is_explained_under_its_old_name() -> None:
-    assert told("explain", "models.lstm.training.window")["setting"] == "models.lstm.training.bptt_len"
-
-
 def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no such setting") as raised:
         CliRunner().invoke(app, ["config", "explain", "confidence"], catch_exceptions=False)

@@ -8,7 +8,7 @@ from torch import nn
 
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.recurrent import RecurrentNetwork
-from models.specs import RecurrentSpec, identity
+from models.specs import RecurrentSpec
 
 E, H, B, T = 4, 6, 3, 11
 LAYERS = {
@@ -165,11 +165,6 @@ def test_the_network_of_a_spec_has_the_start_asked_for_and_gates_refuse_the_iden
     for kind in ("gru", "lstm"):
         with pytest.raises(ValueError, match="recurrent_start is 'identity'"):
             RecurrentSpec(kind=kind, recurrent_start="identity")
-
-
-def test_models_of_before_keep_their_identity():
-    assert "recurrent_start" not in identity(RecurrentSpec())
-    assert identity(RecurrentSpec(recurrent_start="orthogonal"))["recurrent_start"] == "orthogonal"
 
 
 @pytest.mark.parametrize(

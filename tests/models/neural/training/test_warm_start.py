@@ -1,7 +1,6 @@
 """A fit may begin at the weights of another: only of the very same function, and then it needs fewer tokens."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.base import FitContext, ModelError
-from models.bundles.bundle import load_bundle, save_bundle
+from models.bundles.bundle import save_bundle
 from models.neural.spec import WEIGHTS
 from models.neural.training.warm_start import find_network
 from models.specs import (
@@ -84,18 +83,6 @@ def test_the_network_is_found_alone_and_inside_other_models(old, name):
     ours, theirs = (load_file(place / WEIGHTS) for place in (folder, bundles["lstm"]))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def test_an_option_without_a_part_in_the_network_stands_in_no_way(old, tmp_path):
-    """A bundle from before such options were refused: its softmax has a head, its optimiser a momentum."""
-    vocabulary, bundles = old
-    there = shutil.copytree(bundles["lstm"], tmp_path / "old")
-    written = json.loads((there / "spec.json").read_text())
-    written["spec"]["objective"] |= {"head": 500, "samples": 9}
-    written["spec"]["training"] |= {"momentum": 0.5}
-    (there / "spec.json").write_text(json.dumps(written))
-    assert find_network(there, LSTM, vocabulary.digest) == (there, "")
-    assert load_bundle(there).spec.objective.head == 500
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,10 @@ from models.base import FitContext, ModelError
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.fitting import fit_tables
 from models.ngram.lm import NGramLM
-from models.specs import NGramSpec, RecurrentSpec, identity, spec_from_dict, to_dict
+from models.specs import NGramSpec, RecurrentSpec, spec_from_dict, to_dict
 from models.tokens.vocabulary import CONTEXT_IDS
 
 V = 30
-OLD_OPTIONS = {
-    "kind", "name", "vocabulary", "order", "smoothing", "kenlm_exact", "fallback", "k", "weights", "discounts", "cut",
-    "alpha",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -151,14 +147,6 @@ def test_thresholds_that_make_no_sense_are_refused_with_what_is_allowed(options,
     with pytest.raises(ModelError, match=complaint) as caught:
         NGramLM.from_counts(counts, **options)
     assert caught.value.kind == "input"
-
-
-def test_a_model_without_pruning_keeps_the_identity_it_had_before_there_was_any():
-    assert set(to_dict(NGramSpec())) == OLD_OPTIONS
-    assert set(identity(NGramSpec())) == OLD_OPTIONS - {"name", "vocabulary"}
-    assert identity(NGramSpec(prune=(0, 0, 1))) == identity(NGramSpec()) | {"prune": (0, 0, 1)}
-    assert identity(NGramSpec(entropy=1e-8)) == identity(NGramSpec()) | {"entropy": 1e-8}
-    assert "objective" in to_dict(RecurrentSpec())
 
 
 @pytest.mark.parametrize("spec", [NGramSpec(), NGramSpec(prune=(0, 1), entropy=1e-7), RecurrentSpec()])
