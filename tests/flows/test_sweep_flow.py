@@ -17,7 +17,7 @@ import pytest
 
 from core.errors import ConfigError
 
-ONE = str(Path(__file__).parents[1] / "one.toml")
+ONE = str(Path(__file__).with_name("one.toml"))
 RATES = "0.02|1e-5|1e30"
 """The first learns, the second is hopeless, the third diverges; seed 3 asks for first, third, second, first."""
 SETTINGS = ["sweep.seed=3", "sweep.pruner=halving", "sweep.prune_after=1", "execution.workers=1"]
