@@ -54,14 +54,6 @@ class Metrics:
                               multiprocess_mode="livemin", registry=registry)  # fmt: skip
         self.ready = Gauge("reviewlm_registry_reachable", "1 while the registry could be read.",
                            multiprocess_mode="livemin", registry=registry)  # fmt: skip
-        self.shadow_texts = Counter("reviewlm_shadow_texts", "Texts scored by champion and challenger.",
-                                    ["champion", "challenger"], registry=registry)  # fmt: skip
-        self.shadow_bits = Counter("reviewlm_shadow_open_bits", "Bits of these texts, with unknown words spelt.",
-                                   ["champion", "challenger", "by"], registry=registry)  # fmt: skip
-        self.shadow_bytes = Counter("reviewlm_shadow_bytes", "Bytes of these texts.", ["champion", "challenger"],
-                                    registry=registry)  # fmt: skip
-        self.shadow_left_out = Counter("reviewlm_shadow_left_out", "Chosen texts that were not scored: busy or failed.",
-                                       registry=registry)  # fmt: skip
         self._counts = {
             name: Counter(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry) for name in COUNTS
         }

@@ -17,7 +17,6 @@ from serving.api.errors import KNOWN, ApiError, as_api_error, defect
 from serving.api.work import Services
 from serving.metrics import Metrics
 from serving.page import routes as page
-from serving.versions.shadow import Shadow
 from serving.versions.versions import Versions
 
 TITLE = "ReviewLM"
@@ -45,8 +44,7 @@ def create_app(
         classifiers: The open versions of the registered classifier; None: nothing is classified.
     """
     app = FastAPI(title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False)
-    shadow = Shadow(versions, settings.shadow_share, metrics)
-    app.state.services = Services(versions, settings, metrics, shadow, classifiers)
+    app.state.services = Services(versions, settings, metrics, classifiers)
     for module in (completions, embeddings, suggest, score, classify, about, page):
         app.include_router(module.router)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]

@@ -38,8 +38,6 @@ async def completions(request: Request) -> Response:
     """Write texts that continue one prompt or several."""
     services, asked = Services.of(request), await read_body(request, CompletionRequest)
     _require_limits(services, asked)
-    for prompt in asked.prompt:
-        services.shadow.offer(prompt, asked.stars, whole=False)
     if asked.beam:
         return await while_connected(request, services.seconds_left(request), searched(request, services, asked))
     if not asked.stream:

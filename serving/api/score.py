@@ -53,6 +53,4 @@ async def _scored(request: Request, services: Services, asked: ScoreRequest) -> 
     if asked.alternatives:
         for each, told in zip(sums["scores"], scoring.alternatives, strict=True):
             each["alternatives"] = told
-    for text in asked.texts:
-        services.shadow.offer(text, asked.stars, whole=True)
     return as_json({"model": version.id, **sums, **read})

@@ -21,7 +21,6 @@ from serving.engine.jobs import LONG
 from serving.metrics import Metrics
 from serving.scoring import CHARACTERS
 from serving.versions.open_version import OpenVersion
-from serving.versions.shadow import Shadow
 from serving.versions.versions import Versions
 
 Result = TypeVar("Result")
@@ -36,7 +35,6 @@ class Services:
     versions: Versions
     settings: ServingConfig
     metrics: Metrics
-    shadow: Shadow
     classifiers: Versions | None = None
     jobs: int = field(default=0)
 

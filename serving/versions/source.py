@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
-from tracking.logged_models.lookup import contents_of, find_version
+from tracking.logged_models.lookup import contents_of
 from tracking.logged_models.opening import asked_model, open_champion, tracker_at
 from tracking.registry.card import recorded_card
-from tracking.registry.versions import SCHEME, Reference
+from tracking.registry.versions import SCHEME
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -48,12 +48,6 @@ class RegistrySource:
     def open(self, number: int) -> Bundle:
         """Open a version's bundle with the installed code, check its files and score its probe texts."""
         return open_champion(self._tracker, f"{SCHEME}{self.name}/{number}", self._device)[0]
-
-    def record(self, number: int, figures: Mapping[str, float], step: int) -> None:
-        """Write figures to the MLflow run of a version; if MLflow does not answer, they are sent later."""
-        found = find_version(self._tracker, Reference(self.name, version=number))
-        if found is not None and found.version.run_id:
-            self._tracker.log_metrics(found.version.run_id, figures, step)
 
     def card(self, number: int) -> dict[str, Any]:
         """Return the verdict of the gate with its rules and figures, and the decisions about all versions."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from threading import Event, RLock, Thread
 from time import monotonic
 
@@ -54,7 +53,6 @@ class Versions:
         self._loading: dict[int, Future[OpenVersion]] = {}
         self._lock = RLock()
         self._ended = Event()
-        self._at_close: list[Callable[[], None]] = []
         self._loader = ThreadPoolExecutor(1, "versions")
         self._watch = Thread(target=self._look_again_and_again, name="registry", daemon=True)
 
@@ -127,16 +125,6 @@ class Versions:
                     return leased
                 loading = self._loaded(number)
             await asyncio.shield(asyncio.wrap_future(loading))
-
-    @contextmanager
-    def using(self, number: int) -> Iterator[OpenVersion | None]:
-        """Give an open version, which stays open within the block; None if it is not open."""
-        leased = self._leased(number)
-        try:
-            yield leased
-        finally:
-            if leased is not None:
-                self.release(leased)
 
     def release(self, leased: OpenVersion) -> None:
         """End a lease."""
@@ -224,14 +212,11 @@ class Versions:
                 log.exception("looking at the registry failed")
 
     def look(self) -> None:
-        """Look at the registry once: switch to a new champion, open a challenger for shadow, close what is not used."""
+        """Look at the registry once: switch to a new champion, close what is not used."""
         self._read_registry()
         champion = self._contents.aliases.get(CHAMPION)
         if champion is not None and champion != self._champion and (opened := self._tried(champion)) is not None:
             self._crown(opened)
-        challenger = self._contents.aliases.get(CHALLENGER)
-        if self.settings.shadow_share and challenger is not None:
-            self._tried(challenger)
         self._close_unused()
         self._observe()
 
@@ -263,10 +248,9 @@ class Versions:
             return None
 
     def _close_unused(self) -> None:
-        """Close versions that nobody uses; not the champion, nor a challenger that works in the shadow."""
+        """Close versions that nobody uses; the champion stays."""
         with self._lock:
-            kept = {self._champion, self._contents.aliases.get(CHALLENGER) if self.settings.shadow_share else None}
-            others = [one for one in self._open.values() if one.number not in kept]
+            others = [one for one in self._open.values() if one.number != self._champion]
             closed = unused(others, self._roles(), self.settings.max_versions, monotonic() - IDLE_SECONDS)
             for one in closed:
                 del self._open[one.number]
@@ -282,15 +266,9 @@ class Versions:
         """Note that the server is shutting down, for `/readyz`; versions that are open go on answering."""
         self._ended.set()
 
-    def at_close(self, call: Callable[[], None]) -> None:
-        """Call something before the engines end, which uses them."""
-        self._at_close.append(call)
-
     def close(self) -> None:
         """End all engines; texts in progress end without a finish reason."""
         self._ended.set()
-        for call in self._at_close:
-            call()
         self._loader.shutdown(wait=False, cancel_futures=True)
         if self._watch.ident:
             self._watch.join(1.0)

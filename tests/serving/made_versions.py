@@ -93,7 +93,6 @@ class MadeSource:
         self.unreachable: Exception | None = None
         self.make: Callable[[int], Bundle] = bundle_of
         self.opened: list[int] = []
-        self.recorded: list[tuple[int, dict[str, float], int]] = []
         self.open_gate = threading.Event()
         self.open_gate.set()
 
@@ -102,9 +101,6 @@ class MadeSource:
             raise self.unreachable
         times = {number: datetime(2026, 11, number, tzinfo=UTC) for number in range(1, self.count + 1)}
         return Contents(dict(self.aliases), times)
-
-    def record(self, number: int, figures: dict[str, float], step: int) -> None:
-        self.recorded.append((number, figures, step))
 
     def open(self, number: int) -> Bundle:
         self.open_gate.wait(10)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from core.config.section import Line, Section
-from models.options import Number, Share, Whole
+from models.options import Number, Whole
 
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]
 Most = Annotated[Whole, Field(ge=1, le=1_000_000)]
@@ -55,8 +55,6 @@ class ServingConfig(Section):
         poll_seconds: Time between two looks at the registry, for a new champion or challenger.
         classify: Answer `/classify` with the champion of the registered classifier (section `classification`), once
             there is one.
-        shadow_share: Share of the texts sent to `/score` and of the prompts sent to `/v1/completions` that the
-            challenger scores too, for the figures of `/metrics`; 0: the challenger is only opened when it is asked for.
     """
 
     host: Annotated[Line, Field(min_length=1)] = "127.0.0.1"
@@ -84,4 +82,3 @@ class ServingConfig(Section):
     max_versions: Annotated[Whole, Field(ge=0, le=100)] = 2
     poll_seconds: Seconds = 2.0
     classify: bool = True
-    shadow_share: Share = 0.0

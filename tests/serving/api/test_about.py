@@ -12,7 +12,7 @@ import pytest
 from core.errors import BundleError, TrackingUnavailable
 from serving.api.app import create_app
 from serving.versions.versions import Versions
-from tests.serving.made_versions import MadeSource, food_of, made_versions, running
+from tests.serving.made_versions import MadeSource, made_versions, running
 
 
 def ask(app: object, method: str, path: str, **options: object) -> httpx.Response:
@@ -30,7 +30,7 @@ def source() -> MadeSource:
 
 @pytest.fixture
 def versions(source: MadeSource) -> Iterator[Versions]:
-    with running(made_versions(source, shadow_share=1.0)) as versions:
+    with running(made_versions(source)) as versions:
         yield versions
 
 
@@ -53,7 +53,7 @@ def test_a_server_is_ready_with_its_champion_and_names_what_it_refused(
     told = ask(app, "GET", "/readyz")
     assert told.status_code == 200
     assert told.json() | {"since": "", "refused": []} == {
-        "status": "ready", "champion": "reviewlm/1", "since": "", "open": ["reviewlm/1", "reviewlm/2"], "refused": [],
+        "status": "ready", "champion": "reviewlm/1", "since": "", "open": ["reviewlm/1"], "refused": [],
         "registry": "ok", "classifier": None,
     }  # fmt: skip
     (refused,) = told.json()["refused"]
@@ -108,61 +108,6 @@ def test_requests_are_counted_by_route_and_status(app: object) -> None:
     assert figure(app, 'reviewlm_requests_total{route="other",status="404"}') == 1
     assert figure(app, 'reviewlm_request_seconds_count{route="/suggest"}') == 2
     assert figure(app, 'reviewlm_refused_total{code="invalid_value"}') == 1
-
-
-def test_the_challenger_scores_what_users_sent_beside_the_champion(app: object, versions: Versions) -> None:
-    versions.look()
-    texts = [f"The {food_of(1)} was good.", f"The {food_of(2)} was good."]
-    assert ask(app, "POST", "/score", json={"texts": texts, "stars": 5}).status_code == 200
-    app.app.state.services.shadow._thread.shutdown(wait=True)
-    pair = 'challenger="2",champion="1"'
-    assert figure(app, f"reviewlm_shadow_texts_total{{{pair}}}") == 2
-    assert figure(app, f"reviewlm_shadow_bytes_total{{{pair}}}") == sum(len(text) + 1 for text in texts)
-    for role, number in (("champion", 1), ("challenger", 2)):
-        bundle = next(one.bundle for one in versions.open_versions() if one.number == number)
-        scores = [bundle.score_text(text, 5) for text in texts]
-        wanted = sum(score.open_bits_per_byte * score.bytes for score in scores)
-        found = figure(app, f'reviewlm_shadow_open_bits_total{{by="{role}",{pair}}}')
-        assert math.isclose(found, wanted, rel_tol=1e-6)
-
-
-def test_the_figures_of_the_shadow_go_to_the_run_of_the_challenger(
-    app: object, source: MadeSource, versions: Versions
-) -> None:
-    versions.look()
-    texts = [f"The {food_of(2)} was good."] * 12
-    assert ask(app, "POST", "/score", json={"texts": texts, "stars": 5}).status_code == 200
-    app.app.state.services.shadow._thread.shutdown(wait=True)
-    by_role = [next(one for one in versions.open_versions() if one.number == number).bundle for number in (2, 1)]
-    wanted = [bundle.score_text(texts[0], 5).open_bits_per_byte for bundle in by_role]
-    assert [(number, step) for number, _, step in source.recorded] == [(2, 9), (2, 12)]
-    figures = source.recorded[0][1]
-    assert set(figures) == {"shadow/open_bits_per_byte", "shadow/champion_open_bits_per_byte"}
-    assert all(map(math.isclose, figures.values(), wanted))
-    assert wanted[0] < wanted[1]
-
-
-def test_the_shadow_ends_with_the_versions(app: object, versions: Versions) -> None:
-    versions.look()
-    assert ask(app, "POST", "/score", json={"texts": ["The soup was good."], "stars": 5}).status_code == 200
-    shadow = app.app.state.services.shadow
-    [thread] = shadow._thread._threads
-    versions.close()
-    thread.join(20)
-    assert not thread.is_alive()
-    shadow.offer("The soup", 5, whole=False)  # from a request that is still in progress
-
-
-def test_of_a_prompt_the_end_is_not_scored(app: object, versions: Versions) -> None:
-    versions.look()
-    prompt = f"The {food_of(1)} was"
-    assert ask(app, "POST", "/v1/completions", json={"prompt": prompt, "stars": 5, "max_tokens": 1}).status_code == 200
-    app.app.state.services.shadow._thread.shutdown(wait=True)
-    score = versions.champion.bundle.score_text(prompt, 5)
-    wanted = (score.nats + score.spelling_nats - score.per_token[-1][1]) / math.log(2)
-    found = figure(app, 'reviewlm_shadow_open_bits_total{by="champion",challenger="2",champion="1"}')
-    assert math.isclose(found, wanted, rel_tol=1e-6)
-    assert figure(app, 'reviewlm_shadow_bytes_total{challenger="2",champion="1"}') == len(prompt)
 
 
 def test_the_description_of_the_interface_names_every_parameter_with_its_default(app: object) -> None:
