@@ -23,7 +23,7 @@ import torch
 
 from ..base import LanguageModel, ModelError
 from ..bundles.bundle import Bundle
-from ..sampling.filters import among
+from ..sampling.filters import among, require_numbers
 from ..sampling.options import require_whole
 from ..sampling.written_text import WrittenText
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary
@@ -185,6 +185,7 @@ class _Search:
     def _choices(self, live: Sequence[_Beginning], logp_BV: torch.Tensor, left: int) -> Iterator[_Choice]:
         """Yield continuations of all beginnings, and keep the texts that end here; *left*: tokens after this one."""
         logp_BV = logp_BV.to("cpu", torch.float64, copy=True)
+        require_numbers(logp_BV)
         logp_BV[:, NEVER] = -inf
         for parent in live:
             logp_V = logp_BV[parent.row].numpy()

@@ -19,7 +19,7 @@ from ..completion.typed import TextStart
 from ..predictions import FirstEntries
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
 from .draw import draw, draw_unchanged, in_one_pass
-from .filters import allowed, among, pick, pick_on_device, sampled_logp
+from .filters import allowed, among, pick, pick_on_device, require_drawn, sampled_logp
 from .options import Sampling, require_whole
 from .watermark import Watermark
 
@@ -192,9 +192,9 @@ class TextBatch(Generic[Text]):
                 possible_BV = allowed(self.logp_BV, self._never, sampling)
                 drawn.append(pick_on_device(sampled_logp(possible_BV, sampling), uniforms_B))
                 if not (last and len(drawn) == size):
-                    self.logp_BV, self._state = step(drawn[-1], self._state)
+                    self.logp_BV, self._state = step(drawn[-1].clamp(min=0), self._state)
             rows = list(range(len(self.texts)))
-            for ids_B in torch.stack(drawn).cpu().numpy():
+            for ids_B in require_drawn(torch.stack(drawn).cpu().numpy()):
                 yield from ((self.texts[row], int(ids_B[row])) for row in rows)
                 rows = [row for row in rows if ids_B[row] != EOS and not self.texts[row].ended]
                 for row in rows:

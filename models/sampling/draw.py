@@ -7,6 +7,7 @@ import torch
 
 from ..predictions import FirstEntries
 from ..tokens.vocabulary import EOS
+from .filters import require_drawn
 from .options import Sampling
 
 try:
@@ -28,15 +29,18 @@ def draw(logp_NV: torch.Tensor, never: torch.Tensor, sampling: Sampling, uniform
 
     Args:
         logp_NV: Log-probabilities, normalised or not.
-        never: Ids that are not drawn.
+        never: Ids that are not drawn, ascending.
         sampling: Options for which `in_one_pass` holds.
         uniforms_N: Numbers in [0, 1).
+
+    Raises:
+        ModelError: kind "bundle": a log-probability is not a number.
     """
     ids_N = np.empty(logp_NV.shape[0], np.int64)
-    inverse = np.float32(1 / sampling.temperature)
+    inverse = np.float32(1 / sampling.divisor)
     cuts = min(sampling.top_k, logp_NV.shape[1]), float(sampling.top_p), float(sampling.min_p)
     draw_kernels.draw(logp_NV.contiguous().numpy(), never.numpy(), inverse, *cuts, uniforms_N, EOS, ids_N)
-    return ids_N
+    return require_drawn(ids_N)
 
 
 def draw_unchanged(entries: FirstEntries, never: torch.Tensor, uniforms_N: np.ndarray) -> np.ndarray:

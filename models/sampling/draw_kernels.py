@@ -36,22 +36,23 @@ def draw(
     As in `sampling/filters.py`, entries as good as the last one that is kept are kept too.
 
     Args:
-        never_K: Ids that are not drawn.
+        never_K: Ids that are not drawn, ascending.
         inverse_temperature: 1 / temperature (float32).
         top_k: 0 keeps all.
         top_p: 1 keeps all.
         min_p: 0 keeps all.
         uniforms_N: Numbers in [0, 1).
         otherwise: The id of a row where no id has any probability.
-        ids_N: The result.
+        ids_N: The result; -1 for a row of numbers that are none (NaN).
     """
     N, V = logp_NV.shape
     weights_V = np.empty(V, np.float32)
     sums = np.zeros((V + BLOCK - 1) // BLOCK)
     for n in range(N):
-        logp, most = logp_NV[n], largest(logp_NV[n])
+        logp, most = logp_NV[n], _largest_without(logp_NV[n], never_K)
         ids_N[n] = otherwise
-        if most == _F(-np.inf):
+        if not most > _F(-np.inf):
+            ids_N[n] = -1 if np.isnan(logp).any() else otherwise
             continue
         for block in range(len(sums)):
             sums[block] = _weigh(_part(logp, block), most, inverse_temperature, _part(weights_V, block))
@@ -101,12 +102,23 @@ def _part(x_V: Any, block: Any) -> Any:
     return x_V[block * BLOCK : (block + 1) * BLOCK]
 
 
+@njit  # type: ignore[untyped-decorator]
+def _largest_without(logp: Any, never_K: Any) -> Any:
+    """Return the largest of the ids that may be drawn: relative to another one, all of these can be too small."""
+    most, begin = _F(-np.inf), 0
+    for k in never_K:
+        most = max(most, largest(logp[begin:k]))
+        begin = k + 1
+    return max(most, largest(logp[begin:]))
+
+
 @njit(fastmath=FAST)  # type: ignore[untyped-decorator]
 def _weigh(logp: Any, most: Any, inverse_temperature: Any, weights: Any) -> Any:
-    """Write the weights of a block, and return their sum."""
+    """Write the weights of a block, at most 1 each, and return their sum."""
     total: Any = _F(0.0)
     for v in range(len(weights)):
-        weights[v] = exp((logp[v] - most) * inverse_temperature)
+        x = (logp[v] - most) * inverse_temperature
+        weights[v] = exp(_F(0.0) if x > _F(0.0) else x)
         total += weights[v]
     return total
 

@@ -13,11 +13,14 @@ from math import log
 import numpy as np
 import torch
 
+from ..base import ModelError
 from ..tokens.vocabulary import EOS
 from .options import Sampling
 
 HEADS = (64, 1024)
 """Numbers of best entries in which the nucleus (top-p) is searched before all entries are ranked."""
+
+NOT_NUMBERS = "the model gives log-probabilities that are not numbers (NaN), so no token can be chosen"
 
 NEARNESS_DIGITS = 4
 """Digits of nats in which typical-p compares how near surprises are to the entropy."""
@@ -52,7 +55,7 @@ def _without_repeats(logp_V: torch.Tensor, text: np.ndarray, sampling: Sampling)
     """Write the penalised log-probabilities over one row."""
     if sampling.repetition_penalty != 1 and len(text):
         seen = torch.from_numpy(np.unique(text)).to(logp_V.device)
-        logp_V[seen] *= sampling.repetition_penalty
+        logp_V[seen] *= sampling.factor
     size = sampling.no_repeat_ngram_size
     if 0 < size <= len(text):
         windows = np.lib.stride_tricks.sliding_window_view(text, size)
@@ -76,7 +79,7 @@ def filter_logp(
     """Return log-probabilities after temperature, top-k, top-p, min-p and typical-p, in this order, normalised again.
 
     Entries that are as good as the last kept entry are kept too. Otherwise the choice between equal entries would
-    depend on the device. Temperature 0 gives probability 1 to the most probable entry (of equals, the first).
+    depend on the device. Only temperature 0 and a top-k of 1 decide: they give probability 1 to the first of the best.
 
     Args:
         logp_BV: Log-probabilities, normalised or not.
@@ -89,14 +92,15 @@ def filter_logp(
     Raises:
         ModelError: kind "input": a parameter is out of its range.
     """
-    Sampling(temperature, top_k, top_p, min_p, typical_p)
+    sampling = Sampling(temperature, top_k, top_p, min_p, typical_p)
     size = logp_BV.shape[1]
-    if temperature == 0:
+    if sampling.greedy:
         positions = torch.arange(size, device=logp_BV.device)
-        first_B1 = torch.where(logp_BV == logp_BV.amax(1, keepdim=True), positions, size).amin(1, keepdim=True)
-        return torch.full_like(logp_BV, -torch.inf).scatter_(1, first_B1, 0.0)
+        best_B1 = logp_BV.amax(1, keepdim=True)
+        first_B1 = torch.where(logp_BV == best_B1, positions, size - 1).amin(1, keepdim=True)
+        return torch.full_like(logp_BV, -torch.inf).scatter_(1, first_B1, best_B1.where(best_B1.isnan(), 0.0))
     # Relative to the largest, so that no temperature can push all of them to -inf.
-    logp_BV = torch.log_softmax((logp_BV - logp_BV.amax(1, keepdim=True)) / temperature, 1)
+    logp_BV = torch.log_softmax((logp_BV - logp_BV.amax(1, keepdim=True)) / sampling.divisor, 1)
     if 0 < top_k < size:
         logp_BV = _keep(logp_BV, logp_BV >= logp_BV.topk(top_k).values[:, -1:])
     if top_p < 1:
@@ -170,14 +174,33 @@ def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:
     Args:
         logp_BV: Log-probabilities.
         uniforms_B: Numbers in [0, 1).
+
+    Raises:
+        ModelError: kind "bundle": a log-probability is not a number.
     """
     there_B = torch.as_tensor(uniforms_B, dtype=torch.float64, device=logp_BV.device)
-    return pick_on_device(logp_BV, there_B).cpu().numpy()
+    return require_drawn(pick_on_device(logp_BV, there_B).cpu().numpy())
 
 
 def pick_on_device(logp_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
-    """Do the same with uniform numbers (float64) on the device of the distributions; the ids stay there."""
+    """Do the same with uniform numbers (float64) on the device of the distributions; the ids stay there.
+
+    Without an error: a row with a log-probability that is not a number gets the id -1.
+    """
     ends_BV = logp_BV.exp().cumsum(1, dtype=torch.float64)
     # An entry of probability 0 ends where the entry before it ends, so a search with "right" never returns it.
     ids = torch.searchsorted(ends_BV, uniforms_B[:, None] * ends_BV[:, -1:], right=True)[:, 0]
-    return ids.clamp(max=logp_BV.shape[1] - 1)
+    return ids.clamp(max=logp_BV.shape[1] - 1).masked_fill(ends_BV[:, -1].isnan(), -1)
+
+
+def require_drawn(ids_B: np.ndarray) -> np.ndarray:
+    """Return the drawn ids; raise ModelError (kind "bundle") where one is -1."""
+    if (ids_B < 0).any():
+        raise ModelError(NOT_NUMBERS, "bundle")
+    return ids_B
+
+
+def require_numbers(logp_BV: torch.Tensor) -> None:
+    """Raise ModelError (kind "bundle") where a log-probability is not a number."""
+    if bool(logp_BV.isnan().any()):
+        raise ModelError(NOT_NUMBERS, "bundle")

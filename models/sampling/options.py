@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 
 from ..base import ModelError
+
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""Smallest float32 that processors divide by without losing digits."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,10 @@ class Sampling:
         repetition_penalty: Above 1, tokens that the text (prompt included) already has become less likely: their
             log-probability is multiplied by it (Keskar et al. 2019). 1: no effect; below 1 rewards repetition.
         no_repeat_ngram_size: No sequence of this many tokens occurs twice in the text (prompt included); 0: no effect.
-        temperature: 1 is the model as it is, 0 always takes the most probable token.
-        top_k: Only the k most probable tokens; 0: all.
+        temperature: 1 is the model as it is, 0 always takes the most probable token (of equals, the first). Near 0 it
+            does the same, but equals stay equal.
+        top_k: Only the k most probable tokens, and those that are equal to the last of them; 0: all; 1: as temperature
+            0.
         top_p: Only the most probable tokens that make up this share (Holtzman et al. 2020); 1: all.
         min_p: Only tokens at least this share as probable as the most probable one (Nguyen et al. 2024); 0: all.
         typical_p: Only the tokens whose information is nearest to the entropy, up to this share (Meister et al. 2023);
@@ -55,21 +59,40 @@ class Sampling:
             raise ModelError(f"watermark is {self.watermark!r}; it must be text", "input")
 
     @property
+    def greedy(self) -> bool:
+        """Whether the most probable token is always taken, of equals the first."""
+        return self.temperature == 0 or self.top_k == 1
+
+    @property
+    def divisor(self) -> float:
+        """The temperature within the normal numbers of float32, so that neither it nor its inverse is 0 or infinite."""
+        return _normal(self.temperature)
+
+    @property
+    def factor(self) -> float:
+        """The repetition penalty within the same numbers."""
+        return _normal(self.repetition_penalty)
+
+    @property
     def looks_back(self) -> bool:
         """Whether the text so far has an influence on the next token beyond the model's."""
         return self.repetition_penalty != 1 or self.no_repeat_ngram_size > 0 or self.watermark != ""
 
     @property
     def cuts_only(self) -> bool:
-        """Whether a token is only kept or not by its own probability: temperature (not 0), top_k, top_p and min_p."""
+        """Whether a token is only kept or not by its own probability: temperature, top_k, top_p and min_p."""
         others = self.typical_p, self.repetition_penalty, self.no_repeat_ngram_size, self.watermark
-        return self.temperature > 0 and others == (1, 1, 0, "")
+        return not self.greedy and others == (1, 1, 0, "")
 
 
 def _within(value: object, least: float, most: float, open_below: bool = False) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return least <= value <= most and not (open_below and value == least)
+    return least <= value <= most and value < float("inf") and not (open_below and value == least)
+
+
+def _normal(number: float) -> float:
+    return min(max(number, SMALLEST), 1 / SMALLEST)
 
 
 def _require_number(name: str, value: object, holds: bool, allowed: str) -> None:

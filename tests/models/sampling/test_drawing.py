@@ -1,14 +1,21 @@
-"""The draw in one pass: the same token as by the filters, one after another."""
+"""The draw in one pass gives the token of the filters; extreme options and broken models draw nothing arbitrary."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from models.sampling import Sampling
+from models.base import ModelError
+from models.completion.beam import beam_search
+from models.sampling import Sampling, generate
 from models.sampling.draw import draw, in_one_pass
 from models.sampling.filters import allowed, pick, sampled_logp
+from models.tokens.vocabulary import EOS, UNK
+from tests.examples import examples
+from tests.models.sampling.small_bundles import bundle_of, with_table
 
 pytest.importorskip("numba")
 
@@ -20,7 +27,7 @@ def test_rows_without_any_possible_token_end():
 
 
 CUTS = (Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 7), Sampling(0.7, 30, 0.6, 0.02), Sampling(1.0, min_p=0.1),
-        Sampling(0.3, 10**6, 0.9999), Sampling(2.0, 1), Sampling(1.0, 0, 0.001))  # fmt: skip
+        Sampling(0.3, 10**6, 0.9999), Sampling(2.0, 2), Sampling(1.0, 0, 0.001))  # fmt: skip
 
 
 @pytest.mark.parametrize("size", [9, 300, 1501])
@@ -45,3 +52,78 @@ def test_other_options_and_other_numbers_are_left_to_the_filters():
     assert not in_one_pass(logp_NV, Sampling(typical_p=0.9))
     assert not in_one_pass(logp_NV, Sampling(temperature=0))
     assert not in_one_pass(logp_NV.double(), Sampling())
+
+
+def drawn(logp_NV, never, sampling, uniforms_N):
+    """The ids by the draw in one pass where that is possible, else by the filters, as a batch of texts draws them."""
+    if in_one_pass(logp_NV, sampling):
+        return draw(logp_NV, never, sampling, uniforms_N).tolist()
+    return pick(sampled_logp(allowed(logp_NV, never, sampling), sampling), uniforms_N).tolist()
+
+
+@examples(300)
+@example(temperature=5e-324, lead=100.0, top_p=1.0)
+@example(temperature=1e-38, lead=0.0, top_p=0.9)
+@given(
+    temperature=st.floats(5e-324, 1e-6),
+    lead=st.sampled_from([0.0, 1e-3, 100.0, 1e30]),
+    top_p=st.sampled_from([1.0, 0.9]),
+)
+def test_a_temperature_near_zero_draws_as_zero_though_what_is_never_written_leads(temperature, lead, top_p):
+    draws, never = np.random.default_rng(3), torch.tensor([1, 3])
+    logp_NV = torch.log_softmax(torch.from_numpy(draws.normal(size=(8, 40)).astype(np.float32)), 1)
+    best = allowed(logp_NV, never, Sampling()).argmax(1).tolist()
+    logp_NV[:, 3] += lead
+    for sampling in (Sampling(temperature, 0, top_p), Sampling(temperature, 0, top_p, typical_p=0.999999)):
+        for numbers in (logp_NV, logp_NV.double()):
+            for uniform in (0.0, 0.5, 1 - 2**-53):
+                assert drawn(numbers, never, sampling, np.full(8, uniform)) == best
+
+
+def test_an_infinite_temperature_leaves_what_is_possible_alike():
+    logp_1V = torch.tensor([[-3.0, -torch.inf, -1.0, 0.0, -90.0]])
+    for temperature in (1e30, 1e300, 10**400):
+        ids = [drawn(logp_1V, torch.tensor([3]), Sampling(temperature), np.array([u])) for u in (0.1, 0.5, 0.9)]
+        assert ids == [[0], [2], [4]]
+
+
+@pytest.mark.parametrize("unit", ["word", "bpe"])
+def test_a_cold_text_is_the_likeliest_though_the_unknown_word_leads(unit):
+    weights = bundle_of(unit).model.p_VV.copy()
+    weights[:, UNK], weights[:, EOS] = 1e12, 1e-4
+    bundle = with_table(bundle_of(unit), weights)
+    coldest, beam = generate(bundle, 5, 3, temperature=0, max_tokens=12), beam_search(bundle, 1, 1, 3, max_tokens=12)
+    assert len(coldest[0]) > 10
+    assert beam[0].text.startswith(coldest[0])
+    for temperature in (1e-3, 1e-30, 1e-39, 1e-45, 5e-324):
+        assert generate(bundle, 5, 3, temperature=temperature, max_tokens=12) == coldest
+
+
+def test_of_equals_a_top_k_of_one_takes_the_first_as_temperature_zero():
+    logp_1V = torch.tensor([[0.1, 0.3, 0.3, 0.3]]).log()
+    for sampling in (Sampling(temperature=0), Sampling(top_k=1), Sampling(3.0, 1, 0.9)):
+        assert drawn(logp_1V, torch.tensor([0]), sampling, np.array([0.99])) == [1]
+    assert drawn(logp_1V, torch.tensor([0]), Sampling(top_k=2), np.array([0.99])) == [3]
+
+
+@pytest.mark.parametrize("penalty", [5e-324, 1e-46, 1e-38, 1e30, 1e300, pytest.param(10**400, id="1e400")])
+def test_no_penalty_makes_a_number_that_is_none(penalty):
+    logp_1V = torch.tensor([[0.0, -torch.inf, -2.0, -0.5, -1.0]])
+    found = allowed(logp_1V, torch.tensor([0]), Sampling(repetition_penalty=penalty), [[0, 1, 2]])[0]
+    assert not found.isnan().any()
+    assert found[[0, 1, 3, 4]].tolist() == [-torch.inf, -torch.inf, -0.5, -1.0]
+    assert found[2] == pytest.approx(0 if penalty < 1 else -torch.inf, abs=1e-30) or found[2] < -1e29
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.5, 0, 0.9), Sampling(0), Sampling(typical_p=0.5)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_model_without_numbers_draws_nothing(sampling, sign):
+    """Both signs: the processor's own NaN is negative, which whole numbers sort below all others."""
+    logp_NV = torch.full((2, 300), np.copysign(np.nan, sign))
+    with pytest.raises(ModelError) as caught:
+        drawn(logp_NV, torch.tensor([3]), sampling, np.array([0.2, 0.8]))
+    assert caught.value.kind == "bundle"
+    bundle = bundle_of()
+    bundle.model.p_VV[:] = np.nan
+    with pytest.raises(ModelError):
+        beam_search(bundle, 3, 1, 3)

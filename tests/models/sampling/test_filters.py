@@ -18,7 +18,8 @@ def brute_force(p_V, temperature, top_k, top_p):
     p_V /= p_V.sum()
     if top_k:
         kth = sorted(p_V, reverse=True)[min(top_k, len(p_V)) - 1]
-        p_V = np.array([p if p >= kth * (1 - 1e-6) else 0 for p in p_V])
+        first = p_V.argmax()
+        p_V = np.array([p if (p >= kth * (1 - 1e-6) if top_k > 1 else i == first) else 0 for i, p in enumerate(p_V)])
         p_V /= p_V.sum()
     mass, last = 0.0, 1.0
     for p in sorted(p_V, reverse=True):

@@ -22,8 +22,9 @@ from tests.serving.engine.small_models import KINDS, bundle_of, network
 PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The", "The soup was gre",
            "We went to the pi")
 SAMPLINGS = (
-    Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 12), Sampling(0.0), Sampling(min_p=0.02, typical_p=0.9),
-    Sampling(repetition_penalty=1.3, no_repeat_ngram_size=3), Sampling(0.9, watermark="secret"),
+    Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 12), Sampling(0.0), Sampling(1e-42),
+    Sampling(min_p=0.02, typical_p=0.9), Sampling(repetition_penalty=1.3, no_repeat_ngram_size=3),
+    Sampling(0.9, watermark="secret"),
 )  # fmt: skip
 
 MADE = [(kind, unit) for kind in KINDS for unit in ("word", "bpe")]
