@@ -219,6 +219,27 @@ def show_suggestions(prompt: str, suggestions: Any) -> None:
     say(f"\n“{text}”  →  {words}  (all else {suggestions.rest:.1%})")
 
 
+def read_text(file: str) -> str:
+    """Return the text of a file, or of standard input for "-", without a byte order mark and with plain line ends.
+
+    Bytes are decoded here, not by Python's standard input: in some locales that hides those that are not UTF-8.
+
+    Raises:
+        Unreadable: No such file, or it is not UTF-8.
+    """
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except FileNotFoundError as error:
+        raise Unreadable("There is no such file", where=file, remedy="check the spelling and the working directory, or "
+                         "write the texts to standard input and give '-'") from error  # fmt: skip
+    except OSError as error:
+        raise Unreadable("The file cannot be read", where=file, cause=str(error)) from error
+    except UnicodeDecodeError as error:
+        where = f"{file}, line {content.count(10, 0, error.start) + 1}"
+        raise Unreadable("The file is not UTF-8 text", where=where, cause=str(error), remedy=TO_UTF8) from error
+
+
 def read_texts(file: str) -> list[str]:
     """Return the non-empty lines of a file, or of standard input for "-"; errors as in `read_lines`."""
     return [text for _, text in read_lines(file)]
@@ -228,19 +249,10 @@ def read_lines(file: str) -> list[tuple[int, str]]:
     """Return the non-empty lines of a file, or of standard input for "-", each with its number from 1 on.
 
     Raises:
-        Unreadable: No such file, or it is not UTF-8.
+        Unreadable: As for `read_text`.
         EmptyInput: There is no text in it.
     """
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise Unreadable("There is no such file", where=file, remedy="check the spelling and the working directory, or "
-                         "write the texts to standard input and give '-'") from error  # fmt: skip
-    except OSError as error:
-        raise Unreadable("The file cannot be read", where=file, cause=str(error)) from error
-    except UnicodeDecodeError as error:
-        raise Unreadable("The file is not UTF-8 text", where=file, cause=str(error), remedy=TO_UTF8) from error
-    found = text.split("\n")  # splitlines() also cuts at U+2028 etc. in texts
+    found = read_text(file).split("\n")  # splitlines() also cuts at U+2028 etc. in texts
     lines = [(number, line) for number, line in enumerate(found, 1) if line.strip()]
     if not lines:
         raise EmptyInput("There is no text", where=file, remedy="give one text per line")

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..base import ModelError
 from ..bundles.bundle import Bundle
+from ..text.normal_form import require_unicode
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import STRAIGHT
 from .reading import Ids, PrefixReader, Readers, Search, Steps, result_of, run_together
@@ -91,6 +92,7 @@ def interval_steps(
 
     Args: as for `intervals`; known: the divisions made so far, so that an interrupted call can be made again.
     """
+    require_unicode(text)
     known = {} if known is None else known
     reader = _Reader.of(bundle, stars, readers)
     if not (isinstance(smallest, int | float) and 0 < smallest <= 1):
@@ -117,6 +119,7 @@ def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
     Raises:
         ModelError: kind "input": a character has no interval, or the rating is not valid.
     """
+    require_unicode(text)
     reader, bits = _Reader.of(bundle, stars), 0.0
     for place, char in enumerate([*text, ""]):
         inside: Inside = None
@@ -135,7 +138,7 @@ def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
 def _holds(interval: DasherInterval, char: str) -> bool:
     """Return whether a character is in an interval; "" stands for the end of the review."""
     if interval.kind == "other":
-        return not char.isascii() and char.encode("utf-8", "ignore").startswith(bytes.fromhex(interval.begun))
+        return not char.isascii() and char.encode().startswith(bytes.fromhex(interval.begun))
     return interval.kind == ("character" if char else "end") and interval.symbol == char
 
 
@@ -205,7 +208,7 @@ def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
     straight = run.translate({ord(sign): plain for sign, plain in STRAIGHT.items()})
     for written in dict.fromkeys((run, straight, straight.lower(), straight.capitalize())):
         ways = reader.after(context)
-        node = yield from ways.descend(written.encode("utf-8", "ignore"))
+        node = yield from ways.descend(written.encode())
         if node is not None and node.mass > SMALLEST:
             return ways, node
     ways = reader.after(reader.vocabulary.normal_form.apply(text))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..base import ModelError
+from ..text.normal_form import require_unicode
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 """Smallest float32 that processors divide by without losing digits."""
@@ -57,6 +58,7 @@ class Sampling:
         require_whole("no_repeat_ngram_size", self.no_repeat_ngram_size, 0)
         if not isinstance(self.watermark, str):
             raise ModelError(f"watermark is {self.watermark!r}; it must be text", "input")
+        require_unicode(self.watermark)
 
     @property
     def greedy(self) -> bool:
@@ -108,6 +110,8 @@ def require_whole(name: str, value: object, least: int) -> None:
 
 
 def require_stop(stop: Sequence[str]) -> None:
-    """Raise ModelError (kind "input") unless every stop string has a character."""
+    """Raise ModelError (kind "input") unless every stop string has a character, and all of them are Unicode."""
     if isinstance(stop, str) or not all(isinstance(string, str) and string for string in stop):
         raise ModelError(f"stop is {stop!r}; it must be strings of at least one character each", "input")
+    for string in stop:
+        require_unicode(string)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..text.normal_form import require_unicode
 from ..tokens.vocabulary import Vocabulary
 
 CONTEXT = 4
@@ -89,8 +90,9 @@ def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidenc
 
 
 def hashed(key: str) -> bytes:
-    """Return what stands for a key."""
-    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+    """Return what stands for a key; see `require_unicode`."""
+    require_unicode(key)
+    return blake2b(key.encode(), digest_size=32).digest()
 
 
 def numbers(key: bytes, context: Sequence[int], ids_N: np.ndarray) -> np.ndarray:

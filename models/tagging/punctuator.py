@@ -18,6 +18,7 @@ from ..neural.labelling.fit import fit as fit_labeller
 from ..neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from ..neural.labelling.labeller import Labeller
 from ..neural.output import NOT_SCORED
+from ..text.normal_form import require_unicode
 from ..tokens.vocabulary import FILE, Vocabulary
 from .spec import PunctuatorSpec
 from .written_words import TaggedWords, put_back, taken_off
@@ -81,7 +82,13 @@ class Punctuator:
         return found
 
     def restore(self, texts: Sequence[str]) -> list[str]:
-        """Return texts with case and punctuation; what they have of them is taken off first."""
+        """Return texts with case and punctuation; what they have of them is taken off first.
+
+        Raises:
+            ModelError: kind "input": see `require_unicode`.
+        """
+        for text in texts:
+            require_unicode(text)
         words = [taken_off(text).words for text in texts]
         return [put_back(known, tags) for known, tags in zip(words, self.tags(words), strict=True)]
 

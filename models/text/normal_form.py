@@ -56,18 +56,39 @@ def decode_entity(reference: str) -> str | None:
     return unicodedata.normalize("NFC", substitute(CHARACTERS, text)) or " "
 
 
+def require_unicode(text: str) -> None:
+    """Refuse a string that no bytes of UTF-8 stand for, the same at every door of a model.
+
+    Such a string holds a surrogate without its other half: Python's stand-in for a byte that is not UTF-8, on a command
+    line or in a file name, or what a JSON escape such as `\\ud83d` leaves.
+
+    Raises:
+        ModelError: kind "input": names the first one and its place.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        from ..base import ModelError  # here, because text otherwise needs no NumPy
+
+        code = ord(text[error.start])
+        what = f"the byte 0x{code & 0xFF:02X}" if 0xDC80 <= code <= 0xDCFF else f"half a surrogate pair, U+{code:04X}"
+        before = text[max(0, error.start - 20) : error.start]
+        raise ModelError(
+            f"the text is not valid Unicode: after {before!r} comes {what}; convert it to UTF-8", "input"
+        ) from error
+
+
 @dataclass(frozen=True)
 class NormalForm:
     """The conversion of a text into the form that models read.
 
     Mojibake is repaired, entities are decoded, escaped line breaks and tags of line breaks become real ones, and line
-    ends become `\\n`.
-    Invisible characters and lone surrogates are removed, other spaces become one plain space, and Unicode is NFC.
+    ends become `\\n`. Invisible characters are removed, other spaces become one plain space, and Unicode is NFC.
     At most one empty line stays between paragraphs, and the ends are stripped. Then personal data is replaced by
     `_email_`, `_url_`, `_card_`, `_phone_`, `_ssn_`, `_iban_`, `_ip_`, `_handle_`, `_key_`. At last a space is added
     where a sentence runs into the next.
 
-    `apply(apply(text)) == apply(text)` for any text.
+    `apply(apply(text)) == apply(text)` for any text of Unicode.
 
     Args:
         unescape_entities: Decode character references such as `&#39;`.
@@ -91,8 +112,12 @@ class NormalForm:
         return MASKS_BEFORE.get(self.edition, MASKS)
 
     def apply(self, text: str) -> str:
-        """Return the normal form of *text*; never fails, for any string."""
-        text = text.encode("utf-8", "ignore").decode("utf-8")  # remove lone surrogates
+        """Return the normal form of *text*.
+
+        Raises:
+            ModelError: kind "input": see `require_unicode`.
+        """
+        require_unicode(text)
         if self.repair_encoding:
             text = REPAIR.apply(text)  # before the character rules, since damaged text has controls and soft hyphens
         text = unicodedata.normalize("NFC", substitute(CHARACTERS, text))

@@ -346,3 +346,22 @@ def test_a_file_of_texts_in_another_encoding_is_refused_with_the_way_to_convert_
     with pytest.raises(Unreadable) as error:
         terminal.read_texts(str(file))
     assert "iconv -f LATIN1 -t UTF-8" in error.value.remedy
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_bytes_that_are_not_utf8_are_refused_from_standard_input_too(
+    errors: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python hides such bytes as half characters where the locale is POSIX."""
+    file = tmp_path / "latin1.txt"
+    file.write_bytes(b"fine\nlatin1 caf\xe9\n")
+    for name in (str(file), "-"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes()), "utf-8", errors))
+        with pytest.raises(Unreadable) as caught:
+            terminal.read_texts(name)
+        assert caught.value.where == f"{name}, line 2"
+
+
+def test_the_mark_of_utf8_and_the_kind_of_line_ends_are_no_part_of_a_text(tmp_path: Path) -> None:
+    (tmp_path / "windows.txt").write_bytes("\ufeffcafé\r\n\r\ntwo\u2028lines\rlast".encode())
+    assert terminal.read_lines(str(tmp_path / "windows.txt")) == [(1, "café"), (3, "two\u2028lines"), (4, "last")]

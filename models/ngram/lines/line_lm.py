@@ -18,6 +18,7 @@ import numpy as np
 
 from ...atomic_files import new_folder
 from ...base import ModelError, stored
+from ...text.normal_form import require_unicode
 from ...threads import ordered
 from ..lm import NGramLM
 from ..lookup import log_probabilities, ngram_lengths, step_kernels
@@ -176,11 +177,12 @@ class LineLM(NGramLM):
         call takes half a second: it imports numba and makes the table of words.
 
         Raises:
-            ModelError: `<s>` or `</s>` is in the sentence, or the model has no probabilities (kind "input").
+            ModelError: `<s>` or `</s>` is in the sentence, it is not Unicode (`require_unicode`), or the model has no
+                probabilities (kind "input").
         """
         if compiled := self._compiled:
             kernels, tables, words = compiled
-            found: float = kernels.sentence(sentence.encode("utf-8", "replace"), tables.address, words.address)
+            found: float = kernels.sentence(_utf8(sentence), tables.address, words.address)
             if found == found:  # not NaN
                 return found
         self._require_probabilities()
@@ -194,7 +196,7 @@ class LineLM(NGramLM):
         """
         if compiled := self._compiled:
             kernels, tables, words = compiled
-            if rows := kernels.sentence_scores(sentence.encode("utf-8", "replace"), tables.address, words.address):
+            if rows := kernels.sentence_scores(_utf8(sentence), tables.address, words.address):
                 return list(map(_token_score, rows))
         self._require_probabilities()
         ids = self._ids(sentence)
@@ -203,7 +205,7 @@ class LineLM(NGramLM):
 
     def _ids(self, sentence: str) -> list[int]:
         """Return the ids of the words of a sentence and of its end, as `read_lines` does."""
-        text = sentence if sentence.isascii() else sentence.encode("utf-8", "replace").decode()
+        require_unicode(text := sentence)
         for blank in BLANKS:
             text = text.replace(blank, " ")
         find = self._table.get
@@ -225,6 +227,15 @@ class LineLM(NGramLM):
             return self.score(ids_T[None, first : first + CHUNK], self.read(history_T[None], self.start(1)))[0][0]
 
         yield from ordered(score, range(0, len(ids_T), CHUNK))
+
+
+def _utf8(sentence: str) -> bytes:
+    """Return a sentence in UTF-8; see `require_unicode`."""
+    try:
+        return sentence.encode()
+    except UnicodeEncodeError:
+        require_unicode(sentence)
+        raise
 
 
 def require_ours(folder: Path) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...base import ModelError
+from ...text.normal_form import require_unicode
 from ...threads import ordered
 from ..counting.array_allocator import IN_MEMORY, ArrayAllocator
 from .text_source import opened
@@ -75,10 +76,12 @@ class LineCorpus:
             table: `table_of(words)`, for a caller that reads often: it takes longer to make than a line to read.
 
         Raises:
-            ModelError: A line has a mark as a word that is not allowed; the message has the line number; kind "input".
+            ModelError: A line has a mark as a word that is not allowed; the message has the line number; or it is not
+                Unicode (`require_unicode`); kind "input".
         """
         text = "".join(line.replace("\n", " ") + "\n" for line in lines)
-        return _encoded(list(_blocks(BytesIO(text.encode("utf-8", "replace")))), words, marks, "line", table)
+        require_unicode(text)
+        return _encoded(list(_blocks(BytesIO(text.encode()))), words, marks, "line", table)
 
     @classmethod
     def read_file(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from core.errors import TO_UTF8, ConfigError, Unreadable
+from core.errors import ConfigError
 from reviewlm import terminal
 from reviewlm.options import (
     Input,
@@ -72,18 +71,10 @@ def write(
 def _lines(text: str) -> list[str]:
     """Return the lines of standard input ("-") or of a file, or the text itself."""
     try:
-        if text == "-":
-            content = sys.stdin.buffer.read()
-        elif "\n" not in text and Path(text).is_file():
-            content = Path(text).read_bytes()
-        else:
-            return [text]
+        named = text == "-" or ("\n" not in text and Path(text).is_file())
     except OSError:  # too long for the name of a file
-        return [text]
-    try:
-        return content.decode("utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise Unreadable("The lines are not UTF-8 text", where=text, cause=str(error), remedy=TO_UTF8) from error
+        named = False
+    return terminal.read_text(text).removesuffix("\n").split("\n") if named else [text]
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -281,7 +281,7 @@ def test_bad_arguments_are_refused():
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "char"])
 @pytest.mark.parametrize(
-    "prompt", ["", " ", "\n", "'", "''", "the'", "1", "12.", "_", "_url_", "a_b", "\ud800", "é", "naïv", "👍", "x" * 50,
+    "prompt", ["", " ", "\n", "'", "''", "the'", "1", "12.", "_", "_url_", "a_b", "é", "naïv", "👍", "x" * 50,
                "İ", "ﬁ", "don''t", "a.m", "50%", "(", "so-", "￿", "\x00"],
 )  # fmt: skip
 def test_any_text_gets_an_answer_that_sums_to_one(unit, prompt):

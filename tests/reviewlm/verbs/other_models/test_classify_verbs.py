@@ -151,7 +151,7 @@ def test_a_script_that_the_vocabulary_lacks_is_a_warning(
 def test_texts_may_come_from_standard_input_and_the_table_shows_their_lines(
     opened: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\ngreat lovely\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\ngreat lovely\n")))
     assert call(monkeypatch, "predict", "-", "--model", "margins") == 0
     shown = capfd.readouterr().out
     assert opened == ["margins"]
