@@ -7,18 +7,21 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
-from core.config.run_config import ExecutionConfig, RunConfig
-from flows.server.parameters import (
-    AtLeastZero,
+from core.config.generation import (
+    MAX_TOKENS,
+    SEED,
+    TEMPERATURE,
+    TOP_P,
     Count,
+    DrawSeed,
     NotNegative,
     Positive,
-    Reference,
     Share,
     ShareAboveZero,
-    Stars,
+    WholeOrZero,
 )
+from core.config.run_config import ExecutionConfig, RunConfig
+from flows.server.parameters import Reference, Stars
 from tasks.flow_run import keep_alive
 from tasks.generate import generate_reviews
 
@@ -27,9 +30,9 @@ from tasks.generate import generate_reviews
 def generate(
     model: Reference = "champion", tracking_uri: str = "", n: Count = 3, stars: Stars = None,
     prompt: str = "", temperature: NotNegative = TEMPERATURE, top_p: ShareAboveZero = TOP_P,
-    max_tokens: Count = MAX_TOKENS, seed: AtLeastZero = SEED, top_k: AtLeastZero = 0, min_p: Share = 0.0,
+    max_tokens: Count = MAX_TOKENS, seed: DrawSeed = SEED, top_k: WholeOrZero = 0, min_p: Share = 0.0,
     typical_p: ShareAboveZero = 1.0,
-    repetition_penalty: Positive = 1.0, no_repeat_ngram_size: AtLeastZero = 0, stop: list[str] | None = None,
+    repetition_penalty: Positive = 1.0, no_repeat_ngram_size: WholeOrZero = 0, stop: list[str] | None = None,
 ) -> dict[str, Any]:
     """Generate reviews with a registered version.
 

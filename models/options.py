@@ -77,11 +77,15 @@ def _no_truth_value(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_no_truth_value)]
 Number = Annotated[float, BeforeValidator(_no_truth_value)]
 Count = Annotated[Whole, Field(ge=1, le=MOST_WHOLE)]
-Seed = Annotated[Whole, Field(ge=0, le=MOST_WHOLE)]
+WholeOrZero = Annotated[Whole, Field(ge=0, le=MOST_WHOLE)]
+Seed = WholeOrZero
+DrawSeed = Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)]
+"""The seed of texts that are drawn: any whole number of 64 bits with a sign, as in OpenAI's interface."""
 NotNegative = Annotated[Number, Field(ge=0, le=MOST)]
 Positive = Annotated[Number, Field(gt=0, le=MOST)]
 PositiveToLargest = Annotated[Number, Field(gt=0, le=LARGEST)]
 Share = Annotated[Number, Field(ge=0, le=1)]
+ShareAboveZero = Annotated[Number, Field(gt=0, le=1)]
 ShareBelowOne = Annotated[Number, Field(ge=0, lt=1)]
 OrNone = BeforeValidator(lambda value: None if value == NONE else value)
 """Mark of an option that may be None, which a preset writes as "none"."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
@@ -19,6 +19,10 @@ from core.model_errors import converted_errors
 from core.processes import interrupts
 from core.processes.collection import lasting_objects
 from core.processes.memory import limit_heaps
+from models import options as kinds
+from models.allowed import TECHNICAL, bounds_in, range_in_words, require_allowed
+from models.base import ModelError
+from models.sampling_options import KINDS
 from reviewlm import terminal
 from reviewlm.early_checks import require_device, require_input, require_model_files
 from reviewlm.shown.stages import show_stages
@@ -58,19 +62,53 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", callback=terminal.show_details, help="Show a line for every stage.")
 ]
 Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser at the end.")]
-DrawSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")]
-WordsToSuggest = Annotated[int, typer.Option("--k", min=1, help="Words to suggest.")]
-Temperature = Annotated[
-    float, typer.Option("--temperature", min=0, help="Below 1, likely words become likelier; 0: always the likeliest.")
-]
-TopP = Annotated[
-    float, typer.Option("--top-p", min=0, max=1, help="Use only the likeliest words, up to this total probability.")
-]
 Stars = Annotated[int | None, typer.Option(
     "--stars", min=0, max=5,
     help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, others average.",
 )]
 Result = TypeVar("Result")
+
+
+def number(name: str, kind: Any, help: str) -> Any:
+    """Return an option that takes one kind of number, e.g. `ShareAboveZero`: --help shows the range that is checked."""
+
+    def callback(value: Any) -> Any:
+        try:
+            require_allowed(name, value, kind)
+        except ModelError as error:
+            raise typer.BadParameter(str(error)) from error
+        return value
+
+    bounds = {side: bound for side, bound in bounds_in(get_args(kind)[1:]) if abs(bound) < TECHNICAL}
+    shown = range_in_words(**bounds)
+    return typer.Option(name, callback=callback, help=f"{help} [{shown}]" if shown else help)
+
+
+DrawSeed = Annotated[int, number("--seed", kinds.DrawSeed, "Seed of the random draw.")]
+Number = Annotated[int, number("--n", kinds.Count, "Texts to write.")]
+MaxTokens = Annotated[int, number("--max-tokens", kinds.Count, "Longest text, in tokens.")]
+WordsToSuggest = Annotated[int, number("--k", kinds.Count, "Words to suggest.")]
+Temperature = Annotated[float, number(
+    "--temperature", KINDS["temperature"], "Below 1, likely words become likelier; 0: always the likeliest.",
+)]  # fmt: skip
+TopK = Annotated[int, number("--top-k", KINDS["top_k"], "Number of likeliest words to sample from; 0: all.")]
+TopP = Annotated[float, number(
+    "--top-p", KINDS["top_p"], "Use only the likeliest words, up to this total probability.",
+)]  # fmt: skip
+MinP = Annotated[float, number(
+    "--min-p", KINDS["min_p"], "Use only words at least this share as likely as the likeliest; 0: all.",
+)]  # fmt: skip
+TypicalP = Annotated[float, number(
+    "--typical-p", KINDS["typical_p"],
+    "Use only the words whose surprise is nearest to the expected one, up to this total probability; 1: all.",
+)]  # fmt: skip
+RepetitionPenalty = Annotated[float, number(
+    "--repetition-penalty", KINDS["repetition_penalty"], "Above 1, words that the text already has become less likely.",
+)]  # fmt: skip
+NoRepeatNgramSize = Annotated[int, number(
+    "--no-repeat-ngram-size", KINDS["no_repeat_ngram_size"],
+    "No sequence of this many tokens occurs twice; 0: no limit.",
+)]  # fmt: skip
 WHOLE_FLOWS = {
     **{name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore", "sweep")},
     **{name: "flows.other_models.classify" for name in ("classify", "compare_classifiers_of")},

@@ -67,8 +67,6 @@ Count = Annotated[int, Field(ge=1)]
 AtLeastZero = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
 Stars = Annotated[int, Field(ge=0, le=5)] | None
 
 

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..allowed import require_allowed
 from ..base import LanguageModel, ModelError
 from ..bundles.bundle import Bundle
+from ..options import Count
 from ..sampling.filters import among, require_numbers
-from ..sampling.options import require_whole
 from ..sampling.written_text import WrittenText
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary
 from .begun_word import ways_on
@@ -117,7 +118,7 @@ def beam_steps(
     """
     model, prefix = bundle.reader(stars)
     for name, value in (("width", width), ("n", n), ("max_tokens", max_tokens)):
-        require_whole(name, value, 1)
+        require_allowed(name, value, Count)
     if n > width:
         raise ModelError(f"n is {n!r}; it must be at most the width of the beam, {width}", "input")
     if not (isinstance(length_penalty, int | float) and 0 <= length_penalty <= 10):

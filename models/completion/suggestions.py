@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base import ModelError
+from ..allowed import require_allowed
 from ..bundles.bundle import Bundle
+from ..options import Count
 from ..tokens.vocabulary import UNK, Vocabulary
 from ..tokens.word_pieces import pieces_of
 from ..tokens.words import FIRST, WordUnit
@@ -166,8 +167,7 @@ def _divided(
     bundle: Bundle, prompt: str, k: int, stars: int | None, readers: Readers | None = None
 ) -> tuple[Typed, PrefixReader]:
     reader, prefix = (readers or Readers(bundle)).of(stars)
-    if not isinstance(k, int) or k < 1:
-        raise ModelError(f"k is {k!r}; it must be a whole number of at least 1", "input")
+    require_allowed("k", k, Count)
     return divide(bundle.vocabulary, prompt, prefix), reader
 
 

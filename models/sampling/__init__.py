@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..completion.suggestions import suggest
+from ..sampling_options import Sampling
 from .filters import filter_logp, pick
 from .generation import generate, generate_rated, stream
-from .options import Sampling
 
 __all__ = ["Sampling", "filter_logp", "generate", "generate_rated", "pick", "stream", "suggest"]

@@ -13,14 +13,16 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from ..allowed import require_allowed
 from ..bundles.bundle import Bundle, require_stars
 from ..completion.begun_word import WaysOn
 from ..completion.typed import TextStart
+from ..options import DrawSeed
 from ..predictions import FirstEntries
+from ..sampling_options import Sampling
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
-from .draw import draw, draw_unchanged, in_one_pass
+from .draw import UNCHANGED, draw, draw_unchanged, in_one_pass
 from .filters import allowed, among, pick, pick_on_device, require_drawn, sampled_logp
-from .options import Sampling, require_whole
 from .watermark import Watermark
 
 Step = Callable[[np.ndarray, Any], tuple[torch.Tensor, Any]]
@@ -102,7 +104,7 @@ class TextBatch(Generic[Text]):
         for sampling, rows in self._groups.items():
             logp_BV = self.logp_BV if len(self._groups) == 1 else self.logp_BV[rows]
             uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
-            if self._normalised and sampling == Sampling() and in_one_pass(logp_BV, sampling):
+            if self._normalised and sampling == UNCHANGED and in_one_pass(logp_BV, sampling):
                 ids_B[rows] = draw_unchanged(FirstEntries(logp_BV, logp_BV.__getitem__), self._never, uniforms_B)
                 continue
             if in_one_pass(logp_BV, sampling):
@@ -154,7 +156,7 @@ class TextBatch(Generic[Text]):
             if not sampling.looks_back:
                 yield from self._write_in_blocks(most, sampling, self._step_on_device)
                 return
-        first = self._step_first if samplings == {Sampling()} else None
+        first = self._step_first if samplings == {UNCHANGED} else None
         ids_B = self.draw()
         for left in reversed(range(most)):
             yield from zip(self.texts, ids_B.tolist(), strict=True)
@@ -214,6 +216,16 @@ def _begun(texts: Sequence[SampledText], logp_BV: torch.Tensor) -> torch.Tensor:
     return logp_BV
 
 
+def draws_of(seed: int, *more: int) -> np.random.Generator:
+    """Return the random numbers of a seed and further numbers of at least 0; numpy takes a negative seed as these bits.
+
+    Raises:
+        ModelError: kind "input": the seed is no whole number of 64 bits.
+    """
+    require_allowed("seed", seed, DrawSeed)
+    return np.random.default_rng([int(seed) % 2**64, *more])
+
+
 def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:
     """Return the rating of text *number*: *stars*, or one drawn from the shares of the training reviews.
 
@@ -224,7 +236,7 @@ def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:
     if stars is not None:
         return stars
     ends = np.cumsum(bundle.stars_prior)
-    uniform = np.random.default_rng([seed, number]).random()
+    uniform = draws_of(seed, number).random()
     return int(np.searchsorted(ends, uniform * ends[-1], side="right"))
 
 
@@ -236,7 +248,7 @@ def start_by(ways: WaysOn, sampling: Sampling, seed: int, number: int, stars: in
     shares_W = ways.shares
     if len(shares_W) == 1:
         return ways.start(0)
-    uniform = np.random.default_rng([seed, number, stars, crc32(prompt.encode()), 1]).random()
+    uniform = draws_of(seed, number, stars, crc32(prompt.encode()), 1).random()
     logp_1W = torch.from_numpy(np.log(shares_W))[None]
     return ways.start(int(pick(sampled_logp(logp_1W, sampling), np.array([uniform]))[0]))
 
@@ -246,7 +258,6 @@ def uniforms_of(seed: int, number: int, stars: int, prompt: str) -> Iterator[flo
 
     The seed includes the rating and the prompt: texts that differ only in them would otherwise soon be the same.
     """
-    require_whole("seed", seed, 0)
-    draws = np.random.default_rng([seed, number, stars, crc32(prompt.encode())])
+    draws = draws_of(seed, number, stars, crc32(prompt.encode()))
     while True:
         yield from draws.random(AHEAD).tolist()  # the same numbers as one by one, in fewer calls

@@ -6,14 +6,16 @@ import numpy as np
 import torch
 
 from ..predictions import FirstEntries
+from ..sampling_options import Sampling
 from ..tokens.vocabulary import EOS
 from .filters import require_drawn
-from .options import Sampling
 
 try:
     from . import draw_kernels
 except ImportError:  # numba is not installed, as where a stranger opens an exported model
     draw_kernels = None  # type: ignore[assignment]
+
+UNCHANGED = Sampling()
 
 
 def in_one_pass(logp_NV: torch.Tensor, sampling: Sampling) -> bool:
@@ -68,5 +70,5 @@ def _unchanged(logp_MV: torch.Tensor, never: torch.Tensor, uniforms_M: np.ndarra
     ids_M = np.empty(len(uniforms_M), np.int64)
     draw_kernels.draw_among_first(logp_MV.contiguous().numpy(), never.numpy(), uniforms_M, ids_M)
     if len(rest := np.flatnonzero(ids_M < 0)):  # p sums to a little less than 1, or is nearly all of *never*
-        ids_M[rest] = draw(logp_MV[rest], never, Sampling(), uniforms_M[rest])
+        ids_M[rest] = draw(logp_MV[rest], never, UNCHANGED, uniforms_M[rest])
     return ids_M

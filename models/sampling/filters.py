@@ -7,15 +7,14 @@ Shapes: see `models/base.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
 from math import log
 
 import numpy as np
 import torch
 
 from ..base import ModelError
+from ..sampling_options import Sampling
 from ..tokens.vocabulary import EOS
-from .options import Sampling
 
 HEADS = (64, 1024)
 """Numbers of best entries in which the nucleus (top-p) is searched before all entries are ranked."""
@@ -92,7 +91,11 @@ def filter_logp(
     Raises:
         ModelError: kind "input": a parameter is out of its range.
     """
-    sampling = Sampling(temperature, top_k, top_p, min_p, typical_p)
+    return sampled_logp(logp_BV, Sampling(temperature, top_k, top_p, min_p, typical_p))
+
+
+def sampled_logp(logp_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Return `filter_logp` with the options of *sampling*."""
     size = logp_BV.shape[1]
     if sampling.greedy:
         positions = torch.arange(size, device=logp_BV.device)
@@ -101,24 +104,19 @@ def filter_logp(
         return torch.full_like(logp_BV, -torch.inf).scatter_(1, first_B1, best_B1.where(best_B1.isnan(), 0.0))
     # Relative to the largest, so that no temperature can push all of them to -inf.
     logp_BV = torch.log_softmax((logp_BV - logp_BV.amax(1, keepdim=True)) / sampling.divisor, 1)
-    if 0 < top_k < size:
-        logp_BV = _keep(logp_BV, logp_BV >= logp_BV.topk(top_k).values[:, -1:])
-    if top_p < 1:
-        logp_BV = _keep(logp_BV, logp_BV >= _floor_of_share(logp_BV, logp_BV, top_p))
-    if min_p > 0:
-        logp_BV = _keep(logp_BV, logp_BV >= logp_BV.amax(1, keepdim=True) + log(min_p))
-    if typical_p < 1:
+    if 0 < sampling.top_k < size:
+        logp_BV = _keep(logp_BV, logp_BV >= logp_BV.topk(sampling.top_k).values[:, -1:])
+    if sampling.top_p < 1:
+        logp_BV = _keep(logp_BV, logp_BV >= _floor_of_share(logp_BV, logp_BV, sampling.top_p))
+    if sampling.min_p > 0:
+        logp_BV = _keep(logp_BV, logp_BV >= logp_BV.amax(1, keepdim=True) + log(sampling.min_p))
+    if sampling.typical_p < 1:
         surprise_BV = -logp_BV
         entropy_B1 = (logp_BV.exp() * surprise_BV.masked_fill(torch.isposinf(surprise_BV), 0.0)).sum(1, keepdim=True)
         # An entry above the entropy and one below can be equally near; all digits would let rounding choose.
         nearness_BV = -(surprise_BV - entropy_B1).abs().round(decimals=NEARNESS_DIGITS)
-        logp_BV = _keep(logp_BV, nearness_BV >= _floor_of_share(nearness_BV, logp_BV, typical_p))
+        logp_BV = _keep(logp_BV, nearness_BV >= _floor_of_share(nearness_BV, logp_BV, sampling.typical_p))
     return logp_BV
-
-
-def sampled_logp(logp_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Return `filter_logp` with the options of *sampling*."""
-    return filter_logp(logp_BV, *astuple(sampling)[:5])
 
 
 def _keep(logp_BV: torch.Tensor, kept_BV: torch.Tensor) -> torch.Tensor:

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..allowed import require_allowed
 from ..base import read_on
 from ..bundles.bundle import Bundle
 from ..completion.begun_word import WaysOn, ways_on
 from ..completion.reading import PrefixReader, result_of, run_together
 from ..completion.typed import start_of
+from ..options import Count
 from ..predictions import first_step, gives_probabilities
+from ..sampling_options import Sampling, require_stop
 from ..tokens.vocabulary import EOS
 from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
-from .options import Sampling, require_stop, require_whole
 from .written_text import WrittenText
 
 BATCH, BATCH_BY_FIRST = 128, 512
@@ -64,7 +66,7 @@ def generate(
     Raises:
         ModelError: kind "input": a parameter is out of its range.
     """
-    require_whole("n", n, 1)
+    require_allowed("n", n, Count)
     sampling = Sampling(
         temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size, watermark
     )
@@ -148,8 +150,7 @@ def _pieces(
     stop: Sequence[str],
 ) -> Iterator[tuple[int, str]]:  # fmt: skip
     """Yield row and next piece of the wanted texts, position by position."""
-    require_whole("max_tokens", max_tokens, 1)
-    require_whole("seed", seed, 0)
+    require_allowed("max_tokens", max_tokens, Count)
     require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in wanted]
     ways = _ways(bundle, prompt, ratings)

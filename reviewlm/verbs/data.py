@@ -9,10 +9,10 @@ import typer
 
 from core.environment import available_cores
 from core.output import require_folder, require_output
+from models.options import Seed
 from reviewlm import terminal
 from reviewlm.early_checks import require_champion, require_file, require_input, require_new_reviews
 from reviewlm.options import (
-    DrawSeed,
     Json,
     Preset,
     Rebuild,
@@ -22,6 +22,7 @@ from reviewlm.options import (
     VersionInput,
     VersionPreset,
     configured,
+    number,
     run_version_flow,
     set_up,
     settings_of_versions,
@@ -44,7 +45,7 @@ Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folde
 def synth(
     out: Annotated[Path, typer.Option("--out", help="File to write (JSON lines in Yelp's schema).")],
     reviews: Annotated[int, typer.Option("--reviews", min=1, help="Reviews to write.")] = 20_000,
-    seed: DrawSeed = 1,
+    seed: Annotated[int, number("--seed", Seed, "Seed of the random draw.")] = 1,
     malformed: Annotated[float, typer.Option("--malformed", min=0, max=0.5, help="Share of broken lines.")] = 0.0,
     duplicates: Annotated[float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")] = 0.0,
     preset: Preset = "small", set: Set = None, json: Json = False,

@@ -15,12 +15,19 @@ from reviewlm import terminal
 from reviewlm.options import (
     DrawSeed,
     Json,
+    MaxTokens,
+    MinP,
     Model,
+    NoRepeatNgramSize,
+    Number,
     Preset,
+    RepetitionPenalty,
     Set,
     Stars,
     Temperature,
+    TopK,
     TopP,
+    TypicalP,
     WordsToSuggest,
     checked,
     configured,
@@ -46,26 +53,12 @@ SAMPLING = (
 @app.command()
 def generate(
     context: typer.Context, stars: Stars = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Reviews to write.")] = 1,
+    n: Number = 1,
     seed: DrawSeed = SEED,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, which is kept unchanged.")] = "",
-    temperature: Temperature = TEMPERATURE,
-    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Number of likeliest words to sample from; 0: all.")] = 0,
-    top_p: TopP = TOP_P,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest review, in tokens.")] = MAX_TOKENS,
-    min_p: Annotated[float, typer.Option(
-        "--min-p", min=0, max=1, help="Use only words at least this share as likely as the likeliest; 0: all.",
-    )] = 0.0,
-    typical_p: Annotated[float, typer.Option(
-        "--typical-p", min=0, max=1,
-        help="Use only the words whose surprise is nearest to the expected one, up to this total probability; 1: all.",
-    )] = 1.0,
-    repetition_penalty: Annotated[float, typer.Option(
-        "--repetition-penalty", min=0, help="Above 1, words that the text already has become less likely.",
-    )] = 1.0,
-    no_repeat_ngram_size: Annotated[int, typer.Option(
-        "--no-repeat-ngram-size", min=0, help="No sequence of this many tokens occurs twice; 0: no limit.",
-    )] = 0,
+    temperature: Temperature = TEMPERATURE, top_k: TopK = 0, top_p: TopP = TOP_P, max_tokens: MaxTokens = MAX_TOKENS,
+    min_p: MinP = 0.0, typical_p: TypicalP = 1.0, repetition_penalty: RepetitionPenalty = 1.0,
+    no_repeat_ngram_size: NoRepeatNgramSize = 0,
     stop: Annotated[list[str] | None, typer.Option(
         "--stop", metavar="TEXT", help="End a review before this text. May be repeated.",
     )] = None,

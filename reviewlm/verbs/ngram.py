@@ -16,7 +16,18 @@ from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, dis
 from core.model_errors import converted_errors
 from reviewlm import terminal
 from reviewlm.ngram_values import engine_of, parameters, whole_numbers
-from reviewlm.options import DrawSeed, Json, Temperature, TopP, WordsToSuggest, checked
+from reviewlm.options import (
+    DrawSeed,
+    Json,
+    MaxTokens,
+    Number,
+    Temperature,
+    TopK,
+    TopP,
+    WordsToSuggest,
+    checked,
+    configured,
+)
 
 if TYPE_CHECKING:
     from models.ngram.lines.line_lm import LineLM
@@ -156,12 +167,9 @@ def suggest(
 @app.command()
 def generate(
     arpa: Arpa = None, binary: Binary = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Lines to write.")] = 1,
+    n: Number = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of each line.")] = "",
-    temperature: Temperature = 1.0,
-    top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
-    top_p: TopP = 1.0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest line, in words.")] = 100,
+    temperature: Temperature = 1.0, top_k: TopK = 0, top_p: TopP = 1.0, max_tokens: MaxTokens = 100,
     seed: DrawSeed = 1,
     as_json: Json = False,
 ) -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.config.generation import MAX_TOKENS
+from models.allowed import require_allowed
 from models.bundles.bundle import require_stars
+from models.options import DrawSeed, WholeOrZero
 from models.sampling import Sampling
-from models.sampling.options import require_stop, require_whole
+from models.sampling_options import require_stop
 
 Finish = Literal["stop", "length"]
 NumberFormat = Literal["float32", "int8"]
@@ -54,11 +56,11 @@ class Generation:
 
     def __post_init__(self) -> None:
         require_stars(self.stars)
-        require_whole("max_tokens", self.max_tokens, 0)
-        require_whole("seed", self.seed, 0)
-        require_whole("number", self.number, 0)
+        require_allowed("max_tokens", self.max_tokens, WholeOrZero)
+        require_allowed("seed", self.seed, DrawSeed)
+        require_allowed("number", self.number, WholeOrZero)
         if self.logprobs is not None:
-            require_whole("logprobs", self.logprobs, 0)
+            require_allowed("logprobs", self.logprobs, WholeOrZero)
         require_stop(self.stop)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...base import ModelError
+from ...allowed import require_allowed
+from ...options import Count
 from .line_lm import LineLM
 from .text_corpus import BEGIN, END, UNK, LineCorpus
 
@@ -29,8 +30,7 @@ def next_words(model: LineLM, prompt: str, k: int = 5) -> list[tuple[str, float]
     Raises:
         ModelError: k is below 1, or `<s>` or `</s>` is in the prompt; kind "input".
     """
-    if k < 1:
-        raise ModelError(f"k is {k}; it must be at least 1", kind="input")
+    require_allowed("k", k, Count)
     logs_V = _read(model, prompt, 1)[0][0].numpy().astype(np.float64)
     logs_V[[UNK, BEGIN]] = -np.inf
     best = np.argsort(-logs_V, kind="stable")[:k]
@@ -52,13 +52,13 @@ def write_lines(
     Raises:
         ModelError: A parameter is out of its range, or `<s>` or `</s>` is in the prompt; kind "input".
     """
-    from ...sampling.batch import SampledText, TextBatch
-    from ...sampling.options import Sampling
+    from ...sampling.batch import SampledText, TextBatch, draws_of
+    from ...sampling_options import Sampling
 
-    if n < 1 or max_tokens < 1:
-        raise ModelError(f"n is {n}, max_tokens is {max_tokens}; both must be at least 1", kind="input")
+    require_allowed("n", n, Count)
+    require_allowed("max_tokens", max_tokens, Count)
     sampling = Sampling(temperature, top_k, top_p)
-    uniforms_BT = np.random.default_rng(seed).random((max_tokens, n)).T
+    uniforms_BT = draws_of(seed).random((max_tokens, n)).T
     batch: TextBatch[SampledText] = TextBatch(model.step, (UNK, BEGIN), model.normalised)
     texts = [SampledText(sampling, iter(uniforms_T.tolist()), []) for uniforms_T in uniforms_BT]
     batch.join(texts, *_read(model, prompt, n))

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
-from models.options import MOST, MOST_WHOLE
+from models.options import Count, DrawSeed, NotNegative, Positive, Share, ShareAboveZero, WholeOrZero
 from serving.api.errors import REFUSED
 
 
@@ -48,10 +48,6 @@ def _no_bias(value: Any) -> Any:
 
 TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 Texts = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema(TEXTS_SCHEMA)]
-Count = Annotated[int, Field(ge=1, le=MOST_WHOLE)]
-NotNegative = Annotated[int, Field(ge=0, le=MOST_WHOLE)]
-Share = Annotated[float, Field(ge=0, le=1)]
-ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
 Stars = Annotated[int, Field(ge=0, le=5)]
 Zero = Annotated[float, BeforeValidator(_only_zero), WithJsonSchema({"const": 0})]
 NoBias = Annotated[dict[str, float], BeforeValidator(_no_bias), WithJsonSchema({"type": "object", "maxProperties": 0})]
@@ -107,9 +103,9 @@ class CompletionRequest(ApiRequest):
 
     prompt: Texts = Field(default_factory=lambda: [""])
     """Beginning of the review, which is kept unchanged; or several beginnings."""
-    max_tokens: NotNegative = MAX_TOKENS
+    max_tokens: WholeOrZero = MAX_TOKENS
     """Longest continuation, in tokens; 0 with `echo` and `logprobs` only scores the prompt."""
-    temperature: Annotated[float, Field(ge=0, le=MOST)] = TEMPERATURE
+    temperature: NotNegative = TEMPERATURE
     """Below 1, likely words become likelier; 0: always the likeliest."""
     top_p: ShareAboveZero = TOP_P
     """Only the likeliest tokens, up to this total probability."""
@@ -119,13 +115,13 @@ class CompletionRequest(ApiRequest):
     """Send the text piece by piece, as server-sent events that end with [DONE]."""
     stream_options: Annotated[StreamOptions, WithJsonSchema(StreamOptions.model_json_schema())] = StreamOptions()
     """Options of a stream."""
-    logprobs: NotNegative | None = None
+    logprobs: WholeOrZero | None = None
     """Send each token's log-probability, and those of this number of likeliest tokens."""
     echo: bool = False
     """Begin each text with its prompt."""
     stop: Texts = Field(default_factory=list)
     """Strings before which a text ends."""
-    seed: NotNegative = SEED
+    seed: DrawSeed = SEED
     """Seed of the random draw: the same request gives the same text."""
     user: str = ""
     """Not used and not stored."""
@@ -139,15 +135,15 @@ class CompletionRequest(ApiRequest):
     """Accepted if it is empty; use `require`, repetition_penalty or no_repeat_ngram_size."""
     stars: Stars | None = None
     """Star rating of the review, 0: unknown. Default: drawn as in the training data."""
-    top_k: NotNegative = 0
-    """Number of likeliest tokens to sample from; 0: all."""
+    top_k: WholeOrZero = 0
+    """Number of likeliest tokens to sample from; 0: all; 1: as temperature 0."""
     min_p: Share = 0.0
     """Only tokens at least this share as probable as the likeliest."""
     typical_p: ShareAboveZero = 1.0
     """Only tokens of typical information, up to this total probability."""
-    repetition_penalty: Annotated[float, Field(gt=0, le=MOST)] = 1.0
+    repetition_penalty: Positive = 1.0
     """Above 1, tokens that the text already has become less likely."""
-    no_repeat_ngram_size: NotNegative = 0
+    no_repeat_ngram_size: WholeOrZero = 0
     """No sequence of this many tokens occurs twice; 0: no limit."""
     exact: bool | None = None
     """True: the text that the command line writes, in float32. False: the text in the server's number format. Default:
@@ -236,5 +232,5 @@ class ScoreRequest(ApiRequest):
     """Star rating of the reviews; 0: a review without one. Default: the average over those of the training."""
     attribution: bool = False
     """Also say which part of a mixture predicted each token."""
-    alternatives: NotNegative = 0
+    alternatives: WholeOrZero = 0
     """Also say which tokens were the likeliest at each token, this number of them; takes longer."""

@@ -48,11 +48,14 @@ def test_a_usual_number_goes_through():
     assert len(found) > 40
 
 
-def test_no_seed_is_negative():
+def test_only_seeds_of_texts_may_be_negative():
     """numpy takes none, and would end the verb with a traceback."""
     seeds = [(name, *one.values) for one in numbers() if (name := one.id).endswith(" --seed")]
-    assert len(seeds) >= 3
+    drawn = {"generate --seed", "ngram generate --seed"}
+    assert drawn < {name for name, *_ in seeds}
     for name, command, option in seeds:
+        if name in drawn:
+            continue
         context = command.make_context("verb", [], resilient_parsing=True)
         context.resilient_parsing = False
         with pytest.raises(Exception, match="0") as refused:

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.sampling import Sampling, generate, generate_rated
+from models.sampling import Sampling, generate, generate_rated, stream
 from models.sampling.generation import BATCH
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, UNK
 from tests.marked_cases import slow_but
@@ -168,7 +168,7 @@ def test_what_was_written_is_what_was_drawn(unit):
         ({"top_p": 0}, "top_p is 0"),
         ({"top_p": 1.01}, "top_p is 1.01"),
         ({"max_tokens": 0}, "max_tokens is 0"),
-        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**63}, "seed is 9223372036854775808"),
     ],
 )
 def test_a_bad_parameter_is_refused_by_name(bundle, options, message):
@@ -185,3 +185,10 @@ def test_greedy_text_follows_from_pairs_of_tokens(bundle):
         p_V[sorted({UNK, *CONTEXT_IDS})] = 0
         assert p_V.argmax() == b
     assert BOS not in ids
+
+
+def test_a_seed_may_be_any_number_of_64_bits_with_a_sign(bundle):
+    seeds = (0, 2**31, 2**32, 1764288000000, 2**63 - 1, -1, -(2**63))
+    texts = [generate(bundle, 3, 3, seed=seed, max_tokens=12) for seed in seeds]
+    assert len(set(map(tuple, texts))) == len(seeds)
+    assert "".join(stream(bundle, 3, seed=-1, max_tokens=12)) == generate(bundle, 1, 3, seed=-1, max_tokens=12)[0]

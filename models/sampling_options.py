@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import numpy as np
 
-from ..base import ModelError
-from ..text.normal_form import require_unicode
+from .allowed import require_allowed
+from .base import ModelError
+from .options import NotNegative, Positive, Share, ShareAboveZero, WholeOrZero
+from .text.normal_form import require_unicode
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 """Smallest float32 that processors divide by without losing digits."""
@@ -36,26 +39,18 @@ class Sampling:
         ModelError: kind "input": an option is out of its range.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    typical_p: float = 1.0
-    repetition_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
+    temperature: NotNegative = 1.0
+    top_k: WholeOrZero = 0
+    top_p: ShareAboveZero = 1.0
+    min_p: Share = 0.0
+    typical_p: ShareAboveZero = 1.0
+    repetition_penalty: Positive = 1.0
+    no_repeat_ngram_size: WholeOrZero = 0
     watermark: str = ""
 
     def __post_init__(self) -> None:
-        warm = _within(self.temperature, 0, float("inf"))
-        _require_number("temperature", self.temperature, warm, "a number of at least 0")
-        require_whole("top_k", self.top_k, 0)
-        _require_number("top_p", self.top_p, _within(self.top_p, 0, 1, open_below=True), "above 0 and at most 1")
-        _require_number("min_p", self.min_p, _within(self.min_p, 0, 1), "at least 0 and at most 1")
-        typical = _within(self.typical_p, 0, 1, open_below=True)
-        _require_number("typical_p", self.typical_p, typical, "above 0 and at most 1")
-        penalty = _within(self.repetition_penalty, 0, float("inf"), open_below=True)
-        _require_number("repetition_penalty", self.repetition_penalty, penalty, "a number above 0")
-        require_whole("no_repeat_ngram_size", self.no_repeat_ngram_size, 0)
+        for name, kind in KINDS.items():
+            require_allowed(name, getattr(self, name), kind)
         if not isinstance(self.watermark, str):
             raise ModelError(f"watermark is {self.watermark!r}; it must be text", "input")
         require_unicode(self.watermark)
@@ -87,26 +82,12 @@ class Sampling:
         return not self.greedy and others == (1, 1, 0, "")
 
 
-def _within(value: object, least: float, most: float, open_below: bool = False) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return least <= value <= most and value < float("inf") and not (open_below and value == least)
+KINDS = {name: kind for name, kind in get_type_hints(Sampling, include_extras=True).items() if kind is not str}
+"""The kind of numbers that each option takes."""
 
 
 def _normal(number: float) -> float:
     return min(max(number, SMALLEST), 1 / SMALLEST)
-
-
-def _require_number(name: str, value: object, holds: bool, allowed: str) -> None:
-    if not holds:
-        raise ModelError(f"{name} is {value!r}; it must be {allowed}", "input")
-
-
-def require_whole(name: str, value: object, least: int) -> None:
-    """Raise ModelError (kind "input") unless *value* is a whole number of at least *least*."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:  # type: ignore[operator]
-        raise ModelError(f"{name} is {value!r}; it must be a whole number of at least {least}", "input")
 
 
 def require_stop(stop: Sequence[str]) -> None:

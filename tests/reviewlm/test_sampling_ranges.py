@@ -1,0 +1,62 @@
+"""Command line, HTTP interface and models allow the same values of a sampling option, and the help says which."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+from pydantic import ValidationError
+
+from models.base import ModelError
+from models.sampling import Sampling
+from models.sampling_options import KINDS
+from reviewlm.cli import app
+from serving.api.schemas.requests import CompletionRequest
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+VALUES = [-1, -0.5, 0, 5e-324, 0.5, 1, 1.0000001, 2, 2**31 - 1, 2**31, 1e12, 1.1e12]
+
+
+def by_models(name: str, value: float) -> bool:
+    try:
+        return bool(Sampling(**{name: value}))
+    except ModelError:
+        return False
+
+
+def by_http(name: str, value: float) -> bool:
+    try:
+        return bool(CompletionRequest.model_validate({name: value}))
+    except ValidationError:
+        return False
+
+
+def by_command(path: tuple[str, ...], name: str, value: float) -> bool:
+    command = COMMANDS["generate"] if path == ("generate",) else COMMANDS[path[0]].commands[path[1]]
+    option = next(one for one in command.params if one.name == name)
+    context = command.make_context("verb", [], resilient_parsing=True)
+    context.resilient_parsing = False
+    try:
+        option.process_value(context, repr(value))
+    except Exception as error:
+        if not callable(getattr(error, "format_message", None)):  # not a usage error
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_door_allows_the_same_values(name: str) -> None:
+    allowed = [value for value in VALUES if by_models(name, value)]
+    assert 0 < len(allowed) < len(VALUES)
+    assert [value for value in VALUES if by_http(name, value)] == allowed
+    assert [value for value in VALUES if by_command(("generate",), name, value)] == allowed
+    if name in ("temperature", "top_k", "top_p"):
+        assert [value for value in VALUES if by_command(("ngram", "generate"), name, value)] == allowed
+
+
+def test_the_range_in_the_help_is_the_one_that_is_checked() -> None:
+    help_of = {option.name: option.help for option in COMMANDS["generate"].params}
+    assert "[above 0 and at most 1]" in help_of["top_p"]
+    assert "[above 0 and at most 1]" in help_of["typical_p"]
+    assert "[between 0 and 1]" in help_of["min_p"]
+    assert "[above 0]" in help_of["repetition_penalty"]
