@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 
@@ -21,6 +22,7 @@ from core.errors import BundleError, ConfigError, ReviewLMError
 from core.processes import interrupts
 from serving.api.access import is_loopback
 from serving.api.app import create_app
+from serving.connections import Connections, connections_allowed
 from serving.metrics import Metrics
 from serving.versions.classifiers import classifiers_of
 from serving.versions.open_version import OpenVersion, UnusableVersion
@@ -153,7 +155,8 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
-            backlog=1, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=max(1, ceil(drain)),
+            http=cast(Any, Connections(connections_allowed(), metrics)), backlog=1, timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=max(1, ceil(drain)),
         ))
 
         def stop() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -62,7 +63,8 @@ class Door:
             self.access.require(scope)
             await self.app(scope, await self._bounded(scope, receive), answer.send)
         except ApiError as error:
-            await self._refuse(answer, error)
+            waits = header(scope, b"expect")  # for leave to send the body, and so sends none after a refusal
+            await self._refuse(answer, error, receive if error.status == 413 and not waits else None)
         except Exception:
             log.exception("request %s (%s %s) failed", answer.id, scope["method"], scope["path"])
             if not answer.status:
@@ -72,8 +74,12 @@ class Door:
             self.metrics.requests.labels(route, str(answer.status or 499)).inc()
             self.metrics.seconds.labels(route).observe(perf_counter() - started)
 
-    async def _refuse(self, answer: _Answer, error: ApiError) -> None:
-        """Refuse a request before the application sees it; the rest of its body is not read."""
+    async def _refuse(self, answer: _Answer, error: ApiError, rest: Receive | None = None) -> None:
+        """Refuse a request before the application sees it.
+
+        The rest of a body that is too large is read and thrown away: a client that still sends it when the connection
+        is closed would see that, and not the answer.
+        """
         self.metrics.refused.labels(error.code).inc()
         body = error.body()
         headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
@@ -81,7 +87,13 @@ class Door:
             headers["connection"] = "close"
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         await answer.send({"type": "http.response.start", "status": error.status, "headers": raw})
-        await answer.send({"type": "http.response.body", "body": body})
+        await answer.send({"type": "http.response.body", "body": body, "more_body": rest is not None})
+        if rest is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.seconds):
+                    while (await rest()).get("more_body", False):
+                        pass
+            await answer.send({"type": "http.response.body", "body": b""})
 
     async def _bounded(self, scope: Message, receive: Receive) -> Receive:
         """Read the whole body, and return a `receive` that gives it and then tells when the client leaves."""

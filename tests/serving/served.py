@@ -18,9 +18,9 @@ from tests.serving.made_versions import MadeSource, made_versions, running
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
-    """Serve an application in a thread and give its address."""
-    options = {"log_config": None, "access_log": False, "ws": "none", "lifespan": "off"}
+def served(app: Any, **more: Any) -> Iterator[str]:
+    """Serve an application in a thread, with more options for uvicorn, and give its address."""
+    options = {"log_config": None, "access_log": False, "ws": "none", "lifespan": "off", **more}
     server = uvicorn.Server(uvicorn.Config(app, port=0, timeout_keep_alive=KEEP_ALIVE, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
