@@ -28,7 +28,7 @@ class WrittenText:
         begun = start or start_of(vocabulary, prompt)
         self._unfinished = begun if begun.word else None
         writer = vocabulary.writer(begun.before if begun.word else prompt)
-        for token in begun.path if begun.word else ():
+        for token in begun.path:
             writer.write(token)
         self._vocabulary, self._write, self._show = vocabulary, writer.write, writer.shown
         self._at_margin = not prompt or prompt[-1].isspace()

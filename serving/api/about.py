@@ -22,6 +22,7 @@ router = APIRouter()
 log = logging.getLogger(__name__)
 
 
+@router.get("/v1/models/", include_in_schema=False)
 @router.get("/v1/models", **described(None, "List the aliases and versions of the model.", ModelsAnswer))
 async def models(request: Request) -> Response:
     """Return the aliases first, then all versions, the newest first."""

@@ -31,10 +31,11 @@ def _search(asked: CompletionRequest, prompt: str) -> Search[tuple[list[FoundTex
 
 async def searched(request: Request, services: Services, asked: CompletionRequest) -> Response:
     """Return the likeliest texts found, the best of each prompt first."""
+    prompts = [prompt for prompt in asked.prompt if isinstance(prompt, str)]
     async with services.leased(request, asked.model) as version:
-        searches = [await services.run(version, _search(asked, prompt)) for prompt in asked.prompt]
-        warnings = await warnings_of(version, asked.prompt, asked.stars)
-    texts = [(prompt, text) for prompt, (found, _) in zip(asked.prompt, searches, strict=True) for text in found]
+        searches = [await services.run(version, _search(asked, prompt)) for prompt in prompts]
+        warnings = await warnings_of(version, prompts, asked.stars)
+    texts = [(prompt, text) for prompt, (found, _) in zip(prompts, searches, strict=True) for text in found]
     choices = [
         {"text": text.text if asked.echo else text.text.removeprefix(prompt), "index": index, "logprobs": None,
          "finish_reason": "stop" if text.ended else "length", "stars": asked.stars,

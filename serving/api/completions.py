@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,11 +16,13 @@ from fastapi.responses import StreamingResponse
 
 from models.sampling import Sampling
 from models.sampling.batch import rating_of
+from models.tokens.vocabulary import Vocabulary
 from serving.api.answers import as_json, described, head_of
 from serving.api.beam import searched
 from serving.api.errors import ApiError, as_api_error, defect
 from serving.api.schemas.requests import CompletionRequest
 from serving.api.schemas.responses import CompletionAnswer, CompletionEvent
+from serving.api.tokens import read_prompt
 from serving.api.work import Services, read_body, warnings_of, while_connected
 from serving.engine.requests import Generation, Piece, TokenLogprob
 from serving.engine.ticket import Ticket
@@ -86,30 +88,31 @@ async def _writing(request: Request, services: Services, asked: CompletionReques
     async with services.leased(request, asked.model) as version:
         tickets: list[Ticket] = []
         try:
-            generations = _generations(asked, services.seconds_left(request))
+            generations = _generations(asked, version.bundle.vocabulary, services.seconds_left(request))
             for generation in generations:
                 tickets.append(version.engine.submit(generation))
             ratings = [rating_of(version.bundle, one.stars, one.seed, one.number) for one in generations]
-            warnings = await warnings_of(version, asked.prompt, asked.stars)
+            warnings = await warnings_of(version, [one.prompt for one in generations[:: asked.n]], asked.stars)
             yield _Work(asked, version, tickets, ratings, warnings, head_of(version, bool(asked.exact)))
         finally:
             for ticket in tickets:
                 ticket.cancel()
 
 
-def _generations(asked: CompletionRequest, seconds: float) -> list[Generation]:
+def _generations(asked: CompletionRequest, vocabulary: Vocabulary, seconds: float) -> list[Generation]:
     sampling = Sampling(
         temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p, min_p=asked.min_p,
         typical_p=asked.typical_p, repetition_penalty=asked.repetition_penalty,
         no_repeat_ngram_size=asked.no_repeat_ngram_size, watermark=asked.watermark,
     )  # fmt: skip
+    prompts = [read_prompt(vocabulary, prompt, asked.stars) for prompt in asked.prompt]
     return [
         Generation(
-            prompt=prompt, stars=asked.stars, number=number, max_tokens=asked.max_tokens, sampling=sampling,
+            prompt=prompt.text, stars=prompt.stars, number=number, max_tokens=asked.max_tokens, sampling=sampling,
             seed=asked.seed, stop=tuple(asked.stop), logprobs=asked.logprobs, echo=asked.echo, seconds=seconds,
-            exact=bool(asked.exact),
+            exact=bool(asked.exact), ids=prompt.ids, given=prompt.given,
         )
-        for prompt in asked.prompt for number in range(asked.n)
+        for prompt in prompts for number in range(asked.n)
     ]  # fmt: skip
 
 
@@ -215,10 +218,11 @@ def _choice(work: _Work, index: int, piece: Piece) -> dict[str, Any]:
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    tops: list[Mapping[str, float]] = [dict(token.top) for token in tokens]
+    tops = [None if token.logprob is None else dict(token.top) for token in tokens]
     return {
         "tokens": [token.text for token in tokens], "token_logprobs": [token.logprob for token in tokens],
         "top_logprobs": tops, "text_offset": [token.offset for token in tokens],
+        "token_ids": [token.id for token in tokens],
     }  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -26,6 +27,7 @@ from serving.versions.versions import Versions
 Result = TypeVar("Result")
 Body = TypeVar("Body", bound=BaseModel)
 JSON_BODY = "application/json"
+UTF8 = re.compile(r"""charset=["']?utf-?8["']?\s*(;|$)""")
 
 
 @dataclass
@@ -70,13 +72,13 @@ class Services:
         finally:
             self.jobs -= 1
 
-    def require_length(self, name: str, texts: list[str]) -> None:
-        """Refuse a text that is too long."""
-        limit = self.settings.max_prompt_characters
-        if (longest := max(map(len, texts))) > limit:
-            raise ApiError(
-                400, f"{name} has {longest:,} characters; it must have at most {limit:,}", "too_long", name
-            )
+    def require_length(self, name: str, texts: Sequence[str | Sequence[int]]) -> None:
+        """Refuse a text that is too long, or a list of too many tokens: each may stand for a character."""
+        limit, longest = self.settings.max_prompt_characters, max(texts, key=len)
+        if len(longest) > limit:
+            what = "characters" if isinstance(longest, str) else "tokens"
+            message = f"{name} has {len(longest):,} {what}; it must have at most {limit:,}"
+            raise ApiError(400, message, "too_long", name)
 
 
 def require_number(services: Services, texts: list[str], name: str = "texts") -> None:
@@ -88,9 +90,15 @@ def require_number(services: Services, texts: list[str], name: str = "texts") ->
 
 async def read_body(request: Request, schema: type[Body]) -> Body:
     """Return the body of a request, checked."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != JSON_BODY:
-        raise ApiError(415, f"the Content-Type is {kind[:80]!r}; it must be {JSON_BODY}", "wrong_content_type")
+    kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    if kind.strip() != JSON_BODY or ("charset=" in parameters and not UTF8.search(parameters)):
+        shown = f"{kind.strip()};{parameters}".strip("; ")[:80]
+        raise ApiError(415, f"the Content-Type is {shown!r}; it must be {JSON_BODY}, in UTF-8", "wrong_content_type")
+    if (coding := request.headers.get("content-encoding", "").strip().lower()) not in ("", "identity"):
+        raise ApiError(
+            415, f"the Content-Encoding is {coding[:80]!r}; send the body as it is", "wrong_content_encoding",
+            headers={"Accept-Encoding": "identity"},
+        )  # fmt: skip
     try:
         values = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from models.base import LanguageModel
+from models.tokens.vocabulary import UNK
 from serving.engine.live_text import Beginning, LiveText, WaitingTexts
 from serving.engine.requests import TokenLogprob
 from serving.engine.turns import Turn, Turns
 
-Key = tuple[int | None, tuple[int, ...]]
+Key = tuple[int | None, str, tuple[int, ...]]
 
 
 class Echoes(WaitingTexts[Key]):
@@ -28,7 +29,7 @@ class Echoes(WaitingTexts[Key]):
 
     def add(self, text: LiveText) -> None:
         """Score a text's prompt, then begin with the text."""
-        key = (text.asked.logprobs, tuple(text.whole))
+        key = (text.asked.logprobs, text.asked.prompt, tuple(text.whole))
         if key in self._waiting:
             self._waiting[key].append(text)
             return
@@ -61,8 +62,8 @@ class EchoReading:
 
     def __init__(self, model: LanguageModel, text: LiveText) -> None:
         self.tokens: list[TokenLogprob] = []
-        self._model, self._ids, self._state, self._top = model, text.whole, model.start(1), text.top
-        self._write, self._done, self._offset = text.vocabulary.writer(), 0, 0
+        self._model, self._text, self._ids, self._state = model, text, text.whole, model.start(1)
+        self._write, self._done = text.vocabulary.writer(), 0
 
     def advance(self, width: int) -> bool:
         """Read at most *width* tokens; return whether there are more."""
@@ -71,11 +72,15 @@ class EchoReading:
             logp_1V, self._state = self._model.step(last, self._state)
             self._done += 1
             if self._done >= 2:  # `<bos>` and the rating are given, not predicted
-                self._tell(self._ids[self._done], logp_1V[0])
+                self._tell(self._done - 2, self._ids[self._done], logp_1V[0])
         return self._done < len(self._ids) - 1
 
-    def _tell(self, token: int, logp_V: torch.Tensor) -> None:
-        top = self._top(logp_V, token, self._write.shown)
-        text = self._write(token)
-        self.tokens.append(TokenLogprob(text, float(logp_V[token]), self._offset, top))
-        self._offset += len(text)
+    def _tell(self, number: int, token: int, logp_V: torch.Tensor) -> None:
+        text = self._text
+        place, part = text.places[number], text.part(number)
+        top = text.top(logp_V, token, part, self._write.shown)
+        self.tokens.append(TokenLogprob(token, part, float(logp_V[token]), place, top))
+        if token == UNK:  # which writes nothing, though the next word has a space before it
+            self._write = text.vocabulary.writer(text.asked.prompt[: place + len(part)])
+        else:
+            self._write(token)

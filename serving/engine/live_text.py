@@ -18,6 +18,10 @@ from models.tokens.vocabulary import EOS, Vocabulary
 from models.tokens.words import FIRST
 from serving.engine.requests import Finish, Generation, Piece, TokenLogprob
 from serving.engine.ticket import Ticket
+from serving.engine.token_places import places_of_ids, token_places
+
+CHARACTER = 4
+"""Bytes of the longest character."""
 
 
 @dataclass(kw_only=True)
@@ -36,6 +40,7 @@ class LiveText(SampledText):
         deadline: When it must be finished, on the engine's clock.
         begun: When it was submitted.
         over: Whether it has ended, in any way, and has given its place back.
+        places: Where each of the prompt's tokens begins in the prompt, if their log-probabilities were asked for.
     """
 
     asked: Generation
@@ -49,6 +54,7 @@ class LiveText(SampledText):
     deadline: float
     begun: float
     over: bool = False
+    places: Sequence[int] = ()
     count: int = 0
     told: int = 0
     length: int = 0
@@ -62,7 +68,7 @@ class LiveText(SampledText):
             ModelError: kind "input": the rating is not valid.
         """
         stars = rating_of(bundle, asked.stars, asked.seed, asked.number)
-        start, given = start_of(bundle.vocabulary, asked.prompt), bundle.vocabulary.prefix(stars)
+        start, given = _start_of(bundle.vocabulary, asked), bundle.vocabulary.prefix(stars)
         prefix = [*given, *(start.open.context if start.open else start.ids)]
         return cls(
             sampling=asked.sampling, uniforms=uniforms_of(asked.seed, asked.number, stars, asked.prompt),
@@ -70,6 +76,7 @@ class LiveText(SampledText):
             start=start, prefix=prefix, whole=[*given, *start.whole], begun=begun,
             written=WrittenText(bundle.vocabulary, asked.prompt, asked.stop, start),
             deadline=float("inf") if asked.seconds is None else begun + asked.seconds,
+            places=_places(bundle.vocabulary, asked, start),
         )  # fmt: skip
 
     def begin_in(self, ways: WaysOn) -> None:
@@ -89,7 +96,13 @@ class LiveText(SampledText):
         """Give the prompt back if that was asked for, with the log-probabilities of its tokens."""
         if self.asked.echo:
             self.told = self.length = len(self.asked.prompt)
+            if self.asked.logprobs is not None:
+                tokens = (*(TokenLogprob(token, "", None, 0) for token in self.asked.given), *tokens)
             self.ticket.write(Piece(self.asked.prompt, tokens))
+
+    def part(self, number: int) -> str:
+        """Return the part of the prompt that one of its tokens stands for."""
+        return self.asked.prompt[self.places[number] : ([*self.places, None])[number + 1]]
 
     def take(self, token: int, logp_V: torch.Tensor | None) -> Finish | None:
         """Add the token that was drawn, hand on what is certain, and return the finish reason if the text ends here.
@@ -100,12 +113,12 @@ class LiveText(SampledText):
                 log-probabilities were asked for.
         """
         self.count += 1
-        top = {} if logp_V is None else self.top(logp_V, token, self.written.shown)
+        if logp_V is not None:
+            name = self.vocabulary.token(EOS) if token == EOS else self.written.shown(token)
+            top = self.top(logp_V, token, name, self.written.shown)
+            self.tokens.append(TokenLogprob(token, name, float(logp_V[token]), self.length, top))
+            self.length += 0 if token == EOS else len(name)
         sure = "" if token == EOS else self.written.add(token)
-        if token != EOS and logp_V is not None:
-            added = self.written.added
-            self.tokens.append(TokenLogprob(added, float(logp_V[token]), self.length, top))
-            self.length += len(added)
         finish: Finish | None = "stop" if token == EOS or self.written.stopped else None
         if finish is None and self.count >= self.asked.max_tokens:
             finish = "length"
@@ -124,26 +137,35 @@ class LiveText(SampledText):
         last = finish is not None
         self.ticket.write(Piece(sure, tokens, finish, len(self.whole) - 2 if last else 0, self.count if last else 0))
 
-    def top(self, logp_V: torch.Tensor, token: int, shown: Callable[[int], str]) -> dict[str, float]:
-        """Return the most probable tokens with their log-probabilities, as many as were asked for.
-
-        Of tokens that add the same text, only the likeliest is there, or the one that comes next.
+    def top(self, logp_V: torch.Tensor, token: int, name: str, shown: Callable[[int], str]) -> dict[str, float]:
+        """Return the log-probabilities of the next token and of the most probable ones, as many as were asked for.
 
         Args:
             logp_V: Distribution of the next token.
             token: The next token.
+            name: Its name.
             shown: Returns what a token would add to the text. Special tokens, such as the end, have their names.
         """
-        most = min(self.asked.logprobs or 0, len(logp_V))
-        if not most:
-            return {}
-        values, ids = (each.tolist() for each in logp_V.topk(most))
-        found: dict[str, float] = {}
+        values, ids = (each.tolist() for each in logp_V.topk(min(self.asked.logprobs or 0, len(logp_V))))
+        found = {name: float(logp_V[token])}
         for each, value in zip(ids, values, strict=True):
-            text = shown(each) if each >= FIRST else self.vocabulary.token(each)
-            if value > -inf and (text not in found or each == token):
-                found[text] = value
+            if each != token and value > -inf:
+                text = shown(each) if each >= FIRST else self.vocabulary.token(each)
+                found[text if text and text not in found else f"token_id:{each}"] = value
         return found
+
+
+def _start_of(vocabulary: Vocabulary, asked: Generation) -> TextStart:
+    """Return how a text begins; given tokens are read as they are, also the first bytes of a character at their end."""
+    if not asked.ids:
+        return start_of(vocabulary, asked.prompt)
+    return TextStart(asked.ids, asked.ids, path=asked.ids[-CHARACTER:] if vocabulary.lossless else ())
+
+
+def _places(vocabulary: Vocabulary, asked: Generation, start: TextStart) -> Sequence[int]:
+    if not asked.echo or asked.logprobs is None:
+        return ()
+    return places_of_ids(vocabulary, asked.ids)[1] if asked.ids else token_places(vocabulary, asked.prompt, start.whole)
 
 
 @dataclass

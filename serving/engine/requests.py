@@ -37,6 +37,8 @@ class Generation:
         exact: Compute in float32, so that the text is the one of `models.sampling.generate` and of the command line.
             False permits the engine's fast numbers (`EngineLimits.numbers`), whose texts are as good, but others. They
             too depend only on the seed, the number, the rating and the prompt.
+        ids: The prompt's tokens, if it was given as tokens: they are read as they are, and *prompt* is their text.
+        given: Special tokens that stood before these (`<bos>`, maybe a rating); they are only given back.
 
     Raises:
         ModelError: kind "input": a value is out of its range.
@@ -53,6 +55,8 @@ class Generation:
     echo: bool = False
     seconds: float | None = None
     exact: bool = True
+    ids: tuple[int, ...] = ()
+    given: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         require_stars(self.stars)
@@ -69,12 +73,16 @@ class TokenLogprob:
     """One token of the answer, with the model's own log-probability, before the sampling options.
 
     Args:
-        text: What the token adds to the text; may be empty, for example for a part of a character.
-        logprob: Natural logarithm; None for the first token of an echoed prompt, which nothing predicts.
+        id: The token.
+        text: Its part of the answer; empty for a part of a character that a later token completes. All parts together
+            are the answer. The end of the review adds nothing and is called `<eos>`.
+        logprob: Natural logarithm; None for a special token at the beginning of an echoed prompt: nothing predicts it.
         offset: Where `text` begins in the answer, in characters.
-        top: The most probable tokens, by what each would add to the text, and their log-probabilities.
+        top: Log-probabilities of this token, by its text, and of the most probable ones, by what each would add to the
+            text; by `token_id:N` where that is nothing, or what another token adds.
     """
 
+    id: int
     text: str
     logprob: float | None
     offset: int

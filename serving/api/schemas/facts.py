@@ -90,3 +90,33 @@ class ReadyAnswer(AnswerPart):
     open: list[str] = Field(default_factory=list)
     refused: list[RefusalAnswer] = Field(default_factory=list)
     registry: str = "ok"
+
+
+class TokenizeAnswer(FromVersion):
+    """A text in tokens."""
+
+    tokens: list[Count]
+    count: Count
+    """Number of tokens."""
+    max_model_len: Count
+    """Most tokens that a prompt may have."""
+
+
+class DetokenizeAnswer(FromVersion):
+    """The text of tokens."""
+
+    prompt: str
+
+
+class TokenizerAnswer(FromVersion):
+    """The vocabulary of a version."""
+
+    unit: str
+    """"word", "bpe", "unigram" or "char"."""
+    size: Count
+    """Number of tokens; they are numbered from 0 on."""
+    bos_token: str
+    eos_token: str
+    unk_token: str
+    model_max_length: Count
+    """Most tokens that a prompt may have."""

@@ -26,9 +26,27 @@ def _texts(value: Any) -> Any:
         return [value]
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         return value
-    if isinstance(value, list) and value and all(isinstance(one, int | list) for one in value):
-        raise _refused("it must be a text or a list of texts; token ids are not supported: send their text")
-    raise _refused("it must be a text or a list of one or more texts")
+    raise _refused("it must be a text or a list of one or more texts, not tokens")
+
+
+def _strings(value: Any) -> Any:
+    """Return one string, several, or none as a list."""
+    return [] if value == [] else _texts(value)
+
+
+def _are_tokens(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
+
+
+def _prompts(value: Any) -> Any:
+    """Return one prompt or several, each a text or a list of tokens, as a list."""
+    if isinstance(value, list) and value and _are_tokens(value):
+        return [value]
+    if isinstance(value, list) and value and all(isinstance(one, str) or _are_tokens(one) for one in value):
+        return value
+    if isinstance(value, str):
+        return [value]
+    raise _refused("it must be a text, a list of tokens, or a list of one or more of them")
 
 
 def _only_zero(value: Any) -> Any:
@@ -40,7 +58,7 @@ def _only_zero(value: Any) -> Any:
 def _no_bias(value: Any) -> Any:
     if value != {}:
         raise _refused(
-            "it must be empty, token ids are not supported; use require with beam for words that a text must have, and "
+            "it must be empty; use require with beam for words that a text must have, and "
             "repetition_penalty or no_repeat_ngram_size against repeated ones"
         )
     return value
@@ -48,6 +66,12 @@ def _no_bias(value: Any) -> Any:
 
 TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 Texts = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema(TEXTS_SCHEMA)]
+STRINGS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+Strings = Annotated[list[str], BeforeValidator(_strings), WithJsonSchema(STRINGS_SCHEMA)]
+TOKENS_SCHEMA = {"type": "array", "items": {"type": "integer"}}
+PROMPT_SCHEMA = {"anyOf": [{"type": "string"}, TOKENS_SCHEMA]}
+PROMPTS_SCHEMA = {"anyOf": [*PROMPT_SCHEMA["anyOf"], {"type": "array", "items": PROMPT_SCHEMA, "minItems": 1}]}
+Prompts = Annotated[list[str | list[int]], BeforeValidator(_prompts), WithJsonSchema(PROMPTS_SCHEMA)]
 Stars = Annotated[int, Field(ge=0, le=5)]
 Zero = Annotated[float, BeforeValidator(_only_zero), WithJsonSchema({"const": 0})]
 NoBias = Annotated[dict[str, float], BeforeValidator(_no_bias), WithJsonSchema({"type": "object", "maxProperties": 0})]
@@ -76,8 +100,8 @@ class ApiRequest(BaseModel):
     def _null_is_left_out(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
-        return {name: value for name, value in values.items() if value is not None or name not in optional}
+        required = {name for name, field in cls.model_fields.items() if field.is_required()}
+        return {name: value for name, value in values.items() if value is not None or name in required}
 
 
 class StreamOptions(BaseModel):
@@ -101,8 +125,9 @@ AT_RANDOM = (
 class CompletionRequest(ApiRequest):
     """OpenAI's parameters of a completion, and our extensions from `stars` on."""
 
-    prompt: Texts = Field(default_factory=lambda: [""])
-    """Beginning of the review, which is kept unchanged; or several beginnings."""
+    prompt: Prompts = Field(default_factory=lambda: list[str | list[int]]([""]))
+    """Beginning of the review, which is kept unchanged; or several beginnings. Each is a text, or a list of tokens as
+    `/tokenize` gives them."""
     max_tokens: WholeOrZero = MAX_TOKENS
     """Longest continuation, in tokens; 0 with `echo` and `logprobs` only scores the prompt."""
     temperature: NotNegative = TEMPERATURE
@@ -119,7 +144,7 @@ class CompletionRequest(ApiRequest):
     """Send each token's log-probability, and those of this number of likeliest tokens."""
     echo: bool = False
     """Begin each text with its prompt."""
-    stop: Texts = Field(default_factory=list)
+    stop: Strings = Field(default_factory=list)
     """Strings before which a text ends."""
     seed: DrawSeed = SEED
     """Seed of the random draw: the same request gives the same text."""
@@ -152,7 +177,7 @@ class CompletionRequest(ApiRequest):
     """Key by which tokens are drawn, so that `reviewlm score --watermark KEY` recognises the text; empty: none."""
     beam: Annotated[int, Field(ge=0, le=100)] = 0
     """Search for the likeliest texts, keeping this many beginnings, at least n; 0: draw at random."""
-    require: Texts = Field(default_factory=list)
+    require: Strings = Field(default_factory=list)
     """With `beam`: words that each text must contain."""
 
     @model_validator(mode="after")
@@ -170,9 +195,27 @@ class CompletionRequest(ApiRequest):
         usual = type(self)()
         if idle := [name for name in AT_RANDOM if getattr(self, name) != getattr(usual, name)]:
             raise _refused(f"{idle[0]} has no effect with beam; leave it out")
+        if not all(isinstance(prompt, str) for prompt in self.prompt):
+            raise _refused("prompt must be a text with beam, not tokens")
         if self.n > self.beam:
             raise _refused(f"n is {self.n}; with beam {self.beam} it must be at most {self.beam}")
         return self
+
+
+class TokenizeRequest(ApiRequest):
+    """A text to be made into tokens."""
+
+    prompt: str
+    """The text; the name of a special token, such as `<eos>`, alone is that token."""
+    add_special_tokens: bool = False
+    """Begin with `<bos>`."""
+
+
+class DetokenizeRequest(ApiRequest):
+    """Tokens whose text is wanted."""
+
+    tokens: list[int]
+    """The tokens."""
 
 
 class SuggestRequest(ApiRequest):

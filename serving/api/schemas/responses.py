@@ -49,12 +49,17 @@ class LogprobsAnswer(AnswerPart):
     """Log-probabilities of the tokens of a text, before the sampling options; lists of equal length."""
 
     tokens: list[str]
-    """What each token adds to the text."""
+    """The part of `text` that each token is: of an echoed prompt as it was sent, so an unknown word has its letters.
+    The end of the review is `<eos>`."""
     token_logprobs: list[Number]
-    top_logprobs: list[dict[str, Number]]
-    """The likeliest tokens, by what they would add to the text; of those that add the same, one. The end is `<eos>`."""
+    """Null for a special token at the beginning of an echoed prompt: nothing predicts it."""
+    top_logprobs: list[dict[str, Number] | None]
+    """The token itself by its name in `tokens`, and the likeliest ones by what they would add to the text; by
+    `token_id:N` where that is nothing, or what another of them adds."""
     text_offset: list[Count]
-    """Where each token begins, in characters."""
+    """Where each token begins in `text`, in characters; without `echo`, the first at 0."""
+    token_ids: list[Count]
+    """The tokens, as `/tokenize` gives them."""
 
 
 class ChoiceAnswer(AnswerPart):

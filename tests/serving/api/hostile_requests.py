@@ -16,7 +16,7 @@ from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
 
 COMPLETIONS, SUGGEST, SCORE, INTERVALS = "/v1/completions", "/suggest", "/score", "/intervals"
-EMBEDDINGS = "/v1/embeddings"
+EMBEDDINGS, TOKENIZE, DETOKENIZE = "/v1/embeddings", "/tokenize", "/detokenize"
 LONG = "x" * 20_001
 
 
@@ -28,12 +28,20 @@ def nested(depth: int) -> object:
 
 
 WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
-    (COMPLETIONS, {"prompt": 3}, "prompt is 3; it must be a text"),
+    (COMPLETIONS, {"prompt": 3}, "prompt is 3; it must be a text, a list of tokens"),
     (COMPLETIONS, {"prompt": True}, "prompt is True"),
     (COMPLETIONS, {"prompt": {}}, "prompt is {}"),
-    (COMPLETIONS, {"prompt": []}, "list of one or more texts"),
-    (COMPLETIONS, {"prompt": [1, 2, 3]}, "token ids are not supported: send their text"),
-    (COMPLETIONS, {"prompt": [[1, 2], [3]]}, "token ids are not supported"),
+    (COMPLETIONS, {"prompt": []}, "list of one or more of them"),
+    (COMPLETIONS, {"prompt": [1, 2, 3]}, "prompt has <eos> at place 1"),
+    (COMPLETIONS, {"prompt": [9, 1]}, "prompt has <bos> at place 1"),
+    (COMPLETIONS, {"prompt": [[9], [-1]]}, "prompt has the token -1 at place 0"),
+    (COMPLETIONS, {"prompt": [10**9]}, "prompt has the token 1000000000 at place 0"),
+    (COMPLETIONS, {"prompt": [2**70]}, "prompt is"),
+    (COMPLETIONS, {"prompt": [9, True]}, "prompt is [9, True]"),
+    (COMPLETIONS, {"prompt": [9, 1.5]}, "prompt is [9, 1.5]"),
+    (COMPLETIONS, {"prompt": [1, 5], "stars": 5}, "stars is 5, and prompt has <stars_2>"),
+    (COMPLETIONS, {"prompt": [9] * 20_001}, "prompt has 20,001 tokens; it must have at most 20,000"),
+    (COMPLETIONS, {"prompt": [9], "beam": 2}, "prompt must be a text with beam"),
     (COMPLETIONS, {"prompt": ["a", None]}, "prompt is ['a', None]"),
     (COMPLETIONS, {"prompt": nested(500)}, "prompt is"),
     (COMPLETIONS, {"prompt": LONG}, "prompt has 20,001 characters; it must have at most 20,000"),
@@ -108,7 +116,7 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (COMPLETIONS, {"best_of": 3}, "best_of is 3; it must equal n (1)"),
     (COMPLETIONS, {"frequency_penalty": 0.5}, "frequency_penalty is 0.5; it must be 0; use repetition_penalty"),
     (COMPLETIONS, {"presence_penalty": -2}, "presence_penalty is -2"),
-    (COMPLETIONS, {"logit_bias": {"50256": -100}}, "logit_bias is {'50256': -100}; it must be empty, token ids"),
+    (COMPLETIONS, {"logit_bias": {"50256": -100}}, "logit_bias is {'50256': -100}; it must be empty"),
     (COMPLETIONS, {"logit_bias": [[50256, -100]]}, "use require with beam for words that a text must have"),
     (COMPLETIONS, {"suffix": "end"}, "unknown parameter 'suffix'"),
     (COMPLETIONS, {"tempratur": 1}, "unknown parameter 'tempratur'; this request takes model, prompt, max_tokens"),
@@ -131,6 +139,12 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (INTERVALS, {"prompt": "the", "other": 1}, "other is 1"),
     (INTERVALS, {"prompt": "the", "other": True, "begun": "41"}, "begun is '41'; it must be the first bytes"),
     (INTERVALS, {"prompt": "the", "begun": "c3"}, "begun only takes effect with other"),
+    (TOKENIZE, {}, "prompt is missing"),
+    (TOKENIZE, {"prompt": ["the"]}, "prompt is ['the']"),
+    (TOKENIZE, {"prompt": LONG}, "20,001 characters"),
+    (DETOKENIZE, {"tokens": "the"}, "tokens is 'the'"),
+    (DETOKENIZE, {"tokens": [9, 10**6]}, "tokens has the token 1000000 at place 1"),
+    (DETOKENIZE, {"tokens": [2**70]}, "tokens"),
     (SCORE, {}, "texts is missing"),
     (SCORE, {"texts": []}, "texts is []"),
     (SCORE, {"texts": None}, "texts is None"),
@@ -146,7 +160,7 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (EMBEDDINGS, {}, "input is missing"),
     (EMBEDDINGS, {"input": None}, "input is None"),
     (EMBEDDINGS, {"input": []}, "list of one or more texts"),
-    (EMBEDDINGS, {"input": [1, 2]}, "token ids are not supported"),
+    (EMBEDDINGS, {"input": [1, 2]}, "list of one or more texts, not tokens"),
     (EMBEDDINGS, {"input": nested(500)}, "input is"),
     (EMBEDDINGS, {"input": LONG}, "input has 20,001 characters; it must have at most 20,000"),
     (EMBEDDINGS, {"input": ["a"] * 257}, "input has 257 texts; it must have at most 256"),
@@ -186,7 +200,10 @@ WRONG_BODIES: list[tuple[bytes, int, str]] = [
 ]
 
 UNKNOWN_MODELS = ["gpt-4", "reviewlm/9", "reviewlm@", "../../passwd", "models:/x@y", "\x00", "é" * 900]
-CONTENT_TYPES = [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "é"]
+CONTENT_TYPES = [
+    None, "text/plain", "application/json; charset=utf-16", "application/x-www-form-urlencoded", "multipart/form-data",
+    "é",
+]  # fmt: skip
 NO_ADDRESS, NO_METHOD = (404, "there is no such address"), (405, "this address does not take that method")
 ADDRESSES: list[tuple[str, str, tuple[int, str]]] = [
     ("GET", COMPLETIONS, NO_METHOD), ("PUT", SUGGEST, NO_METHOD), ("DELETE", SCORE, NO_METHOD),

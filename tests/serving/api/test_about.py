@@ -113,7 +113,8 @@ def test_requests_are_counted_by_route_and_status(app: object) -> None:
 def test_the_description_of_the_interface_names_every_parameter_with_its_default(app: object) -> None:
     told = ask(app, "GET", "/openapi.json").json()
     assert set(told["paths"]) == {
-        "/v1/completions", "/v1/embeddings", "/suggest", "/intervals", "/score", "/classify", "/v1/models",
+        "/v1/completions", "/v1/embeddings", "/suggest", "/intervals", "/score", "/classify", "/tokenize",
+        "/detokenize", "/tokenizer_info", "/v1/models",
         "/v1/models/{model}", "/healthz", "/readyz", "/metrics", "/models/card",
     }  # fmt: skip
     body = told["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -11,6 +11,7 @@ from core.access_tokens import AccessTokens, add_token
 from models.completion.beam import beam_search
 from models.sampling import generate
 from models.sampling.batch import rating_of
+from models.tokens.vocabulary import EOS
 from tests.serving.made_versions import MadeSource, bundle_of, food_of
 from tests.serving.served import answering
 
@@ -96,11 +97,18 @@ def test_log_probabilities_and_echo_have_openais_form(client: openai.OpenAI) -> 
     told = made.choices[0].logprobs
     assert told is not None
     assert len(told.tokens) == len(told.token_logprobs) == len(told.top_logprobs) == len(told.text_offset)
-    assert "".join(told.tokens) == made.choices[0].text
-    assert all(len(top) <= 2 for top in told.top_logprobs)
+    ids = told.to_dict()["token_ids"]
+    written = [token for token, number in zip(told.tokens, ids, strict=True) if number != EOS]
+    assert "".join(written) == made.choices[0].text
+    assert all(len(top) in (2, 3) for top in told.top_logprobs)
+    assert all(top[token] == logprob for token, logprob, top in zip(
+        told.tokens, told.token_logprobs, told.top_logprobs, strict=True
+    ))
     assert all(logprob is None or logprob <= 0 for logprob in told.token_logprobs)
     text = made.choices[0].text
-    assert all(text[at:].startswith(token) for at, token in zip(told.text_offset, told.tokens, strict=True))
+    assert all(text[at:].startswith(token) or token == "<eos>" for at, token in zip(
+        told.text_offset, told.tokens, strict=True
+    ))
 
 
 def test_beam_search_finds_the_likeliest_texts_with_the_words_required(client: openai.OpenAI) -> None:

@@ -26,7 +26,8 @@ from tests.serving.served import served
 
 OPERATIONS = (
     "POST /v1/completions", "POST /v1/embeddings", "POST /suggest", "POST /intervals", "POST /score", "POST /classify",
-    "GET /v1/models", "GET /v1/models/{model}", "GET /models/card", "GET /healthz", "GET /readyz", "GET /metrics",
+    "POST /tokenize", "POST /detokenize", "GET /tokenizer_info", "GET /v1/models", "GET /v1/models/{model}",
+    "GET /models/card", "GET /healthz", "GET /readyz", "GET /metrics",
 )  # fmt: skip
 LEFT_OUT: dict[str, str] = {}
 """Described operations that are not tried with generated requests, each with the reason."""
@@ -80,7 +81,12 @@ ANSWERS: list[tuple[str, dict[str, Any] | None, type[BaseModel]]] = [
     ("/score", {"texts": "The soup", "stars": 3, "attribution": True}, responses.ScoreAnswer),
     ("/score", {"texts": ["The soup", ""], "alternatives": 3}, responses.ScoreAnswer),
     ("/classify", {"texts": ["The food was great.", ""]}, responses.ClassifyAnswer),
-    ("/v1/models", None, facts.ModelsAnswer), ("/v1/models/champion", None, facts.ModelAnswer),
+    ("/v1/completions", {"prompt": [[1, 9, 0], [10]], "echo": True, "logprobs": 2, "max_tokens": 1},
+     responses.CompletionAnswer),
+    ("/tokenize", {"prompt": "The soup"}, facts.TokenizeAnswer), ("/tokenizer_info", None, facts.TokenizerAnswer),
+    ("/detokenize", {"tokens": [1, 9, 10, 2]}, facts.DetokenizeAnswer),
+    ("/v1/models/", None, facts.ModelsAnswer), ("/v1/models", None, facts.ModelsAnswer),
+    ("/v1/models/champion", None, facts.ModelAnswer),
     ("/models/card", None, facts.CardAnswer), ("/healthz", None, facts.HealthAnswer),
     ("/readyz", None, facts.ReadyAnswer),
 ]  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 
 from models.completion.suggestions import completions
 from models.sampling import Sampling
+from models.tokens.vocabulary import EOS, UNK, page
 from serving.engine.requests import Generation, Piece, StreamEnded
 from serving.engine.ticket import Ticket
 from tests.serving.driven_engine import Bench
@@ -27,15 +28,19 @@ def test_tokens_of_an_answer_spell_its_text_and_have_the_models_probabilities(un
     bundle = bundle_of("lstm", unit)
     for seed in range(8):
         whole = pieces_of(Bench(bundle), Generation("The soup", 3, 0, 20, Sampling(0.7), seed, ("we",), logprobs=3))
-        spelled = "".join(token.text for token in whole.tokens)
+        written = [token for token in whole.tokens if token.id != EOS]
+        ends = [token for token in whole.tokens if token.id == EOS]
+        spelled = "".join(token.text for token in written)
         assert spelled.startswith(whole.text)  # the last token may hold the beginning of the stop string
-        assert all(token.offset < len(whole.text) or not token.text for token in whole.tokens)
-        assert [token.offset for token in whole.tokens] == [
-            sum(len(token.text) for token in whole.tokens[:index]) for index in range(len(whole.tokens))
+        assert all(token.offset < len(whole.text) or not token.text for token in written)
+        assert [token.offset for token in written] == [
+            sum(len(token.text) for token in written[:index]) for index in range(len(written))
         ]
+        assert ends in ([], list(whole.tokens[-1:]))
+        assert [(token.text, token.offset) for token in ends] == [("<eos>", len(whole.text))] * len(ends)
         for token in whole.tokens:
-            assert len(token.top) == 3 if unit == "word" else 0 < len(token.top) <= 3  # parts of characters are one
-            assert token.logprob <= max(token.top.values()) < 0
+            assert len(token.top) in (3, 4)  # the token itself is always there
+            assert token.top[token.text] == token.logprob <= max(token.top.values()) < 0
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "char"])
@@ -45,9 +50,8 @@ def test_a_token_that_is_among_the_likeliest_is_there_by_the_text_that_it_adds(u
     for seed in range(6):
         asked = Generation("The soup was gre", 3, 0, 30, Sampling(0.9), seed, logprobs=3, echo=True)
         for token in pieces_of(Bench(bundle), asked).tokens[1:]:
-            if token.logprob > min(token.top.values()):  # of equals, not all may be there
-                assert token.top[token.text] == token.logprob
-                found[token.text] = token.logprob
+            assert token.top[token.text] == token.logprob
+            found[token.text] = token.logprob
     assert any(text.startswith(" ") for text in found)
     assert any(text.strip().istitle() for text in found) or unit == "char"
     assert len(found) > 8
@@ -72,7 +76,7 @@ def test_the_log_probabilities_are_those_before_the_sampling_options():
     state = bundle.model.score(ids[:, :-1], bundle.model.start(1))[1]
     logp_V = bundle.model.step(ids[:, -1], state)[0][0]
     assert token.logprob == pytest.approx(float(logp_V.max()))
-    assert list(token.top.values()) == pytest.approx(logp_V.topk(2).values.tolist())
+    assert sorted(token.top.values(), reverse=True) == pytest.approx(logp_V.topk(2).values.tolist())
 
 
 @pytest.mark.parametrize("prompt", ["The soup was great", "The soup was gre"])
@@ -86,6 +90,18 @@ def test_an_echoed_prompt_has_the_log_probabilities_of_a_score(kind, prompt):
     assert whole.prompt_tokens == len(scored)
 
 
+@pytest.mark.parametrize("unit", ["word", "bpe", "char"])
+def test_the_tokens_of_an_echoed_prompt_are_its_parts_also_unknown_words(unit):
+    bundle, prompt = bundle_of("ngram", unit), "The  zqxv SOUP, 日本 so"
+    tokens = pieces_of(Bench(bundle), Generation(prompt, 4, max_tokens=0, logprobs=2, echo=True)).tokens
+    assert [token.id for token in tokens] == bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()
+    assert "".join(token.text for token in tokens) == prompt
+    assert all(prompt[token.offset :].startswith(token.text) for token in tokens)
+    assert all(token.top[token.text] == token.logprob for token in tokens)
+    if unit == "word":
+        assert [token.text for token in tokens if token.id == UNK] == ["  zqxv", " 日本"]
+
+
 def test_a_token_that_finishes_a_word_has_its_probability_given_the_tokens_before_it_and_the_prompts_characters():
     bundle, prompt, ways = bundle_of("mixture", "bpe"), "We went to the p", Counter()
     usual = bundle.vocabulary.encode(prompt)
@@ -94,7 +110,7 @@ def test_a_token_that_finishes_a_word_has_its_probability_given_the_tokens_befor
         whole = pieces_of(bench, Generation(prompt, 3, 0, 3, seed=seed, logprobs=400, echo=True))
         assert whole.prompt_tokens == len(usual)
         assert 1 <= whole.completion_tokens <= 3
-        assert whole.text == "".join(token.text for token in whole.tokens)
+        assert whole.text == "".join(token.text for token in whole.tokens if token.id != EOS)
         assert [token.text for token in whole.tokens[: len(usual)]] == [bundle.vocabulary.token(i) for i in usual]
         for first in whole.tokens[len(usual) :][:1]:
             assert (first.offset, first.top[first.text]) == (len(prompt), first.logprob)

@@ -1,0 +1,115 @@
+"""Answer about tokens, and read prompts that are tokens, in the shapes of vLLM, which evaluation harnesses use.
+
+A harness scores a continuation in four steps: it asks `/tokenizer_info` for the names of the special tokens and
+`/tokenize` for their ids, makes a prompt and its continuation into tokens, sends both as one prompt to
+`/v1/completions` with `echo`, `logprobs` and `max_tokens` 1, and adds up the log-probabilities of the continuation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, SPECIAL, STARS, UNK, Vocabulary, page
+from serving.api.answers import as_json, described
+from serving.api.errors import ApiError
+from serving.api.schemas.facts import DetokenizeAnswer, TokenizeAnswer, TokenizerAnswer
+from serving.api.schemas.requests import DetokenizeRequest, TokenizeRequest
+from serving.api.work import Services, read_body
+from serving.engine.jobs import LONG
+from serving.engine.token_places import places_of_ids
+
+router = APIRouter()
+
+
+class Prompt(NamedTuple):
+    """A prompt as the engine reads it.
+
+    Args:
+        text: Its text.
+        ids: Its tokens, if it was given as tokens.
+        given: The special tokens at its beginning, if it was.
+        stars: The rating.
+    """
+
+    text: str
+    ids: tuple[int, ...] = ()
+    given: tuple[int, ...] = ()
+    stars: int | None = None
+
+
+def read_prompt(vocabulary: Vocabulary, prompt: str | Sequence[int], stars: int | None) -> Prompt:
+    """Return a prompt; tokens may begin with `<bos>`, which is read anyway, and after it name the rating.
+
+    Raises:
+        ApiError: A token is none of the vocabulary's, stands where it cannot, or names another rating than *stars*.
+    """
+    if isinstance(prompt, str):
+        return Prompt(prompt, stars=stars)
+    given = 1 if prompt[:1] == [BOS] else 0
+    if given and len(prompt) > 1 and prompt[1] in STARS:
+        given, named = 2, STARS.index(prompt[1])
+        if stars not in (None, named):
+            raise ApiError(400, f"stars is {stars}, and prompt has <stars_{named}>", "invalid_value", "stars")
+        stars = named
+    ids = tuple(prompt[given:])
+    _require_tokens(vocabulary, "prompt", prompt, given)
+    return Prompt(places_of_ids(vocabulary, ids)[0], ids, tuple(prompt[:given]), stars)
+
+
+def _require_tokens(vocabulary: Vocabulary, name: str, ids: Sequence[int], given: int = 0) -> None:
+    for place, token in enumerate(ids[given:], given):
+        if not 0 <= token < vocabulary.size:
+            message = f"{name} has the token {token} at place {place}; this version has {vocabulary.size:,}, from 0 on"
+            raise ApiError(400, message, "invalid_value", name)
+        if token in CONTEXT_IDS or token == EOS:
+            message = f"{name} has {SPECIAL[token]} at place {place}; a text has it at its beginning or end only"
+            raise ApiError(400, message, "invalid_value", name)
+
+
+@router.post("/tokenize", **described(TokenizeRequest, "Make a text into tokens.", TokenizeAnswer))
+async def tokenize(request: Request) -> Response:
+    """Return the tokens that the model reads for a prompt; a prompt that is the name of a special token is that one."""
+    services, asked = Services.of(request), await read_body(request, TokenizeRequest)
+    services.require_length("prompt", [asked.prompt])
+    async with services.leased(request, asked.model) as version:
+        vocabulary, prompt = version.bundle.vocabulary, asked.prompt
+        if prompt in SPECIAL:
+            ids = [SPECIAL.index(prompt)]
+        elif len(prompt) <= LONG:
+            ids = vocabulary.encode(page(vocabulary, prompt)).tolist()
+        else:
+            ids = (await asyncio.to_thread(lambda: vocabulary.encode(page(vocabulary, prompt)))).tolist()
+        ids = [BOS, *ids] if asked.add_special_tokens else ids
+    most = services.settings.max_prompt_characters
+    return as_json({"model": version.id, "tokens": ids, "count": len(ids), "max_model_len": most})
+
+
+@router.post("/detokenize", **described(DetokenizeRequest, "Make tokens into their text.", DetokenizeAnswer))
+async def detokenize(request: Request) -> Response:
+    """Return the text of some tokens; special ones and unknown words have none."""
+    services, asked = Services.of(request), await read_body(request, DetokenizeRequest)
+    services.require_length("tokens", [asked.tokens])
+    async with services.leased(request, asked.model) as version:
+        vocabulary = version.bundle.vocabulary
+        ids = [token for token in asked.tokens if token not in CONTEXT_IDS and token != EOS]
+        _require_tokens(vocabulary, "tokens", ids)
+        text = vocabulary.decode(ids)
+    return as_json({"model": version.id, "prompt": text})
+
+
+@router.get("/tokenizer_info", **described(None, "Name the special tokens of a version.", TokenizerAnswer))
+async def tokenizer_info(request: Request, model: str = "") -> Response:
+    """Return the unit and size of the vocabulary, and the names of its special tokens."""
+    services = Services.of(request)
+    async with services.leased(request, model) as version:
+        vocabulary = version.bundle.vocabulary
+        told = {
+            "model": version.id, "unit": vocabulary.unit, "size": vocabulary.size, "bos_token": SPECIAL[BOS],
+            "eos_token": SPECIAL[EOS], "unk_token": SPECIAL[UNK],
+            "model_max_length": services.settings.max_prompt_characters,
+        }  # fmt: skip
+    return as_json(told)

@@ -1,0 +1,97 @@
+"""Find where the tokens of a prompt begin in it, though models read its normal form, and words in lower case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.tokens.vocabulary import Vocabulary, page
+from models.tokens.word_pieces import pieces_of, straightened
+
+NEAR, WINDOW = 4, 1_024
+"""Characters that must agree where both texts go on after a difference, and how far on the prompt is searched."""
+AHEAD = 4
+"""Characters of the normal form that may stand for something else in the prompt before they agree again."""
+
+
+def token_places(vocabulary: Vocabulary, prompt: str, ids: Sequence[int]) -> list[int]:
+    """Return where each token of a prompt begins in it, in characters.
+
+    The parts between the places are the prompt: a token has the space before its word, an unknown word its letters,
+    the first token all that is before it, the last one all that follows. Where the normal form differs, the places are
+    those of the nearest characters that agree.
+
+    Args:
+        vocabulary: Of the model.
+        prompt: Any text.
+        ids: The tokens of `page(vocabulary, prompt)`.
+    """
+    if not len(ids):
+        return []
+    text = page(vocabulary, prompt)
+    places = _of_words(text, vocabulary.spec.lowercase) if vocabulary.word_unit else _of_bytes(vocabulary, text, ids)
+    if text != prompt:
+        agreeing = _agreeing(text, prompt)
+        places = [agreeing[place] for place in places]
+    return [0, *places[1:]]
+
+
+def places_of_ids(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[str, list[int]]:
+    """Return the text of tokens, and where each begins in it; an unknown word adds nothing."""
+    write, text, places = vocabulary.writer(), "", []
+    for token in ids:
+        places.append(len(text))
+        text += write(token)
+    return text, places
+
+
+def _of_words(text: str, fold: bool) -> list[int]:
+    """Return where the pieces of a text in normal form begin, each with the white space before it."""
+    straight, places, end = straightened(text), [], 0
+    folded = straight.lower() if fold else straight
+    for piece in pieces_of(text, fold):
+        places.append(end)
+        body = piece.strip(" ")
+        found = folded.find(body, end)
+        end = found + len(body) if found >= 0 else end  # the final sigma, which Python folds as polars does not
+    if len(folded) == len(text):
+        return places
+    of_folded = [place for place, sign in enumerate(straight) for _ in sign.lower()] + [len(text)]
+    return [of_folded[place] for place in places]
+
+
+def _of_bytes(vocabulary: Vocabulary, text: str, ids: Sequence[int]) -> list[int]:
+    """Return where the tokens of a text begin that are its bytes; within a character, at its beginning."""
+    widths = [len(vocabulary.entry(token)) for token in ids]
+    starts = np.cumsum([0, *widths[:-1]])
+    raw = np.frombuffer(text.encode(), np.uint8)
+    if len(raw) > len(text):
+        starts = (np.cumsum((raw & 0xC0) != 0x80) - 1)[starts]
+    return [int(start) for start in starts]
+
+
+def _agreeing(text: str, prompt: str) -> list[int]:
+    """Return the place in the prompt for each place in its normal form, its end included; they never go back."""
+    places, at = [], 0
+    for place, sign in enumerate(text):
+        if not sign.isspace():
+            while at < len(prompt) and prompt[at].isspace():
+                at += 1
+        if at < len(prompt) and prompt[at] != sign and (found := _again(text, prompt, place, at)) is not None:
+            at = found
+        places.append(min(at, len(prompt)))
+        at += at < len(prompt) and prompt[at] == sign
+    return [*places, len(prompt)]
+
+
+def _again(text: str, prompt: str, place: int, at: int) -> int | None:
+    """Return where the prompt goes on as its normal form does here; None: this character stands for another one."""
+    nearest, least = None, WINDOW
+    for more in range(AHEAD):
+        wanted = text[place + more : place + more + NEAR]
+        whole = len(wanted) == NEAR or not more  # a short end would be found anywhere
+        found = prompt.find(wanted, at, at + least + NEAR) if whole else -1
+        if found >= 0 and found - at + more < least:
+            nearest, least = (found if more == 0 else None), found - at + more
+    return nearest

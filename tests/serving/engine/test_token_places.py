@@ -1,0 +1,70 @@
+"""The tokens of a prompt are found in it as it was sent, whatever its normal form and its vocabulary make of it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.tokens.vocabulary import page
+from serving.engine.token_places import places_of_ids, token_places
+from tests.examples import examples
+from tests.serving.engine.small_models import vocabulary_of
+
+SIGNS = st.one_of(
+    st.sampled_from(["The", "soup", " ", "  ", "zqx", "Zürich", "İzmir", "ΣΑΣ", "é", "e\u0301", "\n\n\n", "\t", "&amp;",
+                     "a@b.org", "“so”", "'s", "...", "3.50", "日本", "👍", "\u200b", "â€™", "good.Bad"]),
+    st.text(max_size=3),
+)  # fmt: skip
+
+
+def parts(unit: str, prompt: str) -> tuple[list[str], list[int]]:
+    """The part of the prompt that each token stands for, and the tokens."""
+    vocabulary = vocabulary_of(unit)
+    ids = vocabulary.encode(page(vocabulary, prompt)).tolist()
+    places = token_places(vocabulary, prompt, ids)
+    return [prompt[begin:end] for begin, end in pairwise([*places, len(prompt)])], ids
+
+
+@examples(300)
+@given(unit=st.sampled_from(["word", "bpe", "unigram", "char"]), signs=st.lists(SIGNS, max_size=12))
+def test_the_parts_of_any_prompt_are_the_prompt(unit: str, signs: list[str]) -> None:
+    prompt = "".join(signs)
+    found, ids = parts(unit, prompt)
+    assert len(found) == len(ids)
+    assert "".join(found) == (prompt if ids else "")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("The soup was great.", ["The", " soup", " was", " great", "."]),
+        ("The zqxv soup", ["The", " zqxv", " soup"]),
+        ("  The  SOUP\n\n\nwas ", ["  The", "  SOUP", "\n\n\n", "was "]),
+        ("In Zürich İzmir was great", ["In", " Zürich", " İzmir", " was", " great"]),
+        ("The\tcafe\u0301 was «great»", ["The", "\tcafe\u0301", " was", " «", "great", "»"]),
+        ("the soup &amp; pizza", ["the", " soup", " &amp;", " pizza"]),
+        ("great.Bad soup", ["great", ".", "Bad", " soup"]),
+        ("The \u200bsoup\u200b was", ["The", " \u200bsoup\u200b", " was"]),
+    ],
+)
+def test_a_word_has_its_letters_as_they_were_sent(prompt: str, expected: list[str]) -> None:
+    assert parts("word", prompt)[0] == expected
+
+
+@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
+def test_tokens_that_are_bytes_have_the_characters_that_they_complete_or_begin(unit: str) -> None:
+    for prompt in ("The 日本 soup", "great 👍", "Zürich"):
+        found, ids = parts(unit, prompt)
+        assert "".join(found) == prompt
+        text, places = places_of_ids(vocabulary_of(unit), ids)
+        assert text == prompt
+        assert places[0] == 0
+
+
+def test_a_long_prompt_of_differences_takes_no_time() -> None:
+    prompt = "e\u0301  " * 5_000
+    found, _ = parts("char", prompt)
+    assert "".join(found) == prompt
