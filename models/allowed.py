@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import EnumType
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import numpy as np
 from pydantic.fields import FieldInfo
-
-from .base import ModelError
 
 PLAIN = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path", Any: "any value",
@@ -61,21 +57,6 @@ def bounds_in(metadata: Iterable[Any]) -> Iterator[tuple[str, Any]]:
         for name in ("ge", "gt", "le", "lt"):
             if (bound := getattr(each, name, None)) is not None:
                 yield name, bound
-
-
-def require_allowed(name: str, value: object, kind: Any) -> None:
-    """Refuse a value that is not a number of a kind, e.g. `ShareAboveZero` of `models/options.py`.
-
-    Raises:
-        ModelError: kind "input".
-    """
-    whole, *metadata = get_args(kind)
-    types = (int, np.integer) if whole is int else (int, float, np.number)
-    number = isinstance(value, types) and not isinstance(value, bool)
-    if number and all(getattr(operator, name)(value, bound) for name, bound in bounds_in(metadata)):
-        return
-    noun, limits = allowed_values(kind)
-    raise ModelError(f"{name} is {value!r}; it must be {noun}" + (f", {limits}" if limits else ""), "input")
 
 
 def range_in_words(ge: Any = None, gt: Any = None, le: Any = None, lt: Any = None) -> str:

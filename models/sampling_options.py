@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from .allowed import require_allowed
+from .allowed import allowed_values, bounds_in
 from .base import ModelError
 from .options import NotNegative, Positive, Share, ShareAboveZero, WholeOrZero
 from .text.normal_form import require_unicode
@@ -84,6 +85,21 @@ class Sampling:
 
 KINDS = {name: kind for name, kind in get_type_hints(Sampling, include_extras=True).items() if kind is not str}
 """The kind of numbers that each option takes."""
+
+
+def require_allowed(name: str, value: object, kind: Any) -> None:
+    """Refuse a value that is not a number of a kind, e.g. `ShareAboveZero` of `models/options.py`.
+
+    Raises:
+        ModelError: kind "input".
+    """
+    whole, *metadata = get_args(kind)
+    types = (int, np.integer) if whole is int else (int, float, np.number)
+    number = isinstance(value, types) and not isinstance(value, bool)
+    if number and all(getattr(operator, name)(value, bound) for name, bound in bounds_in(metadata)):
+        return
+    noun, limits = allowed_values(kind)
+    raise ModelError(f"{name} is {value!r}; it must be {noun}" + (f", {limits}" if limits else ""), "input")
 
 
 def _normal(number: float) -> float:

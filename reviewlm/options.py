@@ -20,9 +20,9 @@ from core.processes import interrupts
 from core.processes.collection import lasting_objects
 from core.processes.memory import limit_heaps
 from models import options as kinds
-from models.allowed import TECHNICAL, bounds_in, range_in_words, require_allowed
+from models.allowed import TECHNICAL, bounds_in, range_in_words
 from models.base import ModelError
-from models.sampling_options import KINDS
+from models.sampling_options import KINDS, require_allowed
 from reviewlm import terminal
 from reviewlm.early_checks import require_device, require_input, require_model_files
 from reviewlm.shown.stages import show_stages

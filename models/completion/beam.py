@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..allowed import require_allowed
 from ..base import LanguageModel, ModelError
 from ..bundles.bundle import Bundle
 from ..options import Count
 from ..sampling.filters import among, require_numbers
 from ..sampling.written_text import WrittenText
+from ..sampling_options import require_allowed
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary
 from .begun_word import ways_on
 from .reading import PrefixReader, Read, Steps, from_start, result_of, run_together

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..allowed import require_allowed
 from ..bundles.bundle import Bundle
 from ..options import Count
+from ..sampling_options import require_allowed
 from ..tokens.vocabulary import UNK, Vocabulary
 from ..tokens.word_pieces import pieces_of
 from ..tokens.words import FIRST, WordUnit

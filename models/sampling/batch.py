@@ -13,13 +13,12 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from ..allowed import require_allowed
 from ..bundles.bundle import Bundle, require_stars
 from ..completion.begun_word import WaysOn
 from ..completion.typed import TextStart
 from ..options import DrawSeed
 from ..predictions import FirstEntries
-from ..sampling_options import Sampling
+from ..sampling_options import Sampling, require_allowed
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
 from .draw import UNCHANGED, draw, draw_unchanged, in_one_pass
 from .filters import allowed, among, pick, pick_on_device, require_drawn, sampled_logp

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..allowed import require_allowed
 from ..base import read_on
 from ..bundles.bundle import Bundle
 from ..completion.begun_word import WaysOn, ways_on
@@ -16,7 +15,7 @@ from ..completion.reading import PrefixReader, result_of, run_together
 from ..completion.typed import start_of
 from ..options import Count
 from ..predictions import first_step, gives_probabilities
-from ..sampling_options import Sampling, require_stop
+from ..sampling_options import Sampling, require_allowed, require_stop
 from ..tokens.vocabulary import EOS
 from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
 from .written_text import WrittenText

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.config.generation import MAX_TOKENS
-from models.allowed import require_allowed
 from models.bundles.bundle import require_stars
 from models.options import DrawSeed, WholeOrZero
 from models.sampling import Sampling
-from models.sampling_options import require_stop
+from models.sampling_options import require_allowed, require_stop
 
 Finish = Literal["stop", "length"]
 NumberFormat = Literal["float32", "int8"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...allowed import require_allowed
 from ...options import Count
+from ...sampling_options import require_allowed
 from .line_lm import LineLM
 from .text_corpus import BEGIN, END, UNK, LineCorpus
 
