@@ -93,9 +93,9 @@ def ways_on(vocabulary: Vocabulary, usual: TextStart, prefix: Ids, reader: Prefi
     if spelled is None or spelled.finished >= FINISHED_SUBWORDS:
         return WaysOn(vocabulary, usual)
     node, begun = spelled.node, len(context)
-    ways = [Way(mass, ids[begun:]) for ids, mass in node.read]
+    ways = [Way(read.weight, read.ids[begun:]) for read in node.read]
     for source in node.sources:
-        if source.ids is None or source.start == len(node.text):  # after the word, where any token may come
+        if source.start == len(node.text):  # after the word, where any token may come
             continue
         _, high, longer = source.index.place(node.text[source.start :])
         if longer < high and (mass := source.between(longer, high)) > 0:

@@ -7,13 +7,13 @@ D. MacKay (2002), "Fast hands-free writing by gaze direction", Nature.)
 All probable ways to cut the last word into tokens are summed; the text before it counts as cut in the usual way. Each
 character that may follow has an interval, however improbable, so that each text can be written. Characters beyond ASCII
 share one interval, which is divided among them when it is entered; those that begin with an improbable byte (UTF-8)
-share one inside it. With a word vocabulary, spaces and capitals are those that the model's text is written with, and
-unknown words are spelled.
+share one inside it. With a word vocabulary, case, spaces, quotes and unknown words have the sizes that a score charges.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import log2
@@ -24,12 +24,14 @@ import numpy as np
 from ..base import ModelError
 from ..bundles.bundle import Bundle
 from ..text.normal_form import require_unicode
+from ..tokens.quotes import quote_shares
 from ..tokens.vocabulary import Vocabulary
-from ..tokens.word_pieces import STRAIGHT
+from ..tokens.word_pieces import STRAIGHT, straightened
 from .reading import Ids, PrefixReader, Readers, Search, Steps, result_of, run_together
 from .spellings import REACHABLE, Node, Spellings
 from .typed import LONGEST
 from .utf8 import character_of
+from .word_spellings import WordSpellings
 
 Kind = Literal["character", "other", "end"]
 NODES = 64
@@ -39,6 +41,8 @@ RARE = 1e-3
 SMALLEST = 1e-200
 """Probability of the last word below which it counts as cut in the usual way, too: smaller numbers, times those of the
 next characters, would become 0."""
+LONGEST_WORD = 48
+"""Characters at the end of a text that are read as they are written, for word vocabularies."""
 Inside = bytes | None
 """What of an interval's characters is divided: None: all; bytes: those beyond ASCII that begin with these."""
 
@@ -174,17 +178,28 @@ class _Reader(NamedTuple):
         read, prefix = (readers or Readers(bundle)).of(stars)
         return cls(bundle.vocabulary, prefix, read)
 
-    def after(self, context: str) -> Spellings:
-        """Return the ways to continue a text in normal form."""
+    def after(self, context: str, inside: bool = False) -> Spellings:
+        """Return the ways to continue a text in normal form; *inside*: within its last word."""
         ids = (*self.prefix, *self.vocabulary.encode(context).tolist())
+        if self.vocabulary.word_unit:
+            return WordSpellings(self.vocabulary, self.read, ids, context, REACHABLE, inside)
         return Spellings(self.vocabulary, self.read, ids, context, REACHABLE)
+
+    def quotes(self, text: str) -> dict[str, dict[str, float]]:
+        """Return how quotes after a text are divided by their style; empty: not at all."""
+        unit = self.vocabulary.word_unit
+        return quote_shares(text, unit.surface.quotes) if unit and unit.surface else {}
 
 
 def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherInterval]]:
     ways, node = yield from _located(reader, text)
     yield ways.unread([node])
     ways.extend([node])
-    found = _characters(ways, node) if inside is None else (yield from _other_characters(ways, node, inside))
+    quotes = _curly(ways.next_bytes(node), reader.quotes(text))
+    if inside is None:
+        found = _characters(ways, node, quotes)
+    else:
+        found = yield from _other_characters(ways, node, inside, quotes)
     whole = sum(each.probability for each in found)
     if whole <= 0:
         return [DasherInterval("end", "", 1.0)]
@@ -196,7 +211,9 @@ def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherIn
 def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
     """Return the ways to continue a text, and the node of its last word, with the white space before it."""
     run = text[len(text.rstrip()) :] if text[-1:].isspace() else text[-len(text.split()[-1]) :] if text else ""
-    run = run[-LONGEST:]
+    word_unit = reader.vocabulary.word_unit
+    whole, run = len(run), run[-(LONGEST_WORD if word_unit else LONGEST) :]
+    inside = len(run) < whole and not run.isspace()
     before = text[: len(text) - len(run)]
     blank = before[len(before.rstrip()) :] if not run.isspace() else run
     context = reader.vocabulary.normal_form.apply(before)
@@ -205,26 +222,39 @@ def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
         run = ("\n" * min(breaks, 2) or " " * bool(blank)) + ("" if run.isspace() else run)
     else:
         run = run.lstrip()
-    straight = run.translate({ord(sign): plain for sign, plain in STRAIGHT.items()})
-    for written in dict.fromkeys((run, straight, straight.lower(), straight.capitalize())):
-        ways = reader.after(context)
-        node = yield from ways.descend(written.encode())
-        if node is not None and node.mass > SMALLEST:
-            return ways, node
-    ways = reader.after(reader.vocabulary.normal_form.apply(text))
+    run = straightened(run) if word_unit else run
+    ways = reader.after(context, inside)
+    node = yield from ways.descend(run.encode())
+    if node is not None and node.mass > SMALLEST:
+        return ways, node
+    ways = reader.after(reader.vocabulary.normal_form.apply(text), inside=True)
     return ways, ways.root
 
 
-def _characters(ways: Spellings, node: Node) -> list[DasherInterval]:
+def _curly(mass_C: np.ndarray, quotes: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the probability of each curly quote, which is taken from the straight one."""
+    found: dict[str, float] = {}
+    for straight, shares in quotes.items():
+        whole = float(mass_C[ord(straight)])
+        found |= {form: whole * share for form, share in shares.items() if form != straight and whole}
+    return found
+
+
+def _characters(ways: Spellings, node: Node, curly: Mapping[str, float]) -> list[DasherInterval]:
     mass_C = ways.next_bytes(node)
+    other = float(mass_C[0xC2:0xF5].sum()) + sum(curly.values())
+    for form, mass in curly.items():
+        mass_C[ord(STRAIGHT[form])] -= mass
     written = [DasherInterval("character", chr(byte), float(mass_C[byte])) for byte in (10, *range(32, 127))]
-    other = DasherInterval("other", "", float(mass_C[0xC2:0xF5].sum()))
-    return [*written, other, DasherInterval("end", "", ways.ends(node))]
+    return [*written, DasherInterval("other", "", other), DasherInterval("end", "", ways.ends(node))]
 
 
-def _other_characters(ways: Spellings, node: Node, begun: bytes) -> Search[list[DasherInterval]]:
+def _other_characters(
+    ways: Spellings, node: Node, begun: bytes, curly: Mapping[str, float]
+) -> Search[list[DasherInterval]]:
     """Return the characters beyond ASCII that begin so: the probable beginnings are followed, byte by byte."""
-    depth, found, least = len(node.text), [], -1.0
+    depth, least = len(node.text), -1.0
+    found = [] if begun else [DasherInterval("character", form, mass) for form, mass in curly.items()]
     for byte in begun:
         longer = ways.child(node, byte)
         if longer is None:
@@ -240,7 +270,9 @@ def _other_characters(ways: Spellings, node: Node, begun: bytes) -> Search[list[
         least = RARE * sum(mass for *_, mass in parts) if least < 0 else least
         nodes = []
         for each, bytes_, mass in parts:
-            if char := character_of(bytes_):
+            if (char := character_of(bytes_)) in curly:
+                continue
+            if char:
                 found.append(DasherInterval("character", char, mass))
             elif mass > least and (longer := ways.child(each, bytes_[-1])) is not None:
                 nodes.append(longer)

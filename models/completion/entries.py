@@ -65,17 +65,12 @@ class Texts:
         vocabulary: Any vocabulary.
 
     Attributes:
-        characters: Of which unknown words are spelled. Lossless vocabularies know every word, so they have none.
         word_parts: Ids of the entries that continue a word.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._indexes: dict[Hashable, EntryIndex] = {}
-        self._letters: dict[Hashable, EntryIndex] = {}
-        words = vocabulary.word_unit
-        self.characters = words.spelling.characters if words else ""
-        self.spelled = lru_cache(maxsize=1 << 12)(self._spelled)
         self.word_parts = np.flatnonzero(vocabulary.word_part_V)
 
     def after(self, text: str) -> EntryIndex:
@@ -85,34 +80,6 @@ class Texts:
             texts = self._vocabulary.texts_after(text)
             self._indexes[place] = EntryIndex(texts, range(FIRST, FIRST + len(texts)))
         return self._indexes[place]
-
-    def _spelled(self, beginning: str) -> tuple[np.ndarray, float]:
-        """Return p of each of `characters` after those of an unknown word (A,), and of its end.
-
-        Characters that cannot be written leave no gap: the others are as much more probable.
-        """
-        words = self._vocabulary.word_unit
-        if not words:
-            return np.zeros(0), 0.0
-        _, p_A, end = words.spelling.following(beginning)
-        whole = float(p_A.sum()) + end
-        return p_A / whole, end / whole
-
-    def letters(self, text: str | None) -> EntryIndex:
-        """Return the `characters` that an unknown word may have, by their place in that string.
-
-        Args:
-            text: The text before the first character of a word; None: a later character.
-        """
-        words = self._vocabulary.word_unit
-        page = words.page_after(text) if words and text is not None else None
-        place = page and page.place
-        if place not in self._letters:
-            signs = " " if page and page.shown(" (") == " (" else ""  # a space belongs to the sign after it
-            used = [n for n, char in enumerate(self.characters) if not char.isspace() or char in signs]
-            written = [page.shown(self.characters[n]) if page else self.characters[n] for n in used]
-            self._letters[place] = EntryIndex([each.encode() for each in written], used)
-        return self._letters[place]
 
 
 @lru_cache(maxsize=8)

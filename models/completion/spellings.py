@@ -7,8 +7,7 @@ characters are stepped through the model. All tokens that begin with the charact
 index, and their probability is the difference of two cumulative sums. (T. Vieira et al. (2024), "From language models
 over tokens to language models over characters".)
 
-An unknown word of a word vocabulary is spelled by the character model that also prices it in open figures
-(`models/tokens/spelling.py`).
+Word vocabularies also drop case and spaces, and spell unknown words: see `word_spellings.py`.
 
 Text is handled as UTF-8 bytes, because a token may end within a character.
 """
@@ -17,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..tokens.vocabulary import EOS, UNK, Vocabulary
+from ..tokens.vocabulary import EOS, Vocabulary
 from .entries import EntryIndex, texts_of
-from .reading import Ids, PrefixReader, Search
+from .reading import Ids, PrefixReader, PrefixReading, Search
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,8 @@ class Cutoffs:
         alike: A batch has no beginning that is less probable than this share of its most probable one.
         joint: Words after a typed one count by the probability that it is finished, too.
         reachable: No character that may follow is left out, however improbable: the most probable token sequence that
-            ends at a character is looked for, even below *sequence*, and so is the most probable unknown word; and
-            small probabilities are summed one by one. Models of ours give each token a probability, so one sequence is
-            enough to go on with any character.
+            ends at a character is looked for, even below *sequence*, and small probabilities are summed one by one.
+            Models of ours give each token a probability, so one sequence is enough to go on with any character.
     """
 
     sequence: float
@@ -75,20 +73,17 @@ class TokenSource:
         index: The entries.
         sums_E: Their cumulative probabilities.
         start: Length of the text where they begin.
-        ids: The tokens; None: the entries are characters of an unknown word.
-        word: The tokens before the unknown word.
-        p_V: Probabilities of all tokens, for ranges that are too improbable for the sums; None: use the sums only.
-        spelled: The characters of the unknown word so far.
+        ids: The tokens.
+        p_V: Probabilities by the number of an entry, for ranges that are too improbable for the sums; None: use the
+            sums only.
     """
 
     weight: float
     index: EntryIndex
     sums_E: np.ndarray
     start: int
-    ids: Ids | None
-    word: Ids = ()
+    ids: Ids
     p_V: np.ndarray | None = None
-    spelled: str = ""
 
     def between(self, low: int, high: int) -> float:
         """Return the probability of a range of entries."""
@@ -113,6 +108,20 @@ class SequenceEnd(NamedTuple):
     place: int
 
 
+class Ended(NamedTuple):
+    """Token sequences that end with a text, and their probability.
+
+    Args:
+        ids: The tokens.
+        weight: Their probability.
+        after: All of how they are written that decides about what follows (`word_spellings.py`).
+    """
+
+    ids: Ids
+    weight: float
+    after: Any = None
+
+
 @dataclass
 class Node:
     """All token sequences that cover a text.
@@ -121,19 +130,19 @@ class Node:
         text: The characters so far.
         mass: Their probability.
         sources: The entries that go beyond the text.
-        ended: The token sequences that end with the text, with their probabilities; not yet read by the model.
+        ended: The token sequences that end with the text; not yet read by the model.
         read: Those that are read.
     """
 
     text: bytes
     mass: float
     sources: list[TokenSource] = field(default_factory=list)
-    ended: list[tuple[Ids, float]] = field(default_factory=list)
-    read: list[tuple[Ids, float]] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    read: list[Ended] = field(default_factory=list)
 
 
 class Spellings:
-    """The ways in which a text may go on, character by character.
+    """The ways in which a text may go on, character by character, for vocabularies that lose nothing of it.
 
     Args:
         vocabulary: Vocabulary of the model.
@@ -148,7 +157,7 @@ class Spellings:
     ) -> None:
         self._vocabulary, self._reader, self._before, self._cutoffs = vocabulary, reader, before, cutoffs
         self._texts = texts_of(vocabulary)
-        self.root = Node(b"", 1.0, ended=[(context, 1.0)])
+        self.root = Node(b"", 1.0, ended=[Ended(context, 1.0)])
 
     def descend(self, text: bytes) -> Search[Node | None]:
         """Return the node of a text, or None if no token sequence covers it."""
@@ -166,35 +175,31 @@ class Spellings:
     @staticmethod
     def unread(nodes: Iterable[Node]) -> list[Ids]:
         """Return the token sequences that `extend` will let the model read."""
-        return [ids for node in nodes for ids, _ in node.ended]
+        return [ended.ids for node in nodes for ended in node.ended]
 
     def extend(self, nodes: Iterable[Node]) -> None:
         """Let the model read the token sequences that end at some nodes, in one batch."""
         wanted = []
         for node in nodes:
-            if node.ended:
-                index, letters = self._indexes(node)
-                wanted += [(node, ids, weight, index, letters) for ids, weight in node.ended]
-                node.read, node.ended = node.read + node.ended, []
-        readings = self._reader([ids for _, ids, *_ in wanted])
-        for (node, ids, weight, index, letters), reading in zip(wanted, readings, strict=True):
-            p_V = reading.p_V if self._cutoffs.reachable else None
-            node.sources.append(TokenSource(weight, index, reading.sums(index.ids_E), len(node.text), ids, p_V=p_V))
-            if letters.texts:
-                unknown = weight * float(reading.p_V[UNK])
-                node.sources.append(self._letters(letters, unknown, len(node.text), (*ids, UNK), ""))
+            wanted += [(node, ended) for ended in node.ended]
+            node.read, node.ended = node.read + node.ended, []
+        readings = self._reader([ended.ids for _, ended in wanted])
+        for (node, ended), reading in zip(wanted, readings, strict=True):
+            node.sources += self._sources(node, ended, reading)
+
+    def _sources(self, node: Node, ended: Ended, reading: PrefixReading) -> list[TokenSource]:
+        """Return what may come after token sequences that end at a node."""
+        index = self._index(node)
+        p_V = reading.p_V if self._cutoffs.reachable else None
+        return [TokenSource(ended.weight, index, reading.sums(index.ids_E), len(node.text), ended.ids, p_V)]
 
     def _fits(self, node: Node, rest: bytes) -> bool:
         """Return whether token sequences end at a node, not yet read, that may continue with this text."""
-        if not node.ended:
-            return False
-        index, letters = self._indexes(node)
-        return index.fits(rest) or letters.fits(rest)
+        return bool(node.ended) and self._index(node).fits(rest)
 
-    def _indexes(self, node: Node) -> tuple[EntryIndex, EntryIndex]:
-        """Return the entries, and the characters of unknown words, that continue a node."""
-        text = self._before + node.text.decode("utf-8", "ignore")
-        return self._texts.after(text), self._texts.letters(text)
+    def _index(self, node: Node) -> EntryIndex:
+        """Return the entries that continue a node."""
+        return self._texts.after(self._before + node.text.decode("utf-8", "ignore"))
 
     def next_bytes(self, node: Node) -> np.ndarray:
         """Return the probability of the text followed by each of the 256 bytes; the node must be extended."""
@@ -207,15 +212,15 @@ class Spellings:
 
     def ends(self, node: Node) -> float:
         """Return the probability that the review ends after the text; the node must be extended."""
-        readings = self._reader([ids for ids, _ in node.read])
-        return sum(weight * float(reading.p_V[EOS]) for (_, weight), reading in zip(node.read, readings, strict=True))
+        readings = self._reader([read.ids for read in node.read])
+        return sum(read.weight * float(one.p_V[EOS]) for read, one in zip(node.read, readings, strict=True))
 
     def finished(self, node: Node) -> float:
         """Return the probability that the word at the end of the text is finished; the node must be extended."""
-        readings = self._reader([ids for ids, _ in node.read])
+        readings = self._reader([read.ids for read in node.read])
         parts_E = self._texts.word_parts
         after = zip(node.read, readings, strict=True)
-        return sum(weight * float(1 - reading.p_V[parts_E].sum()) for (_, weight), reading in after)
+        return sum(read.weight * float(1 - reading.p_V[parts_E].sum()) for read, reading in after)
 
     def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:
         """Return the node of the text and one more byte, or None if no token sequence covers it.
@@ -238,31 +243,15 @@ class Spellings:
             low, _, longer = source.index.place(text[source.start :])
             ends += [SequenceEnd(source.between(place, place + 1), source, place) for place in range(low, longer)]
         for end in self._kept(ends, self._cutoffs.sequence * (whole or found.mass)):
-            self._end(found, end.source, int(end.source.index.ids_E[end.place]), end.weight)
+            self._end(found, end)
         return found if found.mass > 0 else None
 
     def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
-        """Return the ends that are probable enough, and the best one of each kind; see `Cutoffs.reachable`."""
+        """Return the ends that are probable enough, and the best one; see `Cutoffs.reachable`."""
         kept = [end for end in ends if end.weight > least]
-        for of_tokens in (True, False) if self._cutoffs.reachable else ():
-            alike = [end for end in ends if (end.source.ids is not None) is of_tokens]
-            best = max(alike, key=lambda end: end.weight, default=None)
-            if best is not None and 0 < best.weight <= least:
-                kept.append(best)
-        return kept
+        best = max(ends, key=lambda end: end.weight, default=None) if self._cutoffs.reachable else None
+        return [best] if best is not None and not kept and best.weight > 0 else kept
 
-    def _end(self, node: Node, source: TokenSource, entry: int, weight: float) -> None:
-        """Add a token sequence, or an unknown word, that ends at a node."""
-        if source.ids is not None:
-            node.ended.append(((*source.ids, entry), weight))
-            return
-        spelled = source.spelled + self._texts.characters[entry]
-        node.sources.append(self._letters(self._texts.letters(None), weight, len(node.text), source.word, spelled))
-        if ends := self._texts.spelled(spelled)[1]:
-            node.ended.append((source.word, weight * ends))
-
-    def _letters(self, letters: EntryIndex, weight: float, start: int, word: Ids, spelled: str) -> TokenSource:
-        """Return the characters that may follow those of an unknown word."""
-        p_A, _ = self._texts.spelled(spelled)
-        sums_E = np.concatenate([[0.0], np.cumsum(p_A[letters.ids_E])])
-        return TokenSource(weight, letters, sums_E, start, None, word, p_A, spelled)
+    def _end(self, node: Node, end: SequenceEnd) -> None:
+        """Add a token sequence that ends at a node."""
+        node.ended.append(Ended((*end.source.ids, int(end.source.index.ids_E[end.place])), end.weight))

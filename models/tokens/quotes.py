@@ -40,6 +40,15 @@ def quote_nats_of_one(text: str, weights: Mapping[str, Sequence[float]]) -> floa
     return sum((_urn_nats(counts_K, weights[quote]) for quote, counts_K in counts.items() if any(counts_K)), 0.0)
 
 
+def quote_shares(text: str, weights: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Return the probability of each form of a quote after a text, by the straight quote: that of its urn."""
+    found = {}
+    for quote, forms in QUOTES.items():
+        counts = [weight + text.count(form) for weight, form in zip(weights[quote], forms, strict=True)]
+        found[quote] = {form: count / sum(counts) for form, count in zip(forms, counts, strict=True)}
+    return found
+
+
 def urns(texts: pl.Series) -> dict[str, list[float]]:
     """Return the weights of the urn of each quote, one for each form: shares of the training texts."""
     sums = pl.select(count.sum() for count in _counts(texts)).row(0, named=True)

@@ -172,12 +172,14 @@ class Spelling:
         words, p_K = self._vocabulary
         low = bisect_left(words, beginning)
         high = bisect_right(words, beginning, lo=low, key=lambda word: word[: len(beginning)])
-        after = [word[len(beginning) :][:1] for word in words[low:high]]
-        taken_S = np.zeros_like(p_S)
-        np.add.at(taken_S, [self._symbols.get(char, OTHER) if char else END for char in after], p_K[low:high])
-        rest = p - float(taken_S.sum())
-        p_S = np.maximum(p * p_S - taken_S, 0.0) / rest
-        p_S[END] *= taken_S[END] == 0  # a word of the vocabulary, without the rounding of a difference
+        rest = p
+        if low < high:
+            after = [word[len(beginning) :][:1] for word in words[low:high]]
+            taken_S = np.zeros_like(p_S)
+            np.add.at(taken_S, [self._symbols.get(char, OTHER) if char else END for char in after], p_K[low:high])
+            rest = p - float(taken_S.sum())
+            p_S = np.maximum(p * p_S - taken_S, 0.0) / rest
+            p_S[END] *= taken_S[END] == 0  # a word of the vocabulary, without the rounding of a difference
         return rest / self._left, p_S[FIRST:], float(p_S[END])
 
     def _next(self, beginning: str) -> np.ndarray:

@@ -149,6 +149,28 @@ class WordUnit:
         prices = self.spelling.nats([pieces[at] for at in unknown_U]) if whole else np.zeros(len(unknown_U))
         return ids, np.array([len(ids)]), prices, np.array([surface_nats])
 
+    @property
+    def folds(self) -> bool:
+        """Whether case is folded."""
+        return self._fold
+
+    def forms(self, piece: str) -> list[str]:
+        """Return an entry in its usual shapes: as it is, with a first capital, in capitals, in its usual form."""
+        body = piece.removeprefix(" ")
+        if not self._fold:
+            return [piece]
+        forms = dict.fromkeys((body, body[:1].upper() + body[1:], body.upper(), self._casing.get(body, body)))
+        return [piece[: len(piece) - len(body)] + form for form in forms if form.lower() == body]
+
+    def traits(self, form: str) -> Traits:
+        """Return how a piece is written, with the space before it, if there is one."""
+        return self._traits_of(form, form.removeprefix(" ").lower())
+
+    def last_piece(self, text: str) -> str:
+        """Return the last piece of a text in normal form as it is written, "" if there is none."""
+        pieces = pieces_of(text[-200:], self._fold)
+        return straightened(text)[-len(pieces[-1]) :] if pieces else ""
+
     def _cut(self, straight: pl.Series) -> pl.Series:
         """Return the list of pieces of each text with straight quotes."""
         return cut(straight.str.to_lowercase() if self._fold else straight)

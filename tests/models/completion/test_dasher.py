@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corpus.synthetic.synth import write_reviews
 from models.base import FitContext, ModelError
@@ -16,6 +18,7 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, UNK, Vocabulary
+from tests.examples import examples
 from tests.models.table_lm import TableLM, TableSpec
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -64,28 +67,98 @@ def test_a_text_of_characters_takes_its_code_length():
         assert bits_to_write(model, text, 4) == pytest.approx(model.score_text(text, 4).nats / math.log(2), rel=1e-6)
 
 
+@pytest.fixture(scope="module", params=[True, False], ids=["folded", "in all cases"])
+def words(request, tmp_path_factory):
+    """A model of words whose prices of case and spaces are those of some hundred texts."""
+    file = tmp_path_factory.mktemp("texts") / "reviews.jsonl"
+    write_reviews(file, 300, seed=1)
+    texts = pl.read_ndjson(file)["text"].to_list()
+    return model_of("word", [*TEXTS, *texts], lowercase=request.param)
+
+
+def code_length(model, text, stars=2):
+    """The bits that a score charges for a text: tokens, letters of unknown words, case, spaces and quotes."""
+    score = model.score_text(text, stars)
+    return (score.nats + score.spelling_nats) / math.log(2)
+
+
 @pytest.mark.parametrize(
-    "text", ["The soup was great, so we went back.", "In Phoenix we don't eat (soup)!", "The café is"]
-)
-def test_a_text_of_known_words_takes_its_code_length(text):
-    model = model_of("word")
-    score = model.score_text(text, 2)
-    bits = bits_to_write(model, text, 2)
-    assert bits == pytest.approx(score.nats / math.log(2), rel=0.005)
-    assert bits <= score.nats / math.log(2) + 1e-6, "a word that is also spelled can only be more probable"
+    "text", ["The soup was great, so we went back.", "In Phoenix we don't eat (soup)!", "The café is", "so THE Soup",
+             "The sOuP was", "The soUP was"],
+)  # fmt: skip
+def test_a_text_of_known_words_takes_its_code_length(words, text):
+    bits = bits_to_write(words, text, 2)
+    assert bits == pytest.approx(code_length(words, text), rel=0.03)
+    assert bits <= code_length(words, text) + 1e-6
 
 
-def test_unknown_words_take_the_price_of_their_letters():
-    model = model_of("word", lowercase=False)
-    score = model.score_text("The sweet soup was went", 2)
-    assert score.oov == 1
-    spelling = model.vocabulary.word_unit.spelling
-    sweet = spelling.nats(["sweet"])[0]
-    after = [spelling.following("sweet"[:length]) for length in range(6)]
-    known = sum(math.log(p_A.sum() + end) for _, p_A, end in after)
-    bits = bits_to_write(model, "The sweet soup was went", 2)
-    assert bits == pytest.approx((score.nats + sweet + known) / math.log(2), rel=0.005)
-    assert bits < (score.nats + sweet) / math.log(2), "characters that no word can have cost nothing"
+@pytest.mark.parametrize("word", ["Zqeet", "ZQEET", "zQeEt", "zqEET"])
+def test_an_unknown_word_takes_the_price_of_its_letters_and_of_its_case(words, word):
+    plain, cased = (f"The {one} soup was went" for one in ("zqeet", word))
+    assert words.score_text(plain, 2).oov == 1
+    bits, code = bits_to_write(words, cased, 2), code_length(words, cased)
+    assert 0.9 * code < bits <= code + 1e-6, "letters that cannot follow are left out"
+    dearer = code - code_length(words, plain)
+    assert bits - bits_to_write(words, plain, 2) == pytest.approx(dearer, rel=0.05)
+
+
+def test_a_quote_takes_the_price_of_its_style():
+    """After a curly one, the next is probably curly, too."""
+    words = model_of("word", [*TEXTS, "We don’t eat “soup”, so we’ll go. “Phoenix”"])
+    for text in ('The "soup" we don\'t', "The “soup” we don’t", 'The “soup" we don\'t'):
+        assert 0.9 * code_length(words, text) < bits_to_write(words, text, 2) <= code_length(words, text) + 1e-6
+    curly = []
+    for text in ("We don", "We don't don", "We don’t don"):
+        inside = {each.symbol: each.probability for each in intervals(words, text, 2, other=True)}
+        outside = {each.symbol or each.kind: each.probability for each in intervals(words, text, 2)}
+        curly.append(inside["’"] * outside["other"] / outside["'"])
+    assert curly[1] < curly[0] < curly[2]
+
+
+SIGNS = st.sampled_from([*(chr(code) for code in range(33, 127)), *"   \n", *"éÉßİΣςñ’“日👍€½ǅ"])
+WORDS = ["The", "soup", "SOUP", "sOUp", "Zqx", "don't", "Don’t", "PHOENIX", "café", "CAFÉ", "(ever!)", "naïve…", "1.50"]
+
+
+@pytest.mark.parametrize("text", ["sOUp, ZqX“~\n日本 👍 don’t 12.5x", "x" * 70, "C++ a@b _c_ 1a2 :D w/ U.S.A. ...!!"])
+def test_an_odd_text_can_be_written_at_the_price_of_its_score_or_less(words, text):
+    text = words.vocabulary.normal_form.apply(text)
+    assert bits_to_write(words, text, 2) <= code_length(words, text) * (1 + 1e-6)
+
+
+@pytest.mark.slow
+@examples(150)
+@given(signs=st.one_of(
+    st.lists(SIGNS, max_size=20), st.lists(st.sampled_from([*WORDS, " ", " ", " ", "\n", ", "]), max_size=9)
+).map("".join))  # fmt: skip
+def test_every_text_can_be_written_at_the_price_of_its_score_or_less(words, signs):
+    text = words.vocabulary.normal_form.apply(signs)
+    assert bits_to_write(words, text, 2) <= code_length(words, text) * (1 + 1e-6) + 1e-6
+
+
+@examples(30)
+@given(signs=st.lists(st.one_of(SIGNS, st.sampled_from(WORDS)), max_size=12).map("".join))
+def test_after_any_text_every_character_may_follow(words, signs):
+    text = words.vocabulary.normal_form.apply(signs)
+    found = {each.symbol or each.kind for each in intervals(words, text, 2)}
+    assert found >= {*(chr(code) for code in range(33, 127)), "other"}
+    assert not text or found >= {" ", "end"}
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_real_texts_can_be_written_by_a_model_of_few_words(real_data, tmp_path):
+    frame = pl.read_csv(real_data / "kaggle_yelp_10k.csv.gz").head(560).select(
+        pl.col("review_id"), pl.col("text"), pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+    )
+    vocabulary = Vocabulary.train(frame["text"][:500], VocabularySpec(unit="word", size=2_000), NormalForm())
+    write_stream(tmp_path / "train", vocabulary, [frame[:500]])
+    stream, spec = TokenStream.open(tmp_path / "train"), NGramSpec(order=3)
+    model = Bundle(spec, vocabulary, NGramLM.fit(spec, vocabulary, stream, stream, FitContext(tmp_path)).model)
+    texts = [vocabulary.normal_form.apply(text)[:50].strip() for text in frame["text"][500:540]]
+    bits, code = ([of(model, text, 4) for text in texts] for of in (bits_to_write, code_length))
+    assert sum(model.score_text(text, 4).oov > 0 for text in texts) > 20
+    assert all(one <= other + 1e-6 for one, other in zip(bits, code, strict=True))
+    assert 0.96 * sum(code) < sum(bits)
 
 
 @pytest.mark.parametrize("unit", ["bpe", "unigram"])
