@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -39,7 +39,10 @@ Text = Annotated[
 Arpa = Annotated[Path | None, typer.Option("--arpa", help="An ARPA file of any toolkit.")]
 Binary = Annotated[Path | None, typer.Option("--binary", help="The folder that `fit --binary` wrote.")]
 Marks = Annotated[
-    str, typer.Option("--marks", help="'refuse' <s>, </s> and <unk> in the text as an error, or 'skip' them.")
+    str, typer.Option("--marks", help=(
+        "'refuse' <s>, </s> and <unk> in the text as an error, 'skip' them, or 'unknown': count <unk> as the unknown "
+        "word, as in texts whose rare words were replaced by it (Penn Treebank)."
+    ))
 ]
 Smoothing = Annotated[str, typer.Option("--smoothing", help=(
     "modified_kneser_ney, kneser_ney, katz, absolute_discounting, witten_bell, jelinek_mercer, add_k, "
@@ -201,8 +204,10 @@ def _one_model(arpa: Path | None, binary: Path | None) -> Path:
 
 
 def _require_marks(marks: str) -> None:
-    if marks not in ("refuse", "skip"):
-        raise ConfigError("--marks must be 'refuse' or 'skip'", where="--marks", value=marks)
+    from models.ngram.lines.text_corpus import Marks as LineMarks
+
+    if marks not in get_args(LineMarks):
+        raise ConfigError(f"--marks must be one of {', '.join(get_args(LineMarks))}", where="--marks", value=marks)
 
 
 @contextmanager

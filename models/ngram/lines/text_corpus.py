@@ -34,7 +34,8 @@ CAPITAL_UNKNOWN = "<UNK>"
 GIVEN_OF_LINES = (BEGIN,)
 Marks = Literal["refuse", "skip", "unknown"]
 """Handling of a mark in the text: "refuse": an error; "skip": read as white space (`--skip_symbols` of `lmplz`);
-"unknown": `<unk>` is an unknown word, the other marks are errors (as `query` reads held-out text)."""
+"unknown": `<unk>` is an unknown word, which a fit counts, and the other marks are errors (as `query` reads held-out
+text)."""
 
 _BLOCK = 1 << 22
 BLANKS = "\t\r\x00\n"

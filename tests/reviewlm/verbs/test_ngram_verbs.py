@@ -102,7 +102,7 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*FIT, "--arpa", "m", "--option", "k=many"), 2, "one number"),
         ((*FIT, "--arpa", "m", "--option", "k=0.1"), 2, "left out: it only takes effect with smoothing 'add_k'"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
-        ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "'refuse' or 'skip'"),
+        ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "refuse, skip, unknown"),
         ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 2, "scores, not probabilities"),
         ((*FIT, "--arpa", "m", "--binary", "./m"), 2, "and as the folder"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),
