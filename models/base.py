@@ -60,12 +60,12 @@ def stored(what: str, kind: str = "bundle") -> Iterator[None]:
     except ModelError:
         raise
     except MemoryError as error:
-        raise ModelError(f"{what}: not enough memory; {error}", "memory") from error
+        raise ModelError(f"{what}: not enough memory" + (f"; {error}" if str(error) else ""), "memory") from error
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        said = (str(error) if isinstance(error, OSError) else repr(error)).partition("\n")[0][:300]
-        raise ModelError(f"{what} cannot be read: {said}", kind) from error
+        reason = (isinstance(error, OSError) and str(error)) or repr(error)
+        raise ModelError(f"{what} cannot be read: {reason.partition(chr(10))[0][:300]}", kind) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
 from ...base import ModelError
+from ...text.byte_order import UTF8, mark_length
 
 BLOCK = 1 << 25
 _MAGIC = 4
@@ -19,10 +20,11 @@ _MAGIC = 4
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file or a pipe, only once; decompress gzip or zstandard, detected by the first bytes.
+    """Open a file or a pipe, only once; decompress gzip or zstandard, detected by the first bytes; skip UTF-8's mark.
 
     Raises:
         OSError: The file cannot be opened or read.
+        ModelError: kind "input": it is text in UTF-16.
     """
     with ExitStack() as stack:
         raw = stack.enter_context(path.open("rb"))
@@ -31,14 +33,20 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             raw.seek(0)
         else:
             raw = stack.enter_context(io.BufferedReader(_FromBegin(magic, raw)))
+        text: IO[bytes] = raw
         if magic[:2] == b"\x1f\x8b":
-            yield cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")))
+            text = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")))
         elif magic == b"\x28\xb5\x2f\xfd":
             import pyarrow  # only here: only zstandard needs it, until Python 3.14
 
-            yield stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd"))
-        else:
+            text = stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd"))
+        begin = text.read(len(UTF8))
+        mark = mark_length(path, begin)
+        if text is raw and raw.seekable():
+            raw.seek(mark)
             yield raw
+        else:
+            yield stack.enter_context(io.BufferedReader(_FromBegin(begin[mark:], text)))
 
 
 class _FromBegin(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""Read and write vectors as text: a word and its numbers on each line, between single spaces.
+"""Read and write vectors as text: a word and its numbers on each line, between spaces or tabs.
 
 word2vec's text and fastText's .vec begin with a line "WORDS DIMENSIONS"; GloVe has none. The last D fields of a line
 are the numbers and everything before them is the word: some published files have words with spaces ("to name@x.com").
@@ -6,6 +6,7 @@ are the numbers and everything before them is the word: some published files hav
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO
@@ -14,8 +15,10 @@ import numpy as np
 
 from ...atomic_files import new_file
 from ...base import ModelError
+from ...text.byte_order import UTF8, mark_length
 from ..word_vectors import WordVectors
 
+BLANKS = re.compile(r"[ \t]+")
 LONGEST = 2_000_000
 """Most bytes of a line; a longer one belongs to another kind of file."""
 
@@ -87,7 +90,7 @@ def writable(vectors: WordVectors) -> list[int]:
 
 def header_of(line: str) -> tuple[int, int] | None:
     """Return words and dimensions of a first line that has just these two whole numbers, else None."""
-    fields = line.split()
+    fields = line.removeprefix("\ufeff").split()
     return (int(fields[0]), int(fields[1])) if len(fields) == 2 and all(map(str.isdecimal, fields)) else None
 
 
@@ -95,12 +98,16 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, str]]:
     number = 0
     while raw := file.readline(LONGEST):
         number += 1
+        if number == 1:
+            raw = raw[mark_length(path, raw[: len(UTF8)]) :]
         if len(raw) == LONGEST:
             raise _odd(path, number, "the line is longer than 2 MB")
         try:
             line = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise _odd(path, number, f"the line is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        if "\t" in line or "  " in line or line[:1] == " ":  # columns that are aligned or between tabs
+            line = BLANKS.sub(" ", line).lstrip(" ")
         yield number, line.rstrip("\n").rstrip(" \r")
 
 

@@ -7,6 +7,8 @@ import logging
 import os
 import subprocess
 import sys
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pyarrow
@@ -36,6 +38,7 @@ GARBLED = st.text(st.sampled_from("ab \t\r\n\x00é\x0b\"'\ufeff"), max_size=40)
 def by_hand(text: str) -> tuple[list[int], list[str]]:
     """Return ids and words as `lmplz` numbers them."""
     words, ids = list(MARKS), []
+    text = text.removeprefix("\ufeff")
     for line in text.removesuffix("\n").split("\n") if text else []:
         for blank in "\t\r\x00":
             line = line.replace(blank, " ")
@@ -93,8 +96,59 @@ def test_any_text_is_read_as_by_hand_in_blocks_of_any_size(text, block, tmp_path
         patch.setattr(text_corpus, "_BLOCK", block)
         corpus = LineCorpus.read_file(path)
     assert (corpus.ids.tolist(), list(corpus.words)) == by_hand(text)
+    text = text.removeprefix("\ufeff")  # of a file
     lines = LineCorpus.read(text.removesuffix("\n").split("\n") if text else [])
     assert (lines.ids.tolist(), lines.offsets.tolist()) == (corpus.ids.tolist(), corpus.offsets.tolist())
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_the_mark_of_utf8_is_no_word_and_that_of_utf16_is_refused(packing, tmp_path, pipe_of):
+    marked = PACKED[packing](b"\xef\xbb\xbf" + TEXT.encode())
+    (tmp_path / "text").write_bytes(marked)
+    for path in (tmp_path / "text", pipe_of(marked)):
+        assert LineCorpus.read_file(path).words[3:5] == ("the", "lamp")
+    for encoding in ("utf-16", "utf-16-le", "utf-32"):
+        (tmp_path / "text").write_bytes(PACKED[packing](("\ufeff" * (encoding == "utf-16-le") + TEXT).encode(encoding)))
+        with pytest.raises(ModelError, match="UTF-16") as caught:
+            LineCorpus.read_file(tmp_path / "text")
+        assert caught.value.kind == "input"
+
+
+def test_unk_in_a_training_text_can_be_counted_as_the_unknown_word(tmp_path):
+    """Against the formula of Kneser-Ney with the discounts of the fit."""
+    lines = ["the <unk> was cold", "we had N <unk> tacos", "the soup was cold", "the tacos were <unk> and cold"] * 4
+    (tmp_path / "text").write_text("\n".join([*lines, "<unk> was fine"]))
+    report = fit_text(tmp_path / "text", 2, marks="unknown", binary=tmp_path / "model")
+    ones, twos = ([0, *discounts] for discounts in report["discounts"])
+    model = LineLM.open(tmp_path / "model")
+    sentences = [["<s>", *line.split(), "</s>"] for line in (*lines, "<unk> was fine")]
+    bigrams = Counter(pair for words in sentences for pair in pairwise(words))
+    before = Counter(word for _, word in bigrams)
+    size = len(model.words) - 1  # all but <s>
+
+    def p(word, context):
+        left = sum(ones[min(n, 3)] for n in before.values()) / before.total()
+        of_one = max(before[word] - ones[min(before[word], 3)], 0) / before.total() + left / size
+        after = {pair: n for pair, n in bigrams.items() if pair[0] == context}
+        left = sum(twos[min(n, 3)] for n in after.values()) / sum(after.values())
+        seen = after.get((context, word), 0)
+        return max(seen - twos[min(seen, 3)], 0) / sum(after.values()) + left * of_one
+
+    state = model.read(np.array([[1, model.words.index("the")]]), model.start(1))
+    found = dict(zip(model.words, np.exp(model.distribution(state))[0], strict=True))
+    assert found.pop("<s>") == 0
+    assert found == {word: pytest.approx(p(word, "the"), rel=1e-5) for word in found}
+    likely = sorted(found, key=found.__getitem__, reverse=True)[:3]
+    assert set(likely) == {"<unk>", "soup", "tacos"}, "`was` never follows `the`: <unk> is between them"
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_a_model_of_the_penn_treebank_has_the_published_perplexity(real_data, tmp_path):
+    """Kneser-Ney of order 5: 141.2 (T. Mikolov et al. (2011), "Empirical evaluation and combination of advanced …")."""
+    texts = real_data / "ptb_lm_benchmark"
+    fit_text(texts / "train.txt.gz", 5, marks="unknown", binary=tmp_path / "model")
+    assert score_text(tmp_path / "model", texts / "test.txt.gz")["perplexity"] == pytest.approx(141.2, abs=0.05)
 
 
 @pytest.mark.parametrize("mark", MARKS)
