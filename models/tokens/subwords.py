@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from .subword_codecs import BYTE_OF, SPARE, UNKNOWN, SubwordUnit, require_room, 
 from .type_counts import CharacterCounts, TypeCounts, batched
 from .words import FIRST
 
+log = logging.getLogger(__name__)
 BPE_TYPES = 500_000
 """Maximum number of distinct pieces that BPE learns from: the most frequent ones."""
 BPE_BYTES = 6 << 20
@@ -110,15 +112,25 @@ def train_unigram(
 ) -> tuple[SubwordUnit, dict[str, int | float]]:
     """Train a Unigram model (Kudo 2018) with one entry per byte, for characters seen less than *min_count* times.
 
+    The trainer needs an entry for each character that it is given. Where the size does not allow for all, it is given
+    the most frequent ones, for half of the entries; the others are written as bytes, too.
+
     The trainer iterates over hash tables with random seeds, and threads also change the order of its pieces. So it runs
     in one thread, and `_in_order` removes the remaining effect of the tables' order.
     """
     require_room("unigram", size, SPARE)
     pieces = most_frequent(texts, UNIGRAM_TYPES, UNIGRAM_BYTES, work, fan_out)
+    room, characters = size - FIRST - SPARE, pieces.characters
     names, times = pieces.table["piece"].to_list(), _thinned(pieces.table)
+    if len(characters) >= room:
+        some = set(sorted(characters, key=lambda char: (-characters[char], char))[: max(1, room // 2)])
+        log.warning("%d of %d characters are written as bytes: the vocabulary is too small for them",
+                    len(characters) - len(some), len(characters))  # fmt: skip
+        cut = [("".join(part), number) for number, name in enumerate(names) for part in _runs(name, some)]
+        names, times = [part for part, _ in cut], times[[number for _, number in cut]]
     tokenizer = Tokenizer(models.Unigram())
     trainer = trainers.UnigramTrainer(
-        vocab_size=size - FIRST - SPARE + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
+        vocab_size=room + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
     )
     with _one_thread():
         tokenizer.train_from_iterator(chain.from_iterable(map(repeat, names, times.tolist())), trainer)
@@ -132,6 +144,11 @@ def train_unigram(
     values["model"]["vocab"] = [(UNKNOWN, floor), *kept, *spare]
     values["model"].update(unk_id=0, byte_fallback=True)
     return SubwordUnit({**values, "added_tokens": []}), {**pieces.facts(), "occurrences_fed": int(times.sum())}
+
+
+def _runs(piece: str, characters: Container[str]) -> Iterator[Iterator[str]]:
+    """Yield the parts of a piece that have these characters only."""
+    yield from (part for inside, part in groupby(piece, characters.__contains__) if inside)
 
 
 def _thinned(table: pl.DataFrame) -> np.ndarray:
