@@ -26,7 +26,6 @@ from reviewlm.options import (
     TopP,
     WordsToSuggest,
     checked,
-    configured,
 )
 
 if TYPE_CHECKING:
