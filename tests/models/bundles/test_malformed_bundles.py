@@ -192,3 +192,11 @@ def test_a_panic_while_reading_is_an_error_and_an_interrupt_is_not():
     with pytest.raises(ModelError) as caught, stored("the file"):
         raise MemoryError("9 GB")
     assert caught.value.kind == "memory"
+
+
+@pytest.mark.parametrize("error", [OSError(), ValueError(), MemoryError(), EOFError("")])
+def test_an_error_without_a_text_of_its_own_has_a_reason(error):
+    with pytest.raises(ModelError) as caught, stored("the file"):
+        raise error
+    message = str(caught.value)
+    assert message.endswith(f"cannot be read: {error!r}") or message == "the file: not enough memory"

@@ -1,6 +1,7 @@
 """One contract for four units; UTF-8 itself is the oracle of the lossless ones."""
 
 import hashlib
+from string import ascii_letters, digits
 
 import numpy as np
 import pytest
@@ -203,6 +204,16 @@ def test_characters_stand_in_frequency_order():
     assert [vocabulary.token(i) for i in vocabulary.encode("xa")] == ["x", "a"]
     assert vocabulary.encode("x").tolist() != [0]
     assert len(vocabulary.encode("é")) == 2
+
+
+@pytest.mark.parametrize("size", [253, 254, 258, 275, 300])
+def test_letters_for_which_a_unigram_vocabulary_has_no_room_are_bytes(size):
+    texts = [f"{ascii_letters} {digits} größe café 日本語", "the soup, the tacos and the tea"] * 20
+    vocabulary = train("unigram", texts, size=size)
+    assert vocabulary.size <= size
+    for text in (*texts, "☕ zz"):
+        assert vocabulary.decode(vocabulary.encode(text)) == text
+    assert vocabulary.digest == train("unigram", texts[::-1], size=size).digest
 
 
 def test_rare_characters_are_bytes_in_unigram():

@@ -77,6 +77,21 @@ def test_trailing_spaces_and_windows_line_ends_are_read(tmp_path):
     assert read_vectors(tmp_path / "a").matrix_ND.tolist() == [[1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize("content", [
+    pytest.param(b"the    1  2.5\nfood  -3    4\n", id="aligned by spaces"),
+    pytest.param(b"   the 1 2.5\n  food -3 4\n", id="aligned to the right"),
+    pytest.param(b"the\t1\t2.5\nfood\t-3\t4\n", id="tabs"),
+    pytest.param(b"2\t2\nthe\t1 2.5\t\nfood\t-3 4 \t\r\n", id="a tab after the word and at the end"),
+    pytest.param(b"\xef\xbb\xbf2 2\nthe 1 2.5\nfood -3 4\n", id="mark of UTF-8 and a header"),
+    pytest.param(b"\xef\xbb\xbfthe 1 2.5\nfood -3 4\n", id="mark of UTF-8"),
+])  # fmt: skip
+def test_columns_may_be_aligned_or_between_tabs_and_a_mark_is_no_word(content, tmp_path):
+    for name, packed in (("a", content), ("a.gz", gzip.compress(content))):
+        (tmp_path / name).write_bytes(packed)
+        found = read_vectors(tmp_path / name)
+        assert (found.words, found.matrix_ND.tolist()) == (["the", "food"], [[1, 2.5], [-3, 4]])
+
+
 def test_only_the_wanted_words_are_kept(tmp_path):
     write_vectors(tmp_path / "a", FOOD, "fasttext")
     found = read_vectors(tmp_path / "a", {"food", "absent"})
@@ -103,6 +118,7 @@ def test_words_with_white_space_are_left_out_of_files(tmp_path):
     pytest.param(b"the 1 2\nfood 1 nan\n", "line 2: 'nan' is not a finite", id="nan"),
     pytest.param(b"the 1 2\nfood 1 1e99\n", "line 2: '1e99' is not a finite", id="too-large"),
     pytest.param(b"the 1 2\n\xff\xfe 1 2\n", "line 2: the line is not UTF-8", id="encoding"),
+    pytest.param("2 2\nthe 1 2\nfood 3 4\n".encode("utf-16"), "text in UTF-16", id="utf-16"),
     pytest.param(b"3 2\nthe 1 2\n", "line 3: the file ends after 1 words; its first line says 3", id="too-few"),
     pytest.param(b"1 2\nthe 1 2\nfood 1 2\n", "line 3: the first line says 1 words", id="too-many"),
     pytest.param(b"1 2\nthe \x00\x00\x80\x3f\x00", "entry 1: the file ends inside", id="cut-binary"),
