@@ -140,7 +140,7 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if preset in seen or len(seen) >= MOST_PARENTS:
         raise ConfigError("Presets extend each other in a circle", where=path, value=" → ".join([*seen, preset]))
     try:
-        options = tomllib.loads(path.read_text(encoding="utf-8"))
+        options = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors write a mark
     except RecursionError as error:
         raise _too_deep(path) from error
     except (OSError, ValueError) as error:  # includes numbers of more digits than Python reads

@@ -32,7 +32,6 @@ from .writer import GIVEN_NOTE, LN10, MARKS
 logger = logging.getLogger(__name__)
 
 _UNKNOWN_MISSING = -100.0
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANKS = bytes.maketrans(b"\t\r", b"  ")
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
 _FOREIGN = {
@@ -75,7 +74,7 @@ def _read(source: LineSource) -> tuple[Tables, tuple[str, ...]]:
 def _header(source: LineSource) -> tuple[set[str], list[int]]:
     """Read up to the first section; return the words that are marked as given, and the number of n-grams per order."""
     given = {"<s>"}
-    while (line := source.next_line("\\data\\").removeprefix(_BYTE_ORDER_MARK)) != b"\\data\\":
+    while (line := source.next_line("\\data\\")) != b"\\data\\":
         for magic, name in _FOREIGN.items():
             if line.startswith(magic):
                 source.fail(f"ARPA text, found {name}", line=source.line - 1)

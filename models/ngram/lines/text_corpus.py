@@ -226,5 +226,7 @@ def _settled(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.nda
     if marks != "skip" and refused_T.any():
         at = int(refused_T.argmax())
         number, word = line + int((ids_T[:at] == END).sum()), MARKS[-1 - int(ids_T[at])]
-        raise ModelError(f"{message.format(number)}: the word {word!r} is a mark of the model, not text", kind="input")
+        remedy = '; marks "skip" leaves marks out, "unknown" counts <unk> as the unknown word' * (marks == "refuse")
+        what = f"the word {word!r} is a mark of the model, not text"
+        raise ModelError(f"{message.format(number)}: {what}{remedy}", kind="input")
     return ids_T[ids_T >= 0] if marks == "skip" else np.maximum(ids_T, UNK)

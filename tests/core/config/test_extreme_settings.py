@@ -121,6 +121,11 @@ def test_a_preset_that_no_parser_survives_is_a_configuration_error(tmp_path, tex
         load_config(str(preset))
 
 
+def test_a_preset_may_begin_with_the_mark_of_utf8(tmp_path):
+    (tmp_path / "marked.toml").write_bytes(b'\xef\xbb\xbfextends = "small"\nseed = 7\n')
+    assert load_config(str(tmp_path / "marked.toml")).seed == 7
+
+
 @pytest.mark.parametrize(
     "override",
     [
