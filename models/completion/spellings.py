@@ -108,7 +108,7 @@ class SequenceEnd(NamedTuple):
     place: int
 
 
-class Ended(NamedTuple):
+class TokenSequence(NamedTuple):
     """Token sequences that end with a text, and their probability.
 
     Args:
@@ -137,8 +137,8 @@ class Node:
     text: bytes
     mass: float
     sources: list[TokenSource] = field(default_factory=list)
-    ended: list[Ended] = field(default_factory=list)
-    read: list[Ended] = field(default_factory=list)
+    ended: list[TokenSequence] = field(default_factory=list)
+    read: list[TokenSequence] = field(default_factory=list)
 
 
 class Spellings:
@@ -157,7 +157,7 @@ class Spellings:
     ) -> None:
         self._vocabulary, self._reader, self._before, self._cutoffs = vocabulary, reader, before, cutoffs
         self._texts = texts_of(vocabulary)
-        self.root = Node(b"", 1.0, ended=[Ended(context, 1.0)])
+        self.root = Node(b"", 1.0, ended=[TokenSequence(context, 1.0)])
 
     def descend(self, text: bytes) -> Search[Node | None]:
         """Return the node of a text, or None if no token sequence covers it."""
@@ -187,7 +187,7 @@ class Spellings:
         for (node, ended), reading in zip(wanted, readings, strict=True):
             node.sources += self._sources(node, ended, reading)
 
-    def _sources(self, node: Node, ended: Ended, reading: PrefixReading) -> list[TokenSource]:
+    def _sources(self, node: Node, ended: TokenSequence, reading: PrefixReading) -> list[TokenSource]:
         """Return what may come after token sequences that end at a node."""
         index = self._index(node)
         p_V = reading.p_V if self._cutoffs.reachable else None
@@ -254,4 +254,4 @@ class Spellings:
 
     def _end(self, node: Node, end: SequenceEnd) -> None:
         """Add a token sequence that ends at a node."""
-        node.ended.append(Ended((*end.source.ids, int(end.source.index.ids_E[end.place])), end.weight))
+        node.ended.append(TokenSequence((*end.source.ids, int(end.source.index.ids_E[end.place])), end.weight))

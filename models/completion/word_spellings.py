@@ -31,7 +31,7 @@ from ..tokens.word_pieces import cut_one
 from ..tokens.words import FIRST, WordUnit
 from .entries import EntryIndex
 from .reading import Ids, PrefixReader, PrefixReading
-from .spellings import Cutoffs, Ended, Node, SequenceEnd, Spellings, TokenSource
+from .spellings import Cutoffs, TokenSequence, Node, SequenceEnd, Spellings, TokenSource
 
 LETTER_SHAPES = [LOWER, CAPITAL, CAPITALS, OTHER]
 """Shapes of a word that is written letter by letter. Of the last one, each letter may be a capital."""
@@ -344,12 +344,12 @@ class WordSpellings(Spellings):
         assert unit is not None
         self._words = written_words(unit)
         place = self._words.place_after(unit.last_piece(before))
-        self.root = Node(b"", 1.0, ended=[Ended(context, 1.0, place._replace(piece="") if inside else place)])
+        self.root = Node(b"", 1.0, ended=[TokenSequence(context, 1.0, place._replace(piece="") if inside else place)])
 
     def _fits(self, node: Node, rest: bytes) -> bool:
         return bool(node.ended)
 
-    def _sources(self, node: Node, ended: Ended, reading: PrefixReading) -> list[TokenSource]:
+    def _sources(self, node: Node, ended: TokenSequence, reading: PrefixReading) -> list[TokenSource]:
         words, start = self._words, len(node.text)
         gap, case = words.prices(ended.after)
         may_L = words.may_follow(ended.after.piece)
@@ -397,14 +397,14 @@ class WordSpellings(Spellings):
         source, entry = end.source, int(end.source.index.ids_E[end.place])
         if not isinstance(source, LetterSource):
             place = self._words.place_after(source.index.texts[end.place].decode())
-            node.ended.append(Ended((*source.ids, int(self._words.token_E[entry])), end.weight, place))
+            node.ended.append(TokenSequence((*source.ids, int(self._words.token_E[entry])), end.weight, place))
             return
         letters = source.letters.after(source.signs[entry])
         node.sources.append(self._letters(letters, end.weight, len(node.text)))
         found = None if letters.begun else letters.speller.after(letters.folded)
         if found and found.end > 0:
             place = self._words.place_after(letters.written)
-            node.ended.append(Ended((*letters.before, found.token), end.weight * found.end, place))
+            node.ended.append(TokenSequence((*letters.before, found.token), end.weight * found.end, place))
 
     def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
         """Return the ends that are probable enough, and the best one of each kind of source."""
@@ -424,7 +424,7 @@ class WordSpellings(Spellings):
                 together[key] = together.get(key, 0.0) + ended.weight
             best = max(together.values())
             least = self._cutoffs.sequence * (whole or found.mass)
-            found.ended = [Ended(*key[:1], p, key[1]) for key, p in together.items() if p > least or p == best]
+            found.ended = [TokenSequence(*key[:1], p, key[1]) for key, p in together.items() if p > least or p == best]
         return found
 
 
