@@ -31,7 +31,7 @@ from ..tokens.word_pieces import cut_one
 from ..tokens.words import FIRST, WordUnit
 from .entries import EntryIndex
 from .reading import Ids, PrefixReader, PrefixReading
-from .spellings import Cutoffs, TokenSequence, Node, SequenceEnd, Spellings, TokenSource
+from .spellings import Cutoffs, Node, SequenceEnd, Spellings, TokenSequence, TokenSource
 
 LETTER_SHAPES = [LOWER, CAPITAL, CAPITALS, OTHER]
 """Shapes of a word that is written letter by letter. Of the last one, each letter may be a capital."""
