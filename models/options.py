@@ -74,19 +74,21 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_no_truth_value)]
-Number = Annotated[float, BeforeValidator(_no_truth_value)]
-Count = Annotated[Whole, Field(ge=1, le=MOST_WHOLE)]
-WholeOrZero = Annotated[Whole, Field(ge=0, le=MOST_WHOLE)]
+_NUMBER = BeforeValidator(_no_truth_value)
+"""The last mark of a kind: pydantic names only bounds before it "minimum" and "maximum" in a JSON schema."""
+Whole = Annotated[int, _NUMBER]
+Number = Annotated[float, _NUMBER]
+Count = Annotated[int, Field(ge=1, le=MOST_WHOLE), _NUMBER]
+WholeOrZero = Annotated[int, Field(ge=0, le=MOST_WHOLE), _NUMBER]
 Seed = WholeOrZero
-DrawSeed = Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)]
+DrawSeed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), _NUMBER]
 """The seed of texts that are drawn: any whole number of 64 bits with a sign, as in OpenAI's interface."""
-NotNegative = Annotated[Number, Field(ge=0, le=MOST)]
-Positive = Annotated[Number, Field(gt=0, le=MOST)]
-PositiveToLargest = Annotated[Number, Field(gt=0, le=LARGEST)]
-Share = Annotated[Number, Field(ge=0, le=1)]
-ShareAboveZero = Annotated[Number, Field(gt=0, le=1)]
-ShareBelowOne = Annotated[Number, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0, le=MOST), _NUMBER]
+Positive = Annotated[float, Field(gt=0, le=MOST), _NUMBER]
+PositiveToLargest = Annotated[float, Field(gt=0, le=LARGEST), _NUMBER]
+Share = Annotated[float, Field(ge=0, le=1), _NUMBER]
+ShareAboveZero = Annotated[float, Field(gt=0, le=1), _NUMBER]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1), _NUMBER]
 OrNone = BeforeValidator(lambda value: None if value == NONE else value)
 """Mark of an option that may be None, which a preset writes as "none"."""
 Name = Annotated[str, AfterValidator(require_name)]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import typer
+from jsonschema import Draft202012Validator
+from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
+from flows.generate import generate
 from models.base import ModelError
 from models.sampling import Sampling
 from models.sampling_options import KINDS
@@ -13,6 +16,7 @@ from reviewlm.cli import app
 from serving.api.schemas.requests import CompletionRequest
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+SCHEMAS = [CompletionRequest.model_json_schema(), parameter_schema(generate).model_dump()]
 VALUES = [-1, -0.5, 0, 5e-324, 0.5, 1, 1.0000001, 2, 2**31 - 1, 2**31, 1e12, 1.1e12]
 
 
@@ -50,6 +54,9 @@ def test_every_door_allows_the_same_values(name: str) -> None:
     assert 0 < len(allowed) < len(VALUES)
     assert [value for value in VALUES if by_http(name, value)] == allowed
     assert [value for value in VALUES if by_command(("generate",), name, value)] == allowed
+    for schema in SCHEMAS:  # of /openapi.json, and of the form that Prefect shows
+        validator = Draft202012Validator(schema["properties"][name])
+        assert [value for value in VALUES if validator.is_valid(value)] == allowed
     if name in ("temperature", "top_k", "top_p"):
         assert [value for value in VALUES if by_command(("ngram", "generate"), name, value)] == allowed
 
