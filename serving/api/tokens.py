@@ -107,9 +107,9 @@ async def tokenizer_info(request: Request, model: str = "") -> Response:
     services = Services.of(request)
     async with services.leased(request, model) as version:
         vocabulary = version.bundle.vocabulary
-        told = {
+        facts = {
             "model": version.id, "unit": vocabulary.unit, "size": vocabulary.size, "bos_token": SPECIAL[BOS],
             "eos_token": SPECIAL[EOS], "unk_token": SPECIAL[UNK],
             "model_max_length": services.settings.max_prompt_characters,
         }  # fmt: skip
-    return as_json(told)
+    return as_json(facts)

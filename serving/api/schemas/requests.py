@@ -81,8 +81,8 @@ def _nullable(schema: dict[str, Any]) -> None:
     """State in a JSON schema that a parameter with a default may be null, which means the default."""
     for name, each in schema.get("properties", {}).items():
         if name not in schema.get("required", ()):
-            said = {key: each.pop(key) for key in ("default", "title", "description") if key in each}
-            schema["properties"][name] = {"anyOf": [each, {"type": "null"}], **said}
+            notes = {key: each.pop(key) for key in ("default", "title", "description") if key in each}
+            schema["properties"][name] = {"anyOf": [each, {"type": "null"}], **notes}
 
 
 class ApiRequest(BaseModel):
