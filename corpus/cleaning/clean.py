@@ -1,8 +1,8 @@
-"""Clean typed parts into one table: apply the normal form, assign the splits and drop duplicates.
+"""Clean typed parts into one table: apply the normal form, assign the splits, drop duplicates and what train covers.
 
 Rows are ordered by split, and within a split by their place (see `corpus.splitting.split`). This is like a shuffle, but
 the same for any order of the input. Memory holds only a batch for each thread, three slices of the order, and a few
-numbers per review (`corpus.duplicates.keys`, `corpus.cleaning.external_sort`).
+numbers per review (`corpus.duplicates.exact`, `corpus.cleaning.external_sort`).
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from core.config.run_config import CleanConfig, DuplicatesConfig, SelectionConfi
 from core.environment import available_cores
 from core.errors import CheckFailed, EmptyInput, disk_errors
 from corpus.cleaning.business import read_businesses
-from corpus.cleaning.clean_table import ROWS, write_clean, write_copies
+from corpus.cleaning.clean_table import ROWS, write_clean, write_copies, write_coverage
 from corpus.cleaning.external_sort import Slices
 from corpus.cleaning.language import in_languages
 from corpus.cleaning.normalise import count_masks, normalise
-from corpus.duplicates.dedupe import NearDuplicates
-from corpus.duplicates.keys import ExactDuplicates, hash_texts
+from corpus.duplicates.coverage import coverage
+from corpus.duplicates.exact import COVERED, LEARNT, STAYS, TRAIN, ExactDuplicates, hash_texts
+from corpus.duplicates.near import ABSENT, NearDuplicates
 from corpus.duplicates.shingles import count_words
 from corpus.ingestion.ingest import iter_parts
 from corpus.schema import Limits, byte_count, whole_stars
 from corpus.splitting.grouping import Grouping, Keys
 from corpus.splitting.leaks import certify
-from corpus.splitting.learnt import find_learnt
+from corpus.splitting.learnt import find_learnt, train_forms
 from corpus.splitting.split import SPLITS, TABLE, places
 from models.text.normal_form import NormalForm
 from models.threads import FanOut, ordered
@@ -74,13 +75,15 @@ def prepare(
     Returns:
         Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the ids and texts of the test
         split), `normal_form`. Reviews that were dropped: `empty` (nothing left of the text), `languages` {code: reviews
-        set aside}, `duplicates` {split: {reason of `corpus.duplicates.keys.REASONS`: reviews}}, with earlier data
-        `learnt` {split: {exact, near: reviews}}. rows + empty + these = the rows of the data set. `near` {pairs,
+        set aside}, `duplicates` {split: {reason of `corpus.duplicates.exact.REASONS`: reviews}}, with earlier data
+        `learnt` {split: {exact, covered: reviews}}. rows + empty + these = the rows of the data set. `near` {pairs,
         examined, within: {split: kept reviews that have a near-duplicate}}, `copies` {split: {groups, reviews}} (kept
-        reviews that repeat another one of their split; listed in copies.parquet), `grouping` {by, without_key, keys,
-        in_two_splits; by month: validation_from, test_from, dates_from_data}. With a table of businesses: `business`
-        {businesses, repeated, without_id, unmatched}. `masks` {kind of personal data: number of replacements},
-        `certificate` (digest of the leak certificate).
+        reviews that repeat another one of their split; listed in copies.parquet), `coverage` {held-out split:
+        distribution of the coverage by train (`corpus.splitting.certificate.spread`)}, with earlier data
+        `learnt_coverage` by those (coverage.parquet lists the larger of the two of each review), `grouping` {by,
+        without_key, keys, in_two_splits; by month: validation_from, test_from, dates_from_data}. With a table of
+        businesses: `business` {businesses, repeated, without_id, unmatched}. `masks` {kind of personal data: number of
+        replacements}, `certificate` (digest of the leak certificate).
 
     Raises:
         EmptyInput: A split would be empty; the error says why and what to do.
@@ -93,24 +96,31 @@ def prepare(
     duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
     grouping, keys = Grouping(split, dataset_folder), Keys(split)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
-    passes = _Passes(dataset_folder, 2 + duplicates.near, report, earlier if duplicates.near else ())
+    passes = _Passes(dataset_folder, 2 + duplicates.near, report, earlier)
     with _slices(dataset_folder, folder, grouping) as slices:
         cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(_batches(dataset_folder)))
         counts = _add_all(cleaned, slices)
-        counts.learnt = _leave_out_learnt(slices, earlier, duplicates, threads, passes)
+        counts.learnt = _leave_out_learnt(slices, earlier, threads, passes)
         repeats = ExactDuplicates(*slices.text_hashes())
         index = NearDuplicates(folder / "near", duplicates, threads, fan_out) if duplicates.near else None
-        near = _drop_near(repeats, passes.through(slices), index) if index else {}
+        near, covered = dict[str, Any](), dict[str, np.ndarray]()
+        if index:
+            near = _drop_near(repeats, passes.through(slices), index)
+            covered = _drop_covered(repeats, index, earlier, duplicates.coverage, threads)
+            near["within"] = repeats.near_within()
+        for side, kinds in counts.learnt.items():
+            kinds["covered"] = repeats.dropped(side, LEARNT)
         _require_all_splits(repeats, counts, grouping, dataset_folder)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
         copies = write_copies(folder, repeats.copies())
+        spreads = write_coverage(folder, covered)
     left = repeats.left()
     del repeats  # about 13 bytes per review, which the search for leaks needs
     _require_apart(keys.facts(), split.by, folder)
-    certificate = certify(folder, duplicates, threads, copies, index)
+    certificate = certify(folder, duplicates, threads, copies, index, spreads.get("coverage"))
     return {
         **written, **counts.facts(), "grouping": {**grouping.facts(counts.without_key), **keys.facts()},
-        "duplicates": left, "near": near, "copies": copies, "normal_form": form.to_dict(),
+        "duplicates": left, "near": near, "copies": copies, **spreads, "normal_form": form.to_dict(),
         "certificate": certificate.digest,
     }
 
@@ -220,16 +230,22 @@ def _clean(
 
 
 def _leave_out_learnt(
-    slices: Slices, earlier: Sequence[Path], config: DuplicatesConfig, threads: int, passes: _Passes
+    slices: Slices, earlier: Sequence[Path], threads: int, passes: _Passes
 ) -> dict[str, dict[str, int]]:
-    """Leave out test and validation reviews that repeat what was learnt from earlier data; return their numbers."""
+    """Leave out test and validation reviews whose text was learnt from earlier data; return their numbers."""
     if not earlier:
         return {}
-    held_out = partial(takewhile, _is_held_out, slices)
-    found = find_learnt(held_out, earlier, config, threads, passes.searched)
-    passes.searched(passes.earlier)  # what did not have to be searched
-    slices.leave_out(found.exact | found.near)
-    return found.counts
+    ranks = [np.zeros(0, np.uint8)]
+
+    def held_out() -> Iterator[pl.DataFrame]:
+        for frame in takewhile(_is_held_out, slices):
+            ranks.append(frame["rank"].to_numpy())
+            yield frame
+
+    learnt = find_learnt(held_out(), earlier, threads, passes.searched)
+    slices.leave_out(learnt)
+    counts = np.bincount(np.concatenate(ranks)[learnt], minlength=TRAIN)
+    return {name: {"exact": int(count)} for name, count in zip(SPLITS[:TRAIN], counts, strict=True)}
 
 
 def _is_held_out(frame: pl.DataFrame) -> bool:
@@ -243,7 +259,32 @@ def _drop_near(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: 
     found = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
     ends = np.sort(repeats.named(found.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0)
     repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
-    return {"pairs": repeats.near_pairs, "examined": index.examined, "within": repeats.near_within}
+    return {"pairs": repeats.near_pairs, "examined": index.examined}
+
+
+def _drop_covered(
+    repeats: ExactDuplicates, index: NearDuplicates, earlier: Sequence[Path], limit: float, threads: int
+) -> dict[str, np.ndarray]:
+    """Drop the held-out reviews that passages of train cover, or of the training text of earlier data.
+
+    Returns:
+        Of the held-out reviews that stay, in their order, `coverage` by train; with earlier data `learnt_coverage`.
+    """
+    number_D = repeats.named(index.keys)
+    side_D = np.where(repeats.code[number_D] == STAYS, repeats.ranks(number_D), np.uint8(ABSENT))
+    held_out = side_D < TRAIN
+    covered_by = partial(coverage, partial(index.forms, held_out), threads=threads)
+    measured = {"coverage": (COVERED, covered_by(partial(index.forms, side_D == TRAIN)))}
+    if earlier:
+        largest = np.maximum.reduce([covered_by(partial(train_forms, folder, threads)) for folder in earlier])
+        measured["learnt_coverage"] = LEARNT, largest
+    first, of_reviews = repeats.first[: repeats.bounds[1]], dict[str, np.ndarray]()
+    for name, (code, coverage_D) in measured.items():
+        of_reviews[name] = np.zeros(len(first))
+        of_reviews[name][number_D[held_out]] = coverage_D
+        repeats.drop(number_D[held_out][(coverage_D >= limit) & (repeats.code[number_D[held_out]] == STAYS)], code)
+    staying = repeats.code[: len(first)] == STAYS
+    return {name: values[first][staying] for name, values in of_reviews.items()}
 
 
 def _distinct(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]) -> Iterator[tuple[np.ndarray, pl.Series]]:
@@ -259,10 +300,11 @@ def _require_all_splits(repeats: ExactDuplicates, counts: _Counts, grouping: Gro
     kept, left = repeats.kept(), repeats.left()
     for name in SPLITS:
         if not kept[name]:
-            gone, known = (sum(found.get(name, {}).values()) for found in (left, counts.learnt))
-            aside = sum(counts.languages.values())
+            covered, known = left[name].get("covered", 0), sum(counts.learnt.get(name, {}).values())
+            gone, aside = sum(left[name].values()) - covered, sum(counts.languages.values())
             causes = [f"there are only {counts.read} reviews"]
             causes += [f"{gone} were removed from this split as exact or near duplicates"] if gone else []
+            causes += [f"{covered} are covered by passages of train (duplicates.coverage)"] if covered else []
             causes += [f"{known} repeat reviews that the start weights have learnt from"] if known else []
             causes += [f"{counts.empty} had no text left after cleaning"] if counts.empty else []
             causes += [f"{aside} are in other languages than selection.languages"] if aside else []

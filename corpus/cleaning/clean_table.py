@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import polars as pl
 
 from corpus.cleaning.business import BUSINESS, Businesses
 from corpus.cleaning.external_sort import regrouped
+from corpus.splitting.certificate import spread
 from corpus.splitting.grouping import Keys
 from corpus.splitting.split import SPLITS, TABLE, add_texts
 
@@ -50,7 +51,7 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
     """Write the reviews of clean.parquet that repeat each other within their split, and return their number by split.
 
     Args:
-        copies: See `corpus.duplicates.keys.ExactDuplicates.copies`.
+        copies: See `corpus.duplicates.exact.ExactDuplicates.copies`.
 
     Returns:
         By split {groups, reviews}.
@@ -63,6 +64,27 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
                "reviews": table.filter(pl.col("split") == name).height}
         for name in SPLITS
     }  # fmt: skip
+
+
+COVERAGE_FILE = "coverage.parquet"
+"""File next to clean.parquet: review_id, split and coverage of the held-out reviews with any."""
+
+
+def write_coverage(folder: Path, coverage: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Write the largest coverage of each held-out review of clean.parquet, and return the distributions by split.
+
+    Args:
+        coverage: By name, one value for each held-out review, in the order of clean.parquet.
+
+    Returns:
+        By name and split: `corpus.splitting.certificate.spread`.
+    """
+    held_out = pl.scan_parquet(folder / TABLE).select("review_id", "split").filter(pl.col("split") != "train").collect()
+    largest = np.maximum.reduce([np.zeros(held_out.height), *coverage.values()])
+    held_out.with_columns(coverage=largest).filter(pl.col("coverage") > 0).write_parquet(folder / COVERAGE_FILE)
+    sides = [name for name in SPLITS if name != "train"]
+    masks = {name: (held_out["split"] == name).to_numpy() for name in sides}
+    return {name: {side: spread(values[mask]) for side, mask in masks.items()} for name, values in coverage.items()}
 
 
 def write_clean(

@@ -1,15 +1,17 @@
-"""Compile the hashing of texts and names with numba: each loop reads its input once, without holding the GIL.
+"""Compile the loops over texts, pairs of texts and names with numba: each reads its input once, without the GIL.
 
-The callers say what is computed: `corpus.duplicates.shingles`, `banding`, `anchors` and `keys`. The loops over pairs of
-texts are in `corpus.duplicates.pair_kernels`. Shapes: N bytes, D texts, W words, S shingles, P values of a signature.
-Sums and products are uint64 throughout, because numba makes a float of the sum of an int64 and a uint64.
+The callers say what is computed: the other files of this folder. Shapes: N bytes, D texts, W words, S shingles or runs,
+P values of a signature, B buckets, M members of buckets, K pairs, T places of a hash table. Sums and products are
+uint64 throughout, because numba makes a float of the sum of an int64 and a uint64.
 """
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
+from numba import config, types
 
 from models.compiled import kernel
 
@@ -17,6 +19,12 @@ _U = np.uint64
 _LINE_BREAK, _SPACE, _APOSTROPHE = np.uint8(10), np.uint8(32), np.uint8(39)
 _MIX_1, _MIX_2 = _U(0xBF58476D1CE4E5B9), _U(0x94D049BB133111EB)
 _HALF = _U(32)
+
+# pread(2) of the C library, as a kernel calls it; without compilation a kernel is Python.
+_pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    _pread = ctypes.CDLL(None).pread
+    _pread.argtypes, _pread.restype = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64), ctypes.c_ssize_t
 
 
 @kernel
@@ -63,11 +71,12 @@ def word_forms(
 
 @kernel
 def fingerprints(
-    forms_N: Any, offsets_D: Any, shingle: Any, values: Any, powers: Any, sums: Any, starts: Any, found_S: Any,
-    ends_D: Any
+    forms_N: Any, offsets_D: Any, shingle: Any, least: Any, values: Any, powers: Any, sums: Any, starts: Any,
+    found_S: Any, ends_D: Any
 ) -> None:
     """Write the fingerprints of the shingles of each text, and where those of each text end.
 
+    least: 1 if a text with fewer words than a shingle is one shingle, 0 if it has none.
     powers: the base's powers and its inverse's (2, N). Work space: the sums at the end and at the start of each word
     (2, N + 2), and where it starts (N + 2,).
     """
@@ -84,7 +93,7 @@ def fingerprints(
             words += byte == _SPACE
         sums[0, words] = total
         words += size > 0
-        count = max(words - shingle + 1, 1) if words else 0
+        count = max(words - shingle + 1, least) if words else 0
         for s in range(count):
             found_S[to] = mixed((sums[0, min(s + shingle, words) - 1] - sums[1, s]) * powers[1, starts[s]])
             to += 1
@@ -127,39 +136,6 @@ def lowest_bytes(signature_DP: Any, chosen_S: Any, out_DS: Any) -> None:
     for d in range(out_DS.shape[0]):
         for s in range(out_DS.shape[1]):
             out_DS[d, s] = signature_DP[d, chosen_S[s]] & _U(0xFF)
-
-
-@kernel
-def anchors(
-    fingerprints_S: Any, offsets_D: Any, factors: Any, run: Any, window: Any, least: Any, runs_S: Any, found_A: Any,
-    counts_D: Any
-) -> int:
-    """Write the smallest fingerprint of the runs in each window, without repeats in a row; return their number.
-
-    runs_S is work space.
-    """
-    middle, last, width = run // 2, run - 1, window - run + 1
-    to = 0
-    for d in range(len(counts_D)):
-        begin, count, before = offsets_D[d], offsets_D[d + 1] - offsets_D[d], to
-        if count >= least:
-            for s in range(count - last):
-                f = fingerprints_S[begin + s :]
-                runs_S[s] = mixed(f[0] * factors[0] + f[middle] * factors[1] + f[last] * factors[2])
-            place = -1
-            for s in range(count - window + 1):
-                if place < s:  # the smallest one has left the window
-                    place = s
-                    for other in range(s + 1, s + width):
-                        if runs_S[other] < runs_S[place]:
-                            place = other
-                elif runs_S[s + width - 1] < runs_S[place]:
-                    place = s + width - 1
-                if to == before or found_A[to - 1] != runs_S[place]:
-                    found_A[to] = runs_S[place]
-                    to += 1
-        counts_D[d] = to - before
-    return to
 
 
 @kernel
@@ -210,3 +186,223 @@ def places_of(wanted_W: Any, high_D: Any, table_T: Any, place_W: Any) -> None:
         while table_T[at] and high_D[table_T[at] - 1] != wanted_W[w]:
             at = (at + _U(1)) & rest
         place_W[w] = np.int64(table_T[at]) - 1
+
+
+@kernel
+def maybe_shared(keys_D: Any, once: Any, again: Any, found_D: Any) -> int:
+    """Write the numbers of the keys whose slot another key has too; return how many there are.
+
+    Keys are random numbers. once and again (zeros) hold a bit for each slot; their size is a power of two.
+    """
+    rest, to = _U(64 * len(once) - 1), 0
+    for d in range(len(keys_D)):
+        slot = _U(keys_D[d]) & rest
+        word, bit = slot >> _U(6), _U(1) << (slot & _U(63))
+        again[word] |= once[word] & bit
+        once[word] |= bit
+    for d in range(len(keys_D)):
+        slot = _U(keys_D[d]) & rest
+        if (again[slot >> _U(6)] >> (slot & _U(63))) & _U(1):
+            found_D[to] = d
+            to += 1
+    return to
+
+
+@kernel
+def opposite(
+    members_M: Any, starts_B: Any, near_D: Any, side_D: Any, stays: Any, side: Any, chosen_M: Any, bucket_M: Any,
+    begin_M: Any, end_M: Any
+) -> int:
+    """Write the members of the buckets with pairs, those of the side first, and the range of each one's partners.
+
+    The partners of a text of the side are those of later sides in its bucket. Return the number of members.
+    """
+    to = 0
+    for b in range(len(starts_B) - 1):
+        low = to
+        for m in range(starts_B[b], starts_B[b + 1]):
+            d = members_M[m]
+            if near_D[d] == stays and side_D[d] == side:
+                chosen_M[to] = d
+                to += 1
+        first = to
+        for m in range(starts_B[b], starts_B[b + 1]):
+            d = members_M[m]
+            if near_D[d] == stays and side_D[d] > side:
+                chosen_M[to] = d
+                to += 1
+        if not low < first < to:
+            to = low  # no pair
+        for m in range(low, to):
+            bucket_M[m], begin_M[m], end_M[m] = b, first, to if m < first else first
+    return to
+
+
+@kernel
+def following(
+    members_M: Any, starts_B: Any, near_D: Any, side_D: Any, stays: Any, sides: Any, crowd: Any, neighbours: Any,
+    chosen_M: Any, bucket_M: Any, begin_M: Any, end_M: Any
+) -> int:
+    """Write the members of the buckets with pairs, side by side, and the range of each one's partners.
+
+    The partners of a text are the texts of its side that follow it; in a bucket with more than *crowd* pairs, at most
+    *neighbours* of them. Return the number of members.
+    """
+    to = 0
+    for b in range(len(starts_B) - 1):
+        low, pairs = to, 0
+        for side in range(sides):
+            first = to
+            for m in range(starts_B[b], starts_B[b + 1]):
+                d = members_M[m]
+                if near_D[d] == stays and side_D[d] == side:
+                    chosen_M[to], bucket_M[to], begin_M[to] = d, b, to + 1
+                    to += 1
+            pairs += (to - first) * (to - first - 1) // 2
+            for m in range(first, to):
+                end_M[m] = to
+        if not pairs:
+            to = low
+        if pairs > crowd:
+            for m in range(low, to):
+                end_M[m] = min(end_M[m], begin_M[m] + neighbours)
+    return to
+
+
+@kernel
+def common(sets_S: Any, offsets_D: Any, a_K: Any, b_K: Any, table_T: Any, owner_T: Any, common_K: Any) -> None:
+    """Write the number of fingerprints that the sets of each pair of texts share; for the table see `sets`."""
+    rest, owner = _U(len(table_T) - 1), 0
+    for k in range(len(common_K)):
+        a, b, count = a_K[k], b_K[k], 0
+        if k == 0 or a != a_K[k - 1]:
+            owner += 1
+            for s in range(offsets_D[a], offsets_D[a + 1]):
+                slot = sets_S[s] & rest
+                while owner_T[slot] == owner:
+                    slot = (slot + _U(1)) & rest
+                owner_T[slot], table_T[slot] = owner, sets_S[s]
+        for s in range(offsets_D[b], offsets_D[b + 1]):
+            slot = sets_S[s] & rest
+            while owner_T[slot] == owner and table_T[slot] != sets_S[s]:
+                slot = (slot + _U(1)) & rest
+            count += owner_T[slot] == owner
+        common_K[k] = count
+
+
+@kernel
+def read(descriptor: Any, begin_K: Any, end_K: Any, out: Any) -> int:
+    """Read stretches of a file one after another; return the number of bytes, fewer if a stretch cannot be read."""
+    to, address = 0, out.ctypes.data
+    for k in range(len(begin_K)):
+        place = begin_K[k]
+        while place < end_K[k]:
+            count = _pread(descriptor, address + to, end_K[k] - place, place)
+            if count <= 0:
+                return to
+            to, place = to + count, place + count
+    return to
+
+
+@kernel
+def set_bits(values_S: Any, bits_W: Any) -> None:
+    """Set a bit for each value in a filter, whose size is a power of two."""
+    slots = _U(64 * len(bits_W) - 1)
+    for value in values_S:
+        slot = (value >> _HALF) & slots
+        bits_W[slot >> _U(6)] |= _U(1) << (slot & _U(63))
+
+
+@kernel
+def with_bit(values_S: Any, bits_W: Any, place_S: Any) -> Any:
+    """Write the places of the values whose bit is set; return how many there are.
+
+    Without branches, so that the processor waits for many places of the filter at a time.
+    """
+    slots, to = _U(64 * len(bits_W) - 1), np.int64(0)
+    for s in range(len(values_S)):
+        slot = (values_S[s] >> _HALF) & slots
+        place_S[to] = s
+        to += np.int64((bits_W[slot >> _U(6)] >> (slot & _U(63))) & _U(1))
+    return to
+
+
+@kernel
+def place_of_run(value: Any, runs_T: Any) -> Any:
+    """Return the place of a run in a hash table with open addresses, or the empty place for it.
+
+    An entry is 28 bits of the run's fingerprint and, in the lowest 4 bits, 1 + how often it was counted; 0: empty.
+    """
+    rest, tag = _U(len(runs_T) - 1), value >> _U(36)
+    place = value & rest
+    while runs_T[place] and runs_T[place] >> np.uint32(4) != tag:
+        place = (place + _U(1)) & rest
+    return place
+
+
+@kernel
+def add_runs(values_S: Any, runs_T: Any) -> None:
+    """Add runs to the table, each counted 0 times."""
+    for value in values_S:
+        runs_T[place_of_run(value, runs_T)] = (value >> _U(36) << _U(4)) | _U(1)
+
+
+@kernel
+def count_runs(values_S: Any, most: Any, runs_T: Any) -> None:
+    """Count those runs that are in the table, up to one more than *most*."""
+    for value in values_S:
+        place = place_of_run(value, runs_T)
+        if runs_T[place]:
+            runs_T[place] += np.uint32((runs_T[place] & np.uint32(15)) < most + 2)
+
+
+@kernel
+def mark_rare(values_S: Any, most: Any, runs_T: Any, rare_S: Any) -> None:
+    """Of some marked runs, which are in the table, leave only those marked that were counted 1 to *most* times."""
+    for s in range(len(values_S)):
+        if rare_S[s]:
+            count = np.int64(runs_T[place_of_run(values_S[s], runs_T)] & np.uint32(15)) - 1
+            rare_S[s] = 1 <= count <= most
+
+
+@kernel
+def mark_sources(
+    first_H: Any, place_H: Any, offsets_A: Any, names_P: Any, texts_P: Any, size: Any, least: Any, shared_D: Any,
+    end_D: Any, touched_D: Any, covered_P: Any
+) -> None:
+    """Mark the runs that each of some texts D shares with one of texts A of which it shares *least* words.
+
+    Args:
+        first_H: For those runs of the texts A that have any, where the first equal run is in *names_P*.
+        place_H: Where each of these begins in its text, in words, ascending.
+        offsets_A: Where those of each text A begin, and where the last ones end.
+        names_P: Fingerprints of the runs of the texts D, equal ones one after another.
+        texts_P: The text D of each.
+        size: Words in a run.
+        least: Words of a text A that lie in runs that it shares with a text D.
+        shared_D: Work space of zeros (D,).
+        end_D: Work space (D,).
+        touched_D: Work space (D,).
+        covered_P: Marks to add to.
+    """
+    for a in range(len(offsets_A) - 1):
+        touched, most = 0, 0
+        for h in range(offsets_A[a], offsets_A[a + 1]):
+            p, end = first_H[h], place_H[h] + size
+            name = names_P[p]
+            while p < len(names_P) and names_P[p] == name:
+                d = texts_P[p]
+                if not shared_D[d]:
+                    touched_D[touched], end_D[d] = d, 0
+                    touched += 1
+                shared_D[d] += end - max(place_H[h], end_D[d])
+                end_D[d] = end
+                most, p = max(most, shared_D[d]), p + 1
+        for h in range(offsets_A[a], offsets_A[a + 1] if most >= least else offsets_A[a]):
+            p = first_H[h]
+            name = names_P[p]
+            while p < len(names_P) and names_P[p] == name:
+                covered_P[p] |= shared_D[texts_P[p]] >= least
+                p += 1
+        for t in range(touched):
+            shared_D[touched_D[t]] = 0

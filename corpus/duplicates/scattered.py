@@ -18,11 +18,11 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
     Raises:
         OSError: The file ends before a stretch, or cannot be read.
     """
-    from corpus.duplicates import pair_kernels  # here, because numba's import takes half a second
+    from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
     found = np.empty(int((end - begin).sum()), np.uint8)
     with file.open("rb", buffering=0) as opened:
-        count = pair_kernels.read(opened.fileno(), begin, end, found)
+        count = kernels.read(opened.fileno(), begin, end, found)
     if count < len(found):
         raise OSError(errno.EIO, "a stretch of the file cannot be read", str(file))
     return found

@@ -20,6 +20,9 @@ SLICE_BYTES = 1 << 17
 
 Small enough for the cache of a core: with slices of 2 MiB, the operating system spends as long on fresh pages."""
 
+Forms = tuple[np.ndarray, np.ndarray]
+"""Bytes of D texts in word form, one after another, and D + 1 offsets: where each begins and the last one ends."""
+
 WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 """Characters of scripts without spaces between words; where words are counted, each is one word."""
 
@@ -76,6 +79,12 @@ def word_bytes(
     return forms[: ends[-1]], np.concatenate([ends[:1], ends[1:][words >= least]]), words
 
 
+def part_of(part: slice, data: np.ndarray, offsets: np.ndarray) -> Forms:
+    """Return the bytes and offsets of a range of texts."""
+    ends = offsets[part.start : part.stop + 1]
+    return data[ends[0] : ends[-1]], ends - ends[0]
+
+
 def slices(offsets: np.ndarray, size: int) -> Iterator[slice]:
     """Yield the ranges of stretches of about *size* bytes of a batch of texts, with at least one text each."""
     start, count = 0, len(offsets) - 1
@@ -89,10 +98,14 @@ class Fingerprints:
     """A converter of word forms to fingerprints of their shingles; it keeps powers of the base between calls.
 
     Several threads may use it at the same time.
+
+    Args:
+        shingle: Words in a shingle.
+        short: Whether a text with fewer words is one shingle; else it has none.
     """
 
-    def __init__(self, shingle: int) -> None:
-        self.shingle = shingle
+    def __init__(self, shingle: int, short: bool = True) -> None:
+        self.shingle, self.short = shingle, short
         self._values = mix(np.arange(1, 257, dtype=np.uint64) * np.uint64(_GOLDEN))
         self._powers = np.ones((2, 0), np.uint64)
 
@@ -105,7 +118,7 @@ class Fingerprints:
 
         Returns:
             Fingerprints (S,) as uint64, in the order of the text and with repeats, and (D + 1,) offsets into them. A
-            text of w words has max(1, w - shingle + 1) fingerprints, a text without words none.
+            text of w words has w - shingle + 1 fingerprints, a shorter one 1 if *short*, a text without words none.
         """
         from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
@@ -113,9 +126,8 @@ class Fingerprints:
         powers = self._powers_of_base(longest)
         sums, starts = np.empty((2, longest + 2), np.uint64), np.empty(longest + 2, np.int64)
         found_S, shingles_end = np.empty(len(data_N) // 2 + len(offsets), np.uint64), np.zeros(len(offsets), np.int64)
-        kernels.fingerprints(
-            data_N, offsets, self.shingle, self._values, powers, sums, starts, found_S, shingles_end[1:]
-        )
+        rule = self.shingle, int(self.short)
+        kernels.fingerprints(data_N, offsets, *rule, self._values, powers, sums, starts, found_S, shingles_end[1:])
         return found_S[: shingles_end[-1]], shingles_end
 
     def _powers_of_base(self, size: int) -> np.ndarray:

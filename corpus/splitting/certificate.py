@@ -11,11 +11,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core.errors import Damaged
 from corpus.splitting.split import SPLITS
 
 CERTIFICATE_FILE = "leak_certificate.json"
-FORMAT = 1
+FORMAT = 2
+PARTLY = 0.25
+"""Coverage from which on held-out reviews are counted; all figures are also given without these."""
+BINS = 20
+"""Bins of the distribution of coverage."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,11 @@ class Certificate:
         test_reviews: Digest of the ids, stars and sizes of the test split; scores use it to name the scored reviews.
         exact: `pairs` of texts of different splits that were compared (all of them), and `left`, which is 0.
         near: The same for near-duplicates, where `pairs` are those compared word by word. Also `shorter`, the number
-            of texts with too few words to be near-duplicates, `common_passages`, the number of passages that too many
-            texts share to compare them all, and the method with its parameters. None if near-duplicates were not
-            searched.
+            of texts with too few words to be near-duplicates, and the method with its parameters. None if
+            near-duplicates were not searched.
+        coverage: How much of the held-out reviews stands in train: `limit`, the constants of
+            `corpus.duplicates.coverage` and, by held-out split, the distribution (`spread`); `left` is 0 here too. None
+            if near-duplicates were not searched.
         code: Version of this program.
         copies: By split, `groups` of reviews that repeat each other within it, and the number of these `reviews`. They
             are not a leak, but not independent evidence either.
@@ -50,6 +58,7 @@ class Certificate:
     test_reviews: str
     exact: dict[str, int]
     near: dict[str, Any] | None
+    coverage: dict[str, Any] | None
     code: str
     format: int = FORMAT
     copies: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -78,23 +87,43 @@ class Certificate:
 
     @property
     def summary(self) -> str:
-        """Summary of the certificate in one sentence."""
+        """What was compared, and what was found; it promises no more than that."""
         counts = ", ".join(f"{name} {side.reviews:,}" for name, side in self.sides.items())
-        if self.near is None:
-            said = f"no text of one split is also in another ({counts}); near-duplicates were not looked for"
+        parts = [f"no text of one split is also in another ({counts})"]
+        if self.near is None or self.coverage is None:
+            parts.append("near-duplicates and passages were not looked for")
         else:
-            inside = ", nor inside a longer one" if self.near.get("containment", "none") != "none" else ""
-            said = (
-                f"no text of one split is also in another, exactly or nearly{inside} ({counts}; "
-                f"{self.near['pairs']:,} candidate pairs compared, {self.near['recall']:.1%} of pairs of similarity "
-                f"{self.near['similarity']:g} are candidates)"
-            )
-            if common := self.near.get("common_passages", 0):
-                said += f"; {common:,} passages that very many texts share were skipped"
+            near, covered = self.near, self.coverage
+            parts += [
+                f"no two are nearly equal ({near['pairs']:,} candidates compared, {near['recall']:.1%} of pairs of "
+                f"similarity {near['similarity']:g} are candidates)",
+                f"passages of train cover less than {covered['limit']:.0%} of the words of each held-out review, and "
+                f"{PARTLY:.0%} or more in {at_least(covered['test'], PARTLY):,} of the test (runs of {covered['span']} "
+                "equal words; a paraphrase is not found)",
+            ]
         if test := self.copies.get("test", {}).get("reviews"):
             groups = self.copies["test"]["groups"]
-            said += f"; within the test {test:,} reviews repeat another one, in {groups:,} group{'s' * (groups > 1)}"
-        return said
+            ending = "s" * (groups > 1)
+            parts.append(f"within the test {test:,} reviews repeat another one, in {groups:,} group{ending}")
+        return "; ".join(parts)
+
+
+def spread(coverage_D: np.ndarray) -> dict[str, Any]:
+    """Return the distribution of the coverage of reviews (D,).
+
+    Returns:
+        Number of `reviews`, mean, number of those with `none`, and number of the others in each of `BINS` equal bins,
+        `counts`; a value between two bins belongs to the upper one.
+    """
+    place = np.minimum((coverage_D * BINS + 1e-9).astype(int), BINS - 1)[coverage_D > 0]
+    counts, reviews = np.bincount(place, minlength=BINS).tolist(), len(coverage_D)
+    mean = round(float(coverage_D.mean()), 6) if reviews else 0.0
+    return {"reviews": reviews, "mean": mean, "none": reviews - len(place), "counts": counts}
+
+
+def at_least(distribution: dict[str, Any], share: float) -> int:
+    """Return how many reviews have at least this coverage, a multiple of 1 / `BINS` above 0; see `spread`."""
+    return sum(distribution["counts"][round(share * BINS) :])
 
 
 def read(folder: Path) -> Certificate:

@@ -1,14 +1,16 @@
 """Check that no text, nor a near-duplicate of it, is in two splits, and record the result in a "leak certificate".
 
+It also records how much of each held-out review stands in passages of train (`corpus.duplicates.coverage`).
+
 The check reads texts and splits from clean.parquet itself, whatever the filters before have decided. The certificate is
 bound to that file: it holds a digest of the texts of each split, and of the test reviews on which models are scored.
 `verify` computes all of these again.
 
 Equal texts are found by the first 8 bytes of their SHA-256, which take 8 bytes of memory per review. Near-duplicates
-are found by `corpus.duplicates.dedupe`, with the hash functions of the filter. So the certificate promises that nothing
+are found by `corpus.duplicates.near`, with the hash functions of the filter. So the certificate promises that nothing
 that this method can find was left, and it states which share of the near-duplicates the method finds. Hashing takes
-most of the time, so the filter hands on what it computed; it is looked up by the SHA-256 of each text in the table.
-`verify` hashes all texts again.
+most of the time, so the filter hands on what it computed; it is looked up by the SHA-256 of each text in the table. It
+also hands on the coverage, which depends on each review and train alone. `verify` computes all of it again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -30,11 +32,11 @@ import polars as pl
 from core.config.run_config import DuplicatesConfig
 from core.environment import available_cores
 from core.errors import CheckFailed, Damaged, disk_errors
-from corpus.duplicates.banding import SEED
-from corpus.duplicates.compare import ABSENT
-from corpus.duplicates.dedupe import NearDuplicates
-from corpus.duplicates.keys import NameIndex, distinct, hash_texts
-from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
+from corpus.duplicates.coverage import PASSAGE, SPAN, STOCK, coverage
+from corpus.duplicates.exact import TRAIN, NameIndex, distinct, hash_texts
+from corpus.duplicates.minhash import SEED
+from corpus.duplicates.near import ABSENT, NearDuplicates
+from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read, spread
 from corpus.splitting.split import SPLITS, TABLE, add_texts
 from models.threads import ordered
 
@@ -48,7 +50,7 @@ _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 
 def certify(
     folder: Path, config: DuplicatesConfig, threads: int = 1, copies: dict[str, dict[str, int]] | None = None,
-    known: NearDuplicates | None = None,
+    known: NearDuplicates | None = None, covered: dict[str, Any] | None = None,
 ) -> Certificate:
     """Check `folder/clean.parquet` and write `folder/leak_certificate.json`; threads do not change the result.
 
@@ -60,9 +62,11 @@ def certify(
         threads: Number of threads for the comparison.
         copies: Entry of the certificate for repeats within a split.
         known: Texts that were hashed before, by `text_names`; it does not change the result. Its folder is removed.
+        covered: Distribution of the coverage by held-out split, if it was measured before (`spread`).
 
     Raises:
-        CheckFailed: A text is in two splits, exactly or nearly; the error names the reviews.
+        CheckFailed: A text is in two splits, exactly or nearly, or train covers a held-out review; the error names the
+            reviews.
         StoreFull, NotWritable: The disk is full or not writable.
     """
     with disk_errors(folder):
@@ -70,9 +74,12 @@ def certify(
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         texts = _Texts(folder / TABLE)
         index = known or NearDuplicates(folder / "leaks.work", config, threads) if config.near else None
-        near = _near(texts, config, index) if index else None
+        near = passages = None
+        if index:
+            near, passages = _near(texts, config, index), _passages(texts, config, index, threads, covered)
+            shutil.rmtree(index.work)
         certificate = Certificate(
-            texts.sides(), texts.test_digest, texts.test_reviews, texts.exact(), near, version("reviewlm"),
+            texts.sides(), texts.test_digest, texts.test_reviews, texts.exact(), near, passages, version("reviewlm"),
             copies=copies or {},
         )
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
@@ -84,12 +91,12 @@ def verify(folder: Path, near: bool = False) -> Certificate:
 
     Args:
         folder: Folder of the prepared data.
-        near: Whether to search for near-duplicates again too, which takes as long as the first time. Otherwise only
-            equal texts are searched and the digests compared.
+        near: Whether to search for near-duplicates and passages again too, which takes as long as the first time.
+            Otherwise only equal texts are searched and the digests compared.
 
     Raises:
         Damaged: There is no certificate, it cannot be read, or it belongs to another file.
-        CheckFailed: A text is in two splits; the error names the reviews.
+        CheckFailed: A text is in two splits, or train covers a held-out review; the error names the reviews.
     """
     certificate = read(folder)
     texts = _Texts(folder / TABLE)
@@ -102,17 +109,30 @@ def verify(folder: Path, near: bool = False) -> Certificate:
                 cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
             )
     stated = (certificate.test_digest, certificate.test_reviews, certificate.exact)
-    if stated != (texts.test_digest, texts.test_reviews, exact) or (certificate.near or {}).get("left"):
+    left = any((part or {}).get("left") for part in (certificate.near, certificate.coverage))
+    if stated != (texts.test_digest, texts.test_reviews, exact) or left:
         raise Damaged(
             "The leak certificate belongs to another test set", where=folder / CERTIFICATE_FILE, value=stated,
             cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
         )
-    if near and certificate.near:
-        names = ("similarity", "shingle", "permutations", "containment", "containment_words")
-        config = DuplicatesConfig(**{name: certificate.near[name] for name in names})
-        with tempfile.TemporaryDirectory(prefix="leaks-") as work:
-            _near(texts, config, NearDuplicates(Path(work) / "near", config, available_cores()))
+    if near and certificate.near and certificate.coverage:
+        _search_again(folder, texts, certificate.near, certificate.coverage)
     return certificate
+
+
+def _search_again(folder: Path, texts: _Texts, near: dict[str, Any], covered: dict[str, Any]) -> None:
+    """Search for near-duplicates and passages as a certificate says; refuse another distribution of coverage."""
+    options = {name: near[name] for name in ("similarity", "shingle", "permutations")}
+    config, threads = DuplicatesConfig(**options, coverage=covered["limit"]), available_cores()
+    with tempfile.TemporaryDirectory(prefix="leaks-") as work:
+        index = NearDuplicates(Path(work) / "near", config, threads)
+        _near(texts, config, index)
+        passages = _passages(texts, config, index, threads)
+    if passages != covered:
+        raise Damaged(
+            "The leak certificate belongs to other passages", where=folder / CERTIFICATE_FILE, value=covered,
+            cause=f"measured again: {passages}", remedy="run with --rebuild prepare",
+        )
 
 
 def text_names(texts: pl.Series) -> np.ndarray:
@@ -220,6 +240,11 @@ class _Texts:
         rows = self.index.find(np.concatenate([some["a"].to_numpy(), some["b"].to_numpy()]))
         self._leak(f"{pairs.height:,} near-duplicates are in two splits", rows)
 
+    def refuse_covered(self, covered_R: np.ndarray) -> None:
+        """Raise CheckFailed, with some of the reviews, if passages of train cover any."""
+        if rows := np.flatnonzero(covered_R).tolist():
+            self._leak(f"passages of train cover {len(rows):,} held-out reviews", rows[:EXAMPLES])
+
 
 def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict[str, Any]:
     """Search near-duplicates between splits, by the names of the texts; raise CheckFailed if there are any."""
@@ -232,13 +257,28 @@ def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict
     )
     pairs = near.pairs(texts.side_of, within=False)
     shorter = int((texts.index.find(near.short) >= 0).sum())
-    shutil.rmtree(near.work)
     if pairs.height:
         texts.refuse_near(pairs)
     return {
-        "pairs": near.examined, "left": 0, "shorter": shorter, "common_passages": near.common,
+        "pairs": near.examined, "left": 0, "shorter": shorter,
         "method": "MinHash, bands, sketches, exact Jaccard of shingles",
         "sketches": near.sketches.limits(),
         "seed": SEED, "bands": near.bands.count, "rows": near.bands.rows,
-        "recall": round(near.recall, 6), **config.model_dump(exclude={"near"}),
+        "recall": round(near.recall, 6), **config.model_dump(exclude={"near", "coverage"}),
     }
+
+
+def _passages(
+    texts: _Texts, config: DuplicatesConfig, index: NearDuplicates, threads: int, covered: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the entry `coverage` of the certificate; measure it if it is not known, and refuse covered reviews."""
+    if covered is None:
+        sides = texts.side_of(index.keys)
+        held_out = sides < TRAIN
+        found = coverage(partial(index.forms, held_out), partial(index.forms, sides == TRAIN), threads)
+        coverage_R = np.zeros(len(texts.hash_D))
+        text_R = NameIndex(index.keys[held_out]).find(texts.hash_D)
+        coverage_R[text_R >= 0] = found[text_R[text_R >= 0]]
+        texts.refuse_covered(coverage_R >= config.coverage)
+        covered = {name: spread(coverage_R[texts.side_D == rank]) for name, rank in _RANKS.items() if rank < TRAIN}
+    return {"left": 0, "limit": config.coverage, "span": SPAN, "passage": PASSAGE, "stock": STOCK, **covered}

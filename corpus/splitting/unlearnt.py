@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from corpus.duplicates.keys import NameIndex
+from corpus.duplicates.exact import NameIndex
 from corpus.splitting.split import TABLE, TEXT_NAME, iter_split, places
 
 TEST = "test"

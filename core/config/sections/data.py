@@ -47,17 +47,14 @@ class DuplicatesConfig(Section):
         similarity: Least Jaccard similarity of the sets of word shingles of two near-duplicates.
         shingle: Words in a shingle.
         permutations: MinHash values per text, by which candidates are found.
-        containment: Share of the shorter text's shingles that a longer text must have to contain it; "none" switches
-            containment off.
-        containment_words: Shorter texts are not looked for in longer ones.
+        coverage: Held-out reviews leave of which passages of train cover this share of the words, or more.
     """
 
     near: bool = True
     similarity: Annotated[Number, Field(gt=0, le=1)] = 0.7
     shingle: Annotated[Whole, Field(ge=1, le=1_000)] = 3
     permutations: Annotated[Whole, Field(ge=16, le=16_384)] = 128
-    containment: Annotated[Number, Field(gt=0, le=1)] | Literal["none"] = 0.9
-    containment_words: Annotated[Whole, Field(ge=5, le=100_000)] = 20
+    coverage: Annotated[Number, Field(gt=0, le=1)] = 0.45
 
 
 class SplitConfig(Section):

@@ -176,31 +176,51 @@ def test_near_duplicates_leave_the_less_sacred_side_and_stay_within_one(tmp_path
         rows[name]["text"] = f"{long_text('third')} {ending}"
     facts, frame = prepared(tmp_path, list(rows.values()))
     assert set(where) - set(frame["review_id"]) == {validation[0], *train[:3], train[5]}
-    assert facts["duplicates"]["validation"] == {"of_test": 0, "near_test": 1}
+    assert facts["duplicates"]["validation"] == {"of_test": 0, "near_test": 1, "covered": 0}
     assert facts["duplicates"]["train"]["near_test"] == 3
     assert facts["duplicates"]["train"]["near_validation"] == 1
     assert facts["near"]["within"] == {"test": 0, "validation": 0, "train": 2}
     assert verify(tmp_path / "p", near=True).digest == facts["certificate"]
 
 
-def test_half_of_a_test_review_leaves_the_training_data_and_copies_within_the_test_are_counted(tmp_path):
+def test_held_out_reviews_with_a_passage_in_train_leave_and_copies_within_the_test_are_counted(tmp_path):
+    """Half of a review inside a longer one or alone, parts of two, every tenth word changed: those of train stay."""
     where = sides_of([f"r{number}" for number in range(400)])
-    test, _, train = ([name for name in where if where[name] == side] for side in SPLITS)
+    test, validation, train = ([name for name in where if where[name] == side] for side in SPLITS)
     rows = {name: {"review_id": name, "text": long_text(name, 80), "stars": 5} for name in where}
-    for planted, (whole, half) in enumerate(zip(test[:19], train[:19], strict=True)):
-        words = rows[whole]["text"].split()
-        rows[half]["text"] = " ".join(words[:40] if planted % 2 else words[40:])
+    planted = [*test[:10], *validation[:5]]
+    for number, (held_out, new) in enumerate(zip(planted, train, strict=False)):
+        own, other = (rows[name]["text"].split() for name in (held_out, new))
+        rows[new]["text"] = " ".join([
+            [*other, *own[:40]], own[40:], [*own[20:60], *other[:60]],
+            [word if place % 10 else "other" for place, word in enumerate(own)], [*other[:9], *own, *other[9:]],
+        ][number % 5])  # fmt: skip
+    rows[train[30]]["text"] += " " + " ".join(rows[test[11]]["text"].split()[:30])
     rows[test[20]]["text"] = rows[test[21]]["text"]
     rows[test[22]]["text"] = rows[test[21]]["text"] + " indeed"
     facts, frame = prepared(tmp_path, list(rows.values()))
-    assert set(where) - set(frame["review_id"]) == set(train[:19])
-    assert facts["duplicates"]["train"]["near_test"] == 19
+    assert set(where) - set(frame["review_id"]) == set(planted)
+    left = {side: reasons["covered"] for side, reasons in facts["duplicates"].items() if side != "train"}
+    assert left == {"test": 10, "validation": 5}
+    assert pl.read_parquet(tmp_path / "p" / "coverage.parquet").rows() == [(test[11], "test", 30 / 80)]
+    held_out = facts["coverage"]["test"]
+    assert (held_out["reviews"], held_out["none"]) == (len(test) - 10, len(test) - 11)
+    assert (held_out["counts"][7], sum(held_out["counts"])) == (1, 1), "from 0.35 to 0.4"
     assert facts["copies"]["test"] == {"groups": 1, "reviews": 3}
-    copies = pl.read_parquet(tmp_path / "p" / "copies.parquet")
-    assert set(copies["review_id"]) == set(test[20:23])
+    assert set(pl.read_parquet(tmp_path / "p" / "copies.parquet")["review_id"]) == set(test[20:23])
     certificate = verify(tmp_path / "p", near=True)
-    assert "nor inside a longer one" in certificate.summary
-    assert "within the test 3 reviews repeat another one, in 1 group" in certificate.summary
+    assert certificate.digest == facts["certificate"]
+    assert {name: certificate.coverage[name] for name in ("test", "validation")} == facts["coverage"]
+
+
+def test_if_train_covers_all_of_a_split_the_error_says_so(tmp_path):
+    where = sides_of([f"r{number}" for number in range(100)])
+    rows = [{"review_id": name, "text": long_text(name), "stars": 5} for name in where]
+    train = [row for row in rows if where[row["review_id"]] == "train"]
+    for number, row in enumerate(row for row in rows if where[row["review_id"]] == "test"):
+        train[number]["text"] = f"{train[number]['text']} {row['text']}"
+    with pytest.raises(EmptyInput, match=r"(?s)'test' has no reviews.*covered by passages of train"):
+        prepared(tmp_path, rows)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from corpus.ingestion.ingest import ingest
 from corpus.splitting.leaks import verify
 from corpus.splitting.split import SPLITS, assign
 from tests.corpus.cleaning.test_prepare import DIFFERENT, SPLIT, prepared, record
-from tests.corpus.duplicates.test_near_duplicates import near, shingles
+from tests.corpus.duplicates.test_passage_coverage import by_brute_force
 
 
 def test_held_out_reviews_that_earlier_data_taught_leave_and_their_twins_in_train_stay(tmp_path):
@@ -37,53 +37,49 @@ def test_held_out_reviews_that_earlier_data_taught_leave_and_their_twins_in_trai
     )  # fmt: skip
     found = pl.read_parquet(tmp_path / "new" / "clean.parquet")
     assert set(ids) - set(found["review_id"]) == {known_test, known_validation}
-    assert facts["learnt"] == {"test": {"exact": 1, "near": 0}, "validation": {"exact": 1, "near": 0}}
+    assert facts["learnt"] == {"test": {"exact": 1, "covered": 0}, "validation": {"exact": 1, "covered": 0}}
     assert facts["rows"] == found.height == 298
     assert facts["splits"]["train"]["reviews"] == len(by_split["train"])
     assert not any(sum(counts.values()) for counts in facts["duplicates"].values())
+    assert facts["learnt_coverage"]["test"]["none"] == facts["coverage"]["test"]["none"] == len(by_split["test"]) - 1
     assert verify(tmp_path / "new", near=True).sides["test"].reviews == len(by_split["test"]) - 1
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1][1] == 3 * 300 + 400
     assert told[-1][0] == told[-1][1] - 2, "all but those that were left out were counted in the last pass"
 
 
-def test_the_rest_is_prepared_as_if_the_learnt_reviews_had_never_been_there(tmp_path):
+def test_reviews_that_earlier_training_text_covers_leave_and_the_rest_is_as_if_they_had_never_been(tmp_path):
+    """Passages of the earlier data's train count, those of its test and validation do not."""
     draw = random.Random(5)
-    words = [f"w{number}" for number in range(300)]
-    old = [" ".join(draw.choices(words, k=draw.randint(6, 40))) for _ in range(300)]
+    words = [f"w{number}" for number in range(900)]
+    old = [" ".join(draw.choices(words, k=draw.randint(6, 60))) for _ in range(300)]
     new = []
-    for _ in range(600):
-        pool = old if draw.random() < 0.5 or not new else new
-        ending = draw.choice(["", "", " more", " and so on"])
-        new.append(draw.choice(pool) + ending if draw.random() < 0.6 else " ".join(draw.choices(words, k=20)))
+    for number in range(600):
+        parts = old[number].split() if number < len(old) else []
+        parts = parts[: draw.randint(0, len(parts))] if draw.random() < 0.7 else parts
+        new.append(" ".join([*parts, *draw.choices(words, k=draw.randint(1, 80))]))
     prepared(tmp_path, [{**record(number, text), "review_id": f"o{number}"} for number, text in enumerate(old)], "old")
     prepared(tmp_path, [record(number, text) for number, text in enumerate(new)], "all")
-
+    past = pl.read_parquet(tmp_path / "old" / "clean.parquet").filter(pl.col("split") == "train")["text"].to_list()
     sides = assign(pl.Series([f"r{number}" for number in range(len(new))]), SPLIT)
-    past = [(text, SPLITS.index(side), shingles(text), len(text.split()) > 4)
-            for text, side in pl.read_parquet(tmp_path / "old" / "clean.parquet", columns=["text", "split"]).rows()]
-
-    def is_learnt(text, rank):
-        later = [(other, its, long) for other, side, its, long in past if side > rank]
-        if any(text == other for other, _, _ in later):
-            return True
-        if any(text == other and side == rank for other, side, _, _ in past):
-            return False  # compared with all later ones when these data were prepared
-        own = shingles(text)
-        return len(text.split()) > 4 and any(long and near(own, its, DuplicatesConfig()) for _, its, long in later)
-
-    gone = {number for number, (text, side) in enumerate(zip(new, sides, strict=True))
-            if side != "train" and is_learnt(text, SPLITS.index(side))}
+    shares = by_brute_force(new, past)
+    gone = {number for number, (share, side) in enumerate(zip(shares, sides, strict=True))
+            if side != "train" and share >= DuplicatesConfig().coverage}
     facts = prepare(tmp_path / "all-data", tmp_path / "with", CleanConfig(), SPLIT, earlier=[tmp_path / "old"])
-    assert sum(sum(kinds.values()) for kinds in facts["learnt"].values()) == len(gone) > 30
+    stays = set(pl.read_parquet(tmp_path / "with" / "clean.parquet")["review_id"])
+    assert {f"r{number}" for number in gone} & stays == set()
+    assert sum(kinds["covered"] for kinds in facts["learnt"].values()) == len(gone) > 10
+    partly = [share for number, (share, side) in enumerate(zip(shares, sides, strict=True))
+              if side == "test" and share and f"r{number}" in stays]  # fmt: skip
+    assert sum(facts["learnt_coverage"]["test"]["counts"]) == len(partly) > 2
     rest = [record(number, text) for number, text in enumerate(new) if number not in gone]
     fewer, without = prepared(tmp_path, rest, "rest")
     assert without.equals(pl.read_parquet(tmp_path / "with" / "clean.parquet"))
-    assert {**fewer, "learnt": facts["learnt"]} == facts
+    assert {**facts, **fewer} == facts
 
 
 def test_without_earlier_data_nothing_is_said_of_them(tmp_path):
-    assert "learnt" not in prepared(tmp_path, DIFFERENT)[0]
+    assert not {"learnt", "learnt_coverage"} & prepared(tmp_path, DIFFERENT)[0].keys()
 
 
 def test_if_all_held_out_reviews_were_learnt_the_error_says_so(tmp_path):

@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 
 from core.config.run_config import DuplicatesConfig
 from core.errors import ConfigError
-from corpus.duplicates import pair_kernels
-from corpus.duplicates.banding import Bands, buckets
-from corpus.duplicates.jaccard import Nearness
+from corpus.duplicates import kernels
+from corpus.duplicates.minhash import Bands, Sketch, buckets
 from corpus.duplicates.shingles import hash_table
-from corpus.duplicates.sketches import Sketch
 from tests.corpus.duplicates.test_near_duplicates import CONFIG
 
 
@@ -124,16 +122,6 @@ def test_sketches_let_the_alike_through_and_hold_the_unlike_back(shared, least, 
         assert least <= alike.mean() <= most
 
 
-def test_a_lower_limit_lets_more_through():
-    """As many pairs 0.2 similar pass at the limit 0.2 as are not overlooked."""
-    signatures, (coarse, _) = signatures_of_pairs(20), Sketch.coarse_and_fine(125)
-    sketches = coarse.cut(signatures)
-    limits = np.repeat([coarse.least(0.2), coarse.least(0.9)], 500)
-    alike = coarse.alike(sketches[:1_000], sketches[1_000:], limits)
-    assert alike[:500].mean() >= 0.99
-    assert alike[500:].mean() == 0
-
-
 def signatures_of_pairs(shared):
     """Signatures of 1,000 sets of fingerprints, then of 1,000 others: each pair has so many in common."""
     random = np.random.default_rng(5)
@@ -141,19 +129,6 @@ def signatures_of_pairs(shared):
     half = (100 - shared) // 2
     pairs = np.concatenate([values[:, : shared + half], np.roll(values, -half, axis=1)[:, : shared + half]])
     return Bands(25, 5).signatures(pairs.ravel(), np.arange(2_001) * (shared + half))
-
-
-@given(
-    a=st.sets(st.integers(0, 40), min_size=1), b=st.sets(st.integers(0, 40), min_size=1),
-    containment=st.sampled_from([0.5, 0.9, 1.0, 2.0]), least=st.integers(0, 20),
-)
-def test_no_near_duplicates_are_less_similar_than_the_least_similarity_of_their_sizes(a, b, containment, least):
-    nearness = Nearness(0.7, containment, least)
-    sizes = np.array([len(a)]), np.array([len(b)])
-    _, near = nearness.judge(np.array([len(a & b)]), *sizes)
-    if near[0]:
-        ratio = min(len(a), len(b)) / max(len(a), len(b))
-        assert len(a & b) / len(a | b) >= nearness.least_similarity(np.array([ratio]))[0] - 1e-6
 
 
 @given(st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1), max_size=30))
@@ -164,28 +139,6 @@ def test_buckets_hold_all_who_share_a_key_and_no_one_else(keys):
     assert got == [group for group in expected if len(group) > 1]
 
 
-@given(
-    sketches=st.lists(st.lists(st.integers(0, 2), min_size=16, max_size=16), min_size=1, max_size=20),
-    sizes=st.lists(st.integers(1, 9), min_size=20, max_size=20), places=st.integers(1, 5),
-)
-def test_compiled_checks_pass_the_pairs_of_which_enough_bytes_agree(sketches, sizes, places):
-    """Equal bytes counted one by one; a place for few pairs, so that the work goes on where it stopped."""
-    least = np.arange(257, dtype=np.uint8) // 16
-    count, size = len(sketches), np.array(sizes, np.uint32)
-    expected = [
-        (a, b) for a in range(count) for b in range(a + 1, count)
-        if sum(x == y for x, y in zip(sketches[a], sketches[b], strict=True))
-        >= least[256 * min(sizes[a], sizes[b]) // max(sizes[a], sizes[b])]
-    ]
-    words = np.array(sketches, np.uint8).view(np.uint64)
-    begin, end = np.arange(1, count + 1), np.full(count, count)
-    found, buffer, at = [], np.empty((places, 2), np.int64), (0, 0)
-    while at[0] < count:
-        filled, *at = pair_kernels.alike(words, size[:count], begin, end, least, buffer, *at)
-        found += map(tuple, buffer[:filled].tolist())
-    assert found == expected
-
-
 @given(st.lists(st.sets(st.integers(0, 30)), min_size=1, max_size=6), st.data())
 def test_common_shingles_are_those_of_the_intersection(texts, data):
     values = np.array([mixed(one) for text in texts for one in text], np.uint64)
@@ -193,5 +146,5 @@ def test_common_shingles_are_those_of_the_intersection(texts, data):
     numbers = st.lists(st.integers(0, len(texts) - 1), min_size=4, max_size=4)
     a, b = np.array(data.draw(numbers)), np.array(data.draw(numbers))
     common = np.empty(4, np.int64)
-    pair_kernels.common(values, offsets, a, b, *hash_table(offsets), common)
+    kernels.common(values, offsets, a, b, *hash_table(offsets), common)
     assert common.tolist() == [len(texts[x] & texts[y]) for x, y in zip(a, b, strict=True)]

@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.duplicates.keys import REASONS, ExactDuplicates, NameIndex, distinct, hash_texts
+from corpus.duplicates.exact import COVERED, REASONS, ExactDuplicates, NameIndex, distinct, hash_texts
 from corpus.splitting.split import SPLITS
 from tests.examples import examples
 
@@ -56,14 +56,14 @@ def test_a_chain_of_near_texts_is_broken_at_its_first_link_only():
     found = repeats([("test", 1), ("train", 2), ("train", 3)])
     found.drop_near(pairs((0, 1), (1, 2)))
     assert reasons(found) == [None, "near_test", None]
-    assert found.near_within == {"test": 0, "validation": 0, "train": 0}
+    assert found.near_within() == {"test": 0, "validation": 0, "train": 0}
 
 
 def test_the_nearest_to_the_test_counts_as_that_and_the_test_is_never_touched():
     found = repeats([("test", 1), ("test", 2), ("validation", 3), ("train", 4)])
     found.drop_near(pairs((0, 1), (0, 2), (0, 3), (2, 3)))
     assert reasons(found) == [None, None, "near_test", "near_test"]
-    assert found.near_within == {"test": 2, "validation": 0, "train": 0}
+    assert found.near_within() == {"test": 2, "validation": 0, "train": 0}
     assert found.kept() == {"test": 2, "validation": 0, "train": 0}
 
 
@@ -72,7 +72,8 @@ def test_copies_of_a_near_text_leave_with_it():
     found.drop_near(pairs((0, 1)))
     assert reasons(found) == [None, "near_test", "near_test", "of_validation", None, "of_train"]
     assert found.left() == {
-        "validation": {"of_test": 0, "near_test": 2},
+        "test": {"covered": 0},
+        "validation": {"of_test": 0, "near_test": 2, "covered": 0},
         "train": {"of_test": 0, "of_validation": 1, "of_train": 1, "near_test": 0, "near_validation": 0},
     }
 
@@ -81,7 +82,7 @@ def test_near_texts_of_one_split_stay_and_are_counted_with_their_copies():
     found = repeats([("validation", 1), ("validation", 1), ("validation", 2), ("train", 3), ("train", 4), ("train", 5)])
     found.drop_near(pairs((0, 2), (3, 4)))
     assert reasons(found) == [None] * 6
-    assert found.near_within == {"test": 0, "validation": 3, "train": 2}
+    assert found.near_within() == {"test": 0, "validation": 3, "train": 2}
 
 
 def test_reviews_of_one_split_that_repeat_each_other_are_one_group_also_by_a_chain():
@@ -105,6 +106,18 @@ def test_the_row_of_a_copy_counts_only_reviews_that_stay():
 
 def test_without_repeats_there_are_no_copies():
     assert repeats([("test", 1), ("validation", 2), ("train", 3)]).copies().is_empty()
+
+
+def test_a_covered_text_leaves_with_its_copies_and_is_in_no_group_of_copies():
+    rows = [("test", 1), ("test", 1), ("test", 2), ("validation", 3), ("train", 4)]
+    found = repeats(rows)
+    found.drop_near(pairs((0, 2), (2, 4)))
+    found.drop(np.array([0, 3]), COVERED)
+    assert reasons(found) == ["covered", "covered", None, "covered", "near_test"]
+    assert found.copies().is_empty()
+    assert found.near_within() == {"test": 0, "validation": 0, "train": 0}
+    assert found.left()["test"] == {"covered": 2}
+    assert found.left()["validation"]["covered"] == found.dropped("validation", COVERED) == 1
 
 
 def by_hand(rows, near):

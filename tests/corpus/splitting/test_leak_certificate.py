@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -7,8 +8,8 @@ import pytest
 
 from core.config.run_config import DuplicatesConfig
 from core.errors import CheckFailed, Damaged
-from corpus.duplicates.dedupe import NearDuplicates
-from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, read
+from corpus.duplicates.near import NearDuplicates
+from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, at_least, read, spread
 from corpus.splitting.leaks import certify, reviews_digest, text_names, verify
 
 CONFIG = DuplicatesConfig()
@@ -56,20 +57,40 @@ def test_the_certificate_says_what_was_compared_and_that_nothing_was_left(certif
         assert side.sha256 == hashlib.sha256(b"".join(hashes)).hexdigest()
         assert (side.reviews, side.texts) == (len(texts[name]), len(set(texts[name])))
     assert certificate.exact == {"pairs": 19 * 20 + 19 * 60 + 20 * 60, "left": 0}
-    assert (certificate.near["left"], certificate.near["common_passages"]) == (0, 0)
+    assert (certificate.near["left"], certificate.coverage["left"]) == (0, 0)
+    assert certificate.coverage["test"] == {"reviews": 20, "mean": 0.0, "none": 20, "counts": [0] * 20}
     assert certificate.near["recall"] == pytest.approx(0.98995 * (1 - 0.000143 - 0.000369), abs=1e-6)
     assert (certificate.near["similarity"], certificate.near["shingle"], certificate.near["bands"]) == (0.7, 3, 25)
     assert "test 20, validation 20, train 60" in certificate.summary
 
 
-def test_the_certificate_counts_the_passages_that_are_too_common_to_follow(tmp_path, monkeypatch):
-    monkeypatch.setattr("corpus.duplicates.dedupe.COMMON", 19)
-    footer = " ".join(f"f{n}" for n in range(18))
-    texts = {f"r{number}": f"{review(number)} {footer}" for number in range(100)}
-    certificate = certify(write(tmp_path / "clean", table(**texts)), CONFIG)
-    assert certificate.near["common_passages"] > 0
-    said = f"{certificate.near['common_passages']} passages that very many texts share were skipped"
-    assert said in certificate.summary
+def with_passage(number, words):
+    """A training review that holds the first words of a held-out one."""
+    return f"{review(60 + number)} {' '.join(review(number).split()[:words])}"
+
+
+def test_the_certificate_counts_the_held_out_reviews_by_their_share_of_words_in_train(tmp_path):
+    """16 words of 40 are 0.4, between 0.25 and the limit of 0.45."""
+    certificate = certify(write(tmp_path / "clean", table(r61=with_passage(1, 16), r85=with_passage(25, 16))), CONFIG)
+    assert at_least(certificate.coverage["test"], 0.25) == certificate.coverage["test"]["counts"][8] == 1
+    assert certificate.coverage["validation"]["mean"] == 0.4 / 20
+    assert "25% or more in 1 of the test" in certificate.summary
+
+
+def test_reviews_that_train_covers_are_refused_and_named(tmp_path):
+    """Two of the test with one text; all of its words are in a longer training review."""
+    folder = write(tmp_path / "clean", table(r3=review(2), r70=with_passage(2, 40)))
+    with pytest.raises(CheckFailed, match=r"passages of train cover 2 held-out reviews: test id002.*test id003"):
+        certify(folder, CONFIG)
+    assert not (folder / CERTIFICATE_FILE).exists()
+
+
+def test_a_distribution_counts_each_review_in_one_bin():
+    found = spread(np.array([0, 0, 0.01, 0.05, 0.25, 0.2499, 0.3, 0.95, 1]))
+    assert (found["reviews"], found["none"], sum(found["counts"])) == (9, 2, 7)
+    assert [place for place, count in enumerate(found["counts"]) for _ in range(count)] == [0, 1, 4, 5, 6, 19, 19]
+    assert at_least(found, 0.25) == 4
+    assert spread(np.zeros(0)) == {"reviews": 0, "mean": 0.0, "none": 0, "counts": [0] * 20}
 
 
 def test_equal_tables_get_equal_certificates_and_leave_nothing_else_behind(certified, tmp_path):
@@ -138,8 +159,8 @@ def test_repeats_within_a_split_are_no_leak(tmp_path):
 def test_where_near_duplicates_do_not_count_the_certificate_says_so(tmp_path):
     folder = write(tmp_path / "clean", table(r50=review(5) + " indeed"))
     certificate = certify(folder, DuplicatesConfig(near=False))
-    assert certificate.near is None
-    assert "near-duplicates were not looked for" in certificate.summary
+    assert (certificate.near, certificate.coverage) == (None, None)
+    assert "near-duplicates and passages were not looked for" in certificate.summary
     assert verify(folder, near=True) == certificate
 
 
@@ -153,11 +174,23 @@ def test_a_near_duplicate_that_a_forged_certificate_hides_is_found(tmp_path):
     folder = write(tmp_path / "clean", table(r50=review(5) + " indeed"))
     honest = certify(folder, DuplicatesConfig(near=False))
     other = certify(write(tmp_path / "other", table()), CONFIG)
-    forged = Certificate(honest.sides, honest.test_digest, honest.test_reviews, honest.exact, other.near, honest.code)
+    forged = replace(honest, near=other.near, coverage=other.coverage)
     (folder / CERTIFICATE_FILE).write_text(forged.to_json())
     assert verify(folder) == forged
     with pytest.raises(CheckFailed, match=r"id005.*id050"):
         verify(folder, near=True)
+
+
+def test_a_covered_review_that_a_forged_certificate_hides_is_found(tmp_path):
+    text = " ".join(review(5).split()[:16])
+    folder = write(tmp_path / "clean", table(r50=f"{review(50)} {text}"))
+    honest = certify(folder, CONFIG)
+    for hidden in (spread(np.zeros(20)), {**honest.coverage["test"], "mean": 0.5}):
+        forged = replace(honest, coverage={**honest.coverage, "test": hidden})
+        (folder / CERTIFICATE_FILE).write_text(forged.to_json())
+        assert verify(folder) == forged
+        with pytest.raises(Damaged, match="other passages"):
+            verify(folder, near=True)
 
 
 @pytest.mark.parametrize("row", [0, 25, 99])
@@ -192,6 +225,8 @@ def damaged(text, how):
             del values["sides"]
         case "a pair left":
             values["near"]["left"] = 1
+        case "a covered review left":
+            values["coverage"]["left"] = 1
         case "an exact pair left":
             values["exact"]["left"] = 1
         case "other digest":
@@ -205,8 +240,8 @@ def damaged(text, how):
 
 @pytest.mark.parametrize(
     "how",
-    ["cut off", "not JSON", "a list", "another format", "no sides", "a pair left", "an exact pair left",
-     "other digest", "fewer reviews", "unknown field"],
+    ["cut off", "not JSON", "a list", "another format", "no sides", "a pair left", "a covered review left",
+     "an exact pair left", "other digest", "fewer reviews", "unknown field"],
 )
 def test_a_damaged_certificate_is_refused(how, certified):
     file = certified / CERTIFICATE_FILE

@@ -11,7 +11,7 @@ import pytest
 
 from core.config.run_config import SplitConfig
 from corpus.cleaning.external_sort import ORDER, Slices, regrouped
-from corpus.duplicates.keys import ExactDuplicates
+from corpus.duplicates.exact import ExactDuplicates
 from corpus.splitting.grouping import Grouping
 from corpus.splitting.split import iter_split, places
 

@@ -14,7 +14,7 @@ from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
 from core.errors import ReviewLMError, Unreadable
 from core.store import Artifact, Store
 from core.storing.removal import WORK
-from corpus.duplicates import hashing
+from corpus.duplicates import minhash
 from corpus.ingestion.ingest import read_source
 from corpus.ingestion.parts import READING_FILE, SourceReading
 from corpus.reading.sources import Source
@@ -83,7 +83,7 @@ def test_two_workers_give_the_same_bytes_as_threads_and_leave_no_file(
     from distributed import LocalCluster
 
     by_threads = prepared(config_of("threads"), unit)
-    monkeypatch.setattr(hashing, "STRETCH_BYTES", 20_000)  # several stretches
+    monkeypatch.setattr(minhash, "STRETCH_BYTES", 20_000)  # several stretches
     monkeypatch.setattr(reading, "read_source", only_what_is_read)
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=50

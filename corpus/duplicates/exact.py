@@ -1,4 +1,4 @@
-"""Choose which exact and near duplicates to drop.
+"""Choose which reviews to drop: exact and near duplicates, and held-out reviews that training text covers.
 
 Reviews have their numbers in the final order, in which the splits follow one another by priority. Of two equal texts
 the one with the lower number is kept. Memory: at most 16 bytes per review during the search, then 13.
@@ -13,13 +13,14 @@ import polars as pl
 
 from corpus.splitting.split import SPLITS
 
-REASONS = ("of_test", "of_validation", "of_train", "near_test", "near_validation")
-"""Reasons to drop a review: that split has the same text, or nearly the same. The code is 1 + the position here."""
+REASONS = ("of_test", "of_validation", "of_train", "near_test", "near_validation", "covered", "learnt")
+"""Reasons to drop a review: that split has the same text, or nearly the same; passages of train, or of data that start
+weights have learnt from, cover the text. The code is 1 + the position here."""
 
-STAYS, OF_TEST, OF_TRAIN, NEAR_TEST, NEAR_VALIDATION = 0, 1, 3, 4, 5
+STAYS, OF_TEST, OF_TRAIN, NEAR_TEST, NEAR_VALIDATION, COVERED, LEARNT = 0, 1, 3, 4, 5, 6, 7
 TEST, VALIDATION, TRAIN = range(len(SPLITS))
-LEAVES = {"validation": ("of_test", "near_test"), "train": REASONS}
-"""Possible reasons in each split. No review of the test split is dropped."""
+LEAVES = {"test": ("covered",), "validation": ("of_test", "near_test", "covered"), "train": REASONS[:5]}
+"""Reasons in each split to which data without a past can lead."""
 
 
 def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -85,9 +86,7 @@ class ExactDuplicates:
         self.code = np.where(own > best, np.uint8(OF_TEST) + best, np.uint8(STAYS))
         """The reason to drop each review (N,) UInt8: 0 for a kept one, otherwise 1 + the position in `REASONS`."""
         self.code[(best == TRAIN) & (self.first != numbers)] = OF_TRAIN
-        self.near_within = dict.fromkeys(SPLITS, 0)
-        self.near_pairs = 0
-        self._within = np.zeros((2, 0), np.uint32)
+        self._near = np.zeros((2, 0), np.uint32)
 
     def ranks(self, numbers: np.ndarray) -> np.ndarray:
         """Return the split (UInt8, a position in `SPLITS`) of each review, given by its number."""
@@ -113,22 +112,33 @@ class ExactDuplicates:
             pairs: Columns a < b (UInt64), numbers of reviews chosen by `distinct`; pairs within a split are only
                 counted.
         """
-        a, b = (pairs[name].to_numpy().astype(np.uint32) for name in ("a", "b"))
+        self._near = a, b = np.stack([pairs[name].to_numpy().astype(np.uint32) for name in ("a", "b")])
         rank_a, rank_b = self.ranks(a), self.ranks(b)
         self.code[b[(rank_a == TEST) & (rank_b > TEST)]] = NEAR_TEST
         losing = (rank_a == VALIDATION) & (rank_b == TRAIN) & (self.code[a] == STAYS) & (self.code[b] == STAYS)
         self.code[b[losing]] = NEAR_VALIDATION
         self._follow_first()
-        within = (rank_a == rank_b) & (self.code[a] == STAYS) & (self.code[b] == STAYS)
-        self._within = np.stack([a[within], b[within]])
-        self._count_within(self._within.ravel())
-        self.near_pairs = len(a)
+
+    def drop(self, numbers: np.ndarray, code: int) -> None:
+        """Drop reviews chosen by `distinct`, with all reviews that have the same text."""
+        self.code[numbers] = code
+        self._follow_first()
 
     def _follow_first(self) -> None:
         """Drop the other reviews with the same text as a dropped first one."""
         inherited = self.code[self.first]
         follows = (self.code == STAYS) & (inherited >= NEAR_TEST)
         self.code[follows] = inherited[follows]
+
+    @property
+    def near_pairs(self) -> int:
+        """Number of pairs of near-duplicates."""
+        return self._near.shape[1]
+
+    def _within(self) -> np.ndarray:
+        """Return the near-duplicates (2, P) within one split that stay."""
+        staying = (self.code[self._near] == STAYS).all(axis=0)
+        return self._near[:, staying & (self.ranks(self._near[0]) == self.ranks(self._near[1]))]
 
     def copies(self) -> pl.DataFrame:
         """Return the kept reviews that repeat each other in one split, exactly or nearly, directly or by a chain.
@@ -141,7 +151,7 @@ class ExactDuplicates:
         """
         exact = np.flatnonzero((self.code == STAYS) & (self.first != np.arange(len(self.first)))).astype(np.uint32)
         exact = exact[self.ranks(exact) == self.ranks(self.first[exact])]
-        edges = np.concatenate([np.stack([exact, self.first[exact]]), self._within], axis=1)
+        edges = np.concatenate([np.stack([exact, self.first[exact]]), self._within()], axis=1)
         members, place = np.unique(edges, return_inverse=True)
         left, right = place.reshape(edges.shape)
         from scipy.sparse import coo_array  # here, because the import takes a third of a second
@@ -153,11 +163,12 @@ class ExactDuplicates:
         names = pl.Series(SPLITS)[self.ranks(members)]
         return pl.DataFrame({"split": names, "row": row.astype(np.uint32), "group": group.astype(np.uint32)})
 
-    def _count_within(self, numbers: np.ndarray) -> None:
+    def near_within(self) -> dict[str, int]:
+        """Return the number of kept reviews of each split that have a near-duplicate there."""
         marked = np.zeros(len(self.code), dtype=bool)
-        marked[numbers] = True
+        marked[self._within()] = True
         staying = marked[self.first] & (self.code == STAYS)
-        self.near_within = {name: int(staying[self._side(rank)].sum()) for rank, name in enumerate(SPLITS)}
+        return {name: int(staying[self._side(rank)].sum()) for rank, name in enumerate(SPLITS)}
 
     def _side(self, rank: int) -> slice:
         edges = (0, *self.bounds, len(self.code))
@@ -165,11 +176,14 @@ class ExactDuplicates:
 
     def left(self) -> dict[str, dict[str, int]]:
         """Return the number of dropped reviews of each split, by reason."""
-        counts = {}
-        for name, reasons in LEAVES.items():
-            found = np.bincount(self.code[self._side(SPLITS.index(name))], minlength=len(REASONS) + 1)
-            counts[name] = {reason: int(found[1 + REASONS.index(reason)]) for reason in reasons}
-        return counts
+        return {
+            name: {reason: self.dropped(name, 1 + REASONS.index(reason)) for reason in reasons}
+            for name, reasons in LEAVES.items()
+        }
+
+    def dropped(self, split: str, code: int) -> int:
+        """Return the number of reviews of a split that are dropped for one reason."""
+        return int((self.code[self._side(SPLITS.index(split))] == code).sum())
 
     def kept(self) -> dict[str, int]:
         """Return the number of kept reviews of each split."""

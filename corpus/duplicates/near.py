@@ -1,0 +1,392 @@
+"""Find near-duplicates among millions of texts: MinHash, bands, sketches, and an exact comparison of the candidates.
+
+    search = NearDuplicates(folder, config, threads)
+    search.add(keys, texts)                        # batch by batch
+    pairs = search.pairs(sides)                    # a, b, similarity
+
+Texts are near-duplicates if the Jaccard similarity of their sets of word shingles reaches the limit. Texts that share a
+band of their signatures are candidates (`corpus.duplicates.minhash`); those with similar sketches are compared. Files
+hold what grows with the texts: words, signatures' bands and sketches. Memory: about 27 bytes per text and thread while
+bands are sorted, and 32 bytes of the files per text while pairs are checked.
+
+No library is used, because none compares candidates exactly, or limits the comparisons of ten thousand copies of one
+letter. `benchmarks/data/near_duplicates.py` compares time, memory, recall and false candidates with those of rensa,
+datasketch and datatrove. A text inside a longer one is not a near-duplicate: see `corpus.duplicates.coverage`.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from core.config.run_config import DuplicatesConfig
+from corpus.duplicates.minhash import Bands, Hashed, Hashing, Pairs, Sketches, buckets, stretches
+from corpus.duplicates.scattered import read_numbers, read_scattered
+from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, Forms, hash_table, sets, slices
+from models.npy_files import load_arrays
+from models.threads import FanOut, ordered
+
+log = logging.getLogger(__name__)
+
+PAIRS = {"a": pl.UInt64(), "b": pl.UInt64(), "similarity": pl.Float32()}
+"""Columns of the table that `pairs` returns."""
+
+STAYS, ABSENT = 255, 254
+
+MANY = 1_000_000
+"""Above this number of texts the comparison takes minutes, so the log announces it."""
+
+SORTED_AT_ONCE = 2
+"""Bands that are sorted at the same time: each takes about 27 bytes of memory per text."""
+
+MOST_THREADS = 4
+"""Largest number of threads: each takes about three times `corpus.duplicates.minhash.STRETCH_BYTES` of memory."""
+
+CROWD = 256
+"""A bucket with more pairs than this is a crowd, which is compared block by block (see `Round`)."""
+
+NEIGHBOURS = 16
+"""Number of texts of its own side with which a text of a crowd is compared."""
+
+_PAIRS_AT_ONCE = 1 << 18
+_SCOUTS = 4
+_BLOCK = 512
+
+Near = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Texts a and b (P,) and their similarities (P,)."""
+
+
+class NearDuplicates:
+    """A search for near-duplicates among the texts given to `add`.
+
+    Args:
+        work: A separate folder for files of about the size of the texts; deleted and created again.
+        config: Definition of near-duplicates.
+        threads: Threads that sort and check, at most `MOST_THREADS`; they do not change the result.
+        fan_out: Who hashes the texts; default: these threads.
+
+    Raises:
+        ConfigError: The number of permutations is too low to find enough near-duplicates.
+    """
+
+    def __init__(
+        self, work: Path, config: DuplicatesConfig, threads: int = 1, fan_out: FanOut | None = None
+    ) -> None:
+        self.work = work
+        self.bands = Bands.of(config)
+        self.texts = 0
+        """Number of texts that are long enough to compare."""
+        self.examined = 0
+        """Number of pairs that the last search compared exactly."""
+        self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
+        self.sketches = Sketches(work, self.bands.count * self.bands.rows, self._similarity)
+        self._fingerprints = Fingerprints(config.shingle)
+        self._threads = min(threads, MOST_THREADS)
+        self._fan_out = fan_out or partial(ordered, workers=self._threads)
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        self._end = 0
+        self._append("offsets.u64", np.zeros(1, np.uint64))
+        for file in ("keys.u64", "short.u64", "words.utf8"):
+            self._append(file, np.zeros(0, np.uint64))
+
+    @property
+    def recall(self) -> float:
+        """Expected share of pairs just at the similarity limit that are compared."""
+        return self.bands.recall(self._similarity) * (1 - self.sketches.overlooked(self._similarity))
+
+    @property
+    def keys(self) -> np.ndarray:
+        """Keys (`texts`,) of the texts that are long enough to compare, in the order of `add`."""
+        return np.fromfile(self.work / "keys.u64", np.uint64)
+
+    @property
+    def short(self) -> np.ndarray:
+        """Keys of the texts with fewer than `shingle + 2` words, which are not compared."""
+        return np.fromfile(self.work / "short.u64", np.uint64)
+
+    def forms(self, chosen_D: np.ndarray) -> Iterator[Forms]:
+        """Yield the word forms of the chosen texts, given by a mask of `keys`, some at a time and in their order."""
+        offsets = np.fromfile(self.work / "offsets.u64", np.int64)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen_D, [False]])))
+        for begin, end in edges.reshape(-1, 2).tolist():
+            for part in slices(offsets[begin : end + 1], SLICE_BYTES):
+                ends = offsets[begin + part.start : begin + part.stop + 1]
+                data = np.fromfile(self.work / "words.utf8", np.uint8, int(ends[-1] - ends[0]), offset=int(ends[0]))
+                yield data, ends - ends[0]
+
+    def add(self, keys: np.ndarray, texts: pl.Series) -> None:
+        """Add one batch of different texts, see `add_all`."""
+        self.add_all([(keys, texts)])
+
+    def add_all(self, batches: Iterable[tuple[np.ndarray, pl.Series]]) -> None:
+        """Add batches of different texts. The next batch is taken while the texts of those before are hashed.
+
+        Args:
+            batches: (D,) uint64, a unique key for each text; the D texts in normal form.
+        """
+        both = self.sketches.coarse, self.sketches.fine
+        hashing = Hashing(self._fingerprints, self.bands, both, self._least_words)
+        for hashed in self._fan_out(hashing, stretches(batches)):
+            self._store(hashed)
+
+    def _store(self, hashed: Hashed) -> None:
+        for file in self.work.glob("met-*.npz"):
+            file.unlink()  # these buckets are without the new texts
+        self._append("keys.u64", hashed.keys)
+        self._append("short.u64", hashed.short)
+        self._append("words.utf8", hashed.data)
+        self._append("offsets.u64", (self._end + np.cumsum(hashed.lengths)).astype(np.uint64))
+        self.sketches.append(hashed.coarse, hashed.fine)
+        for number, keys in enumerate(np.ascontiguousarray(hashed.band_keys.T)):
+            self._append(_band(number), keys)
+        self.texts, self._end = self.texts + len(hashed.lengths), self._end + len(hashed.data)
+
+    def pairs(
+        self, sides: Callable[[np.ndarray], np.ndarray] | None = None, within: bool = True
+    ) -> pl.DataFrame:
+        """Return the near-duplicates found, with the columns `PAIRS`, a < b, in ascending order.
+
+        Args:
+            sides: Returns the side of each key as uint8, 0 for the highest priority; `ABSENT`: leave the text out. A
+                text is dropped if it nearly equals a kept text of an earlier side. Each dropped text is in at least one
+                returned pair, and no kept near-duplicates are on different sides. Without it, all are on one side.
+            within: Whether to return also pairs of kept texts on the same side. All are found except in a crowd (see
+                `Round`).
+        """
+        if not self.texts:
+            return pl.DataFrame(schema=PAIRS)
+        if self.texts > MANY:
+            log.info("searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}")
+        self._meet()
+        self.examined = 0
+        tables = [pl.DataFrame(schema=PAIRS)]
+        for a, b, similarity in self._near(self._rounds(sides, within)):
+            first, second = (read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b))
+            columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
+            tables.append(pl.DataFrame(columns, schema=PAIRS))
+        self.sketches.unmap()
+        return pl.concat(tables).sort("a", "b")
+
+    def _near(self, rounds: Iterable[Round]) -> Iterator[Near]:
+        for each in rounds:
+            for number in range(self.bands.count):
+                met = load_arrays(self._met_file(number))
+                members = met["members"].astype(np.int64)
+                yield from each.pairs(members, met["starts"], partial(self._of_band, number))
+            self.examined += each.examined
+
+    def _rounds(self, sides: Callable[[np.ndarray], np.ndarray] | None, within: bool) -> Iterator[Round]:
+        files = self.work / "words.utf8", self.work / "offsets.u64"
+        comparison = Comparison(*files, self._shingle, self._similarity)
+        side_D = np.zeros(self.texts, np.uint8) if sides is None else sides(self.keys)
+        near_D = np.where(side_D == ABSENT, np.uint8(ABSENT), np.uint8(STAYS))
+        present = np.unique(side_D[side_D != ABSENT])
+        for side in [*present[:-1].tolist(), *([None] if within else [])]:
+            yield Round(side_D, near_D, side, comparison)
+
+    def _meet(self) -> None:
+        """Write the buckets of each band to a file, once."""
+        missing = [number for number in range(self.bands.count) if not self._met_file(number).exists()]
+        sorted_bands = ordered(self._buckets, missing, min(self._threads, SORTED_AT_ONCE))
+        for number, (members, starts) in zip(missing, sorted_bands, strict=True):
+            np.savez(self._met_file(number), members=members.astype(np.uint32), starts=starts)
+
+    def _buckets(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        return buckets(np.fromfile(self.work / _band(number), np.uint32))
+
+    def _of_band(self, band: int, pairs: Pairs) -> np.ndarray:
+        """Return a mask of the pairs with similar sketches that do not share an earlier band."""
+        new = self.sketches.similar(pairs)
+        for number in range(band):
+            a, b = (read_numbers(self.work / _band(number), np.uint32, texts[new]) for texts in pairs)
+            new[new] = a != b
+        return new
+
+    def _met_file(self, number: int) -> Path:
+        return self.work / f"met-{number:03d}.npz"
+
+    def _append(self, name: str, values: np.ndarray) -> None:
+        with (self.work / name).open("ab") as out:
+            values.tofile(out)
+
+
+def _band(number: int) -> str:
+    """Return the name of the file with the keys of a band."""
+    return f"band-{number:03d}.u32"
+
+
+class Comparison:
+    """An exact comparison of texts by the Jaccard similarity of their shingles; their words are read from files.
+
+    Args:
+        words: File of the word forms, one after another.
+        offsets: File of D + 1 uint64: where each word form begins, and where the last one ends.
+        shingle: Number of words in a shingle.
+        least: Least similarity of near-duplicates, |A ∩ B| / |A ∪ B|.
+    """
+
+    def __init__(self, words: Path, offsets: Path, shingle: int, least: float) -> None:
+        self._words, self._offsets, self._fingerprints = words, offsets, Fingerprints(shingle)
+        self._least = np.float32(least)
+
+    def pairs(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the Jaccard similarity (P,) of texts a and b (P,), as float32, and which are near-duplicates (P,)."""
+        if not len(a):
+            return np.zeros(0, np.float32), np.zeros(0, bool)
+        (begin_a, end_a), (begin_b, end_b) = self._bounds(a), self._bounds(b)
+        ends = np.cumsum(end_a - begin_a + end_b - begin_b)
+        done, parts = 0, []
+        while done < len(a):
+            before = ends[done - 1] if done else 0
+            stop = max(done + 1, int(np.searchsorted(ends, before + SLICE_BYTES, side="right")))
+            parts.append(self._some(a[done:stop], b[done:stop]))
+            done = stop
+        similarity, near = zip(*parts, strict=True)
+        return np.concatenate(similarity), np.concatenate(near)
+
+    def _some(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        texts, row = np.unique(np.concatenate([a, b]), return_inverse=True)
+        return self._judged(texts, row[: len(a)], row[len(a) :])
+
+    def table(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the results of `pairs` for all texts a (A,) with all texts b (B,), (A, B) each."""
+        rows, columns = np.arange(len(a)), len(a) + np.arange(len(b))
+        similarity, near = self._judged(np.concatenate([a, b]), np.repeat(rows, len(b)), np.tile(columns, len(a)))
+        return similarity.reshape(len(a), -1), near.reshape(len(a), -1)
+
+    def _judged(self, texts: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the results of `pairs`, for pairs given by their places in *texts*."""
+        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
+        values, offsets = self._sets(texts)
+        common, sizes = np.empty(len(a), np.int64), np.diff(offsets)
+        kernels.common(values, offsets, a, b, *hash_table(offsets), common)
+        similarity = (common / (sizes[a] + sizes[b] - common)).astype(np.float32)
+        return similarity, similarity >= self._least
+
+    def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sets of shingles of the texts, one after another, and their offsets."""
+        begin, end = self._bounds(texts)
+        bounds = np.concatenate([[0], np.cumsum(end - begin)])
+        return sets(*self._fingerprints.of(read_scattered(self._words, begin, end), bounds))
+
+    def _bounds(self, texts: np.ndarray) -> np.ndarray:
+        """Return where the words of each text begin and end, (2, D)."""
+        return np.ascontiguousarray(read_numbers(self._offsets, np.uint64, texts, 2).T, np.int64)
+
+
+class Round:
+    """One round of comparisons: the texts of one side with those of later sides, or each side within itself.
+
+    A side is a split; sides have their rounds in order of priority. A near-duplicate of a text of an earlier side is
+    dropped, and dropped texts are not compared any more. Crowds are compared block by block, with matrix products where
+    many pairs of a block are worth it. The first block is small and already drops all similar texts, so ten thousand
+    copies of a form letter cost about one comparison each. Within a side near-duplicates are kept and only counted;
+    there a text of a crowd is compared with the next `NEIGHBOURS` texts of its bucket.
+
+    Args:
+        side_D: The side of each text as uint8, 0 for the highest priority, or `ABSENT`.
+        near_D: For each text the side because of which it is dropped, `ABSENT`, or `STAYS`; updated during the round.
+        side: The side of this round; None for each side within itself.
+        comparison: Compares texts and decides which are near-duplicates.
+    """
+
+    def __init__(self, side_D: np.ndarray, near_D: np.ndarray, side: int | None, comparison: Comparison) -> None:
+        self._side_D, self._near_D, self._side = side_D, near_D, side
+        self._comparison = comparison
+        self.examined = 0
+        """Pairs compared so far."""
+
+    def pairs(
+        self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
+    ) -> Iterator[Near]:
+        """Yield the near-duplicates among the texts that share buckets, some at a time.
+
+        Args:
+            members: (M,) texts, bucket by bucket.
+            starts: (B + 1,) where the buckets begin and the last one ends.
+            worthwhile: Returns a mask of the pairs to compare, without those compared before.
+        """
+        members, bucket, begin, end = self._opposite(members, starts)
+        crowded = _crowded(bucket, begin, end) if self._side is not None else np.zeros(len(bucket), bool)
+        for pairs in _ranges(members, begin, np.where(crowded, begin, end)):
+            chosen = worthwhile(pairs)
+            yield from self._compared(pairs[0][chosen], pairs[1][chosen])
+        for number in np.unique(bucket[crowded]):
+            low, high = np.searchsorted(bucket, [number, number + 1])
+            first = int(begin[low])
+            yield from self._crowd(members[low:first], members[first:high], worthwhile)
+
+    def _opposite(self, members: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Return (4, M): members, their buckets, and for each the range of members with which it is compared.
+
+        In the round of a side its texts are compared with those of later sides in the bucket. In the round within sides
+        they are compared with the texts of their own side that follow them, in a crowd with `NEIGHBOURS` of them.
+        """
+        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
+        chosen = np.empty((4, len(members)), np.int64)
+        if self._side is None:
+            sides = 1 + int(self._side_D[self._side_D != ABSENT].max(initial=0))
+            rule = sides, CROWD, NEIGHBOURS
+            count = kernels.following(members, starts, self._near_D, self._side_D, STAYS, *rule, *chosen)
+        else:
+            count = kernels.opposite(members, starts, self._near_D, self._side_D, STAYS, self._side, *chosen)
+        return chosen[:, :count]
+
+    def _crowd(
+        self, protected: np.ndarray, others: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
+    ) -> Iterator[Near]:
+        for start in (0, *range(_SCOUTS, len(protected), _BLOCK)):
+            some = protected[start : start + _BLOCK] if start else protected[:_SCOUTS]
+            others = others[self._near_D[others] == STAYS]
+            for first in range(0, len(others), _BLOCK):
+                block = others[first : first + _BLOCK]
+                a, b = np.repeat(some, len(block)), np.tile(block, len(some))
+                chosen = worthwhile((a, b))
+                if chosen.sum() <= len(block):
+                    yield from self._compared(a[chosen], b[chosen])
+                    continue
+                similarity, near = self._comparison.table(some, block)
+                best = similarity.argmax(axis=0), np.arange(len(block))
+                yield from self._settled(some[best[0]], block, similarity[best], near[best], similarity.size)
+
+    def _compared(self, a: np.ndarray, b: np.ndarray) -> Iterator[Near]:
+        yield from self._settled(a, b, *self._comparison.pairs(a, b), len(a))
+
+    def _settled(
+        self, a: np.ndarray, b: np.ndarray, similarity: np.ndarray, near: np.ndarray, examined: int
+    ) -> Iterator[Near]:
+        """Yield the pairs that are near-duplicates; in the round of a side, drop text b of each."""
+        self.examined += examined
+        if near.any():
+            if self._side is not None:
+                self._near_D[b[near]] = self._side
+            yield a[near], b[near], similarity[near]
+
+
+def _crowded(bucket: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return a mask of the texts whose bucket has more than `CROWD` pairs."""
+    return np.bincount(bucket, end - begin)[bucket] > CROWD if len(bucket) else np.zeros(0, bool)
+
+
+def _ranges(members: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Iterator[Pairs]:
+    """Yield pairs of each member with the members in its range from begin to end, some at a time."""
+    counts = end - begin
+    ends = np.cumsum(counts)
+    start = 0
+    while start < len(members):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right")))
+        some = counts[start:stop]
+        if total := int(some.sum()):
+            inside = np.arange(total) - np.repeat(np.cumsum(some) - some, some)
+            yield np.repeat(members[start:stop], some), members[np.repeat(begin[start:stop], some) + inside]
+        start = stop
