@@ -109,7 +109,8 @@ class Leaks:
 
     Args:
         free: Whether a leak certificate, verified for this decision, says that no review of the test set is in the
-            training data, neither exactly nor as a near-duplicate; None if there is no certificate.
+            training data, neither exactly nor as a near-duplicate, nor covered by its passages; None if there is no
+            certificate.
         detail: Message of the certificate, and facts about the champion's training data.
         test: Digest of the test reviews that the certificate covers; it is compared with the scored ones.
     """

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corpus.profiling.profile import SAMPLE_WORDS, Profile, Survey
 from corpus.profiling.sketches import TypeSample
 from corpus.profiling.word_statistics import WordStatistics
+from corpus.splitting.certificate import BINS
 from evaluation.reports.document import Page, PageSection, PageTable, Picture, Quote, as_text
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def data_card(survey: Survey, origin: Origin, pictures: Mapping[str, Picture]) -
 
     sections = [
         *_provenance(origin),
-        PageSection("Splits", [[_splits(survey)]]),
+        PageSection("Splits", [[_splits(survey)], *_coverage(origin.clean)]),
         PageSection("Ratings", [[_stars(profile)], *picture("stars")]),
         PageSection("Time", [_dated(total.months.total, total.reviews), *picture("months")]),
         PageSection("Length", [_LENGTH, [_lengths(profile)], *picture("lengths")]),
@@ -124,6 +126,10 @@ def data_card(survey: Survey, origin: Origin, pictures: Mapping[str, Picture]) -
     return Page("Data card", lead, tiles, kept, look="card")
 
 
+_COVERAGE = (
+    "Coverage: the share of a review's words that stand in passages of training text (runs of eight equal words). "
+    "Reviews at the limit or above it have left; a paraphrase is not found."
+)
 _LENGTH = "Words are what white space separates. Quantiles are interpolated within bins 9 % wide."
 _VOCABULARY = (
     "Tokens are those of the word unit: words, numbers, punctuation and line breaks, case folded. Counts are exact. A "
@@ -151,9 +157,10 @@ def _provenance(origin: Origin) -> list[PageSection]:
     accounts += [("empty after cleaning", clean["empty"])] if "empty" in clean else []
     accounts += [(f"set aside, language {name}", count) for name, count in _flat(clean.get("languages"))]
     accounts += [(f"left out of {_reason(name)}", count) for name, count in _flat(clean.get("duplicates"))]
-    alike = {"exact": "equal", "near": "nearly equal"}
+    learnt = "{} what the champion has learnt from"
+    why = {"exact": learnt.format("same text in"), "covered": learnt.format("covered by passages of")}
     accounts += [
-        (f"left out of {split}: {alike[kind]} to a review that the champion has learnt from", count)
+        (f"left out of {split}: {why[kind]}", count)
         for split, kinds in (clean.get("learnt") or {}).items() for kind, count in kinds.items()
     ]
     accounts += [(f"near-duplicates, {name}", near[name]) for name in ("examined", "pairs") if name in near]
@@ -178,6 +185,19 @@ def _splits(survey: Survey) -> PageTable:
     ]  # fmt: skip
     header = ("split", "reviews", "words", "tokens", "types", "types seen once", "bytes", "businesses", "authors")
     return PageTable(header, rows)
+
+
+def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
+    """Return how much of the held-out reviews stands in training text; nothing if that was not measured."""
+    sources = {"coverage": "train", "learnt_coverage": "what the champion has learnt from"}
+    edges = (0, BINS // 10, BINS // 4, BINS)
+    rows = [
+        (split, text, found["none"], *(sum(found["counts"][low:high]) for low, high in pairwise(edges)),
+         f"{found['mean']:.2%}")
+        for name, text in sources.items() for split, found in (clean.get(name) or {}).items()
+    ]  # fmt: skip
+    header = ("split", "passages of", "none", "below 10 %", "10 to 25 %", "25 % or more", "mean")
+    return [_COVERAGE, [PageTable(header, rows, "Held-out reviews by the share of their words")]] if rows else []
 
 
 def _stars(profile: Profile) -> PageTable:
@@ -231,7 +251,10 @@ def _dated(dated: int, reviews: int) -> str:
 
 def _reason(name: str) -> str:
     """Return a pair of splits, such as "train, near test", as a phrase."""
-    return name.replace(", of ", ": same text in ").replace(", near ", ": nearly the same text in ")
+    phrases = {", of ": ": same text in ", ", near ": ": nearly the same text in ", ", covered": ": covered by train"}
+    for short, phrase in phrases.items():
+        name = name.replace(short, phrase)
+    return name
 
 
 def _flat(values: Any, before: str = "") -> Iterable[tuple[str, Any]]:

@@ -20,13 +20,16 @@ ABOUT_MODELS = (
     "On the test reviews, best first; every token and the end of each review scored once. In brackets: {confidence} "
     "bootstrap intervals. Open bits per byte (unknown words spelt out, folded case and spaces paid for) compare all "
     "models, perplexities only models of one vocabulary; oov: unknown words, and their share of the tokens; hit@1: "
-    "share of the tokens that the model ranks first, on a sample of the reviews."
+    "share of the tokens that the model ranks first, on a sample of the reviews; uncovered: without the reviews of "
+    "whose words a quarter or more stand in passages of training text."
 )
 MODEL_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "open bits/byte": lambda row: with_interval(row, BITS, below=True),
+    "uncovered bits/byte": lambda row: amount(row.get(f"uncovered_{BITS}")),
     "over the floor": lambda row: with_interval(row, "gap", 3, below=True),
     VERSUS: lambda row: "–" if row.get("baseline") == row["model"] else _change_with_interval(row),
     "perplexity": lambda row: with_interval(row, "perplexity", below=True),
+    "uncovered perplexity": lambda row: amount(row.get("uncovered_perplexity")),
     "per word": lambda row: with_interval(row, "word_perplexity", below=True),
     "oov": lambda row: "–" if row.get("oov") is None else f"{row['oov']:,}\n({_share(row.get('oov_share'))})",
     "hit@1": lambda row: _share(row.get("hit@1")),

@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from core.errors import ReviewLMError
+from corpus.splitting.certificate import PARTLY
 from evaluation.scoring.keystrokes import HITS
-from evaluation.scoring.metrics import FIGURES, LN2, Figures, Sums
+from evaluation.scoring.metrics import FIGURES, LN2, Figures, Sums, figures_of
 from evaluation.statistics.bootstrap import Bootstrap, Interval
 from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable
 from evaluation.statistics.floor import floor_nats
@@ -169,6 +170,33 @@ def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
                 remedy="score all models on the same split",
             )
     return rows
+
+
+def uncovered_table(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the figures without the reviews of whose words training text has the share `PARTLY` or more.
+
+    Args:
+        scores: By name of model, as in `ComparedScores`.
+        documents: Facts about the reviews; with the column `coverage` if it was measured.
+
+    Returns:
+        One row per model: model; if there are such reviews and others, also `covered_reviews` (their number),
+        `uncovered_perplexity` and `uncovered_open_bits_per_byte`.
+    """
+    table = pl.DataFrame({"model": list(scores)}, schema={"model": pl.String()})
+    if documents is None or "coverage" not in documents.columns:
+        return table
+    covered = documents.filter(pl.col("coverage") >= PARTLY).select("review_id")
+    rest = {name: rows.join(covered, on="review_id", how="anti") for name, rows in scores.items()}
+    left = [len(scores[name]) - len(rows) for name, rows in rest.items()]
+    if not any(left) or not all(map(len, rest.values())):
+        return table
+    figures = [figures_of(rows) for rows in rest.values()]
+    return table.with_columns(
+        covered_reviews=pl.Series(left, dtype=pl.Int64),
+        uncovered_perplexity=pl.Series([one.perplexity for one in figures]),
+        uncovered_open_bits_per_byte=pl.Series([one.open_bits_per_byte for one in figures]),
+    )
 
 
 def usefulness_table(

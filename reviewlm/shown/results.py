@@ -17,6 +17,7 @@ from reviewlm.shown.layout import cell, for_stdout
 
 STATIC_TITLE = "Test reviews, every token and the end of each review scored once (lower is better)"
 ADAPTING_TITLE = "Models that adapt to the review they are measured on: do not compare them with the table above"
+BITS = "open_bits_per_byte"
 SPARE = ("oov", "unit", "hit@1", "per word", "over the floor")
 """Columns of the table of models that a narrow terminal does without, the first ones first."""
 
@@ -37,12 +38,23 @@ def show_models(result: Mapping[str, Any]) -> None:
         if model["test"].get("below_floor"):
             wrong = "its figures leave out text or are wrong; do not use them"
             terminal.show_warnings([f"{model['name']} is significantly below the floor: {wrong}"])
+    if models and (covered := models[0]["test"].get("covered_reviews")):
+        _say_uncovered(models[0], covered)
     if floor:
         terminal.say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
     if models and (slices := result.get("slices")):
         _say_worst_slices(models[0]["name"], slices, models[0].get("baseline", base))
     if hints := result.get("hints"):
         terminal.say(f"Hint: {' '.join(hints)}")
+
+
+def _say_uncovered(model: Mapping[str, Any], covered: int) -> None:
+    """Write the figures of a model with and without the reviews that training text covers in part."""
+    test = model["test"]
+    both = ((BITS, "open bits/byte"), ("perplexity", "perplexity"))
+    pairs = [f"{cell(test[f'uncovered_{name}'])} {unit} instead of {cell(test[name])}" for name, unit in both]
+    of = f"{covered:,} of {test['reviews']:,} test reviews, of whose words a quarter or more stand in training text"
+    terminal.say(f"Without {of}, {model['name']} has {' and '.join(pairs)}.")
 
 
 def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: Any, title: str) -> None:
@@ -69,7 +81,7 @@ def _adapts(model: Mapping[str, Any]) -> bool:
 
 
 def _bits(model: Mapping[str, Any]) -> float:
-    return _or_infinite(model["test"]["open_bits_per_byte"])
+    return _or_infinite(model["test"][BITS])
 
 
 def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any, compared: bool) -> dict[str, Any]:

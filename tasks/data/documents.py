@@ -1,4 +1,4 @@
-"""Collect facts about the test reviews besides text and scores: date, categories, groups of dependent reviews.
+"""Collect facts about the test reviews besides text and scores: date, categories, coverage, dependent reviews.
 
 Reviews that the split drew together are one group: all reviews of one user or of one business. Each reason why reviews
 form groups is one function in `GROUPINGS`.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import polars as pl
 
 from core.store import Artifact
-from corpus.cleaning.clean_table import COPIES_FILE
+from corpus.cleaning.clean_table import COPIES_FILE, COVERAGE_FILE
 from corpus.splitting.grouping import KEYS
 from corpus.splitting.split import scan_split
 from evaluation.statistics.groups import GROUP, united
@@ -52,13 +52,19 @@ GROUPINGS: tuple[Grouping, ...] = (split_key, copies)
 
 
 def documents_of(clean: Artifact) -> pl.DataFrame:
-    """Return review_id, date, categories, user_id, business_id and, if a grouping applies, `group` of the test reviews.
+    """Return review_id, date, categories, user_id and business_id of the test reviews.
+
+    If it was measured, also the `coverage` by training text; if a grouping applies, also `group`.
 
     Args:
         clean: Prepared data. Groups follow its own split and duplicates, not the current configuration.
     """
     columns = ["review_id", "date", "categories", "user_id", "business_id"]
     table = scan_split(clean.folder, "test").select(columns).collect()
+    if (file := clean.folder / COVERAGE_FILE).exists():
+        covered = pl.read_parquet(file, columns=["review_id", "coverage"])
+        table = table.join(covered, on="review_id", how="left", maintain_order="left")
+        table = table.with_columns(pl.col("coverage").fill_null(0.0))
     keys = _keys(clean, table)
     return table.with_columns(united(*keys).alias(GROUP)) if keys else table
 

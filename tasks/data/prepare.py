@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -107,7 +107,7 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
     Args:
         config: The sections clean, selection, duplicates and split.
         dataset: The reviews.
-        earlier: Prepared data that start weights have learnt from; no held-out review may repeat them.
+        earlier: Prepared data that start weights have learnt from; no held-out review may stand in them.
 
     Raises:
         Unreadable, MissingColumn: The table of businesses cannot be read or lacks a column.
@@ -132,8 +132,11 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
 
     built = run_stage(config, "prepare", options, inputs, make, "clean text and split")
     show_facts("prepare", built.artifact, built.reused)
-    if left := _left_out(built.artifact):
-        log.info("prepare  left out %s, because the champion's weights have learnt their text or nearly the same", left)
+    facts = built.artifact.facts
+    if left := _left_out({side: kinds.get("covered", 0) for side, kinds in facts["duplicates"].items()}):
+        log.info("prepare  left out %s, because passages of the training reviews cover them", left)
+    if left := _left_out({side: sum(kinds.values()) for side, kinds in facts.get("learnt", {}).items()}):
+        log.info("prepare  left out %s, because the champion's weights have learnt their text or passages of it", left)
     return as_task_state(built)
 
 
@@ -144,9 +147,8 @@ def cleaning_options(config: RunConfig) -> dict[str, Any]:
     return {**options, "clean": NormalForm(**config.clean.model_dump()).to_dict()}  # with the edition of its tables
 
 
-def _left_out(clean: Artifact) -> str:
-    """Return how many reviews of which split were left out because they repeat earlier data; empty if none was."""
-    counts = {name: sum(kinds.values()) for name, kinds in clean.facts.get("learnt", {}).items()}
+def _left_out(counts: Mapping[str, int]) -> str:
+    """Return how many reviews of which split were left out; empty if none was."""
     return " and ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
 
 

@@ -24,7 +24,8 @@ from tracking.tags import BELOW_TAG, CHECKS, COMPARED_TAG
 
 TABLE_COLUMNS = (
     "model", "kind", "adaptation", "baseline", "unit", "perplexity", "word_perplexity", "bits_per_byte",
-    "open_bits_per_byte", "open_bits_per_byte_lo", "open_bits_per_byte_hi", "gap", "gap_lo", "gap_hi", "below_floor",
+    "open_bits_per_byte", "open_bits_per_byte_lo", "open_bits_per_byte_hi", "covered_reviews", "uncovered_perplexity",
+    "uncovered_open_bits_per_byte", "gap", "gap_lo", "gap_hi", "below_floor",
     "impossible", "gain", "gain_lo", "gain_hi", "megabytes", "tokens_per_second", "pareto",
 )
 SIDE_BY_SIDE = ("open_bits_per_byte", "perplexity")

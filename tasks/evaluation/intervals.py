@@ -16,7 +16,7 @@ from core.store import Artifact, Built
 from corpus.splitting.split import iter_split
 from evaluation.statistics.comparison import Baseline, comparison_table, own_baselines
 from evaluation.statistics.floor import floor_of, judged_reviews
-from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, usefulness_table
+from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, uncovered_table, usefulness_table
 from evaluation.statistics.pareto import pareto_front
 from evaluation.statistics.slice_table import Sliced, SliceOptions, review_slices, token_slices, worst_slices
 from models.specs import parts_of
@@ -142,7 +142,8 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
         tokens = {name: pl.read_parquet(each.folder / TOKEN_SCORES_FILE) for name, each in observed.items()}
         sizes = next(iter(scores.values())).select("review_id", "bytes")
         useful = usefulness_table(tokens, sizes, documents=known, **sure)
-        table = table.join(useful, on="model", how="left", maintain_order="left")
+        for beside in (useful, uncovered_table(scores, known)):
+            table = table.join(beside, on="model", how="left", maintain_order="left")
         table.write_parquet(work / INTERVALS_FILE)
         found.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
         options = SliceOptions(baseline, **limits, **sure)

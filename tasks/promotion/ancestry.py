@@ -65,7 +65,7 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
     none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
     if compared := [one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)]:
         left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
-        none += f"; {left:,} held-out reviews that repeat texts of {', '.join(compared)} were left out"
+        none += f"; {left:,} held-out reviews that repeat texts or passages of {', '.join(compared)} were left out"
     return Past(True, "; ".join([none] * bool(earlier) + _word_vectors(_ancestors(config, bundle)[0])))
 
 

@@ -1,7 +1,7 @@
 """Find the prepared data that a warm start has learnt from, so that no held-out review repeats them.
 
 The gate refuses a model whose start weights have learnt a current test review (`tasks/promotion/ancestry.py`). Here
-such reviews are found before the training, and also copies under another id, equal or nearly so.
+such reviews are found before the training, and also copies under another id, whole or in passages.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ def data_checks(case: Rivals) -> RuleOutcome:
 
 
 def leak_certificate(case: Rivals) -> RuleOutcome:
-    """Refuse unless a verified certificate of these test reviews says that none of them is in the training data."""
+    """Refuse unless a verified certificate says that none of these test reviews was found in the training data."""
     required = case.policy.require_leak_certificate
     return certified(case.evidence.data.leaks, case.evidence.challenger.test, required=required)
 

@@ -40,7 +40,8 @@ ORIGIN = Origin(
     dataset={"records": 140, "rows": 120, "quarantined": 12, "duplicates": 8, "reasons": {"malformed": 12},
              "sources": SOURCES},
     clean={"rows": 118, "empty": 0, "languages": {"de": 2}, "near": {"examined": 9, "pairs": 3, "within": {"test": 1}},
-           "duplicates": {"train": {"of_test": 1, "near_validation": 2}}, "learnt": {"test": {"exact": 3, "near": 4}},
+           "duplicates": {"train": {"of_test": 1, "near_validation": 2}}, "learnt": {"test": {"exact": 3, "covered": 4}},
+           "coverage": {"test": {"reviews": 60, "mean": 0.0123, "none": 50, "counts": [1, 1, 1, 1, 1, 5, *[0] * 14]}},
            "normal_form": {"mask_personal_data": True, "repair_encoding": False, "edition": 2}},
     digests={"dataset": "0123456789abcdef", "clean": "fedcba9876543210"},
 )
@@ -115,9 +116,10 @@ def test_the_accounts_are_complete(card):
     assert rows["quarantined: malformed"] == "12"
     assert rows["left out of train: same text in test"] == "1"
     assert rows["left out of train: nearly the same text in validation"] == "2"
-    assert rows["left out of test: nearly equal to a review that the champion has learnt from"] == "4"
-    assert rows["left out of test: equal to a review that the champion has learnt from"] == "3"
+    assert rows["left out of test: covered by passages of what the champion has learnt from"] == "4"
+    assert rows["left out of test: same text in what the champion has learnt from"] == "3"
     assert rows["kept in test beside a near-duplicate"] == "1"
+    assert "| test | train | 50 | 2 | 3 | 5 | 1.23% |" in text
     assert rows["set aside, language de"] == "2"
     assert (rows["mask personal data"], rows["repair encoding"]) == ("yes", "no")
     assert f"{1:064x}" in text

@@ -10,7 +10,7 @@ import pytest
 
 import tasks.data.documents
 from core.store import Artifact
-from corpus.cleaning.clean_table import CLEAN, COPIES_FILE
+from corpus.cleaning.clean_table import CLEAN, COPIES_FILE, COVERAGE_FILE
 from tasks.data.documents import documents_of, grouped_by
 
 REVIEWS = {
@@ -37,6 +37,14 @@ def test_reviews_that_were_drawn_alone_have_no_groups(tmp_path: Path, facts: dic
     assert table["review_id"].to_list() == ["a", "b", "c", "d", "e"]
     assert "group" not in table.columns
     assert grouped_by(data, table) == ""
+
+
+def test_the_coverage_is_that_of_the_prepared_data_and_zero_where_it_names_none(tmp_path: Path) -> None:
+    data = clean(tmp_path, {})
+    assert "coverage" not in documents_of(data).columns
+    rows = {"review_id": ["b", "d"], "split": ["test", "test"], "coverage": [0.3, 0.1]}
+    pl.DataFrame(rows).write_parquet(tmp_path / COVERAGE_FILE)
+    assert documents_of(data)["coverage"].to_list() == [0, 0.3, 0, 0.1, 0]
 
 
 def test_the_key_of_the_split_makes_groups_and_who_has_none_is_alone(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from tasks.fitting.fitted import Fitted
 from tasks.reporting.summary import describe_evaluated
 from tasks.stage import store_of
 
+COVERAGE_TYPES = (pl.String, pl.String, pl.Float64)
 REVIEWS = 120
 WORDS = np.random.default_rng(1).integers(8, 90, REVIEWS)
 GRAMMAR_BITS = 1.0
@@ -73,14 +74,19 @@ def made(config: RunConfig, stage: str, key: Any, files: dict[str, Any], facts: 
     return store_of(config).build(stage, 1, {"key": key}, {"tokens": f"tokens for {key}"}, make).artifact
 
 
-def prepared(config: RunConfig) -> Prepared:
+def prepared(config: RunConfig, covered: dict[str, float] | None = None) -> Prepared:
+    """Prepared data; *covered* are the shares of reviews that stand in training text, if that was measured."""
     known = {"review_id": ids(), "text": ["soup"] * REVIEWS, "stars": [1 + n % 5 for n in range(REVIEWS)],
              "bytes": 5 * WORDS + 1, "words": WORDS, "split": ["test"] * REVIEWS,
              "date": [datetime(2019 + n % 2, 5, 1) for n in range(REVIEWS)],
              "categories": ["Food, Bars" if n % 3 else "Food" for n in range(REVIEWS)]}  # fmt: skip
     missing = {name: [None] * REVIEWS for name in CLEAN if name not in known}
     table = pl.DataFrame({**known, **missing}).select(pl.col(name).cast(kind) for name, kind in CLEAN.items())
-    clean = made(config, "prepare", "clean", {"clean.parquet": table}, {})
+    files = {"clean.parquet": table}
+    if covered is not None:
+        shares = {"review_id": [*covered], "split": ["test"] * len(covered), "coverage": [*covered.values()]}
+        files["coverage.parquet"] = pl.DataFrame(shares, schema=dict(zip(shares, COVERAGE_TYPES, strict=True)))
+    clean = made(config, "prepare", f"clean {covered}", files, {})
     return Prepared(clean, clean)
 
 
@@ -170,6 +176,30 @@ def test_reviews_of_others_have_no_floor_and_no_gaps(config: RunConfig, monkeypa
     found = compare(config, prepared(config), models(config))
     assert found.floor is None
     assert found.table["gap"].null_count() == found.table["below_floor"].null_count() == 3
+
+
+def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_others(
+    config: RunConfig, grammar: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of 120 are covered by a quarter or more."""
+    measured_models = models(config)
+    found = compare(config, prepared(config, {"r001": 0.25, "r002": 0.4, "r003": 0.24}), measured_models)
+    for row in found.table.to_dicts():
+        rows = scores(MODELS[row["model"]], seed=len(row["model"]))
+        rest = figures_of(rows.filter(~pl.col("review_id").is_in(["r001", "r002"])))
+        assert row["covered_reviews"] == 2
+        assert row["uncovered_perplexity"] == pytest.approx(rest.perplexity)
+        assert row["uncovered_open_bits_per_byte"] == pytest.approx(rest.open_bits_per_byte)
+    results.show_models(describe_evaluated(config, Evaluated(tuple(measured_models), found), "1", ""))
+    assert "2 of 120 test reviews" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("covered", [None, {}, {"r001": 0.2}, dict.fromkeys(ids(), 0.3)])
+def test_no_figure_is_repeated_where_no_review_or_every_one_is_covered(
+    covered: dict[str, float] | None, config: RunConfig, grammar: None
+) -> None:
+    found = compare(config, prepared(config, covered), models(config))
+    assert "uncovered_perplexity" not in found.table.columns
 
 
 def test_cost_is_what_the_manifests_say(config: RunConfig) -> None:
