@@ -20,8 +20,8 @@ at most 640 MiB, because more runs are counted in several passes. Then 40 bytes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ MOST_RUNS = (1 << 26) - 1
 """Runs of held-out texts that are counted in one pass."""
 
 MOST_KEPT = 1 << 23
-"""Runs of held-out texts that are compared in one pass, with at least one text."""
+"""Runs of held-out texts, and a few more, that are compared in one pass."""
 
 Stream = Callable[[], Iterable[Forms]]
 """Returns texts in word form, some at a time, from the first one on."""
@@ -56,15 +56,30 @@ def coverage(held_out: Stream, learnt: Stream, threads: int = 1) -> np.ndarray:
         learnt: Called at least twice; the training texts.
         threads: Number of threads; they do not change the result.
     """
-    names, texts, places, run_counts_D = _rare_runs(held_out, learnt, threads)
-    starts, covered = np.searchsorted(texts, np.arange(len(run_counts_D) + 1)), np.zeros(len(names), bool)
-    for first, last in _portions(starts):
-        part = slice(starts[first], starts[last])
-        covered[part] = _in_sources(names[part], texts[part] - first, learnt, threads)
-    texts, places = texts[covered], places[covered]
-    words = np.full(len(texts), SPAN)
-    words[:-1] = np.where(texts[1:] == texts[:-1], np.minimum(SPAN, places[1:] - places[:-1]), SPAN)
-    return np.bincount(texts, words, len(run_counts_D)) / (run_counts_D + SPAN - 1)
+    shares, waiting, kept = [np.zeros(0)], list[_Runs](), 0
+    rare = _rare_runs(held_out, learnt, threads)
+    for (values, offsets), packed in zip(_hashed(held_out, threads), rare, strict=True):
+        place = np.flatnonzero(np.unpackbits(packed, count=len(values)))
+        waiting.append(_Runs(values[place], place, offsets))
+        kept += len(place)
+        if kept > MOST_KEPT:
+            shares.append(_covered(waiting, learnt, threads))
+            waiting, kept = [], 0
+    return np.concatenate([*shares, _covered(waiting, learnt, threads)])
+
+
+class _Runs(NamedTuple):
+    """Some of the runs of texts: fingerprints, places among all runs, and offsets (D + 1,) of the texts in these."""
+
+    names: np.ndarray
+    places: np.ndarray
+    offsets: np.ndarray
+
+
+def _hashed(stream: Stream, threads: int) -> Iterator[Forms]:
+    """Yield the runs of texts as fingerprints, and the offsets of the texts in these."""
+    fingerprints = Fingerprints(SPAN, short=False)
+    return ordered(lambda forms: fingerprints.of(*forms), stream(), threads)
 
 
 class _Filter:
@@ -87,47 +102,30 @@ class _Filter:
         return place_S[: kernels.with_bit(values, self._bits_W, place_S)]
 
 
-def _rare_runs(
-    held_out: Stream, learnt: Stream, threads: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the runs of held-out texts that occur in the training texts and are no stock phrases.
-
-    Returns:
-        Fingerprint (P,), number of the text and place in it of each, by text and place; the number of runs of each
-        text (D,).
-    """
+def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarray]:
+    """Return, as packed bits for each item of *held_out*, which runs occur in train and are no stock phrases."""
     from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
-    words = sum(int(np.count_nonzero(data == ord(" "))) + len(offsets) for data, offsets in held_out())
-    portions = max(1, -(-words // MOST_RUNS))  # a text has fewer runs than words
-    hashed = partial(_hashed, Fingerprints(SPAN, short=False), threads)
-    none = np.zeros(0, np.int64)
-    columns = [(np.zeros(0, np.uint64), none, none)]
+    words = [int(np.count_nonzero(data == ord(" "))) + len(offsets) for data, offsets in held_out()]
+    portions = max(1, -(-sum(words) // MOST_RUNS))  # a text has fewer runs than words
+    size, rare = sum(words) // portions, list[np.ndarray]()
     for portion in range(portions):
-        table, known = np.zeros(1 << (2 * words // portions).bit_length(), np.uint32), _Filter(words // portions)
-        for values, _ in hashed(held_out):
+        table, known = np.zeros(1 << (2 * size).bit_length(), np.uint32), _Filter(size)
+        for values, _ in _hashed(held_out, threads):
             own = values[_of_portion(values, portion, portions)]
             kernels.add_runs(own, table)
             known.add(own)
-        for values, _ in hashed(learnt):
+        for values, _ in _hashed(learnt, threads):
             own = values[known.places(values)]
             kernels.count_runs(own[_of_portion(own, portion, portions)], STOCK, table)
-        counts = [none]
-        for values, offsets in hashed(held_out):
+        for item, (values, _) in enumerate(_hashed(held_out, threads)):
             rare_S = _of_portion(values, portion, portions)
             kernels.mark_rare(values, STOCK, table, rare_S)
-            place = np.flatnonzero(rare_S)
-            text = np.searchsorted(offsets, place, side="right") - 1
-            columns.append((values[place], text + sum(map(len, counts)), place - offsets[text]))
-            counts.append(np.diff(offsets))
-    names, texts, places = (np.concatenate(column) for column in zip(*columns, strict=True))
-    order = np.lexsort((places, texts))
-    return names[order], texts[order], places[order], np.concatenate(counts)
-
-
-def _hashed(fingerprints: Fingerprints, threads: int, stream: Stream) -> Iterator[Forms]:
-    """Yield the runs of texts as fingerprints, and the offsets of the texts in these."""
-    return ordered(lambda forms: fingerprints.of(*forms), stream(), threads)
+            if portion:
+                rare[item] |= np.packbits(rare_S)
+            else:
+                rare.append(np.packbits(rare_S))
+    return rare
 
 
 def _of_portion(values: np.ndarray, portion: int, portions: int) -> np.ndarray:
@@ -135,14 +133,22 @@ def _of_portion(values: np.ndarray, portion: int, portions: int) -> np.ndarray:
     return values % np.uint64(portions) == portion if portions > 1 else np.ones(len(values), bool)
 
 
-def _portions(starts: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield ranges of texts with at most `MOST_KEPT` runs together, or one text; *starts* (D + 1,) of their runs."""
-    first = 0
-    while first < len(starts) - 1:
-        last = max(first + 1, int(np.searchsorted(starts, starts[first] + MOST_KEPT, side="right")) - 1)
-        if starts[first] < starts[last]:
-            yield first, last
-        first = last
+def _covered(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarray:
+    """Return the coverage (D,) of some texts.
+
+    Args:
+        parts: Of stretches of these texts, the runs that may count.
+    """
+    counts_D = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.offsets) for part in parts)])
+    starts = np.cumsum([0, *(part.offsets[-1] for part in parts)])
+    names = np.concatenate([np.zeros(0, np.uint64), *(part.names for part in parts)])
+    places = np.concatenate([starts[:0], *(part.places + start for part, start in zip(parts, starts, strict=False))])
+    texts = np.searchsorted(np.cumsum(counts_D), places, side="right")
+    covered = _in_sources(names, texts, learnt, threads) if len(names) else np.zeros(0, bool)
+    texts, places = texts[covered], places[covered]
+    words = np.full(len(texts), SPAN)
+    words[:-1] = np.where(texts[1:] == texts[:-1], np.minimum(SPAN, places[1:] - places[:-1]), SPAN)
+    return np.bincount(texts, words, len(counts_D)) / (counts_D + SPAN - 1)
 
 
 def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: int) -> np.ndarray:
