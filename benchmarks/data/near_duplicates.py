@@ -12,8 +12,6 @@ with a partner of at least the least Jaccard similarity, found without hashing: 
 shingles of each (prefix filter; Bayardo, Ma and Srikant 2007, section 3). *recall* is the share of these texts that is
 named; *false* is the number of texts that are named without such a partner. Ours compares candidates exactly, so it
 names no such text; the peers name candidates.
-
-"ours, contained texts too" is the pipeline's default: it also finds a text inside a longer one, which no peer can.
 """
 
 from __future__ import annotations
@@ -34,8 +32,8 @@ from benchmarks.data import duplicate_peers as peers
 from benchmarks.data.ingest import folder_for
 from benchmarks.harness import Ratio, Report, arguments, available, finish, interleave, ratio, say, summary
 from core.config.run_config import DuplicatesConfig
-from corpus.duplicates.banding import Bands
-from corpus.duplicates.dedupe import NearDuplicates
+from corpus.duplicates.minhash import Bands
+from corpus.duplicates.near import NearDuplicates
 from corpus.duplicates.shingles import word_form
 from corpus.synthetic.synth import write_reviews
 
@@ -48,10 +46,9 @@ GOAL = 1.0
 CONFIG = DuplicatesConfig()
 
 
-def ours(file: Path, folder: Path, containment: float | str) -> list[int]:
+def ours(file: Path, folder: Path) -> list[int]:
     """Run the pipeline's search; return the numbers of the texts that have a near-duplicate."""
-    config = CONFIG.model_copy(update={"containment": containment})
-    search, texts = NearDuplicates(folder / "near", config, THREADS), list(peers.texts_of(file))
+    search, texts = NearDuplicates(folder / "near", CONFIG, THREADS), list(peers.texts_of(file))
     starts = range(0, len(texts), BATCH)
     search.add_all(
         (np.arange(start, min(start + BATCH, len(texts)), dtype=np.uint64), pl.Series(texts[start : start + BATCH]))
@@ -108,8 +105,7 @@ def true_texts(formed: Path, least: float, size: int) -> set[int]:
 def contenders(raw: Path, formed: Path, folder: Path) -> Iterator[tuple[str, Any]]:
     """Yield the names and functions of the contenders whose libraries are installed."""
     bands = Bands.of(CONFIG)
-    yield "ours", partial(ours, raw, folder, "none")
-    yield "ours, contained texts too", partial(ours, raw, folder, CONFIG.containment)
+    yield "ours", partial(ours, raw, folder)
     same = formed, bands, CONFIG.similarity, CONFIG.shingle
     if available("rensa"):
         yield "rensa", partial(peers.rensa, *same)
