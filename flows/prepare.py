@@ -22,7 +22,7 @@ from tasks.data.prepare import (
     train_vocabulary,
     vocabularies_in_use,
 )
-from tasks.fitting.warm_start import champion_vocabulary
+from tasks.fitting.warm_start import champion_vocabulary, warn_of_unknown
 from tasks.promotion.earlier_data import compared_before, earlier_data
 from tasks.stage import step
 
@@ -53,9 +53,9 @@ def prepare_data(
     canaries = choose(config, clean) if config.audit.canaries else None
     planted = {"train": canaries}  # canaries go into the training split only
     card = describe_data.submit(config, dataset, clean)
-    vocabularies, streams = {}, {}
+    vocabularies, streams, champions = {}, {}, {}
     for name in names:
-        kept = champion_vocabulary(config, name)
+        kept = champions[name] = champion_vocabulary(config, name)
         # Wait for each one: the trainer of unigram vocabularies sets its number of threads for the whole process.
         vocabularies[name] = train_vocabulary.submit(config, name, clean, kept).result()
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
@@ -63,6 +63,9 @@ def prepare_data(
             split: tokenize.submit(config, file, split, clean, name, planted.get(split)) for split in TRAIN_FIRST
         }
     tokens = {name: {split: stream.result() for split, stream in splits.items()} for name, splits in streams.items()}
+    for name, kept in champions.items():
+        if kept:
+            warn_of_unknown(name, kept, tokens[name]["train"])
     checked = [
         check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}")
         for name in tokens for split in TRAIN_FIRST

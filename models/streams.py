@@ -39,6 +39,8 @@ ROWS = pl.Schema({
     "surface_nats": pl.Float64(),
 })
 """Columns of documents.parquet."""
+TRAINING_TEXT = "training_text"
+"""Fact of a bundle: `oov_share` and `fertility` (tokens per word) of the stream that it was fitted on."""
 BATCH_BYTES, CHUNK = 4 << 20, 1 << 22
 """Bytes of text to encode, and tokens to count, at a time."""
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from models.base import FitContext, FitProgress, ModelError
 from models.bundles.bundle import save_bundle
 from models.specs import ModelSpec, model_class
-from models.streams import TokenStream, stars_prior
+from models.streams import TRAINING_TEXT, TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
 from tasks.engines.dask_engine import DaskEngine, dask_engine
 from tasks.fitting.job import PROBES, LanguageModelJob
@@ -46,7 +46,8 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None] | None = No
     if job.pace:  # the training is not finished
         return dict(result.summary)
     # No facts that differ from run to run, so that equal fits give equal bundles.
-    facts = {**job.facts, "stars_prior": stars_prior(train)}
+    cut = {name: train.facts[name] for name in ("oov_share", "fertility")}
+    facts = {**job.facts, "stars_prior": stars_prior(train), TRAINING_TEXT: cut}
     save_bundle(job.bundle, spec, vocabulary, result.model, PROBES, facts)
     return dict(result.summary)
 

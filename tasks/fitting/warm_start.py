@@ -21,6 +21,7 @@ from core.store import Artifact, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from models.specs import ModelSpec, identity
+from models.streams import TRAINING_TEXT
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.stage import store_of
@@ -30,6 +31,8 @@ from tracking.registry.registry import CHAMPION, Version
 INPUT = "start"
 """Name of the start weights among the inputs of a fit."""
 WEIGHTS_FILE = f"bundle/{WEIGHTS}"
+MORE_UNKNOWN, MORE_TOKENS = 1.25, 1.05
+"""Growth of the share of unknown tokens, and of the tokens per word, from which a new vocabulary is advised."""
 log = logging.getLogger(__name__)
 
 
@@ -186,3 +189,27 @@ def _kept_vocabulary(
         "vocabulary '%s' is taken from champion v%d, because a model starts from its weights", name, version.version
     )
     return bundle / FILE
+
+
+def warn_of_unknown(name: str, kept: Path, tokens: Artifact) -> None:
+    """Say how well a champion's vocabulary fits the new training text, beside the text it was fitted on.
+
+    Args:
+        name: Name of the vocabulary in the configuration.
+        kept: The champion's vocabulary file.
+        tokens: The new training text, encoded with it.
+    """
+    before = json.loads((kept.parent / SPEC).read_text(encoding="utf-8")).get(TRAINING_TEXT)
+    unknown, tokens_per_word = tokens.facts["oov_share"], tokens.facts["fertility"]
+    message = (
+        f"vocabulary '{name}' is the champion's: {tokens.facts['oov']:,} tokens of the new training text "
+        f"({unknown:.2%}) are unknown to it, and a word takes {tokens_per_word:.3f} tokens"
+    )
+    if before:
+        message += f"; of the champion's training text {before['oov_share']:.2%} and {before['fertility']:.3f}"
+    if before and (
+        unknown > MORE_UNKNOWN * before["oov_share"] or tokens_per_word > MORE_TOKENS * before["fertility"]
+    ):
+        log.warning("%s. A run with training.start=fresh learns a vocabulary of the new text", message)
+    else:
+        log.info("%s", message)

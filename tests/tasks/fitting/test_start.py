@@ -19,7 +19,7 @@ from core.store import Artifact, sha256_of_file
 from models.specs import RecurrentSpec, TrainingSpec, identity, to_dict
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
-from tasks.fitting.warm_start import INPUT, Start, champion_vocabulary, starting_point
+from tasks.fitting.warm_start import INPUT, Start, champion_vocabulary, starting_point, warn_of_unknown
 from tasks.stage import store_of
 
 SPEC = RecurrentSpec(hidden=8, embedding=4, training=TrainingSpec(start="champion"))
@@ -139,3 +139,19 @@ def test_a_registry_that_is_away_is_no_lost_champion(
         begin(vocabulary)
     with pytest.raises(TrackingUnavailable):
         kept()
+
+
+@pytest.mark.parametrize(("unknown", "per_word", "level"), [
+    (0.03, 1.2, logging.WARNING), (0.02, 1.3, logging.WARNING), (0.021, 1.21, logging.INFO),
+])  # fmt: skip
+def test_a_kept_vocabulary_that_lacks_more_of_the_new_text_than_of_the_old_is_a_warning(
+    champion: Champion, unknown: float, per_word: float, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    facts = json.loads(champion.spec.read_text()) | {"training_text": {"oov_share": 0.02, "fertility": 1.2}}
+    champion.spec.write_text(json.dumps(facts))
+    new = {"oov": 31, "oov_share": unknown, "fertility": per_word}
+    with caplog.at_level(logging.INFO):
+        warn_of_unknown("word", champion.folder / FILE, Artifact("tokens", "t1", "", {"facts": new}))
+    [record] = caplog.records
+    assert record.levelno == level
+    assert "31 tokens" in record.message
