@@ -20,8 +20,6 @@ from reviewlm.loaded_model import LoadedModel
 from reviewlm.options import checked
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from models.specs import NGramSpec, Smoothing
     from models.tokens.vocabulary import Vocabulary
 
@@ -154,22 +152,21 @@ def _of_files(path: str | Path) -> Iterator[tuple[str, int]]:
     """Yield text and stars of the records of files; those that cannot be used are counted in a warning."""
     from corpus.reading.readers import Progress, read
     from corpus.reading.sources import source_names
-    from corpus.schema import Limits
+    from corpus.schema import Limits, whole_stars
 
     try:
         files = source_names([path])
     except Unreadable as error:
         remedy = f"{error.remedy}; texts themselves are given as a list, also a single one"
         raise Unreadable(error.what, where=error.where, cause=error.cause, remedy=remedy) from error
-    bad = 0
+    bad = unrated = 0
     for file, name in files.items():
         for block in read(file, name, Limits(), Progress()):
+            ratings = block.good.select(whole_stars())["stars"]
             bad += block.bad.height
-            yield from zip(block.good["text"], _whole_stars(block.good["stars"]), strict=True)
+            unrated += int((ratings == 0).sum()) - block.good["stars"].null_count()
+            yield from zip(block.good["text"], ratings, strict=True)
+    if unrated:
+        log.warning("%s: %d records count as unrated: their stars are not 1, 2, 3, 4 or 5", path, unrated)
     if bad:
         log.warning("%s: %d records cannot be used; `reviewlm ingest` lists them with the reasons", path, bad)
-
-
-def _whole_stars(stars: pl.Series) -> list[int]:
-    """Return ratings as the pipeline does: 0 where the rating is not a whole number from 1 to 5."""
-    return [int(rating) if rating in (1, 2, 3, 4, 5) else 0 for rating in stars]

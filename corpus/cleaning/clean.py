@@ -47,6 +47,9 @@ SLICE_BYTES = 32 << 20
 BATCH_ROWS = 20_000
 """Number of reviews that a thread cleans at a time."""
 
+MOST_VALUES = 10
+"""Number of ratings outside 1 to 5 that are counted by their value."""
+
 ADDED_AT_ONCE = 4
 """Number of cleaned batches that are distributed to the slices together: each slice costs a small file operation."""
 
@@ -81,9 +84,10 @@ def prepare(
         reviews that repeat another one of their split; listed in copies.parquet), `coverage` {held-out split:
         distribution of the coverage by train (`corpus.splitting.certificate.spread`)}, with earlier data
         `learnt_coverage` by those (coverage.parquet lists the larger of the two of each review), `grouping` {by,
-        without_key, keys, in_two_splits; by month: validation_from, test_from, dates_from_data}. With a table of
-        businesses: `business` {businesses, repeated, without_id, unmatched}. `masks` {kind of personal data: number of
-        replacements}, `certificate` (digest of the leak certificate).
+        without_key, keys, in_two_splits; by month: validation_from, test_from, dates_from_data}. `unrated` {stars:
+        reviews that are kept without a rating, because these are not 1, 2, 3, 4 or 5}, the `MOST_VALUES` most frequent
+        and "others". With a table of businesses: `business` {businesses, repeated, without_id, unmatched}. `masks`
+        {kind of personal data: number of replacements}, `certificate` (digest of the leak certificate).
 
     Raises:
         EmptyInput: A split would be empty; the error says why and what to do.
@@ -140,20 +144,21 @@ def _slices(dataset_folder: Path, folder: Path, grouping: Grouping) -> Iterator[
 
 @dataclass
 class _Counts:
-    """Counts of the reviews read, the reviews dropped and the masks written during cleaning."""
+    """Counts of the reviews read, dropped and kept without their rating, and of masks written during cleaning."""
 
     read: int = 0
     empty: int = 0
     without_key: int = 0
     languages: Counter[str] = field(default_factory=Counter)
     masks: Counter[str] = field(default_factory=Counter)
+    unrated: Counter[str] = field(default_factory=Counter)
     learnt: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts of `prepare` about reviews that were dropped for what they are, and about masks."""
+        """Return the facts of `prepare` about reviews that were dropped for what they are, masks and ratings."""
         found = {
             "empty": self.empty, "languages": dict(sorted(self.languages.items())),
-            "masks": dict(sorted(self.masks.items())),
+            "masks": dict(sorted(self.masks.items())), "unrated": self._unrated(),
         }  # fmt: skip
         return {**found, "learnt": self.learnt} if self.learnt else found
 
@@ -163,6 +168,12 @@ class _Counts:
         self.without_key += other.without_key
         self.languages.update(other.languages)
         self.masks.update(other.masks)
+        self.unrated.update(other.unrated)
+
+    def _unrated(self) -> dict[str, int]:
+        ordered = sorted(self.unrated.items(), key=lambda item: (-item[1], item[0]))
+        others = sum(count for _, count in ordered[MOST_VALUES:])
+        return {**dict(ordered[:MOST_VALUES]), **({"others": others} if others else {})}
 
 
 class _Passes:
@@ -222,8 +233,11 @@ def _clean(
     if form.mask_personal_data:
         before = count_masks(batch["text"])
         counts.masks = Counter({name: n - before[name] for name, n in count_masks(frame["text"]).items()})
-    some = some.with_columns(stars=whole_stars(), bytes=byte_count(), words=count_words(some["text"]))
+    some = some.with_columns(bytes=byte_count(), words=count_words(some["text"]))
     some, counts.languages = in_languages(some, selection)
+    unrated = some.filter(pl.col("stars").is_not_null() & (whole_stars() == 0))["stars"]
+    counts.unrated = Counter(f"{value:g}" for value in unrated)
+    some = some.with_columns(stars=whole_stars())
     counts.without_key = grouping.without_key(some)
     place = places(some["review_id"], grouping.config.salt)
     return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts

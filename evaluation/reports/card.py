@@ -155,6 +155,7 @@ def _provenance(origin: Origin) -> list[PageSection]:
     accounts = [(name, found[name]) for name in counts if name in found]
     accounts += [(f"quarantined: {name}", count) for name, count in _flat(found.get("reasons"))]
     accounts += [("empty after cleaning", clean["empty"])] if "empty" in clean else []
+    accounts += [(f"kept without a rating: stars {name}", count) for name, count in _flat(clean.get("unrated"))]
     accounts += [(f"set aside, language {name}", count) for name, count in _flat(clean.get("languages"))]
     accounts += [(f"left out of {_reason(name)}", count) for name, count in _flat(clean.get("duplicates"))]
     learnt = "{} what the champion has learnt from"

@@ -137,6 +137,12 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
         log.info("prepare  left out %s, because passages of the training reviews cover them", left)
     if left := _left_out({side: sum(kinds.values()) for side, kinds in facts.get("learnt", {}).items()}):
         log.info("prepare  left out %s, because the champion's weights have learnt their text or passages of it", left)
+    if unrated := facts.get("unrated"):
+        values = ", ".join(f"{value} ({count:,})" for value, count in unrated.items())
+        log.warning(
+            "prepare  %s reviews are kept without a rating: their stars are not 1, 2, 3, 4 or 5 but %s. If the scale "
+            "is another one, convert it first", f"{sum(unrated.values()):,}", values,
+        )  # fmt: skip
     return as_task_state(built)
 
 

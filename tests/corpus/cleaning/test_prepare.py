@@ -51,8 +51,17 @@ def test_the_split_column_is_the_hash_of_the_id(tmp_path):
 
 @pytest.mark.parametrize(("stars", "expected"), [(5, 5), ("1.0", 1), (2.5, 0), (0, 0), (6, 0), (-1, 0), (None, 0)])
 def test_ratings_that_are_no_whole_number_from_one_to_five_are_unknown(tmp_path, stars, expected):
-    _, frame = prepared(tmp_path, [*DIFFERENT, record("x", "odd rating", stars=stars)])
+    facts, frame = prepared(tmp_path, [*DIFFERENT, record("x", "odd rating", stars=stars)])
     assert frame.filter(pl.col("review_id") == "rx")["stars"].to_list() == [expected]
+    assert facts["unrated"] == ({f"{stars:g}": 1} if expected == 0 and stars is not None else {})
+
+
+def test_ratings_on_another_scale_are_counted_by_the_most_frequent_values(tmp_path):
+    rows = [*DIFFERENT, *(record(f"x{n}", f"rated {n}", stars=10 * (n % 12 + 1)) for n in range(30))]
+    facts, _ = prepared(tmp_path, rows)
+    assert list(facts["unrated"].values()) == [3] * 6 + [2] * 4 + [4]
+    assert next(iter(facts["unrated"])) == "10"
+    assert sum(facts["unrated"].values()) == 30
 
 
 @pytest.mark.slow
