@@ -34,7 +34,7 @@ async def _encoded(request: Request, services: Services, asked: EmbeddingRequest
         encoding = Encoding(asked.input)
         while await services.run(version, encoding.advance):
             pass
-        warnings = await warnings_of(version, asked.input, 0)
+        warnings = await warnings_of(version, asked.input, None)
     found = map(_base64, encoding.vectors) if asked.encoding_format == "base64" else encoding.vectors
     data = [{"object": "embedding", "index": row, "embedding": vector} for row, vector in enumerate(found)]
     usage = {"prompt_tokens": encoding.tokens, "total_tokens": encoding.tokens}

@@ -1,7 +1,8 @@
-"""Define the command that finds the reviews nearest to a text by a network's vectors; `--measure` compares tf-idf."""
+"""Define the command that finds the reviews nearest to a text: by its words (tf-idf), or by a network's vectors."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import ArtifactError, ConfigError
+from core.errors import ArtifactError, ConfigError, InputError
 from reviewlm import terminal
 from reviewlm.fitted import open_folder, prepared_of
 from reviewlm.options import Json, Model, Preset, Set, VersionInput, checked, configured, is_given, opened
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
     import polars as pl
 
     from core.config.run_config import RunConfig
+    from evaluation.vectors.text_vectors import TextVectors
     from models.bundles.bundle import Bundle
-    from tasks.embedding.encode import EncodedReviews
 
 app = typer.Typer()
 SHOWN = 200
-"""Characters of a review that the terminal shows."""
+"""Most characters of a passage."""
 MOST_MEASURED = 20_000
 """Reviews that --measure compares, of whole businesses; each is compared with all others."""
-NETWORK, TFIDF, WORDS = "language model", "tf-idf", "mean word vector"
+NETWORK, TFIDF, MEAN = "language model", "tf-idf", "mean word vector"
+PASSAGES = re.compile(r"(?<=[.!?])\s+|\n+")
+"""What is between two passages of a review: sentences and lines."""
 
 
 class Split(StrEnum):
@@ -41,15 +44,25 @@ class Split(StrEnum):
     ALL = "all"
 
 
+class By(StrEnum):
+    """What texts are compared by."""
+
+    WORDS = "words"
+    MODEL = "model"
+
+
 @app.command()
 def nearest(
     context: typer.Context,
     text: Annotated[str, typer.Argument(help="Text to which the nearest reviews are shown.")] = "",
     n: Annotated[int, typer.Option("--n", min=1, help="Number of reviews to show.")] = 5,
+    by: Annotated[By, typer.Option(
+        "--by", help="What texts are compared by: words (tf-idf), or model, the vectors of the model's network.",
+    )] = By.WORDS,
     input: VersionInput = None,
     split: Annotated[Split, typer.Option("--split", help="Which reviews of the model's run to search.")] = Split.TEST,
     measure: Annotated[bool, typer.Option(
-        "--measure", help="Measure how often the nearest review is of the same business, against tf-idf and chance.",
+        "--measure", help="Measure how often the nearest review is of the same business, for each way to compare.",
     )] = False,
     vectors: Annotated[str, typer.Option(
         "--vectors", metavar="PATH|VERSION", help="With --measure: word vectors to compare with, as in `neighbours`.",
@@ -58,31 +71,39 @@ def nearest(
     bundle: Annotated[str, typer.Option("--bundle", help="Folder of a fitted model, in place of --model.")] = "",
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Find the reviews nearest to a text, by the cosine of the language model's vectors.
+    """Find the reviews nearest to a text, each with the passage that is nearest to it.
 
-    The model must be a network, or a mixture with one. Without --input, the test reviews of its own run are searched.
-    Reviews are encoded once; the store keeps their vectors.
+    Without --input, the test reviews of the model's run are searched.
     """
     if bool(text.strip()) == measure:
         raise ConfigError("Give either a text or --measure", where="nearest",
                           remedy='nearest "the tacos were cold", or nearest --measure')  # fmt: skip
+    unused = bool(input) and by is By.WORDS and not measure  # then no model is needed
     for option, beside, idle in (
         ("split", "with --input", input),
         ("n", "with --measure", measure),
+        ("by", "with --measure", measure),
         ("vectors", "without --measure", not measure),
         ("model", "with --bundle", bundle),
+        ("model", "with --input, unless --by model", unused),
+        ("bundle", "with --input, unless --by model", unused),
     ):
         if idle and is_given(context, option):
             raise ConfigError(f"--{option} has no effect {beside}", where=f"--{option}", remedy="leave it out")
     config = configured(preset, set)
     if vectors:
-        vectors_at(vectors, lambda: config)  # a wrong name is an error before the reviews are encoded
-    opened_model, which = _opened(config, model, bundle)
-    reviews, data = _encoded(config, opened_model, input, split)
-    about = {**which, "data": data, "reviews": len(reviews), "vectors": str(reviews.artifact.folder)}
-    found = _measured(config, reviews, vectors) if measure else _nearest(opened_model, reviews, text, n)
-    (_show_rates if measure else _show_reviews)(found, about)
-    terminal.last_line({**about, **found}, json)
+        vectors_at(vectors, lambda: config)  # a wrong name is an error before the reviews are read
+    opened_model, which = (None, {"model": None, "version": None}) if unused else _opened(config, model, bundle)
+    compare = _vectors_of(opened_model) if by is By.MODEL else None  # refused before any file is read
+    reviews, data = _searched(config, opened_model, input, split)
+    about = {**which, "data": data, "reviews": len(reviews)}
+    if measure:
+        result = _measured(config, opened_model, reviews, vectors)
+        _show_rates(result, about)
+    else:
+        result = {"by": by.value, **_nearest(config, reviews, compare, text, n)}
+        _show_reviews(result, about)
+    terminal.last_line({**about, **result}, json)
 
 
 def _opened(config: RunConfig, model: str, folder: str) -> tuple[Bundle, dict[str, Any]]:
@@ -94,40 +115,57 @@ def _opened(config: RunConfig, model: str, folder: str) -> tuple[Bundle, dict[st
     return bundle, {"model": version.name, "version": version.version}
 
 
-def _encoded(
-    config: RunConfig, bundle: Bundle, input: Sequence[str] | None, split: Split
-) -> tuple[EncodedReviews, str]:
-    """Return the reviews to search with their vectors, and a description of them."""
+def _vectors_of(bundle: Bundle | None) -> TextVectors:
+    """Return the vectors of a model's network; raise InputError if it has none."""
+    from evaluation.vectors.text_vectors import model_vectors
     from models.neural.encoder import Encoder
-    from tasks.embedding.encode import SPLITS, encode_files, encode_prepared
 
-    checked(lambda: Encoder(bundle))  # refused before any file is read
+    assert bundle is not None, "opened for --by model"
+    return model_vectors(checked(lambda: Encoder(bundle)))
+
+
+def _searched(
+    config: RunConfig, bundle: Bundle | None, input: Sequence[str] | None, split: Split
+) -> tuple[pl.DataFrame, str]:
+    """Return the reviews to search, and a description of them."""
+    from tasks.embedding.reviews import SPLITS, prepared_reviews, reviews_of_files
+
     if input:
-        return encode_files(config, bundle, input), ", ".join(input)
-    wanted, clean = SPLITS if split is Split.ALL else (split.value,), prepared_of(config, bundle)
+        return reviews_of_files(config, input), ", ".join(input)
+    assert bundle is not None, "opened without --input"
     name = "reviews" if split is Split.ALL else f"{split.value} reviews"
-    return encode_prepared(config, bundle, clean, wanted), f"the {name} of '{bundle.spec.name}'"
+    wanted = SPLITS if split is Split.ALL else (split.value,)
+    return prepared_reviews(prepared_of(config, bundle), wanted), f"the {name} of '{bundle.spec.name}'"
 
 
-def _nearest(bundle: Bundle, reviews: EncodedReviews, text: str, n: int) -> dict[str, Any]:
+def _nearest(
+    config: RunConfig, reviews: pl.DataFrame, compare: TextVectors | None, text: str, n: int
+) -> dict[str, Any]:
     """Return the nearest reviews, and apart from them those that have the text itself."""
     import numpy as np
 
-    from models.bundles.unseen import unseen_warnings
-    from models.neural.encoder import Encoder
-    from models.vectors.nearest import cosines, nearest_rows
+    from evaluation.vectors.text_vectors import cosines_to, tfidf_vectors
+    from models.text.normal_form import NormalForm
 
-    query_F = checked(lambda: Encoder(bundle).encode([text]))[0]
-    cosines_N = checked(lambda: cosines(query_F, reviews.vectors_NF))
-    same = reviews.same_text(bundle.vocabulary.normal_form.apply(text), cosines_N)
-    near = nearest_rows(cosines_N, n, same.tolist())
-    terminal.show_warnings(warnings := unseen_warnings(bundle, text, 0))
+    texts, query = reviews["text"].to_list(), NormalForm(**config.clean.model_dump()).apply(text)
+    vectors = compare or tfidf_vectors(texts)
+    query_1F = vectors([query])
+    cosines_N = cosines_to(vectors(texts))(query_1F)[0]
+    same_N = (reviews["text"] == query).to_numpy()
+    order = [row for row in np.argsort(-cosines_N, kind="stable") if not same_N[row]][:n]
+    near = [int(row) for row in order if compare or cosines_N[row] > 0]
+    same = np.flatnonzero(same_N)
+
+    def passage(row: int) -> str:
+        found = [part for part in PASSAGES.split(texts[row]) if part.strip()] or [texts[row]]
+        best = int(cosines_to(vectors(found))(query_1F)[0].argmax())
+        return textwrap.shorten(found[best], SHOWN, placeholder=" …")
+
     return {
         "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6),
-        "same_texts": len(same), "same_text": _plain(reviews.rows(same[:n])),
-        "nearest": [{"cosine": round(float(cosines_N[row]), 6), **review}
-                    for row, review in zip(near, _plain(reviews.rows(near)), strict=True)],
-        "warnings": warnings,
+        "same_texts": len(same), "same_text": _plain(reviews[same[:n]]),
+        "nearest": [{"cosine": round(float(cosines_N[row]), 6), "passage": passage(row), **review}
+                    for row, review in zip(near, _plain(reviews[near]), strict=True)],
     }  # fmt: skip
 
 
@@ -145,39 +183,49 @@ def _show_reviews(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     if (more := found["same_texts"] - len(found["same_text"])) > 0:
         terminal.say(f"and {more:,} more with the text itself")
     for review in found["nearest"]:
-        terminal.say(f"\n{review['cosine']:.3f}{_stars(review)}  {review['review_id']}")
-        terminal.say("  " + textwrap.shorten(review["text"] or "", SHOWN, placeholder=" …"))
+        terminal.say(f"\n{review['cosine']:.3f}{_stars(review)}  {review['review_id']}\n  {review['passage']}")
+    if not found["nearest"]:
+        terminal.say("No other review has a word of the text.")
 
 
 def _stars(review: Mapping[str, Any]) -> str:
     return f"  {review['stars']:g} stars" if review["stars"] else ""
 
 
-def _measured(config: RunConfig, reviews: EncodedReviews, vectors: str) -> dict[str, Any]:
+def _measured(config: RunConfig, bundle: Bundle | None, reviews: pl.DataFrame, vectors: str) -> dict[str, Any]:
     """Return how often the nearest review is of the same business and has the same stars, by way of comparing."""
-    from evaluation.vectors.baselines import dense_cosines, tfidf_cosines, word_vector_cosines
     from evaluation.vectors.same_topic import same_topic_rates, whole_businesses
+    from evaluation.vectors.text_vectors import cosines_to, mean_word_vectors, tfidf_vectors
     from tasks.fitting.job import BUNDLE_FOLDER
 
-    drawn = whole_businesses(reviews.column("business_id"), MOST_MEASURED, config.seed)
-    chosen, words, ways = reviews.rows(drawn), None, {NETWORK: dense_cosines(reviews.vectors_NF[drawn])}
-    texts = chosen["text"].to_list()
-    ways[TFIDF] = checked(lambda: tfidf_cosines(texts))
+    chosen = reviews[whole_businesses(reviews["business_id"], MOST_MEASURED, config.seed)]
+    texts, words = chosen["text"].to_list(), None
+    ways = {TFIDF: tfidf_vectors(texts)}
+    try:
+        ways[NETWORK] = _vectors_of(bundle)
+    except InputError as error:
+        terminal.show_warnings([f"comparison without a language model: {error.what}"])
     try:
         words = place = vectors_at(vectors, lambda: config)
         stored = place.parent if place.name == BUNDLE_FOLDER else place
-        ways[f"{WORDS} ({Path(vectors).name or stored.name})"] = checked(lambda: word_vector_cosines(texts, place))
+        ways[f"{MEAN} ({Path(vectors).name or stored.name})"] = checked(lambda: mean_word_vectors(texts, place))
     except ArtifactError as error:
         terminal.show_warnings([f"comparison without word vectors: {error.what}; {error.remedy.partition(';')[0]}."])
-    rates = same_topic_rates(chosen, ways, NETWORK, seed=config.seed)
-    return {"compared": len(drawn), "word_vectors": words and str(words), "rates": rates}
+
+    def cosines(way: TextVectors) -> Any:
+        matrix_NF = way(texts)
+        to = cosines_to(matrix_NF)
+        return lambda rows_B: to(matrix_NF[rows_B])
+
+    rates = same_topic_rates(chosen, {name: cosines(way) for name, way in ways.items()}, TFIDF, seed=config.seed)
+    return {"compared": len(chosen), "word_vectors": words and str(words), "rates": rates}
 
 
 def _show_rates(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     rows = [
         {"vectors": row["vectors"], "same business": with_interval(row, "business_id"),
-         "minus language model": with_interval(row, "business_id_gain"), "same stars": with_interval(row, "stars"),
-         "stars minus language model": with_interval(row, "stars_gain")}
+         "minus tf-idf": with_interval(row, "business_id_gain"), "same stars": with_interval(row, "stars"),
+         "stars minus tf-idf": with_interval(row, "stars_gain")}
         for row in found["rates"]
     ]  # fmt: skip
     queries = found["rates"][0]["queries"]

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from core.errors import InputError
-from evaluation.vectors.baselines import dense_cosines, tfidf_cosines, word_vector_cosines
-from evaluation.vectors.same_topic import nearest_of_others, same_topic_rates, whole_businesses
+from evaluation.vectors.same_topic import Cosines, nearest_of_others, same_topic_rates, whole_businesses
+from evaluation.vectors.text_vectors import cosines_to, mean_word_vectors, tfidf_vectors, unit
 from models.vectors.word_vectors import WordVectors
 
 REVIEWS = pl.DataFrame({
@@ -19,6 +19,13 @@ REVIEWS = pl.DataFrame({
     "stars": [5.0, 5.0, 1.0, 4.0, 1.0, 5.0],
 })  # fmt: skip
 ANGLES = np.radians([0, 55, 10, 90, 95, 1])
+
+
+def dense_cosines(vectors_NF: np.ndarray) -> Cosines:
+    unit_NF = unit(vectors_NF)
+    return lambda rows_B: cosines_to(unit_NF)(unit_NF[rows_B])
+
+
 PLANE = dense_cosines(np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1))
 
 
@@ -75,17 +82,26 @@ def test_the_reviews_to_compare_are_those_of_whole_businesses() -> None:
     assert len(whole_businesses(pl.Series(["a", None, "", "a", None]), 4)) == 4
 
 
-def test_tf_idf_is_that_of_scikit_learn_for_the_words_that_two_texts_have() -> None:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    texts = ["cold tacos cold beer", "warm tacos", "cold beer and tacos tacos", "nothing in common"]
-    known = TfidfVectorizer(sublinear_tf=True, vocabulary=["cold", "tacos", "beer"]).fit_transform(texts).toarray()
-    np.testing.assert_allclose(tfidf_cosines(texts)(np.arange(4)), known @ known.T, atol=1e-6)
+def test_words_that_few_texts_have_weigh_more_and_repeated_words_little() -> None:
+    """idf = ln((1 + 3) / (1 + df)) + 1 and tf = 1 + ln(count), rows of length 1."""
+    vectors = tfidf_vectors(["cold tacos", "cold beer beer", "cold"])
+    rare, common = np.log(4 / 2) + 1, 1.0
+    twice = (1 + np.log(2)) * rare
+    assert cosines_to(vectors(["cold tacos"]))(vectors(["tacos"])) == pytest.approx(rare / np.hypot(rare, common))
+    assert cosines_to(vectors(["cold beer beer"]))(vectors(["beer"])) == pytest.approx(twice / np.hypot(twice, common))
+    assert cosines_to(vectors(["cold"]))(vectors(["Cold!", "unknown"])).tolist() == [[pytest.approx(1)], [0]]
 
 
 def test_word_vectors_of_a_text_are_averaged_over_the_words_that_have_one(tmp_path: Path) -> None:
     WordVectors(["tacos", "beer"], np.array([[1.0, 0.0], [0.0, 1.0]])).save(tmp_path)
     texts = ["tacos beer beer rare", "tacos beer common", "common"]
-    found = word_vector_cosines(texts, tmp_path)(np.arange(3))
-    assert found[0, 1] == pytest.approx((1 * 1 + 2 * 1) / (np.sqrt(5) * np.sqrt(2)), abs=1e-6)
-    assert found[2].tolist() == [0, 0, 0]
+    vectors = mean_word_vectors(texts, tmp_path)(texts)
+    cosines = cosines_to(vectors)(vectors)
+    assert cosines[0, 1] == pytest.approx((1 * 1 + 2 * 1) / (np.sqrt(5) * np.sqrt(2)), abs=1e-6)
+    assert cosines[2].tolist() == [0, 0, 0]
+
+
+def test_vectors_are_scaled_to_length_1_and_those_of_zeros_stay() -> None:
+    rows = np.array([[3.0, 0.0], [5.0, 5.0], [0.0, 0.1], [-2.0, 0.0], [0.0, 0.0]])
+    cosines = cosines_to(unit(rows))(unit(np.array([[7.0, 0.0]])))[0]
+    np.testing.assert_allclose(cosines, [1, np.cos(np.pi / 4), 0, -1, 0], atol=1e-6)

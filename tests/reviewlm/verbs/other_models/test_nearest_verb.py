@@ -1,4 +1,4 @@
-"""What `reviewlm nearest` finds, measures and refuses; reviews are encoded once."""
+"""What `reviewlm nearest` finds, measures and refuses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from core.store import Store
 from models.bundles.bundle import Bundle, save_bundle
@@ -24,6 +25,7 @@ ROWS = [
      "text": text, "date": "2024-01-01"}
     for number, text in enumerate(TEXTS[:6] + [f"{text} Great." for text in TEXTS[:6]])
 ]  # fmt: skip
+QUERY = "Cold tacos, rude staff."
 
 
 @pytest.fixture
@@ -40,64 +42,97 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "lstm"
 
 
+def write(file: Path, *texts: str) -> Path:
+    rows = [{"review_id": f"r{number}", "text": text, "stars": 4} for number, text in enumerate(texts)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
 def cosine(bundle: Bundle, one: str, other: str) -> float:
     first, second = Encoder(bundle).encode([one, other]).astype(np.float64)
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
-def test_the_nearest_reviews_of_a_file_are_those_with_the_largest_cosine(
-    reviews: Path, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    asked = ("nearest", "Cold tacos, rude staff.", "--bundle", folder, "--input", reviews, "--n", 3)
-    done = call(monkeypatch, capfd, *asked, "--json")
-    assert done.code == 0, done.err
-    assert "1 record cannot be used" in done.err
-    told, bundle = done.facts, bundle_of("lstm")
-    assert "has never seen a review of an unknown rating" in told["warnings"][0]
-    assert (told["model"], told["version"], told["reviews"], told["same_text"]) == ("lstm", None, 12, [])
-    wanted = sorted(ROWS, key=lambda row: -cosine(bundle, "Cold tacos, rude staff.", str(row["text"])))[:3]
-    assert [near["review_id"] for near in told["nearest"]] == [row["review_id"] for row in wanted]
-    for near, row in zip(told["nearest"], wanted, strict=True):
-        assert near["cosine"] == pytest.approx(cosine(bundle, "Cold tacos, rude staff.", str(row["text"])), abs=1e-4)
-        assert set(near) == {"cosine", "review_id", "stars", "business_id", "text"}
-        assert (near["stars"], near["business_id"]) == (row["stars"], row["business_id"])
-
-
-def test_the_champion_is_asked_unless_another_version_or_folder_is_named(
+def test_the_nearest_reviews_of_a_file_are_those_with_the_largest_tf_idf_cosine_and_need_no_model(
     reviews: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked, version = [], SimpleNamespace(name="reviewlm", version=3)
-    monkeypatch.setattr(nearest, "opened", lambda config, name: (asked.append(name), (bundle_of("lstm"), version))[1])
-    told = call(monkeypatch, capfd, "nearest", "cold tacos", "--input", reviews, "--json").facts
-    assert (told["model"], told["version"], asked) == ("reviewlm", 3, ["champion"])
+    done = call(monkeypatch, capfd, "nearest", QUERY, "--input", reviews, "--n", 3, "--json")
+    assert done.code == 0, done.err
+    assert "1 record cannot be used" in done.err
+    facts, texts = done.facts, [str(row["text"]) for row in ROWS]
+    assert (facts["model"], facts["version"], facts["reviews"], facts["same_text"]) == (None, None, 12, [])
+    peer = TfidfVectorizer(sublinear_tf=True).fit(texts)
+    cosines = (peer.transform(texts) @ peer.transform([QUERY]).T).toarray()[:, 0]
+    order = [row for row in np.argsort(-cosines, kind="stable")[:3] if cosines[row] > 0]
+    assert [near["review_id"] for near in facts["nearest"]] == [ROWS[row]["review_id"] for row in order]
+    for near, row in zip(facts["nearest"], order, strict=True):
+        assert near["cosine"] == pytest.approx(cosines[row], abs=1e-5)
+        assert set(near) == {"cosine", "passage", "review_id", "stars", "business_id", "text"}
+        assert (near["stars"], near["business_id"]) == (ROWS[row]["stars"], ROWS[row]["business_id"])
+
+
+@pytest.mark.parametrize("by", ["words", "model"])
+def test_the_passage_is_that_of_the_review_which_is_nearest_to_the_text(
+    by: str,
+    folder: Path,
+    tmp_path: Path,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    file = write(tmp_path / "two.jsonl", f"We came by car. It rained!\n{TEXTS[1]}\nParking was easy.", "Lovely staff")
+    more = ("--bundle", folder) if by == "model" else ()
+    found = call(monkeypatch, capfd, "nearest", TEXTS[1], "--input", file, "--by", by, *more, "--json").facts
+    passages = {near["review_id"]: near["passage"] for near in found["nearest"]}
+    assert passages["r0"] in TEXTS[1]
+    assert found["by"] == by
+
+
+def test_no_review_is_near_that_has_no_word_of_the_text(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "two.jsonl", "warm soup", "cold tacos")
+    found = call(monkeypatch, capfd, "nearest", "tacos", "--input", file, "--json").facts
+    assert [near["review_id"] for near in found["nearest"]] == ["r1"]
+    assert call(monkeypatch, capfd, "nearest", "zeppelin", "--input", file, "--json").facts["nearest"] == []
+    wordless = call(monkeypatch, capfd, "nearest", "tacos", "--input", write(tmp_path / "no.jsonl", "!!", "?"))
+    assert wordless.code == 3
+
+
+def test_by_the_model_the_nearest_are_those_with_the_largest_cosine_of_its_vectors(
+    reviews: Path, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ("nearest", QUERY, "--by", "model", "--bundle", folder, "--input", reviews, "--n", 3, "--json")
+    done, bundle = call(monkeypatch, capfd, *command), bundle_of("lstm")
+    assert "rating" not in done.err, "nobody gave one"
+    wanted = sorted(ROWS, key=lambda row: -cosine(bundle, QUERY, str(row["text"])))[:3]
+    assert [near["review_id"] for near in done.facts["nearest"]] == [row["review_id"] for row in wanted]
+    for near, row in zip(done.facts["nearest"], wanted, strict=True):
+        assert near["cosine"] == pytest.approx(cosine(bundle, QUERY, str(row["text"])), abs=1e-4)
+
+
+def test_the_champion_is_taken_unless_another_version_or_folder_is_named(
+    reviews: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names, version = [], SimpleNamespace(name="reviewlm", version=3)
+    monkeypatch.setattr(nearest, "opened", lambda config, name: (names.append(name), (bundle_of("lstm"), version))[1])
+    command = ("nearest", "cold tacos", "--by", "model", "--input", reviews, "--json")
+    facts = call(monkeypatch, capfd, *command).facts
+    assert (facts["model"], facts["version"], names) == ("reviewlm", 3, ["champion"])
 
 
 def test_a_review_with_the_text_itself_is_no_discovery(
-    reviews: Path, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    reviews: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("nearest", TEXTS[2] + "  ", "--bundle", folder, "--input", reviews)
-    told = call(monkeypatch, capfd, *asked, "--json").facts
-    assert [same["review_id"] for same in told["same_text"]] == ["r2"]
-    assert "r2" not in [near["review_id"] for near in told["nearest"]]
-    assert "The text itself: review r2  3 stars" in call(monkeypatch, capfd, *asked).out
+    command = ("nearest", TEXTS[2] + "  ", "--input", reviews)
+    facts = call(monkeypatch, capfd, *command, "--json").facts
+    assert [same["review_id"] for same in facts["same_text"]] == ["r2"]
+    assert "r2" not in [near["review_id"] for near in facts["nearest"]]
     rows = "".join(json.dumps({**ROWS[2], "review_id": f"again{number}"}) + "\n" for number in range(3))
     reviews.write_text(reviews.read_text(encoding="utf-8") + rows, encoding="utf-8")
-    told = call(monkeypatch, capfd, *asked, "--n", 2, "--json").facts
-    assert (told["same_texts"], [same["review_id"] for same in told["same_text"]]) == (4, ["r2", "again0"])
-    assert not {near["review_id"] for near in told["nearest"]} & {"r2", "again0", "again1", "again2"}
-    assert "and 2 more with the text itself" in call(monkeypatch, capfd, *asked, "--n", 2).out
-
-
-def test_reviews_are_encoded_once_for_a_model_and_the_bytes_of_the_files(
-    reviews: Path, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    asked = ("nearest", "cold tacos", "--bundle", folder, "--json", "--input")
-    first = call(monkeypatch, capfd, *asked, reviews).facts["vectors"]
-    copied = reviews.rename(reviews.with_name("moved.jsonl"))
-    assert call(monkeypatch, capfd, *asked, copied).facts["vectors"] == first
-    copied.write_text(copied.read_text(encoding="utf-8") + json.dumps({**ROWS[0], "review_id": "new"}) + "\n")
-    told = call(monkeypatch, capfd, *asked, copied).facts
-    assert (told["vectors"] != first, told["reviews"]) == (True, 13)
+    facts = call(monkeypatch, capfd, *command, "--n", 2, "--json").facts
+    assert (facts["same_texts"], [same["review_id"] for same in facts["same_text"]]) == (4, ["r2", "again0"])
+    assert not {near["review_id"] for near in facts["nearest"]} & {"r2", "again0", "again1", "again2"}
 
 
 def test_without_files_the_test_reviews_of_the_models_run_are_searched(
@@ -112,17 +147,15 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
     made = Store.of(config).build("prepare", 1, {}, {}, make).artifact
     bundle = bundle_of("lstm")
     save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [], {"clean_digest": made.digest})
-    asked = ("nearest", "cold tacos", "--bundle", folder, "--n", 20, "--json")
-    told = call(monkeypatch, capfd, *asked).facts
-    assert {near["review_id"] for near in told["nearest"]} == {"r8", "r9", "r10", "r11"}
-    assert told["data"] == "the test reviews of 'lstm'"
-    assert call(monkeypatch, capfd, *asked, "--split", "all").facts["reviews"] == 12
-    empty = call(monkeypatch, capfd, *asked, "--split", "validation")
-    assert empty.code == 3
-    assert "There are no reviews to encode" in empty.err
+    command = ("nearest", "cold tacos", "--by", "model", "--bundle", folder, "--n", 20, "--json")
+    facts = call(monkeypatch, capfd, *command).facts
+    assert {near["review_id"] for near in facts["nearest"]} == {"r8", "r9", "r10", "r11"}
+    assert facts["data"] == "the test reviews of 'lstm'"
+    assert call(monkeypatch, capfd, *command, "--split", "all").facts["reviews"] == 12
+    assert call(monkeypatch, capfd, *command, "--split", "validation").code == 3
 
 
-def test_the_measure_compares_with_chance_tf_idf_and_word_vectors(
+def test_the_measure_compares_with_chance_the_model_and_word_vectors(
     reviews: Path,
     folder: Path,
     tmp_path: Path,
@@ -131,46 +164,49 @@ def test_the_measure_compares_with_chance_tf_idf_and_word_vectors(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     WordVectors(["great", "cold"], np.eye(2)).save(tmp_path / "vectors")
-    asked = ("nearest", "--measure", "--bundle", folder, "--input", reviews, "--json")
-    told = call(monkeypatch, capfd, *asked, "--vectors", tmp_path / "vectors").facts
-    rates = told["rates"]
-    assert [row["vectors"] for row in rates] == ["chance", "language model", "tf-idf", "mean word vector (vectors)"]
-    assert (told["word_vectors"], told["compared"], told["reviews"]) == (str(tmp_path / "vectors"), 12, 12)
-    assert [row["vectors"] for row in rates if "stars_gain" not in row] == ["language model"]
-    model, tf_idf = rates[1], rates[2]
-    assert tf_idf["stars_gain"] == pytest.approx(tf_idf["stars"] - model["stars"])
+    command = ("nearest", "--measure", "--bundle", folder, "--input", reviews, "--json")
+    facts = call(monkeypatch, capfd, *command, "--vectors", tmp_path / "vectors").facts
+    rates = facts["rates"]
+    assert [row["vectors"] for row in rates] == ["chance", "tf-idf", "language model", "mean word vector (vectors)"]
+    assert (facts["word_vectors"], facts["compared"], facts["reviews"]) == (str(tmp_path / "vectors"), 12, 12)
+    assert [row["vectors"] for row in rates if "stars_gain" not in row] == ["tf-idf"]
+    tf_idf, model = rates[1], rates[2]
+    assert model["stars_gain"] == pytest.approx(model["stars"] - tf_idf["stars"])
     assert all(0 <= row["business_id_lo"] <= row["business_id"] <= row["business_id_hi"] for row in rates)
     monkeypatch.setattr(nearest, "MOST_MEASURED", 8)  # two businesses of four reviews
-    without = call(monkeypatch, capfd, *asked)
-    assert (without.facts["compared"], without.facts["rates"][0]["queries"]) == (8, 8)
-    assert "of 8 of 12 reviews" in " ".join(call(monkeypatch, capfd, *asked[:-1]).out.split())
-    assert without.facts["word_vectors"] is None
-    assert [row["vectors"] for row in without.facts["rates"]] == ["chance", "language model", "tf-idf"]
-    assert "comparison without word vectors: There are no word vectors in the store yet" in without.err
+    counted = bundle_of("ngram")
+    save_bundle(tmp_path / "ngram", counted.spec, counted.vocabulary, counted.model, [], {})
+    alone = call(monkeypatch, capfd, "nearest", "--measure", "--bundle", tmp_path / "ngram", "--input", reviews,
+                 "--json")  # fmt: skip
+    assert (alone.facts["compared"], alone.facts["rates"][0]["queries"]) == (8, 8)
+    assert alone.facts["word_vectors"] is None
+    assert [row["vectors"] for row in alone.facts["rates"]] == ["chance", "tf-idf"]
+    assert alone.err.count("comparison without") == 2
 
 
 def test_word_vectors_that_do_not_exist_are_refused_before_any_work(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(nearest, "opened", None)
-    done = call(monkeypatch, capfd, "nearest", "--measure", "--vectors", "glvoe.txt")
-    assert (done.code, "There is no such file or folder" in done.err) == (3, True), done.err
+    assert call(monkeypatch, capfd, "nearest", "--measure", "--vectors", "glvoe.txt").code == 3
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ([], "Give either a text or --measure"),
-    (["  "], "Give either a text or --measure"),
-    (["cold tacos", "--measure"], "Give either a text or --measure"),
-    (["cold tacos", "--vectors", "glove.txt"], "--vectors has no effect without --measure"),
-    (["cold tacos", "--input", "x.json", "--split", "train"], "--split has no effect with --input"),
-    (["--measure", "--n", "3"], "--n has no effect with --measure"),
-    (["cold tacos", "--model", "3", "--bundle", "lstm"], "--model has no effect with --bundle"),
+@pytest.mark.parametrize("arguments", [
+    [],
+    ["  "],
+    ["cold tacos", "--measure"],
+    ["cold tacos", "--vectors", "glove.txt"],
+    ["cold tacos", "--input", "x.json", "--split", "train"],
+    ["cold tacos", "--input", "x.json", "--model", "3"],
+    ["cold tacos", "--input", "x.json", "--bundle", "lstm"],
+    ["--measure", "--n", "3"],
+    ["--measure", "--by", "model"],
+    ["cold tacos", "--model", "3", "--bundle", "lstm"],
 ])  # fmt: skip
 def test_a_wrong_question_is_an_error(
-    arguments: list[str], said: str, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    arguments: list[str], own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    done = call(monkeypatch, capfd, "nearest", *arguments)
-    assert (done.code, said in done.err) == (2, True), done.err
+    assert call(monkeypatch, capfd, "nearest", *arguments).code == 2
 
 
 def test_a_model_without_a_network_and_reviews_that_are_gone_are_errors(
@@ -178,10 +214,8 @@ def test_a_model_without_a_network_and_reviews_that_are_gone_are_errors(
 ) -> None:
     counted = bundle_of("ngram")
     save_bundle(tmp_path / "ngram", counted.spec, counted.vocabulary, counted.model, [], {})
-    refused = call(monkeypatch, capfd, "nearest", "cold tacos", "--bundle", tmp_path / "ngram")
+    refused = call(monkeypatch, capfd, "nearest", "cold tacos", "--by", "model", "--bundle", tmp_path / "ngram")
     assert refused.code == 3
-    assert "has no network, so texts have no vectors; choose a neural model" in refused.err
     gone = call(monkeypatch, capfd, "nearest", "cold tacos", "--bundle", folder)
     assert gone.code == 5
-    assert "The reviews of 'lstm' are not in the store" in gone.err
     assert "--input FILES" in gone.err
