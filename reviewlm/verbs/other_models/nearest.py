@@ -44,7 +44,7 @@ class Split(StrEnum):
     ALL = "all"
 
 
-class By(StrEnum):
+class CompareBy(StrEnum):
     """What texts are compared by."""
 
     WORDS = "words"
@@ -56,9 +56,9 @@ def nearest(
     context: typer.Context,
     text: Annotated[str, typer.Argument(help="Text to which the nearest reviews are shown.")] = "",
     n: Annotated[int, typer.Option("--n", min=1, help="Number of reviews to show.")] = 5,
-    by: Annotated[By, typer.Option(
+    by: Annotated[CompareBy, typer.Option(
         "--by", help="What texts are compared by: words (tf-idf), or model, the vectors of the model's network.",
-    )] = By.WORDS,
+    )] = CompareBy.WORDS,
     input: VersionInput = None,
     split: Annotated[Split, typer.Option("--split", help="Which reviews of the model's run to search.")] = Split.TEST,
     measure: Annotated[bool, typer.Option(
@@ -78,7 +78,7 @@ def nearest(
     if bool(text.strip()) == measure:
         raise ConfigError("Give either a text or --measure", where="nearest",
                           remedy='nearest "the tacos were cold", or nearest --measure')  # fmt: skip
-    unused = bool(input) and by is By.WORDS and not measure  # then no model is needed
+    unused = bool(input) and by is CompareBy.WORDS and not measure  # then no model is needed
     for option, beside, idle in (
         ("split", "with --input", input),
         ("n", "with --measure", measure),
@@ -94,7 +94,7 @@ def nearest(
     if vectors:
         vectors_at(vectors, lambda: config)  # a wrong name is an error before the reviews are read
     opened_model, which = (None, {"model": None, "version": None}) if unused else _opened(config, model, bundle)
-    compare = _vectors_of(opened_model) if by is By.MODEL else None  # refused before any file is read
+    compare = _vectors_of(opened_model) if by is CompareBy.MODEL else None  # refused before any file is read
     reviews, data = _searched(config, opened_model, input, split)
     about = {**which, "data": data, "reviews": len(reviews)}
     if measure:
