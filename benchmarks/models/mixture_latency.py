@@ -68,7 +68,7 @@ def all_in_int8(models: Mapping[str, LanguageModel]) -> dict[str, LanguageModel]
     """Return the models as the server steps them in int8; of a mixture, only the networks are."""
     quick = {name: in_int8(model) for name, model in models.items()}
     if None in quick.values():
-        raise SystemExit("int8 is not used here: this processor has no exact product of 8-bit numbers, or no reader")
+        raise SystemExit("int8 is not used here: the model has no network that can be stepped in int8")
     return {name: model for name, model in quick.items() if model is not None}
 
 

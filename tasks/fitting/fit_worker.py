@@ -14,9 +14,11 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from models.base import FitContext, FitProgress, ModelError
-from models.bundles.bundle import save_bundle
+from models.base import FitContext, FitProgress, LanguageModel, ModelError
+from models.bundles.bundle import INT8_LOSS, save_bundle
 from models.specs import ModelSpec, model_class
 from models.streams import TRAINING_TEXT, TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
@@ -48,8 +50,26 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None] | None = No
     # No facts that differ from run to run, so that equal fits give equal bundles.
     cut = {name: train.facts[name] for name in ("oov_share", "fertility")}
     facts = {**job.facts, "stars_prior": stars_prior(train), TRAINING_TEXT: cut}
+    if hasattr(spec, "training") or job.parts:
+        facts |= _loss_of_int8(job, vocabulary, result.model, validation)
     save_bundle(job.bundle, spec, vocabulary, result.model, PROBES, facts)
     return dict(result.summary)
+
+
+def _loss_of_int8(
+    job: LanguageModelJob, vocabulary: Vocabulary, model: LanguageModel, validation: TokenStream
+) -> dict[str, float]:
+    """Return the fact that says what int8 would lose; empty where the model has no network for int8."""
+    from models.neural.device import limited_threads  # these import torch
+    from models.neural.inference.int8 import loss_of_int8
+
+    with limited_threads(job.threads):
+        if job.device != "cpu":
+            with TemporaryDirectory(dir=job.work) as folder:
+                model.save(Path(folder))
+                model = model_class(job.spec.kind).load(Path(folder), job.spec, vocabulary, "cpu")
+        loss = loss_of_int8(model, validation)
+    return {} if loss is None else {INT8_LOSS: loss}
 
 
 def ranks_of_environment() -> int:

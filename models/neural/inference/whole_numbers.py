@@ -1,6 +1,7 @@
-"""Select an exact int8 matrix product for this processor (`torch._int_mm`, oneDNN or FBGEMM), by timing them once.
+"""Select an exact int8 matrix product for this processor of torch, or a compiled one, by timing them once.
 
-Without VNNI, AMX or their like, pairs of products are added in 16 bits and can overflow; there int8 is also slower.
+Without VNNI, AMX or their like, pairs of products are added in 16 bits and can overflow. There, a product of the same
+whole numbers as floats gives the same sums: slower than the weights in float32, but the same on every processor.
 Where numba compiles for VNNI, `vnni.py` does all of a linear layer in one call. `torch._int_mm` arranges the weights
 for the processor at each call. Two libraries in torch multiply with weights that were packed once: oneDNN takes down
 to a third of the time where it has a kernel for it (on AMD processors, torch 2.13 takes its reference code, thousands
@@ -75,11 +76,6 @@ def plain_rows(weight_GE: Tensor, scale_G: np.ndarray) -> Rows:
     return lambda ids_N: whole_GE[ids_N] * scale_G[ids_N, None]
 
 
-def int8_is_exact() -> bool:
-    """Return whether this processor sums products of 8 bits exactly."""
-    return any(map(_is_exact, WAYS))
-
-
 class _Compiled:
     """The way that is compiled for VNNI; its packed weights can be read back."""
 
@@ -147,6 +143,12 @@ def _packed_by_fbgemm(weight_GE: Tensor) -> Product:
     return product
 
 
+def _in_floats(weight_GE: Tensor) -> Product:
+    exact = torch.float32 if LEVELS**2 * weight_GE.shape[1] <= 2**24 else torch.float64  # all sums are whole numbers
+    weight_EG = weight_GE.to(exact).t()
+    return lambda x_NE: x_NE.to(exact) @ weight_EG
+
+
 @contextmanager
 def _engine(name: str) -> Iterator[None]:
     """Let torch pack weights for a library; leave the process's choice as it was."""
@@ -161,14 +163,16 @@ def _engine(name: str) -> Iterator[None]:
 
 
 OF_TORCH: tuple[Way, ...] = tuple(map(_of_torch, (_packed_by_fbgemm, _packed_by_onednn, _unpacked)))
-WAYS: tuple[Way, ...] = (_Compiled, *OF_TORCH) if vnni.available() else OF_TORCH
+OF_FLOATS = _of_torch(_in_floats)
+"""Exact everywhere, but with weights of four or eight bytes."""
+WAYS: tuple[Way, ...] = (_Compiled, *OF_TORCH) if vnni.available() else (*OF_TORCH, OF_FLOATS)
 
 
 @cache
 def _quickest(rows: int) -> Way:
     """Return the quickest of the exact ways for some rows; the choice changes no result."""
-    exact = [way for way in WAYS if _is_exact(way)]
-    return min(exact, key=partial(_seconds, rows=rows)) if len(exact) > 1 else (exact or OF_TORCH)[-1]
+    exact = [way for way in WAYS if _is_exact(way)] or [OF_FLOATS]
+    return min(exact, key=partial(_seconds, rows=rows)) if len(exact) > 1 else exact[0]
 
 
 def _seconds(way: Way, rows: int) -> float:

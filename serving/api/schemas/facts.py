@@ -41,7 +41,7 @@ class NumbersFacts(AnswerPart):
     why: str
     """Why; with `serving.numbers` of int8 or auto, with the measured times of a step."""
     int8_loss: Number
-    """Share by which int8 raises the bits per byte; null: not measured."""
+    """Share by which int8 raises the cross-entropy of the validation reviews; null: the bundle does not say."""
 
 
 class CardAnswer(FromVersion):

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from models.neural.inference.whole_numbers import int8_is_exact
 from models.sampling import generate
 from serving.engine import number_format
 from tests.serving.engine.small_models import bundle_of
@@ -17,7 +16,6 @@ from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
 
 ASKED = {"prompt": "The soup", "stars": 3, "max_tokens": 25, "seed": 4, "n": 8}
-pytestmark = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +27,8 @@ def source() -> MadeSource:
 
 @pytest.fixture(scope="module")
 def in_int8(source: MadeSource) -> Iterator[httpx.Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(number_format, "MOST_LOSS", 0.05)
-        with answering(source, numbers="int8") as (address, _), httpx.Client(base_url=address, timeout=30) as client:
-            yield client
+    with answering(source, numbers="int8") as (address, _), httpx.Client(base_url=address, timeout=30) as client:
+        yield client
 
 
 def asked(client: httpx.Client, **options: object) -> tuple[str, list[str]]:
@@ -54,7 +50,7 @@ def test_a_server_in_int8_uses_it_unless_a_request_wants_the_exact_text(in_int8:
 def test_the_card_tells_the_numbers_and_what_they_lose(in_int8: httpx.Client) -> None:
     numbers = in_int8.get("/models/card").json()["numbers"]
     assert numbers["used"] == "int8"
-    assert 0 < numbers["int8_loss"] < 0.05
+    assert numbers["int8_loss"] == bundle_of("lstm").facts["int8_loss"]
     assert numbers["why"].startswith("serving.numbers is int8; a step takes ")
 
 
@@ -71,7 +67,6 @@ def test_the_figures_tell_the_numbers_of_each_open_version(in_int8: httpx.Client
 def test_auto_takes_what_is_quicker_and_says_so_in_every_answer(
     source: MadeSource, monkeypatch: pytest.MonkeyPatch, quicker: bool, used: str
 ) -> None:
-    monkeypatch.setattr(number_format, "MOST_LOSS", 0.05)
     monkeypatch.setattr(number_format, "step_seconds", lambda *asked: [0.001, 0.002] if quicker else [0.002, 0.001])
     with answering(source, numbers="auto") as (address, _), httpx.Client(base_url=address, timeout=30) as client:
         fingerprint, texts = asked(client)

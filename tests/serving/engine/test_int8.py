@@ -11,23 +11,21 @@ import torch
 
 from corpus.synthetic.synth import write_reviews
 from models.base import FitContext
-from models.bundles.bundle import Bundle
-from models.neural.inference import int8
-from models.neural.inference.int8 import Int8LSTMReader, in_int8, loss_of_int8, ratings_of
-from models.neural.inference.whole_numbers import int8_is_exact
+from models.bundles.bundle import INT8_LOSS, load_bundle
+from models.neural.inference.int8 import Int8LSTMReader, in_int8, loss_of_int8
 from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling, generate
-from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
-from models.streams import TokenStream, stars_prior, write_stream
+from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, STARS, Vocabulary
-from serving.engine import number_format
+from models.tokens.vocabulary import EOS, Vocabulary
 from serving.engine.number_format import MOST_LOSS
 from serving.engine.requests import Generation
-from tests.serving.engine.small_models import bundle_of, network
+from tasks.fitting.fit_worker import run
+from tasks.fitting.job import LanguageModelJob
+from tests.serving.engine.small_models import TEXTS, bundle_of, network
 
 NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "neural_cache")
-pytestmark = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "nplm"])
@@ -51,79 +49,72 @@ def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch(kind):
     assert [tensor.shape for tensor in state.network] == [tensor.shape for tensor in near.network]
 
 
+def stream_of(folder, vocabulary, texts):
+    reviews = pl.DataFrame({"review_id": texts, "text": texts, "stars": [number % 6 for number in range(len(texts))]})
+    write_stream(folder, vocabulary, [
+        reviews.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    ])  # fmt: skip
+    return TokenStream.open(folder)
+
+
 @pytest.mark.parametrize("kind", NEURAL)
-def test_the_loss_is_measured_and_small(kind):
+def test_the_loss_is_the_relative_rise_of_the_nats_of_held_out_reviews(kind, tmp_path):
     bundle = bundle_of(kind)
-    quick = in_int8(bundle.model)
-    assert 0 <= loss_of_int8(bundle, quick) < 0.02
-    ids_BT = np.array([[1, 5, 12, 2]])
-    scores = [model.score(ids_BT, model.start(1))[0].tolist() for model in (quick, bundle.model)]
-    assert scores[0] == scores[1]
+    texts = ["The staff was kind.", "We waited for the check, and the beer was cold!", "soup", ""]
+    quick, reviews = in_int8(bundle.model), pl.DataFrame({"text": texts, "stars": range(4)})
+    nats = [nats_of(model, bundle.vocabulary, reviews) for model in (bundle.model, quick)]
+    found = loss_of_int8(bundle.model, stream_of(tmp_path, bundle.vocabulary, texts))
+    assert found == pytest.approx(nats[1] / nats[0] - 1, abs=1e-5)
+    assert found != 0
 
 
-def test_a_loss_is_the_relative_rise_of_the_nats():
+def test_of_long_streams_the_first_reviews_and_tokens_are_read(tmp_path, monkeypatch):
     bundle = bundle_of("lstm")
-    assert loss_of_int8(bundle, bundle.model) == pytest.approx(0, abs=1e-6)
-    other = network("gru", bundle.vocabulary.size)[1]
-    assert loss_of_int8(bundle, other) > 0.05
+    monkeypatch.setattr("models.neural.inference.int8.REVIEWS", 2)
+    monkeypatch.setattr("models.neural.inference.int8.TOKENS", 6)
+    streams = {
+        "short": ["The soup was great", "Never again: rude"],
+        "longer": ["The soup was great, so we went back.", "Never again: rude staff", "We went to Phoenix!"],
+    }
+    found = [
+        loss_of_int8(bundle.model, stream_of(tmp_path / name, bundle.vocabulary, texts))
+        for name, texts in streams.items()
+    ]
+    assert found[0] == found[1]
+    monkeypatch.setattr("models.neural.inference.int8.TOKENS", 7)
+    assert loss_of_int8(bundle.model, TokenStream.open(tmp_path / "longer")) != found[1]
 
 
-@pytest.mark.parametrize(("texts", "tokens"), [(1, 48), (1, 8), (4, 48)])
-def test_few_tokens_tell_small_losses_from_large_ones(texts, tokens):
-    """Where steps are slow, the loss is measured on as few."""
-    bundle = bundle_of("lstm")
-    other = network("gru", bundle.vocabulary.size)[1]
-    assert 0 <= loss_of_int8(bundle, in_int8(bundle.model), texts=texts, tokens=tokens) < 0.02
-    assert loss_of_int8(bundle, other, texts=texts, tokens=tokens) > 0.05
+@pytest.mark.parametrize("kind", ["ngram", "cache"])
+def test_a_model_without_a_network_has_no_loss(kind, tmp_path):
+    bundle = bundle_of(kind)
+    assert loss_of_int8(bundle.model, stream_of(tmp_path, bundle.vocabulary, ["The soup"])) is None
 
 
-def test_no_step_is_taken_after_the_end_of_all_texts():
-    bundle = bundle_of("lstm")
-    ending = EndingAtOnce(bundle.model)
-    loss_of_int8(replace(bundle, model=ending), bundle.model, texts=3)
-    assert ending.batches == [3] * len(bundle.vocabulary.prefix(1))
-
-
-def test_the_loss_is_that_of_texts_with_the_ratings_of_the_training():
-    bundle = bundle_of("lstm")
-    assert ratings_of(bundle, 10) == [1, 2, 2, 3, 3, 3, 4, 4, 4, 4]
-    rated = RememberingRatings(bundle.model)
-    loss_of_int8(replace(bundle, model=rated), bundle.model)
-    assert rated.ratings == set(STARS[1:5])
-    unrated = RememberingRatings(bundle.model)
-    loss_of_int8(replace(bundle, model=unrated, stars_prior=(1, 0, 0, 0, 0, 0)), bundle.model)
-    assert unrated.ratings == {STARS[0]}
-
-
-class EndingAtOnce:
-    """A model whose texts end with their first token."""
-
-    def __init__(self, model):
-        self._model, self.start, self.batches = model, model.start, []
-
-    def step(self, ids_B, state):
-        self.batches.append(len(ids_B))
-        logp_BV, state = self._model.step(ids_B, state)
-        end_BV = torch.full_like(logp_BV, -torch.inf)
-        end_BV[:, EOS] = 0
-        return end_BV, state
-
-
-class RememberingRatings:
-    """A model that remembers which ratings it has read."""
-
-    def __init__(self, model):
-        self._model, self.start, self.ratings = model, model.start, set()
-
-    def step(self, ids_B, state):
-        self.ratings |= {*ids_B.tolist()} & set(STARS)
-        return self._model.step(ids_B, state)
+@pytest.mark.parametrize("kind", ["lstm", "ngram"])
+def test_a_fit_measures_the_loss_on_its_validation_reviews_and_the_bundle_has_it(kind, tmp_path):
+    vocabulary = bundle_of(kind).vocabulary
+    vocabulary.save(tmp_path / "vocabulary.json")
+    for name, texts in {"train": TEXTS, "validation": TEXTS[3:5]}.items():
+        stream_of(tmp_path / name, vocabulary, texts)
+    training = TrainingSpec(epochs=1, batch=2, bptt_len=8, precision="float32")
+    spec = NGramSpec(order=2) if kind == "ngram" else RecurrentSpec(hidden=12, embedding=12, training=training)
+    (tmp_path / "work").mkdir()
+    job = LanguageModelJob(
+        work=tmp_path / "work", spec=spec, vocabulary=tmp_path / "vocabulary.json", train=tmp_path / "train",
+        validation=tmp_path / "validation", facts={},
+    )  # fmt: skip
+    run(job, lambda progress: None)
+    opened = load_bundle(job.bundle)
+    validation = TokenStream.open(tmp_path / "validation")
+    assert opened.facts.get(INT8_LOSS) == loss_of_int8(opened.model, validation)
+    assert (INT8_LOSS in opened.facts) == (kind == "lstm")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", ["word", "bpe"])
 def test_a_trained_model_loses_at_most_half_a_percent(unit, tmp_path):
-    """On its own texts, as it is measured, and on reviews that it has not read."""
+    """On the validation reviews, as it is measured, and on others that it has not read."""
     write_reviews(tmp_path / "reviews.jsonl", 700, seed=1)
     reviews = pl.read_ndjson(tmp_path / "reviews.jsonl").select(
         "review_id", "text", pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
@@ -138,10 +129,8 @@ def test_a_trained_model_loses_at_most_half_a_percent(unit, tmp_path):
     spec = RecurrentSpec(kind="lstm", name="lstm", hidden=64, embedding=48, training=training)
     torch.set_num_threads(1)
     model = RecurrentLM.fit(spec, vocabulary, streams["train"], streams["validation"], FitContext(tmp_path)).model
-    bundle = Bundle(spec, vocabulary, model, stars_prior=tuple(stars_prior(streams["train"])))
-    quick = in_int8(model)
-    assert 0 <= loss_of_int8(bundle, quick) <= MOST_LOSS
-    nats = [nats_of(one, vocabulary, parts["test"]) for one in (model, quick)]
+    assert loss_of_int8(model, streams["validation"]) <= MOST_LOSS
+    nats = [nats_of(one, vocabulary, parts["test"]) for one in (model, in_int8(model))]
     uniform = streams["test"].offsets[-1] * np.log(vocabulary.size)
     assert nats[0] < 0.6 * uniform  # it has learnt something
     assert nats[1] <= (1 + MOST_LOSS) * nats[0]
@@ -169,8 +158,7 @@ def texts(engine, count=12, **options):
     return [ticket.result().text for ticket in [engine.submit(generation) for generation in asked]]
 
 
-def test_exact_texts_stay_those_of_generate_beside_fast_ones(engine_of, monkeypatch):
-    monkeypatch.setattr(number_format, "MOST_LOSS", 0.05)
+def test_exact_texts_stay_those_of_generate_beside_fast_ones(engine_of):
     bundle = bundle_of("lstm")
     engine = engine_of(bundle, numbers="int8")
     assert engine.figures().numbers == "int8"
@@ -186,16 +174,15 @@ def test_exact_texts_stay_those_of_generate_beside_fast_ones(engine_of, monkeypa
         assert alone == crowd[:1] * 2
 
 
-def test_a_model_that_loses_too_much_stays_in_float32(engine_of, monkeypatch):
-    monkeypatch.setattr(int8, "loss_of_int8", lambda bundle, quick, texts, tokens: 0.006)
-    engine = engine_of(replace(bundle_of("gru"), digest="too coarse"), numbers="int8")
+def test_a_model_that_loses_too_much_stays_in_float32(engine_of):
+    coarse = replace(bundle_of("gru"), digest="too coarse", facts={INT8_LOSS: 0.006})
+    engine = engine_of(coarse, numbers="int8")
     assert engine.figures().numbers == "float32"
     assert engine.loss == 0.006
     assert texts(engine, 2, exact=False) == texts(engine, 2)
 
 
-def test_log_probabilities_of_fast_texts_are_normalised(engine_of, monkeypatch):
-    monkeypatch.setattr(number_format, "MOST_LOSS", 0.05)
+def test_log_probabilities_of_fast_texts_are_normalised(engine_of):
     engine = engine_of(bundle_of("gru"), numbers="int8")
     whole = engine.submit(Generation("The soup", 3, max_tokens=5, logprobs=400, exact=False)).result()
     for token in whole.tokens:

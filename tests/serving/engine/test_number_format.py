@@ -7,20 +7,19 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from llvmlite.binding import get_host_cpu_features
 
-from models.neural.inference import int8
-from models.neural.inference.whole_numbers import int8_is_exact
+from models.bundles.bundle import INT8_LOSS
 from serving.engine import number_format
-from serving.engine.number_format import ROUNDS, TimedSteps, choose_numbers, sample_of_loss, step_seconds
+from serving.engine.number_format import ROUNDS, choose_numbers, step_seconds
 from tests.instruction_sets import SETS, missing
 from tests.serving.engine.small_models import bundle_of
 
-exact_only = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")
 QUICK, SLOW, MIXED = [[1.0, 2.0], [4.0, 5.0]], [[2.0, 1.0], [5.0, 4.0]], [[1.0, 2.0], [5.0, 4.0]]
 """Milliseconds of a step in int8 and in float32, with one text and with many."""
 
@@ -29,7 +28,7 @@ QUICK, SLOW, MIXED = [[1.0, 2.0], [4.0, 5.0]], [[2.0, 1.0], [5.0, 4.0]], [[1.0, 
 def chosen(monkeypatch: pytest.MonkeyPatch):
     """What is chosen with these times of steps and this loss."""
 
-    def choose(asked: str, times: list[list[float]] | None, loss: float | None = 0.001):
+    def choose(asked: str, times: list[list[float]] | None, loss: object = 0.001):
         left = iter(times or ())
 
         def timed(bundle, models, rows, threads):
@@ -37,13 +36,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch):
             assert [model is bundle.model for model in models] == [False, True], "int8 is the first"
             return [each / 1000 for each in next(left)]
 
-        def measured(bundle, quick, texts, tokens):
-            assert loss is not None, "it takes a second, so it is only measured where int8 may be used"
-            return loss
-
         monkeypatch.setattr(number_format, "step_seconds", timed)
-        monkeypatch.setattr(int8, "loss_of_int8", measured)
-        return choose_numbers(bundle_of("gru"), asked, 3)
+        return choose_numbers(replace(bundle_of("gru"), facts={INT8_LOSS: loss}), asked, 3)
 
     return choose
 
@@ -56,22 +50,19 @@ IN_WORDS = {
 }
 
 
-@exact_only
 def test_auto_takes_int8_where_it_is_quicker_for_one_text_and_for_many(chosen) -> None:
     found = chosen("auto", QUICK)
     assert (found.used, found.loss, found.fast is None) == ("int8", 0.001, False)
     assert found.why == f"it is quicker here: {IN_WORDS['quick']}"
 
 
-@exact_only
 @pytest.mark.parametrize(("times", "said"), [(SLOW[:1], "slow"), (MIXED, "mixed")])
 def test_auto_takes_float32_where_int8_is_slower_for_one_text_or_for_many(chosen, times, said) -> None:
-    found = chosen("auto", times, loss=None)
-    assert (found.used, found.loss, found.fast) == ("float32", None, None)
+    found = chosen("auto", times)
+    assert (found.used, found.loss, found.fast) == ("float32", 0.001, None)
     assert found.why == f"int8 is not quicker here: {IN_WORDS[said]}"
 
 
-@exact_only
 def test_int8_that_is_asked_for_is_used_though_it_is_slower_and_a_warning_says_so(chosen, caplog) -> None:
     found = chosen("int8", SLOW)
     assert (found.used, found.loss, found.fast is None) == ("int8", 0.001, False)
@@ -81,70 +72,28 @@ def test_int8_that_is_asked_for_is_used_though_it_is_slower_and_a_warning_says_s
     assert record.getMessage() == f"{found.why}. int8 is not quicker here: auto would take float32"
 
 
-SECONDS = {
-    "16 texts of 48 steps of 0.02 s are 15.4 s": (0.02, (16, 48)),
-    "four texts of 48 steps of 0.1 s are 19.2 s": (0.1, (4, 48)),
-    "one text of 48 steps of 0.225 s is 10.8 s, two would be 21.6": (0.225, (1, 48)),
-    "20 steps of one text": (1.0, (1, 20)),
-    "never less than 8 tokens": (100.0, (1, 8)),
-}
-
-
-@pytest.mark.parametrize(("seconds", "expected"), SECONDS.values(), ids=SECONDS)
-def test_where_steps_are_slow_the_loss_is_measured_on_so_few_tokens_that_it_takes_20_seconds(seconds, expected) -> None:
-    assert sample_of_loss(TimedSteps(False, seconds, ""), 16, 48) == expected
-    assert sample_of_loss(TimedSteps(True, seconds, ""), 16, 48) == (16, 48)
-
-
-@exact_only
-def test_int8_that_is_slow_and_asked_for_takes_few_steps_and_says_so_before_they_begin(monkeypatch, caplog) -> None:
-    """As with AVX-512 without VNNI, where a step of one text took 225 ms, and the 50 steps of 16 texts minutes."""
-    monkeypatch.setattr(number_format, "step_seconds", lambda bundle, models, rows, threads: [0.225, 0.0024])
-    monkeypatch.setattr(number_format, "MOST_LOSS", 0.05)
-    stepped, in_int8 = [], int8.in_int8
-
-    def pretended(model):
-        quick = in_int8(model)
-        step = quick.step
-
-        def counted(ids_B, state):
-            stepped.append((len(ids_B), len(caplog.records)))
-            return step(ids_B, state)
-
-        quick.step = counted
-        return quick
-
-    monkeypatch.setattr(int8, "in_int8", pretended)
-    bundle = bundle_of("gru")
-    found = choose_numbers(bundle, "int8", 1)
-    assert found.used == "int8"
-    assert 0 < found.loss < 0.05
-    said = "a step takes 225.00 ms in int8 and 2.40 in float32 with 1 text"
-    assert found.why == f"serving.numbers is int8; {said}; its loss is measured on 48 tokens instead of 768"
-    assert set(stepped) == {(1, 1)}, "one text, after the warning"
-    assert len(stepped) <= len(bundle.vocabulary.prefix(1)) + 48
-
-
-@exact_only
 def test_int8_that_is_asked_for_and_quicker_is_no_warning(chosen, caplog) -> None:
     assert chosen("int8", QUICK).used == "int8"
     assert caplog.records == []
 
 
-@exact_only
 @pytest.mark.parametrize("asked", ["int8", "auto"])
 def test_int8_that_loses_too_much_is_not_used(chosen, asked) -> None:
-    found = chosen(asked, QUICK, loss=0.0061)
+    found = chosen(asked, None, loss=0.0061)  # it needs no times
     assert (found.used, found.loss, found.fast) == ("float32", 0.0061, None)
-    assert found.why == "int8 would raise the bits per byte by 0.61%, more than 0.5%"
 
 
-def test_float32_that_is_asked_for_is_not_measured(chosen) -> None:
-    found = chosen("float32", None, loss=None)
-    assert (found.used, found.why, found.fast) == ("float32", "serving.numbers is float32", None)
+@pytest.mark.parametrize("stated", [None, "small", True])
+def test_int8_is_not_used_where_the_bundle_does_not_say_what_it_loses(chosen, stated) -> None:
+    found = chosen("int8", None, loss=stated)
+    assert (found.used, found.loss, found.fast) == ("float32", None, None)
 
 
-@exact_only
+def test_what_int8_would_lose_is_told_where_it_is_not_asked_for(chosen) -> None:
+    found = chosen("float32", None)
+    assert (found.used, found.loss, found.fast) == ("float32", 0.001, None)
+
+
 @pytest.mark.parametrize("asked", ["int8", "auto"])
 def test_a_model_without_a_network_is_computed_in_float32(asked) -> None:
     found = choose_numbers(bundle_of("ngram"), asked, 1)
@@ -193,7 +142,6 @@ from dataclasses import replace
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 from serving.engine.number_format import choose_numbers
-from models.neural.inference.whole_numbers import int8_is_exact
 from tests.serving.engine.small_models import bundle_of, vocabulary_of
 
 size = vocabulary_of().size
@@ -202,14 +150,14 @@ spec = RecurrentSpec(layers=2, hidden=width, embedding=width, objective=Objectiv
 model = RecurrentLM(spec, RecurrentLM.build(spec, torch.ones(size, dtype=torch.int64)), size)
 bundle = replace(bundle_of("lstm"), spec=spec, model=model)
 found = choose_numbers(bundle, "auto", 1)
-print(json.dumps([found.used, found.why, int8_is_exact()]))
+print(json.dumps([found.used, found.why]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "width"), [("native", 384), ("avx512", 96), ("avx2", 96)])
 def test_on_each_processor_auto_takes_what_is_quicker_there(name: str, width: int) -> None:
-    """With VNNI int8 takes a part of the time; without it, exact products have reference code, or there are none."""
+    """With VNNI int8 takes a part of the time; elsewhere the quickest exact product decides."""
     features = dict(get_host_cpu_features())
     if lacks := missing(name, features):
         pytest.skip(f"this processor has no {', '.join(lacks)}")
@@ -218,11 +166,7 @@ def test_on_each_processor_auto_takes_what_is_quicker_there(name: str, width: in
     command = [sys.executable, "-c", CHOICE, str(width)]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    used, why, exact = json.loads(done.stdout.splitlines()[-1])
-    if not exact:
-        assert (used, why) == ("float32", "the processor has no exact products of int8")
-    elif name == "native" and features.get("avx512vnni"):
+    used, why = json.loads(done.stdout.splitlines()[-1])
+    if name == "native" and features.get("avx512vnni"):
         assert used == "int8", why
-    elif name != "native":
-        assert used == "float32", why
-        assert why.startswith("int8 is not quicker here: a step takes ")
+    assert ("int8 is not quicker here: a step takes " in why) == (used == "float32")

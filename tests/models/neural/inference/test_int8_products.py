@@ -12,12 +12,12 @@ import torch
 from models.neural.inference import whole_numbers
 from models.neural.inference.int8 import Int8Linear, int8_reader
 from models.neural.inference.log_kernels import largest
-from models.neural.inference.whole_numbers import Linear, int8_is_exact, plain_rows, quantised
+from models.neural.inference.whole_numbers import Linear, plain_rows, quantised
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
 ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
-pytestmark = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")
+WAYS = {*whole_numbers.WAYS, whole_numbers.OF_FLOATS}
 
 
 def test_a_product_is_that_of_the_rounded_rows():
@@ -49,12 +49,12 @@ def sums(write, x_NE, features_out):
     return out_NG.tolist()
 
 
-@pytest.mark.parametrize("features", [70, 3, 4, 650])
+@pytest.mark.parametrize("features", [70, 3, 4, 650, 1_100])
 @pytest.mark.parametrize("features_out", [41, 48, 97])
 def test_all_exact_ways_give_the_same_sums_for_any_number_of_rows(features, features_out):
     x_NE, weight_GE = whole((21, features), 2), whole((features_out, features), 3)
     expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
-    ways = [way for way in whole_numbers.WAYS if whole_numbers._is_exact(way)]
+    ways = [way for way in WAYS if whole_numbers._is_exact(way)]
     writes = [Linear(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))]
     for write in [*writes, *(whole_numbers._plain(way, weight_GE) for way in ways)]:
         for rows in (1, 2, 4, 5, 8, 9, 16, 21):
@@ -66,7 +66,7 @@ def test_all_exact_ways_scale_the_sums_back_to_the_same_bits():
     weight_GE, x_NE = whole((97, 33), 6), draws.normal(size=(9, 33)).astype(np.float32)
     scale_G, bias_G = draws.random(97).astype(np.float32) / 100, draws.normal(size=97).astype(np.float32)
     found = []
-    for way in filter(whole_numbers._is_exact, whole_numbers.WAYS):
+    for way in filter(whole_numbers._is_exact, WAYS):
         out_NG = np.empty((9, 97), np.float32)
         way(weight_GE, scale_G, bias_G)(x_NE, out_NG)
         found.append(out_NG.tolist())
@@ -173,7 +173,7 @@ def test_the_quickest_of_the_exact_ways_is_used(monkeypatch, quickest):
 
 def test_each_number_of_rows_may_use_another_way_and_gets_the_same_sums(monkeypatch):
     x_NE, weight_GE = whole((40, 70), 4), whole((41, 70), 5)
-    exact = [way for way in whole_numbers.WAYS if whole_numbers._is_exact(way)]
+    exact = [way for way in WAYS if whole_numbers._is_exact(way)]
     used = {rows: exact[place % len(exact)] for place, rows in enumerate(whole_numbers.ROWS)}
     calls = []
     spied = {
@@ -186,6 +186,19 @@ def test_each_number_of_rows_may_use_another_way_and_gets_the_same_sums(monkeypa
     for rows in (1, 3, 4, 31, 32, 40):
         assert sums(write, x_NE[:rows], 41) == expected[:rows]
     assert calls == [1, 1, 4, 4, 32, 32]
+
+
+def test_a_product_of_floats_is_exact_on_every_processor_and_for_any_width():
+    assert whole_numbers._is_exact(whole_numbers.OF_FLOATS)
+    for features in (1_040, 1_041, 4_001):  # from 1,041 on, sums can be above 2**24
+        x_NE, weight_GE = torch.full((1, features), 127, dtype=torch.int8), whole((3, features), 8).abs() // 2 * 2 + 1
+        expected = (x_NE.double() @ weight_GE.double().t()).float().tolist()
+        assert sums(whole_numbers._plain(whole_numbers.OF_FLOATS, weight_GE), x_NE, 3) == expected
+
+
+def test_a_processor_without_an_exact_product_of_8_bits_takes_floats(monkeypatch):
+    monkeypatch.setattr(whole_numbers, "_is_exact", lambda way: False)
+    assert whole_numbers._quickest.__wrapped__(1) is whole_numbers.OF_FLOATS
 
 
 def test_a_product_that_overflows_is_not_used():
