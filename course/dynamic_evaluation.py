@@ -116,7 +116,6 @@ def chosen(network: Network, ids_T: np.ndarray, rule: str, rms: Weights | None) 
 def main() -> None:
     """Compare the static network with both rules on one stream."""
     options = program(__doc__, models=True, reviews=600).parse_args()
-    torch.set_num_threads(1)
     bundles, data = opened(options)
     table, rows = review_table(options.text, 2 * options.reviews, options.seed + 1), list[dict[str, Any]]()
     for name, bundle in bundles.items():

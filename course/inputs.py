@@ -114,11 +114,17 @@ def small_lstm(seed: int = 1, **options: Any) -> Any:
 
 
 def opened(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | None]:
-    """Return the models that the options name, or two that are fitted here, with the data of these."""
+    """Return the models that the options name, or two that are fitted here, with the data of these.
+
+    From here on torch has one thread: context_use took twice the processor time with two.
+    """
+    import torch
+
     import reviewlm
     from models.bundles.bundle import Bundle
     from models.specs import NGramSpec
 
+    torch.set_num_threads(1)
     if options.model:
         return {name: reviewlm.load(Path(name) if Path(name).is_dir() else name).bundle for name in options.model}, None
     data = data_of(options)

@@ -41,7 +41,9 @@ def fit_vectors(
     fitted = fit(spec, train_stream, validation, work, threads, report)
     facts = {"options": stored(spec), "vocabulary_digest": vocabulary.digest, "threads": threads, **fitted.facts}
     words = [vocabulary.token(int(token)) for token in fitted.selection.ids_N]
-    return WordVectors(words, fitted.v_ND, fitted.selection.counts_N.tolist(), facts, fitted.output_ND)
+    made = WordVectors(words, fitted.v_ND, fitted.selection.counts_N.tolist(), facts, fitted.output_ND)
+    made.facts["mean_cosine"] = round(made.mean_cosine, 6)
+    return made
 
 
 class _Fitted(NamedTuple):

@@ -21,6 +21,8 @@ from ..base import ModelError, sha256_of, stored
 
 FORMAT = 1
 HEADER, ARRAYS = "vectors.json", "vectors.safetensors"
+ALIKE = 0.8
+"""Mean cosine of two words above which a neighbour says little."""
 INPUT, OUTPUT = "vectors", "output_vectors"
 
 
@@ -79,6 +81,12 @@ class WordVectors:
         """The vectors, scaled to length 1; a vector of zeros stays."""
         lengths_N = np.linalg.norm(self.matrix_ND, axis=1, keepdims=True)
         return np.asarray(self.matrix_ND / np.where(lengths_N > 0, lengths_N, 1))
+
+    @property
+    def mean_cosine(self) -> float:
+        """The mean cosine of two different words; near 1, all words are alike, as after a short training."""
+        sum_D, words = self.unit_ND.sum(0, dtype=np.float64), len(self)
+        return float((sum_D @ sum_D - np.square(self.unit_ND).sum(dtype=np.float64)) / max(1, words * (words - 1)))
 
     def row(self, word: str) -> int:
         """Return the place of a word; if there is none, that of its lower-case form.

@@ -1,8 +1,8 @@
 """Choose the number format of texts that need not be exact: int8 where it is good enough and, with "auto", quicker.
 
-How quick int8 is depends on the processor: with VNNI a step takes a part of one in float32, elsewhere longer. So steps of
-the model itself are timed, in both formats, with the threads that the engine will use: some tenths of a second. What
-int8 loses was measured with the validation reviews when the model was fitted, and its bundle says it.
+How quick int8 is depends on the processor: with VNNI a step takes a part of one in float32, elsewhere longer. So steps
+of the model itself are timed, in both formats, with the threads that the engine will use: some tenths of a second.
+What int8 loses was measured with the validation reviews when the model was fitted, and its bundle says it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from models.tokens.vocabulary import Vocabulary
 from models.vectors.bundle import save_vectors
 from models.vectors.fitting import fit_vectors
 from models.vectors.training import CHECKPOINT, Report
-from models.vectors.word_vectors import HEADER
+from models.vectors.word_vectors import ALIKE, HEADER
 from tasks.code_version import running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.fitted import FittedVectors
@@ -25,6 +26,7 @@ from tasks.stage import result_as_task_state, run_stage, show_facts, stage, stor
 from tasks.tracking.track import open_model_run
 
 STAGE = "embed"
+log = logging.getLogger(__name__)
 
 
 @stage(STAGE)
@@ -44,6 +46,11 @@ def embed(config: RunConfig, prepared: Prepared, parent_run_id: str) -> FittedVe
         built = build_vectors(config, prepared)
         run.complete(built.artifact, BUNDLE_FOLDER)
     show_facts(STAGE, built.artifact, built.reused, f"MLflow run: {run.link}")
+    if (alike := built.artifact.facts["mean_cosine"]) > ALIKE:
+        log.warning(
+            "two words have a cosine of %.2f on average, so neighbours say little: these are too few reviews. Give more, "
+            "or more epochs (embedding.epochs)", alike,
+        )  # fmt: skip
     return result_as_task_state(built, FittedVectors(chosen, built.artifact, run.run_id, built.reused))
 
 
@@ -60,10 +67,10 @@ def build_vectors(config: RunConfig, prepared: Prepared) -> Built:
             vectors = fit_vectors(spec, known, train, validation, work, chosen.threads, speed)
         cut = {"unit": known.spec.unit, "lowercase": known.spec.lowercase}
         named = {"name": chosen.name, "vocabulary": chosen.vocabulary, **cut, **stored(spec)}
-        facts = {name: vectors.facts[name] for name in ("work", "validation", "threads")}
+        facts = {name: vectors.facts[name] for name in ("work", "validation", "threads", "mean_cosine")}
         save_vectors(work / BUNDLE_FOLDER, vectors, named, {"clean_digest": prepared.clean.digest})
         (work / CHECKPOINT).unlink(missing_ok=True)
-        summary = {**facts["validation"], "words": len(vectors), **speed.found}
+        summary = {**facts["validation"], "mean_cosine": facts["mean_cosine"], "words": len(vectors), **speed.found}
         return {
             "name": chosen.name, "kind": spec.kind, "words": len(vectors), "dimensions": vectors.dimensions, **facts,
             "summary": summary,

@@ -10,7 +10,7 @@ from tasks.fitting.fitted import FittedVectors
 from tasks.promotion.promote import Promotion
 from tasks.tracking.track import tracker_of
 
-SHOWN = ("kind", "words", "dimensions", "work", "validation", "threads")
+SHOWN = ("kind", "words", "dimensions", "mean_cosine", "work", "validation", "threads")
 
 
 def summarise_vectors(config: RunConfig, fitted: FittedVectors, promotion: Promotion, run_id: str) -> dict[str, Any]:

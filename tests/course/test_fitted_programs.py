@@ -9,8 +9,10 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
 from course import inputs, ngram_methods, optimizers
+from models.neural.recurrent import RecurrentNetwork
 from models.neural.training.spec import Optimizer
 from models.ngram.counting.counts import count_ngrams
 from models.tokens.vocabulary import CONTEXT_IDS
@@ -66,5 +68,18 @@ QUICK = {"brown_clusters", "gradient_flow", "ngram_methods", "toy"}
 @pytest.mark.parametrize("name", long_but(list(PROGRAMS), QUICK))
 def test_every_program_runs_and_shows_a_table(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, *PROGRAMS[name].split()])
-    import_module(f"course.{name}").main()
+    threads, forward = set(), RecurrentNetwork.forward
+
+    def counted(network, ids_BT, state):
+        threads.add(torch.get_num_threads())
+        return forward(network, ids_BT, state)
+
+    monkeypatch.setattr(RecurrentNetwork, "forward", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        import_module(f"course.{name}").main()
+    finally:
+        torch.set_num_threads(before)
     assert len(capsys.readouterr().out.splitlines()) > 2
+    assert threads <= {1}, "networks this small only wait for further threads"

@@ -40,12 +40,18 @@ def neighbours(
     """Show the words with the nearest vectors, by cosine."""
     if not words and analogy is None:
         raise ConfigError("No word was given", where="neighbours", remedy="name a word, or three with --analogy A B C")
+    from models.vectors.word_vectors import ALIKE
+
     place = vectors_at(vectors, lambda: configured(preset, set))
     opened = _read(place)
+    if (alike := opened.mean_cosine) > ALIKE:
+        terminal.show_warnings([f"Two words have a cosine of {alike:.2f} on average, so neighbours say little: the "
+                                "training was short, or had few texts."])  # fmt: skip
     found = {word: checked(lambda: opened.neighbours(word, n)) for word in words or []}  # noqa: B023
     for word, near in found.items():
         _show(f"Nearest to '{word}'", near)
     result: dict[str, Any] = {"vectors": str(place), "words": len(opened), "dimensions": opened.dimensions,
+                              "mean_cosine": round(alike, 6),
                               "neighbours": {word: _plain(near) for word, near in found.items()}}  # fmt: skip
     if analogy is not None:
         answers = checked(lambda: opened.analogy(*analogy, n))

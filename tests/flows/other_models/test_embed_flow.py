@@ -35,6 +35,7 @@ def test_vectors_are_stored_once_and_depend_on_their_options(prefect_server: Non
     assert (spec["vocabulary"], spec["unit"], spec["lowercase"]) == ("word", "word", True), "the gate compares them"
     assert vectors.counts == sorted(vectors.counts, reverse=True)
     assert vectors.counts[-1] >= 3
+    assert first["mean_cosine"] == pytest.approx(vectors.mean_cosine, abs=1e-6)
     assert first["validation"]["ranked"] > 0.6, "a held-out word is told from a noise word"
     before = (Path(first["vectors"]) / HEADER).stat().st_mtime_ns
     assert embed(TINY, None, [*SETTINGS, "embedding.threads=2"])["digest"] == first["digest"]

@@ -80,6 +80,18 @@ def test_vectors_of_another_program_can_be_asked(
     assert [near["word"] for near in answer(capfd)["neighbours"]["good"]] == ["great", "bad"]
 
 
+def test_vectors_that_hardly_differ_are_a_warning(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    WordVectors(ROYAL.words, ROYAL.matrix_ND + 9).save(tmp_path / "alike")
+    warned = {}
+    for name in ("vectors", "alike"):
+        assert exit_code(monkeypatch, "neighbours", "king", "--vectors", str(tmp_path / name), "--json") == 0
+        captured = capfd.readouterr()
+        warned[json.loads(captured.out.splitlines()[-1])["mean_cosine"] > 0.8] = "cosine of 0.99" in captured.err
+    assert warned == {False: False, True: True}
+
+
 @pytest.mark.parametrize("named", ["champion", "2", "reviewlm-vectors@champion", "mine/3"])
 def test_a_registered_version_can_be_asked(
     named: str, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
