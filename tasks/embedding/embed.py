@@ -48,8 +48,8 @@ def embed(config: RunConfig, prepared: Prepared, parent_run_id: str) -> FittedVe
     show_facts(STAGE, built.artifact, built.reused, f"MLflow run: {run.link}")
     if (alike := built.artifact.facts["mean_cosine"]) > ALIKE:
         log.warning(
-            "two words have a cosine of %.2f on average, so neighbours say little: these are too few reviews. Give more, "
-            "or more epochs (embedding.epochs)", alike,
+            "two words have a cosine of %.2f on average, so neighbours say little: these are too few reviews. Give "
+            "more, or more epochs (embedding.epochs)", alike,
         )  # fmt: skip
     return result_as_task_state(built, FittedVectors(chosen, built.artifact, run.run_id, built.reused))
 
