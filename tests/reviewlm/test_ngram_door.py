@@ -84,6 +84,20 @@ def test_a_path_is_read_in_any_format_of_the_pipeline_with_its_stars(tmp_path: P
     assert by_lines.score(TEXTS[0]) == reviewlm.ngram.fit(TEXTS).score(TEXTS[0])
 
 
+def test_ratings_of_a_file_that_are_no_whole_number_from_one_to_five_are_counted_in_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = [0, 6, 2.5, -1, None, 5, 1, 4, 3]
+    rows = [json.dumps({"text": text, "stars": stars}) for text, stars in zip(TEXTS, odd, strict=True)]
+    (tmp_path / "reviews.jsonl").write_text("\n".join(rows))
+    whole = [0, 0, 0, 0, 0, 5, 1, 4, 3]
+    fitted = reviewlm.ngram.fit(tmp_path / "reviews.jsonl")
+    [record] = [record for record in caplog.records if record.name == "reviewlm.ngram"]
+    assert isinstance(record.args, tuple)
+    assert record.args[1] == 4
+    assert fitted.score(TEXTS[0], 4) == reviewlm.ngram.fit(TEXTS, stars=whole).score(TEXTS[0], 4)
+
+
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
 def test_every_unit_can_be_used(unit: str) -> None:
     lm = reviewlm.ngram.fit(TEXTS, unit=unit, vocabulary_size=400)
