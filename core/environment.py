@@ -17,6 +17,7 @@ from pathlib import Path
 from core.errors import TrackingUnavailable, disk_errors
 from core.owner_only import make_private, restrict
 from core.processes.gpus import driver_problem, visible_gpu_names
+from core.storing.sqlite_files import require_addressable
 
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows",
          "serving")
@@ -54,8 +55,10 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         group: Allow the home folder's group to use it, too.
 
     Raises:
+        ConfigError: No address of a database can hold its path.
         StoreFull, NotWritable: The home folder cannot be created.
     """
+    require_addressable(home)
     with disk_errors(home):
         make_private(group)
         (home / "prefect").mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from core.model_errors import converted_errors
 from core.processes import interrupts
 from core.processes.collection import lasting_objects
 from core.processes.memory import limit_heaps
+from core.storing.sqlite_files import database_file
 from models import options as kinds
 from models.allowed import TECHNICAL, bounds_in, range_in_words
 from models.base import ModelError
@@ -243,7 +244,7 @@ def _run(name: str, kept: str, config: RunConfig, preset: str, *given: Any, **ar
         with lasting_objects():
             chosen: Callable[..., dict[str, Any]] = getattr(import_module(WHOLE_FLOWS.get(name, "flows.partial")), name)
             own_runs, client = import_module("flows.server.own_runs"), import_module("tracking.client")
-        if name not in WITHOUT_TRACKING and client.database_file(config.tracking_address):
+        if name not in WITHOUT_TRACKING and database_file(config.tracking_address):
             with suppress(ReviewLMError):  # a run can begin without MLflow
                 client.open_client(config.tracking_address)
         wait_for_server()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from core.errors import without_password
-from tracking.moved_home import ARTIFACTS, DATABASE, moved_from
+from core.storing.sqlite_files import DATABASE, read_only
+from tracking.moved_home import ARTIFACTS, moved_from
 from tracking.registry.versions import local_folder
 
 RUNS = "SELECT run_uuid, artifact_uri FROM runs WHERE artifact_uri IS NOT NULL"
@@ -35,7 +36,7 @@ def places_elsewhere(home: Path) -> Counter[str]:
     with suppress(OSError, sqlite3.Error):  # none, or not MLflow's
         former = moved_from(home)
         roots = [place / ARTIFACTS for place in (home, *([former[0]] if former else []))]
-        with closing(sqlite3.connect(f"{(home / DATABASE).as_uri()}?mode=ro", uri=True)) as database:
+        with read_only(home / DATABASE) as database:
             for run_id, address in database.execute(RUNS):
                 if all(folder_below(address, root) is None for root in roots):
                     found[place_of(run_id, address)] += 1

@@ -27,12 +27,12 @@ from core.errors import (
     disk_errors,
     without_password,
 )
-from tracking.database import error_of_schema, is_ready, is_unfinished, require_current, require_current_at
+from core.storing.sqlite_files import database_file
+from tracking.database import ARTIFACTS, error_of_schema, is_ready, is_unfinished, require_current, require_current_at
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SQLITE = "sqlite:///"
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
@@ -73,13 +73,13 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module=r"mlflow(\.|$)")
 
 
-def database_file(uri: str) -> Path | None:
-    """Return the file of a SQLite address, or None for any other kind of store."""
-    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+def open_client(uri: str, artifact_root: Path | None = None) -> MlflowClient:
+    """Return a client of the store at *uri*; create the tables of an empty database first, in one process only.
 
-
-def open_client(uri: str) -> MlflowClient:
-    """Return a client of the store at *uri*; create a new SQLite store first, in one process only.
+    Args:
+        uri: Address of the store.
+        artifact_root: Artifact folder of a new store's experiment `Default`, which MLflow would put into the working
+            directory. None: `mlartifacts` beside a SQLite file.
 
     Raises:
         TrackingUnavailable: The server or database does not answer.
@@ -93,17 +93,15 @@ def open_client(uri: str) -> MlflowClient:
         quiet()  # importing MLflow sets its own log levels
         if file := database_file(uri):
             if not is_ready(file) or is_unfinished(file):
-                _create(uri, file)
+                _create(uri, file, artifact_root or file.parent / ARTIFACTS)
             require_current(file)
-        elif not uri.startswith("http"):
-            require_current_at(uri)
+        elif not uri.startswith("http") and not require_current_at(uri) and artifact_root:
+            _create_tables(uri, artifact_root)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _create(uri: str, file: Path) -> None:
+def _create(uri: str, file: Path, artifact_root: Path) -> None:
     """Create the tables of an empty database under a lock: two migrations at the same time would break each other."""
-    from mlflow import MlflowClient
-
     with disk_errors(file.parent):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +110,14 @@ def _create(uri: str, file: Path) -> None:
         with FileLock(f"{file}.lock"):
             with closing(sqlite3.connect(file)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and one writer at the same time
-            MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+            _create_tables(uri, artifact_root)
+
+
+def _create_tables(uri: str, artifact_root: Path) -> None:
+    """Create MLflow's tables, with the experiment `Default` below an artifact folder."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(uri, artifact_root.as_uri())
 
 
 def require_whole(uri: str) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
 from core.services.ports import address_of
 from core.storing.migrations import require_no_upgrade
-from tracking.client import PRESENT, database_file, error_code, is_of_bucket, open_client, reaching
-from tracking.moved_home import DATABASE, mend_moved_home
+from core.storing.sqlite_files import DATABASE, database_file
+from tracking.client import PRESENT, error_code, is_of_bucket, open_client, reaching
+from tracking.moved_home import mend_moved_home
 from tracking.tags import EXPERIMENT_KIND
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Connection:
                 if database_file(self.uri) == self.artifact_root.parent / DATABASE:
                     require_no_upgrade(self.artifact_root.parent)
                     mend_moved_home(self.artifact_root.parent)
-                self._client = open_client(self.uri)
+                self._client = open_client(self.uri, self.artifact_root)
             return self._client
 
     @contextmanager

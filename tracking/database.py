@@ -19,8 +19,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
-from core.storing.migrations import LibraryTables, Revisions, read_only, revisions_in
+from core.storing.migrations import LibraryTables, Revisions, revisions_in
+from core.storing.sqlite_files import damage_of, database_address, read_only
 
+ARTIFACTS = "mlartifacts"
+"""Artifact folder beside a database."""
 MADE_BY_MLFLOW = "experiments"
 """First table that MLflow creates."""
 DAMAGED = ("malformed", "not a database")
@@ -39,7 +42,11 @@ def is_ready(file: Path) -> bool:
         NotWritable: It is a folder, or cannot be read.
     """
     try:
-        if not file.exists() or not file.stat().st_size:
+        if not file.exists():
+            return False
+        if not file.stat().st_size:
+            if any((file.parent / ARTIFACTS).glob("*")):
+                raise damaged(file, "it is empty, although runs have left artifacts beside it")
             return False
         if file.is_dir() or not os.access(file, os.R_OK):
             raise PermissionError(f"{file} is a folder, or cannot be read")
@@ -125,19 +132,26 @@ def tables_of(file: Path) -> LibraryTables:
 
 
 def _migration(file: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-    return ("-m", "mlflow", "db", "upgrade", f"sqlite:///{file}"), os.environ
+    return ("-m", "mlflow", "db", "upgrade", database_address(file)), os.environ
 
 
 def require_current(file: Path) -> None:
-    """Check that a database that `is_ready` has the newest tables of the installed MLflow.
+    """Check that a database that `is_ready` is whole and has the newest tables of the installed MLflow.
 
     MLflow itself migrates older tables where one is missing, without a backup, as soon as it opens them.
 
     Raises:
         ArtifactError: It was made by an older MLflow.
+        Damaged: SQLite finds it corrupt; nothing is written into it.
     """
+    try:
+        damage = damage_of(file)
+    except sqlite3.DatabaseError as error:
+        damage = str(error) if any(words in str(error) for words in DAMAGED) else ""  # MLflow reports any other
+    if damage:
+        raise damaged(file, damage)
     if Revisions(revision_of(file), head_revision()).differ:
-        raise older(f"sqlite:///{file}")
+        raise older(database_address(file))
 
 
 def is_unfinished(file: Path) -> bool:
@@ -146,8 +160,11 @@ def is_unfinished(file: Path) -> bool:
         return database.execute(f"SELECT 1 FROM {MADE_BY_MLFLOW} LIMIT 1").fetchone() is None
 
 
-def require_current_at(uri: str) -> None:
+def require_current_at(uri: str) -> bool:
     """Check a database that is not a file, e.g. of PostgreSQL, before MLflow opens it, as `require_current` does.
+
+    Returns:
+        Whether it has tables of MLflow.
 
     Raises:
         ArtifactError: It was made by an older MLflow.
@@ -161,6 +178,7 @@ def require_current_at(uri: str) -> None:
         stored = database.execute(text("SELECT version_num FROM alembic_version")).scalar() if known else None
     if Revisions(str(stored or ""), head_revision()).differ:
         raise older(uri)
+    return known
 
 
 def damaged(file: Path | str, cause: str) -> Damaged:

@@ -12,8 +12,9 @@ from typing import cast
 
 from core.credentials import credentials_of
 from core.environment import TRACKING_VARIABLE, home_folder
+from core.storing.sqlite_files import home_database
 from core.web_guard import Application, Guard
-from tracking.client import SQLITE, require_whole
+from tracking.client import require_whole
 
 
 def application() -> Guard:
@@ -24,7 +25,7 @@ def application() -> Guard:
     from mlflow.server.constants import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR
 
     home = home_folder()
-    store = os.environ.get(TRACKING_VARIABLE) or f"{SQLITE}{home / 'mlflow.db'}"
+    store = os.environ.get(TRACKING_VARIABLE) or home_database(home)
     require_whole(store)  # MLflow would migrate older tables, without a backup
     root = (home / "mlartifacts").as_uri()
     os.environ.update({BACKEND_STORE_URI_ENV_VAR: store, ARTIFACT_ROOT_ENV_VAR: root})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sqlite3
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -20,11 +19,10 @@ from filelock import FileLock, Timeout
 
 from core.errors import ArtifactError, StoreFull, TrackingUnavailable, Unreadable
 from core.services import service_list
-from core.storing.migrations import read_only
-from tracking.registry.versions import local_folder
+from core.storing.sqlite_files import DATABASE, database_file, home_database
 from tracking.runs.outbox import FILE, Outbox, outboxes
 
-MARKER, LOCK, DATABASE, ARTIFACTS, OUTBOX = "home.json", "home.lock", "mlflow.db", "mlartifacts", "outbox"
+MARKER, LOCK, ARTIFACTS, OUTBOX = "home.json", "home.lock", "mlartifacts", "outbox"
 KEPT = "moved"
 """Folder in a home folder for backups of the database, and for queued writes that the original home will send."""
 BACKUPS = 2
@@ -37,8 +35,6 @@ ADDRESSES = (
 SOURCES = (("datasets", "dataset_source"),)
 """Columns that hold an address within JSON."""
 Columns = tuple[tuple[str, str], ...]
-EXPERIMENTS = "SELECT name, creation_time, artifact_location FROM experiments WHERE experiment_id != 0"
-"""Name, creation time and address of all experiments except MLflow's own."""
 WAIT = 60.0
 log = logging.getLogger(__name__)
 
@@ -57,7 +53,7 @@ def mend_moved_home(home: Path) -> None:
         return
     try:
         with FileLock(home / LOCK, timeout=WAIT):
-            former = _recorded(home) or _former_place(home)
+            former = _recorded(home)
             if former is not None and not _same(former, home):
                 _mend(home, former)
             _record(home)
@@ -81,7 +77,7 @@ def moved_from(home: Path) -> tuple[Path, bool] | None:
     Raises:
         sqlite3.Error: The home has no record, and its database cannot be read.
     """
-    former = _recorded(home) or (_former_place(home) if home.is_dir() else None)
+    former = _recorded(home)
     return None if former is None or _same(former, home) else (former, _is_home(former))
 
 
@@ -136,37 +132,6 @@ def _is_home(folder: Path) -> bool:
         return any((folder / name).exists() for name in (DATABASE, "store"))
     except OSError:
         return True
-
-
-def _former_place(home: Path) -> Path | None:
-    """Return where a home folder without a record was last used, from its experiments; None if here or unknown."""
-    if not (home / DATABASE).is_file():
-        return None
-    with read_only(home / DATABASE, WAIT) as database:
-        experiments = database.execute(EXPERIMENTS).fetchall()
-    folders = {local_folder(location) for _, _, location in experiments}
-    places = {folder.parent for folder in folders if folder is not None and folder.name == ARTIFACTS}
-    if home in places:
-        return None
-    return next((place for place in sorted(places) if _is_origin(place, {each[:2] for each in experiments})), None)
-
-
-def _is_origin(place: Path, experiments: set[tuple[str, int]]) -> bool:
-    """Return whether a home folder with these experiments came from *place*.
-
-    It did if *place* is gone, is unreadable, or has some of these experiments too. Otherwise *place* is another home
-    folder, which uses this database and keeps its files there.
-    """
-    file = place / DATABASE
-    try:
-        if not file.exists():
-            return not place.exists()
-        with read_only(file) as database:
-            return bool(experiments & {each[:2] for each in database.execute(EXPERIMENTS)})
-    except OSError:
-        return True
-    except sqlite3.Error:
-        return not os.access(file, os.R_OK)
 
 
 def _rewrite(home: Path, former: Path) -> tuple[int, Path | None]:
@@ -251,10 +216,9 @@ def _below(column: str) -> str:
 
 def _take_outbox(home: Path, former: Path, copied: bool) -> None:
     """Redirect writes queued for the home's own database to its new path; leave those for a server to the original."""
-    old = f"sqlite:///{former / DATABASE}"
     for outbox in outboxes(home / OUTBOX):
-        if outbox.uri == old:
-            _let_wait_for(outbox, f"sqlite:///{home / DATABASE}")
+        if database_file(outbox.uri) == former / DATABASE:
+            _let_wait_for(outbox, home_database(home))
         elif copied and (waiting := outbox.waiting()):
             target = home / KEPT / outbox.folder.name
             target.parent.mkdir(exist_ok=True)

@@ -37,6 +37,7 @@ from core.config.sections.source import SyntheticConfig as SyntheticConfig
 from core.config.sections.sweep import SweepConfig
 from core.config.sections.upkeep import UpkeepConfig
 from core.environment import home_folder
+from core.storing.sqlite_files import home_database
 from models.classification.spec import language_model_of, unlike_start
 from models.options import Seed
 from models.specs import (
@@ -253,7 +254,7 @@ class RunConfig(Section):
     @property
     def tracking_address(self) -> str:
         """Address of the MLflow server or database that runs and models are written to."""
-        return self.execution.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+        return self.execution.tracking_uri or home_database(self.home)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -6,14 +6,13 @@ Revisions are read from migration scripts, without importing the library that th
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ArtifactError
 from core.processes.leftovers import is_held
+from core.storing.sqlite_files import read_only
 
 MARK, LOCK = "upgrade.json", "upgrade.lock"
 """In a home: what an upgrade that has begun has done, and the lock that it holds while it runs."""
@@ -63,11 +62,6 @@ def revisions_in(folders: Iterable[Path]) -> tuple[set[str], str]:
         replaced |= set(re.findall(r'^down_revision = "(\w+)"', text, re.MULTILINE))
     heads = made - replaced
     return made, heads.pop() if len(heads) == 1 else ""
-
-
-def read_only(database: Path, timeout: float = 5.0) -> closing[sqlite3.Connection]:
-    """Open a SQLite database for reading until the end of the block; *timeout* in seconds is for locks of others."""
-    return closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout))
 
 
 def stored_revision(file: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from core.environment import LEASES
 from core.errors import ArtifactError, Damaged
 from core.storing.migrations import LibraryTables, Revisions, revisions_in, stored_revision
+from core.storing.sqlite_files import database_address
 
 FILE = Path("prefect") / "prefect.db"
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
@@ -74,7 +75,7 @@ def _migration(home: Path, file: Path) -> tuple[tuple[str, ...], dict[str, str]]
     """
     environment = {name: value for name, value in os.environ.items() if name not in (*ELSEWHERE, "PREFECT_API_URL")}
     environment.setdefault(*LEASES)
-    named = {ELSEWHERE[1]: f"sqlite+aiosqlite:///{file}", "PREFECT_HOME": str((home / FILE).parent)}
+    named = {ELSEWHERE[1]: database_address(file, "sqlite+aiosqlite"), "PREFECT_HOME": str((home / FILE).parent)}
     return UPGRADE, environment | named
 
 

@@ -18,7 +18,7 @@ from core.environment import visible_gpus
 from core.processes.gpus import present_gpus, torch_cuda
 from core.processes.leftovers import lasting_folder
 from core.provenance import git_commit
-from core.storing.migrations import read_only
+from core.storing.sqlite_files import read_only
 from reviewlm.doctor.health_line import HealthLine, State
 from reviewlm.shown.layout import size
 

@@ -21,6 +21,7 @@ from core.services import launch, service_list
 from core.services.deployed_code import FOLDER, copies_of, problem_of
 from core.services.pools import LIMITS, deployed_code, deployments_of, usable_pools
 from core.services.ports import DEFAULT_PORTS, kept_ports
+from core.storing.sqlite_files import database_file
 from reviewlm.doctor.health_line import HealthLine
 
 if TYPE_CHECKING:
@@ -124,8 +125,6 @@ def _is_free(port: int) -> bool:
 
 def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
     """Check that the tracking database opens and has the tables of the installed MLflow, or that the server answers."""
-    from tracking.client import database_file
-
     uri = config.tracking_address
     try:
         if file := database_file(uri):

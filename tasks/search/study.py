@@ -34,6 +34,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from core.config.search_space import Choice, Dimension, Value
 from core.config.sections.sweep import SweepConfig
 from core.errors import ArtifactError, disk_errors
+from core.storing.sqlite_files import database_address
 
 DATABASE, ASKING = "study.db", "asking.lock"
 OWNER, INTERRUPTED, RUN, REASON, FACTS = "owner", "interrupted", "run", "reason", "facts"
@@ -132,7 +133,7 @@ class Study:
             folder.mkdir(parents=True, exist_ok=True)
         with database_errors(folder, RuntimeError), self._asking():  # RuntimeError: other Optuna version
             storage = optuna.storages.RDBStorage(
-                f"sqlite:///{folder.absolute() / DATABASE}", engine_kwargs={"connect_args": {"timeout": 60}}
+                database_address(folder.absolute() / DATABASE), engine_kwargs={"connect_args": {"timeout": 60}}
             )
             self._study = optuna.create_study(
                 storage=storage, study_name="sweep", direction="minimize", pruner=_pruner(options), load_if_exists=True

@@ -11,16 +11,15 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.lineage.record import Lineage
+from core.storing.sqlite_files import home_database
 from core.storing.uses import Uses
 from evaluation.reports.run_record import REPORTS, read_records
 from tasks.stage import MINUTE
 from tasks.tracking.track import tracker_of
 from tasks.upkeep.holdings import Holdings
 from tasks.upkeep.keep import RECENT, RUNNING, VERSION, YOUNG, Key, UsedSince, cutoff
-from tracking.client import SQLITE
 from tracking.logged_models.unused import FINISHED, Run, VersionKey
 from tracking.logged_models.unused import RUNNING as STILL_RUNNING
-from tracking.moved_home import DATABASE
 from tracking.registry.lineage import record_of
 from tracking.registry.registry import Registry, Version
 from tracking.registry.state import fold_events
@@ -61,7 +60,7 @@ def trackers_of(config: RunConfig) -> list[Tracker]:
     The home folder's own database is left out if it does not exist.
     """
     configured = tracker_of(config)
-    own = f"{SQLITE}{config.home / DATABASE}"
+    own = home_database(config.home)
     uris = dict.fromkeys([*([] if configured.uri == own else [configured.uri]), *known_stores(config.home)])
     return [Tracker(uri, configured.experiment, configured.artifact_root) for uri in uris]
 
@@ -81,7 +80,7 @@ def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int, loo
         now: Time in nanoseconds since 1970.
         look_only: Leave the marks of ended processes.
     """
-    own = runs.get(f"{SQLITE}{config.home / DATABASE}", ())
+    own = runs.get(home_database(config.home), ())
     starts = _starts_of_reports(config.home / REPORTS, {run.id for run in own})
     starts += [run.started for run in own if run.status == FINISHED and run.flow in COUNTED]
     recent = cutoff((start for start in starts if start <= now), config.upkeep.runs)

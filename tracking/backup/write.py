@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from core.errors import ConfigError, Damaged, EmptyInput, disk_errors
 from core.output import output_file, require_output
 from core.processes.leftovers import claimed_folder, remove_abandoned_folders
-from core.storing.migrations import read_only
+from core.storing.sqlite_files import read_only
 from models.atomic_files import written_straight
 from tracking.backup.archive import FORMAT, MANIFEST, packing_of, tar_to
 from tracking.backup.contents import HomeContents, contents_of

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BundleError, ReviewLMError, TrackingUnavailable
-from core.storing.migrations import read_only
-from tracking.client import ABSENT, database_file, error_code
+from core.storing.sqlite_files import database_file, read_only
+from tracking.client import ABSENT, error_code
 from tracking.registry.events import SOURCE
 from tracking.registry.registry import Registry, bundle_in
 from tracking.registry.versions import Reference, Version

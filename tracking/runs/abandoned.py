@@ -18,10 +18,10 @@ from core.config.run_config import RunConfig
 from core.errors import ReviewLMError, TrackingUnavailable
 from core.processes.identity import is_elsewhere, is_gone
 from core.processes.leftovers import is_held
-from tracking.client import ABSENT, SQLITE, error_code
+from core.storing.sqlite_files import home_database
+from tracking.client import ABSENT, error_code
 from tracking.logged_models.opening import tracker_at
 from tracking.logged_models.unused import RUNNING, runs_of
-from tracking.moved_home import DATABASE
 from tracking.runs.known_stores import known_stores, store_key
 from tracking.runs.open_runs import MarkedRun, listed_runs, marks_of
 from tracking.runs.runs import Tracker
@@ -105,7 +105,7 @@ def end_unheld(config: RunConfig, now: int) -> list[str]:
     Raises:
         TrackingUnavailable: MLflow does not answer.
     """
-    own = f"{SQLITE}{config.home / DATABASE}"
+    own = home_database(config.home)
     if own not in known_stores(config.home):
         return []
     tracker = Tracker(own, config.execution.experiment, config.home / "mlartifacts")

@@ -10,8 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracking.client import SQLITE
-from tracking.moved_home import DATABASE
+from core.storing.sqlite_files import DATABASE, home_database
 
 if TYPE_CHECKING:
     from tracking.connection import Connection
@@ -27,7 +26,7 @@ def store_key(uri: str) -> str:
 def remember_store(tracker: Connection) -> None:
     """Record the address of a store outside the home folder, with its password, for the home folder's owner only."""
     home = tracker.artifact_root.parent
-    if tracker.uri == f"{SQLITE}{home / DATABASE}":
+    if tracker.uri == home_database(home):
         return
     file = home / FOLDER / store_key(tracker.uri)
     with suppress(OSError):  # a full disk must not end a run
@@ -40,6 +39,6 @@ def remember_store(tracker: Connection) -> None:
 
 def known_stores(home: Path) -> list[str]:
     """Return the addresses of the home folder's own database, if it exists, and of all remembered stores."""
-    own = [f"{SQLITE}{home / DATABASE}"] if (home / DATABASE).is_file() else []
+    own = [home_database(home)] if (home / DATABASE).is_file() else []
     files = sorted((home / FOLDER).glob("*")) if (home / FOLDER).is_dir() else []
     return [*own, *(file.read_text(encoding="utf-8") for file in files if file.suffix != ".part")]

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import Damaged
 from core.services import service_list
 from core.services.deployed_code import keep_code
 from core.services.pools import deployed_code, deployments_of
 from reviewlm.doctor.servers import _deployed_code
+from tests.command_line import call
 from tests.reviewlm.doctor.examined import lines, only
+from tests.tracking.runs.test_malformed_database import damaged_in_one_table
 from tracking.database import head_revision
 
 
@@ -31,6 +34,17 @@ def test_a_database_with_the_tables_of_an_older_mlflow_is_a_problem_with_the_com
     line = only("tracking")
     assert (line.state, "older MLflow" in line.found) == ("problem", True)
     assert f"mlflow db upgrade sqlite:///{migrated_home}/mlflow.db" in line.remedy
+
+
+def test_a_corrupt_database_is_a_problem_and_is_left_as_it_is(
+    migrated_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged_in_one_table(file := migrated_home / "mlflow.db")
+    before = file.read_bytes()
+    line = only("tracking")
+    assert line.state == "problem"
+    assert call(monkeypatch, capfd, "history").code == Damaged.exit_code
+    assert file.read_bytes() == before
 
 
 def test_a_remote_tracking_server_that_does_not_answer_is_a_problem(own_home: Path) -> None:

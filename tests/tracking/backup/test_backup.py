@@ -23,7 +23,7 @@ from tracking.artifact_places import places_elsewhere
 from tracking.backup.archive import MANIFEST
 from tracking.backup.restore import restore_backup
 from tracking.backup.write import write_backup
-from tracking.moved_home import moved_from
+from tracking.moved_home import mend_moved_home, moved_from
 
 ENDINGS = (".tar", ".tar.gz", ".tar.zst")
 
@@ -283,6 +283,7 @@ def test_a_backup_says_which_files_of_its_runs_are_in_a_bucket(
     [warning] = saved.facts["warnings"]
     assert "Not part of the backup: s3://user:***@bucket/mlflow, outside this home" in warning
     assert "(2)" in warning
+    mend_moved_home(migrated_home)  # notes where it is
     moved = migrated_home.rename(tmp_path / "moved")
     assert places_elsewhere(moved) == {"s3://user:***@bucket/mlflow": 2}, "not the folder that the home had before"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError
+from core.storing.sqlite_files import database_address
 from reviewlm.options import run_flow
 from tracking import database
 from tracking.runs.runs import Tracker
@@ -49,6 +50,24 @@ def overwritten_within(file: Path) -> None:
     file.write_bytes(raw)
 
 
+def damaged_in_one_table(file: Path) -> None:
+    """Nothing shows until the table is read, or every page is looked at."""
+    raw = bytearray(settled(file))
+    with closing(sqlite3.connect(file)) as opened:
+        size = opened.execute("PRAGMA page_size").fetchone()[0]
+        page = opened.execute("SELECT rootpage FROM sqlite_master WHERE name = 'registered_models'").fetchone()[0]
+    raw[(page - 1) * size : page * size] = b"\xff" * size
+    file.write_bytes(raw)
+
+
+def emptied(file: Path) -> None:
+    """As a copy that was cut off leaves it; runs have left artifacts beside it."""
+    (file.parent / "mlartifacts" / "a run").mkdir(parents=True)
+    for each in file.parent.glob("mlflow.db*"):
+        each.unlink()
+    file.touch()
+
+
 def of_another_application(file: Path) -> None:
     file.unlink()
     execute(file, "CREATE TABLE songs (name TEXT)", "CREATE TABLE alembic_version (version_num TEXT)",
@@ -73,6 +92,8 @@ FAULTS: dict[Callable[[Path], None], tuple[type, str, str]] = {
     cut_off: (Damaged, "malformed", "backup"),
     only_a_header: (Damaged, "damaged or not a database", "backup"),
     overwritten_within: (Damaged, "malformed", "backup"),
+    damaged_in_one_table: (Damaged, "malformed", "backup"),
+    emptied: (Damaged, "empty", "backup"),
     of_another_application: (ArtifactError, "songs", "move it aside"),
     of_a_newer_mlflow: (ArtifactError, "newer MLflow", "that version"),
     of_an_older_mlflow: (ArtifactError, "older MLflow", "mlflow db upgrade sqlite:"),
@@ -128,6 +149,18 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch()
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "reviewlm", tmp_path / "mlartifacts")
     assert tracker.start_run("one", {}, None)
+
+
+def test_experiments_that_mlflow_makes_itself_lie_in_the_home_not_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "a home#1 ä"
+    tracker = Tracker(database_address(home / "mlflow.db"), "reviewlm", home / "mlartifacts")
+    with tracker.reaching() as client:
+        places = {one.name: one.artifact_location for one in client.search_experiments()}
+    assert places == {"Default": f"{(home / 'mlartifacts').as_uri()}/0"}
+    assert [one.name for one in tmp_path.iterdir()] == [home.name]
 
 
 SECOND = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT 1 FROM runs').fetchall(); c.close()"
