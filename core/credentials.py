@@ -36,10 +36,14 @@ def prefect_server(credentials: str, origin: str = "") -> dict[str, str]:
 
     Args:
         credentials: "user:password".
-        origin: Scheme, host and port of its pages; empty if it has none.
+        origin: Scheme, host and port of its pages, to which the links in alerts lead unless PREFECT_UI_URL names
+            another address; empty if it has none.
     """
     allowed = origin or "http://none.invalid"  # Prefect takes an empty value for "any origin"
-    return {"PREFECT_SERVER_API_AUTH_STRING": credentials, "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": allowed}
+    links = {"PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or origin} if origin else {}
+    return {
+        "PREFECT_SERVER_API_AUTH_STRING": credentials, "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": allowed, **links,
+    }  # fmt: skip
 
 
 def prefect_client(credentials: str) -> dict[str, str]:

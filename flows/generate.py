@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
 
 from core.config.generation import (
     MAX_TOKENS,
@@ -22,7 +21,6 @@ from core.config.generation import (
 )
 from core.config.run_config import ExecutionConfig, RunConfig
 from flows.server.parameters import Reference, Stars
-from tasks.flow_run import keep_alive
 from tasks.generate import generate_reviews
 
 
@@ -53,7 +51,6 @@ def generate(
         no_repeat_ngram_size: No sequence of this many tokens occurs twice. 0: no limit.
         stop: Texts before which a review ends.
     """
-    keep_alive(str(flow_run.id))
     execution = ExecutionConfig(tracking_uri=tracking_uri) if tracking_uri else ExecutionConfig()
     config = RunConfig(execution=execution)
     sampling = {

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
 
 from core.config.presets import load_config
 from flows.server.parameters import Overrides, Preset
-from tasks.flow_run import keep_alive
 from tasks.upkeep.collect import collect
 
 
@@ -22,5 +20,4 @@ def upkeep(preset: Preset = "small", overrides: Overrides = None, dry_run: bool 
         overrides: Settings as `key=value`, e.g. `upkeep.runs=3`.
         dry_run: Only list what would go.
     """
-    keep_alive(str(flow_run.id))
     return collect(load_config(preset, overrides or []), dry_run).to_dict()

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from functools import partial
 
 from prefect.client.orchestration import get_client
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import concurrency
 
 from core.errors import ConfigError
+from core.processes import interrupts
 from core.services.pools import LIMITS, size_of_limit
-from tasks.slot_lease import NoSuchLimit, leased_slot
 
 GPU, PROMOTION, RETRAIN = LIMITS
 ALL = 200
@@ -50,16 +52,27 @@ def _lacks(missing: Collection[str]) -> ConfigError:
 
 
 @contextmanager
-def slot(name: str, kept: Path | None = None, at_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold a slot of a limit while the block runs; wait until one is free. Arguments as in `leased_slot`.
+def slot(name: str, at_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold a slot of a limit of a shared server while the block runs; wait until one is free.
+
+    Prefect renews its lease while this process lives; after a kill the slot is free within five minutes. The block goes
+    on if the server is away for longer than that, and another process took the slot meanwhile.
+
+    Args:
+        name: Name of the limit.
+        at_wait: Called once, before the first wait.
 
     Raises:
-        ConfigError: A shared server does not have this limit.
+        ConfigError: The server does not have this limit.
     """
     with ExitStack() as held:
-        try:
-            held.enter_context(leased_slot(name, kept, at_wait))
-        except NoSuchLimit:
-            if is_shared():
-                raise _lacks([name]) from None
-        yield
+        if is_shared():
+            holding = partial(concurrency, name, strict=True, raise_on_lease_renewal_failure=False)
+            try:
+                held.enter_context(holding(max_retries=0))
+            except ConcurrencySlotAcquisitionError:  # none is free, or there is no such limit
+                require_limits([name])
+                at_wait()
+                held.enter_context(holding())
+        with interrupts.cleaned_up(held.close):
+            yield

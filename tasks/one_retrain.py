@@ -1,8 +1,8 @@
 """Run one retrain at a time: those of deployments, events and commands wait for each other.
 
 Within a home, locks in its folder say so, because the system releases them when a process ends, in whatever way. Homes
-that share a Prefect server wait for each other by its limit `retrain`. A slot of it stays taken for a while after a
-kill, so its lease lies in the home, where the next retrain finds it and gives the slot back at once.
+that share a Prefect server wait for each other by its limit `retrain`, whose slot stays taken for up to five minutes
+after a kill.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.output import write_output
 from core.processes.interrupts import during
 from tasks.limits import RETRAIN, is_shared, slot
 
-FOLDER, RUNNING, HOLDER, LEASE = "retrains", "running.lock", "running.txt", "lease.json"
+FOLDER, RUNNING, HOLDER = "retrains", "running.lock", "running.txt"
 LOOK_SECONDS = 1.0
 DIGITS = 16
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def one_retrain(home: Path, name: str, asked: Mapping[str, Any] | None = None) -
                 if not free:
                     wait(f"another retrain has ended: {_holder(folder)}")
                     held.enter_context(FileLock(folder / RUNNING).acquire(poll_interval=LOOK_SECONDS))
-                held.enter_context(slot(RETRAIN, folder / LEASE, lambda: wait("a retrain of another home has ended")))
+                held.enter_context(slot(RETRAIN, lambda: wait("the server's place for a retrain is free")))
             free = True
         if free:
             write_output(folder / HOLDER, f"{name} (flow run {flow_run.name or 'unknown'})")

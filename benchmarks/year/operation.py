@@ -28,7 +28,7 @@ from core.services import launch, service_list
 from flows.server.alert_addresses import SILENCE_DAYS, write_alerts
 
 LOST_SECONDS = 75.0
-"""Seconds without a heartbeat until a run is lost; in production it is 120."""
+"""Seconds without a heartbeat until a run is lost; in production it is 600."""
 SECOND_ATTEMPT_SECONDS = 150.0
 ENDED_SECONDS = 20.0
 WORKER = "worker-cpu-pool"
@@ -74,6 +74,7 @@ class Operation:
     def __init__(self, home: Path, seed: int = 1) -> None:
         self.home, self.alerts, self._random = home, Alerts(), Random(seed)
         prepare_environment(home)  # before any framework reads its settings
+        os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = "30"
         write_alerts(home, [self.alerts.address], SILENCE_DAYS)
 
     def start(self) -> None:

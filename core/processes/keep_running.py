@@ -1,7 +1,6 @@
 """Restart a Python program with back-off when it fails, and rotate its log.
 
-    python keep_running.py [--log FILE BYTES | --once NAME] [--left FOLDER MODULE] [--every MODULE ARGUMENT]
-                           [-m MODULE | FILE] ARGUMENTS
+    python keep_running.py [--log FILE BYTES | --once NAME] [--left FOLDER MODULE] [-m MODULE | FILE] ARGUMENTS
 
 A worker of Prefect ends itself after some minutes without its server, and the operating system may kill any process
 that takes too much memory. Without this, nothing would run until a person looks.
@@ -10,10 +9,10 @@ The program ends with this process (`child.py`). It is not started again if it e
 told to stop, or if it has never run for `PROVEN_SECONDS`: then something is wrong with how it was started, and whoever
 started it must see that. With --log, the file that the output is appended to is begun anew when it has become larger
 than so many bytes; what it held is kept as FILE.1. With --left, a module is run when a file of FOLDER has no lock any
-more, because the process that made it was killed; with --every, another one every half minute. With --once, as in a
-container, it is never started again, and a signal is passed on at once. With REVIEWLM_LOG_FORMAT=json, each line that
-is no JSON object yet becomes one: programs and libraries also print, and Python writes its tracebacks as text. Only the
-standard library is imported: this process stays for months.
+more, because the process that made it was killed. With --once, as in a container, it is never started again, and a
+signal is passed on at once. With REVIEWLM_LOG_FORMAT=json, each line that is no JSON object yet becomes one: programs
+and libraries also print, and Python writes its tracebacks as text. Only the standard library is imported: this process
+stays for months.
 """
 
 from __future__ import annotations
@@ -42,8 +41,6 @@ LEFT_SECONDS, LONGEST_LEFT_SECONDS = 15.0, 60.0
 """Seconds between two looks at the files; twice as long after each run of the module that could not remove them."""
 YOUNG_SECONDS = 5.0
 """A file that is younger may not be locked yet."""
-EVERY_SECONDS = 30.0
-"""Seconds from the end of the module of --every to its next start."""
 FORMAT_VARIABLE = "REVIEWLM_LOG_FORMAT"
 LEVELS = ("info", "warning")
 """Level of what a program prints on standard output and on standard error."""
@@ -155,14 +152,6 @@ def end_left(folder: Path, module: str, logger: str = "") -> None:
         pause = min(2 * pause, LONGEST_LEFT_SECONDS) if _has_left(folder) else LEFT_SECONDS
 
 
-def run_again(module: str, argument: str, logger: str = "") -> None:
-    """Run a module every half minute; for a thread of its own."""
-    while True:
-        time.sleep(EVERY_SECONDS)
-        with suppress(OSError):
-            _started(_command(["-m", module, argument]), logger).wait()
-
-
 def _has_left(folder: Path) -> bool:
     """Return whether a file of a folder has no lock, so that the process that made it is gone."""
     for file in folder.glob("*"):
@@ -216,9 +205,6 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--left"]:
         folder, module = Path(arguments[1]), arguments[2]
         threading.Thread(target=end_left, args=(folder, module, logger), daemon=True).start()
-        arguments = arguments[3:]
-    if arguments[:1] == ["--every"]:
-        threading.Thread(target=run_again, args=(*arguments[1:3], logger), daemon=True).start()
         arguments = arguments[3:]
     code = keep_running(arguments, logger, once)
     for thread in threading.enumerate():

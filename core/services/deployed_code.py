@@ -136,16 +136,15 @@ def _fail_run(error: ReviewLMError) -> None:
         ask(os.environ, "POST", path, {"state": state, "force": True}, SECONDS)
 
 
-def enter_working_folder() -> str:
+def enter_working_folder() -> bool:
     """Change into the folder of `use_deployed_code`; Prefect starts the run in that of the copy.
 
     Returns:
-        Id of the run, if this is the process of one that a worker prepared so; its children are none.
+        Whether this is the process of a run that a worker prepared so; its children are none.
     """
     if folder := os.environ.pop(PLACE_VARIABLE, ""):
         os.chdir(folder)
-        return os.environ.get(RUN_VARIABLE, "")
-    return ""
+    return bool(folder)
 
 
 def copies_of(deployments: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -6,7 +6,7 @@ NAME is that of `reviewlm ui status`: prefect, mlflow, worker-cpu-pool, worker-g
 listens on all addresses; who may reach it is decided by the ports that are published, and
 Host name and password are checked as always (`core/web_guard.py`). A small process stays before the service
 (`core/processes/keep_running.py --once`): it makes JSON lines of what the service prints, and beside Prefect's server
-it lets the MLflow runs of killed processes end, and lost flow runs be noticed and tried again.
+it lets the MLflow runs of killed processes end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.errors import ConfigError
 from core.processes import keep_running
 from core.services.join import environment_of
 from core.services.json_logs import log_variables
-from core.services.launch import OF_PREFECT, SERVERS, looks_after_runs, server_command, worker_command
+from core.services.launch import OF_PREFECT, SERVERS, ends_left_runs, server_command, worker_command
 from core.services.pools import POOLS, PROJECT, deploy
 from core.services.ports import DEFAULT_PORTS
 from core.services.service_list import Service
@@ -74,8 +74,8 @@ def run(name: str) -> None:
     if pool := WORKERS.get(name):
         deploy(dict(os.environ), [pool], home)
     os.chdir(PROJECT)
-    looks = looks_after_runs(home, f"http://127.0.0.1:{DEFAULT_PORTS[name]}") if name == "prefect" else []
-    keeper = ["-P", keep_running.__file__, "--once", name, *looks]
+    left = ends_left_runs(home) if name == "prefect" else []
+    keeper = ["-P", keep_running.__file__, "--once", name, *left]
     os.execv(sys.executable, [sys.executable, *keeper, *command])
 
 

@@ -1,4 +1,4 @@
-"""Connect commands and workers to running services by environment variables: addresses, passwords, heartbeats."""
+"""Connect commands and workers to running services by environment variables: addresses and passwords."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client
-from core.services.heartbeat import FREQUENCY, HEARTBEAT_SECONDS
 from core.services.json_logs import log_variables
 from core.services.pools import PROJECT, automate
 from core.services.service_list import Service, running
 
-HEARTBEATS = {FREQUENCY: str(HEARTBEAT_SECONDS)}
-"""Lets every flow run send heartbeats, so that the server notices a run whose process is gone."""
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 """Silences Prefect on the terminal of a command; the log file of a service must show errors."""
 log = logging.getLogger(__name__)
@@ -25,7 +22,7 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
     addresses = {"PREFECT_API_URL": services["prefect"].address + "/api"}
     if "mlflow" in services:
         addresses["REVIEWLM_MLFLOW_URL"] = services["mlflow"].address
-    known = {**addresses, **prefect_client(credentials_of(home)), **HEARTBEATS, "REVIEWLM_PROJECT": str(PROJECT)}
+    known = {**addresses, **prefect_client(credentials_of(home)), "REVIEWLM_PROJECT": str(PROJECT)}
     # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
     environment = {**os.environ, **known, **log_variables(), "PREFECT_LOGGING_LEVEL": "INFO"}
     environment.pop(OF_TERMINAL, None)
@@ -57,7 +54,7 @@ def join(home: Path, tracking_uri: str = "") -> None:
     for service in services:
         if service.name == "prefect":
             if os.environ.setdefault("PREFECT_API_URL", service.address + "/api") == service.address + "/api":
-                for name, value in {**prefect_client(credentials_of(home)), **HEARTBEATS}.items():
+                for name, value in prefect_client(credentials_of(home)).items():
                     os.environ.setdefault(name, value)
         elif service.name == "mlflow" and tracking_uri.rstrip("/") in (service.address, service.tracking):
             os.environ.setdefault("REVIEWLM_MLFLOW_URL", service.address)

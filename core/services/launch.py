@@ -26,7 +26,6 @@ from core.errors import ReviewLMError
 from core.processes import keep_running
 from core.processes.identity import process_name, this_machine
 from core.processes.leftovers import lasting_environment
-from core.services import lost_runs
 from core.services.join import OF_TERMINAL, environment_of
 from core.services.json_logs import log_variables, uvicorn_options
 from core.services.pools import PROJECT, deploy, usable_pools
@@ -171,15 +170,9 @@ def worker_command(pool: str, name: str) -> list[str]:
     return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", name]
 
 
-def looks_after_runs(home: Path, address: str) -> list[str]:
-    """Return the words by which `keep_running.py` ends MLflow runs of killed processes and looks after lost flow runs.
-
-    Args:
-        home: Home folder.
-        address: Address of its Prefect server.
-    """
-    left = ["--left", str(home / "running"), "tracking.runs.abandoned"]
-    return [*left, "--every", lost_runs.__name__, address]
+def ends_left_runs(home: Path) -> list[str]:
+    """Return the words by which `keep_running.py` ends the MLflow runs of killed processes of a home."""
+    return ["--left", str(home / "running"), "tracking.runs.abandoned"]
 
 
 def _port(home: Path, name: str) -> int:
@@ -214,7 +207,7 @@ def _launch(
     file = logs / f"{name}.log"
     keeper = [sys.executable, "-P", keep_running.__file__, "--log", str(file), str(log_bytes)]
     if name == "prefect":  # the service that every set has, on the machine of the home
-        keeper += looks_after_runs(home, address)
+        keeper += ends_left_runs(home)
     with file.open("ab") as log:
         process = subprocess.Popen(
             [*keeper, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,

@@ -21,6 +21,8 @@ SET_ASIDE = "reviewlm.ingest.set-aside"
 """A file was found that cannot be read; sent once for each content of it."""
 RETRAINED = "reviewlm.retrain.finished"
 """The flow `retrain` has gone to its end, the gate's decision included; one that ended as not needed sends none."""
+HEARTBEAT = "prefect.flow-run.heartbeat"
+"""Prefect's event that the process of a flow run lives, by default every 180 seconds."""
 SKIPPED = "Skipped"
 """Name of the state of a run that was not needed: Prefect takes it as completed, our figures and alerts do not."""
 SECONDS = 5.0

@@ -8,8 +8,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -19,26 +18,34 @@ from prefect.blocks.notifications import AbstractAppriseNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
-from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
 from core.config.sections.promotion import DEMO_MODEL
-from core.services.heartbeat import EVENTS, HEARTBEAT, HEARTBEAT_SECONDS, SILENT
-from core.services.lost_runs import sends_heartbeats
-from core.services.model_events import RETRAINED, SET_ASIDE
+from core.services.model_events import HEARTBEAT, RETRAINED, SET_ASIDE
 from core.services.pools import POOLS
 from flows.server.alert_addresses import AlertSettings, read_alerts
 
 BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "
-LOST_SECONDS = 4 * HEARTBEAT_SECONDS
-"""A run that has sent no heartbeat for this long is lost."""
+LOST_SECONDS = 600.0
+"""A run that has sent no heartbeat for this long is lost: more than three times the distance of two."""
+PENDING_SECONDS = 900.0
+"""Time within which the process of a run begins it after a worker took it, on however busy a machine."""
+RETRY_SECONDS = 60.0
+"""Time from a crash to the second attempt. A worker reports the end of a killed process twice, seconds apart; the later
+report would make an attempt that had been scheduled meanwhile crash, too."""
+FORGOTTEN = timedelta(hours=1)
+"""Time after which a crash is old news when the services start again."""
 REPORTED_AGAIN = timedelta(minutes=15)
 """Time in which another report of the same end of the same attempt is no news."""
+PROCESS = "process"
+"""Type of the pools whose workers start processes."""
 WITHOUT_WORKER_SECONDS = 300.0
 """Time that a pool may have no worker before it is told. After a start of the services, workers come last."""
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
@@ -48,9 +55,12 @@ PARTS = (
     "fit-finalists", "fit-classifiers", "evaluate-classifiers", "fit-job",
 )
 """Flows that only other flows run. They fail together with the run that called them, and that one is told."""
-UNFINISHED = [StateType.PENDING, StateType.RUNNING]
-ENDS = ("Completed", "Skipped", "Failed", "Cancelling", "Cancelled", "Crashed", "TimedOut")
+ENDS = ("Completed", "Skipped", "Failed", "Cancelling", "Cancelled", "Crashed", "TimedOut", "AwaitingRetry")
 """States in which a run may be without heartbeats."""
+SECOND_ATTEMPT = "Second attempt, the last one: the process of the first one is gone"
+TOLD_ITS_END = "Execution was "
+"""How Prefect's message begins if the process of a crashed run could still say why it ended. Mostly it got SIGTERM:
+from somebody who stops the services, or because the run was cancelled while its worker did not listen."""
 
 
 class AlertAddresses(AbstractAppriseNotificationBlock):
@@ -72,7 +82,7 @@ def alerts(
     )
     yield (
         "failure", failed, f"{RUN}: {{{{ flow_run.state.name }}}}",
-        "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}\nThe next run resumes from what is finished.",
+        "{{ flow_run.state.message }}\n{{ flow_run|ui_url or '' }}\nThe next run resumes from what is finished.",
     )
     for name, said in (
         ("promoted", "version {{ event.payload.version }} is the new champion"),
@@ -137,28 +147,66 @@ def _of_model(*events: str) -> EventTrigger:
     return EventTrigger(expect=set(events), match={"prefect.resource.id": "reviewlm.model.*"})
 
 
-def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger, ChangeFlowRunState]]:
-    """Yield name, trigger and action of what happens to lost runs: they become Crashed, which frees their place.
+def lost_runs(
+    process_pools: Sequence[str] = (), lost: float = LOST_SECONDS, pending: float = PENDING_SECONDS,
+    retry: float = RETRY_SECONDS,
+) -> Iterator[tuple[str, EventTrigger, ChangeFlowRunState]]:
+    """Yield name, trigger and action of what happens to runs whose process is gone.
 
-    A run is lost if no heartbeat follows one of ours, or the news that it is silent. Heartbeats of Prefect's own
-    thread begin no wait: it sends those of each flow on this server, and only the flow's settings say how often.
-    `core/services/lost_runs.py` tells which runs are silent, and schedules the second attempt of a deployment's run; a
-    run of the command line has nobody who would start it.
+    A run without heartbeats becomes Crashed, also one that another run has called or that a command has started. A run
+    that a worker took and never began is put back into its queue. A crashed run of our pools gets a second attempt, the
+    last one; none if its process could say why it ended.
+
+    Args:
+        process_pools: Our pools whose workers start processes, at once. A Job of Kubernetes may wait for its node.
+        lost: Seconds without a heartbeat after which a run is lost.
+        pending: Seconds after which a run that a worker took is put back.
+        retry: Seconds from a crash to the second attempt.
     """
-    ends = {f"prefect.flow-run.{state}" for state in ENDS}
-    message = f"No heartbeat for {seconds:g} s: the process that made this run is gone"
-    crash = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False)
-    for name, begins, signs in (("lost runs", HEARTBEAT, {HEARTBEAT}), ("silent runs", SILENT, {*EVENTS})):
-        lost = EventTrigger(
-            after={begins}, expect=signs | ends, match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"}, posture=Posture.Proactive, threshold=1, within=timedelta(seconds=seconds),
-        )
-        yield name, lost, crash
+    crash = f"No heartbeat for {lost:g} s: the process that made this run is gone"
+    yield (
+        "lost runs", _wait({HEARTBEAT}, {HEARTBEAT, *_states(*ENDS)}, lost),
+        ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=crash, force=False),
+    )
+    queued = _states("Scheduled", "Late", "AwaitingConcurrencySlot", "AwaitingRetry")
+    if process_pools:
+        begun = _wait(_states("Pending"), _states("Running", *ENDS) | queued, pending, related=_of_pools(process_pools))
+        yield "never begun", begun, _scheduled(f"Not begun within {pending:g} s by the worker that took it")
+    again = _wait(
+        _states("Crashed"), (_states("Pending", "Running", *ENDS) | queued) - _states("Crashed"), retry,
+        run={"prefect.run-count": "1", "prefect.state-message": f"!{TOLD_ITS_END}*"}, related=_of_pools(POOLS),
+    )  # fmt: skip
+    yield "second attempt", again, _scheduled(SECOND_ATTEMPT)
+
+
+def _states(*names: str) -> set[str]:
+    return {f"prefect.flow-run.{name}" for name in names}
+
+
+def _of_pools(names: Sequence[str]) -> dict[str, str | list[str]]:
+    return {"prefect.resource.role": "work-pool", "prefect.resource.name": list(names)}
+
+
+def _wait(
+    after: set[str], expect: set[str], seconds: float, run: dict[str, str] | None = None,
+    related: dict[str, str | list[str]] | None = None,
+) -> EventTrigger:
+    """Return a trigger that fires if none of the expected events of a run follows another one in time."""
+    return EventTrigger(
+        after=after, expect=expect, match={"prefect.resource.id": "prefect.flow-run.*", **(run or {})},
+        match_related=related or {}, for_each={"prefect.resource.id"}, posture=Posture.Proactive, threshold=1,
+        within=timedelta(seconds=seconds),
+    )  # fmt: skip
+
+
+def _scheduled(message: str) -> ChangeFlowRunState:
+    return ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=message, force=False)
 
 
 def set_up(
-    settings: AlertSettings, lost_seconds: float = LOST_SECONDS, worker_seconds: float = WITHOUT_WORKER_SECONDS
-) -> list[str]:
+    settings: AlertSettings, lost_seconds: float = LOST_SECONDS, pending_seconds: float = PENDING_SECONDS,
+    retry_seconds: float = RETRY_SECONDS, worker_seconds: float = WITHOUT_WORKER_SECONDS,
+) -> list[str]:  # fmt: skip
     """Create or update the automations of the server that is named by the environment; return their names.
 
     Without addresses, the alerts of before are removed. An automation that the server has already is left alone: an
@@ -167,19 +215,21 @@ def set_up(
 
     Args:
         settings: Where alerts go.
-        lost_seconds: Seconds without a heartbeat after which a run is lost.
+        lost_seconds, pending_seconds, retry_seconds: As in `lost_runs`.
         worker_seconds: Seconds without a worker after which a pool is told.
     """
-    wanted: dict[str, tuple[EventTrigger, Sequence[Any]]] = {
-        name: (trigger, [action]) for name, trigger, action in lost_runs(lost_seconds)
-    }
-    if settings.addresses:
-        block = block_of(settings)
-        wanted |= {
-            name: (trigger, [SendNotification(block_document_id=block, subject=f"ReviewLM: {subject}", body=body)])
-            for name, trigger, subject, body in alerts(settings, worker_seconds)
-        }
     with get_client(sync_client=True) as client:
+        pools = [pool.name for pool in client.read_work_pools() if pool.name in POOLS and pool.type == PROCESS]
+        wanted: dict[str, tuple[EventTrigger, Sequence[Any]]] = {
+            name: (trigger, [action])
+            for name, trigger, action in lost_runs(pools, lost_seconds, pending_seconds, retry_seconds)
+        }
+        if settings.addresses:
+            block = block_of(settings)
+            wanted |= {
+                name: (trigger, [SendNotification(block_document_id=block, subject=f"ReviewLM: {subject}", body=body)])
+                for name, trigger, subject, body in alerts(settings, worker_seconds)
+            }
         known = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
         for name, (trigger, actions) in wanted.items():
             plain = AutomationCore(name=PREFIX + name, trigger=trigger, actions=list(actions))
@@ -192,7 +242,7 @@ def set_up(
                 client.update_automation(before.id, automation)
         for left in known.values():
             client.delete_automation(left.id)
-        watch_unfinished(client, lost_seconds)
+        take_up_left(client, pools, pending_seconds)
     return list(wanted)
 
 
@@ -201,37 +251,40 @@ def _content(automation: AutomationCore) -> dict[str, Any]:
     return automation.model_dump(include=set(AutomationCore.model_fields) - {"owner_resource"})
 
 
-def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -> list[UUID]:
-    """Let the server wait for a heartbeat of each run of our deployments that has not ended, and return their ids.
+def take_up_left(
+    client: SyncPrefectClient, process_pools: Collection[str], pending: float = PENDING_SECONDS
+) -> None:
+    """Take care of the runs that ended together with the services, as in a reboot, when these start again.
 
-    The server forgets which runs an automation waits for in two cases: the automation is written again (a new release
-    has changed it), or the wait of a run ended more than a minute before the server started, as after a reboot. A run
-    whose process ended together with the services would then keep its place for ever. So each run is told to be silent
-    from here; a living process sends its next heartbeat in time. Runs whose processes may send none are left out: those
-    without a deployment, and those whose deployment does not ask for heartbeats. While the services run, silent runs
-    are noticed by `core/services/lost_runs.py`, also those that are Cancelling: they must not become Crashed.
+    Prefect's server forgets a wait that ended more than a minute before it started. So it waits anew for a heartbeat of
+    each Running run; a process that lives sends its next one in time. A run that a worker took long ago is put back
+    into its queue. One that Crashed within the last hour gets its second attempt, unless it was ever cancelled.
 
     Args:
         client: A client of the server, which has the automations.
-        seconds: Runs that came to their state later than this are not lost yet.
+        process_pools, pending: As in `lost_runs`.
     """
-    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
-    old = datetime.now(UTC) - timedelta(seconds=seconds)
-    found = []
-    for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=states)):
-        if run.state is None or not _sends_heartbeats(client, run):
-            continue
-        if run.state.is_running() or run.state.timestamp < old:
-            found.append(run.id)
-            emit_event(SILENT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
-    return found
+    now = datetime.now(UTC)
+    for run in _runs_in(client, StateType.RUNNING):
+        emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+    for run in _runs_in(client, StateType.PENDING):
+        if run.work_pool_name in process_pools and _since(run) < now - timedelta(seconds=pending):
+            client.set_flow_run_state(run.id, AwaitingRetry(message="Not begun by the worker that took it"))
+    for run in _runs_in(client, StateType.CRASHED):
+        if run.work_pool_name in POOLS and run.run_count == 1 and _since(run) > now - FORGOTTEN:
+            states = {state.type for state in client.read_flow_run_states(run.id)}
+            if not states & {StateType.CANCELLING, StateType.CANCELLED}:
+                client.set_flow_run_state(run.id, AwaitingRetry(message=SECOND_ATTEMPT))
 
 
-def _sends_heartbeats(client: SyncPrefectClient, run: FlowRun) -> bool:
-    with suppress(ObjectNotFound):
-        of_deployment = client.read_deployment(run.deployment_id) if run.deployment_id else None
-        return of_deployment is not None and sends_heartbeats(of_deployment.job_variables, run.job_variables)
-    return False
+def _runs_in(client: SyncPrefectClient, state: StateType) -> list[FlowRun]:
+    """Return the runs in a state, those that ended last first: the server gives 200 at most."""
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[state])))
+    return client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.END_TIME_DESC)
+
+
+def _since(run: FlowRun) -> datetime:
+    return run.state.timestamp if run.state else datetime.min.replace(tzinfo=UTC)
 
 
 def block_of(settings: AlertSettings) -> UUID:

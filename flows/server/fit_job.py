@@ -8,7 +8,6 @@ from prefect.runtime import flow_run
 from core.config.presets import load_config
 from flows.server.parameters import AtLeastZero
 from tasks.fitting.pool_runs import FLOW
-from tasks.flow_run import keep_alive
 from tasks.pool.worker import do_for_pool
 
 
@@ -20,6 +19,5 @@ def fit_job(job: str, place: AtLeastZero = 0) -> str:
         job: Name of the job.
         place: Place of this run among those that train the network together (`execution.fit_machines`).
     """
-    keep_alive(run := str(flow_run.id))
     # The worker's environment names its home and the remote store.
-    return do_for_pool(load_config(), job, run, place)
+    return do_for_pool(load_config(), job, str(flow_run.id), place)

@@ -18,7 +18,7 @@ from prefect.workers.process import ProcessWorker
 
 from core.errors import ConfigError
 from core.processes.children import start_child
-from core.services.join import HEARTBEATS, OF_TERMINAL
+from core.services.join import OF_TERMINAL
 from core.services.json_logs import log_variables
 from flows.server.fit_job import fit_job
 
@@ -52,7 +52,7 @@ def join_pool(pool: str) -> None:
                 )
     deployment: Any = fit_job.to_deployment(
         pool, description="Fit or score a network for another machine (execution.fit_pool).", work_pool_name=pool,
-        work_queue_name=QUEUE, job_variables={"env": HEARTBEATS}, entrypoint_type=EntrypointType.MODULE_PATH,
+        work_queue_name=QUEUE, entrypoint_type=EntrypointType.MODULE_PATH,
     )  # fmt: skip
     deployment.apply()
 
@@ -64,7 +64,7 @@ def start_worker(pool: str, places: int) -> subprocess.Popen[Any]:
         pool: Name of the pool.
         places: Fits that may run at the same time.
     """
-    environment = {**os.environ, **HEARTBEATS, **log_variables(), "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment = {**os.environ, **log_variables(), "PREFECT_LOGGING_LEVEL": "INFO"}
     environment.pop(OF_TERMINAL, None)
     return start_child(["-m", *command_of(pool, places)], env=environment)
 

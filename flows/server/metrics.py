@@ -21,8 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.config.sections.source import EMBEDDED
 from core.environment import home_folder
-from core.services.heartbeat import EVENTS
-from core.services.model_events import SKIPPED
+from core.services.model_events import HEARTBEAT, SKIPPED
 from core.web_guard import Application, Message, Receive, Send
 from tasks.upkeep.home_figures import HomeFigures, MeasuredHome
 
@@ -158,7 +157,7 @@ async def _heartbeats(database: PrefectDBInterface, session: AsyncSession) -> Ro
     running = {f"{OF_RUN}{number}": (name, str(number), start) for number, name, start in await session.execute(query)}
     beats = (
         sqlalchemy.select(event.resource_id, sqlalchemy.func.max(event.occurred))
-        .where(event.event.in_(EVENTS), event.resource_id.in_(running))
+        .where(event.event == HEARTBEAT, event.resource_id.in_(running))
         .group_by(event.resource_id)
     )
     last = {resource: at for resource, at in await session.execute(beats)} if running else {}

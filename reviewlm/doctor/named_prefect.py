@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 URL, LOGIN = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
 CLOCK_SECONDS = (5.0, 60.0)
-"""Difference of the clocks from which there is a warning, and a problem: a run is lost two minutes after its last
-heartbeat, which has the time of the machine of the run."""
+"""Difference of the clocks from which there is a warning, and a problem: heartbeats have the time of their machine."""
 ON_DISK = LEASES[1]
 IN_MEMORY = "prefect.server.concurrency.lease_storage.memory"
 MOST = 200

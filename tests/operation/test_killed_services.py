@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.services.heartbeat import HEARTBEAT_SECONDS
 from flows.server.automations import LOST_SECONDS
 from tests.operation.started_services import LONG_FIT, Record, Services, fitted_again, kill, running_services, until
 
@@ -72,25 +71,6 @@ def test_a_run_whose_worker_died_with_it_is_tried_again_by_the_next_worker(
     record_property("seconds until it runs again", ours.wait_for(run, "Running", "Completed"))
     ours.wait_for(run, "Completed")
     assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 2
-
-
-@pytest.mark.drill(
-    "worker and flow killed together", "the opposite: a fit that stands still for longer than lost runs are given",
-    "not taken for lost: Completed",
-)  # fmt: skip
-def test_a_healthy_run_that_makes_no_progress_for_long_is_not_taken_for_lost(
-    ours: Services, record_property: Record
-) -> None:
-    run = ours.run_of("retrain/demo", LONG_FIT)
-    ours.wait_for_training()
-    [fit] = [one for one in ours.processes("worker") if "tasks.fitting.fit_worker" in one.cmdline()]
-    fit.suspend()
-    time.sleep(LOST_SECONDS + HEARTBEAT_SECONDS)
-    fit.resume()
-    ours.wait_for(run, "Completed")
-    record_property("seconds without progress", LOST_SECONDS + HEARTBEAT_SECONDS)
-    states = ours.ask("GET", f"/flow_run_states/?flow_run_id={run}")
-    assert [state["message"] for state in states if "No heartbeat" in (state["message"] or "")] == []
 
 
 @pytest.mark.drill("cancelled", "cancelled in Prefect's UI in a training", "no process is left; the next run resumes")

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from core.processes.keep_running import EVERY_SECONDS
 from core.services import service_list
-from core.services.lost_runs import ATTEMPT_SECONDS
+from flows.server.automations import RETRY_SECONDS
 from tests.operation.started_services import LONG_FIT, Record, fitted_again, kill, running_services, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
@@ -43,7 +42,7 @@ def test_after_a_reboot_the_run_is_tried_again_and_the_schedule_goes_on(
         ours.verb("ui", "start")
         record_property("seconds until all services run", round(time.monotonic() - began))
         record_property("seconds until noticed", ours.wait_for(run, "Crashed", "AwaitingRetry"))
-        most = ATTEMPT_SECONDS + 2 * EVERY_SECONDS + BUSY_SECONDS
+        most = RETRY_SECONDS + BUSY_SECONDS
         record_property("seconds until it runs again", ours.wait_for(run, "Running", "Completed", seconds=most))
         ours.wait_for(run, "Completed")
         assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 2

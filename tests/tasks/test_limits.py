@@ -7,13 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 import tasks.limits
 from core.config.presets import load_config
 from core.errors import ConfigError
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits, slot
-from tasks.slot_lease import NoSuchLimit
 
 
 @pytest.fixture
@@ -50,11 +50,11 @@ def test_only_a_shared_server_must_know_a_limit_that_is_waited_for(
     limits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def unknown(name: str, *_: Any) -> Any:
-        raise NoSuchLimit(name)
+    def unknown(name: str, **_: Any) -> Any:
+        raise ConcurrencySlotAcquisitionError(name)
         yield
 
-    monkeypatch.setattr(tasks.limits, "leased_slot", unknown)
+    monkeypatch.setattr(tasks.limits, "concurrency", unknown)
     with pytest.raises(ConfigError, match="lacks a concurrency limit"), slot("gpu"):
         pytest.fail("held a slot of a limit that does not exist")
     monkeypatch.delenv("PREFECT_API_URL")

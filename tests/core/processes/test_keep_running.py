@@ -189,32 +189,6 @@ if len(told.read_text().splitlines()) > 1:
     assert (folder / "living").exists()
 
 
-@pytest.mark.slow
-def test_a_module_is_run_again_and_again_beside_the_program_also_after_it_failed(tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    (tmp_path / "looks.py").write_text(f"""
-import sys
-with open({str(told)!r}, "a") as log:
-    print(sys.argv[1:], file=log)
-sys.exit(1)
-""")
-    keeper = KEEPER.replace("keep_running.keep_running(", "keep_running.main(").replace(
-        "sys.exit(", "keep_running.EVERY_SECONDS = 0.05\nsys.exit(")
-    (tmp_path / "waits.py").write_text("import time\ntime.sleep(600)")
-    words = [sys.executable, "-c", keeper, "--every", "looks", "an address", str(tmp_path / "waits.py")]
-    process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))})
-    try:
-        over = time.monotonic() + 60
-        while not told.exists() or len(told.read_text().splitlines()) < 3:
-            assert time.monotonic() < over
-            assert process.poll() is None
-            time.sleep(0.02)
-    finally:
-        process.kill()
-        process.wait()
-    assert {*told.read_text().splitlines()} == {"['an address']"}
-
-
 def test_what_a_program_prints_is_lines_of_json_if_wanted(tmp_path: Path) -> None:
     program, log = tmp_path / "program.py", tmp_path / "worker-cpu-pool.log"
     known = '{"time": "2026-11-25T09:00:00+00:00", "level": "info", "logger": "tasks.fit", "message": "known"}'

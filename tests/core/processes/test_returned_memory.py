@@ -175,8 +175,6 @@ def test_the_users_number_of_operations_stays(monkeypatch: pytest.MonkeyPatch) -
 
 
 RUN_OF_A_DEPLOYMENT = """
-import sys, types
-sys.modules["tasks.flow_run"] = types.SimpleNamespace(keep_alive=lambda run: None)  # there is no server
 import flows
 """
 

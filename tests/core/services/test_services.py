@@ -21,7 +21,7 @@ import yaml
 
 from core.config.presets import preset_names
 from core.credentials import PASSWORD_FILE
-from core.services import join, launch, lost_runs, service_list
+from core.services import join, launch, service_list
 from core.services import pools as pools_of
 from core.services.deployed_code import FOLDER, keep_code
 from core.services.service_list import STATE, Service
@@ -79,19 +79,16 @@ def test_a_service_is_known_whatever_the_clock_says(
     assert not service_list.running(tmp_path)
 
 
-def test_one_service_looks_for_runs_that_killed_processes_left_open_in_mlflow_and_prefect(
+def test_one_service_looks_for_runs_that_killed_processes_left_open_in_mlflow(
     tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: dict[str, list[str]] = {}
     monkeypatch.setattr(launch.subprocess, "Popen", lambda words, **_: commands.update({words[-1]: words}) or sleeper)
     for name in ("prefect", "mlflow", "worker-cpu-pool"):
         launch._launch(tmp_path, {}, name, [name], "http://127.0.0.1:4299")
-    assert [name for name, words in commands.items() if {"--left", "--every"} & {*words}] == ["prefect"]
+    assert [name for name, words in commands.items() if "--left" in words] == ["prefect"]
     after = commands["prefect"].index("--left")
-    assert commands["prefect"][after:-1] == [
-        "--left", str(marks_of(tmp_path)), abandoned.__name__,
-        "--every", lost_runs.__name__, "http://127.0.0.1:4299",
-    ]  # fmt: skip
+    assert commands["prefect"][after:-1] == ["--left", str(marks_of(tmp_path)), abandoned.__name__]
 
 
 def test_what_ran_before_a_failed_start_goes_on(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
@@ -188,10 +185,3 @@ def test_services_of_another_user_are_not_joined_and_stop_no_command(
     join.join(tmp_path)
     assert "PREFECT_API_URL" not in os.environ
     assert "another user" in caplog.text
-
-
-def test_the_runs_of_all_deployments_send_heartbeats_whoever_started_their_worker() -> None:
-    entries = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    assert entries
-    for entry in entries:
-        assert entry["work_pool"]["job_variables"]["env"] == join.HEARTBEATS, entry["name"]

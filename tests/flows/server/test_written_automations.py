@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,13 +17,13 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events.schemas.automations import Automation, AutomationCore
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import TerminationSignal
 from prefect.server.events.schemas import automations as of_server
 from prefect.server.events.schemas.events import ReceivedEvent
-from prefect.states import Cancelling, Completed, Pending, Running, State
+from prefect.settings.models.flows import FlowsSettings
+from prefect.states import Cancelling, Completed, Crashed, Pending, Running, State, exception_to_crashed_state
 
 from core.config.sections.promotion import DEMO_MODEL
-from core.services import lost_runs
 from core.services.model_events import RETRAINED, resource_of
 from core.services.pools import POOLS
 from flows.server import automations
@@ -58,6 +60,9 @@ class PretendedServer:
 
     def read_flow_runs(self, **_: Any) -> list[Any]:
         return []
+
+    def read_work_pools(self) -> list[Any]:
+        return [SimpleNamespace(name=name, type="process") for name in (*POOLS, "theirs")]
 
     def triggers(self) -> dict[str, UUID]:
         return {one.name.removeprefix(automations.PREFIX): one.trigger.id for one in self.kept.values()}
@@ -109,8 +114,8 @@ def test_other_addresses_are_saved_without_a_new_count_of_anything(server: Prete
 def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(server: PretendedServer) -> None:
     automations.set_up(HOOK)
     before = server.triggers()
-    assert automations.set_up(AlertSettings()) == ["lost runs", "silent runs"]
-    assert server.triggers() == {name: before[name] for name in ("lost runs", "silent runs")}
+    assert automations.set_up(AlertSettings()) == ["lost runs", "never begun", "second attempt"]
+    assert server.triggers() == {name: before[name] for name in ("lost runs", "never begun", "second attempt")}
 
 
 def test_an_alert_that_somebody_switched_off_in_the_page_is_on_again_after_a_start(server: PretendedServer) -> None:
@@ -123,93 +128,117 @@ def test_an_alert_that_somebody_switched_off_in_the_page_is_on_again_after_a_sta
 
 @dataclass
 class RunsOfDeployments:
-    """Knows runs, each with a name, a state and the job variables of its deployment; None: that was removed."""
+    """Knows runs, by name: pool, states so far (the last one is the present one), and how often each was begun."""
 
-    runs: dict[str, tuple[State, dict[str, Any] | None]]
+    runs: dict[str, tuple[str, list[State], int]]
+    set: dict[str, str] = field(default_factory=dict)
 
-    def read_flow_runs(self, flow_run_filter: FlowRunFilter) -> list[Any]:
+    def read_flow_runs(self, flow_run_filter: FlowRunFilter, sort: Any) -> list[Any]:
         assert flow_run_filter.state
         assert flow_run_filter.state.type
         wanted = flow_run_filter.state.type.any_ or []
-        found = {name: state for name, (state, _) in self.runs.items() if state.type in wanted}
-        return [SimpleNamespace(id=name, deployment_id=name, state=state, job_variables=None)
-                for name, state in found.items()]
+        return [
+            SimpleNamespace(id=name, work_pool_name=pool, state=states[-1], run_count=count)
+            for name, (pool, states, count) in self.runs.items() if states[-1].type in wanted
+        ]
 
-    def read_deployment(self, name: str) -> Any:
-        asked = self.runs[name][1]
-        if asked is None:
-            raise ObjectNotFound(ValueError(name))
-        return SimpleNamespace(job_variables=asked)
+    def read_flow_run_states(self, name: str) -> list[State]:
+        return self.runs[name][1]
+
+    def set_flow_run_state(self, name: str, state: State) -> None:
+        self.set[name] = state.name or ""
 
 
-def test_a_start_of_the_services_lets_the_server_wait_only_for_runs_that_send_heartbeats(
-    monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A cancelled run must not become Crashed, because it would be tried again."""
-    asked, told = {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}, list[str]()
+def test_a_start_of_the_services_takes_up_what_ended_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled run must not be made again, nor one of somebody else's pool."""
+    told = list[str]()
     sent = lambda event, resource: told.append(f"{event} {resource['prefect.resource.id']}")  # noqa: E731
     monkeypatch.setattr(automations, "emit_event", sent)
-    long_ago = datetime.now(UTC) - timedelta(hours=1)
-    server: Any = RunsOfDeployments(runs={
-        "runs": (Running(), asked), "taken long ago": (Pending(timestamp=long_ago), asked), "taken": (Pending(), asked),
-        "of somebody else": (Running(), {}),
-        "slow, of somebody else": (Running(), {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "180"}}),
-        "of a deployment that was removed": (Running(), None),
-        "cancelled": (Cancelling(), asked), "ended": (Completed(), asked),
+    now = datetime.now(UTC)
+    old, older = now - timedelta(minutes=30), now - timedelta(hours=2)
+    ended = Crashed(timestamp=old)
+    server: Any = RunsOfDeployments({
+        "runs": ("cpu-pool", [Running()], 1), "of somebody else": ("theirs", [Running()], 1),
+        "taken long ago": ("cpu-pool", [Pending(timestamp=old)], 0), "taken": ("cpu-pool", [Pending()], 0),
+        "waits for its node": ("gpu-pool", [Pending(timestamp=older)], 0),
+        "ended with the machine": ("gpu-pool", [Running(), ended], 1),
+        "ended long ago": ("cpu-pool", [Running(), Crashed(timestamp=older)], 1),
+        "ended twice": ("cpu-pool", [Running(), ended], 2),
+        "cancelled": ("cpu-pool", [Running(), Cancelling(), ended], 1),
+        "theirs, ended": ("theirs", [Running(), ended], 1),
+        "completed": ("cpu-pool", [Running(), Completed()], 1),
     })  # fmt: skip
-    assert automations.watch_unfinished(server) == ["runs", "taken long ago"]
-    silent = "reviewlm.flow-run.silent prefect.flow-run"
-    assert told == [f"{silent}.runs", f"{silent}.taken long ago"]
+    automations.take_up_left(server, ["cpu-pool"])
+    heartbeat = "prefect.flow-run.heartbeat prefect.flow-run"
+    assert told == [f"{heartbeat}.runs", f"{heartbeat}.of somebody else"]
+    assert server.set == {"taken long ago": "AwaitingRetry", "ended with the machine": "AwaitingRetry"}
 
 
-def test_a_run_is_called_silent_only_after_the_server_has_waited_for_its_next_heartbeat() -> None:
-    assert lost_runs.SILENT_SECONDS >= 2 * automations.LOST_SECONDS
-
-
-def test_an_earlier_releases_automation_of_second_attempts_is_removed(server: PretendedServer) -> None:
-    """It tried runs again that were cancelled, and those of other people's deployments."""
-    automations.set_up(HOOK)
-    [lost] = [one for one in server.kept.values() if one.name == "reviewlm: lost runs"]
-    other = lost.model_copy(update={"id": uuid4(), "name": "reviewlm: second attempt"})
-    server.kept[other.id] = other
-    automations.set_up(HOOK)
-    assert "second attempt" not in server.triggers()
+HEARTBEAT = "prefect.flow-run.heartbeat"
 
 
 def wait_of(name: str) -> of_server.EventTrigger:
-    """Return the trigger by which a run becomes Crashed, as the server reads it."""
-    [trigger] = [trigger for found, trigger, _ in automations.lost_runs() if found == name]
+    """Return the trigger of what happens to a run whose process is gone, as the server reads it."""
+    [trigger] = [trigger for found, trigger, _ in automations.lost_runs(POOLS[:1]) if found == name]
     return of_server.EventTrigger.model_validate_json(trigger.model_dump_json())
 
 
-OURS, OF_PREFECT, SILENT = "reviewlm.flow-run.heartbeat", "prefect.flow-run.heartbeat", "reviewlm.flow-run.silent"
+def run_event(state: str, pool: str = "cpu-pool", count: int = 1, message: str = "") -> ReceivedEvent:
+    """Return the event of a new state of a run, as the server makes it."""
+    resource = {
+        "prefect.resource.id": f"prefect.flow-run.{uuid4()}", "prefect.run-count": str(count),
+        "prefect.state-message": message,
+    }  # fmt: skip
+    named = {"prefect.resource.id": f"prefect.work-pool.{uuid4()}", "prefect.resource.role": "work-pool"}
+    return ReceivedEvent(
+        occurred=datetime.now(UTC), event=f"prefect.flow-run.{state}", id=uuid4(), resource=resource,
+        related=[named | {"prefect.resource.name": pool}],
+    )  # fmt: skip
 
 
-def test_only_a_run_that_sends_our_heartbeats_is_lost_for_want_of_them() -> None:
-    """Prefect's own come every 180 seconds from a healthy run of somebody else's deployment: no wait may begin."""
+def test_a_run_is_lost_for_want_of_heartbeats_at_whatever_rate_prefect_lets_it_send_them() -> None:
     trigger = wait_of("lost runs")
-    assert trigger.starts_after(OURS)
-    assert trigger.expects(OURS)  # each one begins the wait anew
-    assert not any(trigger.starts_after(event) or trigger.expects(event) for event in (OF_PREFECT, SILENT))
+    assert trigger.starts_after(HEARTBEAT)
+    assert trigger.expects(HEARTBEAT)  # each one begins the wait anew
+    rate = FlowsSettings.model_fields["heartbeat_frequency"].default
+    assert trigger.within.total_seconds() == automations.LOST_SECONDS > 3 * rate
 
 
-def test_a_silent_run_is_lost_unless_a_heartbeat_of_either_kind_comes() -> None:
-    trigger = wait_of("silent runs")
-    assert trigger.starts_after(SILENT)
-    assert not trigger.expects(SILENT)  # said again every half minute, which must not put the end off
-    for sign in (OURS, OF_PREFECT):
-        assert trigger.expects(sign)
-        assert not trigger.starts_after(sign)
-
-
-@pytest.mark.parametrize("name", ["lost runs", "silent runs"])
-def test_a_run_that_is_cancelled_or_has_ended_is_not_lost(name: str) -> None:
-    trigger = wait_of(name)
-    for state in ("Cancelling", "Cancelled", "Completed", "Failed", "Crashed", "TimedOut"):
+def test_a_run_that_is_cancelled_or_has_ended_is_not_lost() -> None:
+    trigger = wait_of("lost runs")
+    for state in ("Cancelling", "Cancelled", "Completed", "Failed", "Crashed", "TimedOut", "AwaitingRetry"):
         assert trigger.expects(f"prefect.flow-run.{state}")
         assert not trigger.starts_after(f"prefect.flow-run.{state}")
-    [action] = [action for found, _, action in automations.lost_runs() if found == name]
-    assert not action.force  # Prefect refuses Crashed after Cancelling
+    assert not any(action.force for *_, action in automations.lost_runs(POOLS))  # Prefect refuses what cannot follow
+
+
+def test_a_run_that_a_worker_took_and_did_not_begin_is_put_back_unless_it_waits_for_a_node() -> None:
+    trigger = wait_of("never begun")
+    assert trigger.starts_after("prefect.flow-run.Pending")
+    assert all(trigger.expects(f"prefect.flow-run.{state}") for state in ("Running", "Cancelled", "Late", "Crashed"))
+    assert trigger.covers(run_event("Pending"))
+    assert not trigger.covers(run_event("Pending", pool="gpu-pool"))  # of Kubernetes here
+    assert "never begun" not in [name for name, *_ in automations.lost_runs()]
+
+
+def test_only_the_first_crash_of_a_run_of_ours_that_nobody_ended_is_followed_by_another_attempt() -> None:
+    trigger = wait_of("second attempt")
+    assert trigger.starts_after("prefect.flow-run.Crashed")
+    assert not trigger.expects("prefect.flow-run.Crashed")  # reported twice by a worker
+    assert all(trigger.expects(f"prefect.flow-run.{state}") for state in ("Cancelled", "AwaitingRetry", "Completed"))
+    assert trigger.covers(run_event("Crashed", message="Process exited with status code: -9."))
+    for other in ({"count": 2}, {"count": 0}, {"pool": "theirs"}):
+        assert not trigger.covers(run_event("Crashed", **other))
+
+
+@pytest.mark.parametrize("end", [TerminationSignal(signal.SIGTERM), asyncio.CancelledError(), KeyboardInterrupt()])
+def test_prefect_says_of_a_process_that_got_a_signal_what_we_take_for_it(end: BaseException) -> None:
+    async def state() -> State:
+        return await exception_to_crashed_state(end)
+
+    message = asyncio.run(state()).message or ""
+    assert message.startswith(automations.TOLD_ITS_END)
+    assert not wait_of("second attempt").covers(run_event("Crashed", message=message))
 
 
 def trigger_of(name: str) -> of_server.EventTrigger:

@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from core.services.pools import LIMITS
-from tasks.slot_lease import LEASE_SECONDS
 from tests.flows.first_run import ROOT, TINY
-from tests.operation.started_services import Record, Services, running_prefect
+from tests.operation.started_services import Services, running_prefect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TWO_NETWORKS = f"""
@@ -176,29 +175,6 @@ def test_retrains_of_two_homes_run_one_after_the_other(
     places = [place for process in racing for place in held(process)]
     assert len(places) == 4
     assert_one_after_the_other(places)
-
-
-@pytest.mark.drill(
-    "two retrains at once", "kill -9 of a retrain on a shared server", "the next one of its home begins at once",
-)  # fmt: skip
-def test_a_killed_retrain_leaves_the_servers_place_to_the_next_one_of_its_home(
-    server: tuple[Services, dict[str, str]], tmp_path: Path, record_property: Record
-) -> None:
-    _, environment = server
-    killed = start(environment, tmp_path / "one", RETRAIN, tmp_path / "one", 600, 1)
-    until_said(killed, "holds")
-    other = start(environment, tmp_path / "two", RETRAIN, tmp_path / "two", 600, 1)
-    until_said(other, "waiting until a retrain of another home has ended")
-    other.kill()
-    other.communicate()
-    next_one = start(environment, tmp_path / "one", RETRAIN, tmp_path / "one", 0, 1)
-    until_said(next_one, "waiting until another retrain has ended")
-    killed.kill()
-    killed.communicate()
-    ended = datetime.now().timestamp()
-    [(begun, _)] = held(next_one)
-    record_property("seconds until the next one runs", round(begun - ended, 1))
-    assert begun - ended < LEASE_SECONDS / 2
 
 
 def test_a_retrain_on_a_server_without_its_limit_ends_before_any_stage(

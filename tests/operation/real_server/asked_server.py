@@ -16,13 +16,13 @@ DAY = 86_400
 
 
 def set_up(
-    environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20, lost: float = 15
+    environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20
 ) -> None:
     """Set the automations up, as each start of the services does."""
     run(environment, f"""
 from flows.server.alert_addresses import AlertSettings
 from flows.server.automations import set_up
-set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), lost_seconds={lost}, worker_seconds=30)
+set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), worker_seconds=30)
 """)
 
 

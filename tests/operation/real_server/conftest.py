@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.credentials import credentials_of, prefect_client
-from core.services import join, launch, service_list
+from core.services import launch, service_list
 from tests.operation.real_server.asked_server import set_up
 from tests.operation.real_server.received import Hook, Mail
 
@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, addresses: list[str]) -> It
 def alerting(address: str, home: Path, addresses: list[str]) -> Iterator[dict[str, str]]:
     """Set up the alerts, and give the environment of programs that use the server."""
     known = {"PREFECT_API_URL": address + "/api", **prefect_client(credentials_of(home))}
-    environment = {**os.environ, **known, **join.HEARTBEATS}
+    environment = {**os.environ, **known}
     for _ in range(2):
         set_up(environment, addresses)
     yield environment

@@ -10,10 +10,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.services import join
 from core.services.pools import POOLS
 from flows.server.metrics import ABOUT
-from tests.operation.real_server.asked_server import run, set_up, states, triggers, until
+from tests.operation.real_server.asked_server import run, runs_of, set_up, states, triggers, until
 from tests.operation.real_server.received import Hook, mails, with_title
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
@@ -26,7 +25,7 @@ with get_client(sync_client=True) as client:
     print(*sorted(one.name for one in client.read_automations()), sep=",")
 """)
     names = ("drift", "failure", "lost runs", "no worker", "overdue", "promoted", "refused", "rolled-back",
-             "set aside", "silence", "silent runs")  # fmt: skip
+             "second attempt", "set aside", "silence")  # fmt: skip
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
 
 
@@ -50,7 +49,7 @@ def test_the_page_of_metrics_has_our_figures_for_those_who_know_the_password(ser
 def test_the_page_has_the_last_heartbeat_of_a_run_in_progress_and_not_of_one_that_has_ended(
     server: dict[str, str]
 ) -> None:
-    scraped = run(server | join.HEARTBEATS, """
+    scraped = run(server | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}, """
 import os, time, urllib.request
 from base64 import b64encode
 from prefect import flow
@@ -94,6 +93,9 @@ except ValueError:
     [(title, text)] = until(lambda: with_title("demo-of-today"))
     assert title == "ReviewLM: retrain (demo-of-today): Failed"
     assert "the disk is full" in text
+    [run_id] = [one["id"] for one in runs_of(server, "retrain") if one["name"] == "demo-of-today"]
+    page = server["PREFECT_API_URL"].removesuffix("/api")
+    assert f"{page}/runs/flow-run/{run_id}" in text.splitlines()
     [(subject, text)] = until(lambda: [mail for mail in mails() if "demo-of-today" in mail[0]])
     assert subject == title
     assert "the disk is full" in text

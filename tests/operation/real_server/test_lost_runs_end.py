@@ -1,197 +1,181 @@
-"""On a real Prefect server: a run whose process is gone is noticed and tried again, one that lives goes on."""
+"""On a real Prefect server with a worker: runs whose process is gone end, and are made again; others are left alone.
+
+The waits are shortened: Prefect's heartbeats come every 30 seconds at most.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from core.processes.keep_running import EVERY_SECONDS
-from core.services.heartbeat import HEARTBEAT_SECONDS
-from core.services.lost_runs import ATTEMPT_SECONDS, FIRST_SECONDS, SILENT_SECONDS
-from flows.server.automations import LOST_SECONDS
-from tests.operation.real_server.asked_server import post, run, runs_of, set_up, states, until
-from tests.operation.real_server.begun_runs import NOTICED, begin_a_run, kill_in_a_run
-from tests.operation.real_server.received import with_title
+from core.services.pools import POOLS
+from flows.server.automations import SECOND_ATTEMPT, TOLD_ITS_END
+from tests.flows.first_run import ROOT
+from tests.operation.real_server.waiting_flow import NAME, PART
+from tests.operation.started_services import Record, Services, kill, running_prefect, start_worker, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
-
-
-@pytest.mark.drill(
-    "worker and flow killed together", "kill -9 of a flow without a worker",
-    "Crashed; the deployment's run is scheduled again",
-)  # fmt: skip
-def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is_tried_again(
-    server: dict[str, str]
-) -> None:
-    """Without the heartbeats nothing else would ever end these runs."""
-    for words in ([], ["deployed"]):
-        kill_in_a_run(server, "lost", *words)
-    assert until(lambda: states(server, "lost") == ["False Crashed", "True AwaitingRetry"], NOTICED)
-
-
-def test_a_process_that_lives_keeps_its_run_although_it_was_taken_for_lost(
-    server: dict[str, str], addresses: list[str]
-) -> None:
-    """No second process is started beside it, and an attempt that waits for a worker is called off."""
-    set_up(server, addresses, lost=LOST_SECONDS)
-    process = begin_a_run(server, "alive", "deployed")
-    try:
-        [made] = runs_of(server, "alive")
-        of_run = f"flow_runs/{made['id']}/set_state"
-        post(server, of_run, {"state": {"type": "CRASHED", "message": "No heartbeat"}, "force": True})
-        time.sleep(ATTEMPT_SECONDS + 2 * EVERY_SECONDS)
-        assert states(server, "alive") == ["True Crashed"]
-        waits = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Second attempt"}
-        post(server, of_run, {"state": waits, "force": True})
-        until(lambda: states(server, "alive") == ["True Running"], 60)
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.drill(
-    "worker and flow killed together", "the opposite: a process that was only cut off until its second attempt began",
-    "it ends itself; the second attempt goes on",
-)  # fmt: skip
-def test_a_process_that_was_cut_off_ends_itself_once_another_one_has_begun_its_run_again(
-    server: dict[str, str], addresses: list[str], record_property: Callable[[str, object], None]
-) -> None:
-    set_up(server, addresses, lost=LOST_SECONDS)
-    first = begin_a_run(server, "cut-off", "deployed")
-    processes = [first]
-    try:
-        [made] = runs_of(server, "cut-off")
-        for state in ("CRASHED", "SCHEDULED", "PENDING"):  # taken for lost, scheduled again, taken by a worker
-            of_run = f"flow_runs/{made['id']}/set_state"
-            post(server, of_run, {"state": {"type": state, "message": "No heartbeat"}, "force": True})
-        processes.append(begin_a_run(server, "cut-off", "again", made["id"]))
-        began = time.monotonic()
-        assert first.wait(2 * HEARTBEAT_SECONDS + 30) == 0, "another exit code makes its worker report a crash"
-        record_property("seconds until it has ended", round(time.monotonic() - began, 1))
-        time.sleep(HEARTBEAT_SECONDS + 5)  # the second one has looked at the run, too
-        assert processes[1].poll() is None
-        assert runs_of(server, "cut-off")[0]["run_count"] == 2
-        assert states(server, "cut-off") == ["True Running"]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def test_a_crash_that_is_reported_twice_is_told_once_and_followed_by_the_second_attempt(server: dict[str, str]) -> None:
-    """As a worker does: the watcher of the process reports its end, and seconds later the worker itself."""
-    made = run(server, """
-import time
-from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.states import Crashed, Running
-@flow(name="twice")
-def twice():
-    pass
-asked = {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}
-with get_client(sync_client=True) as client:
-    deployment = client.create_deployment(
-        client.create_flow(twice), "deployed", work_pool_name=None, job_variables=asked)
-    made = client.create_flow_run_from_deployment(deployment, state=Running())
-    for message in ("its process was killed", "the infrastructure ended"):
-        client.set_flow_run_state(made.id, Crashed(message=message), force=True)
-        time.sleep(4)
-print(made.id)
-""").strip()
-    history = f"""
-from prefect.client.orchestration import get_client
-with get_client(sync_client=True) as client:
-    print(*[state.name for state in client.read_flow_run_states({made!r})])
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
+POOL = POOLS[0]
+LOST, PENDING, RETRY = 70, 60, 20
+SET_UP = f"""
+from flows.server.alert_addresses import AlertSettings
+from flows.server.automations import set_up
+set_up(AlertSettings(), lost_seconds={LOST}, pending_seconds={PENDING}, retry_seconds={RETRY})
 """
-    until(lambda: states(server, "twice") == ["True AwaitingRetry"], NOTICED)
-    assert run(server, history).split() == ["Running", "Crashed", "Crashed", "AwaitingRetry"]
-    assert len(with_title("ReviewLM: twice")) == 1
-    run(server, f"""
-from prefect.client.orchestration import get_client
-from prefect.states import Crashed, Running
-with get_client(sync_client=True) as client:
-    for state in (Running(), Crashed(message="its process was killed again")):
-        client.set_flow_run_state({made!r}, state, force=True)
-""")
-    until(lambda: len(with_title("ReviewLM: twice")) == 2)
+DEPLOY = f"""
+import yaml
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from tests.operation.real_server.waiting_flow import whole
+folded = next(one for one in yaml.safe_load(open("prefect.yaml"))["deployments"] if one["name"] == "weekly")
+for name, limit in {{"folded": folded["concurrency_limit"], "queued": {{"limit": 1}}, "free": None}}.items():
+    limited = ConcurrencyLimitConfig(**limit) if limit else None
+    made = whole.to_deployment(name, work_pool_name={POOL!r}, concurrency_limit=limited, job_variables={{
+        "env": {{"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PYTHONPATH": {str(ROOT)!r}}}}})
+    made.entrypoint = f"{{whole.fn.__module__}}.whole"
+    made.apply()
+"""
 
 
-def test_only_a_crashed_run_of_ours_that_nobody_has_cancelled_is_tried_again(server: dict[str, str]) -> None:
-    """Prefect itself says Crashed of a cancelled run whose process gets SIGTERM, as when its machine is shut down."""
-    run(server, """
-from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.states import Cancelling, Completed, Crashed, Running
-asked = {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}
-ends = {
-    "crashed": (asked, [Crashed()]), "completed": (asked, [Completed()]),
-    "cancelled": (asked, [Cancelling(), Crashed()]), "foreign": ({}, [Crashed()]),
-}
-with get_client(sync_client=True) as client:
-    for name, (variables, states) in ends.items():
-        @flow(name=f"ended-{name}")
-        def ended():
-            pass
-        deployment = client.create_deployment(
-            client.create_flow(ended), "deployed", work_pool_name=None, job_variables=variables)
-        made = client.create_flow_run_from_deployment(deployment, state=Running())
-        for state in states:
-            client.set_flow_run_state(made.id, state, force=True)
-""")
-    until(lambda: states(server, "ended-crashed") == ["True AwaitingRetry"], NOTICED)
-    time.sleep(EVERY_SECONDS)
-    assert states(server, "ended-completed") == ["True Completed"]
-    assert states(server, "ended-cancelled") == ["True Crashed"]
-    assert states(server, "ended-foreign") == ["True Crashed"]
+class Prefect(Services):
+    """A server with a worker, whose deployments wait until a file is there."""
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        super().__init__(home)
+        self.environment = {**environment, "PYTHONPATH": str(ROOT)}
+        self.program(f"-m prefect work-pool create {POOL} --type process")
+        self.set_up()
+        self.program("-c", DEPLOY)
+        self.start_worker()
+
+    def program(self, *words: str) -> None:
+        words = tuple(words[0].split()) if len(words) == 1 else words
+        subprocess.run([sys.executable, *words], env=self.environment, cwd=ROOT, check=True, timeout=300)
+
+    def set_up(self) -> None:
+        """Set the automations up, as each start of the services does."""
+        self.program("-c", SET_UP)
+
+    def start_worker(self) -> None:
+        start_worker(self.home, POOL, self.environment)
+
+    def make(self, deployment: str, state: str = "SCHEDULED", **parameters: Any) -> str:
+        """Make a run of a deployment."""
+        known = self.ask("GET", f"/deployments/name/{NAME}/{deployment}")["id"]
+        made = {"parameters": parameters, "state": {"type": state}}
+        return str(self.ask("POST", f"/deployments/{known}/create_flow_run", made)["id"])
+
+    def set(self, run: str, kind: str, message: str = "", force: bool = True) -> None:
+        state = {"type": kind, "message": message}
+        self.ask("POST", f"/flow_runs/{run}/set_state", {"state": state, "force": force})
+
+    def history(self, run: str) -> list[str]:
+        """Return the names of the states that a run has had, without the worker's."""
+        states = self.ask("GET", f"/flow_run_states/?flow_run_id={run}")
+        return [state["name"] for state in states if state["name"] not in ("Late", "Submitting")]
+
+    def run_processes(self) -> list[psutil.Process]:
+        """Return the processes in which the worker's runs are made."""
+        return [one for one in self.processes("worker") if "prefect.engine" in one.cmdline()]
+
+    def parts(self) -> list[str]:
+        """Return the states of the runs that other runs have called."""
+        found = self.ask("POST", "/flow_runs/filter", {"flows": {"name": {"any_": [PART]}}, "sort": "START_TIME_ASC"})
+        return [one["state"]["name"] for one in found]
+
+    def begin(self, deployment: str, file: Path) -> str:
+        """Make a run, and return it when its part has begun and a heartbeat is on its way."""
+        before = len(self.parts())
+        run = self.make(deployment, file=str(file), seconds=600)
+        beats = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]},
+                            "resource": {"id": [f"prefect.flow-run.{run}"]}}}  # fmt: skip
+        until(lambda: len(self.parts()) > before and self.ask("POST", "/events/filter", beats)["events"], self.log)
+        return run
 
 
-def test_a_run_that_ended_with_the_services_is_noticed_after_their_next_start(
-    server: dict[str, str], addresses: list[str]
-) -> None:
-    """An automation that has changed is written again, and the server then forgets for which runs it waited."""
-    kill_in_a_run(server, "rebooted", "deployed")
-    set_up(server, addresses, lost=16)
-    assert until(lambda: states(server, "rebooted") == ["True AwaitingRetry"], NOTICED)
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    with running_prefect(tmp_path_factory.mktemp("lost") / "home") as (services, environment):
+        yield Prefect(services.home, environment)
 
 
 @pytest.mark.drill(
-    "worker and flow killed together", "kill -9 of a flow of a deployment before its first heartbeat",
-    "Crashed and scheduled again without a restart; runs that live go on",
+    "worker and flow killed together", "kill -9 of the process of a run, whose worker lives",
+    "Crashed; the second attempt, the last one, completes; a run that is due meanwhile is cancelled",
 )  # fmt: skip
-@pytest.mark.timeout(1200)
-def test_a_run_that_was_killed_before_its_first_heartbeat_is_noticed_and_those_that_live_go_on(
-    server: dict[str, str], addresses: list[str], record_property: Callable[[str, object], None]
+def test_a_killed_run_is_made_again_once_and_one_that_is_due_meanwhile_is_folded_into_it(
+    prefect: Prefect, tmp_path: Path, record_property: Record
 ) -> None:
-    """The process that keeps Prefect's server running looks for it; all times are those of the product."""
-    set_up(server, addresses, lost=LOST_SECONDS)
-    slow = server | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "180"}
-    living = [
-        begin_a_run(server, "beating", "deployed"), begin_a_run(server, "unasked", "deployed", "unasked", "mute"),
-        begin_a_run(slow, "slow", "deployed", "unasked", "foreign"),
-    ]  # fmt: skip
-    try:
-        for name, words in {"killed-early": ["mute"], "cancelled-early": ["mute"], "cancelled-late": []}.items():
-            process = begin_a_run(server, name, "deployed", *words)
-            if name.startswith("cancelled"):
-                time.sleep(5)  # a first heartbeat is on its way
-                [cancelled] = runs_of(server, name)
-                post(server, f"flow_runs/{cancelled['id']}/set_state", {"state": {"type": "CANCELLING"}})
-            process.kill()
-            process.wait()
-        killed, most = time.monotonic(), FIRST_SECONDS + 2 * EVERY_SECONDS + LOST_SECONDS + ATTEMPT_SECONDS + 90
-        until(lambda: states(server, "killed-early") == ["True AwaitingRetry"], most)
-        record_property("seconds until it is scheduled again", round(time.monotonic() - killed, 1))
-        for name in ("cancelled-early", "cancelled-late"):
-            until(lambda name=name: states(server, name) == ["True Cancelled"], SILENT_SECONDS + EVERY_SECONDS + 30)
-            [cancelled] = runs_of(server, name)
-            assert cancelled["run_count"] == 1
-        assert [one.poll() for one in living] == [None] * 3
-        assert [state for name in ("beating", "unasked", "slow") for state in states(server, name)] == [
-            "True Running"
-        ] * 3
-    finally:
-        for one in living:
-            one.kill()
-            one.wait()
+    run = prefect.begin("folded", tmp_path / "go on")
+    due = prefect.make("folded")
+    prefect.wait_for(due, "Cancelled")
+    kill(prefect.run_processes())
+    prefect.wait_for(run, "Crashed")
+    record_property("seconds until it runs again", prefect.wait_for(run, "Running"))
+    assert prefect.history(run) == ["Scheduled", "Pending", "Running", "Crashed", "AwaitingRetry", "Pending", "Running"]
+    until(lambda: prefect.parts()[-1] == "Running" and len(prefect.run_processes()) == 1, prefect.log)
+    kill(prefect.run_processes())
+    prefect.wait_for(run, "Crashed")
+    with pytest.raises(AssertionError):
+        prefect.wait_for(run, "AwaitingRetry", "Pending", "Running", seconds=3 * RETRY)
+
+
+@pytest.mark.drill(
+    "worker and flow killed together", "kill -9 of worker and run; a run that a worker took and never began",
+    "both made by the next worker; the run that the killed one had called has ended, too",
+)  # fmt: skip
+def test_runs_that_a_dead_worker_made_or_had_just_taken_are_made_by_the_next_one(
+    prefect: Prefect, tmp_path: Path, record_property: Record
+) -> None:
+    run = prefect.begin("queued", file := tmp_path / "go on")
+    kill(prefect.processes("worker"))
+    taken = prefect.make("free", state="PENDING")
+    record_property("seconds until it is put back", prefect.wait_for(taken, "AwaitingRetry"))
+    record_property("seconds until it has crashed", prefect.wait_for(run, "Crashed"))
+    until(lambda: prefect.parts()[-1] == "Crashed", prefect.log)
+    file.touch()
+    prefect.start_worker()
+    for one in (run, taken):
+        prefect.wait_for(one, "Completed")
+    assert [prefect.ask("GET", f"/flow_runs/{one}")["run_count"] for one in (run, taken)] == [2, 1]
+
+
+@pytest.mark.drill("cancelled", "cancelled in Prefect's page", "no process is left, and no second attempt")
+def test_a_cancelled_run_leaves_no_process_and_is_not_made_again(prefect: Prefect, tmp_path: Path) -> None:
+    run = prefect.begin("free", tmp_path / "never")
+    prefect.set(run, "CANCELLING", force=False)
+    prefect.wait_for(run, "Cancelled")
+    until(lambda: not prefect.run_processes(), prefect.log)
+    until(lambda: prefect.parts()[-1] == "Cancelled", prefect.log, 120)
+    with pytest.raises(AssertionError):
+        prefect.wait_for(run, "Crashed", "AwaitingRetry", seconds=LOST + RETRY + 10)
+
+
+@pytest.mark.drill(
+    "machine rebooted", "runs that were told to end, that were lost, or taken by a worker, before the services started",
+    "made again after the start, unless cancelled",
+)  # fmt: skip
+def test_what_ended_with_the_services_is_taken_up_by_their_next_start(
+    prefect: Prefect, record_property: Callable[[str, object], None]
+) -> None:
+    kill(prefect.processes("worker"))
+    ended, cancelled, lost = (prefect.make("free", state="PENDING") for _ in range(3))
+    for run in (ended, cancelled, lost):
+        prefect.set(run, "RUNNING")
+    prefect.set(cancelled, "CANCELLING")
+    for run in (ended, cancelled):
+        prefect.set(run, "CRASHED", f"{TOLD_ITS_END}aborted by a termination signal.")
+    with pytest.raises(AssertionError):
+        prefect.wait_for(ended, "AwaitingRetry", seconds=2 * RETRY)
+    assert prefect.state(lost) == "Running", "no heartbeat of it was ever heard, so there is nothing to miss"
+    prefect.set_up()
+    assert prefect.state(ended) == "AwaitingRetry"
+    assert prefect.ask("GET", f"/flow_runs/{ended}")["state"]["message"] == SECOND_ATTEMPT
+    record_property("seconds until it has crashed", prefect.wait_for(lost, "Crashed"))
+    prefect.wait_for(lost, "AwaitingRetry")
+    assert prefect.state(cancelled) == "Crashed"
