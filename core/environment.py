@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +23,30 @@ ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_c
          "serving")
 HOME_VARIABLE, TRACKING_VARIABLE, STORE_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI", "REVIEWLM_REMOTE_STORE"
 LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
+FIXED = {
+    # MLflow would send what is logged from a thread, and lose it without a word while the server is away.
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    # MLflow would repeat every request whose answer is lost, even one that creates a run. Our code repeats safe ones.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    # MLflow would refuse a text that is longer than its table allows, after hours of training.
+    "MLFLOW_TRUNCATE_LONG_VALUES": "true",
+    # MLflow would put the uv.lock of the working folder into each version, and ask an index for its requirements.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_LOCK_MODEL_DEPENDENCIES": "false",
+    # Commands and the server here would use different tables of one database.
+    "MLFLOW_ENABLE_WORKSPACES": "false",
+    # Prefect would make failed flows and tasks again at once; ours know which errors another attempt can mend.
+    "PREFECT_FLOWS_DEFAULT_RETRIES": "0",
+    "PREFECT_TASKS_DEFAULT_RETRIES": "0",
+    # Prefect would store what tasks return, models included, a second time.
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "false",
+}
+"""Variables of the frameworks by which a run would mean something else: a value of the user is not used."""
+SAME = {"0": "false", "1": "true", "no": "false", "yes": "true", "off": "false", "on": "true"}
+BEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+LONGEST_BEAT = 180
+"""Most seconds between two heartbeats of a flow run: the server ends a run that has sent none for 600 s."""
 PROXIES, EXCEPTIONS = ("http_proxy", "https_proxy", "all_proxy"), ("no_proxy", "NO_PROXY")
 LOOPBACK = ("127.0.0.1", "localhost")
 log = logging.getLogger(__name__)
@@ -48,7 +72,9 @@ def other_home(folder: Path) -> Iterator[None]:
 
 
 def prepare_environment(home: Path, group: bool = False) -> None:
-    """Create the home folder, restrict it to its owner, and set the frameworks' variables; values set by the user win.
+    """Create the home folder, restrict it to its owner, and set the frameworks' variables.
+
+    Values set by the user win, but for those in `FIXED` and for heartbeats that come too seldom.
 
     Args:
         home: The home folder; created if it is missing.
@@ -96,9 +122,20 @@ def prepare_environment(home: Path, group: bool = False) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    beat = os.environ.get(BEAT, "")
+    fix({**FIXED, BEAT: beat if beat.isdecimal() and int(beat) <= LONGEST_BEAT else str(LONGEST_BEAT)})
     _reach_this_machine_directly()
     for room in ROOMS:
         logging.getLogger(room).setLevel(logging.DEBUG)
+
+
+def fix(variables: Mapping[str, str]) -> None:
+    """Set environment variables, and warn of each value of the user that is not used."""
+    for name, value in variables.items():
+        before = os.environ.get(name)
+        if before is not None and SAME.get(before.lower(), before.lower()) != value:
+            log.warning("%s=%s of the environment is not used, but %s", name, before, value)
+        os.environ[name] = value
 
 
 def _reach_this_machine_directly() -> None:

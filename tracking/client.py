@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from core.environment import FIXED, fix
 from core.errors import (
     ArtifactError,
     NotAuthorized,
@@ -38,8 +39,6 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
-    # MLflow would repeat every request whose answer is lost, even one that creates a run. Our code repeats safe ones.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "GIT_PYTHON_REFRESH": "quiet",  # a machine without git needs no warning
 }
@@ -65,7 +64,8 @@ DISK: dict[str, type[ReviewLMError]] = {  # SQLite's messages when the operating
 
 
 def quiet() -> None:
-    """Turn off MLflow's telemetry, progress bars and log messages; values set by the user win."""
+    """Turn off MLflow's telemetry, progress bars and log messages unless the user wants them, and what is in `FIXED`."""
+    fix({name: value for name, value in FIXED.items() if name.startswith("MLFLOW_")})
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):

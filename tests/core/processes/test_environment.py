@@ -61,6 +61,52 @@ def test_without_a_proxy_nothing_is_said_about_one(monkeypatch: pytest.MonkeyPat
     assert "no_proxy" not in os.environ
 
 
+HOSTILE = {
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
+    "MLFLOW_TRUNCATE_LONG_VALUES": "0",
+    "MLFLOW_UV_AUTO_DETECT": "True",
+    "MLFLOW_LOCK_MODEL_DEPENDENCIES": "1",
+    "MLFLOW_ENABLE_WORKSPACES": "true",
+    "PREFECT_FLOWS_DEFAULT_RETRIES": "3",
+    "PREFECT_TASKS_DEFAULT_RETRIES": "3",
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
+    "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "true",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "3600",
+}
+
+
+@pytest.fixture
+def no_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without the variables that are ours to decide."""
+    assert HOSTILE.keys() == environment.FIXED.keys() | {environment.BEAT}
+    for name in HOSTILE:
+        monkeypatch.setenv(name, "")  # so that it is put back at the end
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_variable_by_which_a_run_would_mean_something_else_is_not_used_and_said(
+    no_frameworks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    monkeypatch.setenv(name, HOSTILE[name])
+    for _ in range(2):
+        environment.prepare_environment(tmp_path / "home")
+    assert os.environ[name] == {**environment.FIXED, environment.BEAT: "180"}[name]
+    assert [name in record.message for record in caplog.records if record.levelname == "WARNING"] == [True]
+
+
+@pytest.mark.parametrize(("name", "value"), [("MLFLOW_ENABLE_ASYNC_LOGGING", "False"), (environment.BEAT, "30")])
+def test_a_value_that_says_what_is_done_anyway_or_may_be_chosen_is_silent(
+    no_frameworks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str,
+    value: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    environment.prepare_environment(tmp_path / "home")
+    assert os.environ[name].lower() == value.lower()
+    assert not caplog.records
+
+
 def test_an_amd_processor_with_avx_512_sorts_without_it(monkeypatch):
     monkeypatch.delenv("NPY_ENABLE_CPU_FEATURES", raising=False)
     assert cpu(monkeypatch, ZEN4) == {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL"}
