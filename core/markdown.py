@@ -28,6 +28,12 @@ def code(text: str) -> str:
     return f"`{' '.join(visible(text).splitlines()).replace('`', chr(39)).strip() or ' '}`"
 
 
+def fenced(text: str, language: str = "") -> str:
+    """Return a text as a block of code, between fences longer than each run of backticks in it, so that none ends it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 def quoted(text: str) -> str:
     """Return a text as a block quotation, line by line."""
     return "\n".join(f"> {literal(line)}".rstrip() for line in text.split("\n"))

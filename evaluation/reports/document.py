@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from core.markdown import literal, table_row
+from core.markdown import fenced, literal, table_row
 from core.visible import as_html
 from evaluation.palette import ON_DARK, PALETTE
 from evaluation.scoring.surprisal import LEGEND, TINTS, HeatMap
@@ -185,7 +185,7 @@ def _markdown(part: Part) -> str:
         case PageTable():
             return part.to_markdown()
         case Code(text, language):
-            return f"```{language}\n{text}\n```"
+            return fenced(text, language)
         case list() | tuple() if part and isinstance(part[0], str):
             return "\n".join(f"- {literal(point)}" for point in part)
         case list() | tuple():

@@ -17,6 +17,7 @@ from core.config.run_config import RunConfig
 from core.config.search_space import Dimension, Range, Value, parse_space, to_write, with_options
 from core.config.sections.sweep import SweepConfig
 from core.errors import FitError
+from core.markdown import fenced
 from core.store import DIGEST_LENGTH, canonical
 from evaluation.plots.sweep import sweep_history, sweep_importance, sweep_slices
 from evaluation.statistics.seeds import MeanInterval, mean_interval
@@ -197,7 +198,7 @@ def summarise_sweep(plan: SweepPlan, study: Study, finalists: Sequence[Finalist]
     mark_best(plan.config, study, winner.trial.run_id)
     _log(plan, trials, importances, winner, result, parent_run_id)
     show_table("sweep", rows, f"Trials. MLflow: {tracker_of(plan.config).link(parent_run_id)}")
-    show_markdown("sweep-winner", f"Trial {winner.trial.number}\n\n```toml\n{result['toml']}\n```", "Winner")
+    show_markdown("sweep-winner", f"Trial {winner.trial.number}\n\n{fenced(result['toml'], 'toml')}", "Winner")
     return result
 
 
@@ -255,7 +256,7 @@ def _perplexity(nats: float | None) -> float | None:
 def _note(result: Mapping[str, Any]) -> str:
     winner = result["winner"]
     failed = f"; {winner['seeds_failed']} of its seeds failed" if winner.get("seeds_failed") else ""
-    return f"Winner: trial {winner['trial']}{failed}\n\n```toml\n{result['toml']}\n```"
+    return f"Winner: trial {winner['trial']}{failed}\n\n{fenced(result['toml'], 'toml')}"
 
 
 def overrides_of(index: int, values: Mapping[str, Value]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +20,10 @@ from core.owner_only import make_private
 from tracking.backup.archive import FORMAT, MANIFEST, not_a_backup, tar_from
 
 BLOCK = 1 << 20
+OF_NAMES = (errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+            errno.ENOTEMPTY)  # fmt: skip
+"""What the operating system says of names in an archive that cannot be files of one folder."""
+PREFECT_DATABASE = Path("prefect", "prefect.db")
 MOST_MANIFEST = 1 << 30
 """Bytes of a manifest: some 150 for each file."""
 
@@ -31,7 +37,8 @@ def restore_backup(archive: Path, home: Path, report: Callable[[int], object] = 
         report: Called with the bytes done after each file.
 
     Returns:
-        home, files, content_bytes, former (the path of the home that was backed up), without_store.
+        home, files, content_bytes, former (the path of the home that was backed up), without_store, runs_commands
+        (whether it has a database of Prefect, whose deployments say which commands a worker runs).
 
     Raises:
         ConfigError: The folder is not empty.
@@ -50,18 +57,36 @@ def restore_backup(archive: Path, home: Path, report: Callable[[int], object] = 
     with disk_errors(home.parent, "name another folder"):
         scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-restored-", dir=home.parent))
         try:
-            manifest, done = _unpacked(archive, scratch, report)
-            for name, target in manifest["links"].items():
-                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                (scratch / name).symlink_to(target)
+            with _hostile_content(archive):
+                manifest, done = _unpacked(archive, scratch, report)
+                for name, target in manifest["links"].items():
+                    (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+                    (scratch / name).symlink_to(target)
             os.sync()
             scratch.rename(home)  # an empty folder with this name is replaced
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return {
         "home": str(home), "files": len(manifest["files"]), "content_bytes": done, "former": str(manifest["home"]),
-        "without_store": bool(manifest["without_store"]),
+        "without_store": bool(manifest["without_store"]), "runs_commands": (home / PREFECT_DATABASE).exists(),
     }
+
+
+@contextmanager
+def _hostile_content(archive: Path) -> Iterator[None]:
+    """Say that an archive is no backup where what it holds makes Python or the operating system refuse.
+
+    Names that are too long or are a file and a folder, numbers out of range, text that is none: a backup has none of
+    these, so who made the archive has not made it with `reviewlm backup`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.errno not in OF_NAMES:
+            raise  # of the disk
+        raise not_a_backup(archive, str(error)) from error
+    except (ValueError, OverflowError, TypeError, RecursionError, MemoryError, tarfile.TarError) as error:
+        raise not_a_backup(archive, f"{type(error).__name__} {error}") from error
 
 
 def _unpacked(archive: Path, folder: Path, report: Callable[[int], object]) -> tuple[dict[str, Any], int]:
@@ -69,21 +94,16 @@ def _unpacked(archive: Path, folder: Path, report: Callable[[int], object]) -> t
     found: dict[str, tuple[int, str]] = {}
     manifest: dict[str, Any] | None = None
     done = 0
-    try:
-        with tar_from(archive) as tar:
-            for member in tar:
-                if manifest is not None:
-                    raise not_a_backup(archive, f"{member.name!r} follows the manifest")
-                if member.name == MANIFEST:
-                    manifest = _manifest_of(tar, member, archive)
-                    continue
-                _require_safe(member, folder, archive)
-                found[member.name] = _unpack(tar, member, folder / member.name, archive)
-                report(done := done + member.size)
-    except OSError as error:
-        if error.errno is None:  # from a library that unpacks
-            raise not_a_backup(archive, str(error)) from error
-        raise
+    with tar_from(archive) as tar:
+        for member in tar:
+            if manifest is not None:
+                raise not_a_backup(archive, f"{member.name!r} follows the manifest")
+            if member.name == MANIFEST:
+                manifest = _manifest_of(tar, member, archive)
+                continue
+            _require_safe(member, folder, archive)
+            found[member.name] = _unpack(tar, member, folder / member.name, archive)
+            report(done := done + member.size)
     if manifest is None:
         raise not_a_backup(archive, "it has no manifest at its end")
     _require_equal(found, manifest["files"], archive)
@@ -108,15 +128,12 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, archive: 
     source, digest, size = tar.extractfile(member), hashlib.sha256(), 0
     if source is None:
         raise not_a_backup(archive, f"{member.name!r} has no content")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            while block := source.read(BLOCK):
-                file.write(block)
-                digest.update(block)
-                size += len(block)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise not_a_backup(archive, f"{member.name!r} is there twice") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        while block := source.read(BLOCK):
+            file.write(block)
+            digest.update(block)
+            size += len(block)
     return size, digest.hexdigest()
 
 
@@ -134,7 +151,7 @@ def _manifest_of(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -
             if outside or name in known:
                 raise not_a_backup(archive, f"the link {name[:200]!r} leads out of its folder")
         return {**manifest, "files": known, "home": str(manifest["home"]), "without_store": manifest["without_store"]}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (LookupError, AttributeError, TypeError) as error:
         raise not_a_backup(archive, f"its manifest cannot be read: {type(error).__name__} {error}") from error
 
 

@@ -30,6 +30,10 @@ ELSEWHERE = (
     "models have their files. Save it now, after the database, with the means of that storage "
     "(docs/how_to/artifact_storage.md)"
 )
+COMMANDS = (
+    "The backup holds deployments of Prefect and models. Whoever made it decides what they run as you: start services or "
+    "load a model of it only if you trust them."
+)
 log = logging.getLogger(__name__)
 
 
@@ -84,8 +88,10 @@ def restore(
     terminal.say(f"Restored {result['files']} files ({size(result['content_bytes'])}), every checksum agrees.")
     if result["without_store"]:
         terminal.say("The backup was made without results of stages: the next run computes them again.")
+    warnings = [COMMANDS] if result["runs_commands"] else []
+    terminal.show_warnings(warnings)
     terminal.say(f"Use it with: REVIEWLM_HOME={result['home']} reviewlm history", whole=True)
-    terminal.last_line(result, json)
+    terminal.last_line({**result, "warnings": warnings}, json)
 
 
 @app.command()

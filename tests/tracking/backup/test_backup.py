@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -9,7 +10,7 @@ import sqlite3
 import stat
 import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,53 @@ def test_names_and_links_that_lead_out_of_the_folder_are_refused(trick: str, tmp
     with pytest.raises(Unreadable, match="not a whole backup"):
         restore_backup(place / "evil.tar", place / "restored")
     assert [path.name for path in tmp_path.rglob("*") if path.name != "inner"] == ["evil.tar"]
+
+
+HOSTILE: dict[str, tuple[Sequence[tarfile.TarInfo], Any]] = {
+    "a name that is too long": ([entry("x" * 300)], {}),
+    "a file that is a folder, too": ([entry("a"), entry("a/b")], {}),
+    "a folder that is a file, too": ([entry("a/b"), entry("a")], {}),
+    "a link without a name": ([], {"links": {"": "y"}}),
+    "a link that is a folder": ([entry("a/b")], {"links": {"a": "b"}}),
+    "a link below a file": ([entry("a")], {"links": {"a/b": "c"}}),
+    "a link below a link to itself": ([], {"links": {"a": "a", "a/b": "c"}}),
+    "a link with a zero byte": ([], {"links": {"a": "b\0"}}),
+    "a link that is too long": ([], {"links": {"a": "b" * 5000}}),
+    "a link to a number": ([], {"links": {"a": 5}}),
+    "a link that is no text": ([], {"links": {"\ud800": "b"}}),
+    "infinitely many bytes": ([], {"files": {"a": {"bytes": float("inf"), "sha256": ""}}}),
+    "files that are a list": ([], {"files": [1]}),
+    "a member without end": ([entry("a", pax_headers={"size": "9" * 30})], {}),
+    "a member of negative size": ([entry("a", pax_headers={"size": "-512"})], {}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_an_archive_that_only_a_stranger_makes_ends_as_one_that_is_no_backup(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    members, about = HOSTILE[case]
+    files = {one.name: {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()} for one in members}
+    content = json.dumps(manifest_with(**{"files": files, **about})).encode()
+    with tarfile.open(tmp_path / "odd.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for member in members:
+            tar.addfile(member, io.BytesIO(b""))
+        tar.addfile(entry(MANIFEST, size=len(content)), io.BytesIO(content))
+    done = call(monkeypatch, capfd, "restore", tmp_path / "odd.tar", "--home", tmp_path / "restored")
+    assert done.code == Unreadable.exit_code
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.tar"]
+
+
+@pytest.mark.parametrize("with_prefect", [True, False])
+def test_a_restored_home_with_deployments_warns_that_they_run_commands(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], with_prefect: bool
+) -> None:
+    (filled / "prefect").mkdir()
+    if with_prefect:
+        shutil.copyfile(filled / "mlflow.db", filled / "prefect" / "prefect.db")
+    write_backup(filled, tmp_path / "b.tar")
+    done = call(monkeypatch, capfd, "restore", tmp_path / "b.tar", "--home", tmp_path / "restored", "--json")
+    assert len(done.facts["warnings"]) == with_prefect
 
 
 def manifest_with(**about: Any) -> dict[str, Any]:
