@@ -29,7 +29,7 @@ from reviewlm.doctor.machine import (
 )
 from reviewlm.doctor.named_prefect import check_named_contents, check_named_server
 from reviewlm.doctor.remote import check_remote_store
-from reviewlm.doctor.servers import check_ports, check_servers, check_tracking
+from reviewlm.doctor.servers import check_champions, check_ports, check_servers, check_tracking
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -39,7 +39,7 @@ CHECKS: Mapping[str, Check] = {
     "Python": check_python, "packages": check_packages, "code": check_code, "memory": check_memory, "disk": check_disks,
     "clock": check_clock, "GPU": check_gpu, "home": check_access, "secrets": check_secrets, "moved home": check_moved,
     "upgrade": check_upgrade,
-    "tracking": check_tracking, "queued writes": check_queue, "interrupted runs": check_interrupted,
+    "tracking": check_tracking, "champion": check_champions, "queued writes": check_queue, "interrupted runs": check_interrupted,
     "stored results": check_results, "remote store": check_remote_store, "servers": check_servers,
     "PREFECT_API_URL": check_named_server, "PREFECT_API_URL: contents": check_named_contents, "ports": check_ports,
 }

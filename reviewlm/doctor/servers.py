@@ -138,6 +138,20 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
         yield HealthLine("tracking", "problem", f"{found} ({without_password(error.where)})", error.remedy)
 
 
+def check_champions(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that each champion of the local database that was decided on is still there."""
+    from tracking.logged_models.lookup import decided_names, lost_champion_of
+    from tracking.logged_models.opening import champion_again, tracker_at
+
+    tracker = tracker_at(config)
+    names = decided_names(tracker)
+    lost = {name: how for name in names if (how := lost_champion_of(tracker, name))}
+    for name, how in lost.items():
+        yield HealthLine("champion", "problem", f"'{name}' has lost its champion: {how}", champion_again(tracker, name))
+    if names and not lost:
+        yield HealthLine("champion", "ok", "no alias was taken away, and no champion deleted, in MLflow")
+
+
 def _database_line(file: Path) -> HealthLine:
     from tracking.database import is_ready, require_current
 

@@ -17,9 +17,10 @@ from typing import Any
 from core.errors import BundleError, ReviewLMError, TrackingUnavailable
 from core.storing.sqlite_files import database_file, read_only
 from tracking.client import ABSENT, error_code
-from tracking.registry.events import SOURCE
+from tracking.registry.events import LOG, SOURCE, DecisionLog
 from tracking.registry.registry import Registry, bundle_in
-from tracking.registry.versions import Reference, Version
+from tracking.registry.state import lost_champion
+from tracking.registry.versions import CHAMPION, Reference, Version
 from tracking.runs.runs import Tracker
 from tracking.tags import MODEL_URI_TAG, unpacked
 
@@ -37,6 +38,7 @@ NUMBERS = f"SELECT version FROM model_versions WHERE name = ? AND {EXISTS}"
 ANY = f"SELECT 1 FROM model_versions WHERE name = ? AND {EXISTS} LIMIT 1"
 ALL_ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
 NAMES = f"SELECT DISTINCT name FROM model_versions WHERE source != ? AND {EXISTS}"
+LOGS = f"SELECT DISTINCT name FROM model_versions WHERE source = ? AND {EXISTS}"
 CREATED = f"SELECT version, creation_time FROM model_versions WHERE name = ? AND {EXISTS}"
 ALIASES = "SELECT alias FROM registered_model_aliases WHERE name = ? AND version = ? ORDER BY alias"
 
@@ -86,6 +88,25 @@ def registered_names(tracker: Tracker) -> list[str]:
     """
     file = database_file(tracker.uri)
     return sorted(name for (name,) in _rows(file, NAMES, (SOURCE,)) or []) if file else []
+
+
+def lost_champion_of(tracker: Tracker, name: str) -> str:
+    """Say how a registered model lost its champion by other means than a decision; "" if it did not.
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer.
+    """
+    aliases, versions = contents_of(tracker, name)
+    if CHAMPION in aliases or not registered(tracker, name + LOG):
+        return ""
+    return lost_champion(DecisionLog(tracker, name).read(), None, versions)
+
+
+def decided_names(tracker: Tracker) -> list[str]:
+    """Return the names of the models of a local database that have a decision log, whether they still exist or not."""
+    file = database_file(tracker.uri)
+    rows = _rows(file, LOGS, (SOURCE,)) or [] if file else []
+    return sorted(name.removesuffix(LOG) for (name,) in rows)
 
 
 def contents_of(tracker: Tracker, name: str) -> tuple[dict[str, int], dict[int, datetime]]:

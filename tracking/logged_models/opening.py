@@ -17,7 +17,16 @@ from core.config.sections.embedding import OWN_VECTORS
 from core.config.sections.promotion import OWN_MODEL, demo_of
 from core.environment import chosen_device
 from core.errors import BundleError, InputError
-from tracking.logged_models.lookup import Found, contents_of, find_version, registered, registered_names, versions_of
+from tracking.logged_models.lookup import (
+    Found,
+    contents_of,
+    find_version,
+    lost_champion_of,
+    registered,
+    registered_names,
+    versions_of,
+)
+from tracking.registry.events import LOG
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, REFUSED, SCHEME, Reference, Version
 from tracking.runs.runs import Tracker
 from tracking.tags import OUTCOME, REASON
@@ -77,7 +86,8 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     """
     name = config.promotion.model_name
     demo = demo_of(name)
-    if not demo or registered(tracker, name) or not registered(tracker, demo):
+    own = registered(tracker, name) or registered(tracker, name + LOG)  # or it was deleted: another is no replacement
+    if not demo or own or not registered(tracker, demo):
         return name
     _warn_of_demo(tracker.uri, name, demo)
     return demo
@@ -201,6 +211,8 @@ def nothing_registered(tracker: Tracker, reference: str, first: str = FIRST) -> 
     """Return the error for a version that does not exist, with advice for the user; *first*: see `_opened`."""
     asked = Reference.parse(reference)
     numbers = versions_of(tracker, asked.name) if registered(tracker, asked.name) else []
+    if asked.alias == CHAMPION and (how := lost_champion_of(tracker, asked.name)):
+        return _champion_lost(tracker, asked.name, how)
     if numbers and asked.alias == CHAMPION:
         return _no_champion(tracker, asked.name, numbers[-1])
     if numbers:
@@ -234,6 +246,23 @@ def _no_such_version(tracker: Tracker, reference: str, asked: Reference) -> Bund
         what, where=reference, value=asked.alias or asked.version,
         remedy=f"{meant}one of {known}; `reviewlm history --model {asked.name}` shows more",
     )
+
+
+def _champion_lost(tracker: Tracker, name: str, how: str) -> BundleError:
+    """Return the error for a model whose champion is gone by other means than a decision; *how* says by which."""
+    return BundleError(
+        f"'{name}' has lost its champion", where=f"{SCHEME}{name}@{CHAMPION}", cause=how,
+        remedy=champion_again(tracker, name) + _or_the_demo(tracker, name),
+    )
+
+
+def champion_again(tracker: Tracker, name: str) -> str:
+    """Return how a model whose champion is gone gets one."""
+    _, versions = contents_of(tracker, name)
+    if not versions:
+        return "restore a backup, or let a run register a new version"
+    of = "" if name == OWN_MODEL else f" --model {name}"
+    return f"`reviewlm history{of}` lists the versions; {promotion_by_hand(name, max(versions), False)} makes one champion"
 
 
 def _no_champion(tracker: Tracker, name: str, newest: int) -> BundleError:

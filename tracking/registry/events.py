@@ -27,6 +27,8 @@ from tracking.runs.runs import Tracker
 from tracking.tags import OUTCOME, packed, unpacked
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
+LOG = "-decisions"
+"""End of the name of a decision log."""
 SOURCE = "reviewlm:/decision"  # MLflow requires an address of files for each version, but events have no files
 OWN, CARRIED_OUT = "event/", "event/carried_out"
 ABANDONED = "abandoned"
@@ -109,7 +111,7 @@ class DecisionLog:
     """The events of one registered model. Methods raise TrackingUnavailable if MLflow does not answer."""
 
     def __init__(self, tracker: Tracker, model_name: str) -> None:
-        self.tracker, self.name = tracker, f"{model_name}-decisions"
+        self.tracker, self.name = tracker, f"{model_name}{LOG}"
 
     def read(self) -> list[Event]:
         """Return all events in the order in which they were written."""

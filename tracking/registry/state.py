@@ -5,7 +5,7 @@ The aliases in the registry only show the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tracking.registry.events import ABANDONED, ADOPTED, ROLLBACK, Event
@@ -36,6 +36,28 @@ class RegistryState:
     states: Mapping[int, str] = field(default_factory=dict, hash=False)
     past_champions: tuple[int, ...] = ()
     left: Mapping[int, int] = field(default_factory=dict, hash=False)
+
+
+def lost_champion(events: Sequence[Event], alias: int | None, versions: Collection[int]) -> str:
+    """Say how a model lost its champion by other means than a decision; "" if it did not.
+
+    Args:
+        events: Its decision log.
+        alias: The version that the alias `champion` points to; None if there is none.
+        versions: Numbers of the model's versions.
+    """
+    if alias is not None:
+        return ""
+    state = fold_events(events)
+    last = next((event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None)
+    number = last.against if last and last.action == ADOPTED and state.champion is None else state.champion
+    if number is None:
+        return ""
+    if not versions:
+        return f"the registered model was deleted in MLflow, with its champion, version {number}"
+    if number not in versions:
+        return f"version {number}, the champion, was deleted in MLflow"
+    return f"the alias was taken from version {number} in MLflow"
 
 
 def fold_events(events: Iterable[Event]) -> RegistryState:

@@ -17,6 +17,7 @@ from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from core.errors import BundleError, ConfigError
 from reviewlm.cli import app
 from tests.marked_cases import long_but
+from tests.reviewlm.doctor.examined import only
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models import lookup, opening
 from tracking.logged_models.export import log_bundle
@@ -102,6 +103,39 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
     assert "`--model reviewlm/1`" in error.value.remedy
     assert open_version(RunConfig(), "reviewlm/1")[1].version == 1
     assert open_version(RunConfig(), "1")[1].name == OWN_MODEL
+
+
+@pytest.mark.parametrize(("gone", "seen"), [
+    ("the alias", True),
+    *(pytest.param(gone, False, marks=pytest.mark.slow) for gone in ("the alias", "version 1", "the registered model")),
+])  # fmt: skip
+def test_a_champion_that_is_gone_by_other_means_is_said_as_it_is_by_doctor_too(
+    home: Home, gone: str, seen: bool
+) -> None:
+    home.register(DEMO_MODEL)
+    home.register(OWN_MODEL, order=3)
+    if gone == "version 1":
+        home.register(OWN_MODEL, order=2, champion=False)
+    assert only("champion").state == "ok"
+    with home.tracker.reaching() as client:
+        if gone == "the alias":
+            client.delete_registered_model_alias(OWN_MODEL, "champion")
+        elif gone == "version 1":
+            client.delete_model_version(OWN_MODEL, "1")
+        else:
+            client.delete_registered_model(OWN_MODEL)
+    if seen:
+        Registry(home.tracker, OWN_MODEL).champions()  # notes in the log what it finds
+    with pytest.raises(BundleError) as error:
+        open_version(RunConfig())  # and not the demo's instead
+    assert error.value.where == "models:/reviewlm@champion"
+    assert str(error.value.cause).startswith(gone)
+    line = only("champion")
+    assert (line.state, str(error.value.cause) in line.found) == ("problem", True)
+    if gone != "the registered model":
+        Registry(home.tracker, OWN_MODEL).promote(1 if gone == "the alias" else 2, None, why="again")
+        assert open_version(RunConfig())[1].name == OWN_MODEL
+        assert only("champion").state == "ok"
 
 
 @pytest.mark.slow
