@@ -29,7 +29,7 @@ def code(text: str) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Return a text as a block of code, between fences longer than each run of backticks in it, so that none ends it."""
+    """Return a text as a block of code, between fences that are longer than each run of backticks in it."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
 

@@ -64,7 +64,7 @@ DISK: dict[str, type[ReviewLMError]] = {  # SQLite's messages when the operating
 
 
 def quiet() -> None:
-    """Turn off MLflow's telemetry, progress bars and log messages unless the user wants them, and what is in `FIXED`."""
+    """Turn off MLflow's telemetry, progress bars and messages unless the user wants them, and what is in `FIXED`."""
     fix({name: value for name, value in FIXED.items() if name.startswith("MLFLOW_")})
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)

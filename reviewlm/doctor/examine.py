@@ -38,8 +38,8 @@ Check = Callable[["RunConfig"], Iterator[HealthLine]]
 CHECKS: Mapping[str, Check] = {
     "Python": check_python, "packages": check_packages, "code": check_code, "memory": check_memory, "disk": check_disks,
     "clock": check_clock, "GPU": check_gpu, "home": check_access, "secrets": check_secrets, "moved home": check_moved,
-    "upgrade": check_upgrade,
-    "tracking": check_tracking, "champion": check_champions, "queued writes": check_queue, "interrupted runs": check_interrupted,
+    "upgrade": check_upgrade, "tracking": check_tracking, "champion": check_champions,
+    "queued writes": check_queue, "interrupted runs": check_interrupted,
     "stored results": check_results, "remote store": check_remote_store, "servers": check_servers,
     "PREFECT_API_URL": check_named_server, "PREFECT_API_URL: contents": check_named_contents, "ports": check_ports,
 }

@@ -262,7 +262,8 @@ def champion_again(tracker: Tracker, name: str) -> str:
     if not versions:
         return "restore a backup, or let a run register a new version"
     of = "" if name == OWN_MODEL else f" --model {name}"
-    return f"`reviewlm history{of}` lists the versions; {promotion_by_hand(name, max(versions), False)} makes one champion"
+    promote = promotion_by_hand(name, max(versions), refused=False)
+    return f"`reviewlm history{of}` lists the versions; {promote} makes one champion"
 
 
 def _no_champion(tracker: Tracker, name: str, newest: int) -> BundleError:

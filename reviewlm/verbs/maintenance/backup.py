@@ -31,8 +31,8 @@ ELSEWHERE = (
     "(docs/how_to/artifact_storage.md)"
 )
 COMMANDS = (
-    "The backup holds deployments of Prefect and models. Whoever made it decides what they run as you: start services or "
-    "load a model of it only if you trust them."
+    "The backup holds deployments of Prefect and models. Whoever made it decides what they run as you: start services "
+    "or load a model of it only if you trust them."
 )
 log = logging.getLogger(__name__)
 
