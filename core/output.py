@@ -28,7 +28,7 @@ def output_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
 
     Args:
         path: The path, as the user gave it.
-        mode: Permissions of the file, e.g. 0o600; None keeps those of the file that is replaced, or the usual ones.
+        mode: Permissions of the file, e.g. 0o600; None: those of any new file, also if it replaces an open one.
 
     Raises:
         ConfigError: The path is a folder, or one of its parents is a file.

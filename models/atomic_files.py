@@ -35,7 +35,7 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     terminal, a device) is written directly.
 
     Args:
-        mode: Its permissions; None: those of the file that it replaces, or the default ones.
+        mode: Its permissions; None: those of any new file, whatever those of the file that it replaces were.
 
     Raises:
         ModelError: The file cannot be written; kind "disk", with the operating system's error as its cause.
@@ -45,7 +45,7 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             with _opened(path) as file:
                 yield file
             return
-        target, before = _resolved(path), _mode(path)
+        target = _resolved(path)
         part = _beside(target)
         _unfinished[part] = os.getpid()
         try:
@@ -53,8 +53,6 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            if mode is None and before is not None:
-                part.chmod(stat.S_IMODE(before))
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -101,9 +99,6 @@ def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Pat
         new.mkdir()
         try:
             yield new
-            mode = _mode(target)
-            if mode is not None:
-                new.chmod(stat.S_IMODE(mode))
             _swap(new, target, require_ours)
         finally:
             shutil.rmtree(new, ignore_errors=True)

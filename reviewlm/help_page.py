@@ -60,7 +60,7 @@ EXAMPLES = {
     "classify compare": ("classify compare champion previous",),
     "export": ("export --model reviewlm@champion --to exported", "export --part lstm --to exported"),
     "serve": ("serve", "serve --host 0.0.0.0 --port 8000 --workers 2"),
-    "alerts set": ("alerts set 'mailto://user:secret@smtp.example.com?to=team@example.com'",),
+    "alerts set": ("alerts set --file addresses.txt", "alerts set json://hooks.example.com/reviewlm"),
     "alerts show": ("alerts show",),
     "alerts test": ("alerts test",),
     "alerts off": ("alerts off",),

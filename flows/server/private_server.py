@@ -12,25 +12,36 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.request import urlopen
 
 from filelock import FileLock, Timeout
 
 from core.credentials import one_time, prefect_client, prefect_server
 from core.environment import home_folder
-from core.errors import TrackingUnavailable
+from core.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
 from core.processes.children import end_child, start_child
 from core.services.ports import address_of
 from flows.server.tables import database_file, require_current_tables
 from flows.server.traces import ENDPOINTS
 
 PROGRAM = "flows.server.private_program"
+LINES = 2_000
+"""Lines of a start that are kept; the tracebacks of one error have some 800."""
+REFUSALS: Mapping[str, type[StoreFull | NotWritable]] = {
+    "disk is full": StoreFull, "No space left": StoreFull, "quota exceeded": StoreFull,
+    "readonly database": NotWritable, "unable to open database file": NotWritable, "Read-only file": NotWritable,
+    "Permission denied": NotWritable, "disk I/O error": NotWritable,
+}  # fmt: skip
+"""Words of SQLite and of the operating system where the disk refuses, and what that is."""
 WAITING = 128
 """Requests that may wait until the server answers."""
 READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 1.0, 0.1, 10.0
@@ -111,6 +122,7 @@ class _PrivateServer:
 
     def __init__(self, environment: Mapping[str, str], database: Path | None = None) -> None:
         self._environment = environment
+        self._database, self._said, self._answers = database, deque[bytes](maxlen=LINES), False
         self._making_tables = _turn_to_make(database) if database else None
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=WAITING)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
@@ -120,6 +132,7 @@ class _PrivateServer:
         """Wait until the server answers; start it again where its start failed, as beside another first command.
 
         Raises:
+            StoreFull, NotWritable: The disk refused it; what it said of that is in the log for errors.
             TrackingUnavailable: It ended, or does not answer.
         """
         try:
@@ -133,12 +146,15 @@ class _PrivateServer:
         while self._process.poll() is None and time.monotonic() < until:
             with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS) as answer:
                 if answer.status == 200:
+                    self._answers = True
                     self._listening.close()  # so that a request fails if the server is gone
                     return
             time.sleep(PAUSE_SECONDS)
-            if self._process.poll() == START_FAILED and starts < STARTS:
+            if self._process.poll() == START_FAILED and starts < STARTS and not self._refusal():
                 self._process, starts = self._started(), starts + 1
         code = self._process.poll()
+        if refusal := self._refusal():
+            raise refusal
         why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
         raise TrackingUnavailable(
             "The command's own Prefect server does not answer", where=health, cause=why,
@@ -158,7 +174,32 @@ class _PrivateServer:
 
     def _started(self) -> subprocess.Popen[Any]:
         number = self._listening.fileno()
-        return start_child(["-m", PROGRAM, str(number)], pass_fds=[number], env=self._environment)
+        command = ["-m", PROGRAM, str(number)]
+        process = start_child(command, pass_fds=[number], env=self._environment, stderr=subprocess.PIPE)
+        self._reader = threading.Thread(target=self._read, args=(process.stderr,), daemon=True)
+        self._reader.start()
+        return process
+
+    def _read(self, lines: IO[bytes]) -> None:
+        """Pass on what the server says on standard error once it answers; a failed start is said in one sentence."""
+        for line in lines:
+            if self._answers:
+                sys.stderr.write(line.decode("utf-8", "replace"))
+            else:
+                self._said.append(line)
+
+    def _refusal(self) -> ReviewLMError | None:
+        """Return the error of the disk that a server which has ended has told; None if it has told none."""
+        self._reader.join(END_SECONDS)
+        told = [line.decode("utf-8", "replace").strip() for line in list(self._said)]
+        for words, kind in REFUSALS.items():
+            if cause := next((line for line in told if words in line), ""):
+                what = "No space is left on the disk" if kind is StoreFull else "The folder cannot be written to"
+                return kind(
+                    what, where=self._database.parent if self._database else home_folder(), cause=cause,
+                    remedy="free some space" if kind is StoreFull else "give yourself write permission",
+                )
+        return None
 
 
 def _turn_to_make(database: Path) -> FileLock:

@@ -111,15 +111,22 @@ def test_standard_output_in_a_file_goes_on_from_where_it_is(tmp_path: Path) -> N
     assert (tmp_path / "said").read_text() == "before\nwritten\nafter\n"
 
 
-def test_permissions_stay_or_are_those_that_were_asked_for(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    write_output(file, "private", 0o600)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    file.chmod(0o640)
-    write_output(file, "kept")
-    assert stat.S_IMODE(file.stat().st_mode) == 0o640
-    write_output(file, "private", 0o600)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize(("umask", "mode", "made"), [(0o077, None, 0o600), (0o007, None, 0o660), (0o022, 0o600, 0o600)])
+def test_a_file_that_replaces_an_open_one_is_as_private_as_a_new_one(
+    tmp_path: Path, linked: bool, umask: int, mode: int | None, made: int
+) -> None:
+    file, named = tmp_path / "file", tmp_path / ("link" if linked else "file")
+    before = os.umask(umask)
+    try:
+        file.write_text("of before")
+        file.chmod(0o666)
+        if linked:
+            named.symlink_to(file)
+        write_output(named, "reviews", mode)
+    finally:
+        os.umask(before)
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode), named.is_symlink()) == ("reviews", made, linked)
 
 
 @pytest.mark.parametrize(("code", "kind", "advice"), [

@@ -128,3 +128,16 @@ def test_heaps_are_limited_before_any_library_starts_threads() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert 101 <= done.returncode <= 103, done.stderr  # the main thread, and those that wait for signals
+
+
+@pytest.mark.parametrize("module", ["typer", "core.config.bounded_options", "reviewlm.verbs"])
+def test_ctrl_c_during_the_imports_is_one_line_and_no_traceback(module: str) -> None:
+    code = (
+        "import os, signal, sys; from reviewlm.__main__ import main\n"
+        "class Presses:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Presses()); sys.argv = ['reviewlm', '--version']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted\n")

@@ -17,7 +17,11 @@ app = typer.Typer(no_args_is_help=True, help="Send alerts: failure, no worker, p
 
 @app.command("set")
 def alerts_set(
-    addresses: Annotated[list[str], typer.Argument(help="mailto://user:password@host?to=…, json://host/path …")],
+    addresses: Annotated[list[str] | None, typer.Argument(help="Without a password: json://host/path …")] = None,
+    file: Annotated[
+        str, typer.Option("--file", help="File with an address a line (mailto://user:password@host?to=…); '-' reads "
+                                         "standard input. Other users see what stands on a command line.")
+    ] = "",
     silence_days: Annotated[float, typer.Option(min=0.0002, help="Days without a retrain until an alert.")] = 8,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
@@ -27,6 +31,9 @@ def alerts_set(
     from core.services.join import renew_alerts
     from flows.server.alert_addresses import write_alerts
 
+    addresses = [*(addresses or []), *(line.strip() for line in (terminal.read_texts(file) if file else []))]
+    if not addresses:
+        raise typer.BadParameter("name an address, or a file with --file", param_hint="ADDRESSES")
     for number, address in enumerate(addresses, 1):
         if "," in address or Apprise.instantiate(address) is None:
             said = f"Apprise does not know the form of address {number}; write a comma in a password as %2C"
@@ -56,7 +63,7 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
     home = configured(preset, set).home
     settings = read_alerts(home)
     if not settings.addresses:
-        raise ConfigError("There are no addresses", where=home / FILE, remedy="`reviewlm alerts set ADDRESS`")
+        raise ConfigError("There are no addresses", where=home / FILE, remedy="`reviewlm alerts set --file FILE`")
     sent = [
         bool((one := Apprise()).add(address) and one.notify(body="Alerts reach you.", title="ReviewLM: a test"))
         for address in settings.addresses

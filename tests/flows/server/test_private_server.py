@@ -9,10 +9,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
-from core.errors import TrackingUnavailable
+from core.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
 from flows.server import private_server
 
 FAILS = "import sys; sys.exit({code})"
@@ -59,6 +60,41 @@ def test_a_server_that_never_starts_is_an_error_that_says_how_it_ended(programs:
         server.wait()
     assert 10 - len(programs) == (1 if code == 1 else private_server.STARTS)
     server.end()
+
+
+@pytest.mark.parametrize(("said", "kind"), [
+    ("sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) database or disk is full", StoreFull),
+    ("OSError: [Errno 28] No space left on device: '/home/prefect/x'", StoreFull),
+    ("OSError: [Errno 122] Disk quota exceeded", StoreFull),
+    ("sqlite3.OperationalError: attempt to write a readonly database", NotWritable),
+])  # fmt: skip
+def test_a_disk_that_refuses_the_server_is_one_error_without_the_server_s_traceback(
+    programs: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], said: str, kind: type[ReviewLMError]
+) -> None:
+    traceback = f"import sys; print('  File x\\n' * 700, {said!r}, file=sys.stderr); " if said else ""
+    programs += [traceback + FAILS.format(code=private_server.START_FAILED)] * 2
+    server = private_server._PrivateServer({}, tmp_path / "prefect.db")
+    with pytest.raises(kind) as error:
+        server.wait()
+    server.end()
+    assert (str(tmp_path), said) == (str(error.value.where), error.value.cause)
+    assert len(programs) == 1, "another start is of no use"
+    assert capfd.readouterr().err == ""
+
+
+def test_what_a_server_says_while_it_serves_is_shown(
+    programs: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    programs += [ANSWERS.replace("def log_message(self, *said): pass", "")]  # a line for each request
+    server = private_server._PrivateServer({})
+    server.wait()
+    server.end()
+    capfd.readouterr()
+    server = private_server._PrivateServer({})
+    server.wait()
+    with urlopen(f"{server.address}/asked"):
+        server.end()
+    assert "/asked" in capfd.readouterr().err
 
 
 def test_the_tables_are_made_by_one_server_and_others_wait_for_it(programs: list[str], tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def ask(*words: str) -> Result:
-    return CliRunner().invoke(alerts.app, list(words))
+def ask(*words: str, given: str = "") -> Result:
+    return CliRunner().invoke(alerts.app, list(words), input=given)
 
 
 def last(result: Result) -> dict[str, object]:
@@ -59,6 +59,21 @@ def test_an_address_that_cannot_be_sent_to_is_refused_without_repeating_it(home:
     assert "address 2" in refused.output
     assert address not in refused.output
     assert not (home / FILE).exists()
+
+
+def test_addresses_with_a_password_come_from_a_file_or_standard_input(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "addresses.txt").write_text(f"{MAIL}\n\n {HOOK}\n")
+    ask("set", "--file", str(tmp_path / "addresses.txt"))
+    assert read_alerts(home).addresses == (MAIL, HOOK)
+    ask("set", "--file", "-", given=f"{HOOK}\n")
+    assert read_alerts(home).addresses == (HOOK,)
+    ask("set", HOOK, "--file", "-", given=MAIL)
+    assert read_alerts(home).addresses == (HOOK, MAIL)
+    refused = ask("set", "--file", "-", given=f"{MAIL}\ns3cret\n")
+    assert (refused.exit_code, "s3cret" in refused.output) == (2, False)
+    assert isinstance(ask("set", "--file", str(tmp_path / "nothing")).exception, Unreadable)
+    assert ask("set").exit_code == 2
+    assert read_alerts(home).addresses == (HOOK, MAIL)
 
 
 def test_without_addresses_nobody_is_told(home: Path) -> None:
