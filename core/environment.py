@@ -43,7 +43,7 @@ FIXED = {
     "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "false",
 }
 """Variables of the frameworks by which a run would mean something else: a value of the user is not used."""
-SAME = {"0": "false", "1": "true", "no": "false", "yes": "true", "off": "false", "on": "true"}
+BOOLEANS = {"0": "false", "1": "true", "no": "false", "yes": "true", "off": "false", "on": "true"}
 BEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 LONGEST_BEAT = 180
 """Most seconds between two heartbeats of a flow run: the server ends a run that has sent none for 600 s."""
@@ -133,7 +133,7 @@ def fix(variables: Mapping[str, str]) -> None:
     """Set environment variables, and warn of each value of the user that is not used."""
     for name, value in variables.items():
         before = os.environ.get(name)
-        if before is not None and SAME.get(before.lower(), before.lower()) != value:
+        if before is not None and BOOLEANS.get(before.lower(), before.lower()) != BOOLEANS.get(value, value):
             log.warning("%s=%s of the environment is not used, but %s", name, before, value)
         os.environ[name] = value
 

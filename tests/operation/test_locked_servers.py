@@ -80,6 +80,21 @@ def test_another_page_is_refused_and_a_client_with_the_password_is_served(
         assert ask(port, "GET", path, Host=f"rebound.example:{port}", Authorization=basic(home))[0] == 403
 
 
+@pytest.mark.parametrize(("name", "opened"), [
+    ("prefect", {"/api/health", "/api/ready", "/", "/ui-settings", "/docs", "/redoc", "/openapi.json"}),
+    ("mlflow", {"/health"}),
+])  # fmt: skip
+def test_without_the_password_only_the_addresses_of_the_page_on_security_answer(
+    servers: tuple[Path, dict[str, int]], name: str, opened: set[str]
+) -> None:
+    others = {"/api/metrics", "/api/flow_runs/health", "/api/variables/name/ready", "/api/openapi.json", "/api/docs",
+              "/api/admin/version", "/version", "/api/2.0/mlflow/experiments/search", "/get-artifact"}  # fmt: skip
+    asked = {path: ask(servers[1][name], "GET", path)[0] for path in opened | others}
+    answered = {path for path, status in asked.items() if status != 401}
+    pages = {"/version", "/get-artifact"} if name == "prefect" else set()  # of the app of Prefect's pages
+    assert answered - pages == opened
+
+
 def test_the_password_is_in_no_log_argument_or_list_of_services(servers: tuple[Path, dict[str, int]]) -> None:
     home, _ = servers
     password = password_of(home).encode()

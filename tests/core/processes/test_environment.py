@@ -96,14 +96,24 @@ def test_a_variable_by_which_a_run_would_mean_something_else_is_not_used_and_sai
     assert [name in record.message for record in caplog.records if record.levelname == "WARNING"] == [True]
 
 
-@pytest.mark.parametrize(("name", "value"), [("MLFLOW_ENABLE_ASYNC_LOGGING", "False"), (environment.BEAT, "30")])
+def test_the_page_lists_the_variables_that_are_fixed_with_their_values() -> None:
+    page = (Path(__file__).parents[3] / "docs/runbook/home.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.splitlines() if line.startswith(("| `MLFLOW_", "| `PREFECT_"))]
+    listed = {name.strip(" `"): value.split("`")[1] for _, names, value, *_ in rows for name in names.split(",")}
+    assert listed == {**environment.FIXED, environment.BEAT: str(environment.LONGEST_BEAT)}
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("MLFLOW_ENABLE_ASYNC_LOGGING", "False"), ("MLFLOW_ENABLE_WORKSPACES", "0"),
+    ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"), (environment.BEAT, "30"),
+])  # fmt: skip
 def test_a_value_that_says_what_is_done_anyway_or_may_be_chosen_is_silent(
     no_frameworks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str,
     value: str,
 ) -> None:
     monkeypatch.setenv(name, value)
     environment.prepare_environment(tmp_path / "home")
-    assert os.environ[name].lower() == value.lower()
+    assert os.environ[name] in {value.lower(), environment.FIXED.get(name)}
     assert not caplog.records
 
 

@@ -233,6 +233,37 @@ def test_tags_that_are_too_long_are_cut_and_end_states_arrive(tracker: Tracker):
     assert run.info.end_time
 
 
+def test_writes_wait_for_their_answer_whatever_the_environment_says(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.tracking.abstract_store import AbstractStore
+
+    for method in ("log_batch_async", "set_tag_async"):
+        monkeypatch.setattr(AbstractStore, method, lambda *_, **__: pytest.fail("sent by a thread"), raising=False)
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    again = pickle.loads(pickle.dumps(tracker))  # as in another process
+    run_id = again.start_run("one")
+    again.log_metrics(run_id, {"loss": 1.0})
+    again.log_params(run_id, {"seed": 1})
+    again.set_tags(run_id, {"reason": "x"})
+    assert history(again, run_id, "loss") == [(0, 1.0)]
+    assert again.tag(run_id, "reason") == "x"
+
+
+def test_variables_of_mlflow_that_name_another_place_have_no_effect(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("TRACKING_URI", "REGISTRY_URI", "TRACKING_DIR", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID",
+                 "ACTIVE_MODEL_ID"):  # fmt: skip
+        monkeypatch.setenv(f"MLFLOW_{name}", f"{tmp_path}/elsewhere")
+    again = pickle.loads(pickle.dumps(tracker))
+    run_id = again.start_run("one")
+    again.log_text(run_id, "text", "a.txt")
+    assert tracker.client.get_run(run_id).info.experiment_id == tracker.experiment_id
+    assert artifact(tracker, run_id, "a.txt").exists()
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_server_that_is_not_there_is_tracking_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     tracker = Tracker("http://127.0.0.1:9", "reviewlm", tmp_path)
