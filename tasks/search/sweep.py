@@ -198,7 +198,7 @@ def summarise_sweep(plan: SweepPlan, study: Study, finalists: Sequence[Finalist]
     mark_best(plan.config, study, winner.trial.run_id)
     _log(plan, trials, importances, winner, result, parent_run_id)
     show_table("sweep", rows, f"Trials. MLflow: {tracker_of(plan.config).link(parent_run_id)}")
-    show_markdown("sweep-winner", f"Trial {winner.trial.number}\n\n{fenced(result['toml'], 'toml')}", "Winner")
+    show_markdown("sweep-winner", f"Trial {winner.trial.number}\n\n{fenced(str(result['toml']), 'toml')}", "Winner")
     return result
 
 

@@ -192,6 +192,16 @@ def test_the_data_card_holds_it_as_text():
     assert {tag for tag, _ in rendered(page.to_markdown()).tags} <= PLAIN
 
 
+@pytest.mark.parametrize("text", [
+    "reviewlm run --input 'a\n```\n<script>alert(1)</script>'", "````", "~~~\n# a", "`", "```` a\n`````\n[b](c)",
+])  # fmt: skip
+@pytest.mark.parametrize("language", ["", "sh"])
+def test_a_block_of_code_ends_where_its_text_ends(text, language):
+    page = Page("title", "lead", sections=[PageSection("how", [Code(text, language)])]).to_markdown()
+    [block] = [token for token in MarkdownIt().parse(page) if token.type == "fence"]
+    assert (block.content, block.info) == (text + "\n", language)
+
+
 def test_every_part_of_a_page_holds_it_as_text():
     parts = [PageText(ALL), PageText(ALL, "heading"), PageText(ALL, ALL), Code(ALL), Picture(b"", ALL, ALL),
              PageSection(ALL, [ALL]), heat_map([TokenSurprisals(ALL, "word", pl.DataFrame(HEAT))], ["a"])]  # fmt: skip
