@@ -139,13 +139,11 @@ def test_without_a_copy_as_in_an_image_a_run_uses_the_project_itself(
 def test_the_process_that_a_worker_prepared_and_only_that_one_is_that_of_the_run(
     copied: bool, home: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it starts has the id in its environment, too, as has every program that a flow of somebody else starts."""
     monkeypatch.chdir(project)
-    monkeypatch.setenv(deployed_code.RUN_VARIABLE, "a-run")
     monkeypatch.setenv(deployed_code.PLACE_VARIABLE, "")
-    assert enter_working_folder() == ""
+    assert not enter_working_folder()
     use_deployed_code(str(project), keep_code(home, project).name if copied else "")
-    assert [enter_working_folder(), enter_working_folder()] == ["a-run", ""]
+    assert [enter_working_folder(), enter_working_folder()] == [True, False]
 
 
 def answering(named: list[str] | None) -> Callable[..., list[dict[str, Any]]]:
