@@ -143,15 +143,17 @@ class _PrivateServer:
 
     def _wait(self) -> None:
         health, until, starts = f"{self.address}/api/health", time.monotonic() + READY_SECONDS, 1
-        while self._process.poll() is None and time.monotonic() < until:
+        while time.monotonic() < until:
+            if (code := self._process.poll()) is not None:
+                if code != START_FAILED or starts == STARTS or self._refusal():
+                    break
+                self._process, starts = self._started(), starts + 1
             with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS) as answer:
                 if answer.status == 200:
                     self._answers = True
                     self._listening.close()  # so that a request fails if the server is gone
                     return
             time.sleep(PAUSE_SECONDS)
-            if self._process.poll() == START_FAILED and starts < STARTS and not self._refusal():
-                self._process, starts = self._started(), starts + 1
         code = self._process.poll()
         if refusal := self._refusal():
             raise refusal

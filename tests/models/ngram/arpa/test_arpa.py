@@ -118,13 +118,11 @@ def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path):
 def test_a_link_stays_a_link_and_what_it_leads_to_is_replaced(tmp_path):
     (tmp_path / "far").mkdir()
     (tmp_path / "far" / "old").write_text("old")
-    (tmp_path / "far" / "old").chmod(0o640)
     for name, target in (("link", "far/old"), ("dangling", "far/new")):
         (tmp_path / name).symlink_to(target)
         small().to_arpa(tmp_path / name)
         assert (tmp_path / name).is_symlink()
         assert LineLM.from_arpa(tmp_path / target).words == small().words
-    assert (tmp_path / "far" / "old").stat().st_mode & 0o777 == 0o640
     assert sorted(path.name for path in (tmp_path / "far").iterdir()) == ["new", "old"]
 
 
