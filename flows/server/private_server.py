@@ -8,6 +8,7 @@ it. This one is a child process (`core/processes/children.py`) with a password o
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import socket
@@ -34,6 +35,7 @@ from flows.server.tables import database_file, require_current_tables
 from flows.server.traces import ENDPOINTS
 
 PROGRAM = "flows.server.private_program"
+log = logging.getLogger(__name__)
 LINES = 2_000
 """Lines of a start that are kept; the tracebacks of one error have some 800."""
 REFUSALS: Mapping[str, type[StoreFull | NotWritable]] = {
@@ -132,7 +134,7 @@ class _PrivateServer:
         """Wait until the server answers; start it again where its start failed, as beside another first command.
 
         Raises:
-            StoreFull, NotWritable: The disk refused it; what it said of that is in the log for errors.
+            StoreFull, NotWritable: The disk refused what it wrote.
             TrackingUnavailable: It ended, or does not answer.
         """
         try:
@@ -158,6 +160,9 @@ class _PrivateServer:
         if refusal := self._refusal():
             raise refusal
         why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
+        told = self._told()
+        log.debug("the server told:\n%s", "\n".join(told))
+        why += f": {told[-1].strip()}" if told else ""
         raise TrackingUnavailable(
             "The command's own Prefect server does not answer", where=health, cause=why,
             remedy="run the command again; what it has finished is kept",
@@ -190,12 +195,16 @@ class _PrivateServer:
             else:
                 self._said.append(line)
 
+    def _told(self) -> list[str]:
+        """Return the lines that it has said before it answered."""
+        lines = (line.decode("utf-8", "replace").rstrip() for line in list(self._said))
+        return [line for line in lines if line]
+
     def _refusal(self) -> ReviewLMError | None:
         """Return the error of the disk that a server which has ended has told; None if it has told none."""
         self._reader.join(END_SECONDS)
-        told = [line.decode("utf-8", "replace").strip() for line in list(self._said)]
         for words, kind in REFUSALS.items():
-            if cause := next((line for line in told if words in line), ""):
+            if cause := next((line.strip() for line in self._told() if words in line), ""):
                 what = "No space is left on the disk" if kind is StoreFull else "The folder cannot be written to"
                 return kind(
                     what, where=self._database.parent if self._database else home_folder(), cause=cause,

@@ -82,6 +82,14 @@ def test_a_disk_that_refuses_the_server_is_one_error_without_the_server_s_traceb
     assert capfd.readouterr().err == ""
 
 
+def test_a_start_that_fails_for_another_reason_says_the_server_s_last_words(programs: list[str]) -> None:
+    programs += ["import sys; print('File x\\nValueError: no such port\\n', file=sys.stderr); sys.exit(1)"]
+    server = private_server._PrivateServer({})
+    with pytest.raises(TrackingUnavailable, match="exit code 1: ValueError: no such port"):
+        server.wait()
+    server.end()
+
+
 def test_what_a_server_says_while_it_serves_is_shown(
     programs: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
