@@ -1,6 +1,6 @@
 """Simulate how often the confidence intervals of the evaluation contain the true figure.
 
-The figures are in `docs/concepts/evaluation/uncertainty.md`.
+The figures are in `benchmarks/results/2026-11-20-coverage.md`.
 
     python -m benchmarks.evaluation.coverage --quick
     python -m benchmarks.evaluation.coverage --write

@@ -1,6 +1,6 @@
 """Measure the overhead of the score stage over the model's own work, and its memory.
 
-The figures are in `docs/concepts/evaluation/evaluation.md`.
+The figures are in `benchmarks/results/2026-11-20-evaluate.md`.
 
     python -m benchmarks.evaluation.evaluate --quick
     python -m benchmarks.evaluation.evaluate --source kaggle_yelp_10k.csv.gz --reviews 10000 --write
