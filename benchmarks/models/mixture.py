@@ -1,6 +1,6 @@
 """Measure how much a mixture slows down the prediction of a token, and how much it lowers the perplexity.
 
-The tables are in `docs/concepts/models/mixtures.md`.
+The figures are in `docs/concepts/models/mixtures.md`.
 
     python -m benchmarks.models.mixture --quick
     python -m benchmarks.models.mixture --kn5 BUNDLE --lstm BUNDLE --validation TOKENS --test TOKENS --write

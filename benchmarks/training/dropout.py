@@ -1,6 +1,6 @@
 """Measure the effect of each kind of dropout on a small network and a small text.
 
-The table is in `docs/concepts/models/training.md`.
+The table is in `benchmarks/results/2026-11-21-dropout.md`.
 
     python -m benchmarks.training.dropout --quick
     python -m benchmarks.training.dropout --source kaggle_yelp_10k.csv.gz --write

@@ -1,6 +1,6 @@
 """Measure a word layer with one-hot features and with an embedding look-up.
 
-The table is in `docs/concepts/models/outputs.md`.
+The table is in `benchmarks/results/2026-11-28-collected-training.md`.
 
     python -m benchmarks.training.one_hot
     python -m benchmarks.training.one_hot --write

@@ -1,6 +1,6 @@
 """Measure the cost and the perplexity of each output layer.
 
-The table is in `docs/concepts/models/outputs.md`.
+The table is in `docs/concepts/models/tuning.md`.
 
     python -m benchmarks.training.outputs --quick
     python -m benchmarks.training.outputs --source kaggle_yelp_10k.csv.gz --write

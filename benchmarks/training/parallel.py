@@ -1,6 +1,6 @@
 """Compare ways to train on all cores, in words per second of wall time.
 
-The table is in `docs/concepts/models/parallel.md`.
+The table is in `docs/concepts/models/tuning.md`.
 
     python -m benchmarks.training.parallel --quick
     python -m benchmarks.training.parallel --write

@@ -62,7 +62,7 @@ def test_C1_embedding_is_W_times_one_hot():
 
 @pytest.mark.slow
 def test_C25_a_network_reads_words_in_memory_that_does_not_grow_with_the_vocabulary():
-    """L 43, L 295–308: the features of C1, in T E numbers, not T V more; `docs/concepts/models/outputs.md`."""
+    """L 43, L 295–308: the features of C1, in T E numbers, not T V more; `docs/concepts/models/tuning.md`."""
     ids, taken = torch.randint(9, V, (1, T), generator=torch.Generator().manual_seed(2)), []
     for entries in (V, 50 * V):
         weight = torch.randn(entries, E, dtype=torch.float64)

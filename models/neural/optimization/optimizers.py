@@ -10,7 +10,7 @@ The symbols are the same in all of them; every operation is entry by entry:
 which is torch's own fused AdamW: it is the default, so its speed matters.
 
 As in torch, a new η changes the whole velocity of the momentum at once, and ε is outside the root, except for AdaDelta
-(`docs/concepts/models/optimizers.md` compares the forms in use).
+(`docs/concepts/models/tuning.md` compares the forms in use).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Evaluation is always exactly normalised. Loss and gradient are computed together, some rows at a time
 (`cross_entropy.py`). So memory does not grow with N times V, and the backward pass only scales the stored gradient.
-`docs/concepts/models/outputs.md` compares the layers.
+`docs/concepts/models/tuning.md` compares the layers.
 """
 
 from .adaptive import AdaptiveOutput as AdaptiveOutput
