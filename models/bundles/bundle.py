@@ -184,7 +184,10 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
 
 def _check_probes(bundle: Bundle, probes: Sequence[Mapping[str, Any]], folder: Path) -> None:
     for probe in probes:
-        found, expected = bundle.score_text(probe["text"], probe["stars"]).nats, probe["nats"]
+        try:
+            found, expected = bundle.score_text(probe["text"], probe["stars"]).nats, probe["nats"]
+        except ModelError as error:
+            raise ModelError(f"the bundle {folder} has a probe that cannot be scored: {error}", "bundle") from error
         if expected is None:
             same, before = found == inf, "infinitely many"
         else:
