@@ -7,7 +7,7 @@ a core of its own, for the same seconds of processor time; other processes on th
 The rule's training finds its length by this clock, as in a run. The preset's number of epochs is set so that its cosine
 ends with the time. Each side has its own vocabulary,
 Kneser–Ney 5-gram model and gated mixture, as in a run. The measure is open bits per byte, which compares vocabularies.
-The `rows` of `tasks/planning/measured.json` are rows of this program (also with `--only rule`, for other times);
+The `rows` of `tasks/planning/measured.json` are rows of this program (also with `--sides rule`, for other times);
 `--law FILE …` fits its law to the rows in files that `--out` wrote.
 """
 
@@ -49,7 +49,8 @@ from tasks.planning.expected import terms
 from tasks.planning.plan import SLACK, WARM_UP
 from tasks.planning.rule import BPTT_LEN, MOST_PASSES, PROBE, ChosenNetwork, Data, choose, token_cost, vocabulary_size
 
-SIDES = ("rule", "small")
+SIDES = ("rule", "words", "small")
+"""The rule as it is, the rule's network on the vocabulary of words of the preset `small`, and that preset."""
 SPLITS = ("train", "validation", "test")
 PROBE_SECONDS = 3.0
 LEAST_WIDTH = 0.02
@@ -60,7 +61,7 @@ MOST_HELD_OUT = 1_000
 
 def texts_of(folder: Path, clean: Path, side: str) -> tuple[Vocabulary, dict[str, TokenStream]]:
     """Train a side's vocabulary on the training reviews and write the token streams of all splits."""
-    config = load_config("small" if side == "small" else "minutes")
+    config = load_config("minutes" if side == "rule" else "small")
     [spec] = config.vocabulary.values()
     frames = {split: list(iter_split(clean, split)) for split in SPLITS}
     for split in SPLITS[1:]:
@@ -132,7 +133,7 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
         config = load_config("small" if side == "small" else "minutes")
         spec = next(spec for spec in config.models if isinstance(spec, RecurrentSpec))
         size = int(train.facts["bytes"])
-        if side == "rule":
+        if side != "small":
             probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1])
             speed = 1 / cpu_seconds_of_token(probe, vocabulary, streams)
             data = Data(size, train.tokens, held_out.tokens + streams["test"].tokens)
@@ -209,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser = arguments(__doc__ or "")
     parser.add_argument("--clean", type=Path, help="folder of the prepared reviews, HOME/store/prepare/DIGEST")
     parser.add_argument("--seconds", type=float, default=300.0, help="processor seconds of each training")
-    parser.add_argument("--only", choices=SIDES, help="run one side only")
+    parser.add_argument("--sides", choices=SIDES, nargs="+", default=["rule", "small"], help="sides to run")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="append the rows to this file")
     parser.add_argument("--law", type=Path, nargs="+", help="fit the law to the rows of these files")
@@ -224,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         print(json.dumps(row))
         return row
     begun = time()
-    rows = side_by_side(args, [args.only] if args.only else SIDES)
+    rows = side_by_side(args, args.sides)
     if args.out:
         with args.out.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps({**row, "seconds": args.seconds}) + "\n" for row in rows.values())
