@@ -31,7 +31,7 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --maxpr
 test: $(READY)-dev
 	@$(PYTEST) -m "not slow and not long"
 
-# What `make test` has no time for: docs/development/testing.md.
+# What `make test` has no time for: docs/development/index.md.
 test-slow: $(READY)-dev
 	@$(PYTEST) -m "slow and not long"
 

@@ -1,7 +1,7 @@
 """Run replicas of the server under Ray Serve, with the application and the engine of `reviewlm serve`.
 
 `python -m serving.ray_app KEY=VALUE …` starts Ray on this machine alone; `serve run serving.ray_app:application
-KEY=VALUE …` uses a cluster. `preset` names a preset, other keys are settings (docs/how_to/replicas.md).
+KEY=VALUE …` uses a cluster. `preset` names a preset, other keys are settings (docs/how_to/deployment.md).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ TOLD = (401, 403, 404)
 """Errors of which the check of the version tells, too."""
 AS = "correct it: the address of Prefect's API ends in /api, as http://127.0.0.1:4200/api"
 DEPLOY = "`python -m core.services.foreground worker-cpu-pool` creates pools, limits and deployments, and is a worker"
-KUBERNETES = "docs/how_to/kubernetes.md"
+KUBERNETES = "docs/how_to/deployment.md"
 
 
 def check_named_server(config: RunConfig) -> Iterator[HealthLine]:

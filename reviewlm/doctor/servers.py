@@ -177,7 +177,7 @@ def _postgres_line(uri: str) -> HealthLine:
     except psycopg.Error as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         return HealthLine("tracking", "problem", without_password(f"{shown} does not answer: {first}"),
-                          "start the database, or correct the address or ~/.pgpass (docs/how_to/postgresql.md)")
+                          "start the database, or correct the address or ~/.pgpass (docs/how_to/deployment.md)")
     if row and (head := head_revision()) and row[0] != head:
         return HealthLine("tracking", "problem", f"{shown} has tables of another MLflow (revision {row[0]})",
                           f"make a copy of it, then: mlflow db upgrade {shown}")  # fmt: skip

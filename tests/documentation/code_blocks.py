@@ -15,7 +15,7 @@ WAYS = {
     "sh": ("run", "fails", "parsed"), "python": ("run", "parsed"), "toml": ("preset",), "text": ("output",),
     "json": ("output",),
 }
-"""By language, how a block may be checked; docs/development/documentation.md explains each."""
+"""By language, how a block may be checked; docs/development/index.md explains each."""
 FENCE = re.compile(r"^( *)(`{3,})(.*)$")
 VARIABLE = re.compile(r"[A-Z_]+=")
 BETWEEN = ("|", "&&", ";")

@@ -16,10 +16,10 @@ from reviewlm.shown.layout import size
 
 app = typer.Typer()
 EVERY_SECONDS = 5.0
-REMOTE_TABLES = "execution.tracking_uri names another database: upgrade it where it is, see docs/how_to/upgrade.md"
+REMOTE_TABLES = "execution.tracking_uri names another database: upgrade it where it is, see docs/how_to/upkeep.md"
 PREFECT_TABLES = (
     "Prefect's tables are in another database: back it up before the services start, which migrate it, see "
-    "docs/how_to/upgrade.md"
+    "docs/how_to/upkeep.md"
 )
 REMOTE = (
     "Not part of the backup: runs, registered models and decisions in {where}. Save them there ({how}), at about the "
@@ -28,7 +28,7 @@ REMOTE = (
 ELSEWHERE = (
     "Not part of the backup: {place}, outside this home, where runs of its MLflow database ({count}) and their logged "
     "models have their files. Save it now, after the database, with the means of that storage "
-    "(docs/how_to/artifact_storage.md)"
+    "(docs/how_to/deployment.md)"
 )
 COMMANDS = (
     "The backup holds deployments of Prefect and models. Whoever made it decides what they run as you: start services "
@@ -70,7 +70,7 @@ def _remote(uri: str) -> str:
     elif uri.startswith("postgresql"):
         how = "pg_dump, and the folder or bucket of its artifacts"
     else:
-        how = "the database and the artifact store of that server, see docs/how_to/backup.md"
+        how = "the database and the artifact store of that server, see docs/how_to/upkeep.md"
     return REMOTE.format(where=without_password(uri), how=how)
 
 

@@ -125,7 +125,7 @@ def test_the_deployments_use_these_pools() -> None:
 def test_a_job_without_a_copy_of_the_code_uses_that_of_its_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`prefect deploy` as docs/how_to/kubernetes.md says, which names no copy: the step is filled in by the Job."""
+    """`prefect deploy` as docs/how_to/deployment.md says, which names no copy: the step is filled in by the Job."""
     [step] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
     [(name, inputs)] = step.items()
     monkeypatch.setenv("REVIEWLM_PROJECT", str(tmp_path))

@@ -246,5 +246,5 @@ def test_figures_are_read_again_when_they_are_old_but_not_for_every_request(data
 
 
 def test_every_figure_is_described_with_the_alerts() -> None:
-    page = (ROOT / "docs" / "runbook" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "runbook" / "monitoring.md").read_text()
     assert [name for name in metrics.ABOUT if f"`{name}`" not in page] == []

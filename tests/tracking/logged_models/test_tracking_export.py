@@ -261,7 +261,7 @@ def test_an_unknown_parameter_is_refused_with_those_that_are_known(model: Any):
 def test_mlflow_drops_names_that_the_signature_does_not_declare_before_it_calls_the_model(
     model: Any, caplog: pytest.LogCaptureFixture
 ):
-    """If it fails, MLflow lets the model refuse them: say so in docs/how_to/serve.md."""
+    """If it fails, MLflow lets the model refuse them: say so in docs/how_to/other_programs.md."""
     import pandas as pd
 
     caplog.set_level("WARNING", "mlflow.models.utils")
