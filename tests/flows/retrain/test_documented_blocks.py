@@ -53,7 +53,7 @@ def exit_code(one: Command, monkeypatch: pytest.MonkeyPatch) -> int:
     program, *words = one.words
     if Path(program).name != "reviewlm":
         return subprocess.run(one.words, input=one.stdin, text=True, check=False).returncode
-    monkeypatch.setattr(sys, "stdin", io.StringIO(one.stdin))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(one.stdin.encode())))
     return run_verb(lambda: command()(words, standalone_mode=False), words) or 0
 
 
