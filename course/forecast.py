@@ -37,9 +37,9 @@ from course.inputs import show
 from models.base import ModelError
 from models.neural.labelling.trunks.recurrent import ForwardEncoder
 from models.neural.lm import limited_threads
-from models.neural.optimization.clipping import scale_and_clip
-from models.neural.optimization.optimizers import make_optimizer
-from models.neural.optimization.schedule import learning_rate
+from training.neural.optimization.clipping import scale_and_clip
+from training.neural.optimization.optimizers import make_optimizer
+from training.neural.optimization.schedule import learning_rate
 from models.specs import TrainingSpec
 
 PARTS = (0.7, 0.85)

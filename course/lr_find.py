@@ -26,11 +26,11 @@ import numpy as np
 import torch
 
 from course.inputs import data_of, program, show, small_lstm
-from models.batches import Window, make_batches
+from training.neural.batches import Window, make_batches
 from models.neural.lm import limited_threads
 from models.neural.network import detach
-from models.neural.optimization.clipping import scale_and_clip
-from models.neural.optimization.optimizers import make_optimizer
+from training.neural.optimization.clipping import scale_and_clip
+from training.neural.optimization.optimizers import make_optimizer
 from models.specs import RecurrentSpec, TrainingSpec, model_class
 from models.streams import unigram_counts
 

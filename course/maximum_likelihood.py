@@ -1,6 +1,6 @@
 """Compute maximum likelihood as exact rational numbers: q(w | u, v) = c(u v w) / c(u v).
 
-`models/ngram/smoothing/mle.py` has the same numbers as logarithms.
+`training/ngram/smoothing/mle.py` has the same numbers as logarithms.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from models.base import ModelError
-from models.ngram.counting.counts import NGramCounts
+from training.ngram.counting.counts import NGramCounts
 from models.ngram.lookup import NONE
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from course.inputs import data_of, program, show
-from models.ngram.counting.counts import NGramCounts, count_ngrams, unseen_share
-from models.ngram.fitting import fit_tables
+from training.ngram.counting.counts import NGramCounts, count_ngrams, unseen_share
+from training.ngram.fitting import fit_tables
 from models.ngram.lm import NGramLM
 from models.ngram.measure import measure
-from models.ngram.smoothing.methods import SCORES_ONLY
+from training.ngram.smoothing.methods import SCORES_ONLY
 from models.specs import NGramSpec, Smoothing
 from models.tokens.vocabulary import CONTEXT_IDS
 

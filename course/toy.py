@@ -29,9 +29,9 @@ from course.toy_tasks import Addition, Association, Examples, Implication, Recal
 from models.base import ModelError
 from models.neural.lm import limited_threads
 from models.neural.network import Network
-from models.neural.optimization.clipping import scale_and_clip
-from models.neural.optimization.optimizers import make_optimizer
-from models.neural.optimization.schedule import learning_rate
+from training.neural.optimization.clipping import scale_and_clip
+from training.neural.optimization.optimizers import make_optimizer
+from training.neural.optimization.schedule import learning_rate
 from models.neural.output import NOT_SCORED
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec

@@ -195,7 +195,7 @@ class FitContext:
         report: Function called from time to time with the progress, for terminal and tracking.
         parts: Bundles of the fitted models that this model combines, by name (`spec.parts`).
         engine: Executor of the shards of an n-gram fit; None for threads of this process.
-        init_weights: Folder of the weights that a neural fit starts from (`models/neural/training/warm_start.py`); None
+        init_weights: Folder of the weights that a neural fit starts from (`training/neural/warm_start.py`); None
             for new random weights.
         rank: Number, from 0, of this process among the processes that train one network together.
         ranks: Number of these processes.

@@ -79,8 +79,8 @@ def fit(
 def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None) -> LoadedModel:
     """Count and estimate, as the stage *fit* of the pipeline does."""
     from models.bundles.bundle import Bundle
-    from models.ngram.counting.counts import count_ngrams
-    from models.ngram.fitting import fit_tables
+    from training.ngram.counting.counts import count_ngrams
+    from training.ngram.fitting import fit_tables
     from models.ngram.lm import NGramLM
     from models.tokens.vocabulary import CONTEXT_IDS
 
@@ -97,7 +97,7 @@ def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: 
 
 def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
     """Return the options of the model; refuse scores, and a method that needs held-out text where there is none."""
-    from models.ngram.smoothing.methods import SCORES_ONLY, tunes
+    from training.ngram.smoothing.methods import SCORES_ONLY, tunes
     from models.specs import NGramSpec
 
     spec: NGramSpec = _made(NGramSpec, options)

@@ -11,8 +11,8 @@ import numpy as np
 from models.bundles.bundle import load_bundle, save_bundle
 from models.cache.lm import CacheLM
 from models.mixture.parts import Part
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.lines.line_lm import LineLM
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.lines.line_lm import LineLM
 from models.ngram.lm import NGramLM
 from models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm

@@ -28,14 +28,14 @@ from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
 from models.base import LanguageModel
 from models.bundles.bundle import load_bundle
 from models.mixture.context_weights import ContextWeights
-from models.mixture.fitting import tune_weights
-from models.mixture.gains import gains, known_lengths
+from training.mixture.fitting import tune_weights
+from training.mixture.gains import gains, known_lengths
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.mixture.tuning import batches
+from training.mixture.tuning import batches
 from models.mixture.weights import Fixed
 from models.neural.recurrent import RecurrentLM
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
 from models.streams import TokenStream

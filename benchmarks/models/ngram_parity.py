@@ -23,9 +23,9 @@ import numpy as np
 import polars as pl
 
 from benchmarks.harness import Report, arguments, finish, say
-from models.ngram.arpa.reader import read_arpa
-from models.ngram.lines.line_lm import LineLM
-from models.ngram.lines.text_files import fit_text, score_text
+from training.ngram.arpa.reader import read_arpa
+from training.ngram.lines.line_lm import LineLM
+from training.ngram.lines.text_files import fit_text, score_text
 
 BIN = "REVIEWLM_KENLM_BIN"
 TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_")

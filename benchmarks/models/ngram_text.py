@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from models.ngram.lines.text_corpus import BEGIN, END, LineCorpus
+from training.ngram.lines.text_corpus import BEGIN, END, LineCorpus
 from models.tokens.words import PATTERN
 
 CRAWL = "yelp_crawl_chicagoland.jsonl.gz"

@@ -24,8 +24,8 @@ from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
 from models.base import FitContext
 from models.neural.recurrent import RecurrentLM
-from models.neural.training.training_metrics import perplexity
-from models.neural.training.validation import validation_nats
+from training.neural.training_metrics import perplexity
+from training.neural.validation import validation_nats
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 PLAIN = RecurrentSpec(

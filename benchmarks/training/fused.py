@@ -36,7 +36,7 @@ from benchmarks.training.parallel import made_up
 from core.environment import available_cores
 from models.base import FitContext
 from models.neural.recurrent import RecurrentLM
-from models.neural.training.trainer import train
+from training.neural.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 

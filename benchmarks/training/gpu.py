@@ -37,9 +37,9 @@ from core.processes.children import end_child, start_child
 from models.base import FitContext, FitProgress
 from models.neural.device import free_cached_memory, require_device
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.trainer import train
-from models.neural.training.training_metrics import perplexity
-from models.neural.training.validation import validation_nats
+from training.neural.trainer import train
+from training.neural.training_metrics import perplexity
+from training.neural.validation import validation_nats
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 

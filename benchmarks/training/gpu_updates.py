@@ -21,10 +21,10 @@ from benchmarks.harness import say
 from benchmarks.line_text import chicago_reviews
 from models.neural.device import free_cached_memory
 from models.neural.recurrent import RecurrentLM, RecurrentNetwork
-from models.neural.training.plan import Plan
-from models.neural.training.state import TrainingState
-from models.neural.training.step import TrainingStep
-from models.neural.training.throughput import Meter, product_peak
+from training.neural.plan import Plan
+from training.neural.state import TrainingState
+from training.neural.step import TrainingStep
+from training.neural.throughput import Meter, product_peak
 from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec

@@ -25,8 +25,8 @@ from benchmarks.line_text import LANES, LineText
 from benchmarks.processes import environment
 from models.base import FitContext, FitProgress, LanguageModel
 from models.neural.recurrent import RecurrentLM
-from models.neural.training import trainer
-from models.neural.training.training_metrics import perplexity
+from training.neural import trainer
+from training.neural.training_metrics import perplexity
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, unigram_counts
 from models.tokens.vocabulary import BOS, CONTEXT_IDS

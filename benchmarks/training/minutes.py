@@ -35,12 +35,12 @@ from benchmarks.harness import Report, arguments, finish, say
 from core.config.presets import load_config
 from corpus.splitting.split import iter_split
 from models.base import CHECKPOINTS, PAUSED, FitContext, Pace
-from models.mixture.fitting import tune_weights
+from training.mixture.fitting import tune_weights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.mixture.tuning import batches, token_nats
-from models.neural.training.callbacks import pacing
-from models.neural.training.checkpoint import JOURNAL
+from training.mixture.tuning import batches, token_nats
+from training.neural.callbacks import pacing
+from training.neural.checkpoint import JOURNAL
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, model_class
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm

@@ -6,7 +6,7 @@ The table is in `docs/concepts/models/tuning.md`.
     python -m benchmarks.training.parallel --write
 
 With C cores: one process with one thread; one process with C threads; C ranks with one thread that train one network
-(`models/neural/parallel/data_parallel.py`); and C fits at once with one thread each, which give C models. All use the
+(`training/neural/parallel/data_parallel.py`); and C fits at once with one thread each, which give C models. All use the
 same batch, on made-up reviews (`benchmarks/models/mixture.py`), so only the times are meaningful. The time of updates
 counts, that of evaluations does not. No other program may run on the machine.
 """
@@ -33,7 +33,7 @@ from benchmarks.models.mixture import VOCABULARY, MadeUp
 from core.environment import available_cores
 from models.base import FitContext
 from models.neural.recurrent import RecurrentLM
-from models.neural.training.trainer import train
+from training.neural.trainer import train
 from models.specs import RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
 from tasks.fitting.fit_process import environment_of

@@ -26,13 +26,13 @@ from benchmarks.line_text import LANES, TEXTS, LineText
 from benchmarks.models.mixture import gain_table
 from benchmarks.training.members import MEAN, perplexities, streams_of, train_side_by_side
 from models.cache.neural_cache import NeuralCacheLM
-from models.mixture.fitting import tune_weights
+from training.mixture.fitting import tune_weights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.neural.recurrent import RecurrentLM
-from models.neural.training.training_metrics import perplexity
-from models.neural.training.validation import validation_nats
-from models.ngram.counting.counts import count_ngrams
+from training.neural.training_metrics import perplexity
+from training.neural.validation import validation_nats
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import (
     MixtureSpec,

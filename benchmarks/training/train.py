@@ -41,9 +41,9 @@ from benchmarks.line_text import LANES, TEXTS, LineText
 from models.base import FitContext
 from models.neural.network import Network
 from models.neural.recurrent import RecurrentLM
-from models.neural.training import trainer
-from models.neural.training.training_metrics import perplexity
-from models.neural.training.validation import validation_nats
+from training.neural import trainer
+from training.neural.training_metrics import perplexity
+from training.neural.validation import validation_nats
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 

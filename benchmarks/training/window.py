@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
 from models.base import FitContext
-from models.mixture.tuning import batches, token_nats
+from training.mixture.tuning import batches, token_nats
 from models.specs import ModelSpec, NGramSpec, NPLMSpec, TrainingSpec, model_class
 
 ORDER = 5

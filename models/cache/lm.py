@@ -33,7 +33,7 @@ from ..base import FitContext, FitResult, ModelError, read_on
 from ..mixture.attribution import Attribution, attribution_of
 from ..mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
 from ..mixture.spec import CacheSpec
-from ..mixture.tuning import TuningBatch, batches
+from training.mixture.tuning import TuningBatch, batches
 from ..mixture.weights import ROUNDS, em, mixed_nats
 from ..streams import TokenStream
 from ..tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary

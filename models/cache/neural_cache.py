@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from ..base import FitContext, FitResult, ModelError
 from ..mixture.parts import Part, journal_tuning, open_parts
-from ..mixture.tuning import NO_TOKEN, TuningBatch, batches
+from training.mixture.tuning import NO_TOKEN, TuningBatch, batches
 from ..neural.lm import NeuralLM
 from ..specs import NeuralCacheSpec
 from ..tokens.vocabulary import CONTEXT_IDS

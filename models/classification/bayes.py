@@ -21,8 +21,8 @@ from safetensors.numpy import load_file, save_file
 from ..atomic_files import save_tensors
 from ..base import FitContext, journal, stored
 from ..neural.labelling.rows import Rows
-from ..ngram.counting.counts import count_ngrams
-from ..ngram.fitting import fit_tables
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import fit_tables
 from ..ngram.lm import NGramLM
 from ..ngram.measure import score_chunks
 from ..specs import NGramSpec

@@ -17,13 +17,13 @@ from ..atomic_files import save_tensors
 from ..base import FitContext, ModelError, stored
 from ..bundles.bundle import load_bundle
 from ..neural.device import require_device
-from ..neural.labelling.fine_tuning import FineTuning
-from ..neural.labelling.fit import FittedLabeller, fit
+from training.labelling.fine_tuning import FineTuning
+from training.labelling.fit import FittedLabeller, fit
 from ..neural.labelling.labelled_sequences import LabelledSequences
 from ..neural.labelling.labeller import Labeller, empty_network
 from ..neural.labelling.rows import InputRows, Rows
 from ..neural.recurrent import RecurrentNetwork
-from ..neural.training.checkpoint import fill_network, network_tensors, prefixed, without_prefix
+from training.neural.checkpoint import fill_network, network_tensors, prefixed, without_prefix
 from .classifier import WEIGHTS, Classifier, ClassifierFit, prior
 from .network_options import number_of
 from .spec import NetworkSpec, RecurrentClassifierSpec, unlike_start

@@ -33,7 +33,7 @@ import numpy as np
 from ..base import ModelError
 from ..ngram.lm import NGramLM
 from .context import matched_after, matched_before, ngram_models, ngram_states
-from .descent import descend
+from training.mixture.descent import descend
 from .parts import Part
 from .weights import mixed_nats, shares
 

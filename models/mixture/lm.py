@@ -25,7 +25,7 @@ from ..streams import TokenStream
 from ..tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from .attribution import Attribution, attribution_of
 from .context_weights import KEY, ContextWeights
-from .fitting import tune_weights
+from training.mixture.fitting import tune_weights
 from .parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
 from .spec import MixtureSpec
 from .weights import Fixed, Weighting, mixed_nats

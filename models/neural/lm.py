@@ -26,13 +26,13 @@ from ..base import FitContext, FitResult, ModelError
 from ..predictions import ENTRIES, FirstEntries, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
 from .device import POSITIONS, limited_threads, require_device
-from .embedding_start import start_embedding
+from training.neural.embedding_start import start_embedding
 from .kept_features import Features, KeptFeatures
 from .network import Network, NetworkState, join, take
 from .out_of_memory import out_of_memory
 from .output import CONTEXT_IDS, NOT_SCORED
 from .spec import WEIGHTS
-from .training.checkpoint import stored_once
+from training.neural.checkpoint import stored_once
 from .weights_file import fill_from, require_weights_for
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class NeuralLM:
                 does not fit.
         """
         from ..streams import unigram_counts
-        from .training.trainer import train as run
+        from training.neural.trainer import train as run
 
         require_device(context.device)
         for stream in (train, validation):

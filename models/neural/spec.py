@@ -1,7 +1,7 @@
 """Define the options of the neural models, importable without torch; `models/specs.py` re-exports them.
 
 The four choices of a recipe are separate: data (`VocabularySpec`), architecture (the fields of a model's spec),
-objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`, in `models/neural/training/spec.py`).
+objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`, in `models/neural/training_spec.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..options import MOST, Count, Name, Number, OnlyWith, OrNone, ShareBelowOne, Unused, Whole, options, require
-from .training.spec import TrainingSpec as TrainingSpec
+from .training_spec import TrainingSpec as TrainingSpec
 
 WEIGHTS = "weights.safetensors"
 """File of a network's parameters in its bundle."""

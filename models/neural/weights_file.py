@@ -11,7 +11,7 @@ from ..base import ModelError
 from ..specs import NPLMSpec, RecurrentSpec
 from .network import Network
 from .spec import WEIGHTS
-from .training.checkpoint import fill_network
+from training.neural.checkpoint import fill_network
 
 
 def require_weights_for(spec: RecurrentSpec | NPLMSpec, vocabulary_size: int, path: Path) -> None:

@@ -20,11 +20,11 @@ import numpy as np
 from ..base import FitContext, FitResult, ModelError, journal
 from ..npy_files import file_of
 from ..specs import NGramSpec
-from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
-from .fitting import fit_tables, make_spec
+from training.ngram.counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
+from training.ngram.fitting import fit_tables, make_spec
 from .lookup import NONE, apart, backoff_weights, different, follow, step_kernels, write_followers
 from .measure import measure
-from .smoothing.methods import SCORES_ONLY, figures
+from training.ngram.smoothing.methods import SCORES_ONLY, figures
 from .tables import Precision, Tables, unknown_words
 
 if TYPE_CHECKING:

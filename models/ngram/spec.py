@@ -23,7 +23,7 @@ Smoothing = Literal[
     "maximum_likelihood", "add_k", "jelinek_mercer", "witten_bell", "absolute_discounting", "katz",
     "kneser_ney", "modified_kneser_ney", "stupid_backoff",
 ]  # fmt: skip
-"""Names of the smoothing methods; each is explained in its module in `models/ngram/smoothing/`."""
+"""Names of the smoothing methods; each is explained in its module in `training/ngram/smoothing/`."""
 KNESER_NEY = ("modified_kneser_ney", "kneser_ney")
 PerOrder = tuple[Annotated[Number, Field(gt=0, lt=1)], ...]
 

@@ -27,11 +27,11 @@ import numpy as np
 from ..atomic_files import not_written
 from ..base import ModelError
 from ..npy_files import load_array
-from .counting.array_allocator import save_array
-from .counting.counts import NGramCounts
+from training.ngram.counting.array_allocator import save_array
+from training.ngram.counting.counts import NGramCounts
 from .lookup import Followers, apart, log_probabilities, row_type, short_kernels, word_type
 from .packed import Packed
-from .smoothing.estimate import Estimate
+from training.ngram.smoothing.estimate import Estimate
 
 FORMAT = 2
 FACTS = "ngram.json"

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..base import ModelError
-from ..neural.labelling.fit import fit as fit_labeller
+from training.labelling.fit import fit as fit_labeller
 from ..neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from ..neural.labelling.labeller import Labeller
 from ..neural.output import NOT_SCORED
@@ -51,7 +51,7 @@ class Punctuator:
             spec: Network and training.
             vocabulary: Cuts the words into pieces.
             train, validation: Texts.
-            options: Further arguments of `models.neural.labelling.fit.fit`: device, threads, report, work.
+            options: Further arguments of `training.labelling.fit.fit`: device, threads, report, work.
 
         Raises:
             ModelError: See `fit`; kind "input": a set of texts has no word.

@@ -27,7 +27,7 @@ are stored.
 
 Sources: R. Kneser and H. Ney (1995), "Improved backing-off for m-gram language modeling"; S. F. Chen and J. Goodman
 (1999), "An empirical study of smoothing techniques for language modeling", Computer Speech and Language 13, equation
-26. `models/ngram/smoothing/kneser_ney.py` has the same estimate for any amount of text.
+26. `training/ngram/smoothing/kneser_ney.py` has the same estimate for any amount of text.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from reviewlm.options import (
 )
 
 if TYPE_CHECKING:
-    from models.ngram.lines.line_lm import LineLM
+    from training.ngram.lines.line_lm import LineLM
 
 app = typer.Typer(no_args_is_help=True, help="Fit and use n-gram models of any text, with the same numbers as KenLM.")
 Text = Annotated[
@@ -108,7 +108,7 @@ def fit(
     does = engine_of(engine, dask_address, threads, temp or (binary or arpa or Path()).parent)
     if temp is not None and not temp.is_dir():
         raise ConfigError("There is no such folder", where="--temp", value=temp)
-    from models.ngram.lines.text_files import checked_spec, fit_text, require_places, require_texts
+    from training.ngram.lines.text_files import checked_spec, fit_text, require_places, require_texts
 
     with _settings():
         checked_spec(order, smoothing, options, thresholds, bool(held_out), entropy, pad, bool(limit_vocabulary))
@@ -140,7 +140,7 @@ def score(
 ) -> None:
     """Measure a model's perplexity on a text file, with and without unknown words, like KenLM's `query`."""
     model = _one_model(arpa, binary)
-    from models.ngram.lines.text_files import require_texts, score_text
+    from training.ngram.lines.text_files import require_texts, score_text
 
     checked(lambda: require_texts(text))
     result = checked(lambda: score_text(model, text))
@@ -157,7 +157,7 @@ def suggest(
 ) -> None:
     """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores."""
     model = _opened(arpa, binary)
-    from models.ngram.lines.next_words import next_words
+    from training.ngram.lines.next_words import next_words
 
     found = checked(lambda: next_words(model, prompt, k))
     name = "probability" if model.normalised else "score"
@@ -177,7 +177,7 @@ def generate(
 ) -> None:
     """Write random lines with the model."""
     model = _opened(arpa, binary)
-    from models.ngram.lines.next_words import write_lines
+    from training.ngram.lines.next_words import write_lines
 
     lines = checked(lambda: write_lines(model, n, prompt, temperature, top_k, top_p, max_tokens, seed))
     for line in lines:
@@ -187,7 +187,7 @@ def generate(
 
 def _opened(arpa: Path | None, binary: Path | None) -> LineLM:
     model = _one_model(arpa, binary)
-    from models.ngram.lines.text_files import open_model
+    from training.ngram.lines.text_files import open_model
 
     return checked(lambda: open_model(model))
 
@@ -203,7 +203,7 @@ def _one_model(arpa: Path | None, binary: Path | None) -> Path:
 
 
 def _require_marks(marks: str) -> None:
-    from models.ngram.lines.text_corpus import Marks as LineMarks
+    from training.ngram.lines.text_corpus import Marks as LineMarks
 
     if marks not in get_args(LineMarks):
         raise ConfigError(f"--marks must be one of {', '.join(get_args(LineMarks))}", where="--marks", value=marks)

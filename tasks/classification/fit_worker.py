@@ -14,7 +14,7 @@ import polars as pl
 from corpus.splitting.split import iter_split
 from models.base import FitContext, FitProgress, ModelError
 from models.classification.bundle import save_classifier
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.rows import Sequences
 from models.streams import TokenStream

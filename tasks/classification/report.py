@@ -101,7 +101,7 @@ def learning_curve(
     """Return training reviews seen and accuracy on validation, for each evaluation of a training.
 
     A journal counts tokens or features, which no two kinds of classifiers share. The reviews follow from the updates
-    after which the trainer evaluates (`models/neural/labelling/trainer.py`). Empty for a fit without a gradient, and
+    after which the trainer evaluates (`training/labelling/trainer.py`). Empty for a fit without a gradient, and
     with the loss "squared_error", for which a journal has no error rate.
     """
     if not isinstance(spec, NetworkSpec):

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.base import ModelError
-from models.ngram.counting.array_allocator import save_array
+from training.ngram.counting.array_allocator import save_array
 from models.threads import in_order
 from tasks.engines.array_files import mapped, pickled
 

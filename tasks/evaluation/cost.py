@@ -39,7 +39,7 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
         parameters (for a model with parts: those of its parts), megabytes (10^6 bytes of the bundle), fit_seconds (see
         `seconds_of`, parts included), fit_cpu_seconds (processor time of the updates, parts included),
         trained_tokens_per_second; for neural models quantiles of the update times, peak memory, and share of the
-        matrix-product peak (`models/neural/training/throughput.py`); score_seconds and tokens_per_second (of scoring
+        matrix-product peak (`training/neural/throughput.py`); score_seconds and tokens_per_second (of scoring
         the test reviews), seconds_per_million_tokens (from the reciprocal of tokens_per_second).
     """
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}

@@ -4,7 +4,7 @@ A process per fit has its own threads and memory, lets several fits use several 
 system into an error message instead of the end of the whole flow. `tasks/fitting/fit_process.py` starts it as a child
 that ends with its parent (`core/processes/child.py`) and reads its messages (`worker.py`).
 
-Several processes may train one network together ("ranks", `models/neural/parallel/data_parallel.py`). Rank and number
+Several processes may train one network together ("ranks", `training/neural/parallel/data_parallel.py`). Rank and number
 of ranks come from the variables that torchrun sets: `torchrun --nproc-per-node 2 -m tasks.fitting.fit_worker JOB.json`.
 """
 
@@ -87,7 +87,7 @@ def _among_others(context: FitContext, spec: ModelSpec, init_method: str) -> Fit
         raise ModelError(
             f"'{spec.name}' is of kind '{spec.kind}'; only neural models can be trained by several processes", "input"
         )
-    from models.neural.parallel.data_parallel import own_device  # imports torch
+    from training.neural.parallel.data_parallel import own_device  # imports torch
 
     rank, ranks = int(os.environ["RANK"]), ranks_of_environment()
     device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)

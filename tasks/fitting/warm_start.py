@@ -83,7 +83,7 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
     if version is None:
         return _fresh(spec, "there is no champion yet")
     try:
-        from models.neural.training.warm_start import find_network  # imports torch
+        from training.neural.warm_start import find_network  # imports torch
 
         bundle = registry.bundle_folder(version)
         with converted_errors(bundle):
@@ -178,7 +178,7 @@ def _kept_vocabulary(
     if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
         log.warning("vocabulary '%s' is learnt again: the champion's has other options or another normal form", name)
         return None
-    from models.neural.training.warm_start import find_network  # imports torch
+    from training.neural.warm_start import find_network  # imports torch
 
     found = [find_network(bundle, spec, theirs.digest)[0] for spec in specs]  # type: ignore[arg-type]
     folder = next((folder for folder in found if folder), None)

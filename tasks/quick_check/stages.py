@@ -19,7 +19,7 @@ from core.config.run_config import RunConfig
 from core.errors import FitError
 from core.model_errors import converted_errors
 from core.store import Artifact
-from models.neural.overfit import GOAL, overfit_one_batch
+from training.neural.overfit import GOAL, overfit_one_batch
 from models.specs import NPLMSpec, RecurrentSpec
 from models.streams import TokenStream
 from tasks.data.canaries import choose

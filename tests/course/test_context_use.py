@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from course.context_use import PREFIX, chosen_tokens, context_curve
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.neural.made_streams import stream_of

@@ -28,7 +28,7 @@ from models.neural.layers.cells import (
 from models.neural.layers.recurrent_layers import make_layer
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training import trainer
+from training.neural import trainer
 from models.specs import KINDS, NPLMSpec, RecurrentSpec, TrainingSpec, model_class
 from tests.course.small_networks import FLOAT32, SOFTMAX, E, H, T, V, network_of, random
 from tests.models.neural.made_streams import walks

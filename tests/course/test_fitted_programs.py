@@ -13,8 +13,8 @@ import torch
 
 from course import inputs, ngram_methods, optimizers
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.spec import Optimizer
-from models.ngram.counting.counts import count_ngrams
+from models.neural.training_spec import Optimizer
+from training.ngram.counting.counts import count_ngrams
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.marked_cases import long_but
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from course.state_carry import carry_nats, reset_nats, sliding_nats
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.neural.made_streams import walks

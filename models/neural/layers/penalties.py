@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...base import ModelError
 from ...specs import TrainingSpec
-from ..training.tbptt import Activations
+from training.neural.tbptt import Activations
 
 
 def wanted(training: TrainingSpec) -> bool:

@@ -21,7 +21,7 @@ from evaluation.writing.word_stream import word_stream
 from models.base import FitContext
 from models.bundles.bundle import Bundle
 from models.cache.lm import RANGES, CacheLM
-from models.mixture.fitting import tune_weights
+from training.mixture.fitting import tune_weights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.neural.recurrent import RecurrentLM

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from core.errors import RankFailed
 from models.bundles.bundle import load_bundle
-from models.neural.training.training_metrics import MEASURED
+from training.neural.training_metrics import MEASURED
 from models.sampling import generate
 from tracking.runs.params import own_metric_name
 

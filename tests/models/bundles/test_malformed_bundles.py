@@ -15,7 +15,7 @@ from benchmarks.fuzz.saved_models import save_models
 from models.base import ModelError, stored
 from models.bundles.bundle import Bundle, load_bundle
 from models.neural.recurrent import RecurrentLM
-from models.ngram.lines.line_lm import LineLM
+from training.ngram.lines.line_lm import LineLM
 from models.specs import spec_from_dict
 from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but

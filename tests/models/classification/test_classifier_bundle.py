@@ -16,7 +16,7 @@ import pytest
 
 from models.base import FitContext, ModelError
 from models.classification.bundle import load_classifier, save_classifier
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from models.neural.labelling.rows import Rows
 from tests.marked_cases import long_but
 from tests.models.classification.made_reviews import LABELS, MECHANISMS, OPTIONS, RECIPE, small, texts

@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 
 from models.base import CHECKPOINTS, FitContext, ModelError
 from models.bundles.bundle import save_bundle
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from models.classification.network import _language_model
 from models.classification.spec import language_model_of
-from models.neural.labelling import trainer
-from models.neural.labelling.step import update_once
+from training.labelling import trainer
+from training.labelling.step import update_once
 from models.neural.recurrent import RecurrentLM, RecurrentNetwork
-from models.neural.training.callbacks import checkpointing
-from models.neural.training.checkpoint import Checkpoints
-from models.ngram.counting.counts import count_ngrams
+from training.neural.callbacks import checkpointing
+from training.neural.checkpoint import Checkpoints
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm

@@ -11,9 +11,9 @@ import pytest
 
 from models.base import FitContext, ModelError
 from models.classification.bundle import load_classifier, save_classifier
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from models.classification.spec import classifier_from_dict, identity, to_dict
-from models.neural.labelling import trainer
+from training.labelling import trainer
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.vectors.stored_matrix import save_matrix
 from models.vectors.vocabulary_matrix import vocabulary_rows

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.base import FitContext, ModelError
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.labelling.rows import Rows
 from tests.marked_cases import long_but, slow_but

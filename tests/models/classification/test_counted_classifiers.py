@@ -19,7 +19,7 @@ from models.base import FitContext
 from models.classification.bayes import BayesClassifier, fitted_temperature
 from models.classification.classifier import log_loss
 from models.classification.figures import macro_f1
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.labelling.rows import Rows
 from models.ngram.lm import NGramLM

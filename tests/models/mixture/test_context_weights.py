@@ -13,14 +13,14 @@ from models.base import ModelError
 from models.cache.lm import RANGES, CacheLM
 from models.mixture.context import matched_after, matched_before
 from models.mixture.context_weights import ContextWeights, context_slope, fit_context_weights
-from models.mixture.descent import descend
-from models.mixture.fitting import tune_weights
-from models.mixture.gains import known_lengths
+from training.mixture.descent import descend
+from training.mixture.fitting import tune_weights
+from training.mixture.gains import known_lengths
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.mixture.tuning import batches
+from training.mixture.tuning import batches
 from models.mixture.weights import Fixed, em, mixed_nats
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.predictions import _step_by_step, in_bulk, predictions
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
@@ -230,7 +230,7 @@ def test_where_all_parts_call_every_held_out_word_impossible_the_fixed_weights_s
 
 
 def test_weights_that_are_no_numbers_are_reported_as_a_fit_that_diverged(monkeypatch):
-    monkeypatch.setattr("models.mixture.fitting.em", lambda nats_TP: (np.array([np.nan, np.nan]), 1))
+    monkeypatch.setattr("training.mixture.fitting.em", lambda nats_TP: (np.array([np.nan, np.nan]), 1))
     spec, parts = MixtureSpec(parts=("a", "b")), [table_part(1, "a"), table_part(2, "b")]
     with pytest.raises(ModelError, match=r"weights of the mixture of a, b are not finite") as raised:
         tune_weights(spec, parts, Stream(documents(5, 1)))

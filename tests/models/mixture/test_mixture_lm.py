@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.mixture.fitting import tune_weights
-from models.mixture.gains import gain_figures, gains
+from training.mixture.fitting import tune_weights
+from training.mixture.gains import gain_figures, gains
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.mixture.tuning import batches
+from training.mixture.tuning import batches
 from models.mixture.weights import Fixed, mixed_nats
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS

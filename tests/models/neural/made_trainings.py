@@ -13,8 +13,8 @@ import torch
 
 from models.base import FitContext
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training import checkpoint
-from models.neural.training.trainer import train
+from training.neural import checkpoint
+from training.neural.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.models.neural.made_streams import walks

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models.batches import LONGER, ReviewBatches, TBPTTBatches, count_updates, make_batches, window_lengths
+from training.neural.batches import LONGER, ReviewBatches, TBPTTBatches, count_updates, make_batches, window_lengths
 from models.specs import TrainingSpec
 from models.streams import unigram_counts
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
@@ -62,7 +62,7 @@ def test_an_empty_stream_has_no_windows(kind):
 @pytest.mark.parametrize("chunk", [1, 30, 1 << 22])
 @pytest.mark.parametrize(("batch", "window"), [(1, 1), (4, 5), (7, 3), (60, 2), (3, 1000)])
 def test_windows_are_those_of_the_whole_epoch_written_out(batch, window, chunk, monkeypatch):
-    monkeypatch.setattr("models.batches.CHUNK", chunk)
+    monkeypatch.setattr("training.neural.batches.CHUNK", chunk)
     order = np.random.default_rng([9, 2]).permutation(len(STREAM))
     lane = -(-(len(STREAM.ids) - 1) // batch)
     epoch = np.full(lane * batch + 1, BOS)
@@ -142,7 +142,7 @@ def test_an_epoch_goes_on_from_any_window(kind, random):
 def test_how_much_is_read_at_a_time_changes_nothing(kind, count, batch, window, chunk, random):
     stream = walks(count, V, count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.batches.CHUNK", chunk)
+        patch.setattr("training.neural.batches.CHUNK", chunk)
         small = reads_and_targets(kind(stream, batch, window, 1, random), 0)
     large = reads_and_targets(kind(stream, batch, window, 1, random), 0)
     assert all(np.array_equal(a, b) for a, b in zip(small, large, strict=True))
@@ -210,7 +210,7 @@ def test_the_recipe_says_which_windows_are_cut():
 @pytest.mark.parametrize("random", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_windows_that_a_thread_reads_ahead_are_the_same(monkeypatch, kind, random):
-    monkeypatch.setattr("models.batches.CHUNK", 48)  # 12 positions of each lane
+    monkeypatch.setattr("training.neural.batches.CHUNK", 48)  # 12 positions of each lane
     for start in (0, 5):
         plain, ahead = (list(kind(STREAM, 4, 6, 3, random).epoch(1, start, ahead)) for ahead in (False, True))
         assert len({id(window.piece_BL) for window in ahead}) > 2
@@ -222,7 +222,7 @@ def test_windows_that_a_thread_reads_ahead_are_the_same(monkeypatch, kind, rando
 
 def test_one_piece_is_read_ahead_and_the_thread_ends_with_the_windows(monkeypatch):
     """The second piece is read while the first is used; the third only when the second is asked for."""
-    monkeypatch.setattr("models.batches.CHUNK", 24)
+    monkeypatch.setattr("training.neural.batches.CHUNK", 24)
     made, read, reads, second = TBPTTBatches(STREAM, 4, 6, 3), TBPTTBatches._read, [], threading.Event()
 
     def seen(*given):
@@ -243,7 +243,7 @@ def test_one_piece_is_read_ahead_and_the_thread_ends_with_the_windows(monkeypatc
 
 
 def test_an_error_of_the_thread_is_raised_where_its_windows_would_come(monkeypatch):
-    monkeypatch.setattr("models.batches.CHUNK", 24)
+    monkeypatch.setattr("training.neural.batches.CHUNK", 24)
     made, read, reads = TBPTTBatches(STREAM, 4, 6, 3), TBPTTBatches._read, []
 
     def failing(*given):

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from models.neural.overfit import GOAL, UPDATES, overfit_one_batch
+from training.neural.overfit import GOAL, UPDATES, overfit_one_batch
 from models.specs import NPLMSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -35,7 +35,7 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenStream, int]:
 WITHOUT_COMPILER = """
 import sys
 from pathlib import Path
-from models.neural.overfit import overfit_one_batch
+from training.neural.overfit import overfit_one_batch
 from models.specs import RecurrentSpec
 from models.streams import TokenStream
 overfit_one_batch(RecurrentSpec(kind="lstm"), int(sys.argv[2]), TokenStream.open(Path(sys.argv[1])))
@@ -63,8 +63,8 @@ def test_one_batch_is_learnt_by_heart(spec: RecurrentSpec | NPLMSpec, stream: tu
 def test_a_network_without_a_gradient_does_not(
     stream: tuple[TokenStream, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.neural.overfit.UPDATES", 20)
-    monkeypatch.setattr("models.neural.overfit.TrainingStep.apply", lambda *ignored: None)
+    monkeypatch.setattr("training.neural.overfit.UPDATES", 20)
+    monkeypatch.setattr("training.neural.overfit.TrainingStep.apply", lambda *ignored: None)
     loss, updates = overfit_one_batch(RecurrentSpec(kind="gru"), stream[1], stream[0])
     assert loss > 1
     assert updates == 20

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.ngram.lines.text_corpus import LineCorpus
+from training.ngram.lines.text_corpus import LineCorpus
 from models.ngram.tables import Precision, Tables
 
 

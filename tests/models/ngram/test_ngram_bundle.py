@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 
 from models.base import FitContext, ModelError
 from models.bundles.bundle import load_bundle, save_bundle
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
 from models.sampling import generate, pick, suggest

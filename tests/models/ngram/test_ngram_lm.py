@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import FitContext, LanguageModel, ModelError, State
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.measure import score_chunks
 from models.specs import NGramSpec

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.lines.line_lm import LineLM
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.lines.line_lm import LineLM
 from models.ngram.lookup import NONE, Followers
-from models.ngram.smoothing.kneser_ney import estimate
+from training.ngram.smoothing.kneser_ney import estimate
 from models.ngram.tables import Tables, _some
 from tests.examples import examples
 

@@ -15,7 +15,7 @@ import pytest
 
 from models.base import ModelError
 from models.ngram import lookup
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.lookup import NONE
 from models.ngram.tables import Tables

@@ -10,7 +10,7 @@ from scipy.stats import chisquare, gamma, kstest
 
 from corpus.synthetic.synth import write_reviews
 from models.bundles.bundle import Bundle
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.sampling import Sampling, generate, stream
 from models.sampling.watermark import CONTEXT, SEEDED, Watermark, evidence_of, hashed, numbers

@@ -9,9 +9,9 @@ from models.bundles.unseen import unseen_warnings
 from models.completion.beam import beam_search
 from models.completion.dasher import bits_to_write, intervals
 from models.completion.suggestions import suggest
-from models.ngram.lines.next_words import next_words, write_lines
-from models.ngram.lines.text_corpus import LineCorpus
-from models.ngram.lines.text_files import fit_lines
+from training.ngram.lines.next_words import next_words, write_lines
+from training.ngram.lines.text_corpus import LineCorpus
+from training.ngram.lines.text_files import fit_lines
 from models.sampling import generate, stream
 from models.sampling.watermark import evidence_of
 from models.specs import NGramSpec

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.lines.line_lm import LineLM
-from models.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
-from models.ngram.smoothing.estimate import order_discounts
-from models.ngram.smoothing.kneser_ney import estimate
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.lines.line_lm import LineLM
+from training.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
+from training.ngram.smoothing.estimate import order_discounts
+from training.ngram.smoothing.kneser_ney import estimate
 from models.ngram.tables import Tables
 from models.text.normal_form import NormalForm
 from models.tokens import words as word_module

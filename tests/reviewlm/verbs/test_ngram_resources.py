@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from core.config.presets import load_config
 from core.errors import ConfigError
-from models.ngram.fitting import fit_tables
+from training.ngram.fitting import fit_tables
 from reviewlm.cli import app
 from tests import command_line
 
@@ -52,7 +52,7 @@ def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
 ) -> None:
     code = (
         "import resource, signal; "
-        "import models.ngram.arpa.writer, models.ngram.lines.text_files; "
+        "import training.ngram.arpa.writer, training.ngram.lines.text_files; "
         "from reviewlm.cli import main; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
     )
@@ -81,7 +81,7 @@ def test_temporary_files_and_threads_can_be_named_and_change_nothing(
     assert (tmp_path / "bound.arpa").read_bytes() == (tmp_path / "free.arpa").read_bytes()
     seen = []
     watched = lambda *a, **k: seen.append(a[-2].threads) or fit_tables(*a, **k)  # noqa: E731
-    monkeypatch.setattr("models.ngram.lines.text_files.fit_tables", watched)
+    monkeypatch.setattr("training.ngram.lines.text_files.fit_tables", watched)
     ngram(*FIT, "--order", "2", "--binary", tmp_path / "m", "--threads", "3")
     assert seen == [3]
 

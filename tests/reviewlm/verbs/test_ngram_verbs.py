@@ -169,7 +169,7 @@ def test_a_mark_in_the_text_is_named_with_its_line_or_skipped(tmp_path: Path, ow
 
 
 def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
-    code = "import sys, models.ngram.lines.text_files; print('torch' in sys.modules)"
+    code = "import sys, training.ngram.lines.text_files; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

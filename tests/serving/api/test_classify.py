@@ -16,7 +16,7 @@ import pytest
 from core.config.sections.serving import ServingConfig
 from models.base import FitContext
 from models.classification.bundle import ClassifierBundle
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from models.classification.spec import LogisticSpec, TfidfSpec
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.specs import TrainingSpec, VocabularySpec

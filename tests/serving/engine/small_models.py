@@ -18,7 +18,7 @@ from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.neural.nplm import NPLM
 from models.neural.recurrent import RecurrentLM
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import (
     CacheSpec,

@@ -11,7 +11,7 @@ import pytest
 from evaluation.classification.results import ClassificationResults
 from evaluation.reports.run_results import journal_lines
 from models.base import FitContext
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from models.specs import TrainingSpec
 from tasks.classification.report import learning_curve, of_all, used
 from tests.models.classification.made_reviews import examples, small, vocabulary

@@ -17,7 +17,7 @@ from core.errors import BundleError, EmptyInput, InputError
 from core.store import Artifact
 from models.base import FitContext
 from models.classification.bundle import load_classifier, save_classifier
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from tasks.classification import compare_two, predict
 from tasks.classification.compare import predicted
 from tasks.classification.compare_two import compare_two_classifiers, learnt_reviews

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counting import memory
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.fitting import fit_tables
-from models.ngram.smoothing import by_context
+from training.ngram.counting import memory
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import fit_tables
+from training.ngram.smoothing import by_context
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tasks.engines import dask_engine as machinery

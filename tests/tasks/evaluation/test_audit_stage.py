@@ -21,7 +21,7 @@ from models.bundles.bundle import load_bundle, save_bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec
 from models.streams import TokenStream

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.manifest import seconds_of
 from core.store import Artifact
-from models.neural.training.training_metrics import MEASURED
+from training.neural.training_metrics import MEASURED
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
 from tasks.evaluation.cost import COSTS, OF_FIT, costs_of
 from tasks.fitting.fit import _in_words

@@ -18,14 +18,14 @@ import torch
 
 import models.neural.lm
 import models.neural.recurrent
-import models.neural.training.trainer
+import training.neural.trainer
 from core.store import Store
-from models.neural.training import checkpoint
+from training.neural import checkpoint
 from models.specs import identity
 from tasks.fitting import fit_worker
 from tasks.fitting.job import LanguageModelJob
 
-TRAINING = Path(models.neural.training.trainer.__file__).parent
+TRAINING = Path(training.neural.trainer.__file__).parent
 WATCHED = {
     str(TRAINING / name)
     for name in (
@@ -107,7 +107,7 @@ def run(home: str, job: LanguageModelJob, seconds: float, fatal: Point | None = 
         fatal: Where to die; None lives.
     """
     torch.set_num_threads(1)
-    models.neural.training.callbacks.checkpointing.CHECKPOINT_SECONDS = seconds
+    training.neural.callbacks.checkpointing.CHECKPOINT_SECONDS = seconds
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, the news of the fit
     points = Points(Path(home), fatal)
     points.watch()
@@ -115,7 +115,7 @@ def run(home: str, job: LanguageModelJob, seconds: float, fatal: Point | None = 
 
     def make(work: Path) -> dict[str, Any]:
         summary = fit_worker.run(replace(job, work=work))
-        shutil.rmtree(work / models.neural.training.trainer.CHECKPOINTS)
+        shutil.rmtree(work / training.neural.trainer.CHECKPOINTS)
         return {"summary": summary}
 
     Store(Path(home) / "store").build("fit", 1, identity(spec), {}, make, resumable=True)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from models.bundles.bundle import load_bundle
-from models.neural.training.training_metrics import MEASURED
+from training.neural.training_metrics import MEASURED
 from models.sampling import generate
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
@@ -29,7 +29,7 @@ from tracking.runs.runs import Tracker
 pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/models/neural/training/callbacks
 STORES, KILLS = 5, 4
 PRELOAD = [
-    "tasks.fitting.fit_worker", "models.neural.recurrent", "models.neural.training.trainer", "torch._dynamo",
+    "tasks.fitting.fit_worker", "models.neural.recurrent", "training.neural.trainer", "torch._dynamo",
     "pyarrow.parquet",
 ]  # fmt: skip
 CLOCK = {"time", *MEASURED}

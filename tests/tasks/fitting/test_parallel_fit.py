@@ -161,7 +161,7 @@ def test_a_listener_that_has_seen_enough_ends_all_ranks(monkeypatch: pytest.Monk
 def test_log_messages_are_passed_on_with_the_model_s_name(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said = {"log": "half the rate", "level": logging.WARNING, "logger": "models.neural.training.trainer"}
+    said = {"log": "half the rate", "level": logging.WARNING, "logger": "training.neural.trainer"}
     run_job(made_job(monkeypatch, [said, DONE], [{"summary": {}}]), silent)
     assert "lstm: half the rate" in caplog.messages, "several models are fitted at a time"
 

@@ -22,7 +22,7 @@ import pytest
 from models.base import FitContext
 from models.bundles.bundle import Bundle, save_bundle
 from models.classification.bundle import ClassifierBundle, load_classifier, save_classifier
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from models.classification.spec import ConvolutionSpec
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.sampling import generate, suggest

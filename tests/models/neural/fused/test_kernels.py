@@ -15,8 +15,8 @@ from models.neural import network as network_module
 from models.neural.network import Network
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.tbptt import Memory
-from models.neural.training.window_gradient import add_gradients
+from training.neural.tbptt import Memory
+from training.neural.window_gradient import add_gradients
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, B, T = 60, 3, 6

@@ -7,10 +7,10 @@ import torch
 
 from models.neural.gpu.captured import captured
 from models.neural.nplm import NPLMNetwork
-from models.neural.training import step
-from models.neural.training.plan import Plan
-from models.neural.training.state import TrainingState
-from models.neural.training.step import TrainingStep
+from training.neural import step
+from training.neural.plan import Plan
+from training.neural.state import TrainingState
+from training.neural.step import TrainingStep
 from models.specs import NPLMSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, V, network_of

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.neural.training import checkpoint
-from models.neural.training.callbacks import checkpoint_writer, checkpointing
-from models.neural.training.callbacks.checkpoint_writer import CheckpointWriter
-from models.neural.training.checkpoint import Checkpoints
-from models.neural.training.step import TrainingStep
-from models.neural.training.trainer import CHECKPOINTS
+from training.neural import checkpoint
+from training.neural.callbacks import checkpoint_writer, checkpointing
+from training.neural.callbacks.checkpoint_writer import CheckpointWriter
+from training.neural.checkpoint import Checkpoints
+from training.neural.step import TrainingStep
+from training.neural.trainer import CHECKPOINTS
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import Planted, journal, killed_at_rename, network_of, run
 
@@ -212,8 +212,8 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from models.neural.training import checkpoint
-from models.neural.training.callbacks import checkpoint_writer, checkpointing
+from training.neural import checkpoint
+from training.neural.callbacks import checkpoint_writer, checkpointing
 from tests.models.neural.made_trainings import run
 torch.set_num_threads(1)
 checkpoint_writer.IN_A_THREAD, checkpointing.CHECKPOINT_SECONDS = ("cpu",), 0.0

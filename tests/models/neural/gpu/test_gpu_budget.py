@@ -8,12 +8,12 @@ import torch
 from torch import distributed
 
 from models.neural.output import cross_entropy
-from models.neural.parallel.data_parallel import Group, Ranks
+from training.neural.parallel.data_parallel import Group, Ranks
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.plan import Plan
-from models.neural.training.spec import Optimizer
-from models.neural.training.state import TrainingState
-from models.neural.training.step import TrainingStep
+from training.neural.plan import Plan
+from models.neural.training_spec import Optimizer
+from training.neural.state import TrainingState
+from training.neural.step import TrainingStep
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.marked_cases import long_but

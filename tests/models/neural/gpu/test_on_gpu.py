@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import TBPTTBatches
+from training.neural.batches import TBPTTBatches
 from models.neural.device import cudnn_has_bf16
 from models.neural.layers import recurrent_layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.recurrent import RecurrentLM
-from models.neural.training import step
-from models.neural.training.callbacks import checkpointing
-from models.neural.training.step import TrainingStep
-from models.neural.training.validation import validation_nats
+from training.neural import step
+from training.neural.callbacks import checkpointing
+from training.neural.step import TrainingStep
+from training.neural.validation import validation_nats
 from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import (
     SPEC,

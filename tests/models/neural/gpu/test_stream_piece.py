@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models import batches
-from models.batches import TBPTTBatches, Window
-from models.neural.gpu.stream_piece import StreamPiece
+from training.neural import batches
+from training.neural.batches import TBPTTBatches, Window
+from training.neural.stream_piece import StreamPiece
 from tests.models.neural.made_streams import stream_of
 
 GPU = torch.device("cuda", 0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.base import ModelError
-from models.neural.labelling.fit import fit
+from training.labelling.fit import fit
 from models.neural.labelling.labelled_sequences import Sequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.classification.spec import BagSpec
-from models.neural.labelling.fine_tuning import FineTuning, Rates, slanted_triangular
-from models.neural.labelling.fit import fit
+from training.labelling.fine_tuning import FineTuning, Rates, slanted_triangular
+from training.labelling.fit import fit
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
@@ -117,7 +117,7 @@ def test_frozen_parts_keep_the_weights_of_the_language_model_until_their_epoch()
 
 
 def test_a_killed_fine_tuning_resumes_with_the_same_bits(tmp_path, monkeypatch):
-    from models.neural.labelling.trainer import Trainer
+    from training.labelling.trainer import Trainer
 
     start, data = language_model(), reviews(120, 2, 1)
     options = {"start": start, "tuning": FineTuning(unfreeze_epochs=1.0)}

@@ -11,13 +11,13 @@ import torch
 from torch.nn import functional as F
 
 from models.base import ModelError
-from models.neural.labelling import trainer
-from models.neural.labelling.fit import fit
+from training.labelling import trainer
+from training.labelling.fit import fit
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.state import LabellerState
-from models.neural.labelling.step import asked_features, update_once
+from training.labelling.state import LabellerState
+from training.labelling.step import asked_features, update_once
 from tests.marked_cases import long_but
 from tests.models.neural.labelling.made_labels import DECIDES, QUICK, SMALL, TRAINING, V, next_word_tags, reviews
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.base import ModelError
-from models.neural.labelling.fit import fit
+from training.labelling.fit import fit
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.spec import LabellingSpec
 from models.neural.recurrent import RecurrentNetwork

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.neural.labelling import step
-from models.neural.labelling.fit import fit
+from training.labelling import step
+from training.labelling.fit import fit
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.state import LabellerState
-from models.neural.labelling.step import add_gradients, gradient, pieces, update_once
+from training.labelling.state import LabellerState
+from training.labelling.step import add_gradients, gradient, pieces, update_once
 from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, next_word_tags, reviews
 
 ROWS = np.array([3, 0, 8, 11, 2, 5, 7])

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.neural.labelling import trainer
-from models.neural.labelling.fit import fit
-from models.neural.labelling.trainer import Trainer
-from models.neural.training.callbacks import checkpointing
+from training.labelling import trainer
+from training.labelling.fit import fit
+from training.labelling.trainer import Trainer
+from training.neural.callbacks import checkpointing
 from tests.marked_cases import slow_but
 from tests.models.neural.labelling.made_labels import QUICK, TRAINING, V, next_word_tags, reviews
 

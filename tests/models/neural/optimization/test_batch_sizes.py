@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.optimization import optimizers as rules
-from models.neural.optimization.averaging import WeightAverage
-from models.neural.optimization.optimizers import make_optimizer
+from training.neural.optimization import optimizers as rules
+from training.neural.optimization.averaging import WeightAverage
+from training.neural.optimization.optimizers import make_optimizer
 from tests.models.neural.optimization.all_rules import ALL, options
 
 

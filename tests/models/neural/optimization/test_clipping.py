@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.neural.optimization.clipping import scale_and_clip, scale_and_clip_unread
-from models.neural.optimization.optimizers import make_rule
+from training.neural.optimization.clipping import scale_and_clip, scale_and_clip_unread
+from training.neural.optimization.optimizers import make_rule
 from tests.models.neural.made_trainings import TRAINING, Planted, curve, run
 
 

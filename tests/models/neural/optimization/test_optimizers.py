@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from models.neural.optimization import optimizers as rules
-from models.neural.optimization.optimizers import make_optimizer
-from models.neural.training.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
+from training.neural.optimization import optimizers as rules
+from training.neural.optimization.optimizers import make_optimizer
+from training.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
 from models.specs import TrainingSpec
 from tests.examples import examples
 from tests.models.neural.optimization.all_rules import ALL, BETAS, RATE, Parts, draws, go, options

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.optimization.optimizers import add_penalty_gradient, make_optimizer
+from training.neural.optimization.optimizers import add_penalty_gradient, make_optimizer
 from tests.models.neural.optimization.all_rules import ALL, RATE, Parts, draws, go, options
 
 

@@ -6,12 +6,12 @@ import torch
 from torch.nn import functional as F
 
 from models.base import ModelError
-from models.batches import ReviewBatches
+from training.neural.batches import ReviewBatches
 from models.neural.layers.penalties import activation_penalty
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.tbptt import Memory
-from models.neural.training.window_gradient import add_gradients
+from training.neural.tbptt import Memory
+from training.neural.window_gradient import add_gradients
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
@@ -164,7 +164,7 @@ def test_penalties_enter_the_gradient_beside_the_mean_of_the_nats_and_not_the_re
 def test_the_first_penalty_sees_what_dropout_has_left_and_the_second_what_it_had(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "models.neural.training.window_gradient.activation_penalty",
+        "training.neural.window_gradient.activation_penalty",
         lambda training, activations: seen.append(activations) or activation_penalty(training, activations),
     )
     network, training = network_of(dropout=0.5, **PENALTIES)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from models.base import FitContext
 from models.neural.output import SoftmaxOutput, build_output
 from models.neural.recurrent import RecurrentLM
-from models.neural.training.trainer import train
+from training.neural.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss

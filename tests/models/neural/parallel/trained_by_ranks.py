@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from models.base import FitContext
-from models.neural.parallel import shared_sum
-from models.neural.training.callbacks import checkpointing
-from models.neural.training.trainer import train
+from training.neural.parallel import shared_sum
+from training.neural.callbacks import checkpointing
+from training.neural.trainer import train
 from tests.models.neural.made_streams import stream_of
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, network_of
 

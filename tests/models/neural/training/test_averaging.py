@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from models.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
+from training.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.state import TrainingState
+from training.neural.state import TrainingState
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from tests.examples import examples
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.neural.optimization.clipping import Clipped
-from models.neural.training.training_metrics import NORMS, TrainingMetrics
+from training.neural.optimization.clipping import Clipped
+from training.neural.training_metrics import NORMS, TrainingMetrics
 
 
 def after(updates: int) -> TrainingMetrics:

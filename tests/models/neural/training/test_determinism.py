@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from models.neural.device import limited_threads
-from models.neural.training import determinism
-from models.neural.training.callbacks import checkpointing
-from models.neural.training.determinism import announcement, determinism_class
+from training.neural import determinism
+from training.neural.callbacks import checkpointing
+from training.neural.determinism import announcement, determinism_class
 from tests.models.neural.made_trainings import network_of, run
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)

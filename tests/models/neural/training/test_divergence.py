@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from models.base import ModelError
-from models.neural.optimization.clipping import Clipped
-from models.neural.optimization.schedule import learning_rate
-from models.neural.training import trainer
-from models.neural.training.training_metrics import TrainingMetrics
+from training.neural.optimization.clipping import Clipped
+from training.neural.optimization.schedule import learning_rate
+from training.neural import trainer
+from training.neural.training_metrics import TrainingMetrics
 from tests.models.neural.made_trainings import TRAIN, TRAINING, Planted, V, curve, journal, run
 from tracking.runs.journal import read_journal
 

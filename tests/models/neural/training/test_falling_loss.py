@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from models.base import FitContext
-from models.batches import Window
+from training.neural.batches import Window
 from models.neural.network import Network
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.state import TrainingState
-from models.neural.training.step import TrainingStep
-from models.neural.training.trainer import train
+from training.neural.state import TrainingState
+from training.neural.step import TrainingStep
+from training.neural.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.vocabulary import UNK
 from tests.marked_cases import long_but

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import FitContext, Pace
-from models.neural.optimization.schedule import decay_start, learning_rate
-from models.neural.training.callbacks import pacing
-from models.neural.training.callbacks.pacing import updates_with_decay
-from models.neural.training.plan import Plan
-from models.neural.training.trainer import CHECKPOINTS, PAUSED, train
+from training.neural.optimization.schedule import decay_start, learning_rate
+from training.neural.callbacks import pacing
+from training.neural.callbacks.pacing import updates_with_decay
+from training.neural.plan import Plan
+from training.neural.trainer import CHECKPOINTS, PAUSED, train
 from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, curve, network_of, run
 

@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from models.batches import make_batches
-from models.neural.optimization.schedule import learning_rate
-from models.neural.training import trainer
-from models.neural.training.step import TrainingStep
+from training.neural.batches import make_batches
+from training.neural.optimization.schedule import learning_rate
+from training.neural import trainer
+from training.neural.step import TrainingStep
 from models.specs import TrainingSpec
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import TRAIN, TRAINING, V, curve, run

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.tbptt import Memory, read_window
+from training.neural.tbptt import Memory, read_window
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, B, L = 20, 3, 24

@@ -14,9 +14,9 @@ import torch
 
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training import throughput
-from models.neural.training.throughput import Meter, product_peak, weights_used
-from models.neural.training.training_metrics import MEASURED, TrainingMetrics
+from training.neural import throughput
+from training.neural.throughput import Meter, product_peak, weights_used
+from training.neural.training_metrics import MEASURED, TrainingMetrics
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec
 from tests.models.neural.made_trainings import journal, run
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.neural.training import trainer
-from models.neural.training.state import TrainingState
-from models.neural.training.validation import validation_nats
+from training.neural import trainer
+from training.neural.state import TrainingState
+from training.neural.validation import validation_nats
 from tests.models.neural.made_trainings import TRAINING, VALIDATION, run
 
 EMA = replace(TRAINING, ema=0.9, evaluations=2)

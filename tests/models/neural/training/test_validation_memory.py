@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from models.memory import return_freed
-from models.neural.training import validation
-from models.neural.training.validation import validation_nats
+from training.neural import validation
+from training.neural.validation import validation_nats
 from tests.models.neural.made_trainings import VALIDATION, network_of
 
 MB = 1 << 20

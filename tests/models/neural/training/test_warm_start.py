@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from models.base import FitContext, ModelError
 from models.bundles.bundle import save_bundle
 from models.neural.spec import WEIGHTS
-from models.neural.training.warm_start import find_network
+from training.neural.warm_start import find_network
 from models.specs import (
     CacheSpec,
     MixtureSpec,

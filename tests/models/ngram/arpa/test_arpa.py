@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.arpa.reader import read_arpa
-from models.ngram.arpa.writer import LN10, log10_float32, write_arpa
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.lines.line_lm import LineLM
-from models.ngram.lines.text_corpus import LineCorpus
-from models.ngram.lines.text_files import fit_lines
+from training.ngram.arpa.reader import read_arpa
+from training.ngram.arpa.writer import LN10, log10_float32, write_arpa
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.lines.line_lm import LineLM
+from training.ngram.lines.text_corpus import LineCorpus
+from training.ngram.lines.text_files import fit_lines
 from models.ngram.lm import NGramLM
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
@@ -151,7 +151,7 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_there(name, tmp_path):
     (tmp_path / name).write_text("old")
     code = (
         "import resource, signal, sys; from pathlib import Path; from models.base import ModelError; "
-        "from models.ngram.lines.line_lm import LineLM; model = LineLM.from_arpa(Path(sys.argv[1])); "
+        "from training.ngram.lines.line_lm import LineLM; model = LineLM.from_arpa(Path(sys.argv[1])); "
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try: model.to_arpa(Path(sys.argv[2]))\n"
         "except ModelError as error: print(error.kind, error.__cause__.errno)"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counting.counts import count_ngrams, unseen_share
-from models.ngram.lines.text_corpus import LineCorpus
+from training.ngram.counting.counts import count_ngrams, unseen_share
+from training.ngram.lines.text_corpus import LineCorpus
 from models.ngram.lookup import NONE, find
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples

@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.memory import resident
-from models.ngram.counting import array_allocator as allocator
-from models.ngram.counting import counts as counting
-from models.ngram.counting import disk_counts, memory
-from models.ngram.counting import documents as documents_of
-from models.ngram.counting.array_allocator import ArrayAllocator
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.counting.memory import MemoryPlan, memory_plan
+from training.ngram.counting import array_allocator as allocator
+from training.ngram.counting import counts as counting
+from training.ngram.counting import disk_counts, memory
+from training.ngram.counting import documents as documents_of
+from training.ngram.counting.array_allocator import ArrayAllocator
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.counting.memory import MemoryPlan, memory_plan
 from models.ngram.engine import Threads
-from models.ngram.fitting import fit_tables
-from models.ngram.smoothing import by_context, kneser_ney
+from training.ngram.fitting import fit_tables
+from training.ngram.smoothing import by_context, kneser_ney
 from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
 from models.threads import allowed_threads, ordered
@@ -136,7 +136,7 @@ def test_files_are_gone_after_an_error_in_the_middle(stream_of, reviews_of, tmp_
     def fail(*arguments: object) -> None:
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr("models.ngram.counting.disk_counts.grouped", fail)
+    monkeypatch.setattr("training.ngram.counting.disk_counts.grouped", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
         count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, AMPLE, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -156,9 +156,9 @@ import logging, sys
 from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.engine import Threads
-from models.ngram.fitting import fit_tables
+from training.ngram.fitting import fit_tables
 from models.specs import NGramSpec, Smoothing
 draw = np.random.default_rng(1)
 ids = np.minimum(draw.zipf(1.2, 1_500_000) + 2, 59_999).astype(np.int32)
@@ -196,7 +196,7 @@ def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, pr
 FIT_OF_LINES = """
 import sys
 from pathlib import Path
-from models.ngram.lines.text_files import fit_text
+from training.ngram.lines.text_files import fit_text
 text, folder, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) or None
 fit_text(text, 3, binary=folder / "model", memory_limit=limit, folder=folder)
 mark = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -243,7 +243,7 @@ def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_i
 def test_as_many_threads_are_used_as_omp_num_threads_says(said, threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert allowed_threads() == threads
-    code = "from models.ngram.counting.memory import memory_plan; print(memory_plan(2, 10, 1).threads)"
+    code = "from training.ngram.counting.memory import memory_plan; print(memory_plan(2, 10, 1).threads)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == threads
 

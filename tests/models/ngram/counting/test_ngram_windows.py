@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ngram.counting import windows as machinery
-from models.ngram.counting.array_allocator import ArrayAllocator
-from models.ngram.counting.window_counts import sort_windows
-from models.ngram.counting.windows import Text, shard_words, sort_shard
+from training.ngram.counting import windows as machinery
+from training.ngram.counting.array_allocator import ArrayAllocator
+from training.ngram.counting.window_counts import sort_windows
+from training.ngram.counting.windows import Text, shard_words, sort_shard
 from models.ngram.engine import Threads
 from tests.examples import examples
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.arpa.reader import read_arpa
-from models.ngram.arpa.writer import LN10
-from models.ngram.lines.line_lm import LineLM
-from models.ngram.lines.text_corpus import BEGIN
-from models.ngram.lines.text_files import fit_text
+from training.ngram.arpa.reader import read_arpa
+from training.ngram.arpa.writer import LN10
+from training.ngram.lines.line_lm import LineLM
+from training.ngram.lines.text_corpus import BEGIN
+from training.ngram.lines.text_files import fit_text
 from models.ngram.tables import Tables
 from tests.examples import examples
 
@@ -261,7 +261,7 @@ def test_files_are_read_the_same_in_blocks_of_any_size(sizes, monkeypatch, golde
     path = golden_folder / "train.3.arpa.gz" if sizes[0] == 100 else written(tmp_path, SRILM)
     whole, words = read_arpa(path)
     for size in sizes:
-        monkeypatch.setattr("models.ngram.lines.text_source.BLOCK", size)
+        monkeypatch.setattr("training.ngram.lines.text_source.BLOCK", size)
         pieces, same_words = read_arpa(path)
         assert equal(pieces, whole)
         assert same_words == words

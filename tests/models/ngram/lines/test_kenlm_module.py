@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.ngram.arpa.writer import LN10, write_arpa
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.lines.text_corpus import UNK, LineCorpus
-from models.ngram.lines.text_files import fit_lines
+from training.ngram.arpa.writer import LN10, write_arpa
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.lines.text_corpus import UNK, LineCorpus
+from training.ngram.lines.text_files import fit_lines
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
 from models.tokens.vocabulary import CONTEXT_IDS

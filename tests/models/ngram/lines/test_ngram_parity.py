@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.lines.line_lm import LineLM
-from models.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus, read_words
-from models.ngram.lines.text_files import fit_lines
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.lines.line_lm import LineLM
+from training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus, read_words
+from training.ngram.lines.text_files import fit_lines
 from models.ngram.measure import total
-from models.ngram.smoothing.kneser_ney import counts_of_counts, estimate
+from training.ngram.smoothing.kneser_ney import counts_of_counts, estimate
 from models.specs import NGramSpec
 
 LN10 = np.log(10)

@@ -14,9 +14,9 @@ import pytest
 
 from models import atomic_files as placing
 from models.base import ModelError
-from models.ngram.lines.line_lm import LineLM, require_ours
-from models.ngram.lines.text_corpus import LineCorpus
-from models.ngram.lines.text_files import fit_lines
+from training.ngram.lines.line_lm import LineLM, require_ours
+from training.ngram.lines.text_corpus import LineCorpus
+from training.ngram.lines.text_files import fit_lines
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 
@@ -86,7 +86,7 @@ def test_a_process_that_is_killed_leaves_the_old_model_whole(tmp_path):
     model_of("abc", 3).save(tmp_path / "m")
     before = content(tmp_path / "m")
     code = (
-        "import os, sys; from pathlib import Path; from models.ngram.lines.line_lm import LineLM; "
+        "import os, sys; from pathlib import Path; from training.ngram.lines.line_lm import LineLM; "
         "model = LineLM.open(Path(sys.argv[1])); from models.ngram import tables; "
         "tables._write_facts = lambda *arguments: os._exit(9); model.save(Path(sys.argv[1]), 'single')"
     )

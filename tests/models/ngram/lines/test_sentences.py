@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.ngram import lookup
-from models.ngram.lines import line_lm
-from models.ngram.lines.line_lm import LineLM, TokenScore
-from models.ngram.lines.text_corpus import MARKS, UNK, LineCorpus
-from models.ngram.lines.text_files import fit_lines
+from training.ngram.lines import line_lm
+from training.ngram.lines.line_lm import LineLM, TokenScore
+from training.ngram.lines.text_corpus import MARKS, UNK, LineCorpus
+from training.ngram.lines.text_files import fit_lines
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tests.examples import examples

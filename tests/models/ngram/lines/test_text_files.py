@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from models import threads
 from models.base import LanguageModel, ModelError
-from models.ngram.lines import text_corpus
-from models.ngram.lines.line_lm import LineLM
-from models.ngram.lines.text_corpus import MARKS, LineCorpus
-from models.ngram.lines.text_files import fit_text, score_text
-from models.ngram.lines.text_source import opened
+from training.ngram.lines import text_corpus
+from training.ngram.lines.line_lm import LineLM
+from training.ngram.lines.text_corpus import MARKS, LineCorpus
+from training.ngram.lines.text_files import fit_text, score_text
+from training.ngram.lines.text_source import opened
 from models.threads import ordered
 from tests.examples import examples
 
@@ -279,15 +279,15 @@ def test_scores_do_not_depend_on_pieces_and_threads(threads, golden_folder, tmp_
     whole, _ = model.score(text.ids[None], model.start(1))
     monkeypatch.setattr("models.threads.THREADS", threads)
     for chunk in (1, 2, 50, 1 << 16):
-        monkeypatch.setattr("models.ngram.lines.line_lm.CHUNK", chunk)
+        monkeypatch.setattr("training.ngram.lines.line_lm.CHUNK", chunk)
         assert np.array_equal(model.token_nats(text), whole[0])
 
 
 def test_a_model_opens_and_scores_without_loading_torch_or_polars(golden_folder, tmp_path):
     fit_text(golden_folder / "train.txt", 3, binary=tmp_path)
     code = (
-        "import sys; from pathlib import Path; from models.ngram.lines.line_lm import LineLM; "
-        "from models.ngram.lines.text_corpus import LineCorpus; model = LineLM.open(Path(sys.argv[1])); "
+        "import sys; from pathlib import Path; from training.ngram.lines.line_lm import LineLM; "
+        "from training.ngram.lines.text_corpus import LineCorpus; model = LineLM.open(Path(sys.argv[1])); "
         "model.score_text(LineCorpus.read_file(Path(sys.argv[2]), model.words, 'unknown')); "
         "print([name for name in ('torch', 'polars', 'pandas') if name in sys.modules])"
     )

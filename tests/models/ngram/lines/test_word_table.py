@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.ngram import lookup
-from models.ngram.lines.text_corpus import BLANKS, END, MARKS, UNK, table_of
-from models.ngram.lines.word_table import WordTable
+from training.ngram.lines.text_corpus import BLANKS, END, MARKS, UNK, table_of
+from training.ngram.lines.word_table import WordTable
 from tests.examples import examples
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from models.base import FitContext, ModelError
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.fitting import fit_tables
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import fit_tables
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, RecurrentSpec, spec_from_dict, to_dict
 from models.tokens.vocabulary import CONTEXT_IDS

@@ -11,13 +11,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.fitting import fit_tables
-from models.ngram.lines.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import fit_tables
+from training.ngram.lines.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
 from models.ngram.lm import NGramLM
-from models.ngram.pruning.prune import drop, keep, kept_by_count, links, thresholds
-from models.ngram.pruning.relative_entropy import observed_history, perplexity_change, prune_by_entropy
-from models.ngram.smoothing.kneser_ney import estimate
+from training.ngram.pruning.prune import drop, keep, kept_by_count, links, thresholds
+from training.ngram.pruning.relative_entropy import observed_history, perplexity_change, prune_by_entropy
+from training.ngram.smoothing.kneser_ney import estimate
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tests.examples import examples

@@ -12,7 +12,7 @@ import pytest
 
 from course.maximum_likelihood import MaximumLikelihood
 from models.base import FitContext, ModelError
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
 from models.tokens.vocabulary import CONTEXT_IDS

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.ngram.smoothing.estimate import order_discounts
+from training.ngram.smoothing.estimate import order_discounts
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
 

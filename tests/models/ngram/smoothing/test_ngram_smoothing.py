@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
-from models.ngram.smoothing import add_k, jelinek_mercer, katz
-from models.ngram.smoothing.held_out import evidence
-from models.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
+from training.ngram.smoothing import add_k, jelinek_mercer, katz
+from training.ngram.smoothing.held_out import evidence
+from training.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
 from models.ngram.spec import KNESER_NEY
 from models.specs import NGramSpec, Smoothing, spec_from_dict
 from models.tokens.vocabulary import CONTEXT_IDS

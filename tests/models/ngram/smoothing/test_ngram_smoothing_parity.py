@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.ngram.counting.counts import count_ngrams
-from models.ngram.lines.text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.lines.text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
 

@@ -10,7 +10,7 @@ import pytest
 
 from models.base import FitContext, ModelError
 from models.bundles.bundle import Bundle
-from models.ngram.counting.counts import count_ngrams
+from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import measure
 from models.specs import NGramSpec

@@ -19,7 +19,7 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError
 from models.base import FitContext
 from models.classification.bundle import ClassifierBundle
-from models.classification.fitting import fit_classifier
+from training.classification.fitting import fit_classifier
 from tests.command_line import exit_code
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
 from tracking.registry.version_settings import VersionSettings

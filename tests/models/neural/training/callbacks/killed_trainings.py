@@ -7,8 +7,8 @@ import torch
 
 from models.base import FitContext
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.trainer import CHECKPOINTS, train
-from models.neural.training.training_metrics import MEASURED
+from training.neural.trainer import CHECKPOINTS, train
+from training.neural.training_metrics import MEASURED
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.models.neural.made_streams import walks

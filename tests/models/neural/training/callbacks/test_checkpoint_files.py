@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from models.neural.training.checkpoint import Checkpoints, Journal
+from training.neural.checkpoint import Checkpoints, Journal
 from tests.models.neural.training.callbacks.killed_trainings import bits, run
 
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from models.neural.training.callbacks import checkpointing
-from models.neural.training.checkpoint import Checkpoints, fill_network, network_tensors
-from models.neural.training.trainer import CHECKPOINTS
+from training.neural.callbacks import checkpointing
+from training.neural.checkpoint import Checkpoints, fill_network, network_tensors
+from training.neural.trainer import CHECKPOINTS
 from tests.marked_cases import long_but
 from tests.models.neural.training.callbacks.killed_trainings import (
     TRAINING,
@@ -118,7 +118,7 @@ def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("models.neural.training.checkpoint.sha256_of", fails)
+        patch.setattr("training.neural.checkpoint.sha256_of", fails)
         assert checkpoints.load() is None
     assert sorted((tmp_path / CHECKPOINTS).iterdir()) == names
     assert checkpoints.load() is not None

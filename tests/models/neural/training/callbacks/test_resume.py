@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from models.base import ModelError
-from models.neural.optimization.clipping import Clipped
-from models.neural.optimization.never_compiled import AdamW
-from models.neural.optimization.schedule import learning_rate
-from models.neural.training import checkpoint
-from models.neural.training import step as training_step
-from models.neural.training.callbacks import checkpointing
-from models.neural.training.trainer import CHECKPOINTS
+from training.neural.optimization.clipping import Clipped
+from training.neural.optimization.never_compiled import AdamW
+from training.neural.optimization.schedule import learning_rate
+from training.neural import checkpoint
+from training.neural import step as training_step
+from training.neural.callbacks import checkpointing
+from training.neural.trainer import CHECKPOINTS
 from tests.marked_cases import long_but, slow_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import Killed, killed_at_rename
@@ -165,7 +165,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import torch
 from models.neural import network
-from models.neural.training.callbacks import checkpointing
+from training.neural.callbacks import checkpointing
 from tests.models.neural.training.callbacks import killed_trainings
 network.bf16_on_processor = lambda: True  # as in conftest.py
 torch.set_num_threads(1)

@@ -1,0 +1,78 @@
+"""Fit a classifier of any kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.base import FitContext, ModelError
+from models.classification.classifier import Classifier, ClassifierFit, log_loss
+from models.classification.figures import macro_f1
+from models.classification.spec import ClassifierSpec, classifier_class
+
+if TYPE_CHECKING:
+    from models.neural.labelling.labelled_sequences import LabelledSequences
+    from models.tokens.vocabulary import Vocabulary
+
+
+def fit_classifier(
+    spec: ClassifierSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
+    context: FitContext,
+) -> ClassifierFit:  # fmt: skip
+    """Fit a classifier on labelled reviews; choose its state, strength or temperature on others.
+
+    Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
+    weights are equal up to rounding (`training/neural/determinism.py`). A fit that was killed gives the same
+    ones when it is started again with the same work folder.
+
+    Args:
+        spec: With its labels.
+        vocabulary: Made the ids.
+        train: Reviews, with or without special tokens (which are ignored), and label numbers 0 … K − 1.
+        validation: The same.
+        context: Work folder (journal, checkpoints), device, threads, listener; `parts` has the bundle of the language
+            model that the classifier starts from.
+
+    Returns:
+        The model, and numbers: parameters, seconds, updates and seconds_per_epoch of a network, the figures that
+        were chosen (strength, temperature), and validation/accuracy, validation/macro_f1, validation/log_loss.
+
+    Raises:
+        ModelError: kind "input": there are no labels, a label has no training review, targets or ids do not fit;
+            "diverged"; "memory".
+    """
+    if len(spec.labels) < 2:
+        raise ModelError(f"labels is {spec.labels}; a classifier needs the names of at least two labels", "input")
+    for name, examples in (("training", train), ("validation", validation)):
+        examples.sequences.require_ids(vocabulary.size)
+        _require_targets(name, examples, len(spec.labels))
+    missing = np.flatnonzero(np.bincount(train.targets, minlength=len(spec.labels)) == 0)
+    if len(missing):
+        name = spec.labels[missing[0]]
+        raise ModelError(f"the label {name!r} has no training review: a classifier needs one of each label", "input")
+    context.work.mkdir(parents=True, exist_ok=True)
+    fitted: ClassifierFit = classifier_class(spec.kind).fit(spec, vocabulary, train, validation, context)
+    return ClassifierFit(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})
+
+
+def validation_figures(model: Classifier, validation: LabelledSequences) -> dict[str, float]:
+    """Return accuracy and macro-F1, and log loss of a classifier that has probabilities, each with "validation/"."""
+    scores_NK = model.scores(validation.sequences)
+    answers_N = model.answers(scores_NK)
+    found = {
+        "validation/accuracy": float((answers_N == validation.targets).mean()),
+        "validation/macro_f1": macro_f1(validation.targets, answers_N, scores_NK.shape[1]),
+    }
+    return found | ({"validation/log_loss": log_loss(scores_NK, validation.targets)} if model.probabilistic else {})
+
+
+def _require_targets(name: str, examples: LabelledSequences, labels: int) -> None:
+    targets = examples.targets
+    if targets.shape != (len(examples.sequences),) or not np.issubdtype(targets.dtype, np.integer):
+        found = f"{targets.shape} of {targets.dtype}"
+        raise ModelError(f"{name} targets are {found}; one whole number for each review is needed", "input")
+    wrong = np.flatnonzero((targets < 0) | (targets >= labels))
+    if len(wrong):
+        what = f"the target of {name} review {wrong[0]} is {targets[wrong[0]]}"
+        raise ModelError(f"{what}; it must be a label number from 0 to {labels - 1}", "input")

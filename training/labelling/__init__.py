@@ -1,0 +1,1 @@
+"""Hold the modules that fit labelling models."""

@@ -1,0 +1,173 @@
+"""Train a classifier or tagger: shuffled batches of whole sequences; keep the weights that are best on validation.
+
+The order of an epoch follows from the seed and the epoch, rates from the number of the update, and torch's random
+stream is in each checkpoint. So a training that was killed at any moment and is started again with the same work folder
+gives the same weights, bit for bit, and the same journal, on the CPU and within one class of determinism
+(`training/neural/determinism.py`). Checkpoints and the way back after a divergence are those of the language
+models (`training/neural/callbacks/checkpointing.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.base import CHECKPOINTS, FitProgress, ModelError
+from training.neural.callbacks.callback import Callback, ValidationResult
+from training.neural.callbacks.checkpointing import BackOff, Checkpointing
+from training.neural.callbacks.reporting import JOURNAL_LINES, REPORT_SECONDS
+from training.neural.checkpoint import SETTLED, Checkpoints, Journal, fill_network, network_tensors
+from training.neural.step import Divergence
+from training.labelling.fine_tuning import FineTuning
+from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.labeller import Labeller
+from training.labelling.state import LabellerState
+from training.labelling.step import update_once
+
+
+class Trainer:
+    """One training.
+
+    Args:
+        model: With its initial weights; the weights of the best evaluation are put into its network.
+        train: Training examples.
+        validation: Examples that choose the state.
+        work: Folder of checkpoints and journal; None: neither is written, so a divergence ends the training.
+        report: Called after each evaluation and every `REPORT_SECONDS` with the latest figures; steps are tokens read.
+        tuning: Options of fine-tuning; None trains all parts at the same rate.
+    """
+
+    def __init__(
+        self, model: Labeller, train: LabelledSequences, validation: LabelledSequences, work: Path | None,
+        report: Callable[[FitProgress], None], tuning: FineTuning | None,
+    ) -> None:  # fmt: skip
+        self.model, self.train, self.validation, self.report = model, train, validation, report
+        self.network, self.training = model.network, model.spec.training
+        self.per_epoch = math.ceil(len(train.sequences) / self.training.batch)
+        self.updates = max(1, math.ceil(self.training.epochs * self.per_epoch))
+        count = self.training.evaluations
+        self.looks = {math.ceil((index + 1) * self.updates / count) for index in range(count)}
+        self.state = LabellerState(model, self.updates, self.per_epoch, tuning)
+        self.reported = time.monotonic()
+        self.journal, self.callbacks = None, list[Callback[LabellerState]]()
+        self.writer: AbstractContextManager[Any] = nullcontext()
+        if work:
+            self.journal, identity = Journal(work), self.state.identity(tuning, train, validation)
+            checkpointing = Checkpointing(self.state, Checkpoints(work / CHECKPOINTS), self.journal, identity)
+            self.callbacks, self.writer = [checkpointing, BackOff(self.state, checkpointing)], checkpointing.writer
+
+    def run(self) -> dict[str, float]:
+        """Make all updates that are left and put the best weights into the network; return the summary.
+
+        Raises:
+            ModelError: kind "diverged": loss or gradient is not a finite number, even at an eighth of the rate.
+        """
+        with self.writer:
+            self._loop()
+        self.network.requires_grad_(True)
+        fill_network(self.network, self.state.best)
+        self.network.eval()
+        return self._summary()
+
+    def _loop(self) -> None:
+        for callback in self.callbacks:
+            callback.on_start()
+        while self.state.metrics.updates < self.updates:
+            try:
+                for rows_B in self._rest_of_epoch():
+                    self._update(rows_B)
+                    if self.state.metrics.updates in self.looks:
+                        self._evaluate()
+                    for callback in self.callbacks:
+                        callback.on_window_end()
+                    if time.monotonic() - self.reported > REPORT_SECONDS:
+                        self._report()
+            except Divergence as error:
+                self._go_back(error)
+
+    def _rest_of_epoch(self) -> Iterator[np.ndarray]:
+        """Yield the numbers of the sequences of each update that is left of this epoch, or of the training."""
+        made = self.state.metrics.updates
+        epoch, done = divmod(made, self.per_epoch)
+        draw = np.random.default_rng([self.training.seed, 2, epoch])
+        groups = list(self.train.sequences.shuffled(draw, self.training.batch))
+        yield from groups[done : done + self.updates - made]
+
+    def _update(self, rows_B: np.ndarray) -> None:
+        began, progress, loss = time.perf_counter(), self.state.metrics, self.model.spec.loss
+        rate = self.state.rates.set(progress.updates, progress.rate_factor)
+        norm = update_once(self.state, self.train, rows_B)
+        progress.seconds += time.perf_counter() - began
+        last = progress.updates == self.updates
+        if progress.targets and (last or progress.updates % max(1, self.updates // JOURNAL_LINES) == 0):
+            figures = {f"train/{loss}": progress.loss / progress.targets, "learning_rate": rate,
+                       "gradient_norm": norm, "tokens_per_second": progress.tokens / progress.seconds}  # fmt: skip
+            progress.loss, progress.targets = 0.0, 0
+            self._write(figures)
+
+    def _evaluate(self) -> None:
+        """Measure on validation, keep the weights if they are the best so far, save and report.
+
+        Raises:
+            Divergence: The loss is not finite.
+        """
+        state, progress = self.state, self.state.metrics
+        with state.averaged():
+            self.network.eval()
+            figures = self.model.measure(self.validation)
+            if not math.isfinite(loss := figures[self.model.spec.loss]):
+                raise Divergence(f"validation loss {loss}")
+            progress.latest, improved = figures, self._rank(figures) < self._rank(progress.best)
+            if improved:
+                state.best, progress.best, progress.best_update = (
+                    network_tensors(self.network), figures, progress.updates
+                )  # fmt: skip
+        self._write({f"validation/{name}": value for name, value in figures.items()} | {SETTLED: True})
+        for callback in self.callbacks:
+            callback.on_validation(ValidationResult(loss, improved, True))
+        self._report()
+
+    def _go_back(self, error: Divergence) -> None:
+        """Go back to the last good state.
+
+        Raises:
+            ModelError: kind "diverged": there is none, or this was done too often.
+        """
+        if not self.callbacks:
+            raise ModelError(f"training diverged: {error}; try a smaller training.learning_rate", "diverged") from error
+        for callback in self.callbacks:
+            callback.on_divergence(error)
+
+    def _report(self) -> None:
+        self.reported = time.monotonic()
+        total = round(self.training.epochs * len(self.train.sequences.ids_P))
+        self.report(FitProgress(self.state.metrics.tokens, total, self.state.metrics.latest))
+
+    def _rank(self, figures: Mapping[str, float]) -> tuple[float, ...]:
+        """Return a key that is lower for a better state."""
+        if not figures:
+            return (math.inf,)
+        loss = figures[self.model.spec.loss]
+        return (-figures["macro_f1"], loss) if self.model.spec.choose_by == "macro_f1" else (loss,)
+
+    def _write(self, figures: Mapping[str, float]) -> None:
+        if self.journal:
+            self.journal.write(self.state.metrics.tokens, figures)
+
+    def _summary(self) -> dict[str, float]:
+        progress = self.state.metrics
+        return {
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "updates": self.updates,
+            "best_update": progress.best_update,
+            "seconds": progress.seconds,
+            "seconds_per_epoch": progress.seconds * self.per_epoch / self.updates,
+            "divergences": progress.divergences,
+            **progress.best,
+        }

@@ -1,0 +1,84 @@
+"""Report a training: curves into the journal, progress to the caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from models.base import FitProgress
+from training.neural.checkpoint import SETTLED, Journal
+from training.neural.state import TrainingState
+from training.neural.throughput import Meter
+from training.neural.training_metrics import perplexity
+from training.neural.callbacks.callback import Callback, ValidationResult
+
+if TYPE_CHECKING:
+    from training.neural.batches import Window
+    from training.neural.callbacks.pacing import Pacing
+
+JOURNAL_LINES = 200
+"""Points of each training curve, at most."""
+REPORT_SECONDS = 0.5
+
+
+class Curves(Callback[TrainingState]):
+    """Write the curves of a training into its journal; only the leading rank writes."""
+
+    def __init__(self, state: TrainingState, journal: Journal) -> None:
+        super().__init__(state)
+        self.journal, self.meter = journal, Meter(state.network, state.ranks.size)
+
+    def write(self, figures: Mapping[str, float]) -> None:
+        """Append one line unless there are no figures."""
+        if figures and self.state.ranks.leads:
+            self.journal.write(self.state.metrics.tokens, figures)
+
+    def on_update(self, window: Window) -> None:
+        """Write means of the training every few updates; gradient norms and use of the machine once an epoch."""
+        metrics, total = self.state.metrics, self.state.total_updates
+        last = metrics.updates == total
+        if last or metrics.updates % max(1, total // JOURNAL_LINES) == 0:
+            self.state.settle()
+            rate, by_value = self.state.rate(metrics.updates - 1), self.state.training.clip_value is not None
+            self.write(metrics.train_figures(rate, by_value, self.state.reports_nats))
+        if last or window.index + 1 == window.of:
+            self.state.settle()
+            self.write(metrics.norm_figures() | self.machine_figures())
+
+    def on_validation(self, measured: ValidationResult) -> None:
+        """Write the measurement, and whether a divergence may still remove the lines before it."""
+        nats = measured.nats
+        self.write({"validation/nats": nats, "validation/perplexity": perplexity(nats), SETTLED: measured.good})
+
+    def machine_figures(self) -> dict[str, float]:
+        """Return the figures of machine use so far."""
+        return self.state.metrics.machine_figures(self.meter.peak_memory(), self.meter.highest_tokens_per_second())
+
+
+class ProgressReport(Callback[TrainingState]):
+    """Report progress to the caller after each evaluation, and every `REPORT_SECONDS`.
+
+    The length of a paced training is an estimate.
+    """
+
+    def __init__(
+        self, state: TrainingState, total_tokens: int, report: Callable[[FitProgress], None], pacing: Pacing | None
+    ) -> None:
+        super().__init__(state)
+        self.total_tokens, self.report, self.pacing = total_tokens, report, pacing
+        self.reported, self.due = time.monotonic(), False
+
+    def on_validation(self, measured: ValidationResult) -> None:
+        """Report at the end of this window."""
+        self.due = True
+
+    def on_window_end(self) -> None:
+        """Report if it is due."""
+        if self.state.ranks.leads and (self.due or time.monotonic() - self.reported > REPORT_SECONDS):
+            self.reported, self.due = time.monotonic(), False
+            state = self.state
+            state.settle()
+            updates = self.pacing.expected_updates() if self.pacing else state.total_updates
+            tokens = round(self.total_tokens * updates / state.total_updates)
+            self.report(state.metrics.progress(updates, tokens, state.reports_nats))

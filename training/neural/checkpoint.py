@@ -1,0 +1,229 @@
+"""Write and read checkpoints and the journal of a fit, so that a killed training resumes with the same result.
+
+A checkpoint is two files in one folder, `NUMBER.safetensors` (all tensors) and `NUMBER.json` (all numbers and the
+checksum of the tensors). Each is written under another name and then renamed. The JSON file comes last, so its presence
+means that the checkpoint is complete. A checkpoint that does not match its checksums is skipped in favour of the one
+before. Nothing is pickled. Files are not flushed to the disk: if the process dies, nothing is lost, and after a power
+cut the checksum detects torn files.
+
+The journal is `metrics.jsonl`, one JSON object per line: {"step": tokens seen, "time": seconds since 1970, NAME: value,
+…}. A checkpoint records the journal's length. Resuming cuts the journal there, so that no point is doubled. A line with
+"settled": true is the last one of a good checkpoint: no divergence removes the lines before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from models.atomic_files import save_tensors
+from models.base import JOURNAL, sha256_of
+
+SETTLED = "settled"
+FORMAT = 2
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and numbers (JSON values) by name."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints below one folder, numbered as they are written.
+
+    There are two kinds. Those of an evaluation are "good": training may go back to them when it diverges. Others are
+    written because some time has passed. The two newest good ones and the newest of all are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
+        """Write a checkpoint; after the return it survives the death of the process."""
+        # Copies: the format refuses tensors that share memory.
+        self.write({name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, facts, good)
+
+    def write(self, copies: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
+        """Do the same with tensors of the processor that share no memory."""
+        number = max((number for number, _ in self._all()), default=0) + 1
+        data = self._path(number, "safetensors")
+        part = data.with_suffix(".part")
+        save_tensors(save_file, {name: tensor.contiguous() for name, tensor in copies.items()}, part)
+        body = {"format": FORMAT, "good": good, "sha256": sha256_of(part), "facts": dict(facts)}
+        os.replace(part, data)
+        text = json.dumps({"checksum": _checksum(body), "body": body})
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, self._path(number, "json"))
+        self._prune()
+
+    def load(
+        self, check: Callable[[Checkpoint], None] = lambda found: None, good: bool = False
+    ) -> Checkpoint | None:
+        """Return the newest checkpoint that is complete (with *good*: the newest good one), or None.
+
+        A damaged one, or one for which *check* raises ValueError, is logged and deleted, and the one before is tried.
+        One that cannot be read is logged and kept.
+        """
+        for torn in (*self.folder.glob("*.part"), *self.folder.glob(".tmp*")):  # left by a killed process
+            torn.unlink()
+        for number, body in sorted(self._all(), key=lambda entry: entry[0], reverse=True):
+            if good and body and not body["good"]:
+                continue
+            try:
+                found = self._read(number, body)
+                check(found)
+                return found
+            except (OSError, SafetensorError, ValueError) as error:
+                log.warning("checkpoint %s cannot be used and is skipped: %s", self._path(number, "json"), error)
+                if isinstance(error, FileNotFoundError) or not isinstance(error, OSError):
+                    self._delete(number)  # a file that cannot be read now may be complete
+        return None
+
+    def _read(self, number: int, body: dict[str, Any] | None) -> Checkpoint:
+        if body is None:
+            raise ValueError("its description was changed after it was written")
+        data = self._path(number, "safetensors")
+        if sha256_of(data) != body["sha256"]:
+            raise ValueError(f"{data.name} was changed after it was written")
+        return Checkpoint(load_file(data), body["facts"])
+
+    def _all(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        for path in self.folder.glob("*.json"):
+            try:
+                entry = json.loads(path.read_text(encoding="utf-8"))
+                whole = entry["checksum"] == _checksum(entry["body"]) and entry["body"]["format"] == FORMAT
+            except (OSError, ValueError, KeyError, TypeError):
+                whole = False
+            yield int(path.stem), entry["body"] if whole else None
+
+    def _prune(self) -> None:
+        numbers = {number: body for number, body in self._all() if body}
+        good = sorted(number for number, body in numbers.items() if body["good"])
+        kept = {*good[-2:], max(numbers)}
+        for path in self.folder.iterdir():
+            if path.stem.isdigit() and int(path.stem) not in kept:
+                path.unlink()
+
+    def _delete(self, number: int) -> None:
+        for suffix in ("json", "safetensors"):
+            self._path(number, suffix).unlink(missing_ok=True)
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"{number:08d}.{suffix}"
+
+
+class Journal:
+    """Writer of measurements, which it appends to `metrics.jsonl` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        self.length = 0
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Append one line; *step* counts training tokens."""
+        line = json.dumps({"step": step, "time": round(time.time(), 3), **figures}, allow_nan=False) + "\n"
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
+        self.length += len(line.encode())
+
+    def size(self) -> int:
+        """Return the bytes in the file, including those of an earlier attempt."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self, length: int) -> None:
+        """Remove all that was written after the first *length* bytes."""
+        with self.path.open("ab") as file:
+            file.truncate(length)
+        self.length = length
+
+
+def stored_once(network: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict (the tensors themselves) with tied tensors only under their first name."""
+    unique: dict[int | str, tuple[str, Tensor]] = {}
+    for name, tensor in network.state_dict().items():
+        # Empty tensors all have address 0 without being the same.
+        unique.setdefault(tensor.data_ptr() or name, (name, tensor))
+    return dict(unique.values())
+
+
+def network_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return copies (on the CPU) of all weights and buffers; a tensor with two names (tied) only once."""
+    return {name: tensor.to("cpu", copy=True) for name, tensor in stored_once(network).items()}
+
+
+def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load the result of `network_tensors` into a network.
+
+    Raises:
+        ValueError: As `require_weights`.
+    """
+    require_weights(network, tensors)
+    network.load_state_dict(dict(tensors), strict=False)  # the second name of a tied tensor is missing on purpose
+
+
+def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the tensors are exactly those of a network, each of its shape."""
+    own = {name: tuple(tensor.shape) for name, tensor in stored_once(network).items()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if own != given:
+        name = min(set(own.items()) ^ set(given.items()))[0]
+        raise ValueError(f"{name} is {given.get(name, 'absent')} there and {own.get(name, 'absent')} in the network")
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's moments and step counts as "INDEX.NAME" (the tensors themselves, not copies)."""
+    moments: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value for index, entry in moments.items() for name, value in entry.items()}
+
+
+def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restore the result of `optimizer_tensors`; the parameter groups do not change."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def random_tensors(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of torch's random streams: the CPU's, and the GPU's where that is used."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
+
+
+def set_random(tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    """Restore the result of `random_tensors`."""
+    torch.set_rng_state(tensors["cpu"])
+    if device.type == "cuda" and "cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["cuda"], device)
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the names "PREFIX/NAME"."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of one prefix under their names without it."""
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,170 @@
+"""Hold everything that changes while a network is trained, for the trainer and its checkpoints.
+
+That is: weights, best weights, the optimiser's moments, averages of the weights, the memory of the streams, torch's
+random streams and the training metrics. Everything else follows from the options and the number of updates. Each rank
+has its own rows of the memory and its own random streams. A checkpoint holds those of all ranks, so that training can
+resume with another number of ranks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from models.options import stored
+from models.specs import TrainingSpec
+from models.neural.network import Network
+from training.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
+from training.neural.optimization.optimizers import make_optimizer
+from training.neural.optimization.schedule import learning_rate
+from training.neural.parallel.data_parallel import Ranks
+from training.neural.checkpoint import (
+    Checkpoint,
+    fill_network,
+    fill_optimizer,
+    network_tensors,
+    optimizer_tensors,
+    prefixed,
+    random_tensors,
+    require_weights,
+    set_random,
+    stored_once,
+    without_prefix,
+)
+from training.neural.tbptt import Memory
+from training.neural.training_metrics import TrainingMetrics
+
+if TYPE_CHECKING:
+    from models.streams import TokenStream
+
+
+class TrainingState:
+    """The state of one training; it is the initial state until `fill` loads a checkpoint.
+
+    Args:
+        network: With its initial weights, in training mode.
+        training: The recipe.
+        total_updates: In the whole training.
+        ranks: The processes that train the network together.
+
+    Attributes:
+        reports_nats: The training losses are nats, not those of an estimator (`OutputLayer.reports_nats`).
+        rows: The rows of the batch that this rank reads.
+        network: The network as the optimiser sees it.
+        parameters: The parameters that are trained.
+        optimizer: Turns gradients into steps.
+        memory: The memory of the streams.
+        average: Of the weights; None where nothing is averaged.
+        trigger: Starts the average of "nt_asgd"; None for other optimisers, whose average starts at once.
+        metrics: Numbers: progress, losses, times, factors of the learning rate.
+        best: The best weights on validation, averaged ones if there is an average.
+        unread: Reads and counts the figures of the last update, which a GPU may still be computing; see `settle`.
+    """
+
+    def __init__(
+        self, network: Network, training: TrainingSpec, total_updates: int = 1, ranks: Ranks | None = None
+    ) -> None:
+        self.network, self.training, self.total_updates, self.ranks = network, training, total_updates, ranks or Ranks()
+        self.rows = self.ranks.rows(training.batch)
+        self.device, self.reports_nats = network.output.weight.device, network.output.reports_nats
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(network, training)
+        self.trigger = NonMonotonicTrigger(training.patience) if training.optimizer == "nt_asgd" else None
+        averages = self.trigger is not None or training.ema > 0
+        self.average = WeightAverage(self.parameters, training.ema or None) if averages else None
+        self.metrics = TrainingMetrics(micro_batch=training.micro_batch or training.batch)
+        self.best = network_tensors(network)
+        self.unread: Callable[[], None] | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Reset the memory of all streams at the start of an epoch."""
+        self.memory = Memory.empty(self.network, self.rows.stop - self.rows.start, self.device)
+
+    def settle(self) -> None:
+        """Count the last update if its figures have not been read yet: before anything else reads the metrics.
+
+        Raises:
+            Divergence: Of that update (`step.py`); the state is unusable.
+        """
+        unread, self.unread = self.unread, None
+        if unread is not None:
+            began = time.perf_counter()
+            unread()
+            self.metrics.waited(time.perf_counter() - began)
+
+    def rate(self, update: int) -> float:
+        """Return the learning rate of an update (from 0), for a window of the usual length."""
+        metrics = self.metrics
+        return learning_rate(self.training, update, self.total_updates) * metrics.rate_factor * metrics.plateau
+
+    def after_step(self) -> None:
+        """Add the new weights to the average, once it has begun."""
+        if self.average is not None and (self.trigger is None or self.trigger.fired):
+            self.average.update()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Put the averaged weights into the network within a block, if there is an average."""
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors by name, not copies, for a checkpoint. All ranks call it; the leading one gets them."""
+        place = self.device if self.ranks.size == 1 else torch.device("cpu")  # other ranks send theirs
+        own = {name: tensor.to(place) for name, tensor in self.memory.tensors().items()}
+        found = self.ranks.gather((own, random_tensors(self.device)))
+        if not self.ranks.leads:
+            return {}
+        memory = Memory.join([Memory.of(tensors, place) for tensors, _ in found])
+        return {
+            **prefixed("network", stored_once(self.network)),
+            **prefixed("best", self.best),
+            **prefixed("optimizer", optimizer_tensors(self.optimizer)),
+            **prefixed("average", self.average.tensors() if self.average else {}),
+            **prefixed("memory", memory.tensors()),
+            **{k: v for rank, (_, random) in enumerate(found) for k, v in prefixed(_stream(rank), random).items()},
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return all numbers as JSON values, for a checkpoint."""
+        return {"course": asdict(self.metrics), "trigger": self.trigger.facts() if self.trigger else None}
+
+    def identity(self, *streams: TokenStream) -> dict[str, Any]:
+        """Return the values that must be equal in a checkpoint and this training on these streams (JSON values)."""
+        return {
+            "training": stored(self.training),
+            "shapes": [list(parameter.shape) for parameter in self.parameters],
+            "streams": [[stream.vocabulary_digest, stream.facts["sha256"]] for stream in streams],
+        }
+
+    def require_weights(self, found: Checkpoint) -> None:
+        """Raise ValueError unless a checkpoint holds all weights of the network, the latest and the best."""
+        for name in ("network", "best"):
+            require_weights(self.network, without_prefix(name, found.tensors))
+
+    def fill(self, found: Checkpoint) -> None:
+        """Restore the results of `tensors` and `facts`."""
+        tensors, self.unread = found.tensors, None
+        self.metrics = TrainingMetrics(**found.facts["course"])
+        self.best = without_prefix("best", tensors)
+        fill_network(self.network, without_prefix("network", tensors))
+        fill_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+        if self.average is not None:
+            self.average.fill(without_prefix("average", tensors))
+        if self.trigger is not None:
+            self.trigger.fill(found.facts["trigger"])
+        self.memory = Memory.of(without_prefix("memory", tensors), self.device).rows(self.rows)
+        if random := without_prefix(_stream(self.ranks.rank), tensors):
+            set_random(random, self.device)
+        else:  # the checkpoint has fewer ranks
+            torch.manual_seed(self.ranks.seed(self.training.seed))
+
+
+def _stream(rank: int) -> str:
+    """Return the name of a rank's random streams in a checkpoint."""
+    return f"random.{rank}" if rank else "random"

@@ -1,0 +1,193 @@
+"""Make one update: compute a window's gradient and take an optimiser step.
+
+The two parts are separate. `TrainingStep.gradient` adds up sums over the scored tokens of a window's streams
+(`window_gradient.py`). `TrainingStep.apply` divides them by streams × positions, clips (`clipping.py`) and steps. The
+division gives every token the same weight, also in a window that is partly padding.
+
+On a GPU the host only queues work: it reads loss and norm of an update after it has queued the next one. So a
+divergence is noticed one update later than on the processor. Nothing is lost: the training goes back to a checkpoint in
+any case, and before anything is saved, measured or reported, the last update is read (`TrainingState.settle`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.neural.device import Unread, free_cached_memory, tf32_in_layers, to_device
+from models.neural.gpu.captured import CapturedReading, Read, captured
+from training.neural.stream_piece import StreamPiece
+from training.neural.optimization.clipping import Clipped, scale_and_clip, scale_and_clip_unread
+from models.neural.out_of_memory import first_line, is_out_of_memory
+from training.neural.checkpoint import random_tensors, set_random
+from training.neural.state import TrainingState
+from training.neural.tbptt import Memory
+from training.neural.window_gradient import Sums, add_gradients
+
+if TYPE_CHECKING:
+    from training.neural.batches import Window
+
+log = logging.getLogger(__name__)
+
+
+class Divergence(Exception):
+    """Divergence: loss or gradient is not finite, or the loss has risen at once by more than a threshold."""
+
+
+class TrainingStep:
+    """One update of a training's state by one window.
+
+    Args:
+        state: Changed in place.
+        record: Writes figures to the journal.
+    """
+
+    def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
+        self.state, self.training, self.record = state, state.training, record
+        self._captured: CapturedReading | None = None
+        on_gpu, all_at_once = state.device.type == "cuda", self.training.bptt_grad_len in (None, self.training.bptt_len)
+        self._gives_ids = on_gpu and all_at_once and state.network.reads_pieces()
+        self._piece = StreamPiece(state.rows, state.device) if on_gpu else None
+        self._captures = on_gpu and all_at_once and not self.training.random_window and not self._gives_ids
+
+    def __call__(self, window: Window, keep_B: Tensor | None) -> None:
+        """Read one window and take one step; a window without a scored token only updates the memory.
+
+        Args:
+            window: The next one.
+            keep_B: False for streams that are reset before this window; None where none is.
+        """
+        rows, device = self.state.rows, self.state.device
+        x_BT = self._piece.window(window) if self._piece else torch.from_numpy(window.x_BT[rows])
+        y_BT = torch.from_numpy(window.y_BT[rows])
+        keep_B = None if keep_B is None else to_device(keep_B[rows], device)
+        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B, window.x_BT[rows] if self._gives_ids else None)
+        if sums.tokens:
+            self.apply(sums, *window.y_BT.shape)
+
+    def gradient(
+        self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None, ids_on_host: np.ndarray | None = None
+    ) -> tuple[Sums, Memory]:
+        """Add up the gradients of all ranks' rows; the returned sums are those of all ranks, too.
+
+        If memory does not suffice (on one rank or more), repeat without replays, then with half as many streams at a
+        time. The repetition starts from the same memory of the streams and the same random state.
+        """
+        state, random = self.state, random_tensors(self.state.device)
+        while True:
+            state.optimizer.zero_grad(set_to_none=True)
+            own, after, said = Sums(0.0, 0), state.memory, ""
+            try:
+                micro_batch = state.metrics.micro_batch
+                with tf32_in_layers(x_BT.is_cuda and state.network.products == "bf16"):
+                    read = self._reading(x_BT)
+                    own, after = add_gradients(
+                        state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch, read, ids_on_host
+                    )
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or (micro_batch == 1 and not self._may_replay(x_BT)):
+                    raise
+                said = first_line(error)
+            read = None  # else the graph would stay in memory when it is given up
+            failed, nats, tokens = state.ranks.add_up(state.parameters, bool(said), own.nats, own.tokens)
+            if not failed:
+                return Sums(nats, tokens), after
+            # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
+            said = said or "on another rank"
+            if self._may_replay(x_BT):  # a graph needs more memory than the kernels one by one
+                self._launch_from_now_on(said)
+            else:
+                self._halve_micro_batch(said)
+            set_random(random, state.device)
+
+    def _reading(self, x_BT: Tensor) -> Read | None:
+        """Return what reads a window of the usual length by replays on a GPU; None for other windows."""
+        if not self._may_replay(x_BT) or x_BT.shape[1] != self.training.bptt_len:
+            return None
+        if self._captured is None:
+            self._captured = captured(self.state.network, x_BT, self.state.memory.state)
+            self._captures = self._captured is not None
+        return self._captured
+
+    def _may_replay(self, x_BT: Tensor) -> bool:
+        """Return whether windows of all these streams may be replayed: in parts, their gradients are added up."""
+        return self._captures and self.state.metrics.micro_batch >= len(x_BT)
+
+    def _launch_from_now_on(self, said: str) -> None:
+        log.warning("not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly", said)
+        self._captured, self._captures = None, False
+        self._free_memory()
+
+    def _free_memory(self) -> None:
+        self.state.network.last_layer = None  # it keeps the whole graph before it in memory
+        if self.state.device.type == "cuda":
+            free_cached_memory()
+
+    def _halve_micro_batch(self, said: str) -> None:
+        metrics = self.state.metrics
+        self._free_memory()
+        most = self.state.ranks.most_rows(self.training.batch)
+        metrics.micro_batch = -(-min(metrics.micro_batch, most) // 2)
+        self.record({"micro_batch": metrics.micro_batch})
+        log.warning(
+            "out of memory (%s): gradients are now accumulated over micro-batches of %d rows; results differ only by "
+            "rounding and dropout draws. A smaller training.batch avoids this",
+            said,
+            metrics.micro_batch,
+        )
+
+    def apply(self, sums: Sums, streams: int, positions: int) -> None:
+        """Divide the sums by the number of positions, clip the result and take a step.
+
+        Args:
+            sums: Of the window whose gradient is in `.grad`.
+            streams: B.
+            positions: T of the window; if it is not the usual length, the rate is scaled with it (AWD-LSTM).
+
+        Raises:
+            Divergence: On the processor no step is taken. On a GPU it is about the update before: see above.
+        """
+        training, state = self.training, self.state
+        scale, tokens, all_positions = 1 / (streams * positions), sums.tokens, streams * positions
+        if isinstance(sums.nats, Tensor):
+            clipped = scale_and_clip_unread(state.parameters, scale, training.clip, training.clip_value)
+            read = Unread([sums.nats, *clipped]).read
+            count: Callable[[], None] = partial(self._count_unread, read, tokens, all_positions, state.metrics.updates)
+        else:
+            found = scale_and_clip(state.parameters, scale, training.clip, training.clip_value)
+            self._require_sound(sums.nats, tokens, found, all_positions)
+            count = partial(state.metrics.count, sums.nats, tokens, found)
+        for group in state.optimizer.param_groups:
+            group["lr"] = state.rate(state.metrics.updates) * (positions / training.bptt_len)
+        state.optimizer.step()
+        state.after_step()
+        if isinstance(sums.nats, Tensor):
+            count, state.unread = state.unread or _nothing, count
+        count()
+
+    def _count_unread(self, read: Callable[[], list[float]], tokens: int, positions: int, before: int) -> None:
+        """Read the figures of an update from a GPU, and count it."""
+        nats, norm, by_value, by_norm = read()
+        clipped = Clipped(norm, bool(by_value), bool(by_norm))
+        self._require_sound(nats, tokens, clipped, positions)
+        self.state.metrics.count(nats, tokens, clipped, before)
+
+    def _require_sound(self, nats: float, tokens: int, clipped: Clipped, positions: int) -> None:
+        """Raise Divergence if loss or gradient is not finite, or the loss has risen too far."""
+        metrics, threshold = self.state.metrics, self.training.loss_spike_threshold
+        loss = f"loss {nats / tokens:.4g}{' nats' * self.state.reports_nats} per token"
+        if not (math.isfinite(clipped.norm) and math.isfinite(nats)):
+            raise Divergence(f"loss or gradient is not finite: {loss}, gradient norm {clipped.norm:.4g}")
+        if threshold and metrics.rise(nats, tokens, positions) > threshold:
+            raise Divergence(f"the loss rose at once: {loss}, its running mean was {metrics.running_nats:.4g}")
+
+
+def _nothing() -> None:
+    """Count nothing: there was no update before."""

@@ -1,0 +1,253 @@
+"""Read n-gram models from ARPA files, the text format of KenLM, SRILM, IRSTLM and CMU, into tables of n-grams.
+
+Differences between toolkits: a byte-order mark or text before `\\data\\`; spaces for tabs, several of them, carriage
+returns; missing back-off weights; `<UNK>` for `<unk>` (if a file has both, the later one counts, as in KenLM); neither
+of them (then `<unk>` gets log10 p = −100, as in KenLM); IRSTLM's slightly positive log p (read as 0).
+SRILM drops n-grams even if longer n-grams that begin or end with them stay. Such n-grams are added as virtual entries:
+the probability is that of backing off, the weight is 1, so that no score changes. KenLM does the same for missing
+endings.
+
+Sections are read in blocks by polars: after every blank becomes a single space, a row has the columns p, w1 … wk and
+back-off.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import polars as pl
+
+from models.base import ModelError, stored
+from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
+from training.ngram.lines.text_source import LineSource, opened
+from models.ngram.tables import Tables
+from training.ngram.arpa.entries import Entries, tables_of
+from training.ngram.arpa.writer import GIVEN_NOTE, LN10, MARKS
+
+logger = logging.getLogger(__name__)
+
+_UNKNOWN_MISSING = -100.0
+_BLANKS = bytes.maketrans(b"\t\r", b"  ")
+_COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
+_FOREIGN = {
+    b"mmap lm http://kheafield.com/code": "a binary file of KenLM",
+    b"blmt": "a binary file of IRSTLM",
+    b"iARPA": "an intermediate (iARPA) file of IRSTLM",
+}
+
+
+def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
+    """Read an ARPA file or pipe, plain or packed, into tables and words: `<unk>`, `<s>`, `</s>`, then the others by id.
+
+    Values are rounded to float32, as in KenLM.
+
+    Raises:
+        ModelError: The file is missing, or is not a complete ARPA file; the message has the line and the expected text.
+    """
+    path = Path(path)
+    with stored(str(path), kind="input"), opened(path) as stream:
+        return _read(LineSource(path, stream))
+
+
+def _read(source: LineSource) -> tuple[Tables, tuple[str, ...]]:
+    given_names, sizes = _header(source)
+    words, unigrams = _unigrams(source, sizes)
+    symbols = pl.Enum(words)
+    orders = [unigrams]
+    for order in range(2, len(sizes) + 1):
+        orders.append(_section(source, order, sizes, symbols))
+    _title(source, "\\end\\")
+    for name in given_names - set(words):
+        source.fail(f"the word {name!r} among the 1-grams, as it is named in a comment")
+    if sum(entries.positive for entries in orders):
+        logger.warning("%s: log p above 0 in %d entries; set to 0", source.path, sum(e.positive for e in orders))
+    given = [index for index, word in enumerate(words) if word in given_names]
+    tables = tables_of(orders, len(words), given, lambda order, row: _refuse_twice(source.path, order, row))
+    return tables, tuple(words)
+
+
+def _header(source: LineSource) -> tuple[set[str], list[int]]:
+    """Read up to the first section; return the words that are marked as given, and the number of n-grams per order."""
+    given = {"<s>"}
+    while (line := source.next_line("\\data\\")) != b"\\data\\":
+        for magic, name in _FOREIGN.items():
+            if line.startswith(magic):
+                source.fail(f"ARPA text, found {name}", line=source.line - 1)
+        if line.startswith(GIVEN_NOTE.encode()):
+            given |= set(line.decode("utf-8", "replace").removeprefix(GIVEN_NOTE).split())
+    sizes: list[int] = []
+    while not (line := source.next_line("ngram 1=…" if not sizes else "\\1-grams:")).startswith(b"\\"):
+        found = _COUNT.fullmatch(line)
+        if not found or int(found[1]) != len(sizes) + 1:
+            source.fail(f"ngram {len(sizes) + 1}=…", _shown(line), source.line - 1)
+        sizes.append(int(found[2]))
+    source.back(line)
+    if not sizes:
+        source.fail("ngram 1=…", _shown(line))
+    return given, sizes
+
+
+def _title(source: LineSource, title: str) -> None:
+    line = source.next_line(title)
+    if line != title.encode():
+        source.fail(title, _shown(line), source.line - 1)
+
+
+def _unigrams(source: LineSource, sizes: list[int]) -> tuple[list[str], Entries]:
+    """Return the words, marks first, and their entries in the same order."""
+    parts = list(_rows(source, 1, sizes, None))
+    found = pl.concat(parts) if parts else _columns(b"", ["w1"])
+    found = _one_unknown(source, found)
+    if found["w1"].is_duplicated().any():
+        _refuse_twice(source.path, 1, int(np.flatnonzero(~found["w1"].is_first_distinct().to_numpy())[0]))
+    if "<unk>" not in found["w1"]:
+        logger.warning("%s has no <unk>; it gets log10 p = %g", source.path, _UNKNOWN_MISSING)
+        unknown = pl.DataFrame({"p": [_UNKNOWN_MISSING], "w1": ["<unk>"], "backoff": [0.0]}, schema=found.schema)
+        found = pl.concat([unknown, found])
+    for mark in MARKS:
+        if mark not in found["w1"]:
+            source.fail(f"the word {mark} among the 1-grams")
+    rank = pl.col("w1").replace_strict({mark: place for place, mark in enumerate(MARKS)}, default=len(MARKS))
+    found = found.sort(rank, maintain_order=True)
+    return found["w1"].to_list(), _entries(found, np.arange(len(found))[:, None])
+
+
+def _one_unknown(source: LineSource, found: pl.DataFrame) -> pl.DataFrame:
+    """Return the unigrams with `<UNK>` as `<unk>`; if a file has both, the later one counts, as in KenLM."""
+    unknown = found["w1"].is_in(["<unk>", CAPITAL_UNKNOWN])
+    if found["w1"].filter(unknown).n_unique() > 1:
+        logger.warning(
+            "%s has both <unk> and %s; both are the unknown word, with the numbers of the later one",
+            source.path, CAPITAL_UNKNOWN,
+        )  # fmt: skip
+        last = int(np.flatnonzero(unknown.to_numpy())[-1])
+        found = found.filter(~unknown | (pl.int_range(pl.len()) == last))
+    return found.with_columns(pl.col("w1").replace({CAPITAL_UNKNOWN: "<unk>"}))
+
+
+def _section(source: LineSource, order: int, sizes: list[int], symbols: pl.Enum) -> Entries:
+    names = [f"w{place}" for place in range(1, order + 1)]
+    parts = []
+    for rows in _rows(source, order, sizes, symbols):
+        ids = [rows[name].to_physical().to_numpy() for name in names]
+        parts.append(_entries(rows, np.stack(ids, axis=1).astype(np.int32)))
+    return Entries.join(parts, order)
+
+
+def _rows(source: LineSource, order: int, sizes: list[int], symbols: pl.Enum | None) -> Iterator[pl.DataFrame]:
+    """Yield the rows of one section block by block; check them and compare their number with the header."""
+    _title(source, f"\\{order}-grams:")
+    total = 0
+    for first, lines in source.entries():
+        rows = _parsed(lines, order, symbols, highest=order == len(sizes))
+        if rows is None:
+            _find_fault(source, first, lines, order, symbols, highest=order == len(sizes))
+        total += len(rows)
+        yield rows
+    if total != sizes[order - 1]:
+        source.fail(f"{sizes[order - 1]} {order}-grams above, as \\data\\ says", total)
+
+
+def _parsed(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -> pl.DataFrame | None:
+    """Return the rows of some lines; None if a line is not an entry."""
+    plain = lines.translate(_BLANKS)
+    rows = _checked(plain, order, symbols, highest)
+    if rows is not None:
+        return rows
+    tidy = _tidy(plain)
+    if symbols is not None:
+        tidy = re.sub(rb"(?<= )<UNK>(?=[ \n])", b"<unk>", tidy)
+    return _checked(tidy, order, symbols, highest)
+
+
+def _tidy(lines: bytes) -> bytes:
+    """Return the lines with single spaces between words, without spaces around them and without empty lines."""
+    return re.sub(rb" *\n[ \n]*", b"\n", re.sub(rb"  +", b" ", lines)).lstrip(b" \n")
+
+
+def _checked(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -> pl.DataFrame | None:
+    names = [f"w{place}" for place in range(1, order + 1)]
+    try:
+        rows = _columns(lines, names)
+    except pl.exceptions.PolarsError:
+        return None
+    if symbols is not None:
+        rows = rows.with_columns(pl.col(names).cast(symbols, strict=False))
+    good = pl.all_horizontal(pl.col("p") < np.inf, pl.col("backoff") < np.inf, pl.col(names).is_not_null())
+    if highest:
+        good &= pl.col("backoff") == 0
+    return rows if rows.select(good.fill_null(False).all()).item() else None
+
+
+def _columns(lines: bytes, names: list[str]) -> pl.DataFrame:
+    """Split lines at single spaces into the columns p, words and backoff (0 if missing)."""
+    schema = pl.Schema({"p": pl.Float64(), **dict.fromkeys(names, pl.String()), "backoff": pl.Float64()})
+    # Put a complete row first: polars takes the number of columns from it, and later rows may have no weight.
+    full = b"0" + b" w" * len(names) + b" 0\n"
+    rows = pl.read_csv(
+        full + lines.rstrip(b"\n"), separator=" ", has_header=False, quote_char=None, schema=schema
+    ).slice(1)
+    return rows.with_columns(pl.col("backoff").fill_null(0.0))
+
+
+def _entries(rows: pl.DataFrame, ids_MK: np.ndarray) -> Entries:
+    p_M = rows["p"].to_numpy().astype(np.float32).astype(np.float64)
+    backoff_M = rows["backoff"].to_numpy().astype(np.float32).astype(np.float64)
+    return Entries(ids_MK, np.minimum(p_M, 0.0) * LN10, backoff_M * LN10, int((p_M > 0).sum()))
+
+
+def _find_fault(
+    source: LineSource, first: int, lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
+) -> NoReturn:
+    """Check lines one by one and raise the error of the first line that is not an entry."""
+    listed = set() if symbols is None else set(symbols.categories)
+    form = f"log10 p, {order} word{'s' * (order > 1)}{'' if highest else ', back-off weight or none'}"
+    for number, raw in enumerate(lines.split(b"\n"), start=first):
+        fields = raw.translate(_BLANKS).split(b" ")
+        fields = [field for field in fields if field]
+        if not fields:
+            continue
+        try:
+            text = [field.decode("utf-8") for field in fields]
+        except UnicodeDecodeError:
+            source.fail("UTF-8", _shown(raw), number)
+        for word in text[1 : order + 1]:
+            if listed and word not in listed and word != CAPITAL_UNKNOWN:
+                source.fail(f"{form}; {word!r} is not among the 1-grams", _shown(raw), number)
+        if not order + 1 <= len(text) <= order + 2 or not all(map(_is_number, text[:1] + text[order + 1 :])):
+            source.fail(form, _shown(raw), number)
+        if highest and len(text) == order + 2 and float(text[-1]) != 0:
+            source.fail(f"{form}; n-grams of the highest order have no back-off weight", _shown(raw), number)
+    source.fail(f"entries of the form {form}", line=first)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) < np.inf
+    except ValueError:
+        return False
+
+
+def _refuse_twice(path: Path, order: int, row: int) -> NoReturn:
+    """Raise the error of an n-gram that is listed twice, the second time in row *row* of its section."""
+    if not path.is_file():  # a pipe cannot be read again
+        raise ModelError(f"{path}, entry {row + 1} of the {order}-grams: expected each n-gram once", kind="input")
+    with opened(path) as stream:
+        inside, left = False, row
+        for number, line in enumerate(stream, start=1):
+            text = line.strip(b" \t\r\n")
+            if inside and text:
+                left -= 1
+            if left < 0:
+                LineSource(path, stream).fail("each n-gram once", _shown(text), number)
+            inside = inside or text == f"\\{order}-grams:".encode()
+    raise ModelError(f"{path}: the {order}-grams hold one of them twice", kind="input")
+
+
+def _shown(line: bytes) -> str:
+    return line.decode("utf-8", "backslashreplace")[:120]

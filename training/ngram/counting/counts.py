@@ -1,0 +1,264 @@
+"""Count n-grams: every window of 1, 2, … N tokens inside one document.
+
+A document is `[begin, w1 … wn, end]`, where begin is a token that is given and never predicted (a star token, or `<s>`
+in a text of lines). No n-gram ends with the begin token and none crosses a document. So an order counts exactly the
+positions with enough history, and order 1 counts the predicted tokens.
+
+All windows of N tokens are sorted once (`windows.py`). Then the n-grams of every order are read from them, each with a
+link to its suffix (`window_counts.py`), so that the estimators can sum with one `bincount`. Within a memory limit, text
+and counts are in temporary files, and memory holds what is worked on at a time (`disk_counts.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from models.base import ModelError
+from models.ngram.engine import ShardEngine, Threads
+from models.ngram.lookup import NONE, Followers, follow
+from training.ngram.counting.array_allocator import ArrayAllocator
+from training.ngram.counting.disk_counts import count_order_on_disk
+from training.ngram.counting.disk_text import DiskText
+from training.ngram.counting.disk_windows import sort_windows_on_disk
+from training.ngram.counting.document_counts import DocumentLimit
+from training.ngram.counting.documents import Documents, begins, ids_from_begin, last_in_suffix_order, mask, occurrences
+from training.ngram.counting.memory import MemoryPlan, memory_plan
+from training.ngram.counting.window_counts import WindowRows, count_order, sort_windows
+from training.ngram.counting.windows import Text
+
+MOST_ORDERS, MOST_TOKENS = 255, (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class OrderCounts:
+    """The M distinct n-grams of one order, sorted by context and last word; the row number is the n-gram's id.
+
+    Args:
+        followers: Last words, and where each context's n-grams are; None at order 1, where all V ids have a row, also
+            unseen ones, and the row is the id.
+        raw_M: Occurrences, c(g) (int32).
+        suffix_M: Row, at the order below, of the n-gram without its first word (int32; empty at order 1).
+        begins_M: Whether the n-gram begins with a begin token.
+        widespread_M: Whether the n-gram occurs in at least `min_documents` documents; None if this was not counted.
+        vocabulary_size: V.
+        open_row: The row of the n-gram that `lmplz` has not finished when its stream ends (see `kenlm_exact` of
+            `kneser_ney.counts_of_counts`); NONE if there is none.
+    """
+
+    followers: Followers | None
+    raw_M: np.ndarray
+    suffix_M: np.ndarray
+    begins_M: np.ndarray
+    widespread_M: np.ndarray | None
+    vocabulary_size: int
+    open_row: int = NONE
+
+    @property
+    def keys_M(self) -> np.ndarray:
+        """Row of the context at the order below · V + last word, ascending (int64); the id at order 1."""
+        if self.followers is None:
+            return np.arange(self.vocabulary_size, dtype=np.int64)
+        return self.followers.keys(self.vocabulary_size)
+
+    def __len__(self) -> int:
+        return len(self.raw_M)
+
+
+@dataclass(frozen=True)
+class NGramCounts:
+    """The counts of all orders 1 … N; `orders[k - 1]` is order k; *allocator* is the allocator of their arrays."""
+
+    orders: tuple[OrderCounts, ...]
+    vocabulary_size: int
+    given: tuple[int, ...]
+    allocator: ArrayAllocator = field(default_factory=ArrayAllocator, repr=False, compare=False)
+
+    @property
+    def order(self) -> int:
+        """Length N of the longest n-gram."""
+        return len(self.orders)
+
+    @property
+    def predictable(self) -> int:
+        """Number of ids that can be predicted: the vocabulary without the given ones."""
+        return self.vocabulary_size - len(self.given)
+
+    def context(self, order: int) -> np.ndarray:
+        """Return the row, at the order below, of every n-gram's context; (M,) int64; 0 (empty context) at order 1."""
+        followers = self.orders[order - 1].followers
+        return np.zeros(self.vocabulary_size, np.int64) if followers is None else followers.contexts()
+
+    def words(self, order: int) -> np.ndarray:
+        """Return the token ids of every n-gram of an order; (M, order) int64."""
+        rows_M = np.arange(len(self.orders[order - 1]))
+        words_MK = np.empty((len(rows_M), order), np.int64)
+        for place in range(order - 1, 0, -1):
+            followers = self.orders[place].followers
+            assert followers is not None  # order 2 and up
+            words_MK[:, place] = followers.word_M[rows_M]
+            rows_M = followers.contexts(rows_M)
+        words_MK[:, 0] = rows_M
+        return words_MK
+
+    def row(self, ngram: Sequence[int]) -> int:
+        """Return the row of one n-gram in the table of its order, NONE if it was never seen; 0 for the empty n-gram.
+
+        Raises:
+            ModelError: The n-gram is longer than the counted order, or an id is outside the vocabulary; kind "input".
+        """
+        if len(ngram) > self.order:
+            raise ModelError(
+                f"an n-gram of {len(ngram)} tokens; this model has counts of 1 to {self.order}", kind="input"
+            )
+        if not all(0 <= word < self.vocabulary_size for word in ngram):
+            raise ModelError(f"{tuple(ngram)}: ids go from 0 to {self.vocabulary_size - 1}", kind="input")
+        row = int(ngram[0]) if len(ngram) else 0
+        for word, entry in zip(ngram[1:], self.orders[1:], strict=False):
+            if row != NONE and entry.followers is not None:
+                row = int(entry.followers.find(np.array([row]), np.array([word]))[0])
+        return row
+
+    def count(self, ngram: Sequence[int]) -> int:
+        """Return c(g), the number of occurrences of one n-gram of at least one token; 0 if it was never seen.
+
+        >>> from types import SimpleNamespace
+        >>> text = SimpleNamespace(ids=np.array([1, 3, 4, 3, 4, 2]), offsets=np.array([0, 6]))
+        >>> count_ngrams(text, order=2, vocabulary_size=5, given={1}).count((3, 4))
+        2
+        """
+        row = self.row(ngram)
+        return 0 if row == NONE else int(self.orders[len(ngram) - 1].raw_M[row])
+
+
+def count_ngrams(
+    documents: Documents,
+    order: int,
+    vocabulary_size: int,
+    given: Collection[int],
+    memory_limit: int | None = None,
+    folder: Path | None = None,
+    threads: int | None = None,
+    engine: ShardEngine | None = None,
+    min_documents: int = 1,
+) -> NGramCounts:
+    """Count all n-grams of 1 to *order* tokens.
+
+    Args:
+        documents: Token ids and document offsets. A document begins with one or more given ids; the last of them is
+            its begin token, those before it (`<bos>`) are not counted.
+        order: N.
+        vocabulary_size: V; ids are 0 … V − 1.
+        given: Ids that are never predicted.
+        memory_limit: Maximum memory of the whole process in bytes, see `memory.py`. With a limit, the counts are in
+            temporary files, with the same values.
+        folder: Folder of the temporary files; None: the system's (`TMPDIR`).
+        threads: Number of threads; None for `threads.THREADS`.
+        engine: Executor of the shards instead of threads.
+        min_documents: With 2 or more, tell which n-grams of two or more tokens occur in at least this many documents.
+
+    Raises:
+        ModelError: The order is out of range, there are too many tokens, an id is out of range, or a document does not
+            begin with a given token; the limit is too low for this text, or the disk has no space for the files; the
+            engine failed.
+    """
+    if not 1 <= order <= MOST_ORDERS:
+        raise ModelError(f"order is {order}; it must be at least 1 and at most {MOST_ORDERS}", kind="input")
+    if len(documents.ids) > MOST_TOKENS:
+        raise ModelError(f"{len(documents.ids):,} tokens; at most {MOST_TOKENS:,} can be counted", kind="input")
+    given_V = mask(given, vocabulary_size)
+    allocator = ArrayAllocator.within(memory_limit, folder)
+    ids_T = ids_from_begin(documents, given_V, allocator)
+    raw_V = occurrences(ids_T, given_V)
+    most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)  # or all begin with one token
+    plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
+    last = last_in_suffix_order(ids_T, given_V, raw_V, order)
+    words = OrderCounts(
+        None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, None, vocabulary_size,
+        NONE if last == NONE else int(ids_T[last]),
+    )  # fmt: skip
+    if order == 1:
+        return NGramCounts((words,), vocabulary_size, tuple(sorted(given)))
+    engine = engine or Threads(plan.threads)
+    limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator)) if min_documents > 1 else None
+    longer = (_longer if memory_limit is None else _longer_on_disk)(ids_T, given_V, order, plan, engine, limit)
+    orders = [words]
+    for found in longer:
+        followers = [one.followers for one in orders if one.followers is not None] + [found.followers]
+        orders.append(OrderCounts(*found, vocabulary_size, _open_row(followers, ids_T, given_V, last)))
+    return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)
+
+
+def _longer(
+    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine,
+    limit: DocumentLimit | None,
+) -> Iterator[WindowRows]:
+    """Count orders 2 … N in memory."""
+    text = Text.of(ids_T, given_V[ids_T], order, len(given_V), with_documents=limit is not None)
+    windows = sort_windows(text, plan.windows, engine, plan.allocator, limit)
+    del text
+    row_T = ids_T  # of the n-gram that begins at each position, its row at the order below
+    for length in range(2, order + 1):
+        longer_T = np.empty_like(row_T) if length < order else None
+        yield count_order(windows, length, row_T, longer_T, engine, plan.allocator)
+        if longer_T is not None:
+            row_T = longer_T
+
+
+def _longer_on_disk(
+    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine,
+    limit: DocumentLimit | None,
+) -> Iterator[WindowRows]:
+    """Count orders 2 … N within a memory limit."""
+    windows, last_words = sort_windows_on_disk(DiskText(ids_T, given_V, order, plan.windows), plan, engine, limit)
+    for length, word_M in enumerate(last_words, start=2):
+        yield count_order_on_disk(windows, length, word_M, ids_T, plan, engine)
+
+
+def _open_row(followers: Sequence[Followers], ids_T: np.ndarray, given_V: np.ndarray, last: int) -> int:
+    """Return the row of the n-gram that ends at a position, or NONE if its document begins after its first word.
+
+    Args:
+        followers: Those of the orders 2 … k of a k-gram.
+    """
+    ids = ids_T[max(last - len(followers), 0) : last + 1]
+    if last < len(followers) or given_V[ids[1:]].any():
+        return NONE
+    row = ids[:1].astype(np.int64)
+    for entry, word in zip(followers, ids[1:], strict=True):
+        row = entry.find(row, np.array([word]))
+    return int(row[0])
+
+
+def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
+    """Return, per order, the share of held-out tokens whose n-gram never occurred in training.
+
+    The n-gram of a token is the token and the k − 1 tokens before it, cut at the document's begin. Every order has the
+    same denominator (all predicted tokens), so the share can only rise with the order: the sparsity problem.
+
+    Raises:
+        ModelError: The held-out documents are empty, or have ids outside the vocabulary; kind "input".
+    """
+    given_V = mask(counts.given, counts.vocabulary_size)
+    ids_T = ids_from_begin(held_out, given_V)
+    begin_T = given_V[ids_T]
+    tokens = int((~begin_T).sum())
+    if tokens == 0:
+        raise ModelError("there are no held-out tokens", kind="input")
+    return {order: int(unseen_T[~begin_T].sum()) / tokens for order, unseen_T in _unseen(counts, ids_T, begin_T)}
+
+
+def _unseen(counts: NGramCounts, ids_T: np.ndarray, begin_T: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    unseen_T = counts.orders[0].raw_M[ids_T] == 0
+    yield 1, unseen_T
+    room_T = ~begin_T
+    longer = [entry.followers for entry in counts.orders if entry.followers is not None]
+    # No n-gram has a begin token after its first place, so no n-gram is found across documents.
+    for order, row_T in enumerate(follow(ids_T, longer), start=2):
+        # room_T: whether the window of this order begins inside the document
+        unseen_T = unseen_T | (room_T & (row_T == NONE))
+        room_T = room_T & np.append(False, room_T[:-1])
+        yield order, unseen_T

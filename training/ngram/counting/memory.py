@@ -1,0 +1,115 @@
+"""Plan a fit within a memory limit: windows per sort, threads, and temporary files.
+
+The rule, for a limit of L bytes, n-grams of N words, and a text of any length:
+
+    standing   memory of the process at the start + 24 bytes per word of the vocabulary
+    working    110 bytes per window that is being sorted, per thread; as many tokens are read as one block
+    batch      4 N + 32 bytes per window of a batch (`disk_windows.py`), at least those of the most frequent word
+    windows    sorted at a time: at most 262,144; threads: as many as the rest allows
+    ranges     of rows, where a step needs them in any order: three quarters of the memory that is left
+
+If less than 16,384 windows and the most frequent word's do not fit, the limit is refused, and the error names the
+smallest possible limit. Without a limit, no temporary files are used, and 262,144 windows are sorted at a time. With a
+limit, the text, its windows and the counts are in temporary files; all smoothing methods and pruning by count write
+their tables to temporary files and read them as memory maps. Pruning by entropy works in memory, and is refused if it
+does not fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from models.base import ModelError
+from models.memory import resident, return_freed
+from models.threads import THREADS
+from training.ngram.counting.array_allocator import IN_MEMORY, ArrayAllocator
+
+BYTES_PER_WORD = 24
+BYTES_PER_WINDOW = 110
+BYTES_IN_BATCH = 32
+BYTES_PER_CODE = 4
+MOST_WINDOWS = 1 << 18
+FEWEST_WINDOWS = 1 << 14
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """A plan for counting.
+
+    Args:
+        windows: Number of windows sorted at a time.
+        threads: Number of shards processed at the same time.
+        allocator: Allocator of arrays with one entry per n-gram or window.
+        batch: Number of windows of a batch.
+    """
+
+    windows: int
+    threads: int
+    allocator: ArrayAllocator
+    batch: int = 0
+
+
+def memory_plan(
+    order: int, words: int, most_frequent: int, allocator: ArrayAllocator = IN_MEMORY, threads: int | None = None
+) -> MemoryPlan:
+    """Return the plan for counting a text within a limit, by the rule in this module's docstring.
+
+    Args:
+        order: N.
+        words: Size of the vocabulary.
+        most_frequent: Occurrences of the most frequent word.
+        allocator: Allocator of the arrays; has the limit.
+        threads: Maximum number of threads; None for `threads.THREADS`.
+
+    Raises:
+        ModelError: The limit is too low; kind "input".
+    """
+    threads, limit = threads or THREADS, allocator.limit
+    return_freed()
+    if limit is None:
+        return MemoryPlan(MOST_WINDOWS, threads, allocator)
+    in_batch = BYTES_PER_CODE * order + BYTES_IN_BATCH
+    standing = resident() + BYTES_PER_WORD * words
+    least = standing + in_batch * most_frequent + FEWEST_WINDOWS * BYTES_PER_WINDOW
+    if least > limit:
+        raise ModelError(
+            f"a memory limit of {limit / 2**20:,.0f} MiB is too low for a text of {words:,} different words, of which "
+            f"one occurs {most_frequent:,} times; the minimum is {ceil(least / 2**20):,} MiB",
+            kind="input",
+        )
+    free = limit - standing - in_batch * most_frequent
+    per_window = BYTES_PER_WINDOW + in_batch  # a batch holds at least the windows that the threads sort
+    windows = min(MOST_WINDOWS, max(FEWEST_WINDOWS, free // per_window))
+    threads = min(threads, max(1, free // (per_window * windows)))
+    room = limit - standing - BYTES_PER_WINDOW * windows * threads
+    return MemoryPlan(windows, threads, allocator, max(room // in_batch, 1))
+
+
+def ranges_in_memory(rows: int, bytes_per_row: int, limit: int | None) -> list[slice]:
+    """Cut the rows of a table into ranges that fit into the memory left, with a quarter of it for other work.
+
+    A step that needs rows in any order makes one pass for each range. Without a limit there is one range.
+    """
+    if limit is None:
+        return [slice(0, rows)]
+    most = max(FEWEST_WINDOWS, (limit - resident()) * 3 // 4 // bytes_per_row)
+    return [slice(first, min(first + most, rows)) for first in range(0, rows, most)] or [slice(0, 0)]
+
+
+def require_memory(limit: int | None, needed: int) -> None:
+    """Raise before a model is pruned by entropy if that needs more memory than the limit.
+
+    Args:
+        limit: Bytes for the whole process; None for no limit.
+        needed: Bytes that it needs in addition to the current memory of the process.
+
+    Raises:
+        ModelError: Current and needed memory together are above the limit; kind "input".
+    """
+    if limit is not None and resident() + needed > limit:
+        raise ModelError(
+            f"pruning by entropy takes some {(resident() + needed) / 2**20:,.0f} MiB, which is beyond the memory limit "
+            f"of {limit / 2**20:,.0f} MiB; raise the limit, or leave it out",
+            kind="input",
+        )

@@ -1,0 +1,175 @@
+"""Fit the tables of a model from counts: estimate by the chosen method, drop rare n-grams, prune by entropy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.base import ModelError
+from models.specs import NGramSpec
+from training.ngram.counting.array_allocator import ArrayAllocator
+from training.ngram.counting.counts import Documents, NGramCounts
+from training.ngram.counting.memory import require_memory
+from models.ngram.engine import ShardEngine
+from training.ngram.pruning.prune import drop, keep, kept_by_count, kept_by_documents, kept_by_words, thresholds
+from training.ngram.pruning.relative_entropy import observed_history, prune_by_entropy
+from training.ngram.smoothing.by_context import pieces
+from training.ngram.smoothing.estimate import Estimate
+from training.ngram.smoothing.kneser_ney import estimate as kneser_ney
+from training.ngram.smoothing.methods import SCORES_ONLY, estimate
+from models.ngram.spec import KNESER_NEY
+from models.ngram.tables import FLOATS, Precision, Tables
+
+ENTROPY_BYTES = 70
+"""Bytes that pruning by entropy needs per n-gram."""
+
+
+class FittedTables(NamedTuple):
+    """The fitted model.
+
+    Attributes:
+        tables: The tables of the model.
+        ids: The old id of each new id (all ids if no word was dropped).
+        estimate: The estimate behind the tables, with an entry for every counted n-gram, and the discounts.
+    """
+
+    tables: Tables
+    ids: np.ndarray
+    estimate: Estimate
+
+
+def fit_tables(
+    counts: NGramCounts,
+    spec: NGramSpec,
+    prune: Sequence[int] = (),
+    entropy: float = 0.0,
+    held_out: Documents | None = None,
+    padded_vocabulary: int = 0,
+    precision: Precision = "double",
+    engine: ShardEngine | None = None,
+    allowed_V: np.ndarray | None = None,
+) -> FittedTables:
+    """Estimate the model of a spec without the n-grams that are too rare or change the perplexity too little.
+
+    If *counts* know the documents (`min_documents` of `counts.count_ngrams`), n-grams of too few documents are dropped
+    as rare ones are.
+
+    Kneser–Ney pruned by count is the same as `lmplz --prune`, to the last digit with `kenlm_exact`. With the other
+    methods, kept n-grams keep their probabilities, back-off weights are computed again, and every word stays (threshold
+    0). Stupid back-off keeps its weights and may drop words.
+
+    If the counts are in temporary files (`memory_limit` of `counts.count_ngrams`), the tables are too: then memory only
+    holds the numbers of two orders, within the limit, and the tables are the same. Only pruning by entropy works in
+    memory; it is refused if it does not fit.
+
+    Args:
+        spec: Smoothing method and its parameters.
+        prune: Thresholds per order, see `pruning/prune.py`; empty keeps everything.
+        entropy: Threshold of `relative_entropy.prune_by_entropy`, which comes second; 0 keeps everything.
+        held_out: Held-out text for the methods that tune parameters.
+        padded_vocabulary: See `kneser_ney.estimate`.
+        precision: "single" rounds the estimate as files of single precision do, and needs half the memory.
+        engine: Executor of the estimation of Kneser–Ney; None for threads. Other methods stay in this process.
+        allowed_V: By id, whether n-grams with this word stay, (V,) bool; None allows all. Kneser–Ney only.
+
+    Raises:
+        ModelError: Options cannot be combined (`require_options`); entropy pruning needs more than the memory limit
+            (with the bytes that it needs). Kind "input".
+    """
+    require_options(spec, prune, entropy, padded_vocabulary, limited=allowed_V is not None)
+    kept = _kept(counts, prune, allowed_V)
+    if entropy:
+        ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in kept) if kept else sum(map(len, counts.orders))
+        require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams)
+    if spec.smoothing in KNESER_NEY:
+        made = kneser_ney(
+            counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary,
+            "double" if entropy else precision, engine, spec.interpolate_unigrams,
+        )  # fmt: skip
+    else:
+        made = estimate(counts, spec, held_out)
+    tables, ids = Tables.pack(counts, made), np.arange(counts.vocabulary_size)
+    if kept is not None:
+        suffix = [entry.suffix_M for entry in counts.orders[1:]]
+        if spec.smoothing in KNESER_NEY or spec.smoothing in SCORES_ONLY:
+            tables, ids = keep(tables, kept, suffix, counts.allocator)
+        else:
+            tables = drop(tables, kept, suffix, counts.allocator)
+    if entropy:
+        history = observed_history(counts)
+        if kept is not None:
+            history = [log_p[kept_M] for log_p, kept_M in zip(history, kept, strict=False)]
+        tables = prune_by_entropy(tables, entropy, history)
+    return FittedTables(_rounded(tables, precision, counts.allocator), ids, made)
+
+
+def make_spec(**options: Any) -> NGramSpec:
+    """Return the spec with these options.
+
+    Raises:
+        ModelError: An option is unknown or out of its range; kind "input".
+    """
+    try:
+        return NGramSpec(**options)
+    except (TypeError, ValueError) as error:
+        raise ModelError(str(error), kind="input") from error
+
+
+def require_options(
+    spec: NGramSpec, prune: Sequence[int], entropy: float, padded_vocabulary: int, limited: bool
+) -> None:
+    """Raise ModelError (kind "input") for options of `fit_tables` that are out of range or cannot be combined."""
+    smoothing = spec.smoothing
+    is_kneser_ney, is_scores = smoothing in KNESER_NEY, smoothing in SCORES_ONLY
+    drops_words = thresholds(prune, spec.order)[0] > 0 and not (is_kneser_ney or is_scores)
+    for wrong, said in (
+        (drops_words, f"prune is {tuple(prune)}; {smoothing} keeps all unigrams: the threshold of order 1 must be 0"),
+        (not 0 <= entropy < math.inf, f"entropy is {entropy}; it must be 0 or more and finite"),
+        (entropy > 0 and is_scores, f"{smoothing} gives scores, which do not sum to 1 and have no entropy"),
+        (padded_vocabulary and entropy, "padding and pruning by entropy cannot be combined: p does not sum to 1"),
+        (padded_vocabulary < 0, f"the padded vocabulary is {padded_vocabulary}; it must be 0 or more"),
+        (padded_vocabulary and not is_kneser_ney, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
+        (padded_vocabulary and not spec.interpolate_unigrams, "a padded vocabulary needs interpolated unigrams"),
+        (limited and not is_kneser_ney, f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
+    ):
+        if wrong:
+            raise ModelError(said, kind="input")
+
+
+def _kept(
+    counts: NGramCounts, prune: Sequence[int], allowed_V: np.ndarray | None
+) -> tuple[np.ndarray, ...] | None:
+    """Return which n-grams stay by their counts, documents and words; None if all stay."""
+    found = [
+        kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None,
+        kept_by_documents(counts) if any(entry.widespread_M is not None for entry in counts.orders) else None,
+        None if allowed_V is None else kept_by_words(counts, allowed_V),
+    ]
+    masks = [one for one in found if one is not None]
+    for others in masks[1:]:
+        for kept_M, other_M in zip(masks[0], others, strict=True):
+            kept_M &= other_M
+    return masks[0] if masks else None
+
+
+def _rounded(tables: Tables, precision: Precision, allocator: ArrayAllocator) -> Tables:
+    """Return the tables with numbers of this precision, converted block by block if they are in temporary files."""
+    if allocator.folder is None or tables.precision == precision:
+        return tables.to(precision)
+    return replace(
+        tables,
+        logp=tuple(_as(array, FLOATS[precision], allocator) for array in tables.logp),
+        backoff=tuple(_as(array, FLOATS[precision], allocator) for array in tables.backoff),
+    )
+
+
+def _as(array: np.ndarray, kind: type, allocator: ArrayAllocator) -> np.ndarray:
+    rounded = allocator.empty(len(array), kind)
+    for part in pieces(array):
+        rounded[part] = array[part]
+        allocator.release()
+    return rounded

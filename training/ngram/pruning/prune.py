@@ -1,0 +1,230 @@
+"""Prune n-gram models: drop n-grams by count or by words, and remove dropped n-grams from tables.
+
+A pruned back-off model is still a distribution. If an n-gram is kept, its context (without the last word) and its
+suffix (without the first word) are kept too, because lookups and ARPA files of any toolkit need them.
+
+By count, as K. Heafield's `lmplz` does: an n-gram of order k is dropped if it occurred at most t_k times. Raw
+occurrences are used, not adjusted counts. Thresholds do not fall with the order, so contexts and suffixes of kept
+n-grams are always kept.
+
+By documents: an n-gram of two or more tokens is dropped if fewer than `min_documents` documents have it. A document
+that has an n-gram has its context and suffix too.
+
+By relative entropy: see `relative_entropy.py`.
+
+If n-grams are removed from a finished model, back-off weights are computed again, so that every context still sums to 1
+(h' is h without its first word; listed: v such that `h v` is in the model):
+
+    α(h) = (1 − Σ_{v listed} p(v|h)) / (1 − Σ_{v listed} p(v|h'))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from models.base import ModelError
+from training.ngram.counting.array_allocator import IN_MEMORY, ArrayAllocator
+from training.ngram.counting.counts import NGramCounts
+from models.ngram.lookup import Followers, row_type, word_type
+from training.ngram.smoothing.by_context import contexts_in_blocks, continuations, pieces
+from training.ngram.smoothing.kneser_ney import UNK
+from models.ngram.tables import Tables
+
+ORPHAN = "an n-gram of order {} is kept without its context or suffix"
+
+END = 2
+"""Id of the end of a document, both in text lines and in reviews."""
+
+
+def thresholds(prune: Sequence[int], order: int) -> tuple[int, ...]:
+    """Return one threshold per order, the last one repeated; without any threshold all are 0 and everything stays.
+
+    Raises:
+        ModelError: A threshold is negative or smaller than one before it, or there are more thresholds than orders;
+            kind "input".
+    """
+    given = tuple(prune) or (0,)
+    if len(given) > order or given[0] < 0 or any(above < below for below, above in pairwise(given)):
+        raise ModelError(
+            f"prune is {given}; it must be at most {order} thresholds, 0 or more, none below the one before it",
+            kind="input",
+        )
+    return given + (given[-1],) * (order - len(given))
+
+
+def kept_by_count(counts: NGramCounts, prune: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """Return, per order, which n-grams occurred more often than the order's threshold; (M,) bool each.
+
+    Unigrams that are given, `<unk>` and the end always stay. With a threshold of 0 everything stays.
+    """
+    kept = []
+    for order, threshold in enumerate(thresholds(prune, counts.order), start=1):
+        raw_M = counts.orders[order - 1].raw_M
+        kept_M = counts.allocator.empty(len(raw_M), bool)
+        for part in pieces(raw_M):
+            kept_M[part] = raw_M[part] > threshold if threshold else True
+            counts.allocator.release()
+        kept.append(kept_M)
+    kept[0][[UNK, END, *counts.given]] = True
+    return tuple(kept)
+
+
+def kept_by_documents(counts: NGramCounts) -> tuple[np.ndarray, ...]:
+    """Return, per order, which n-grams occur in enough documents; (M,) bool each. All unigrams stay."""
+    every_V = np.ones(counts.vocabulary_size, bool)
+    return tuple(every_V if entry.widespread_M is None else entry.widespread_M for entry in counts.orders)
+
+
+def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return, per order, which n-grams have only allowed words (`--limit_vocab_file` of `lmplz`); (M,) bool each.
+
+    *allowed_V*: by id, whether the word is on the list. Given ids, `<unk>` and the end are always allowed.
+    """
+    allowed_V = allowed_V.copy()
+    allowed_V[[UNK, END, *counts.given]] = True
+    kept = [allowed_V]
+    for entry in counts.orders[1:]:
+        assert entry.followers is not None  # order 2 and up
+        kept_M = counts.allocator.empty(len(entry), bool)
+        for contexts in contexts_in_blocks(entry.followers):
+            span, context_P = continuations(entry.followers, contexts)
+            kept_M[span] = kept[-1][contexts].take(context_P) & allowed_V.take(entry.followers.word_M[span])
+            counts.allocator.release()
+        kept.append(kept_M)
+    return tuple(kept)
+
+
+def keep(
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
+) -> tuple[Tables, np.ndarray]:
+    """Remove the n-grams that are not kept; probabilities and back-off weights do not change.
+
+    Ids that are not kept are removed from the vocabulary, and the other ids are renumbered in the same order.
+
+    Args:
+        kept: Per order, (M,) bool.
+        suffix: Suffix rows of orders 2 … N, see `links`.
+        allocator: Allocator of the smaller tables.
+
+    Returns:
+        The smaller tables, and the old id of each new id.
+
+    Raises:
+        ModelError: A kept n-gram has a context, a suffix or a word that is not kept; kind "input".
+    """
+    ids = np.flatnonzero(kept[0])
+    new_V = np.cumsum(kept[0], dtype=np.int64) - 1
+    followers = []
+    for order, suffix_M in enumerate(suffix, start=2):
+        below = kept[order - 2]
+        for part in pieces(suffix_M):
+            kept_P = kept[order - 1][part]
+            if not (below.take(suffix_M[part][kept_P]).all() and kept[0].take(tables.words(order)[part][kept_P]).all()):
+                raise ModelError(ORPHAN.format(order), kind="input")
+            allocator.release()
+        followers.append(_fewer(tables.followers[order - 2], below, kept[order - 1], new_V, len(ids), allocator))
+        if followers[-1] is None:
+            raise ModelError(ORPHAN.format(order), kind="input")
+        allocator.release()
+    smaller = Tables(
+        tuple(one for one in followers if one is not None),
+        logp=tuple(_taken(logp, mask, allocator) for logp, mask in zip(tables.logp, kept, strict=True)),
+        backoff=tuple(_taken(backoff, mask, allocator) for backoff, mask in zip(tables.backoff, kept, strict=False)),
+        vocabulary_size=len(ids),
+        given=tuple(int(new_V[token]) for token in tables.given),
+    )
+    return smaller, ids
+
+
+def _fewer(
+    followers: Followers, below: np.ndarray, kept_M: np.ndarray, new_V: np.ndarray, words: int,
+    allocator: ArrayAllocator,
+) -> Followers | None:
+    """Remove contexts (not *below*) and n-grams that are not kept, by blocks; None if a kept one loses its context."""
+    rows = int(np.count_nonzero(kept_M))
+    word_M = allocator.empty(rows, word_type(words))
+    first_C = allocator.empty(int(np.count_nonzero(below)) + 1, row_type(rows))
+    row = context = 0
+    for contexts in contexts_in_blocks(followers):
+        span, context_P = continuations(followers, contexts)
+        kept_P, below_C = kept_M[span], below[contexts]
+        if not below_C[context_P[kept_P]].all():
+            return None
+        before_C = np.cumsum(np.bincount(context_P, weights=kept_P, minlength=len(below_C)).astype(np.int64))
+        first_B = row + np.append(0, before_C[:-1])[below_C]
+        first_C[context : context + len(first_B)] = first_B
+        words_B = new_V.take(followers.word_M[span][kept_P])
+        word_M[row : row + len(words_B)] = words_B
+        row, context = row + len(words_B), context + len(first_B)
+        allocator.release()
+    first_C[-1] = rows
+    return Followers(word_M, first_C)
+
+
+def _taken(values_M: np.ndarray, kept_M: np.ndarray, allocator: ArrayAllocator) -> np.ndarray:
+    taken, at = allocator.empty(int(np.count_nonzero(kept_M)), values_M.dtype), 0
+    for part in pieces(values_M):
+        values_B = values_M[part][kept_M[part]]
+        taken[at : at + len(values_B)] = values_B
+        at += len(values_B)
+        allocator.release()
+    return taken
+
+
+def drop(
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
+) -> Tables:
+    """Remove the n-grams that are not kept and compute the changed back-off weights again; unigrams must stay.
+
+    Args:
+        kept: Per order, (M,) bool.
+
+    Raises:
+        ModelError: A kept n-gram has a context or suffix that is not kept, or not all unigrams are kept; kind "input".
+    """
+    if not kept[0].all():
+        raise ModelError("unigrams cannot be dropped from a finished model", kind="input")
+    backoff = []
+    for order, suffix_M in enumerate(suffix, start=2):
+        backoff.append(allocator.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype))
+        for contexts in contexts_in_blocks(tables.followers[order - 2]):
+            backoff[-1][contexts] = _weights(tables, order, contexts, suffix_M, kept[order - 1])
+            allocator.release()
+    return keep(replace(tables, backoff=tuple(backoff)), kept, suffix, allocator)[0]
+
+
+def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray) -> np.ndarray:
+    """Return the back-off weights of neighbouring contexts, computed again where an n-gram is removed."""
+    span, context_P = continuations(tables.followers[order - 2], contexts)
+    kept_P, backoff_C = kept_M[span], tables.backoff[order - 2][contexts]
+    touched_C = np.bincount(context_P, weights=~kept_P, minlength=len(backoff_C)) > 0
+    p_P = np.exp(tables.logp[order - 1][span][kept_P])
+    p_below_P = np.exp(tables.logp[order - 2].take(suffix_M[span][kept_P]))
+    left, left_below = unlisted(context_P[kept_P], p_P, p_below_P, len(backoff_C))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        anew_C = np.where(left_below > 0, np.log(left) - np.log(left_below), 0.0)
+    return np.where(touched_C, anew_C, backoff_C)
+
+
+def links(tables: Tables) -> list[np.ndarray]:
+    """Return the row, at the order below, of each n-gram of orders 2 … N without its first word; (M,), NONE: absent."""
+    found = [tables.words(order).astype(np.int64) for order in range(2, min(tables.order, 2) + 1)]
+    for order in range(3, tables.order + 1):
+        found.append(tables.followers[order - 3].find(found[-1][tables.contexts(order)], tables.words(order)))
+    return found
+
+
+def unlisted(
+    context_M: np.ndarray, p_M: np.ndarray, p_below_M: np.ndarray, contexts: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return, per context, the total probability of all words not listed after it, and their total after its suffix.
+
+    A context without listed words has (1, 1). If all words are listed, rounding may give less than 0; this becomes 0.
+    """
+    left = 1.0 - np.bincount(context_M, weights=p_M, minlength=contexts)
+    left_below = 1.0 - np.bincount(context_M, weights=p_below_M, minlength=contexts)
+    return np.maximum(left, 0.0), np.maximum(left_below, 0.0)

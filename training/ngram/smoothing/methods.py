@@ -1,0 +1,93 @@
+"""Call smoothing methods by name: from counts to log-probabilities and back-off weights.
+
+Tables, scoring, pruning and ARPA files depend only on this form, not on the method. A new method needs one file in this
+folder, one entry of `METHODS`, and its name in `Smoothing` of `models/ngram/spec.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from models.specs import NGramSpec
+from training.ngram.counting.counts import Documents, NGramCounts
+from models.ngram.spec import KNESER_NEY
+from models.ngram.tables import Tables
+from training.ngram.smoothing import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_backoff, witten_bell
+from training.ngram.smoothing.estimate import Estimate
+from training.ngram.smoothing.interpolation import raw_counts_of_counts
+
+logger = logging.getLogger(__name__)
+
+Estimator = Callable[[NGramCounts, NGramSpec, Documents | None], Estimate]
+
+
+def _kneser_ney(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None) -> Estimate:
+    return kneser_ney.estimate(counts, spec.smoothing, spec.kenlm_exact, spec.fallback)
+
+
+METHODS: dict[str, Estimator] = {
+    "maximum_likelihood": lambda counts, spec, held_out: mle.estimate(counts),
+    "add_k": lambda counts, spec, held_out: add_k.estimate(counts, spec.k, held_out),
+    "jelinek_mercer": lambda counts, spec, held_out: jelinek_mercer.estimate(counts, spec.weights, held_out),
+    "witten_bell": lambda counts, spec, held_out: witten_bell.estimate(counts),
+    "absolute_discounting": lambda counts, spec, held_out: absolute.estimate(counts, spec.discounts, spec.fallback),
+    "katz": lambda counts, spec, held_out: katz.estimate(counts, spec.cut, spec.fallback),
+    "kneser_ney": _kneser_ney,
+    "modified_kneser_ney": _kneser_ney,
+    "stupid_backoff": lambda counts, spec, held_out: stupid_backoff.estimate(counts, spec.alpha),
+}
+SCORES_ONLY = frozenset(("stupid_backoff",))
+"""Methods that give scores to rank words, not probabilities: they have no nats and no perplexity."""
+TUNED = frozenset(("add_k", "jelinek_mercer"))
+"""Methods that tune parameters on held-out text unless the spec sets them. Their perplexity there is too low."""
+
+
+def tunes(spec: NGramSpec) -> bool:
+    """Return whether the method of a spec tunes parameters on held-out text."""
+    given = {"add_k": spec.k, "jelinek_mercer": spec.weights}
+    return spec.smoothing in TUNED and given[spec.smoothing] is None
+
+
+def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = None) -> Estimate:
+    """Estimate the model of a spec, in float64.
+
+    It never fails because of too little data: parameters that the text does not determine get a fallback. A warning and
+    `figures` name the fallback; the spec's `fallback`, `k`, `weights` and `discounts` override it.
+
+    Args:
+        counts: Counts of the training text, of `spec.order` orders.
+        held_out: Validation text, for the methods in `TUNED`.
+    """
+    made = METHODS[spec.smoothing](counts, spec, held_out)
+    if spec.smoothing not in KNESER_NEY:  # Kneser–Ney logs its own warning
+        for order, name in made.fallbacks.items():
+            logger.warning("order %d: too little text to estimate %s: %s is used. Train on more text",
+                           order, spec.smoothing, name)  # fmt: skip
+    return made
+
+
+def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -> dict[str, float]:
+    """Return the figures of an estimate that a run reports, by name.
+
+    Per order k: `ngrams/k` (at order 1 the words that occur) and `pruned/k`, the number of counted n-grams that are not
+    in *tables*; `counts_of_counts/k/j` (Kneser–Ney: of adjusted counts); `discount/k/j`; `fallback/k` (1 if a fallback
+    was used) and `fallback/k/NAME` (its name). `fallback_orders` is the number of orders with a fallback. Other
+    parameters (`k`, `weight/2`, `discount_ratio/3/1`, …) have the names that the method's file gives them.
+
+    Args:
+        tables: The kept n-grams; None: all.
+    """
+    values: dict[str, float] = {"fallback_orders": float(len(made.fallbacks))}
+    for order in range(1, counts.order + 1):
+        seen = int((counts.orders[0].raw_M > 0).sum()) if order == 1 else len(counts.orders[order - 1])
+        pruned = 0 if tables is None else len(counts.orders[order - 1]) - len(tables.logp[order - 1])
+        values[f"ngrams/{order}"], values[f"pruned/{order}"] = float(seen - pruned), float(pruned)
+        n = made.discounts[order - 1].counts_of_counts if made.discounts else raw_counts_of_counts(counts, order, 4)
+        values |= {f"counts_of_counts/{order}/{j}": float(n_j) for j, n_j in enumerate(n, start=1)}
+        values[f"fallback/{order}"] = float(order in made.fallbacks)
+        if order in made.fallbacks:
+            values[f"fallback/{order}/{made.fallbacks[order]}"] = 1.0
+    for order, found in enumerate(made.discounts, start=1):
+        values |= {f"discount/{order}/{j}": found.values[j] for j in (1, 2, 3)}
+    return values | dict(made.facts)
