@@ -27,12 +27,12 @@ from corpus.synthetic.grammar import log_probability
 from corpus.synthetic.synth import write_reviews
 from evaluation.scoring.metrics import Figures, figures_of_bundle
 from evaluation.scoring.score import score_stream
-from models.base import FitContext
 from models.bundles.bundle import Bundle
-from models.specs import model_class
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.context import FitContext
+from training.fit import fit_model
 
 TABLE = ROOT / "docs" / "figures.toml"
 
@@ -140,7 +140,7 @@ class Demo:
         work = self.folder / "fits" / name
         work.mkdir(parents=True)
         context = FitContext(work)
-        fitted = model_class(spec.kind).fit(
+        fitted = fit_model(
             spec, self.vocabulary, self.stream("train"), self.stream("validation"), context
         )
         bundle = Bundle(spec, self.vocabulary, fitted.model)

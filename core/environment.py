@@ -19,8 +19,8 @@ from core.owner_only import make_private, restrict
 from core.processes.gpus import driver_problem, visible_gpu_names
 from core.storing.sqlite_files import require_addressable
 
-ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows",
-         "serving")
+ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "training",
+         "flows", "serving")
 HOME_VARIABLE, TRACKING_VARIABLE, STORE_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI", "REVIEWLM_REMOTE_STORE"
 LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
 FIXED = {

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from training.fit import fit_model
+
 if TYPE_CHECKING:
-    from models.base import FitResult, LanguageModel
+    from models.base import LanguageModel
     from models.bundles.bundle import Bundle
     from models.neural.network import Network
     from models.specs import ModelSpec
     from models.streams import TokenStream
     from models.tokens.vocabulary import Vocabulary
+    from training.context import FitResult
 
 _work = tempfile.TemporaryDirectory(prefix="reviewlm-course-")
 atexit.register(_work.cleanup)
@@ -97,11 +100,10 @@ def stream_of(vocabulary: Vocabulary, table: pl.DataFrame) -> TokenStream:
 
 def fitted(spec: ModelSpec, data: SplitReviews) -> FitResult:
     """Fit a model on one thread; the trainer is that of the pipeline."""
-    from models.base import FitContext
-    from models.specs import model_class
+    from training.context import FitContext
 
     context = FitContext(Path(tempfile.mkdtemp(dir=_work.name)))
-    result: FitResult = model_class(spec.kind).fit(spec, data.vocabulary, data.train, data.validation, context)
+    result: FitResult = fit_model(spec, data.vocabulary, data.train, data.validation, context)
     return result
 
 

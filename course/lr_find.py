@@ -26,13 +26,13 @@ import numpy as np
 import torch
 
 from course.inputs import data_of, program, show, small_lstm
-from training.neural.batches import Window, make_batches
-from models.neural.lm import limited_threads
+from models.neural.device import limited_threads
 from models.neural.network import detach
-from training.neural.optimization.clipping import scale_and_clip
-from training.neural.optimization.optimizers import make_optimizer
 from models.specs import RecurrentSpec, TrainingSpec, model_class
 from models.streams import unigram_counts
+from training.neural.batches import Window, make_batches
+from training.neural.optimization.clipping import scale_and_clip
+from training.neural.optimization.optimizers import make_optimizer
 
 if TYPE_CHECKING:
     from models.streams import TokenStream

@@ -11,8 +11,8 @@ from fractions import Fraction
 import numpy as np
 
 from models.base import ModelError
-from training.ngram.counting.counts import NGramCounts
 from models.ngram.lookup import NONE
+from training.ngram.counting.counts import NGramCounts
 
 
 class MaximumLikelihood:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from course.inputs import data_of, program, show
-from training.ngram.counting.counts import NGramCounts, count_ngrams, unseen_share
-from training.ngram.fitting import fit_tables
 from models.ngram.lm import NGramLM
 from models.ngram.measure import measure
-from training.ngram.smoothing.methods import SCORES_ONLY
+from models.ngram.spec import SCORES_ONLY
 from models.specs import NGramSpec, Smoothing
 from models.tokens.vocabulary import CONTEXT_IDS
+from training.ngram.counting.counts import NGramCounts, count_ngrams, unseen_share
+from training.ngram.fitting import fit_tables
 
 if TYPE_CHECKING:
     from course.inputs import SplitReviews

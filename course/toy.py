@@ -27,14 +27,14 @@ from course.external_memory import ExternalMemoryNetwork
 from course.inputs import program, show
 from course.toy_tasks import Addition, Association, Examples, Implication, Recall, Task
 from models.base import ModelError
-from models.neural.lm import limited_threads
+from models.neural.device import limited_threads
 from models.neural.network import Network
-from training.neural.optimization.clipping import scale_and_clip
-from training.neural.optimization.optimizers import make_optimizer
-from training.neural.optimization.schedule import learning_rate
 from models.neural.output import NOT_SCORED
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from training.neural.optimization.clipping import scale_and_clip
+from training.neural.optimization.optimizers import make_optimizer
+from training.neural.optimization.schedule import learning_rate
 
 Build = Callable[[RecurrentSpec, torch.Tensor], Network]
 """Makes a network from its options and one number per entry of the vocabulary, like `RecurrentNetwork`."""

@@ -51,10 +51,10 @@ ModelSpec = NGramSpec | RecurrentSpec | NPLMSpec | MixtureSpec | CacheSpec | Neu
 
 KINDS: dict[str, tuple[type, str]] = {
     "ngram": (NGramSpec, ".ngram.lm:NGramLM"),
-    "rnn": (RecurrentSpec, ".neural.recurrent:RecurrentLM"),
-    "gru": (RecurrentSpec, ".neural.recurrent:RecurrentLM"),
-    "lstm": (RecurrentSpec, ".neural.recurrent:RecurrentLM"),
-    "nplm": (NPLMSpec, ".neural.nplm:NPLM"),
+    "rnn": (RecurrentSpec, ".neural.lm:RecurrentLM"),
+    "gru": (RecurrentSpec, ".neural.lm:RecurrentLM"),
+    "lstm": (RecurrentSpec, ".neural.lm:RecurrentLM"),
+    "nplm": (NPLMSpec, ".neural.lm:NPLM"),
     "mixture": (MixtureSpec, ".mixture.lm:MixtureLM"),
     "cache": (CacheSpec, ".cache.lm:CacheLM"),
     "neural_cache": (NeuralCacheSpec, ".cache.neural_cache:NeuralCacheLM"),
@@ -67,7 +67,7 @@ def parts_of(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def model_class(kind: str) -> Any:
-    """Return the class of a kind; it has the class methods `fit(...)` and `load(...)` (see `bundles/bundle.py`)."""
+    """Return the class of a kind; it has the class method `load(...)` (see `bundles/bundle.py`)."""
     module, name = KINDS[kind][1].split(":")
     return getattr(import_module(module, __package__), name)
 

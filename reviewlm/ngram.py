@@ -79,10 +79,10 @@ def fit(
 def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None) -> LoadedModel:
     """Count and estimate, as the stage *fit* of the pipeline does."""
     from models.bundles.bundle import Bundle
-    from training.ngram.counting.counts import count_ngrams
-    from training.ngram.fitting import fit_tables
     from models.ngram.lm import NGramLM
     from models.tokens.vocabulary import CONTEXT_IDS
+    from training.ngram.counting.counts import count_ngrams
+    from training.ngram.fitting import fit_tables
 
     def encoded(reviews: _Reviews) -> Any:
         return vocabulary.encode_documents(reviews.texts, reviews.stars, whole=False)
@@ -97,8 +97,9 @@ def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: 
 
 def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
     """Return the options of the model; refuse scores, and a method that needs held-out text where there is none."""
-    from training.ngram.smoothing.methods import SCORES_ONLY, tunes
+    from models.ngram.spec import SCORES_ONLY
     from models.specs import NGramSpec
+    from training.ngram.smoothing.methods import tunes
 
     spec: NGramSpec = _made(NGramSpec, options)
     if spec.smoothing in SCORES_ONLY:

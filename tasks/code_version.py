@@ -16,15 +16,17 @@ from pathlib import Path
 
 from core.provenance import SOURCE
 
-ROOMS = ("models", "corpus", "evaluation", "data_checks", "tasks")
+ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
 RUNS_STAGES = re.compile(r"tasks(\.tracking\b.*|\.\w+)?")
 """Modules of `tasks` that run stages and record runs."""
 REGISTRIES = {
     "models.specs.model_class": "models.specs",
     "models.classification.spec.classifier_class": "models.classification.spec",
+    "training.fit.fit_model": "training.fit",
+    "training.classification.fitting.fit_classifier": "training.classification.fitting",
 }
-"""Function that a module imports to open a model of any kind, and the module that registers all their classes."""
+"""Function that a module imports to open or fit a model of any kind, and the module with the table of all kinds."""
 WORKERS = {
     "fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker",
     "score": "tasks.evaluation.score_worker",
@@ -36,6 +38,8 @@ IMPORT = re.compile(
 FOR_TYPES = re.compile(r"^if TYPE_CHECKING:.*\n(?:[ \t]+.*\n|\n)*", re.MULTILINE)
 STARTED = re.compile(r'"(?P<module>\.\w+(?:\.\w+)*|\w+(?:\.\w+)+)(?P<member>:\w+)?"')
 """String by which a module is started or registered: "tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
+REGISTERED = re.compile(r'^    "(?P<kind>\w+)": .*"(?P<module>[.\w]+):\w+"', re.MULTILINE)
+"""Row of a table of kinds: the kind, and the module of its class or of the function that fits it."""
 CALL = re.compile(r'\brun_stage\(\s*\w+,\s*(?:"(?P<name>[\w-]+)"|(?P<constant>\w+))')
 DIGITS = 12
 
@@ -50,29 +54,30 @@ class SourceCode:
         self.folder = folder
         self.version, self.used_by = cache(self._version), cache(self._used_by)
         self._file, self._names, self._digest = cache(self._file_of), cache(self._names_in), cache(self._digest_of)
+        self._kinds = cache(self._kinds_in)
 
-    def _version(self, root: str, model: str = "") -> str:
+    def _version(self, root: str, kind: str = "") -> str:
         """Return the digest of the code that makes a result; arguments as those of `used_by`."""
-        lines = (f"{name} {self._digest(name)}\n" for name in sorted(self.used_by(root, model)))
+        lines = (f"{name} {self._digest(name)}\n" for name in sorted(self.used_by(root, kind)))
         return _short("".join(lines).encode())
 
-    def _used_by(self, root: str, model: str = "") -> frozenset[str]:
+    def _used_by(self, root: str, kind: str = "") -> frozenset[str]:
         """Return the modules of `ROOMS` that a module imports or starts, directly or not, and itself.
 
         Args:
             root: The module; of a stage, that of the function that makes its result.
-            model: Of the registered classes use only this one; "": all, if a module opens models at all.
+            kind: Use models of this kind only; "": of all kinds, if a module opens or fits models at all.
         """
         modules, waiting = set[str](), [root]
         while waiting:
             if (name := waiting.pop()) in modules or self._file(name) is None:
                 continue
             modules.add(name)
-            imported, _ = self._names(name)
+            imported = self._names(name)
             waiting += [*imported, name.rpartition(".")[0]]
             for registry in (REGISTRIES[opener] for opener in REGISTRIES.keys() & imported):
-                package = registry.rpartition(".")[0]
-                waiting += [_absolute(model, package)] if model else self._names(registry)[1]
+                table = self._kinds(registry)
+                waiting += [module for name, module in table.items() if kind in ("", name)]
         return frozenset(modules)
 
     def makers(self) -> dict[str, str]:
@@ -94,17 +99,22 @@ class SourceCode:
         path = self.folder.joinpath(*module.split("."))
         return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
-    def _names_in(self, module: str) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the names that a module imports or starts (modules and members), and the modules it registers."""
+    def _names_in(self, module: str) -> frozenset[str]:
+        """Return the names that a module imports or starts: modules and members."""
         file = self._file(module)
         if file is None:
-            return frozenset(), frozenset()
-        text = file.read_text(encoding="utf-8")
-        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-        strings = list(STARTED.finditer(text))
-        started = (_absolute(one["module"], package) for one in strings if not one["member"])
-        registered = (_absolute(one["module"], package) for one in strings if one["member"])
-        return frozenset((*_imported(text, package), *started)), frozenset(registered)
+            return frozenset()
+        text, package = file.read_text(encoding="utf-8"), _package_of(module, file)
+        started = (_absolute(one["module"], package) for one in STARTED.finditer(text) if not one["member"])
+        return frozenset((*_imported(text, package), *started))
+
+    def _kinds_in(self, registry: str) -> dict[str, str]:
+        """Return the module of each kind in the table of a module."""
+        file = self._file(registry)
+        if file is None:
+            return {}
+        rows, package = REGISTERED.finditer(file.read_text(encoding="utf-8")), _package_of(registry, file)
+        return {row["kind"]: _absolute(row["module"], package) for row in rows}
 
     def _digest_of(self, module: str) -> str:
         file = self._file(module)
@@ -124,10 +134,13 @@ def _imported(text: str, package: str) -> Iterator[str]:
         yield from (f"{module}.{member}" for member in re.findall(r"\w+", members))
 
 
+def _package_of(module: str, file: Path) -> str:
+    return module if file.name == "__init__.py" else module.rpartition(".")[0]
+
+
 def _absolute(module: str, package: str) -> str:
     """Return the full name of a module that a string of `package` names."""
-    name = module.partition(":")[0]
-    return package + name if name.startswith(".") else name
+    return package + module if module.startswith(".") else module
 
 
 def _short(content: bytes) -> str:

@@ -131,17 +131,17 @@ def run_stage(
     label: str = "",
     resumable: bool = False,
     raw_bytes: int = 0,
-    model: str = "",
+    kind: str = "",
 ) -> Built:
     """Return the stage's artifact; build it only if the store does not have it.
 
     Args:
         stage, options, inputs, make, resumable: See `Store.build`.
         raw_bytes: Size of inputs that are not in the store; the deadline depends on it (`tasks/deadline.py`).
-        model: The only class of models that is used, see `SourceCode.used_by`.
+        kind: The only kind of models that is used, see `SourceCode.used_by`.
     """
     store = store_of(config)
-    version = running_code().version(WORKERS.get(stage, make.__module__), model)
+    version = running_code().version(WORKERS.get(stage, make.__module__), kind)
     require_finished(store, stage, store.digest(stage, version, options, inputs), stage in config.execution.rebuild)
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()

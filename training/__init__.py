@@ -1,1 +1,1 @@
-"""Hold the modules that fit training models."""
+"""Make models: count and smooth n-grams, train networks, tune mixtures. A fitted model does not need this room."""

@@ -37,14 +37,15 @@ from evaluation.drift.odd_reviews import (
     surprise,
 )
 from evaluation.scoring.score import score_stream
-from models.base import FitContext
 from models.bundles.bundle import Bundle
 from models.predictions import predictions
 from models.sampling import generate
-from models.specs import NGramSpec, VocabularySpec, model_class
+from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
+from training.context import FitContext
+from training.fit import fit_model
 
 SHARE = 0.02
 TEXTS_AT_ONCE = 8
@@ -94,7 +95,7 @@ def fitted(train: pl.DataFrame, folder: Path, order: int) -> Bundle:
     work = folder / "fit"
     work.mkdir()
     spec = NGramSpec(name="kn", order=order)
-    model = model_class(spec.kind).fit(spec, vocabulary, stream, stream, FitContext(work)).model
+    model = fit_model(spec, vocabulary, stream, stream, FitContext(work)).model
     return Bundle(spec, vocabulary, model)
 
 

@@ -33,13 +33,13 @@ from corpus.splitting.certificate import PARTLY
 from corpus.splitting.split import TABLE, assign
 from evaluation.scoring.metrics import figures_of
 from evaluation.scoring.score import score_stream
-from models.base import FitContext
 from models.bundles.bundle import Bundle
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.context import FitContext
+from training.fit import fit_model
 
 REVIEWS, LEAST_WORDS, SEED = 25, 40, 7
 SPLIT = SplitConfig()
@@ -119,7 +119,7 @@ def stream_of(reviews: pl.DataFrame, vocabulary: Vocabulary, folder: Path) -> To
 def fitted(train: pl.DataFrame, vocabulary: Vocabulary, folder: Path) -> Bundle:
     """Return a 5-gram model of training reviews."""
     stream, spec = stream_of(train, vocabulary, folder), NGramSpec(order=5)
-    return Bundle(spec, vocabulary, NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model)
+    return Bundle(spec, vocabulary, fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model)
 
 
 def gain(before: Bundle, after: Bundle, reviews: pl.DataFrame, folder: Path) -> float:

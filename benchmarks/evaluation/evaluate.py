@@ -32,13 +32,13 @@ import torch
 from benchmarks.harness import Ratio, Report, arguments, finish, interleave, measure, say
 from benchmarks.small_text import ask_for_reviews, prepare
 from evaluation.scoring.score import TOKENS_PER_BATCH, drawn_reviews, record_scores, windows
-from models.base import FitContext
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
-from models.neural.recurrent import RecurrentLM
-from models.ngram.lm import NGramLM
+from models.neural.lm import RecurrentLM
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec
 from models.streams import DOCUMENTS, HEADER, IDS, OFFSETS, TokenStream, side_by_side, unigram_counts
 from models.tokens.vocabulary import Vocabulary
+from training.context import FitContext
+from training.fit import fit_model
 
 OBSERVED = 200
 GOAL = 0.9
@@ -52,7 +52,7 @@ def fit(folder: Path) -> None:
     train, held = (TokenStream.open(folder / name) for name in ("train", "validation"))
     with tempfile.TemporaryDirectory() as work:
         ngram = NGramSpec(order=5)
-        model = NGramLM.fit(ngram, vocabulary, train, held, FitContext(Path(work))).model
+        model = fit_model(ngram, vocabulary, train, held, FitContext(Path(work))).model
     save_bundle(folder / "ngram", ngram, vocabulary, model, [], {})
     torch.manual_seed(1)
     lstm = RecurrentSpec(hidden=256, embedding=128, objective=ObjectiveSpec(output="softmax"))

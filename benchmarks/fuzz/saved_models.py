@@ -11,12 +11,12 @@ import numpy as np
 from models.bundles.bundle import load_bundle, save_bundle
 from models.cache.lm import CacheLM
 from models.mixture.parts import Part
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.lines.line_lm import LineLM
-from models.ngram.lm import NGramLM
 from models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
+from training.ngram.lines.line_lm import LineLM
 
 TEXTS = [
     "The food was great, and I loved it! We'll be back.",
@@ -57,7 +57,7 @@ def save_models(folder: Path) -> None:
     word, char = (_vocabulary(unit) for unit in ("word", "char"))
     spec = NGramSpec(order=3)
     counts = count_ngrams(_documents(word), spec.order, word.size, CONTEXT_IDS)
-    save_bundle(folder / "ngram", spec, word, NGramLM.from_counts(counts), PROBES, {"note": 1})
+    save_bundle(folder / "ngram", spec, word, estimate_ngrams(counts), PROBES, {"note": 1})
     save_bundle(folder / "lstm", *_network(char), PROBES, {"note": 1})
     inner = load_bundle(folder / "ngram")
     part = Part("kn3", spec, inner.model, folder / "ngram")
@@ -81,7 +81,7 @@ def _documents(vocabulary: Vocabulary) -> Any:
 def _network(vocabulary: Vocabulary) -> tuple[RecurrentSpec, Vocabulary, Any]:
     import torch
 
-    from models.neural.recurrent import RecurrentLM
+    from models.neural.lm import RecurrentLM
 
     spec = RecurrentSpec(hidden=4, embedding=4, objective=ObjectiveSpec(output="softmax", head=1_000))
     with torch.random.fork_rng(devices=[]):

@@ -28,18 +28,18 @@ from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
 from models.base import LanguageModel
 from models.bundles.bundle import load_bundle
 from models.mixture.context_weights import ContextWeights
-from training.mixture.fitting import tune_weights
-from training.mixture.gains import gains, known_lengths
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from training.mixture.tuning import batches
 from models.mixture.weights import Fixed
-from models.neural.recurrent import RecurrentLM
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
+from models.neural.lm import RecurrentLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
 from models.streams import TokenStream
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
+from training.mixture.fitting import tune_weights
+from training.mixture.gains import gains, known_lengths
+from training.mixture.tuning import batches
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 GOAL = 1.2
 SIZES = {"demo": (256, 128), "small": (640, 384)}
@@ -87,7 +87,7 @@ def step_times(bundle: Path | None, text: Path | None, preset: str, streams: int
         kn5, ids_N = load_bundle(bundle).model, np.asarray(TokenStream.open(text or bundle).ids).astype(np.int64)
     else:
         made = MadeUp(10_000)
-        kn5, ids_N = NGramLM.from_counts(count_ngrams(made, 5, VOCABULARY, CONTEXT_IDS)), made.ids.astype(np.int64)
+        kn5, ids_N = estimate_ngrams(count_ngrams(made, 5, VOCABULARY, CONTEXT_IDS)), made.ids.astype(np.int64)
     lstm = untrained(preset, kn5.vocabulary_size)
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", lstm.spec, lstm)]
     models: dict[str, LanguageModel] = {

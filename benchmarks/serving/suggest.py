@@ -39,16 +39,17 @@ from benchmarks.serving.made_home import made_texts, make_home
 from benchmarks.serving.servers import ours
 from benchmarks.small_text import ask_for_reviews, opened, prepare, read_reviews
 from core.config.sections.serving import ServingConfig
-from models.base import FitContext
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.completion.ahead import ahead_steps
 from models.completion.reading import Readers
 from models.completion.spellings import QUICK
 from models.completion.suggestions import suggest
-from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
+from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from serving.engine.engine import Engine, EngineContext
 from serving.engine.requests import EngineLimits
 from serving.engine.search import Search
+from training.context import FitContext
+from training.fit import fit_model
 
 GOAL_MS = 15.0
 """The 95th percentile of a key press."""
@@ -85,7 +86,7 @@ def fitted(folder: Path, source: Path | None, reviews: int, unit: str) -> Iterat
             say(f"{unit}: {name} is fitted")
             parts = {part: folder / part for part in ("kn5", "lstm")}
             context = FitContext(folder / f"work {name}", threads=2, parts=parts)
-            model = model_class(spec.kind).fit(spec, vocabulary, train, held_out, context).model
+            model = fit_model(spec, vocabulary, train, held_out, context).model
             save_bundle(folder / name, spec, vocabulary, model, [(TEXTS[0], 5)], {"stars_prior": SHARES})
     for name in ("lstm", "mixture"):
         yield f"{name}, {unit}", load_bundle(folder / name)

@@ -22,11 +22,12 @@ from typing import Any, cast
 
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
-from models.base import FitContext
-from models.neural.recurrent import RecurrentLM
-from training.neural.training_metrics import perplexity
-from training.neural.validation import validation_nats
+from models.neural.lm import RecurrentLM
+from models.perplexity import perplexity
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from training.context import FitContext
+from training.fit import fit_model
+from training.neural.validation import validation_nats
 
 PLAIN = RecurrentSpec(
     hidden=192, embedding=128, dropout=0.0, objective=ObjectiveSpec(head=500),
@@ -49,7 +50,7 @@ def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     """Fit one network and return its perplexities on the training and the held-out reviews."""
     vocabulary, train, held_out = opened(folder)
     with tempfile.TemporaryDirectory() as work:
-        result = RecurrentLM.fit(spec, vocabulary, train, held_out, FitContext(Path(work)))
+        result = fit_model(spec, vocabulary, train, held_out, FitContext(Path(work)))
     summary, network = result.summary, cast(RecurrentLM, result.model).network
     return {
         "train_perplexity": round(perplexity(validation_nats(network, train)[0]), 1),

@@ -34,11 +34,11 @@ from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave
 from benchmarks.models.mixture import VOCABULARY
 from benchmarks.training.parallel import made_up
 from core.environment import available_cores
-from models.base import FitContext
-from models.neural.recurrent import RecurrentLM
-from training.neural.trainer import train
+from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
+from training.context import FitContext
+from training.neural.trainer import train
 
 NETWORKS = {
     "1 × 320": RecurrentSpec(

@@ -20,16 +20,17 @@ import torch
 from benchmarks.harness import say
 from benchmarks.line_text import chicago_reviews
 from models.neural.device import free_cached_memory
-from models.neural.recurrent import RecurrentLM, RecurrentNetwork
-from training.neural.plan import Plan
-from training.neural.state import TrainingState
-from training.neural.step import TrainingStep
-from training.neural.throughput import Meter, product_peak
+from models.neural.lm import RecurrentLM
+from models.neural.recurrent import RecurrentNetwork
 from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
 from models.tokens.vocabulary import BOS
+from training.neural.plan import Plan
+from training.neural.state import TrainingState
+from training.neural.step import TrainingStep
+from training.neural.throughput import Meter, product_peak
 
 GPU = torch.device("cuda", 0)
 POSITIONS, HEAD = 70, 2_000

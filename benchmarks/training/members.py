@@ -23,14 +23,15 @@ import torch
 from benchmarks.harness import say
 from benchmarks.line_text import LANES, LineText
 from benchmarks.processes import environment
-from models.base import FitContext, FitProgress, LanguageModel
-from models.neural.recurrent import RecurrentLM
-from training.neural import trainer
-from training.neural.training_metrics import perplexity
+from models.base import LanguageModel
+from models.neural.lm import RecurrentLM
+from models.perplexity import perplexity
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, unigram_counts
 from models.tokens.vocabulary import BOS, CONTEXT_IDS
 from tasks.fitting.fit_process import environment_of
+from training.context import FitContext, FitProgress
+from training.neural import trainer
 
 WHILE_TRAINING = 60
 """Number of pieces of a continuous validation text during training: side by side they take less time."""

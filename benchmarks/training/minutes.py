@@ -34,13 +34,8 @@ import polars as pl
 from benchmarks.harness import Report, arguments, finish, say
 from core.config.presets import load_config
 from corpus.splitting.split import iter_split
-from models.base import CHECKPOINTS, PAUSED, FitContext, Pace
-from training.mixture.fitting import tune_weights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from training.mixture.tuning import batches, token_nats
-from training.neural.callbacks import pacing
-from training.neural.checkpoint import JOURNAL
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, model_class
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -48,6 +43,12 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.planning.expected import terms
 from tasks.planning.plan import SLACK, WARM_UP
 from tasks.planning.rule import BPTT_LEN, MOST_PASSES, PROBE, ChosenNetwork, Data, choose, token_cost, vocabulary_size
+from training.context import CHECKPOINTS, PAUSED, FitContext, Pace
+from training.fit import fit_model
+from training.mixture.fitting import tune_weights
+from training.mixture.tuning import batches, token_nats
+from training.neural.callbacks import pacing
+from training.neural.checkpoint import JOURNAL
 
 SIDES = ("rule", "words", "small")
 """The rule as it is, the rule's network on the vocabulary of words of the preset `small`, and that preset."""
@@ -82,7 +83,7 @@ def cpu_seconds_of_token(spec: RecurrentSpec, vocabulary: Vocabulary, streams: d
     for _ in range(2):
         with tempfile.TemporaryDirectory() as work:
             context = FitContext(Path(work), pace=Pace(PROBE_SECONDS))
-            fitted = model_class(spec.kind).fit(
+            fitted = fit_model(
                 replace(spec, training=training), vocabulary, streams["train"], streams["validation"], context
             )
     return fitted.summary["cpu_seconds"] / fitted.summary["tokens"]
@@ -144,8 +145,8 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
             passes = seconds / cpu_seconds_of_token(spec, vocabulary, streams) / train.tokens
             spec = replace(spec, training=replace(spec.training, epochs=passes))
             (work := folder / "fit").mkdir()
-            network_lm = model_class(spec.kind).fit(spec, vocabulary, train, held_out, FitContext(work))
-        kn5 = model_class("ngram").fit(NGramSpec(order=5), vocabulary, train, held_out, FitContext(folder)).model
+            network_lm = fit_model(spec, vocabulary, train, held_out, FitContext(work))
+        kn5 = fit_model(NGramSpec(order=5), vocabulary, train, held_out, FitContext(folder)).model
         parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", spec, network_lm.model)]
         mixture = MixtureLM(parts, tune_weights(MixtureSpec(parts=("kn5", "lstm"), method="gated"), parts, held_out)[0])
         found = network_lm.summary

@@ -27,11 +27,12 @@ import torch
 
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
-from models.base import FitContext
+from models.neural.lm import RecurrentLM
 from models.neural.output import CONTEXT_IDS
-from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
+from training.context import FitContext
+from training.fit import fit_model
 
 TRAINING = TrainingSpec(epochs=1.0, batch=16, bptt_len=50, learning_rate=5e-3, evaluations=1)
 UPDATES = 15
@@ -62,7 +63,7 @@ def train(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     vocabulary, *streams = opened(folder)
     with tempfile.TemporaryDirectory() as work:
         began = process_time()
-        summary = RecurrentLM.fit(spec, vocabulary, streams[0], streams[1], FitContext(Path(work))).summary
+        summary = fit_model(spec, vocabulary, streams[0], streams[1], FitContext(Path(work))).summary
         seconds = process_time() - began
     return {
         "vocabulary": vocabulary.size, "parameters": int(summary["parameters"]), "tokens": int(summary["tokens"]),

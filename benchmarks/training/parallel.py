@@ -31,12 +31,12 @@ import torch
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave
 from benchmarks.models.mixture import VOCABULARY, MadeUp
 from core.environment import available_cores
-from models.base import FitContext
-from models.neural.recurrent import RecurrentLM
-from training.neural.trainer import train
+from models.neural.lm import RecurrentLM
 from models.specs import RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
 from tasks.fitting.fit_process import environment_of
+from training.context import FitContext
+from training.neural.trainer import train
 
 GOAL = 1.8
 NETWORKS = {

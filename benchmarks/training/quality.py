@@ -25,15 +25,10 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.line_text import LANES, TEXTS, LineText
 from benchmarks.models.mixture import gain_table
 from benchmarks.training.members import MEAN, perplexities, streams_of, train_side_by_side
-from models.cache.neural_cache import NeuralCacheLM
-from training.mixture.fitting import tune_weights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.neural.recurrent import RecurrentLM
-from training.neural.training_metrics import perplexity
-from training.neural.validation import validation_nats
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
+from models.neural.lm import RecurrentLM
+from models.perplexity import perplexity
 from models.specs import (
     MixtureSpec,
     NeuralCacheSpec,
@@ -44,6 +39,11 @@ from models.specs import (
 )
 from models.streams import TokenStream
 from models.tokens.vocabulary import CONTEXT_IDS
+from training.mixture.caches import tuned_neural_cache
+from training.mixture.fitting import tune_weights
+from training.neural.validation import validation_nats
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def fresh_perplexity(model: RecurrentLM, stream: TokenStream) -> float:
 def beside_kneser_ney(lines: LineText, model: RecurrentLM) -> dict[str, dict[str, Any]]:
     """Return perplexities of the network, a modified Kneser–Ney 5-gram and their gated mixture on the test reviews."""
     streams = streams_of(lines, documents=None)
-    kn5 = NGramLM.from_counts(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS))
+    kn5 = estimate_ngrams(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS))
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", model.spec, model)]
     spec = MixtureSpec(parts=("kn5", "lstm"), method="gated")
     mixture = MixtureLM(parts, tune_weights(spec, parts, streams["valid"])[0])
@@ -158,7 +158,7 @@ def of_continuous(
     valid, test = lines.stream("valid"), lines.stream("test")
     parts = [Part("static", model.spec, model) for model in models]
     rows["one continuous stream, static"] = perplexities(models, test)
-    cached = [NeuralCacheLM.tuned(NeuralCacheSpec(across=True), part, valid).model for part in parts]
+    cached = [tuned_neural_cache(NeuralCacheSpec(across=True), part, valid).model for part in parts]
     rows["one continuous stream, continuous cache"] = perplexities(cached, test)
     reached = max(value for name, value in rows["weights fixed, test"].items() if name != MEAN)
     return rows, Ratio(round(recipe.goal / reached, 3), 1.0, f"test perplexity {recipe.goal} of one network")

@@ -38,14 +38,14 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
 from benchmarks.line_text import LANES, TEXTS, LineText
-from models.base import FitContext
+from models.neural.lm import RecurrentLM
 from models.neural.network import Network
-from models.neural.recurrent import RecurrentLM
-from training.neural import trainer
-from training.neural.training_metrics import perplexity
-from training.neural.validation import validation_nats
+from models.perplexity import perplexity
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
+from training.context import FitContext
+from training.neural import trainer
+from training.neural.validation import validation_nats
 
 SHORT = RecurrentSpec(
     kind="gru", name="gru", hidden=256, embedding=192, dropout=0.0, condition_on_stars=False,

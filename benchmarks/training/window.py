@@ -24,9 +24,10 @@ import numpy as np
 
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
-from models.base import FitContext
+from models.specs import ModelSpec, NGramSpec, NPLMSpec, TrainingSpec
+from training.context import FitContext
+from training.fit import fit_model
 from training.mixture.tuning import batches, token_nats
-from models.specs import ModelSpec, NGramSpec, NPLMSpec, TrainingSpec, model_class
 
 ORDER = 5
 PASSES = (1, 4, 12)
@@ -50,7 +51,7 @@ def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     vocabulary, train, held_out = opened(folder)
     began = process_time()
     with tempfile.TemporaryDirectory() as work:
-        model = model_class(spec.kind).fit(spec, vocabulary, train, held_out, FitContext(Path(work))).model
+        model = fit_model(spec, vocabulary, train, held_out, FitContext(Path(work))).model
     seconds = process_time() - began
     known = {window for number in range(len(train)) for window in windows(train.document(number))}
     nats, seen = [], []

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from evaluation.palette import PALETTE
 from evaluation.plots.canvas import GREY
-from training.neural.training_metrics import perplexity
+from models.perplexity import perplexity
 
 COLUMNS = 3
 BLUE, RED, GREEN = PALETTE[0], PALETTE[1], PALETTE[2]

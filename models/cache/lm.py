@@ -29,21 +29,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from ..base import FitContext, FitResult, ModelError, read_on
+from ..base import ModelError, read_on
 from ..mixture.attribution import Attribution, attribution_of
-from ..mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
+from ..mixture.parts import Part, load_parts, read_facts, save_parts, write_facts
 from ..mixture.spec import CacheSpec
-from training.mixture.tuning import TuningBatch, batches
-from ..mixture.weights import ROUNDS, em, mixed_nats
-from ..streams import TokenStream
+from ..mixture.weights import mixed_nats
 from ..tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
 from .counts import NONE, counts, levels
 
 FACTS = "cache.json"
 RANGES = (1, 9, 33, 129)
 """Where the ranges of the number of remembered tokens begin: 0, 1 to 8, 9 to 32, 33 to 128, more."""
-FEW = 100
-"""A range with fewer held-out tokens takes the weights that are tuned on all ranges together."""
 LEAST_STATIC = 1e-3
 """Minimum weight of the static model, so that a word that is not in the cache stays possible."""
 
@@ -221,62 +217,6 @@ class CacheLM:
         if weights_RP.shape != (len(RANGES) + 1, spec.order + 1):
             raise ModelError(f"{folder} holds cache weights {weights_RP.shape} for order {spec.order}", "bundle")
         return cls.from_facts(spec, load_parts(Path(folder), facts["parts"], vocabulary, device)[0], weights_RP, facts)
-
-    @classmethod
-    def fit(
-        cls, spec: CacheSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
-    ) -> FitResult:
-        """Tune the weights on *validation* by EM, one set for each range of `RANGES`.
-
-        The summary has the weights, whether EM converged (`converged`, 1 or 0), the number of tuning tokens, and the
-        perplexities on them with and without the cache. The perplexity with the cache is slightly too low, because the
-        weights were tuned on the same tokens.
-
-        Raises:
-            ModelError: kind "input": there is no held-out token, or `context.parts` lacks the static model.
-        """
-        validation.require(vocabulary)
-        part = open_parts(spec.parts, vocabulary, context)[0]
-        model = cls(spec, part, np.eye(spec.order + 1)[[0] * (len(RANGES) + 1)])
-        found = [model._held_out(batch) for batch in batches(validation, spec.tuning_tokens)]
-        nats_TP, range_T = (np.concatenate(columns) for columns in zip(*found, strict=True))
-        summary = model.tune(nats_TP, range_T)
-        journal_tuning(context, summary)
-        return FitResult(model, summary)
-
-    def tune(self, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, float]:
-        """Tune the weights on the components' −log p of T held-out tokens; return the summary of `fit`."""
-        self.weights_RP, converged = tune(nats_TP, range_T)
-        with np.errstate(divide="ignore"):
-            nats = float(mixed_nats(nats_TP, np.log(self.weights_RP)[range_T]).mean())
-        summary = {"tokens": float(len(nats_TP)), "validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
-        summary["converged"] = float(converged)
-        summary["validation/perplexity_static"] = float(np.exp(nats_TP[:, 0].mean()))
-        for name, column_R in zip(self.names, self.weights_RP.T, strict=True):
-            # Without the first range: no token is remembered there, so the static model has all weight.
-            summary |= {f"weight/{name}/range_{r}": float(column_R[r]) for r in range(1, len(column_R))}
-        return summary
-
-    def _held_out(self, batch: TuningBatch) -> tuple[np.ndarray, np.ndarray]:
-        nats_BTP, number_BTN, _ = self.evidence(batch.ids_BT, self.start(len(batch.ids_BT)))
-        return nats_BTP[batch.scored_BT], range_of(number_BTN[batch.scored_BT, 0])
-
-
-def tune(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return the weights of each range (R, P), and whether EM converged for all of them.
-
-    A range with too few tokens takes the weights that are tuned on all tokens together.
-    """
-    together_P, most = em(nats_TP)
-    weights_RP = np.tile(together_P, (len(RANGES) + 1, 1))
-    for number in range(len(weights_RP)):
-        own_T = range_T == number
-        if own_T.sum() >= FEW:
-            weights_RP[number], rounds = em(nats_TP[own_T])
-            most = max(most, rounds)
-    floor_R = np.maximum(weights_RP[:, 0], LEAST_STATIC)
-    cache_RP = weights_RP[:, 1:] * ((1 - floor_R) / np.maximum(weights_RP[:, 1:].sum(1), 1e-300))[:, None]
-    return np.concatenate([1 - cache_RP.sum(1, keepdims=True), cache_RP], 1), most < ROUNDS
 
 
 def range_of(number: np.ndarray) -> np.ndarray:

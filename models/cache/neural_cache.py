@@ -19,41 +19,22 @@ Shapes: see `models/base.py`; at most K tokens remembered, L = K + T.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..base import FitContext, FitResult, ModelError
-from ..mixture.parts import Part, journal_tuning, open_parts
-from training.mixture.tuning import NO_TOKEN, TuningBatch, batches
+from ..base import ModelError
+from ..mixture.parts import Part
 from ..neural.lm import NeuralLM
 from ..specs import NeuralCacheSpec
-from ..tokens.vocabulary import CONTEXT_IDS
 from .counts import NONE
-from .lm import LEAST_STATIC, RANGES, CacheLM, CacheState, range_of
+from .lm import CacheLM, CacheState
 from .neural_scores import CacheMemory, cache_nats
-
-if TYPE_CHECKING:
-    from ..streams import TokenStream
-    from ..tokens.vocabulary import Vocabulary
-
-
-SHORTEST = 4_000
-"""Least tokens of a lane, so that its beginning, where little is remembered, has little weight."""
-LANES = 16
-"""Continuous streams side by side on which the parameters are chosen if memory goes on across documents: the matrix
-products of a recurrent network are several times faster for many streams than for one.
-"""
-HALVINGS = 24
-"""Halvings of the range of λ when pairs of θ and n are compared: to 1e-7."""
-LARGEST = 700.0
-"""Limit, in nats, on the gain of a cache over the static model, so that no ratio overflows."""
 
 
 @dataclass(frozen=True)
@@ -171,91 +152,3 @@ class NeuralCacheLM(CacheLM):
     def from_facts(cls, spec: Any, part: Part, weights_RP: np.ndarray, facts: dict[str, Any]) -> Self:
         """Return the model that `facts` describes."""
         return cls(spec, part, weights_RP, facts["theta"], facts["window"])
-
-    @classmethod
-    def fit(  # type: ignore[override]
-        cls, spec: NeuralCacheSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream,
-        context: FitContext,
-    ) -> FitResult:  # fmt: skip
-        """Choose θ, n and the weights on *validation*; see `tuned`.
-
-        Raises:
-            ModelError: kind "input": no held-out token, or `context.parts` lacks the static neural model.
-        """
-        validation.require(vocabulary)
-        result = cls.tuned(spec, open_parts(spec.parts, vocabulary, context)[0], validation)
-        journal_tuning(context, result.summary)
-        return result
-
-    @classmethod
-    def tuned(cls, spec: NeuralCacheSpec, part: Part, validation: TokenStream) -> FitResult:
-        """Choose θ and n, the pair that makes held-out text most probable with one λ for all; then λ for each range.
-
-        The summary: that of `CacheLM.fit`, and `theta` and `window`.
-
-        Raises:
-            ModelError: kind "input": no held-out token, or the part is not a neural model.
-        """
-        static = np.eye(2)[[0] * (len(RANGES) + 1)]
-        candidates = list(cls(spec, part, static, spec.thetas[0], max(spec.windows))._candidates(validation))
-        theta, window, nats_TP, range_T = min(candidates, key=lambda candidate: mixed_with_one_weight(candidate[2]))
-        best = cls(spec, part, static, theta, window)
-        summary = {**best.tune(nats_TP, range_T), "theta": theta, "window": float(window)}
-        return FitResult(best, summary)
-
-    def _candidates(self, validation: TokenStream) -> Iterator[tuple[float, int, np.ndarray, np.ndarray]]:
-        """Yield each θ and n with −log p of static model and cache (T, 2) and the ranges (T,) of the held-out tokens.
-
-        The features are compared once for all candidates.
-        """
-        assert isinstance(self.spec, NeuralCacheSpec)
-        thetas, windows = self.spec.thetas, sorted(self.spec.windows)
-        static, cache, number = [], [], []
-        for batch in held_out(validation, self.spec.tuning_tokens, self.spec.across):
-            state = self.start(len(batch.ids_BT))
-            static_BT, before_BTE, _ = self.network_model.read(batch.ids_BT, state.part)
-            nats, remembered = cache_nats(self._memory(batch.ids_BT, before_BTE, state), before_BTE, thetas, windows)
-            static.append(static_BT[batch.scored_BT])
-            cache.append(nats[..., batch.scored_BT])
-            number.append(remembered[..., batch.scored_BT])
-        static_T, cache_SWT, number_WT = (np.concatenate(found, -1) for found in (static, cache, number))
-        for (s, theta), (w, window) in product(enumerate(thetas), enumerate(windows)):
-            nats_T = np.where(number_WT[w] > 0, cache_SWT[s, w], static_T)
-            yield theta, window, np.stack([static_T, nats_T], 1), range_of(number_WT[w])
-
-
-def mixed_with_one_weight(nats_TP: np.ndarray) -> float:
-    """Return the least mean nats that one λ for all tokens can reach, −log((1 − λ) p_static + λ p_cache).
-
-    The mean is convex in λ, so bisection finds where its slope is 0.
-    """
-    gain_T = np.expm1(np.clip(nats_TP[:, 0] - nats_TP[:, 1], None, LARGEST))  # p_cache / p_static − 1
-    low, high = 0.0, 1.0 - LEAST_STATIC
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        rising = float((gain_T / (1 + middle * gain_T)).mean()) > 0
-        low, high = (middle, high) if rising else (low, middle)
-    return float(nats_TP[:, 0].mean() - np.log1p(low * gain_T).mean())
-
-
-def held_out(stream: TokenStream, limit: int, continuous: bool) -> Iterator[TuningBatch]:
-    """Yield about *limit* held-out tokens: whole reviews side by side, or the start of the text as `LANES` streams.
-
-    Args:
-        stream: Held-out text.
-        limit: For continuous streams, most tokens, given ones included; for whole reviews, approximate number.
-        continuous: Ignore the borders of documents.
-
-    Raises:
-        ModelError: kind "input": there is no token to predict.
-    """
-    if not continuous:
-        yield from batches(stream, limit)
-        return
-    ids = np.asarray(stream.ids[:limit], np.int64)
-    count = max(1, min(LANES, len(ids) // SHORTEST))
-    ids_BT = ids[: len(ids) // count * count].reshape(count, -1)
-    scored_BT = ~np.isin(ids_BT, sorted(CONTEXT_IDS))
-    if not scored_BT.any():
-        raise ModelError(NO_TOKEN, "input")
-    yield TuningBatch(ids_BT, scored_BT)

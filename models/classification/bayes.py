@@ -10,8 +10,6 @@ over reviews of E_p[s] − s_y, with s the scores for T = 1; bisection finds the
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -19,28 +17,21 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from ..atomic_files import save_tensors
-from ..base import FitContext, journal, stored
+from ..base import stored
 from ..neural.labelling.rows import Rows
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import fit_tables
 from ..ngram.lm import NGramLM
 from ..ngram.measure import score_chunks
 from ..specs import NGramSpec
-from ..tokens.vocabulary import BOS, CONTEXT_IDS, STARS
-from .classifier import WEIGHTS, Classifier, ClassifierFit, log_loss, prior, softmax
-from .figures import macro_f1
+from ..tokens.vocabulary import BOS, STARS
+from .classifier import WEIGHTS, Classifier
 from .spec import BayesSpec
-from .texts import framed, text_rows
+from .texts import framed
 
 if TYPE_CHECKING:
-    from ..neural.labelling.labelled_sequences import LabelledSequences
     from ..tokens.vocabulary import Vocabulary
 
 BEGIN = (BOS, STARS[0])
 """The tokens before a text, as in a stream of reviews without ratings."""
-LOWEST, HIGHEST = 1e-6, 1e3
-"""Range of 1 / T."""
-HALVINGS = 60
 
 
 class BayesClassifier(Classifier):
@@ -77,7 +68,7 @@ class BayesClassifier(Classifier):
     @classmethod
     def load(cls, folder: Path, spec: BayesSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:
         """Open a saved classifier; it runs on the CPU, and *device* has no effect."""
-        of_label = _language_model_spec(spec)
+        of_label = language_model_spec(spec)
         with stored(f"the tables in {folder}"):
             models = [NGramLM.load(folder / f"label_{k}", of_label, vocabulary) for k in range(len(spec.labels))]
             arrays = load_file(folder / WEIGHTS)
@@ -86,52 +77,9 @@ class BayesClassifier(Classifier):
                 raise ValueError("temperature or shares of the labels do not fit the options")
             return cls(spec, models, temperature, arrays["prior"])
 
-    @classmethod
-    def fit(
-        cls, spec: BayesSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
-        context: FitContext,
-    ) -> ClassifierFit:  # fmt: skip
-        """Estimate a language model on the reviews of each label; choose the temperature on validation."""
-        began, labels, of_label = time.perf_counter(), len(spec.labels), _language_model_spec(spec)
-        documents, held_out = (framed(text_rows(one.sequences), BEGIN) for one in (train, validation))
-        models = []
-        for label in range(labels):
-            reviews = _Documents.of(documents, train.targets == label)
-            known = validation.targets == label
-            held = _Documents.of(held_out, known if known.any() else ~known)  # for methods that tune parameters
-            counts = count_ngrams(reviews, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine)
-            tables = fit_tables(counts, of_label, held_out=held, engine=context.engine).tables
-            models.append(NGramLM(tables))
-        model = cls(spec, models, 1.0, prior(train.targets, labels))
-        joint_NK = model.joint(text_rows(validation.sequences))
-        model.temperature = fitted_temperature(joint_NK, validation.targets)
-        seconds = time.perf_counter() - began
-        figures = {
-            "temperature": model.temperature,
-            "validation/log_loss": log_loss(joint_NK / model.temperature, validation.targets),
-            "validation/macro_f1": macro_f1(validation.targets, joint_NK.argmax(1), labels),
-        }
-        journal(context, len(train.sequences.ids_P), figures)
-        parameters = sum(len(array) for one in models for array in (*one.tables.logp, *one.tables.backoff))
-        summary = {"parameters": float(parameters), "temperature": model.temperature, "seconds": seconds}
-        return ClassifierFit(model, summary)
 
-
-@dataclass
-class _Documents:
-    """Documents one after another, as `count_ngrams` reads them."""
-
-    ids: np.ndarray
-    offsets: np.ndarray
-
-    @classmethod
-    def of(cls, rows: Rows, chosen_D: np.ndarray) -> _Documents:
-        """Return the chosen rows, a mask (D)."""
-        rows_B = np.flatnonzero(chosen_D)
-        return cls(rows.ids_of(rows_B), np.concatenate([[0], np.cumsum(rows.lengths[rows_B])]))
-
-
-def _language_model_spec(spec: BayesSpec) -> NGramSpec:
+def language_model_spec(spec: BayesSpec) -> NGramSpec:
+    """Return the options of the language model of each label."""
     return NGramSpec(order=spec.order, smoothing=spec.smoothing)
 
 
@@ -140,14 +88,3 @@ def _document_nats(model: NGramLM, documents: Rows) -> np.ndarray:
     nats_P = np.concatenate(list(score_chunks(model, documents.ids_P)))
     sums_D: np.ndarray = np.add.reduceat(nats_P, documents.offsets[:-1])
     return sums_D
-
-
-def fitted_temperature(joint_NK: np.ndarray, targets_N: np.ndarray) -> float:
-    """Return the temperature T with the lowest log loss of softmax(joint / T)."""
-    right_N = joint_NK[np.arange(len(targets_N)), targets_N]
-    low, high = np.log(LOWEST), np.log(HIGHEST)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        expected_N = (softmax(joint_NK * np.exp(middle)) * joint_NK).sum(1)
-        low, high = (middle, high) if (expected_N - right_N).mean() < 0 else (low, middle)
-    return float(np.exp(-(low + high) / 2))

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..base import FitContext, ModelError
+from ..base import ModelError
 from ..neural.labelling.rows import Rows
 from .texts import text_rows, without_empty
 
 if TYPE_CHECKING:
-    from ..neural.labelling.labelled_sequences import LabelledSequences
     from ..tokens.vocabulary import Vocabulary
 
 WEIGHTS, FEATURES = "weights.safetensors", "features.safetensors"
@@ -99,15 +98,6 @@ class Classifier(ABC):
         Raises:
             ModelError: kind "bundle": a file is missing or damaged, or does not fit the spec or the vocabulary.
         """
-        raise NotImplementedError
-
-    @classmethod
-    @abstractmethod
-    def fit(
-        cls, spec: Any, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
-        context: FitContext,
-    ) -> ClassifierFit:  # fmt: skip
-        """Fit on labelled reviews; see `fitting.fit_classifier`, which checks the arguments."""
         raise NotImplementedError
 
 

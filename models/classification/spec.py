@@ -32,7 +32,7 @@ CLASSIFIERS: dict[str, tuple[type, str]] = {
 
 
 def classifier_class(kind: str) -> Any:
-    """Return the class of a kind; it has the class methods `fit(...)` and `load(...)` (see `classifier.py`)."""
+    """Return the class of a kind; it has the class method `load(...)`; `training/classification/fitting.py` fits it."""
     module, name = CLASSIFIERS[kind][1].split(":")
     return getattr(import_module(module, __package__), name)
 

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ..base import FitContext, stored
-from ..neural.labelling.labelled_sequences import LabelledSequences
+from ..base import stored
 from ..neural.labelling.labeller import Labeller
 from ..neural.labelling.rows import InputRows, Rows
-from .classifier import ClassifierFit, prior
 from .features.review_features import ReviewFeatures
-from .network import NetworkClassifier, network_figures, open_network, train_network
+from .network import NetworkClassifier, open_network
 from .spec import TfidfSpec
-from .texts import text_rows
 
 if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary
@@ -50,20 +47,3 @@ class TfidfNetworkClassifier(NetworkClassifier):
             features = ReviewFeatures.load(folder, spec, vocabulary.size)
         labeller, prior_K = open_network(folder, spec, len(features), device)
         return cls(labeller, features, prior_K)
-
-    @classmethod
-    def fit(  # type: ignore[override]
-        cls, spec: TfidfSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
-        context: FitContext,
-    ) -> ClassifierFit:  # fmt: skip
-        """Learn the features, then train; a killed fit resumes from the checkpoints in `context.work`."""
-        texts = text_rows(train.sequences)
-        features = ReviewFeatures.learn(spec, texts, vocabulary.size, context)
-        held_out = features.transform(text_rows(validation.sequences))
-        data = [
-            LabelledSequences(features.transform(texts), train.targets),
-            LabelledSequences(held_out, validation.targets),
-        ]
-        fitted = train_network(spec, vocabulary, len(features), data, context)
-        model = cls(fitted.model, features, prior(train.targets, len(spec.labels)))
-        return ClassifierFit(model, {**network_figures(fitted), "features": float(len(features))})

@@ -8,7 +8,6 @@ The parts need only the interface and one common vocabulary. The state holds the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from ..base import FitContext, FitResult, ModelError, read_on
+from ..base import ModelError, read_on
 from ..log_sums import log_sum_of
 from ..ngram.lm import NGramLM
 from ..predictions import FirstEntries, Predictions, in_bulk, predictions, stepped_first
-from ..streams import TokenStream
 from ..tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from .attribution import Attribution, attribution_of
 from .context_weights import KEY, ContextWeights
-from training.mixture.fitting import tune_weights
-from .parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
+from .parts import Part, load_parts, read_facts, save_parts, write_facts
 from .spec import MixtureSpec
 from .weights import Fixed, Weighting, mixed_nats
 
@@ -175,22 +172,3 @@ class MixtureLM:
         if "weights" in facts:
             return cls(parts, Fixed(np.array(facts["weights"])))
         raise ModelError(f"{FACTS} has no weights that this version can read: fit the mixture again", "bundle")
-
-    @classmethod
-    def fit(
-        cls, spec: MixtureSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
-    ) -> FitResult:
-        """Tune the weights on *validation*; the parts are `context.parts`, and are not changed.
-
-        The summary has the seconds and everything of `fitting.tune_weights`.
-
-        Raises:
-            ModelError: kind "input": there is no held-out token, or a part is missing or has another vocabulary; kind
-                "diverged": the tuned numbers are not finite.
-        """
-        validation.require(vocabulary)
-        parts, began = open_parts(spec.parts, vocabulary, context), time.perf_counter()
-        weighting, figures = tune_weights(spec, parts, validation)
-        summary = {"seconds": time.perf_counter() - began, **figures}
-        journal_tuning(context, summary)
-        return FitResult(cls(parts, weighting), summary)

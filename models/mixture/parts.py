@@ -1,9 +1,8 @@
-"""Open, save and load the parts of a model that combines others: from their bundles for a fit, then inside its own."""
+"""Save and load the parts of a model that combines others, inside its own bundle."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base import FitContext, LanguageModel, ModelError, journal
+from ..base import LanguageModel, ModelError
 from ..names import require_name
 
 if TYPE_CHECKING:
@@ -41,26 +40,6 @@ class Part:
     spec: Any
     model: LanguageModel
     folder: Path | None = None
-
-
-def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext) -> list[Part]:
-    """Open the fitted models that `context.parts` names.
-
-    Raises:
-        ModelError: kind "input": a part is missing or has another vocabulary; kind "bundle": a part is damaged.
-    """
-    from ..bundles.bundle import load_bundle
-
-    parts = []
-    for name in names:
-        if name not in context.parts:
-            known = ", ".join(context.parts) or "none"
-            raise ModelError(f"the part '{name}' is not a fitted model; fitted models: {known}", "input")
-        bundle = load_bundle(context.parts[name], context.device)
-        if bundle.vocabulary.digest != vocabulary.digest:
-            raise ModelError(f"the part '{name}' has another vocabulary than the model that uses it", "input")
-        parts.append(Part(name, bundle.spec, bundle.model, Path(context.parts[name])))
-    return parts
 
 
 def save_parts(folder: Path, parts: Sequence[Part]) -> list[dict[str, Any]]:
@@ -140,10 +119,3 @@ def read_facts(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} cannot be read: {error}", "bundle") from error
     return facts
-
-
-def journal_tuning(context: FitContext, summary: Mapping[str, float]) -> None:
-    """Write the progress line of a fit that tunes weights; figures that are not finite are left out."""
-    figures = {name: summary[name] for name in ("validation/nats", "validation/perplexity")}
-    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
-    journal(context, int(summary["tokens"]), finite)

@@ -22,23 +22,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..atomic_files import save_tensors
-from ..base import FitContext, FitResult, ModelError
+from ..base import ModelError
 from ..predictions import ENTRIES, FirstEntries, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
-from .device import POSITIONS, limited_threads, require_device
-from training.neural.embedding_start import start_embedding
+from .device import POSITIONS, require_device
+from .inference.reader import Reader, reader_for
 from .kept_features import Features, KeptFeatures
 from .network import Network, NetworkState, join, take
+from .nplm import NPLMNetwork
 from .out_of_memory import out_of_memory
 from .output import CONTEXT_IDS, NOT_SCORED
+from .recurrent import RecurrentNetwork
 from .spec import WEIGHTS
-from training.neural.checkpoint import stored_once
-from .weights_file import fill_from, require_weights_for
+from .weights_file import fill_from, require_weights_for, stored_once
 
 if TYPE_CHECKING:
-    from ..streams import TokenStream
     from ..tokens.vocabulary import Vocabulary
-    from .inference.reader import Reader
 
 NeuralSpec = RecurrentSpec | NPLMSpec
 
@@ -137,8 +136,6 @@ class NeuralLM:
 
     def reader(self, again: bool = False) -> Reader | None:
         """Return the network packed for steps; None where that is not done (GPU, normalised cells); *again*: repack."""
-        from .inference.reader import reader_for
-
         if (again or self._reader is None) and not self._without_reader:
             self._reader = reader_for(self.network)
             self._without_reader = self._reader is None
@@ -241,37 +238,20 @@ class NeuralLM:
             fill_from(network, folder)
             return cls(spec, network.to(device), vocabulary.size)
 
+
+class RecurrentLM(NeuralLM):
+    """The models of the kinds "rnn", "gru" and "lstm"."""
+
     @classmethod
-    def fit(
-        cls, spec: NeuralSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
-    ) -> FitResult:
-        """Train on one stream and choose the best state on the other.
+    def build(cls, spec: RecurrentSpec, unigram_counts_V: Tensor) -> Network:
+        """Return the network that the spec describes, with seeded initial weights."""
+        return RecurrentNetwork(spec, unigram_counts_V)
 
-        Returns:
-            The model, and numbers: parameters, and the summary of `trainer.train` (tokens, seconds, best perplexity …).
 
-        Raises:
-            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary, the device
-                does not exist, or the word vectors do not fit; "bundle" where `context.init_weights` cannot be read or
-                does not fit.
-        """
-        from ..streams import unigram_counts
-        from training.neural.trainer import train as run
+class NPLM(NeuralLM):
+    """The model of kind "nplm"."""
 
-        require_device(context.device)
-        for stream in (train, validation):
-            stream.require(vocabulary)
-        counts_V = torch.from_numpy(np.asarray(unigram_counts(train, vocabulary.size), dtype=np.int64))
-        # Beside a GPU the processor has little to do, and several threads would wait for each other.
-        threads = context.threads if context.device == "cpu" else 1
-        with limited_threads(threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.training.seed)
-            network = cls.build(spec, counts_V)
-            if spec.vectors:
-                start_embedding(network.embedding, spec, context.vectors)
-            if context.init_weights is not None:
-                fill_from(network, context.init_weights)
-            network = network.to(context.device)
-            result = run(network, train, validation, spec.training, context)
-        summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result}
-        return FitResult(cls(spec, network, vocabulary.size), summary)
+    @classmethod
+    def build(cls, spec: NPLMSpec, unigram_counts_V: Tensor) -> Network:
+        """Return the network that the spec describes, with seeded initial weights."""
+        return NPLMNetwork(spec, unigram_counts_V)

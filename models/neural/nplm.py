@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ..specs import NPLMSpec
 from ..tokens.vocabulary import BOS
 from .layers.dropout import Dropout
-from .lm import NeuralLM
 from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output
 
@@ -70,12 +69,3 @@ class NPLMNetwork(Network):
         x_BTF = self.embedding(words_BTn.masked_fill(seen_BTn, BOS)).flatten(2)
         kept = past_BS.shape[1] - (self.context - 1)
         return x_BTF, (past_BS[:, kept:].T.contiguous(),)
-
-
-class NPLM(NeuralLM):
-    """The model of kind "nplm"."""
-
-    @classmethod
-    def build(cls, spec: NPLMSpec, unigram_counts_V: Tensor) -> Network:
-        """Return the network that the spec describes, with seeded initial weights."""
-        return NPLMNetwork(spec, unigram_counts_V)

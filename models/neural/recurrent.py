@@ -21,12 +21,10 @@ from torch import Tensor, nn
 from ..specs import RecurrentSpec
 from ..tokens.vocabulary import BOS, STARS
 from .fused.sequence import RepeatedInputs
-from .layers import penalties
 from .layers.cells import CELLS, Weights
 from .layers.dropout import Dropout, drop_weights, word_mask
 from .layers.pieces import PackedPieces
 from .layers.recurrent_layers import make_layer, reads_pieces, run_layer
-from .lm import NeuralLM
 from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output
 
@@ -73,7 +71,7 @@ class RecurrentNetwork(Network):
         self.dropout = Dropout(spec.dropout, spec.variational)
         self.output_dropout = Dropout(_given(spec.output_dropout, spec.dropout), spec.variational)
         self.embedding_dropout, self.weight_drop = spec.embedding_dropout, spec.weight_drop
-        self.penalised = penalties.wanted(spec.training)
+        self.penalised = spec.training.penalises_activations
         projected = spec.tied and spec.hidden != spec.embedding
         self.project = nn.Linear(spec.hidden, spec.embedding, bias=False) if projected else nn.Identity()
         self.output = build_output(spec.objective, self._output_weight(spec), unigram_counts_V, spec.tied)
@@ -204,12 +202,3 @@ def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None
     last_BT = torch.where(decides_BT, position_T, -1).cummax(1).values
     stars_BT = (ids_BT * is_star_BT).gather(1, last_BT.clamp(min=0))
     return torch.where(last_BT >= 0, stars_BT, before_B[:, None])
-
-
-class RecurrentLM(NeuralLM):
-    """The models of the kinds "rnn", "gru" and "lstm"."""
-
-    @classmethod
-    def build(cls, spec: RecurrentSpec, unigram_counts_V: Tensor) -> Network:
-        """Return the network that the spec describes, with seeded initial weights."""
-        return RecurrentNetwork(spec, unigram_counts_V)

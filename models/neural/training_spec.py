@@ -117,3 +117,8 @@ class TrainingSpec:
         require(within, "micro_batch", self.micro_batch, f"between 1 and batch = {self.batch}")
         one = self.ema == 0 or self.optimizer != "nt_asgd"
         require(one, "ema", self.ema, "0 for 'nt_asgd', which has its own average")
+
+    @property
+    def penalises_activations(self) -> bool:
+        """Whether the recipe has a penalty on the outputs of the last recurrent layer."""
+        return self.activation_penalty > 0 or self.temporal_penalty > 0

@@ -3,13 +3,12 @@
     p(w | h) = p of the n-gram `h w` if it was seen, otherwise γ(h) p(w | h'),   h' = h without its first word
 
 A context h that was never seen has γ = 1. The recursion ends at the unigrams, which cover the whole vocabulary.
-Only `smoothing/methods.py` depends on the method behind p and γ. With stupid back-off they are scores that rank words,
-not probabilities, so methods that need probabilities raise `ModelError`.
+Only `training/ngram/smoothing/methods.py` depends on the method behind p and γ. With stupid back-off they are scores
+that rank words, not probabilities, so methods that need probabilities raise `ModelError`.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +16,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..base import FitContext, FitResult, ModelError, journal
+from ..base import ModelError
 from ..npy_files import file_of
 from ..specs import NGramSpec
-from training.ngram.counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
-from training.ngram.fitting import fit_tables, make_spec
-from .lookup import NONE, apart, backoff_weights, different, follow, step_kernels, write_followers
-from .measure import measure
-from training.ngram.smoothing.methods import SCORES_ONLY, figures
+from .loaded_kernels import step_kernels
+from .lookup import NONE, apart, backoff_weights, different, follow, write_followers
+from .spec import SCORES_ONLY
 from .tables import Precision, Tables, unknown_words
 
 if TYPE_CHECKING:
     import torch
 
-    from ..streams import TokenStream
     from ..tokens.vocabulary import Vocabulary
 
 
@@ -69,28 +65,6 @@ class NGramLM:
         self._given_V = np.zeros(tables.vocabulary_size, bool)
         self._given_V[list(tables.given)] = True
         self._looked_up: tuple[NGramState, list[np.ndarray]] | None = None
-
-    @classmethod
-    def from_counts(
-        cls,
-        counts: NGramCounts,
-        smoothing: str = "modified_kneser_ney",
-        held_out: Documents | None = None,
-        **options: Any,
-    ) -> NGramLM:
-        """Estimate a model.
-
-        Args:
-            counts: Counts of the training text, of 1 to 6 orders.
-            smoothing, options: Options of `NGramSpec`.
-            held_out: Text for the methods that tune parameters.
-
-        Raises:
-            ModelError: An option is unknown or out of its range; kind "input".
-        """
-        spec = make_spec(order=counts.order, smoothing=smoothing, **options)
-        tables = fit_tables(counts, spec, spec.prune, spec.entropy, held_out).tables
-        return cls(tables, smoothing not in SCORES_ONLY)
 
     @property
     def order(self) -> int:
@@ -235,40 +209,6 @@ class NGramLM:
             )  # fmt: skip
         return model
 
-    @classmethod
-    def fit(
-        cls, spec: NGramSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
-    ) -> FitResult:
-        """Count and estimate on *train*, measure on *validation*, write one line of `metrics.jsonl`.
-
-        The summary has seconds, tokens, number of parameters, bytes of the tables, and everything of
-        `smoothing.methods.figures`: n-grams per order that were kept and pruned, counts of counts, the method's
-        parameters, and which orders took which fallback. It also has the share of validation tokens whose n-gram is
-        unseen in training, validation nats and perplexity per scored token, and the number of validation tokens with
-        probability 0. A single one makes nats and perplexity infinite, as often with maximum likelihood. A model
-        without probabilities (stupid back-off) has no nats and no perplexity. Methods of `smoothing.methods.TUNED`
-        choose their parameters on *validation*, so their perplexity there is slightly too low.
-        """
-        from ..tokens.vocabulary import CONTEXT_IDS  # only here: without tokenizers, models of lines start earlier
-
-        train.require(vocabulary)
-        validation.require(vocabulary)
-        began = time.perf_counter()
-        counts = count_ngrams(
-            train, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine, min_documents=spec.min_documents
-        )
-        tables, _, made = fit_tables(counts, spec, spec.prune, spec.entropy, validation, engine=context.engine)
-        model = cls(tables, spec.smoothing not in SCORES_ONLY)
-        seconds = time.perf_counter() - began
-        tokens = int(counts.orders[0].raw_M.sum())
-        summary = {"seconds": seconds, "tokens": float(tokens), "tokens_per_second": tokens / seconds}
-        summary["parameters"] = float(sum(len(a) for a in (*tables.logp, *tables.backoff)))
-        summary["bytes"] = float(sum(a.nbytes for a in tables.arrays().values()))
-        summary |= figures(counts, made, tables) | _validate(model, counts, validation)
-        shown = ("validation/nats", "validation/perplexity", "tokens_per_second")
-        journal(context, tokens, {name: summary[name] for name in shown if name in summary})
-        return FitResult(model, summary)
-
     def _checked(self, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
         ids_BT = np.asarray(ids_BT, np.int64)
         if ids_BT.ndim != 2 or len(ids_BT) != len(state.context_BK):
@@ -286,13 +226,3 @@ class NGramLM:
         hidden_BK = np.cumsum(given_BK[:, ::-1], axis=1)[:, ::-1] - given_BK > 0
         context_BK[hidden_BK] = NONE
         return NGramState(context_BK)
-
-
-def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> dict[str, float]:
-    if np.isin(validation.ids, counts.given).all():
-        return {}
-    found = {f"unseen_share/{order}": share for order, share in unseen_share(counts, validation).items()}
-    if not model.normalised:
-        return found
-    measured = measure(model, validation.ids, counts.given)
-    return found | {f"validation/{name}": value for name, value in measured.items()}

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import count
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -21,9 +19,6 @@ NONE = -1
 
 SHORT = 4_096
 """Number of tokens up to which compiled look-ups are faster than numpy's."""
-_SHORT_CALLS = 2_000
-"""Number of short texts after which compiled look-ups are loaded, which takes about as long as they then have saved."""
-_short_calls = count(1)
 _FEW = 8
 _BLOCK = 1 << 22
 
@@ -177,27 +172,6 @@ def different(context_BK: np.ndarray) -> tuple[list[int], list[int]]:
     which_B = [numbers.setdefault(context_K.tobytes(), len(numbers)) for context_K in context_BK]
     first = dict(zip(reversed(which_B), range(len(which_B) - 1, -1, -1), strict=True))
     return [first[number] for number in range(len(numbers))], which_B
-
-
-@cache
-def step_kernels() -> Any:
-    """Return the module `step_kernels.py`; None if numba is not installed, as where a stranger opens a model."""
-    try:
-        from . import step_kernels
-    except ImportError:
-        return None
-    return step_kernels
-
-
-def short_kernels(tokens: int) -> Any:
-    """Return the module `step_kernels.py` for reading so many tokens; None where numpy is to do it.
-
-    The results are equal to the bit. A process that only reads a few short texts does not wait until numba is imported.
-    """
-    if tokens > SHORT:
-        return None
-    loaded = step_kernels.cache_info().currsize > 0
-    return step_kernels() if loaded or next(_short_calls) > _SHORT_CALLS else None
 
 
 def write_followers(

@@ -25,6 +25,8 @@ Smoothing = Literal[
 ]  # fmt: skip
 """Names of the smoothing methods; each is explained in its module in `training/ngram/smoothing/`."""
 KNESER_NEY = ("modified_kneser_ney", "kneser_ney")
+SCORES_ONLY = frozenset(("stupid_backoff",))
+"""Methods that give scores to rank words, not probabilities: they have no nats and no perplexity."""
 PerOrder = tuple[Annotated[Number, Field(gt=0, lt=1)], ...]
 
 

@@ -1,7 +1,7 @@
 """Compile the look-ups of single steps and short texts with numba, where numpy's calls cost more than the work itself.
 
-numba takes 0.3 s to import, so this module is only imported where it pays (`lookup.step_kernels`). A sentence is read
-from its bytes to its log p in one call: its words are looked up here too. All kernels that call each other are in this
+`loaded_kernels.py` imports this module where it pays. A sentence is read from its bytes to its log p in one call: its
+words are looked up here too. All kernels that call each other are in this
 file, because numba compiles a cached one again only if its own file has changed.
 
 Shapes: B streams (U with different contexts), T tokens of each, V vocabulary entries, M n-grams of an order, C their

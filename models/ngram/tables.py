@@ -26,12 +26,10 @@ import numpy as np
 
 from ..atomic_files import not_written
 from ..base import ModelError
-from ..npy_files import load_array
-from training.ngram.counting.array_allocator import save_array
-from training.ngram.counting.counts import NGramCounts
-from .lookup import Followers, apart, log_probabilities, row_type, short_kernels, word_type
+from ..npy_files import load_array, save_array
+from .loaded_kernels import short_kernels
+from .lookup import Followers, apart, log_probabilities, row_type, word_type
 from .packed import Packed
-from training.ngram.smoothing.estimate import Estimate
 
 FORMAT = 2
 FACTS = "ngram.json"
@@ -74,12 +72,6 @@ class Tables:
             Followers.from_keys(keys_M, len(below), vocabulary_size) for keys_M, below in zip(keys, logp, strict=False)
         )
         return cls(followers, tuple(logp), tuple(backoff), vocabulary_size, tuple(given))
-
-    @classmethod
-    def pack(cls, counts: NGramCounts, estimate: Estimate) -> Self:
-        """Build tables from counts and an estimate made from them, with only the arrays that scoring needs."""
-        followers = tuple(entry.followers for entry in counts.orders if entry.followers is not None)
-        return cls(followers, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
 
     @property
     def order(self) -> int:

@@ -7,21 +7,18 @@ reads windows that overlap, and takes each tag from the window in which the word
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from ..base import ModelError
-from training.labelling.fit import fit as fit_labeller
-from ..neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from ..neural.labelling.labelled_sequences import Sequences
 from ..neural.labelling.labeller import Labeller
-from ..neural.output import NOT_SCORED
 from ..text.normal_form import require_unicode
 from ..tokens.vocabulary import FILE, Vocabulary
-from .spec import PunctuatorSpec
-from .written_words import TaggedWords, put_back, taken_off
+from .written_words import put_back, taken_off
 
 WINDOW, OVERLAP = 200, 40
 """Words that are read at a time, and those that two windows share in restoring."""
@@ -40,29 +37,10 @@ class Punctuator:
     def __init__(self, vocabulary: Vocabulary, labeller: Labeller) -> None:
         self.vocabulary, self.labeller = vocabulary, labeller
 
-    @classmethod
-    def fit(
-        cls, spec: PunctuatorSpec, vocabulary: Vocabulary, train: Iterable[TaggedWords],
-        validation: Iterable[TaggedWords], **options: Any,
-    ) -> tuple[Self, dict[str, float]]:  # fmt: skip
-        """Train on some texts and choose the best state on others; return the model and the fit's summary.
-
-        Args:
-            spec: Network and training.
-            vocabulary: Cuts the words into pieces.
-            train, validation: Texts.
-            options: Further arguments of `training.labelling.fit.fit`: device, threads, report, work.
-
-        Raises:
-            ModelError: See `fit`; kind "input": a set of texts has no word.
-        """
-        sets = [examples(vocabulary, texts) for texts in (train, validation)]
-        fitted = fit_labeller(spec.labelling, len(vocabulary), *sets, vocabulary_digest=vocabulary.digest, **options)
-        return cls(vocabulary, fitted.model), fitted.summary
 
     def tags(self, texts: Sequence[Sequence[str]]) -> list[list[int]]:
         """Return the number of the tag of each word of each text."""
-        cut, windows = _WordPieces(self.vocabulary), []
+        cut, windows = WordPieces(self.vocabulary), []
         for number, words in enumerate(texts):
             for first in range(0, max(len(words), 1), WINDOW - OVERLAP):
                 windows.append((number, first, words[first : first + WINDOW]))
@@ -112,28 +90,7 @@ class Punctuator:
         return cls(vocabulary, Labeller.load(folder, vocabulary.digest, device))
 
 
-def examples(vocabulary: Vocabulary, texts: Iterable[TaggedWords]) -> LabelledSequences:
-    """Return windows of texts as token ids with a tag at the last piece of each word.
-
-    Raises:
-        ModelError: kind "input": there is no word.
-    """
-    cut = _WordPieces(vocabulary)
-    ids: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
-    for text in texts:
-        for first in range(0, len(text.words), WINDOW):
-            ids_P, last_N = cut(text.words[first : first + WINDOW])
-            targets_P = np.full(len(ids_P), NOT_SCORED, np.int64)
-            targets_P[last_N] = text.tags[first : first + WINDOW]
-            ids.append(ids_P)
-            targets.append(targets_P)
-    if not ids:
-        raise ModelError("the texts have no word to learn from", "input")
-    return LabelledSequences(Sequences.of(ids), np.concatenate(targets))
-
-
-class _WordPieces:
+class WordPieces:
     """Cut words into the pieces of a vocabulary; each distinct word is cut once, of a very long one the end is kept."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:

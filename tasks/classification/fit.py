@@ -12,7 +12,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.manifest import seconds_of
 from core.store import Artifact, Built, Store
-from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity
+from models.classification.spec import ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
 from tasks.classification.job import ClassifierJob, reads_texts
 from tasks.classification.lexicons import INPUT as LEXICON
@@ -66,12 +66,12 @@ class ClassifierPlan:
 
 def classifier_version(spec: ClassifierSpec) -> str:
     """Return the version of the fits of a classifier."""
-    return running_code().version(WORKERS[STAGE], _only_class(spec))
+    return running_code().version(WORKERS[STAGE], _only_kind(spec))
 
 
-def _only_class(spec: ClassifierSpec) -> str:
-    """Return the class of a classifier if it opens no other model; else ""."""
-    return "" if language_model_of(spec) else CLASSIFIERS[spec.kind][1]
+def _only_kind(spec: ClassifierSpec) -> str:
+    """Return the kind of a classifier if it opens no other model; else ""."""
+    return "" if language_model_of(spec) else spec.kind
 
 
 def plan_classifier(
@@ -169,7 +169,7 @@ def build_classifier(
         return {**facts, MADE_ELSEWHERE: pool.made_by} if pool else facts
 
     built = run_stage(
-        config, STAGE, plan.options, plan.inputs, make, spec.name, resumable=True, model=_only_class(spec)
+        config, STAGE, plan.options, plan.inputs, make, spec.name, resumable=True, kind=_only_kind(spec)
     )  # fmt: skip
     if pool and not built.reused:
         pool.forget()

@@ -12,9 +12,8 @@ import numpy as np
 import polars as pl
 
 from corpus.splitting.split import iter_split
-from models.base import FitContext, FitProgress, ModelError
+from models.base import ModelError
 from models.classification.bundle import save_classifier
-from training.classification.fitting import fit_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.rows import Sequences
 from models.streams import TokenStream
@@ -24,6 +23,8 @@ from tasks.classification.labels.labelling import LEFT_OUT, Labelling, drawn_row
 from tasks.classification.lexicons import entries
 from tasks.fitting.job import PROBES
 from tasks.fitting.worker import report_progress, run_worker
+from training.classification.fitting import fit_classifier
+from training.context import FitContext, FitProgress
 
 
 def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:

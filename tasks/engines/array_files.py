@@ -16,7 +16,7 @@ LARGE = 1 << 16
 
 
 class Shares(Protocol):
-    """An engine that keeps arrays as files; see `models.ngram.engine.ShardEngine`."""
+    """An engine that keeps arrays as files; see `training.ngram.engine.ShardEngine`."""
 
     def share(self, array: np.ndarray) -> np.ndarray:
         """Write an array to a file, and return its memory map."""

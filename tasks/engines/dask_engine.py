@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.base import ModelError
-from training.ngram.counting.array_allocator import save_array
+from models.npy_files import save_array
 from models.threads import in_order
 from tasks.engines.array_files import mapped, pickled
 
@@ -52,7 +52,7 @@ _LOOK_SECONDS = 2.0
 
 @contextmanager
 def dask_engine(address: str, processes: int, folder: Path) -> Iterator[DaskEngine]:
-    """Open an engine (`models.ngram.engine`) that runs shards on a Dask cluster.
+    """Open an engine (`training.ngram.engine`) that runs shards on a Dask cluster.
 
     Args:
         address: Address of the scheduler; "" starts a cluster on this machine.
@@ -100,7 +100,7 @@ def require_dask() -> None:
 
 
 class DaskEngine:
-    """Engine that runs shards on the workers of a Dask cluster; see `models.ngram.engine.ShardEngine`.
+    """Engine that runs shards on the workers of a Dask cluster; see `training.ngram.engine.ShardEngine`.
 
     Args:
         client: Dask client, connected to the scheduler.

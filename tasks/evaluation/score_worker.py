@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.base import FitProgress
 from models.bundles.bundle import load_bundle
 from tasks.evaluation.score_job import ScoreJob, recorded
 from tasks.fitting.worker import report_progress, run_worker
+from training.context import FitProgress
 
 
 def run(job: ScoreJob) -> dict[str, Any]:

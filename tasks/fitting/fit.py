@@ -16,10 +16,9 @@ from core.errors import Diverged
 from core.manifest import seconds_of
 from core.processes.gpus import usable_together, visible_gpu_names
 from core.store import Artifact, Built, Store, sha256_of_file
-from models.base import Pace
 from models.bundles.bundle import SPEC
 from models.classification.spec import ClassifierSpec
-from models.specs import KINDS, ModelSpec, identity, parts_of
+from models.specs import ModelSpec, identity, parts_of
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
@@ -37,6 +36,7 @@ from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
+from training.context import Pace
 
 RunJob = Callable[[LanguageModelJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
 ROWS_OF_RANK = 64
@@ -145,7 +145,7 @@ def build_fit(
     trained = hasattr(spec, "training")  # only such a fit writes checkpoints
     built = run_stage(
         config, "fit", identity(spec), plan.inputs, make, spec.name, resumable=trained,
-        model=_only_class(spec),
+        kind=_only_kind(spec),
     )  # fmt: skip
     if pool and not built.reused:
         pool.forget()
@@ -161,12 +161,12 @@ def is_handed_over(
 
 def fit_version(spec: ModelSpec) -> str:
     """Return the version of the fits of a model."""
-    return running_code().version(WORKERS["fit"], _only_class(spec))
+    return running_code().version(WORKERS["fit"], _only_kind(spec))
 
 
-def _only_class(spec: ModelSpec) -> str:
-    """Return the class of a model that opens no others; "" for a model with parts."""
-    return "" if parts_of(spec) else KINDS[spec.kind][1]
+def _only_kind(spec: ModelSpec) -> str:
+    """Return the kind of a model that opens no others; "" for a model with parts."""
+    return "" if parts_of(spec) else spec.kind
 
 
 def job_of(

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from models.base import FitContext, FitProgress, LanguageModel, ModelError
+from models.base import LanguageModel, ModelError
 from models.bundles.bundle import INT8_LOSS, save_bundle
 from models.specs import ModelSpec, model_class
 from models.streams import TRAINING_TEXT, TokenStream, stars_prior
@@ -25,6 +25,8 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.engines.dask_engine import DaskEngine, dask_engine
 from tasks.fitting.job import PROBES, LanguageModelJob
 from tasks.fitting.worker import report_progress, run_worker
+from training.context import FitContext, FitProgress
+from training.fit import fit_model
 
 
 def run(job: LanguageModelJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:
@@ -42,7 +44,7 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None] | None = No
         )
         if ranks_of_environment() > 1:
             context = _among_others(context, spec, job.init_method)
-        result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
+        result = fit_model(spec, vocabulary, train, validation, context)
     if context.rank:
         return {}
     if job.pace:  # the training is not finished

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
-from models.base import Pace
 from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, spec_from_dict
+from training.context import Pace
 
 BUNDLE_FOLDER = "bundle"
 BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"

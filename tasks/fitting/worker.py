@@ -20,7 +20,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from core.processes.out_of_memory import LOWER, first_line, is_out_of_memory
-from models.base import FitProgress, ModelError
+from models.base import ModelError
+from training.context import FitProgress
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -70,7 +71,7 @@ def run_worker(work: Callable[[str], Mapping[str, float]]) -> int:
         0, or 6 with the error as the last line of output.
     """
     leads = os.environ.get("RANK", "0") == "0"  # other ranks would log the same
-    with logged_to_parent(*["models"] * leads):
+    with logged_to_parent(*["models", "training"] * leads):
         message = answer(lambda: work(Path(sys.argv[1]).read_text(encoding="utf-8")))
     say(message)
     return 6 if "error" in message else 0

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ReviewLMError
-from models.base import FitProgress
 from models.bundles.bundle import Bundle, load_bundle
 from models.memory import return_freed
 from tasks.fitting.worker import answer, logged_to_parent, report_progress, say
 from tasks.measuring.model_work import ModelWork
+from training.context import FitProgress
 
 ROOMS = ("models", "evaluation", "corpus")
 """Loggers whose messages the parent process gets."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from models.base import CHECKPOINTS, PAUSED, Pace
 from models.specs import RecurrentSpec, identity
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import job_of, plan_fit, remove
@@ -28,6 +27,7 @@ from tasks.planning.rule import PROBE, token_cost
 from tasks.progress import progress
 from tasks.stage import run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL
+from training.context import CHECKPOINTS, PAUSED, Pace
 
 PACE_FILE = "pace.json"
 KEPT = (

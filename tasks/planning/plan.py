@@ -20,7 +20,6 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from core.store import Artifact
-from models.base import Pace
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import build_fit, job_of, plan_fit, threads_of
@@ -43,6 +42,7 @@ from tasks.planning.rule import (
 )
 from tasks.progress import duration
 from tasks.stage import build_seconds, run_stage, show_facts, stage, started
+from training.context import Pace
 
 PROBE_SECONDS = 4.0
 MADE_BEFORE = frozenset({"read", "check", "prepare", "card", "vocabulary", "tokens", "fit"})

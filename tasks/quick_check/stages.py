@@ -19,7 +19,6 @@ from core.config.run_config import RunConfig
 from core.errors import FitError
 from core.model_errors import converted_errors
 from core.store import Artifact
-from training.neural.overfit import GOAL, overfit_one_batch
 from models.specs import NPLMSpec, RecurrentSpec
 from models.streams import TokenStream
 from tasks.data.canaries import choose
@@ -46,6 +45,7 @@ from tasks.fitting.job import LanguageModelJob
 from tasks.quick_check.sample import write_sample
 from tasks.quick_check.tiny_models import tiny
 from tasks.stage import Stage
+from training.neural.overfit import GOAL, overfit_one_batch
 
 REVIEWS = 200
 SAMPLE = "sample.jsonl"

@@ -21,7 +21,7 @@ from core.markdown import fenced
 from core.store import DIGEST_LENGTH, canonical
 from evaluation.plots.sweep import sweep_history, sweep_importance, sweep_slices
 from evaluation.statistics.seeds import MeanInterval, mean_interval
-from training.neural.training_metrics import perplexity
+from models.perplexity import perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
 from tasks.embedding.start import start_vectors

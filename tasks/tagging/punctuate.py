@@ -15,7 +15,6 @@ from core.store import Artifact
 from corpus.splitting.split import iter_split
 from evaluation.scoring.punctuation import scored
 from evaluation.statistics.groups import united
-from models.base import FitProgress
 from models.neural.device import free_cached_memory
 from models.options import stored
 from models.specs import VocabularySpec
@@ -28,6 +27,8 @@ from tasks.fitting.fit import device_of, remove, threads_of
 from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
+from training.context import FitProgress
+from training.labelling import punctuator
 
 STAGE, MODEL, CHECKPOINTS = "punctuation", "model", "checkpoints"
 NETWORK, USUAL, RULES = "network", "usual tag of each word", "rules"
@@ -115,7 +116,7 @@ def _fitted(
         def heard(news: FitProgress) -> None:
             report(news.step, news.figures, total=news.total)
 
-        model, summary = Punctuator.fit(
+        model, summary = punctuator.fit_punctuator(
             spec, vocabulary, train, validation, device=on_gpu(device, gpus), threads=threads_of(config), report=heard,
             work=work / CHECKPOINTS,
         )  # fmt: skip

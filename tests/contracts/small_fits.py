@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 import models.specs
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
 from models.specs import (
     CacheSpec,
@@ -23,6 +22,8 @@ from models.specs import (
     parts_of,
 )
 from tests.models.table_lm import TableLM, TableSpec
+from training.context import FitContext
+from training.fit import fit_model
 
 TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
 SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)
@@ -86,4 +87,4 @@ def fit(spec, data, folder):
         parts[part] = folder / part
         model = fit(SPECS[part], data, folder / f"fit-{part}")
         save_bundle(parts[part], SPECS[part], vocabulary, model, [("The soup was great.", 5)], {})
-    return class_of(spec).fit(spec, vocabulary, train, validation, FitContext(folder, parts=parts)).model
+    return fit_model(spec, vocabulary, train, validation, FitContext(folder, parts=parts)).model

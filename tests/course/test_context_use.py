@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from course.context_use import PREFIX, chosen_tokens, context_curve
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.neural.made_streams import stream_of
 from tests.models.table_lm import HistoryLM, TableLM
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 SIZE = 20
 
@@ -52,7 +52,7 @@ def test_models_are_flat_beyond_what_they_see():
     stream = random_stream(60)
     bigram, _ = context_curve(TableLM.random(SIZE), stream, (1, 5), 60, True, 1)
     assert [rise for rise, _ in bigram.values()] == pytest.approx([0.0] * 2, abs=1e-9)
-    trigram = NGramLM.from_counts(count_ngrams(stream, 3, SIZE, CONTEXT_IDS))
+    trigram = estimate_ngrams(count_ngrams(stream, 3, SIZE, CONTEXT_IDS))
     curve, _ = context_curve(trigram, stream, (1, 2, 5), 300, False, 1)
     assert curve[1][0] > 0.1
     assert (curve[2][0], curve[5][0]) == pytest.approx((0.0, 0.0), abs=1e-9)

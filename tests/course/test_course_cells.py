@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from benchmarks.training.one_hot import allocated, one_hot_product
-from models.base import FitContext
 from models.neural.layers.bidirectional import BidirectionalEncoder
 from models.neural.layers.cells import (
     ACTIVATIONS,
@@ -28,10 +27,11 @@ from models.neural.layers.cells import (
 from models.neural.layers.recurrent_layers import make_layer
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
-from training.neural import trainer
 from models.specs import KINDS, NPLMSpec, RecurrentSpec, TrainingSpec, model_class
 from tests.course.small_networks import FLOAT32, SOFTMAX, E, H, T, V, network_of, random
 from tests.models.neural.made_streams import walks
+from training.context import FitContext
+from training.neural import trainer
 
 
 def nplm_of(direct):

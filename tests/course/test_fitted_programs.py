@@ -14,9 +14,9 @@ import torch
 from course import inputs, ngram_methods, optimizers
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training_spec import Optimizer
-from training.ngram.counting.counts import count_ngrams
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.marked_cases import long_but
+from training.ngram.counting.counts import count_ngrams
 
 
 @pytest.fixture(scope="module")

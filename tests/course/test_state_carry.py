@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from course.state_carry import carry_nats, reset_nats, sliding_nats
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.neural.made_streams import walks
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 SIZE = 20
 
@@ -70,7 +70,7 @@ def test_a_sliding_window_gives_each_token_the_tokens_that_it_holds(remembering,
 
 
 def test_an_n_gram_model_says_the_same_under_every_policy(stream):
-    model = NGramLM.from_counts(count_ngrams(stream, 3, SIZE, CONTEXT_IDS))
+    model = estimate_ngrams(count_ngrams(stream, 3, SIZE, CONTEXT_IDS))
     reset = reset_nats(model, stream)
     assert [carry_nats(model, stream), sliding_nats(model, stream, 6, 4)] == pytest.approx([reset] * 2, rel=1e-12)
 

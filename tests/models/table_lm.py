@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from models.base import FitResult
 from models.options import options
 from models.specs import TrainingSpec
 from models.tokens.vocabulary import CONTEXT_IDS, EOS
+from training.context import FitResult
 
 
 @options

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.cache import neural_scores
 from models.cache.lm import RANGES, CacheLM
 from models.cache.neural_cache import NeuralCacheLM, mixed_with_one_weight
@@ -19,6 +19,9 @@ from models.tokens.vocabulary import BOS
 from models.tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
 from tests.examples import examples
 from tests.models.neural.test_neural_lm import SPECS, V, make
+from training.context import FitContext
+from training.fit import fit_model
+from training.mixture.caches import tuned_neural_cache
 
 LAMBDA = 0.3
 TEXT = np.random.default_rng(3).choice([1, 8, 9, 10, 11, 12, 13, 2], (3, 40), p=[0.04, 0.06, *[0.15] * 6])
@@ -179,13 +182,13 @@ def repeating(count=25, seed=0):
 def test_the_best_pair_of_candidates_is_taken(across):
     part, held = exact("lstm"), repeating()
     spec = NeuralCacheSpec(thetas=(0.0, 0.3, 3.0), windows=(2, 40), across=across)
-    found = NeuralCacheLM.tuned(spec, part, held)
+    found = tuned_neural_cache(spec, part, held)
     assert found.summary["validation/perplexity"] < 0.7 * found.summary["validation/perplexity_static"]
     pairs = {}
     for theta in spec.thetas:
         for window in spec.windows:
             one = NeuralCacheSpec(thetas=(theta,), windows=(window,), across=across)
-            pairs[theta, window] = NeuralCacheLM.tuned(one, part, held).summary["validation/nats"]
+            pairs[theta, window] = tuned_neural_cache(one, part, held).summary["validation/nats"]
     chosen = found.model.theta, found.model.window
     assert chosen == (found.summary["theta"], found.summary["window"])
     assert pairs[chosen] == pytest.approx(min(pairs.values()), rel=1e-3)
@@ -211,7 +214,7 @@ def test_what_has_no_features_is_refused(tmp_path):
     stream = repeating(2)
     stream.require = lambda vocabulary: None
     with pytest.raises(ModelError, match="'lstm' is not a fitted model"):
-        NeuralCacheLM.fit(NeuralCacheSpec(), None, stream, stream, FitContext(tmp_path))
+        fit_model(NeuralCacheSpec(), None, stream, stream, FitContext(tmp_path))
 
 
 @pytest.mark.parametrize(

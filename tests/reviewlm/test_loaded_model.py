@@ -12,12 +12,10 @@ import pytest
 
 import reviewlm
 from core.errors import BundleError, ReviewLMError
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
 from models.completion.beam import beam_search
 from models.completion.suggestions import suggest
 from models.neural.encoder import Encoder
-from models.ngram.lm import NGramLM
 from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
@@ -25,6 +23,8 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from reviewlm import loaded_model
 from tests.serving.engine.small_models import bundle_of
+from training.context import FitContext
+from training.fit import fit_model
 
 TEXTS = [f"The {food} was {taste}." for food in ("pizza", "soup", "salad") for taste in ("good", "cold", "great")]
 
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = pl.DataFrame({"review_id": TEXTS, "text": TEXTS}).with_columns(stars=pl.lit(4, pl.Int8), bytes=pl.lit(20))
     write_stream(folder / "stream", vocabulary, [frame])
     stream = TokenStream.open(folder / "stream")
-    model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
     save_bundle(folder / "bundle", spec, vocabulary, model, [], {})
     return folder / "bundle"
 

@@ -12,12 +12,13 @@ import pytest
 
 import reviewlm
 from core.errors import ConfigError, EmptyInput, InputError, Unreadable
-from models.base import FitContext
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.context import FitContext
+from training.fit import fit_model
 
 FOODS, TASTES = ("pizza", "soup", "salad"), ("good", "cold", "great")
 TEXTS = [f"The {food} was {taste}." for food in FOODS for taste in TASTES]
@@ -30,7 +31,7 @@ def fitted_by_the_stage(folder: Path, order: int) -> tuple[Vocabulary, NGramLM]:
     frame = pl.DataFrame({"review_id": TEXTS, "text": TEXTS, "stars": STARS}, schema_overrides={"stars": pl.Int8})
     write_stream(folder, vocabulary, [frame.with_columns(bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)])
     stream = TokenStream.open(folder)
-    return vocabulary, NGramLM.fit(NGramSpec(order=order), vocabulary, stream, stream, FitContext(folder)).model
+    return vocabulary, fit_model(NGramSpec(order=order), vocabulary, stream, stream, FitContext(folder)).model
 
 
 @pytest.mark.parametrize("order", [1, 3])

@@ -15,9 +15,7 @@ from typing import Any
 import polars as pl
 
 from core.config.sections.serving import ServingConfig
-from models.base import FitContext
 from models.bundles.bundle import Bundle
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -25,6 +23,8 @@ from models.tokens.vocabulary import Vocabulary
 from serving.metrics import Metrics
 from serving.versions.source import Contents
 from serving.versions.versions import Versions
+from training.context import FitContext
+from training.fit import fit_model
 
 FOODS = ("pizza", "soup", "salad", "burger", "tacos", "noodles", "waffles", "curry")
 TASTES = ("good", "cold", "great", "fine", "bad", "hot")
@@ -77,7 +77,7 @@ def bundle_of(number: int, unit: str = "word", one_star: bool = False) -> Bundle
     with tempfile.TemporaryDirectory() as folder:
         write_stream(Path(folder, "stream"), vocabulary, [reviews])
         stream = TokenStream.open(Path(folder, "stream"))
-        model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(Path(folder))).model
+        model = fit_model(spec, vocabulary, stream, stream, FitContext(Path(folder))).model
     shares = tuple(stars.count(each) / len(stars) for each in range(6))
     return Bundle(spec, vocabulary, model, digest=f"{number:064d}", stars_prior=shares)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.context import FitContext
+from training.fit import fit_model
 
 TEXTS = [
     f"The {food} {verb} {taste} and the staff was friendly."
@@ -27,6 +27,6 @@ def fitted(folder: Path, order: int = 2) -> Path:
     reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
     write_stream(folder / "stream", vocabulary, [reviews])
     stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name=f"kn{order}", order=order)
-    model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
     save_bundle(folder / "bundle", spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
     return folder / "bundle"

@@ -1,1 +1,1 @@
-"""Hold the modules that fit classification models."""
+"""Fit classifiers."""

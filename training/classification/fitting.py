@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.classification.classifier import Classifier, ClassifierFit, log_loss
 from models.classification.figures import macro_f1
-from models.classification.spec import ClassifierSpec, classifier_class
+from models.classification.spec import ClassifierSpec
+from training.context import FitContext
 
 if TYPE_CHECKING:
     from models.neural.labelling.labelled_sequences import LabelledSequences
     from models.tokens.vocabulary import Vocabulary
+
+
+FITS = {
+    "logistic": "training.classification.logistic:fit_logistic",
+    "bayes": "training.classification.bayes:fit_bayes",
+    "tfidf": "training.classification.networks:fit_tfidf_network",
+    "bag": "training.classification.networks:fit_network_classifier",
+    "cnn": "training.classification.networks:fit_network_classifier",
+    "rnn": "training.classification.networks:fit_network_classifier",
+    "gru": "training.classification.networks:fit_network_classifier",
+    "lstm": "training.classification.networks:fit_network_classifier",
+}
+"""The function that fits each kind of `models.classification.spec.CLASSIFIERS`; imported when it is needed."""
 
 
 def fit_classifier(
@@ -52,7 +68,9 @@ def fit_classifier(
         name = spec.labels[missing[0]]
         raise ModelError(f"the label {name!r} has no training review: a classifier needs one of each label", "input")
     context.work.mkdir(parents=True, exist_ok=True)
-    fitted: ClassifierFit = classifier_class(spec.kind).fit(spec, vocabulary, train, validation, context)
+    module, name = FITS[spec.kind].split(":")
+    fit: Callable[..., ClassifierFit] = getattr(import_module(module), name)
+    fitted = fit(spec, vocabulary, train, validation, context)
     return ClassifierFit(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})
 
 

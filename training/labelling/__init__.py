@@ -1,1 +1,1 @@
-"""Hold the modules that fit labelling models."""
+"""Train networks that give labels to texts or words."""

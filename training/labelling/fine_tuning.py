@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
+from models.neural.labelling.network import LabellingNetwork
 from models.specs import TrainingSpec
 from training.neural.optimization.optimizers import make_rule
 from training.neural.optimization.schedule import learning_rate
-from models.neural.labelling.network import LabellingNetwork
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,19 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from models.base import FitProgress, ModelError
+from models.base import ModelError
 from models.neural.device import limited_threads, require_device
-from training.neural.embedding_start import start_embedding
-from models.neural.out_of_memory import first_line, is_out_of_memory
-from models.neural.recurrent import RecurrentNetwork
-from training.labelling.fine_tuning import FineTuning
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.spec import LabellerSpec
-from training.labelling.trainer import Trainer
 from models.neural.labelling.trunks.recurrent import RecurrentTrunk
+from models.neural.out_of_memory import first_line, is_out_of_memory
+from models.neural.recurrent import RecurrentNetwork
+from training.context import FitProgress
+from training.labelling.fine_tuning import FineTuning
+from training.labelling.trainer import Trainer
+from training.neural.embedding_start import start_embedding
 
 
 class FittedLabeller(NamedTuple):

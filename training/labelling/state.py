@@ -11,25 +11,21 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from models.options import stored
-from training.neural.optimization.averaging import WeightAverage
-from training.neural.parallel.data_parallel import Ranks
-from training.neural.checkpoint import (
-    Checkpoint,
+from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.labeller import Labeller
+from models.neural.weights_file import (
     fill_network,
-    fill_optimizer,
     network_tensors,
-    optimizer_tensors,
     prefixed,
-    random_tensors,
     require_weights,
-    set_random,
     stored_once,
     without_prefix,
 )
+from models.options import stored
 from training.labelling.fine_tuning import FineTuning, Rates
-from models.neural.labelling.labelled_sequences import LabelledSequences
-from models.neural.labelling.labeller import Labeller
+from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
+from training.neural.optimization.averaging import WeightAverage
+from training.neural.parallel.data_parallel import Ranks
 
 
 @dataclass

@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 from models.neural.device import to_device
-from training.neural.optimization.clipping import scale_and_clip
-from models.neural.out_of_memory import first_line, is_out_of_memory
-from models.neural.output import NOT_SCORED
-from training.neural.checkpoint import random_tensors, set_random
-from training.neural.step import Divergence
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import input_tensors
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.rows import FeatureBatch, LabelledBatch
 from models.neural.labelling.spec import LabellerSpec
+from models.neural.out_of_memory import first_line, is_out_of_memory
+from models.neural.output import NOT_SCORED
 from training.labelling.state import LabellerState
+from training.neural.checkpoint import random_tensors, set_random
+from training.neural.optimization.clipping import scale_and_clip
+from training.neural.step import Divergence
 
 PIECE_POSITIONS = 131_072
 """Padded positions that are read at a time, unless a single sequence is longer."""

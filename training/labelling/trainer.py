@@ -18,17 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from models.base import CHECKPOINTS, FitProgress, ModelError
+from models.base import ModelError
+from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.labeller import Labeller
+from models.neural.weights_file import fill_network, network_tensors
+from training.context import CHECKPOINTS, FitProgress
+from training.labelling.fine_tuning import FineTuning
+from training.labelling.state import LabellerState
+from training.labelling.step import update_once
 from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.callbacks.checkpointing import BackOff, Checkpointing
 from training.neural.callbacks.reporting import JOURNAL_LINES, REPORT_SECONDS
-from training.neural.checkpoint import SETTLED, Checkpoints, Journal, fill_network, network_tensors
+from training.neural.checkpoint import SETTLED, Checkpoints, Journal
 from training.neural.step import Divergence
-from training.labelling.fine_tuning import FineTuning
-from models.neural.labelling.labelled_sequences import LabelledSequences
-from models.neural.labelling.labeller import Labeller
-from training.labelling.state import LabellerState
-from training.labelling.step import update_once
 
 
 class Trainer:

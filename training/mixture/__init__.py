@@ -1,1 +1,1 @@
-"""Hold the modules that fit mixture models."""
+"""Tune the weights of models that combine others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,15 +11,39 @@ import numpy as np
 
 from models.base import ModelError
 from models.mixture.context import ngram_models
-from models.mixture.context_weights import STEPS, ContextWeights, fit_context_weights
-from training.mixture.gains import gain_figures, gains, known_lengths
+from models.mixture.context_weights import ContextWeights
+from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.spec import MixtureSpec
-from training.mixture.tuning import batches, token_nats
 from models.mixture.weights import ROUNDS, Fixed, Weighting, em, mixed_nats
+from training.context import FitContext, FitResult
+from training.mixture.context_weights import STEPS, fit_context_weights
+from training.mixture.gains import gain_figures, gains, known_lengths
+from training.mixture.parts import journal_tuning, open_parts
+from training.mixture.tuning import batches, token_nats
 
 if TYPE_CHECKING:
     from models.streams import TokenStream
+    from models.tokens.vocabulary import Vocabulary
+
+
+def fit_mixture(
+    spec: MixtureSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+) -> FitResult:
+    """Tune the weights on *validation*; the parts are `context.parts`, and are not changed.
+
+    The summary has the seconds and everything of `tune_weights`.
+
+    Raises:
+        ModelError: kind "input": there is no held-out token, or a part is missing or has another vocabulary; kind
+            "diverged": the tuned numbers are not finite.
+    """
+    validation.require(vocabulary)
+    parts, began = open_parts(spec.parts, vocabulary, context), time.perf_counter()
+    weighting, figures = tune_weights(spec, parts, validation)
+    summary = {"seconds": time.perf_counter() - began, **figures}
+    journal_tuning(context, summary)
+    return FitResult(MixtureLM(parts, weighting), summary)
 
 
 def tune_weights(

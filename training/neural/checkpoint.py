@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.atomic_files import save_tensors
 from models.base import JOURNAL, sha256_of
@@ -154,39 +154,6 @@ class Journal:
         self.length = length
 
 
-def stored_once(network: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict (the tensors themselves) with tied tensors only under their first name."""
-    unique: dict[int | str, tuple[str, Tensor]] = {}
-    for name, tensor in network.state_dict().items():
-        # Empty tensors all have address 0 without being the same.
-        unique.setdefault(tensor.data_ptr() or name, (name, tensor))
-    return dict(unique.values())
-
-
-def network_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Return copies (on the CPU) of all weights and buffers; a tensor with two names (tied) only once."""
-    return {name: tensor.to("cpu", copy=True) for name, tensor in stored_once(network).items()}
-
-
-def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load the result of `network_tensors` into a network.
-
-    Raises:
-        ValueError: As `require_weights`.
-    """
-    require_weights(network, tensors)
-    network.load_state_dict(dict(tensors), strict=False)  # the second name of a tied tensor is missing on purpose
-
-
-def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Raise ValueError unless the tensors are exactly those of a network, each of its shape."""
-    own = {name: tuple(tensor.shape) for name, tensor in stored_once(network).items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if own != given:
-        name = min(set(own.items()) ^ set(given.items()))[0]
-        raise ValueError(f"{name} is {given.get(name, 'absent')} there and {own.get(name, 'absent')} in the network")
-
-
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimiser's moments and step counts as "INDEX.NAME" (the tensors themselves, not copies)."""
     moments: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
@@ -213,16 +180,6 @@ def set_random(tensors: Mapping[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(tensors["cpu"])
     if device.type == "cuda" and "cuda" in tensors:
         torch.cuda.set_rng_state(tensors["cuda"], device)
-
-
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under the names "PREFIX/NAME"."""
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of one prefix under their names without it."""
-    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}
 
 
 def _checksum(body: Mapping[str, Any]) -> str:

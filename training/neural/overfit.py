@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from models.specs import NPLMSpec, RecurrentSpec, TrainingSpec, model_class
 from models.neural.device import limited_threads
+from models.specs import NPLMSpec, RecurrentSpec, TrainingSpec, model_class
 from training.neural.plan import Plan
 from training.neural.state import TrainingState
 from training.neural.step import TrainingStep

@@ -14,8 +14,8 @@ from torch import Tensor
 from models.specs import TrainingSpec
 
 if TYPE_CHECKING:
-    from training.neural.batches import Window
     from models.streams import TokenStream
+    from training.neural.batches import Window
 
 RESET_STREAM = 7
 """Part of the seed of state resets, so that their draws differ from other uses of the same seed."""

@@ -17,26 +17,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from models.neural.network import Network
+from models.neural.weights_file import (
+    fill_network,
+    network_tensors,
+    prefixed,
+    require_weights,
+    stored_once,
+    without_prefix,
+)
 from models.options import stored
 from models.specs import TrainingSpec
-from models.neural.network import Network
+from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
 from training.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
 from training.neural.optimization.optimizers import make_optimizer
 from training.neural.optimization.schedule import learning_rate
 from training.neural.parallel.data_parallel import Ranks
-from training.neural.checkpoint import (
-    Checkpoint,
-    fill_network,
-    fill_optimizer,
-    network_tensors,
-    optimizer_tensors,
-    prefixed,
-    random_tensors,
-    require_weights,
-    set_random,
-    stored_once,
-    without_prefix,
-)
 from training.neural.tbptt import Memory
 from training.neural.training_metrics import TrainingMetrics
 

@@ -20,24 +20,25 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from models.base import CHECKPOINTS, PAUSED, FitContext, ModelError
-from training.neural.batches import count_updates
-from models.options import stored
-from models.specs import TrainingSpec
+from models.base import ModelError
 from models.neural.device import free_cached_memory
 from models.neural.network import Network
-from training.neural.optimization.schedule import decay_start
-from training.neural.parallel.data_parallel import joined
+from models.options import stored
+from models.perplexity import perplexity
+from models.specs import TrainingSpec
+from training.context import CHECKPOINTS, PAUSED, FitContext
+from training.neural.batches import count_updates
 from training.neural.callbacks.after_validation import BestWeights, Plateau, StartAveraging
 from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.callbacks.checkpointing import BackOff, Checkpointing
 from training.neural.callbacks.pacing import Pacing, Paused, shortened
 from training.neural.callbacks.reporting import Curves, ProgressReport
 from training.neural.checkpoint import Checkpoints, Journal
+from training.neural.optimization.schedule import decay_start
+from training.neural.parallel.data_parallel import joined
 from training.neural.plan import Plan
 from training.neural.state import TrainingState
 from training.neural.step import Divergence, TrainingStep
-from training.neural.training_metrics import perplexity
 from training.neural.validation import validation_limit, validation_nats
 
 if TYPE_CHECKING:

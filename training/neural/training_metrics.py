@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import quantiles
 
-from models.base import FitProgress
+from models.perplexity import perplexity
+from training.context import FitProgress
 from training.neural.optimization.clipping import Clipped
 
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
@@ -22,11 +23,6 @@ MEASURED = (
     "peak_gpu_memory_megabytes", "product_peak_share",
 )  # fmt: skip
 """Figures of the machine: they go on after a resume, and differ between otherwise equal trainings."""
-
-
-def perplexity(nats: float) -> float:
-    """Return exp(nats), limited to exp(700) so that the number stays finite."""
-    return math.exp(min(nats, 700.0))
 
 
 @dataclass

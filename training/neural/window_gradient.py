@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.specs import TrainingSpec
 from models.neural.device import one
 from models.neural.gpu.captured import Read
-from models.neural.layers.penalties import activation_penalty, wanted
 from models.neural.network import Network
+from models.specs import TrainingSpec
+from training.neural.penalties import activation_penalty
 from training.neural.tbptt import Memory, read_window
 
 
@@ -66,9 +66,9 @@ def add_gradients(
                 features_BTE, targets_BT = features_BTE.transpose(0, 1), targets_BT.t()
             loss, count = network.output.loss(features_BTE.flatten(0, 1), targets_BT.flatten(), network.products)
             nats, tokens = nats + loss.detach(), tokens + count
-            if wanted(training):
+            if training.penalises_activations:
                 loss = loss + targets_BT.numel() * activation_penalty(training, reading.activations)
-            if count or wanted(training):
+            if count or training.penalises_activations:
                 # On a GPU a given one saves a launch; on a processor torch would import sympy to look at its shape.
                 loss.backward(one(loss.device) if loss.is_cuda else None)
             memories.append(after)

@@ -1,1 +1,1 @@
-"""Hold the modules that fit ngram models."""
+"""Count n-grams and estimate their probabilities."""

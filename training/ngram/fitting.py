@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.base import ModelError
+from models.ngram.spec import KNESER_NEY, SCORES_ONLY
+from models.ngram.tables import FLOATS, Precision, Tables
 from models.specs import NGramSpec
 from training.ngram.counting.array_allocator import ArrayAllocator
 from training.ngram.counting.counts import Documents, NGramCounts
 from training.ngram.counting.memory import require_memory
-from models.ngram.engine import ShardEngine
+from training.ngram.engine import ShardEngine
 from training.ngram.pruning.prune import drop, keep, kept_by_count, kept_by_documents, kept_by_words, thresholds
 from training.ngram.pruning.relative_entropy import observed_history, prune_by_entropy
 from training.ngram.smoothing.by_context import pieces
 from training.ngram.smoothing.estimate import Estimate
 from training.ngram.smoothing.kneser_ney import estimate as kneser_ney
-from training.ngram.smoothing.methods import SCORES_ONLY, estimate
-from models.ngram.spec import KNESER_NEY
-from models.ngram.tables import FLOATS, Precision, Tables
+from training.ngram.smoothing.methods import estimate
 
 ENTROPY_BYTES = 70
 """Bytes that pruning by entropy needs per n-gram."""
@@ -92,7 +92,7 @@ def fit_tables(
         )  # fmt: skip
     else:
         made = estimate(counts, spec, held_out)
-    tables, ids = Tables.pack(counts, made), np.arange(counts.vocabulary_size)
+    tables, ids = packed_tables(counts, made), np.arange(counts.vocabulary_size)
     if kept is not None:
         suffix = [entry.suffix_M for entry in counts.orders[1:]]
         if spec.smoothing in KNESER_NEY or spec.smoothing in SCORES_ONLY:
@@ -105,6 +105,12 @@ def fit_tables(
             history = [log_p[kept_M] for log_p, kept_M in zip(history, kept, strict=False)]
         tables = prune_by_entropy(tables, entropy, history)
     return FittedTables(_rounded(tables, precision, counts.allocator), ids, made)
+
+
+def packed_tables(counts: NGramCounts, estimate: Estimate) -> Tables:
+    """Return tables of counts and an estimate made from them, with only the arrays that scoring needs."""
+    followers = tuple(entry.followers for entry in counts.orders if entry.followers is not None)
+    return Tables(followers, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
 
 
 def make_spec(**options: Any) -> NGramSpec:

@@ -24,7 +24,7 @@ import polars as pl
 from safetensors.numpy import load_file, save_file
 
 from ...atomic_files import save_tensors
-from ...base import FitContext, ModelError
+from ...base import ModelError
 from ...neural.labelling.rows import FeatureRows, Rows
 from ..classifier import FEATURES
 from ..spec import LogisticSpec, TfidfSpec
@@ -121,14 +121,16 @@ class ReviewFeatures:
     counts: Counts | None = None
 
     @classmethod
-    def learn(cls, spec: LogisticSpec | TfidfSpec, texts: Rows, entries: int, context: FitContext) -> ReviewFeatures:
+    def learn(
+        cls, spec: LogisticSpec | TfidfSpec, texts: Rows, entries: int, lexicons: Mapping[str, Lexicon]
+    ) -> ReviewFeatures:
         """Return the features of training reviews.
 
         Args:
             spec: Which features.
             texts: Training reviews without special tokens.
             entries: V.
-            context: `lexicons`.
+            lexicons: Weight of each entry of each lexicon (`lexicons.py`) that the spec names.
 
         Raises:
             ModelError: kind "input": no n-gram is in enough reviews; a lexicon is missing, or the texts
@@ -137,7 +139,7 @@ class ReviewFeatures:
         ngrams = TfidfFeatures.learn(spec, texts, entries)
         counts = None
         if spec.lexicons or spec.patterns:
-            counts = Counts.learn(_lexicons(spec, context), sorted_patterns(spec), spec.sublinear, texts)
+            counts = Counts.learn(_lexicons(spec, lexicons), sorted_patterns(spec), spec.sublinear, texts)
         return cls(ngrams, counts)
 
     @property
@@ -194,14 +196,12 @@ def sorted_patterns(spec: LogisticSpec | TfidfSpec) -> dict[str, str]:
     return dict(sorted(spec.patterns.items()))
 
 
-def _lexicons(spec: LogisticSpec | TfidfSpec, context: FitContext) -> dict[str, Lexicon]:
-    found = {}
+def _lexicons(spec: LogisticSpec | TfidfSpec, lexicons: Mapping[str, Lexicon]) -> dict[str, Lexicon]:
     for name in spec.lexicons:
-        if name not in context.lexicons:
-            known = ", ".join(map(repr, context.lexicons)) or "none"
+        if name not in lexicons:
+            known = ", ".join(map(repr, lexicons)) or "none"
             raise ModelError(f"lexicons has {name!r}; there is no lexicon of this name (there is: {known})", "input")
-        found[name] = context.lexicons[name]
-    return found
+    return {name: lexicons[name] for name in spec.lexicons}
 
 
 def _side_by_side(blocks: list[FeatureRows], sizes: list[int]) -> FeatureRows:

@@ -22,7 +22,7 @@ from ...base import ModelError, stored
 from ...classification.figures import macro_f1
 from ..device import require_device, to_device
 from ..spec import WEIGHTS
-from training.neural.checkpoint import stored_once
+from ..weights_file import stored_once
 from . import losses
 from .heads import ProbabilityHead
 from .labelled_sequences import LabelledSequences

@@ -14,15 +14,15 @@ from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
-from models.base import FitContext
 from models.bundles.bundle import Bundle
-from models.ngram.lm import NGramLM
 from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but
+from training.context import FitContext
+from training.fit import fit_model
 
 THINGS = ["bread", "soup", "rice", "cake", "fish", "corn"]
 MANNERS = ["slowly", "gently", "twice", "again"]
@@ -58,7 +58,7 @@ def fit(folder: Path, vocabulary: Vocabulary, texts: list[str], order: int) -> B
     frame = pl.DataFrame({"review_id": [str(i) for i in range(len(texts))], "text": texts})
     write_stream(folder, vocabulary, [frame.with_columns(stars=pl.lit(0), bytes=pl.col("text").str.len_bytes() + 1)])
     stream, spec = TokenStream.open(folder), NGramSpec(order=order)
-    return Bundle(spec, vocabulary, NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model)
+    return Bundle(spec, vocabulary, fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from core.errors import InputError, ReviewLMError
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import COLUMNS, held_out_temperature, observe
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews, score_stream
-from models.neural.recurrent import RecurrentLM
+from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm

@@ -12,14 +12,14 @@ import torch
 from evaluation.scoring.observe import held_out_temperature, observe
 from evaluation.scoring.part_features import features_kept
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
-from models.base import FitContext
 from models.bundles.bundle import Bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.neural.recurrent import RecurrentLM
-from models.ngram.lm import NGramLM
+from models.neural.lm import RecurrentLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
+from training.context import FitContext
+from training.fit import fit_model
 
 REVIEWS = np.array([0, 7, 30, 59])
 
@@ -36,7 +36,7 @@ def network(vocabulary):
 @pytest.fixture(scope="module")
 def mixture(vocabulary, network, stream, tmp_path_factory):
     spec = NGramSpec(name="kn", order=2)
-    kn = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(tmp_path_factory.mktemp("kn"))).model
+    kn = fit_model(spec, vocabulary, stream, stream, FitContext(tmp_path_factory.mktemp("kn"))).model
     parts = [Part("kn", spec, kn), Part("lstm", network.spec, network.model)]
     mixed = MixtureLM(parts, Fixed(np.array([0.4, 0.6])))
     facts = {"parts": {"kn": "dk", "lstm": "dn"}}

@@ -18,14 +18,10 @@ from evaluation.writing.exposure import FACTS, measure_exposure
 from evaluation.writing.novelty import overlap
 from evaluation.writing.reference import REAL_REVIEWS, RealText, make_reference
 from evaluation.writing.word_stream import word_stream
-from models.base import FitContext
 from models.bundles.bundle import Bundle
 from models.cache.lm import RANGES, CacheLM
-from training.mixture.fitting import tune_weights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.neural.recurrent import RecurrentLM
-from models.ngram.lm import NGramLM
 from models.sampling import generate
 from models.specs import (
     CacheSpec,
@@ -40,6 +36,9 @@ from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tests.evaluation.challengers import HONEST, judge, rule
+from training.context import FitContext
+from training.fit import fit_model
+from training.mixture.fitting import tune_weights
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 KIND, UNKIND = ["lovely", "great"], ["awful", "rude"]
@@ -100,7 +99,7 @@ def fitted(streams, tmp_path_factory):
         objective = ObjectiveSpec(output="softmax")
         spec = RecurrentSpec(kind="lstm", hidden=64, embedding=32, training=training, objective=objective)
         context = FitContext(tmp_path_factory.mktemp("fit"))
-        model = RecurrentLM.fit(spec, vocabulary, train, validation, context).model
+        model = fit_model(spec, vocabulary, train, validation, context).model
         return Bundle(spec, vocabulary, model, stars_prior=tuple(stars_prior(train)))
 
     return fit
@@ -143,8 +142,8 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
     """By default, and measured: all four canaries are known by heart, or as if they had never been planted."""
     vocabulary, train, validation = streams
     spec = NGramSpec(order=4, min_documents=least)
-    part = Part("kn4", spec, NGramLM.fit(spec, vocabulary, train, validation, FitContext(tmp_path)).model)
-    unigram = NGramLM.fit(NGramSpec(order=1), vocabulary, train, validation, FitContext(tmp_path)).model
+    part = Part("kn4", spec, fit_model(spec, vocabulary, train, validation, FitContext(tmp_path)).model)
+    unigram = fit_model(NGramSpec(order=1), vocabulary, train, validation, FitContext(tmp_path)).model
     parts, model = [part, Part("unigram", NGramSpec(order=1), unigram)], part.model
     if kind == "cache":
         model = CacheLM(CacheSpec(part="kn4"), part, np.full((len(RANGES) + 1, 3), [0.8, 0.1, 0.1]))

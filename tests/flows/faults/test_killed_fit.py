@@ -16,9 +16,9 @@ from mlflow import MlflowClient
 
 from core.errors import RankFailed
 from models.bundles.bundle import load_bundle
-from training.neural.training_metrics import MEASURED
 from models.sampling import generate
 from tracking.runs.params import own_metric_name
+from training.neural.training_metrics import MEASURED
 
 pytestmark = pytest.mark.long
 KILLED = str(Path(__file__).parents[1] / "killed.toml")

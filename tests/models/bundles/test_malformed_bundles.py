@@ -14,11 +14,11 @@ import pytest
 from benchmarks.fuzz.saved_models import save_models
 from models.base import ModelError, stored
 from models.bundles.bundle import Bundle, load_bundle
-from models.neural.recurrent import RecurrentLM
-from training.ngram.lines.line_lm import LineLM
+from models.neural.lm import RecurrentLM
 from models.specs import spec_from_dict
 from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but
+from training.ngram.lines.line_lm import LineLM
 
 WRONG = [None, True, -1, 0.5, 10**30, 1e308, "x", "", [], [None], {}, {"kind": "lstm"}, "../../etc/passwd", "\ud800"]
 DEEP = "[" * 100_000 + "]" * 100_000

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.classification.bundle import load_classifier, save_classifier
-from training.classification.fitting import fit_classifier
 from models.neural.labelling.rows import Rows
 from tests.marked_cases import long_but
 from tests.models.classification.made_reviews import LABELS, MECHANISMS, OPTIONS, RECIPE, small, texts
+from training.classification.fitting import fit_classifier
+from training.context import FitContext
 
 ROOT = Path(__file__).resolve().parents[3]
 PROBES = ["great tane", "", "An unheard-of zebra is rude!"]

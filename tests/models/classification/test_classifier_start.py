@@ -10,22 +10,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.base import CHECKPOINTS, FitContext, ModelError
+from models.base import ModelError
 from models.bundles.bundle import save_bundle
-from training.classification.fitting import fit_classifier
 from models.classification.network import _language_model
 from models.classification.spec import language_model_of
-from training.labelling import trainer
-from training.labelling.step import update_once
-from models.neural.recurrent import RecurrentLM, RecurrentNetwork
-from training.neural.callbacks import checkpointing
-from training.neural.checkpoint import Checkpoints
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
+from models.neural.lm import RecurrentLM
+from models.neural.recurrent import RecurrentNetwork
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from tests.models.classification.made_reviews import RECIPE, small
+from training.classification.fitting import fit_classifier
+from training.context import CHECKPOINTS, FitContext
+from training.labelling import trainer
+from training.labelling.step import update_once
+from training.neural.callbacks import checkpointing
+from training.neural.checkpoint import Checkpoints
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 RECURRENT = RecurrentSpec("lstm", hidden=12, embedding=8, objective=ObjectiveSpec("softmax"))
 
@@ -126,7 +128,7 @@ def test_a_language_model_that_does_not_fit_is_refused_with_the_reason(words, tr
     bundle(tmp_path / "other", other)
     assert "has another vocabulary" in refusal(classifier(), lm=tmp_path / "other")
     counts = count_ngrams(_Stream(train), 2, words.size, CONTEXT_IDS)
-    save_bundle(tmp_path / "kn", NGramSpec(order=2), words, NGramLM.from_counts(counts), [], {})
+    save_bundle(tmp_path / "kn", NGramSpec(order=2), words, estimate_ngrams(counts), [], {})
     assert "of the kind 'ngram'; a classifier can only" in refusal(classifier(), lm=tmp_path / "kn")
 
 

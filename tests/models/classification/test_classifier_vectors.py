@@ -9,16 +9,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.classification.bundle import load_classifier, save_classifier
-from training.classification.fitting import fit_classifier
 from models.classification.spec import classifier_from_dict, identity, to_dict
-from training.labelling import trainer
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.vectors.stored_matrix import save_matrix
 from models.vectors.vocabulary_matrix import vocabulary_rows
 from models.vectors.word_vectors import WordVectors
 from tests.models.classification.made_reviews import NOISE, RECIPE, TELLING, small
+from training.classification.fitting import fit_classifier
+from training.context import FitContext
+from training.labelling import trainer
 
 NETWORKS = ("bag", "cnn", "gru")
 ONCE = replace(RECIPE, epochs=1, evaluations=1)

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.base import FitContext, ModelError
-from training.classification.fitting import fit_classifier
+from models.base import ModelError
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.labelling.rows import Rows
 from tests.marked_cases import long_but, slow_but
 from tests.models.classification.made_reviews import LABELS, MECHANISMS, OPTIONS, examples, small, texts
+from training.classification.fitting import fit_classifier
+from training.context import FitContext
 
 QUICK = OPTIONS.keys() - {"cnn", "rnn", "gru", "lstm"}
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.classification.features.lexicons import LexiconCounter, read_lexicon
 from models.classification.features.patterns import COUNTED, count_patterns
 from models.classification.features.review_features import Counts, ReviewFeatures
@@ -22,6 +22,7 @@ from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
+from training.context import FitContext
 
 WORDS = ("good", "bad", "not", "so", "!")
 

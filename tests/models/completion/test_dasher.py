@@ -10,16 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.synthetic.synth import write_reviews
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.bundles.bundle import Bundle
 from models.completion.dasher import bits_to_write, intervals
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, UNK, Vocabulary
 from tests.examples import examples
 from tests.models.table_lm import TableLM, TableSpec
+from training.context import FitContext
+from training.fit import fit_model
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""
@@ -153,7 +154,7 @@ def test_real_texts_can_be_written_by_a_model_of_few_words(real_data, tmp_path):
     vocabulary = Vocabulary.train(frame["text"][:500], VocabularySpec(unit="word", size=2_000), NormalForm())
     write_stream(tmp_path / "train", vocabulary, [frame[:500]])
     stream, spec = TokenStream.open(tmp_path / "train"), NGramSpec(order=3)
-    model = Bundle(spec, vocabulary, NGramLM.fit(spec, vocabulary, stream, stream, FitContext(tmp_path)).model)
+    model = Bundle(spec, vocabulary, fit_model(spec, vocabulary, stream, stream, FitContext(tmp_path)).model)
     texts = [vocabulary.normal_form.apply(text)[:50].strip() for text in frame["text"][500:540]]
     bits, code = ([of(model, text, 4) for text in texts] for of in (bits_to_write, code_length))
     assert sum(model.score_text(text, 4).oov > 0 for text in texts) > 20
@@ -179,7 +180,7 @@ def fitted(request, tmp_path_factory):
     vocabulary = Vocabulary.train(frame["text"][:600], VocabularySpec(unit=request.param, size=700), NormalForm())
     write_stream(folder / "train", vocabulary, [frame[:600]])
     stream, spec = TokenStream.open(folder / "train"), NGramSpec(order=3)
-    model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
     texts = [(text[:120], stars) for text, stars in frame.select("text", "stars")[600:608].rows()]
     return Bundle(spec, vocabulary, model, stars_prior=tuple(stars_prior(stream))), texts
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import models.bundles.bundle
 import models.specs
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.bundles.bundle import load_bundle, save_bundle
 from models.cache.lm import RANGES, CacheLM, tune
 from models.mixture.weights import em
@@ -22,6 +22,8 @@ from models.tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, WORDS, Stream, documents, table_part
 from tests.models.table_lm import TableLM
+from training.context import FitContext
+from training.fit import fit_model
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
@@ -141,7 +143,7 @@ def fit_on(tmp_path, monkeypatch):
 
     def fit(held_out, part):
         monkeypatch.setattr("models.cache.lm.open_parts", lambda names, vocabulary, context: [part])
-        return CacheLM.fit(CacheSpec(part="static"), None, held_out, held_out, FitContext(tmp_path))
+        return fit_model(CacheSpec(part="static"), None, held_out, held_out, FitContext(tmp_path))
 
     return fit
 

@@ -13,21 +13,21 @@ from models.base import ModelError
 from models.cache.lm import RANGES, CacheLM
 from models.mixture.context import matched_after, matched_before
 from models.mixture.context_weights import ContextWeights, context_slope, fit_context_weights
-from training.mixture.descent import descend
-from training.mixture.fitting import tune_weights
-from training.mixture.gains import known_lengths
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from training.mixture.tuning import batches
 from models.mixture.weights import Fixed, em, mixed_nats
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
 from models.predictions import _step_by_step, in_bulk, predictions
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
 from models.tokens.vocabulary import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
+from training.mixture.descent import descend
+from training.mixture.fitting import tune_weights
+from training.mixture.gains import known_lengths
+from training.mixture.tuning import batches
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def texts():
 @pytest.fixture(scope="module")
 def ngram(texts):
     counts = count_ngrams(Stream(texts), 4, SIZE, CONTEXT_IDS)
-    return Part("kn4", NGramSpec(order=4), NGramLM.from_counts(counts))
+    return Part("kn4", NGramSpec(order=4), estimate_ngrams(counts))
 
 
 def searched(texts, before):
@@ -208,7 +208,7 @@ def test_weights_of_other_parts_are_a_damaged_bundle(ngram):
 
 def test_a_part_that_leaves_nothing_to_other_words_is_no_obstacle(texts, ngram):
     """Maximum likelihood: log γ is −∞ wherever a context is known."""
-    model = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS), "maximum_likelihood")
+    model = estimate_ngrams(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS), "maximum_likelihood")
     parts = [Part("ml3", NGramSpec(order=3, smoothing="maximum_likelihood"), model), ngram]
     spec = MixtureSpec(parts=("ml3", "kn4"), method="gated")
     weighting, figures = tune_weights(spec, parts, Stream(documents(30, 2)))

@@ -9,15 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.bundles.bundle import load_bundle, save_bundle
 from models.mixture.lm import MixtureLM
-from models.ngram.lm import NGramLM
 from models.sampling import generate, suggest
 from models.specs import MixtureSpec, NGramSpec, VocabularySpec, spec_from_dict, to_dict
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.context import FitContext
+from training.fit import fit_model
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def fitted(tmp_path_factory):
     bundles = {}
     for order in (2, 3):
         spec, bundles[f"kn{order}"] = NGramSpec(name=f"kn{order}", order=order), folder / f"kn{order}"
-        model = NGramLM.fit(spec, vocabulary, *streams, FitContext(folder / "work")).model
+        model = fit_model(spec, vocabulary, *streams, FitContext(folder / "work")).model
         save_bundle(bundles[f"kn{order}"], spec, vocabulary, model, [("The tea was good.", 4)], {})
     return vocabulary, streams, bundles
 
@@ -68,7 +69,7 @@ def test_a_bundle_holds_all_its_parts_and_writes_and_suggests_when_theirs_are_go
     vocabulary, streams, originals = fitted
     bundles = {name: Path(shutil.copytree(folder, tmp_path / "parts" / name)) for name, folder in originals.items()}
     spec = MixtureSpec(parts=("kn2", "kn3"), method=method)
-    model = MixtureLM.fit(spec, vocabulary, *streams, FitContext(tmp_path / "work", parts=bundles)).model
+    model = fit_model(spec, vocabulary, *streams, FitContext(tmp_path / "work", parts=bundles)).model
     assert (tmp_path / "work" / "metrics.jsonl").read_text().count("\n") == 1
     save_bundle(tmp_path / "bundle", spec, vocabulary, model, [("The tea was good.", 4), ("zebra", 0)], {})
     ids = np.array([streams[1].document(0)], np.int64)
@@ -88,7 +89,7 @@ def test_a_bundle_holds_all_its_parts_and_writes_and_suggests_when_theirs_are_go
 def test_files_of_parts_take_no_room_twice_where_there_are_links(links, fitted, tmp_path, monkeypatch):
     vocabulary, streams, bundles = fitted
     spec = MixtureSpec(parts=("kn2", "kn3"))
-    model = MixtureLM.fit(spec, vocabulary, *streams, FitContext(tmp_path / "work", parts=bundles)).model
+    model = fit_model(spec, vocabulary, *streams, FitContext(tmp_path / "work", parts=bundles)).model
     if not links:
         monkeypatch.setattr("os.link", _no_links)
     model.save(tmp_path / "mixture")
@@ -108,7 +109,7 @@ def _no_links(old, new):
 def test_a_loaded_mixture_is_saved_again_where_it_lies_and_elsewhere(fitted, tmp_path):
     vocabulary, streams, bundles = fitted
     spec = MixtureSpec(parts=("kn2", "kn3"))
-    model = MixtureLM.fit(spec, vocabulary, *streams, FitContext(tmp_path / "work", parts=bundles)).model
+    model = fit_model(spec, vocabulary, *streams, FitContext(tmp_path / "work", parts=bundles)).model
     (first := tmp_path / "first").mkdir()
     model.save(first)
     files = {path.relative_to(first): path.read_bytes() for path in first.rglob("*") if path.is_file()}
@@ -121,11 +122,11 @@ def test_a_loaded_mixture_is_saved_again_where_it_lies_and_elsewhere(fitted, tmp
 def test_a_mixture_may_be_a_part(fitted, tmp_path):
     vocabulary, streams, bundles = fitted
     inner = MixtureSpec(name="inner", parts=("kn2", "kn3"))
-    model = MixtureLM.fit(inner, vocabulary, *streams, FitContext(tmp_path, parts=bundles)).model
+    model = fit_model(inner, vocabulary, *streams, FitContext(tmp_path, parts=bundles)).model
     save_bundle(tmp_path / "inner", inner, vocabulary, model, [("The tea was good.", 4)], {})
     outer = MixtureSpec(parts=("inner", "kn2"), method="gated")
     parts = {**bundles, "inner": tmp_path / "inner"}
-    model = MixtureLM.fit(outer, vocabulary, *streams, FitContext(tmp_path, parts=parts)).model
+    model = fit_model(outer, vocabulary, *streams, FitContext(tmp_path, parts=parts)).model
     save_bundle(tmp_path / "outer", outer, vocabulary, model, [("The tea was good.", 4)], {})
     assert load_bundle(tmp_path / "outer").model.parts[0].model.names == ("kn2", "kn3")
 
@@ -133,7 +134,7 @@ def test_a_mixture_may_be_a_part(fitted, tmp_path):
 def test_a_part_that_is_not_there_is_named(fitted, tmp_path):
     vocabulary, streams, bundles = fitted
     with pytest.raises(ModelError, match=r"'lstm' is not a fitted model; fitted models: kn2, kn3"):
-        MixtureLM.fit(MixtureSpec(parts=("kn2", "lstm")), vocabulary, *streams, FitContext(tmp_path, parts=bundles))
+        fit_model(MixtureSpec(parts=("kn2", "lstm")), vocabulary, *streams, FitContext(tmp_path, parts=bundles))
 
 
 def test_a_part_with_another_vocabulary_is_refused(fitted, tmp_path):
@@ -143,7 +144,7 @@ def test_a_part_with_another_vocabulary_is_refused(fitted, tmp_path):
     write_stream(tmp_path / "s", other, [frame])
     stream = TokenStream.open(tmp_path / "s")
     with pytest.raises(ModelError, match="'kn2' has another vocabulary"):
-        MixtureLM.fit(MixtureSpec(parts=("kn2", "kn3")), other, stream, stream, FitContext(tmp_path, parts=bundles))
+        fit_model(MixtureSpec(parts=("kn2", "kn3")), other, stream, stream, FitContext(tmp_path, parts=bundles))
 
 
 @pytest.mark.parametrize("damage", ["{", '{"format": 9}', "[]"])

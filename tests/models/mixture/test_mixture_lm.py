@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from training.mixture.fitting import tune_weights
-from training.mixture.gains import gain_figures, gains
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from training.mixture.tuning import batches
 from models.mixture.weights import Fixed, mixed_nats
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
+from training.mixture.fitting import tune_weights
+from training.mixture.gains import gain_figures, gains
+from training.mixture.tuning import batches
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 IDS = np.array([[BOS, 5, 9, 10, 2, BOS, 4, 13, 9, 9], [BOS, 8, 11, 0, 9, 12, 2, BOS, 3, 10]])
 WEIGHTS = np.array([0.2, 0.5, 0.3])
@@ -109,7 +109,7 @@ def test_parts_of_different_vocabularies_are_refused():
 @pytest.mark.parametrize("method", ["linear", "gated"])
 def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method):
     texts, held_out = documents(80, 1), Stream(documents(40, 2))
-    ngram = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS))
+    ngram = estimate_ngrams(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS))
     parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
     spec = MixtureSpec(parts=("kn", "table5"), method=method)
     weighting, summary = tune_weights(spec, parts, held_out)
@@ -132,7 +132,7 @@ def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method)
 def test_rounds_that_were_too_few_are_told(method, monkeypatch):
     for limit in ("weights.ROUNDS", "fitting.ROUNDS", "context_weights.STEPS", "fitting.STEPS"):
         monkeypatch.setattr(f"models.mixture.{limit}", 1)
-    ngram = NGramLM.from_counts(count_ngrams(Stream(documents(80, 1)), 3, SIZE, CONTEXT_IDS))
+    ngram = estimate_ngrams(count_ngrams(Stream(documents(80, 1)), 3, SIZE, CONTEXT_IDS))
     parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
     spec = MixtureSpec(parts=("kn", "table5"), method=method)
     _, summary = tune_weights(spec, parts, Stream(documents(40, 2)))

@@ -11,13 +11,13 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from models.base import FitContext
 from models.neural.recurrent import RecurrentNetwork
-from training.neural import checkpoint
-from training.neural.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.models.neural.made_streams import walks
+from training.context import FitContext
+from training.neural import checkpoint
+from training.neural.trainer import train
 
 V = 30
 TRAINING = TrainingSpec(

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from training.neural.batches import LONGER, ReviewBatches, TBPTTBatches, count_updates, make_batches, window_lengths
 from models.specs import TrainingSpec
 from models.streams import unigram_counts
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 from tests.models.neural.made_streams import stream_of, walks
+from training.neural.batches import LONGER, ReviewBatches, TBPTTBatches, count_updates, make_batches, window_lengths
 
 V = 20
 STREAM = walks(50, V, 3, length=6)

@@ -5,13 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.neural import device
 from models.neural.device import cudnn_has_bf16, require_device
 from models.neural.layers import recurrent_layers as layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
-from models.neural.recurrent import RecurrentLM
+from models.neural.lm import RecurrentLM
 from tests.models.neural.made_trainings import SPEC, TRAIN, VALIDATION
+from training.context import FitContext
+from training.fit import fit_model
 
 GPU = torch.device("cuda", 0)
 
@@ -33,7 +35,7 @@ def test_a_gpu_that_torch_cannot_use_is_refused_before_anything_is_put_on_it(mon
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     fit = [SPEC, None, TRAIN, VALIDATION]
     doors = {
-        "fit": lambda: RecurrentLM.fit(*fit, FitContext(tmp_path, "cuda")),
+        "fit": lambda: fit_model(*fit, FitContext(tmp_path, "cuda")),
         "load": lambda: RecurrentLM.load(tmp_path, SPEC, None, "cuda"),
     }
     for name, door in doors.items():

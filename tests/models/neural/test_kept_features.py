@@ -8,7 +8,7 @@ import torch
 
 from models.neural.device import POSITIONS
 from models.neural.kept_features import KeptFeatures
-from models.neural.recurrent import RecurrentLM
+from models.neural.lm import RecurrentLM
 from models.predictions import predictions
 from models.specs import RecurrentSpec
 from models.tokens.vocabulary import BOS, STARS

@@ -9,12 +9,14 @@ import polars as pl
 import pytest
 import torch
 
-from models.base import FitContext, ModelError
-from models.specs import NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
+from models.base import ModelError
+from models.specs import NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but
+from training.context import FitContext
+from training.fit import fit_model
 
 TRAINING = TrainingSpec(epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
 SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}
@@ -60,7 +62,7 @@ def data(tmp_path_factory):
 
 def fit(spec, data, folder):
     vocabulary, train, validation = data
-    return model_class(spec.kind).fit(spec, vocabulary, train, validation, FitContext(work=folder))
+    return fit_model(spec, vocabulary, train, validation, FitContext(work=folder))
 
 
 def perplexity(model, stream):
@@ -146,5 +148,5 @@ def test_a_batch_larger_than_the_text_still_fits(data, tmp_path):
 def test_streams_of_another_vocabulary_are_refused(data, tmp_path):
     other = Vocabulary.train(["quite other words"], VocabularySpec(size=40, min_count=1), NormalForm())
     with pytest.raises(ModelError) as refusal:
-        model_class("lstm").fit(SPECS["lstm"], other, data[1], data[2], FitContext(work=tmp_path))
+        fit_model(SPECS["lstm"], other, data[1], data[2], FitContext(work=tmp_path))
     assert refusal.value.kind == "input"

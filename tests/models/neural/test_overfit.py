@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from training.neural.overfit import GOAL, UPDATES, overfit_one_batch
 from models.specs import NPLMSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.neural.overfit import GOAL, UPDATES, overfit_one_batch
 
 TEXTS = [f"The soup of the day number {word} was served {when}." for word in ("one", "two", "six") for when in
          ("cold", "hot", "late", "with bread and butter")]  # fmt: skip

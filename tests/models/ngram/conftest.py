@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.ngram.lines.text_corpus import LineCorpus
 from models.ngram.tables import Precision, Tables
+from training.ngram.lines.text_corpus import LineCorpus
 
 
 class Stream:

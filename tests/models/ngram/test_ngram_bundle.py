@@ -7,9 +7,8 @@ import polars as pl
 import pytest
 from scipy.stats import chisquare
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.bundles.bundle import load_bundle, save_bundle
-from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
 from models.sampling import generate, pick, suggest
@@ -17,6 +16,10 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from training.context import FitContext
+from training.fit import fit_model
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 DISHES = ["soup", "bread", "tea", "cake", "salad", "rice"]
 TEXTS = [f"The {dish} was {word}. We {deed} the {dish} here." for dish in DISHES for word in ("good", "cold")
@@ -39,7 +42,7 @@ def pieces(request, tmp_path_factory):
 def test_a_fitted_model_survives_the_bundle_and_writes_and_suggests(pieces, tmp_path):
     vocabulary, train, validation = pieces
     spec = NGramSpec(order=4)
-    result = NGramLM.fit(spec, vocabulary, train, validation, FitContext(work=tmp_path / "work"))
+    result = fit_model(spec, vocabulary, train, validation, FitContext(work=tmp_path / "work"))
     assert result.summary["tokens"] == train.tokens
     assert result.summary["validation/tokens"] == validation.tokens
     save_bundle(tmp_path / "bundle", spec, vocabulary, result.model, [("The cake was good.", 5), ("zebra", 0)], {})
@@ -59,13 +62,13 @@ def test_the_model_refuses_a_stream_of_another_vocabulary(pieces, tmp_path):
     _, train, validation = pieces
     other = Vocabulary.train(["quite other words"], VocabularySpec(min_count=1), NormalForm())
     with pytest.raises(ModelError, match="not with"):
-        NGramLM.fit(NGramSpec(), other, train, validation, FitContext(work=tmp_path))
+        fit_model(NGramSpec(), other, train, validation, FitContext(work=tmp_path))
 
 
 def test_streams_with_equal_contexts_get_what_each_gets_alone(stream_of, reviews_of):
     """They are looked up once, as in a text that is read with each of five ratings."""
     size = 16
-    model = NGramLM.from_counts(count_ngrams(stream_of(reviews_of(40, size, 6)), 3, size, CONTEXT_IDS))
+    model = estimate_ngrams(count_ngrams(stream_of(reviews_of(40, size, 6)), 3, size, CONTEXT_IDS))
     ids_BT = np.array([[3, 9, 10], [4, 9, 10], [5, 9, 11], [6, 9, 10], [7, 12, 11], [3, 9, 11]])
     state = model.start(len(ids_BT))
     for ids_B in ids_BT.T:
@@ -82,7 +85,7 @@ def test_streams_with_equal_contexts_get_what_each_gets_alone(stream_of, reviews
 @pytest.mark.slow
 def test_100_000_samples_have_the_frequencies_of_the_model(stream_of, reviews_of):
     size = 16
-    model = NGramLM.from_counts(count_ngrams(stream_of(reviews_of(200, size, 6)), 3, size, CONTEXT_IDS))
+    model = estimate_ngrams(count_ngrams(stream_of(reviews_of(200, size, 6)), 3, size, CONTEXT_IDS))
     draw, samples = np.random.default_rng(11), 100_000
     start = model.score(np.array([[1]]), model.start(1))[1].take([0] * samples)
     logp_BV, state = model.step(np.full(samples, 8), start)

@@ -12,21 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import FitContext, LanguageModel, ModelError, State
-from training.ngram.counting.counts import count_ngrams
+from models.base import LanguageModel, ModelError, State
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.measure import score_chunks
 from models.specs import NGramSpec
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 from tests.models.ngram.smoothing.odd_corpora import ODD, V
+from training.context import FitContext
+from training.fit import fit_model
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 IDS = st.integers(0, V - 1)
 ROWS = st.lists(st.lists(IDS, min_size=9, max_size=9), min_size=1, max_size=4).map(np.array)
 
 
 def fitted(documents, order, stream_of, **options) -> NGramLM:
-    return NGramLM.from_counts(count_ngrams(stream_of(documents), order, V, CONTEXT_IDS), **options)
+    return estimate_ngrams(count_ngrams(stream_of(documents), order, V, CONTEXT_IDS), **options)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +131,7 @@ def test_a_stream_scored_in_one_row_gives_the_numbers_of_its_documents(models, s
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_all_texts_up_to_a_length_and_the_unfinished_mass_sum_to_one(order, stream_of):
     counts = count_ngrams(stream_of([[1, 3, 9, 2], [1, 4, 9, 10, 2], [1, 3, 0, 2]]), order, 11, CONTEXT_IDS)
-    model, words, longest = NGramLM.from_counts(counts), (0, 9, 10), 4
+    model, words, longest = estimate_ngrams(counts), (0, 9, 10), 4
     bodies = [body for n in range(longest + 1) for body in itertools.product(words, repeat=n)]
     ends = [[*body, EOS] for body in bodies] + [list(body) for body in itertools.product(words, repeat=longest + 1)]
     nats = [model.score(np.array([[1, 3, *end]]), model.start(1))[0].sum() for end in ends]
@@ -221,7 +224,7 @@ def test_fit_measures_itself_and_leaves_one_line_in_the_journal(stream_of, revie
     seen = []
     context = FitContext(work=tmp_path / "work", report=seen.append)
     for _ in range(2):  # a rerun in the same folder does not double the line
-        result = NGramLM.fit(NGramSpec(order=3), SimpleNamespace(size=V), train, validation, context)
+        result = fit_model(NGramSpec(order=3), SimpleNamespace(size=V), train, validation, context)
     summary = result.summary
     nats = np.concatenate(list(score_chunks(result.model, validation.ids)))
     tokens = int((~np.isin(validation.ids, sorted(CONTEXT_IDS))).sum())

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.lines.line_lm import LineLM
 from models.ngram.lookup import NONE, Followers
-from training.ngram.smoothing.kneser_ney import estimate
 from models.ngram.tables import Tables, _some
 from tests.examples import examples
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import packed_tables
+from training.ngram.lines.line_lm import LineLM
+from training.ngram.smoothing.kneser_ney import estimate
 
 LISTED = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=50)
 
@@ -25,7 +26,7 @@ LISTED = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=50)
 def tables(golden_text) -> Tables:
     text = golden_text("train")
     counts = count_ngrams(text, 4, len(text.words), (1,))
-    return Tables.pack(counts, estimate(counts))
+    return packed_tables(counts, estimate(counts))
 
 
 @pytest.mark.parametrize("vocabulary_size", [12, 1 << 16, 1 << 20])

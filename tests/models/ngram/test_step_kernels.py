@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
-from models.ngram import lookup
-from training.ngram.counting.counts import count_ngrams
+from models.ngram import loaded_kernels, lookup
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.lookup import NONE
 from models.ngram.tables import Tables
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.ngram.smoothing.odd_corpora import ODD, V
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 
 def fitted(documents, order, stream_of, **options) -> NGramLM:
-    return NGramLM.from_counts(count_ngrams(stream_of(documents), order, V, CONTEXT_IDS), **options)
+    return estimate_ngrams(count_ngrams(stream_of(documents), order, V, CONTEXT_IDS), **options)
 
 
 def states(model, seed=1, streams=50):
@@ -37,7 +38,7 @@ def states(model, seed=1, streams=50):
 def both_ways(model, state):
     """Return contexts and distributions, first by the plain way, then by the compiled look-ups."""
     found = []
-    for kernels in (), (lookup.step_kernels(),):
+    for kernels in (), (loaded_kernels.step_kernels(),):
         model._looked_up = None
         contexts = [row_B.tolist() for row_B in model.contexts(state, *kernels)]
         model._looked_up = None
@@ -71,7 +72,7 @@ def test_a_pruned_model_makes_no_difference(stream_of, reviews_of):
 
 def test_a_step_uses_them_and_needs_none(stream_of, reviews_of, monkeypatch):
     model, used = fitted(reviews_of(150, V, 4), 3, stream_of), []
-    kernels = lookup.step_kernels()
+    kernels = loaded_kernels.step_kernels()
     contexts_of = kernels.contexts_of
     monkeypatch.setattr(kernels, "contexts_of", lambda *given: used.append(1) or contexts_of(*given))
     logp_BV, _ = model.step(np.array([9, 10]), model.start(2))
@@ -94,7 +95,7 @@ def test_a_follower_outside_the_vocabulary_is_an_error_that_names_its_file(
     np.save(tmp_path / f"words_{order}.npy", words)
     monkeypatch.setattr("models.ngram.tables._SHORT", 10)
     monkeypatch.setattr("models.ngram.tables._PLACES", 1)
-    model, kernels = NGramLM(Tables.load(tmp_path)), lookup.step_kernels() if compiled else None
+    model, kernels = NGramLM(Tables.load(tmp_path)), loaded_kernels.step_kernels() if compiled else None
     file = re.escape(str(tmp_path / f"words_{order}.npy"))
     with pytest.raises(ModelError, match=f"^{file} is damaged: it holds ids from {V} on") as caught:
         model._next(states(model), np.float32, kernels)
@@ -104,7 +105,7 @@ def test_a_follower_outside_the_vocabulary_is_an_error_that_names_its_file(
 @pytest.mark.parametrize("compiled", [True, False])
 def test_followers_are_written_up_to_the_end_of_their_rows_and_words_outside_are_refused(compiled):
     """Of V = 4. The offsets of a damaged file may lie outside the three rows."""
-    write = (lookup.step_kernels() if compiled else lookup).write_followers
+    write = (loaded_kernels.step_kernels() if compiled else lookup).write_followers
     first_C, logp_M, out_UV = np.array([0, 1, 99], np.uint32), np.array([-1.0, -2.0, -3.0]), np.zeros((3, 4))
     contexts = np.array([1, NONE, 0]), first_C
     assert write(out_UV, *contexts, np.array([3, 0, 2], np.uint16), logp_M, np.array([-0.5, 0, 0]))
@@ -129,9 +130,9 @@ def test_a_score_of_a_short_text_is_the_same_to_the_bit(order, precision, stream
     model = NGramLM(model.tables.to(precision))
     ids_BT = np.random.default_rng(5).integers(0, V, (7, 30))
     plain = scored(model, ids_BT, None, monkeypatch)
-    assert scored(model, ids_BT, lookup.step_kernels(), monkeypatch) == plain
-    assert scored(model, np.asfortranarray(ids_BT), lookup.step_kernels(), monkeypatch) == plain
-    assert scored(model, ids_BT[:, :3], lookup.step_kernels(), monkeypatch) == [row[:3] for row in plain]
+    assert scored(model, ids_BT, loaded_kernels.step_kernels(), monkeypatch) == plain
+    assert scored(model, np.asfortranarray(ids_BT), loaded_kernels.step_kernels(), monkeypatch) == plain
+    assert scored(model, ids_BT[:, :3], loaded_kernels.step_kernels(), monkeypatch) == [row[:3] for row in plain]
 
 
 @pytest.mark.parametrize("corpus", ODD)
@@ -139,7 +140,7 @@ def test_scores_after_odd_corpora_make_no_difference(corpus, stream_of, monkeypa
     model = fitted(ODD[corpus], 4, stream_of)
     ids_BT = np.random.default_rng(6).integers(0, V, (3, 20))
     plain = scored(model, ids_BT, None, monkeypatch)
-    assert scored(model, ids_BT, lookup.step_kernels(), monkeypatch) == plain
+    assert scored(model, ids_BT, loaded_kernels.step_kernels(), monkeypatch) == plain
 
 
 def longest(tables, draw):
@@ -163,7 +164,7 @@ def read_both_ways(tables, seed=7):
     for ids_T in ids_BT[::2]:
         ngram = longest(tables, draw)
         ids_T[25 - len(ngram) :] = ngram
-    model, kernels = NGramLM(tables), lookup.step_kernels()
+    model, kernels = NGramLM(tables), loaded_kernels.step_kernels()
     ids_BL = lookup.apart(ids_BT)
     logp_T = lookup.log_probabilities(ids_BL.ravel(), tables.followers, tables.logp, tables.backoff)
     state = NGramState(ids_BT[:, ids_BT.shape[1] - (tables.order - 1) :].copy())
@@ -194,10 +195,10 @@ def test_models_of_any_order_and_types_are_read_to_the_bit(order, precision, voc
 
 def test_one_compilation_serves_all_orders_and_types(random_tables):
     read_both_ways(random_tables(3))
-    compiled = list(lookup.step_kernels().read_streams.signatures)
+    compiled = list(loaded_kernels.step_kernels().read_streams.signatures)
     for tables in random_tables(8, precision="single"), with_wide_offsets(random_tables(2, 70_000)), random_tables(1):
         read_both_ways(tables)
-    assert lookup.step_kernels().read_streams.signatures == compiled
+    assert loaded_kernels.step_kernels().read_streams.signatures == compiled
 
 
 def test_tables_with_arrays_of_several_types_are_read_too(random_tables):
@@ -231,7 +232,7 @@ def test_arrays_that_compiled_code_cannot_read_are_read_by_numpy(change, random_
     assert tables.packed
     assert odd.packed is None
     ids_BT = np.random.default_rng(7).integers(2, 9, (3, 20))
-    compiled = scored(NGramLM(odd), ids_BT, lookup.step_kernels(), monkeypatch)
+    compiled = scored(NGramLM(odd), ids_BT, loaded_kernels.step_kernels(), monkeypatch)
     assert compiled == scored(NGramLM(odd), ids_BT, None, monkeypatch)
 
 
@@ -246,7 +247,7 @@ def test_a_mapped_model_is_read_to_the_bit(random_tables, tmp_path):
 )
 def test_a_copy_has_addresses_of_its_own(again, random_tables):
     tables = random_tables(4)
-    ids_BT, kernels = np.random.default_rng(9).integers(2, 9, (3, 20)), lookup.step_kernels()
+    ids_BT, kernels = np.random.default_rng(9).integers(2, 9, (3, 20)), loaded_kernels.step_kernels()
     expected = kernels.log_probabilities(ids_BT, tables.packed).tolist()
     packed = again(tables.packed)
     assert packed.address != tables.packed.address
@@ -261,7 +262,7 @@ def test_a_copy_has_addresses_of_its_own(again, random_tables):
 
 
 def test_what_is_packed_stays_as_long_as_it_is_used_and_no_longer(random_tables):
-    tables, kernels = random_tables(4), lookup.step_kernels()
+    tables, kernels = random_tables(4), loaded_kernels.step_kernels()
     ids_BT = np.random.default_rng(9).integers(2, 9, (3, 20))
     expected = kernels.log_probabilities(ids_BT, tables.packed).tolist()
     packed, arrays = tables.packed, [weakref.ref(array) for array in tables.arrays().values()]
@@ -279,20 +280,20 @@ def test_offsets_of_a_damaged_file_that_lie_outside_the_rows_lead_to_no_n_gram(s
     [bigrams] = tables.followers
     beyond = replace(tables, followers=(replace(bigrams, first_C=bigrams.first_C + np.uint32(1 << 31)),))
     ids_BT = np.random.default_rng(8).integers(0, V, (3, 20))
-    kernels = lookup.step_kernels()
+    kernels = loaded_kernels.step_kernels()
     unigrams = replace(tables, followers=(replace(bigrams, first_C=np.zeros_like(bigrams.first_C)),))
     expected = kernels.log_probabilities(ids_BT, unigrams.packed)
     assert kernels.log_probabilities(ids_BT, beyond.packed).tolist() == expected.tolist()
 
 
 def test_many_short_texts_load_the_compiled_look_ups_and_few_do_not(monkeypatch):
-    monkeypatch.setattr(lookup, "_SHORT_CALLS", 3)
-    monkeypatch.setattr(lookup, "_short_calls", count(1))
-    loaded = lookup.step_kernels()
-    lookup.step_kernels.cache_clear()
-    assert [lookup.short_kernels(10) for _ in range(3)] == [None] * 3
-    assert lookup.short_kernels(lookup.SHORT + 1) is None
-    assert lookup.short_kernels(10) is loaded
-    monkeypatch.setattr(lookup, "_short_calls", count(1))
-    assert lookup.short_kernels(lookup.SHORT) is loaded, "once they are loaded, they are used"
-    assert lookup.short_kernels(lookup.SHORT + 1) is None
+    monkeypatch.setattr(loaded_kernels, "_SHORT_CALLS", 3)
+    monkeypatch.setattr(loaded_kernels, "_short_calls", count(1))
+    loaded = loaded_kernels.step_kernels()
+    loaded_kernels.step_kernels.cache_clear()
+    assert [loaded_kernels.short_kernels(10) for _ in range(3)] == [None] * 3
+    assert loaded_kernels.short_kernels(lookup.SHORT + 1) is None
+    assert loaded_kernels.short_kernels(10) is loaded
+    monkeypatch.setattr(loaded_kernels, "_short_calls", count(1))
+    assert loaded_kernels.short_kernels(lookup.SHORT) is loaded, "once they are loaded, they are used"
+    assert loaded_kernels.short_kernels(lookup.SHORT + 1) is None

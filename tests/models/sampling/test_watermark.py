@@ -10,13 +10,13 @@ from scipy.stats import chisquare, gamma, kstest
 
 from corpus.synthetic.synth import write_reviews
 from models.bundles.bundle import Bundle
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
 from models.sampling import Sampling, generate, stream
 from models.sampling.watermark import CONTEXT, SEEDED, Watermark, evidence_of, hashed, numbers
 from models.specs import NGramSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 
 def test_numbers_are_those_of_the_published_generator() -> None:
@@ -58,7 +58,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     vocabulary = Vocabulary.train(texts, VocabularySpec(unit="bpe", size=900), NormalForm())
     counts = count_ngrams(vocabulary.encode_documents(texts, [3] * len(texts)), 3, vocabulary.size, CONTEXT_IDS)
     shares = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
-    return Bundle(NGramSpec(order=3), vocabulary, NGramLM.from_counts(counts), stars_prior=shares)
+    return Bundle(NGramSpec(order=3), vocabulary, estimate_ngrams(counts), stars_prior=shares)
 
 
 def test_on_texts_without_the_key_z_and_p_are_exact(bundle: Bundle) -> None:

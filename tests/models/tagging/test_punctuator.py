@@ -15,6 +15,7 @@ from models.tagging.spec import PunctuatorSpec
 from models.tagging.written_words import TaggedWords, taken_off
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.labelling.punctuator import fit_punctuator
 
 TEXTS = [
     f"{who} went to Chicago, and the {food} was {word}! Was it cheap? {end}."
@@ -35,7 +36,7 @@ def vocabulary_of(texts: list[TaggedWords]) -> Vocabulary:
 @pytest.fixture(scope="module")
 def fitted() -> Punctuator:
     texts = [taken_off(text) for text in TEXTS]
-    return Punctuator.fit(SPEC, vocabulary_of(texts), texts, texts)[0]
+    return fit_punctuator(SPEC, vocabulary_of(texts), texts, texts)[0]
 
 
 def test_what_it_has_learned_it_restores(fitted: Punctuator) -> None:

@@ -9,14 +9,14 @@ from models.bundles.unseen import unseen_warnings
 from models.completion.beam import beam_search
 from models.completion.dasher import bits_to_write, intervals
 from models.completion.suggestions import suggest
-from training.ngram.lines.next_words import next_words, write_lines
-from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import fit_lines
 from models.sampling import generate, stream
 from models.sampling.watermark import evidence_of
 from models.specs import NGramSpec
 from models.tagging.punctuator import Punctuator
 from tests.models.sampling.small_bundles import bundle_of
+from training.ngram.lines.next_words import next_words, write_lines
+from training.ngram.lines.text_corpus import LineCorpus
+from training.ngram.lines.text_files import fit_lines
 
 BAD = {"café": ("the caf\udce9", "0xE9"), "half a character": ("soup \ud83d", r"U\+D83D"), "alone": ("\udc80", "0x80")}
 LINES = fit_lines(LineCorpus.read(["the soup was good"] * 3), NGramSpec(order=2))[0]

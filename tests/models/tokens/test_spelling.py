@@ -14,18 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
-from training.ngram.smoothing.estimate import order_discounts
-from training.ngram.smoothing.kneser_ney import estimate
-from models.ngram.tables import Tables
 from models.text.normal_form import NormalForm
 from models.tokens import words as word_module
 from models.tokens.spelling import ORDER, Spelling, _discounts
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.small_vocabularies import train
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import packed_tables
+from training.ngram.lines.line_lm import LineLM
+from training.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
+from training.ngram.smoothing.estimate import order_discounts
+from training.ngram.smoothing.kneser_ney import estimate
 
 ROOT = Path(__file__).parents[3]
 WORDS = st.text("abé", min_size=1, max_size=5)
@@ -73,7 +73,7 @@ def test_prices_are_those_of_the_n_gram_model_of_order_7_of_lines_of_characters(
     lines = [" ".join(word) for word, count in counts.items() for _ in range(count)]
     text = LineCorpus.read(lines)
     counted = count_ngrams(text, ORDER, len(text.words), GIVEN_OF_LINES)
-    peer = LineLM(Tables.pack(counted, estimate(counted, kenlm_exact=False)), text.words)
+    peer = LineLM(packed_tables(counted, estimate(counted, kenlm_exact=False)), text.words)
     others = [*random_words("abcdefgh", 300, 2), "hhhhhhhh", "a", "hz"]
     nats = [-peer.log_probability(" ".join(word)) + word.count("z") * math.log(256) for word in others]
     assert spelling.nats(others) == pytest.approx(nats, abs=1e-5)

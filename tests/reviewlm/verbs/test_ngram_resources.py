@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from core.config.presets import load_config
 from core.errors import ConfigError
-from training.ngram.fitting import fit_tables
 from reviewlm.cli import app
 from tests import command_line
+from training.ngram.fitting import fit_tables
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "models" / "ngram" / "data"

@@ -14,9 +14,7 @@ import httpx
 import pytest
 
 from core.config.sections.serving import ServingConfig
-from models.base import FitContext
 from models.classification.bundle import ClassifierBundle
-from training.classification.fitting import fit_classifier
 from models.classification.spec import LogisticSpec, TfidfSpec
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.specs import TrainingSpec, VocabularySpec
@@ -29,6 +27,8 @@ from serving.versions.classifiers import ClassifierVersions
 from serving.versions.open_version import UnusableVersion
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
+from training.classification.fitting import fit_classifier
+from training.context import FitContext
 
 LABELS = ("negative", "positive")
 TEXTS = ["The food was great.", "The food was awful."] * 20

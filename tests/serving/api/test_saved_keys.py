@@ -16,18 +16,18 @@ from benchmarks.serving.keystrokes import compared
 from evaluation.scoring.keystrokes import SHOWN, Keyboard, usefulness
 from evaluation.scoring.observe import observe
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
-from models.base import FitContext
 from models.bundles.bundle import Bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import SPECIAL, Vocabulary
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
+from training.context import FitContext
+from training.fit import fit_model
 
 FOODS, TASTES = ("soup", "salad", "salmon", "sandwich", "pizza", "pasta"), ("great", "greasy", "good", "gone", "cold")
 TRAIN = [f"the {food} was {taste} and we {verb} it" for food in FOODS for taste in TASTES for verb in ("liked", "left")]
@@ -70,7 +70,7 @@ def trained(folder: Path, options: VocabularySpec, mixed: bool, texts: Sequence[
     stream, parts = TokenStream.open(folder / "train"), []
     for order in (3, 1) if mixed else (3,):
         spec = NGramSpec(order=order)
-        parts.append(Part(f"{order}", spec, NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model))
+        parts.append(Part(f"{order}", spec, fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model))
     model = MixtureLM(parts, Fixed(np.array([0.5, 0.5]))) if mixed else parts[0].model
     return Bundle(parts[0].spec, vocabulary, model, digest="0" * 64, stars_prior=(0, 0, 0, 0, 0, 1.0))
 

@@ -20,7 +20,7 @@ from models.bundles.bundle import Bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.neural.recurrent import RecurrentLM
+from models.neural.lm import RecurrentLM
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, write_stream
 from models.tokens.vocabulary import BOS, EOS, STARS

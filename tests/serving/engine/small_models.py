@@ -16,10 +16,7 @@ from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.neural.nplm import NPLM
-from models.neural.recurrent import RecurrentLM
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
+from models.neural.lm import NPLM, RecurrentLM
 from models.specs import (
     CacheSpec,
     MixtureSpec,
@@ -32,6 +29,8 @@ from models.specs import (
 )
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 TEXTS = [
     "The soup was great, so we went back. The staff was kind.", "In Phoenix the staff was slow, and the soup cold.",
@@ -75,7 +74,7 @@ def _made(kind: str, vocabulary: Vocabulary) -> tuple[Any, Any]:
     if kind == "ngram":
         documents = vocabulary.encode_documents(TEXTS, [3] * len(TEXTS))
         counts = count_ngrams(documents, 3, vocabulary.size, CONTEXT_IDS)  # type: ignore[arg-type]
-        return NGramSpec(order=3), NGramLM.from_counts(counts)
+        return NGramSpec(order=3), estimate_ngrams(counts)
     if kind in ("mixture", "gated"):
         return _mixture("linear" if kind == "mixture" else kind, vocabulary)
     if kind in ("cache", "cached_gated"):

@@ -10,10 +10,8 @@ import pytest
 import torch
 
 from corpus.synthetic.synth import write_reviews
-from models.base import FitContext
 from models.bundles.bundle import INT8_LOSS, load_bundle
 from models.neural.inference.int8 import Int8LSTMReader, in_int8, loss_of_int8
-from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling, generate
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
@@ -24,6 +22,8 @@ from serving.engine.requests import Generation
 from tasks.fitting.fit_worker import run
 from tasks.fitting.job import LanguageModelJob
 from tests.serving.engine.small_models import TEXTS, bundle_of, network
+from training.context import FitContext
+from training.fit import fit_model
 
 NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "neural_cache")
 
@@ -128,7 +128,7 @@ def test_a_trained_model_loses_at_most_half_a_percent(unit, tmp_path):
     training = TrainingSpec(epochs=4, batch=16, bptt_len=35, learning_rate=1e-2, seed=1)
     spec = RecurrentSpec(kind="lstm", name="lstm", hidden=64, embedding=48, training=training)
     torch.set_num_threads(1)
-    model = RecurrentLM.fit(spec, vocabulary, streams["train"], streams["validation"], FitContext(tmp_path)).model
+    model = fit_model(spec, vocabulary, streams["train"], streams["validation"], FitContext(tmp_path)).model
     assert loss_of_int8(model, streams["validation"]) <= MOST_LOSS
     nats = [nats_of(one, vocabulary, parts["test"]) for one in (model, in_int8(model))]
     uniform = streams["test"].offsets[-1] * np.log(vocabulary.size)

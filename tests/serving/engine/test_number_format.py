@@ -139,7 +139,7 @@ def test_slow_steps_are_not_timed_for_long(monkeypatch: pytest.MonkeyPatch) -> N
 CHOICE = """
 import json, sys, torch
 from dataclasses import replace
-from models.neural.recurrent import RecurrentLM
+from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 from serving.engine.number_format import choose_numbers
 from tests.serving.engine.small_models import bundle_of, vocabulary_of

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from models.bundles.bundle import load_bundle, save_bundle
 from models.neural.inference.weights_on_disk import WeightsOnDisk, networks_of
-from models.neural.recurrent import RecurrentLM
+from models.neural.lm import RecurrentLM
 from serving.engine.number_format import ChosenNumbers
 from serving.engine.requests import Generation
 from tests.serving.engine.small_models import bundle_of

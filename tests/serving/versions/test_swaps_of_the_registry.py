@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.config.generation import TEMPERATURE, TOP_P
 from models.bundles.bundle import INT8_LOSS, Bundle, load_bundle, save_bundle
 from models.completion.suggestions import suggest
-from models.neural.recurrent import RecurrentLM
+from models.neural.lm import RecurrentLM
 from models.sampling import Sampling, generate
 from models.specs import RecurrentSpec
 from serving.engine.engine import Engine

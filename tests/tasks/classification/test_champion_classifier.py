@@ -14,9 +14,7 @@ import pytest
 from core.config.presets import load_config
 from core.errors import Damaged
 from core.store import Artifact
-from models.base import FitContext
 from models.classification.bundle import load_classifier, save_classifier
-from training.classification.fitting import fit_classifier
 from models.classification.spec import CLASSIFIERS
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.specs import VocabularySpec
@@ -30,6 +28,8 @@ from tasks.classification.promote import _answered, register_classifier
 from tasks.fitting.fit import bundle_digest
 from tasks.stage import run_stage
 from tracking.tags import BUNDLE_TAG, DATA_TAG
+from training.classification.fitting import fit_classifier
+from training.context import FitContext
 
 WORDS = ("awful", "bad", "plain", "good", "great")
 LABELS = {"stars": ("1", "2", "3", "4", "5"), "polarity": ("negative", "positive")}

@@ -10,11 +10,11 @@ import pytest
 
 from evaluation.classification.results import ClassificationResults
 from evaluation.reports.run_results import journal_lines
-from models.base import FitContext
-from training.classification.fitting import fit_classifier
 from models.specs import TrainingSpec
 from tasks.classification.report import learning_curve, of_all, used
 from tests.models.classification.made_reviews import examples, small, vocabulary
+from training.classification.fitting import fit_classifier
+from training.context import FitContext
 
 RECIPE = TrainingSpec(epochs=2, batch=10, evaluations=4)
 

@@ -15,15 +15,15 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import BundleError, EmptyInput, InputError
 from core.store import Artifact
-from models.base import FitContext
 from models.classification.bundle import load_classifier, save_classifier
-from training.classification.fitting import fit_classifier
 from tasks.classification import compare_two, predict
 from tasks.classification.compare import predicted
 from tasks.classification.compare_two import compare_two_classifiers, learnt_reviews
 from tasks.classification.labels.labelling import StarLabels
 from tasks.stage import run_stage, store_of
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
+from training.classification.fitting import fit_classifier
+from training.context import FitContext
 
 REVIEWS = 60
 STARS = ("1", "2", "3", "4", "5")

@@ -19,15 +19,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from training.ngram.counting import memory
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import fit_tables
-from training.ngram.smoothing import by_context
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tasks.engines import dask_engine as machinery
 from tasks.engines.array_files import pickled
 from tasks.engines.dask_engine import DaskEngine, dask_engine
+from training.ngram.counting import memory
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import fit_tables
+from training.ngram.smoothing import by_context
 
 pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'")
 

@@ -19,9 +19,7 @@ from corpus.ingestion.ingest import read_source
 from corpus.ingestion.parts import READING_FILE, SourceReading
 from corpus.reading.sources import Source
 from corpus.synthetic.synth import write_reviews
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
@@ -31,6 +29,8 @@ from tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train
 from tasks.engines.fan_out import fan_out
 from tasks.evaluation.evaluate import score_bundle
 from tests.marked_cases import long_but
+from training.context import FitContext
+from training.fit import fit_model
 
 UNITS = ["word", "bpe", "unigram", "char"]
 
@@ -58,7 +58,7 @@ def prepared(config: RunConfig, unit: str) -> list[Artifact]:
     spec, words = NGramSpec(order=2), Vocabulary.load(Path(file))
     streams = [TokenStream.open(one.folder) for one in (train, test)]
     bundle = config.home / "bundle"
-    save_bundle(bundle, spec, words, NGramLM.fit(spec, words, *streams, FitContext(config.home)).model, [], {})
+    save_bundle(bundle, spec, words, fit_model(spec, words, *streams, FitContext(config.home)).model, [], {})
     scores = score_bundle(config, bundle, test, "of the bigram").artifact
     return [dataset, clean, vocabulary, train, test, scores]
 

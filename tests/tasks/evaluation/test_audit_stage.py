@@ -21,8 +21,6 @@ from models.bundles.bundle import load_bundle, save_bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec
 from models.streams import TokenStream
 from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
@@ -31,6 +29,8 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize, train_vocabu
 from tasks.evaluation.audit import audit_bundle, figures_of_audit, log_audit, reference_of
 from tasks.fitting.fit import bundle_digest
 from tasks.stage import run_stage
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 OPTIONS = {"samples": 10, "max_words": 12, "canaries": 3, "candidates": 100, "max_canary_share": 0.05}
@@ -82,7 +82,7 @@ def bundle(prepared: Prepared, tmp_path: Path) -> Path:
     """An n-gram model of the training stream."""
     vocabulary = Vocabulary.load(prepared.vocabularies["word"].folder / VOCABULARY_FILE)
     stream = TokenStream.open(prepared.tokens["word"]["train"].folder)
-    model = NGramLM.from_counts(count_ngrams(stream, 3, vocabulary.size, CONTEXT_IDS))
+    model = estimate_ngrams(count_ngrams(stream, 3, vocabulary.size, CONTEXT_IDS))
     save_bundle(tmp_path / "bundle", NGramSpec(order=3), vocabulary, model, [("bar bas", 5)], {})
     return tmp_path / "bundle"
 

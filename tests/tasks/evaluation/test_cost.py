@@ -7,10 +7,10 @@ from typing import Any
 
 from core.manifest import seconds_of
 from core.store import Artifact
-from training.neural.training_metrics import MEASURED
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
 from tasks.evaluation.cost import COSTS, OF_FIT, costs_of
 from tasks.fitting.fit import _in_words
+from training.neural.training_metrics import MEASURED
 
 
 def measured(spec: Any, summary: dict[str, float]) -> Any:

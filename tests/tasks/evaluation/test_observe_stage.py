@@ -14,9 +14,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.store import Artifact, Store
 from evaluation.scoring.observe import COLUMNS
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -24,6 +22,8 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.evaluate import score_bundle, scores_of
 from tasks.evaluation.observe import observe_bundle
 from tasks.measuring.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
+from training.context import FitContext
+from training.fit import fit_model
 
 TINY = Path(__file__).resolve().parents[2] / "flows" / "tiny.toml"
 WORDS = ["the", "soup", "bread", "tea", "was", "good", "bad", "cold", "fine", "and", "we", "will", "come", "back"]
@@ -68,7 +68,7 @@ def made(home: Path) -> dict[str, tuple[Path, dict[str, Artifact]]]:
         }  # fmt: skip
         train, validation = (TokenStream.open(tokens[split].folder) for split in ("train", "validation"))
         folder = home / name
-        model = NGramLM.fit(spec, vocabulary, train, validation, FitContext(folder / "work")).model
+        model = fit_model(spec, vocabulary, train, validation, FitContext(folder / "work")).model
         save_bundle(folder / "bundle", spec, vocabulary, model, [("the soup was good", 5)], {})
         found[name] = folder / "bundle", tokens
     return found

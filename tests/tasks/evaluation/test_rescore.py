@@ -18,9 +18,7 @@ from core.store import Artifact, sha256_of_file
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -31,6 +29,8 @@ from tasks.evaluation.rescore import choose_versions, report_decay, rescore_vers
 from tasks.stage import recorded_stages, run_stage, stages_of_this_run
 from tasks.tracking.track import registry_of, tracker_of
 from tracking.tags import DATA_TAG
+from training.context import FitContext
+from training.fit import fit_model
 
 HOW = ("good", "cold", "great", "fresh", "fine", "plain", "rich", "hot")
 WHEN = ("lunch", "dinner", "noon", "breakfast")
@@ -66,7 +66,7 @@ def fitted(folder: Path, clean: Artifact, order: int) -> Path:
     vocabulary = Vocabulary.train(train["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "stream", vocabulary, [train])
     stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name=f"kn{order}", order=order)
-    model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
     save_bundle(folder / "bundle", spec, vocabulary, model, [(train["text"][0], 4)], {})
     return folder / "bundle"
 

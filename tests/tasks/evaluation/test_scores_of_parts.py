@@ -14,14 +14,11 @@ import torch
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.store import Artifact, Store
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.neural.lm import NeuralLM
-from models.neural.recurrent import RecurrentLM
-from models.ngram.lm import NGramLM
+from models.neural.lm import NeuralLM, RecurrentLM
 from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -30,6 +27,8 @@ from tasks.evaluation.evaluate import mixtures_first, score_bundle
 from tasks.evaluation.observe import observe_bundle
 from tasks.fitting.fit import bundle_digest
 from tasks.measuring.processes import LEAST_TOKENS, model_processes
+from training.context import FitContext
+from training.fit import fit_model
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 ORDER = ("mix", "kn", "lstm")
@@ -53,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     torch.manual_seed(1)
     network = RecurrentLM.build(lstm, torch.ones(vocabulary.size, dtype=torch.int64))
     models: list[tuple[ModelSpec, Any]] = [
-        (kn, NGramLM.fit(kn, vocabulary, stream, stream, FitContext(folder / "work")).model),
+        (kn, fit_model(kn, vocabulary, stream, stream, FitContext(folder / "work")).model),
         (lstm, RecurrentLM(lstm, network, vocabulary.size)),
     ]
     for spec, model in models:

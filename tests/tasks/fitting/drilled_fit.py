@@ -16,14 +16,12 @@ from typing import Any
 
 import torch
 
-import models.neural.lm
-import models.neural.recurrent
 import training.neural.trainer
 from core.store import Store
-from training.neural import checkpoint
 from models.specs import identity
 from tasks.fitting import fit_worker
 from tasks.fitting.job import LanguageModelJob
+from training.neural import checkpoint
 
 TRAINING = Path(training.neural.trainer.__file__).parent
 WATCHED = {

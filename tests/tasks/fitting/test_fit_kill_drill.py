@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 
 from models.bundles.bundle import load_bundle
-from training.neural.training_metrics import MEASURED
 from models.sampling import generate
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
@@ -25,6 +24,7 @@ from tests.tasks.fitting.drilled_fit import run
 from tracking.client import open_client
 from tracking.runs.params import own_metric_name
 from tracking.runs.runs import Tracker
+from training.neural.training_metrics import MEASURED
 
 pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/models/neural/training/callbacks
 STORES, KILLS = 5, 4

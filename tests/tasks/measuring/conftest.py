@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.context import FitContext
+from training.fit import fit_model
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -31,6 +31,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     stream = TokenStream.open(folder / "tokens")
     for order in (2, 3):
         spec = NGramSpec(order=order, name=f"kn{order}")
-        model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder / "work")).model
+        model = fit_model(spec, vocabulary, stream, stream, FitContext(folder / "work")).model
         save_bundle(folder / spec.name, spec, vocabulary, model, [("The tea was good.", 5)], {})
     return folder / "kn2", folder / "kn3", folder / "tokens"

@@ -16,9 +16,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, TrackingUnavailable
 from core.store import Artifact
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -30,6 +28,8 @@ from tasks.promotion.promote import decide, register
 from tasks.promotion.score_now import score_challenger, score_champion, score_now
 from tracking.registry.registry import bundle_in
 from tracking.tags import BUNDLE_TAG
+from training.context import FitContext
+from training.fit import fit_model
 
 TEXTS = [f"The {food} was {taste} and the staff were {mood}." for food in ("pizza", "soup", "tea")
          for taste in ("good", "cold", "great") for mood in ("kind", "rude")]  # fmt: skip
@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     stream, bundles = TokenStream.open(folder / "stream"), {}
     for order in (2, 3):
         spec, bundles[order] = NGramSpec(name=f"kn{order}", order=order), folder / f"kn{order}"
-        model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+        model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
         save_bundle(bundles[order], spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
     return SimpleNamespace(stream=folder / "stream", vocabulary=vocabulary, bundles=bundles)
 

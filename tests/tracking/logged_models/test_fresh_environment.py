@@ -19,10 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.base import FitContext
 from models.bundles.bundle import Bundle, save_bundle
 from models.classification.bundle import ClassifierBundle, load_classifier, save_classifier
-from training.classification.fitting import fit_classifier
 from models.classification.spec import ConvolutionSpec
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.sampling import generate, suggest
@@ -35,6 +33,8 @@ from tracking.logged_models.export import log_bundle, requirements
 from tracking.logged_models.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
+from training.classification.fitting import fit_classifier
+from training.context import FitContext
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(2_400)]
 ENVIRONMENT = "REVIEWLM_LOGGED_ENVIRONMENT"

@@ -18,17 +18,17 @@ from typer.testing import CliRunner
 
 from evaluation.scoring.metrics import LN2
 from evaluation.scoring.score import SCORES_FILE, record_scores
-from models.base import FitContext, adaptation_of
+from models.base import adaptation_of
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
-from models.cache.lm import CacheLM
 from models.mixture.spec import CacheSpec
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from reviewlm.cli import app
 from tracking.logged_models.programs.pyfunc import ReviewModel
+from training.context import FitContext
+from training.fit import fit_model
 
 FOODS, TASTES = ("pizza", "soup", "burger", "salad"), ("good", "cold", "great", "stale")
 TEXTS = [
@@ -51,10 +51,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "stream", vocabulary, [reviews_of(TEXTS)])
     stream, kn = TokenStream.open(folder / "stream"), NGramSpec(name="kn2", order=2)
-    part = NGramLM.fit(kn, vocabulary, stream, stream, FitContext(folder)).model
+    part = fit_model(kn, vocabulary, stream, stream, FitContext(folder)).model
     save_bundle(folder / "kn2", kn, vocabulary, part, [], {})
     spec = CacheSpec(part="kn2", order=1)
-    model = CacheLM.fit(spec, vocabulary, stream, stream, FitContext(folder, parts={"kn2": folder / "kn2"})).model
+    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder, parts={"kn2": folder / "kn2"})).model
     model.weights_RP[1:] = (0.6, 0.4)  # of so small a corpus hardly any is tuned: nothing of the cache would show
     save_bundle(folder / "bundle", spec, vocabulary, model, [(TEXTS[0], STARS)], {})
     return folder

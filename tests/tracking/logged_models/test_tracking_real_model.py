@@ -18,9 +18,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from models.base import FitContext
 from models.bundles.bundle import save_bundle
-from models.ngram.lm import NGramLM
 from models.sampling import generate, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
@@ -30,6 +28,8 @@ from tracking.logged_models.export import log_bundle, smoke_test
 from tracking.logged_models.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
+from training.context import FitContext
+from training.fit import fit_model
 
 Started = Callable[..., AbstractContextManager[str]]
 TEXTS = [
@@ -71,7 +71,7 @@ def fitted(folder: Path) -> Path:
     reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
     write_stream(folder / "stream", vocabulary, [reviews])
     stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name="kn3", order=3)
-    model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
     save_bundle(folder / "bundle", spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
     return folder / "bundle"
 

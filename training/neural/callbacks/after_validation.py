@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from training.neural.optimization.schedule import PLATEAU_FACTOR
-from training.neural.checkpoint import fill_network, network_tensors
-from training.neural.state import TrainingState
+from models.neural.weights_file import fill_network, network_tensors
 from training.neural.callbacks.callback import Callback, ValidationResult
+from training.neural.optimization.schedule import PLATEAU_FACTOR
+from training.neural.state import TrainingState
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from models.base import ModelError
 from models.specs import TrainingSpec
-from training.neural.parallel.data_parallel import Ranks
-from training.neural.checkpoint import Checkpoint, Checkpoints, Journal
-from training.neural.determinism import announcement, determinism_class, in_words
-from training.neural.step import Divergence
 from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.callbacks.checkpoint_writer import CheckpointWriter
+from training.neural.checkpoint import Checkpoint, Checkpoints, Journal
+from training.neural.determinism import announcement, determinism_class, in_words
+from training.neural.parallel.data_parallel import Ranks
+from training.neural.step import Divergence
 
 CHECKPOINT_SECONDS = 60.0
 """A checkpoint is also written when this time has passed; does not change the result."""

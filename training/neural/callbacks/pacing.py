@@ -12,15 +12,15 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from models.base import Pace
+from training.context import Pace
+from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.optimization.schedule import DECAY, decay_start
 from training.neural.plan import Plan
 from training.neural.state import TrainingState
-from training.neural.callbacks.callback import Callback, ValidationResult
 
 if TYPE_CHECKING:
-    from training.neural.batches import Window
     from models.specs import TrainingSpec
+    from training.neural.batches import Window
 
 EVALUATION_SHARE = 0.05
 """Share of the time that evaluations may take."""

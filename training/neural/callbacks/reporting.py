@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from models.base import FitProgress
+from models.perplexity import perplexity
+from training.context import FitProgress
+from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.checkpoint import SETTLED, Journal
 from training.neural.state import TrainingState
 from training.neural.throughput import Meter
-from training.neural.training_metrics import perplexity
-from training.neural.callbacks.callback import Callback, ValidationResult
 
 if TYPE_CHECKING:
     from training.neural.batches import Window

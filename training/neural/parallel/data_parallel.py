@@ -25,9 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.neural.device import to_device
 from models.neural.out_of_memory import is_out_of_memory
+from training.context import FitContext
 from training.neural.parallel.shared_sum import SharedSum, reserve
 
 PEER = "peer"

@@ -23,11 +23,11 @@ import numpy as np
 import polars as pl
 
 from models.base import ModelError, stored
-from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
-from training.ngram.lines.text_source import LineSource, opened
 from models.ngram.tables import Tables
 from training.ngram.arpa.entries import Entries, tables_of
 from training.ngram.arpa.writer import GIVEN_NOTE, LN10, MARKS
+from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
+from training.ngram.lines.text_source import LineSource, opened
 
 logger = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ import polars as pl
 
 from models.atomic_files import new_file
 from models.base import ModelError
-from training.ngram.counting.array_allocator import let_go
 from models.ngram.tables import Tables
+from models.npy_files import let_go
 
 LN10 = float(np.log(10.0))
 LOG_ZERO = -99.0

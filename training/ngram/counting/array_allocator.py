@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from models.base import ModelError
-
-_BLOCK = 1 << 20
+from models.npy_files import ScratchMap
 
 
 class ArrayAllocator:
@@ -34,7 +33,7 @@ class ArrayAllocator:
     def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
         self.folder = folder
         self.limit = limit
-        self._maps: weakref.WeakSet[_Map] = weakref.WeakSet()
+        self._maps: weakref.WeakSet[ScratchMap] = weakref.WeakSet()
 
     @classmethod
     def within(cls, limit: int | None, folder: Path | None = None) -> ArrayAllocator:
@@ -71,7 +70,7 @@ class ArrayAllocator:
             raise ModelError(f"temporary files in {self.folder}: {what}; {advice}", kind="disk") from error
 
     def _mapped(self, file: int, length: int, kind: np.dtype[Any]) -> np.ndarray:
-        mapped = _Map(file, length * kind.itemsize)
+        mapped = ScratchMap(file, length * kind.itemsize)
         self._maps.add(mapped)
         return np.frombuffer(mapped, kind, length)
 
@@ -120,15 +119,6 @@ class GrowingArray:
 IN_MEMORY = ArrayAllocator()
 
 
-class _Map(mmap.mmap):
-    """A memory map that can be in a weak set."""
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
 def _reserve(file: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
@@ -137,28 +127,3 @@ def _reserve(file: int, size: int) -> None:
     if room.f_bavail * room.f_frsize < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.ftruncate(file, size)
-
-
-def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
-    """Write a `.npy` file as `numpy.save` does, in blocks: a file-backed array is never in memory as a whole.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    kind = np.dtype(array.dtype if dtype is None else dtype)
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": array.shape}
-        )
-        for first in range(0, len(array), _BLOCK):
-            file.write(np.ascontiguousarray(array[first : first + _BLOCK], kind).data)
-            let_go(array)
-
-
-def let_go(array: np.ndarray) -> None:
-    """Free the memory of an array in a file of an `ArrayAllocator`; without effect on any other array."""
-    mapped = array.base
-    while isinstance(mapped, np.ndarray | memoryview):
-        mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj
-    if isinstance(mapped, _Map):
-        mapped.madvise(mmap.MADV_DONTNEED)

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from models.base import ModelError
-from models.ngram.engine import ShardEngine, Threads
 from models.ngram.lookup import NONE, Followers, follow
 from training.ngram.counting.array_allocator import ArrayAllocator
 from training.ngram.counting.disk_counts import count_order_on_disk
@@ -29,6 +28,7 @@ from training.ngram.counting.documents import Documents, begins, ids_from_begin,
 from training.ngram.counting.memory import MemoryPlan, memory_plan
 from training.ngram.counting.window_counts import WindowRows, count_order, sort_windows
 from training.ngram.counting.windows import Text
+from training.ngram.engine import ShardEngine, Threads
 
 MOST_ORDERS, MOST_TOKENS = 255, (1 << 31) - 1
 

@@ -20,11 +20,11 @@ from functools import partial
 
 import numpy as np
 
-from models.ngram.engine import ShardEngine
 from models.ngram.lookup import Followers, row_type
-from training.ngram.counting.array_allocator import let_go
+from models.npy_files import let_go
 from training.ngram.counting.memory import MemoryPlan, ranges_in_memory
 from training.ngram.counting.window_counts import Grouped, SortedWindows, WindowRows, grouped, rows_before
+from training.ngram.engine import ShardEngine
 
 _BLOCK = 1 << 22
 NOTHING = np.zeros(0, np.int32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.ngram.counting.array_allocator import let_go
+from models.npy_files import let_go
 
 _NOTHING = -1
 

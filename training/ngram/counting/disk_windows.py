@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from models.base import ModelError
-from models.threads import ordered
-from models.ngram.engine import ShardEngine
 from models.ngram.lookup import word_type
+from models.threads import ordered
 from training.ngram.counting.array_allocator import GrowingArray
 from training.ngram.counting.disk_text import DiskText
 from training.ngram.counting.document_counts import DocumentLimit, changes
 from training.ngram.counting.memory import MemoryPlan
 from training.ngram.counting.window_counts import SortedWindows, begins_new
 from training.ngram.counting.windows import Text, shard_words, sort_shard
+from training.ngram.engine import ShardEngine
 
 MOST_CODES = (1 << 31) - 1
 

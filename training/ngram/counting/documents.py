@@ -12,7 +12,8 @@ import numpy as np
 
 from models.base import ModelError
 from models.ngram.lookup import NONE
-from training.ngram.counting.array_allocator import IN_MEMORY, ArrayAllocator, let_go
+from models.npy_files import let_go
+from training.ngram.counting.array_allocator import IN_MEMORY, ArrayAllocator
 
 _BLOCK = 1 << 20
 

@@ -1,7 +1,7 @@
 """Count the n-grams of each order from sorted windows (`windows.py`), for `counts.count_ngrams`.
 
 `sort_part` and `count_part` use one shard only, with arrays as input and output, so that workers of any kind can run
-them (`models/ngram/engine.py`). They need two sums over all shards: the number of windows that begin with each word,
+them (`training/ngram/engine.py`). They need two sums over all shards: the number of windows that begin with each word,
 and the number of n-grams of each order in the shards before (`rows_NS`).
 """
 
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.ngram.engine import ShardEngine
 from models.ngram.lookup import Followers, row_type, word_type
 from training.ngram.counting.array_allocator import ArrayAllocator
 from training.ngram.counting.document_counts import DocumentLimit, changes
 from training.ngram.counting.windows import Text, deal, first_words, shard_words, sort_shard
+from training.ngram.engine import ShardEngine
 
 
 @dataclass(frozen=True)

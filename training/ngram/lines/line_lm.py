@@ -18,14 +18,15 @@ import numpy as np
 
 from models.atomic_files import new_folder
 from models.base import ModelError, stored
-from models.text.normal_form import require_unicode
-from models.threads import ordered
 from models.ngram.lm import NGramLM
-from models.ngram.lookup import log_probabilities, ngram_lengths, step_kernels
+from models.ngram.loaded_kernels import step_kernels
+from models.ngram.lookup import log_probabilities, ngram_lengths
 from models.ngram.measure import CHUNK, Scores, total
 from models.ngram.packed import Packed
 from models.ngram.tables import ARRAY, Precision, Tables
 from models.ngram.tables import FACTS as TABLE_FACTS
+from models.text.normal_form import require_unicode
+from models.threads import ordered
 from training.ngram.lines.text_corpus import BEGIN, BLANKS, END, GIVEN_OF_LINES, MARKS, UNK, LineCorpus, table_of
 from training.ngram.lines.word_table import WordTable
 
@@ -89,7 +90,9 @@ class LineLM(NGramLM):
     @classmethod
     def from_arpa(cls, path: Path) -> LineLM:
         """Read an ARPA file of any toolkit; see `read_arpa` in `arpa/reader.py`, also for errors."""
-        from training.ngram.arpa.reader import read_arpa  # only here: it needs polars, which takes longer to load than most models
+        from training.ngram.arpa.reader import (
+            read_arpa,  # only here: it needs polars, which takes longer to load than most models
+        )
 
         return cls(*read_arpa(path))
 

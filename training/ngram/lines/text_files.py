@@ -16,15 +16,16 @@ import numpy as np
 
 from models.atomic_files import not_written
 from models.base import ModelError
+from models.ngram.spec import SCORES_ONLY
+from models.ngram.tables import Precision
 from models.specs import NGramSpec
 from training.ngram.counting.array_allocator import ArrayAllocator
 from training.ngram.counting.counts import count_ngrams
-from models.ngram.engine import ShardEngine, Threads
+from training.ngram.engine import ShardEngine, Threads
 from training.ngram.fitting import fit_tables, make_spec, require_options
-from training.ngram.smoothing.methods import SCORES_ONLY, tunes
-from models.ngram.tables import Precision
 from training.ngram.lines.line_lm import LineLM, require_ours
 from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN, GIVEN_OF_LINES, LineCorpus, Marks, read_words
+from training.ngram.smoothing.methods import tunes
 
 logger = logging.getLogger(__name__)
 

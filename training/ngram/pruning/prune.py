@@ -27,12 +27,12 @@ from itertools import pairwise
 import numpy as np
 
 from models.base import ModelError
+from models.ngram.lookup import Followers, row_type, word_type
+from models.ngram.tables import Tables
 from training.ngram.counting.array_allocator import IN_MEMORY, ArrayAllocator
 from training.ngram.counting.counts import NGramCounts
-from models.ngram.lookup import Followers, row_type, word_type
 from training.ngram.smoothing.by_context import contexts_in_blocks, continuations, pieces
 from training.ngram.smoothing.kneser_ney import UNK
-from models.ngram.tables import Tables
 
 ORPHAN = "an n-gram of order {} is kept without its context or suffix"
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.base import ModelError
-from training.ngram.counting.counts import NGramCounts
 from models.ngram.tables import Tables
+from training.ngram.counting.counts import NGramCounts
 from training.ngram.pruning.prune import drop, links, unlisted
 
 

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.ngram.counting.array_allocator import ArrayAllocator, let_go
+from models.ngram.lookup import Followers
+from models.npy_files import let_go
+from training.ngram.counting.array_allocator import ArrayAllocator
 from training.ngram.counting.counts import NGramCounts
 from training.ngram.counting.memory import ranges_in_memory
-from models.ngram.engine import ShardEngine
-from models.ngram.lookup import Followers
+from training.ngram.engine import ShardEngine
 
 NGRAMS = 1 << 18
 """Number of n-grams in a block: small enough for the processor's cache."""

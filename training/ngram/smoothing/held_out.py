@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.base import ModelError
-from training.ngram.counting.counts import Documents, NGramCounts
 from models.ngram.lookup import NONE, follow
+from training.ngram.counting.counts import Documents, NGramCounts
 from training.ngram.smoothing.by_context import contexts_in_blocks, continuations
 
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from training.ngram.counting.counts import NGramCounts
-from models.ngram.engine import Threads
+from training.ngram.engine import Threads
 from training.ngram.smoothing.by_context import ContextBlock, estimate_order, pieces
 from training.ngram.smoothing.estimate import Estimate
 

@@ -35,10 +35,10 @@ from functools import partial
 
 import numpy as np
 
+from models.ngram.lookup import NONE
 from training.ngram.counting.counts import NGramCounts
 from training.ngram.counting.memory import ranges_in_memory
-from models.ngram.engine import ShardEngine, Threads
-from models.ngram.lookup import NONE
+from training.ngram.engine import ShardEngine, Threads
 from training.ngram.smoothing.by_context import ContextBlock, estimate_order, pieces
 from training.ngram.smoothing.estimate import FALLBACK, Discounts, Estimate, order_discounts
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from models.specs import NGramSpec
-from training.ngram.counting.counts import Documents, NGramCounts
 from models.ngram.spec import KNESER_NEY
 from models.ngram.tables import Tables
+from models.specs import NGramSpec
+from training.ngram.counting.counts import Documents, NGramCounts
 from training.ngram.smoothing import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_backoff, witten_bell
 from training.ngram.smoothing.estimate import Estimate
 from training.ngram.smoothing.interpolation import raw_counts_of_counts
@@ -37,8 +37,6 @@ METHODS: dict[str, Estimator] = {
     "modified_kneser_ney": _kneser_ney,
     "stupid_backoff": lambda counts, spec, held_out: stupid_backoff.estimate(counts, spec.alpha),
 }
-SCORES_ONLY = frozenset(("stupid_backoff",))
-"""Methods that give scores to rank words, not probabilities: they have no nats and no perplexity."""
 TUNED = frozenset(("add_k", "jelinek_mercer"))
 """Methods that tune parameters on held-out text unless the spec sets them. Their perplexity there is too low."""
 

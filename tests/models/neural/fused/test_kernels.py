@@ -15,9 +15,9 @@ from models.neural import network as network_module
 from models.neural.network import Network
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
+from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
 from training.neural.tbptt import Memory
 from training.neural.window_gradient import add_gradients
-from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, B, T = 60, 3, 6
 

@@ -7,13 +7,13 @@ import torch
 
 from models.neural.gpu.captured import captured
 from models.neural.nplm import NPLMNetwork
+from models.specs import NPLMSpec, TrainingSpec
+from models.streams import unigram_counts
+from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, V, network_of
 from training.neural import step
 from training.neural.plan import Plan
 from training.neural.state import TrainingState
 from training.neural.step import TrainingStep
-from models.specs import NPLMSpec, TrainingSpec
-from models.streams import unigram_counts
-from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, V, network_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.marked_cases import long_but
+from tests.models.neural.made_trainings import Planted, journal, killed_at_rename, network_of, run
 from training.neural import checkpoint
 from training.neural.callbacks import checkpoint_writer, checkpointing
 from training.neural.callbacks.checkpoint_writer import CheckpointWriter
 from training.neural.checkpoint import Checkpoints
 from training.neural.step import TrainingStep
 from training.neural.trainer import CHECKPOINTS
-from tests.marked_cases import long_but
-from tests.models.neural.made_trainings import Planted, journal, killed_at_rename, network_of, run
 
 ROOT = Path(__file__).resolve().parents[4]
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)

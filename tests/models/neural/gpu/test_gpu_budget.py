@@ -8,16 +8,16 @@ import torch
 from torch import distributed
 
 from models.neural.output import cross_entropy
-from training.neural.parallel.data_parallel import Group, Ranks
 from models.neural.recurrent import RecurrentNetwork
-from training.neural.plan import Plan
 from models.neural.training_spec import Optimizer
-from training.neural.state import TrainingState
-from training.neural.step import TrainingStep
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
+from training.neural.parallel.data_parallel import Group, Ranks
+from training.neural.plan import Plan
+from training.neural.state import TrainingState
+from training.neural.step import TrainingStep
 
 V = 60
 GPU = torch.device("cuda", 0)

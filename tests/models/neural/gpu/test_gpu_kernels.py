@@ -13,12 +13,12 @@ from torch import nn
 from models.neural.device import has_triton
 from models.neural.gpu.captured import captured, for_replays
 from models.neural.layers.recurrent_layers import gpu_sequences, make_layer, run_layer, sequences
-from training.neural.optimization.clipping import scale_and_clip_unread
 from models.neural.output import adaptive, build_output, single
 from models.neural.output.cross_entropy import ENTRY_MULTIPLE, level_gradients, spare_entries
-from training.neural import step
 from models.specs import ObjectiveSpec, TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAINING, V, curve, network_of, run
+from training.neural import step
+from training.neural.optimization.clipping import scale_and_clip_unread
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)

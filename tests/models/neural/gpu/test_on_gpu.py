@@ -8,15 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.neural.batches import TBPTTBatches
 from models.neural.device import cudnn_has_bf16
 from models.neural.layers import recurrent_layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
-from models.neural.recurrent import RecurrentLM
-from training.neural import step
-from training.neural.callbacks import checkpointing
-from training.neural.step import TrainingStep
-from training.neural.validation import validation_nats
+from models.neural.lm import RecurrentLM
 from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import (
     SPEC,
@@ -29,6 +24,11 @@ from tests.models.neural.made_trainings import (
     network_of,
     run,
 )
+from training.neural import step
+from training.neural.batches import TBPTTBatches
+from training.neural.callbacks import checkpointing
+from training.neural.step import TrainingStep
+from training.neural.validation import validation_nats
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.neural.made_streams import stream_of
 from training.neural import batches
 from training.neural.batches import TBPTTBatches, Window
 from training.neural.stream_piece import StreamPiece
-from tests.models.neural.made_streams import stream_of
 
 GPU = torch.device("cuda", 0)
 BATCH, WINDOW, WHOLE = 4, 5, slice(0, 4)

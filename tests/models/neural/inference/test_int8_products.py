@@ -13,7 +13,7 @@ from models.neural.inference import whole_numbers
 from models.neural.inference.int8 import Int8Linear, int8_reader
 from models.neural.inference.log_kernels import largest
 from models.neural.inference.whole_numbers import Linear, plain_rows, quantised
-from models.neural.recurrent import RecurrentLM
+from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
 ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
@@ -103,7 +103,7 @@ import ctypes, gc, re, sys
 import numpy as np, torch
 from models.neural.inference import whole_numbers
 from models.neural.inference.int8 import in_int8
-from models.neural.recurrent import RecurrentLM
+from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
 whole_numbers._quickest = lambda rows: whole_numbers._Compiled

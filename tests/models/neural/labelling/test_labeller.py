@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from models.base import ModelError
-from training.labelling.fit import fit
 from models.neural.labelling.labelled_sequences import Sequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from tests.models.neural.labelling.made_labels import QUICK, V, next_word_tags, reviews
+from training.labelling.fit import fit
 
 
 @pytest.fixture(scope="module")

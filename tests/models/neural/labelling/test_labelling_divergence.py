@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
+from models.neural.labelling.labeller import Labeller
+from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, reviews
 from training.labelling import step
 from training.labelling.fit import fit
-from models.neural.labelling.labeller import Labeller
 from training.labelling.step import LossSums, add_gradients
-from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, reviews
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 

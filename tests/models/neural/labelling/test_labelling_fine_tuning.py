@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.classification.spec import BagSpec
-from training.labelling.fine_tuning import FineTuning, Rates, slanted_triangular
-from training.labelling.fit import fit
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
 from tests.models.neural.labelling.made_labels import SMALL, TRAINING, V, reviews
+from training.labelling.fine_tuning import FineTuning, Rates, slanted_triangular
+from training.labelling.fit import fit
 
 TUNED = replace(SMALL, layers=2, training=replace(TRAINING, epochs=5, learning_rate=1e-2))
 

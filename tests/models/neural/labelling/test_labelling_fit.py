@@ -11,15 +11,15 @@ import torch
 from torch.nn import functional as F
 
 from models.base import ModelError
-from training.labelling import trainer
-from training.labelling.fit import fit
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
-from training.labelling.state import LabellerState
-from training.labelling.step import asked_features, update_once
 from tests.marked_cases import long_but
 from tests.models.neural.labelling.made_labels import DECIDES, QUICK, SMALL, TRAINING, V, next_word_tags, reviews
+from training.labelling import trainer
+from training.labelling.fit import fit
+from training.labelling.state import LabellerState
+from training.labelling.step import asked_features, update_once
 
 
 @pytest.mark.slow

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from models.base import ModelError
-from training.labelling.fit import fit
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.spec import LabellingSpec
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, reviews
+from training.labelling.fit import fit
 
 H, E = 6, 5
 LENGTHS = np.array([3, 9, 1, 6])

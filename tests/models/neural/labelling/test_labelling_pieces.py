@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from training.labelling import step
-from training.labelling.fit import fit
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
+from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, next_word_tags, reviews
+from training.labelling import step
+from training.labelling.fit import fit
 from training.labelling.state import LabellerState
 from training.labelling.step import add_gradients, gradient, pieces, update_once
-from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, next_word_tags, reviews
 
 ROWS = np.array([3, 0, 8, 11, 2, 5, 7])
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"

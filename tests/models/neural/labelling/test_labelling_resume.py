@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.marked_cases import slow_but
+from tests.models.neural.labelling.made_labels import QUICK, TRAINING, V, next_word_tags, reviews
 from training.labelling import trainer
 from training.labelling.fit import fit
 from training.labelling.trainer import Trainer
 from training.neural.callbacks import checkpointing
-from tests.marked_cases import slow_but
-from tests.models.neural.labelling.made_labels import QUICK, TRAINING, V, next_word_tags, reviews
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 import torch
 
-from models.base import FitContext, ModelError
-from models.neural.recurrent import RecurrentLM
+from models.base import ModelError
+from models.neural.lm import RecurrentLM
 from models.specs import (
     NPLMSpec,
     ObjectiveSpec,
@@ -30,6 +30,8 @@ from models.vectors.formats.files import write_vectors
 from models.vectors.stored_matrix import ROWS, load_matrix, save_matrix
 from models.vectors.vocabulary_matrix import vocabulary_rows
 from models.vectors.word_vectors import WordVectors
+from training.context import FitContext
+from training.fit import fit_model
 
 TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2)
 LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")
@@ -67,7 +69,7 @@ def rows_in(folder: Any, vocabulary: Vocabulary, dimensions: int = 4) -> np.ndar
 def fitted(spec: Any, data: Any, folder: Any, vectors: Any) -> Any:
     vocabulary, stream = data
     context = FitContext(work=folder, vectors=vectors)
-    return model_class(spec.kind).fit(spec, vocabulary, stream, stream, context).model
+    return fit_model(spec, vocabulary, stream, stream, context).model
 
 
 @pytest.mark.parametrize("name", KINDS)

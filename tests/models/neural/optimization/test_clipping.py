@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.models.neural.made_trainings import TRAINING, Planted, curve, run
 from training.neural.optimization.clipping import scale_and_clip, scale_and_clip_unread
 from training.neural.optimization.optimizers import make_rule
-from tests.models.neural.made_trainings import TRAINING, Planted, curve, run
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])

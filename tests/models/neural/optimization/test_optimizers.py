@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from training.neural.optimization import optimizers as rules
-from training.neural.optimization.optimizers import make_optimizer
-from training.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
 from models.specs import TrainingSpec
 from tests.examples import examples
 from tests.models.neural.optimization.all_rules import ALL, BETAS, RATE, Parts, draws, go, options
+from training.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
+from training.neural.optimization import optimizers as rules
+from training.neural.optimization.optimizers import make_optimizer
 
 SUBNORMAL = 1e-300
 """Below this, numbers have few digits."""

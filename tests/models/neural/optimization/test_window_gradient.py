@@ -6,16 +6,16 @@ import torch
 from torch.nn import functional as F
 
 from models.base import ModelError
-from training.neural.batches import ReviewBatches
-from models.neural.layers.penalties import activation_penalty
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
-from training.neural.tbptt import Memory
-from training.neural.window_gradient import add_gradients
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import V
+from training.neural.batches import ReviewBatches
+from training.neural.penalties import activation_penalty
+from training.neural.tbptt import Memory
+from training.neural.window_gradient import add_gradients
 
 B, T = 5, 8
 CPU = torch.device("cpu")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from models.neural.lm import RecurrentLM
 from models.neural.output import AdaptiveOutput, SoftmaxOutput, TwoLevelOutput, build_output
-from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from models.base import ModelError
+from models.neural.lm import RecurrentLM
 from models.neural.output import SoftmaxOutput, TwoLevelOutput, build_output
-from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 from models.tokens.vocabulary import EOS, UNK
 from tests.models.neural.output.small_layers import HEAD, MIXED, OBJECTIVES, PREDICTED, SORTED, E, V, batch, layer_of

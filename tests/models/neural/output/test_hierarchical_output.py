@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.base import ModelError
+from models.neural.lm import RecurrentLM
 from models.neural.output import HierarchicalOutput, build_output
 from models.neural.output.huffman import huffman_tree, tree_levels, tree_paths
-from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples

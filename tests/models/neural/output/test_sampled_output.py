@@ -9,15 +9,15 @@ from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
-from models.base import FitContext
+from models.neural.lm import RecurrentLM
 from models.neural.output import SoftmaxOutput, build_output
-from models.neural.recurrent import RecurrentLM
-from training.neural.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, curve, journal, network_of, run
+from training.context import FitContext
+from training.neural.trainer import train
 
 V, E, N = 40, 6, 25
 PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]

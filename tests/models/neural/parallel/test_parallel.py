@@ -13,18 +13,19 @@ import pytest
 import torch
 from torch import nn
 
-from models.base import FitContext, ModelError
-from training.neural.batches import make_batches
-from training.neural.parallel import data_parallel, shared_sum
-from training.neural.parallel.data_parallel import Group, Ranks, joined, own_device
-from training.neural.callbacks.checkpointing import Checkpointing
-from training.neural.checkpoint import Checkpoints, Journal
-from training.neural.state import TrainingState
-from training.neural.trainer import CHECKPOINTS
-from training.neural.training_metrics import MEASURED
+from models.base import ModelError
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import TRAINING, V, curve, journal, network_of
 from tests.models.neural.parallel.trained_by_ranks import KILLED_AT, LOPSIDED, PLAIN, RECIPES, run_case
+from training.context import FitContext
+from training.neural.batches import make_batches
+from training.neural.callbacks.checkpointing import Checkpointing
+from training.neural.checkpoint import Checkpoints, Journal
+from training.neural.parallel import data_parallel, shared_sum
+from training.neural.parallel.data_parallel import Group, Ranks, joined, own_device
+from training.neural.state import TrainingState
+from training.neural.trainer import CHECKPOINTS
+from training.neural.training_metrics import MEASURED
 
 ROOT = Path(__file__).resolve().parents[4]
 pytestmark = pytest.mark.slow

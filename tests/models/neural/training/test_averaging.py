@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from training.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
 from models.neural.recurrent import RecurrentNetwork
-from training.neural.state import TrainingState
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from tests.examples import examples
+from training.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
+from training.neural.state import TrainingState
 
 
 def parameters_of(seed=0, dtype=torch.float64):

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models.neural.device import limited_threads
+from tests.models.neural.made_trainings import network_of, run
 from training.neural import determinism
 from training.neural.callbacks import checkpointing
 from training.neural.determinism import announcement, determinism_class
-from tests.models.neural.made_trainings import network_of, run
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from models.base import ModelError
-from training.neural.optimization.clipping import Clipped
-from training.neural.optimization.schedule import learning_rate
-from training.neural import trainer
-from training.neural.training_metrics import TrainingMetrics
 from tests.models.neural.made_trainings import TRAIN, TRAINING, Planted, V, curve, journal, run
 from tracking.runs.journal import read_journal
+from training.neural import trainer
+from training.neural.optimization.clipping import Clipped
+from training.neural.optimization.schedule import learning_rate
+from training.neural.training_metrics import TrainingMetrics
 
 SPIKE = replace(TRAINING, loss_spike_threshold=3.0)
 

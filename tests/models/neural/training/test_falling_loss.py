@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import FitContext
-from training.neural.batches import Window
 from models.neural.network import Network
 from models.neural.recurrent import RecurrentNetwork
-from training.neural.state import TrainingState
-from training.neural.step import TrainingStep
-from training.neural.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.vocabulary import UNK
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import stream_of, walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, V, journal, network_of, run
+from training.context import FitContext
+from training.neural.batches import Window
+from training.neural.state import TrainingState
+from training.neural.step import TrainingStep
+from training.neural.trainer import train
 
 PLAIN_STEPS = TrainingSpec(
     optimizer="sgd", weight_decay=0.0, clip=None, warmup=0.0, state_reset_prob=0.0, precision="float32", evaluations=1

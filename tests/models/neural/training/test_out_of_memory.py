@@ -8,11 +8,11 @@ import torch
 
 from models.base import ModelError
 from models.neural.out_of_memory import is_out_of_memory, out_of_memory
-from training.neural.step import TrainingStep
-from training.neural.validation import validation_nats
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, network_of, run
+from training.neural.step import TrainingStep
+from training.neural.validation import validation_nats
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 CPU = RuntimeError(

@@ -6,13 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from training.neural.batches import make_batches
-from training.neural.optimization.schedule import learning_rate
-from training.neural import trainer
-from training.neural.step import TrainingStep
 from models.specs import TrainingSpec
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import TRAIN, TRAINING, V, curve, run
+from training.neural import trainer
+from training.neural.batches import make_batches
+from training.neural.optimization.schedule import learning_rate
+from training.neural.step import TrainingStep
 
 
 def test_the_rate_rises_linearly_to_its_peak_and_falls_by_half_a_cosine_to_its_end():

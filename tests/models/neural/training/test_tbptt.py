@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from models.neural.recurrent import RecurrentNetwork
-from training.neural.tbptt import Memory, read_window
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from training.neural.tbptt import Memory, read_window
 
 V, B, L = 20, 3, 24
 CPU = torch.device("cpu")

@@ -14,11 +14,11 @@ import torch
 
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
+from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec
+from tests.models.neural.made_trainings import journal, run
 from training.neural import throughput
 from training.neural.throughput import Meter, product_peak, weights_used
 from training.neural.training_metrics import MEASURED, TrainingMetrics
-from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec
-from tests.models.neural.made_trainings import journal, run
 
 V, E, H = 40, 6, 10
 COUNTS = torch.ones(V)

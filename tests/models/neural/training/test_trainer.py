@@ -11,14 +11,14 @@ import torch
 
 from models.base import ModelError
 from models.neural.device import POSITIONS
-from training.neural.optimization.optimizers import make_optimizer
 from models.neural.output import CONTEXT_IDS
 from models.neural.recurrent import RecurrentNetwork
-from training.neural import trainer
-from training.neural.callbacks import reporting
-from training.neural.validation import validation_limit, validation_nats
 from tests.models.neural.made_streams import EOS, STAR, stream_of, walks
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, curve, journal, network_of, run
+from training.neural import trainer
+from training.neural.callbacks import reporting
+from training.neural.optimization.optimizers import make_optimizer
+from training.neural.validation import validation_limit, validation_nats
 
 # --- one step
 

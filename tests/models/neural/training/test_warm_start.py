@@ -9,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.bundles.bundle import save_bundle
 from models.neural.spec import WEIGHTS
-from training.neural.warm_start import find_network
 from models.specs import (
     CacheSpec,
     MixtureSpec,
@@ -22,12 +21,14 @@ from models.specs import (
     RecurrentSpec,
     TrainingSpec,
     VocabularySpec,
-    model_class,
 )
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but
+from training.context import FitContext
+from training.fit import fit_model
+from training.neural.warm_start import find_network
 
 TRAINING = TrainingSpec(epochs=4, batch=4, bptt_len=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3)
 LSTM = RecurrentSpec(hidden=16, embedding=8, dropout=0.0, objective=ObjectiveSpec(output="softmax"), training=TRAINING)
@@ -68,7 +69,7 @@ def old(tmp_path_factory):
     bundles = {}
     for name, spec in specs.items():
         context = FitContext(work=folder / f"work-{name}", parts=dict(bundles))
-        fitted = model_class(spec.kind).fit(spec, vocabulary, streams["train"], streams["validation"], context)
+        fitted = fit_model(spec, vocabulary, streams["train"], streams["validation"], context)
         bundles[name] = folder / name
         save_bundle(bundles[name], spec, vocabulary, fitted.model, [("the soup was q0 .", 3)], {})
     return vocabulary, bundles
@@ -123,7 +124,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(old, tmp_path):
 
 
 def fit(spec, vocabulary, train, validation, work, start=None):
-    return model_class(spec.kind).fit(spec, vocabulary, train, validation, FitContext(work=work, init_weights=start))
+    return fit_model(spec, vocabulary, train, validation, FitContext(work=work, init_weights=start))
 
 
 def curve(work):

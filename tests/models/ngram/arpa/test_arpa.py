@@ -17,17 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from training.ngram.arpa.reader import read_arpa
-from training.ngram.arpa.writer import LN10, log10_float32, write_arpa
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import fit_lines
-from models.ngram.lm import NGramLM
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
+from training.ngram.arpa.reader import read_arpa
+from training.ngram.arpa.writer import LN10, log10_float32, write_arpa
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
+from training.ngram.lines.line_lm import LineLM
+from training.ngram.lines.text_corpus import LineCorpus
+from training.ngram.lines.text_files import fit_lines
 
 LINES = ["a b", "a b c", "b", "", "c a b"]
 
@@ -166,7 +166,7 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_there(name, tmp_path):
 def test_a_model_of_reviews_is_written_with_its_star_tokens_and_scores_the_same(stream_of, reviews_of, tmp_path):
     documents = reviews_of(60, 30, 5)
     words = ("<unk>", "<s>", "</s>", *(f"<stars_{k}>" for k in range(6)), *(f"w{n}" for n in range(9, 31)))
-    model = NGramLM.from_counts(count_ngrams(stream_of(documents), 3, 31, CONTEXT_IDS))
+    model = estimate_ngrams(count_ngrams(stream_of(documents), 3, 31, CONTEXT_IDS))
     write_arpa(tmp_path / "reviews.arpa", model.tables, words)
     assert (tmp_path / "reviews.arpa").read_text().startswith("# given: <stars_0> <stars_1>")
     back = LineLM.from_arpa(tmp_path / "reviews.arpa")

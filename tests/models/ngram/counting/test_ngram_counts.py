@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from training.ngram.counting.counts import count_ngrams, unseen_share
-from training.ngram.lines.text_corpus import LineCorpus
 from models.ngram.lookup import NONE, find
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
+from training.ngram.counting.counts import count_ngrams, unseen_share
+from training.ngram.lines.text_corpus import LineCorpus
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])

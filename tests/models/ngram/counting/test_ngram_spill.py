@@ -21,6 +21,12 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.memory import resident
+from models.ngram.tables import Tables
+from models.specs import NGramSpec, Smoothing
+from models.threads import allowed_threads, ordered
+from models.tokens.vocabulary import CONTEXT_IDS
+from tests.examples import examples
+from tests.marked_cases import long_but
 from training.ngram.counting import array_allocator as allocator
 from training.ngram.counting import counts as counting
 from training.ngram.counting import disk_counts, memory
@@ -28,15 +34,9 @@ from training.ngram.counting import documents as documents_of
 from training.ngram.counting.array_allocator import ArrayAllocator
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.counting.memory import MemoryPlan, memory_plan
-from models.ngram.engine import Threads
+from training.ngram.engine import Threads
 from training.ngram.fitting import fit_tables
 from training.ngram.smoothing import by_context, kneser_ney
-from models.ngram.tables import Tables
-from models.specs import NGramSpec, Smoothing
-from models.threads import allowed_threads, ordered
-from models.tokens.vocabulary import CONTEXT_IDS
-from tests.examples import examples
-from tests.marked_cases import long_but
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
@@ -157,7 +157,7 @@ from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
 from training.ngram.counting.counts import count_ngrams
-from models.ngram.engine import Threads
+from training.ngram.engine import Threads
 from training.ngram.fitting import fit_tables
 from models.specs import NGramSpec, Smoothing
 draw = np.random.default_rng(1)

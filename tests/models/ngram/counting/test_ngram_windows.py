@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from training.ngram.counting import windows as machinery
 from training.ngram.counting.array_allocator import ArrayAllocator
 from training.ngram.counting.window_counts import sort_windows
 from training.ngram.counting.windows import Text, shard_words, sort_shard
-from models.ngram.engine import Threads
-from tests.examples import examples
+from training.ngram.engine import Threads
 
 V = 12
 DOCUMENTS = st.lists(st.lists(st.sampled_from([0, 3, 3, 4, 11]), max_size=8).map(lambda words: [1, *words, 2]))

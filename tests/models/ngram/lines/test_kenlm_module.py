@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.ngram.arpa.writer import LN10, write_arpa
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.lines.text_corpus import UNK, LineCorpus
-from training.ngram.lines.text_files import fit_lines
-from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
 from models.tokens.vocabulary import CONTEXT_IDS
+from training.ngram.arpa.writer import LN10, write_arpa
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
+from training.ngram.lines.text_corpus import UNK, LineCorpus
+from training.ngram.lines.text_files import fit_lines
 
 SCORES = """
 import json, sys
@@ -67,7 +67,7 @@ def test_it_reads_our_file_and_scores_every_word_as_we_do(name, prune, golden_te
 def test_a_review_written_with_its_star_token_costs_what_it_costs_here(stream_of, reviews_of, tmp_path, by_kenlm):
     documents = reviews_of(60, 30, 5)
     words = ["<unk>", "<s>", "</s>", *(f"<stars_{k}>" for k in range(6)), *(f"w{n}" for n in range(9, 30))]
-    model = NGramLM.from_counts(count_ngrams(stream_of(documents), 3, 30, CONTEXT_IDS))
+    model = estimate_ngrams(count_ngrams(stream_of(documents), 3, 30, CONTEXT_IDS))
     write_arpa(tmp_path / "reviews.arpa", model.tables, words)
     lines = [" ".join(words[token] for token in document[1:-1]) for document in documents[:20]]
     for document, scored in zip(documents, by_kenlm(tmp_path / "reviews.arpa", lines), strict=False):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
+from models.specs import NGramSpec
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.next_words import next_words, write_lines
 from training.ngram.lines.text_corpus import LineCorpus
 from training.ngram.lines.text_files import fit_lines
-from models.specs import NGramSpec
 
 TEXT = ["the soup was good", "the soup was cold", "the soup was good", "the tea was good", "we like the tea"]
 

@@ -14,11 +14,11 @@ import pytest
 
 from models import atomic_files as placing
 from models.base import ModelError
+from models.ngram.tables import Tables
+from models.specs import NGramSpec
 from training.ngram.lines.line_lm import LineLM, require_ours
 from training.ngram.lines.text_corpus import LineCorpus
 from training.ngram.lines.text_files import fit_lines
-from models.ngram.tables import Tables
-from models.specs import NGramSpec
 
 
 def model_of(names: str, order: int) -> LineLM:

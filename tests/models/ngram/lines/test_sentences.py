@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.ngram import lookup
-from training.ngram.lines import line_lm
-from training.ngram.lines.line_lm import LineLM, TokenScore
-from training.ngram.lines.text_corpus import MARKS, UNK, LineCorpus
-from training.ngram.lines.text_files import fit_lines
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tests.examples import examples
 from tests.models.ngram.lines.test_ngram_parity import LN10, read_arpa
+from training.ngram.lines import line_lm
+from training.ngram.lines.line_lm import LineLM, TokenScore
+from training.ngram.lines.text_corpus import MARKS, UNK, LineCorpus
+from training.ngram.lines.text_files import fit_lines
 
 ORDERS = [1, 2, 3, 4, 5, 6]
 WORDS = ["a", "b", "c", "d", "é", "好", "a\x0bb", "the"]

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from models import threads
 from models.base import LanguageModel, ModelError
+from models.threads import ordered
+from tests.examples import examples
 from training.ngram.lines import text_corpus
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import MARKS, LineCorpus
 from training.ngram.lines.text_files import fit_text, score_text
 from training.ngram.lines.text_source import opened
-from models.threads import ordered
-from tests.examples import examples
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
 PACKED = {

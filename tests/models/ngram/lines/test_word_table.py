@@ -9,23 +9,23 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.ngram import lookup
+from models.ngram import loaded_kernels, lookup
+from tests.examples import examples
 from training.ngram.lines.text_corpus import BLANKS, END, MARKS, UNK, table_of
 from training.ngram.lines.word_table import WordTable
-from tests.examples import examples
 
 
 def table_for(words: list[str]) -> WordTable:
     """Return the table of the marks and some words."""
     text = "".join(f"{word}\n" for word in (*MARKS, *words))
-    table = WordTable.of(lookup.step_kernels(), text, len(words) + 3)
+    table = WordTable.of(loaded_kernels.step_kernels(), text, len(words) + 3)
     assert table
     return table
 
 
 def ids_of(table: WordTable, text: str) -> list[int] | None:
     text_B, ids_R = np.frombuffer(text.encode() or b" ", np.uint8), np.empty(len(text) + 2, np.int64)
-    number = lookup.step_kernels().read_words(text_B.ctypes.data, len(text_B), table.address, ids_R)
+    number = loaded_kernels.step_kernels().read_words(text_B.ctypes.data, len(text_B), table.address, ids_R)
     return None if number < 0 else ids_R[:number].tolist()
 
 
@@ -80,7 +80,7 @@ def test_a_text_longer_than_its_room_is_not_read():
     table, text_B = table_for(["a"]), np.frombuffer(b"a a a", np.uint8)
     for room, number in ((4, 4), (3, lookup.NONE), (1, lookup.NONE)):
         ids_R = np.full(room, -7)
-        assert lookup.step_kernels().read_words(text_B.ctypes.data, 5, table.address, ids_R) == number
+        assert loaded_kernels.step_kernels().read_words(text_B.ctypes.data, 5, table.address, ids_R) == number
 
 
 @pytest.mark.parametrize("words", [1, 80, 10_000])
@@ -92,7 +92,7 @@ def test_it_takes_less_memory_than_a_dictionary(words):
 
 
 def test_lines_that_are_not_the_words_of_the_model_make_no_table():
-    kernels = lookup.step_kernels()
+    kernels = loaded_kernels.step_kernels()
     assert WordTable.of(kernels, "a\nb\n", 2)
     assert WordTable.of(kernels, "a\nb", 2) is None
     assert WordTable.of(kernels, "a\nb\n", 3) is None

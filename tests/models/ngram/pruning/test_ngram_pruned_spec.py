@@ -9,12 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.base import FitContext, ModelError
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import fit_tables
+from models.base import ModelError
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, RecurrentSpec, spec_from_dict, to_dict
 from models.tokens.vocabulary import CONTEXT_IDS
+from training.context import FitContext
+from training.fit import fit_model
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
+from training.ngram.fitting import fit_tables
 
 V = 30
 
@@ -25,7 +28,7 @@ def streams(stream_of, reviews_of):
 
 
 def fitted(streams, tmp_path, **options):
-    return NGramLM.fit(NGramSpec(**options), SimpleNamespace(size=V), *streams, FitContext(work=tmp_path))
+    return fit_model(NGramSpec(**options), SimpleNamespace(size=V), *streams, FitContext(work=tmp_path))
 
 
 @pytest.mark.parametrize("smoothing", ["modified_kneser_ney", "witten_bell", "stupid_backoff"])
@@ -116,7 +119,7 @@ def test_every_context_of_a_model_of_enough_reviews_sums_to_1(smoothing, streams
 
 def test_from_counts_prunes_as_the_fitting_function_does(streams):
     counts = count_ngrams(streams[0], 3, V, CONTEXT_IDS)
-    ours = NGramLM.from_counts(counts, prune=(0, 0, 1), entropy=1e-4).tables
+    ours = estimate_ngrams(counts, prune=(0, 0, 1), entropy=1e-4).tables
     theirs = fit_tables(counts, NGramSpec(order=3), (0, 0, 1), 1e-4).tables
     assert [keys.tolist() for keys in ours.keys] == [keys.tolist() for keys in theirs.keys]
     assert len(ours.keys[1]) < len(counts.orders[2])
@@ -145,7 +148,7 @@ def test_thresholds_that_make_no_sense_are_refused_with_what_is_allowed(options,
         NGramSpec(**options)
     counts = count_ngrams(streams[0], options.pop("order", 3), V, CONTEXT_IDS)
     with pytest.raises(ModelError, match=complaint) as caught:
-        NGramLM.from_counts(counts, **options)
+        estimate_ngrams(counts, **options)
     assert caught.value.kind == "input"
 
 

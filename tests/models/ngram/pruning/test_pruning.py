@@ -11,16 +11,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import fit_tables
-from training.ngram.lines.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
 from models.ngram.lm import NGramLM
-from training.ngram.pruning.prune import drop, keep, kept_by_count, links, thresholds
-from training.ngram.pruning.relative_entropy import observed_history, perplexity_change, prune_by_entropy
-from training.ngram.smoothing.kneser_ney import estimate
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tests.examples import examples
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import fit_tables, packed_tables
+from training.ngram.lines.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
+from training.ngram.pruning.prune import drop, keep, kept_by_count, links, thresholds
+from training.ngram.pruning.relative_entropy import observed_history, perplexity_change, prune_by_entropy
+from training.ngram.smoothing.kneser_ney import estimate
 
 LINES = st.lists(st.lists(st.sampled_from("aaabbcde"), max_size=6).map(" ".join), min_size=1, max_size=14)
 NORMALISED = ("modified_kneser_ney", "kneser_ney", "witten_bell", "absolute_discounting", "katz")
@@ -33,7 +33,7 @@ def counted(lines: list[str], order: int):
 
 def unpruned(lines: list[str], order: int) -> Tables:
     _, counts = counted(lines, order)
-    return Tables.pack(counts, estimate(counts, kenlm_exact=False))  # whose discounts are above 0: logs are finite
+    return packed_tables(counts, estimate(counts, kenlm_exact=False))  # whose discounts are above 0: logs are finite
 
 
 def chain_history(tables: Tables) -> list[np.ndarray]:
@@ -198,7 +198,7 @@ def test_the_last_threshold_holds_for_the_orders_above():
 
 def test_a_selection_with_an_orphan_is_refused():
     _, counts = counted(["a b c", "a b c"], 3)
-    tables, kept = Tables.pack(counts, estimate(counts)), list(kept_by_count(counts, (0,)))
+    tables, kept = packed_tables(counts, estimate(counts)), list(kept_by_count(counts, (0,)))
     kept[1] = np.zeros_like(kept[1])
     for take_out in (keep, drop):
         with pytest.raises(ModelError, match="without its context or suffix"):

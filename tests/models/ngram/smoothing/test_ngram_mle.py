@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from course.maximum_likelihood import MaximumLikelihood
-from models.base import FitContext, ModelError
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
+from models.base import ModelError
 from models.specs import NGramSpec
 from models.tokens.vocabulary import CONTEXT_IDS
+from training.context import FitContext
+from training.fit import fit_model
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 V = 20
 STUDENTS, OPENED, THEIR, BOOKS, EXAMS, MINDS = range(9, 15)
@@ -74,7 +76,7 @@ def test_an_unseen_context_has_no_estimate(stream_of):
 def test_the_worked_example_as_a_language_model(stream_of):
     followers = [BOOKS] * 400 + [EXAMS] * 100 + [MINDS] * 500
     documents = [[1, 3, STUDENTS, OPENED, THEIR, word, 2] for word in followers]
-    lm = NGramLM.from_counts(count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS), "maximum_likelihood")
+    lm = estimate_ngrams(count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS), "maximum_likelihood")
     p_V = np.exp(lm.distribution(lm.read(np.array([[1, 3, STUDENTS, OPENED, THEIR]]), lm.start(1))))[0]
     assert p_V[[BOOKS, EXAMS, MINDS]] == pytest.approx([0.4, 0.1, 0.5], rel=1e-14)
     assert p_V.sum() == pytest.approx(1, abs=1e-14)
@@ -88,7 +90,7 @@ def test_one_event_of_probability_zero_makes_perplexity_infinite_and_is_counted(
     shares = {}
     for name in ("maximum_likelihood", "witten_bell"):
         spec, context = NGramSpec(order=3, smoothing=name), FitContext(tmp_path / name)
-        summary = NGramLM.fit(spec, SimpleNamespace(size=V), stream_of(train), stream_of(validation), context).summary
+        summary = fit_model(spec, SimpleNamespace(size=V), stream_of(train), stream_of(validation), context).summary
         shares[name] = summary["validation/zero_probability_events"], summary["validation/perplexity"]
         assert summary["validation/tokens"] == len(tokens)
         assert 0 <= summary["unseen_share/1"] < summary["unseen_share/2"] < summary["unseen_share/3"] < 1

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from training.ngram.smoothing.estimate import order_discounts
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
+from training.ngram.smoothing.estimate import order_discounts
 
 V = 14
 FALLBACK = (Fraction(1, 2), Fraction(1), Fraction(3, 2))
@@ -71,7 +72,7 @@ class Oracle:
 
 def packed(documents: list[list[int]], stream_of, order: int, smoothing: str) -> NGramLM:
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
-    return NGramLM.from_counts(counts, smoothing, kenlm_exact=False, fallback=[float(d) for d in FALLBACK])
+    return estimate_ngrams(counts, smoothing, kenlm_exact=False, fallback=[float(d) for d in FALLBACK])
 
 
 def state_after(model: NGramLM, ids: list[int]):

@@ -13,17 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
-from training.ngram.smoothing import add_k, jelinek_mercer, katz
-from training.ngram.smoothing.held_out import evidence
-from training.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
 from models.ngram.spec import KNESER_NEY
 from models.specs import NGramSpec, Smoothing, spec_from_dict
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
 from tests.models.ngram.smoothing.odd_corpora import ODD, V
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
+from training.ngram.smoothing import add_k, jelinek_mercer, katz
+from training.ngram.smoothing.held_out import evidence
+from training.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
 
 PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
 SMOOTHED = sorted(set(PROBABILITIES) - {"maximum_likelihood"})
@@ -40,7 +41,7 @@ def _quiet(caplog):
 
 def fitted(documents, order, method, stream_of, held_out=(), **options) -> NGramLM:
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
-    return NGramLM.from_counts(counts, method, held_out=stream_of(held_out), **options)
+    return estimate_ngrams(counts, method, held_out=stream_of(held_out), **options)
 
 
 def test_the_specification_lists_the_methods_and_refuses_others_with_the_list():
@@ -125,7 +126,7 @@ def test_a_corpus_that_determines_the_parameters_takes_no_fallback(stream_of, re
 def test_parameters_can_be_given(method, options, other, stream_of, reviews_of):
     documents, size = ([[1, 3, 9, 10, 2]] * 2, V) if "fallback" in options else (reviews_of(1500, 400, 4), 400)
     counts = count_ngrams(stream_of(documents), 2, size, CONTEXT_IDS)
-    first, second = (NGramLM.from_counts(counts, method, **chosen).tables for chosen in (options, other))
+    first, second = (estimate_ngrams(counts, method, **chosen).tables for chosen in (options, other))
     pairs = zip(first.logp + first.backoff, second.logp + second.backoff, strict=True)
     assert any(not np.array_equal(a, b) for a, b in pairs)
 
@@ -206,10 +207,10 @@ def test_one_order_s_weight_has_a_closed_form_where_its_words_are_unseen_or_cert
 def test_the_k_chosen_is_the_best_of_the_grid(order, stream_of, reviews_of):
     counts = count_ngrams(stream_of(reviews_of(200, V, 1)), order, V, CONTEXT_IDS)
     held_out = stream_of(reviews_of(60, V, 2))
-    by_k = {k: perplexity(NGramLM.from_counts(counts, "add_k", k=k), held_out) for k in add_k.GRID}
+    by_k = {k: perplexity(estimate_ngrams(counts, "add_k", k=k), held_out) for k in add_k.GRID}
     chosen = add_k.estimate(counts, held_out=held_out).facts["k"]
     assert chosen == min(by_k, key=by_k.get)
-    assert perplexity(NGramLM.from_counts(counts, "add_k", held_out=held_out), held_out) == by_k[chosen]
+    assert perplexity(estimate_ngrams(counts, "add_k", held_out=held_out), held_out) == by_k[chosen]
 
 
 @examples(15)
@@ -255,7 +256,7 @@ def test_katz_hands_what_it_took_to_unseen_words_in_the_shorter_contexts_proport
     draw = np.random.default_rng(1)
     words = [np.minimum(8 + draw.zipf(1.5, 9), 17).tolist() for _ in range(60)]
     documents = stream_of([[1, 3, *some, 2] for some in words])
-    one, two = (NGramLM.from_counts(count_ngrams(documents, n, 18, CONTEXT_IDS), "katz", cut=2) for n in (1, 2))
+    one, two = (estimate_ngrams(count_ngrams(documents, n, 18, CONTEXT_IDS), "katz", cut=2) for n in (1, 2))
     below_V = np.exp(one.distribution(one.start(1)))[0]
     possible = np.array([token not in CONTEXT_IDS for token in range(18)])
     told = 0

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.ngram.counting.counts import count_ngrams
-from models.ngram.lm import NGramLM
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 V = 14
 WORDS = V - len(CONTEXT_IDS)
@@ -136,7 +136,7 @@ METHODS = {
 
 def next_after(documents, context, method, order, stream_of) -> np.ndarray:
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
-    model = NGramLM.from_counts(counts, method, **METHODS[method][1](order))
+    model = estimate_ngrams(counts, method, **METHODS[method][1](order))
     state = model.read(np.array(context, np.int64)[None], model.start(1))
     return np.exp(model._next(state, np.float64))[0]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.lines.text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus
-from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
+from training.ngram.lines.text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus
 
 pytestmark = pytest.mark.real_data
 PARTS = ("test.0", "test.1", "dev.0", "dev.1")
@@ -45,7 +45,7 @@ def test_trigram_perplexities_are_those_of_the_prototype(split):
     half = scored_T.sum() // 2  # the other half had been used to choose k and the weights
 
     def nats(method: str, **options) -> np.ndarray:
-        model = NGramLM.from_counts(counts, method, **options)
+        model = estimate_ngrams(counts, method, **options)
         return np.concatenate(list(score_chunks(model, held_out.ids)))[scored_T]
 
     found = {

@@ -8,13 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.base import FitContext, ModelError
+from models.base import ModelError
 from models.bundles.bundle import Bundle
-from training.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import measure
 from models.specs import NGramSpec
 from models.tokens.vocabulary import CONTEXT_IDS, EOS
+from training.context import FitContext
+from training.fit import fit_model
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fit import estimate_ngrams
 
 V = 14
 SOUP, BREAD, TEA, GOOD, COLD = range(9, 14)
@@ -23,7 +26,7 @@ REVIEWS = [[1, 3, SOUP, GOOD, EOS]] * 6 + [[1, 3, BREAD, COLD, EOS]] * 3 + [[1, 
 
 @pytest.fixture(scope="module")
 def model(stream_of) -> NGramLM:
-    return NGramLM.from_counts(count_ngrams(stream_of(REVIEWS), 3, V, CONTEXT_IDS), "stupid_backoff")
+    return estimate_ngrams(count_ngrams(stream_of(REVIEWS), 3, V, CONTEXT_IDS), "stupid_backoff")
 
 
 def scores_after(model: NGramLM, ids: list[int]) -> np.ndarray:
@@ -62,7 +65,7 @@ def test_nats_distributions_and_perplexities_are_refused_with_the_reason(model):
 def test_a_fit_reports_everything_but_a_perplexity(stream_of, tmp_path):
     spec, news = NGramSpec(order=3, smoothing="stupid_backoff"), []
     context = FitContext(tmp_path, report=news.append)
-    result = NGramLM.fit(spec, SimpleNamespace(size=V), stream_of(REVIEWS), stream_of(REVIEWS[:2]), context)
+    result = fit_model(spec, SimpleNamespace(size=V), stream_of(REVIEWS), stream_of(REVIEWS[:2]), context)
     assert not [name for name in result.summary if "perplexity" in name or "nats" in name]
     assert result.summary["alpha"] == 0.4
     assert result.summary["ngrams/3"] == 6

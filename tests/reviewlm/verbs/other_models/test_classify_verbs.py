@@ -17,12 +17,12 @@ import reviewlm.verbs.other_models.classify
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError
-from models.base import FitContext
 from models.classification.bundle import ClassifierBundle
-from training.classification.fitting import fit_classifier
 from tests.command_line import exit_code
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
 from tracking.registry.version_settings import VersionSettings
+from training.classification.fitting import fit_classifier
+from training.context import FitContext
 
 VERB = reviewlm.verbs.other_models.classify
 LINES = "great lovely\n\n   \nawful rude\r\nта-та great\n"

@@ -7,8 +7,8 @@ import os
 import pytest
 import torch
 
-from training.neural.checkpoint import Checkpoints, Journal
 from tests.models.neural.training.callbacks.killed_trainings import bits, run
+from training.neural.checkpoint import Checkpoints, Journal
 
 
 @pytest.mark.slow

@@ -9,9 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from training.neural.callbacks import checkpointing
-from training.neural.checkpoint import Checkpoints, fill_network, network_tensors
-from training.neural.trainer import CHECKPOINTS
+from models.neural.weights_file import fill_network, network_tensors
 from tests.marked_cases import long_but
 from tests.models.neural.training.callbacks.killed_trainings import (
     TRAINING,
@@ -22,6 +20,9 @@ from tests.models.neural.training.callbacks.killed_trainings import (
     newest,
     run,
 )
+from training.neural.callbacks import checkpointing
+from training.neural.checkpoint import Checkpoints
+from training.neural.trainer import CHECKPOINTS
 
 
 @pytest.mark.parametrize("change", ["missing", "too many", "another shape"])

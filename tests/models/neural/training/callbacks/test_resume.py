@@ -13,13 +13,6 @@ import pytest
 import torch
 
 from models.base import ModelError
-from training.neural.optimization.clipping import Clipped
-from training.neural.optimization.never_compiled import AdamW
-from training.neural.optimization.schedule import learning_rate
-from training.neural import checkpoint
-from training.neural import step as training_step
-from training.neural.callbacks import checkpointing
-from training.neural.trainer import CHECKPOINTS
 from tests.marked_cases import long_but, slow_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import Killed, killed_at_rename
@@ -37,6 +30,13 @@ from tests.models.neural.training.callbacks.killed_trainings import (
     run,
     without_clock,
 )
+from training.neural import checkpoint
+from training.neural import step as training_step
+from training.neural.callbacks import checkpointing
+from training.neural.optimization.clipping import Clipped
+from training.neural.optimization.never_compiled import AdamW
+from training.neural.optimization.schedule import learning_rate
+from training.neural.trainer import CHECKPOINTS
 
 
 @pytest.mark.long

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..memory import return_freed
-from ..threads import THREADS, ordered
+from models.memory import return_freed
+from models.threads import THREADS, ordered
 
 
 class ShardEngine(Protocol):

@@ -15,14 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...base import ModelError
-from ...specs import TrainingSpec
+from models.base import ModelError
+from models.specs import TrainingSpec
 from training.neural.tbptt import Activations
-
-
-def wanted(training: TrainingSpec) -> bool:
-    """Return whether a recipe has any penalty on activations."""
-    return training.activation_penalty > 0 or training.temporal_penalty > 0
 
 
 def activation_penalty(training: TrainingSpec, activations: Activations | None) -> Tensor:

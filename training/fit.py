@@ -1,0 +1,39 @@
+"""Fit a language model of any kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from models.specs import ModelSpec
+from training.context import FitContext, FitResult
+
+if TYPE_CHECKING:
+    from models.streams import TokenStream
+    from models.tokens.vocabulary import Vocabulary
+
+FITS = {
+    "ngram": "training.ngram.fit:fit_ngrams",
+    "rnn": "training.neural.fit:fit_network",
+    "gru": "training.neural.fit:fit_network",
+    "lstm": "training.neural.fit:fit_network",
+    "nplm": "training.neural.fit:fit_network",
+    "mixture": "training.mixture.fitting:fit_mixture",
+    "cache": "training.mixture.caches:fit_cache",
+    "neural_cache": "training.mixture.caches:fit_neural_cache",
+}
+"""The function that fits each kind of `models.specs.KINDS`; imported when it is needed, as torch takes seconds."""
+
+
+def fit_model(
+    spec: ModelSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+) -> FitResult:
+    """Fit the model of a spec on *train*; choose or tune on *validation* what its kind chooses there.
+
+    Raises:
+        ModelError: As the fit of its kind.
+    """
+    module, name = FITS[spec.kind].split(":")
+    fit: Callable[..., FitResult] = getattr(import_module(module), name)
+    return fit(spec, vocabulary, train, validation, context)

@@ -1,0 +1,58 @@
+"""Train a tagger that restores case and punctuation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from models.base import ModelError
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.output import NOT_SCORED
+from models.tagging.punctuator import WINDOW, Punctuator, WordPieces
+from models.tagging.spec import PunctuatorSpec
+from models.tagging.written_words import TaggedWords
+from models.tokens.vocabulary import Vocabulary
+from training.labelling.fit import fit as fit_labeller
+
+
+def fit_punctuator(
+    spec: PunctuatorSpec, vocabulary: Vocabulary, train: Iterable[TaggedWords],
+    validation: Iterable[TaggedWords], **options: Any,
+) -> tuple[Punctuator, dict[str, float]]:  # fmt: skip
+    """Train on some texts and choose the best state on others; return the model and the fit's summary.
+
+    Args:
+        spec: Network and training.
+        vocabulary: Cuts the words into pieces.
+        train, validation: Texts.
+        options: Further arguments of `training.labelling.fit.fit`: device, threads, report, work.
+
+    Raises:
+        ModelError: See `fit`; kind "input": a set of texts has no word.
+    """
+    sets = [examples(vocabulary, texts) for texts in (train, validation)]
+    fitted = fit_labeller(spec.labelling, len(vocabulary), *sets, vocabulary_digest=vocabulary.digest, **options)
+    return Punctuator(vocabulary, fitted.model), fitted.summary
+
+
+def examples(vocabulary: Vocabulary, texts: Iterable[TaggedWords]) -> LabelledSequences:
+    """Return windows of texts as token ids with a tag at the last piece of each word.
+
+    Raises:
+        ModelError: kind "input": there is no word.
+    """
+    cut = WordPieces(vocabulary)
+    ids: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    for text in texts:
+        for first in range(0, len(text.words), WINDOW):
+            ids_P, last_N = cut(text.words[first : first + WINDOW])
+            targets_P = np.full(len(ids_P), NOT_SCORED, np.int64)
+            targets_P[last_N] = text.tags[first : first + WINDOW]
+            ids.append(ids_P)
+            targets.append(targets_P)
+    if not ids:
+        raise ModelError("the texts have no word to learn from", "input")
+    return LabelledSequences(Sequences.of(ids), np.concatenate(targets))
