@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from core.imported_names import absolute, imported, package_of
 from core.provenance import SOURCE
 
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
@@ -32,12 +32,6 @@ WORKERS = {
     "score": "tasks.evaluation.score_worker",
 }  # fmt: skip
 """Modules that make the result of a stage in a process of their own, here or at a worker of a pool."""
-IMPORT = re.compile(
-    r"^[ \t]*(?:from (?P<base>[.\w]+) import (?P<names>\([^)]*\)|.*)|import (?P<plain>[.\w]+))", re.MULTILINE
-)
-FOR_TYPES = re.compile(r"^if TYPE_CHECKING:.*\n(?:[ \t]+.*\n|\n)*", re.MULTILINE)
-STARTED = re.compile(r'"(?P<module>\.\w+(?:\.\w+)*|\w+(?:\.\w+)+)(?P<member>:\w+)?"')
-"""String by which a module is started or registered: "tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
 REGISTERED = re.compile(r'^    "(?P<kind>\w+)": .*"(?P<module>[.\w]+):\w+"', re.MULTILINE)
 """Row of a table of kinds: the kind, and the module of its class or of the function that fits it."""
 CALL = re.compile(r'\brun_stage\(\s*\w+,\s*(?:"(?P<name>[\w-]+)"|(?P<constant>\w+))')
@@ -45,10 +39,7 @@ DIGITS = 12
 
 
 class SourceCode:
-    """The modules below a project's folder (by default: of this process).
-
-    Imports are read by a regular expression, because syntax trees of 400 modules take seconds.
-    """
+    """The modules below a project's folder (by default: of this process)."""
 
     def __init__(self, folder: Path = SOURCE) -> None:
         self.folder = folder
@@ -73,9 +64,9 @@ class SourceCode:
             if (name := waiting.pop()) in modules or self._file(name) is None:
                 continue
             modules.add(name)
-            imported = self._names(name)
-            waiting += [*imported, name.rpartition(".")[0]]
-            for registry in (REGISTRIES[opener] for opener in REGISTRIES.keys() & imported):
+            names = self._names(name)
+            waiting += [*names, name.rpartition(".")[0]]
+            for registry in (REGISTRIES[opener] for opener in REGISTRIES.keys() & names):
                 table = self._kinds(registry)
                 waiting += [module for name, module in table.items() if kind in ("", name)]
         return frozenset(modules)
@@ -104,43 +95,19 @@ class SourceCode:
         file = self._file(module)
         if file is None:
             return frozenset()
-        text, package = file.read_text(encoding="utf-8"), _package_of(module, file)
-        started = (_absolute(one["module"], package) for one in STARTED.finditer(text) if not one["member"])
-        return frozenset((*_imported(text, package), *started))
+        return frozenset(imported(file.read_text(encoding="utf-8"), package_of(module, file)))
 
     def _kinds_in(self, registry: str) -> dict[str, str]:
         """Return the module of each kind in the table of a module."""
         file = self._file(registry)
         if file is None:
             return {}
-        rows, package = REGISTERED.finditer(file.read_text(encoding="utf-8")), _package_of(registry, file)
-        return {row["kind"]: _absolute(row["module"], package) for row in rows}
+        rows, package = REGISTERED.finditer(file.read_text(encoding="utf-8")), package_of(registry, file)
+        return {row["kind"]: absolute(row["module"], package) for row in rows}
 
     def _digest_of(self, module: str) -> str:
         file = self._file(module)
         return _short(file.read_bytes()) if file else ""
-
-
-def _imported(text: str, package: str) -> Iterator[str]:
-    """Yield what a module's text imports: modules, and members that may be modules."""
-    for line in IMPORT.finditer(FOR_TYPES.sub("", text)):
-        base = line["plain"] or line["base"]
-        level = len(base) - len(base.lstrip("."))
-        parts = package.split(".")
-        above = parts[: len(parts) - level + 1] if level else []
-        module = ".".join(filter(None, (*above, base.lstrip("."))))
-        yield module
-        members = re.sub(r"#.*| as \w+", "", line["names"] or "")
-        yield from (f"{module}.{member}" for member in re.findall(r"\w+", members))
-
-
-def _package_of(module: str, file: Path) -> str:
-    return module if file.name == "__init__.py" else module.rpartition(".")[0]
-
-
-def _absolute(module: str, package: str) -> str:
-    """Return the full name of a module that a string of `package` names."""
-    return package + module if module.startswith(".") else module
 
 
 def _short(content: bytes) -> str:

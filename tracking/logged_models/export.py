@@ -1,4 +1,4 @@
-"""Export a bundle as an MLflow model with a copy of the code in `models/`, and test it in a fresh process.
+"""Export a bundle as an MLflow model with the code of `models/` that it needs, and test it in a fresh process.
 
 `code_paths=["models"]` would not work: if one process loads two versions, the second silently runs the code of the
 first, and a program that has its own package `models` runs that one. So the copy of the package is named by its
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
+from core.imported_names import absolute, imported, package_of
 from core.processes import interrupts
 from core.processes.children import run_child
 from core.store import sha256_of_file
@@ -40,6 +41,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "models"
 BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
 REQUIRED = ("mlflow", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
 MAX_PARAMS = 90
+REGISTERED = re.compile(r'"(\.\w+(?:\.\w+)*):\w+"')
+"""Class that a table of kinds names: ".ngram.lm:NGramLM"."""
 NOT_IN_NAMES = r"[/:.%\"']"
 """Characters that MLflow does not allow in the name of a logged model."""
 
@@ -105,17 +108,17 @@ def _logged_model(client: MlflowClient, write: Write, facts: dict[str, Any]) -> 
     """
     from mlflow.entities import LoggedModelOutput
 
-    run, name = client.get_run(write.run_id), write.details["name"]
+    run, name, form = client.get_run(write.run_id), write.details["name"], form_of(facts)
     tags = {
         MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of_file(write.files["bundle"] / SPEC),
-        CODE_TAG: code_name(write.files["package"]),
+        CODE_TAG: code_name(write.files["package"], form.modules),
     }
     known = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{write.run_id}'")
     model = next((model for model in known if model.name == name and tags.items() <= model.tags.items()), None)
     if model is None:
         params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
         model = client.create_logged_model(
-            run.info.experiment_id, name, write.run_id, tags, params, model_type=form_of(facts).model_type
+            run.info.experiment_id, name, write.run_id, tags, params, model_type=form.model_type
         )
     outputs = run.outputs.model_outputs if run.outputs else ()
     if model.model_id not in {output.model_id for output in outputs}:
@@ -134,7 +137,8 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Map
     """Write the folder of the MLflow model: a copy of its program, the vendored package and the bundle."""
     import mlflow.pyfunc
 
-    form, vendored = form_of(facts), vendor(package, work)
+    form = form_of(facts)
+    vendored = vendor(package, work, form.modules)
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(form.program, code)
     bundle = work / "bundle"
@@ -149,25 +153,43 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Map
     return work / "model"
 
 
-def vendor(package: Path, into: Path) -> Path:
-    """Copy the package's Python files to `into/lm_<digest of names and bytes>`, and return that folder."""
-    target = into / code_name(package)
-    for file in _python_files(package):
+def vendor(package: Path, into: Path, modules: Sequence[str]) -> Path:
+    """Copy what some modules of a package need to `into/lm_<digest of names and bytes>`, and return that folder."""
+    target = into / code_name(package, modules)
+    for file in needed_files(package, modules):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(package / file, target / file)
     return target
 
 
-def code_name(package: Path) -> str:
-    """Return the name for a copy of a package: `lm_` and the first digits of a digest of its file names and bytes."""
+def code_name(package: Path, modules: Sequence[str]) -> str:
+    """Return the name of such a copy: `lm_` and the first digits of a digest of its file names and bytes."""
     content = hashlib.sha256()
-    for file in _python_files(package):
+    for file in needed_files(package, modules):
         content.update(f"{file.as_posix()}\0".encode() + (package / file).read_bytes() + b"\0")
     return f"lm_{content.hexdigest()[:12]}"
 
 
-def _python_files(package: Path) -> list[Path]:
-    return sorted(path.relative_to(package) for path in package.rglob("*.py"))
+def needed_files(package: Path, modules: Sequence[str]) -> list[Path]:
+    """Return the files, relative to the package, of some of its modules and of all that they import or register.
+
+    Args:
+        package: Folder of the package.
+        modules: Names of modules in it: "bundles.bundle".
+    """
+    top, files = package.name, dict[str, Path]()
+    waiting = [top, *(f"{top}.{module}" for module in modules)]
+    while waiting:
+        name = waiting.pop()
+        path = package.joinpath(*name.split(".")[1:])
+        file = next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
+        if name in files or name.partition(".")[0] != top or file is None:
+            continue
+        files[name] = file.relative_to(package)
+        text, inside = file.read_text(encoding="utf-8"), package_of(name, file)
+        registered = (absolute(module, inside) for module in REGISTERED.findall(text))
+        waiting += [*imported(text, inside), *registered, name.rpartition(".")[0]]
+    return sorted(files.values())
 
 
 def requirements() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class Form:
     signature: Callable[[], ModelSignature]
     example: Callable[[Mapping[str, Any]], Any]
     streamable: bool
+
+    @property
+    def modules(self) -> list[str]:
+        """Names of the modules of `models` that the program opens."""
+        return re.findall(r"import_module\(f\"\{[^}]+\}\.([\w.]+)\"\)", self.program.read_text(encoding="utf-8"))
 
 
 def language_model_signature() -> ModelSignature:

@@ -17,7 +17,7 @@ from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import BundleError, StoreFull
 from core.store import sha256_of_file
 from tracking.logged_models.export import PACKAGE, log_bundle, requirements, smoke_test, vendor
-from tracking.logged_models.forms import language_model_signature
+from tracking.logged_models.forms import CLASSIFIER, LANGUAGE_MODEL, WORD_VECTORS, Form, language_model_signature
 from tracking.runs.runs import Tracker
 
 HOST = '''
@@ -43,24 +43,34 @@ def package(tmp_path: Path) -> Path:
 
 
 def test_the_vendored_name_follows_the_code_and_nothing_else(package: Path, tmp_path: Path):
-    first = vendor(package, tmp_path / "one")
+    first = vendor(package, tmp_path / "one", ["deep.a"])
     (package / "notes.txt").write_text("not code")
     (package / "deep" / "__pycache__").mkdir()
     (package / "deep" / "__pycache__" / "a.pyc").write_bytes(b"0")
     moved = shutil.move(package, tmp_path / "elsewhere")
-    second = vendor(Path(moved), tmp_path / "two")
+    second = vendor(Path(moved), tmp_path / "two", ["deep.a"])
     assert first.name == second.name
     assert first.name.startswith("lm_")
     assert len(first.name) == len("lm_") + 12
     assert sorted(path.name for path in second.rglob("*") if path.is_file()) == ["__init__.py", "a.py"]
     (Path(moved) / "deep" / "a.py").write_text("X = 2\n")
-    assert vendor(Path(moved), tmp_path / "three").name != first.name
+    assert vendor(Path(moved), tmp_path / "three", ["deep.a"]).name != first.name
 
 
 def test_a_file_that_moves_within_the_package_changes_the_name(package: Path, tmp_path: Path):
-    first = vendor(package, tmp_path / "one").name
+    first = vendor(package, tmp_path / "one", ["deep.a"]).name
     (package / "deep" / "a.py").rename(package / "a.py")
-    assert vendor(package, tmp_path / "two").name != first
+    assert vendor(package, tmp_path / "two", ["a"]).name != first
+
+
+@pytest.mark.parametrize("form", [LANGUAGE_MODEL, CLASSIFIER, WORD_VECTORS])
+def test_a_copy_holds_all_that_its_program_imports_and_nothing_that_fits_models(form: Form, tmp_path: Path):
+    copy = vendor(PACKAGE, tmp_path, form.modules)
+    files = [path for path in copy.rglob("*.py") if path.parent.name != "gpu"]  # those need a GPU's compiler
+    names = sorted(".".join(path.relative_to(tmp_path).with_suffix("").parts) for path in files)
+    assert len(names) < len(list(PACKAGE.rglob("*.py")))
+    program = f"import importlib\nfor name in {names}:\n    importlib.import_module(name.removesuffix('.__init__'))"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, env={"PATH": os.environ["PATH"]})
 
 
 def test_the_real_package_imports_itself_only_relatively():
