@@ -21,7 +21,8 @@ import numpy as np
 
 from models.streams import TokenStream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, BOUNDARY_POLICY, EOS, STARS, UNK
+from models.tokens.special import BOS, EOS, STARS, UNK
+from models.tokens.vocabulary import BOUNDARY_POLICY
 from models.tokens.words import FIRST, cut, folded
 
 UNKNOWN = "<unk>"

@@ -25,8 +25,8 @@ from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
 from corpus.synthetic.grammar import log_probability
 from corpus.synthetic.synth import write_reviews
-from evaluation.scoring.metrics import Figures, figures_of_bundle
-from evaluation.scoring.score import score_stream
+from evaluation.scoring.metrics import Figures
+from evaluation.scoring.score import figures_of_bundle, score_stream
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -27,9 +27,6 @@ from core.storing.finished import ASIDE, DIGEST_LENGTH, Artifact, FinishedResult
 from core.storing.publishing import publish
 from core.storing.remote import RemoteStore, remote_store
 from core.storing.removal import WORK, build_lock
-
-if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
 
 __all__ = [
     "ASIDE", "DIGEST_LENGTH", "MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"
@@ -47,6 +44,15 @@ class Built:
     reused: bool
 
 
+class StoreSettings(Protocol):
+    """What a configuration says of its store."""
+
+    @property
+    def home(self) -> Path: ...
+    @property
+    def execution(self) -> Any: ...
+
+
 class Store(FinishedResults):
     """The artifacts below one root folder, and the building of new ones.
 
@@ -61,7 +67,7 @@ class Store(FinishedResults):
         self.remote = remote
 
     @classmethod
-    def of(cls, config: RunConfig) -> Store:
+    def of(cls, config: StoreSettings) -> Store:
         """Return the store of a configuration, with its remote store."""
         execution = config.execution
         return cls(config.home / "store", execution.verify, remote_store(execution.remote_store))

@@ -47,7 +47,7 @@ from models.neural.network import STREAMS, Network, NetworkState
 from models.neural.output import NOT_SCORED
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from models.tokens.words import FIRST
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from models.ngram.lm import NGramLM
 from models.ngram.measure import measure
 from models.ngram.spec import SCORES_ONLY
 from models.specs import NGramSpec, Smoothing
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from training.ngram.counting.counts import NGramCounts, count_ngrams, unseen_share
 from training.ngram.fitting import fit_tables
 

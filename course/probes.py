@@ -31,7 +31,7 @@ import numpy as np
 
 from corpus.synthetic.grammar import automaton, log_probability, write_review
 from course.inputs import opened, program, show
-from models.tokens.vocabulary import BOS, UNK
+from models.tokens.special import BOS, UNK
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle

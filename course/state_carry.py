@@ -22,7 +22,7 @@ import numpy as np
 from course.inputs import held_out, opened, program, show
 from models.base import LanguageModel
 from models.streams import TokenStream, side_by_side
-from models.tokens.vocabulary import BOS
+from models.tokens.special import BOS
 
 AT_ONCE = 4_096
 """Tokens per call of the model; bounds memory, does not change the result."""

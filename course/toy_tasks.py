@@ -38,7 +38,7 @@ import numpy as np
 
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 
 FIRST = max(CONTEXT_IDS) + 1
 """The first token id that is free for symbols: those below are special in every vocabulary."""

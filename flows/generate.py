@@ -19,7 +19,8 @@ from core.config.generation import (
     ShareAboveZero,
     WholeOrZero,
 )
-from core.config.run_config import ExecutionConfig, RunConfig
+from core.config.run_config import RunConfig
+from core.config.sections.execution import ExecutionConfig
 from flows.server.parameters import Reference, Stars
 from tasks.generate import generate_reviews
 

@@ -22,7 +22,8 @@ from .base import ModelError, sha256_of, stored
 from .npy_files import load_array
 from .threads import FanOut
 from .tokens.chunks import COMPATIBLE
-from .tokens.vocabulary import CONTEXT_IDS, EncodedDocuments, Vocabulary
+from .tokens.special import CONTEXT_IDS
+from .tokens.vocabulary import EncodedDocuments, Vocabulary
 
 log = logging.getLogger(__name__)
 

@@ -80,7 +80,7 @@ def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: 
     """Count and estimate, as the stage *fit* of the pipeline does."""
     from models.bundles.bundle import Bundle
     from models.ngram.lm import NGramLM
-    from models.tokens.vocabulary import CONTEXT_IDS
+    from models.tokens.special import CONTEXT_IDS
     from training.ngram.counting.counts import count_ngrams
     from training.ngram.fitting import fit_tables
 

@@ -31,7 +31,7 @@ import polars as pl
 from benchmarks.data import duplicate_peers as peers
 from benchmarks.data.ingest import folder_for
 from benchmarks.harness import Ratio, Report, arguments, available, finish, interleave, ratio, say, summary
-from core.config.run_config import DuplicatesConfig
+from core.config.sections.data import DuplicatesConfig
 from corpus.duplicates.minhash import Bands
 from corpus.duplicates.near import NearDuplicates
 from corpus.duplicates.shingles import word_form

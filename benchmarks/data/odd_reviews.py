@@ -25,7 +25,8 @@ from scipy.stats import rankdata
 
 from benchmarks.data.foreign_reviews import FOREIGN
 from benchmarks.harness import say
-from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from core.config.sections.data import CleanConfig, SplitConfig
+from core.config.sections.source import SourceConfig
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
@@ -43,7 +44,8 @@ from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
+from models.tokens.special import BOS, CONTEXT_IDS
+from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
 

@@ -13,7 +13,8 @@ from models.cache.lm import CacheLM
 from models.mixture.parts import Part
 from models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from models.tokens.special import CONTEXT_IDS
+from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 from training.ngram.lines.line_lm import LineLM

@@ -34,7 +34,7 @@ from models.mixture.weights import Fixed
 from models.neural.lm import RecurrentLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
 from models.streams import TokenStream
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
+from models.tokens.special import BOS, CONTEXT_IDS, EOS
 from training.mixture.fitting import tune_weights
 from training.mixture.gains import gains, known_lengths
 from training.mixture.tuning import batches

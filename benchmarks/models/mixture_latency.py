@@ -35,7 +35,7 @@ from models.neural.lm import NeuralLM, RecurrentLM
 from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec
-from models.tokens.vocabulary import BOS, STARS
+from models.tokens.special import BOS, STARS
 from tracking.logged_models.opening import open_version
 
 GOAL = 0.83

@@ -31,7 +31,7 @@ from evaluation.scoring.keystrokes import SHOWN, Keyboard
 from evaluation.statistics.bootstrap import Bootstrap
 from models.bundles.bundle import Bundle
 from models.predictions import predictions
-from models.tokens.vocabulary import CONTEXT_IDS, SPECIAL, UNK
+from models.tokens.special import CONTEXT_IDS, SPECIAL, UNK
 from models.tokens.word_pieces import cut, folded
 
 Shown = Callable[[str, str, int], Sequence[str]]

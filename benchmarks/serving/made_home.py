@@ -22,7 +22,8 @@ from models.bundles.bundle import Bundle, save_bundle
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, Vocabulary
+from models.tokens.special import EOS
+from models.tokens.vocabulary import Vocabulary
 
 SPEC = RecurrentSpec(layers=2, hidden=650, embedding=650, objective=ObjectiveSpec(output="softmax"))
 NAME = "served"

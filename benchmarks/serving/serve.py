@@ -36,7 +36,8 @@ from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, STARS, Vocabulary
+from models.tokens.special import EOS, STARS
+from models.tokens.vocabulary import Vocabulary
 from serving.engine.engine import Engine
 from serving.engine.requests import EngineLimits, Generation
 

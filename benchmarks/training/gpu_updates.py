@@ -26,7 +26,7 @@ from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
-from models.tokens.vocabulary import BOS
+from models.tokens.special import BOS
 from training.neural.plan import Plan
 from training.neural.state import TrainingState
 from training.neural.step import TrainingStep

@@ -28,7 +28,7 @@ from models.neural.lm import RecurrentLM
 from models.perplexity import perplexity
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, unigram_counts
-from models.tokens.vocabulary import BOS, CONTEXT_IDS
+from models.tokens.special import BOS, CONTEXT_IDS
 from tasks.fitting.fit_process import environment_of
 from training.context import FitContext, FitProgress
 from training.neural import trainer

@@ -38,7 +38,7 @@ from models.specs import (
     TrainingSpec,
 )
 from models.streams import TokenStream
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from training.mixture.caches import tuned_neural_cache
 from training.mixture.fitting import tune_weights
 from training.neural.validation import validation_nats

@@ -17,23 +17,17 @@ from pydantic import Field, model_validator
 from core.config.parts import require_parts
 from core.config.section import Line, Section
 from core.config.sections.audit import AuditConfig
-from core.config.sections.checks import ChecksConfig as ChecksConfig
-from core.config.sections.checks import DriftConfig as DriftConfig
+from core.config.sections.checks import ChecksConfig, DriftConfig
 from core.config.sections.classification import ClassificationConfig
-from core.config.sections.data import CleanConfig as CleanConfig
-from core.config.sections.data import DuplicatesConfig as DuplicatesConfig
-from core.config.sections.data import SelectionConfig as SelectionConfig
-from core.config.sections.data import SplitConfig as SplitConfig
+from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
 from core.config.sections.embedding import OWN_VECTORS, EmbeddingConfig
 from core.config.sections.evaluation import EvaluationConfig
-from core.config.sections.execution import ExecutionConfig as ExecutionConfig
-from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
-from core.config.sections.promotion import PromotionConfig as PromotionConfig
+from core.config.sections.execution import ExecutionConfig
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, PromotionConfig
 from core.config.sections.punctuation import PunctuationConfig
 from core.config.sections.rescore import RescoreConfig
 from core.config.sections.serving import ServingConfig
-from core.config.sections.source import SourceConfig as SourceConfig
-from core.config.sections.source import SyntheticConfig as SyntheticConfig
+from core.config.sections.source import SourceConfig
 from core.config.sections.sweep import SweepConfig
 from core.config.sections.upkeep import UpkeepConfig
 from core.environment import home_folder

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.run_config import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
+from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
 from core.environment import available_cores
 from core.errors import CheckFailed, EmptyInput, disk_errors
 from corpus.cleaning.business import read_businesses

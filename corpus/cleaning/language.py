@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from core.config.run_config import SelectionConfig
+from core.config.sections.data import SelectionConfig
 from core.errors import ConfigError
 from corpus.duplicates.shingles import WITHOUT_SPACES
 from models.text.personal_data import MASKS

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from core.config.run_config import DuplicatesConfig
+from core.config.sections.data import DuplicatesConfig
 from core.errors import ConfigError
 from corpus.duplicates.scattered import read_scattered
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, mix, part_of, simple_bytes, slices, word_bytes

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from core.config.run_config import DuplicatesConfig
+from core.config.sections.data import DuplicatesConfig
 from corpus.duplicates.minhash import Bands, Hashed, Hashing, Pairs, Sketches, buckets, stretches
 from corpus.duplicates.scattered import read_numbers, read_scattered
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, Forms, hash_table, sets, slices

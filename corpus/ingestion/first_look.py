@@ -12,7 +12,7 @@ from typing import cast
 
 import polars as pl
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
 from corpus.ingestion.build_dataset import no_records, none_usable
 from corpus.ingestion.ingest import limits_of

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import InputError, disk_errors
 from core.processes.memory import kept_memory
 from corpus.archives.names import is_pack

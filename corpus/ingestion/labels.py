@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import MissingColumn, Unreadable
 from corpus.ingestion.ingest import limits_of
 from corpus.reading.readers import Progress, read

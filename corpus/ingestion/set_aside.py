@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import Unreadable, disk_errors
 from core.visible import visible
 from corpus.ingestion.ingest import settings_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import ConfigError, EmptyInput
 from core.output import output_file
 from core.store import Artifact, Store

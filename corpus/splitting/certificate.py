@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from core.errors import Damaged
 from corpus.splitting.split import SPLITS
@@ -140,3 +141,9 @@ def read(folder: Path) -> Certificate:
             "There is no readable leak certificate", where=file, cause=f"{type(error).__name__}: {error}",
             remedy="run with --rebuild prepare",
         ) from error
+
+
+def reviews_digest(reviews: pl.DataFrame) -> str:
+    """Return a digest that identifies a set of reviews by their ids, stars and sizes, in any order."""
+    lines = reviews.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series().sort()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.run_config import SplitConfig
+from core.config.sections.data import SplitConfig
 from core.errors import ConfigError, EmptyInput
 from corpus.splitting.split import SPLITS, places, ranks
 

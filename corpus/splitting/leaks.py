@@ -29,14 +29,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.run_config import DuplicatesConfig
+from core.config.sections.data import DuplicatesConfig
 from core.environment import available_cores
 from core.errors import CheckFailed, Damaged, disk_errors
 from corpus.duplicates.coverage import PASSAGE, SPAN, STOCK, coverage
 from corpus.duplicates.exact import TRAIN, NameIndex, distinct, hash_texts
 from corpus.duplicates.minhash import SEED
 from corpus.duplicates.near import ABSENT, NearDuplicates
-from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read, spread
+from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read, reviews_digest, spread
 from corpus.splitting.split import SPLITS, TABLE, add_texts
 from models.threads import ordered
 
@@ -144,12 +144,6 @@ def _hashed(batch: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, pl.DataFrame]:
     """Return the names of the texts, their sides, and the rows of the test split."""
     sides = batch["split"].replace_strict(_RANKS, return_dtype=pl.UInt8).to_numpy()
     return text_names(batch["text"]), sides, batch.filter(pl.col("split") == "test")
-
-
-def reviews_digest(reviews: pl.DataFrame) -> str:
-    """Return a digest that identifies a set of reviews by their ids, stars and sizes, in any order."""
-    lines = reviews.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series().sort()
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class _Texts:

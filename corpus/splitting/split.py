@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pyarrow.parquet import ParquetFile
 
-    from core.config.run_config import SplitConfig
+    from core.config.sections.data import SplitConfig
 
 TABLE = "clean.parquet"
 SPLITS = ("test", "validation", "train")

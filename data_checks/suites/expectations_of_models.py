@@ -11,7 +11,7 @@ from data_checks.gx import expect
 from data_checks.metrics.metrics import Metric, total
 from data_checks.report import INFO, WARNING
 from data_checks.suites.case import INVISIBLE, Case, Extra, identified
-from models.tokens.vocabulary import SPECIAL
+from models.tokens.special import SPECIAL
 
 MAX_NATS = 1e12
 MAX_WRITTEN = 5_000

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.run_config import ChecksConfig
+from core.config.sections.checks import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.engine import PAGE, Batch, Validated, publish, validate
 from data_checks.metrics.measure import MetricError, Report
@@ -23,7 +23,7 @@ from data_checks.report import CRITICAL, CheckReport
 from data_checks.suites import expectations
 from data_checks.suites.case import COLUMNS, PRIVATE, Case, columns_expected
 from models.streams import DOCUMENTS, TokenStream
-from models.tokens.vocabulary import UNK
+from models.tokens.special import UNK
 
 ADVICE = {
     "raw": ("`reviewlm quarantine show` lists the records that could not be read, with reason, source and line.",),

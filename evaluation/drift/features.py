@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from core.config.run_config import DriftConfig
+from core.config.sections.checks import DriftConfig
 from evaluation.drift.divergence import jensen_shannon, jensen_shannon_terms, population_stability, shares
 
 WORDS = 2_000

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import polars as pl
 
-from core.config.run_config import PromotionConfig
-from corpus.splitting.leaks import reviews_digest
+from core.config.sections.promotion import PromotionConfig
+from corpus.splitting.certificate import reviews_digest
 from evaluation.gate.decision import Decision, gain_figures, loss_figures
 from evaluation.gate.evidence import Evidence
 from evaluation.gate.rules import RULES

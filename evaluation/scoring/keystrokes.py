@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from models.tokens.vocabulary import SPECIAL
+from models.tokens.special import SPECIAL
 
 if TYPE_CHECKING:
     from models.tokens.vocabulary import Vocabulary

@@ -19,15 +19,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from models.base import STATIC, adaptation_of
-
-if TYPE_CHECKING:
-    from models.bundles.bundle import Bundle
+from models.base import STATIC
 
 LN2 = math.log(2)
 Sums = Mapping[Any, Any]
@@ -161,15 +158,6 @@ def figures_of(
     return Figures(
         reviews=len(rows), **sums, unit=unit, vocabulary=vocabulary, boundary=boundary, adaptation=adaptation,
         impossible=impossible,
-    )
-
-
-def figures_of_bundle(rows: pl.DataFrame, bundle: Bundle) -> Figures:
-    """Add up the rows scored by *bundle*; unit, vocabulary, boundary policy and adaptation are taken from it."""
-    vocabulary = bundle.vocabulary
-    return figures_of(
-        rows, unit=vocabulary.unit, vocabulary=vocabulary.digest, boundary=vocabulary.boundary_policy,
-        adaptation=adaptation_of(bundle.model),
     )
 
 

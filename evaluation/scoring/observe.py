@@ -22,7 +22,7 @@ from evaluation.scoring.score import PREFIX, ScoringWindow, windows
 from models.memory import return_freed
 from models.predictions import predictions
 from models.streams import side_by_side
-from models.tokens.vocabulary import UNK
+from models.tokens.special import UNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

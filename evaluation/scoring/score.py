@@ -19,12 +19,13 @@ import numpy as np
 import polars as pl
 
 from core.errors import InputError, ReviewLMError
-from corpus.splitting.leaks import reviews_digest
-from evaluation.scoring.metrics import figures_of_bundle, policies
+from corpus.splitting.certificate import reviews_digest
+from evaluation.scoring.metrics import Figures, figures_of, policies
 from evaluation.scoring.part_scores import ModelScores, PartScores, digests_of_parts, score_each
+from models.base import adaptation_of
 from models.streams import side_by_side
 from models.threads import FanOut
-from models.tokens.vocabulary import BOS
+from models.tokens.special import BOS
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -281,3 +282,12 @@ def _require_each_token_once(tokens_D: np.ndarray, stream: TokenStream) -> None:
             "Not every token was scored once", value=f"{scored} scored, {stream.tokens} in the stream",
             cause="the stream's files do not belong together", remedy="run again with --rebuild tokens",
         )
+
+
+def figures_of_bundle(rows: pl.DataFrame, bundle: Bundle) -> Figures:
+    """Add up the rows scored by *bundle*; unit, vocabulary, boundary policy and adaptation are taken from it."""
+    vocabulary = bundle.vocabulary
+    return figures_of(
+        rows, unit=vocabulary.unit, vocabulary=vocabulary.digest, boundary=vocabulary.boundary_policy,
+        adaptation=adaptation_of(bundle.model),
+    )

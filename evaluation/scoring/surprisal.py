@@ -16,7 +16,7 @@ import polars as pl
 
 from evaluation.scoring.metrics import LN2
 from models.tokens.detokenizer import Writer
-from models.tokens.vocabulary import UNK
+from models.tokens.special import UNK
 
 EDGES = (1.0, 3.0, 6.0, 10.0)
 """Bits at which the next level begins."""

@@ -19,7 +19,7 @@ import torch
 from ..base import LanguageModel, ModelError
 from ..log_sums import log_sum_over
 from ..mixture.attribution import Attribution, averaged
-from ..tokens.vocabulary import BOS, CONTEXT_IDS, STARS
+from ..tokens.special import BOS, CONTEXT_IDS, STARS
 
 IMPOSSIBLE = 1e6
 """Nats that a token of probability 0 counts in the comparison of ratings."""

@@ -12,7 +12,8 @@ from math import exp, log
 
 import numpy as np
 
-from ..tokens.vocabulary import BOS, UNK, Vocabulary
+from ..tokens.special import BOS, UNK
+from ..tokens.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ from ..mixture.attribution import Attribution, attribution_of
 from ..mixture.parts import Part, load_parts, read_facts, save_parts, write_facts
 from ..mixture.spec import CacheSpec
 from ..mixture.weights import mixed_nats
-from ..tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
+from ..tokens.special import BOS, CONTEXT_IDS
+from ..tokens.vocabulary import Vocabulary
 from .counts import NONE, counts, levels
 
 FACTS = "cache.json"

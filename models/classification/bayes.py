@@ -22,7 +22,7 @@ from ..neural.labelling.rows import Rows
 from ..ngram.lm import NGramLM
 from ..ngram.measure import score_chunks
 from ..specs import NGramSpec
-from ..tokens.vocabulary import BOS, STARS
+from ..tokens.special import BOS, STARS
 from .classifier import WEIGHTS, Classifier
 from .spec import BayesSpec
 from .texts import framed

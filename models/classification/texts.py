@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..neural.labelling.rows import Rows, Sequences
-from ..tokens.vocabulary import BOS, EOS, UNK
+from ..tokens.special import BOS, EOS, UNK
 from ..tokens.words import FIRST
 
 LONGEST = 65_536

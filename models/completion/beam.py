@@ -27,7 +27,8 @@ from ..options import Count
 from ..sampling.filters import among, require_numbers
 from ..sampling.written_text import WrittenText
 from ..sampling_options import require_allowed
-from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary
+from ..tokens.special import CONTEXT_IDS, EOS, UNK
+from ..tokens.vocabulary import Vocabulary
 from .begun_word import ways_on
 from .reading import PrefixReader, Read, Steps, from_start, result_of, run_together
 from .typed import TextStart, start_of

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..tokens.vocabulary import EOS, Vocabulary
+from ..tokens.special import EOS
+from ..tokens.vocabulary import Vocabulary
 from .entries import EntryIndex, texts_of
 from .reading import Ids, PrefixReader, PrefixReading, Search
 

@@ -13,7 +13,8 @@ import numpy as np
 from ..bundles.bundle import Bundle
 from ..options import Count
 from ..sampling_options import require_allowed
-from ..tokens.vocabulary import UNK, Vocabulary
+from ..tokens.special import UNK
+from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import pieces_of
 from ..tokens.words import FIRST, WordUnit
 from .entries import texts_of

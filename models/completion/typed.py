@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..tokens.detokenizer import is_word
-from ..tokens.vocabulary import UNK, Vocabulary, page
+from ..tokens.special import UNK
+from ..tokens.vocabulary import Vocabulary, page
 from ..tokens.word_pieces import pieces_of
 from .reading import Ids
 

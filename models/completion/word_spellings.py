@@ -25,8 +25,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..tokens.shapes import CAPITAL, CAPITALS, CASELESS, LOWER, OTHER, SHAPES, UNKNOWN
+from ..tokens.special import UNK
 from ..tokens.surface import AT_START, CASES, MARK, WORD
-from ..tokens.vocabulary import UNK, Vocabulary
+from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import cut_one
 from ..tokens.words import FIRST, WordUnit
 from .entries import EntryIndex

@@ -20,7 +20,8 @@ from ..base import ModelError, read_on
 from ..log_sums import log_sum_of
 from ..ngram.lm import NGramLM
 from ..predictions import FirstEntries, Predictions, in_bulk, predictions, stepped_first
-from ..tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from ..tokens.special import CONTEXT_IDS
+from ..tokens.vocabulary import Vocabulary
 from .attribution import Attribution, attribution_of
 from .context_weights import KEY, ContextWeights
 from .parts import Part, load_parts, read_facts, save_parts, write_facts

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..specs import NPLMSpec
-from ..tokens.vocabulary import BOS
+from ..tokens.special import BOS
 from .layers.dropout import Dropout
 from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..specs import RecurrentSpec
-from ..tokens.vocabulary import BOS, STARS
+from ..tokens.special import BOS, STARS
 from .fused.sequence import RepeatedInputs
 from .layers.cells import CELLS, Weights
 from .layers.dropout import Dropout, drop_weights, word_mask

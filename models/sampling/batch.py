@@ -19,7 +19,7 @@ from ..completion.typed import TextStart
 from ..options import DrawSeed
 from ..predictions import FirstEntries
 from ..sampling_options import Sampling, require_allowed
-from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
+from ..tokens.special import CONTEXT_IDS, EOS, UNK
 from .draw import UNCHANGED, draw, draw_unchanged, in_one_pass
 from .filters import allowed, among, pick, pick_on_device, require_drawn, sampled_logp
 from .watermark import Watermark

@@ -7,7 +7,7 @@ import torch
 
 from ..predictions import FirstEntries
 from ..sampling_options import Sampling
-from ..tokens.vocabulary import EOS
+from ..tokens.special import EOS
 from .filters import require_drawn
 
 try:

@@ -14,7 +14,7 @@ import torch
 
 from ..base import ModelError
 from ..sampling_options import Sampling
-from ..tokens.vocabulary import EOS
+from ..tokens.special import EOS
 
 HEADS = (64, 1024)
 """Numbers of best entries in which the nucleus (top-p) is searched before all entries are ranked."""

@@ -16,7 +16,7 @@ from ..completion.typed import start_of
 from ..options import Count
 from ..predictions import first_step, gives_probabilities
 from ..sampling_options import Sampling, require_allowed, require_stop
-from ..tokens.vocabulary import EOS
+from ..tokens.special import EOS
 from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
 from .written_text import WrittenText
 

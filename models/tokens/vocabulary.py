@@ -23,16 +23,11 @@ from ..specs import VocabularySpec
 from ..text.normal_form import NormalForm
 from ..threads import FanOut
 from .detokenizer import TokenWriter
+from .special import BOS, EOS, SPECIAL, STARS, UNK
 from .subword_codecs import CharUnit, SubwordUnit
 from .subwords import train_bpe, train_unigram
 from .words import FIRST, WordUnit
 
-UNK, BOS, EOS = 0, 1, 2
-STARS = (3, 4, 5, 6, 7, 8)
-"""`STARS[k]` is the second token of a review with k stars; k = 0: rating unknown."""
-CONTEXT_IDS = frozenset((BOS, *STARS))
-"""Ids that are given, never predicted: probability 0 in every model."""
-SPECIAL = ("<unk>", "<bos>", "<eos>", *(f"<stars_{k}>" for k in range(6)))
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"
 FORMATS = (1, 2)
 """Known formats; 2 includes the price of what folding a word vocabulary drops."""

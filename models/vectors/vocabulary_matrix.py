@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..base import ModelError
-from ..tokens.vocabulary import UNK, Vocabulary
+from ..tokens.special import UNK
+from ..tokens.vocabulary import Vocabulary
 from ..tokens.words import FIRST
 from .formats.files import read_vectors
 from .word_vectors import WordVectors

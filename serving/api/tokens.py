@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, SPECIAL, STARS, UNK, Vocabulary, page
+from models.tokens.special import BOS, CONTEXT_IDS, EOS, SPECIAL, STARS, UNK
+from models.tokens.vocabulary import Vocabulary, page
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
 from serving.api.schemas.facts import DetokenizeAnswer, TokenizeAnswer, TokenizerAnswer

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from models.base import LanguageModel
-from models.tokens.vocabulary import UNK
+from models.tokens.special import UNK
 from serving.engine.live_text import Beginning, LiveText, WaitingTexts
 from serving.engine.requests import TokenLogprob
 from serving.engine.turns import Turn, Turns

@@ -14,7 +14,8 @@ from models.completion.begun_word import WaysOn
 from models.completion.typed import TextStart, start_of
 from models.sampling.batch import SampledText, rating_of, start_by, uniforms_of
 from models.sampling.written_text import WrittenText
-from models.tokens.vocabulary import EOS, Vocabulary
+from models.tokens.special import EOS
+from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
 from serving.engine.requests import Finish, Generation, Piece, TokenLogprob
 from serving.engine.ticket import Ticket

@@ -10,7 +10,7 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, InputError
 from core.model_errors import converted_errors
 from core.store import Artifact
-from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.unlearnt import TEST
 from evaluation.classification.case import ClassifierCase
 from evaluation.classification.evidence import AnsweredReviews

@@ -12,7 +12,7 @@ from core.errors import BundleError, Damaged
 from core.model_errors import converted_errors
 from core.processes.interrupts import during
 from core.store import Artifact
-from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import scan_split
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
 from evaluation.classification.gate import decide

@@ -17,7 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
-from core.config.run_config import RunConfig, SourceConfig
+from core.config.run_config import RunConfig
+from core.config.sections.source import SourceConfig
 from core.errors import Damaged, Unreadable
 from core.store import Built, Store
 from core.storing.removal import WORK

@@ -11,7 +11,7 @@ from core.errors import BundleError, Damaged
 from core.lineage.family import Family
 from core.model_errors import converted_errors
 from core.processes.interrupts import during
-from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import scan_split
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import DataEvidence

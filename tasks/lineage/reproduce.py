@@ -13,7 +13,8 @@ from time import time
 from typing import Any
 
 from core.config.presets import parse_config
-from core.config.run_config import RunConfig, SyntheticConfig
+from core.config.run_config import RunConfig
+from core.config.sections.source import SyntheticConfig
 from core.errors import ConfigError, ReviewLMError
 from core.lineage.compare import StepComparison, compare
 from core.lineage.record import Lineage, Step, step_of

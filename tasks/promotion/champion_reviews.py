@@ -14,7 +14,7 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, ReviewLMError
 from core.model_errors import converted_errors
 from core.store import Artifact
-from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import TABLE, scan_split
 from corpus.splitting.unlearnt import TEST, Unlearnt, choose_unlearnt
 from evaluation.gate.evidence import ChampionReviews

@@ -12,8 +12,7 @@ import reviewlm
 from benchmarks.published import TABLE, Demo, Published, published
 from core.store import sha256_of_file
 from corpus.splitting.split import iter_split
-from evaluation.scoring.metrics import figures_of_bundle
-from evaluation.scoring.score import score_stream
+from evaluation.scoring.score import figures_of_bundle, score_stream
 
 FIGURES = published()
 REMEDY = "see `python -m benchmarks.published`; if the change is meant, correct the page and docs/figures.toml"

@@ -14,7 +14,7 @@ from models.predictions import predictions
 from models.sampling import filter_logp, pick
 from models.specs import KINDS, CacheSpec, NeuralCacheSpec
 from models.streams import stars_prior
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS
+from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS
 from tests.contracts.small_fits import QUICK, SPECS, WINDOW, class_of, fit
 from tests.marked_cases import long_but
 from tests.models.table_lm import TableSpec

@@ -4,7 +4,7 @@ import json
 
 import polars as pl
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from corpus.ingestion.ingest import iter_parts, limits_of, read_source
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import identify

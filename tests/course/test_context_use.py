@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from course.context_use import PREFIX, chosen_tokens, context_curve
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.models.neural.made_streams import stream_of
 from tests.models.table_lm import HistoryLM, TableLM
 from training.ngram.counting.counts import count_ngrams

@@ -15,7 +15,7 @@ from models.neural.layers.cells import (
     matmul_affine,
 )
 from models.neural.layers.own_layer import OwnLayer
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.course.small_networks import B, E, H, T, V, network_of, random
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from course.dynamic_evaluation import EPSILON, dynamic_nats, root_mean_squares
-from models.tokens.vocabulary import BOS, CONTEXT_IDS
+from models.tokens.special import BOS, CONTEXT_IDS
 from tests.models.neural.made_streams import walks
 from tests.models.neural.test_neural_lm import V, make
 

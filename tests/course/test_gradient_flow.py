@@ -14,7 +14,7 @@ from models.neural.nplm import NPLMNetwork
 from models.neural.output import build_output
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import BOS
+from models.tokens.special import BOS
 from tests.models.neural.made_streams import stream_of
 
 V, H = 40, 12

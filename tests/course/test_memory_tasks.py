@@ -10,7 +10,7 @@ from course.toy import CASES, learn, toy_spec
 from course.toy_tasks import FIRST, Association, Implication
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from course.state_carry import carry_nats, reset_nats, sliding_nats
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.models.neural.made_streams import walks
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams

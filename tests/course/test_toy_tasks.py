@@ -11,7 +11,7 @@ from course.toy_tasks import FIRST, Addition, Recall
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
 from models.specs import RecurrentSpec
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 
 
 def number_of(bits_BT):

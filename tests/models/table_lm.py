@@ -9,7 +9,7 @@ import torch
 
 from models.options import options
 from models.specs import TrainingSpec
-from models.tokens.vocabulary import CONTEXT_IDS, EOS
+from models.tokens.special import CONTEXT_IDS, EOS
 from training.context import FitResult
 
 

@@ -15,8 +15,8 @@ from models.cache.lm import RANGES, CacheLM
 from models.cache.neural_cache import NeuralCacheLM, mixed_with_one_weight
 from models.mixture.parts import Part
 from models.specs import CacheSpec, NeuralCacheSpec, NGramSpec, spec_from_dict, to_dict
-from models.tokens.vocabulary import BOS
-from models.tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
+from models.tokens.special import BOS
+from models.tokens.special import CONTEXT_IDS as GIVEN_IDS
 from tests.examples import examples
 from tests.models.neural.test_neural_lm import SPECS, V, make
 from training.context import FitContext

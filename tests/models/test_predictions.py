@@ -5,7 +5,7 @@ import pytest
 
 from models.base import ModelError
 from models.predictions import predictions
-from models.tokens.vocabulary import BOS, STARS
+from models.tokens.special import BOS, STARS
 from tests.models.table_lm import HistoryLM
 
 SIZE = 16

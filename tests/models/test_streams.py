@@ -13,7 +13,8 @@ from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, side_by_side, stars_prior, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, Vocabulary
+from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS
+from models.tokens.vocabulary import Vocabulary
 
 WORDS = ["soup", "pizza", "staff", "great", "bad", "the", "was", "zebra"]
 

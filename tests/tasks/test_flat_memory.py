@@ -22,7 +22,9 @@ REVIEWS, ROUNDS, SOME = 20_000, 10, 3
 CODE = """
 import gc, json, re, sys
 from pathlib import Path
-from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
+from core.config.sections.execution import ExecutionConfig
+from core.config.run_config import RunConfig
+from core.config.sections.source import SourceConfig
 from core.processes.memory import returned_memory
 from models.specs import VocabularySpec
 from tasks.data.ingest import ingest_files

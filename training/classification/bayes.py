@@ -15,7 +15,7 @@ from models.classification.spec import BayesSpec
 from models.classification.texts import framed, text_rows
 from models.neural.labelling.rows import Rows
 from models.ngram.lm import NGramLM
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext, journal
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import fit_tables

@@ -15,7 +15,7 @@ from models.cache.neural_scores import cache_nats
 from models.mixture.parts import Part
 from models.mixture.weights import ROUNDS, em, mixed_nats
 from models.specs import CacheSpec, NeuralCacheSpec
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext, FitResult
 from training.mixture.parts import journal_tuning, open_parts
 from training.mixture.tuning import NO_TOKEN, TuningBatch, batches

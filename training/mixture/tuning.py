@@ -9,7 +9,7 @@ import numpy as np
 
 from models.base import LanguageModel, ModelError
 from models.streams import TokenStream, side_by_side
-from models.tokens.vocabulary import BOS, CONTEXT_IDS
+from models.tokens.special import BOS, CONTEXT_IDS
 
 NO_TOKEN = "there is no held-out token to tune the weights on"
 POSITIONS = 16_384

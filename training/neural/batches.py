@@ -21,7 +21,7 @@ import numpy as np
 from models.specs import TrainingSpec
 from models.streams import TokenStream
 from models.threads import in_order
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
+from models.tokens.special import BOS, CONTEXT_IDS, EOS
 
 CHUNK = 1 << 22
 """Maximum number of tokens read from the stream at a time."""

@@ -15,7 +15,8 @@ from ...base import ModelError
 from ...bundles.bundle import Bundle
 from ...mixture.parts import parts_in
 from ...specs import to_dict
-from ...tokens.vocabulary import BOS, EOS, FILE, STARS, UNK
+from ...tokens.special import BOS, EOS, STARS, UNK
+from ...tokens.vocabulary import FILE
 from ..lm import NeuralLM
 from .parity import TOLERANCE, Parity, compare
 from .step_graph import STATES, ExportedLM, export_step

@@ -13,7 +13,7 @@ import torch
 from ...base import LanguageModel, ModelError
 from ...bundles.bundle import Bundle
 from ...sampling import generate
-from ...tokens.vocabulary import EOS
+from ...tokens.special import EOS
 from .step_graph import ExportedLM
 
 TOLERANCE = 1e-4

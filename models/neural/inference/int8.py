@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...base import LanguageModel
 from ...streams import TokenStream
-from ...tokens.vocabulary import CONTEXT_IDS, EOS, STARS
+from ...tokens.special import CONTEXT_IDS, EOS, STARS
 from ..lm import NeuralLM
 from ..network import Network, NetworkState
 from . import kernels

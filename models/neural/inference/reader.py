@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...tokens.vocabulary import STARS
+from ...tokens.special import STARS
 from ..layers.cells import ACTIVATIONS, CELLS
 from ..layers.layer_norm import NormedLayer
 from ..layers.own_layer import OwnLayer, over_time

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from ...base import ModelError
-from ...tokens.vocabulary import STARS
+from ...tokens.special import STARS
 
 POOL = 50
 """Batches whose sequences are sorted by length together, so that padding is short and the order is still random."""

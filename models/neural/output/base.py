@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ...base import ModelError
-from ...tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
+from ...tokens.special import CONTEXT_IDS as GIVEN_IDS
 from ..device import is_one, to_device
 from .cross_entropy import Gradients, in_format
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...base import ModelError
 from ...specs import ObjectiveSpec
-from ...tokens.vocabulary import EOS, UNK
+from ...tokens.special import EOS, UNK
 from .adaptive import AdaptiveOutput, TwoLevelOutput
 from .base import CONTEXT_IDS, OutputLayer
 from .hierarchical import HierarchicalOutput

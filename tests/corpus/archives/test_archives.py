@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import MissingColumn, Unreadable
 from corpus.archives.names import distinct, looks_like_data, may_be_data
 from corpus.ingestion.ingest import ingest, iter_parts

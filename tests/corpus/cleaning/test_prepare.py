@@ -6,7 +6,8 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.run_config import CleanConfig, DuplicatesConfig, SelectionConfig, SourceConfig, SplitConfig
+from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
+from core.config.sections.source import SourceConfig
 from core.errors import EmptyInput
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import CLEAN

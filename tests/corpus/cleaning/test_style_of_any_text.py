@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from core.config.sections.data import CleanConfig, SplitConfig
+from core.config.sections.source import SourceConfig
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.run_config import DuplicatesConfig
+from core.config.sections.data import DuplicatesConfig
 from core.errors import ConfigError
 from corpus.duplicates import kernels
 from corpus.duplicates.minhash import Bands, Sketch, buckets

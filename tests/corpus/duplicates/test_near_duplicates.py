@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.run_config import DuplicatesConfig
+from core.config.sections.data import DuplicatesConfig
 from corpus.duplicates.near import ABSENT, PAIRS, NearDuplicates
 from corpus.synthetic.grammar import write_review
 from tests.examples import examples

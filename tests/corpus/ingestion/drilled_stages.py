@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import corpus.ingestion.ingest
-from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from core.config.sections.data import CleanConfig, SplitConfig
+from core.config.sections.source import SourceConfig
 from core.store import Store
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import read_source

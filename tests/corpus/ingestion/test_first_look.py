@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
 from corpus.ingestion import first_look, ingest
 from corpus.ingestion.first_look import require_usable

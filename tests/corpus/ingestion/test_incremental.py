@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import corpus.ingestion.repeats
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import EmptyInput, Unreadable
 from corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from corpus.ingestion.ingest import ingest, iter_parts, read_source

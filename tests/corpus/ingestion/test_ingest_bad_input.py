@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import EmptyInput, StoreFull, Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.sources import source_names

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.content_check import ContentCheck
 from core.errors import NotWritable, StoreFull, Unreadable
 from core.store import Store

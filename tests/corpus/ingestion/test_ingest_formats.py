@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import EmptyInput, MissingColumn, Unreadable
 from corpus.ingestion.ingest import ingest
 from corpus.reading.sources import source_names

@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from corpus.ingestion import build_dataset, parts
 from corpus.ingestion.build_dataset import DATASET_FILE
 from corpus.ingestion.ingest import ingest, iter_parts

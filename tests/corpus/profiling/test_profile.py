@@ -188,7 +188,7 @@ def test_an_empty_summary_adds_nothing():
 
 @pytest.mark.real_data
 def test_the_profile_of_a_real_file_agrees_with_its_description(tmp_path, real_data):
-    from core.config.run_config import SourceConfig
+    from core.config.sections.source import SourceConfig
     from corpus.ingestion.ingest import ingest, iter_parts
 
     ingest([real_data / "kaggle_yelp_10k.csv.gz"], tmp_path, SourceConfig())

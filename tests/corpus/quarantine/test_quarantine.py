@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import ConfigError, Damaged, EmptyInput
 from core.store import Store
 from corpus.ingestion.ingest import ingest

@@ -7,7 +7,7 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import Damaged, EmptyInput, Unreadable
 from corpus.ingestion.ingest import read_source
 from corpus.quarantine.records import export, summarise

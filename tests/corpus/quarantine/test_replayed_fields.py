@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import EmptyInput
 from corpus.ingestion.ingest import read_source
 from tests.corpus.replayed_home import Home, fixed_file

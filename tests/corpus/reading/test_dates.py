@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.dates import FORMS, read_dates
 from tests.corpus.review_files import in_formats

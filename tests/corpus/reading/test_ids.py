@@ -6,7 +6,7 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from corpus.ingestion.ingest import ingest, iter_parts
 from tests.corpus.review_files import in_formats
 
@@ -81,7 +81,7 @@ def test_another_author_business_date_or_text_is_another_review(tmp_path, change
 
 @pytest.mark.slow
 def test_votes_that_come_later_leave_every_review_in_its_split(tmp_path):
-    from core.config.run_config import CleanConfig, DuplicatesConfig, SplitConfig
+    from core.config.sections.data import CleanConfig, DuplicatesConfig, SplitConfig
     from corpus.cleaning.clean import prepare
 
     splits, options = [], DuplicatesConfig(near=False)

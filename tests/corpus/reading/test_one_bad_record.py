@@ -95,7 +95,7 @@ def test_a_string_of_parquet_that_is_not_utf8_costs_its_row(tmp_path):
 
 
 def replay_of(tmp_path, facts):
-    from core.config.run_config import SourceConfig
+    from core.config.sections.source import SourceConfig
     from corpus.ingestion.ingest import limits_of, read_source
     from corpus.reading.sources import identify
 

@@ -6,7 +6,7 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import MissingColumn, Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.folder_fields import folder_fields

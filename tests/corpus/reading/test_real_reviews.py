@@ -6,7 +6,8 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from core.config.sections.data import CleanConfig, SplitConfig
+from core.config.sections.source import SourceConfig
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.normalise import normalise
 from corpus.ingestion.ingest import ingest, iter_parts

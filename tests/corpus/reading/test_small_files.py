@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import MissingColumn, Unreadable
 from corpus.ingestion import ingest as module
 from corpus.ingestion.ingest import ingest, iter_parts, read_source

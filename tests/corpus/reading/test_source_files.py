@@ -9,7 +9,7 @@ import time
 import polars as pl
 import pytest
 
-from core.config.run_config import SourceConfig
+from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.sources import identify, source_names

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.run_config import DuplicatesConfig
+from core.config.sections.data import DuplicatesConfig
 from core.errors import CheckFailed, Damaged
 from corpus.duplicates.near import NearDuplicates
-from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, at_least, read, spread
-from corpus.splitting.leaks import certify, reviews_digest, text_names, verify
+from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, at_least, read, reviews_digest, spread
+from corpus.splitting.leaks import certify, text_names, verify
 
 CONFIG = DuplicatesConfig()
 SPLITS = ["test"] * 20 + ["validation"] * 20 + ["train"] * 60

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow
 import pytest
 
-from core.config.run_config import SplitConfig
+from core.config.sections.data import SplitConfig
 from corpus.cleaning.external_sort import ORDER, Slices, regrouped
 from corpus.duplicates.exact import ExactDuplicates
 from corpus.splitting.grouping import Grouping

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.run_config import SplitConfig
+from core.config.sections.data import SplitConfig
 from corpus.splitting.split import SPLITS, assign, places
 from tests.examples import examples
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
+from core.config.sections.data import CleanConfig, SplitConfig
+from core.config.sections.source import SourceConfig
 from core.errors import CheckFailed, ConfigError, EmptyInput
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest

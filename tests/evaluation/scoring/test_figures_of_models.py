@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ReviewLMError
-from evaluation.scoring.metrics import Figures, figures_of, figures_of_bundle, policies, star_slices
-from evaluation.scoring.score import score_stream
+from evaluation.scoring.metrics import Figures, figures_of, policies, star_slices
+from evaluation.scoring.score import figures_of_bundle, score_stream
 from evaluation.statistics.comparison import METRICS, comparable, comparison_table
-from models.tokens.vocabulary import BOUNDARY_POLICY, CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
+from models.tokens.vocabulary import BOUNDARY_POLICY
 
 LN2 = math.log(2)
 

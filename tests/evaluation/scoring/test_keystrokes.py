@@ -6,7 +6,8 @@ import pytest
 from evaluation.scoring.keystrokes import SHOWN, Keyboard
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, STARS, UNK, Vocabulary
+from models.tokens.special import EOS, STARS, UNK
+from models.tokens.vocabulary import Vocabulary
 
 WORDS = "car card care cart dog! dog (car"
 

@@ -17,7 +17,8 @@ from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary
+from models.tokens.special import CONTEXT_IDS, EOS, UNK
+from models.tokens.vocabulary import Vocabulary
 
 
 def observed(bundle, stream, folder, reviews=None, **options):

@@ -27,7 +27,8 @@ from evaluation.statistics.intervals import ComparedScores, flagged_below_floor
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, EOS, Vocabulary
+from models.tokens.special import CONTEXT_IDS, EOS
+from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 
 UNITS = {"word": 200, "char": 400, "bpe": 400, "unigram": 400}

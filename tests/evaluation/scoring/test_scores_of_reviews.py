@@ -12,7 +12,8 @@ from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from models.tokens.special import CONTEXT_IDS
+from models.tokens.vocabulary import Vocabulary
 
 
 def nats_by_hand(bundle, ids):

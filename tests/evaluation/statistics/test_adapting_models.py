@@ -10,8 +10,8 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import PromotionConfig
 from core.errors import ConfigError
 from evaluation.plots.curves import perplexity_bars
-from evaluation.scoring.metrics import figures_of, figures_of_bundle, policies, star_slices
-from evaluation.scoring.score import score_stream
+from evaluation.scoring.metrics import figures_of, policies, star_slices
+from evaluation.scoring.score import figures_of_bundle, score_stream
 from evaluation.statistics.comparison import comparison_table, own_baselines
 from evaluation.statistics.intervals import ComparedScores
 from evaluation.statistics.pareto import pareto_front

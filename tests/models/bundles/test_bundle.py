@@ -13,7 +13,8 @@ from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.bundles.sealed_folder import WHY_MISSING
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, STARS, Vocabulary
+from models.tokens.special import EOS, STARS
+from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import TableLM, TableSpec
 
 TEXTS = ["The soup was great & hot.", "The staff was slow, so slow.", "Great place, great soup!"]

@@ -18,7 +18,8 @@ from models.neural.lm import RecurrentLM
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from models.tokens.special import CONTEXT_IDS
+from models.tokens.vocabulary import Vocabulary
 from tests.models.classification.made_reviews import RECIPE, small
 from training.classification.fitting import fit_classifier
 from training.context import CHECKPOINTS, FitContext

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.classification.texts import framed, text_rows, without_empty
 from models.neural.labelling.rows import Rows, Sequences
-from models.tokens.vocabulary import BOS, EOS, STARS
+from models.tokens.special import BOS, EOS, STARS
 
 streams = st.lists(st.lists(st.integers(0, 30), max_size=9), min_size=1, max_size=9)
 

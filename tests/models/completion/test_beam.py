@@ -13,7 +13,8 @@ from models.completion.beam import beam_search
 from models.sampling import generate
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, EOS, STARS, UNK, Vocabulary
+from models.tokens.special import CONTEXT_IDS, EOS, STARS, UNK
+from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -20,7 +20,8 @@ from models.sampling.batch import start_by
 from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, Vocabulary, page
+from models.tokens.special import EOS
+from models.tokens.vocabulary import Vocabulary, page
 from tests.marked_cases import slow_but
 from tests.models.completion.test_suggestions import UNRATED, letters_only
 from tests.models.table_lm import TableLM, TableSpec

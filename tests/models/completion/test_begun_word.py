@@ -9,7 +9,7 @@ import pytest
 from models.completion.beam import beam_search
 from models.completion.typed import start_of
 from models.sampling import generate, stream
-from models.tokens.vocabulary import UNK
+from models.tokens.special import UNK
 from tests.serving.engine.small_models import bundle_of, vocabulary_of
 
 BEGUN = {"The soup was gre": "great", "The soup was GRE": "GREAT", "Gre": "Great", "We went to phoe": "phoenix",

@@ -16,7 +16,8 @@ from models.completion.dasher import bits_to_write, intervals
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, UNK, Vocabulary
+from models.tokens.special import EOS, UNK
+from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.table_lm import TableLM, TableSpec
 from training.context import FitContext

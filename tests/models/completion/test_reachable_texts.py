@@ -11,7 +11,8 @@ from models.completion.dasher import bits_to_write, intervals
 from models.completion.utf8 import character_of
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, UNK, Vocabulary
+from models.tokens.special import EOS, UNK
+from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import TableLM, TableSpec
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -15,7 +15,8 @@ from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import completions, next_words, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, EOS, STARS, UNK, Vocabulary
+from models.tokens.special import BOS, EOS, STARS, UNK
+from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -9,7 +9,7 @@ from models.completion.dasher import intervals
 from models.completion.reading import PrefixReader, Readers
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
-from models.tokens.vocabulary import BOS, STARS
+from models.tokens.special import BOS, STARS
 from tests.models.completion.test_suggestions import Counted, letters_only
 from tests.models.table_lm import HistoryLM
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.mixture.parts import Part
-from models.tokens.vocabulary import BOS, CONTEXT_IDS
+from models.tokens.special import BOS, CONTEXT_IDS
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 
 SIZE = 14

@@ -18,7 +18,8 @@ from models.mixture.weights import em
 from models.sampling import generate, suggest
 from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
+from models.tokens.special import BOS, CONTEXT_IDS
+from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, WORDS, Stream, documents, table_part
 from tests.models.table_lm import TableLM

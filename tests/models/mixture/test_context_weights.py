@@ -18,7 +18,7 @@ from models.mixture.parts import Part
 from models.mixture.weights import Fixed, em, mixed_nats
 from models.predictions import _step_by_step, in_bulk, predictions
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
-from models.tokens.vocabulary import BOS, CONTEXT_IDS
+from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM

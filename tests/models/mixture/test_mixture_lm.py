@@ -13,7 +13,7 @@ from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed, mixed_nats
 from models.specs import MixtureSpec, NGramSpec
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
+from models.tokens.special import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from training.mixture.fitting import tune_weights

@@ -11,7 +11,7 @@ from scipy import stats
 
 from models.specs import TrainingSpec
 from models.streams import unigram_counts
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
+from models.tokens.special import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 from tests.models.neural.made_streams import stream_of, walks
 from training.neural.batches import LONGER, ReviewBatches, TBPTTBatches, count_updates, make_batches, window_lengths

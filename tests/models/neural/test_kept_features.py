@@ -11,7 +11,7 @@ from models.neural.kept_features import KeptFeatures
 from models.neural.lm import RecurrentLM
 from models.predictions import predictions
 from models.specs import RecurrentSpec
-from models.tokens.vocabulary import BOS, STARS
+from models.tokens.special import BOS, STARS
 
 SIZE = 300
 LENGTHS = (5, 40, 3, 17)

@@ -15,7 +15,8 @@ from models.sampling import generate, pick, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from models.tokens.special import CONTEXT_IDS
+from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams

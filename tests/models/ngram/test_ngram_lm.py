@@ -16,7 +16,7 @@ from models.base import LanguageModel, ModelError, State
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.measure import score_chunks
 from models.specs import NGramSpec
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
+from models.tokens.special import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 from tests.models.ngram.smoothing.odd_corpora import ODD, V
 from training.context import FitContext

@@ -13,7 +13,7 @@ from models.completion.beam import beam_search
 from models.sampling import Sampling, generate
 from models.sampling.draw import draw, in_one_pass
 from models.sampling.filters import allowed, pick, sampled_logp
-from models.tokens.vocabulary import EOS, UNK
+from models.tokens.special import EOS, UNK
 from tests.examples import examples
 from tests.models.sampling.small_bundles import bundle_of, with_table
 

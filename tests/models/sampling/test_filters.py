@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from models.sampling import filter_logp, generate, pick
-from models.tokens.vocabulary import EOS, STARS, UNK
+from models.tokens.special import EOS, STARS, UNK
 from tests.examples import examples
 
 

@@ -10,7 +10,7 @@ from models.predictions import FirstEntries, first_step
 from models.sampling import Sampling, generate, generate_rated
 from models.sampling.draw import draw_unchanged
 from models.sampling.filters import allowed, pick, sampled_logp
-from models.tokens.vocabulary import CONTEXT_IDS, UNK
+from models.tokens.special import CONTEXT_IDS, UNK
 from tests.serving.engine.small_models import bundle_of
 
 pytest.importorskip("numba")

@@ -11,7 +11,7 @@ from models.base import ModelError
 from models.bundles.bundle import Bundle
 from models.sampling import Sampling, generate, generate_rated, stream
 from models.sampling.generation import BATCH
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, UNK
+from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS, UNK
 from tests.marked_cases import slow_but
 from tests.models.sampling.small_bundles import bundle_of, with_table
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec, always_ends

@@ -10,7 +10,7 @@ import torch
 from models.sampling import Sampling, filter_logp, generate, stream
 from models.sampling.batch import BLOCK
 from models.sampling.filters import allowed
-from models.tokens.vocabulary import EOS
+from models.tokens.special import EOS
 from tests.marked_cases import long_but
 from tests.serving.engine.small_models import bundle_of
 

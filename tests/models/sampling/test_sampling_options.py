@@ -15,7 +15,8 @@ from models.sampling.filters import NEARNESS_DIGITS, allowed, sampled_logp
 from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, Vocabulary
+from models.tokens.special import EOS
+from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 

@@ -4,7 +4,7 @@ import pytest
 
 from models.base import ModelError
 from models.sampling import suggest
-from models.tokens.vocabulary import EOS
+from models.tokens.special import EOS
 from tests.models.sampling.small_bundles import bundle_of, with_table
 
 

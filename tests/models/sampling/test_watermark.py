@@ -14,7 +14,8 @@ from models.sampling import Sampling, generate, stream
 from models.sampling.watermark import CONTEXT, SEEDED, Watermark, evidence_of, hashed, numbers
 from models.specs import NGramSpec, VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from models.tokens.special import CONTEXT_IDS
+from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 

@@ -10,7 +10,8 @@ from models.bundles.bundle import Bundle
 from models.completion.suggestions import suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, EOS, STARS, Vocabulary
+from models.tokens.special import BOS, EOS, STARS
+from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 
 TEXTS = ["so so it is so", "it is to so its"] * 2

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, UNK, Vocabulary
+from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS, UNK
+from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT, LOSSLESS, TRAIN, UNITS, train

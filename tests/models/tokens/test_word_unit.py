@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from models.base import ModelError
 from models.text.personal_data import MASKS
-from models.tokens.vocabulary import UNK
+from models.tokens.special import UNK
 from models.tokens.word_pieces import cut_one, pieces_of
 from models.tokens.words import FIRST, PATTERN, cut
 from tests.examples import examples

@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models.tokens.vocabulary import EOS
+from models.tokens.special import EOS
 from serving import scoring as module
 from tests.serving.made_versions import MadeSource, bundle_of
 from tests.serving.served import answering

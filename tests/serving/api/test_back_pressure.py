@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from models.bundles.bundle import Bundle
-from models.tokens.vocabulary import EOS
+from models.tokens.special import EOS
 from serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, bundle_of
 from tests.serving.served import answering

@@ -11,7 +11,7 @@ from core.access_tokens import AccessTokens, add_token
 from models.completion.beam import beam_search
 from models.sampling import generate
 from models.sampling.batch import rating_of
-from models.tokens.vocabulary import EOS
+from models.tokens.special import EOS
 from tests.serving.made_versions import MadeSource, bundle_of, food_of
 from tests.serving.served import answering
 

@@ -23,7 +23,8 @@ from models.mixture.weights import Fixed
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import SPECIAL, Vocabulary
+from models.tokens.special import SPECIAL
+from models.tokens.vocabulary import Vocabulary
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
 from training.context import FitContext

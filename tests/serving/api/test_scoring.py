@@ -23,7 +23,7 @@ from models.mixture.weights import Fixed
 from models.neural.lm import RecurrentLM
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, write_stream
-from models.tokens.vocabulary import BOS, EOS, STARS
+from models.tokens.special import BOS, EOS, STARS
 from serving import scoring as module
 from serving.engine.engine import Engine
 from serving.scoring import ScoredText, Scoring

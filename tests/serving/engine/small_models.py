@@ -28,7 +28,8 @@ from models.specs import (
     VocabularySpec,
 )
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from models.tokens.special import CONTEXT_IDS
+from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 

@@ -10,7 +10,8 @@ import pytest
 
 from models.completion.suggestions import completions
 from models.sampling import Sampling
-from models.tokens.vocabulary import EOS, UNK, page
+from models.tokens.special import EOS, UNK
+from models.tokens.vocabulary import page
 from serving.engine.requests import Generation, Piece, StreamEnded
 from serving.engine.ticket import Ticket
 from tests.serving.driven_engine import Bench

@@ -19,7 +19,8 @@ from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
 from models.completion.typed import DROW
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, Vocabulary
+from models.tokens.special import EOS
+from models.tokens.vocabulary import Vocabulary
 from serving.engine.jobs import LONG
 from serving.engine.requests import EngineLimits, Generation, StreamEnded
 from serving.engine.scheduler import Scheduler

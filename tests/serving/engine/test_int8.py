@@ -16,7 +16,8 @@ from models.sampling import Sampling, generate
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, Vocabulary
+from models.tokens.special import EOS
+from models.tokens.vocabulary import Vocabulary
 from serving.engine.number_format import MOST_LOSS
 from serving.engine.requests import Generation
 from tasks.fitting.fit_worker import run

@@ -11,7 +11,7 @@ import torch
 
 from models.bundles.bundle import Bundle
 from models.sampling.batch import TextBatch
-from models.tokens.vocabulary import EOS
+from models.tokens.special import EOS
 from serving.engine.live_text import LiveText
 from serving.engine.requests import EngineLimits, Generation, StreamEnded
 from serving.engine.scheduler import Scheduler

@@ -3,7 +3,8 @@
 import orjson
 import pytest
 
-from core.config.run_config import RunConfig, SourceConfig
+from core.config.run_config import RunConfig
+from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
 from core.store import Artifact
 from corpus.ingestion.ingest import ingest

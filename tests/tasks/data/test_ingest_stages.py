@@ -9,7 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
+from core.config.run_config import RunConfig
+from core.config.sections.execution import ExecutionConfig
+from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
 from core.store import Artifact
 from corpus.ingestion.ingest import iter_parts

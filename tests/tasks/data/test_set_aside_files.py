@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
+from core.config.run_config import RunConfig
+from core.config.sections.execution import ExecutionConfig
+from core.config.sections.source import SourceConfig
 from core.errors import EmptyInput, Unreadable
 from core.lineage.record import step_of
 from core.store import Artifact

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
+from core.config.run_config import RunConfig
+from core.config.sections.execution import ExecutionConfig
+from core.config.sections.source import SourceConfig
 from core.errors import ReviewLMError, Unreadable
 from core.store import Artifact, Store
 from core.storing.removal import WORK

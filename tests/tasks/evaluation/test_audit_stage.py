@@ -23,7 +23,8 @@ from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.specs import MixtureSpec, NGramSpec
 from models.streams import TokenStream
-from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from models.tokens.special import CONTEXT_IDS
+from models.tokens.vocabulary import Vocabulary
 from tasks.data.canaries import choose
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize, train_vocabulary
 from tasks.evaluation.audit import audit_bundle, figures_of_audit, log_audit, reference_of

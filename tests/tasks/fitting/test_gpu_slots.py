@@ -13,7 +13,8 @@ import pytest
 
 import tasks.gpus
 import tasks.limits
-from core.config.run_config import ExecutionConfig, RunConfig
+from core.config.run_config import RunConfig
+from core.config.sections.execution import ExecutionConfig
 from core.services.pools import LIMITS, size_of_limit
 from models.specs import CacheSpec, MixtureSpec, ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec
 from tasks.fitting.fit_process import environment_of

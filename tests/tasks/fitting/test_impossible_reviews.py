@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
-from core.config.run_config import PromotionConfig
+from core.config.sections.promotion import PromotionConfig
 from core.errors import ConfigError
 from core.store import Store
 from evaluation.gate.evidence import DataEvidence, Evidence, Latency, Leaks, ModelEvidence, ServingEvidence
 from evaluation.gate.gate import decide
 from evaluation.plots.curves import loss_curves, perplexity_bars, save, star_bars
-from evaluation.scoring.metrics import figures_of, figures_of_bundle, star_slices
-from evaluation.scoring.score import score_stream
+from evaluation.scoring.metrics import figures_of, star_slices
+from evaluation.scoring.score import figures_of_bundle, score_stream
 from evaluation.statistics.comparison import comparison_table
 from models.base import ModelError
 from models.bundles.bundle import SPEC, load_bundle

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from core.config.run_config import ExecutionConfig, RunConfig
+from core.config.run_config import RunConfig
+from core.config.sections.execution import ExecutionConfig
 from core.errors import Diverged, FitError, InputError, OutOfMemory, RankFailed
 from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec

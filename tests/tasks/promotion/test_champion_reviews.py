@@ -14,7 +14,7 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.certificate import reviews_digest
 from evaluation.gate.evidence import ChampionReviews
 from tasks.promotion.champion_reviews import score_champion_reviews
 from tasks.promotion.score_now import Champion, Scored

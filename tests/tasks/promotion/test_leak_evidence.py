@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.run_config import DuplicatesConfig
+from core.config.sections.data import DuplicatesConfig
 from core.store import Artifact
-from corpus.splitting.certificate import CERTIFICATE_FILE, read
-from corpus.splitting.leaks import certify, reviews_digest
+from corpus.splitting.certificate import CERTIFICATE_FILE, read, reviews_digest
+from corpus.splitting.leaks import certify
 from data_checks.report import CheckReport, ExpectationResult
 from tasks.data.prepare import REPORT_FILE
 from tasks.promotion.evidence import checked, look_for_leaks

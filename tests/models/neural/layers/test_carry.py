@@ -6,7 +6,7 @@ import torch
 from models.neural.network import detach
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import BOS, EOS, STARS
+from models.tokens.special import BOS, EOS, STARS
 
 V = 30
 KINDS = {

@@ -10,7 +10,7 @@ from models.neural.layers.dropout import Dropout, drop_weights, word_mask
 from models.neural.layers.own_layer import OwnLayer
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import STARS
+from models.tokens.special import STARS
 
 V, B, T = 40, 3, 14
 FLOAT32 = TrainingSpec(precision="float32")

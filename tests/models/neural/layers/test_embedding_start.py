@@ -24,7 +24,8 @@ from models.specs import (
 )
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import STARS, UNK, Vocabulary
+from models.tokens.special import STARS, UNK
+from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
 from models.vectors.formats.files import write_vectors
 from models.vectors.stored_matrix import ROWS, load_matrix, save_matrix

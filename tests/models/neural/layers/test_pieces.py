@@ -8,7 +8,7 @@ from models.neural.layers import recurrent_layers
 from models.neural.layers.pieces import PackedPieces
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.network import detach
-from models.tokens.vocabulary import BOS
+from models.tokens.special import BOS
 from tests.models.neural.layers.test_carry import PACKED, gradients, make
 
 CPU = torch.device("cpu")

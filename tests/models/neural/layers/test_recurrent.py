@@ -10,7 +10,7 @@ from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.network import detach
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import BOS, STARS
+from models.tokens.special import BOS, STARS
 
 KINDS = ["rnn", "gru", "lstm"]
 FLOAT32 = TrainingSpec(precision="float32")

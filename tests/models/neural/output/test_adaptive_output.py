@@ -10,7 +10,7 @@ from torch import nn
 from models.neural.lm import RecurrentLM
 from models.neural.output import AdaptiveOutput, SoftmaxOutput, TwoLevelOutput, build_output
 from models.specs import ObjectiveSpec, RecurrentSpec
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss
 
 V, E, N, HEAD, CUTS = 47, 12, 30, 9, (18, 29)

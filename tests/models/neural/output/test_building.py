@@ -13,7 +13,7 @@ from models.base import ModelError
 from models.neural.lm import RecurrentLM
 from models.neural.output import SoftmaxOutput, TwoLevelOutput, build_output
 from models.specs import ObjectiveSpec, RecurrentSpec
-from models.tokens.vocabulary import EOS, UNK
+from models.tokens.special import EOS, UNK
 from tests.models.neural.output.small_layers import HEAD, MIXED, OBJECTIVES, PREDICTED, SORTED, E, V, batch, layer_of
 
 

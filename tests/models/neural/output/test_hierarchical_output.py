@@ -15,7 +15,7 @@ from models.neural.lm import RecurrentLM
 from models.neural.output import HierarchicalOutput, build_output
 from models.neural.output.huffman import huffman_tree, tree_levels, tree_paths
 from models.specs import ObjectiveSpec, RecurrentSpec
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.models.least_cost import least_cost
 from tests.models.neural.fresh_gradients import gradcheck_loss

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from models.neural.lm import RecurrentLM
 from models.neural.output import SoftmaxOutput, build_output
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, curve, journal, network_of, run

@@ -18,7 +18,7 @@ import torch
 from models.neural.network import Network
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import UNK
+from models.tokens.special import UNK
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import stream_of, walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, V, journal, network_of, run

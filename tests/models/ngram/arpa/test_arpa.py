@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.arpa.reader import read_arpa
 from training.ngram.arpa.writer import LN10, log10_float32, write_arpa

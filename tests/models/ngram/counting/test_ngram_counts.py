@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.ngram.lookup import NONE, find
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams, unseen_share
 from training.ngram.lines.text_corpus import LineCorpus

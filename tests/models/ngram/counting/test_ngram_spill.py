@@ -24,7 +24,7 @@ from models.memory import resident
 from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
 from models.threads import allowed_threads, ordered
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.marked_cases import long_but
 from training.ngram.counting import array_allocator as allocator

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from models.specs import NGramSpec
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from training.ngram.arpa.writer import LN10, write_arpa
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams

@@ -12,7 +12,7 @@ import pytest
 from models.base import ModelError
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, RecurrentSpec, spec_from_dict, to_dict
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams

@@ -13,7 +13,7 @@ import pytest
 from course.maximum_likelihood import MaximumLikelihood
 from models.base import ModelError
 from models.specs import NGramSpec
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams

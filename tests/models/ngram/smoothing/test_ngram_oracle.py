@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ngram.lm import NGramLM
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams

@@ -17,7 +17,7 @@ from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
 from models.ngram.spec import KNESER_NEY
 from models.specs import NGramSpec, Smoothing, spec_from_dict
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.models.ngram.smoothing.odd_corpora import ODD, V
 from training.ngram.counting.counts import count_ngrams

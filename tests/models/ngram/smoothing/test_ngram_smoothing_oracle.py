@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.tokens.vocabulary import CONTEXT_IDS
+from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams

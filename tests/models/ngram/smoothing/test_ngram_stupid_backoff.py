@@ -13,7 +13,7 @@ from models.bundles.bundle import Bundle
 from models.ngram.lm import NGramLM
 from models.ngram.measure import measure
 from models.specs import NGramSpec
-from models.tokens.vocabulary import CONTEXT_IDS, EOS
+from models.tokens.special import CONTEXT_IDS, EOS
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams
