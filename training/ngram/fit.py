@@ -52,7 +52,7 @@ def fit_ngrams(
     without probabilities (stupid back-off) has no nats and no perplexity. Methods of `smoothing.methods.TUNED`
     choose their parameters on *validation*, so their perplexity there is slightly too low.
     """
-    from models.tokens.vocabulary import CONTEXT_IDS  # only here: without tokenizers, models of lines start earlier
+    from models.tokens.special import CONTEXT_IDS
 
     train.require(vocabulary)
     validation.require(vocabulary)
