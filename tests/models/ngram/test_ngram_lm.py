@@ -18,7 +18,7 @@ from models.ngram.measure import score_chunks
 from models.specs import NGramSpec
 from models.tokens.special import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
-from tests.models.ngram.smoothing.odd_corpora import ODD, V
+from tests.training.ngram.smoothing.odd_corpora import ODD, V
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams

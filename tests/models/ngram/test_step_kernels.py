@@ -19,7 +19,7 @@ from models.ngram.lm import NGramLM, NGramState
 from models.ngram.lookup import NONE
 from models.ngram.tables import Tables
 from models.tokens.special import CONTEXT_IDS
-from tests.models.ngram.smoothing.odd_corpora import ODD, V
+from tests.training.ngram.smoothing.odd_corpora import ODD, V
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 

@@ -26,7 +26,7 @@ from tracking.runs.params import own_metric_name
 from tracking.runs.runs import Tracker
 from training.neural.training_metrics import MEASURED
 
-pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/models/neural/training/callbacks
+pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/training/neural/callbacks
 STORES, KILLS = 5, 4
 PRELOAD = [
     "tasks.fitting.fit_worker", "models.neural.recurrent", "training.neural.trainer", "torch._dynamo",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models.neural.optimization.all_rules import ALL, options
+from tests.training.neural.optimization.all_rules import ALL, options
 from training.neural.optimization import optimizers as rules
 from training.neural.optimization.averaging import WeightAverage
 from training.neural.optimization.optimizers import make_optimizer

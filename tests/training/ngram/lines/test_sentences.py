@@ -18,7 +18,7 @@ from models.ngram import lookup
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tests.examples import examples
-from tests.models.ngram.lines.test_ngram_parity import LN10, read_arpa
+from tests.training.ngram.lines.test_ngram_parity import LN10, read_arpa
 from training.ngram.lines import line_lm
 from training.ngram.lines.line_lm import LineLM, TokenScore
 from training.ngram.lines.text_corpus import MARKS, UNK, LineCorpus

@@ -16,7 +16,7 @@ from torch import nn
 from models.base import ModelError
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import TRAINING, V, curve, journal, network_of
-from tests.models.neural.parallel.trained_by_ranks import KILLED_AT, LOPSIDED, PLAIN, RECIPES, run_case
+from tests.training.neural.parallel.trained_by_ranks import KILLED_AT, LOPSIDED, PLAIN, RECIPES, run_case
 from training.context import FitContext
 from training.neural.batches import make_batches
 from training.neural.callbacks.checkpointing import Checkpointing

@@ -11,7 +11,7 @@ from torch import nn
 
 from models.specs import TrainingSpec
 from tests.examples import examples
-from tests.models.neural.optimization.all_rules import ALL, BETAS, RATE, Parts, draws, go, options
+from tests.training.neural.optimization.all_rules import ALL, BETAS, RATE, Parts, draws, go, options
 from training.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
 from training.neural.optimization import optimizers as rules
 from training.neural.optimization.optimizers import make_optimizer

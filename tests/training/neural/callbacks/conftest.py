@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.models.neural.training.callbacks.killed_trainings import bits, journal, run, without_clock
+from tests.training.neural.callbacks.killed_trainings import bits, journal, run, without_clock
 
 
 @pytest.fixture(scope="module")

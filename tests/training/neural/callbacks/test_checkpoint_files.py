@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from tests.models.neural.training.callbacks.killed_trainings import bits, run
+from tests.training.neural.callbacks.killed_trainings import bits, run
 from training.neural.checkpoint import Checkpoints, Journal
 
 

@@ -11,7 +11,7 @@ import torch
 
 from models.neural.weights_file import fill_network, network_tensors
 from tests.marked_cases import long_but
-from tests.models.neural.training.callbacks.killed_trainings import (
+from tests.training.neural.callbacks.killed_trainings import (
     TRAINING,
     assert_same_as,
     bits,

@@ -19,7 +19,7 @@ from models.ngram.spec import KNESER_NEY
 from models.specs import NGramSpec, Smoothing, spec_from_dict
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
-from tests.models.ngram.smoothing.odd_corpora import ODD, V
+from tests.training.ngram.smoothing.odd_corpora import ODD, V
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 from training.ngram.smoothing import add_k, jelinek_mercer, katz

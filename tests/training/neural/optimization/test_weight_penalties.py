@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models.neural.optimization.all_rules import ALL, RATE, Parts, draws, go, options
+from tests.training.neural.optimization.all_rules import ALL, RATE, Parts, draws, go, options
 from training.neural.optimization.optimizers import add_penalty_gradient, make_optimizer
 
 
