@@ -21,7 +21,7 @@ from pathlib import Path
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("tests/models", "tests/course", "tests/contracts", "tests/evaluation")
+ROOMS = ("tests/models", "tests/training", "tests/course", "tests/contracts", "tests/evaluation")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ REAL = ((640, 1024), (1536, 512), (1536, 1024))
 """The same that read real text."""
 TESTED = (
     "tests/models/neural",
+    "tests/training/neural",
     "tests/models/sampling/test_sampling_on_gpu.py",
     "tests/serving/engine/test_engine_on_gpu.py",
 )

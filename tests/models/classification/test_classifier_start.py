@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 from models.base import ModelError
 from models.bundles.bundle import save_bundle
-from models.classification.network import _language_model
 from models.classification.spec import language_model_of
 from models.neural.lm import RecurrentLM
 from models.neural.recurrent import RecurrentNetwork
@@ -22,6 +21,7 @@ from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from tests.models.classification.made_reviews import RECIPE, small
 from training.classification.fitting import fit_classifier
+from training.classification.networks import _language_model
 from training.context import CHECKPOINTS, FitContext
 from training.labelling import trainer
 from training.labelling.step import update_once

@@ -15,13 +15,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from models.classification.bayes import BayesClassifier, fitted_temperature
+from models.classification.bayes import BayesClassifier
 from models.classification.classifier import log_loss
 from models.classification.figures import macro_f1
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.labelling.rows import Rows
 from models.ngram.lm import NGramLM
 from tests.models.classification.made_reviews import LABELS, TELLING, small, texts
+from training.classification.bayes import fitted_temperature
 from training.classification.fitting import fit_classifier
 from training.context import FitContext
 

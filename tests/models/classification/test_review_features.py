@@ -104,7 +104,7 @@ def test_the_blocks_stand_side_by_side_and_survive_their_files(tmp_path, words, 
     texts = ["good food", "bad FOOD!", "the service 12", "good good"]
     rows = Rows.of(words.encode_batch(texts), texts)
     context = FitContext(tmp_path, lexicons={"joy": {"good": 1.0, "bad": -1.0}, "unused": {"x": 1.0}})
-    features = ReviewFeatures.learn(everything(kind), rows, words.size, context)
+    features = ReviewFeatures.learn(everything(kind), rows, words.size, context.lexicons)
     found = dense(features.transform(rows), len(features))
     ngrams = TfidfFeatures.learn(everything(kind), rows, words.size)
     np.testing.assert_array_equal(found[:, : len(ngrams)], dense(ngrams.transform(rows), len(ngrams)))
@@ -123,9 +123,9 @@ def test_the_blocks_stand_side_by_side_and_survive_their_files(tmp_path, words, 
 def test_ids_without_texts_and_unknown_lexicons_are_refused(tmp_path, words):
     rows = Rows.of([[9, 10]])
     with pytest.raises(ModelError, match=r"lexicon joy.*counted in the texts"):
-        ReviewFeatures.learn(everything(), rows, words.size, FitContext(tmp_path, lexicons={"joy": {"good": 1.0}}))
+        ReviewFeatures.learn(everything(), rows, words.size, {"joy": {"good": 1.0}})
     with pytest.raises(ModelError, match=r"no lexicon of this name .there is: none"):
-        ReviewFeatures.learn(everything(), rows, words.size, FitContext(tmp_path))
+        ReviewFeatures.learn(everything(), rows, words.size, {})
     with pytest.raises(ModelError, match="2 texts for 1 sequences"):
         Rows.of([[9]], ["a", "b"])
 

@@ -13,7 +13,7 @@ import models.bundles.bundle
 import models.specs
 from models.base import ModelError
 from models.bundles.bundle import load_bundle, save_bundle
-from models.cache.lm import RANGES, CacheLM, tune
+from models.cache.lm import RANGES, CacheLM
 from models.mixture.weights import em
 from models.sampling import generate, suggest
 from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
@@ -25,6 +25,7 @@ from tests.models.mixture.mixture_tables import SIZE, WORDS, Stream, documents, 
 from tests.models.table_lm import TableLM
 from training.context import FitContext
 from training.fit import fit_model
+from training.mixture.caches import range_weights
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
@@ -169,7 +170,7 @@ def test_a_range_with_few_tokens_takes_the_weights_of_all_and_the_static_model_k
     draw = np.random.default_rng(1)
     nats_TP, range_T = draw.exponential(2, (500, 3)), np.repeat([1, 2, 3], [50, 200, 250])
     nats_TP[range_T == 3, 0] = 50.0
-    weights_RP, converged = tune(nats_TP, range_T)
+    weights_RP, converged = range_weights(nats_TP, range_T)
     assert converged
     together_P = em(nats_TP)[0]
     assert weights_RP[1] == pytest.approx(together_P)

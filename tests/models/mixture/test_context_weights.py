@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.cache.lm import RANGES, CacheLM
 from models.mixture.context import matched_after, matched_before
-from models.mixture.context_weights import ContextWeights, context_slope, fit_context_weights
+from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed, em, mixed_nats
@@ -22,6 +22,7 @@ from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
+from training.mixture.context_weights import context_slope, fit_context_weights
 from training.mixture.descent import descend
 from training.mixture.fitting import tune_weights
 from training.mixture.gains import known_lengths

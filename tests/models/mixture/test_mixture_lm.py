@@ -130,8 +130,9 @@ def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method)
 
 @pytest.mark.parametrize("method", ["linear", "gated"])
 def test_rounds_that_were_too_few_are_told(method, monkeypatch):
-    for limit in ("weights.ROUNDS", "fitting.ROUNDS", "context_weights.STEPS", "fitting.STEPS"):
-        monkeypatch.setattr(f"models.mixture.{limit}", 1)
+    monkeypatch.setattr("models.mixture.weights.ROUNDS", 1)
+    for limit in ("fitting.ROUNDS", "context_weights.STEPS", "fitting.STEPS"):
+        monkeypatch.setattr(f"training.mixture.{limit}", 1)
     ngram = estimate_ngrams(count_ngrams(Stream(documents(80, 1)), 3, SIZE, CONTEXT_IDS))
     parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
     spec = MixtureSpec(parts=("kn", "table5"), method=method)

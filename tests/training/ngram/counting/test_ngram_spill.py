@@ -90,7 +90,7 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
 
 
 def test_saving_piecewise_writes_the_files_that_numpy_writes(stream_of, reviews_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(allocator, "_BLOCK", 7)
+    monkeypatch.setattr("models.npy_files.BLOCK", 7)
     tables = fit_tables(count_ngrams(stream_of(reviews_of(50, V, 1)), 3, V, CONTEXT_IDS), NGramSpec(order=3)).tables
     tables.save(tmp_path, "single")
     for name, array in tables.to("single").arrays().items():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
-from models.ngram.spec import KNESER_NEY
+from models.ngram.spec import KNESER_NEY, SCORES_ONLY
 from models.specs import NGramSpec, Smoothing, spec_from_dict
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
@@ -24,7 +24,7 @@ from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 from training.ngram.smoothing import add_k, jelinek_mercer, katz
 from training.ngram.smoothing.held_out import evidence
-from training.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
+from training.ngram.smoothing.methods import METHODS, estimate, figures
 
 PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
 SMOOTHED = sorted(set(PROBABILITIES) - {"maximum_likelihood"})
