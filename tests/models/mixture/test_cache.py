@@ -144,7 +144,7 @@ def fit_on(tmp_path, monkeypatch):
     """Tune a cache over a part that needs no bundle."""
 
     def fit(held_out, part):
-        monkeypatch.setattr("models.cache.lm.open_parts", lambda names, vocabulary, context: [part])
+        monkeypatch.setattr("training.mixture.caches.open_parts", lambda names, vocabulary, context: [part])
         return fit_model(CacheSpec(part="static"), None, held_out, held_out, FitContext(tmp_path))
 
     return fit
@@ -181,7 +181,7 @@ def test_a_range_with_few_tokens_takes_the_weights_of_all_and_the_static_model_k
 
 def test_rounds_that_were_too_few_for_a_range_are_told(fit_on, monkeypatch):
     held_out, part = Stream(documents(60, 4)), table_part(3, "static", sharpness=0.3)
-    for module in ("models.cache.lm", "models.mixture.weights"):
+    for module in ("training.mixture.caches", "models.mixture.weights"):
         monkeypatch.setattr(f"{module}.ROUNDS", 2)
     assert fit_on(held_out, part).summary["converged"] == 0
 
