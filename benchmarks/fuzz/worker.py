@@ -23,7 +23,7 @@ from benchmarks.fuzz.targets import make_case, outcome
 MEMORY = 4 << 30
 """Most bytes of address space of a case, in addition to that of the loaded libraries."""
 ROOT = Path(__file__).resolve().parent.parent.parent
-OWN = ("corpus", "models", "reviewlm", "tasks", "evaluation", "benchmarks")
+OWN = ("corpus", "models", "training", "reviewlm", "tasks", "evaluation", "benchmarks")
 
 
 def main() -> None:

@@ -87,4 +87,5 @@ def fit(spec, data, folder):
         parts[part] = folder / part
         model = fit(SPECS[part], data, folder / f"fit-{part}")
         save_bundle(parts[part], SPECS[part], vocabulary, model, [("The soup was great.", 5)], {})
-    return fit_model(spec, vocabulary, train, validation, FitContext(folder, parts=parts)).model
+    make = TableLM.fit if isinstance(spec, TableSpec) else fit_model
+    return make(spec, vocabulary, train, validation, FitContext(folder, parts=parts)).model

@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from models.base import ModelError
 from models.cache import neural_scores
 from models.cache.lm import RANGES, CacheLM
-from models.cache.neural_cache import NeuralCacheLM, mixed_with_one_weight
+from models.cache.neural_cache import NeuralCacheLM
 from models.mixture.parts import Part
 from models.specs import CacheSpec, NeuralCacheSpec, NGramSpec, spec_from_dict, to_dict
 from models.tokens.special import BOS
@@ -21,7 +21,7 @@ from tests.examples import examples
 from tests.models.neural.test_neural_lm import SPECS, V, make
 from training.context import FitContext
 from training.fit import fit_model
-from training.mixture.caches import tuned_neural_cache
+from training.mixture.caches import mixed_with_one_weight, tuned_neural_cache
 
 LAMBDA = 0.3
 TEXT = np.random.default_rng(3).choice([1, 8, 9, 10, 11, 12, 13, 2], (3, 40), p=[0.04, 0.06, *[0.15] * 6])

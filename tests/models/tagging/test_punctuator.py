@@ -10,12 +10,12 @@ import pytest
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
 from models.specs import TrainingSpec, VocabularySpec
-from models.tagging.punctuator import OVERLAP, WINDOW, Punctuator, examples
+from models.tagging.punctuator import OVERLAP, WINDOW, Punctuator
 from models.tagging.spec import PunctuatorSpec
 from models.tagging.written_words import TaggedWords, taken_off
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from training.labelling.punctuator import fit_punctuator
+from training.labelling.punctuator import examples, fit_punctuator
 
 TEXTS = [
     f"{who} went to Chicago, and the {food} was {word}! Was it cheap? {end}."

@@ -20,7 +20,7 @@ from tests import command_line
 from training.ngram.fitting import fit_tables
 
 ROOT = Path(__file__).parents[3]
-GOLDEN = ROOT / "tests" / "models" / "ngram" / "data"
+GOLDEN = ROOT / "tests" / "training" / "ngram" / "data"
 TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
 FIT = ("fit", "--text", TRAIN)
 ngram, complaint = partial(command_line.run, "ngram"), partial(command_line.complaint, "ngram")

@@ -16,7 +16,7 @@ from reviewlm.cli import app
 from tests import command_line
 
 ROOT = Path(__file__).parents[3]
-GOLDEN = ROOT / "tests" / "models" / "ngram" / "data"
+GOLDEN = ROOT / "tests" / "training" / "ngram" / "data"
 TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
 ngram, complaint = partial(command_line.run, "ngram"), partial(command_line.complaint, "ngram")
 

@@ -177,11 +177,12 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
     taken: list[str] = []
 
     @contextmanager
-    def leased_slot(name: str, *_: Any) -> Any:
+    def concurrency(name: str, **_: Any) -> Any:
         taken.append(name)
         yield
 
-    monkeypatch.setattr(tasks.limits, "leased_slot", leased_slot)
+    monkeypatch.setattr(tasks.limits, "is_shared", lambda: True)
+    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
     for device in ("cpu", "cuda"):
         with gpu_slot(device):
             pass

@@ -30,11 +30,12 @@ def three(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     taken: list[str] = []
 
     @contextmanager
-    def leased_slot(name: str, *_: object) -> Iterator[None]:
+    def concurrency(name: str, **_: object) -> Iterator[None]:
         taken.append(name)
         yield
 
-    monkeypatch.setattr(tasks.limits, "leased_slot", leased_slot)
+    monkeypatch.setattr(tasks.limits, "is_shared", lambda: True)
+    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
     monkeypatch.setattr(tasks.gpus, "LOOK_SECONDS", 0.01)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7a,MIG-5b/1/0")
     return taken
