@@ -44,7 +44,9 @@ from typing import Any, Literal
 from benchmarks.harness import ROOT, Ratio, Report, finish, say
 
 TABLE = Path(__file__).with_suffix(".toml")
-COPIED = ("benchmarks", "core", "corpus", "course", "data_checks", "evaluation", "models", "reviewlm", "tests", "training")
+COPIED = (
+    "benchmarks", "core", "corpus", "course", "data_checks", "evaluation", "models", "reviewlm", "tests", "training",
+)  # fmt: skip
 LIBRARIES = ["torch", "torch._dynamo", "numpy", "polars", "scipy.stats", "tokenizers", "numba", "hypothesis", "pytest"]
 """Modules that are imported before the tests; the first optimiser of a process would import torch._dynamo."""
 OPTIONS = ["-q", "-x", "-p", "no:cacheprovider"]
