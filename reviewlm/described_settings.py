@@ -16,7 +16,6 @@ from pydantic.fields import FieldInfo
 
 from core.config.run_config import RunConfig
 from core.config.section import Section
-from core.config.sections.embedding import EmbeddingConfig
 from core.config.sections.punctuation import PunctuationConfig
 from models.allowed import allowed_values
 from models.options import OnlyWith
@@ -63,8 +62,7 @@ class SettingsTable:
 
 def tables() -> Iterator[SettingsTable]:
     """Yield the tables of all settings: sections of the configuration, vocabularies, models by kind."""
-    yield from _sections("", RunConfig, ("vocabulary", "models", "embedding", "punctuation"))
-    yield from _options("embedding", "embedding", EmbeddingConfig, set())
+    yield from _sections("", RunConfig, ("vocabulary", "models", "punctuation"))
     yield from _options("punctuation", "punctuation", PunctuationConfig, set())
     yield from _options("vocabulary.NAME", "vocabulary.NAME", VocabularySpec, set())
     kinds: dict[type, list[str]] = {}

@@ -95,7 +95,7 @@ EXAMPLES = {
     "config show": ("config show --changed --preset demo", "config show models.lstm"),
     "config list": ("config list dropout",),
     "config explain": ("config explain promotion.confidence", "config explain models.lstm.hidden"),
-    "embed": ("embed --input reviews.json", "embed --set embedding.kind=cbow --out vectors.vec --form fasttext"),
+    "embed": ("embed --input reviews.json", "embed --set embedding.kind=cbow --out vectors.vec"),
     "neighbours": (
         "neighbours delicious pizza", "neighbours --analogy waiter waitress he", "neighbours good --vectors glove.txt",
     ),

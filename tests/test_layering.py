@@ -40,6 +40,7 @@ HOMES = {
     "optuna": {"tasks"},
     "opentelemetry": {"flows", "tasks"},
     "obstore": {"core"},
+    "gensim": {"training"},
     "jinja2": {"evaluation", "data_checks"},
 }
 """By framework, the rooms that may import it."""

@@ -45,7 +45,7 @@ def purpose(name: str) -> str:
 
 DEFAULT = "small"
 """The preset of a command line without --preset."""
-SEEDED = (("source", "synthetic"), ("evaluation",), ("audit",), ("embedding",), ("punctuation", "training"), ("sweep",))
+SEEDED = (("source", "synthetic"), ("evaluation",), ("audit",), ("punctuation", "training"), ("sweep",))
 """Sections with their own seed, which defaults to the seed of the whole configuration; models have one as well."""
 
 

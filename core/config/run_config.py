@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +19,7 @@ from core.config.sections.audit import AuditConfig
 from core.config.sections.checks import ChecksConfig, DriftConfig
 from core.config.sections.classification import ClassificationConfig
 from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
-from core.config.sections.embedding import OWN_VECTORS, EmbeddingConfig
+from core.config.sections.embedding import EmbeddingConfig
 from core.config.sections.evaluation import EvaluationConfig
 from core.config.sections.execution import ExecutionConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, PromotionConfig
@@ -101,7 +100,7 @@ class RunConfig(Section):
             return options
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic")]
-        sections += [_below(options, name) for name in ("evaluation", "audit", "embedding", "sweep")]
+        sections += [_below(options, name) for name in ("evaluation", "audit", "sweep")]
         sections.append(_below(options, "punctuation", "training"))
         specs = options.setdefault("models", default_models())
         classifiers = _below(options, "classification").get("models")
@@ -126,9 +125,6 @@ class RunConfig(Section):
         if str(policy.get("model_name", "")).startswith(DEMO_MODEL):
             section = {**options["classification"], "promotion": {**policy, "model_name": ""}}
             options = {**options, "classification": section}
-        vectors = options.get("embedding")
-        if isinstance(vectors, dict) and str(vectors.get("model_name", "")).startswith(DEMO_MODEL):
-            options = {**options, "embedding": {**vectors, "model_name": OWN_VECTORS}}
         return options
 
     @model_validator(mode="after")
@@ -204,7 +200,6 @@ class RunConfig(Section):
         return self.model_copy(update={"source": self.source.model_copy(update={"input": tuple(input)})})._named(
             OWN_MODEL if self.promotion.model_name == DEMO_MODEL else None,
             "" if self.classification.promotion.model_name.startswith(DEMO_MODEL) else None,
-            OWN_VECTORS if self.embedding.model_name.startswith(DEMO_MODEL) else None,
         )
 
     def named_by_data(self) -> RunConfig:
@@ -216,14 +211,13 @@ class RunConfig(Section):
         return self if self.source.input else self._named(
             DEMO_MODEL if self.promotion.model_name == OWN_MODEL else None,
             DEMO_MODEL if policy.model_name in ("", OWN_MODEL, f"{OWN_MODEL}-{label}") else None,
-            f"{DEMO_MODEL}-vectors" if self.embedding.model_name == OWN_VECTORS else None,
         )
 
     def asking(self, model_name: str) -> RunConfig:
         """Return the configuration with another registered model."""
         return self._named(model_name)
 
-    def _named(self, model: str | None, classifier: str | None = None, vectors: str | None = None) -> RunConfig:
+    def _named(self, model: str | None, classifier: str | None = None) -> RunConfig:
         """Return the configuration with other names of registered models; None keeps a name."""
         changes: dict[str, Any] = {}
         if model is not None:
@@ -231,8 +225,6 @@ class RunConfig(Section):
         if classifier is not None:
             policy = self.classification.promotion.model_copy(update={"model_name": classifier})
             changes["classification"] = self.classification.model_copy(update={"promotion": policy})
-        if vectors is not None:
-            changes["embedding"] = replace(self.embedding, model_name=vectors)
         return self.model_copy(update=changes)
 
     @property

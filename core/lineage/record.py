@@ -24,7 +24,7 @@ APART = ("execution", "serving", "upkeep")
 """Sections of the configuration that change no result."""
 LINEAGE_TAG = "lineage"
 """Tag of a registered version: the root of its chain."""
-PRODUCT = {"fit": "bundle/", "fit-classifier": "bundle/", "embed": "bundle/"}
+PRODUCT = {"fit": "bundle/", "fit-classifier": "bundle/"}
 """Prefix of the files that are a stage's result, if not all of its files are. A fit also writes curves and the load of
 the machine next to its bundle. They contain times and speeds, differ from run to run, and are part of no link."""
 FITS = tuple(PRODUCT)

@@ -1,1 +1,1 @@
-"""Judge word vectors: evidence, gate and rules, baselines, map of words."""
+"""Give texts vectors, and measure how often the nearest text is of the same topic."""

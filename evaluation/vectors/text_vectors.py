@@ -6,8 +6,7 @@ Shapes: N texts, F features, B texts of a block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import polars as pl
 
 from core.errors import InputError
 from models.tokens.word_pieces import cut, folded
-from models.vectors.formats.files import read_vectors
 
 if TYPE_CHECKING:
     from models.neural.encoder import Encoder
@@ -44,20 +42,20 @@ def model_vectors(encoder: Encoder) -> TextVectors:
     return lambda texts: unit(encoder.encode(texts))
 
 
-def mean_word_vectors(texts: Sequence[str], folder: Path) -> TextVectors:
+def mean_word_vectors(texts: Sequence[str], read: Callable[[Collection[str]], Any]) -> TextVectors:
     """Return mean word vectors; words without a vector are left out.
 
     Args:
         texts: All texts that will be given: only the vectors of their words are read.
-        folder: Word vectors; see `models.vectors.formats.files.read_vectors`.
+        read: Returns the vectors of some words, as gensim's `KeyedVectors`.
     """
-    vectors = read_vectors(folder, set(_words(texts).explode().drop_nulls()))
+    vectors = read(set(_words(texts).explode().drop_nulls()))
 
     def of(some: Sequence[str]) -> np.ndarray:
-        means_NF = np.zeros((len(some), vectors.dimensions), np.float32)
+        means_NF = np.zeros((len(some), vectors.vector_size), np.float32)
         for row, words in enumerate(_words(some)):
-            if rows := [vectors.index[word] for word in words if word in vectors.index]:
-                means_NF[row] = vectors.matrix_ND[rows].mean(0)
+            if rows := [vectors.key_to_index[word] for word in words if word in vectors.key_to_index]:
+                means_NF[row] = vectors.vectors[rows].mean(0)
         return unit(means_NF)
 
     return of

@@ -13,11 +13,9 @@ from core.store import Artifact
 from corpus.reading.sources import identify
 from models.streams import TokenStream, unigram_counts
 from models.tokens.vocabulary import Vocabulary
-from models.vectors.stored_matrix import save_matrix
-from models.vectors.vocabulary_matrix import vocabulary_rows
-from models.vectors.word_vectors import HEADER
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.stage import run_stage, show_facts, store_of
+from training.vectors.stored_rows import HEADER, save_matrix
 
 STAGE = "vectors"
 INPUT = "vectors"
@@ -57,6 +55,8 @@ def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact,
     source = identify(vector_file(path), name, store_of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
+        from training.vectors.vocabulary_rows import vocabulary_rows
+
         known, stream = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE), TokenStream.open(train.folder)
         place = source.path.parent if source.path.name == HEADER else source.path
         matrix_VD, coverage = vocabulary_rows(place, known, unigram_counts(stream, known.size))

@@ -1,4 +1,4 @@
-"""Hold a fitted language model, classifier or set of word vectors: spec, artifact, run and bundle."""
+"""Hold a fitted language model or classifier: spec, artifact, run and bundle."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from core.config.sections.embedding import EmbeddingConfig
 from core.store import Artifact
 from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec
 from tasks.fitting.job import BUNDLE_FOLDER
 
-FittedSpec = ModelSpec | ClassifierSpec | EmbeddingConfig
+FittedSpec = ModelSpec | ClassifierSpec
 """Options of a fitted model; each has `name`, `kind` and `vocabulary`."""
 Spec = TypeVar("Spec", bound=FittedSpec, covariant=True)
 
@@ -42,4 +41,3 @@ class StoredFit(Generic[Spec]):
 AnyFitted = StoredFit[FittedSpec]
 Fitted = StoredFit[ModelSpec]
 FittedClassifier = StoredFit[ClassifierSpec]
-FittedVectors = StoredFit[EmbeddingConfig]

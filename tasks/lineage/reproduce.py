@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from time import time
@@ -35,8 +34,6 @@ from tasks.data.canaries import CANARIES_INPUT, choose
 from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, replay_file, synthesise
 from tasks.data.prepare import EARLIER, VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
 from tasks.data.read import READ_AT, read_file, set_aside_again
-from tasks.embedding.embed import STAGE as EMBED_STAGE
-from tasks.embedding.embed import build_vectors
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import rows_of_file
 from tasks.evaluation.evaluate import draw_samples, score_bundle
@@ -63,8 +60,7 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     # Take the model names from the fits: a reused fit may have been built under another name, kept in its bundle.
     specs = [step.facts["spec"] for step in lineage.steps if step.stage == "fit"]
     classifiers = [step.facts["spec"] for step in lineage.steps if step.stage == CLASSIFIER_STAGE]
-    vectors = [step.facts["spec"] for step in lineage.steps if step.stage == EMBED_STAGE]
-    name = [*specs, *classifiers, *vectors][0]["vocabulary"]
+    name = [*specs, *classifiers][0]["vocabulary"]
     vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
     specs = specs or [{"kind": "ngram", "name": UNUSED, "vocabulary": name}]
     values |= {"models": specs, "baseline": specs[0]["name"], "vocabulary": {name: vocabulary}}
@@ -123,7 +119,7 @@ class Reproduction:
             "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
             "vectors": self._vectors, LEXICON_STAGE: self._lexicon,
             "labels": lambda config, step: _built(field_labels.fn(config, self._of(step, "dataset"))),
-            "fit": self._fit, CLASSIFIER_STAGE: self._fit_classifier, EMBED_STAGE: self._embed,
+            "fit": self._fit, CLASSIFIER_STAGE: self._fit_classifier,
             "predict": self._predict, "score": self._score, "samples": self._samples,
         }
 
@@ -218,13 +214,6 @@ class Reproduction:
         lexicons = {name.removeprefix(LEXICON): self._of(step, name) for name in named}
         plan = plan_classifier(config, spec, tokens, start, vectors, lexicons, self._labels(step))
         return build_classifier(config, plan, self._prepared(spec.vocabulary, tokens), lambda journal: None).artifact
-
-    def _embed(self, config: RunConfig, step: Step) -> Artifact:
-        tokens = {split: self._of(step, split) for split in ("train", "validation")}
-        # A reused fit may have been built with other threads and under another name; both are in the bundle.
-        then = {"vocabulary": step.facts["spec"]["vocabulary"], "threads": step.facts["threads"]}
-        config = config.model_copy(update={"embedding": replace(config.embedding, **then)})
-        return build_vectors(config, self._prepared(then["vocabulary"], tokens)).artifact
 
     def _prepared(self, vocabulary: str, tokens: dict[str, Artifact]) -> Prepared:
         learned = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")

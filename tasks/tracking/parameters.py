@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.config.sections.embedding import EmbeddingConfig
 from tasks.data.prepare import Prepared
 from tasks.fitting.fitted import FittedSpec
 
@@ -21,7 +20,7 @@ OBJECTIVES = {
 
 def parameters_of(config: RunConfig, spec: FittedSpec, prepared: Prepared) -> dict[str, Any]:
     """Return the parameters in four sections: data, architecture, objective, optimiser."""
-    architecture = asdict(spec.spec if isinstance(spec, EmbeddingConfig) else spec)
+    architecture = asdict(spec)
     objective = architecture.pop("objective", OBJECTIVES.get(spec.kind, {}))
     optimiser = architecture.pop("training", {})
     data = {

@@ -11,12 +11,11 @@ from core.manifest import MANIFEST, read_manifest
 from core.store import Artifact
 from core.storing.publishing import newest_first
 from core.storing.uses import Uses
-from models.vectors.word_vectors import HEADER
 from tasks.embedding.start import STAGE as VECTORS
-from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.warm_start import INPUT as START
 from tasks.lineage.inputs import Inputs, by_file
 from tasks.upkeep.keep import Key, UsedSince, used_since, with_inputs
+from training.vectors.stored_rows import HEADER
 
 
 class Holdings:
@@ -69,8 +68,7 @@ class Holdings:
     @cached_property
     def _embedded(self) -> dict[str, Artifact]:
         """The results of `reviewlm embed` by the SHA-256 of the file that identifies them."""
-        found = self._all("embed")
-        return by_file(found, HEADER) | by_file(found, f"{BUNDLE_FOLDER}/{HEADER}")  # the first: of earlier versions
+        return by_file(self._all("embed"), HEADER)
 
     def _all(self, stage: str) -> list[Artifact]:
         """Return the undamaged results of a stage, newest first."""

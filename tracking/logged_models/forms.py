@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 PROGRAMS = Path(__file__).parent / "programs"
 CLASSIFICATION = "classification"
 """Value of "task" in the `spec.json` of a classifier; a language model has none."""
-VECTORS_TASK = "vectors"
-"""The same of word vectors."""
 
 
 @dataclass(frozen=True)
@@ -87,25 +85,6 @@ def classifier_signature() -> ModelSignature:
     return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema([*outputs, ColSpec(string, "bundle")]))
 
 
-def vectors_signature() -> ModelSignature:
-    """Return the declared input, output and parameters; `vectors_pyfunc.py` explains them."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array, Object, Property
-
-    from tracking.logged_models.programs.vectors_pyfunc import COLUMN, DEFAULTS
-
-    string, double, long = DataType.string, DataType.double, DataType.long
-    word = Object([Property("word", string), Property("cosine", double)])
-    outputs = [
-        ColSpec(string, COLUMN), ColSpec(Array(string), "known"), ColSpec(Array(string), "unknown"),
-        ColSpec(string, "bundle"), ColSpec(Array(word), "nearest", required=False),
-        ColSpec(Array(double), "vector", required=False),
-    ]  # fmt: skip
-    params = ParamSchema([ParamSpec("task", string, DEFAULTS["task"]), ParamSpec("k", long, DEFAULTS["k"])])
-    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), params)
-
-
 def _typed(facts: Mapping[str, Any]) -> Any:
     import pandas as pd
 
@@ -118,12 +97,6 @@ def _reviews(facts: Mapping[str, Any]) -> Any:
     return pd.DataFrame({"text": ["The food was great.", "We waited an hour."]})
 
 
-def _words(facts: Mapping[str, Any]) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame({"text": facts["examples"]}), {"task": "nearest", "k": 3}
-
-
 LANGUAGE_MODEL = Form(
     "language model", PROGRAMS / "pyfunc.py", PROGRAMS / "smoke.py", language_model_signature, _typed, streamable=True
 )
@@ -131,12 +104,8 @@ CLASSIFIER = Form(
     "classifier", PROGRAMS / "classifier_pyfunc.py", PROGRAMS / "smoke_texts.py", classifier_signature, _reviews,
     streamable=False,
 )  # fmt: skip
-WORD_VECTORS = Form(
-    "word vectors", PROGRAMS / "vectors_pyfunc.py", PROGRAMS / "smoke_texts.py", vectors_signature, _words,
-    streamable=False,
-)  # fmt: skip
 
 
 def form_of(facts: Mapping[str, Any]) -> Form:
     """Return the family of a bundle from its `spec.json`."""
-    return {CLASSIFICATION: CLASSIFIER, VECTORS_TASK: WORD_VECTORS}.get(facts.get("task", ""), LANGUAGE_MODEL)
+    return CLASSIFIER if facts.get("task") == CLASSIFICATION else LANGUAGE_MODEL

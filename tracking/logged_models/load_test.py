@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from core.errors import BundleError
 from tracking.logged_models.bundles import task_of
-from tracking.logged_models.forms import CLASSIFICATION, VECTORS_TASK
+from tracking.logged_models.forms import CLASSIFICATION
 from tracking.logged_models.lookup import find_version
-from tracking.logged_models.opening import open_champion, open_classifier_at, open_vectors_at
+from tracking.logged_models.opening import open_champion, open_classifier_at
 from tracking.registry.versions import Reference
 from tracking.runs.runs import Tracker
 
@@ -42,19 +42,9 @@ class ClassifierLoadTest:
     probability: float | None
 
 
-@dataclass(frozen=True)
-class VectorsLoadTest:
-    """Answer of a version of word vectors: the nearest word of its most frequent word."""
-
-    version: int
-    seconds: float
-    word: str
-    nearest: str
-
-
 def load_test(
     tracker: Tracker, model_name: str, version: int, device: str = "cpu"
-) -> LoadTest | ClassifierLoadTest | VectorsLoadTest:
+) -> LoadTest | ClassifierLoadTest:
     """Open a version's bundle, which checks what it says about its probe texts; then ask for what it can do.
 
     Raises:
@@ -65,8 +55,6 @@ def load_test(
     task = task_of(found.folder) if found is not None else ""
     if task == CLASSIFICATION:
         return _classifier(tracker, model_name, version, device)
-    if task == VECTORS_TASK:
-        return _vectors(tracker, model_name, version)
     return _language_model(tracker, model_name, version, device)
 
 
@@ -82,13 +70,6 @@ def _classifier(tracker: Tracker, model_name: str, version: int, device: str) ->
         )
     probability = None if chances_NK is None else float(chances_NK[0, label])
     return ClassifierLoadTest(version, time.perf_counter() - start, bundle.labels[label], probability)
-
-
-def _vectors(tracker: Tracker, model_name: str, version: int) -> VectorsLoadTest:
-    start, address = time.perf_counter(), f"models:/{model_name}/{version}"
-    vectors = open_vectors_at(tracker, address)[0].vectors
-    [near] = vectors.neighbours(vectors.words[0], 1)
-    return VectorsLoadTest(version, time.perf_counter() - start, vectors.words[0], near.word)
 
 
 def _language_model(tracker: Tracker, model_name: str, version: int, device: str) -> LoadTest:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from core.config.run_config import RunConfig
-from core.config.sections.embedding import OWN_VECTORS
 from core.config.sections.promotion import OWN_MODEL, demo_of
 from core.environment import chosen_device
 from core.errors import BundleError, InputError
@@ -34,7 +33,6 @@ from tracking.tags import OUTCOME, REASON
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
     from models.classification.bundle import ClassifierBundle
-    from models.vectors.bundle import VectorsBundle
 
 Opened = TypeVar("Opened")
 log = logging.getLogger(__name__)
@@ -42,7 +40,6 @@ SURELY_MEANT = 0.85
 """Likeness (`difflib`) from which a name is taken for a misspelt one; less may be another model, as of classifiers."""
 FIRST = "no champion: run `make demo` or `reviewlm run` first"
 FIRST_CLASSIFIER = "no champion: run `reviewlm classify fit` first"
-FIRST_VECTORS = "no champion: run `reviewlm embed` first"
 
 
 def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle, Version]:
@@ -96,7 +93,7 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
 @cache
 def _warn_of_demo(uri: str, name: str, demo: str) -> None:
     """Log once per registry and process that the demo's model is used; a command asks for its name several times."""
-    command = {OWN_MODEL: "run", OWN_VECTORS: "embed"}.get(name, "classify fit")
+    command = "run" if name == OWN_MODEL else "classify fit"
     log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'. `reviewlm %s --input "
                 "FILES` makes yours", name, demo, command)  # fmt: skip
 
@@ -152,11 +149,6 @@ def find_classifier(config: RunConfig, reference: str) -> Found:
     return _found(config.asking(config.classification.model_name), reference, FIRST_CLASSIFIER)
 
 
-def find_vectors(config: RunConfig, reference: str) -> Found:
-    """Return a registered version of word vectors with its folder; references and errors as in `find_classifier`."""
-    return _found(config.asking(config.embedding.model_name), reference, FIRST_VECTORS)
-
-
 def _found(config: RunConfig, reference: str, first: str) -> Found:
     tracker, address = locate(config, reference)
     found = find_version(tracker, Reference.parse(address))
@@ -173,16 +165,6 @@ def open_classifier_at(tracker: Tracker, reference: str, device: str = "cpu") ->
         return load_classifier(folder, device=device)
 
     return _opened(tracker, reference, load, FIRST_CLASSIFIER)
-
-
-def open_vectors_at(tracker: Tracker, reference: str) -> tuple[VectorsBundle, Version]:
-    """Open a registered version of word vectors; arguments and errors as in `open_champion`."""
-    def load(folder: Path) -> VectorsBundle:
-        from models.vectors.bundle import load_vectors
-
-        return load_vectors(folder)
-
-    return _opened(tracker, reference, load, FIRST_VECTORS)
 
 
 def _opened(

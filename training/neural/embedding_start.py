@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.base import ModelError
-from models.vectors.stored_matrix import load_matrix
+from training.vectors.stored_rows import load_matrix
 
 
 def start_embedding(embedding: nn.Embedding, spec: Any, folder: Path | None) -> None:
@@ -18,7 +18,7 @@ def start_embedding(embedding: nn.Embedding, spec: Any, folder: Path | None) -> 
     Args:
         embedding: Of V entries and E dimensions.
         spec: Its `vectors` names the word vectors; `freeze_vectors`: they are not to be trained.
-        folder: Where their rows are (`vectors/stored_matrix.py`).
+        folder: Where their rows are (`training/vectors/stored_rows.py`).
 
     Raises:
         ModelError: kind "input": the rows are not given, or not V × E of them; "bundle": their file is damaged.

@@ -1,4 +1,4 @@
-"""Define the command that trains word vectors."""
+"""Define the command that fits word vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ConfigError
-from core.output import require_output, write_output
+from core.output import require_output
 from reviewlm import terminal
 from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, Verify, checked, run_flow, with_rebuild
 
@@ -25,7 +25,6 @@ class VectorForm(StrEnum):
     WORD2VEC = "word2vec"
     BINARY = "binary"
     GLOVE = "glove"
-    FASTTEXT = "fasttext"
 
 
 @app.command()
@@ -33,30 +32,23 @@ def embed(
     input: Input = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the vectors to this file.")] = None,
     form: Annotated[VectorForm, typer.Option(
-        "--form", help="Form of that file: word2vec (text), binary (word2vec's), glove, or fasttext (.vec).",
+        "--form", help="Form of that file: word2vec (text, also fastText's .vec), binary (word2vec's) or glove.",
     )] = VectorForm.WORD2VEC,
-    page: Annotated[Path | None, typer.Option(
-        "--page", help="Also write a page (HTML) with a map of the frequent words and their nearest words.",
-    )] = None,
     preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Train word vectors on the reviews, register them, and run the gate.
+    """Fit word vectors on the reviews.
 
-    Skip-gram, CBOW or ranking of windows: the section `embedding` has the settings.
+    Skip-gram or CBOW: the section `embedding` has the settings.
     """
-    if page is not None:
-        require_output(page, "--page")
     if out is not None:
         require_output(out)
     elif form is not VectorForm.WORD2VEC:
         raise ConfigError("--form has no effect without --out", where="--form", remedy="name a file: --out FILE")
     result = run_flow("embed", preset, input, with_rebuild(set, rebuild, verify), _require_usable)
-    terminal.show_facts({name: value for name, value in result.items() if name != "work"})
+    terminal.show_facts(result)
     if out is not None:
         result = {**result, **_write(Path(result["vectors"]), out, form)}
-    if page is not None:
-        result = {**result, "page": str(_draw(Path(result["vectors"]), page))}
     terminal.say("\nNext: `reviewlm neighbours WORD`")
     terminal.last_line(result, json)
 
@@ -67,21 +59,10 @@ def _require_usable(config: RunConfig) -> None:
     require_vocabulary(config)
 
 
-def _draw(folder: Path, page: Path) -> Path:
-    from evaluation.vectors.projection import map_page
-    from models.vectors.word_vectors import WordVectors
-
-    vectors = checked(lambda: WordVectors.load(folder))
-    write_output(page, map_page(vectors, "Word vectors").to_html())
-    terminal.say(f"Page: {page}", whole=True)
-    return page
-
-
 def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
-    from models.vectors.formats.files import write_vectors
-    from models.vectors.word_vectors import WordVectors
+    from training.vectors.files import load_vectors, write_vectors
 
-    vectors = checked(lambda: WordVectors.load(folder))
+    vectors = checked(lambda: load_vectors(folder))
     count = checked(lambda: write_vectors(out, vectors, form.value))
     left = len(vectors) - count
     terminal.say(f"Written: {count:,} words to {out}")

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,7 +66,7 @@ def nearest(
         "--measure", help="Measure how often the nearest review is of the same business, for each way to compare.",
     )] = False,
     vectors: Annotated[str, typer.Option(
-        "--vectors", metavar="PATH|VERSION", help="With --measure: word vectors to compare with, as in `neighbours`.",
+        "--vectors", metavar="PATH", help="With --measure: word vectors to compare with, as in `neighbours`.",
     )] = "",
     model: Model = "champion",
     bundle: Annotated[str, typer.Option("--bundle", help="Folder of a fitted model, in place of --model.")] = "",
@@ -196,7 +197,7 @@ def _measured(config: RunConfig, bundle: Bundle | None, reviews: pl.DataFrame, v
     """Return how often the nearest review is of the same business and has the same stars, by way of comparing."""
     from evaluation.vectors.same_topic import same_topic_rates, whole_businesses
     from evaluation.vectors.text_vectors import cosines_to, mean_word_vectors, tfidf_vectors
-    from tasks.fitting.job import BUNDLE_FOLDER
+    from training.vectors.files import read_vectors
 
     chosen = reviews[whole_businesses(reviews["business_id"], MOST_MEASURED, config.seed)]
     texts, words = chosen["text"].to_list(), None
@@ -207,8 +208,8 @@ def _measured(config: RunConfig, bundle: Bundle | None, reviews: pl.DataFrame, v
         terminal.show_warnings([f"comparison without a language model: {error.what}"])
     try:
         words = place = vectors_at(vectors, lambda: config)
-        stored = place.parent if place.name == BUNDLE_FOLDER else place
-        ways[f"{MEAN} ({Path(vectors).name or stored.name})"] = checked(lambda: mean_word_vectors(texts, place))
+        word_vectors = checked(lambda: mean_word_vectors(texts, partial(read_vectors, place)))
+        ways[f"{MEAN} ({place.name})"] = word_vectors
     except ArtifactError as error:
         terminal.show_warnings([f"comparison without word vectors: {error.what}; {error.remedy.partition(';')[0]}."])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +9,7 @@ import pytest
 from core.errors import InputError
 from evaluation.vectors.same_topic import Cosines, nearest_of_others, same_topic_rates, whole_businesses
 from evaluation.vectors.text_vectors import cosines_to, mean_word_vectors, tfidf_vectors, unit
-from models.vectors.word_vectors import WordVectors
+from training.vectors.files import keyed
 
 REVIEWS = pl.DataFrame({
     "user_id": ["u", "v", "u", "w", None, None],
@@ -92,10 +90,10 @@ def test_words_that_few_texts_have_weigh_more_and_repeated_words_little() -> Non
     assert cosines_to(vectors(["cold"]))(vectors(["Cold!", "unknown"])).tolist() == [[pytest.approx(1)], [0]]
 
 
-def test_word_vectors_of_a_text_are_averaged_over_the_words_that_have_one(tmp_path: Path) -> None:
-    WordVectors(["tacos", "beer"], np.array([[1.0, 0.0], [0.0, 1.0]])).save(tmp_path)
+def test_word_vectors_of_a_text_are_averaged_over_the_words_that_have_one() -> None:
+    vectors_of_words = keyed(["tacos", "beer"], np.array([[1.0, 0.0], [0.0, 1.0]]))
     texts = ["tacos beer beer rare", "tacos beer common", "common"]
-    vectors = mean_word_vectors(texts, tmp_path)(texts)
+    vectors = mean_word_vectors(texts, lambda words: vectors_of_words)(texts)
     cosines = cosines_to(vectors)(vectors)
     assert cosines[0, 1] == pytest.approx((1 * 1 + 2 * 1) / (np.sqrt(5) * np.sqrt(2)), abs=1e-6)
     assert cosines[2].tolist() == [0, 0, 0]

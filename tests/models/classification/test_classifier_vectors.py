@@ -13,13 +13,13 @@ from models.base import ModelError
 from models.classification.bundle import load_classifier, save_classifier
 from models.classification.spec import classifier_from_dict, identity, to_dict
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
-from models.vectors.stored_matrix import save_matrix
-from models.vectors.vocabulary_matrix import vocabulary_rows
-from models.vectors.word_vectors import WordVectors
 from tests.models.classification.made_reviews import NOISE, RECIPE, TELLING, small
 from training.classification.fitting import fit_classifier
 from training.context import FitContext
 from training.labelling import trainer
+from training.vectors.files import keyed, save_vectors
+from training.vectors.stored_rows import save_matrix
+from training.vectors.vocabulary_rows import vocabulary_rows
 
 NETWORKS = ("bag", "cnn", "gru")
 ONCE = replace(RECIPE, epochs=1, evaluations=1)
@@ -32,7 +32,8 @@ def rows(words, tmp_path_factory):
     draw = np.random.default_rng(3)
     pairs = np.repeat(draw.normal(size=(len(TELLING), 8)), 2, axis=0)
     names = [word for pair in TELLING for word in pair]
-    WordVectors([*names, *NOISE], np.concatenate([pairs, 0.3 * draw.normal(size=(len(NOISE), 8))])).save(folder / "all")
+    noise = 0.3 * draw.normal(size=(len(NOISE), 8))
+    save_vectors(folder / "all", keyed([*names, *NOISE], np.concatenate([pairs, noise])))
     matrix_VD, coverage = vocabulary_rows(folder / "all", words, np.ones(words.size, np.int64))
     assert coverage.missing == ("\n",)
     save_matrix(folder, matrix_VD)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from core.config.command_line import command_line
-from core.config.presets import load_config, preset_names
+from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
-from core.errors import ConfigError, TrackingUnavailable
+from core.errors import TrackingUnavailable
 from flows.retrain import resolve
 from reviewlm.shown.results import show_next_steps
 from reviewlm.verbs import model
@@ -20,70 +19,8 @@ from tracking.logged_models import opening
 DEMOS = {"ablation", "characters", "classify_demo", "demo"}
 
 
-@pytest.mark.parametrize("preset", preset_names())
-def test_only_the_presets_of_the_embedded_corpus_register_as_the_demo(preset: str) -> None:
-    assert load_config(preset).promotion.model_name == (DEMO_MODEL if preset in DEMOS else OWN_MODEL)
-
-
-def test_files_of_a_user_in_a_preset_of_the_demo_make_a_model_of_the_user() -> None:
-    assert resolve("characters", ["mine.csv"], None).promotion.model_name == OWN_MODEL
-    by_setting = load_config("demo", ['source.input=["mine.csv"]'])
-    assert by_setting.promotion.model_name == OWN_MODEL
-    named = resolve("demo", ["mine.csv"], ["promotion.model_name=mine"])
-    assert named.promotion.model_name == "mine"
-    assert resolve("demo", None, None).promotion.model_name == DEMO_MODEL
-
-
-@pytest.mark.parametrize("preset", preset_names())
-def test_no_preset_registers_what_it_learns_from_the_embedded_corpus_as_a_model_of_the_user(preset: str) -> None:
-    config = resolve(preset, None, None)
-    names = config.promotion.model_name, config.classification.model_name, config.embedding.model_name
-    assert names == (DEMO_MODEL, f"{DEMO_MODEL}-{config.classification.label}", f"{DEMO_MODEL}-vectors")
-
-
-def test_an_own_name_for_a_model_of_the_embedded_corpus_stays() -> None:
-    named = resolve("small", None, ["promotion.model_name=mine", "embedding.model_name=words"])
-    assert (named.promotion.model_name, named.embedding.model_name) == ("mine", "words")
-
-
-def test_a_schedule_without_input_is_refused_before_it_works_if_there_is_no_champion_whose_files_it_could_read(
-    migrated_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flows.retrain.deployment", SimpleNamespace(id="weekly"))
-    with pytest.raises(ConfigError, match=r"(?s)no input was given.*or use the preset demo"):
-        resolve("small", None, None)
-    assert resolve("demo", None, None).promotion.model_name == DEMO_MODEL
-    assert resolve("small", ["mine.csv"], None).promotion.model_name == OWN_MODEL
-
-
-def test_the_demo_names_its_classifier_after_the_label() -> None:
-    named = {label: load_config("classify_demo", [f"classification.label={label}"]) for label in ("stars", "polarity")}
-    assert {label: config.classification.model_name for label, config in named.items()} == {
-        "stars": "reviewlm-demo-stars",
-        "polarity": "reviewlm-demo-polarity",
-    }
-    assert named["polarity"].with_input(["mine.csv"]).classification.model_name == "reviewlm-polarity"
-    mine = load_config("classify_demo", ["classification.promotion.model_name=mine", 'source.input=["mine.csv"]'])
-    assert mine.classification.model_name == "mine"
-
-
-@pytest.mark.parametrize("preset", preset_names())
-def test_only_the_presets_of_the_embedded_corpus_register_their_vectors_as_the_demos(preset: str) -> None:
-    config = load_config(preset)
-    assert config.embedding.model_name == ("reviewlm-demo-vectors" if preset in DEMOS else "reviewlm-vectors")
-    assert config.with_input(["mine.csv"]).embedding.model_name == "reviewlm-vectors"
-    assert load_config(preset, ['source.input=["mine.csv"]']).embedding.model_name == "reviewlm-vectors"
-    mine = load_config(preset, ["embedding.model_name=mine"]).with_input(["mine.csv"])
-    assert mine.embedding.model_name == "mine"
-
-
-@pytest.mark.parametrize("name", [OWN_MODEL, DEMO_MODEL])
-def test_vectors_never_get_the_name_of_a_language_model(name: str) -> None:
-    assert load_config("small", [f"embedding.model_name={name}"]).embedding.model_name == f"{name}-vectors"
-
-
 @pytest.mark.parametrize(("name", "command"), [
-    ("reviewlm", "run"), ("reviewlm-vectors", "embed"), ("reviewlm-stars", "classify fit"),
+    ("reviewlm", "run"), ("reviewlm-stars", "classify fit"),
 ])  # fmt: skip
 def test_the_warning_of_the_demos_model_names_the_command_that_makes_ones_own(
     name: str, command: str, caplog: pytest.LogCaptureFixture

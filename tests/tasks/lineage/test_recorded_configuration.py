@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +10,7 @@ import pytest
 
 from core.errors import ConfigError
 from models.specs import RecurrentSpec, VocabularySpec, identity
-from tasks.lineage import reproduce
-from tasks.lineage.reproduce import Reproduction, configuration_of
+from tasks.lineage.reproduce import configuration_of
 
 
 def record(**training: Any) -> Any:
@@ -34,25 +32,3 @@ def test_an_option_without_a_part_that_was_taken_then_is_kept_so_that_the_fit_ha
 def test_a_setting_that_this_code_does_not_know_names_the_commit_that_did() -> None:
     with pytest.raises(ConfigError, match="check out commit c0ffee"):
         configuration_of(record(no_such_option=1))
-
-
-def test_reused_vectors_are_made_again_with_the_threads_and_the_vocabulary_that_made_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[Any] = []
-    made = SimpleNamespace(artifact=None)
-    monkeypatch.setattr(reproduce, "build_vectors", lambda *given: asked.append(given) or made)
-    names = {"train": "tokens/1", "validation": "tokens/2"}
-    fit = SimpleNamespace(
-        stage="embed", facts={"spec": {"vocabulary": "old name"}, "threads": 3}, environment={}, made_by=names
-    )
-    vocabulary = SimpleNamespace(stage="vocabulary", options={"spec": asdict(VocabularySpec())})
-    lineage: Any = SimpleNamespace(
-        configuration={"embedding": {"vocabulary": "word", "threads": 2, "dimensions": 7}}, steps=[vocabulary, fit]
-    )
-    again = Reproduction(lineage, {}, Path())
-    again.made = {stage: SimpleNamespace(stage=stage) for stage in ("prepare", "vocabulary", *names.values())}
-    again._embed(again.config, fit)  # type: ignore[arg-type]
-    [(config, prepared)] = asked
-    assert (config.embedding.vocabulary, config.embedding.threads, config.embedding.dimensions) == ("old name", 3, 7)
-    assert list(prepared.tokens) == list(prepared.vocabularies) == ["old name"]

@@ -18,11 +18,11 @@ from core.services import deployed_code
 from core.services.deployed_code import FOLDER
 from core.store import Artifact, Store
 from core.storing.uses import _unmark
-from models.vectors.word_vectors import HEADER
 from tasks.stage import store_of
 from tasks.tracking.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect
 from tracking.runs.runs import Tracker
+from training.vectors.stored_rows import HEADER
 
 DAY = 86_400 * 10**9
 LONG_AGO = 10**9
@@ -61,15 +61,13 @@ def test_results_from_before_the_newest_runs_go_except_the_inputs_of_others(conf
     assert done.to_dict()["results_kept_because"] == {"input of a kept result": 1, "used by a recent run": 1}
 
 
-@pytest.mark.parametrize("place", ["", "bundle"], ids=["version-1", "bundle"])
-def test_the_word_vectors_that_a_kept_network_started_from_stay(place: str, config: RunConfig) -> None:
+def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfig) -> None:
     """A configuration names their folder; the rows that were made of them know only the file's SHA-256."""
     store, made = store_of(config), []
     for name in ("used", "other"):
 
         def write(work: Path, name: str = name) -> dict[str, object]:
-            (work / place).mkdir(exist_ok=True)
-            (work / place / HEADER).write_text(name)
+            (work / HEADER).write_text(name)
             return {}
 
         made.append(store.build("embed", 1, {"name": name}, {}, write).artifact)

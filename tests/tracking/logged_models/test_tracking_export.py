@@ -17,7 +17,7 @@ from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import BundleError, StoreFull
 from core.store import sha256_of_file
 from tracking.logged_models.export import PACKAGE, log_bundle, requirements, smoke_test, vendor
-from tracking.logged_models.forms import CLASSIFIER, LANGUAGE_MODEL, WORD_VECTORS, Form, language_model_signature
+from tracking.logged_models.forms import CLASSIFIER, LANGUAGE_MODEL, Form, language_model_signature
 from tracking.runs.runs import Tracker
 
 HOST = '''
@@ -63,7 +63,7 @@ def test_a_file_that_moves_within_the_package_changes_the_name(package: Path, tm
     assert vendor(package, tmp_path / "two", ["a"]).name != first
 
 
-@pytest.mark.parametrize("form", [LANGUAGE_MODEL, CLASSIFIER, WORD_VECTORS])
+@pytest.mark.parametrize("form", [LANGUAGE_MODEL, CLASSIFIER])
 def test_a_copy_holds_all_that_its_program_imports_and_nothing_that_fits_models(form: Form, tmp_path: Path):
     copy = vendor(PACKAGE, tmp_path, form.modules)
     files = [path for path in copy.rglob("*.py") if path.parent.name != "gpu"]  # those need a GPU's compiler

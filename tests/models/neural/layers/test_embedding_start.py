@@ -27,12 +27,11 @@ from models.text.normal_form import NormalForm
 from models.tokens.special import STARS, UNK
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
-from models.vectors.formats.files import write_vectors
-from models.vectors.stored_matrix import ROWS, load_matrix, save_matrix
-from models.vectors.vocabulary_matrix import vocabulary_rows
-from models.vectors.word_vectors import WordVectors
 from training.context import FitContext
 from training.fit import fit_model
+from training.vectors.files import keyed, save_vectors, write_vectors
+from training.vectors.stored_rows import ROWS, load_matrix, save_matrix
+from training.vectors.vocabulary_rows import vocabulary_rows
 
 TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2)
 LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")
@@ -135,7 +134,7 @@ def test_a_spec_with_vectors_comes_back_from_json() -> None:
 
 def test_rows_of_a_vocabulary_are_those_of_its_words(data: Any, tmp_path: Any) -> None:
     vocabulary, names = data[0], ["food", "staff"]
-    WordVectors(names, np.array([[1.0, 2.0], [3.0, 4.0]])).save(tmp_path)
+    save_vectors(tmp_path, keyed(names, np.array([[1.0, 2.0], [3.0, 4.0]])))
     counts_V = np.arange(vocabulary.size)
     rows_VE, coverage = vocabulary_rows(tmp_path, vocabulary, counts_V)
     counted = counts_V[FIRST:].sum() + counts_V[UNK]
@@ -152,7 +151,7 @@ def test_pieces_of_words_are_looked_up_as_they_are_then_without_their_space(tmp_
     vocabulary = Vocabulary.train(texts, VocabularySpec(unit="bpe", size=280, min_count=1), NormalForm())
     [piece] = [token for token in range(FIRST, vocabulary.size) if vocabulary.token(token) == " good"]
     for names, expected in ((["good"], [1.0, 2.0]), (["good", " good"], [3.0, 4.0])):
-        WordVectors(names, np.array([[1.0, 2.0], [3.0, 4.0]])[: len(names)]).save(tmp_path)
+        save_vectors(tmp_path, keyed(names, np.array([[1.0, 2.0], [3.0, 4.0]])[: len(names)]))
         rows_VE, _ = vocabulary_rows(tmp_path, vocabulary, np.ones(vocabulary.size, np.int64))
         assert rows_VE[piece].tolist() == expected
     assert np.array_equal(load_matrix(_saved(tmp_path, rows_VE)), rows_VE)
@@ -175,7 +174,7 @@ def test_a_piece_that_continues_a_word_does_not_get_the_vector_of_a_word(tmp_pat
     entries = [vocabulary.token(token) for token in range(vocabulary.size)]
     begins, continues = (next(i for i, e in enumerate(entries) if ok(e)) for ok in (is_word, "s".__eq__))
     words = [entries[begins].strip(), "s"]
-    write_vectors(tmp_path / "words.vec", WordVectors(words, np.array([[1, 1], [5, 5]], np.float32)), "word2vec")
+    write_vectors(tmp_path / "words.vec", keyed(words, np.array([[1, 1], [5, 5]], np.float32)), "word2vec")
     rows_VE, coverage = vocabulary_rows(tmp_path / "words.vec", vocabulary, np.ones(vocabulary.size))
     assert rows_VE[begins].tolist() == [1, 1]
     assert rows_VE[continues].tolist() != [5, 5]

@@ -14,11 +14,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from core.store import Store
 from models.bundles.bundle import Bundle, save_bundle
 from models.neural.encoder import Encoder
-from models.vectors.word_vectors import WordVectors
 from reviewlm.options import configured
 from reviewlm.verbs.other_models import nearest
 from tests.command_line import call
 from tests.serving.engine.small_models import TEXTS, bundle_of
+from training.vectors.files import keyed, save_vectors
 
 ROWS = [
     {"review_id": f"r{number}", "user_id": f"u{number % 5}", "business_id": f"b{number % 3}", "stars": 1 + number % 5,
@@ -163,7 +163,7 @@ def test_the_measure_compares_with_chance_the_model_and_word_vectors(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    WordVectors(["great", "cold"], np.eye(2)).save(tmp_path / "vectors")
+    save_vectors(tmp_path / "vectors", keyed(["great", "cold"], np.eye(2)))
     command = ("nearest", "--measure", "--bundle", folder, "--input", reviews, "--json")
     facts = call(monkeypatch, capfd, *command, "--vectors", tmp_path / "vectors").facts
     rates = facts["rates"]

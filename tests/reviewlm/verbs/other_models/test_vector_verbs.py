@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import reviewlm.verbs.other_models.embed
-import tracking.logged_models.opening
-from models.vectors.formats.files import read_vectors
-from models.vectors.word_vectors import WordVectors
 from tests.command_line import exit_code
+from training.vectors.files import keyed, read_vectors, save_vectors
 
-ROYAL = WordVectors(
-    ["man", "woman", "king", "queen", "\n"], np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 1]])
-)
+ROYAL = keyed(["man", "woman", "king", "queen", "\n"], np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 1]]))
 
 
 def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -27,11 +22,11 @@ def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    ROYAL.save(tmp_path / "vectors")
+    save_vectors(tmp_path / "vectors", ROYAL)
     return tmp_path / "vectors"
 
 
-@pytest.mark.parametrize("form", ["word2vec", "binary", "glove", "fasttext"])
+@pytest.mark.parametrize("form", ["word2vec", "binary", "glove"])
 def test_embed_writes_the_vectors_of_its_flow_to_a_file(
     form: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,17 +36,7 @@ def test_embed_writes_the_vectors_of_its_flow_to_a_file(
     assert exit_code(monkeypatch, "embed", "--out", str(out), "--form", form, "--json") == 0
     told = answer(capfd)
     assert (told["written"], told["left_out"], told["form"]) == (4, 1, form)
-    assert read_vectors(out).words == ROYAL.words[:4]
-
-
-def test_embed_draws_a_page(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    made = {"vectors": str(folder), "words": 5}
-    monkeypatch.setattr(reviewlm.verbs.other_models.embed, "run_flow", lambda *about: made)
-    assert exit_code(monkeypatch, "embed", "--page", str(tmp_path / "map.html"), "--json") == 0
-    assert answer(capfd)["page"] == str(tmp_path / "map.html")
-    assert "<title>queen</title>" in (tmp_path / "map.html").read_text(encoding="utf-8")
+    assert read_vectors(out).index_to_key == ROYAL.index_to_key[:4]
 
 
 def test_a_form_without_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -83,35 +68,13 @@ def test_vectors_of_another_program_can_be_asked(
 def test_vectors_that_hardly_differ_are_a_warning(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    WordVectors(ROYAL.words, ROYAL.matrix_ND + 9).save(tmp_path / "alike")
+    save_vectors(tmp_path / "alike", keyed(ROYAL.index_to_key, ROYAL.vectors + 9))
     warned = {}
     for name in ("vectors", "alike"):
         assert exit_code(monkeypatch, "neighbours", "king", "--vectors", str(tmp_path / name), "--json") == 0
         captured = capfd.readouterr()
         warned[json.loads(captured.out.splitlines()[-1])["mean_cosine"] > 0.8] = "have a cosine of" in captured.err
     assert warned == {False: False, True: True}
-
-
-@pytest.mark.parametrize("named", ["champion", "2", "reviewlm-vectors@champion", "mine/3"])
-def test_a_registered_version_can_be_asked(
-    named: str, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[str] = []
-
-    def find(config: Any, reference: str) -> Any:
-        asked.append(reference)
-        return SimpleNamespace(folder=folder)
-
-    monkeypatch.setattr(tracking.logged_models.opening, "find_vectors", find)
-    assert exit_code(monkeypatch, "neighbours", "king", "--n", "1", "--vectors", named, "--json") == 0
-    assert (asked, answer(capfd)["vectors"]) == ([named], str(folder))
-
-
-def test_without_a_registered_version_the_command_says_how_to_make_one(
-    migrated_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert exit_code(monkeypatch, "neighbours", "king", "--vectors", "champion") == 7
-    assert "run `reviewlm embed` first" in capfd.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), [

@@ -1,4 +1,4 @@
-"""Fill the embedding layer of a vocabulary from word vectors, and report how much of the vocabulary they cover."""
+"""Give each entry of a vocabulary a row of word vectors, as the start of an embedding."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from gensim.models import KeyedVectors
+from gensim.models.fasttext import FastTextKeyedVectors
 
-from ..base import ModelError
-from ..tokens.special import UNK
-from ..tokens.vocabulary import Vocabulary
-from ..tokens.words import FIRST
-from .formats.files import read_vectors
-from .word_vectors import WordVectors
+from models.base import ModelError
+from models.tokens.special import UNK
+from models.tokens.vocabulary import Vocabulary
+from models.tokens.words import FIRST
+from training.vectors.files import read_vectors
 
 SHOWN = 20
 """Number of missing entries that a report names."""
@@ -40,7 +41,7 @@ class Coverage:
 
 
 def embedding_matrix(
-    vectors: WordVectors, entries: Sequence[str], counts_V: np.ndarray | None = None,
+    vectors: KeyedVectors, entries: Sequence[str], counts_V: np.ndarray | None = None,
     without_V: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Coverage]:
     """Return a matrix with one row per vocabulary entry (V, D, float32), and the coverage.
@@ -58,16 +59,16 @@ def embedding_matrix(
     Raises:
         ModelError: kind "input": no entry has a vector.
     """
-    rows_V = np.array([next((vectors.index[form] for form in forms(entry) if form in vectors.index), -1)
-                       for entry in entries])  # fmt: skip
-    wanted_V = np.ones(len(entries), bool) if without_V is None else ~without_V
-    found_V = (rows_V >= 0) & wanted_V
-    matrix_VD = np.zeros((len(entries), vectors.dimensions), np.float32)
-    matrix_VD[found_V] = vectors.matrix_ND[rows_V[found_V]]
+    index = vectors.key_to_index
+    rows_V = np.array([next((index[form] for form in forms(entry) if form in index), -1) for entry in entries])
+    free_V = np.ones(len(entries), bool) if without_V is None else ~without_V
+    found_V = (rows_V >= 0) & free_V
+    matrix_VD = np.zeros((len(entries), vectors.vector_size), np.float32)
+    matrix_VD[found_V] = vectors.vectors[rows_V[found_V]]
     has_V = found_V.copy()
-    for place in np.flatnonzero(wanted_V & ~found_V).tolist():
-        if (made_D := vectors.from_parts(entries[place].strip(" "))) is not None:
-            matrix_VD[place], has_V[place] = made_D, True
+    for place in np.flatnonzero(free_V & ~found_V).tolist() if isinstance(vectors, FastTextKeyedVectors) else ():
+        matrix_VD[place] = vectors[entries[place].strip(" ")]  # the mean of its n-grams; zeros if it has none
+        has_V[place] = matrix_VD[place].any()
     if not has_V.any():
         named = ", ".join(map(repr, entries[:3]))
         raise ModelError(f"none of the {len(entries)} entries of the vocabulary ({named} …) has a vector", "input")
@@ -111,7 +112,7 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     """
     entries = [vocabulary.token(token) for token in range(FIRST, vocabulary.size)]
     vectors = read_vectors(path, {form for entry in entries for form in forms(entry)})
-    of_words = vocabulary.word_unit is None and not any(word.startswith(" ") for word in vectors.words)
+    of_words = vocabulary.word_unit is None and not any(word.startswith(" ") for word in vectors.index_to_key)
     without_V = vocabulary.word_part_V[FIRST:] if of_words else None
     try:
         matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:], without_V)

@@ -1,4 +1,4 @@
-"""Store the vectors of a vocabulary's entries for the fit of a network, which needs no vector file then."""
+"""Store the rows that an embedding starts from: the fit of a network then needs neither the vector file nor gensim."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from ..atomic_files import save_tensors
-from ..base import stored
+from models.atomic_files import save_tensors
+from models.base import stored
 
 ROWS, KEY = "embedding.safetensors", "rows"
+HEADER = "vectors.json"
+"""File that identifies a folder of word vectors (`files.py`): it holds the SHA-256 of the others."""
 
 
 def save_matrix(folder: Path, matrix_VD: np.ndarray) -> None:

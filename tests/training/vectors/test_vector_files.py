@@ -1,0 +1,234 @@
+"""Vector files of word2vec, GloVe and fastText: what is written is read again, and odd lines are clear errors."""
+
+import gzip
+import struct
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from models.base import ModelError
+from training.vectors.files import ARRAYS, Form, keyed, load_vectors, read_vectors, save_vectors, write_vectors
+from training.vectors.stored_rows import HEADER
+from training.vectors.vocabulary_rows import embedding_matrix
+
+FOOD = keyed(["the", "food", "café"], np.array([[1, 2.5], [-0.1, 1e-30], [3, 4]], np.float32))
+words = st.lists(st.text(st.characters(exclude_categories=("Cs", "Z", "C")), min_size=1), min_size=1, unique=True)
+
+
+def numbers(rows, columns):
+    return arrays(np.float32, (rows, columns), elements=st.floats(-(2.0**99), 2.0**99, width=32))
+
+
+@given(st.data())
+@pytest.mark.parametrize("form", get_args(Form))
+def test_what_is_written_is_read_again_to_the_last_bit(form, tmp_path_factory, data):
+    names = data.draw(words)
+    given_vectors = keyed(names, data.draw(numbers(len(names), data.draw(st.integers(2, 5)))))
+    path = tmp_path_factory.mktemp("files") / "vectors"
+    assert write_vectors(path, given_vectors, form) == len(names)
+    found = read_vectors(path)
+    assert found.index_to_key == names
+    assert found.vectors.tobytes() == given_vectors.vectors.tobytes()
+
+
+def test_text_is_in_the_published_form(tmp_path):
+    write_vectors(tmp_path / "a", FOOD, "word2vec")
+    write_vectors(tmp_path / "b", FOOD, "glove")
+    text = (tmp_path / "a").read_text(encoding="utf-8").splitlines()
+    assert text == ["3 2", "the 1.0 2.5", "food -0.1 1e-30", "café 3.0 4.0"]
+    assert (tmp_path / "b").read_text(encoding="utf-8").splitlines() == text[1:]
+
+
+def test_binary_is_in_the_published_form(tmp_path):
+    write_vectors(tmp_path / "a", keyed(["ab", "c"], np.array([[1, 2], [3, 4]], np.float32)), "binary")
+    assert (tmp_path / "a").read_bytes() == (
+        b"2 2\n" + b"ab " + struct.pack("<2f", 1, 2) + b"\n" + b"c " + struct.pack("<2f", 3, 4) + b"\n"
+    )
+
+
+def test_binary_without_line_breaks_between_the_entries_is_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"2 1\nab " + struct.pack("<f", 1.1) + b"c " + struct.pack("<f", 3))
+    assert read_vectors(tmp_path / "a").index_to_key == ["ab", "c"]
+
+
+@pytest.mark.parametrize("value", [1.1831055e16, 2.8238728e15])
+def test_binary_whose_numbers_happen_to_be_printable_is_read(tmp_path, value):
+    write_vectors(tmp_path / "a", keyed(["0"], np.full((1, 2), value, np.float32)), "binary")
+    (tmp_path / "a").read_bytes().decode("utf-8")
+    assert read_vectors(tmp_path / "a").vectors.tolist() == [[np.float32(value)] * 2]
+
+
+@pytest.mark.parametrize("form", get_args(Form))
+def test_a_gzipped_file_is_read(form, tmp_path):
+    write_vectors(tmp_path / "a", FOOD, form)
+    (tmp_path / "a.gz").write_bytes(gzip.compress((tmp_path / "a").read_bytes()))
+    found = read_vectors(tmp_path / "a.gz")
+    assert (found.index_to_key, found.vectors.tolist()) == (FOOD.index_to_key, FOOD.vectors.tolist())
+
+
+def test_words_with_spaces_in_published_glove_files_are_read(tmp_path):
+    (tmp_path / "a").write_text("the 1 2\nto name@x.com 3 4\n", encoding="utf-8")
+    assert read_vectors(tmp_path / "a").index_to_key == ["the", "to name@x.com"]
+
+
+def test_trailing_spaces_and_windows_line_ends_are_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"2 2\r\nthe 1 2 \r\nfood 3 4\r\n")
+    assert read_vectors(tmp_path / "a").vectors.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("content", [
+    pytest.param(b"the    1  2.5\nfood  -3    4\n", id="aligned by spaces"),
+    pytest.param(b"   the 1 2.5\n  food -3 4\n", id="aligned to the right"),
+    pytest.param(b"the\t1\t2.5\nfood\t-3\t4\n", id="tabs"),
+    pytest.param(b"2\t2\nthe\t1 2.5\t\nfood\t-3 4 \t\r\n", id="a tab after the word and at the end"),
+    pytest.param(b"\xef\xbb\xbf2 2\nthe 1 2.5\nfood -3 4\n", id="mark of UTF-8 and a header"),
+    pytest.param(b"\xef\xbb\xbfthe 1 2.5\nfood -3 4\n", id="mark of UTF-8"),
+])  # fmt: skip
+def test_columns_may_be_aligned_or_between_tabs_and_a_mark_is_no_word(content, tmp_path):
+    for name, packed in (("a", content), ("a.gz", gzip.compress(content))):
+        (tmp_path / name).write_bytes(packed)
+        found = read_vectors(tmp_path / name)
+        assert (found.index_to_key, found.vectors.tolist()) == (["the", "food"], [[1, 2.5], [-3, 4]])
+
+
+def test_only_the_wanted_words_are_kept(tmp_path):
+    write_vectors(tmp_path / "a", FOOD, "glove")
+    assert read_vectors(tmp_path / "a", {"food", "absent"}).index_to_key == ["food"]
+
+
+def test_of_a_repeated_word_the_first_vector_counts(tmp_path):
+    (tmp_path / "a").write_text("the 1 2\nthe 3 4\nfood 5 6\n", encoding="utf-8")
+    assert read_vectors(tmp_path / "a")["the"].tolist() == [1, 2]
+
+
+def test_words_with_white_space_are_left_out_of_files(tmp_path):
+    vectors = keyed(["a", "\n", "b c", "d"], np.arange(8).reshape(4, 2))
+    assert write_vectors(tmp_path / "a", vectors, "word2vec") == 2
+    assert read_vectors(tmp_path / "a").index_to_key == ["a", "d"]
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    pytest.param(b"", "line 1: there are no vectors", id="empty"),
+    pytest.param(b"the\n", "line 1: a word and some numbers", id="no-numbers"),
+    pytest.param(b"the 1 2\nfood 1\n", "line 2: a word and 2 numbers are needed; there are 1", id="short-line"),
+    pytest.param(b"the 1 2\nfood 1 x\n", "line 2: 'x' is not a number", id="no-number"),
+    pytest.param(b"the 1 2\nfood 1 nan\n", "line 2: 'nan' is not a finite", id="nan"),
+    pytest.param(b"the 1 2\nfood 1 1e99\n", "line 2: '1e99' is not a finite", id="too-large"),
+    pytest.param(b"the 1 2\n\xff\xfe 1 2\n", "line 2: the line is not UTF-8", id="encoding"),
+    pytest.param("2 2\nthe 1 2\nfood 3 4\n".encode("utf-16"), "text in UTF-16", id="utf-16"),
+    pytest.param(b"3 2\nthe 1 2\n", "line 3: the file ends after 1 words; its first line says 3", id="too-few"),
+    pytest.param(b"1 2\nthe 1 2\nfood 1 2\n", "line 3: the first line says 1 words", id="too-many"),
+    pytest.param(b"1 2\nthe \x00\x00\x80\x3f\x00", "binary file of word2vec", id="cut-binary"),
+    pytest.param(b"2 1\nthe \x00\x00\x80\x3f\n", "binary file of word2vec", id="binary-too-few"),
+    pytest.param(b"1 1\nthe \x00\x00\x80\x7f\n", "the vector of 'the'", id="binary-infinite"),
+    pytest.param(b"1 1\nt\xffe \x00\x00\x80\x3f\n", "binary file of word2vec", id="binary-encoding"),
+    pytest.param(b"\xba\x16\x4f\x2f....", "fastText model", id="fasttext-version"),
+    pytest.param(b"\xba\x16\x4f\x2f\x0c\0\0\0", "fastText model", id="cut-fasttext"),
+])  # fmt: skip
+def test_an_odd_file_is_an_error_that_names_file_and_place(content, said, tmp_path):
+    (tmp_path / "odd.vec").write_bytes(content)
+    with pytest.raises(ModelError, match=r"odd\.vec") as error:
+        read_vectors(tmp_path / "odd.vec")
+    assert error.match(said)
+    assert error.value.kind == "input"
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_vectors(tmp_path / "absent")
+
+
+def test_coverage_and_the_matrix_of_a_vocabulary():
+    vectors = keyed(["the", "food", "Pizza"], np.array([[1, 2], [3, 6], [5, 4]], np.float32))
+    entries, counts = ["<unk>", "The", "food", "rovabear", "pizza"], np.array([0, 50, 30, 5, 15])
+    matrix, coverage = embedding_matrix(vectors, entries, counts)
+    assert matrix[[1, 2]].tolist() == [[1, 2], [3, 6]]
+    assert (coverage.entries, coverage.found, coverage.share_of_text) == (5, 2, 0.8)
+    assert coverage.missing == ("pizza", "rovabear", "<unk>")
+
+
+def test_words_without_a_vector_get_different_rows_of_the_same_mean_and_variance():
+    found = np.random.default_rng(3).normal([5, -2], [0.1, 3], (500, 2)).astype(np.float32)
+    names = [f"w{number}" for number in range(500)]
+    matrix, _ = embedding_matrix(keyed(names, found), [*names, *(f"x{number}" for number in range(4000))])
+    drawn = matrix[500:]
+    assert len(np.unique(drawn, axis=0)) == 4000
+    assert (abs(drawn.mean(0) - found.mean(0)) < 4 * found.std(0) / 4000**0.5).all()
+    np.testing.assert_allclose(drawn.std(0), found.std(0), rtol=4 / 8000**0.5)
+    again, _ = embedding_matrix(keyed(names, found), [*names, *(f"x{number}" for number in range(4000))])
+    assert matrix.tobytes() == again.tobytes()
+
+
+def test_a_vocabulary_without_any_vector_is_an_error():
+    with pytest.raises(ModelError, match="none of the 1 entries"):
+        embedding_matrix(FOOD, ["xx"])
+
+
+def test_saved_vectors_are_the_same_when_loaded(tmp_path):
+    save_vectors(tmp_path, keyed(["the", " food", "\n"], FOOD.vectors, [4, 3, 2]))
+    found = load_vectors(tmp_path)
+    assert (found.index_to_key, found.expandos["count"].tolist()) == (["the", " food", "\n"], [4, 3, 2])
+    assert found.vectors.tobytes() == FOOD.vectors.tobytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [HEADER, ARRAYS]
+
+
+def test_damaged_and_absent_vectors_are_refused(tmp_path):
+    with pytest.raises(ModelError) as error:
+        read_vectors(tmp_path)
+    assert error.value.kind == "input"
+    save_vectors(tmp_path, FOOD)
+    raw = bytearray((tmp_path / ARRAYS).read_bytes())
+    raw[-1] ^= 1
+    (tmp_path / ARRAYS).write_bytes(raw)
+    with pytest.raises(ModelError) as error:
+        load_vectors(tmp_path)
+    assert error.value.kind == "bundle"
+
+
+WORDS, BUCKET, DIM = {"</s>": 9, "food": 5, "café": 2}, 7, 3
+TABLE = np.random.default_rng(1).normal(size=(len(WORDS) + BUCKET, DIM)).astype(np.float32)
+
+
+def fasttext(model=2, table=TABLE):
+    """Return the bytes of a model with n-grams of 3 and 4 characters, laid out as fastText 0.9 writes it."""
+    raw = struct.pack("<2i", 793712314, 12)
+    raw += struct.pack("<12i", DIM, 5, 5, 1, 5, 1, 2, model, BUCKET, 3, 4, 100) + struct.pack("<d", 1e-4)
+    raw += struct.pack("<3i2q", len(WORDS), len(WORDS), 0, 100, -1)
+    for word, count in WORDS.items():
+        raw += word.encode() + b"\0" + struct.pack("<qb", count, 0)
+    raw += struct.pack("<?2q", False, *table.shape) + table.tobytes()
+    return raw + struct.pack("<?2q", False, len(WORDS), DIM) + TABLE[: len(WORDS)].tobytes()
+
+
+def fnv_1a(ngram):
+    """Return FNV-1a, 32 bits, of bytes that are extended with their sign as in fastText's own program."""
+    value = 2166136261
+    for byte in ngram.encode():
+        value = ((value ^ (byte if byte < 128 else byte | 0xFFFFFF00)) * 16777619) & 0xFFFFFFFF
+    return value
+
+
+def test_words_of_a_fasttext_model_are_means_of_rows_of_their_ngrams_also_unknown_ones(tmp_path):
+    (tmp_path / "model.bin").write_bytes(fasttext())
+    parts = {"food": ("<fo", "<foo", "foo", "food", "ood", "ood>", "od>"), "fos": ("<fo", "<fos", "fos", "fos>", "os>")}
+    rows = {word: [3 + fnv_1a(each) % BUCKET for each in ngrams] for word, ngrams in parts.items()}
+    matrix, coverage = embedding_matrix(read_vectors(tmp_path / "model.bin"), ["food", " fos", ""], np.array([5, 3, 2]))
+    np.testing.assert_allclose(matrix[0], TABLE[[1, *rows["food"]]].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(matrix[1], TABLE[rows["fos"]].mean(0), rtol=1e-5)
+    assert (coverage.found, coverage.built, coverage.share_of_text, coverage.missing) == (1, 1, 0.8, ("",))
+
+
+@pytest.mark.parametrize("raw", [
+    pytest.param(fasttext(model=3), id="classifier"), pytest.param(gzip.compress(fasttext()), id="packed"),
+    pytest.param(fasttext()[:-150], id="cut"), pytest.param(fasttext(table=TABLE[1:]), id="sizes"),
+    pytest.param(fasttext()[:94], id="cut-word"),
+])  # fmt: skip
+def test_a_fasttext_model_that_cannot_be_read_is_an_error(raw, tmp_path):
+    (tmp_path / "model.bin").write_bytes(raw)
+    with pytest.raises(ModelError, match=r"model\.bin") as error:
+        read_vectors(tmp_path / "model.bin")
+    assert error.value.kind == "input"

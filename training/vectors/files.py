@@ -1,0 +1,265 @@
+"""Read and write word vectors as gensim's `KeyedVectors`: the folder of a fit, and the files of other programs.
+
+gensim reads word2vec's binary form and whole fastText models. Text is read here, because
+gensim's reader does not know tabs, aligned columns, encoding marks and words with spaces, cuts a file at the number of
+words that its first line says, and names no line.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import struct
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from gensim.models import KeyedVectors
+from gensim.models.fasttext import load_facebook_vectors
+from safetensors.numpy import load_file, save_file
+
+from models.atomic_files import new_file, save_tensors
+from models.base import ModelError, sha256_of, stored
+from models.text.byte_order import UTF8, mark_length
+from training.vectors.fit import COUNT
+from training.vectors.stored_rows import HEADER
+
+Form = Literal["word2vec", "binary", "glove"]
+ARRAYS, MATRIX = "vectors.safetensors", "vectors"
+GZIP, FASTTEXT = b"\x1f\x8b", b"\xba\x16\x4f\x2f"
+"""First bytes of a gzip file, and of a whole fastText model (.bin)."""
+FASTTEXT_HEADER = struct.Struct("<8xi24x2i12x8x4xi20x")
+"""Of its header: dimensions, kind of model, rows for character n-grams, and words."""
+SUPERVISED = 3
+BLANKS = re.compile(r"[ \t]+")
+LONGEST = 2_000_000
+"""Most bytes of a line of text."""
+FLOAT = np.dtype("<f4")
+
+
+def keyed(words: Sequence[str], matrix_ND: np.ndarray, counts: Sequence[int] = ()) -> KeyedVectors:
+    """Return vectors of N words.
+
+    Raises:
+        ModelError: kind "input": a number is not finite.
+    """
+    vectors = KeyedVectors(matrix_ND.shape[1], len(words))
+    vectors.index_to_key, vectors.key_to_index = list(words), {word: row for row, word in enumerate(words)}
+    vectors.vectors = np.ascontiguousarray(matrix_ND, np.float32)
+    vectors.next_index = len(words)
+    if len(counts):
+        vectors.expandos[COUNT] = np.asarray(counts, np.int64)
+    return _usable(vectors)
+
+
+def _usable(vectors: KeyedVectors, origin: str = "") -> KeyedVectors:
+    if not np.isfinite(vectors.vectors).all():
+        wrong = vectors.index_to_key[int(np.flatnonzero(~np.isfinite(vectors.vectors).all(1))[0])]
+        raise ModelError(f"{origin}the vector of {wrong[:40]!r} has a number that is not finite", "input")
+    with np.errstate(over="ignore"):
+        vectors.fill_norms()
+    vectors.norms[vectors.norms == 0] = 1  # a vector of zeros has the cosine 0 to any other, not none
+    return vectors
+
+
+def save_vectors(folder: Path, vectors: KeyedVectors) -> None:
+    """Write vectors into a folder: the matrix, and JSON with words, counts and the matrix's SHA-256, written last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / HEADER).unlink(missing_ok=True)
+    save_tensors(save_file, {MATRIX: np.ascontiguousarray(vectors.vectors)}, folder / ARRAYS)
+    counts = vectors.expandos.get(COUNT, np.zeros(0)).tolist()
+    header = {"words": vectors.index_to_key, "counts": counts, "sha256": sha256_of(folder / ARRAYS)}
+    (folder / HEADER).write_text(json.dumps(header, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_vectors(folder: Path) -> KeyedVectors:
+    """Read vectors that `save_vectors` wrote.
+
+    Raises:
+        ModelError: kind "input": the folder holds no vectors; kind "bundle": a byte has changed.
+    """
+    if not (folder / HEADER).exists():
+        raise ModelError(f"{folder} holds no word vectors: {HEADER} is missing", "input")
+    with stored(f"the word vectors in {folder}"):
+        header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+        if sha256_of(folder / ARRAYS) != header["sha256"]:
+            raise ValueError(f"{ARRAYS} has changed since it was written")
+        return keyed(header["words"], load_file(folder / ARRAYS)[MATRIX], header["counts"])
+
+
+def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVectors:
+    """Read vectors: a folder of `save_vectors`, or a file of word2vec, GloVe or fastText.
+
+    The form of a file is seen from its content; all but whole fastText models may be packed by gzip. Of a word with
+    several lines the first one counts.
+
+    Args:
+        only: Words to keep of a text file, so that a large one does not fill the memory; None: all.
+
+    Raises:
+        ModelError: kind "input": names the file and, of text, the line; kind "bundle": the folder is damaged.
+    """
+    if path.is_dir():
+        return load_vectors(path)
+    with stored(f"the vector file {path}", "input"), path.open("rb") as raw:
+        packed = raw.read(2) == GZIP
+        raw.seek(0)
+        with gzip.open(raw) if packed else raw as file:
+            start = file.read(len(FASTTEXT))
+            file.seek(0)
+            if start != FASTTEXT and not _is_binary(file):
+                file.seek(0)
+                return _read_text(path, file, only)  # type: ignore[arg-type]
+            if start == FASTTEXT:
+                _require_whole_model(path, file)
+    if packed and (start == FASTTEXT or path.suffix != ".gz"):
+        raise ModelError(f"{path} is a binary file packed by gzip: unpack it (gunzip)", "input")
+    try:
+        if start == FASTTEXT:
+            return _usable(load_facebook_vectors(str(path)), f"{path}: ")
+        return _usable(KeyedVectors.load_word2vec_format(str(path), binary=True), f"{path}: ")
+    except (EOFError, ValueError, AssertionError, NotImplementedError, struct.error, OverflowError) as error:
+        form = "fastText model" if start == FASTTEXT else "binary file of word2vec"
+        raise ModelError(f"{path} cannot be read as a {form}: {error or type(error).__name__}", "input") from error
+
+
+def _require_whole_model(path: Path, file: IO[bytes] | Any) -> None:
+    """Refuse what gensim does not: a classifier, and a cut model, which it would read for ever."""
+    file.seek(0)
+    header = file.read(FASTTEXT_HEADER.size)
+    if len(header) < FASTTEXT_HEADER.size:
+        raise ModelError(f"{path}: the fastText model ends inside its header", "input")
+    dimensions, kind, bucket, words = FASTTEXT_HEADER.unpack(header)
+    if kind == SUPERVISED:
+        raise ModelError(f"{path} is a fastText classifier; word vectors are needed", "input")
+    file.seek(FASTTEXT_HEADER.size + (words + bucket) * dimensions * FLOAT.itemsize - 1)
+    if min(dimensions, words) < 1 or bucket < 0 or not file.read(1):
+        raise ModelError(f"{path}: the fastText model is cut, or compressed by quantization", "input")
+
+
+def _is_binary(file: IO[bytes] | Any) -> bool:
+    """Return whether a file that begins with a line of two numbers goes on with bytes that are no line of text.
+
+    A few float32 may happen to be printable. So a first line that is none of a text is binary too if a line break
+    follows where its numbers would end.
+    """
+    header = header_of(file.readline(LONGEST).decode("utf-8", "replace"))
+    if header is None:
+        return False
+    (_, dimensions), begin = header, file.tell()
+    try:
+        line = file.readline(LONGEST).decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        return True
+    if any(char < " " and char != "\t" for char in line):
+        return True
+    word, *numbers = line.split() or [""]
+    if len(numbers) == dimensions and all(map(_is_number, numbers)):
+        return False
+    file.seek(begin + len(word.encode()) + 1 + FLOAT.itemsize * dimensions)
+    return bool(file.read(1) == b"\n")
+
+
+def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> KeyedVectors:
+    """Read a word and its numbers from each line, between spaces or tabs; the first line may be "WORDS DIMENSIONS".
+
+    The last D fields of a line are the numbers and everything before them is the word: some published files have words
+    with spaces ("to name@x.com").
+    """
+    words, rows, seen = list[str](), list[np.ndarray](), set[str]()
+    header: tuple[int, int] | None = None
+    dimensions, count = 0, 0
+    for number, line in _lines(path, file):
+        if number == 1 and (header := header_of(line)) is not None:
+            dimensions = header[1]
+            continue
+        dimensions = dimensions or line.count(" ")
+        fields = line.rsplit(" ", dimensions) if dimensions else [line]
+        if len(fields) != dimensions + 1 or dimensions == 0 or not fields[0]:
+            needed = f"a word and {dimensions or 'some'} numbers are needed; there are {line.count(' ')} numbers"
+            raise _odd(path, number, needed)
+        count += 1
+        if header and count > header[0]:
+            raise _odd(path, number, f"the first line says {header[0]:,} words; here is one more")
+        vector_D = _numbers(path, number, fields[1:])
+        if fields[0] not in seen and (only is None or fields[0] in only):
+            words.append(fields[0])
+            rows.append(vector_D)
+        seen.add(fields[0])
+    if header and count < header[0]:
+        raise _odd(path, count + 2, f"the file ends after {count:,} words; its first line says {header[0]:,}")
+    if not count:
+        raise _odd(path, 1, "there are no vectors")
+    return keyed(words, np.stack(rows) if rows else np.zeros((0, dimensions), np.float32))
+
+
+def header_of(line: str) -> tuple[int, int] | None:
+    """Return words and dimensions of a first line that has just these two whole numbers, else None."""
+    fields = line.removeprefix("\ufeff").split()
+    return (int(fields[0]), int(fields[1])) if len(fields) == 2 and all(map(str.isdecimal, fields)) else None
+
+
+def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, str]]:
+    number = 0
+    while raw := file.readline(LONGEST):
+        number += 1
+        if number == 1:
+            raw = raw[mark_length(path, raw[: len(UTF8)]) :]
+        if len(raw) == LONGEST:
+            raise _odd(path, number, "the line is longer than 2 MB")
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _odd(path, number, f"the line is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        if "\t" in line or "  " in line or line[:1] == " ":  # columns that are aligned or between tabs
+            line = BLANKS.sub(" ", line).lstrip(" ")
+        yield number, line.rstrip("\n").rstrip(" \r")
+
+
+def _numbers(path: Path, number: int, fields: list[str]) -> np.ndarray:
+    try:
+        with np.errstate(over="ignore"):
+            vector_D = np.array(fields, np.float64).astype(np.float32)
+    except ValueError:
+        wrong = next(field for field in fields if not _is_number(field))
+        raise _odd(path, number, f"{wrong[:40]!r} is not a number") from None
+    if not np.isfinite(vector_D).all():
+        wrong = fields[int(np.flatnonzero(~np.isfinite(vector_D))[0])]
+        raise _odd(path, number, f"{wrong[:40]!r} is not a finite number of 32 bits")
+    return vector_D
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _odd(path: Path, number: int, what: str) -> ModelError:
+    return ModelError(f"{path}, line {number}: {what}", "input")
+
+
+def write_vectors(path: Path, vectors: KeyedVectors, form: Form) -> int:
+    """Write vectors to a file; return the number of words written.
+
+    Words with white space, such as line breaks, are left out: other programs could not read the file.
+
+    Args:
+        form: "word2vec" (text, also fastText's .vec), "binary" (word2vec's), or "glove", which has no first line.
+
+    Raises:
+        ModelError: kind "disk": the file cannot be written.
+    """
+    rows = [row for row, word in enumerate(vectors.index_to_key) if word and not any(map(str.isspace, word))]
+    with new_file(path) as file:
+        if form != "glove":
+            file.write(f"{len(rows)} {vectors.vector_size}\n".encode())
+        for row in rows:
+            vector_D = vectors.vectors[row]
+            numbers = vector_D.astype(FLOAT).tobytes() if form == "binary" else " ".join(map(str, vector_D)).encode()
+            file.write(vectors.index_to_key[row].encode() + b" " + numbers + b"\n")
+    return len(rows)
