@@ -13,7 +13,8 @@ import reviewlm.verbs.other_models.embed
 from tests.command_line import exit_code
 from training.vectors.files import keyed, read_vectors, save_vectors
 
-ROYAL = keyed(["man", "woman", "king", "queen", "\n"], np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 1]]))
+NAMES = ["man", "woman", "king", "queen", "\n"]
+ROYAL = keyed(NAMES, np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 1]]))
 
 
 def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
