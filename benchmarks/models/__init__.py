@@ -1,1 +1,1 @@
-"""Measure n-gram models beside KenLM, mixtures, and word vectors beside gensim."""
+"""Measure n-gram models beside KenLM, and mixtures."""
