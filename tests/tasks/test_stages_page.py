@@ -73,7 +73,7 @@ def test_each_stage_of_the_page_can_be_built_again() -> None:
 
 @pytest.mark.slow
 def test_the_page_says_which_stages_continue_an_interrupted_build() -> None:
-    assert len(resumable_stages()) > 5
+    assert len(resumable_stages()) >= 5
     assert {stage for stage, (*_, continues) in ROWS.items() if continues.startswith("yes")} == resumable_stages()
 
 

@@ -43,7 +43,7 @@ class FittedVectors(NamedTuple):
 def fit_vectors(
     vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, *, kind: str, negatives: int, dimensions: int,
     window: int, epochs: int, min_count: int, seed: int, threads: int = 1,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[int], None] = lambda done: None,
 ) -> FittedVectors:  # fmt: skip
     """Fit vectors of the words that occur often enough; special tokens and unknown words get none.
 
@@ -52,7 +52,7 @@ def fit_vectors(
         train, validation: Training reviews, and held-out ones.
         kind, negatives, dimensions, window, epochs, min_count: See `core/config/sections/embedding.py`.
         seed: Of first vectors, windows, noise words and left-out words.
-        report: Called after each epoch with the epochs done and their number.
+        report: Called after each epoch with the number of epochs done.
 
     Raises:
         ModelError: kind "input": a stream has another vocabulary, or too few words are frequent enough; kind
@@ -78,7 +78,7 @@ def fit_vectors(
     model.build_vocab_from_freq({names[token]: int(counts_V[token]) for token in ids_N})
     model.train(
         ReviewWords(train, names), total_words=int(counts_V.sum()), epochs=epochs,
-        callbacks=[_AfterEpoch(report, epochs)],
+        callbacks=[_AfterEpoch(report)],
     )  # fmt: skip
     if not np.isfinite(model.wv.vectors).all():
         raise ModelError("a vector is not finite; take fewer epochs, or more text", "diverged")
@@ -100,13 +100,13 @@ class ReviewWords:
 class _AfterEpoch(CallbackAny2Vec):  # type: ignore[misc]
     """Report the epochs that are done."""
 
-    def __init__(self, report: Callable[[int, int], None], epochs: int) -> None:
-        self.report, self.epochs, self.done = report, epochs, 0
+    def __init__(self, report: Callable[[int], None]) -> None:
+        self.report, self.done = report, 0
 
     def on_epoch_end(self, model: Word2Vec) -> None:
         """Count one more."""
         self.done += 1
-        self.report(self.done, self.epochs)
+        self.report(self.done)
 
 
 def ranked_share(model: Word2Vec, reviews: ReviewWords) -> tuple[float, int]:

@@ -40,4 +40,4 @@ RULES: tuple[Rule, ...] = (
 RULES_OF_ALL = (
     another_model, not_rolled_back, champion_at_hand, same_family, data_checks, leak_certificate, smoke_test,
 )  # fmt: skip
-"""Rules with which the gates of classifiers and word vectors begin."""
+"""Rules with which the gate of classifiers begins."""
