@@ -34,7 +34,7 @@ from tasks.lineage.about_version import CHAMPION, on_own_files, settings_of
 from tasks.one_retrain import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
-from tasks.planning.plan import PlanRequest, RunPlan, with_vocabulary
+from tasks.planning.plan import PlanRequest, RunPlan, with_canaries
 from tasks.promotion.earlier_data import warn_of_part
 from tasks.promotion.provable import tell_provable_gain
 from tasks.reporting.report import make_report
@@ -115,7 +115,7 @@ def run_pipeline(
         warn_of_part(config, dataset)
         drift = measure_drift(config, dataset, run_id)  # for the user; the gate only records it
         if request:
-            config = with_vocabulary(config, request, dataset)
+            config = with_canaries(config, request, dataset)
         prepared = prepare(config, dataset)
         made: RunPlan | None = None
         if request:

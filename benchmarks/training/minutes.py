@@ -36,13 +36,13 @@ from core.config.presets import load_config
 from corpus.splitting.split import iter_split
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, model_class
+from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, VocabularySpec, model_class
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.planning.expected import terms
 from tasks.planning.plan import SLACK, WARM_UP
-from tasks.planning.rule import BPTT_LEN, MOST_PASSES, PROBE, ChosenNetwork, Data, choose, token_cost, vocabulary_size
+from tasks.planning.rule import BPTT_LEN, MOST_PASSES, PROBE, ChosenNetwork, Data, choose, token_cost
 from training.context import CHECKPOINTS, PAUSED, FitContext, Pace
 from training.fit import fit_model
 from training.mixture.fitting import tune_weights
@@ -50,8 +50,9 @@ from training.mixture.tuning import batches, token_nats
 from training.neural.callbacks import pacing
 from training.neural.checkpoint import JOURNAL
 
-SIDES = ("rule", "words", "small")
-"""The rule as it is, the rule's network on the vocabulary of words of the preset `small`, and that preset."""
+SIDES = ("rule", "pieces", "small")
+"""The rule as it is, the rule's network on `PIECES` instead of words, and that preset."""
+PIECES = VocabularySpec(unit="bpe", size=4_000)
 SPLITS = ("train", "validation", "test")
 PROBE_SECONDS = 3.0
 LEAST_WIDTH = 0.02
@@ -62,14 +63,13 @@ MOST_HELD_OUT = 1_000
 
 def texts_of(folder: Path, clean: Path, side: str) -> tuple[Vocabulary, dict[str, TokenStream]]:
     """Train a side's vocabulary on the training reviews and write the token streams of all splits."""
-    config = load_config("minutes" if side == "rule" else "small")
+    config = load_config("small" if side == "small" else "minutes")
     [spec] = config.vocabulary.values()
     frames = {split: list(iter_split(clean, split)) for split in SPLITS}
     for split in SPLITS[1:]:
         frames[split] = [pl.concat(frames[split]).head(MOST_HELD_OUT)]
-    if side == "rule":
-        size = sum(int(frame["bytes"].sum()) for split in frames.values() for frame in split)
-        spec = replace(spec, size=vocabulary_size(size))
+    if side == "pieces":
+        spec = PIECES
     texts = (text for frame in frames["train"] for text in frame["text"].to_list())
     vocabulary = Vocabulary.train(texts, spec, NormalForm(), folder)
     for split in SPLITS:
@@ -120,8 +120,7 @@ def bits(model: Any, stream: TokenStream) -> float:
     """Return a model's open bits per byte."""
     nats = sum(float(token_nats([model], batch)[:, 0].sum()) for batch in batches(stream, 2 * stream.tokens))
     documents = stream.documents
-    left_out = float((documents["spelling_nats"] + documents["surface_nats"]).sum())
-    return (nats + left_out) / float(documents["bytes"].sum()) / math.log(2)
+    return (nats + float(documents["spelling_nats"].sum())) / float(documents["bytes"].sum()) / math.log(2)
 
 
 def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:

@@ -163,12 +163,11 @@ def _say_plan(plan: Mapping[str, Any]) -> None:
     expected, reached = plan["expected"], plan["reached"]
     inside = "as expected" if reached["inside"] else "not as expected"
     range_bits = f", {inside} ({expected['low']:.3f} to {expected['high']:.3f})"
-    range_perplexity = f" ({expected['perplexity_low']:.4g} to {expected['perplexity_high']:.4g})"
     if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
-        range_bits = range_perplexity = ""
+        range_bits = ""
     terminal.say(
         f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {reached['bits']:.3f} open "
-        f"bits/byte{range_bits}; perplexity {reached['perplexity']:.4g} per token{range_perplexity}."
+        f"bits/byte{range_bits}."
     )
 
 

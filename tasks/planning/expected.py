@@ -30,18 +30,12 @@ class Expectation:
         low: Lower end.
         high: Upper end.
         coverage: Share of the measured runs for which such an interval held, e.g. 0.8.
-        bytes_per_token: Bytes of a token of these reviews, for perplexity per token.
     """
 
     bits: float
     low: float
     high: float
     coverage: float
-    bytes_per_token: float
-
-    def perplexity(self, bits: float) -> float:
-        """Return the perplexity per token that so many bits per byte are."""
-        return math.exp(min(700.0, bits * math.log(2) * self.bytes_per_token))
 
     def holds(self, bits: float) -> bool:
         """Return whether a result is inside the interval."""
@@ -50,15 +44,8 @@ class Expectation:
     def in_words(self) -> str:
         """Return the expectation as people read it; without an interval if the result is already measured."""
         if self.low == self.high:
-            return (
-                f"perplexity {self.perplexity(self.bits):.3g} per token, {self.bits:.3f} open bits/byte: measured, "
-                "because the n-gram model is the only one"
-            )
-        middle, low, high = (self.perplexity(bits) for bits in (self.bits, self.low, self.high))
-        return (
-            f"perplexity {middle:.3g} per token, {low:.3g} to {high:.3g} in {self.coverage:.0%} of runs; "
-            f"{self.bits:.3f} open bits/byte ({self.low:.3f} to {self.high:.3f})"
-        )
+            return f"{self.bits:.3f} open bits/byte: measured, because the n-gram model is the only one"
+        return f"{self.bits:.3f} open bits/byte, {self.low:.3f} to {self.high:.3f} in {self.coverage:.0%} of runs"
 
 
 @cache
@@ -78,18 +65,17 @@ def gain(cost: float, train_bytes: float) -> float:
     return min(MOST_GAIN, max(0.0, sum(a * x for a, x in zip(law, terms(cost, train_bytes), strict=True))))
 
 
-def expect(cost: float, train_bytes: float, baseline_bits: float, bytes_per_token: float) -> Expectation:
+def expect(cost: float, train_bytes: float, baseline_bits: float) -> Expectation:
     """Return the expected bits per byte of the best model of a run.
 
     Args:
         cost: Reference seconds of the network's training; 0 if there is only the n-gram model.
         train_bytes: Bytes of the training reviews.
-        baseline_bits: The n-gram model's bits per byte of the validation reviews.
-        bytes_per_token: Bytes of a token of these.
+        baseline_bits: The n-gram model's open bits per byte of the validation reviews.
     """
     law = measured()["law"]
     shortest, longest = law["seconds"]
     beyond = max(0.0, math.log(max(cost, 1.0) / longest), math.log(shortest / max(cost, 1.0)))
     middle, half = (gain(cost, train_bytes), law["half_width"] * (1 + beyond)) if cost else (0.0, 0.0)
     ends = (baseline_bits * (1 - middle - half), baseline_bits * (1 - middle + half))
-    return Expectation(baseline_bits * (1 - middle), *ends, law["coverage"], bytes_per_token)
+    return Expectation(baseline_bits * (1 - middle), *ends, law["coverage"])

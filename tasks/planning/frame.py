@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
+from models.specs import RecurrentSpec
 
 FRAME = "minutes"
 """The preset that the rule fills in."""
-BASELINE, NETWORK, MIXTURE, VOCABULARY = "kn5", "lstm", "kn5+lstm", "pieces"
+BASELINE, NETWORK, MIXTURE, VOCABULARY = "kn5", "lstm", "kn5+lstm", "word"
 """Names of its models and its vocabulary."""
 
 
@@ -18,8 +19,9 @@ def require_frame(config: RunConfig) -> None:
         ConfigError: It does not extend the preset `minutes`, or changes what the rule relies on.
     """
     kinds = {spec.name: spec.kind for spec in config.models}
-    wanted = {BASELINE: "ngram", NETWORK: "lstm", MIXTURE: "mixture"}
-    if kinds != wanted or set(config.vocabulary) != {VOCABULARY}:
+    schedules = {spec.training.schedule for spec in config.models if isinstance(spec, RecurrentSpec)}
+    frame = {BASELINE: "ngram", NETWORK: "lstm", MIXTURE: "mixture"}
+    if (kinds, schedules, set(config.vocabulary)) != (frame, {"trapezoid"}, {VOCABULARY}):
         raise ConfigError(
             "--minutes chooses the models itself, so it cannot use this preset's", where="--preset",
             value=config.preset,
@@ -30,8 +32,8 @@ def require_frame(config: RunConfig) -> None:
             "--minutes chooses the size of the network, so it cannot start from word vectors", where="--preset",
             value=f"models.{fixed[0]}.vectors", remedy="leave them out, or run without --minutes",
         )
-    if config.vocabulary[VOCABULARY].unit == "word":
+    if (unit := config.vocabulary[VOCABULARY].unit) != "word":
         raise ConfigError(
-            "--minutes needs a vocabulary of word pieces", where=f"vocabulary.{VOCABULARY}.unit", value="word",
-            cause="the runs that its predictions come from had no unknown words", remedy="leave it at 'bpe'",
+            "--minutes needs a vocabulary of words", where=f"vocabulary.{VOCABULARY}.unit", value=unit,
+            cause="the runs that its predictions come from read words", remedy="leave it at 'word'",
         )

@@ -23,12 +23,11 @@ def log_settings(config: RunConfig, run_id: str) -> None:
 
 
 def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
-    """Return the plan with what was reached: open bits per byte and perplexity of the best model, minutes taken."""
+    """Return the plan with what was reached: open bits per byte of the best model, minutes taken."""
     static = [model for model in evaluated.models if model.test.facts["adaptation"] == STATIC]
     bits = min(float(model.validation.facts["open_bits_per_byte"]) for model in static)
     reached = {
-        "bits": bits, "perplexity": made.expected.perplexity(bits), "inside": made.expected.holds(bits),
-        "minutes": round((time() - started().timestamp()) / 60, 2),
+        "bits": bits, "inside": made.expected.holds(bits), "minutes": round((time() - started().timestamp()) / 60, 2),
     }
     if trained := [model.fitted.spec.training for model in static if hasattr(model.fitted.spec, "training")]:
         reached["passes"] = trained[0].epochs  # as trained: the clock has the last word
@@ -50,11 +49,9 @@ def in_words(found: Mapping[str, Any]) -> dict[str, str]:
     place = "inside the interval" if reached["inside"] else "outside the interval"
     given = {"time given": f"{found['minutes']:g} min"} | _passes(found)
     if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
-        figures = f"perplexity {reached['perplexity']:.3g}, {reached['bits']:.3f} open bits/byte"
-        return given | {"reached on validation": figures}
+        return given | {"reached on validation": f"{reached['bits']:.3f} open bits/byte"}
+    interval = f"{expected['low']:.3f} to {expected['high']:.3f}"
     return given | {
-        "expected on validation": f"perplexity {expected['perplexity']:.3g} ({expected['perplexity_low']:.3g} to "
-        f"{expected['perplexity_high']:.3g}), {expected['bits']:.3f} open bits/byte ({expected['low']:.3f} to "
-        f"{expected['high']:.3f})",
-        "reached": f"perplexity {reached['perplexity']:.3g}, {reached['bits']:.3f} open bits/byte, {place}",
+        "expected on validation": f"{expected['bits']:.3f} open bits/byte ({interval})",
+        "reached": f"{reached['bits']:.3f} open bits/byte, {place}",
     }

@@ -21,6 +21,7 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from core.store import Artifact
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
+from models.streams import TokenStream
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import build_fit, job_of, plan_fit, threads_of
 from tasks.fitting.fit_process import run_job
@@ -38,7 +39,6 @@ from tasks.planning.rule import (
     choose,
     seconds_after,
     seconds_before,
-    vocabulary_size,
 )
 from tasks.progress import duration
 from tasks.stage import build_seconds, run_stage, show_facts, stage, started
@@ -104,11 +104,7 @@ class RunPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
-        expected = asdict(self.expected) | {
-            f"perplexity{name}": self.expected.perplexity(bits)
-            for name, bits in (("", self.expected.bits), ("_low", self.expected.low), ("_high", self.expected.high))
-        }
-        return {**asdict(self), "settings": list(self.settings), "expected": expected}
+        return {**asdict(self), "settings": list(self.settings)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunPlan:
@@ -146,14 +142,13 @@ def configuration(config: RunConfig, request: PlanRequest, chosen: Sequence[str]
     return load_config(config.preset, [*chosen, *request.overrides]).with_input(config.source.input)
 
 
-def with_vocabulary(config: RunConfig, request: PlanRequest, dataset: Artifact) -> RunConfig:
-    """Return the configuration with a vocabulary and canaries for this amount of text."""
+def with_canaries(config: RunConfig, request: PlanRequest, dataset: Artifact) -> RunConfig:
+    """Return the configuration with canaries if there are reviews enough for them."""
     return configuration(config, request, _of_text(dataset))
 
 
 def _of_text(dataset: Artifact) -> list[str]:
-    canaries = () if dataset.facts["rows"] >= LEAST_REVIEWS_FOR_CANARIES else ("audit.canaries=0",)
-    return [f"vocabulary.{VOCABULARY}.size={vocabulary_size(dataset.facts['bytes'])}", *canaries]
+    return [] if dataset.facts["rows"] >= LEAST_REVIEWS_FOR_CANARIES else ["audit.canaries=0"]
 
 
 def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]:
@@ -222,14 +217,21 @@ def _choose(
     settings = [*_of_text(dataset), *_of_network(network, _baseline(config))]
     held_out = streams["validation"]
     summary = fitted["reference" if network else "baseline"].facts["summary"]
-    bits = summary["validation/nats"] * summary["validation/tokens"] / held_out["bytes"] / math.log(2)
-    expected = expect(network.cost if network else 0, data.train_bytes, bits, held_out["bytes"] / held_out["tokens"])
+    nats = summary["validation/nats"] * summary["validation/tokens"] + _left_out(prepared)
+    bits = nats / held_out["bytes"] / math.log(2)
+    expected = expect(network.cost if network else 0, data.train_bytes, bits)
     return RunPlan(
         request.minutes, tuple(settings), network, expected, speed,
         after=seconds_after(network, data, slow) + (start if network else 0.0),
         network_minutes=enough and math.ceil(request.minutes) + enough, start=start,
         scoring=seconds_after(network, data, slow) - seconds_after(network, replace(data, held_out_tokens=0), slow),
     )  # fmt: skip
+
+
+def _left_out(prepared: Prepared) -> float:
+    """Return the nats of what the ids of the validation reviews leave out: unknown words, case, spaces."""
+    documents = TokenStream.open(prepared.tokens[VOCABULARY]["validation"].path).documents
+    return float(documents["spelling_nats"].sum())
 
 
 def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwork | None:

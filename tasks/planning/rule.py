@@ -23,8 +23,6 @@ WIDTH, WIDTH_SECONDS, WIDTH_BYTES, WIDTH_POWER = 384, 300.0, 4e5, 0.4
 """A training of 300 reference seconds gets about 384 cells, and the width grows with the 0.4th power of the time. On
 400 kB of text there are never more, and this limit grows with the 0.4th power of the text.
 """
-PIECES = ((2e6, 1_000), (4e6, 2_000), (3e7, 4_000), (math.inf, 8_000))
-"""Pieces of the vocabulary for text of fewer bytes than this."""
 RATE, RATE_WIDTH, RATE_POWER = 7e-3, 384, 0.33
 """Learning rate of a network of 384 cells; the power of the cells with which it falls."""
 UPDATES = 2_000
@@ -84,11 +82,6 @@ class ChosenNetwork:
     passes: float
     seconds: float
     cost: float
-
-
-def vocabulary_size(text_bytes: int) -> int:
-    """Return the number of BPE pieces for this much text."""
-    return next(size for limit, size in PIECES if text_bytes < limit)
 
 
 def weights(hidden: int, embedding: int) -> float:

@@ -86,11 +86,11 @@ def test_a_challenger_that_is_the_champion_comes_without_steps(
 
 
 def test_what_was_measured_and_not_expected_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
-    reached = {"minutes": 2.0, "bits": 1.868, "perplexity": 38.0, "inside": True}
-    expected = {"low": 1.868, "high": 1.868, "perplexity_low": 38.0, "perplexity_high": 38.0}
+    reached = {"minutes": 2.0, "bits": 1.868, "inside": True}
+    expected = {"low": 1.868, "high": 1.868}
     results.show_run(refused(plan={"minutes": 5, "expected": expected, "reached": reached}))
     shown = capsys.readouterr().out
-    assert "Plan: 2.0 of 5 min. On validation 1.868 open bits/byte; perplexity 38 per token.\n" in shown
+    assert "Plan: 2.0 of 5 min. On validation 1.868 open bits/byte.\n" in shown
 
 
 def test_only_a_slice_that_is_surely_harder_is_called_hard(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,9 @@ def network_of(config: RunConfig) -> Any:
     return next(spec for spec in config.models if spec.name == NETWORK)
 
 
+LEFT_OUT = 9_000.0
+
+
 def planned(
     monkeypatch: pytest.MonkeyPatch, minutes: float, left: float, speed: float = 24_000.0, reviews: int = 1_500,
     start: float = 0.0,
@@ -41,9 +44,10 @@ def planned(
     monkeypatch.setattr(planning, "measured_speed", lambda config, prepared: (speed, start))
     monkeypatch.setattr(planning, "slowness", lambda data, speed, threads: 24_000 / speed)
     monkeypatch.setattr(PlanRequest, "seconds_left", lambda self: left)
+    monkeypatch.setattr(planning, "_left_out", lambda prepared: LEFT_OUT)
     facts = {"train": {"bytes": 703_360, "tokens": 246_000}, "validation": HELD_OUT, "test": HELD_OUT}
     prepared: Any = SimpleNamespace(
-        tokens={"pieces": {split: SimpleNamespace(facts=found) for split, found in facts.items()}}
+        tokens={"word": {split: SimpleNamespace(facts=found) for split, found in facts.items()}}
     )
     dataset: Any = SimpleNamespace(facts={"rows": reviews, "bytes": 900_000})
     fitted: Any = {"baseline": SimpleNamespace(facts={"summary": KN5}),
@@ -63,7 +67,6 @@ def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
     assert (spec.hidden, spec.embedding, spec.training.batch) == (network.hidden, network.embedding, network.batch)
     assert spec.dropout == 0.37
     assert (config.seed, spec.training.seed) == (9, 9)
-    assert config.vocabulary["pieces"].size == 1_000
 
 
 def test_a_length_set_by_the_user_is_kept_with_a_warning(
@@ -100,13 +103,13 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     assert planned(monkeypatch, 5, 240).network_minutes is None
     assert "measured" in made.expected.in_words()
     assert " to " not in made.expected.in_words()
-    reached = {"bits": 1.868, "perplexity": 38.0, "inside": True, "minutes": 2.0}
+    reached = {"bits": 1.868, "inside": True, "minutes": 2.0}
     assert in_words({**made.to_dict(), "reached": reached}) == {
-        "time given": "2 min", "reached on validation": "perplexity 38, 1.868 open bits/byte",
+        "time given": "2 min", "reached on validation": "1.868 open bits/byte",
     }  # fmt: skip
     config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
     assert config.models == (next(spec for spec in load_config(FRAME).models if spec.kind == "ngram"),)
-    bits = 4.5 * 26_000 / 93_713 / math.log(2)
+    bits = (4.5 * 26_000 + LEFT_OUT) / 93_713 / math.log(2)
     assert (made.expected.low, made.expected.bits, made.expected.high) == pytest.approx((bits, bits, bits))
 
 
@@ -116,14 +119,14 @@ def test_what_a_network_is_expected_to_reach_follows_from_the_model_of_all_ngram
     """The law was measured beside it, whatever the run's own n-gram model leaves out."""
     made = planned(monkeypatch, 5, 240)
     assert made.network is not None
-    bits = 4.4 * 26_000 / 93_713 / math.log(2)
+    bits = (4.4 * 26_000 + LEFT_OUT) / 93_713 / math.log(2)
     assert made.expected.bits == pytest.approx(bits * (1 - gain(made.network.cost, 703_360)))
 
 
 def test_a_training_that_the_clock_made_shorter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     made = planned(monkeypatch, 9, 500)
     assert made.network is not None
-    reached = {"bits": 1.9, "perplexity": 38.0, "inside": True, "minutes": 9.0, "passes": made.network.passes}
+    reached = {"bits": 1.9, "inside": True, "minutes": 9.0, "passes": made.network.passes}
     assert "passes" not in in_words({**made.to_dict(), "reached": reached})
     third = in_words({**made.to_dict(), "reached": reached | {"passes": made.network.passes / 3}})["passes"]
     assert third == f"{made.network.passes / 3:.2g} instead of {made.network.passes:.2g}: the machine was slower"
@@ -182,7 +185,7 @@ def test_a_slower_machine_is_planned_less_training(monkeypatch: pytest.MonkeyPat
     ("preset", "overrides", "said"),
     [
         ("small", [], "cannot use this preset"),
-        (FRAME, ["vocabulary.pieces.unit=word"], "vocabulary of word pieces"),
+        (FRAME, ["vocabulary.word.unit=bpe"], "vocabulary of words"),
         (FRAME, ["vectors.own=own.vec", "models.lstm.vectors=own"], "cannot start from word vectors"),
     ],
 )
@@ -196,12 +199,11 @@ def test_the_frame_itself_and_a_preset_with_its_models_are_accepted() -> None:
         config = load_config(FRAME, overrides)
         require_frame(config)
         assert [spec.kind for spec in config.models] == ["ngram", "lstm", "mixture"]
-        assert {vocabulary.unit for vocabulary in config.vocabulary.values()} == {"bpe"}
+        assert {vocabulary.unit for vocabulary in config.vocabulary.values()} == {"word"}
 
 
-def test_perplexity_and_bits_of_an_expectation_are_the_same_figure() -> None:
-    expected = expect(300, 5_000_000, 1.7, 3.7)
-    assert expected.perplexity(1.7) == pytest.approx(2 ** (1.7 * 3.7))
+def test_an_expectation_is_an_interval_below_the_n_gram_model() -> None:
+    expected = expect(300, 5_000_000, 1.7)
     assert expected.low < expected.bits < expected.high < 1.7 * 1.1
     assert expected.holds(expected.bits)
     assert not expected.holds(expected.high + 1e-6)
@@ -210,15 +212,15 @@ def test_perplexity_and_bits_of_an_expectation_are_the_same_figure() -> None:
 def test_the_interval_is_wider_beyond_the_measured_times() -> None:
     shortest, longest = measured()["law"]["seconds"]
     width = [found.high - found.low for cost in (longest, 3 * longest, 30 * longest)
-             for found in [expect(cost, 5_000_000, 1.7, 3.7)]]  # fmt: skip
+             for found in [expect(cost, 5_000_000, 1.7)]]  # fmt: skip
     assert width == sorted(width)
     assert width[1] == pytest.approx(width[0] * (1 + math.log(3)))
-    assert expect(shortest / 2, 5_000_000, 1.7, 3.7).high > expect(shortest, 5_000_000, 1.7, 3.7).high
+    assert expect(shortest / 2, 5_000_000, 1.7).high > expect(shortest, 5_000_000, 1.7).high
 
 
 @given(st.floats(20, 3_600), st.floats(1, 4), st.floats(3e5, 1e8))
 def test_more_training_is_never_expected_to_be_worse(cost: float, times: float, size: float) -> None:
-    assert expect(cost * times, size, 1.7, 3.7).bits <= expect(cost, size, 1.7, 3.7).bits + 1e-9
+    assert expect(cost * times, size, 1.7).bits <= expect(cost, size, 1.7).bits + 1e-9
 
 
 def test_the_stored_law_explains_the_stored_runs() -> None:
@@ -236,12 +238,12 @@ def test_the_stored_law_explains_the_stored_runs() -> None:
 
 
 def test_the_outcome_is_said_with_its_interval() -> None:
-    expected = {"bits": 1.6, "low": 1.5, "high": 1.7, "perplexity": 60.5, "perplexity_low": 47, "perplexity_high": 78}
+    expected = {"bits": 1.6, "low": 1.5, "high": 1.7}
     for inside, place in ((True, "inside"), (False, "outside")):
-        reached = {"bits": 1.55, "perplexity": 53.3, "inside": inside, "minutes": 14.2}
+        reached = {"bits": 1.55, "inside": inside, "minutes": 14.2}
         said = in_words({"minutes": 15.0, "expected": expected, "reached": reached})
         assert said["time given"] == "15 min"
-        assert "perplexity 60.5 (47 to 78)" in said["expected on validation"]
+        assert "1.600 open bits/byte (1.500 to 1.700)" in said["expected on validation"]
         assert f"1.550 open bits/byte, {place}" in said["reached"]
 
 

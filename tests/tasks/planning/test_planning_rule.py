@@ -20,7 +20,6 @@ from tasks.planning.rule import (
     learning_rate_for,
     seconds_after,
     token_cost,
-    vocabulary_size,
     weights,
 )
 
@@ -75,11 +74,6 @@ def test_a_machine_of_twice_the_speed_does_the_same_in_half_the_time(data: Data,
     if slow and fast:
         assert (slow.hidden, slow.batch, slow.dropout) == (fast.hidden, fast.batch, fast.dropout)
         assert slow.seconds == pytest.approx(2 * fast.seconds)
-
-
-@given(st.floats(1, 1e12), st.floats(1, 1e6))
-def test_more_text_never_gets_a_smaller_vocabulary(text: float, times: float) -> None:
-    assert vocabulary_size(int(text)) <= vocabulary_size(int(text * times))
 
 
 @given(st.floats(1e-6, 1e6), st.floats(1, 1e6))
