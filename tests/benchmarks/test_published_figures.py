@@ -44,7 +44,7 @@ def test_the_python_door_fits_the_published_model(demo: Demo) -> None:
     train = pl.concat(iter_split(demo.clean, "train"))
     options = demo.config.vocabulary["word"]
     lm = reviewlm.ngram.fit(
-        train["text"], stars=train["stars"], min_count=options.min_count, vocabulary_size=options.size
+        train["text"], stars=train["stars"], min_count=options.min_count, vocabulary_size=options.size, min_documents=2
     )
     found = figures_of_bundle(score_stream(lm.bundle, demo.stream("test")), lm.bundle).perplexity
     assert next(figure for figure in FIGURES if figure.name == "kn5.perplexity").holds(found)
