@@ -16,10 +16,11 @@ from core.storing.migrations import require_no_upgrade
 from core.storing.sqlite_files import DATABASE, database_file
 from tracking.client import PRESENT, error_code, is_of_bucket, open_client, reaching
 from tracking.moved_home import mend_moved_home
-from tracking.tags import EXPERIMENT_KIND
+from tracking.tags import EXPERIMENT_KIND, names_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 UI_VARIABLE = "REVIEWLM_MLFLOW_URL"
 TRAINING_VIEW = "workflowType=machine_learning"
@@ -52,6 +53,8 @@ class Connection:
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._lock = threading.RLock()
+        self.sent_steps: dict[str, dict[str, set[int]]] = {}
+        """By run, the steps of each of its curves that MLflow is known to have."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri, "experiment": self.experiment, "artifact_root": self.artifact_root, "_ui": self._ui}
@@ -158,3 +161,24 @@ class Connection:
             if error_code(error) in PRESENT:  # another process was faster
                 return self._find_experiment()
             raise
+
+    def find_run(self, tag: str, value: str, status: str = "") -> str | None:
+        """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""
+        found = self.newest_run(tag, value, status)
+        return None if found is None else str(found.info.run_id)
+
+    def newest_run(self, tag: str, value: str, status: str = "") -> Run | None:
+        """Return the newest run with this tag (and status), with all its tags, or None if there is none."""
+        wanted = f" and attributes.status = '{status}'" if status else ""
+        quote = '"' if "'" in value else "'"  # MLflow's filter language has no escape character
+        for name in names_of(tag):
+            where = f"tags.`{name}` = {quote}{value}{quote}{wanted}"
+            if found := self.search(where, most=1):
+                return found[0]
+        return None
+
+    def search(self, where: str, most: int) -> list[Run]:
+        """Return the newest runs of the experiment that a filter of MLflow selects."""
+        order = ["attributes.start_time DESC"]
+        return list(self.ask(lambda client: client.search_runs(
+            [self.experiment_id], where, max_results=most, order_by=order)))

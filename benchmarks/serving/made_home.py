@@ -62,7 +62,7 @@ def made_bundle(
 
 def make_home(home: Path, bundle: Bundle, name: str = NAME) -> None:
     """Register a bundle as the first champion of this name; create the home if it is missing."""
-    from tracking.logged_models.export import log_bundle
+    from tracking.logged_models.bundles import log_bundle
     from tracking.registry.registry import Registry
     from tracking.runs.runs import Tracker
 

@@ -38,8 +38,7 @@ from tasks.flow_run import describe_flow_run
 from tasks.stage import MINUTE, recorded_stages, started
 from tasks.tracking.parameters import parameters_of
 from tracking import tags as tag
-from tracking.logged_models.bundles import has_bundle
-from tracking.logged_models.export import log_bundle
+from tracking.logged_models.bundles import has_bundle, log_bundle
 from tracking.logged_models.opening import about, tracker_at
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.abandoned import end_abandoned, end_left_runs

@@ -15,7 +15,7 @@ import pytest
 
 from tests.tracking.mlflow_servers import Served
 from tracking.logged_models import export
-from tracking.logged_models.export import log_bundle
+from tracking.logged_models.bundles import log_bundle
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
 

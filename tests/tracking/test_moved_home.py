@@ -56,7 +56,7 @@ def texts(database: Path) -> list[str]:
 @pytest.fixture
 def origin(store_home: Path, stand_in: object) -> Path:
     """A home with a run, its file, and a registered version whose bundle lies in it."""
-    from tracking.logged_models.export import log_bundle
+    from tracking.logged_models.bundles import log_bundle
 
     tracker = tracker_in(store_home)
     run = write_run(store_home, "first")

@@ -1,9 +1,10 @@
-"""Find the bundle of a registered version on this machine, or download it once."""
+"""Log a bundle as an MLflow model, and find the bundle of a registered version here or download it once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -12,9 +13,36 @@ from core.errors import BundleError, ReviewLMError, disk_errors
 from models.base import ModelError
 from models.bundles.sealed_folder import WHY_MISSING, verify_files
 from tracking.client import ABSENT, error_code
-from tracking.logged_models.export import BUNDLE_PATH, SPEC
+from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
 from tracking.registry.versions import local_folder
+from tracking.runs.outbox import Write
 from tracking.runs.runs import Tracker
+
+NOT_IN_NAMES = r"[/:.%\"']"
+"""Characters that MLflow does not allow in the name of a logged model."""
+
+
+def log_bundle(
+    tracker: Tracker, run_id: str, bundle_folder: Path, name: str = "model", package: Path = PACKAGE
+) -> str:
+    """Log a bundle as an MLflow model of a run.
+
+    Args:
+        run_id: The run that produced the bundle.
+        bundle_folder: Folder written by `models.bundles.bundle.save_bundle`.
+        name: Name of the logged model in the UI.
+        package: Package to copy into the model.
+
+    Returns:
+        The model's address, `models:/m-…`; "" if the write is queued. The run gets it as the tag `reviewlm.model_uri`.
+        A bundle that the run has logged before is not logged again.
+
+    Raises:
+        BundleError: The folder is not a bundle.
+    """
+    facts_of(bundle_folder)
+    files = {"bundle": Path(bundle_folder), "package": package}
+    return tracker.write(Write("model", run_id, {"name": re.sub(NOT_IN_NAMES, "-", name)}, files)) or ""
 
 
 def bundle_in(tracker: Tracker, address: str) -> Path | None:

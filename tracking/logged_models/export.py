@@ -27,10 +27,10 @@ from core.imported_names import absolute, imported, package_of
 from core.processes import interrupts
 from core.processes.children import run_child
 from core.store import sha256_of_file
+from tracking.connection import Connection
 from tracking.logged_models.forms import LANGUAGE_MODEL, Form, form_of
 from tracking.runs.outbox import Write, link_or_copy
 from tracking.runs.params import flatten
-from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG, stored_name
 
 if TYPE_CHECKING:
@@ -43,34 +43,9 @@ REQUIRED = ("mlflow", "numpy", "polars", "pydantic", "safetensors", "tokenizers"
 MAX_PARAMS = 90
 REGISTERED = re.compile(r'"(\.\w+(?:\.\w+)*):\w+"')
 """Class that a table of kinds names: ".ngram.lm:NGramLM"."""
-NOT_IN_NAMES = r"[/:.%\"']"
-"""Characters that MLflow does not allow in the name of a logged model."""
 
 
-def log_bundle(
-    tracker: Tracker, run_id: str, bundle_folder: Path, name: str = "model", package: Path = PACKAGE
-) -> str:
-    """Log a bundle as an MLflow model of a run.
-
-    Args:
-        run_id: The run that produced the bundle.
-        bundle_folder: Folder written by `models.bundles.bundle.save_bundle`.
-        name: Name of the logged model in the UI.
-        package: Package to copy into the model.
-
-    Returns:
-        The model's address, `models:/m-…`; "" if the write is queued. The run gets it as the tag `reviewlm.model_uri`.
-        A bundle that the run has logged before is not logged again.
-
-    Raises:
-        BundleError: The folder is not a bundle.
-    """
-    _facts(bundle_folder)
-    files = {"bundle": Path(bundle_folder), "package": package}
-    return tracker.write(Write("model", run_id, {"name": re.sub(NOT_IN_NAMES, "-", name)}, files)) or ""
-
-
-def send_model(tracker: Tracker, write: Write) -> str:
+def send_model(tracker: Connection, write: Write) -> str:
     """Log the bundle of a write as an MLflow model of its run and return the model's address.
 
     Raises:
@@ -78,7 +53,7 @@ def send_model(tracker: Tracker, write: Write) -> str:
         TrackingUnavailable: MLflow does not answer.
     """
     run_id, bundle = write.run_id, write.files["bundle"]
-    facts = _facts(bundle)
+    facts = facts_of(bundle)
     with tempfile.TemporaryDirectory(prefix="reviewlm-export-") as temporary, tracker.reaching() as client:
         from mlflow.models import Model
 
@@ -126,7 +101,8 @@ def _logged_model(client: MlflowClient, write: Write, facts: dict[str, Any]) -> 
     return model
 
 
-def _facts(bundle_folder: Path) -> dict[str, Any]:
+def facts_of(bundle_folder: Path) -> dict[str, Any]:
+    """Return what the `spec.json` of a bundle says; raise BundleError if the folder is not a bundle."""
     try:
         return dict(json.loads((bundle_folder / SPEC).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
@@ -207,7 +183,7 @@ class Smoke:
     latency_ms: Mapping[str, float] | None = None
 
 
-def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0, form: Form = LANGUAGE_MODEL) -> Smoke:
+def smoke_test(tracker: Connection, model_uri: str, timeout: float = 300.0, form: Form = LANGUAGE_MODEL) -> Smoke:
     """Open a logged model in a fresh process and an empty folder, without the project, and use all that it can do."""
     start = time.perf_counter()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core.errors import ReviewLMError
 from core.processes import interrupts
@@ -23,16 +23,15 @@ from core.processes.identity import this_process
 from core.processes.leftovers import hold
 from tracking.client import ABSENT, error_code
 from tracking.runs.known_stores import remember_store, store_key
+from tracking.runs.outbox import Write
+from tracking.runs.sync import QueuedConnection
 from tracking.tags import NOTE, PROCESS
-
-if TYPE_CHECKING:
-    from tracking.runs.runs import Tracker
 
 STARTING_SECONDS = 1.0
 """Seconds that an interrupt waits for a run that another thread is starting."""
 _lock = threading.Lock()
 _starting = threading.RLock()
-_open: dict[tuple[Path, str], Tracker] = {}
+_open: dict[tuple[Path, str], QueuedConnection] = {}
 _marks: dict[Path, tuple[Path, int]] = {}
 
 
@@ -58,7 +57,7 @@ def starting() -> Iterator[None]:
         yield
 
 
-def opened(tracker: Tracker, run_id: str) -> None:
+def opened(tracker: QueuedConnection, run_id: str) -> None:
     """Record that this process writes a run; call it within `starting`."""
     folder = marks_of(tracker.artifact_root.parent)
     remember_store(tracker)
@@ -77,7 +76,7 @@ def opened(tracker: Tracker, run_id: str) -> None:
     interrupts.at_interrupt(end_for_good)
 
 
-def reopen_run(tracker: Tracker, run_id: str) -> bool:
+def reopen_run(tracker: QueuedConnection, run_id: str) -> bool:
     """Set the run of an earlier process back to RUNNING; return False if it does not exist or is marked as deleted."""
     known = tracker.known_id(run_id)
     with starting():
@@ -96,8 +95,9 @@ def reopen_run(tracker: Tracker, run_id: str) -> bool:
     return True
 
 
-def ended(tracker: Tracker, run_id: str) -> None:
-    """Record that a run has ended."""
+def end(tracker: QueuedConnection, run_id: str, status: str) -> None:
+    """End a run as FINISHED, FAILED or KILLED."""
+    tracker.write(Write("end", run_id, {"status": status, "time": int(time.time() * 1000)}))
     folder = marks_of(tracker.artifact_root.parent)
     with _lock:
         _open.pop((folder, run_id), None)
@@ -117,11 +117,12 @@ def end_open_runs() -> None:
     """End all runs that this process has open as KILLED, the newest first, and then add a note with the reason."""
     with _lock:
         left = list(reversed(_open.items()))
-    for write in (lambda tracker, run: tracker.end_run(run, "KILLED"),
-                  lambda tracker, run: tracker.set_tags(run, {NOTE: "Interrupted"})):  # fmt: skip
-        for (_, run_id), tracker in left:
-            with suppress(ReviewLMError):
-                write(tracker, run_id)
+    for (_, run_id), tracker in left:
+        with suppress(ReviewLMError):
+            end(tracker, run_id, "KILLED")
+    for (_, run_id), tracker in left:
+        with suppress(ReviewLMError):
+            tracker.write(Write("tags", run_id, {"tags": {NOTE: "Interrupted"}}))
 
 
 def listed_runs(mark: Path) -> list[MarkedRun]:

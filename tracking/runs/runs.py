@@ -15,11 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ReviewLMError, TrackingUnavailable
-from tracking.connection import TRAINING_VIEW, Connection
-from tracking.runs import open_runs, sync
-from tracking.runs.outbox import Outbox, Write
+from core.errors import TrackingUnavailable
+from tracking.connection import TRAINING_VIEW
+from tracking.runs import open_runs
+from tracking.runs.outbox import Write
 from tracking.runs.params import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
+from tracking.runs.sync import PENDING, QueuedConnection
 from tracking.runs.writes import table_texts
 from tracking.tags import (
     COMMIT,
@@ -30,7 +31,6 @@ from tracking.tags import (
     SOURCE_NAME,
     SOURCE_TYPE,
     USER,
-    names_of,
     stored_name,
     value_of,
 )
@@ -38,7 +38,6 @@ from tracking.tags import (
 if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
-    from mlflow.entities import Run
 
 DIGEST_LENGTH = 36
 """Number of characters of a digest that MLflow keeps."""
@@ -52,7 +51,7 @@ def run_tags(
     return {name: value for name, value in tags.items() if value}
 
 
-class Tracker(Connection):
+class Tracker(QueuedConnection):
     """A connection that writes the runs of one experiment.
 
     While a server or a remote database does not answer, writes are queued and sent later. A run that is started in this
@@ -60,36 +59,6 @@ class Tracker(Connection):
     With a local SQLite file, writes are queued only while it is locked. After any other failure all methods raise
     TrackingUnavailable, because only the user can repair the file.
     """
-
-    def _connect(self) -> None:
-        super()._connect()
-        self.sent_steps: dict[str, dict[str, set[int]]] = {}
-        self.outbox = Outbox(self.artifact_root.parent / "outbox", self.uri, self.experiment)
-
-    def wait(self, seconds: float = 0.0) -> None:
-        """Wait until MLflow answers and has all queued writes; raise TrackingUnavailable after *seconds*."""
-        sync.wait_for(self, seconds)
-
-    def sync(self) -> int:
-        """Send the queued writes, and return how many remain."""
-        with self._lock:
-            return sync.sync(self)
-
-    def write(self, write: Write, keep: bool = True) -> str | None:
-        """Send a write or queue it; see `tracking.runs.sync.deliver`."""
-        with self._lock:
-            return sync.deliver(self, write, keep)
-
-    def known_id(self, run_id: str) -> str:
-        """Return MLflow's id of a run that may have been started while MLflow did not answer.
-
-        Raises:
-            TrackingUnavailable: MLflow has not received the run yet.
-        """
-        try:
-            return sync.real_id(self.outbox, run_id)
-        except ReviewLMError as error:
-            raise TrackingUnavailable("MLflow does not know this run yet", where=self.shown, value=run_id) from error
 
     def start_run(
         self, name: str, tags: Mapping[str, Any] | None = None, parent_run_id: str | None = None,
@@ -106,7 +75,7 @@ class Tracker(Connection):
             own[PARENT] = parent_run_id
         own |= tags or {}
         details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(own), "time": _now(), "unless": unless}
-        local = sync.PENDING + uuid.uuid4().hex  # until MLflow gives it an id
+        local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         with open_runs.starting():
             run_id = self.write(Write("start", local, details)) or local
             open_runs.opened(self, run_id)
@@ -114,8 +83,7 @@ class Tracker(Connection):
 
     def end_run(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run as FINISHED, FAILED or KILLED."""
-        self.write(Write("end", run_id, {"status": status, "time": _now()}))
-        open_runs.ended(self, run_id)
+        open_runs.end(self, run_id, status)
 
     def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
         """Set tags; a value that is too long is shortened, with a note at its end."""
@@ -231,26 +199,6 @@ class Tracker(Connection):
         except TrackingUnavailable:
             return self.ui
 
-    def find_run(self, tag: str, value: str, status: str = "") -> str | None:
-        """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""
-        found = self.newest_run(tag, value, status)
-        return None if found is None else str(found.info.run_id)
-
-    def newest_run(self, tag: str, value: str, status: str = "") -> Run | None:
-        """Return the newest run with this tag (and status), with all its tags, or None if there is none."""
-        wanted = f" and attributes.status = '{status}'" if status else ""
-        quote = '"' if "'" in value else "'"  # MLflow's filter language has no escape character
-        for name in names_of(tag):
-            where = f"tags.`{name}` = {quote}{value}{quote}{wanted}"
-            if found := self.search(where, most=1):
-                return found[0]
-        return None
-
-    def search(self, where: str, most: int) -> list[Run]:
-        """Return the newest runs of the experiment that a filter of MLflow selects."""
-        order = ["attributes.start_time DESC"]
-        return list(self.ask(lambda client: client.search_runs(
-            [self.experiment_id], where, max_results=most, order_by=order)))
 
 
 def _user() -> str:

@@ -13,16 +13,14 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import Timeout
 
 from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
+from tracking.connection import Connection
 from tracking.runs.outbox import Outbox, Waiting, Write
 from tracking.runs.writes import WITH_FILES, send
-
-if TYPE_CHECKING:
-    from tracking.runs.runs import Tracker
 
 log = logging.getLogger(__name__)
 PENDING = "pending-"
@@ -31,7 +29,40 @@ HOPELESS = 5
 WAIT_PAUSE = 2.0
 
 
-def deliver(tracker: Tracker, write: Write, keep: bool = True) -> str | None:
+class QueuedConnection(Connection):
+    """A connection whose writes are queued on this disk while MLflow does not answer."""
+
+    def _connect(self) -> None:
+        super()._connect()
+        self.outbox = Outbox(self.artifact_root.parent / "outbox", self.uri, self.experiment)
+
+    def wait(self, seconds: float = 0.0) -> None:
+        """Wait until MLflow answers and has all queued writes; raise TrackingUnavailable after *seconds*."""
+        wait_for(self, seconds)
+
+    def sync(self) -> int:
+        """Send the queued writes, and return how many remain."""
+        with self._lock:
+            return sync(self)
+
+    def write(self, write: Write, keep: bool = True) -> str | None:
+        """Send a write or queue it; see `tracking.runs.sync.deliver`."""
+        with self._lock:
+            return deliver(self, write, keep)
+
+    def known_id(self, run_id: str) -> str:
+        """Return MLflow's id of a run that may have been started while MLflow did not answer.
+
+        Raises:
+            TrackingUnavailable: MLflow has not received the run yet.
+        """
+        try:
+            return real_id(self.outbox, run_id)
+        except ReviewLMError as error:
+            raise TrackingUnavailable("MLflow does not know this run yet", where=self.shown, value=run_id) from error
+
+
+def deliver(tracker: QueuedConnection, write: Write, keep: bool = True) -> str | None:
     """Send a write after all queued ones, or queue it if MLflow does not answer.
 
     Args:
@@ -61,7 +92,7 @@ def deliver(tracker: Tracker, write: Write, keep: bool = True) -> str | None:
     return None
 
 
-def sync(tracker: Tracker) -> int:
+def sync(tracker: QueuedConnection) -> int:
     """Send the queued writes in their order, and return how many remain."""
     outbox = tracker.outbox
     if not outbox.waiting():
@@ -76,7 +107,7 @@ def sync(tracker: Tracker) -> int:
     return left
 
 
-def _send_queued(tracker: Tracker, waiting: Waiting) -> bool:
+def _send_queued(tracker: QueuedConnection, waiting: Waiting) -> bool:
     """Send a queued write and remove it; return False if MLflow does not answer."""
     outbox, write = tracker.outbox, waiting.write
     try:
@@ -94,19 +125,19 @@ def _send_queued(tracker: Tracker, waiting: Waiting) -> bool:
     return True
 
 
-def _answers(tracker: Tracker, write: Write) -> bool:
+def _answers(tracker: QueuedConnection, write: Write) -> bool:
     """Return whether all answers now that a write needs."""
     return tracker.answers(real_id(tracker.outbox, write.run_id) if write.kind in WITH_FILES else "")
 
 
-def _pause(tracker: Tracker, error: TrackingUnavailable) -> None:
+def _pause(tracker: QueuedConnection, error: TrackingUnavailable) -> None:
     log.warning(
         "MLflow (%s) cannot be reached (%s); writes are queued in %s and sent when it is back; next attempt in %.0f s",
         tracker.shown, error.cause or error.what, tracker.outbox.folder, tracker.outbox.pause(),
     )
 
 
-def wait_for(tracker: Tracker, seconds: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> None:
+def wait_for(tracker: QueuedConnection, seconds: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> None:
     """Wait until MLflow answers and has received all queued writes.
 
     Raises:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ReviewLMError
 from evaluation.reports.spreadsheet import csv_text
+from tracking.connection import Connection
+from tracking.logged_models.export import send_model
 from tracking.runs.journal import Point, read_journal
 from tracking.runs.outbox import Write
 from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, stored_name, value_of
@@ -23,14 +25,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-    from tracking.runs.runs import Tracker
-
 PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 WITH_FILES = frozenset({"text", "table", "artifacts", "model"})
 """Kinds of writes with files, which MLflow may keep elsewhere than the rest."""
 
 
-def send(tracker: Tracker, write: Write, again: bool = False) -> str | None:
+def send(tracker: Connection, write: Write, again: bool = False) -> str | None:
     """Send a write; return the id of a run, the address of a model, the number of a journal's new points, or None.
 
     Args:
@@ -44,7 +44,7 @@ def send(tracker: Tracker, write: Write, again: bool = False) -> str | None:
     return SENDERS[write.kind](tracker, write, again)
 
 
-def _start(tracker: Tracker, write: Write, again: bool) -> str:
+def _start(tracker: Connection, write: Write, again: bool) -> str:
     """Start a run, unless it was started before, or the run that it would repeat (`unless`) exists."""
     details = write.details
     if again and (known := tracker.find_run(KEY, write.run_id)):
@@ -59,24 +59,24 @@ def _start(tracker: Tracker, write: Write, again: bool) -> str:
     return str(run.info.run_id)
 
 
-def _end(tracker: Tracker, write: Write, again: bool) -> None:
+def _end(tracker: Connection, write: Write, again: bool) -> None:
     with tracker.reaching() as client:
         client.set_terminated(write.run_id, status=write.details["status"], end_time=write.details["time"])
 
 
-def _tags(tracker: Tracker, write: Write, again: bool) -> None:
+def _tags(tracker: Connection, write: Write, again: bool) -> None:
     from mlflow.entities import RunTag
 
     _log(tracker, write.run_id, "tags", [RunTag(key, value) for key, value in write.details["tags"].items()])
 
 
-def _params(tracker: Tracker, write: Write, again: bool) -> None:
+def _params(tracker: Connection, write: Write, again: bool) -> None:
     from mlflow.entities import Param
 
     _log(tracker, write.run_id, "params", [Param(key, value) for key, value in write.details["params"].items()])
 
 
-def _metrics(tracker: Tracker, write: Write, again: bool) -> None:
+def _metrics(tracker: Connection, write: Write, again: bool) -> None:
     """Log metrics that the run does not have yet; with a data set, also as metrics of the run's logged model."""
     points, dataset = [Point(*entry) for entry in write.details["points"]], write.details["dataset"]
     with tracker.reaching() as client:
@@ -106,7 +106,7 @@ def _same(known: float | None, value: float) -> bool:
     return math.isclose(known, value, rel_tol=1e-12) or (math.isnan(known) and math.isnan(value))
 
 
-def _journal(tracker: Tracker, write: Write, again: bool) -> str:
+def _journal(tracker: Connection, write: Write, again: bool) -> str:
     """Send the points of a journal that the run does not have, and return their number.
 
     Each tracker asks MLflow once for the steps of a metric and remembers them; after a failure it asks again.
@@ -128,12 +128,12 @@ def _journal(tracker: Tracker, write: Write, again: bool) -> str:
     return str(len(new))
 
 
-def _text(tracker: Tracker, write: Write, again: bool) -> None:
+def _text(tracker: Connection, write: Write, again: bool) -> None:
     with tracker.reaching() as client:
         client.log_text(write.run_id, write.details["text"], write.details["file"])
 
 
-def _table(tracker: Tracker, write: Write, again: bool) -> None:
+def _table(tracker: Connection, write: Write, again: bool) -> None:
     """Write a table as JSON, which the UI shows as a table, and as CSV in the same folder."""
     details = write.details
     with tracker.reaching() as client:
@@ -145,12 +145,12 @@ def _table(tracker: Tracker, write: Write, again: bool) -> None:
             client.set_tag(write.run_id, LOGGED_TABLES, json.dumps([*known, entry]))
 
 
-def _artifacts(tracker: Tracker, write: Write, again: bool) -> None:
+def _artifacts(tracker: Connection, write: Write, again: bool) -> None:
     with tracker.reaching() as client:
         client.log_artifacts(write.run_id, str(write.files["folder"]), write.details["path"] or None)
 
 
-def _datasets(tracker: Tracker, write: Write, again: bool) -> None:
+def _datasets(tracker: Connection, write: Write, again: bool) -> None:
     """Record data sets as inputs of a run, with a second try after a conflict.
 
     MLflow checks whether it knows a data set and then inserts it. If two runs log the same one at the same time, the
@@ -175,13 +175,11 @@ def _datasets(tracker: Tracker, write: Write, again: bool) -> None:
                 raise
 
 
-def _model(tracker: Tracker, write: Write, again: bool) -> str:
-    from tracking.logged_models.export import send_model
-
+def _model(tracker: Connection, write: Write, again: bool) -> str:
     return send_model(tracker, write)
 
 
-SENDERS: dict[str, Callable[[Tracker, Write, bool], str | None]] = {
+SENDERS: dict[str, Callable[[Connection, Write, bool], str | None]] = {
     "start": _start, "end": _end, "tags": _tags, "params": _params, "metrics": _metrics, "journal": _journal,
     "text": _text, "table": _table, "artifacts": _artifacts, "datasets": _datasets, "model": _model,
 }
@@ -199,7 +197,7 @@ def _metric(point: Point, time: float, **tied: str) -> Metric:
     return Metric(point.name, point.value, int((point.time or time) * 1000), point.step, **tied)
 
 
-def _log(tracker: Tracker, run_id: str, kind: str, entries: list[Any]) -> None:
+def _log(tracker: Connection, run_id: str, kind: str, entries: list[Any]) -> None:
     """Log tags, params or metrics in as few requests as MLflow allows."""
     size = PER_BATCH[kind]
     with tracker.reaching() as client:

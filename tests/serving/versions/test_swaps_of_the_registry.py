@@ -31,7 +31,7 @@ from serving.engine.requests import EngineLimits, Generation
 from tests.serving.made_versions import bundle_of, food_of
 from tests.serving.processes import Process
 from tests.serving.users import LENGTH, PROMPT, WORDS, Answer, load
-from tracking.logged_models.export import log_bundle
+from tracking.logged_models.bundles import log_bundle
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
 

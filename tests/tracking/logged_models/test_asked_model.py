@@ -20,7 +20,7 @@ from tests.marked_cases import long_but
 from tests.reviewlm.doctor.examined import only
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models import lookup, opening
-from tracking.logged_models.export import log_bundle
+from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.opening import about, locate, open_version
 from tracking.registry.lineage import find
 from tracking.registry.registry import Registry

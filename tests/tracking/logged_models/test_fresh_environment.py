@@ -29,7 +29,8 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tests.serving.engine.small_models import TEXTS, bundle_of
 from tests.tracking.mlflow_servers import Served
-from tracking.logged_models.export import log_bundle, requirements
+from tracking.logged_models.bundles import log_bundle
+from tracking.logged_models.export import requirements
 from tracking.logged_models.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker

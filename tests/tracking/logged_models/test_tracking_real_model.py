@@ -24,7 +24,8 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tracking.logged_models.export import log_bundle, smoke_test
+from tracking.logged_models.bundles import log_bundle
+from tracking.logged_models.export import smoke_test
 from tracking.logged_models.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker

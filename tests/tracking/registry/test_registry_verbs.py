@@ -23,7 +23,7 @@ from core.errors import BundleError, ReviewLMError, TrackingUnavailable
 from core.services.model_events import PROMOTED, ROLLED_BACK
 from reviewlm.cli import app
 from tests.tracking.tiny_model import fitted
-from tracking.logged_models.export import log_bundle
+from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.load_test import load_test
 from tracking.registry.events import DecisionLog
 from tracking.registry.registry import CHAMPION, Registry

@@ -28,7 +28,7 @@ from tests.marked_cases import long_but
 from tests.s3_server import BUCKET, s3_server
 from tests.tracking.tiny_model import fitted
 from tracking.client import open_client, reaching
-from tracking.logged_models.export import log_bundle
+from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs import outbox, sync

@@ -14,7 +14,7 @@ import pytest
 from core.errors import BundleError, ReviewLMError, TrackingUnavailable
 from tests.marked_cases import long_but
 from tests.tracking.runs.written_runs import state, write_runs
-from tracking.logged_models.export import log_bundle
+from tracking.logged_models.bundles import log_bundle
 from tracking.runs import outbox, sync
 from tracking.runs.runs import Tracker
 from tracking.tags import value_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from tracking.logged_models.export import log_bundle
+from tracking.logged_models.bundles import log_bundle
 from tracking.runs.runs import Tracker
 from tracking.tags import KEY, stored_name
 
