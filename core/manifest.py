@@ -12,7 +12,7 @@ from typing import Any
 MANIFEST = "manifest.json"
 """Name of the manifest in the folder of an artifact."""
 CHECKSUM = "checksum"
-"""Key of the SHA-256 of everything else in a manifest; manifests of earlier versions have none."""
+"""Key of the SHA-256 of everything else in a manifest."""
 NO_NUMBER = "__float__"
 """Key that encodes an infinity in the facts; no stage has a fact with this name."""
 
@@ -56,8 +56,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(plain, dict):
         raise ValueError("it is not a JSON object")
-    told = plain.pop(CHECKSUM, None)
-    if told is not None and told != _checksum(plain):
+    if plain.pop(CHECKSUM, None) != _checksum(plain):
         raise ValueError("it was changed since it was written")
     try:
         manifest = dict(json.loads(text, object_hook=from_json))

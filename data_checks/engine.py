@@ -8,7 +8,6 @@ its stores, checkpoints and actions accept them. The page is our own (`data_chec
 from __future__ import annotations
 
 import json
-import shutil
 import uuid
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +27,6 @@ from data_checks.report import ExpectationResult
 
 PAGE, RESULTS = "index.html", "validation.json"
 """The page of a check, and its results in Great Expectations' own form."""
-EARLIER = ("expectations", "validations", "static")
-"""Folders of the pages that earlier releases wrote."""
 MARKER = ".reviewlm-data-docs"
 """Empty file in each folder of Data Docs that `publish` made: the pages in such a folder may be replaced."""
 EXAMPLES = 5
@@ -162,8 +159,6 @@ def _empty(docs_folder: Path) -> None:
     require_docs_folder(docs_folder)
     docs_folder.mkdir(parents=True, exist_ok=True)
     (docs_folder / MARKER).touch()
-    for part in EARLIER:
-        shutil.rmtree(docs_folder / part, ignore_errors=True)
     for file in (PAGE, RESULTS):
         (docs_folder / file).unlink(missing_ok=True)
 

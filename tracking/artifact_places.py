@@ -29,7 +29,7 @@ def place_of(run_id: str, address: str) -> str:
 def places_elsewhere(home: Path) -> Counter[str]:
     """Return the places outside a home where runs of its own MLflow database keep artifacts, with their number.
 
-    MLflow is not asked: its import takes seconds, and it opens no database of an earlier release. The database of a
+    MLflow is not asked: its import takes seconds, and it opens no database that needs an upgrade. The database of a
     home that was moved names the folder that it had before, until the first command in it that uses the database.
     """
     found = Counter[str]()

@@ -16,7 +16,7 @@ from core.storing.migrations import require_no_upgrade
 from core.storing.sqlite_files import DATABASE, database_file
 from tracking.client import PRESENT, error_code, is_of_bucket, open_client, reaching
 from tracking.moved_home import mend_moved_home
-from tracking.tags import EXPERIMENT_KIND, names_of
+from tracking.tags import EXPERIMENT_KIND, stored_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -171,11 +171,8 @@ class Connection:
         """Return the newest run with this tag (and status), with all its tags, or None if there is none."""
         wanted = f" and attributes.status = '{status}'" if status else ""
         quote = '"' if "'" in value else "'"  # MLflow's filter language has no escape character
-        for name in names_of(tag):
-            where = f"tags.`{name}` = {quote}{value}{quote}{wanted}"
-            if found := self.search(where, most=1):
-                return found[0]
-        return None
+        found = self.search(f"tags.`{stored_name(tag)}` = {quote}{value}{quote}{wanted}", most=1)
+        return found[0] if found else None
 
     def search(self, where: str, most: int) -> list[Run]:
         """Return the newest runs of the experiment that a filter of MLflow selects."""

@@ -4,8 +4,7 @@ Tags that are part of a record of `core` (the digest of the lineage, the family 
 
 A page with forty tags hides the few that a person looks for. So MLflow stores the tags that only code reads in forms
 that its pages leave out: on a run under the prefix "mlflow.", on a version (whose list of versions shows that prefix
-too) together as JSON in one tag. All other code uses the plain names, and also finds tags that earlier releases stored
-under them.
+too) together as JSON in one tag. All other code uses the plain names.
 """
 
 from __future__ import annotations
@@ -70,14 +69,9 @@ def stored_name(name: str) -> str:
     return HIDDEN + name.removeprefix("reviewlm.") if name in BOOKKEEPING or name.startswith(CHILD) else name
 
 
-def names_of(name: str) -> tuple[str, ...]:
-    """Return the names under which a run may have a tag: the one that is written now, and that of earlier releases."""
-    return tuple(dict.fromkeys((stored_name(name), name)))
-
-
 def value_of(tags: Mapping[str, str], name: str) -> str:
     """Return the value of a run's tag from the tags that MLflow stores, or "" if the run does not have it."""
-    return next((tags[known] for known in names_of(name) if known in tags), "")
+    return tags.get(stored_name(name), "")
 
 
 def packed(tags: Mapping[str, str], shown: frozenset[str] = SHOWN) -> dict[str, str]:

@@ -12,8 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from core.config.family_name import UNKNOWN, family_name
-from core.lineage.record import Lineage
+from core.config.family_name import UNKNOWN
 
 FAMILY_TAG, SOURCES_TAG = "family", "family/sources"
 """Tags of a registered version."""
@@ -42,7 +41,7 @@ class Family:
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str]) -> Family:
-        """Return the family in a version's tags; unknown if the version was registered before these tags existed."""
+        """Return the family in a version's tags; unknown for one that no run registered."""
         return cls(tags.get(FAMILY_TAG) or UNKNOWN, tags.get(SOURCES_TAG, ""))
 
 
@@ -50,23 +49,6 @@ def digest_of_sources(hashes: Iterable[str]) -> str:
     """Return one digest of a set of raw files from their SHA-256, independent of their order."""
     ordered = sorted(set(hashes))
     return hashlib.sha256("\n".join(ordered).encode()).hexdigest() if ordered else ""
-
-
-def recorded_family(record: Lineage, own: bool = True) -> Family:
-    """Return the family of a version from the record of its lineage.
-
-    Args:
-        own: Whether the record was written together with the version. A record that was put together from the store
-            later has the present configuration; then only its stages show whether the embedded corpus was read.
-    """
-    source = record.configuration.get("source", {})
-    synthetic = any(step.stage == "synthesise" for step in record.steps)
-    has_input = bool(source.get("input")) if own else not synthetic
-    hashes = [step.inputs["file"] for step in record.steps if step.stage == "read" and "file" in step.inputs]
-    for step in record.steps:
-        if step.stage == "ingest":
-            hashes += replayed(step.inputs)
-    return Family(family_name(source.get("family", "") if own else "", has_input), digest_of_sources(hashes))
 
 
 def replayed(inputs: Mapping[str, str]) -> list[str]:

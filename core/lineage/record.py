@@ -131,7 +131,7 @@ class Lineage:
         configuration: The whole configuration, resolved.
         sources: Inputs from outside.
         steps: Ordered so that each step comes after the steps it depends on.
-        folder: Working folder of the run; relative paths of the configuration start there. "" in older records.
+        folder: Working folder of the run; relative paths of the configuration start there.
     """
 
     model: str
@@ -196,8 +196,8 @@ class Lineage:
         """
         try:
             plain = json.loads(text)
-            if plain["format"] > FORMAT:
-                raise ValueError(f"format {plain['format']} is newer than this version reads ({FORMAT})")
+            if plain["format"] != FORMAT:
+                raise ValueError(f"format {plain['format']}; this version reads {FORMAT}")
             if plain.pop(CHECKSUM) != _sha256(plain):
                 raise ValueError("a line was changed: its checksum differs")
             values = json.loads(text, object_hook=from_json)

@@ -81,9 +81,6 @@ class ModelEvidence:
         departure: Largest relative difference, over reviews, between the nats of `rows` and those that the store has of
             the same bundle on the same tokens; None if the rows are the stored ones.
         adaptation: "static", or how the model adapts to the text that it is scored on.
-        folds: Whether the vocabulary folds away a part of the text that the figures do not include.
-        pays: Whether the figures include the cost of all of the text. They do not, and are too good, if neither the
-            vocabulary nor the run has a price for the folded text.
         name: Name of the model.
     """
 
@@ -94,8 +91,6 @@ class ModelEvidence:
     family: Family = NOT_KNOWN
     departure: float | None = None
     adaptation: str = STATIC
-    folds: bool = False
-    pays: bool = True
     name: str = ""
 
     def sorted(self) -> ModelEvidence:
@@ -191,10 +186,8 @@ class Evidence(GateEvidence[pl.DataFrame]):
         challenger: The challenger; its rows are never None.
         champion: The champion; None if there is none yet.
         baseline: The baseline named in the configuration, on the same reviews; None if there is none.
-        unfair: Why the challenger has an advantage that the figures do not include (for example it folds case and the
-            champion does not); empty if it has none.
-        editions: Consequence of the two being trained on different editions of the normal form; empty if they were
-            trained on the same one.
+        unfair: Why the challenger has an advantage that the figures do not include (the section `clean` has
+            changed); empty if it has none.
         audit: Facts of the audit of the challenger's generated reviews, see `tasks/evaluation/audit.py`; None if there
             was no audit.
         single_reviews: Name of the n-gram model, the challenger or a part of it, that holds n-grams of a single review;
@@ -206,7 +199,6 @@ class Evidence(GateEvidence[pl.DataFrame]):
     champion: ModelEvidence | None = None
     baseline: ModelEvidence | None = None
     unfair: str = ""
-    editions: str = ""
     audit: Mapping[str, float] | None = None
     single_reviews: str = ""
     passed_over: tuple[str, ...] = ()

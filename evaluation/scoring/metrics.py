@@ -174,17 +174,14 @@ def star_slices(rows: pl.DataFrame, whole: Figures) -> pl.DataFrame:
     return pl.DataFrame(slices, infer_schema_length=None)
 
 
-def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC, whole: bool = True) -> dict[str, str]:
-    """Return the policies without which a set of figures cannot be interpreted.
-
-    *whole*: whether the open figures include the cost of all of the text (`Vocabulary.whole`).
-    """
+def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC) -> dict[str, str]:
+    """Return the policies without which a set of figures cannot be interpreted."""
     return {
         "log base": "natural logarithm inside (nats); bits = nats / ln 2; perplexity = exp(nats per token)",
         "end of review": "scored and counted as one <eos> token, 1 byte and 1 word per review",
         "begin and stars": "<bos> and the star token are given, never scored",
         "unknown words": "scored as <unk>; open figures add the cost of spelling the word",
-        "folding": FOLDING[whole],
+        "folding": "open figures include the cost of what the vocabulary folds away (words: case, quotes, spacing)",
         "state": "every review starts from the fresh state",
         "adaptation": adaptation,
         "bytes": "UTF-8 bytes of the cleaned text, counted by the prepare stage",
@@ -192,9 +189,3 @@ def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC
         "vocabulary": vocabulary,
         "unit": unit,
     }
-
-
-FOLDING = {
-    True: "open figures include the cost of what the vocabulary folds away (words: case, quotes, spacing), if it folds",
-    False: "no figure includes the cost of what the vocabulary folds away (words: case, quotes, spacing)",
-}

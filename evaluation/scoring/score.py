@@ -188,8 +188,7 @@ def record_scores(
         observed=observed, fan_out=fan_out, bundle_folder=bundle_folder,
     )  # fmt: skip
     whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
-    pays = getattr(vocabulary, "whole", True)
-    stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation, pays)
+    stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
     figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict()}
     text = json.dumps({"figures": figures, "policies": stated}, indent=2)
     (folder / FIGURES_FILE).write_text(text, encoding="utf-8")

@@ -114,8 +114,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     """
     try:
         facts = dict(json.loads(path.read_text(encoding="utf-8")))
-        if facts["format"] > FORMAT:
-            raise ModelError(f"{path}: format {facts['format']}; this version reads up to {FORMAT}", "bundle")
+        if facts["format"] != FORMAT:
+            raise ModelError(f"{path}: format {facts['format']}; this version reads {FORMAT}", "bundle")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} cannot be read: {error}", "bundle") from error
     return facts

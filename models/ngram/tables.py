@@ -33,7 +33,7 @@ from .packed import Packed
 
 FORMAT = 2
 FACTS = "ngram.json"
-ARRAY = re.compile(r"(logp|backoff|words|first|keys)_\d+(\.part)?\.npy")
+ARRAY = re.compile(r"(logp|backoff|words|first)_\d+(\.part)?\.npy")
 """Names of the files of arrays."""
 Precision = Literal["single", "double"]
 _SHORT, _PLACES = 1 << 14, 32
@@ -169,19 +169,16 @@ class Tables:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Open tables that `save` wrote, memory-mapped. Format 1 (keys instead of words) is converted in memory.
+        """Open tables that `save` wrote, memory-mapped.
 
         Raises:
-            ModelError: A file is missing, damaged, or from a newer version; kind "bundle".
+            ModelError: A file is missing, damaged, or of another format; kind "bundle".
         """
         facts = _read_facts(folder)
         size, lengths, given = facts["vocabulary_size"], facts["ngrams"], tuple(facts["given"])
-        kind = FLOATS[facts.get("precision", "double")]
+        kind = FLOATS[facts["precision"]]
         logp = tuple(_open(folder, f"logp_{k}", length, kind) for k, length in enumerate(lengths, start=1))
         backoff = tuple(_open(folder, f"backoff_{k}", length, kind) for k, length in enumerate(lengths[:-1], start=1))
-        if facts["format"] == 1:
-            keys = [_open(folder, f"keys_{k}", length, np.int64) for k, length in enumerate(lengths[1:], start=2)]
-            return cls.from_keys(keys, logp, backoff, size, given)
         return cls(
             tuple(_followers(folder, k, lengths, size) for k in range(2, len(lengths) + 1)), logp, backoff, size, given
         )
@@ -199,8 +196,8 @@ def _read_facts(folder: Path) -> dict:
     path = folder / FACTS
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if facts["format"] > FORMAT:
-            raise ModelError(f"{path}: format {facts['format']}; this version reads up to {FORMAT}", kind="bundle")
+        if facts["format"] != FORMAT:
+            raise ModelError(f"{path}: format {facts['format']}; this version reads {FORMAT}", kind="bundle")
         if not (facts["order"] == len(facts["ngrams"]) >= 1 and {"vocabulary_size", "given"} <= facts.keys()):
             raise ValueError("fields that contradict each other")
         size, given = facts["vocabulary_size"], facts["given"]
@@ -208,7 +205,7 @@ def _read_facts(folder: Path) -> dict:
             raise ValueError("vocabulary_size, ngrams and given hold whole numbers, 0 or more")
         if facts["ngrams"][0] != size or not all(token < size for token in given):
             raise ValueError(f"{facts['ngrams'][0]} unigrams and given ids {given} for V {size}")
-        if facts.get("precision", "double") not in FLOATS:
+        if facts["precision"] not in FLOATS:
             raise ValueError(f"precision {facts['precision']!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} cannot be read as an n-gram model: {error}", kind="bundle") from error

@@ -6,7 +6,7 @@ columns and gives the same result for any string.
 
 The order of the steps makes the form idempotent: no earlier step would change the output of a later one. The only
 library call is Python's own Unicode table (NFC), so upgrading a package does not change the normal form of a trained
-model. Later improvements get a new edition, and a model keeps its edition.
+model. A change of the tables gets a new edition; a vocabulary of another edition is refused.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import html
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from html.entities import html5
 from typing import Any
 
 from .line_breaks import BREAKS, ESCAPES, TAGS
 from .mojibake import REPAIR
-from .personal_data import MASKS, MASKS_BEFORE
+from .personal_data import MASKS
 from .rules import CHARACTERS, LAYOUT, Step, substitute
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 EDITION = 3
-"""Edition of the tables. 1 had other patterns for addresses, cards and telephone numbers; 3 added kinds to 2."""
+"""Edition of the tables."""
 
 ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 """A character reference with its semicolon; without the semicolon, `&copy=1` in an address would match."""
@@ -107,9 +107,7 @@ class NormalForm:
     @property
     def masks(self) -> tuple[Step, ...]:
         """The steps that write placeholders."""
-        if not self.mask_personal_data:
-            return ()
-        return MASKS_BEFORE.get(self.edition, MASKS)
+        return MASKS if self.mask_personal_data else ()
 
     def apply(self, text: str) -> str:
         """Return the normal form of *text*.
@@ -131,34 +129,27 @@ class NormalForm:
         text = substitute(self.masks, text)  # before the breaks, which would cut addresses
         return BREAKS.apply(text) if self.restore_breaks else text
 
-    def chosen_as(self, other: NormalForm) -> bool:
-        """Return whether the same was chosen for both, whatever their editions; edition 1 had no choice of repairs."""
-        first = min(self.edition, other.edition) == 1
-        later = {"repair_encoding": False, "restore_breaks": False} if first else {}
-        return replace(self, edition=0, **later) == replace(other, edition=0, **later)
-
     def to_dict(self) -> dict[str, bool | int]:
         """Return the options as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> NormalForm:
-        """Return the form with these options. Options missing in an older bundle are off: it was trained without them.
+        """Return the form with these options.
 
         Raises:
-            ModelError: kind "bundle": an option or the edition is unknown; a newer version may have written it.
+            ModelError: kind "bundle": it has other options, or another edition.
             ValueError: An option is not true or false.
         """
-        unknown = set(options) - {field.name for field in fields(cls)}
-        edition = options.get("edition", 1)
-        if unknown or edition not in range(1, EDITION + 1):
+        other, edition = set(options) ^ {field.name for field in fields(cls)}, options.get("edition")
+        if other or edition != EDITION:
             from ..base import ModelError  # here, because text otherwise needs no NumPy
 
-            what = f"unknown options {sorted(unknown)}" if unknown else f"edition {edition!r}, known are 1 to {EDITION}"
+            what = f"other options: {sorted(other)}" if other else f"edition {edition!r}; this version reads {EDITION}"
             raise ModelError(f"The normal form of text has {what}", kind="bundle")
         if not all(isinstance(value, bool) for name, value in options.items() if name != "edition"):
             raise ValueError("the options of the normal form must be true or false")
-        return cls(**{**{field.name: False for field in fields(cls)}, **options, "edition": edition})
+        return cls(**options)
 
 
 def _unescape(text: str) -> str:

@@ -16,7 +16,6 @@ import re
 from .identifiers import HANDLE, IBAN, IP, KEY, SSN, TOKEN
 from .rules import Repair, Step, TextRule
 
-_EARLIER_TAIL = r"""[^ \n<>"]*[^ \n<>".,;:!?')\]}*]"""
 _TAIL = r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens long addresses: x.com/biz_pho…Next
 _DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
 
@@ -25,12 +24,6 @@ EMAIL = TextRule(
     r"[A-Za-z0-9._%+-]{1,64}(?:@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})+",
     "_email_", "@",
 )
-EARLIER_URL = TextRule(
-    "earlier web address",
-    rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_EARLIER_TAIL}"
-    rf"|{_DOMAIN}(?:com|net|org|edu|gov|info|biz|us)/(?:{_EARLIER_TAIL})?",
-    "_url_",
-)
 URL = TextRule(
     "web address",
     rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ff][Tt][Pp]://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_TAIL}"
@@ -38,17 +31,6 @@ URL = TextRule(
     rf"|{_DOMAIN}(?:ly|gl|gd|co|io|tv|cc|ca|uk|au|nz|ie|de|fr|es|nl|mx|jp)/[A-Za-z0-9_~@#?%+-]+(?:{_TAIL})?"
     rf"|(?a:\b)(?:youtu\.be|(?:fb|wa|about|[mt])\.me|amzn\.to)/(?:{_TAIL})?",  # .be, .me, .to alone are words
     "_url_", r"/|[Ww][Ww][Ww]\.",
-)
-EARLIER_CARD = TextRule(
-    "earlier card number",
-    r"(?a:\b)(?:[3-6][0-9]{3}(?:[ -]?[0-9]{4}){2}[ -]?[0-9]{1,4}|3[47][0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{5})(?a:\b)",
-    "_card_",
-)
-EARLIER_PHONE = TextRule(
-    "earlier telephone number",
-    r"(?:\+?(?a:\b)1[-. ]?)?(?:\([2-9][0-9]{2}\)[- ]?|(?a:\b)[2-9][0-9]{2}[-. ]?)"
-    r"[2-9][0-9]{2}[-. ]?[0-9]{4}(?a:\b)",
-    "_phone_",
 )
 
 
@@ -125,7 +107,3 @@ PHONE = _mask(
 
 # Order matters: part of an IBAN looks like a card number, and an SSN like a part of a telephone number.
 MASKS: tuple[Step, ...] = (EMAIL, URL, WRITTEN_EMAIL, IBAN, KEY, TOKEN, CARD, SSN, IP, PHONE, HANDLE)
-MASKS_BEFORE: dict[int, tuple[Step, ...]] = {
-    1: (EMAIL, EARLIER_URL, EARLIER_CARD, EARLIER_PHONE), 2: (EMAIL, URL, WRITTEN_EMAIL, CARD, PHONE),
-}  # fmt: skip
-"""Masks of earlier editions, for models that were trained with them."""

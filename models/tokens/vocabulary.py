@@ -29,8 +29,7 @@ from .subwords import train_bpe, train_unigram
 from .words import FIRST, WordUnit
 
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"
-FORMATS = (1, 2)
-"""Known formats; 2 includes the price of what folding a word vocabulary drops."""
+FORMAT = 2
 FILE = "vocabulary.json"
 
 
@@ -63,8 +62,6 @@ class Vocabulary:
 
     Attributes:
         lossless: Whether decoding restores any text byte for byte.
-        whole: Whether open figures (such as open bits per byte) include the whole text: by its ids, or by a price for
-            what the ids leave out.
         facts: Facts about the training: distinct strings, occurrences, and the share used for learning. Not stored.
     """
 
@@ -75,7 +72,6 @@ class Vocabulary:
         self.unit: str = spec.unit
         self.size: int = unit.size
         self.lossless: bool = unit.lossless
-        self.whole: bool = unit.lossless or getattr(unit, "surface", None) is not None
         self.facts: dict[str, int | float] = {}
 
     @classmethod
@@ -214,7 +210,7 @@ class Vocabulary:
 
     def _values(self) -> dict[str, Any]:
         return {
-            "format": FORMATS[getattr(self._unit, "surface", None) is not None],
+            "format": FORMAT,
             "boundary_policy": self.boundary_policy,
             "lossless": self.lossless,
             "spec": asdict(self.spec),
@@ -232,7 +228,7 @@ class Vocabulary:
         """Rebuild the vocabulary from the result of `to_json`.
 
         Raises:
-            ModelError: kind "bundle": the text is not a vocabulary, or has a newer or different format.
+            ModelError: kind "bundle": the text is not a vocabulary, or has a different format.
         """
         with stored("the vocabulary"):
             values = json.loads(text)
@@ -279,9 +275,8 @@ def _unit(spec: VocabularySpec, values: Mapping[str, Any]) -> WordUnit | Subword
 
 
 def _check_format(values: Mapping[str, Any]) -> None:
-    if values["format"] not in FORMATS:
-        known = " and ".join(map(str, FORMATS))
-        raise ModelError(f"the vocabulary has format {values['format']}; this version reads {known}", "bundle")
+    if values["format"] != FORMAT:
+        raise ModelError(f"the vocabulary has format {values['format']}; this version reads {FORMAT}", "bundle")
     if values["boundary_policy"] != BOUNDARY_POLICY:
         raise ModelError(
             f"the vocabulary's boundary policy is {values['boundary_policy']!r}; this version's is {BOUNDARY_POLICY!r}",

@@ -107,7 +107,7 @@ class WordUnit:
     def encode_priced(self, texts: Sequence[str] | pl.Series, whole: bool = True) -> Priced:
         """Return ids and lengths as `encode_batch`, the price of each unknown token, and the price of each surface.
 
-        The surface of a text is its case, spaces and quotes. Its price is 0 for vocabularies without such prices. All
+        The surface of a text is its case, spaces and quotes. All
         prices are 0 if *whole* is not set.
         """
         if len(texts) == 1 and (found := self._encode_one(texts[0], whole)) is not None:
@@ -248,7 +248,7 @@ class WordUnit:
             raise ValueError("'words' must be a list of words")
         if not isinstance(casing, dict) or not all(isinstance(form, str) for form in casing.values()):
             raise ValueError("'casing' must be an object: words and their usual forms")
-        surface = Surface.from_dict(values["surface"]) if "surface" in values else None
+        surface = Surface.from_dict(values["surface"])
         return cls(words, fold, casing, Spelling.from_dict(words, values["spelling"]), surface)
 
 

@@ -31,14 +31,10 @@ def lineage(
     from core.lineage import check as lineage_check
     from core.lineage.record import LINEAGE_TAG
     from core.lineage.tree import step_rows, tree_lines
-    from tracking.registry.lineage import find, record_of
+    from tracking.registry.lineage import find, required_record
 
     found = find(config, version)[1]
-    record = record_of(found.folder)
-    if record is None:  # registered before versions had a record
-        from tasks.lineage.gather import recorded  # imports Prefect
-
-        record = recorded(config, found.folder)
+    record = required_record(found.folder)
     store, root = config.home / "store", found.version.tags.get(LINEAGE_TAG, "")
     findings = (
         lineage_check.verify(record, store, found.folder, root) if verify else lineage_check.present(record, store)

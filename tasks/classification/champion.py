@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, InputError
+from core.lineage.family import Family
 from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
@@ -21,7 +22,6 @@ from tasks.classification.compare import MeasuredClassifier, predicted
 from tasks.classification.labels.field_labels import labels_of_prepared
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
-from tasks.data.family import family_of_version
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion_reviews import data_of, find_own_reviews, not_tried, tests_of
@@ -85,7 +85,7 @@ def _answered(
         ).artifact
         labels = ours
         rows = checked_answers(config, labels, answers, prepared.clean)
-    family, name = family_of_version(config, version, folder), f"version {version.version}"
+    family, name = Family.of_tags(version.tags), f"version {version.version}"
     test = reviews_digest(tests_of(prepared.clean))
     answered = AnsweredReviews(digest, rows, test, problem, name, family, labels)
     return ChampionClassifier(version.version, answered, folder, data_of(folder, version.tags.get(tag.DATA_TAG, "")))

@@ -34,14 +34,11 @@ def split_key(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
 
 
 def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
-    """Return the group of each test review that has exact or near-duplicates in the test split; None if none has.
-
-    Data that an older version prepared have no record of copies: also None.
-    """
-    file = clean.folder / COPIES_FILE
-    if not file.exists():
+    """Return the group of each test review that has exact or near-duplicates in the test split; None if none has."""
+    if not (file := clean.folder / COPIES_FILE).exists():
         return None
-    groups = pl.read_parquet(file).filter(pl.col("split") == "test").select("review_id", "group").unique("review_id")
+    found = pl.read_parquet(file).filter(pl.col("split") == "test")
+    groups = found.select("review_id", "group").unique("review_id")
     if groups.is_empty():
         return None
     known = reviews.select("review_id").join(groups, on="review_id", how="left", maintain_order="left")

@@ -79,9 +79,8 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
     artifact = estimate_intervals(config, prepared, measured, floor).artifact
     for name in artifact.facts["below_floor"]:
         log.warning(
-            "'%s' needs fewer bits than the grammar that wrote the reviews, beyond noise: either its figures leave "
-            "out some of the text (as with an earlier version's vocabulary that folds case), or its probabilities do "
-            "not sum to 1. Do not use its figures",
+            "'%s' needs fewer bits than the grammar that wrote the reviews, beyond noise: its probabilities do not "
+            "sum to 1. Do not use its figures",
             name,
         )
     facts = floor.facts if floor.facts.get("explained") else None

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, Damaged
+from core.errors import Damaged
 from core.lineage.record import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
-from core.store import Artifact, Store, sha256_of_file
+from core.store import Artifact
 from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import identify
-from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.data.ingest import path_now, replay_file
@@ -24,7 +23,7 @@ from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
 from tasks.lineage.sources import EARLIER_REVIEWS
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of, tracker_of
-from tracking.registry.lineage import attach, find, record_of
+from tracking.registry.lineage import attach, find, required_record
 
 
 class Gathering:
@@ -145,44 +144,16 @@ def keep_lineage(config: RunConfig, model_uri: str, fit: Artifact, measured: Ite
     return lineage.root
 
 
-def recorded(config: RunConfig, bundle: Path) -> Lineage:
-    """Return the lineage record of a version by its bundle; for an older version without one, gather it from the store.
-
-    Raises:
-        ArtifactError: The version has no record and its fit is not in the store.
-        Damaged: The record was changed.
-    """
-    if (own := record_of(bundle)) is not None:
-        return own
-    digest = sha256_of_file(bundle / SPEC)
-    fit = Inputs(store_of(config).all, store_of(config).find).fits.get(digest)
-    if fit is None:
-        raise ArtifactError(
-            "It is not known how this version was made", where=bundle, value=f"bundle {digest[:16]}",
-            cause="it was registered before versions had a record, and its fit is not in this store",
-        )
-    return lineage_of(config, fit, _measured(store_of(config), digest))
-
-
-def _measured(store: Store, bundle: str) -> list[Artifact]:
-    """Return the newest scores of a bundle on each stream, and its newest samples."""
-    found: dict[str, Artifact] = {}
-    for stage in ("score", "samples"):
-        for artifact in store.all(stage):
-            if artifact.manifest["inputs"].get("bundle") == bundle:
-                found.setdefault(f"{stage} {artifact.manifest['inputs'].get('tokens', '')}", artifact)
-    return list(found.values())
-
-
 def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Path, int]:
     """Return a registered version's record, the folder of its bundle, and its number.
 
     Raises:
         BundleError: There is no such version, or its files are gone.
-        ArtifactError, Damaged: See `recorded`; also if the record does not match the root in the version's tag.
+        ArtifactError: It has no record: no run registered it.
+        Damaged: The record was changed, or the record does not match the root in the version's tag.
     """
     _, found = find(config, reference)
-    record = recorded(config, found.folder)
+    record = required_record(found.folder)
     if (root := found.version.tags.get(LINEAGE_TAG, record.root)) != record.root:
         raise Damaged(
             f"The record of version {found.version.version} differs from the one that it was registered with",

@@ -25,7 +25,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import REMEDY, learnt_data
-from tasks.promotion.score_now import Champion, Scored, score_bundle_now, streams_of_run, with_surface
+from tasks.promotion.score_now import Champion, Scored, score_bundle_now
 from tasks.stage import run_stage, stage, store_of
 from tasks.tracking.track import registry_of, tracking_was_away
 
@@ -146,11 +146,7 @@ def _scores(
     config: RunConfig, prepared: Prepared, chosen: Artifact, challenger: Measured, scored: Scored, champion: Champion,
     version: int,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the scores of challenger and champion on the chosen reviews; score now if some are missing.
-
-    A champion without a price for folded text gets that of a word vocabulary of the run, as on the current test
-    reviews: the challenger's own vocabulary may have no such price, for example one of characters.
-    """
+    """Return the scores of challenger and champion on the chosen reviews; score now if some are missing."""
     assert champion.scored is not None
     assert champion.folder is not None
     known = (scored.rows, champion.scored.rows)
@@ -170,8 +166,7 @@ def _scores(
             return score_bundle_now(config, bundle, tokens_by(bundle / VOCABULARY_FILE, label), label)[1].rows
 
     ours, theirs = scored_by(folder, "challenger"), scored_by(champion.folder, "champion")
-    vocabularies, price = streams_of_run(prepared, challenger), "price of the champion's reviews"
-    return ours, with_surface(champion.folder, theirs, vocabularies, lambda file: tokens_by(file, price).folder)[0]
+    return ours, theirs
 
 
 def _learnt_by(config: RunConfig, clean: Artifact, bundle: Path, section: str) -> tuple[list[Artifact], str]:

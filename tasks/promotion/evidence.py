@@ -73,7 +73,6 @@ def gather_evidence(
         ModelEvidence(
             bundle_digest(bundle), scored.rows, test["reviews_digest"], scored.problem,
             family_of_run(config, prepared.clean), scored.departure, test["adaptation"],
-            folds=_folds(Vocabulary.load(bundle / VOCABULARY_FILE)),
         ),
         _champion(champion) if champion else None,
         _baseline(config, evaluated, challenger),
@@ -82,7 +81,6 @@ def gather_evidence(
         champion_reviews=champion_reviews,
         rolled_back=rolled_back(config, challenger.fitted),
         unfair=unfair(bundle, theirs),
-        editions=editions(bundle, theirs),
         audit=_audit(challenger),
         single_reviews=next(iter(models_of_single_reviews(config, challenger.fitted.spec)), ""),
         resamples=config.evaluation.resamples,
@@ -112,7 +110,7 @@ def _champion(champion: Champion) -> ModelEvidence:
     facts, scored = champion.scores.facts, champion.scored
     return ModelEvidence(
         champion.digest, scored.rows, facts["reviews_digest"], family=champion.family, departure=scored.departure,
-        adaptation=facts["adaptation"] or STATIC, pays=champion.pays,
+        adaptation=facts["adaptation"] or STATIC,
     )
 
 
@@ -190,39 +188,9 @@ def unfair(challenger: Path, champion: Path | None) -> str:
     if champion is None:
         return ""
     ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger, champion))
-    if ours.digest == theirs.digest:
-        return ""
-    if not theirs.normal_form.chosen_as(ours.normal_form):
+    if theirs.normal_form != ours.normal_form:
         return "the section 'clean' has changed: the champion was trained on text that was cleaned in another way"
-    if ours.whole:  # its figures include the cost of folded case and spacing
-        return ""
-    if theirs.whole or (_folds(ours) and not _folds(theirs)):
-        return (
-            "the challenger's figures leave out case and spacing, the champion's include them: the challenger's "
-            "vocabulary is of an earlier version"
-        )
     return ""
-
-
-def editions(challenger: Path, champion: Path | None) -> str:
-    """Return what it means that the two were trained on different editions of the normal form; empty where it is one.
-
-    The test reviews are cleaned by today's edition, which is the challenger's.
-    """
-    if champion is None:
-        return ""
-    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE).normal_form.edition for folder in (challenger, champion))
-    if ours == theirs:
-        return ""
-    return (
-        f"both models read the test reviews in edition {ours} of the normal form; the champion was trained on "
-        f"edition {theirs}, so text that the two editions mask or repair differently is new to it"
-    )
-
-
-def _folds(vocabulary: Vocabulary) -> bool:
-    """Return whether case and spacing are free in the figures: the vocabulary folds them and has no price for them."""
-    return not vocabulary.whole and vocabulary.spec.lowercase
 
 
 def served(

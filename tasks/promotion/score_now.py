@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from evaluation.scoring.score import score_stream
 from models.bundles.bundle import SPEC
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
-from tasks.data.family import family_of_version
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of
 from tasks.fitting.fit import bundle_digest
@@ -86,7 +84,6 @@ class Champion:
     problem: str = ""
     family: Family = NOT_KNOWN
     data: str = ""
-    pays: bool = True
 
 
 @stage("score champion", retry_if=tracking_was_away)
@@ -110,7 +107,7 @@ def lost_champion(config: RunConfig, version: Version, deed: str, error: ReviewL
     problem = f"the champion, version {version.version}, cannot {deed}: {in_short(error)}"
     log.warning(problem)
     digest = version.tags.get(BUNDLE_TAG, f"unknown (version {version.version})")
-    return {"digest": digest, "family": family_of_version(config, version, None), "problem": problem}
+    return {"digest": digest, "family": Family.of_tags(version.tags), "problem": problem}
 
 
 def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, version: Version) -> Champion:
@@ -124,23 +121,8 @@ def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, versi
             scored = Scored.stored(artifact)
         else:
             artifact, scored = score_bundle_now(config, folder, tokens, label)
-    family, data = family_of_version(config, version, folder), version.tags.get(DATA_TAG, "")
-    streams = streams_of_run(prepared, challenger)
-    known = scored.rows
-    rows, pays = with_surface(folder, known, streams, streams.__getitem__)
-    if rows is not known:
-        scored = replace(scored, table=TableFile.written(rows, config))
-    return Champion(version.version, digest, folder, artifact, scored, family=family, data=data, pays=pays)
-
-
-def streams_of_run(prepared: Prepared, challenger: Measured) -> dict[Path, Path]:
-    """Return the folder of each test stream of the run by vocabulary file; none if the challenger has no such price."""
-    if not Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE).whole:
-        return {}
-    return {
-        artifact.folder / VOCABULARY_FILE: prepared.tokens[name]["test"].folder
-        for name, artifact in prepared.vocabularies.items() if name in prepared.tokens
-    }  # fmt: skip
+    family, data = Family.of_tags(version.tags), version.tags.get(DATA_TAG, "")
+    return Champion(version.version, digest, folder, artifact, scored, family=family, data=data)
 
 
 def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> tuple[Artifact, Scored]:
@@ -150,33 +132,6 @@ def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: s
     return built.artifact, (
         Scored.stored(built.artifact, 0.0) if fresh else score_now(config, folder, tokens, built.artifact, label)
     )
-
-
-def with_surface(
-    bundle: Path, rows: pl.DataFrame, vocabularies: Iterable[Path], stream_of: Callable[[Path], Path]
-) -> tuple[pl.DataFrame, bool]:
-    """Return a bundle's scores with the price of the text that its vocabulary folds, and whether they have that price.
-
-    A vocabulary of an earlier version has no price. The cost of restoring folded text does not depend on the model, so
-    the price of another word vocabulary with the same folding is used, if there is one.
-
-    Args:
-        vocabularies: Files of the vocabularies whose price may be used.
-        stream_of: Returns the folder of the same reviews' token stream in one of these vocabularies.
-    """
-    theirs = Vocabulary.load(bundle / VOCABULARY_FILE)
-    if theirs.whole:
-        return rows, True
-    for file in vocabularies:
-        ours = Vocabulary.load(file)
-        alike = ours.spec.lowercase == theirs.spec.lowercase and ours.normal_form.chosen_as(theirs.normal_form)
-        if ours.whole and not ours.lossless and alike:
-            documents = TokenStream.open(stream_of(file)).documents
-            priced = rows.drop("surface_nats", strict=False).join(
-                documents.select("review_id", "surface_nats"), on="review_id", how="left", maintain_order="left"
-            )
-            return priced.with_columns(pl.col("spelling_nats") + pl.col("surface_nats")), True
-    return rows, False
 
 
 def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:

@@ -68,7 +68,7 @@ def nested(**values):
     for who in ("challenger", "champion", "baseline"):
         names = {field.name: f"{who}_{field.name}" for field in fields(ModelEvidence)} | {"rows": who}
         models[who] = {name: values.pop(flat) for name, flat in names.items() if flat in values}
-    for name, flat in {"problem": "score_problem", "family": "family", "folds": "folds"}.items():
+    for name, flat in {"problem": "score_problem", "family": "family"}.items():
         if flat in values:
             models["challenger"][name] = values.pop(flat)
     found = {who: ModelEvidence(**known) if known.get("digest") is not None else None for who, known in models.items()}

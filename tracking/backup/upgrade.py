@@ -2,8 +2,7 @@
 
 Migrations are slow and not always one transaction, so they work on copies. Each copy takes the place of its database in
 one transaction. A mark in the home keeps other commands away from the first step to the last (`core/storing/
-migrations.py`); where an upgrade was killed, the next one goes on with the same backup. Everything else in the home is
-read in its older forms.
+migrations.py`); where an upgrade was killed, the next one goes on with the same backup.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionL
 from tracking.registry.state import CARRIED_OUT, OVERTAKEN, PENDING, RegistryState, fold_events
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
 from tracking.runs.runs import Tracker
-from tracking.tags import PACKED, RULE, SHOWN, SINCE, packed, unpacked
+from tracking.tags import PACKED, RULE, SINCE, packed, unpacked
 
 log = logging.getLogger(__name__)
 LOOKS = 5
@@ -216,8 +216,8 @@ def retag(tracker: Tracker, entry: Any, tags: Mapping[str, str], gone: Collectio
     for name, value in wanted.items():
         if stored.get(name) != value:
             upsert(tracker, "set_model_version_tag", entry.name, str(entry.version), name, value)
-    for name in stored:  # also a tag that an earlier release showed and that is now among the others
-        if name in gone or (name in tags and name not in SHOWN):
+    for name in stored:
+        if name in gone:
             upsert(tracker, "delete_model_version_tag", entry.name, str(entry.version), name)
 
 

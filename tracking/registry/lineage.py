@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.config.run_config import RunConfig
+from core.errors import ArtifactError
 from core.lineage.record import LINEAGE_FILE, Lineage
 from tracking.logged_models.lookup import Found, find_version
 from tracking.logged_models.opening import locate, nothing_registered
@@ -33,13 +34,25 @@ def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
 
 
 def record_of(bundle: Path) -> Lineage | None:
-    """Return the record in the model folder of a bundle; None for a version from before there were records.
+    """Return the record in the model folder of a bundle; None for one that no run registered.
 
     Raises:
         Damaged: The record was changed after it was written.
     """
     file = bundle.parent.parent / LINEAGE_FILE  # the bundle is <model>/artifacts/bundle
     return Lineage.from_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+
+
+def required_record(bundle: Path) -> Lineage:
+    """Return the record in the model folder of a bundle.
+
+    Raises:
+        ArtifactError: There is none.
+        Damaged: The record was changed after it was written.
+    """
+    if (record := record_of(bundle)) is None:
+        raise ArtifactError("It is not known how this version was made", where=bundle, cause="no run registered it")
+    return record
 
 
 def tag_version(registry: Registry, number: int, tags: Mapping[str, str]) -> None:

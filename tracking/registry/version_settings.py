@@ -258,7 +258,7 @@ def _nothing_chosen(references: Sequence[str], found: Found | None) -> ConfigErr
         )
     return ConfigError(
         f"It is not recorded which data and settings {_name(found)} was made with", where=found.folder, remedy=remedy,
-        cause="it was registered before versions had a record",
+        cause="no run registered it",
     )
 
 

@@ -25,7 +25,7 @@ from tracking.logged_models.unused import RUNNING, runs_of
 from tracking.runs.known_stores import known_stores, store_key
 from tracking.runs.open_runs import MarkedRun, listed_runs, marks_of
 from tracking.runs.runs import Tracker
-from tracking.tags import NOTE, PROCESS, names_of, value_of
+from tracking.tags import NOTE, PROCESS, stored_name, value_of
 
 HOUR = 3_600_000_000_000
 """An hour in nanoseconds: clocks differ, and a run may start before its process has listed it."""
@@ -38,11 +38,10 @@ def end_abandoned(tracker: Tracker) -> list[str]:
     Raises:
         TrackingUnavailable: MLflow does not answer.
     """
-    ended = []
-    for name in names_of(PROCESS):
-        where = f"attributes.status = 'RUNNING' and tags.`{name}` LIKE '{socket.gethostname()} %'"
-        runs = tracker.search(where, most=1000)
-        ended += [str(run.info.run_id) for run in runs if is_gone(run.data.tags[name])]
+    name = stored_name(PROCESS)
+    where = f"attributes.status = 'RUNNING' and tags.`{name}` LIKE '{socket.gethostname()} %'"
+    runs = tracker.search(where, most=1000)
+    ended = [str(run.info.run_id) for run in runs if is_gone(run.data.tags[name])]
     _end(tracker, ended)
     return ended
 
@@ -64,7 +63,7 @@ def end_left_runs(config: RunConfig) -> None:
     left = left_marks(config.home)
     if left:
         with suppress(ReviewLMError):
-            end_abandoned(tracker_at(config))  # a file of an earlier release lists no runs
+            end_abandoned(tracker_at(config))  # also those that a full disk kept off the list
             for mark in left:
                 for listed in listed_runs(mark):
                     tracker = _tracker_of(config, listed)
@@ -110,7 +109,7 @@ def end_unheld(config: RunConfig, now: int) -> list[str]:
         return []
     tracker = Tracker(own, config.execution.experiment, config.home / "mlartifacts")
     lists = [listed_runs(mark) for mark in held_marks(config.home)]
-    if not all(lists):  # a process of an earlier release, or one that is just starting
+    if not all(lists):  # a process that is just starting
         return []
     written = {_id_of(config, listed) for each in lists for listed in each}
     ended = []

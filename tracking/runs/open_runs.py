@@ -126,7 +126,7 @@ def end_open_runs() -> None:
 
 
 def listed_runs(mark: Path) -> list[MarkedRun]:
-    """Return the runs that the file of a process lists; none of a file of an earlier release, or that is gone."""
+    """Return the runs that the file of a process lists; none if it is gone."""
     found = []
     with suppress(OSError):
         for line in mark.read_bytes().splitlines():

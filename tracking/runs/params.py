@@ -84,7 +84,7 @@ def metric_name(name: str) -> str:
 
 
 def own_metric_name(stored: str) -> str:
-    """Return our name of a metric from its name in MLflow; earlier releases stored all metrics under our names."""
+    """Return our name of a metric from its name in MLflow."""
     return _renamed(stored, {shown: ours for ours, shown in SHOWN.items()})
 
 

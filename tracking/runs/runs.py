@@ -200,7 +200,6 @@ class Tracker(QueuedConnection):
             return self.ui
 
 
-
 def _user() -> str:
     try:
         return getpass.getuser()

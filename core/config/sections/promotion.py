@@ -97,8 +97,8 @@ class PromotionConfig(GatePolicy):
             in the way named ("cache", "continuous cache"), or "any".
         max_champion_loss: Largest share by which the challenger may be worse than the champion on the champion's own
             test reviews. The rule fails if the whole confidence interval of the loss is above it.
-        allow_other_reading: Let a challenger pass that models less of the text than the champion (it folds case, or the
-            section `clean` has changed): the figures do not charge it for the rest.
+        allow_other_reading: Let a challenger pass although the section `clean` has changed since the champion: it may
+            have to model less of the text, and the figures do not charge it for the rest.
         min_novelty: Minimum share of new 8-grams in generated text, relative to that of real reviews.
         max_copied_span: Longest passage copied from training, in words, unless real reviews have longer ones.
         max_exposure: Exposure of a planted canary, in bits (Carlini et al. 2019). A number is the maximum for any

@@ -120,7 +120,7 @@ def same_family(case: Rivals) -> RuleOutcome:
 
 
 def same_reading(case: GateCase) -> RuleOutcome:
-    """Refuse a challenger that has to model less of the text, unless the policy allows it."""
+    """Refuse a challenger trained on text that was cleaned in another way, unless the policy allows it."""
     name, unfair = "same reading of the text", case.evidence.unfair
     if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
@@ -128,11 +128,7 @@ def same_reading(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, f"{unfair}; the policy allows it")
     if unfair:
         return RuleOutcome(name, False, f"{unfair}; it passes only with promotion.allow_other_reading")
-    free = "" if case.evidence.champion.pays else (
-        "the champion's figures leave out case and spacing, so they are about 0.04 bits per byte too low"
-    )  # fmt: skip
-    said = ("the challenger's figures include as much of the text as the champion's", free, case.evidence.editions)
-    return RuleOutcome(name, True, "; ".join(part for part in said if part))
+    return RuleOutcome(name, True, "both were trained on text that was cleaned in the same way")
 
 
 def same_adaptation(case: GateCase) -> RuleOutcome:

@@ -18,11 +18,7 @@ ROUNDING = 1e-9
 
 
 def not_below_floor(case: GateCase) -> RuleOutcome:
-    """Refuse a model that surely needs fewer bits than the process that wrote the text: a correct model cannot.
-
-    The rule does not apply to a model whose vocabulary folds case and spacing without a price, because its figures do
-    not include all of the text.
-    """
+    """Refuse a model that surely needs fewer bits than the process that wrote the text: a correct model cannot."""
     name, gap = "not below the floor", case.floor_gap
     if gap is None:
         known = "these reviews have no known floor" if case.evidence.data.floor is None else NO_INTERVAL
@@ -30,8 +26,6 @@ def not_below_floor(case: GateCase) -> RuleOutcome:
     detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {100 * gap.confidence:.4g} % interval is "
     detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
     below = gap.high < -ROUNDING
-    if below and case.evidence.challenger.folds:
-        return RuleOutcome(name, None, f"{detail}; its figures leave out case and spacing")
     if below:
         detail += ": no model can be below it, so the scores are wrong or the model was trained on test reviews"
     return RuleOutcome(name, not below, detail, gap.high, 0.0)

@@ -136,8 +136,8 @@ class Labeller:
         require_device(device)
         with stored(f"{folder} is not a valid classifier or tagger: it"):
             values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            if values["format"] > FORMAT:
-                raise ValueError(f"format {values['format']} is newer than this version reads ({FORMAT})")
+            if values["format"] != FORMAT:
+                raise ValueError(f"format {values['format']}; this version reads {FORMAT}")
             raw = (folder / WEIGHTS).read_bytes()
             if hashlib.sha256(raw).hexdigest() != values["sha256"]:
                 raise ValueError(f"{WEIGHTS} is damaged: its SHA-256 is not the one in {FILE}")

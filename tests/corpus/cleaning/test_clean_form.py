@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from corpus.cleaning.normalise import count_masks, normalise
 from models.text.normal_form import BREAKS, ESCAPES, REPAIR, TAGS, NormalForm
-from models.text.personal_data import MASKS, MASKS_BEFORE
+from models.text.personal_data import MASKS
 from models.text.rules import CHARACTERS, LAYOUT
 from tests.examples import examples
 
@@ -27,7 +27,7 @@ text = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(
 )
 
 
-forms = st.builds(NormalForm, *[st.booleans()] * 4, edition=st.sampled_from([1, 2, 3]))
+forms = st.builds(NormalForm, *[st.booleans()] * 4)
 
 
 @given(st.lists(text, max_size=8), forms)
@@ -52,7 +52,7 @@ def test_every_single_character_is_treated_alike():
 
 
 def test_rules_have_unique_names_and_replacements_that_both_engines_read_literally():
-    steps = [*CHARACTERS, *LAYOUT, *MASKS, *MASKS_BEFORE[1], *MASKS_BEFORE[2], REPAIR, TAGS, ESCAPES, BREAKS]
+    steps = [*CHARACTERS, *LAYOUT, *MASKS, REPAIR, TAGS, ESCAPES, BREAKS]
     rules = {step.name: step for step in steps}
     assert len(rules) == len(set(steps))
     assert not any("$" in rule.replacement or "\\" in rule.replacement for rule in steps)

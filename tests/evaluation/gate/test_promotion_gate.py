@@ -17,14 +17,14 @@ def test_a_better_challenger_is_promoted():
     assert "better than the champion by 9." in decision.reason or "by 10." in decision.reason
 
 
-def test_a_challenger_that_models_less_of_the_text_is_refused_unless_the_policy_allows_it():
-    folds = "the challenger folds case, the champion does not"
-    assert_refused_by(judge(unfair=folds), "same reading of the text")
-    assert judge(unfair=folds).reason == f"{folds}; it passes only with promotion.allow_other_reading"
-    allowed = judge(PromotionConfig(allow_other_reading=True), unfair=folds)
+def test_a_challenger_of_text_that_was_cleaned_in_another_way_is_refused_unless_the_policy_allows_it():
+    other = "the section 'clean' has changed"
+    assert_refused_by(judge(unfair=other), "same reading of the text")
+    assert judge(unfair=other).reason == f"{other}; it passes only with promotion.allow_other_reading"
+    allowed = judge(PromotionConfig(allow_other_reading=True), unfair=other)
     assert allowed.promote
     assert rule(allowed, "same reading of the text").passed is None
-    first = judge(unfair=folds, **FIRST)
+    first = judge(unfair=other, **FIRST)
     assert first.promote, "where there is no champion there is nothing to have an advantage over"
 
 

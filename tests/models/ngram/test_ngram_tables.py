@@ -16,7 +16,6 @@ from models.ngram.tables import Tables, _some
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import packed_tables
-from training.ngram.lines.line_lm import LineLM
 from training.ngram.smoothing.kneser_ney import estimate
 
 LISTED = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=50)
@@ -54,26 +53,6 @@ def test_keys_are_taken_apart_in_blocks_of_any_size(monkeypatch):
         followers = Followers.from_keys(keys, 500, 30)
         assert np.array_equal(np.diff(followers.first_C.astype(int)), expected)
         assert np.array_equal(followers.word_M, keys % 30)
-
-
-def test_a_folder_of_format_1_still_opens_and_scores_as_then(golden_folder):
-    """Written by the code before format 2, which printed these numbers too."""
-    model = LineLM.open(golden_folder / "format_1")
-    text = model.read_lines(["the soup was good and hot", "slow food"])
-    then = [
-        0.0, 2.7953101642592997, 2.709674896829212, 0.3741757599813953, 2.1831199711546776, 1.4316216285217753,
-        4.020578411982491, 1.7224476693378261, 0.0, 2.5192561298026375, 3.010421543876245, 1.307672295078566,
-    ]  # fmt: skip
-    assert model.token_nats(text).tolist() == pytest.approx(then, rel=1e-14)
-
-
-def test_saved_again_an_old_folder_becomes_the_new_format(golden_folder, tmp_path):
-    Tables.load(golden_folder / "format_1").save(tmp_path)
-    assert json.loads((tmp_path / "ngram.json").read_text())["format"] == 2
-    assert not list(tmp_path.glob("keys_*"))
-    old, new = Tables.load(golden_folder / "format_1"), Tables.load(tmp_path)
-    assert all(np.array_equal(one, two) for one, two in zip(old.keys, new.keys, strict=True))
-    assert all(np.array_equal(one, two) for one, two in zip(old.logp, new.logp, strict=True))
 
 
 def test_double_precision_keeps_every_bit_and_single_every_log10_within_1e_6(tables, tmp_path):

@@ -119,7 +119,6 @@ def test_a_vocabulary_without_folding_pays_for_spaces_alone(vocabulary):
 def test_units_that_drop_nothing_pay_for_nothing():
     for unit in ("char", "bpe"):
         vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
-        assert vocabulary.whole
         assert surface(vocabulary, "The  FOOD") == 0
 
 
@@ -128,17 +127,6 @@ def test_it_comes_back_from_its_file_and_does_not_depend_on_the_order_of_the_tex
     assert again.digest == vocabulary.digest
     assert surface(again, *TEXTS) == pytest.approx(surface(vocabulary, *TEXTS), abs=0)
     assert trained(TEXTS[::-1]).to_json() == vocabulary.to_json()
-
-
-def test_a_vocabulary_of_an_earlier_version_opens_and_says_that_it_leaves_them_free(vocabulary):
-    values = json.loads(vocabulary.to_json())
-    assert values["format"] == 2
-    del values["unit"]["surface"]
-    old = Vocabulary.from_json(json.dumps({**values, "format": 1}))
-    assert (old.whole, vocabulary.whole) == (False, True)
-    assert surface(old, "The  FOOD").tolist() == [0]
-    assert json.loads(old.to_json())["format"] == 1
-    assert "surface" not in json.loads(old.to_json())["unit"], "so that its digest is what it was"
 
 
 @pytest.mark.parametrize(("name", "value"), [

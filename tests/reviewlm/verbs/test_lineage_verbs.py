@@ -23,7 +23,7 @@ def record(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
     version = SimpleNamespace(version=7, aliases=("champion",), tags={LINEAGE_TAG: made.root})
     found = SimpleNamespace(version=version, folder=bundle)
     monkeypatch.setattr(tracking.registry.lineage, "find", lambda config, reference: (None, found))
-    monkeypatch.setattr(tracking.registry.lineage, "record_of", lambda folder: made)
+    monkeypatch.setattr(tracking.registry.lineage, "required_record", lambda folder: made)
     return made
 
 

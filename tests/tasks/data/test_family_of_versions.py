@@ -10,24 +10,11 @@ from typing import Any
 import pytest
 
 from core.config.presets import load_config
-from core.lineage.family import NOT_KNOWN, Family
-from tasks.data.family import family_of_version, warn_of_other_family
+from tasks.data.family import warn_of_other_family
 
 
 def version(**tags: str) -> Any:
     return SimpleNamespace(version=4, tags=tags)
-
-
-def test_a_version_of_which_neither_tag_nor_record_nor_store_knows_is_of_an_unknown_family(
-    own_home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    bundle = tmp_path / "model" / "artifacts" / "bundle"
-    bundle.mkdir(parents=True)
-    (bundle / "spec.json").write_text("{}")
-    assert family_of_version(load_config("small"), version(), bundle) == NOT_KNOWN
-    assert "the data family of version 4 is unknown" in caplog.text
-    assert family_of_version(load_config("small"), version(), None) == NOT_KNOWN
-    assert family_of_version(load_config("small"), version(family="yelp"), bundle) == Family("yelp")
 
 
 @pytest.mark.parametrize(

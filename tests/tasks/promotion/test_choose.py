@@ -24,14 +24,6 @@ TEXTS = ["The Soup was good.", "the soup was cold."]
 PREPARED: Any = SimpleNamespace(clean=None)
 
 
-def without_price(vocabulary: Vocabulary) -> Vocabulary:
-    """Return a vocabulary as an earlier version wrote it."""
-    values = json.loads(vocabulary.to_json())
-    del values["unit"]["surface"]
-    values["normal_form"]["edition"] = 2
-    return Vocabulary.from_json(json.dumps({**values, "format": 1}))
-
-
 class Run:
     """Models of a run by name: bits per byte on validation, and bundles."""
 
@@ -51,12 +43,12 @@ class Run:
             raise BundleError("gone")
         return self.champion
 
-    def bundle(self, name: str, folds: bool = False, megabytes: float = 0.0, priced: bool = False) -> Path:
-        """A bundle whose vocabulary is of an earlier version, without a price for what it folds, unless *priced*."""
+    def bundle(self, name: str, other: bool = False, megabytes: float = 0.0) -> Path:
+        """A bundle; the text that an *other* one learnt from was cleaned in another way."""
         bundle = self.folder / name
         bundle.mkdir()
-        vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1, lowercase=folds), NormalForm())
-        (vocabulary if priced else without_price(vocabulary)).save(bundle / FILE)
+        vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm(mask_personal_data=not other))
+        vocabulary.save(bundle / FILE)
         (bundle / "spec.json").write_text(json.dumps({"name": name}))
         (bundle / "weights").write_bytes(bytes(int(megabytes * 1e6)))
         return bundle
@@ -94,48 +86,30 @@ def test_the_best_on_validation_is_tried_and_infinite_figures_come_last(
     assert run.notes(run.models[3], None) == ()
 
 
-def test_a_model_that_folds_case_is_passed_over_where_the_champion_does_not(
+def test_a_model_of_text_that_was_cleaned_in_another_way_is_passed_over(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     run.champion = run.bundle("champion")
-    run.model("folding", 1.8, folds=True)
+    run.model("other", 1.8, other=True)
     run.model("honest", 1.9)
     with caplog.at_level(logging.INFO):
         assert run.chosen().name == "honest"
-    assert "'folding' is skipped: the challenger's figures leave out case and spacing" in caplog.text
+    assert "'other' is skipped: the section 'clean' has changed" in caplog.text
     assert caplog.messages[-1] == "challenger is 'honest', the best on validation", "a skipped model is not counted"
     [note] = run.notes(run.models[1], run.champion)
-    assert note.startswith("'folding' is better on validation and was skipped: the challenger's figures leave out case")
-    assert run.chosen("promotion.allow_other_reading=true").name == "folding"
-
-
-def test_a_model_that_folds_case_and_pays_for_it_is_tried_whatever_the_champion(run: Run) -> None:
-    run.model("folding", 1.8, folds=True, priced=True)
-    run.model("honest", 1.9)
-    for champion in ("old", "new", "characters"):
-        run.champion = run.bundle(champion, priced=champion == "new")
-        if champion == "characters":
-            spec = VocabularySpec(unit="char", size=300, min_count=1)
-            Vocabulary.train(TEXTS, spec, NormalForm()).save(run.champion / FILE)
-        assert run.chosen().name == "folding", champion
-
-
-def test_a_model_that_does_not_pay_for_spaces_is_passed_over_where_the_champion_does(run: Run) -> None:
-    run.champion = run.bundle("champion", priced=True)
-    run.model("free", 1.8)
-    run.model("honest", 1.9, priced=True)
-    assert run.chosen().name == "honest"
+    assert note.startswith("'other' is better on validation and was skipped: the section 'clean' has changed")
+    assert run.chosen("promotion.allow_other_reading=true").name == "other"
 
 
 def test_without_a_champion_or_with_a_lost_one_no_reading_is_unfair(run: Run, tmp_path: Path) -> None:
-    run.model("folding", 1.8, folds=True)
+    run.model("other", 1.8, other=True)
     run.model("honest", 1.9)
-    assert run.chosen().name == "folding"
+    assert run.chosen().name == "other"
     run.champion = tmp_path / "lost"
-    assert run.chosen().name == "folding"
+    assert run.chosen().name == "other"
     run.champion = run.bundle("damaged")
     (run.champion / FILE).write_text("{")
-    assert run.chosen().name == "folding"
+    assert run.chosen().name == "other"
 
 
 def test_a_model_that_adapts_is_tried_only_where_the_policy_says_so(
@@ -183,9 +157,9 @@ def test_where_none_may_pass_the_best_is_tried_so_that_the_gate_says_why(run: Ru
 
 
 def test_a_champion_that_changed_meanwhile_does_not_take_the_note_away(run: Run) -> None:
-    run.model("folding", 1.8, folds=True)
+    run.model("other", 1.8, other=True)
     run.model("honest", 1.9)
-    [note] = run.notes(run.models[1], run.bundle("new champion", folds=True))
+    [note] = run.notes(run.models[1], run.bundle("new champion", other=True))
     assert "the champion at the time of the choice ruled it out" in note
 
 

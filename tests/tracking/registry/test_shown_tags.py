@@ -1,4 +1,4 @@
-"""MLflow's pages show at most eight tags of a run or version; code finds all tags, also those of earlier releases."""
+"""MLflow's pages show at most eight tags of a run or version; code finds all tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tracking.registry.card import recorded_card
 from tracking.registry.registry import Registry
 from tracking.runs.params import metric_name, own_metric_name
 from tracking.runs.runs import Tracker
-from tracking.tags import FIT_TAG, MODEL_URI_TAG, PACKED, PROCESS, packed, unpacked
+from tracking.tags import PACKED, packed, unpacked
 
 AT_MOST = 8
 RULES = {f"gate/rule/{number}": "passed: yes" for number in range(25)}
@@ -34,24 +34,6 @@ def test_the_page_of_a_run_shows_no_tag_that_only_code_reads(tracker: Tracker) -
     assert sorted(in_view(tracker.client.get_run(run_id).data.tags)) == sorted(about)
     for name, value in {**children, **about, **hidden}.items():
         assert tracker.tag(run_id, name) == value
-
-
-def test_the_tags_of_a_run_of_an_earlier_release_are_found(tracker: Tracker) -> None:
-    client = tracker.client
-    old = client.create_run(tracker.experiment_id, tags={FIT_TAG: "d1", MODEL_URI_TAG: "models:/m-1"}).info.run_id
-    assert tracker.find_run(FIT_TAG, "d1") == old
-    assert tracker.tag(old, MODEL_URI_TAG) == "models:/m-1"
-    new = tracker.start_run("kn5", {FIT_TAG: "d1"})
-    assert tracker.find_run(FIT_TAG, "d1") == new
-
-
-def test_an_unfinished_run_of_an_earlier_release_is_ended(tracker: Tracker) -> None:
-    from core.processes.identity import this_machine
-    from tracking.runs.abandoned import end_abandoned
-
-    gone = {PROCESS: f"{this_machine()} 1 1"}
-    old = tracker.client.create_run(tracker.experiment_id, tags=gone).info.run_id
-    assert end_abandoned(tracker) == [old]
 
 
 def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: Tracker) -> None:
@@ -94,17 +76,6 @@ def test_the_page_of_a_decision_in_the_log_shows_few_tags_and_its_event_is_whole
     assert len(tracker.client.get_model_version("reviewlm-decisions", "1").tags) <= AT_MOST
 
 
-def test_a_version_of_an_earlier_release_keeps_its_tags_and_a_new_decision_replaces_its_rules(tracker: Tracker) -> None:
-    before = {"bundle": "b" * 64, "kind": "mixture", "gate/rule/old": "failed: no", "gate/rule/1": "failed: no"}
-    registry = made_version(tracker, before)
-    assert registry.version(1).tags == before
-    registry.settle(1, None, True, "**yes**", {"gate/outcome": "promoted", **RULES})
-    tags = registry.version(1).tags
-    assert (tags["bundle"], tags["kind"], tags["gate/rule/1"]) == ("b" * 64, "mixture", "passed: yes")
-    assert "gate/rule/old" not in tags
-    assert not any(name.startswith("gate/rule/") for name in tracker.client.get_model_version("reviewlm", "1").tags)
-
-
 def test_packed_tags_come_back_and_a_damaged_tag_hides_no_other() -> None:
     tags: dict[str, Any] = {"kind": "ngram", "bundle": "b", "gate/rule/é": 'passed: "1"'}
     stored = packed(tags)
@@ -128,10 +99,3 @@ def test_the_chart_page_shows_curves_then_deciding_figures_before_all_other_grou
     assert all(group.startswith("x_") for group in groups[len(first) :])
     assert [name for name in stored if name.startswith("test/")] == ["test/perplexity"]
     assert [own_metric_name(name) for name in stored] == [name.replace("@", "_at_") for name in logged]
-
-
-def test_metrics_are_read_under_our_names_also_from_runs_of_earlier_releases(tracker: Tracker) -> None:
-    run_id = tracker.start_run("lstm")
-    tracker.client.log_metric(run_id, "cost/seconds", 1.0)
-    tracker.log_metrics(run_id, {"cost/megabytes": 2.0, "test/nats": 3.0})
-    assert tracker.metrics(run_id) == {"cost/seconds": 1.0, "cost/megabytes": 2.0, "test/nats": 3.0}

@@ -165,7 +165,7 @@ def test_open_runs_that_nobody_lists_are_ended_unless_a_living_process_may_write
     tracker.start_run("theirs", {PROCESS: f"{CONTAINER} 7 1"})
     mark.write_text("".join(mark.read_text().splitlines(keepends=True)[:1]))  # lists only the first
     assert end_unheld(config, time.time_ns()) == [], "it may have begun just now"
-    unknown = marks_of(config.home) / "of-an-earlier-release"
+    unknown = marks_of(config.home) / "of-a-process-that-just-starts"
     descriptor = hold(unknown)
     assert descriptor is not None
     assert end_unheld(config, in_a_day()) == [], "it lists nothing, so it may write any run"

@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_be_opened_says_why(fitted, tmp_path):
         (folder / "labeller.json").write_text(json.dumps(values | changes))
 
     for changes, complaint in (
-        ({"format": 2}, "format 2 is newer"),
+        ({"format": 2}, "format 2; this version"),
         ({"entries": V + 1}, "embedding.weight"),
         ({"spec": values["spec"] | {"beam": 3}}, "no option 'beam' in this version"),
         ({"spec": values["spec"] | {"loss": "zero_one"}}, "gradient is 0"),

@@ -47,7 +47,7 @@ def test_weights_are_put_back_whole_or_not_at_all(change):
 
 @pytest.mark.slow
 def test_a_checkpoint_without_all_weights_is_skipped_with_the_reason(tmp_path, undisturbed, caplog):
-    """As an older release may have written it; its checksums are right."""
+    """Its checksums are right."""
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     checkpoints = Checkpoints(tmp_path / CHECKPOINTS)
     found = checkpoints.load()
