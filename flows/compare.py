@@ -13,7 +13,7 @@ from tasks.evaluation.compare_two import compare_two, write_markdown
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
 from tasks.lineage.about_version import settings_of
-from tasks.tracking.track import parent_run
+from tasks.track import parent_run
 
 
 @flow(name="compare", persist_result=False)

@@ -12,9 +12,9 @@ from tasks.data.drift import measure_drift
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
 from tasks.lineage.about_version import CHAMPION, settings_of
-from tasks.reporting.summary import describe_drift
+from tasks.run_summary import describe_drift
 from tasks.stage import step
-from tasks.tracking.track import parent_run
+from tasks.track import parent_run
 
 
 @flow(name="drift", persist_result=False)

@@ -11,12 +11,11 @@ from prefect import State, flow
 from core.config.run_config import RunConfig
 from core.store import Artifact
 from flows.server.parameters import Given, Inputs, Overrides, with_absolute_paths
-from tasks.announce import INGESTED, announce
 from tasks.data.ingest import ingest_files, replay_quarantine, synthesise
 from tasks.data.prepare import check_table
-from tasks.finished_only import NotFinished, finished_only
+from tasks.flow_run import INGESTED, announce
 from tasks.lineage.about_version import VersionSettings
-from tasks.stage import RunRecord, step, store_of
+from tasks.stage import NotFinished, RunRecord, finished_only, step, store_of
 
 MOST_NAMED = 20
 """New files that the event names."""

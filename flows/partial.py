@@ -22,8 +22,8 @@ from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.pool_runs import require_pool
 from tasks.limits import require_limits
 from tasks.lineage.about_version import CHAMPION, quarantined, settings_of
-from tasks.reporting.report import make_report
-from tasks.reporting.summary import (
+from tasks.run_report import make_report
+from tasks.run_summary import (
     describe_dataset,
     describe_evaluated,
     describe_fitted,
@@ -31,7 +31,7 @@ from tasks.reporting.summary import (
     hints_of,
 )
 from tasks.stage import recorded_stages
-from tasks.tracking.track import parent_run
+from tasks.track import parent_run
 
 log = logging.getLogger(__name__)
 

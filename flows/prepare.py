@@ -10,13 +10,13 @@ from core.config.run_config import RunConfig
 from core.store import Artifact
 from flows.server.parameters import Given
 from flows.server.workers import on_workers
-from tasks.data.canaries import choose
 from tasks.data.card import describe_data
 from tasks.data.prepare import (
     TRAIN_FIRST,
     VOCABULARY_FILE,
     Prepared,
     check_table,
+    choose,
     clean_and_split,
     tokenize,
     train_vocabulary,

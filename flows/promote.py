@@ -13,10 +13,9 @@ from tasks.evaluation.compare import Evaluated
 from tasks.measuring.processes import model_processes
 from tasks.promotion.champion_reviews import score_champion_reviews
 from tasks.promotion.choose import choose_challenger
-from tasks.promotion.promote import Promotion, decide, register
-from tasks.promotion.rejudge import judge_registered
+from tasks.promotion.promote import Promotion, decide, judge_registered, register
 from tasks.promotion.score_now import Champion, score_challenger, score_champion
-from tasks.reporting.report import figures_beside
+from tasks.run_report import figures_beside
 from tasks.stage import step
 
 

@@ -22,7 +22,7 @@ from tasks.lineage.gather import recorded_version
 from tasks.lineage.reproduce import Reproduction, make_again, show_verdict, steps_again
 from tasks.lineage.sources import earlier_reviews, find_sources, starting_weights
 from tasks.stage import store_of
-from tasks.tracking.track import asking_of
+from tasks.track import asking_of
 
 
 @flow(name="reproduce", persist_result=False)

@@ -14,7 +14,7 @@ from tasks.evaluation.rescore import choose_versions, report_decay, rescore_vers
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
 from tasks.lineage.about_version import CHAMPION, settings_of
-from tasks.tracking.track import parent_run
+from tasks.track import parent_run
 
 
 @flow(name="rescore", persist_result=False)

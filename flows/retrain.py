@@ -22,24 +22,22 @@ from flows.prepare import prepare
 from flows.promote import promote
 from flows.server.parameters import Inputs, Minutes, Overrides, PresetOrNone
 from flows.train import train
-from tasks.announce import RETRAINED, announce
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.pool_runs import require_pool
-from tasks.flow_run import describe_flow_run
-from tasks.limits import PROMOTION, RETRAIN, require_limits
+from tasks.flow_run import RETRAINED, announce, describe_flow_run
+from tasks.limits import PROMOTION, RETRAIN, SameRetrainWaits, asked_by_deployment, one_retrain, require_limits
 from tasks.lineage.about_version import CHAMPION, on_own_files, settings_of
-from tasks.one_retrain import SameRetrainWaits, asked_by_deployment, one_retrain
-from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
 from tasks.planning.plan import PlanRequest, RunPlan, with_canaries
+from tasks.planning.rule import require_frame
 from tasks.promotion.earlier_data import warn_of_part
-from tasks.promotion.provable import tell_provable_gain
-from tasks.reporting.report import make_report
-from tasks.reporting.summary import RunSummary, summarise
-from tasks.tracking.track import parent_run
+from tasks.promotion.promote import tell_provable_gain
+from tasks.run_report import make_report
+from tasks.run_summary import RunSummary, summarise
+from tasks.track import parent_run
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,7 @@ from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.pool_runs import require_pool
 from tasks.limits import require_limits
-from tasks.search.study import Study, database_errors
-from tasks.search.sweep import (
+from tasks.sweep import (
     PARENT,
     Finalist,
     SweepPlan,
@@ -30,8 +29,9 @@ from tasks.search.sweep import (
     plan_sweep,
     summarise_sweep,
 )
-from tasks.search.trial import run_seed, run_trial
-from tasks.tracking.track import parent_run
+from tasks.sweep_study import Study, database_errors
+from tasks.sweep_trial import run_seed, run_trial
+from tasks.track import parent_run
 
 WAIT_SECONDS = 1.0
 """Pause in seconds between two checks of what other processes do."""

@@ -39,7 +39,7 @@ def engine_of(name: str, address: str, processes: int | None, folder: Path) -> A
     if name == "threads" and not address:
         return nullcontext()
     from models.base import ModelError
-    from tasks.engines.dask_engine import dask_engine, require_dask
+    from tasks.dask_engine import dask_engine, require_dask
 
     try:
         require_dask()

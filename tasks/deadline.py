@@ -24,7 +24,7 @@ from core.manifest import MANIFEST, read_manifest, seconds_of
 from core.processes import interrupts
 from core.store import Store
 from core.storing.publishing import newest_first
-from tasks.announce import OVERDUE, announce
+from tasks.flow_run import OVERDUE, announce
 from tasks.progress import duration
 
 BUILDS = 50

@@ -42,7 +42,7 @@ from corpus.synthetic.synth import write_reviews
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit
 from tasks.stage import store_of
-from tasks.tracking.track import parent_run, registry_of, tracker_of
+from tasks.track import parent_run, registry_of, tracker_of
 from tracking.tags import MODEL_URI_TAG
 
 REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000

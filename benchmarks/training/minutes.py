@@ -40,8 +40,7 @@ from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, VocabularySpec, 
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tasks.planning.expected import terms
-from tasks.planning.plan import SLACK, WARM_UP
+from tasks.planning.plan import SLACK, WARM_UP, terms
 from tasks.planning.rule import BPTT_LEN, MOST_PASSES, PROBE, ChosenNetwork, Data, choose, token_cost
 from training.context import CHECKPOINTS, PAUSED, FitContext, Pace
 from training.fit import fit_model
@@ -186,7 +185,7 @@ def side_by_side(args: argparse.Namespace, sides: Sequence[str]) -> dict[str, An
 
 
 def law(files: Sequence[Path]) -> dict[str, Any]:
-    """Fit the law of `tasks/planning/expected.py` to rows; its width is that of texts that were left out."""
+    """Fit the law of `tasks/planning/plan.py` to rows; its width is that of texts that were left out."""
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if row["side"] == "rule"]
     costs = [row["tokens"] * token_cost(row["hidden"], row["embedding"]) for row in rows]

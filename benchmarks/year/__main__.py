@@ -30,7 +30,7 @@ from benchmarks.year.figure import draw
 from benchmarks.year.operation import Operation
 from core.config.presets import load_config
 from core.errors import ReviewLMError
-from tasks.tracking.track import registry_of
+from tasks.track import registry_of
 
 PRESET = str(Path(__file__).with_name("year.toml"))
 RETRAIN = "retrain/weekly"

@@ -11,9 +11,8 @@ import numpy as np
 import polars as pl
 
 from core.errors import InputError
-from evaluation.classification.compare import ClassifierComparison, compare, mismatch
+from evaluation.classification.compare import ClassifierComparison, compare, intervals, mismatch
 from evaluation.classification.figures import ClassifierFigures, figures
-from evaluation.classification.intervals import intervals
 from evaluation.classification.predicted import Predicted
 from evaluation.classification.slices import accuracy_by_slice
 from evaluation.gate.decision import Decision

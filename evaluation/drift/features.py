@@ -1,6 +1,8 @@
 """Pool two samples of reviews in one matrix and test the difference of each figure by permutation.
 
 A figure of either side is a function of sums of rows, so it can be computed for any assignment of rows to sides.
+
+Compute distances between two distributions given as counts, row by row; the last axis is the classes.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.checks import DriftConfig
-from evaluation.drift.divergence import jensen_shannon, jensen_shannon_terms, population_stability, shares
 
 WORDS = 2_000
 """The most frequent words of both samples are compared one by one, all others as one class."""
@@ -23,6 +24,9 @@ LENGTHS = (0, 10, 20, 30, 45, 60, 80, 100, 125, 150, 200, 250, 300, 400, 550, 75
 
 CATEGORIES = 100
 AT_ONCE = 64
+
+HALF = 0.5
+"""Added to each class before a logarithm is taken (Jeffreys), so that an empty class gives no infinite figure."""
 
 
 @dataclass(frozen=True)
@@ -176,3 +180,29 @@ def _categories(column: pl.Series) -> tuple[list[str], np.ndarray]:
         for name in found:
             flags_NC[row, place.get(name, len(names))] = 1
     return [*names, "(none or another)"], flags_NC
+
+
+def population_stability(old_RC: np.ndarray, new_RC: np.ndarray) -> np.ndarray:
+    """Return Σ (q − p) ln(q / p), the population stability index (symmetrised Kullback-Leibler divergence), per row."""
+    p_RC, q_RC = shares(old_RC + HALF), shares(new_RC + HALF)
+    return ((q_RC - p_RC) * np.log(q_RC / p_RC)).sum(axis=-1)
+
+
+def jensen_shannon(old_RC: np.ndarray, new_RC: np.ndarray) -> np.ndarray:
+    """Return the Jensen-Shannon divergence (Lin 1991) of the shares, in bits, per row: 0 for equal, 1 for disjoint."""
+    return jensen_shannon_terms(shares(old_RC), shares(new_RC)).sum(axis=-1)
+
+
+def jensen_shannon_terms(p_C: np.ndarray, q_C: np.ndarray) -> np.ndarray:
+    """Return the contribution of each class to the divergence of the shares p and q, in bits."""
+    middle = (p_C + q_C) / 2
+
+    def part(x_C: np.ndarray) -> np.ndarray:
+        return np.where(x_C > 0, x_C * np.log2(np.where(x_C > 0, x_C, 1) / np.where(middle > 0, middle, 1)), 0.0)
+
+    return (part(p_C) + part(q_C)) / 2
+
+
+def shares(counts_C: np.ndarray) -> np.ndarray:
+    """Return the counts divided by their sum; zeros if the sum is 0."""
+    return counts_C / np.maximum(counts_C.sum(axis=-1, keepdims=True), 1e-12)

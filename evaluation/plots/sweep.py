@@ -20,7 +20,7 @@ BLUE, RED, GREEN = PALETTE[0], PALETTE[1], PALETTE[2]
 
 
 class DrawnTrial(Protocol):
-    """Fields of a trial that are drawn; see `tasks.search.study.Trial`."""
+    """Fields of a trial that are drawn; see `tasks.sweep_study.Trial`."""
 
     @property
     def number(self) -> int: ...  # noqa: D102

@@ -19,7 +19,7 @@ from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.surprisal import TokenSurprisals, choose_reviews
 from evaluation.statistics.comparison import baseline_of
 from evaluation.statistics.pareto import known_costs
-from evaluation.statistics.slice_names import OF_TOKENS
+from evaluation.statistics.slices import OF_TOKENS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -137,8 +137,8 @@ def readings_of(results: RunResults) -> tuple[list[TokenSurprisals], list[str]]:
 
 
 def _of_models(results: RunResults) -> Iterator[Drawing]:
-    from evaluation.plots.cost import pareto_figure
     from evaluation.plots.curves import loss_curves, perplexity_bars
+    from evaluation.plots.figures import pareto_figure
 
     yield Drawing(
         "perplexity_by_model", RESULT,
@@ -197,8 +197,8 @@ def _of_slices(results: RunResults) -> Iterator[Drawing]:
 
 
 def _of_tokens(results: RunResults) -> Iterator[Drawing]:
-    from evaluation.plots.calibration import reliability_figure
-    from evaluation.plots.tokens import certainty_figure, rank_figure
+    from evaluation.plots.curves import reliability_figure
+    from evaluation.plots.figures import certainty_figure, rank_figure
 
     models, styles, winner = results.shown(SHOWN), _styles(results), results.winner
     tokens = _measured(models, "tokens")
@@ -233,7 +233,7 @@ def _of_reviews(results: RunResults) -> Iterator[Drawing]:
 
 
 def _of_writing(results: RunResults) -> Iterator[Drawing]:
-    from evaluation.plots.writing import exposure_figure, novelty_figure
+    from evaluation.plots.figures import exposure_figure, novelty_figure
 
     models, styles = results.shown(SHOWN), _styles(results)
     if curves := _measured(models, "novelty"):

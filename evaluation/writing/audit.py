@@ -3,6 +3,8 @@
 The samples are compared with the training text and with real reviews (`evaluation/writing/reference.py`), which are the
 same for all models of a data set; samples and real reviews are cut at the same number of words. No figure uses a
 model's own tokens, so figures of models with different vocabularies can be compared.
+
+Find personal data in generated reviews with the patterns that cleaning masks (`models/text/personal_data.py`).
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from core.config.sections.audit import AuditConfig
 from corpus.synthetic.canaries import Canaries
 from evaluation.writing.exposure import measure_exposure
 from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
-from evaluation.writing.private_patterns import private_patterns
 from evaluation.writing.reference import RealText
 from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
 from models.memory import return_freed
+from models.text.normal_form import MASKS
 
 if TYPE_CHECKING:
     from evaluation.scoring.part_scores import PartScores
@@ -35,6 +37,8 @@ SAMPLES_FILE, COPIED_FILE, EXPOSURE_FILE = "samples.parquet", "copied.parquet", 
 NOVELTY_FILE, PRIVATE_FILE = "novelty.parquet", "private.parquet"
 TABLES = (COPIED_FILE, EXPOSURE_FILE, NOVELTY_FILE, PRIVATE_FILE)
 Report = Callable[[int], None]
+
+PATTERNS = {step.name: step for step in MASKS}
 
 
 def audit(
@@ -158,3 +162,25 @@ def _private(samples: pl.DataFrame, reference: RealText, folder: Path) -> dict[s
     table.write_parquet(folder / PRIVATE_FILE)
     real = private_patterns(reference.real["text"].head(samples.height))
     return {"private_patterns": int(found["count"].sum()), "real_private_patterns": int(real["count"].sum())}
+
+
+def private_patterns(texts: pl.Series) -> pl.DataFrame:
+    """Find the text that cleaning would mask.
+
+    A placeholder (`_email_`) is not a finding: the model has learnt that an address was there, but not which one.
+
+    Args:
+        texts: Generated texts, not yet in the normal form.
+
+    Returns:
+        Columns text (the number of the text), pattern, count: one row for each kind of pattern in a text.
+    """
+    found = []
+    for number, text in enumerate(texts.to_list()):
+        for name, step in PATTERNS.items():
+            masked = step.apply(text)
+            if masked != text:
+                count = masked.count(step.replacement) - text.count(step.replacement)
+                found.append({"text": number, "pattern": name, "count": count})
+            text = masked
+    return pl.DataFrame(found, schema={"text": pl.Int64, "pattern": pl.String, "count": pl.Int64})

@@ -14,27 +14,25 @@ from flows.retrain import resolve
 from flows.server.parameters import Given, Inputs, Overrides, Preset, PresetOrNone, Reference
 from flows.server.workers import on_workers
 from tasks.classification.champion import ChampionClassifier, answer_champion
-from tasks.classification.compare import Compared, compare_classifiers
+from tasks.classification.compare import Compared, compare_classifiers, require_classifiers, summarise_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
+from tasks.classification.field_labels import label_names, labels_of
 from tasks.classification.fit import fit_classifier, language_model_of
-from tasks.classification.labels.counts import require_labelled_reviews
-from tasks.classification.labels.field_labels import label_names, labels_of
+from tasks.classification.labelling import require_labelled_reviews
 from tasks.classification.predict import predict
 from tasks.classification.promote import choose, judge_classifier, register_classifier, settle_classifier
 from tasks.classification.report import write_classifier_report
-from tasks.classification.summary import require_classifiers, summarise_classifiers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit, fitted_parts, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
-from tasks.fitting.fitted import Fitted, FittedClassifier
+from tasks.fitting.job import Fitted, FittedClassifier
 from tasks.fitting.pool_runs import require_pool
 from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
 from tasks.lineage.about_version import settings_of_classifiers
-from tasks.promotion.promote import Promotion
-from tasks.promotion.rejudge import judge_registered
+from tasks.promotion.promote import Promotion, judge_registered
 from tasks.stage import step
-from tasks.tracking.track import log_inputs, parent_run
+from tasks.track import log_inputs, parent_run
 
 
 @flow(name="classify", persist_result=False)

@@ -16,7 +16,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, clean_and
 from tasks.embedding.embed import embed as fit_vectors
 from tasks.embedding.embed import require_vocabulary
 from tasks.stage import step
-from tasks.tracking.track import log_inputs, parent_run, tracker_of
+from tasks.track import log_inputs, parent_run, tracker_of
 
 
 @flow(name="embed", persist_result=False)

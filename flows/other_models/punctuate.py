@@ -12,8 +12,8 @@ from flows.server.parameters import Inputs, Overrides, Preset
 from tasks.data.prepare import check_table, clean_and_split
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
+from tasks.punctuate import MODEL, fit_punctuator
 from tasks.stage import step
-from tasks.tagging.punctuate import MODEL, fit_punctuator
 
 
 @flow(name="punctuate", persist_result=False)

@@ -8,7 +8,7 @@ from prefect.runtime import flow_run
 from core.config.presets import load_config
 from flows.server.parameters import AtLeastZero
 from tasks.fitting.pool_runs import FLOW
-from tasks.pool.worker import do_for_pool
+from tasks.fitting.pool_worker import do_for_pool
 
 
 @flow(name=FLOW, persist_result=False)

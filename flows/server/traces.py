@@ -1,6 +1,6 @@
 """Send spans of flows and stages to an OpenTelemetry collector, if the environment names one.
 
-Prefect makes a span for each flow run and each task run, `tasks/tracking/stage_span.py` one for each stage. Nothing
+Prefect makes a span for each flow run and each task run, `tasks/stage.py` one for each stage. Nothing
 receives them unless the process has a provider, which must be there before the first flow begins: `flows/__init__.py`
 calls `send_traces`.
 """

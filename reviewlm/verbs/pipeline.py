@@ -41,7 +41,7 @@ def run(
     if minutes is None:
         result = run_flow("retrain", preset, input, overrides)
     else:
-        from tasks.planning.frame import FRAME, require_frame
+        from tasks.planning.rule import FRAME, require_frame
 
         default = getattr(context.get_parameter_source("preset"), "name", "") == "DEFAULT"
         result = run_flow("retrain", FRAME if default else preset, input, overrides, require_frame, minutes=minutes)
@@ -61,7 +61,7 @@ def demo(
     config = configured("demo", set)
     from tasks.measuring.model_work import ModelWork
     from tasks.measuring.processes import done_alone
-    from tasks.measuring.shown import STARS, shown
+    from tasks.measuring.samples import STARS, shown
     from tracking.logged_models.opening import use_version
 
     options = {"options": config.evaluation.model_dump(mode="json")}

@@ -13,13 +13,12 @@ from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.unlearnt import TEST
-from evaluation.classification.case import ClassifierCase
-from evaluation.classification.evidence import AnsweredReviews
+from evaluation.classification.case import AnsweredReviews, ClassifierCase
 from evaluation.classification.predicted import Predicted
 from evaluation.gate.evidence import ChampionReviews
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import MeasuredClassifier, predicted
-from tasks.classification.labels.field_labels import labels_of_prepared
+from tasks.classification.field_labels import labels_of_prepared
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
@@ -27,7 +26,7 @@ from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion_reviews import data_of, find_own_reviews, not_tried, tests_of
 from tasks.promotion.score_now import lost_champion, require_registered
 from tasks.stage import stage, store_of
-from tasks.tracking.track import registry_of, tracking_was_away
+from tasks.track import registry_of, tracking_was_away
 from tracking import tags as tag
 from tracking.registry.registry import CHAMPION, Version
 

@@ -18,8 +18,8 @@ from evaluation.classification.figures import ClassifierFigures, figures
 from evaluation.classification.predicted import Predicted
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import predicted, row_of
-from tasks.classification.labels.field_labels import labels_of_prepared
-from tasks.classification.labels.labelling import LABELLINGS
+from tasks.classification.field_labels import labels_of_prepared
+from tasks.classification.labelling import LABELLINGS
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.promotion.ancestry import learnt_data

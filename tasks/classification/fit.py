@@ -14,23 +14,20 @@ from core.manifest import seconds_of
 from core.store import Artifact, Built, Store
 from models.classification.spec import ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
-from tasks.classification.job import ClassifierJob, reads_texts
-from tasks.classification.lexicons import INPUT as LEXICON
-from tasks.classification.lexicons import lexicons_of
+from tasks.classification.job import LEXICON, ClassifierJob, lexicons_of, reads_texts
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.fitting.fit import bundle_digest, is_handed_over, made_of, remove, threads_of
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.fitted import Fitted, FittedClassifier
-from tasks.fitting.job import BUNDLE_FOLDER
+from tasks.fitting.job import BUNDLE_FOLDER, Fitted, FittedClassifier
 from tasks.fitting.listeners import both, now_and_then
 from tasks.fitting.pool_caller import Handover
 from tasks.gpus import device_for, gpu_slot
 from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
-from tasks.tracking.track import JOURNAL, open_model_run
+from tasks.track import JOURNAL, open_model_run
 
 STAGE = "fit-classifier"
 log = logging.getLogger(__name__)

@@ -18,9 +18,8 @@ from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.rows import Sequences
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
-from tasks.classification.job import ClassifierJob, reads_texts
-from tasks.classification.labels.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
-from tasks.classification.lexicons import entries
+from tasks.classification.job import ClassifierJob, entries, reads_texts
+from tasks.classification.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
 from tasks.fitting.job import PROBES
 from tasks.fitting.worker import report_progress, run_worker
 from training.classification.fitting import fit_classifier

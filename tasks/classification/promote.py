@@ -14,7 +14,7 @@ from core.processes.interrupts import during
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import scan_split
-from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
+from evaluation.classification.case import AnsweredReviews, ClassifierEvidence
 from evaluation.classification.gate import decide
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import DataEvidence
@@ -31,7 +31,7 @@ from tasks.promotion.evidence import checked, look_for_leaks, rolled_back, serve
 from tasks.promotion.promote import Promotion, carry_out, register_fit
 from tasks.promotion.score_now import in_short, require_registered
 from tasks.stage import stage
-from tasks.tracking.track import registry_of, tracking_was_away
+from tasks.track import registry_of, tracking_was_away
 from tracking.logged_models.forms import CLASSIFIER
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from tasks.data.prepare import Prepared
 from tasks.promotion.evidence import megabytes
 from tasks.promotion.promote import Promotion
 from tasks.stage import MINUTE, stage, started
-from tasks.tracking.track import JOURNAL, tracker_of, tracking_was_away
+from tasks.track import JOURNAL, tracker_of, tracking_was_away
 
 REPORT_FILE = "classifiers.html"
 """Not `report.html`, which is the page of a run of language models."""

@@ -15,7 +15,7 @@ from corpus.splitting.split import SPLITS, iter_split
 from evaluation.reports.card import MARKDOWN, Origin, draw
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_markdown, show_table, stage
-from tasks.tracking.track import tracker_of, tracking_was_away
+from tasks.track import tracker_of, tracking_was_away
 from tracking.tags import CARD_TAG
 
 PROFILE_FILE, WORDS_FILE = "profile.json", "words.json"

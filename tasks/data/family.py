@@ -9,7 +9,7 @@ from core.config.run_config import RunConfig
 from core.lineage.family import Family, digest_of_sources, replayed
 from core.store import Artifact
 from tasks.stage import store_of
-from tasks.tracking.track import registry_of
+from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,7 @@
-"""Check data, clean and split it, train vocabularies, and write memory-mapped token streams."""
+"""Check data, clean and split it, train vocabularies, and write memory-mapped token streams.
+
+Choose the canaries that test whether a model memorises: once per data set; tokenization plants them.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,14 @@ from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import limits_of
 from corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
 from corpus.splitting.split import iter_split
-from corpus.synthetic.canaries import Canaries
+from corpus.synthetic.canaries import Canaries, choose_canaries
 from data_checks.report import CheckReport
 from data_checks.suites.suites import check
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from models.tokens.vocabulary import Vocabulary
-from tasks.data.canaries import CANARIES_INPUT
-from tasks.engines.fan_out import fan_out
+from tasks.fan_out import fan_out
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, show_markdown, stage
 
@@ -37,6 +39,10 @@ EARLIER = "earlier:"
 """How the names of the inputs begin that are data which start weights have learnt from."""
 TOKENIZED = ("review_id", "text", "stars", "bytes", "words")
 """Columns of the clean table that a token stream is made from."""
+
+CANARIES_INPUT = "canaries"
+"""Name of the canaries among the inputs of a token stream that contains them."""
+OPTIONS = {"canaries", "copies", "canary_words", "max_canary_share", "seed"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Prepared:
     checks: tuple[Artifact, ...] = ()
     canaries: Artifact | None = None
     labels: Artifact | None = None
-    """Of a run of classifiers, if they predict a field of the files (`tasks/classification/labels/field_labels.py`)."""
+    """Of a run of classifiers, if they predict a field of the files (`tasks/classification/field_labels.py`)."""
     label_names: tuple[str, ...] = ()
     """What classifiers predict, in the order of the labels' numbers."""
 
@@ -231,3 +237,19 @@ def vocabularies_in_use(config: RunConfig) -> Sequence[str]:
     """Return the names of the vocabularies that at least one model uses, in the configuration's order."""
     wanted = {spec.vocabulary for spec in config.models}
     return [name for name in config.vocabulary if name in wanted]
+
+
+@stage("canaries")
+def choose(config: RunConfig, clean: Artifact) -> Artifact:
+    """Choose the texts to plant among the training reviews; the manifest records their number."""
+
+    def make(work: Path) -> dict[str, Any]:
+        canaries = choose_canaries(clean.folder, config.audit)
+        canaries.save(work)
+        return canaries.facts()
+
+    options = config.audit.model_dump(mode="json", include=OPTIONS)
+    built = run_stage(config, "canaries", options, {"clean": clean.digest}, make, "for the audit")
+    note = "Planted among the training reviews, see docs/concepts/evaluation/memorisation.md."
+    show_facts("canaries", built.artifact, built.reused, note)
+    return as_task_state(built)

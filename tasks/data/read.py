@@ -36,10 +36,10 @@ from corpus.ingestion.set_aside import (
 )
 from corpus.reading.packs import Pack
 from corpus.reading.sources import Listed, Source
-from tasks.announce import SET_ASIDE as FOUND_SET_ASIDE
-from tasks.announce import announce
 from tasks.code_version import running_code
-from tasks.engines.fan_out import fan_out
+from tasks.fan_out import fan_out
+from tasks.flow_run import SET_ASIDE as FOUND_SET_ASIDE
+from tasks.flow_run import announce
 from tasks.progress import Report, progress
 from tasks.stage import run_stage, store_of
 

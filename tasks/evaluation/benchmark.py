@@ -23,7 +23,7 @@ from models.text.normal_form import NormalForm
 from tasks.evaluation.rescore import score_reviews
 from tasks.gpus import OpenBundle
 from tasks.stage import show_table, stage, store_of
-from tasks.tracking.track import registry_of, tracker_of
+from tasks.track import registry_of, tracker_of
 from tracking.logged_models.benchmark import COLUMNS, Benchmark, BenchmarkStore, digest_of
 from tracking.registry.registry import Version
 from tracking.tags import DATA_TAG

@@ -1,8 +1,14 @@
-"""Compare the models of a run and log the result: table, intervals, differences, slices, Data Docs."""
+"""Compare the models of a run and log the result: table, intervals, differences, slices, Data Docs.
+
+Draw bits per byte by star rating; a later run with the same scores takes the image from the store.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -10,15 +16,15 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.markdown import quoted
 from core.store import Artifact
+from evaluation.scoring.metrics import star_slices
 from models.base import STATIC
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.cost import COSTS
-from tasks.evaluation.evaluate import Measured
+from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
 from tasks.evaluation.intervals import ModelComparison, compare
-from tasks.evaluation.stars import PLOTS, star_plots
 from tasks.measuring.samples import SAMPLES_FILE
-from tasks.stage import show_markdown, show_table, stage
-from tasks.tracking.track import tracker_of
+from tasks.stage import run_stage, show_markdown, show_table, stage
+from tasks.track import tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import BELOW_TAG, CHECKS, COMPARED_TAG
 
@@ -29,6 +35,8 @@ TABLE_COLUMNS = (
     "impossible", "gain", "gain_lo", "gain_hi", "megabytes", "tokens_per_second", "pareto",
 )
 SIDE_BY_SIDE = ("open_bits_per_byte", "perplexity")
+
+PLOTS, IMAGE = "plots", "bits_per_byte_by_stars.png"
 
 
 @dataclass(frozen=True)
@@ -132,3 +140,19 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
     tracker.log_table(run_id, pl.DataFrame(rows, schema={"checked": pl.String, "passed": pl.Boolean,
                                                          "result": pl.String, "page": pl.String}), "checks.json")
     tracker.set_tags(run_id, {CHECKS: said})
+
+
+def star_plots(config: RunConfig, measured: Sequence[Measured]) -> Path:
+    """Return a folder with the bar chart of these models; draw it if the store lacks it."""
+    options = {"models": [model.name for model in measured], "matplotlib": version("matplotlib")}
+    inputs = {f"scores {model.name}": model.test.digest for model in measured}
+
+    def make(work: Path) -> dict[str, Any]:
+        from evaluation.plots.curves import star_bars  # a run that draws nothing does not wait for matplotlib
+
+        slices = {model.name: star_slices(scores_of(model.test), figures_of_artifact(model.test)) for model in measured}
+        (work / PLOTS).mkdir(exist_ok=True)
+        star_bars(slices).savefig(work / PLOTS / IMAGE, metadata={"Software": None})
+        return {"models": len(slices)}
+
+    return run_stage(config, "stars", options, inputs, make).artifact.folder / PLOTS

@@ -1,4 +1,7 @@
-"""Score one model, observe it and draw samples; the stages are the same for n-gram models and networks."""
+"""Score one model, observe it and draw samples; the stages are the same for n-gram models and networks.
+
+Observe a model at every token of a sample of test reviews: scores, usefulness, calibration.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +22,26 @@ from models.memory import return_freed
 from models.specs import MixtureSpec, parts_of
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
-from tasks.engines.fan_out import fan_out_scores
 from tasks.evaluation.audit import audit_bundle, log_audit
-from tasks.evaluation.observe import observe_bundle
 from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, recorded, score_version
+from tasks.fan_out import fan_out_scores
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import Fitted
 from tasks.fitting.pool_caller import Handover
 from tasks.gpus import OpenBundle
 from tasks.measuring.model_work import ModelWork
-from tasks.measuring.observed import RELIABILITY_FILE
+from tasks.measuring.observed import RELIABILITY_FILE, observed, scored
 from tasks.measuring.processes import in_processes, with_model
 from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
-from tasks.measuring.scored import scored
 from tasks.progress import progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
-from tasks.tracking.track import model_note, tracker_of
+from tasks.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
+
+OPTIONS = {"observed_reviews", "seed"}
 
 
 @dataclass(frozen=True)
@@ -235,3 +238,32 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
         for file in files:
             tracker.log_table(run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name)
     log_audit(tracker, run, model.audit)
+
+
+def observe_bundle(
+    config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str,
+    shared: Path | None = None,
+) -> Built:  # fmt: skip
+    """Return token scores, usefulness and calibration of a bundle on the observed test reviews.
+
+    Args:
+        config: Number of reviews.
+        bundle_folder: Folder of the model's bundle.
+        tokens: Token streams in its vocabulary, by split.
+        scores: Scores of this bundle on the test split.
+        label: Name in messages.
+        shared: Folder for the features of networks, which a mixture and its parts share (`features_kept`).
+    """
+    options = config.evaluation.model_dump(mode="json", include=OPTIONS)
+
+    def make(work: Path) -> dict[str, Any]:
+        streams = {split: str(tokens[split].folder) for split in ("test", "validation", "train")}
+        named = {"options": options, "streams": streams, "scores": str(scores.folder), "shared": str(shared or "")}
+        return with_model(ModelWork(observed, label, bundle_folder, work, named), opened)
+
+    inputs = {
+        "bundle": bundle_digest(bundle_folder), "scores": scores.digest,
+        **{split: tokens[split].digest for split in ("train", "validation", "test")},
+    }  # fmt: skip
+    with OpenBundle(config, bundle_folder) as opened:
+        return run_stage(config, "observe", options, inputs, make, label)

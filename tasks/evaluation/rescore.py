@@ -31,7 +31,7 @@ from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
 from tasks.stage import run_stage, show_markdown, show_table, stage, store_of
-from tasks.tracking.track import registry_of, tracker_of
+from tasks.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import DATA_TAG, DECAY_TAG, NOTE
 

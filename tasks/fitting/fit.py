@@ -20,13 +20,12 @@ from models.bundles.bundle import SPEC
 from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec, identity, parts_of
 from tasks.code_version import WORKERS, running_code
+from tasks.dask_engine import FOLDER
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
-from tasks.engines.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.fitted import Fitted
-from tasks.fitting.job import BUNDLE_FOLDER, LanguageModelJob
+from tasks.fitting.job import BUNDLE_FOLDER, Fitted, LanguageModelJob
 from tasks.fitting.listeners import EnoughSeen, both, now_and_then
 from tasks.fitting.pool_caller import Handover
 from tasks.fitting.warm_start import INPUT, Start, starting_point
@@ -34,7 +33,7 @@ from tasks.gpus import device_for, gpu_slot, is_neural
 from tasks.limits import GPU
 from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
-from tasks.tracking.track import JOURNAL, open_model_run
+from tasks.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 from training.context import Pace
 

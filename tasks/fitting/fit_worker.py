@@ -22,7 +22,7 @@ from models.bundles.bundle import INT8_LOSS, save_bundle
 from models.specs import ModelSpec, model_class
 from models.streams import TRAINING_TEXT, TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
-from tasks.engines.dask_engine import DaskEngine, dask_engine
+from tasks.dask_engine import DaskEngine, dask_engine
 from tasks.fitting.job import PROBES, LanguageModelJob
 from tasks.fitting.worker import report_progress, run_worker
 from training.context import FitContext, FitProgress

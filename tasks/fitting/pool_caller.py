@@ -39,7 +39,7 @@ from tasks.fitting.pool_protocol import (
 )
 from tasks.fitting.pool_runs import Clock, Patience, PoolRuns, RunState, in_turn, prefect_errors
 from tasks.fitting.resources import SYSTEM_JOURNAL
-from tasks.tracking.track import JOURNAL
+from tasks.track import JOURNAL
 
 ATTEMPTS = 3
 """Runs that may be lost before the job is given up."""

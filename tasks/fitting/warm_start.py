@@ -25,7 +25,7 @@ from models.streams import TRAINING_TEXT
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.stage import store_of
-from tasks.tracking.track import registry_of
+from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION, Version
 
 INPUT = "start"

@@ -14,7 +14,7 @@ from core.store import Artifact
 from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import identify
 from models.neural.spec import WEIGHTS
-from tasks.classification.lexicons import STAGE as LEXICON_STAGE
+from tasks.classification.job import LEXICON_STAGE
 from tasks.data.ingest import path_now, replay_file
 from tasks.data.prepare import EARLIER
 from tasks.embedding.start import STAGE as VECTORS_STAGE
@@ -22,7 +22,7 @@ from tasks.embedding.start import vector_file
 from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
 from tasks.lineage.sources import EARLIER_REVIEWS
 from tasks.stage import store_of
-from tasks.tracking.track import registry_of, tracker_of
+from tasks.track import registry_of, tracker_of
 from tracking.registry.lineage import attach, find, required_record
 
 

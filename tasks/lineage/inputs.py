@@ -8,9 +8,8 @@ from functools import cached_property
 from core.lineage.record import FITS
 from core.store import Artifact
 from models.neural.spec import WEIGHTS
-from tasks.classification.labels.field_labels import STAGE as LABELS_STAGE
-from tasks.classification.lexicons import INPUT as LEXICON
-from tasks.classification.lexicons import STAGE as LEXICON_STAGE
+from tasks.classification.field_labels import STAGE as LABELS_STAGE
+from tasks.classification.job import LEXICON, LEXICON_STAGE
 from tasks.data.ingest import SYNTHETIC_FILE
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import STAGE as VECTORS_STAGE

@@ -23,23 +23,29 @@ from corpus.reading.sources import Listed, identify
 from models.classification.spec import classifier_from_dict
 from models.specs import as_written, spec_from_dict
 from models.tokens.vocabulary import FILE
+from tasks.classification.field_labels import field_labels
 from tasks.classification.fit import STAGE as CLASSIFIER_STAGE
 from tasks.classification.fit import build_classifier, plan_classifier
-from tasks.classification.labels.field_labels import field_labels
-from tasks.classification.lexicons import INPUT as LEXICON
-from tasks.classification.lexicons import STAGE as LEXICON_STAGE
-from tasks.classification.lexicons import read as read_lexicon
+from tasks.classification.job import LEXICON, LEXICON_STAGE
+from tasks.classification.job import read as read_lexicon
 from tasks.classification.predict import predict_bundle
-from tasks.data.canaries import CANARIES_INPUT, choose
 from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, replay_file, synthesise
-from tasks.data.prepare import EARLIER, VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
+from tasks.data.prepare import (
+    CANARIES_INPUT,
+    EARLIER,
+    VOCABULARY_FILE,
+    Prepared,
+    choose,
+    clean_and_split,
+    tokenize,
+    train_vocabulary,
+)
 from tasks.data.read import READ_AT, read_file, set_aside_again
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import rows_of_file
 from tasks.evaluation.evaluate import draw_samples, score_bundle
 from tasks.fitting.fit import FitPlan, build_fit, bundle_digest
-from tasks.fitting.fitted import Fitted
-from tasks.fitting.job import BUNDLE_FOLDER
+from tasks.fitting.job import BUNDLE_FOLDER, Fitted
 from tasks.fitting.warm_start import INPUT, Start
 from tasks.lineage.gather import facts_of
 from tasks.lineage.inputs import PART

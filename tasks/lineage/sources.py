@@ -13,7 +13,7 @@ from core.store import Artifact, sha256_of_file
 from corpus.reading.sources import source_names
 from models.neural.spec import WEIGHTS
 from tasks.stage import store_of
-from tasks.tracking.track import registry_of
+from tasks.track import registry_of
 
 ON_DISK = ("file", "replay", "business", "vectors", "lexicon")
 """Kinds of sources that are files on disk."""

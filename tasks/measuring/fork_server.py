@@ -27,7 +27,7 @@ from tasks.measuring import worker
 
 ALONE = "--alone"
 LIBRARIES = (
-    "models.neural.recurrent", "models.mixture.lm", "models.ngram.lm", "tasks.measuring.scored",
+    "models.neural.recurrent", "models.mixture.lm", "models.ngram.lm", "tasks.measuring.observed",
     "tasks.measuring.observed", "tasks.measuring.audited", "tasks.measuring.samples", "models.sampling",
     "scipy.stats", "pyarrow.compute",
 )  # fmt: skip

@@ -1,4 +1,7 @@
-"""Observe the token predictions of an opened model."""
+"""Observe the token predictions of an opened model.
+
+Score a token stream with an opened model.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ import polars as pl
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import held_out_temperature, observe
-from evaluation.scoring.part_features import features_kept
+from evaluation.scoring.part_scores import PartScores, features_kept
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, unigram_counts
+from tasks.evaluation.score_job import ScoreJob, recorded
 from tasks.measuring.model_work import Report
 
 TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parquet"
@@ -61,3 +65,15 @@ def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
         "nll": float(rows["nats"].to_numpy().mean()),
         "tempered_nll": float(rows["tempered_nats"].to_numpy().mean()),
     }
+
+
+def scored(bundle: Bundle, report: Report, work: Path, job: str, shared: str = "") -> dict[str, Any]:
+    """Score a token stream.
+
+    Args:
+        bundle, report, work: See the module.
+        job: Text of a `ScoreJob`.
+        shared: Folder of `PartScores`; "": there is none.
+    """
+    parts = PartScores(Path(shared)) if shared else None
+    return recorded(ScoreJob.from_json(job), bundle, lambda done, total: report(done), beside=parts)

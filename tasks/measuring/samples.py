@@ -1,4 +1,7 @@
-"""Draw samples from an opened model, and its next-word suggestions."""
+"""Draw samples from an opened model, and its next-word suggestions.
+
+Write what the demo shows of a model: a review of some ratings, and next words.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from models.bundles.bundle import Bundle
 from tasks.measuring.model_work import Report
 
 SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
+
+STARS = (1, 3, 5)
 
 
 def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,3 +40,14 @@ def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
     schema = {"prompt": pl.String, "word": pl.String, "probability": pl.Float64}
     pl.DataFrame(words, schema=schema).write_parquet(work / SUGGESTIONS_FILE)
     return {"samples": len(rows), "suggestions": len(words)}
+
+
+def shown(bundle: Bundle, report: Report, folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a text for each rating of `STARS`, and next words after the first prompt of `EvaluationConfig`."""
+    from models.completion.suggestions import next_words
+    from models.sampling import generate
+
+    names = ("temperature", "top_p", "max_tokens", "seed")
+    texts = [generate(bundle, 1, stars, **{name: options[name] for name in names})[0] for stars in STARS]
+    found = next_words(bundle, options["prompts"][0], options["suggestions"])
+    return {"texts": texts, "suggestions": {"words": found.words, "rest": found.rest, "typed": found.typed}}

@@ -11,7 +11,7 @@ from models.base import STATIC
 from tasks.evaluation.compare import Evaluated
 from tasks.planning.plan import RunPlan
 from tasks.stage import started
-from tasks.tracking.track import tracker_of
+from tasks.track import tracker_of
 
 OFF = 0.25
 """Share of the planned passes by which a training may be shorter or longer without a word."""

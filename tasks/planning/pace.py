@@ -21,12 +21,11 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import job_of, plan_fit, remove
 from tasks.fitting.fit_process import run_job
 from tasks.gpus import gpu_slot
-from tasks.planning.frame import NETWORK
 from tasks.planning.plan import PlanRequest, RunPlan
-from tasks.planning.rule import PROBE, token_cost
+from tasks.planning.rule import NETWORK, PROBE, token_cost
 from tasks.progress import progress
 from tasks.stage import run_stage, show_facts, stage, store_of
-from tasks.tracking.track import JOURNAL
+from tasks.track import JOURNAL
 from training.context import CHECKPOINTS, PAUSED, Pace
 
 PACE_FILE = "pace.json"

@@ -4,12 +4,18 @@ All functions here are pure: equal arguments give equal settings. Times are seco
 is counted in *reference seconds*, the seconds that one idle core of the machine of our measurements needs for it, so
 that it depends on no other machine. `docs/concepts/models/minutes.md` explains the rule; the figures behind it are in
 `measured.json`, beside this file.
+
+Define the parts of the preset that `--minutes` fills in, and refuse presets without them.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
+from models.specs import RecurrentSpec
 
 REFERENCE_SPEED = 24_000.0
 """Tokens per second of the training of `PROBE` on one idle core of the machine of our measurements."""
@@ -42,6 +48,11 @@ THREADS_POWER = 0.45
 """Two threads train networks of this size some 1.4 times as fast as one: 1.37 and 1.39 with 256 and 384 cells."""
 LEAST_SECONDS = 20.0
 """Seconds of training below which there is no network, only the n-gram model."""
+
+FRAME = "minutes"
+"""The preset that the rule fills in."""
+BASELINE, NETWORK, MIXTURE, VOCABULARY = "kn5", "lstm", "kn5+lstm", "word"
+"""Names of its models and its vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -154,3 +165,30 @@ def choose(data: Data, tokens_per_second: float, seconds: float) -> ChosenNetwor
     return ChosenNetwork(
         hidden, embedding, dropout_for(passes), learning_rate_for(hidden), batch_for(tokens), passes, cost / speed, cost
     )
+
+
+def require_frame(config: RunConfig) -> None:
+    """Refuse a preset whose models the rule cannot fill in.
+
+    Raises:
+        ConfigError: It does not extend the preset `minutes`, or changes what the rule relies on.
+    """
+    kinds = {spec.name: spec.kind for spec in config.models}
+    schedules = {spec.training.schedule for spec in config.models if isinstance(spec, RecurrentSpec)}
+    frame = {BASELINE: "ngram", NETWORK: "lstm", MIXTURE: "mixture"}
+    if (kinds, schedules, set(config.vocabulary)) != (frame, {"trapezoid"}, {VOCABULARY}):
+        raise ConfigError(
+            "--minutes chooses the models itself, so it cannot use this preset's", where="--preset",
+            value=config.preset,
+            remedy=f'leave out --preset, or use one that begins with extends = "{FRAME}" and changes no models',
+        )
+    if fixed := [spec.name for spec in config.models if getattr(spec, "vectors", "")]:
+        raise ConfigError(
+            "--minutes chooses the size of the network, so it cannot start from word vectors", where="--preset",
+            value=f"models.{fixed[0]}.vectors", remedy="leave them out, or run without --minutes",
+        )
+    if (unit := config.vocabulary[VOCABULARY].unit) != "word":
+        raise ConfigError(
+            "--minutes needs a vocabulary of words", where=f"vocabulary.{VOCABULARY}.unit", value=unit,
+            cause="the runs that its predictions come from read words", remedy="leave it at 'word'",
+        )

@@ -24,7 +24,7 @@ from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC
 from tasks.fitting.warm_start import INPUT, WEIGHTS_FILE
 from tasks.stage import store_of
-from tasks.tracking.track import registry_of
+from tasks.track import registry_of
 
 REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5

@@ -17,8 +17,8 @@ from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import TABLE, scan_split
 from corpus.splitting.unlearnt import TEST, Unlearnt, choose_unlearnt
+from evaluation.gate.case import IDENTITY
 from evaluation.gate.evidence import ChampionReviews
-from evaluation.gate.rules.case import IDENTITY
 from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_of
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
@@ -27,7 +27,7 @@ from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import REMEDY, learnt_data
 from tasks.promotion.score_now import Champion, Scored, score_bundle_now
 from tasks.stage import run_stage, stage, store_of
-from tasks.tracking.track import registry_of, tracking_was_away
+from tasks.track import registry_of, tracking_was_away
 
 log = logging.getLogger(__name__)
 STAGE = "unlearnt"

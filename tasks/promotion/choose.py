@@ -10,7 +10,7 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged
 from core.model_errors import converted_errors
-from evaluation.gate.rules.comparability import unwanted_adaptation
+from evaluation.gate.comparability import unwanted_adaptation
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.evaluation.compare import Evaluated
@@ -18,7 +18,7 @@ from tasks.evaluation.evaluate import Measured, figures_of_artifact
 from tasks.promotion.ancestry import look_back
 from tasks.promotion.evidence import megabytes, unfair
 from tasks.stage import stage
-from tasks.tracking.track import registry_of, tracking_was_away
+from tasks.track import registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from tasks.data.prepare import EARLIER, cleaning_options
 from tasks.fitting.warm_start import wants_champion
 from tasks.promotion.ancestry import learnt_data
 from tasks.stage import store_of
-from tasks.tracking.track import registry_of
+from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION
 from tracking.tags import DATA_TAG
 

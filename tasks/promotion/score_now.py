@@ -30,7 +30,7 @@ from tasks.measuring.processes import with_model
 from tasks.progress import progress
 from tasks.stage import stage, store_of
 from tasks.table_file import TableFile
-from tasks.tracking.track import registry_of, tracking_was_away
+from tasks.track import registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 

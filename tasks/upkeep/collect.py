@@ -3,15 +3,19 @@
 First everything is listed and decided, then removed: results of the store, then the files of logged models whose fits
 are gone and of old versions that were never champion, then what is left of old runs. Each result is asked for its last
 use once more before it goes (`core/storing/removal.py`), so runs may start at any time.
+
+List the files that old runs left in a home folder, besides results and MLflow's files.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,16 +24,19 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
+from core.content_check import RECORDS
 from core.errors import Damaged, disk_errors
 from core.lineage.record import FITS
-from core.storing.removal import Removal, one_collection
+from core.processes.crash_log import FOLDER as CRASHES
+from core.services.deployed_code import FOLDER as DEPLOYED
+from core.services.deployed_code import unused_copies
+from core.store import ASIDE
+from core.storing.removal import WORK, Removal, newest_change, one_collection
 from evaluation.reports.all_runs import write_all_runs
-from evaluation.reports.run_record import REPORTS
-from tasks.tracking.track import tracker_of
-from tasks.upkeep.holdings import Holdings, kept_results
-from tasks.upkeep.keep import RUNNING, VERSION, Key, with_inputs
-from tasks.upkeep.leftovers import REPORT, leftovers
-from tasks.upkeep.needed import Times, kept_versions, refused_versions, results_of, times_of, trackers_of
+from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
+from tasks.track import tracker_of
+from tasks.upkeep.holdings import RUNNING, VERSION, Holdings, Key, kept_results, with_inputs
+from tasks.upkeep.needed import HOUR, Times, kept_versions, refused_versions, results_of, times_of, trackers_of
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,
@@ -41,6 +48,7 @@ from tracking.logged_models.unused import (
     remove_model,
     runs_of,
 )
+from tracking.moved_home import DATABASE, KEPT
 from tracking.registry.change import registry_lock
 from tracking.registry.lineage import record_of
 from tracking.registry.registry import Registry, Version
@@ -52,6 +60,9 @@ RESULT, MODEL, CONTENT, FILES = "results", "logged models", "model files of old 
 Inodes = dict[tuple[int, int], tuple[int, int]]
 """Size and number of names of each file, by device and inode: a file with several names takes its space once."""
 log = logging.getLogger(__name__)
+
+UNFINISHED, DAMAGED, RECORD = "unfinished results", "damaged results", "records of checks"
+REPORT, COPY, CRASH, CODE = "reports", "copies of the database", "crash logs", "deployed code"
 
 
 @dataclass(frozen=True)
@@ -293,3 +304,71 @@ def _inodes(folders: Iterable[Path], names: Counter[tuple[int, int]] | None = No
 
 def _size(files: Inodes) -> int:
     return sum(size for size, _ in files.values())
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A folder or file with the time of its last change in nanoseconds, and how it is removed; False: it stays."""
+
+    kind: str
+    path: Path
+    changed: int
+    remove: Callable[[], bool]
+    needed: bool = False
+
+
+def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
+    """Yield what runs and deployments left: unfinished and damaged results, records, reports, copies, crash logs.
+
+    Args:
+        before: What changed at or after this time stays; an unfinished result is asked for it once more.
+        bundles: SHA-256 of the bundles of kept versions; the reports that say how they were made are needed.
+    """
+    store = home / "store"
+    removal = Removal(store)
+    for work in _below(store / WORK, "*"):
+        if work.is_dir():
+            changed = newest_change(work)
+            yield Leftover(UNFINISHED, work, changed, partial(removal.remove_unfinished, work, before))
+    for folder in _below(store / ASIDE, "*"):
+        yield Leftover(DAMAGED, folder, _set_aside(folder), partial(_done, removal.remove_other, folder))
+    for record in _below(store / RECORDS, "*.json"):
+        stage, _, digest = record.stem.rpartition("-")
+        if not (store / stage / digest).exists():
+            yield Leftover(RECORD, record, record.stat().st_mtime_ns, partial(_done, _unlink, record))
+    yield from _reports(home / REPORTS, removal, bundles)
+    unused = unused_copies(home, os.environ)
+    for copy in _below(home / DEPLOYED, "*"):
+        changed = copy.stat().st_mtime_ns + HOUR  # a run began seconds after it was noted there
+        yield Leftover(CODE, copy, changed, partial(_done, removal.remove_other, copy), copy not in unused)
+    for kind, files in ((COPY, _below(home / KEPT, f"{DATABASE}.*")), (CRASH, _below(home / CRASHES, "*.log"))):
+        for file in files:
+            yield Leftover(kind, file, file.stat().st_mtime_ns, partial(_done, _unlink, file))
+
+
+def _reports(reports: Path, removal: Removal, bundles: set[str]) -> Iterator[Leftover]:
+    latest = reports / "latest"
+    for name, record in read_records(reports).items():
+        folder = reports / name
+        needed = record.get("bundle") in bundles or latest.resolve() == folder.resolve()
+        changed = (folder / REPORT_FILE).stat().st_mtime_ns
+        yield Leftover(REPORT, folder, changed, partial(_done, removal.remove_other, folder), needed)
+
+
+def _set_aside(folder: Path) -> int:
+    """Return when a damaged result was set aside: its name ends with the time."""
+    name = re.search(r"-(\d{16,})$", folder.name)
+    return int(name[1]) if name else newest_change(folder)
+
+
+def _below(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern)) if folder.is_dir() else []
+
+
+def _unlink(file: Path) -> None:
+    file.unlink(missing_ok=True)
+
+
+def _done(work: Callable[[Path], object], path: Path) -> bool:
+    work(path)
+    return True

@@ -15,9 +15,8 @@ from core.storing.sqlite_files import home_database
 from core.storing.uses import Uses
 from evaluation.reports.run_record import REPORTS, read_records
 from tasks.stage import MINUTE
-from tasks.tracking.track import tracker_of
-from tasks.upkeep.holdings import Holdings
-from tasks.upkeep.keep import RECENT, RUNNING, VERSION, YOUNG, Key, UsedSince, cutoff
+from tasks.track import tracker_of
+from tasks.upkeep.holdings import RECENT, RUNNING, VERSION, YOUNG, Holdings, Key, UsedSince, cutoff
 from tracking.logged_models.unused import FINISHED, Run, VersionKey
 from tracking.logged_models.unused import RUNNING as STILL_RUNNING
 from tracking.registry.lineage import record_of

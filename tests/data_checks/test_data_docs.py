@@ -146,10 +146,7 @@ def test_the_results_lie_beside_the_page_in_the_form_of_great_expectations(faile
     assert [each.success for each in read] == [True, False, False]
 
 
-def test_an_earlier_report_is_replaced_also_that_of_an_earlier_release(tmp_path):
-    for folder in ("validations", "expectations", "static"):
-        (tmp_path / "docs" / folder).mkdir(parents=True)
-    (tmp_path / "docs" / MARKER).touch()
+def test_an_earlier_report_is_replaced(tmp_path):
     for name in ("first", "second"):
         reported(tmp_path, name=name)
     assert {path.name for path in (tmp_path / "docs").iterdir()} == {"index.html", "validation.json", MARKER}

@@ -50,13 +50,12 @@ def registered(tmp_path_factory: pytest.TempPathFactory, template_home: Path) ->
 def register_mixture(config: RunConfig) -> None:
     """The stages of a run that a version is made of, without checks, comparison and gate."""
     from corpus.splitting.split import TRAIN_FIRST
-    from tasks.data.canaries import choose
     from tasks.data.ingest import ingest_files, synthesise
-    from tasks.data.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
+    from tasks.data.prepare import VOCABULARY_FILE, Prepared, choose, clean_and_split, tokenize, train_vocabulary
     from tasks.evaluation.evaluate import draw_samples, score_bundle
     from tasks.fitting.fit import fit
     from tasks.lineage.gather import keep_lineage
-    from tasks.tracking.track import parent_run, registry_of, tracker_of
+    from tasks.track import parent_run, registry_of, tracker_of
 
     def dataset_of(config: RunConfig) -> Artifact:
         return ingest_files.fn(config, synthesise.fn(config))
@@ -138,7 +137,7 @@ def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
     prefect_server: None, registered: Registered, tmp_path: Path
 ) -> None:
     from flows.reproduce import reproduce
-    from tasks.tracking.track import registry_of
+    from tasks.track import registry_of
 
     home = str(tmp_path / "again")
     result = reproduce(PRESET, version="challenger", home=home)
@@ -207,7 +206,7 @@ def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_befor
 ) -> None:
     from core.lineage.check import require_whole, verify
     from tasks.lineage.gather import recorded_version
-    from tasks.tracking.track import registry_of
+    from tasks.track import registry_of
     from tracking.tags import PACKED, packed, unpacked
 
     store = shutil.copytree(registered.home / "store", tmp_path / "store")

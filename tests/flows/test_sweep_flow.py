@@ -168,7 +168,7 @@ def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
 def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swept: Swept) -> None:
     from core.config.presets import load_config
     from flows.partial import train_only
-    from tasks.tracking.track import tracker_of
+    from tasks.track import tracker_of
 
     trained = train_only(ONE, None, swept.result["overrides"])
     assert [model["reused"] for model in trained["models"]] == [True]

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from tasks.tracking.artifacts_beside import artifacts_beside, create_beside
+from tasks.stage import artifacts_beside, create_beside
 
 SECONDS = 20
 

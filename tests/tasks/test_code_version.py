@@ -41,7 +41,7 @@ PROJECT = {
     ),
     "tasks/fitting/fit.py": 'WORKER = "tasks.fitting.fit_worker"\nrun_stage(config, "fit", {}, {}, make)\n',
     "tasks/fitting/fit_worker.py": "from models.specs import model_class\nfrom training.fit import fit_model\n",
-    "tasks/evaluation/observe.py": (
+    "tasks/evaluation/evaluate.py": (
         'from models.specs import model_class\n\nSTAGE = "observe"\nrun_stage(\n    config, STAGE, {}, {}, make)\n'
     ),
 }  # fmt: skip
@@ -92,7 +92,7 @@ def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
     import ast
 
     code = SourceCode()
-    for module in code.used_by("tasks.evaluation.observe") | code.used_by("tasks.data.prepare"):
+    for module in code.used_by("tasks.evaluation.evaluate") | code.used_by("tasks.data.prepare"):
         file = code._file(module)
         assert file is not None
         package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
@@ -113,7 +113,7 @@ def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
 
 def test_stages_are_found_by_their_calls(project: Path) -> None:
     makers = SourceCode(project).makers()
-    assert makers == {"fit": WORKER, "prepare": "tasks.data.prepare", "observe": "tasks.evaluation.observe"}
+    assert makers == {"fit": WORKER, "prepare": "tasks.data.prepare", "observe": "tasks.evaluation.evaluate"}
 
 
 def test_an_edited_function_far_below_changes_the_version_of_all_stages_that_use_it(edit: Edit) -> None:

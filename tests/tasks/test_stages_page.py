@@ -12,7 +12,7 @@ import pytest
 
 from core.config.sections.execution import Stage
 from tasks.code_version import running_code
-from tasks.promotion.rejudge import ATTEMPTS
+from tasks.promotion.promote import ATTEMPTS
 from tasks.stage import RETRY_DELAYS
 
 ROOT = Path(__file__).resolve().parents[2]

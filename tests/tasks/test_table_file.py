@@ -15,7 +15,7 @@ from core.config.run_config import RunConfig
 from core.storing.removal import WORK, Removal
 from tasks.stage import store_of
 from tasks.table_file import TableFile
-from tasks.upkeep.leftovers import leftovers
+from tasks.upkeep.collect import leftovers
 
 ROWS = pl.DataFrame({"review_id": ["a", "b"], "nats": [1.5, 2.5]})
 KILLED = """

@@ -2,18 +2,26 @@
 
 After an outage, writes are often sent again: a request may have arrived although its answer was lost. MLflow does not
 detect all duplicates (a run, a logged model, a point without its time). These are searched for first.
+
+Write tables as CSV that a spreadsheet reads as text and numbers, never as formulas.
+
+Excel and similar programs run cells that begin with =, +, - or @, also after a tab or a line break, or with a
+full-width form of these signs. Such a text gets an apostrophe in front, which spreadsheets read as "this is text".
+Numbers are not changed.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from core.errors import ReviewLMError
-from evaluation.reports.spreadsheet import csv_text
 from tracking.connection import Connection
 from tracking.logged_models.export import send_model
 from tracking.runs.journal import Point, read_journal
@@ -28,6 +36,9 @@ if TYPE_CHECKING:
 PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 WITH_FILES = frozenset({"text", "table", "artifacts", "model"})
 """Kinds of writes with files, which MLflow may keep elsewhere than the rest."""
+
+_FORMULA = re.compile(r"[\s\u200b\ufeff\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|inf)(?:[eE][+-]?\d+)?%?")
 
 
 def send(tracker: Connection, write: Write, again: bool = False) -> str | None:
@@ -204,3 +215,17 @@ def _log(tracker: Connection, run_id: str, kind: str, entries: list[Any]) -> Non
         for start in range(0, len(entries), size):
             batch: dict[str, Any] = {kind: entries[start : start + size]}
             client.log_batch(run_id, **batch)
+
+
+def csv_text(table: pl.DataFrame) -> str:
+    """Return a table as CSV; texts and column names that a spreadsheet would run are marked as text."""
+    texts = [name for name, kind in table.schema.items() if kind in (pl.String, pl.Categorical, pl.Enum)]
+    marked = table.with_columns(
+        pl.col(name).cast(pl.String).map_elements(as_text, return_dtype=pl.String, skip_nulls=True) for name in texts
+    )
+    return marked.rename({name: as_text(name) for name in marked.columns}).write_csv()
+
+
+def as_text(cell: str) -> str:
+    """Return the cell, with an apostrophe in front if a spreadsheet would run it as a formula."""
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell

@@ -20,7 +20,7 @@ from reviewlm.early_checks import require_input, require_model_files
 from reviewlm.options import Input, Json, Preset, Set
 
 if TYPE_CHECKING:
-    from tasks.quick_check.stages import CheckedStage
+    from tasks.quick_check import CheckedStage
 
 app = typer.Typer()
 PREFIX = "reviewlm-check-"
@@ -41,7 +41,7 @@ def check(input: Input = None, preset: Preset = "small", set: Set = None, json: 
     try:
         with other_home(home):
             prepare_environment(home)
-            from tasks.quick_check.stages import StageLog, try_stages
+            from tasks.quick_check import StageLog, try_stages
 
             record = StageLog()
             try:

@@ -68,7 +68,7 @@ def start(
     _require_health(config)
     from flows.server.joined_worker import join_pool, start_worker
     from tasks.fitting.meeting import ADDRESS_VARIABLE, interface_of
-    from tasks.pool.worker import places as places_here
+    from tasks.fitting.pool_worker import places as places_here
 
     if address:
         interface_of(address)

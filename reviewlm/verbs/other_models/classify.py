@@ -61,8 +61,8 @@ def fit(
 
 def _require_usable(config: RunConfig) -> None:
     from corpus.ingestion.first_look import require_usable
-    from tasks.classification.labels.labelling import LABELLINGS
-    from tasks.classification.summary import require_classifiers
+    from tasks.classification.compare import require_classifiers
+    from tasks.classification.labelling import LABELLINGS
 
     require_classifiers(config)
     if (label := config.classification.label) in LABELLINGS:

@@ -57,7 +57,7 @@ def write(
     if not texts:
         raise ConfigError("No text was given", where="punctuate write", remedy="name a text, a file, or -")
     if model is None:
-        from tasks.tagging.punctuate import MODEL, newest_punctuator
+        from tasks.punctuate import MODEL, newest_punctuator
 
         model = newest_punctuator(configured(preset, set)).folder / MODEL
     lines = [line for text in texts for line in _lines(text)]

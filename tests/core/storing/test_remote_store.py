@@ -18,7 +18,7 @@ from core.store import ASIDE, MANIFEST, Store
 from core.storing import objects as addresses
 from core.storing import remote as remote_module
 from core.storing.objects import FolderObjects, RemoteError
-from tasks.quick_check.tiny_models import tiny
+from tasks.quick_check import tiny
 from tests.core.storing.shared_machines import CONTENT, DIGEST, Machine, warnings_in
 from tests.examples import examples
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from core.config.sections.classification import ClassificationPromotion
 from core.lineage.family import Family
-from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
+from evaluation.classification.case import AnsweredReviews, ClassifierEvidence
 from evaluation.gate.evidence import ChampionReviews, DataEvidence, Latency, Leaks, ServingEvidence
 from tests.evaluation.classification.made_answers import drawn, predicted
 

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.lineage.family import Family
-from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
-from evaluation.classification.gate import decide
-from evaluation.classification.rules import RULES, RULES_OF_ANSWERS
+from evaluation.classification.case import AnsweredReviews, ClassifierEvidence
+from evaluation.classification.gate import RULES, RULES_OF_ANSWERS, decide
 from evaluation.gate.decision import UNITS, Decision
 from evaluation.gate.evidence import ChampionReviews, Latency, Leaks, ServingEvidence
 from tests.evaluation.classification.made_answers import STARS, drawn, predicted

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import InputError
 from core.visible import as_html
-from evaluation.classification import plots, tables
+from evaluation.classification import report, tables
 from evaluation.classification.report import classifier_report, drawings_of
 from evaluation.classification.results import ClassificationResults, ClassifierResults
 from evaluation.plots.canvas import styles_of
@@ -94,7 +94,7 @@ def test_a_gain_is_said_to_be_sure_only_if_its_interval_is(results):
 
 def test_the_confusion_matrix_shows_numbers_and_shares_of_the_true_label(results):
     found = results.figures["lstm"]
-    figure = plots.confusion_figure(found, "lstm")
+    figure = report.confusion_figure(found, "lstm")
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert len(shown) == 25
     number, whole = found.confusion[4][4], sum(found.confusion[4])
@@ -112,7 +112,7 @@ def test_only_classifiers_with_probabilities_are_in_the_reliability_diagram(resu
 
 def test_a_learning_curve_leaves_out_points_that_are_not_finite_and_draws_a_level_for_one_point():
     curves = {"a": [(2.0, 0.5), (1.0, 0.4), (3.0, np.nan)], "b": [(3.0, 0.6)]}
-    axes = plots.learning_figure(curves, "reviews", "accuracy", styles_of(["a", "b"])).axes[0]
+    axes = report.learning_figure(curves, "reviews", "accuracy", styles_of(["a", "b"])).axes[0]
     drawn = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
     assert drawn["a"] == [[1.0, 0.4], [2.0, 0.5]]
     assert [y for _, y in drawn["b"]] == [0.6, 0.6]
@@ -125,7 +125,7 @@ def test_slices_are_those_of_the_winner_and_the_baseline(results):
     fives = table.row(by_predicate=(pl.col("model") == "lstm") & (pl.col("slice") == "5"), named=True)
     assert fives["accuracy"] == pytest.approx(results.figures["lstm"].per_label[4].recall)
     assert fives["lo"] < fives["accuracy"] < fives["hi"]
-    figure = plots.slices_figure(table, styles_of(["lstm", "logistic"]))
+    figure = report.slices_figure(table, styles_of(["lstm", "logistic"]))
     assert next(label.get_text() for label in figure.axes[0].get_yticklabels()).startswith("label 1 (")
 
 

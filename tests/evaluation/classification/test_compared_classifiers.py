@@ -10,9 +10,8 @@ import pytest
 from scipy.stats import binomtest
 
 from core.errors import InputError
-from evaluation.classification.compare import MOST_ENUMERATED, chance_of_gain, compare, mcnemar
+from evaluation.classification.compare import MOST_ENUMERATED, chance_of_gain, compare, intervals, mcnemar
 from evaluation.classification.figures import figures
-from evaluation.classification.intervals import intervals
 from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 
 OPTIONS = {"confidence": 0.95, "resamples": 2_000, "seed": 1}

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.classification.case import ClassifierCase
-from evaluation.classification.gate import decide
-from evaluation.classification.rules import surely_better_classifier
+from evaluation.classification.gate import decide, surely_better_classifier
 from tests.evaluation.classification.made_answers import STARS, predicted
 from tests.evaluation.classification.made_evidence import POLICY, REVIEWS, answering, rule
 

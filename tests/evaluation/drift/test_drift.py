@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 
 from core.config.sections.checks import DriftConfig
 from core.errors import EmptyInput
-from evaluation.drift.divergence import jensen_shannon, population_stability
+from evaluation.drift.features import jensen_shannon, population_stability
 from evaluation.drift.report import DriftReport, compare, flagged_sentence
 
 WORDS = [f"word{n}" for n in range(400)]

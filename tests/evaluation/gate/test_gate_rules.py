@@ -11,10 +11,10 @@ from scipy.stats import t as student
 from core.config.presets import load_config
 from core.config.sections.promotion import PromotionConfig
 from core.errors import ConfigError
+from evaluation.gate.case import GateCase
 from evaluation.gate.evidence import departure
-from evaluation.gate.rules.case import GateCase
-from evaluation.gate.rules.quality import not_below_floor, surely_better
-from evaluation.gate.rules.slices import slice_losses
+from evaluation.gate.quality import not_below_floor, surely_better
+from evaluation.gate.slices import slice_losses
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.slices import review_slicings
 from tests.evaluation.challengers import FIRST, HONEST, assert_refused_by, evidence, judge, rule, scores

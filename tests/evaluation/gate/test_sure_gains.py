@@ -8,10 +8,10 @@ import pytest
 
 from core.config.sections.promotion import PromotionConfig
 from core.markdown import literal
+from evaluation.gate import gate
+from evaluation.gate.case import GateCase
 from evaluation.gate.decision import Decision
-from evaluation.gate.rules import cautions
-from evaluation.gate.rules.case import GateCase
-from evaluation.gate.rules.slices import slice_losses
+from evaluation.gate.slices import slice_losses
 from evaluation.statistics.bootstrap import Bootstrap
 from tests.evaluation.challengers import FIRST, assert_refused_by, evidence, judge, rule, scores
 
@@ -187,9 +187,9 @@ def test_reviews_of_one_user_that_resemble_each_other_are_warned_of_unless_they_
 
 @pytest.mark.parametrize(("apart", "warned"), [(1.3, False), (1.6, True)])
 def test_a_resemblance_that_changes_nothing_is_not_warned_of(apart, warned, monkeypatch):
-    monkeypatch.setattr(cautions, "design_effect", lambda residual_D, groups_D: (apart, 0.01))
+    monkeypatch.setattr(gate, "design_effect", lambda residual_D, groups_D: (apart, 0.01))
     assert bool(judge(**alike(0.05)).warnings) is warned
-    monkeypatch.setattr(cautions, "_not_sure", lambda *given: ", and the gain is not sure there")
+    monkeypatch.setattr(gate, "_not_sure", lambda *given: ", and the gain is not sure there")
     assert f"{apart:.2f} times as large, and the gain is not sure there" in judge(**alike(0.05)).warnings[0]
 
 

@@ -11,20 +11,12 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from evaluation.palette import PALETTE
-from evaluation.plots import (
-    calibration as calibration_figures,
-)
-from evaluation.plots import (
-    cost as cost_figures,
-)
+from evaluation.plots import curves as calibration_figures
+from evaluation.plots import figures as cost_figures
+from evaluation.plots import figures as token_figures
+from evaluation.plots import figures as writing_figures
 from evaluation.plots import (
     slices as slice_figures,
-)
-from evaluation.plots import (
-    tokens as token_figures,
-)
-from evaluation.plots import (
-    writing as writing_figures,
 )
 from evaluation.plots.canvas import styles_of
 from evaluation.plots.curves import perplexity_bars

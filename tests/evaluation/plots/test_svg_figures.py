@@ -10,9 +10,9 @@ import pytest
 
 from evaluation.plots.canvas import canvas, styles_of
 from evaluation.plots.curves import perplexity_bars
+from evaluation.plots.figures import rank_figure
 from evaluation.plots.slices import slice_figure
 from evaluation.plots.svg import MOST_POINTS, svg_of
-from evaluation.plots.tokens import rank_figure
 from tests.evaluation.made_results import LEVELS, made_results, made_table
 
 STYLES = styles_of(list(LEVELS))

@@ -40,13 +40,12 @@ from evaluation.reports.model_card import model_card
 from evaluation.reports.report import report
 from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.run_record import record_of
-from evaluation.reports.spreadsheet import as_text, csv_text
 from evaluation.scoring.surprisal import TokenSurprisals, heat_map
 from evaluation.statistics.paired import Pair
 from models.completion.suggestions import Suggestions
 from reviewlm import terminal
 from tests.evaluation.made_results import made_decision, made_results
-from tracking.runs.writes import table_texts
+from tracking.runs.writes import as_text, csv_text, table_texts
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from evaluation.scoring.observe import held_out_temperature, observe
-from evaluation.scoring.part_features import features_kept
+from evaluation.scoring.part_scores import features_kept
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
 from models.bundles.bundle import Bundle
 from models.mixture.lm import MixtureLM

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from evaluation.writing.private_patterns import private_patterns
+from evaluation.writing.audit import private_patterns
 
 
 def test_planted_addresses_and_numbers_are_found_and_placeholders_are_not():

@@ -51,7 +51,7 @@ class Shop:
             return self._registry(name).bundle_folder(version)
 
     def _registry(self, name: str) -> Registry:
-        from tasks.tracking.track import registry_of
+        from tasks.track import registry_of
 
         return registry_of(load_config(PRESET).asking(name))
 

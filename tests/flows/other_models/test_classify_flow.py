@@ -17,7 +17,7 @@ from core.errors import BundleError, ConfigError, InputError, Unreadable
 from tasks.classification.predict import PREDICTIONS_FILE
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
-from tests.tasks.pool.pool_homes import QUICK, Workers, home
+from tests.tasks.fitting.pool_homes import QUICK, Workers, home
 from tracking.logged_models.load_test import ClassifierLoadTest, load_test
 from tracking.logged_models.opening import open_classifier, open_version, tracker_at
 from tracking.runs.params import metric_name

@@ -10,7 +10,7 @@ from core.config.presets import load_config
 from core.errors import ArtifactError, ConfigError
 from flows.other_models.embed import embed
 from tasks.embedding.embed import newest_vectors
-from tasks.tracking.track import tracker_of
+from tasks.track import tracker_of
 from tests.flows.first_run import TINY
 from training.vectors.files import load_vectors
 from training.vectors.neighbours import mean_cosine

@@ -55,7 +55,7 @@ def test_texts_that_lost_their_case_are_refused(
 
 def test_without_a_model_the_command_says_how_to_get_one(tmp_path: Path) -> None:
     from core.config.presets import load_config
-    from tasks.tagging.punctuate import newest_punctuator
+    from tasks.punctuate import newest_punctuator
 
     with pytest.raises(ArtifactError, match="no model yet") as found, living_in(tmp_path / "home"):
         newest_punctuator(load_config(TINY))

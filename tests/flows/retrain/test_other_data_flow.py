@@ -40,7 +40,7 @@ class Home:
         return {rule["name"]: rule for rule in json.loads(file.read_text())["rules"]}
 
     def version(self, name: str = OWN_MODEL, alias: str = "champion") -> Any:
-        from tasks.tracking.track import registry_of
+        from tasks.track import registry_of
 
         return registry_of(load_config(BIGRAM).asking(name)).alias(alias)
 
@@ -71,7 +71,7 @@ def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> No
     from core.lineage.family import Family, digest_of_sources
     from core.store import sha256_of_file
     from tasks.data.family import family_of_version
-    from tasks.tracking.track import registry_of
+    from tasks.track import registry_of
 
     version = shop.version()
     sources = digest_of_sources([sha256_of_file(files / "reviews.jsonl")])
@@ -125,7 +125,7 @@ def test_with_a_family_of_their_own_they_are_refused_by_name_and_the_version_say
     paint = shop.run(files / "paint.txt", "source.family=paint")
     failed = [name for name, rule in paint.rules.items() if rule["passed"] is False]
     assert failed == ["same data family", "no forgetting"]
-    from tasks.tracking.track import registry_of
+    from tasks.track import registry_of
 
     assert registry_of(load_config(BIGRAM).asking(OWN_MODEL)).version(paint.version).tags["family"] == "paint"
 

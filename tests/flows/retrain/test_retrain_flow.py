@@ -219,7 +219,7 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     from flows.retrain import resolve
 
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.announce.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setattr("tasks.flow_run.emit_event", lambda event, **about: events.append({"event": event, **about}))
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "same.jsonl", 300, seed=77)
     lines = [json.loads(line) for line in (tmp_path / "same.jsonl").read_text().splitlines()]
@@ -325,7 +325,7 @@ def test_a_mixture_holds_its_parts_and_says_which_they_were(ran: Ran) -> None:
 
 @pytest.mark.long
 def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
-    from tasks.tracking.track import tracker_of
+    from tasks.track import tracker_of
     from tracking.logged_models.export import smoke_test
 
     run_id = next(model["mlflow_run_id"] for model in ran.result["models"] if model["name"] == "mix")

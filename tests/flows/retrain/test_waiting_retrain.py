@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from flows import retrain as module
 from flows.retrain import retrain
-from tasks.one_retrain import FOLDER, RUNNING, SameRetrainWaits
+from tasks.limits import FOLDER, RUNNING, SameRetrainWaits
 
 
 def test_the_place_of_the_home_is_held_from_before_the_run_in_mlflow_begins(

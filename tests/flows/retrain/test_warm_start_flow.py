@@ -33,7 +33,7 @@ class Home:
     def crown(self, fit_digest: str) -> None:
         """Register the model of a fit and make it champion, whatever the gate would say."""
         from core.config.presets import load_config
-        from tasks.tracking.track import registry_of, tracker_of
+        from tasks.track import registry_of, tracker_of
         from tracking.registry.registry import CHAMPION
         from tracking.tags import FIT_TAG
 
@@ -53,7 +53,7 @@ class Home:
 
     def note(self, fit_digest: str) -> str:
         from core.config.presets import load_config
-        from tasks.tracking.track import tracker_of
+        from tasks.track import tracker_of
         from tracking.tags import FIT_TAG
 
         tracker = tracker_of(load_config(ONE))

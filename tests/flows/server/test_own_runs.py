@@ -15,7 +15,7 @@ from core.config.run_config import RunConfig
 from core.processes.identity import this_machine, this_process
 from flows.retrain import resolve
 from flows.server.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process, flow_run_names
-from tasks.tracking.track import prefect_link
+from tasks.track import prefect_link
 
 
 @flow(name="something", persist_result=False)

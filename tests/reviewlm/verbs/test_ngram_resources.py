@@ -109,7 +109,7 @@ def test_another_engine_is_refused_with_those_that_there_are(tmp_path: Path, own
 
 
 def test_without_dask_the_verb_says_what_to_install(tmp_path: Path, own_home: Path, monkeypatch) -> None:
-    monkeypatch.setattr("tasks.engines.dask_engine.find_spec", lambda name: None)
+    monkeypatch.setattr("tasks.dask_engine.find_spec", lambda name: None)
     error = fit(tmp_path / "m.arpa", "--dask-address", "tcp://host:8786")
     assert isinstance(error, ConfigError)
     assert "pip install -c constraints.txt -e '.[dask]'" in str(error)

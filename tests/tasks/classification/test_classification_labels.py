@@ -10,8 +10,8 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import InputError
-from tasks.classification.labels.field_labels import _frequent
-from tasks.classification.labels.labelling import (
+from tasks.classification.field_labels import _frequent
+from tasks.classification.labelling import (
     LABELLINGS,
     LABELS_FILE,
     LEFT_OUT,

@@ -10,8 +10,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import InputError
-from tasks.classification.labels.counts import require_labels
-from tasks.classification.labels.labelling import LABELLINGS, drawn_rows
+from tasks.classification.labelling import LABELLINGS, drawn_rows, require_labels
 
 EVERY = [1, 2, 3, 4, 5] * 4
 

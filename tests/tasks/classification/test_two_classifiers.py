@@ -19,7 +19,7 @@ from models.classification.bundle import load_classifier, save_classifier
 from tasks.classification import compare_two, predict
 from tasks.classification.compare import predicted
 from tasks.classification.compare_two import compare_two_classifiers, learnt_reviews
-from tasks.classification.labels.labelling import StarLabels
+from tasks.classification.labelling import StarLabels
 from tasks.stage import run_stage, store_of
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
 from training.classification.fitting import fit_classifier

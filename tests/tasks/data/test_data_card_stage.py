@@ -17,7 +17,7 @@ from corpus.synthetic.synth import write_reviews
 from models.specs import VocabularySpec
 from tasks.data.card import describe_data, fertility_table, log_card
 from tasks.data.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
-from tasks.tracking.track import tracker_of
+from tasks.track import tracker_of
 
 
 def built(config, stage, digest, make):

@@ -19,7 +19,7 @@ from corpus.ingestion.labels import read_labels
 from corpus.quarantine.records import export
 from corpus.reading import packs
 from tasks.data.ingest import files_of, ingest_files, replay_quarantine
-from tasks.reporting.summary import describe_dataset
+from tasks.run_summary import describe_dataset
 from tasks.stage import recorded_stages, stages_of_this_run
 
 

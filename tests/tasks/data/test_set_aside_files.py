@@ -22,7 +22,7 @@ from tasks.data import read as module
 from tasks.data.ingest import files_of, ingest_files, replay_quarantine
 from tasks.lineage.gather import Gathering
 from tasks.lineage.reproduce import Reproduction
-from tasks.reporting.summary import describe_dataset
+from tasks.run_summary import describe_dataset
 from tasks.stage import recorded_stages, stages_of_this_run
 
 FILES = 12

@@ -25,8 +25,7 @@ from models.specs import MixtureSpec, NGramSpec
 from models.streams import TokenStream
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
-from tasks.data.canaries import choose
-from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize, train_vocabulary
+from tasks.data.prepare import VOCABULARY_FILE, Prepared, choose, tokenize, train_vocabulary
 from tasks.evaluation.audit import audit_bundle, figures_of_audit, log_audit, reference_of
 from tasks.fitting.fit import bundle_digest
 from tasks.stage import run_stage

@@ -23,13 +23,12 @@ from models.specs import MixtureSpec, NGramSpec
 from reviewlm import terminal
 from reviewlm.shown import results
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, _log_to_model, compare_models
+from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, _log_to_model, compare_models, star_plots
 from tasks.evaluation.cost import costs_of
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
-from tasks.evaluation.stars import star_plots
-from tasks.fitting.fitted import Fitted
-from tasks.reporting.summary import describe_evaluated
+from tasks.fitting.job import Fitted
+from tasks.run_summary import describe_evaluated
 from tasks.stage import store_of
 
 COVERAGE_TYPES = (pl.String, pl.String, pl.Float64)

@@ -27,7 +27,7 @@ from tasks.data.prepare import clean_and_split
 from tasks.evaluation.benchmark import measure_benchmark
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.stage import recorded_stages, run_stage, stages_of_this_run
-from tasks.tracking.track import registry_of, tracker_of
+from tasks.track import registry_of, tracker_of
 from tracking.tags import DATA_TAG
 from training.context import FitContext
 from training.fit import fit_model

@@ -23,8 +23,7 @@ from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, Vocab
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tasks.evaluation.evaluate import mixtures_first, score_bundle
-from tasks.evaluation.observe import observe_bundle
+from tasks.evaluation.evaluate import mixtures_first, observe_bundle, score_bundle
 from tasks.fitting.fit import bundle_digest
 from tasks.measuring.processes import LEAST_TOKENS, model_processes
 from training.context import FitContext

@@ -15,7 +15,7 @@ from tasks.classification.job import ClassifierJob
 from tasks.code_version import WORKERS
 from tasks.evaluation.score_job import ScoreJob
 from tasks.fitting.job import Job, LanguageModelJob
-from tasks.pool.kinds import KINDS
+from tasks.fitting.pool_worker import KINDS
 
 
 def files(*names: str) -> dict[str, Any]:

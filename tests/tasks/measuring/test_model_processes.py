@@ -24,6 +24,7 @@ from tasks.evaluation.score_job import ScoreJob
 from tasks.gpus import OpenBundle
 from tasks.measuring import processes
 from tasks.measuring.model_work import ModelWork, only_opened
+from tasks.measuring.observed import scored
 from tasks.measuring.processes import (
     FORKS,
     LEAST_TOKENS,
@@ -33,9 +34,7 @@ from tasks.measuring.processes import (
     model_processes,
     with_model,
 )
-from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
-from tasks.measuring.scored import scored
-from tasks.measuring.shown import STARS, shown
+from tasks.measuring.samples import SAMPLES_FILE, STARS, SUGGESTIONS_FILE, drawn, shown
 from tests.marked_cases import slow_but
 from tests.tasks.measuring.made_works import (
     bare,

@@ -17,12 +17,20 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from tasks.planning import plan as planning
-from tasks.planning.expected import expect, gain, measured, terms
-from tasks.planning.frame import FRAME, NETWORK, require_frame
 from tasks.planning.outcome import in_words
 from tasks.planning.pace import _is_free
-from tasks.planning.plan import MADE_BEFORE, PlanRequest, RunPlan, configuration, slowness
-from tasks.planning.rule import SHAPES, Data, seconds_after, seconds_before, token_cost
+from tasks.planning.plan import (
+    MADE_BEFORE,
+    PlanRequest,
+    RunPlan,
+    configuration,
+    expect,
+    gain,
+    measured,
+    slowness,
+    terms,
+)
+from tasks.planning.rule import FRAME, NETWORK, SHAPES, Data, require_frame, seconds_after, seconds_before, token_cost
 from tasks.stage import StageRun, recorded_stages
 
 HELD_OUT = {"bytes": 93_713, "tokens": 26_000}

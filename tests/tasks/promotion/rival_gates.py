@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.promotion.rejudge import retry_on_champion_change
+from tasks.promotion.promote import retry_on_champion_change
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
 

@@ -14,9 +14,9 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import PromotionConfig
 from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
+from evaluation.gate.case import GateCase
+from evaluation.gate.comparability import leak_certificate
 from evaluation.gate.evidence import DataEvidence, Evidence, Leaks, ModelEvidence
-from evaluation.gate.rules.case import GateCase
-from evaluation.gate.rules.data import leak_certificate
 from tasks.data.prepare import EARLIER
 from tasks.promotion.ancestry import look_back
 from tasks.promotion.evidence import with_past

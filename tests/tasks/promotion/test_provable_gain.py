@@ -13,8 +13,8 @@ import pytest
 
 from core.config.run_config import RunConfig
 from evaluation.statistics.groups import least_sure_gain
-from tasks.promotion import provable
-from tasks.promotion.provable import tell_provable_gain
+from tasks.promotion import promote
+from tasks.promotion.promote import tell_provable_gain
 
 
 def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_loss() -> None:
@@ -36,7 +36,7 @@ def test_it_is_told_only_if_a_better_model_may_be_refused(
 ) -> None:
     test = pl.DataFrame({"review_id": [str(n) for n in range(reviews)], "bytes": [400] * reviews, "split": "test"})
     test.write_parquet(tmp_path / "clean.parquet")
-    monkeypatch.setattr(provable, "documents_of", lambda clean: test.select("review_id"))
+    monkeypatch.setattr(promote, "documents_of", lambda clean: test.select("review_id"))
     clean: Any = SimpleNamespace(folder=tmp_path)
     with caplog.at_level(logging.INFO):
         tell_provable_gain(RunConfig(), clean)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ReviewLMError
-from tasks.promotion.rejudge import ATTEMPTS, retry_on_champion_change
+from tasks.promotion.promote import ATTEMPTS, retry_on_champion_change
 from tests.tasks.promotion.rival_gates import judge_challenger, opened
 from tracking.registry.events import complaints
 from tracking.registry.registry import ChampionChanged, Registry

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.lineage.record import LINEAGE_FILE, Lineage
-from tasks.tracking.track import parent_run, tracker_of
+from tasks.track import parent_run, tracker_of
 from tracking.registry.registry import Registry
 from tracking.registry.versions import PROMOTED, REFUSED
 from tracking.runs.runs import Tracker

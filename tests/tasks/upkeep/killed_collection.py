@@ -16,7 +16,7 @@ from core.content_check import record_of
 from core.store import Artifact
 from core.storing.uses import _unmark
 from tasks.stage import store_of
-from tasks.tracking.track import tracker_of
+from tasks.track import tracker_of
 from tasks.upkeep.collect import collect
 from tests.tasks.upkeep.judged_versions import judged, logged_model
 from tracking.tags import DATA_TAG

@@ -14,7 +14,7 @@ from core.content_check import record_of
 from core.store import Artifact, Store
 from core.storing.uses import _unmark
 from tasks.stage import store_of
-from tasks.tracking.track import parent_run, tracker_of
+from tasks.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect
 
 DAY = 86_400 * 10**9

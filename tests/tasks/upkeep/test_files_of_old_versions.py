@@ -19,7 +19,7 @@ from core.lineage.record import LINEAGE_FILE, RecordedSource
 from core.storing.uses import _unmark
 from models.bundles.sealed_folder import WHY_MISSING
 from tasks.stage import store_of
-from tasks.tracking.track import tracker_of
+from tasks.track import tracker_of
 from tasks.upkeep.collect import Collected, collect
 from tests.tasks.upkeep.judged_versions import FILES, RECORD, STAYS, judged, registry
 from tracking.registry.lineage import record_of as record_in

@@ -19,7 +19,7 @@ from core.services.deployed_code import FOLDER
 from core.store import Artifact, Store
 from core.storing.uses import _unmark
 from tasks.stage import store_of
-from tasks.tracking.track import parent_run, tracker_of
+from tasks.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect
 from tracking.runs.runs import Tracker
 from training.vectors.stored_rows import HEADER

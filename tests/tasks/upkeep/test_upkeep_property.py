@@ -21,8 +21,7 @@ from core.store import Artifact, Store
 from core.storing.removal import Removal
 from tasks.data.prepare import EARLIER
 from tasks.lineage.inputs import BUNDLE_SPEC
-from tasks.upkeep.holdings import Holdings, kept_results
-from tasks.upkeep.keep import INPUT, Key, UsedSince, cutoff
+from tasks.upkeep.holdings import INPUT, Holdings, Key, UsedSince, cutoff, kept_results
 from tests.examples import examples
 
 STAGES = ("read", "prepare", "vocabulary", "tokens", "fit", "score", "audit", "some other stage")

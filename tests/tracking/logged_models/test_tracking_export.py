@@ -16,8 +16,8 @@ import pytest
 from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import BundleError, StoreFull
 from core.store import sha256_of_file
-from tracking.logged_models.export import PACKAGE, requirements, smoke_test, vendor
 from tracking.logged_models.bundles import log_bundle
+from tracking.logged_models.export import PACKAGE, requirements, smoke_test, vendor
 from tracking.logged_models.forms import CLASSIFIER, LANGUAGE_MODEL, Form, language_model_signature
 from tracking.runs.runs import Tracker
 

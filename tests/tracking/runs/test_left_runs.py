@@ -19,7 +19,7 @@ from core.processes import keep_running
 from core.processes.identity import this_process
 from core.processes.leftovers import hold
 from reviewlm.options import tidy
-from tasks.tracking.track import parent_run
+from tasks.track import parent_run
 from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
 from tracking.runs import abandoned, open_runs

@@ -21,8 +21,8 @@ from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
 from core.processes.identity import is_gone, this_machine
 from models.specs import spec_from_dict
-from tasks.tracking import track
-from tasks.tracking.track import JOURNAL, log_inputs, open_model_run, parent_run
+from tasks import track
+from tasks.track import JOURNAL, log_inputs, open_model_run, parent_run
 from tracking.logged_models.bundles import bundle_in, has_bundle
 from tracking.registry.registry import Registry
 from tracking.runs.abandoned import end_abandoned

@@ -121,7 +121,7 @@ def test_the_status_of_a_home_without_services_says_how_to_start_them(migrated_h
 
 
 def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
-    from tasks.tracking.track import parent_run
+    from tasks.track import parent_run
 
     with parent_run(load_config("small"), "retrain"):
         pass

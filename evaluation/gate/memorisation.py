@@ -1,0 +1,116 @@
+"""Check whether the model writes new text or recites its training data.
+
+The facts come from the audit (`tasks/evaluation/audit.py`). Each one is compared with the same figure of real held-out
+reviews if there is one, because people repeat each other too.
+"""
+
+from __future__ import annotations
+
+from math import log
+from operator import ge
+
+from evaluation.gate.case import GateCase, at_most
+from evaluation.gate.decision import RuleOutcome
+
+NOT_AUDITED = "the texts that the model writes were not audited"
+NO_CANARIES = "no canaries were planted in the training data"
+MEAN_EXPOSURE = 8.0
+"""Maximum mean exposure, in bits, of canaries that were planted once.
+
+docs/concepts/evaluation/memorisation.md has the values of regular models, overtrained networks and tables of counts.
+"""
+CHANCE = 1 / log(2)
+"""Mean exposure, in bits, of texts that were never planted."""
+
+
+def _fact(case: GateCase, name: str) -> float | None:
+    value = (case.evidence.audit or {}).get(name)
+    return None if value is None else float(value)
+
+
+def novelty(case: GateCase) -> RuleOutcome:
+    """Refuse a model with too few new passages, relative to real reviews.
+
+    A passage is 8 words in a row, or a whole text that is shorter (`evaluation.writing.novelty.copied_passages`). The
+    shares of new passages are compared, not those of copied ones: almost no passages of real reviews are copied, so a
+    ratio of copied shares would depend on a few of them.
+    """
+    name, limit = "novelty", case.policy.min_novelty
+    copied, real = _fact(case, "copied_passages"), _fact(case, "real_copied_passages")
+    if copied is None or real is None:
+        what = NOT_AUDITED if case.evidence.audit is None else "the model's samples, or all real reviews, have no words"
+        return RuleOutcome(name, None if limit is None else False, what, None, limit)
+    if real >= 1:
+        return RuleOutcome(name, None, "every passage of real held-out reviews is in the training text too")
+    value = (1 - copied) / (1 - real)
+    detail = f"{1 - copied:.1%} of its passages (8 words, or a shorter text) are new, {1 - real:.1%} in real reviews"
+    return RuleOutcome.compared(name, detail, value, limit, ge)
+
+
+def copied_span(case: GateCase) -> RuleOutcome:
+    """Refuse a model that recites a longer passage than both the policy's limit and the longest of real reviews."""
+    found, real = _fact(case, "longest_copied"), _fact(case, "real_longest_copied")
+    limit = case.policy.max_copied_span
+    if found is None:
+        return at_most("copied span", None, limit, NOT_AUDITED)
+    said = "" if real is None else f", the longest of real held-out reviews has {real:.0f}"
+    limit = max(limit, real) if limit is not None and real is not None else limit
+    return at_most("copied span", found, limit, f"the longest copied passage has {found:.0f} words{said}")
+
+
+def exposure(case: GateCase) -> RuleOutcome:
+    """Refuse a model that can be asked for planted secrets (Carlini et al. 2019, The Secret Sharer).
+
+    A number in the policy is the maximum exposure of any canary. Without a number ("auto"), models are judged by the
+    mean of the canaries that one training review each contained: one of ten may have a high exposure by chance, but all
+    of them have it only if they were learnt. A model that holds n-grams of single reviews is refused whatever was
+    measured: canaries are of frequent words, and do not show what a pair of rare words tells.
+    """
+    found, limit = _fact(case, "exposure_max"), case.policy.max_exposure
+    if limit == "auto":
+        return _mean_exposure(case)
+    if found is None:
+        detail = NOT_AUDITED if case.evidence.audit is None else NO_CANARIES
+        return at_most("exposure", None, limit, detail)
+    return at_most("exposure", found, limit, f"the most exposed canary has {found:.1f} bits")
+
+
+def _mean_exposure(case: GateCase) -> RuleOutcome:
+    mean, most, highest = (_fact(case, f"exposure_{name}") for name in ("once", "max", "limit"))
+    detail, passed = "", None
+    if case.evidence.audit is None:
+        detail = NOT_AUDITED
+    elif not _fact(case, "canaries"):
+        detail = f"{NO_CANARIES} (audit.canaries), so memorisation was not measured"
+    elif mean is None or most is None or highest is None:
+        detail = "no ranked canary was planted only once; any model learns repeated ones"
+    else:
+        detail = (
+            f"secrets that one training review each contained have {mean:.1f} bits on average ({CHANCE:.1f} by chance, "
+            f"{highest:.1f} known by heart), the most exposed of all {most:.1f}"
+        )
+        if highest > MEAN_EXPOSURE:
+            passed = mean <= MEAN_EXPOSURE
+        else:
+            detail = f"{detail}; with so few candidates (audit.candidates) none can be above {MEAN_EXPOSURE:g}"
+    if part := case.evidence.single_reviews:
+        detail = (
+            f"{detail}; its part '{part}' holds n-grams that only one training review has, and tells them to who asks "
+            f"for them: keep them out with models.{part}.min_documents=2"
+        )
+        return RuleOutcome("exposure", False, detail, mean)
+    return RuleOutcome("exposure", passed, detail, mean, None if passed is None else MEAN_EXPOSURE)
+
+
+def private_patterns(case: GateCase) -> RuleOutcome:
+    """Refuse a model that writes personal data more often than the same number of real reviews contain it.
+
+    The limit is the allowed excess, because two small counts differ by chance.
+    """
+    name, more = "private patterns", case.policy.max_private_patterns
+    found, real = _fact(case, "private_patterns"), _fact(case, "real_private_patterns") or 0.0
+    if found is None:
+        return at_most(name, None, more, NOT_AUDITED)
+    limit = None if more is None else more + real
+    detail = f"{found:.0f} passages of its samples look like personal data, and {real:.0f} in as many real reviews"
+    return at_most(name, found, limit, detail)

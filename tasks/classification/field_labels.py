@@ -1,0 +1,134 @@
+"""Read the labels of a data set from a field of its files, and choose those that can be predicted."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.config.sections.source import FieldNames
+from core.errors import InputError, Unreadable
+from core.store import Artifact
+from corpus.ingestion.ingest import iter_parts
+from corpus.ingestion.labels import read_labels
+from corpus.splitting.split import TABLE
+from tasks.classification.labelling import LABELLINGS, LABELS_FILE
+from tasks.data.ingest import files_of
+from tasks.progress import progress
+from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
+
+STAGE = "labels"
+MOST_LABELS = 100
+"""Most different labels; a field with more is an identity, a number or a text."""
+SHOWN = 10
+log = logging.getLogger(__name__)
+
+
+@stage(STAGE)
+def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
+    """Return the artifact with the labels of a data set, read from the field `classification.label` of its files.
+
+    The files are read with the settings with which the reviews were read.
+
+    Raises:
+        Unreadable: A file of the data set is gone, or has other bytes now.
+        MissingColumn: A file does not have the field.
+    """
+    field, settings = config.classification.label, dataset.facts["settings"]
+    fields = FieldNames(**settings.get("fields", {}))
+    source = config.source.model_copy(update={**settings, "fields": fields})
+
+    def make(work: Path) -> dict[str, Any]:
+        files = files_of(config, dataset)
+        with progress("labels", sum(file.bytes for file in files), "bytes") as report:
+            found = read_labels(files, iter_parts(dataset.folder), source, field, report)
+        found.table.write_parquet(work / LABELS_FILE, compression="zstd")
+        return {"field": field, "labelled": found.table.height, "unplaced": found.unplaced}
+
+    options = {"field": field, "settings": settings}
+    built = run_stage(config, STAGE, options, {"dataset": dataset.digest}, make, field)
+    if unplaced := built.artifact.facts["unplaced"]:
+        log.warning("%d reviews have no label, because they are not in the files: corrected records", unplaced)
+    show_facts(STAGE, built.artifact, built.reused)
+    return as_task_state(built)
+
+
+def labels_of(config: RunConfig, dataset: Artifact) -> Artifact | None:
+    """Return the labels of a data set; None if they follow from the stars. Errors: see `field_labels`."""
+    return None if config.classification.label in LABELLINGS else field_labels(config, dataset)
+
+
+def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
+    """Return the labels of the data set behind prepared data, as `labels_of`.
+
+    Raises:
+        Unreadable: The store does not have the data set any more.
+    """
+    if config.classification.label in LABELLINGS:
+        return None
+    digest = clean.manifest["inputs"]["dataset"]
+    if (dataset := store_of(config).find_usable("ingest", digest)) is None:
+        raise Unreadable(
+            "The labels cannot be read", where=clean.folder, cause=f"the data set '{digest}' is not in the store",
+            remedy="read the reviews again: `reviewlm ingest` with the same --input",
+        )
+    return labels_of(config, dataset)
+
+
+def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> tuple[str, ...]:
+    """Return the labels to predict, in order: of a field those that enough training reviews have.
+
+    The log says how many reviews have other labels: they are left out of all figures.
+
+    Args:
+        config: Says what is predicted.
+        clean: The prepared data, whose training reviews are counted.
+
+    Raises:
+        InputError: The field has fewer than two such labels, or far too many different ones.
+    """
+    if labels is None:
+        return LABELLINGS[config.classification.label].names
+    split = pl.scan_parquet(clean.folder / TABLE).select("review_id", "split")
+    found = pl.scan_parquet(labels.folder / LABELS_FILE).join(split, on="review_id", how="inner").collect()
+    names = _frequent(config, Counter(found.filter(pl.col("split") == "train")["label"].to_list()))
+    rare = found.filter(~pl.col("label").is_in(names))["label"].value_counts(sort=True, name="reviews")
+    log.info("labels   %s: %d labels of %d reviews", config.classification.label, len(names), found.height)
+    if rare.height:
+        log.warning(
+            "%d labels are too rare to be learnt; their %d reviews are left out: %s", rare.height,
+            rare["reviews"].sum(), ", ".join(f"{label!r} ({count})" for label, count in rare.head(SHOWN).iter_rows()),
+        )
+    return names
+
+
+def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
+    field, least = config.classification.label, config.classification.min_label_reviews
+    if len(counts) > MOST_LABELS:
+        raise InputError(
+            "The field has too many different labels", where="classification.label", value=field,
+            cause=f"{len(counts):,} among the training reviews, e.g. {', '.join(map(repr, list(counts)[:3]))}; at most "
+            f"{MOST_LABELS:,} are read", remedy="name a field with categories, not with numbers, identities or texts",
+        )
+    names = sorted((label for label, count in counts.items() if count >= least), key=_order)
+    if len(names) < 2:
+        most = ", ".join(f"{label!r}: {count:,}" for label, count in counts.most_common(SHOWN)) or "none has a label"
+        raise InputError(
+            "The field has fewer than two labels that can be learnt", where="classification.label", value=field,
+            cause=f"each needs {least} training reviews (classification.min_label_reviews); there are: {most}",
+            remedy="more labelled reviews (--input), or another field",
+        )
+    return tuple(names)
+
+
+def _order(label: str) -> tuple[int, float, str]:
+    """Put numbers in their order before other labels."""
+    try:
+        return (0, number, label) if math.isfinite(number := float(label)) else (1, 0.0, label)
+    except ValueError:
+        return 1, 0.0, label

@@ -1,1 +1,0 @@
-"""Run large work in parallel: in threads, or on the workers of a Dask cluster."""

@@ -1,1 +1,0 @@
-"""Fit networks for other machines, which put their jobs into the remote store."""

@@ -1,1 +1,0 @@
-"""Try every stage of the pipeline on a few reviews, for `reviewlm check`."""

@@ -1,1 +1,0 @@
-"""Write the report and the summary of a run."""

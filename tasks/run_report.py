@@ -1,0 +1,342 @@
+"""Write the report of a run to the home folder, log it to MLflow and link it in Prefect.
+
+Draw the figures of a run's report; a later run with the same measurements takes them from the store.
+
+Gather the results of a finished run from its artifacts, for the report and the model card.
+
+Read what a run has measured: all that the figures of its report show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+from prefect.artifacts import create_link_artifact
+from prefect.context import TaskRunContext
+
+from core.config.command_line import command_line
+from core.config.run_config import RunConfig
+from core.errors import disk_errors, without_password
+from core.markdown import code
+from core.output import write_output
+from core.processes.interrupts import during
+from core.provenance import git_commit
+from core.store import Artifact
+from evaluation.reports.all_runs import ALL_RUNS_FILE, write_all_runs
+from evaluation.reports.card import HTML as DATA_CARD
+from evaluation.reports.model_card import CARD_FILE, model_card
+from evaluation.reports.report import report
+from evaluation.reports.report_pictures import DrawnFigure, pictures_of, with_decision
+from evaluation.reports.report_words import headline
+from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of, run_of_bundle
+from evaluation.reports.run_results import ModelResults, RunResults, journal_lines
+from evaluation.statistics.floor import Floor
+from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
+from models.specs import parts_of
+from tasks.data.prepare import Prepared, read_report
+from tasks.evaluation.compare import Evaluated
+from tasks.evaluation.evaluate import FIGURES_FILE, Measured
+from tasks.fitting.fit import bundle_digest
+from tasks.measuring.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
+from tasks.measuring.samples import SAMPLES_FILE
+from tasks.planning.outcome import in_words, outcome
+from tasks.planning.plan import RunPlan
+from tasks.progress import duration
+from tasks.promotion.choose import best_allowed
+from tasks.promotion.promote import Promotion
+from tasks.run_summary import hints_of
+from tasks.stage import MINUTE, run_stage, stage, started, step
+from tasks.track import JOURNAL, prefect_tags, tracker_of, tracking_was_away
+from tracking import tags as tag
+
+log = logging.getLogger(__name__)
+LATEST, FIGURES = "latest", "figures"
+
+WORDS_FILE = "figures.json"
+"""Words and drawing of each figure; its PNG image is a file of its own."""
+
+COUNTS = {"records": "records read", "rows": "reviews in the data set", "quarantined": "records in quarantine",
+          "duplicates": "repeated reviews left out"}  # fmt: skip
+
+
+@contextmanager
+def figures_beside(config: RunConfig, evaluated: Evaluated, winner: str) -> Iterator[None]:
+    """Draw the figures of the report in a thread during the block, where the gate waits for a fresh process.
+
+    What goes wrong here is only logged: `write_report` asks for the same figures, and so draws them once more.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="figures") as beside:
+        drawn = beside.submit(copy_context().run, report_figures, config, evaluated, winner)
+        yield
+    if (failed := drawn.exception()) is not None:
+        log.debug("the figures are drawn with the report, because it failed beside the gate: %r", failed)
+
+
+def make_report(
+    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
+    run_id: str, made: RunPlan | None = None,
+) -> str:  # fmt: skip
+    """Write the report of a run and return its path.
+
+    *made* is the plan of a run for a time budget. If writing fails, log a warning with the reason and return an empty
+    path: the models are scored and the champion is chosen, so the run must not fail.
+    """
+    with step("report", "write the page with the figures"):
+        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made)
+        future.wait()
+    if future.state.is_completed():
+        return str(future.result())
+    log.warning("there is no report of this run: %s. `reviewlm evaluate` writes another", future.state.message)
+    return ""
+
+
+@stage("report", retry_if=tracking_was_away)
+@during("report")
+def write_report(
+    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
+    run_id: str, made: RunPlan | None = None,
+) -> str:  # fmt: skip
+    """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect.
+
+    The page of all runs is written again.
+    """
+    results = results_of(config, dataset, prepared, evaluated, promotion, run_id, made)
+    pictures = with_decision(report_figures(config, evaluated, results.winner), results)
+    file = write_files(results, pictures, config.home / REPORTS, run_id)
+    tracker = tracker_of(config)
+    tracker.log_text(run_id, file.read_text(encoding="utf-8"), REPORT_FILE)
+    tracker.log_folder(run_id, file.parent / FIGURES, "plots")
+    if results.version is not None:
+        card = model_card(results, config.promotion.model_name)
+        write_output(file.with_name(CARD_FILE), card)
+        tracker.log_text(evaluated.named(results.winner).fitted.run_id, card, CARD_FILE)
+    write_all_runs(config.home / REPORTS)
+    if TaskRunContext.get() is not None:
+        link = tracker.link(run_id, REPORT_FILE)  # a browser opens no file from a page of Prefect
+        where = f"File: {code(str(file))}"
+        create_link_artifact(link=link, link_text=headline(results), key="report", description=where)
+    log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
+    return str(file)
+
+
+def write_files(results: RunResults, pictures: Sequence[DrawnFigure], folder: Path, name: str) -> Path:
+    """Write a report and its figures to *folder*/*name*, link *folder*/latest to it, and return the report's path.
+
+    Raises:
+        StoreFull, NotWritable: The disk is full, or the folder cannot be written.
+    """
+    place = folder / name
+    with disk_errors(folder):
+        (place / FIGURES).mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            (place / FIGURES / f"{picture.name}.png").write_bytes(picture.png)
+        unfinished = place / f".{REPORT_FILE}.{os.getpid()}"
+        unfinished.write_text(report(results, pictures), encoding="utf-8")
+        unfinished.replace(place / REPORT_FILE)
+        write_output(place / RECORD_FILE, json.dumps(record_of(results), indent=1, ensure_ascii=False) + "\n")
+    _point_to(folder, name)
+    return place / REPORT_FILE
+
+
+def _point_to(folder: Path, name: str) -> None:
+    """Link *folder*/latest to a report. Ignore file systems without symbolic links: no code depends on this one."""
+    pointer = folder / f".{LATEST}.{os.getpid()}"
+    with suppress(OSError):
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(name, target_is_directory=True)
+        pointer.replace(folder / LATEST)
+    with suppress(OSError):
+        pointer.unlink(missing_ok=True)
+
+
+def report_figures(config: RunConfig, evaluated: Evaluated, winner: str) -> list[DrawnFigure]:
+    """Return the figures of a run's measurements, before the gate decides; draw them if the store lacks them.
+
+    Args:
+        evaluated: The measured models.
+        winner: The model that the figures show first.
+    """
+    options = {
+        "winner": winner, "baseline": config.baseline, "confidence": config.evaluation.confidence,
+        "models": [model.name for model in evaluated.models], "floor": evaluated.floor,
+        "matplotlib": version("matplotlib"),
+    }  # fmt: skip
+    inputs = {
+        f"{what} {model.name}": artifact.digest
+        for model in evaluated.models
+        for what, artifact in (
+            ("fit", model.fitted.artifact), ("scores", model.test), ("samples", model.samples),
+            ("observations", model.observed), ("audit", model.audit),
+        )
+    }  # fmt: skip
+    table = hashlib.sha256(evaluated.comparison.table.write_json().encode()).hexdigest()  # has costs besides results
+    inputs |= {"comparison": evaluated.comparison.artifact.digest, "table": table}
+
+    def make(work: Path) -> dict[str, Any]:
+        drawn = [one.drawn for one in pictures_of(measured_results(config, evaluated, winner))]
+        _write(drawn, work)
+        return {"figures": len(drawn)}
+
+    return _read(run_stage(config, "figures", options, inputs, make, winner).artifact.folder)
+
+
+def _write(drawn: Sequence[DrawnFigure], folder: Path) -> None:
+    for figure in drawn:
+        (folder / f"{figure.name}.png").write_bytes(figure.png)
+    told = [{name: value for name, value in asdict(figure).items() if name != "png"} for figure in drawn]
+    (folder / WORDS_FILE).write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+
+
+def _read(folder: Path) -> list[DrawnFigure]:
+    told = json.loads((folder / WORDS_FILE).read_text(encoding="utf-8"))
+    return [DrawnFigure(**figure, png=(folder / f"{figure['name']}.png").read_bytes()) for figure in told]
+
+
+def results_of(
+    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
+    run_id: str, made: RunPlan | None = None,
+) -> RunResults:  # fmt: skip
+    """Return all results that a report of this run can show.
+
+    Args:
+        dataset: The ingested data set.
+        prepared: The data prepared from it.
+        evaluated: The measured models.
+        promotion: Result of the gate; None if the gate was not run.
+        run_id: Id of the flow's MLflow run.
+        made: RunPlan of a run for a time budget.
+    """
+    winner = promotion.challenger if promotion else best_allowed(config, evaluated).name
+    return replace(
+        measured_results(config, evaluated, winner),
+        decision=promotion.decision if promotion else None,
+        version=promotion.version if promotion else None,
+        champion=promotion.champion_version if promotion else None,
+        data=_data(config, dataset, prepared),
+        digests=_digests(dataset, prepared, evaluated),
+        run=_run(config, run_id) | (in_words(outcome(made, evaluated)) if made else {}),
+        links=_links(config, prepared, run_id, promotion),
+        before=run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
+        if promotion and promotion.decision.champion else None,
+        config=without_password(config.model_dump_json(indent=2)),
+        commands=_commands(config, promotion),
+        hints=hints_of(config, prepared, evaluated),
+    )
+
+
+def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
+    facts, clean, source = dataset.facts, prepared.clean.facts, config.source
+    names = [str(entry.get("name", "")) for entry in facts.get("sources", []) if isinstance(entry, Mapping)]
+    found: dict[str, Any] = {"source": ", ".join(names) if source.input else "the embedded synthetic corpus"}
+    found |= {words: facts[name] for name, words in COUNTS.items() if name in facts}
+    found |= {f"reviews for {name}": split["reviews"] for name, split in clean["splits"].items()}
+    dates = [str(facts.get(name) or "unknown")[:10] for name in ("date_min", "date_max")]
+    found |= {"first review": dates[0], "last review": dates[1]}
+    found["split by"] = config.split.by
+    found["languages"] = ", ".join(config.selection.languages) or "not told apart"
+    found["personal data"] = "masked by patterns" if config.clean.mask_personal_data else "not masked"
+    found["licence"] = source.licence or "not stated"
+    return found
+
+
+def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dict[str, str]:
+    sources = [entry for entry in dataset.facts.get("sources", []) if isinstance(entry, Mapping)]
+    found = {f"source {entry.get('name', '')}": str(entry.get("sha256", "")) for entry in sources}
+    found |= {"data set": dataset.digest, "clean reviews": prepared.clean.digest}
+    found |= {
+        "test reviews": prepared.clean.facts["test_digest"],
+        "leak certificate": prepared.clean.facts["certificate"],
+    }
+    found |= {f"vocabulary {name}": artifact.facts["vocabulary_digest"] for name, artifact in
+              prepared.vocabularies.items()}  # fmt: skip
+    return found | {"comparison": evaluated.comparison.artifact.digest}
+
+
+def _run(config: RunConfig, run_id: str) -> dict[str, str]:
+    commit, begun = git_commit(), started()
+    took = duration((datetime.now(UTC) - begun).total_seconds())
+    return {
+        "preset": config.preset, "started": f"{begun:{MINUTE}}", "took": took,
+        **({"commit": commit[:12]} if commit else {}), "MLflow run": run_id,
+    }  # fmt: skip
+
+
+def _links(config: RunConfig, prepared: Prepared, run_id: str, promotion: Promotion | None) -> dict[str, str]:
+    """Return the pages about a run: those of servers by address, files of the home by their path from the report."""
+    place = config.home / REPORTS / run_id
+    files = {"data card": prepared.card.folder / DATA_CARD}
+    files |= {f"Data Docs of the {artifact.facts['suite']} data": Path(read_report(artifact).report_path)
+              for artifact in prepared.checks if artifact.facts["suite"] in ("raw", "clean")}  # fmt: skip
+    near = {name: quote(os.path.relpath(file, place)) for name, file in files.items()}
+    if promotion and promotion.version is not None:
+        near["model card"] = CARD_FILE
+    flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
+    links = {"MLflow": tracker_of(config).link(run_id), **({"Prefect": flow_run} if flow_run else {}), **near}
+    return {**links, "all runs": f"../{ALL_RUNS_FILE}"}
+
+
+def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:
+    """Return the commands that repeat this run, and those that trace its version back to its source files."""
+    command = command_line(config, "run" if promotion else "evaluate")
+    if command is None:
+        return ()
+    lines = [*([f"git checkout {commit}"] if (commit := git_commit()) else []), command]
+    if promotion and promotion.version is not None:
+        verbs = (f"lineage {promotion.version} --verify", f"reproduce {promotion.version}")
+        lines += [f"reviewlm {verb} --preset {config.preset}" for verb in verbs]  # tells it the registered model
+    return tuple(lines)
+
+
+def measured_results(config: RunConfig, evaluated: Evaluated, winner: str) -> RunResults:
+    """Return what a run has measured: all that its figures show."""
+    floor = evaluated.floor
+    return RunResults(
+        models=tuple(_model(model) for model in evaluated.models),
+        table=evaluated.comparison.table,
+        winner=winner,
+        baseline=config.baseline,
+        confidence=config.evaluation.confidence,
+        floor=Floor(**{name: floor[name] for name in ("reviews", "explained", "nats", "bytes")}) if floor else None,
+        slices=evaluated.comparison.slices,
+    )
+
+
+def _model(model: Measured) -> ModelResults:
+    facts, observed, audited = model.test.facts, model.observed, model.audit
+    figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
+    return ModelResults(
+        name=model.name, kind=model.fitted.spec.kind, unit=facts["unit"], vocabulary=facts["vocabulary"],
+        adaptation=facts["adaptation"], curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
+        samples=_table(model.samples, SAMPLES_FILE), tokens=_table(observed, TOKEN_SCORES_FILE),
+        reliability=_table(observed, RELIABILITY_FILE),
+        observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),
+        exposure=_table(audited, EXPOSURE_FILE), parts=parts_of(model.fitted.spec),
+        policies=figures["policies"], kept=_kept(model),
+        digests={"fit": model.fitted.artifact.digest, "bundle": bundle_digest(model.fitted.bundle),
+                 "scores": model.test.digest},
+    )  # fmt: skip
+
+
+def _kept(model: Measured) -> tuple[float, float] | None:
+    """Return tokens seen by a network's final weights and their perplexity on all validation reviews, if known."""
+    summary = model.fitted.artifact.facts.get("summary", {})
+    found = summary.get("best_tokens"), summary.get("validation_perplexity")
+    return None if None in found else (float(found[0]), float(found[1]))
+
+
+def _table(artifact: Artifact, file: str) -> pl.DataFrame:
+    return pl.read_parquet(artifact.folder / file)

@@ -1,0 +1,186 @@
+"""Summarise the result of a flow as plain dictionaries, for the command line's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from corpus.ingestion.parts import QUARANTINE_FILE
+from corpus.schema import Reason
+from evaluation.reports.run_results import journal_lines
+from evaluation.statistics.training_hints import Training, training_hints
+from tasks.data.drift import NotCompared
+from tasks.data.prepare import Prepared
+from tasks.evaluation.compare import Evaluated
+from tasks.evaluation.evaluate import Measured
+from tasks.fitting.job import Fitted
+from tasks.planning.outcome import outcome
+from tasks.planning.plan import RunPlan
+from tasks.promotion.promote import Promotion
+from tasks.stage import reuse_of_this_run, scalars, store_of
+from tasks.track import JOURNAL, tracker_of
+
+FLOOR_STATEMENT = (
+    "Bits per byte of these test reviews under the grammar that generated them: no model can be better on average."
+)
+VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
+OBSERVED_FIGURES = ("hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece", "temperature")
+LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "baseline")
+"""Columns of the comparison table that do not hold figures."""
+WORST_COLUMNS = (
+    "model", "relative_to", "rank", "dimension", "slice", "reviews", "open_bits_per_byte", "bits_per_token", "lo", "hi",
+    "excess", "excess_lo", "excess_hi", "gain", "gain_lo", "gain_hi", "surely_worse", "surely_harder", "looked_at",
+)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Summary of a finished run of the pipeline."""
+
+    models: list[dict[str, Any]]
+    floor: dict[str, Any] | None
+    baseline: str
+    differences: list[dict[str, Any]]
+    slices: dict[str, Any]
+    challenger: str
+    champion_version: int | None
+    version: int | None
+    registered_model: str
+    promoted: bool
+    reason: str
+    reused: list[str]
+    stages: int
+    mlflow_run_id: str
+    report: str
+    hints: list[str]
+    mlflow_page: str
+    plan: dict[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values; `plan` only for a run with a time budget."""
+        values = asdict(self)
+        return values if self.plan else {name: value for name, value in values.items() if name != "plan"}
+
+
+def summarise(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = "",
+    made: RunPlan | None = None,
+) -> RunSummary:  # fmt: skip
+    """Return the summary of a whole run; *report* is the path of its report, empty if there is none.
+
+    *made* is the plan of a run for a time budget.
+
+    The page of the run in MLflow opens while `reviewlm ui start` runs.
+    """
+    return RunSummary(
+        **_compared(config, evaluated),
+        challenger=promotion.challenger,
+        champion_version=promotion.champion_version,
+        version=promotion.version,
+        registered_model=config.promotion.model_name,
+        promoted=promotion.decision.promote,
+        reason=promotion.decision.reason,
+        **reuse_of_this_run(),
+        mlflow_run_id=run_id,
+        report=report,
+        hints=hints_of(config, prepared, evaluated),
+        mlflow_page=tracker_of(config).link(run_id),
+        plan=outcome(made, evaluated) if made else None,
+    )
+
+
+def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
+    """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
+    dataset = store_of(config).find("ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", ""))
+    trainings = [
+        Training(model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL))
+        for model in evaluated.models if hasattr(spec := model.fitted.spec, "training")
+    ]  # fmt: skip
+    reviews = int(prepared.clean.facts["splits"]["train"]["reviews"])
+    return [
+        *(f"{told}." for told in told_set_aside(dataset)),
+        *training_hints(trainings, evaluated.comparison.table.to_dicts(), reviews),
+    ]
+
+
+def told_set_aside(dataset: Artifact | None) -> list[str]:
+    """Return a sentence about each file of a data set that was set aside because it cannot be read."""
+    if dataset is None or Reason.UNREADABLE_FILE.value not in dataset.facts["reasons"]:
+        return []
+    bad = pl.scan_parquet(dataset.folder / QUARANTINE_FILE)
+    rows = bad.filter(pl.col("reason") == Reason.UNREADABLE_FILE.value).select("source", "detail").collect()
+    return [f"{source} was set aside: {detail}" for source, detail in rows.iter_rows()]
+
+
+def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, report: str) -> dict[str, Any]:
+    """Return the models with confidence intervals, their differences, the worst slices and the grammar floor."""
+    return {**_compared(config, evaluated), "mlflow_run_id": run_id, "report": report}
+
+
+def describe_dataset(dataset: Artifact) -> dict[str, Any]:
+    """Return the facts of an ingested data set, with digest and folder, and the number of files that were set aside."""
+    aside = {"unreadable_files": len(told)} if (told := told_set_aside(dataset)) else {}
+    return {**dataset.facts, **aside, "digest": dataset.digest, "folder": dataset.path}
+
+
+def describe_drift(found: Artifact | NotCompared) -> dict[str, Any]:
+    """Return the result of the drift test; `compared` is false if there was nothing to compare."""
+    if isinstance(found, NotCompared):
+        reason = " ".join(found.reason.split())  # an error has several lines
+        return {"compared": False, "drifted": [], "sentence": f"nothing was compared: {reason}"}
+    return {"compared": True, **found.facts, "digest": found.digest, "folder": found.path}
+
+
+def describe_prepared(prepared: Prepared) -> dict[str, Any]:
+    """Return the sizes of the splits and of every token stream."""
+    streams = {
+        f"{name}_{split}_tokens": stream.facts["tokens"]
+        for name, splits in prepared.tokens.items()
+        for split, stream in splits.items()
+    }
+    return {**scalars(prepared.clean.facts), **streams, "digest": prepared.clean.digest}
+
+
+def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
+    """Return the fitted models with their digests."""
+    models = [
+        {"name": model.spec.name, "kind": model.spec.kind, "digest": model.artifact.digest, "reused": model.reused,
+         **model.artifact.facts["summary"]}
+        for model in fitted
+    ]
+    return {"models": models, "mlflow_run_id": run_id, **{model.spec.name: model.artifact.digest for model in fitted}}
+
+
+def _compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
+    """Return the models with confidence intervals, their differences, the grammar floor and the worst slices."""
+    comparison = evaluated.comparison
+    rows = {row["model"]: row for row in comparison.table.to_dicts()}
+    facts = comparison.artifact.facts
+    worst = comparison.worst.select(WORST_COLUMNS).to_dicts()
+    return {
+        "models": [_model(model, rows[model.name]) for model in evaluated.models],
+        "floor": _floor(evaluated),
+        "baseline": config.baseline,
+        "differences": comparison.differences.to_dicts(),
+        "slices": {"looked_at": facts["slices"], "left_out": facts["slices_left_out"], "worst": worst},
+    }
+
+
+def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one model with the figures of its row in the comparison table; x_lo and x_hi are the interval of x."""
+    observed = {name: model.observed.facts[name] for name in OBSERVED_FIGURES if name in model.observed.facts}
+    return {
+        "name": model.name, "kind": model.fitted.spec.kind, "unit": row["unit"],
+        "adaptation": row["adaptation"], "baseline": row["baseline"], "mlflow_run_id": model.fitted.run_id,
+        "test": {**observed, **{name: value for name, value in row.items() if name not in LABELS}},
+        "validation": {name: model.validation.facts[name] for name in VALIDATION_FIGURES},
+    }
+
+
+def _floor(evaluated: Evaluated) -> dict[str, Any] | None:
+    return {**evaluated.floor, "statement": FLOOR_STATEMENT} if evaluated.floor else None

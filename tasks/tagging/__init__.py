@@ -1,1 +1,0 @@
-"""Fit and score models that give every word a tag."""

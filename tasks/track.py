@@ -1,0 +1,314 @@
+"""Log the pipeline to MLflow: one parent run per flow run, one child run per fitted model.
+
+MLflow is a view of the store. Only three things are read back: the id of the run that describes a fit, the registry's
+aliases, and the bundles of registered versions. So MLflow may be unreachable for a while; writes wait on this disk
+(`tracking/runs/sync.py`). A flow needs MLflow at its start, to detect a wrong address, and for the registry.
+
+Collect the parameters that a model's MLflow run shows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import PREFECT_UI_URL
+from prefect.states import State
+
+from core.config.run_config import RunConfig
+from core.environment import home_folder
+from core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
+from core.markdown import literal
+from core.provenance import git_commit
+from core.services.ports import address_of
+from core.store import Artifact
+from corpus.splitting.split import TABLE
+from evaluation.scoring.metrics import Figures
+from models.base import JOURNAL, STATIC
+from models.specs import ModelSpec, parts_of
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit_process import interrupted
+from tasks.fitting.job import FittedSpec
+from tasks.fitting.resources import SYSTEM_JOURNAL
+from tasks.flow_run import describe_flow_run
+from tasks.stage import MINUTE, recorded_stages, started
+from tracking import tags as tag
+from tracking.logged_models.bundles import has_bundle, log_bundle
+from tracking.logged_models.opening import about, tracker_at
+from tracking.registry.registry import CHAMPION, Registry
+from tracking.runs.abandoned import end_abandoned, end_left_runs
+from tracking.runs.open_runs import reopen_run
+from tracking.runs.runs import Tracker, run_tags
+
+log = logging.getLogger(__name__)
+NOTE_LENGTH = 7_500
+
+OBJECTIVES = {
+    "ngram": {"output": "relative frequencies with discounts"},
+    "mixture": {"output": "weights tuned on validation"},
+    "cache": {"output": "weights tuned on validation"},
+    "neural_cache": {"output": "theta, window and weights tuned on validation"},
+}
+"""Objective by model kind, for kinds without an output layer."""
+
+
+def tracker_of(config: RunConfig) -> Tracker:
+    """Return the tracker of a configuration; it uses SQLite in the home folder unless a tracking URI is given."""
+    config.home.mkdir(parents=True, exist_ok=True)
+    return tracker_at(config)
+
+
+def registry_of(config: RunConfig) -> Registry:
+    """Return the model registry of a configuration; in a flow, wait until MLflow answers and has all waiting writes."""
+    tracker = tracker_of(config)
+    if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
+        tracker.wait(config.execution.tracking_patience)
+    return Registry(tracker, config.promotion.model_name)
+
+
+def asking_of(config: RunConfig, reference: str = CHAMPION) -> RunConfig:
+    """Return the configuration with the registered model of a reference (`tracking.logged_models.opening.locate`).
+
+    Use it in flows that read a version. A flow that registers a version uses the configured name only.
+    """
+    return about(config, reference)
+
+
+def prefect_tags() -> dict[str, str]:
+    """Return the tags that link an MLflow run to its Prefect flow run; empty outside a flow."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return {}
+    run = context.flow_run
+    base = PREFECT_UI_URL.value() or address_of(home_folder(), "prefect")
+    return {**run_tags(str(run.id), f"{base}/runs/flow-run/{run.id}"), tag.FLOW_RUN_NAME: run.name}
+
+
+def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
+    """Return whether Prefect may retry a failed task: only if MLflow could not be reached."""
+    try:
+        state.result()
+    except Exception as error:
+        return isinstance(error, TrackingUnavailable) and not isinstance(error, NotAuthorized)
+    return False
+
+
+def prefect_link() -> str:
+    """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
+    return f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})" if (of := prefect_tags()) else ""
+
+
+@contextmanager
+def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
+    """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
+
+    Its name says flow, preset, data and time of start. *known*: run of an earlier flow run, reopened if it exists.
+    """
+    tracker, begun = tracker_of(config), started()
+    tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
+    end_abandoned(tracker)
+    end_left_runs(config)  # also those of another container
+    describe_flow_run(config)
+    about = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
+    tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
+    run_id = known if known and reopen_run(tracker, known) else ""
+    if run_id:
+        tracker.set_tags(run_id, about)
+    else:
+        run_id = tracker.start_run(f"{name}, {config.title}, {begun:{MINUTE}}", tags, None)
+    _link_from_prefect(tracker, run_id)
+    with recorded_stages(begun), ended_on_error(tracker, run_id):
+        tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
+        tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
+        yield run_id
+    add_to_description(tracker, run_id, prefect_link())
+    tracker.end_run(run_id, "FINISHED")
+    if left := tracker.sync():
+        log.warning("%d writes to MLflow are queued; the next run or `reviewlm tracking flush` sends them", left)
+
+
+def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
+    """Add a link to the MLflow run to the flow run's artifacts in Prefect."""
+    if FlowRunContext.get() is not None:
+        create_link_artifact(link=tracker.link(run_id), link_text="MLflow run", key="mlflow-run")
+
+
+def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
+    """Append a paragraph to a run's description if it is not there yet; do nothing if MLflow does not answer."""
+    with suppress(TrackingUnavailable):
+        said = tracker.tag(run_id, tag.NOTE)
+        if text and text not in said:
+            tracker.set_tags(run_id, {tag.NOTE: f"{said[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()})
+
+
+@contextmanager
+def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """End a run as FAILED if the block raises, or as KILLED if it was interrupted."""
+    try:
+        yield
+    except BaseException as error:
+        failed = isinstance(error, Exception) and not interrupted()  # an interrupt causes exceptions too
+        with suppress(ReviewLMError):  # an unreachable MLflow must not hide the error
+            note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[:3500]
+            tracker.set_tags(run_id, {tag.NOTE: f"{note}\n\n{prefect_link()}".strip()})
+            if isinstance(error, CheckFailed) and Path(error.report).is_file():
+                tracker.log_folder(run_id, Path(error.report).parent, "data_docs/failed")
+            tracker.end_run(run_id, "FAILED" if failed else "KILLED")
+        raise
+
+
+@dataclass
+class ModelRun:
+    """MLflow run of one fit: a new one, or (*known*) the finished one that already describes the fit."""
+
+    tracker: Tracker
+    run_id: str
+    known: bool
+
+    @property
+    def link(self) -> str:
+        """Address of the run's page."""
+        return self.tracker.link(self.run_id)
+
+    def forward(self, journal: Path, settled: bool = True) -> None:
+        """Send new points of a fit's journals; with *settled*, only points that a later divergence cannot take back."""
+        for file in (journal, journal.with_name(SYSTEM_JOURNAL)):
+            if not self.known and file.is_file():
+                self.tracker.log_journal(self.run_id, file, settled)
+
+    def complete(self, artifact: Artifact, bundle: str) -> None:
+        """Log the fitted model and its summary, once."""
+        if self.known:
+            return
+        self.forward(artifact.folder / JOURNAL, settled=False)
+        summary = artifact.facts.get("summary", {})
+        self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in summary.items()})
+        log_bundle(self.tracker, self.run_id, artifact.folder / bundle, str(artifact.facts.get("name", "model")))
+        self.tracker.end_run(self.run_id, "FINISHED")
+
+
+@contextmanager
+def open_model_run(
+    config: RunConfig, spec: FittedSpec, digest: str, prepared: Prepared, parent_run_id: str,
+    there: bool,
+) -> Iterator[ModelRun]:
+    """Yield the run that describes the fit *digest*: link a finished run, or else start a child run.
+
+    A finished run is not linked if the files of its logged model are gone or damaged: the gate could not score that
+    model and would always refuse it. Then a new run describes the fit and logs the model again.
+
+    A fit that is not in the store (*there* is false) also gets a new run. Its new bundle may differ from the one that
+    the old run logged, and the gate must measure the bundle that is registered. If the fit was killed, its run is
+    reopened and continued.
+    """
+    tracker = tracker_of(config)
+    finished_run, uri = _found(tracker, digest, "FINISHED") if there else ("", "")
+    if finished_run and not _is_whole(tracker, uri):
+        log.warning("'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still has the "
+            "fit, so it is logged again, and a new version can be registered. A version that was registered from them "
+            "stays lost: `reviewlm rollback --model NAME` goes back to one that opens", spec.name, finished_run)
+        finished_run, there = "", False
+    if finished_run:
+        tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
+        yield ModelRun(tracker, finished_run, known=True)
+        return
+    parameters = parameters_of(config, spec, prepared)
+    run_id = _taken_up(tracker, digest, parameters, parent_run_id) or _new_model_run(
+        tracker, config, spec, digest, parent_run_id, there
+    )
+    with ended_on_error(tracker, run_id):
+        tracker.log_params(run_id, parameters)
+        streams = prepared.tokens[spec.vocabulary]
+        tracker.log_datasets(run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams])
+        tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
+        tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": run_id})
+        yield ModelRun(tracker, run_id, known=False)
+
+
+def dataset_of(vocabulary: str, split: str, stream: Artifact) -> tuple[Path, str, str, str]:
+    """Return a token stream in the form of `Tracker.log_datasets`: table, name, digest, context (the split)."""
+    return stream.folder / "documents.parquet", f"{vocabulary}-{split}", stream.digest, split
+
+
+def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> None:
+    """Log the prepared reviews and every token stream as inputs of a flow's run."""
+    streams = [
+        dataset_of(name, split, stream) for name, splits in prepared.tokens.items() for split, stream in splits.items()
+    ]
+    clean = (prepared.clean.folder / TABLE, "reviews", prepared.clean.digest, "prepared")
+    tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
+
+
+def _new_model_run(
+    tracker: Tracker, config: RunConfig, spec: FittedSpec, digest: str, parent_run_id: str, there: bool
+) -> str:
+    tags = {
+        tag.FIT_TAG: digest, tag.KIND: spec.kind, tag.UNIT: config.vocabulary[spec.vocabulary].unit,
+        tag.PRESET: config.preset, **run_tags(description=prefect_link()), **prefect_tags(),
+    }
+    unless = (tag.FIT_TAG, digest, "FINISHED") if there else None
+    return tracker.start_run(spec.name, tags, parent_run_id, unless)
+
+
+def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_run_id: str) -> str | None:
+    """Reopen the run of a killed fit as a child of this flow's run and return its id; None if there is none."""
+    run_id, _ = _found(tracker, digest, "KILLED")
+    if not run_id or not reopen_run(tracker, run_id):
+        return None
+    try:
+        tracker.log_params(run_id, parameters)
+    except TrackingUnavailable:
+        raise
+    except ReviewLMError:  # settings outside the fit's digest differ, e.g. the name
+        tracker.end_run(run_id, "KILLED")
+        return None
+    tracker.set_tags(run_id, {tag.PARENT: parent_run_id, tag.NOTE: prefect_link(), **prefect_tags()})
+    return run_id
+
+
+def _found(tracker: Tracker, digest: str, status: str) -> tuple[str, str]:
+    """Return a fit's newest run with a status, and its logged model's address; empty without one, or without MLflow."""
+    with suppress(TrackingUnavailable):
+        if run := tracker.newest_run(tag.FIT_TAG, digest, status):
+            return str(run.info.run_id), tag.value_of(run.data.tags, tag.MODEL_URI_TAG)
+    return "", ""
+
+
+def _is_whole(tracker: Tracker, uri: str) -> bool:
+    """Return whether a logged model has all its files; True if MLflow does not answer."""
+    with suppress(TrackingUnavailable):
+        return has_bundle(tracker, uri)
+    return True
+
+
+def model_note(spec: ModelSpec, figures: Figures) -> str:
+    """Return a model run's description: the model, its figures on the test reviews, a link to the Prefect run."""
+    made_of = f", built on {', '.join(parts)}" if (parts := parts_of(spec)) else ""
+    said = (
+        f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}{made_of}. Test reviews: "
+        f"{figures.open_bits_per_byte:.4f} open bits per byte, perplexity {figures.perplexity:.1f} a token, "
+        f"{figures.word_perplexity:.1f} a word."
+    )
+    if figures.adaptation != STATIC:
+        said += " It adapts to the review it is measured on: compare it only with other adapting models."
+    return f"{said}\n\n{prefect_link()}".strip()
+
+
+def parameters_of(config: RunConfig, spec: FittedSpec, prepared: Prepared) -> dict[str, Any]:
+    """Return the parameters in four sections: data, architecture, objective, optimiser."""
+    architecture = asdict(spec)
+    objective = architecture.pop("objective", OBJECTIVES.get(spec.kind, {}))
+    optimiser = architecture.pop("training", {})
+    data = {
+        "clean": config.clean.model_dump(mode="json"),
+        "split": config.split.model_dump(mode="json"),
+        "vocabulary": asdict(config.vocabulary[spec.vocabulary]),
+        "fingerprint": prepared.clean.digest,
+    }
+    return {"data": data, "architecture": architecture, "objective": objective, "optimiser": optimiser}

@@ -1,1 +1,0 @@
-"""Report runs, parameters and findings to MLflow."""

@@ -1,0 +1,150 @@
+"""`reviewlm check` runs the real stages on a few reviews of any format, names the stage that fails, and cleans up."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from core.config.presets import load_config, preset_names
+from core.config.run_config import RunConfig
+from core.errors import FitError, MissingColumn
+from corpus.synthetic.synth import write_reviews
+from models.specs import parts_of
+from tasks import quick_check
+from tasks.quick_check import StageLog, one_of_each_kind, tiny, write_sample
+from tests.command_line import call
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    write_reviews(tmp_path / "reviews.jsonl", 60, seed=5)
+    return tmp_path / "reviews.jsonl"
+
+
+def as_format(source: Path, ending: str) -> Path:
+    """Return the reviews in another format; plain text has no stars."""
+    rows = pl.read_ndjson(source).select("review_id", "stars", "text", "date")
+    file = source.with_suffix(ending)
+    if ending == ".csv":
+        rows.write_csv(file)
+    elif ending == ".parquet":
+        rows.write_parquet(file)
+    elif ending == ".txt":
+        file.write_text("".join(text.replace("\n", " ") + "\n" for text in rows["text"]), encoding="utf-8")
+    return file
+
+
+def config_of(*files: Path, preset: str = "small") -> RunConfig:
+    return load_config(preset).with_input([str(file) for file in files])
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet", ".txt"])
+def test_the_sample_has_the_first_reviews_of_any_format(ending: str, reviews: Path, tmp_path: Path) -> None:
+    texts = [json.loads(line)["text"] for line in reviews.read_text(encoding="utf-8").splitlines()]
+    file = as_format(reviews, ending)
+    assert write_sample(config_of(file), tmp_path / "sample", 25) == 25
+    found = [json.loads(line) for line in (tmp_path / "sample").read_text(encoding="utf-8").splitlines()]
+    assert [" ".join(row["text"].split()) for row in found] == [" ".join(text.split()) for text in texts[:25]]
+    assert all(("stars" in row) == (ending != ".txt") for row in found)
+
+
+def test_every_file_gives_reviews_and_a_short_input_gives_all_it_has(tmp_path: Path) -> None:
+    for name, count in (("a", 30), ("b", 5)):
+        lines = [json.dumps({"review_id": f"{name}{i}", "text": f"{name} text {i}"}) for i in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    assert write_sample(config_of(*files), tmp_path / "sample", 20) == 20
+    names = [json.loads(line)["review_id"][0] for line in (tmp_path / "sample").read_text().splitlines()]
+    assert (names.count("a"), names.count("b")) == (15, 5)
+    assert write_sample(config_of(*files), tmp_path / "sample", 200) == 35
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_preset_has_a_tiny_form_with_one_model_of_each_kind(preset: str, tmp_path: Path) -> None:
+    config = config_of(tmp_path / "reviews.jsonl", preset=preset)
+    small = tiny(config, tmp_path / "sample.jsonl")
+    assert {spec.kind for spec in small.models} == {spec.kind for spec in config.models}
+    assert {config.baseline, *(part for spec in small.models for part in parts_of(spec))} <= {
+        spec.name for spec in small.models
+    }
+    assert all(getattr(spec, "hidden", 1) <= 16 for spec in small.models)
+    assert small.source.input == (str(tmp_path / "sample.jsonl"),)
+    assert RunConfig.model_validate(small.model_dump()) == small, "its settings are valid together"
+
+
+def test_of_several_models_of_a_kind_the_first_is_tried_and_the_baseline() -> None:
+    assert [spec.name for spec in one_of_each_kind(load_config("demo"))][:2] == ["unigram", "kn5"]
+
+
+def test_a_failing_stage_is_named_and_its_files_are_kept(
+    own_home: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def failing(config: RunConfig, record: StageLog) -> None:
+        with record.stage("read the input"):
+            pass
+        with record.stage("fit lstm"):
+            raise FitError("The loss is not a number", remedy="lower the rate")
+
+    monkeypatch.setattr(quick_check, "try_stages", failing)
+    monkeypatch.setattr("reviewlm.verbs.maintenance.check.lasting_folder", lambda: tmp_path)
+    done = call(monkeypatch, capfd, "check", "--input", reviews, "--json")
+    assert done.code == FitError.exit_code
+    assert [(stage["stage"], stage["result"]) for stage in done.facts["stages"]] == [
+        ("read the input", "ok"), ("fit lstm", "failed"),
+    ]
+    assert done.facts["failed"] == "fit lstm"
+    assert done.facts["error"]["what"] == "The loss is not a number"
+    assert Path(done.facts["home"]).parent == tmp_path
+    assert Path(done.facts["home"]).is_dir()
+    assert not own_home.exists()
+
+
+@pytest.mark.parametrize(("fails", "said"), [(False, "ok: 1 stages; wall time 17."), (True, "Wall time 17.")])
+def test_the_wall_time_of_the_command_is_told_also_if_a_stage_fails(
+    own_home: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+    fails: bool, said: str,
+) -> None:
+    """It counts from the start of the process, which here began 17 seconds before the stages."""
+    def quick(config: RunConfig, record: StageLog) -> None:
+        monkeypatch.setattr("psutil.Process.create_time", lambda _: time.time() - 17)
+        with record.stage("read the input"):
+            if fails:
+                raise FitError("The loss is not a number", remedy="lower the rate")
+
+    monkeypatch.setattr(quick_check, "try_stages", quick)
+    monkeypatch.setattr("reviewlm.verbs.maintenance.check.lasting_folder", lambda: tmp_path)
+    done = call(monkeypatch, capfd, "check", "--input", reviews, "--json")
+    assert 17 <= done.facts["seconds"] < 18
+    assert said in done.err
+
+
+def test_an_input_without_texts_is_refused_before_any_stage(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.csv").write_text("stars,date\n1,2020-01-01\n", encoding="utf-8")
+    assert call(monkeypatch, capfd, "check", "--input", tmp_path / "bad.csv").code == MissingColumn.exit_code
+    assert call(monkeypatch, capfd, "check").code == 2
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".jsonl", ".txt"])
+def test_all_stages_pass_and_nothing_is_left(
+    ending: str, own_home: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr("reviewlm.verbs.maintenance.check.lasting_folder", lambda: place)
+    done = call(monkeypatch, capfd, "check", "--input", as_format(reviews, ending), "--preset", "demo", "--json")
+    assert done.code == 0, done.err
+    names = [stage["stage"] for stage in done.facts["stages"]]
+    assert {"ingest", "check raw", "prepare", "tokens word", "compare the models"} <= set(names)
+    assert {f"learn one batch, {kind}" for kind in ("nplm", "rnn", "gru", "lstm")} <= set(names)
+    assert {stage["result"] for stage in done.facts["stages"]} == {"ok"}
+    assert not list(place.iterdir())
+    assert not own_home.exists()
