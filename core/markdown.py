@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from core.visible import visible
+from core.errors import visible
 
 _SIGNS = re.compile(r"([\\`*_\[\]|~$])")
 _AT_THE_BEGINNING = re.compile(r"^(\s*)(?:([#+=-])(?=[\s#+=-]|$)|(\d{1,9})([.)])(?=\s|$))")

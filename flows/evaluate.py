@@ -13,8 +13,7 @@ from core.config.run_config import RunConfig
 from core.environment import available_cores
 from core.processes.memory import return_freed
 from core.store import Built
-from flows.server.parameters import Given
-from flows.server.workers import on_workers
+from flows.server.parameters import Given, on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
 from tasks.evaluation.evaluate import (

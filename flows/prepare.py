@@ -8,8 +8,7 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from flows.server.parameters import Given
-from flows.server.workers import on_workers
+from flows.server.parameters import Given, on_workers
 from tasks.data.card import describe_data
 from tasks.data.prepare import (
     TRAIN_FIRST,

@@ -1,4 +1,9 @@
-"""Run the whole pipeline: ingest → prepare → (plan) → train → evaluate → promote."""
+"""Run the whole pipeline: ingest → prepare → (plan) → train → evaluate → promote.
+
+Plan a run for a time budget: vocabulary by the amount of text, then network and length by speed and time.
+
+Register the best model on validation, and move the alias `champion` to it only if it passes the gate.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +20,35 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import OWN_MODEL
 from core.services.model_events import SKIPPED
 from core.store import Artifact
-from flows.evaluate import evaluate
+from flows.evaluate import evaluate, held_out_tokens
 from flows.ingest import ingest
-from flows.plan import plan
 from flows.prepare import prepare
-from flows.promote import promote
-from flows.server.parameters import Inputs, Minutes, Overrides, PresetOrNone
+from flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrNone
 from flows.train import train
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
+from tasks.data.prepare import Prepared
+from tasks.evaluation.compare import Evaluated
 from tasks.fitting.fit import limits_of_fits
+from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.pool_runs import require_pool
 from tasks.flow_run import RETRAINED, announce, describe_flow_run
 from tasks.limits import PROMOTION, RETRAIN, SameRetrainWaits, asked_by_deployment, one_retrain, require_limits
 from tasks.lineage.about_version import CHAMPION, on_own_files, settings_of
+from tasks.measuring.processes import model_processes
 from tasks.planning.outcome import log_settings
-from tasks.planning.plan import PlanRequest, RunPlan, with_canaries
+from tasks.planning.pace import keep_time
+from tasks.planning.plan import PlanRequest, RunPlan, configuration, make_plan, with_canaries
 from tasks.planning.rule import require_frame
+from tasks.promotion.champion_reviews import score_champion_reviews
+from tasks.promotion.choose import choose_challenger
 from tasks.promotion.earlier_data import warn_of_part
-from tasks.promotion.promote import tell_provable_gain
-from tasks.run_report import make_report
+from tasks.promotion.promote import Promotion, decide, judge_registered, register, tell_provable_gain
+from tasks.promotion.score_now import Champion, score_challenger, score_champion
+from tasks.run_report import figures_beside, make_report
 from tasks.run_summary import RunSummary, summarise
+from tasks.stage import step
 from tasks.track import parent_run
 
 log = logging.getLogger(__name__)
@@ -126,3 +138,47 @@ def run_pipeline(
         promotion = promote(config, prepared, evaluated, run_id, drift if isinstance(drift, Artifact) else None)
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
         return summarise(config, prepared, evaluated, promotion, run_id, report, made)
+
+
+def plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared) -> tuple[RunConfig, RunPlan]:
+    """Return the configuration with all chosen settings, and the plan; the network is trained up to its decay.
+
+    Raises:
+        ConfigError: The time does not suffice.
+    """
+    with step("plan", "measure the speed, choose the settings, train as long as the time allows"), interruptible_fits():
+        made = make_plan(config, request, dataset, prepared)
+        log.info("plan: %s", made.in_words())
+        log.info("expected on validation: %s", made.expected.in_words())
+        if advice := made.advice():
+            log.info("%s", advice)
+        return keep_time(configuration(config, request, made.settings), request, made, prepared), made
+
+
+@flow(name="promote", flow_run_name="{config.title}", persist_result=False)
+def promote(
+    config: Given[RunConfig], prepared: Given[Prepared], evaluated: Given[Evaluated], parent_run_id: str,
+    drift: Given[Artifact | None] = None,
+) -> Promotion:  # fmt: skip
+    """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
+    held_out = held_out_tokens(prepared, [model.fitted for model in evaluated.models])
+    with step("promote", "choose the challenger and run the gate"), model_processes(config, held_out):
+        return _promoted(config, prepared, evaluated, parent_run_id, drift)
+
+
+def _promoted(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None
+) -> Promotion:
+    challenger = choose_challenger(config, prepared, evaluated)
+
+    def judge(champion: Champion | None, version: int | None) -> Promotion:
+        scored = score_challenger(config, prepared, challenger, version)
+        kept = score_champion_reviews(config, prepared, challenger, scored, champion, version)
+        return decide(config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, kept)
+
+    with figures_beside(config, evaluated, challenger.name):
+        return judge_registered(
+            lambda: score_champion(config, prepared, challenger),
+            lambda champion: register(config, prepared, challenger, champion),
+            judge,
+        )

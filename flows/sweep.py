@@ -12,8 +12,7 @@ from prefect.futures import PrefectFuture, as_completed, wait
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from flows.server.parameters import Given, Inputs, Overrides, Preset
-from flows.server.workers import on_workers
+from flows.server.parameters import Given, Inputs, Overrides, Preset, on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits

@@ -10,8 +10,7 @@ from prefect.futures import PrefectFuture, as_completed
 
 from core.config.run_config import RunConfig
 from core.processes.memory import return_freed
-from flows.server.parameters import Given
-from flows.server.workers import on_workers
+from flows.server.parameters import Given, on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.intervals import estimate_floor
 from tasks.fitting.fit import fit, fitted_parts, relative_cost

@@ -4,6 +4,11 @@ Every command takes --json: standard output is then only one JSON object, even a
 a configuration takes --preset and --set key=value. The exit code of a command is that of its error's class (see
 `core/errors.py`). Heavy libraries are imported only when a command runs. The commands are in `reviewlm/verbs/`; their
 groups on the help page and their examples are in `reviewlm/help_page.py`.
+
+Check the numeric options of all commands: finite, and not larger than any computation could use.
+
+Each command sets its own limits where they matter. Without this check, `--top-k 1e20`, `--entropy inf` and a seed of
+thirty digits would be accepted and fail later inside a library.
 """
 
 from __future__ import annotations
@@ -17,13 +22,12 @@ from typing import Annotated, Any
 
 import typer
 
-from core.config.bounded_options import bounded
+from core.config.section import require_numbers
 from core.environment import ROOMS, numpy_features
 from core.processes import interrupts
 from core.processes.leftovers import own_temporary_folder
 from reviewlm import terminal
-from reviewlm.aborts import aborts_told
-from reviewlm.boundary import run_verb
+from reviewlm.boundary import aborts_told, run_verb
 from reviewlm.help_page import GroupedHelp, show_version, with_examples
 from reviewlm.verbs import (
     compare,
@@ -37,7 +41,7 @@ from reviewlm.verbs import (
     registry,
     sweep,
 )
-from reviewlm.verbs.maintenance import alerts, backup, check, doctor, drill, space, tracking, worker
+from reviewlm.verbs.maintenance import alerts, backup, check, drill, tracking, worker
 from reviewlm.verbs.other_models import classify, embed, nearest, neighbours, punctuate
 
 app = typer.Typer(
@@ -50,11 +54,9 @@ app.add_typer(compare.app)
 app.add_typer(model.app)
 app.add_typer(registry.app)
 app.add_typer(operate.app)
-app.add_typer(space.app)
-app.add_typer(doctor.app)
+app.add_typer(backup.app)
 app.add_typer(check.app)
 app.add_typer(drill.app)
-app.add_typer(backup.app)
 app.add_typer(lineage.app)
 app.add_typer(classify.app, name="classify")
 app.add_typer(sweep.app)
@@ -111,3 +113,21 @@ def _run() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def bounded(command: Any) -> Any:
+    """Return a command (or group, at any depth) whose numeric options refuse values that no computation could use."""
+    for inside in getattr(command, "commands", {}).values():
+        bounded(inside)
+    for option in command.params:
+        if option.callback is None:
+            option.callback = _usable
+    return command
+
+
+def _usable(context: Any, option: Any, value: Any) -> Any:
+    try:
+        require_numbers(option.opts[0], value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), ctx=context, param=option) from error
+    return value

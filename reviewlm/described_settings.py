@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from core.config.run_config import RunConfig
 from core.config.section import Section
-from core.config.sections.punctuation import PunctuationConfig
+from core.config.sections.classification import PunctuationConfig
 from models.allowed import allowed_values
 from models.options import OnlyWith
 from models.specs import KINDS, VocabularySpec

@@ -1,4 +1,7 @@
-"""Use a fitted model in Python: write reviews, suggest next words, score texts; open and save it."""
+"""Use a fitted model in Python: write reviews, suggest next words, score texts; open and save it.
+
+Open a fitted model from its folder, and find the reviews that it was fitted on.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from core.config.run_config import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.environment import HOME_VARIABLE
+from core.errors import ArtifactError, BundleError
 from reviewlm.options import checked, configured, opened
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from core.config.run_config import RunConfig
+    from core.store import Artifact
     from models.bundles.bundle import Bundle
     from models.bundles.text_scores import TextScore
     from models.completion.beam import FoundText
@@ -26,6 +32,8 @@ PROBES = (
     ("We waited an hour and the server was rude!", 1),
 )
 """Texts and stars whose scores are stored with a saved model and computed again when it is opened."""
+
+BUNDLE = "bundle"
 
 
 @dataclass(frozen=True)
@@ -229,11 +237,44 @@ def load(
         ReviewLMError: There is no such model or folder, or it cannot be opened.
     """
     if isinstance(model, Path) or "\\" in model or ("/" in model and Path(model).is_dir()):
-        from reviewlm.fitted import open_folder
-
         bundle = open_folder(Path(model))
         return LoadedModel(bundle.spec.name, None, bundle)
     if home is not None:
         os.environ[HOME_VARIABLE] = str(Path(home).resolve())
     bundle, version = opened(configured(preset, list(settings)), str(model))
     return LoadedModel(version.name, int(version.version), bundle)
+
+
+def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
+    """Return the prepared reviews that a model was fitted on.
+
+    Raises:
+        ArtifactError: They are not in the store.
+    """
+    from core.store import Store
+
+    store, digest = Store.of(config), str(bundle.facts.get("clean_digest", ""))
+    if not digest or (found := store.listed("prepare", digest)) is None:
+        raise ArtifactError(
+            f"The reviews of '{bundle.spec.name}' are not in the store", where=store.root,
+            remedy="set REVIEWLM_HOME to the home folder of its run, or name others: --input FILES",
+        )
+    store.check(found)
+    return found
+
+
+def open_folder(folder: Path) -> Bundle:
+    """Open a fitted model: its bundle, or the folder of a fit that contains the bundle.
+
+    Raises:
+        BundleError: There is no such folder, or it has no readable bundle.
+    """
+    if not folder.is_dir():
+        raise BundleError("There is no such folder", where=folder, remedy="name the folder of a fitted model")
+    return _open(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder)
+
+
+def _open(folder: Path) -> Bundle:
+    from models.bundles.bundle import load_bundle
+
+    return checked(lambda: load_bundle(folder))

@@ -28,7 +28,7 @@ import polars as pl
 from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
 
-from core.config.command_line import command_line
+from core.config.presets import command_line
 from core.config.run_config import RunConfig
 from core.errors import disk_errors, without_password
 from core.markdown import code

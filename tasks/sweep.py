@@ -12,9 +12,17 @@ from typing import Any
 
 import polars as pl
 
-from core.config.neural_choice import chosen_model, with_only
 from core.config.run_config import RunConfig
-from core.config.search_space import Dimension, Range, Value, parse_space, to_write, with_options
+from core.config.search_space import (
+    Dimension,
+    Range,
+    Value,
+    chosen_model,
+    parse_space,
+    to_write,
+    with_only,
+    with_options,
+)
 from core.config.sections.sweep import SweepConfig
 from core.errors import FitError
 from core.markdown import fenced

@@ -4,6 +4,8 @@ The database keeps absolute addresses. Without an update, runs of a copied home 
 original, and runs of a moved one would create the old folder again. `home.json` holds the path at which a home folder
 was last used. If the current path differs, all addresses below the old path are rewritten in one transaction, after a
 backup of the database.
+
+Find where runs keep their artifacts outside the home folder, such as a bucket that a database names.
 """
 
 from __future__ import annotations
@@ -11,15 +13,17 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections import Counter
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 from filelock import FileLock, Timeout
 
-from core.errors import ArtifactError, StoreFull, TrackingUnavailable, Unreadable
+from core.errors import ArtifactError, StoreFull, TrackingUnavailable, Unreadable, without_password
 from core.services import service_list
-from core.storing.sqlite_files import DATABASE, database_file, home_database
+from core.storing.sqlite_files import DATABASE, database_file, home_database, read_only
 from tracking.runs.outbox import FILE, Outbox, outboxes
 
 MARKER, LOCK, ARTIFACTS, OUTBOX = "home.json", "home.lock", "mlartifacts", "outbox"
@@ -37,6 +41,8 @@ SOURCES = (("datasets", "dataset_source"),)
 Columns = tuple[tuple[str, str], ...]
 WAIT = 60.0
 log = logging.getLogger(__name__)
+
+RUNS = "SELECT run_uuid, artifact_uri FROM runs WHERE artifact_uri IS NOT NULL"
 
 
 def mend_moved_home(home: Path) -> None:
@@ -234,3 +240,39 @@ def _let_wait_for(outbox: Outbox, uri: str) -> None:
     with closing(sqlite3.connect(outbox.folder / FILE)) as database, database:
         database.execute("UPDATE about SET uri = ?", (uri,))
     outbox.folder.rename(renamed)
+
+
+def local_folder(address: str) -> Path | None:
+    """Return the folder of a `file:` address or a plain path, or None for any other address."""
+    parts = urlparse(address)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path)) if parts.scheme else Path(address)
+
+
+def folder_below(address: str, root: Path) -> Path | None:
+    """Return the folder of an address if it is below the artifact folder *root* of a home."""
+    folder = local_folder(address)
+    return folder if folder is not None and root in folder.parents else None
+
+
+def place_of(run_id: str, address: str) -> str:
+    """Return the place that a run's artifacts share with those of other runs, without a password."""
+    return without_password(address.removesuffix(f"/{run_id}/artifacts"))
+
+
+def places_elsewhere(home: Path) -> Counter[str]:
+    """Return the places outside a home where runs of its own MLflow database keep artifacts, with their number.
+
+    MLflow is not asked: its import takes seconds, and it opens no database that needs an upgrade. The database of a
+    home that was moved names the folder that it had before, until the first command in it that uses the database.
+    """
+    found = Counter[str]()
+    with suppress(OSError, sqlite3.Error):  # none, or not MLflow's
+        former = moved_from(home)
+        roots = [place / ARTIFACTS for place in (home, *([former[0]] if former else []))]
+        with read_only(home / DATABASE) as database:
+            for run_id, address in database.execute(RUNS):
+                if all(folder_below(address, root) is None for root in roots):
+                    found[place_of(run_id, address)] += 1
+    return found

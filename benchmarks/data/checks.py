@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow.parquet  # noqa: F401  both routes read with it, so its memory counts as that of the bare process
 
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, ratio, say, summary
-from core.config.sections.checks import ChecksConfig
+from core.config.sections.data import ChecksConfig
 from data_checks.engine import SUMMARY, Batch, validate
 from data_checks.gx import great_expectations
 from data_checks.metrics.tables import Table

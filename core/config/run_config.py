@@ -2,43 +2,52 @@
 
 `core/config/presets.py` reads presets and overrides. Each stage's module in `tasks/` chooses the settings that count
 for the stage's digest. The sections `execution`, `serving` and `upkeep` count for none.
+
+Check models that are made of other models: mixtures and caches.
+
+Define the defaults of generation that the command line, the Python API, the flow and the server share.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from core.config.parts import require_parts
 from core.config.section import Line, Section
-from core.config.sections.audit import AuditConfig
-from core.config.sections.checks import ChecksConfig, DriftConfig
-from core.config.sections.classification import ClassificationConfig
-from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
+from core.config.sections.classification import ClassificationConfig, PunctuationConfig
+from core.config.sections.data import (
+    ChecksConfig,
+    CleanConfig,
+    DriftConfig,
+    DuplicatesConfig,
+    SelectionConfig,
+    SplitConfig,
+)
 from core.config.sections.embedding import EmbeddingConfig
-from core.config.sections.evaluation import EvaluationConfig
-from core.config.sections.execution import ExecutionConfig
+from core.config.sections.evaluation import AuditConfig, EvaluationConfig, RescoreConfig
+from core.config.sections.execution import ExecutionConfig, UpkeepConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, PromotionConfig
-from core.config.sections.punctuation import PunctuationConfig
-from core.config.sections.rescore import RescoreConfig
 from core.config.sections.serving import ServingConfig
 from core.config.sections.source import SourceConfig
 from core.config.sections.sweep import SweepConfig
-from core.config.sections.upkeep import UpkeepConfig
 from core.environment import home_folder
 from core.storing.sqlite_files import home_database
 from models.classification.spec import language_model_of, unlike_start
-from models.options import Seed
+from models.options import Count, DrawSeed, NotNegative, Positive, Seed, Share, ShareAboveZero, WholeOrZero
 from models.specs import (
+    MixtureSpec,
     ModelSpec,
     Name,
+    NeuralCacheSpec,
     NGramSpec,
+    NPLMSpec,
     RecurrentSpec,
     VocabularySpec,
+    parts_of,
 )
 
 UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "logistic", "bayes")
@@ -46,6 +55,16 @@ UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "logistic", "bayes")
 MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Models of a configuration that names none."""
 Model = Annotated[ModelSpec, Field(discriminator="kind")]
+
+__all__ = [
+    "MAX_TOKENS", "SEED", "TEMPERATURE", "TOP_P", "Count", "DrawSeed", "NotNegative", "Positive", "Share",
+    "ShareAboveZero", "WholeOrZero",
+]  # fmt: skip
+
+TEMPERATURE = 0.8
+TOP_P = 0.95
+MAX_TOKENS = 300
+SEED = 1
 
 
 class RunConfig(Section):
@@ -258,3 +277,43 @@ def _below(options: dict[str, Any], *names: str) -> dict[str, Any]:
         found = options.setdefault(name, {})
         options = found if isinstance(found, dict) else {}
     return options
+
+
+def require_parts(spec: ModelSpec, models: Sequence[ModelSpec]) -> None:
+    """Check that the parts of a model come before it, have its vocabulary, and are of the kinds that it needs.
+
+    Args:
+        models: All models of the configuration, in order.
+
+    Raises:
+        ValueError: A part is missing or does not fit; pydantic turns it into an error that names the setting.
+    """
+    before = {one.name: one for one in models[: models.index(spec)]}
+    for name in parts_of(spec):
+        if name not in before:
+            raise ValueError(
+                f"model {spec.name!r} uses {name!r}, which must be one of the models before it: "
+                f"{list(before)}"
+            )
+        if before[name].vocabulary != spec.vocabulary:
+            raise ValueError(
+                f"model {spec.name!r} has vocabulary {spec.vocabulary!r}, its part {name!r} "
+                f"{before[name].vocabulary!r}; both must use the same vocabulary"
+            )
+    if isinstance(spec, MixtureSpec) and spec.method == "gated" and not _holds_ngram(spec, before):
+        raise ValueError(
+            f"model {spec.name!r} has method 'gated', which needs an n-gram model among its parts; add one, or "
+            "use method 'linear'"
+        )
+    if not isinstance(spec, NeuralCacheSpec):
+        return
+    if not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
+        raise ValueError(
+            f"model {spec.name!r} of kind {spec.kind!r} needs a neural model; its part {part.name!r} is of kind "
+            f"{part.kind!r}"
+        )
+
+
+def _holds_ngram(spec: ModelSpec, before: Mapping[str, ModelSpec]) -> bool:
+    """Return whether a model is an n-gram model or contains one, at any depth."""
+    return isinstance(spec, NGramSpec) or any(_holds_ngram(before[name], before) for name in parts_of(spec))

@@ -7,6 +7,8 @@
 
 An option that takes effect only with some choices (`training.momentum`) may be searched together with them. In a trial
 where it has no effect, it keeps its default.
+
+Choose the neural model that a command works on: the named one, or the only one in the configuration.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from itertools import product
 from math import isfinite
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
+from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from core.manifest import flat
-from models.specs import ModelSpec, as_written, inapplicable, without_inapplicable
+from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, as_written, inapplicable, without_inapplicable
 
 FIXED = {
     "kind": "it is another model", "name": "it is a label", "vocabulary": "it changes how the text is tokenized",
@@ -251,3 +254,35 @@ def _value(kinds: set[Any], text: str) -> Value:
 def _alternatives(kind: Any) -> set[Any]:
     """Return the types that an option may have: `float | None` has two."""
     return set(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else {kind}
+
+
+def chosen_model(config: RunConfig, name: str, where: str = "--model") -> tuple[int, RecurrentSpec | NPLMSpec]:
+    """Return position and options of the neural model with this name; without a name, of the only one.
+
+    Args:
+        name: "" for none.
+        where: The option that gave the name, for messages.
+
+    Raises:
+        ConfigError: There is no such model, it is not trained by gradients, or a name is needed.
+    """
+    neural = {m.name: (at, m) for at, m in enumerate(config.models) if isinstance(m, RecurrentSpec | NPLMSpec)}
+    if name in neural:
+        return neural[name]
+    if not neural:
+        raise ConfigError("The configuration has no neural model", where="models", remedy="add one, or another preset")
+    if not name and len(neural) == 1:
+        return next(iter(neural.values()))
+    remedy = f"one of {', '.join(neural)}"
+    if not name:
+        raise ConfigError("There are several neural models", where=where, remedy=remedy)
+    if any(spec.name == name for spec in config.models):
+        raise ConfigError(f"'{name}' is not trained by gradients", where=where, remedy=remedy)
+    near = difflib.get_close_matches(name, neural, n=1)
+    meant = f"did you mean '{near[0]}'?" if near else remedy
+    raise ConfigError("There is no such model in the configuration", where=where, value=name, remedy=meant)
+
+
+def with_only(config: RunConfig, spec: ModelSpec) -> RunConfig:
+    """Return the configuration with only this model, so that only its inputs are prepared."""
+    return config.model_copy(update={"models": (spec,), "baseline": spec.name})

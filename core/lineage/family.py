@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from core.config.family_name import UNKNOWN
+from core.config.sections.source import UNKNOWN
 
 FAMILY_TAG, SOURCES_TAG = "family", "family/sources"
 """Tags of a registered version."""

@@ -122,7 +122,7 @@ def _relay(stream: IO[bytes], level: str, logger: str) -> None:
 
 
 def _is_message(line: str) -> bool:
-    """Return whether a line is one of `reviewlm/shown/json_lines.py`."""
+    """Return whether a line is one of `reviewlm/terminal.py`."""
     try:
         return line.startswith("{") and "message" in json.loads(line)
     except (ValueError, RecursionError):

@@ -5,12 +5,18 @@ threshold for "large" grows with every freed piece, up to 32 MiB. So the columns
 library, one heap per thread, and the next batch does not fit into their gaps. A fixed threshold and few heaps prevent
 that. A low threshold is expensive: from 600,000 raw reviews to tokens, 128 KiB and one heap took 21 s of system time
 and at most 939 MiB, 4 MiB and two heaps 10 s and 1,085 MiB, 32 MiB and any number of heaps 9 s and 1,422 MiB.
+
+Freeze long-lived objects (`gc.freeze`), so that garbage collections need not scan a million library objects.
+
+The libraries of a run leave a million objects. Each full collection would look through all of them, and so would the
+last one, at the end of the process.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,3 +114,14 @@ def _glibc() -> Any:
         return library if hasattr(library, "mallopt") else None
     except OSError:
         return None
+
+
+@contextmanager
+def lasting_objects() -> Iterator[None]:
+    """Import libraries in the block without collections; what then exists is never looked at again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

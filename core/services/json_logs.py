@@ -15,7 +15,7 @@ from pathlib import Path
 VARIABLE = "REVIEWLM_LOG_FORMAT"
 OF_PREFECT = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json", "PREFECT_LOGGING_HANDLERS_DEBUG_FORMATTER": "json",
-    "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "reviewlm.shown.json_lines.JsonLine",
+    "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "reviewlm.terminal.JsonLine",
 }
 """Prefect's own JSON formatter does not say to which run a message of ours belongs."""
 OF_MLFLOW = {"MLFLOW_CONFIGURE_LOGGING": "false"}
@@ -38,6 +38,6 @@ def uvicorn_options() -> list[str]:
 
 
 def json_line(logger: str, level: str, message: str) -> str:
-    """Return a line like those of `reviewlm/shown/json_lines.py`, for what is no message of a logger."""
+    """Return a line like those of `reviewlm/terminal.py`, for what is no message of a logger."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return json.dumps({"time": now, "level": level, "logger": logger, "message": message, "process": os.getpid()})

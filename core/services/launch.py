@@ -3,6 +3,8 @@
 Each is started again when it fails (`core/processes/keep_running.py`). Libraries do less: `prefect server start
 --background` keeps a bare process id and starts no guard, MLflow or workers; `supervisor` waits for no health page and
 needs a configuration file and its own server.
+
+Report which services run, since when, with how much memory, and whether they answer.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,7 +34,7 @@ from core.services.join import OF_TERMINAL, environment_of
 from core.services.json_logs import log_variables, uvicorn_options
 from core.services.pools import PROJECT, deploy, usable_pools
 from core.services.ports import DEFAULT_PORTS, free_port, keep_ports, kept_ports
-from core.services.service_list import Service, remember, running, stop
+from core.services.service_list import Service, process_of, remember, running, stop
 
 SERVERS = {
     "prefect": ("Prefect server", "flows.server.prefect_server", "/api/health"),
@@ -44,6 +48,10 @@ PORT_TRIES = 5
 LOG_BYTES = 10_000_000
 OF_PREFECT = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
 """Environment of Prefect's server: its pages ask the server they came from, under the name that the browser used."""
+
+SECONDS = 5.0
+READY = {name: page for name, (_, _, page) in SERVERS.items()} | {CHAMPION: "/readyz"}
+"""Page of each web server that tells whether it is ready."""
 
 
 class _PortTaken(Exception):
@@ -240,3 +248,51 @@ def _ports_of(pid: int) -> set[int]:
     process = psutil.Process(pid)
     connections = [one for each in (process, *process.children(recursive=True)) for one in each.net_connections("tcp")]
     return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+
+
+@dataclass(frozen=True)
+class Status:
+    """A service that runs.
+
+    Args:
+        name: Its name.
+        address: Where a web server answers; "" for a worker.
+        state: "answers" or "does not answer" for a web server, "runs" for a worker.
+        since: Its start, to the minute (UTC).
+        bytes: Memory of the process and its children.
+        pid: Number of the process.
+    """
+
+    name: str
+    address: str
+    state: str
+    since: str
+    bytes: int
+    pid: int
+
+
+def status(home: Path) -> list[Status]:
+    """Return the services that run on this machine, in the order of their start."""
+    return [found for service in running(home) if (found := _status(service)) is not None]
+
+
+def _status(service: Service) -> Status | None:
+    """Return what a service does, or None if it has just ended."""
+    if (process := process_of(service)) is None:
+        return None
+    memory = 0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.Error):
+            memory += one.memory_info().rss
+    since = datetime.fromtimestamp(service.created, UTC).strftime("%Y-%m-%d %H:%M")
+    return Status(service.name, service.address, _state(service), since, memory, service.pid)
+
+
+def _state(service: Service) -> str:
+    if service.name not in READY:
+        return "runs"
+    try:
+        urllib.request.urlopen(service.address + READY[service.name], timeout=SECONDS).close()
+    except OSError:  # any error status, too
+        return "does not answer"
+    return "answers"

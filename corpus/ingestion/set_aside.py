@@ -17,8 +17,7 @@ import orjson
 import polars as pl
 
 from core.config.sections.source import SourceConfig
-from core.errors import Unreadable, disk_errors
-from core.visible import visible
+from core.errors import Unreadable, disk_errors, visible
 from corpus.ingestion.ingest import settings_of
 from corpus.ingestion.parts import (
     PARTS,

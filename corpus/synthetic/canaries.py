@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.sections.audit import AuditConfig
+from core.config.sections.evaluation import AuditConfig
 from corpus.schema import byte_count, word_count
 from corpus.splitting.split import iter_split
 from models.base import ModelError

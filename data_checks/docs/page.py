@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from core.visible import as_html
+from core.errors import as_html
 from data_checks.report import CRITICAL, INFO, WARNING, ExpectationResult
 
 MEANINGS = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.config.sections.checks import ChecksConfig
+from core.config.sections.data import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.gx import expect
 from data_checks.metrics.tables import Table

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.sections.checks import ChecksConfig
+from core.config.sections.data import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.engine import PAGE, Batch, Validated, publish, validate
 from data_checks.metrics.measure import MetricError, Report

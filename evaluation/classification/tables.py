@@ -111,7 +111,7 @@ def _apart(gain: float) -> str:
 
 
 def verdict(gain: Interval) -> str:
-    """Return what the interval of a gain in macro-F1 says; the gate asks more (`rules.py`), so this is no verdict."""
+    """Return what the interval of a gain in macro-F1 says; the gate asks more (`gate.py`), so this is no verdict."""
     if not math.isfinite(gain.low + gain.high):
         return "the difference has no interval"
     if gain.low > 0:

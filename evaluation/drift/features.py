@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from core.config.sections.checks import DriftConfig
+from core.config.sections.data import DriftConfig
 
 WORDS = 2_000
 """The most frequent words of both samples are compared one by one, all others as one class."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from core.config.sections.checks import DriftConfig
+from core.config.sections.data import DriftConfig
 from core.errors import EmptyInput
 from core.markdown import literal
 from evaluation.drift.features import Judged, of_scores, of_texts

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from core.visible import visible
+from core.errors import visible
 from evaluation.palette import PALETTE
 
 GREY, PALE = "#595959", "#E3E3E3"

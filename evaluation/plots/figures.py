@@ -3,22 +3,30 @@
 Draw figures of single tokens: ranks, certainty, and perplexity by context kept.
 
 Draw figures of generated reviews: the share that is copied, and the exposure of planted secrets.
+
+Draw the surprisal of sample reviews as an image, where HTML cannot be shown.
+
+`evaluation/reports/templates/page.html` makes the HTML version.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from evaluation.plots.canvas import GREY, WIDTH, canvas, plain_log_ticks, ticks_at
 from evaluation.scoring.metrics import LN2
+from evaluation.scoring.surprisal import LEGEND, TINTS, TokenSurprisals, heat_map
 from evaluation.statistics.floor import Floor
 from evaluation.statistics.pareto import QUALITY, is_placed, known_costs, on_front
 from models.base import STATIC
@@ -35,6 +43,13 @@ CLASSES = 10
 
 NEVER_PLANTED = 0.95
 """Share of never planted texts below the dashed line of `exposure_figure`."""
+
+COLUMNS = 100
+"""Characters per line."""
+LINE = 0.24
+"""Width of the figure and height of a line, in inches."""
+ADVANCE = 0.602
+"""Width of a character of DejaVu Sans Mono, in ems."""
 
 
 def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], floor: Floor | None = None) -> Figure:
@@ -242,3 +257,64 @@ def exposure_figure(
     axes.set_title("Planted secrets: exposure of each, and the mean (bar)")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+@dataclass(frozen=True)
+class PlacedText:
+    """A text with its line, its column and the level of a token; level None for a heading."""
+
+    line: int
+    column: int
+    text: str
+    level: int | None
+
+
+def surprisal_figure(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> Figure:
+    """Draw each review once per model, with the legend on top.
+
+    Args:
+        readings: One per model, in the order in which they are shown.
+    """
+    pieces = list(_pieces(readings, review_ids))
+    lines = 1 + max(piece.line for piece in pieces)
+    figure, axes = canvas(WIDTH, LINE * lines + 0.2)
+    figure.set_layout_engine("none")
+    axes.set_position((0.02, 0.02, 0.96, 0.96))
+    axes.set_axis_off()
+    axes.set_xlim(0, COLUMNS)
+    axes.set_ylim(lines, 0)
+    size = 0.96 * WIDTH * 72 / COLUMNS / ADVANCE
+    tokens = [(piece, piece.level) for piece in pieces if piece.level is not None]
+    below = [[(one.column, one.line + 0.88), (one.column + len(one.text), one.line + 0.88)] for one, _ in tokens]
+    axes.add_collection(PatchCollection(
+        [Rectangle((one.column, one.line + 0.08), len(one.text), 0.78) for one, _ in tokens],
+        facecolors=[TINTS[level] for _, level in tokens], edgecolors="none",
+    ), autolim=False)  # fmt: skip
+    axes.add_collection(LineCollection(below, colors="#8a3b00", linewidths=[0.7 * level for _, level in tokens]),
+                        autolim=False)  # fmt: skip
+    for piece in pieces:
+        axes.text(piece.column, piece.line + 0.5, piece.text, fontfamily="monospace", fontsize=size, va="center",
+                  weight="bold" if piece.level is None else "normal", parse_math=False)  # fmt: skip
+    return figure
+
+
+def _pieces(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> Iterator[PlacedText]:
+    """Yield the legend, headings and tokens, wrapped into lines."""
+    column = 0
+    for level, text in enumerate(LEGEND):
+        short = text.partition(" (")[0]
+        yield PlacedText(0, column, short, level)
+        column += len(short) + 2
+    line = 2
+    for number, passages in enumerate(heat_map(readings, review_ids).reviews, 1):
+        for passage in passages:
+            yield PlacedText(line, 0, f"Review {number}, {passage.model}", None)
+            line, column = line + 1, 0
+            for token in passage.tokens:
+                text = "".join(token.lines)
+                column += len(token.before) if column else 0
+                if column and column + len(text) > COLUMNS:
+                    line, column = line + 1, 0
+                yield PlacedText(line, column, text, token.level)
+                column += len(text)
+            line += 2

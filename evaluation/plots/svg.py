@@ -26,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from core.visible import as_html
+from core.errors import as_html
 from evaluation.palette import PALETTE
 from evaluation.plots.canvas import GREY, PALE
 

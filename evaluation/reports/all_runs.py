@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from core.errors import visible
 from core.output import write_output
-from core.visible import visible
 from evaluation.reports.document import rendered
 from evaluation.reports.report_words import BITS, amount
 from evaluation.reports.run_record import FIGURES, OWN, REPORT_FILE, read_records, winner_of

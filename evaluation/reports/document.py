@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from core.errors import as_html
 from core.markdown import fenced, literal, table_row
-from core.visible import as_html
 from evaluation.palette import ON_DARK, PALETTE
 from evaluation.scoring.surprisal import LEGEND, TINTS, HeatMap
 

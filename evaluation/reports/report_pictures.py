@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from core.visible import as_html
+from core.errors import as_html
 from evaluation.reports import report_words as words
 from evaluation.reports.document import Picture, png
 from evaluation.reports.run_results import ModelResults, RunResults
@@ -224,7 +224,7 @@ def _of_tokens(results: RunResults) -> Iterator[Drawing]:
 
 
 def _of_reviews(results: RunResults) -> Iterator[Drawing]:
-    from evaluation.plots.surprisal import surprisal_figure
+    from evaluation.plots.figures import surprisal_figure
 
     readings, chosen = readings_of(results)
     if readings:

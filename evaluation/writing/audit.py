@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from core.config.sections.audit import AuditConfig
+from core.config.sections.evaluation import AuditConfig
 from corpus.synthetic.canaries import Canaries
 from evaluation.writing.exposure import measure_exposure
 from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap

@@ -1,4 +1,7 @@
-"""Join this machine to the Prefect server of another machine, as a worker that fits and scores networks for it."""
+"""Join this machine to the Prefect server of another machine, as a worker that fits and scores networks for it.
+
+Fit and score networks for other machines, in a run of a worker that has joined their Prefect server.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import EntrypointType
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.runtime import flow_run
 from prefect.workers.process import ProcessWorker
 
+from core.config.presets import load_config
 from core.errors import ConfigError
 from core.processes.children import start_child
 from core.services.join import OF_TERMINAL
 from core.services.json_logs import log_variables
-from flows.server.fit_job import fit_job
+from flows.server.parameters import AtLeastZero
+from tasks.fitting.pool_runs import FLOW
+from tasks.fitting.pool_worker import do_for_pool
 
 QUEUE = "fits"
 """Queue of the pool for fits of other machines. A worker that joins takes nothing else: other deployments of the pool
@@ -76,3 +84,15 @@ def command_of(pool: str, places: int) -> Sequence[str]:
         "prefect", "worker", "start", "--pool", pool, "--type", PROCESS, "--work-queue", QUEUE, "--name", name,
         "--limit", str(places), "--install-policy", "never", "--no-create-pool-if-not-found",
     ]  # fmt: skip
+
+
+@flow(name=FLOW, persist_result=False)
+def fit_job(job: str, place: AtLeastZero = 0) -> str:
+    """Do a job from the remote store; what is made goes back there. Return the job's name in messages.
+
+    Args:
+        job: Name of the job.
+        place: Place of this run among those that train the network together (`execution.fit_machines`).
+    """
+    # The worker's environment names its home and the remote store.
+    return do_for_pool(load_config(), job, str(flow_run.id), place)

@@ -3,6 +3,8 @@
 The server knows these types as the JSON schema that a deployment is created with; a flow checks them again at its
 start. The description of each field is its line in the flow's docstring. A flow that only other flows call has no form:
 its arguments are `Given`.
+
+Limit how many submitted stages of a flow run at the same time.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
+from prefect import Flow
+from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
@@ -24,6 +28,9 @@ CHAMPIONS_OWN = ""
 FILE = r"\.toml$"
 NAMES_FILES = ("source.input", "source.business", "vectors", "lexicons")
 """Settings, or sections of settings, whose values are paths."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _known(preset: str) -> str:
@@ -98,3 +105,12 @@ def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)
+
+
+def on_workers(flow: Flow[P, R], workers: int) -> Flow[P, R]:
+    """Return the flow so that at most *workers* of its submitted stages run at once.
+
+    Its stages must call other stages directly: if every worker waited for a submitted stage, none would ever start.
+    """
+    runner: Any = ThreadPoolTaskRunner(max_workers=workers)
+    return flow.with_options(task_runner=runner)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from core.processes.collection import lasting_objects
+from core.processes.memory import lasting_objects
 
 with lasting_objects():
     import uvicorn

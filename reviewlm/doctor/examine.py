@@ -14,6 +14,7 @@ from reviewlm.doctor.home import (
     check_interrupted,
     check_moved,
     check_queue,
+    check_remote_store,
     check_results,
     check_secrets,
     check_upgrade,
@@ -28,7 +29,6 @@ from reviewlm.doctor.machine import (
     check_python,
 )
 from reviewlm.doctor.named_prefect import check_named_contents, check_named_server
-from reviewlm.doctor.remote import check_remote_store
 from reviewlm.doctor.servers import check_champions, check_ports, check_servers, check_tracking
 
 if TYPE_CHECKING:

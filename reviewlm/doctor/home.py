@@ -1,4 +1,7 @@
-"""Check the home folder: access, secrets, moves, interrupted work, queued writes and stored results."""
+"""Check the home folder: access, secrets, moves, interrupted work, queued writes and stored results.
+
+Check that the remote store of results can be read and written.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from core.manifest import read_manifest
 from core.processes.leftovers import is_held
 from core.store import ASIDE, MANIFEST, WORK
 from core.storing.migrations import require_no_upgrade
+from core.storing.objects import NotThere, RemoteError
+from core.storing.remote import PROBE, remote_store
 from flows.server.tables import require_current_tables
 from reviewlm.doctor.health_line import HealthLine
 
@@ -28,6 +33,8 @@ SECRETS = (PASSWORD_FILE, "tokens.json", "mlflow.db", "replays", "store")
 """Parts of a home that other users should not read: passwords, reviews, personal data."""
 NAMED = 3
 """Number of damaged results to name."""
+
+CHECK = "remote store"
 
 
 def check_access(config: RunConfig) -> Iterator[HealthLine]:
@@ -166,3 +173,25 @@ def _fault_of(root: Path, folder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return "" if not folder.exists() else f"{MANIFEST}: {type(error).__name__}"  # a run may just have moved it
     return f"{bad.name} is {bad.state}" if bad else ""
+
+
+def check_remote_store(config: RunConfig) -> Iterator[HealthLine]:
+    """Look for an object, and write it."""
+    if (remote := remote_store(config.execution.remote_store)) is None:
+        return
+    try:
+        remote.objects.exists(PROBE)
+    except RemoteError as error:
+        yield HealthLine(CHECK, "problem", f"{remote.address} cannot be read: {error}",
+                         "correct execution.remote_store, or the credentials and AWS_ENDPOINT_URL in the environment; "
+                         "until then, runs build all results here")  # fmt: skip
+        return
+    try:
+        remote.objects.write(PROBE, b"Written by `reviewlm doctor`.\n")
+    except RemoteError as error:
+        missing = isinstance(error, NotThere)
+        yield HealthLine(CHECK, "problem" if missing else "warning", f"{remote.address} cannot be written: {error}",
+                         "create the bucket" if missing else
+                         "nothing to do if this machine is only to read; otherwise give it permission")  # fmt: skip
+        return
+    yield HealthLine(CHECK, "ok", f"{remote.address} can be read and written")

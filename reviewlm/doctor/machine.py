@@ -20,7 +20,7 @@ from core.processes.leftovers import lasting_folder
 from core.provenance import git_commit
 from core.storing.sqlite_files import read_only
 from reviewlm.doctor.health_line import HealthLine, State
-from reviewlm.shown.layout import size
+from reviewlm.layout import size
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig

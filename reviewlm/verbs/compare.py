@@ -20,7 +20,7 @@ from reviewlm.options import (
     run_version_flow,
     settings_of_versions,
 )
-from reviewlm.shown.results import open_page
+from reviewlm.shown_results import open_page
 
 app = typer.Typer()
 MODEL = "Number or alias of a registered version, or the name of a fitted model."

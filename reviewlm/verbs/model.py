@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from core.config.run_config import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import ReviewLMError
 from reviewlm import terminal
 from reviewlm.options import (
@@ -139,7 +139,7 @@ def write(
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Write a review at the terminal while the model suggests words, and see how many keys that saves."""
-    from reviewlm.shown.writing import require_terminal, write_review
+    from reviewlm.shown_writing import require_terminal, write_review
 
     require_terminal()
     bundle, version = opened(configured(preset, set), model)

@@ -18,8 +18,8 @@ from core.processes import interrupts, standard_streams
 from core.services.json_logs import wants_json
 from reviewlm import terminal
 from reviewlm.early_checks import require_device
+from reviewlm.layout import size
 from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, configured
-from reviewlm.shown.layout import size
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -85,7 +85,7 @@ def _show_step(step: str, seconds: float | None, note: str) -> None:
 @ui_app.command("status")
 def ui_status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show which services run on this machine, since when, and whether they answer."""
-    from core.services.status import status
+    from core.services.launch import status
 
     rows = [
         {"service": one.name, "state": one.state, "address": one.address, "since (UTC)": one.since,

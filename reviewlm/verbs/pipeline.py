@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reviewlm import terminal
+from reviewlm import shown_results, terminal
 from reviewlm.options import (
     Input,
     Json,
@@ -21,7 +21,6 @@ from reviewlm.options import (
     run_flow,
     with_rebuild,
 )
-from reviewlm.shown import results
 
 app = typer.Typer()
 Minutes = Annotated[float | None, typer.Option(
@@ -45,8 +44,8 @@ def run(
 
         default = getattr(context.get_parameter_source("preset"), "name", "") == "DEFAULT"
         result = run_flow("retrain", FRAME if default else preset, input, overrides, require_frame, minutes=minutes)
-    results.show_run(result)
-    results.show_report(result, open)
+    shown_results.show_run(result)
+    shown_results.show_report(result, open)
     terminal.last_line(result, json)
 
 
@@ -57,7 +56,7 @@ def demo(
 ) -> None:
     """Run the pipeline on the embedded corpus, then show reviews and next words of the champion."""
     result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild, verify))
-    results.show_run(result)
+    shown_results.show_run(result)
     config = configured("demo", set)
     from tasks.measuring.model_work import ModelWork
     from tasks.measuring.processes import done_alone
@@ -72,8 +71,8 @@ def demo(
     for stars, text in zip(STARS, found["texts"], strict=True):
         terminal.show_review(stars, text)
     terminal.show_suggestions(config.evaluation.prompts[0], SimpleNamespace(**found["suggestions"]))
-    results.show_next_steps(version.name, version.version)
-    results.show_report(result, open)
+    shown_results.show_next_steps(version.name, version.version)
+    shown_results.show_report(result, open)
     terminal.last_line(result, json)
 
 
@@ -113,6 +112,6 @@ def evaluate(
     verbose: Verbose = False, open: Open = False, json: Json = False,
 ) -> None:
     """Run the pipeline up to the table that compares the models; the registry is not changed."""
-    results.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild, verify)))
-    results.show_report(result, open)
+    shown_results.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild, verify)))
+    shown_results.show_report(result, open)
     terminal.last_line(result, json)

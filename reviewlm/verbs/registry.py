@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from tracking.registry.events import Event
     from tracking.registry.registry import Registry
-from reviewlm.shown import results
+from reviewlm import shown_results
 
 app = typer.Typer()
 LONGEST_REASON = 40
@@ -71,8 +71,8 @@ def promote(
         chosen = settings_of_versions(["champion"], preset, input, set)
         require_input(chosen.config)
         require_model_files(chosen.config)
-        results.show_run(result := run_version_flow("promote_only", chosen, preset, input, set or []))
-        results.show_report(result)
+        shown_results.show_run(result := run_version_flow("promote_only", chosen, preset, input, set or []))
+        shown_results.show_report(result)
     terminal.last_line(result, json)
 
 

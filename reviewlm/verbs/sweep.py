@@ -41,8 +41,7 @@ def sweep(
 
 
 def _check_sweep(config: RunConfig) -> None:
-    from core.config.neural_choice import chosen_model
-    from core.config.search_space import parse_space
+    from core.config.search_space import chosen_model, parse_space
 
     parse_space(chosen_model(config, config.sweep.model)[1], config.sweep.space)
 

@@ -13,8 +13,8 @@ from fastapi.responses import PlainTextResponse
 from models.specs import to_dict
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
-from serving.api.schemas.facts import CardAnswer, HealthAnswer, ModelAnswer, ModelsAnswer, ReadyAnswer
-from serving.api.schemas.responses import ErrorAnswer
+from serving.api.fact_schemas import CardAnswer, HealthAnswer, ModelAnswer, ModelsAnswer, ReadyAnswer
+from serving.api.response_schemas import ErrorAnswer
 from serving.api.work import Services
 from serving.versions.source import Contents
 

@@ -10,7 +10,7 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel
 
-from serving.api.schemas.responses import ErrorAnswer
+from serving.api.response_schemas import ErrorAnswer
 from serving.versions.open_version import OpenVersion
 
 JSON = "application/json"

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from core.access_tokens import AccessTokens
 from core.config.sections.serving import ServingConfig
-from serving.api import about, classify, completions, embeddings, score, suggest
+from serving.api import about, completions, embeddings, score, suggest
 from serving.api import tokens as about_tokens
 from serving.api.access import Access, is_loopback
 from serving.api.answers import JSON
@@ -46,7 +46,7 @@ def create_app(
     """
     app = FastAPI(title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.services = Services(versions, settings, metrics, classifiers)
-    for module in (completions, embeddings, suggest, score, classify, about_tokens, about, page):
+    for module in (completions, embeddings, suggest, score, about_tokens, about, page):
         app.include_router(module.router)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]
     for kind in (*KNOWN, HTTPException, Exception):

@@ -1,4 +1,7 @@
-"""Answer `POST /v1/completions` in OpenAI's shape, at once or as server-sent events."""
+"""Answer `POST /v1/completions` in OpenAI's shape, at once or as server-sent events.
+
+Answer completions with the likeliest texts, found by beam search step by step in the engine's thread.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,20 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from models.completion.beam import FoundText, beam_steps
+from models.completion.reading import Steps
 from models.sampling import Sampling
 from models.sampling.batch import rating_of
-from models.tokens.vocabulary import Vocabulary
+from models.tokens.vocabulary import Vocabulary, page
 from serving.api.answers import as_json, described, head_of
-from serving.api.beam import searched
 from serving.api.errors import ApiError, as_api_error, defect
-from serving.api.schemas.requests import CompletionRequest
-from serving.api.schemas.responses import CompletionAnswer, CompletionEvent
+from serving.api.request_schemas import CompletionRequest
+from serving.api.response_schemas import CompletionAnswer, CompletionEvent
 from serving.api.tokens import read_prompt
 from serving.api.work import Services, read_body, warnings_of, while_connected
+from serving.engine.jobs import EngineContext
 from serving.engine.requests import Generation, Piece, TokenLogprob
+from serving.engine.search import Search
 from serving.engine.ticket import Ticket
 from serving.versions.open_version import OpenVersion
 
@@ -235,3 +241,36 @@ def _usage(whole: Sequence[Piece], n: int) -> dict[str, int]:
 
 def _event(values: Any) -> bytes:
     return b"data: " + orjson.dumps(values) + b"\n\n"
+
+
+def _search(asked: CompletionRequest, prompt: str) -> Search[tuple[list[FoundText], int]]:
+    """Return the search for the continuations of a prompt, which also finds the number of the prompt's tokens."""
+
+    def begin(context: EngineContext) -> Steps[tuple[list[FoundText], int]]:
+        vocabulary = context.bundle.vocabulary
+        prompt_tokens = len(vocabulary.encode(page(vocabulary, prompt)))
+        found = yield from beam_steps(
+            context.bundle, asked.beam, asked.n, asked.stars, prompt, asked.require, asked.max_tokens,
+            read=context.read,
+        )
+        return found, prompt_tokens
+
+    return Search(begin)
+
+
+async def searched(request: Request, services: Services, asked: CompletionRequest) -> Response:
+    """Return the likeliest texts found, the best of each prompt first."""
+    prompts = [prompt for prompt in asked.prompt if isinstance(prompt, str)]
+    async with services.leased(request, asked.model) as version:
+        searches = [await services.run(version, _search(asked, prompt)) for prompt in prompts]
+        warnings = await warnings_of(version, prompts, asked.stars)
+    texts = [(prompt, text) for prompt, (found, _) in zip(prompts, searches, strict=True) for text in found]
+    choices = [
+        {"text": text.text if asked.echo else text.text.removeprefix(prompt), "index": index, "logprobs": None,
+         "finish_reason": "stop" if text.ended else "length", "stars": asked.stars,
+         "logp": text.logp}
+        for index, (prompt, text) in enumerate(texts)
+    ]
+    read, made = sum(tokens for _, tokens in searches), sum(text.tokens + text.ended for _, text in texts)
+    usage = {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
+    return as_json({**head_of(version, exact=True), "choices": choices, "usage": usage, "warnings": warnings})

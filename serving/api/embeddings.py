@@ -1,19 +1,25 @@
-"""Answer `POST /v1/embeddings` in OpenAI's shape: a vector for each text."""
+"""Answer `POST /v1/embeddings` in OpenAI's shape: a vector for each text.
+
+Encode texts in slices, so that decoding waits for one slice, or for one text's tokens, at most.
+"""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from models.neural.encoder import network_in
+from models.neural.encoder import EncodedTexts, Encoder, network_in
+from models.tokens.type_counts import batched
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
-from serving.api.schemas.requests import EmbeddingRequest
-from serving.api.schemas.responses import EmbeddingAnswer
+from serving.api.request_schemas import EmbeddingRequest
+from serving.api.response_schemas import EmbeddingAnswer
 from serving.api.work import Services, read_body, require_number, warnings_of, while_connected
-from serving.encoding import Encoding
+from serving.engine.jobs import Aside, EngineContext
+from serving.scoring import CHARACTERS, SLICE
 from serving.versions.open_version import OpenVersion
 
 router = APIRouter()
@@ -52,3 +58,43 @@ def _require_network(version: OpenVersion) -> None:
 def _base64(vector_F: np.ndarray) -> str:
     """Return a vector as OpenAI's base64: float32, little-endian."""
     return base64.b64encode(vector_F.astype("<f4").tobytes()).decode("ascii")
+
+
+class Encoding:
+    """The vectors of some texts, computed by repeated calls of `advance` in the engine's thread.
+
+    Args:
+        texts: The texts.
+
+    Attributes:
+        tokens: Tokens read so far.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts, self.tokens = texts, 0
+        self._left = batched(texts, characters=CHARACTERS)
+        self._ids: list[np.ndarray] = []
+        self._steps: Iterator[EncodedTexts] | None = None
+        self._found: dict[int, np.ndarray] = {}
+
+    @property
+    def vectors(self) -> list[np.ndarray]:
+        """The vectors (float32), in the order of the texts, once `advance` has returned False."""
+        return [self._found[row] for row in range(len(self._texts))]
+
+    def advance(self, context: EngineContext) -> bool:
+        """Encode the next slice; return whether there is more to do.
+
+        Raises:
+            ModelError: kind "input": the model has no network.
+        """
+        if self._steps is None:
+            encoder = Encoder(context.bundle)
+            if len(self._ids) < len(self._texts):
+                raise Aside(lambda: self._ids.extend(encoder.tokens(next(self._left))))
+            self._steps = encoder.read(self._ids, SLICE)
+        if (step := next(self._steps, None)) is None:
+            return False
+        self._found.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))
+        self.tokens += int(step.tokens_B.sum())
+        return True

@@ -12,8 +12,8 @@ from models.completion.dasher import DasherInterval, Inside, interval_steps
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggestion_steps
 from serving.api.answers import as_json, described
-from serving.api.schemas.requests import IntervalsRequest, SuggestRequest
-from serving.api.schemas.responses import IntervalsAnswer, SuggestAnswer
+from serving.api.request_schemas import IntervalsRequest, SuggestRequest
+from serving.api.response_schemas import IntervalsAnswer, SuggestAnswer
 from serving.api.work import Services, how_read, read_body, while_connected
 from serving.engine.search import Search
 from serving.versions.open_version import OpenVersion

@@ -3,13 +3,15 @@
 A thread looks at the registry. A new champion is loaded and tried beside the old one; then requests that come from now
 on get the new one, and those in progress finish with the old one. A version that cannot be used is refused: the old
 champion goes on, and the reason is in the log, in the metrics and in `/readyz`.
+
+Choose the versions to evict: unused for too long, or least recently used beyond `serving.max_versions`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, RLock, Thread
 from time import monotonic
@@ -19,7 +21,6 @@ from models.bundles.bundle import Bundle
 from serving.metrics import Metrics
 from serving.versions.names import number_named
 from serving.versions.open_version import OpenVersion, Refusal, UnusableVersion, engine_limits, reason_of, started
-from serving.versions.room import makes_room, unused, without_role
 from serving.versions.source import Contents, RegistrySource
 from tracking.registry.versions import CHALLENGER, CHAMPION
 
@@ -274,3 +275,40 @@ class Versions:
             self._watch.join(1.0)
         for one in self.open_versions():
             one.engine.close(0)
+
+
+def without_role(versions: Iterable[OpenVersion], roles: Collection[int]) -> list[OpenVersion]:
+    """Return the versions that have no role, the one unused for longest first."""
+    return sorted((one for one in versions if one.number not in roles), key=lambda one: one.used)
+
+
+def unused(versions: Collection[OpenVersion], roles: Collection[int], most: int, since: float) -> list[OpenVersion]:
+    """Return the versions that nobody uses: those not used *since*, and those without a role beyond the limit.
+
+    Args:
+        versions: The open versions that may be closed.
+        roles: Numbers of the versions that do not count: champions and challenger.
+        most: Largest number of versions without a role.
+        since: A time (`time.monotonic`).
+    """
+    others = without_role(versions, roles)
+    beyond = {one.number for one in others[: max(0, len(others) - most)]}
+    return [one for one in versions if not one.leases and (one.number in beyond or one.used < since)]
+
+
+def makes_room(others: Iterable[OpenVersion], most: int, asked: str) -> OpenVersion:
+    """Return the version that is closed for another one: of those that nobody uses the one unused for longest.
+
+    Args:
+        others: The open versions without a role, the one unused for longest first; there are *most*.
+        most: Largest number of them.
+        asked: The version that needs the room.
+
+    Raises:
+        UnusableVersion: All of them answer requests.
+    """
+    for one in others:
+        if not one.leases:
+            return one
+    said = f"as many versions as serving.max_versions allows ({most}) are open and answer requests"
+    raise UnusableVersion(f"{asked} is not open: {said}")

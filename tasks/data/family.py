@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from core.config.family_name import family_name
 from core.config.run_config import RunConfig
+from core.config.sections.source import family_name
 from core.lineage.family import Family, digest_of_sources, replayed
 from core.store import Artifact
 from tasks.stage import store_of

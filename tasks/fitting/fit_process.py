@@ -27,10 +27,9 @@ from core.errors import OutOfMemory, RankFailed, RanksLost
 from core.model_errors import converted_errors
 from core.processes import interrupts
 from core.processes.children import end_child, start_child
-from core.processes.crash_log import write_crash_log
+from core.processes.crash_log import LOWER, says_out_of_memory, write_crash_log
 from core.processes.gpus import VISIBLE, visible_gpu_names
 from core.processes.memory import OPERATIONS
-from core.processes.out_of_memory import LOWER, says_out_of_memory
 from models.base import ModelError
 from tasks.fitting.job import Deed, Job
 from tasks.fitting.meeting import Meeting

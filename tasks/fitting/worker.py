@@ -19,7 +19,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from core.processes.out_of_memory import LOWER, first_line, is_out_of_memory
+from core.processes.crash_log import LOWER, first_line, is_out_of_memory
 from models.base import ModelError
 from training.context import FitProgress
 

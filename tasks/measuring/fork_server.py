@@ -28,7 +28,7 @@ from tasks.measuring import worker
 ALONE = "--alone"
 LIBRARIES = (
     "models.neural.recurrent", "models.mixture.lm", "models.ngram.lm", "tasks.measuring.observed",
-    "tasks.measuring.observed", "tasks.measuring.audited", "tasks.measuring.samples", "models.sampling",
+    "tasks.measuring.observed", "tasks.measuring.observed", "tasks.measuring.samples", "models.sampling",
     "scipy.stats", "pyarrow.compute",
 )  # fmt: skip
 """Modules that import what most works need, and libraries that these import only when they use them. None of them may

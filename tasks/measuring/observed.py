@@ -1,6 +1,8 @@
 """Observe the token predictions of an opened model.
 
 Score a token stream with an opened model.
+
+Audit what an opened model writes.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ from typing import Any
 
 import polars as pl
 
+from core.config.sections.evaluation import AuditConfig
+from corpus.synthetic.canaries import Canaries
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import held_out_temperature, observe
 from evaluation.scoring.part_scores import PartScores, features_kept
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews
+from evaluation.writing.audit import audit
+from evaluation.writing.reference import RealText
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, unigram_counts
 from tasks.evaluation.score_job import ScoreJob, recorded
@@ -77,3 +83,23 @@ def scored(bundle: Bundle, report: Report, work: Path, job: str, shared: str = "
     """
     parts = PartScores(Path(shared)) if shared else None
     return recorded(ScoreJob.from_json(job), bundle, lambda done, total: report(done), beside=parts)
+
+
+def audited(
+    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], reference: str, planted: str,
+    tokens_per_word: float, shared: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Audit what a model writes.
+
+    Args:
+        bundle, report, work: See the module.
+        options: An `AuditConfig`.
+        reference: Folder of the audit reference.
+        planted: Folder of the canaries; "": there are none.
+        tokens_per_word: Tokens per word of the model's vocabulary.
+        shared: Folder of `PartScores`; "": there is none.
+    """
+    canaries = Canaries.load(Path(planted)) if planted else None
+    config = AuditConfig.model_validate(options)
+    parts = PartScores(Path(shared)) if shared else None
+    return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report, parts)

@@ -251,7 +251,7 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
         ConfigError: The time does not suffice.
     """
     baseline = _baseline(config)
-    # The law of `expected.py` was measured beside a model of all n-grams.
+    # This law was measured beside a model of all n-grams.
     fits = {"baseline": baseline, "reference": replace(baseline, min_documents=1)}
     fitted = {
         name: build_fit(config, plan_fit(config, spec, prepared), prepared, lambda journal: None).artifact

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.config.sections.checks import ChecksConfig
+from core.config.sections.data import ChecksConfig
 from core.errors import CheckFailed, ConfigError, ReviewLMError
 from data_checks.docs.page import CheckedTable, CheckPage, ShownResult
 from data_checks.engine import MARKER, Batch, publish, validate

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
-from core.config.sections.checks import ChecksConfig
+from core.config.sections.data import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.engine import SUMMARY, Batch, validate
 from data_checks.gx import exception_in, expect, quiet

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from core.config.sections.checks import ChecksConfig
+from core.config.sections.data import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.sections.checks import ChecksConfig
+from core.config.sections.data import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.suites.suites import check, token_table
 from models.specs import VocabularySpec

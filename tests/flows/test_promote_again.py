@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import flows.promote
+import flows.retrain
 from tracking.registry.registry import ChampionChanged
 
 
@@ -22,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             calls.append(name)
             return work(*given)
 
-        monkeypatch.setattr(flows.promote, name, task)
+        monkeypatch.setattr(flows.retrain, name, task)
 
     def decide(*given: Any) -> str:
         champion = given[5]
@@ -36,14 +36,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     stand_in("score_challenger", lambda *given: "scores")
     stand_in("score_champion_reviews", lambda *given: "scores on its own")
     stand_in("decide", decide)
-    monkeypatch.setattr(flows.promote, "figures_beside", lambda *given: nullcontext())
-    monkeypatch.setattr(flows.promote, "model_processes", lambda *given: nullcontext())
+    monkeypatch.setattr(flows.retrain, "figures_beside", lambda *given: nullcontext())
+    monkeypatch.setattr(flows.retrain, "model_processes", lambda *given: nullcontext())
     return calls
 
 
 def test_the_challenger_is_chosen_once_and_judged_again_by_the_champion_of_now(asked: list[Any]) -> None:
     config, prepared, evaluated = (SimpleNamespace(models=[]) for _ in range(3))
-    promotion: Any = flows.promote.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
+    promotion: Any = flows.retrain.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
     assert promotion == "decided against 2"
     judged = ["score_champion", "register", "score_challenger", "score_champion_reviews", "decide"]
     assert asked == ["choose_challenger", *judged, *judged]
@@ -62,11 +62,11 @@ def test_what_was_registered_is_settled_although_an_equal_bundle_became_champion
         settled.append((champion, version))
         return "refused"
 
-    monkeypatch.setattr(flows.promote, "register", lambda *given: None if given[3] == 2 else 3)
-    monkeypatch.setattr(flows.promote, "score_challenger", lambda *given: f"scores of {given[3]}")
-    monkeypatch.setattr(flows.promote, "decide", decide)
+    monkeypatch.setattr(flows.retrain, "register", lambda *given: None if given[3] == 2 else 3)
+    monkeypatch.setattr(flows.retrain, "score_challenger", lambda *given: f"scores of {given[3]}")
+    monkeypatch.setattr(flows.retrain, "decide", decide)
     config, prepared, evaluated = (SimpleNamespace(models=[]) for _ in range(3))
-    promotion: Any = flows.promote.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
+    promotion: Any = flows.retrain.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
     assert promotion == "refused"
     assert settled == [(2, 3)]
 
@@ -74,7 +74,7 @@ def test_what_was_registered_is_settled_although_an_equal_bundle_became_champion
 def test_a_classifier_that_was_registered_is_settled_although_an_equal_one_became_champion_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from flows.other_models import classify
+    from flows import classify
 
     rounds: list[int] = []
     settled: list[tuple[int, int | None]] = []

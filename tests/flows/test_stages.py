@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import flow
 
 from core.store import Artifact, Built
-from flows.server.workers import on_workers
+from flows.server.parameters import on_workers
 from tasks.stage import result_as_task_state, stage
 
 BUILT = Artifact("score", "abc", "somewhere", {})

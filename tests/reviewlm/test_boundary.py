@@ -19,7 +19,7 @@ import typer
 import reviewlm.cli
 from core.errors import ConfigError, EmptyInput, without_password, without_secrets
 from core.processes import interrupts
-from core.processes.out_of_memory import is_out_of_memory
+from core.processes.crash_log import is_out_of_memory
 from reviewlm import terminal
 from reviewlm.boundary import run_verb
 from tests.marked_cases import long_but
@@ -312,7 +312,7 @@ def test_with_json_an_interrupt_is_json_too(resumable: bool) -> None:
 def test_an_abort_of_the_process_by_a_library_is_out_of_memory(thread: bool, options: list[str]) -> None:
     """As Rust's allocator does: polars aborts in a thread of its own, and no exception reaches Python."""
     code = (
-        "import ctypes, sys, threading; from reviewlm.aborts import aborts_told\n"
+        "import ctypes, sys, threading; from reviewlm.boundary import aborts_told\n"
         "from reviewlm.boundary import run_verb\n"
         "abort = ctypes.CDLL(None).abort\n"
         "def verb():\n"
@@ -330,7 +330,7 @@ def test_an_abort_of_the_process_by_a_library_is_out_of_memory(thread: bool, opt
 
 def test_an_abort_for_which_the_c_library_names_a_reason_is_a_crash_with_the_stacks(own_home: Path) -> None:
     code = (
-        "import ctypes, sys; from reviewlm.aborts import aborts_told\n"
+        "import ctypes, sys; from reviewlm.boundary import aborts_told\n"
         "from reviewlm.boundary import run_verb\n"
         "libc, block = ctypes.CDLL(None), ctypes.create_string_buffer(64)\n"
         "def verb():\n"

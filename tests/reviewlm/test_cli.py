@@ -130,7 +130,7 @@ def test_heaps_are_limited_before_any_library_starts_threads() -> None:
     assert 101 <= done.returncode <= 103, done.stderr  # the main thread, and those that wait for signals
 
 
-@pytest.mark.parametrize("module", ["typer", "core.config.bounded_options", "reviewlm.verbs"])
+@pytest.mark.parametrize("module", ["typer", "reviewlm.cli", "reviewlm.verbs"])
 def test_ctrl_c_during_the_imports_is_one_line_and_no_traceback(module: str) -> None:
     code = (
         "import os, signal, sys; from reviewlm.__main__ import main\n"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from core.config import generation as shared
+from core.config import run_config as shared
 from flows.generate import generate as flow
 from reviewlm.loaded_model import LoadedModel
 from reviewlm.verbs.model import generate as command
-from serving.api.schemas.requests import CompletionRequest
+from serving.api.request_schemas import CompletionRequest
 from serving.engine.requests import Generation
 from tracking.logged_models.programs.pyfunc import DEFAULTS
 

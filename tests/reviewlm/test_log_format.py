@@ -12,7 +12,7 @@ import pytest
 from core.errors import ConfigError
 from core.services.json_logs import OF_MLFLOW, OF_PREFECT
 from reviewlm import terminal
-from reviewlm.shown.json_lines import VARIABLE
+from reviewlm.terminal import VARIABLE
 
 NAME = "json_lines_test"
 

@@ -13,7 +13,7 @@ from models.base import ModelError
 from models.sampling import Sampling
 from models.sampling_options import KINDS
 from reviewlm.cli import app
-from serving.api.schemas.requests import CompletionRequest
+from serving.api.request_schemas import CompletionRequest
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SCHEMAS = [CompletionRequest.model_json_schema(), parameter_schema(generate).model_dump()]

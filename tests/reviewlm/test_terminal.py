@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from core.errors import BundleError, Unreadable
-from reviewlm import terminal
-from reviewlm.shown import layout, results
-from reviewlm.shown.layout import fitted, wrapped
-from reviewlm.shown.stages import show_stages
+from reviewlm import layout, shown_results, terminal
+from reviewlm.layout import fitted, wrapped
+from reviewlm.options import show_stages
 from tasks.stage import RunRecord, StageRun, recorded_stages, step
 
 SENTENCE = "Floor: 0.2602 bits/byte. The exact cost of these test reviews to the grammar that wrote them."
@@ -49,7 +48,7 @@ def test_a_sentence_in_a_pipe_or_file_stays_one_line(capsys: pytest.CaptureFixtu
 
 def test_a_command_is_never_broken_because_users_copy_it(columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
     columns(60)
-    results.show_next_steps("reviewlm-demo", 1)
+    shown_results.show_next_steps("reviewlm-demo", 1)
     shown = capsys.readouterr().out
     assert "  .venv/bin/reviewlm generate --model reviewlm-demo --stars 2\n" in shown
     assert "      write a review with this champion\n" in shown
@@ -63,14 +62,14 @@ def refused(**changes: Any) -> dict[str, Any]:
 def test_a_version_that_was_refused_comes_with_the_commands_that_use_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    results.show_run(refused())
+    shown_results.show_run(refused())
     shown = capsys.readouterr().out
     assert "There is no champion yet. MLflow run: r" in shown
     assert ".venv/bin/reviewlm generate --model reviewlm/1 " in shown
     assert ".venv/bin/reviewlm promote --version 1 --force --why TEXT " in shown
-    results.show_run(refused(registered_model="mine", version=2))
+    shown_results.show_run(refused(registered_model="mine", version=2))
     assert "promote --model mine --version 2 --force" in capsys.readouterr().out
-    results.show_run(refused(champion_version=1, version=2))
+    shown_results.show_run(refused(champion_version=1, version=2))
     shown = capsys.readouterr().out
     assert "Champion: version 1. MLflow run: r" in shown
     assert "The model is registered, but not in use: models:/reviewlm/2. Next:" in shown
@@ -81,14 +80,14 @@ def test_a_version_that_was_refused_comes_with_the_commands_that_use_it(
 def test_a_challenger_that_is_the_champion_comes_without_steps(
     version: int | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results.show_run(refused(champion_version=1, version=version))
+    shown_results.show_run(refused(champion_version=1, version=version))
     assert capsys.readouterr().out.splitlines()[-1] == "Champion: version 1. MLflow run: r"
 
 
 def test_what_was_measured_and_not_expected_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
     reached = {"minutes": 2.0, "bits": 1.868, "inside": True}
     expected = {"low": 1.868, "high": 1.868}
-    results.show_run(refused(plan={"minutes": 5, "expected": expected, "reached": reached}))
+    shown_results.show_run(refused(plan={"minutes": 5, "expected": expected, "reached": reached}))
     shown = capsys.readouterr().out
     assert "Plan: 2.0 of 5 min. On validation 1.868 open bits/byte.\n" in shown
 
@@ -98,7 +97,7 @@ def test_only_a_slice_that_is_surely_harder_is_called_hard(capsys: pytest.Captur
         rows = [{"model": "kn5", "relative_to": "whole", "looked_at": len(excesses), "excess": excess,
                  "dimension": "stars", "slice": str(n), "surely_harder": sure and (excess is None or excess > 0)}
                 for n, excess in enumerate(excesses)]  # fmt: skip
-        results._say_worst_slices("kn5", {"worst": rows}, "kn5")
+        shown_results._say_worst_slices("kn5", {"worst": rows}, "kn5")
         return capsys.readouterr().out
 
     assert shown(-0.01) == shown(0.01, sure=False) == ""
@@ -192,7 +191,7 @@ def test_the_table_of_models_fits_common_terminals_and_says_what_it_leaves_out(
     }  # fmt: skip
     models = [{"name": name, "unit": "word", "test": test} for name in ("kn5+lstm", "unigram")]
     floor = {"bits_per_byte": 0.26, "statement": "No model can need less."}
-    results.show_models({"models": models, "baseline": "kn5", "floor": floor})
+    shown_results.show_models({"models": models, "baseline": "kn5", "floor": floor})
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= number
     assert "≈" not in shown, "the sign is explained only where it is shown"
@@ -209,7 +208,7 @@ def test_worst_slices_have_the_names_of_the_report_and_a_lone_baseline_is_compar
     worst = {"model": "kn5", "relative_to": "whole", "dimension": "month", "slice": "2020", "excess": 0.094,
              "looked_at": 18, "surely_harder": True}  # fmt: skip
     models = [{"name": "kn5", "unit": "word", "test": test}]
-    results.show_models({"models": models, "baseline": "kn5", "slices": {"worst": [worst]}})
+    shown_results.show_models({"models": models, "baseline": "kn5", "slices": {"worst": [worst]}})
     shown = capsys.readouterr().out
     assert "Hardest for kn5 of 18 slices of reviews, relative to all reviews: year 2020 +9.4%." in shown
     assert "vs kn5" not in shown
@@ -325,10 +324,10 @@ def test_a_report_is_opened_in_a_window_or_one_line_says_why_not(
     for name in ("WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DISPLAY", display)
-    monkeypatch.setattr(results.sys, "platform", "linux")
-    monkeypatch.setattr(results.webbrowser, "open", lambda address: asked.append(address) or opens)
+    monkeypatch.setattr(shown_results.sys, "platform", "linux")
+    monkeypatch.setattr(shown_results.webbrowser, "open", lambda address: asked.append(address) or opens)
     page = tmp_path / "report.html"
-    results.show_report({"report": str(page)}, to_open=True)
+    shown_results.show_report({"report": str(page)}, to_open=True)
     out = capsys.readouterr().out
     assert out.startswith(f"Report: {page}\n")
     assert shown in out

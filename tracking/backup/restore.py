@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from core.environment import make_private
 from core.errors import ConfigError, Damaged, Unreadable, disk_errors
 from core.output import require_folder
-from core.owner_only import make_private
 from tracking.backup.archive import FORMAT, MANIFEST, not_a_backup, tar_from
 
 BLOCK = 1 << 20

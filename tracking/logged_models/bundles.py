@@ -14,7 +14,7 @@ from models.base import ModelError
 from models.bundles.sealed_folder import WHY_MISSING, verify_files
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
-from tracking.registry.versions import local_folder
+from tracking.moved_home import local_folder
 from tracking.runs.outbox import Write
 from tracking.runs.runs import Tracker
 

@@ -22,9 +22,9 @@ from typing import Any
 from core.errors import ReviewLMError
 from models.bundles.sealed_folder import WHY_MISSING
 from models.tokens.vocabulary import FILE
-from tracking.artifact_places import folder_below, place_of
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, SPEC
+from tracking.moved_home import folder_below, place_of
 from tracking.registry.events import SOURCE
 from tracking.registry.registry import Registry, Version
 from tracking.registry.versions import entries_of

@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
 
 from core.errors import ConfigError
 from core.lineage.family import FAMILY_TAG
@@ -123,11 +121,3 @@ def entries_of(tracker: Connection, name: str) -> list[Any]:
             found += page
             if not (token := page.token):
                 return found
-
-
-def local_folder(address: str) -> Path | None:
-    """Return the folder of a `file:` address or a plain path, or None for any other address."""
-    parts = urlparse(address)
-    if parts.scheme not in ("", "file"):
-        return None
-    return Path(unquote(parts.path)) if parts.scheme else Path(address)

@@ -2,11 +2,14 @@
 
 A flow run is a parent run, and the fit of each model is a child run. Prefect and MLflow link to each other. If MLflow
 does not answer, writes are queued on this disk (`tracking/runs/sync.py`).
+
+Describe a data set for MLflow by source, columns and size, without loading its rows.
 """
 
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import tempfile
 import time
@@ -41,6 +44,12 @@ if TYPE_CHECKING:
 
 DIGEST_LENGTH = 36
 """Number of characters of a digest that MLflow keeps."""
+
+MLFLOW_TYPES = {
+    "String": "string", "Int8": "integer", "Int16": "integer", "Int32": "integer", "Int64": "long", "UInt32": "long",
+    "UInt64": "long", "Float32": "float", "Float64": "double", "Boolean": "boolean", "Date": "datetime",
+}
+SCHEMA_LENGTH = 60_000
 
 
 def run_tags(
@@ -180,8 +189,6 @@ class Tracker(QueuedConnection):
                 name in the UI, e.g. "reviews"; the artifact's digest (MLflow keeps 36 characters of it); and its use:
                 "training", "validation", "test".
         """
-        from tracking.runs.datasets import describe
-
         described = [
             {"name": name, "digest": digest[:DIGEST_LENGTH], "context": context, "facts": describe(frame)}
             for frame, name, digest, context in datasets
@@ -213,3 +220,26 @@ def _now() -> int:
 
 def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
     return {stored_name(legal_name(name)): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
+
+
+def describe(frame: pl.DataFrame | Path) -> dict[str, str]:
+    """Return `source`, `schema` and `profile` as JSON texts in MLflow's form; "" for facts that are not known."""
+    import polars as pl
+
+    if isinstance(frame, Path):
+        source = {"uri": frame.absolute().as_uri()}
+        if frame.suffix != ".parquet" or not frame.is_file():
+            return {"source": json.dumps(source), "schema": "", "profile": ""}
+        table = pl.scan_parquet(frame)
+        schema, rows = table.collect_schema(), int(table.select(pl.len()).collect().item())
+    else:
+        source, schema, rows = {"uri": "memory"}, frame.schema, frame.height
+    columns = [{"type": _type(kind), "name": name, "required": True} for name, kind in schema.items()]
+    text = json.dumps({"mlflow_colspec": columns})
+    profile = json.dumps({"num_rows": rows, "num_elements": rows * len(columns)})
+    return {"source": json.dumps(source), "schema": text if len(text) <= SCHEMA_LENGTH else "", "profile": profile}
+
+
+def _type(kind: object) -> str:
+    name = str(kind).split("(")[0]
+    return "datetime" if name == "Datetime" else MLFLOW_TYPES.get(name, "string")

@@ -8,14 +8,18 @@ Write tables as CSV that a spreadsheet reads as text and numbers, never as formu
 Excel and similar programs run cells that begin with =, +, - or @, also after a tab or a line break, or with a
 full-width form of these signs. Such a text gets an apostrophe in front, which spreadsheets read as "this is text".
 Numbers are not changed.
+
+Read metric points from the trainer's journal (`metrics.jsonl`), so that the training loop does not need MLflow.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +28,8 @@ import polars as pl
 from core.errors import ReviewLMError
 from tracking.connection import Connection
 from tracking.logged_models.export import send_model
-from tracking.runs.journal import Point, read_journal
 from tracking.runs.outbox import Write
+from tracking.runs.params import metric_name
 from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, stored_name, value_of
 
 if TYPE_CHECKING:
@@ -39,6 +43,10 @@ WITH_FILES = frozenset({"text", "table", "artifacts", "model"})
 
 _FORMULA = re.compile(r"[\s\u200b\ufeff\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|inf)(?:[eE][+-]?\d+)?%?")
+
+log = logging.getLogger(__name__)
+NOT_METRICS = frozenset({"step", "time"})
+SETTLED = b'"settled": true'
 
 
 def send(tracker: Connection, write: Write, again: bool = False) -> str | None:
@@ -229,3 +237,48 @@ def csv_text(table: pl.DataFrame) -> str:
 def as_text(cell: str) -> str:
     """Return the cell, with an apostrophe in front if a spreadsheet would run it as a formula."""
     return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value of a metric. `step` counts training tokens; `time` is seconds since 1970, 0 if unknown."""
+
+    name: str
+    value: float
+    step: int
+    time: float
+
+
+def read_journal(path: Path, settled: bool = False) -> list[Point]:
+    """Return the journal's points in order, one per (name, step); if a point is repeated, the last value counts.
+
+    A trainer that resumes from its checkpoint writes some steps again. A line without a newline is still being written
+    and is left for the next call. A line that is not JSON was damaged by a crash and is skipped with a warning. A
+    journal that does not exist yet has no points.
+
+    Args:
+        path: `metrics.jsonl`.
+        settled: Return only points that the trainer will not take back. A training that diverges returns to its last
+            good checkpoint, cuts the journal there and writes other values for the same steps.
+    """
+    points = {(point.name, point.step): point for point in _points(path, settled)} if path.is_file() else {}
+    return list(points.values())
+
+
+def _points(path: Path, settled: bool) -> Iterator[Point]:
+    lines = path.read_bytes().split(b"\n")[:-1]
+    if settled:
+        lines = lines[: max((number for number, line in enumerate(lines, start=1) if SETTLED in line), default=0)]
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            step = int(entry["step"])
+        except (ValueError, KeyError, TypeError):
+            if line.strip():
+                log.warning("%s line %d is not a journal entry; skipped", path, number)
+            continue
+        time = entry.get("time", 0.0)
+        seconds = float(time) if isinstance(time, int | float) and math.isfinite(time) else 0.0
+        for name, value in entry.items():
+            if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
+                yield Point(metric_name(name), float(value), step, seconds)

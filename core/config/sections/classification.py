@@ -1,7 +1,11 @@
-"""Define the settings of review classifiers: what they predict, which are compared, and the policy of their gate."""
+"""Define the settings of review classifiers: what they predict, which are compared, and the policy of their gate.
+
+Define the settings of `reviewlm punctuate`: the options of the model, and how much text it reads.
+"""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -10,7 +14,8 @@ from core.config.section import Line, Section
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
 from models.names import require_name
-from models.options import MOST_WHOLE, Count, OrNone, ShareBelowOne, Whole
+from models.options import MOST_WHOLE, Count, OrNone, ShareBelowOne, Whole, options
+from models.tagging.spec import PunctuatorSpec
 
 LabelledSlice = Literal["label", "length", "month", "category"]
 
@@ -104,3 +109,21 @@ class ClassificationConfig(Section):
                 "`classification.label`"
             )
         return self
+
+
+@options
+class PunctuationConfig(PunctuatorSpec):
+    """Settings of a model that restores case and punctuation.
+
+    Args:
+        train_words: Words of the training reviews that are read at most; validation gets a tenth of that.
+        test_words: Words of the test reviews that are scored at most.
+    """
+
+    train_words: Count = 2_000_000
+    test_words: Count = 200_000
+
+    @property
+    def spec(self) -> PunctuatorSpec:
+        """The options of the model."""
+        return PunctuatorSpec(**{entry.name: getattr(self, entry.name) for entry in fields(PunctuatorSpec)})

@@ -1,4 +1,7 @@
-"""Define the settings of the input: where reviews come from, and what kind of data they are."""
+"""Define the settings of the input: where reviews come from, and what kind of data they are.
+
+Check the names of data families, and choose a name for data without one.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,30 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from core.config.family_name import checked_name
 from core.config.section import Line, Section
-from core.visible import visible
+from core.errors import visible
 from models.options import Number, Seed, Share, Whole
+from models.specs import require_name
 
 EMBEDDED = "embedded corpus"
 """Name of the data of a run without input; in Prefect, runs on them have the tag `data: embedded corpus`."""
+
+REVIEWS, SYNTHETIC, UNKNOWN = "reviews", "synthetic", "unknown"
+"""Default families of a user's files and of the embedded corpus; family of a version whose data are not known any
+more."""
+
+
+def family_name(given: str, has_input: bool) -> str:
+    """Return the family name from the configuration, or else the default for the origin of the reviews."""
+    return given or (REVIEWS if has_input else SYNTHETIC)
+
+
+def checked_name(name: str) -> str:
+    """Return a family name from a configuration, which becomes a tag; raise ValueError if it is not valid as one."""
+    if name == UNKNOWN:
+        raise ValueError(f"{UNKNOWN!r} is reserved for versions whose data are unknown")
+    return require_name(name, "source.family") if name else name
+
 
 class SyntheticConfig(Section):
     """Settings of the embedded corpus, used if no input is given.

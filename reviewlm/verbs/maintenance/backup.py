@@ -1,4 +1,7 @@
-"""Define the commands that back up a home folder and restore it."""
+"""Define the commands that back up a home folder and restore it.
+
+Define the command that frees space in the home folder.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from typing import Annotated
 import typer
 
 from reviewlm import terminal
-from reviewlm.options import Json, Preset, Set
-from reviewlm.shown.layout import size
+from reviewlm.layout import size
+from reviewlm.options import Json, Preset, Set, configured
 
 app = typer.Typer()
 EVERY_SECONDS = 5.0
@@ -47,8 +50,8 @@ def backup(
 ) -> None:
     """Save the home folder in one file, also while runs go on."""
     from core.config.presets import load_config
-    from tracking.artifact_places import places_elsewhere
     from tracking.backup.write import write_backup
+    from tracking.moved_home import places_elsewhere
 
     config = load_config(preset, set or [])
     result = write_backup(config.home, to, without_store, _progress())
@@ -134,3 +137,30 @@ def _progress() -> Callable[[int, int], None]:
             log.info("%s%s", size(done), f" of about {size(total)}" if total else "")
 
     return tell
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go; change nothing.")] = False,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Remove what no registered version, no recent run and no running process needs.
+
+    `--set upkeep.runs=3` keeps what the last three runs used, `--set upkeep.versions=5` the lineages of five versions.
+    """
+    config = configured(preset, set)
+    from tasks.upkeep.collect import collect
+
+    done = collect(config, dry_run).to_dict()
+    goes = "would go" if dry_run else "gone"
+    terminal.show_rows([
+        {"what": row["kind"], "kept": row["kept"], "size": size(row["kept_bytes"]), goes: row["gone"],
+         f"size {goes}": size(row["gone_bytes"])} for row in done["kinds"]
+    ])  # fmt: skip
+    reasons = done["results_kept_because"].items()
+    terminal.show_rows([{"results kept as": why, "number": count} for why, count in reasons])
+    for note in done["notes"]:
+        terminal.say(f"{note[0].upper()}{note[1:]}.")
+    before, after = (size(done[f"bytes_{when}"]) for when in ("before", "after"))
+    terminal.say(f"{config.home}: {before} before, {after} {'afterwards; nothing was changed' if dry_run else 'now'}.")
+    terminal.last_line(done, json)

@@ -27,7 +27,7 @@ from reviewlm.options import (
     settings_of_versions,
     with_rebuild,
 )
-from reviewlm.shown.results import show_report, with_interval
+from reviewlm.shown_results import show_report, with_interval
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig

@@ -14,9 +14,9 @@ import typer
 
 from core.errors import ArtifactError, ConfigError, InputError
 from reviewlm import terminal
-from reviewlm.fitted import open_folder, prepared_of
+from reviewlm.loaded_model import open_folder, prepared_of
 from reviewlm.options import Json, Model, Preset, Set, VersionInput, checked, configured, is_given, opened
-from reviewlm.shown.results import with_interval
+from reviewlm.shown_results import with_interval
 from reviewlm.verbs.other_models.neighbours import vectors_at
 
 if TYPE_CHECKING:

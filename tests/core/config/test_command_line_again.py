@@ -7,8 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from core.config.command_line import command_line
-from core.config.presets import load_config
+from core.config.presets import command_line, load_config
 from core.errors import without_password
 
 

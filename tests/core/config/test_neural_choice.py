@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.config.neural_choice import chosen_model
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig
+from core.config.search_space import chosen_model
 from core.errors import ConfigError
 
 KINDS = {"kn5": "ngram", "gru": "gru", "nplm": "nplm"}

@@ -11,8 +11,8 @@ from urllib.error import HTTPError
 import pytest
 
 from core.errors import ReviewLMError
-from core.services import kept_deployments
-from core.services.kept_deployments import FILE
+from core.services import pools
+from core.services.pools import FILE
 
 WEEKLY, DAILY = {"cron": "0 3 * * 1", "timezone": "UTC"}, {"cron": "0 4 * * *", "timezone": "UTC"}
 
@@ -60,13 +60,13 @@ def deployment(schedule: dict[str, Any], active: bool = False, **parameters: Any
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
-    monkeypatch.setattr(kept_deployments, "ask", server.ask)
+    monkeypatch.setattr(pools, "ask", server.ask)
     return server
 
 
 def start(server: Server, home: Path) -> dict[str, Any]:
     """Start the services; return schedule, its switch and the parameters of the weekly retrain."""
-    with kept_deployments.kept_deployments({}, home):
+    with pools.kept_deployments({}, home):
         server.deploy()
     weekly = server.deployments["weekly"]
     [schedule] = weekly["schedules"]
@@ -97,7 +97,7 @@ def test_an_automation_that_was_switched_on_stays_on_and_off_when_it_is_switched
 def test_a_schedule_that_was_removed_stays_away(server: Server, tmp_path: Path) -> None:
     start(server, tmp_path)
     server.deployments["weekly"]["schedules"] = []
-    with kept_deployments.kept_deployments({}, tmp_path):
+    with pools.kept_deployments({}, tmp_path):
         server.deploy()
     assert server.deployments["weekly"]["schedules"] == []
 
@@ -131,7 +131,7 @@ def test_a_schedule_that_the_file_adds_comes_beside_the_one_that_a_user_has_adde
     server.deployments["weekly"]["schedules"].append(mine)
     server.file["weekly"]["schedules"].append({"id": 8, "schedule": DAILY, "active": False, "parameters": {}})
     for _ in range(2):
-        with kept_deployments.kept_deployments({}, tmp_path):
+        with pools.kept_deployments({}, tmp_path):
             server.deploy()
         found = [one["schedule"] for one in server.deployments["weekly"]["schedules"]]
         assert sorted(found, key=str) == sorted([WEEKLY, DAILY, mine["schedule"]], key=str)
@@ -174,7 +174,7 @@ def test_deployments_from_before_there_were_notes_keep_what_they_have(server: Se
 def test_a_start_that_is_killed_before_it_wrote_them_back_loses_no_changes(server: Server, tmp_path: Path) -> None:
     start(server, tmp_path)
     server.deployments["weekly"]["schedules"][0]["active"] = True
-    killed = kept_deployments.kept_deployments({}, tmp_path)
+    killed = pools.kept_deployments({}, tmp_path)
     killed.__enter__()
     server.deploy()
     del killed
@@ -185,7 +185,7 @@ def test_a_start_that_is_killed_before_it_wrote_them_back_loses_no_changes(serve
 def test_a_server_that_does_not_answer_is_an_error_that_names_it(tmp_path: Path) -> None:
     address = "http://127.0.0.1:9/api"
     with pytest.raises(ReviewLMError, match="cannot be read or written") as caught:
-        kept_deployments.kept_deployments({"PREFECT_API_URL": address}, tmp_path).__enter__()
+        pools.kept_deployments({"PREFECT_API_URL": address}, tmp_path).__enter__()
     assert caught.value.where == address
 
 
@@ -202,13 +202,13 @@ def busy(times: int, server: Server) -> Any:
 
 
 def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_deployments, "PAUSE", 0.0)
-    monkeypatch.setattr(kept_deployments, "ask", busy(3, server))
+    monkeypatch.setattr(pools, "PAUSE", 0.0)
+    monkeypatch.setattr(pools, "ask", busy(3, server))
     assert start(server, tmp_path)["cron"] == WEEKLY["cron"]
 
 
 def test_a_server_that_stays_busy_is_an_error(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_deployments, "PATIENCE", 0.0)
-    monkeypatch.setattr(kept_deployments, "ask", busy(1, server))
+    monkeypatch.setattr(pools, "PATIENCE", 0.0)
+    monkeypatch.setattr(pools, "ask", busy(1, server))
     with pytest.raises(ReviewLMError, match="cannot be read or written"):
-        kept_deployments._ask({"PREFECT_API_URL": "http://server"}, "POST", "/deployments/filter", {})
+        pools._ask({"PREFECT_API_URL": "http://server"}, "POST", "/deployments/filter", {})

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.environment import prepare_environment
-from core.owner_only import OURS, restrict
+from core.environment import OURS, prepare_environment, restrict
 from core.services.ports import FILE as PORTS
 from core.services.service_list import STATE
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.config.command_line import command_line
-from core.config.presets import load_config
+from core.config.presets import command_line, load_config
 from core.errors import ConfigError, MissingColumn
 from corpus.ingestion.first_look import require_usable
 from corpus.ingestion.ingest import ingest, iter_parts, settings_of

@@ -8,8 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.errors import InputError
-from core.visible import as_html
+from core.errors import InputError, as_html
 from evaluation.classification import report, tables
 from evaluation.classification.report import classifier_report, drawings_of
 from evaluation.classification.results import ClassificationResults, ClassifierResults

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from core.config.sections.checks import DriftConfig
+from core.config.sections.data import DriftConfig
 from core.errors import EmptyInput
 from evaluation.drift.features import jensen_shannon, population_stability
 from evaluation.drift.report import DriftReport, compare, flagged_sentence

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from matplotlib.colors import to_hex
 
-from evaluation.plots.surprisal import surprisal_figure
+from evaluation.plots.figures import surprisal_figure
 from evaluation.scoring import surprisal
 from tests.evaluation.reports.report_pages import Reader, page_of
 

@@ -16,7 +16,7 @@ from evaluation.statistics.comparison import comparison_table, own_baselines
 from evaluation.statistics.intervals import ComparedScores
 from evaluation.statistics.pareto import pareto_front
 from evaluation.statistics.slice_table import SliceOptions, review_slices
-from reviewlm.shown import results
+from reviewlm import shown_results
 from tests.evaluation.challengers import assert_refused_by, judge, rule, scores
 
 ANY = PromotionConfig(adaptation="any")
@@ -106,13 +106,14 @@ def test_the_command_line_shows_two_tables_each_with_its_baseline(capsys, monkey
 
     static = [model("lstm", "static", "kn5", 0.2), model("kn5", "static", "kn5", 0.0)]
     cached = [model("lstm+cache", "continuous cache", "kn5+cache", 0.3), model("kn5+cache", "cache", "kn5+cache", 0.0)]
-    results.show_models({"models": [*cached, *static], "baseline": "kn5"})
+    shown_results.show_models({"models": [*cached, *static], "baseline": "kn5"})
     first, second = capsys.readouterr().out.split("Models that adapt to the review they are measured on")
     assert "vs kn5 " in first
     assert "lstm+cache" not in first
     assert "vs kn5+cache" in second
     assert "-30.0%" in second
-    results.show_models({"models": [model("lstm+cache", "continuous cache", "", None), *static], "baseline": "kn5"})
+    table = [model("lstm+cache", "continuous cache", "", None), *static]
+    shown_results.show_models({"models": table, "baseline": "kn5"})
     second = capsys.readouterr().out.split("Models that adapt to the review they are measured on")[1]
     assert "vs " not in second
     assert "No baseline for this table: 'kn5' cannot be compared with it, and the run has no variant" in second
@@ -123,7 +124,7 @@ def test_the_command_line_says_so_below_its_table(capsys):
             "tokens": 3, "oov": 0, "reviews": 1}  # fmt: skip
     model = {"name": "lstm+cache", "kind": "neural_cache", "unit": "word", "adaptation": "continuous cache"}
     static = {"name": "lstm", "kind": "lstm", "unit": "word", "adaptation": "static"}
-    results.show_models({"models": [{**static, "test": test}, {**model, "test": test}]})
+    shown_results.show_models({"models": [{**static, "test": test}, {**model, "test": test}]})
     said = capsys.readouterr().out
     assert "lstm+cache adapts to the text it is measured on (continuous cache)" in said
     assert "lstm adapts" not in said

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from core.config.sections.audit import AuditConfig
+from core.config.sections.evaluation import AuditConfig
 from corpus.cleaning.clean_table import CLEAN
 from corpus.splitting.split import iter_split
 from corpus.synthetic.canaries import as_reviews, choose_canaries

@@ -18,7 +18,7 @@ from core.services.join import environment_of
 from core.services.json_logs import OF_UVICORN, log_variables
 from core.services.launch import server_command
 from core.services.service_list import Service
-from reviewlm.shown.json_lines import VARIABLE, JsonLine
+from reviewlm.terminal import VARIABLE, JsonLine
 from tests.flows.first_run import ROOT
 
 NAME = "json_logs_test"

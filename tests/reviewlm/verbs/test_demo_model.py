@@ -6,13 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.config.command_line import command_line
-from core.config.presets import load_config
+from core.config.presets import command_line, load_config
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from core.errors import TrackingUnavailable
 from flows.retrain import resolve
-from reviewlm.shown.results import show_next_steps
+from reviewlm.shown_results import show_next_steps
 from reviewlm.verbs import model
 from tracking.logged_models import opening
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from core.config.presets import load_config
 from core.errors import ConfigError
+from reviewlm import shown_results
 from reviewlm.cli import app
-from reviewlm.shown import results
 from reviewlm.verbs import pipeline
 
 PLAN = {
@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[s
         return {}
 
     monkeypatch.setattr(pipeline, "run_flow", run_flow)
-    monkeypatch.setattr(results, "show_run", lambda result: None)
+    monkeypatch.setattr(shown_results, "show_run", lambda result: None)
     return calls
 
 
@@ -59,7 +59,7 @@ def test_less_than_a_minute_is_refused(asked: list[Any]) -> None:
 
 
 def test_the_plan_is_shown_with_what_was_reached(capsys: pytest.CaptureFixture[str]) -> None:
-    results._say_plan(PLAN)
+    shown_results._say_plan(PLAN)
     said = " ".join(capsys.readouterr().out.split())
     assert said == (
         "Plan: 14.2 of 15 min. On validation 1.550 open bits/byte, as expected (1.500 to 1.700)."

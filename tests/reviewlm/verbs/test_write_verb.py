@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from core.errors import ConfigError
 from reviewlm.cli import app
-from reviewlm.shown.writing import WrittenReview
+from reviewlm.shown_writing import WrittenReview
 
 ROOT = Path(__file__).resolve().parents[3]
 CURSOR = b"\x1b[6n"
@@ -33,7 +33,7 @@ from models.bundles.bundle import Bundle
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from reviewlm.shown.writing import write_review
+from reviewlm.shown_writing import write_review
 
 texts = ["the soup was great", "the soup was greasy", "the soup was great"]
 vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())

@@ -14,8 +14,8 @@ from hypothesis import given
 from pydantic import BaseModel
 
 from core.config.sections.serving import ServingConfig
+from serving.api import fact_schemas, response_schemas
 from serving.api.app import create_app
-from serving.api.schemas import facts, responses
 from serving.metrics import Metrics
 from serving.versions.classifiers import ClassifierVersions
 from tests.examples import examples
@@ -68,27 +68,28 @@ def test_no_answer_is_described_as_any_object(client: httpx.Client) -> None:
 
 
 ANSWERS: list[tuple[str, dict[str, Any] | None, type[BaseModel]]] = [
-    ("/v1/completions", {"prompt": ["The", "We"], "n": 2, "max_tokens": 4}, responses.CompletionAnswer),
+    ("/v1/completions", {"prompt": ["The", "We"], "n": 2, "max_tokens": 4}, response_schemas.CompletionAnswer),
     ("/v1/completions", {"prompt": "The soup", "echo": True, "logprobs": 2, "max_tokens": 3},
-     responses.CompletionAnswer),
-    ("/v1/completions", {"prompt": "вкусно", "beam": 2, "n": 2, "max_tokens": 3}, responses.CompletionAnswer),
-    ("/v1/embeddings", {"input": ["The soup", ""]}, responses.EmbeddingAnswer),
-    ("/v1/embeddings", {"input": "The soup", "encoding_format": "base64"}, responses.EmbeddingAnswer),
-    ("/suggest", {"prompt": "the soup wa"}, responses.SuggestAnswer),
-    ("/suggest", {"prompt": "", "stars": 5, "both": False}, responses.SuggestAnswer),
-    ("/intervals", {"prompt": "the soup", "smallest": 0.1}, responses.IntervalsAnswer),
-    ("/score", {"texts": ["The soup was zxqv.", ""]}, responses.ScoreAnswer),
-    ("/score", {"texts": "The soup", "stars": 3, "attribution": True}, responses.ScoreAnswer),
-    ("/score", {"texts": ["The soup", ""], "alternatives": 3}, responses.ScoreAnswer),
-    ("/classify", {"texts": ["The food was great.", ""]}, responses.ClassifyAnswer),
+     response_schemas.CompletionAnswer),
+    ("/v1/completions", {"prompt": "вкусно", "beam": 2, "n": 2, "max_tokens": 3}, response_schemas.CompletionAnswer),
+    ("/v1/embeddings", {"input": ["The soup", ""]}, response_schemas.EmbeddingAnswer),
+    ("/v1/embeddings", {"input": "The soup", "encoding_format": "base64"}, response_schemas.EmbeddingAnswer),
+    ("/suggest", {"prompt": "the soup wa"}, response_schemas.SuggestAnswer),
+    ("/suggest", {"prompt": "", "stars": 5, "both": False}, response_schemas.SuggestAnswer),
+    ("/intervals", {"prompt": "the soup", "smallest": 0.1}, response_schemas.IntervalsAnswer),
+    ("/score", {"texts": ["The soup was zxqv.", ""]}, response_schemas.ScoreAnswer),
+    ("/score", {"texts": "The soup", "stars": 3, "attribution": True}, response_schemas.ScoreAnswer),
+    ("/score", {"texts": ["The soup", ""], "alternatives": 3}, response_schemas.ScoreAnswer),
+    ("/classify", {"texts": ["The food was great.", ""]}, response_schemas.ClassifyAnswer),
     ("/v1/completions", {"prompt": [[1, 9, 0], [10]], "echo": True, "logprobs": 2, "max_tokens": 1},
-     responses.CompletionAnswer),
-    ("/tokenize", {"prompt": "The soup"}, facts.TokenizeAnswer), ("/tokenizer_info", None, facts.TokenizerAnswer),
-    ("/detokenize", {"tokens": [1, 9, 10, 2]}, facts.DetokenizeAnswer),
-    ("/v1/models/", None, facts.ModelsAnswer), ("/v1/models", None, facts.ModelsAnswer),
-    ("/v1/models/champion", None, facts.ModelAnswer),
-    ("/models/card", None, facts.CardAnswer), ("/healthz", None, facts.HealthAnswer),
-    ("/readyz", None, facts.ReadyAnswer),
+     response_schemas.CompletionAnswer),
+    ("/tokenize", {"prompt": "The soup"}, fact_schemas.TokenizeAnswer),
+    ("/tokenizer_info", None, fact_schemas.TokenizerAnswer),
+    ("/detokenize", {"tokens": [1, 9, 10, 2]}, fact_schemas.DetokenizeAnswer),
+    ("/v1/models/", None, fact_schemas.ModelsAnswer), ("/v1/models", None, fact_schemas.ModelsAnswer),
+    ("/v1/models/champion", None, fact_schemas.ModelAnswer),
+    ("/models/card", None, fact_schemas.CardAnswer), ("/healthz", None, fact_schemas.HealthAnswer),
+    ("/readyz", None, fact_schemas.ReadyAnswer),
 ]  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def test_the_events_of_a_stream_hold_what_is_described(client: httpx.Client, opt
     assert lines[-2:] == ["data: [DONE]", ""]
     events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
     for event in events:
-        responses.CompletionEvent.model_validate_json(json.dumps(event))
+        response_schemas.CompletionEvent.model_validate_json(json.dumps(event))
     described = client.get("/openapi.json").json()["paths"]["/v1/completions"]["post"]["responses"]["200"]
     said = described["content"]["text/event-stream"]["schema"]["description"]
     assert all(name in said for event in events for name in event)

@@ -15,7 +15,7 @@ from models.completion.dasher import intervals
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
 from reviewlm.verbs import model as verbs
-from serving.api.schemas.requests import CompletionRequest, ScoreRequest, SuggestRequest
+from serving.api.request_schemas import CompletionRequest, ScoreRequest, SuggestRequest
 from tests.serving.api.test_back_pressure import until
 from tests.serving.made_versions import MadeSource, bundle_of, food_of
 from tests.serving.served import answering

@@ -20,8 +20,7 @@ from corpus.cleaning.clean_table import CLEAN
 from evaluation.plots.curves import star_bars
 from evaluation.scoring.metrics import LN2, figures_of
 from models.specs import MixtureSpec, NGramSpec
-from reviewlm import terminal
-from reviewlm.shown import results
+from reviewlm import shown_results, terminal
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, _log_to_model, compare_models, star_plots
 from tasks.evaluation.cost import costs_of
@@ -189,7 +188,7 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
         assert row["covered_reviews"] == 2
         assert row["uncovered_perplexity"] == pytest.approx(rest.perplexity)
         assert row["uncovered_open_bits_per_byte"] == pytest.approx(rest.open_bits_per_byte)
-    results.show_models(describe_evaluated(config, Evaluated(tuple(measured_models), found), "1", ""))
+    shown_results.show_models(describe_evaluated(config, Evaluated(tuple(measured_models), found), "1", ""))
     assert "2 of 120 test reviews" in " ".join(capsys.readouterr().out.split())
 
 
@@ -309,7 +308,7 @@ def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
     assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "pareto", "ece", "gain_lo"} <= test.keys()
     assert found["slices"]["looked_at"]["stars"] == 5
     assert {row["model"] for row in found["slices"]["worst"]} == set(MODELS)
-    results.show_models(found)
+    shown_results.show_models(found)
     terminal.last_line(found, True)
     *shown, last = capsys.readouterr().out.splitlines()
     assert json.loads(last)["models"][1]["test"]["gap"] == pytest.approx(test["gap"])
@@ -328,7 +327,7 @@ def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(capsys: pytest.C
     figures |= {"open_bits_per_byte_lo": 0.9, "open_bits_per_byte_hi": 1.1}
     model = {"name": "lstm", "unit": "word", "test": figures}
     floor = {"bits_per_byte": 1.1, "statement": "Nothing is below."}
-    results.show_models({"models": [model], "baseline": "kn5", "floor": floor})
+    shown_results.show_models({"models": [model], "baseline": "kn5", "floor": floor})
     out, err = capsys.readouterr()
     assert "≈-1.0%" in out
     assert "≈ if it may be chance" in out

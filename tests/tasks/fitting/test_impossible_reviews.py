@@ -28,7 +28,7 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from reviewlm.shown import results
+from reviewlm import shown_results
 from tasks.fitting.fit import run_job
 from tasks.fitting.job import LanguageModelJob
 
@@ -157,7 +157,7 @@ def test_the_store_gives_infinite_figures_back_as_they_were(tmp_path: Path) -> N
 
 def test_a_run_shows_how_many_reviews_were_impossible(capsys: pytest.CaptureFixture[str], scored: pl.DataFrame) -> None:
     test = figures_of(scored).to_dict()
-    results.show_models({"models": [{"name": "mle2", "kind": "ngram", "unit": "word", "test": test}]})
+    shown_results.show_models({"models": [{"name": "mle2", "kind": "ngram", "unit": "word", "test": test}]})
     assert "mle2 calls 2 of 4 test reviews impossible" in capsys.readouterr().out
 
 
@@ -169,5 +169,5 @@ def test_scores_that_are_no_probabilities_are_no_model_of_a_run() -> None:
 def test_the_terminal_calls_a_slice_infinite_that_is(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"model": "mle", "relative_to": "whole", "dimension": "stars", "looked_at": 7, "surely_harder": True}
     worst = [{**row, "slice": "4", "excess": None}, {**row, "slice": "2", "excess": 0.25}]
-    results._say_worst_slices("mle", {"worst": worst}, "kn5")
+    shown_results._say_worst_slices("mle", {"worst": worst}, "kn5")
     assert "stars 4 infinite, stars 2 +25.0%" in " ".join(capsys.readouterr().out.split())

@@ -20,11 +20,10 @@ import pytest
 from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, ReviewLMError, Unreadable
 from core.store import Store
 from tests.command_line import call
-from tracking.artifact_places import places_elsewhere
 from tracking.backup.archive import MANIFEST
 from tracking.backup.restore import restore_backup
 from tracking.backup.write import write_backup
-from tracking.moved_home import mend_moved_home, moved_from
+from tracking.moved_home import mend_moved_home, moved_from, places_elsewhere
 
 ENDINGS = (".tar", ".tar.gz", ".tar.zst")
 

@@ -10,8 +10,7 @@ from core.config.run_config import RunConfig
 from core.store import Artifact
 from flows.ingest import ingest
 from flows.retrain import resolve
-from flows.server.parameters import Given, Inputs, Overrides, Preset
-from flows.server.workers import on_workers
+from flows.server.parameters import Given, Inputs, Overrides, Preset, on_workers
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, clean_and_split, tokenize, train_vocabulary
 from tasks.embedding.embed import embed as fit_vectors
 from tasks.embedding.embed import require_vocabulary

@@ -24,7 +24,7 @@ from tracking.runs.params import metric_name
 from tracking.tags import unpacked
 
 pytestmark = pytest.mark.slow
-PRESET = str(Path(__file__).parents[1] / "tiny_classifiers.toml")
+PRESET = str(Path(__file__).parent / "tiny_classifiers.toml")
 NAME = "reviewlm-demo-stars"
 WORDS = ("The", "food", "was", "great", "staff")
 LOGISTIC = '{kind="logistic", name="logistic", strengths=[1.0]}'
@@ -35,7 +35,7 @@ FINE_TUNED = """{kind="lstm", name="fine-tuned", start="lstm", hidden=24, embedd
 
 def classified(home: Path, *overrides: str, files: list[str] | None = None) -> dict[str, Any]:
     """Run the flow; "bag" starts from a file with vectors of five words, "logistic" has features of all kinds."""
-    from flows.other_models.classify import classify
+    from flows.classify import classify
 
     file = home.parent / "vectors.txt"
     file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
@@ -270,7 +270,7 @@ def test_networks_that_a_worker_of_another_home_fits_are_equal_to_the_last_byte(
     theirs = home(tmp_path, "theirs")
     monkeypatch.setattr("tasks.fitting.pool_caller.PoolRuns", lambda pool, machines: Workers([theirs]))
     monkeypatch.setattr("tasks.fitting.pool_caller.PATIENCE", QUICK)
-    monkeypatch.setattr("flows.other_models.classify.require_pool", lambda config: None)
+    monkeypatch.setattr("flows.classify.require_pool", lambda config: None)
     before = fits_of(done.home)
     store = f"execution.remote_store=file://{tmp_path / 'shared'}"
     again = classified(done.home, store, "execution.fit_pool=pool", "execution.rebuild=['fit-classifier']")

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from core.visible import visible
+from core.errors import visible
 
 RESULT_WIDTH = 110
 """Columns of results that are written to a file, or to a pipe of a process without a terminal."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigError
-from reviewlm.shown.layout import width
+from reviewlm.layout import width
 
 if TYPE_CHECKING:
     from collections.abc import Callable

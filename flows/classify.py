@@ -11,8 +11,7 @@ from core.config.run_config import RunConfig
 from flows.ingest import ingest, recorded_or_read
 from flows.prepare import prepare
 from flows.retrain import resolve
-from flows.server.parameters import Given, Inputs, Overrides, Preset, PresetOrNone, Reference
-from flows.server.workers import on_workers
+from flows.server.parameters import Given, Inputs, Overrides, Preset, PresetOrNone, Reference, on_workers
 from tasks.classification.champion import ChampionClassifier, answer_champion
 from tasks.classification.compare import Compared, compare_classifiers, require_classifiers, summarise_classifiers
 from tasks.classification.compare_two import compare_two_classifiers

@@ -8,7 +8,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import ArtifactError, ConfigError
-from flows.other_models.embed import embed
+from flows.embed import embed
 from tasks.embedding.embed import newest_vectors
 from tasks.track import tracker_of
 from tests.flows.first_run import TINY

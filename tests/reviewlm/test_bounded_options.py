@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from core.config.bounded_options import bounded
-from reviewlm.cli import app
+from reviewlm.cli import app, bounded
 from tests.core.config.setting_types import types_in
 
 EXTREME = ["nan", "inf", "-inf", "1e20", "9" * 25, "-" + "9" * 25, "9" * 5_000]

@@ -1,4 +1,4 @@
-"""Define the response schemas about versions and the server; see `responses.py`."""
+"""Define the response schemas about versions and the server; see `response_schemas.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from serving.api.schemas.responses import AnswerPart, Count, FromVersion, Number
+from serving.api.response_schemas import AnswerPart, Count, FromVersion, Number
 
 
 class ModelAnswer(AnswerPart):

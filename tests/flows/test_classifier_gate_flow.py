@@ -17,7 +17,7 @@ from tracking.registry.registry import Registry
 from tracking.registry.versions import Version
 
 pytestmark = pytest.mark.long
-PRESET = str(Path(__file__).parents[1] / "gated_classifier.toml")
+PRESET = str(Path(__file__).parent / "gated_classifier.toml")
 FEW = "classification.train_reviews=60"
 REPLACE = "classification.promotion.replace_lost_champion=true"
 
@@ -29,7 +29,7 @@ class Shop:
         self.home = home
 
     def classify(self, name: str, *overrides: str, input: Path | None = None) -> SimpleNamespace:
-        from flows.other_models.classify import classify
+        from flows.classify import classify
 
         with living_in(self.home):
             result = classify(

@@ -1,1 +1,0 @@
-"""Flows of the models that are not language models: classifiers and word vectors."""

@@ -1,1 +1,0 @@
-"""Show results in a terminal: text and tables that fit its width, models, stages and reports."""

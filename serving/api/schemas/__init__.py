@@ -1,1 +1,0 @@
-"""Define the schemas of requests and responses."""
