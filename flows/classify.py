@@ -24,7 +24,7 @@ from tasks.classification.report import write_classifier_report
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit, fitted_parts, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
-from tasks.fitting.job import Fitted, FittedClassifier
+from tasks.fitting.fitted import Fitted, FittedClassifier
 from tasks.fitting.pool_runs import require_pool
 from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits

@@ -18,7 +18,9 @@ from core.provenance import SOURCE
 
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
-RUNS_STAGES = re.compile(r"tasks(\.tracking\b.*|\.\w+)?")
+RUNS_STAGES = re.compile(
+    r"tasks(\.(code_version|deadline|flow_run|generate|gpus|limits|progress|stage|table_file|track))?"
+)
 """Modules of `tasks` that run stages and record runs."""
 REGISTRIES = {
     "models.specs.model_class": "models.specs",

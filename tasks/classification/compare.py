@@ -26,7 +26,7 @@ from evaluation.statistics.groups import GROUP, united
 from tasks.classification.predict import HELD_OUT, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
-from tasks.fitting.job import FittedClassifier
+from tasks.fitting.fitted import FittedClassifier
 from tasks.promotion.promote import Promotion
 from tasks.stage import reuse_of_this_run, run_stage, show_table, stage
 from tasks.track import tracker_of

@@ -21,7 +21,8 @@ from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.fitting.fit import bundle_digest, is_handed_over, made_of, remove, threads_of
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import BUNDLE_FOLDER, Fitted, FittedClassifier
+from tasks.fitting.fitted import Fitted, FittedClassifier
+from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.listeners import both, now_and_then
 from tasks.fitting.pool_caller import Handover
 from tasks.gpus import device_for, gpu_slot

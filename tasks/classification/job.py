@@ -43,7 +43,7 @@ class ClassifierJob(FitJob):
         lexicons: Folder of each lexicon, by name.
     """
 
-    LEXICON_STAGE: ClassVar[str] = "fit-classifier"
+    STAGE: ClassVar[str] = "fit-classifier"
     WORKER: ClassVar[str] = "tasks.classification.fit_worker"
 
     spec: ClassifierSpec

@@ -25,7 +25,8 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import BUNDLE_FOLDER, Fitted, LanguageModelJob
+from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import BUNDLE_FOLDER, LanguageModelJob
 from tasks.fitting.listeners import EnoughSeen, both, now_and_then
 from tasks.fitting.pool_caller import Handover
 from tasks.fitting.warm_start import INPUT, Start, starting_point

@@ -1,7 +1,4 @@
-"""Describe a job for its processes: which model, on which data, and with which resources.
-
-Hold a fitted language model, classifier or set of word vectors: spec, artifact, run and bundle.
-"""
+"""Describe a job for its processes: which model, on which data, and with which resources."""
 
 from __future__ import annotations
 
@@ -10,12 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self
 
-from core.config.sections.embedding import EmbeddingConfig
-from core.store import Artifact
 from models.bundles.bundle import SPEC
-from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec, spec_from_dict
 from training.context import Pace
 
@@ -29,10 +23,6 @@ PROBES = (
     ("We waited an hour and the server was rude!", 1),
 )
 """Texts and stars whose scores are stored with a fitted model, and compared whenever it is opened."""
-
-FittedSpec = ModelSpec | ClassifierSpec | EmbeddingConfig
-"""Options of a fitted model; each has `name`, `kind` and `vocabulary`."""
-Spec = TypeVar("Spec", bound=FittedSpec, covariant=True)
 
 
 class Deed(NamedTuple):
@@ -214,31 +204,3 @@ class LanguageModelJob(FitJob):
         pace = None if values["pace"] is None else Pace(**values["pace"])
         known = {"spec": spec_from_dict(values["spec"]), "init_weights": weights, "pace": pace}
         return {**super()._read(values), **known}
-
-
-@dataclass(frozen=True)
-class StoredFit(Generic[Spec]):
-    """A fitted model of any family, in the store.
-
-    Args:
-        spec: Its options; of a classifier, with the labels.
-        artifact: The result of the stage that fitted it.
-        run_id: The MLflow run that describes it.
-        reused: The store had it.
-    """
-
-    spec: Spec
-    artifact: Artifact
-    run_id: str
-    reused: bool
-
-    @property
-    def bundle(self) -> Path:
-        """The folder with `spec.json`."""
-        return self.artifact.folder / BUNDLE_FOLDER
-
-
-AnyFitted = StoredFit[FittedSpec]
-Fitted = StoredFit[ModelSpec]
-FittedClassifier = StoredFit[ClassifierSpec]
-FittedVectors = StoredFit[EmbeddingConfig]

@@ -45,7 +45,8 @@ from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import rows_of_file
 from tasks.evaluation.evaluate import draw_samples, score_bundle
 from tasks.fitting.fit import FitPlan, build_fit, bundle_digest
-from tasks.fitting.job import BUNDLE_FOLDER, Fitted
+from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.warm_start import INPUT, Start
 from tasks.lineage.gather import facts_of
 from tasks.lineage.inputs import PART

@@ -35,7 +35,7 @@ from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured, scores_of
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import AnyFitted
+from tasks.fitting.fitted import AnyFitted
 from tasks.measuring.processes import end_idle_processes
 from tasks.promotion.ancestry import Past, look_back
 from tasks.promotion.score_now import Champion, Scored

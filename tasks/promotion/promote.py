@@ -41,7 +41,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import AnyFitted, FittedSpec
+from tasks.fitting.fitted import AnyFitted, FittedSpec
 from tasks.flow_run import PROMOTED, REFUSED, announce
 from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage

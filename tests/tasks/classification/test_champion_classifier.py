@@ -106,7 +106,6 @@ class Gate:
         version = SimpleNamespace(version=4, tags=tags)
         shelf = SimpleNamespace(alias=lambda name: version, bundle_folder=lambda version: self.registered)
         monkeypatch.setattr(module, "registry_of", lambda config: shelf)
-        monkeypatch.setattr(module, "family_of_version", lambda *given: "reviews")
         monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
         run: Any = SimpleNamespace(clean=today, labels=None)
         challenger = self.measured(today)

@@ -9,7 +9,7 @@ import pytest
 from core.store import Artifact
 from tasks.classification import compare
 from tasks.classification.compare import Compared, MeasuredClassifier, _model
-from tasks.fitting.job import FittedClassifier
+from tasks.fitting.fitted import FittedClassifier
 from tests.models.classification.made_reviews import small
 
 GAIN = {"gain_accuracy": 0.25, "gain_accuracy_lo": 0.1, "gain_accuracy_hi": 0.4, "gain_macro_f1": 0.2,

@@ -15,7 +15,8 @@ import tasks.fitting.fit
 from core.config.presets import parse_config
 from models.specs import MixtureSpec, NGramSpec
 from tasks.fitting.fit import bundle_digest, fit
-from tasks.fitting.job import Fitted, LanguageModelJob
+from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import LanguageModelJob
 
 KN, LSTM_LIKE = NGramSpec(name="kn"), NGramSpec(name="other", order=2)
 MIX = MixtureSpec(name="mix", parts=("kn", "other"))

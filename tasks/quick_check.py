@@ -1,0 +1,307 @@
+"""Run the stages of the pipeline one after the other in this process, without Prefect's server and without MLflow.
+
+A server costs more time than all stages on 200 reviews. So the functions of the stages are called directly, and fits do
+not get processes of their own.
+
+Copy the first reviews of each input file into one small file.
+
+Shrink a configuration so that its stages take seconds on a few hundred reviews.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import orjson
+import polars as pl
+from prefect import State
+
+from core.config.run_config import RunConfig
+from core.config.sections.data import SplitConfig
+from core.errors import EmptyInput, FitError
+from core.model_errors import converted_errors
+from core.store import Artifact
+from corpus.ingestion.ingest import limits_of
+from corpus.reading.readers import Progress, read
+from corpus.reading.sources import source_names
+from corpus.schema import COLUMNS, FIELDS, Block
+from models.specs import ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec, parts_of
+from models.streams import TokenStream
+from tasks.data.card import describe_data
+from tasks.data.ingest import ingest_files
+from tasks.data.prepare import (
+    TRAIN_FIRST,
+    VOCABULARY_FILE,
+    Prepared,
+    check_table,
+    choose,
+    clean_and_split,
+    tokenize,
+    train_vocabulary,
+    vocabularies_in_use,
+)
+from tasks.evaluation.audit import audit_bundle
+from tasks.evaluation.evaluate import Measured, draw_samples, observe_bundle, score_bundle
+from tasks.evaluation.intervals import compare
+from tasks.fitting.fit import build_fit, fitted_parts, plan_fit
+from tasks.fitting.fit_worker import run as fit_here
+from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import LanguageModelJob
+from tasks.stage import Stage
+from training.neural.overfit import GOAL, overfit_one_batch
+
+REVIEWS = 200
+SAMPLE = "sample.jsonl"
+R = TypeVar("R")
+
+PLAIN = orjson.OPT_PASSTHROUGH_DATETIME
+"""Dates are written by `str`, as in Yelp's files."""
+MOST_BLOCKS = 8
+MOST_FILES = 20
+"""Files that are opened; more would only cost time."""
+
+WIDTH, BATCH, WINDOW, ENTRIES, TUNING = 16, 8, 20, 600, 500
+EVALUATION = {
+    "resamples": 100, "observed_reviews": 4, "samples_per_star": 1,
+    "max_tokens": 12, "sample_stars": (1, 5), "suggestions": 2,
+}
+AUDIT = {"samples": 10, "max_words": 12, "candidates": 100, "copies": (1,), "max_canary_share": 0.05}
+SHARES = 0.2
+"""Share of the validation and of the test split, so that few reviews suffice for all splits."""
+
+
+@dataclass
+class CheckedStage:
+    """A stage that was tried, its seconds, and "ok" or "failed"."""
+
+    stage: str
+    seconds: float
+    result: str = "ok"
+    note: str = ""
+
+
+@dataclass
+class StageLog:
+    """The stages that were tried so far, in order.
+
+    Args:
+        tell: Called with each stage when it ends.
+    """
+
+    tell: Callable[[CheckedStage], object] = lambda stage: None
+    stages: list[CheckedStage] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[CheckedStage]:
+        """Time the block as a stage; an error in it is recorded and passes on."""
+        tried, began = CheckedStage(name, 0.0, "failed"), time.monotonic()
+        self.stages.append(tried)
+        try:
+            yield tried
+            tried.result = "ok"
+        finally:
+            tried.seconds = round(time.monotonic() - began, 2)
+            self.tell(tried)
+
+
+def try_stages(config: RunConfig, record: StageLog) -> None:
+    """Run every stage up to the comparison of the models on the first reviews of the input, in the current home.
+
+    Raises:
+        ReviewLMError: The first error of a stage; `record.stages` ends with this stage.
+    """
+    file = config.home / SAMPLE
+    with record.stage("read the input") as tried:
+        tried.note = f"{write_sample(config, file, REVIEWS)} reviews"
+    small = tiny(config, file)
+    prepared = _prepare(small, record)
+    fitted: dict[str, Fitted] = {}
+    for spec in small.models:
+        with record.stage(f"fit {spec.name}"):
+            parts = fitted_parts(spec, fitted) or {}
+            built = build_fit(small, plan_fit(small, spec, prepared, parts), prepared, _ignore, parts, _run_here)
+            fitted[spec.name] = Fitted(spec, built.artifact, "", built.reused)
+    measured = [_measure(small, model, prepared, record) for model in fitted.values()]
+    with record.stage("compare the models"):
+        compare(small, prepared, measured)
+    _overfit(small, prepared, record)
+
+
+def _prepare(config: RunConfig, record: StageLog) -> Prepared:
+    with record.stage("ingest"):
+        dataset = _result(ingest_files, config)
+    with record.stage("check raw"):
+        checks = [_result(check_table, config, "raw", dataset)]
+    with record.stage("prepare"):
+        clean = _result(clean_and_split, config, dataset)
+    with record.stage("check clean"):
+        checks.append(_result(check_table, config, "clean", clean))
+    with record.stage("card"):
+        card = _result(describe_data, config, dataset, clean)
+    canaries = None
+    if config.audit.canaries:
+        with record.stage("canaries"):
+            canaries = _result(choose, config, clean)
+    vocabularies, tokens = dict[str, Artifact](), dict[str, dict[str, Artifact]]()
+    for name in vocabularies_in_use(config):
+        with record.stage(f"vocabulary {name}"):
+            vocabularies[name] = _result(train_vocabulary, config, name, clean)
+        with record.stage(f"tokens {name}"):
+            file = str(vocabularies[name].folder / VOCABULARY_FILE)
+            planted = {"train": canaries}
+            tokens[name] = {
+                split: _result(tokenize, config, file, split, clean, name, planted.get(split)) for split in TRAIN_FIRST
+            }
+        with record.stage(f"check tokens {name}"):
+            checks.append(_result(check_table, config, "tokens", tokens[name]["train"], f"tokens {name} train"))
+    return Prepared(clean, card, vocabularies, tokens, tuple(checks), canaries)
+
+
+def _measure(config: RunConfig, fitted: Fitted, prepared: Prepared, record: StageLog) -> Measured:
+    """Score a model on both held-out splits, draw samples, observe its tokens, and run the audit."""
+    name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
+    with record.stage(f"evaluate {name}"), converted_errors(name):
+        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test").artifact
+        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation").artifact
+        samples = draw_samples(config, fitted.bundle, name).artifact
+        observed = observe_bundle(config, fitted.bundle, tokens, test, name).artifact
+        audit = audit_bundle(config, fitted.bundle, prepared, tokens["train"], name).artifact
+        check = _result(check_table, config, "predictions", test, f"predictions {name}")
+    return Measured(fitted, test, validation, samples, observed, audit, (check,))
+
+
+def _overfit(config: RunConfig, prepared: Prepared, record: StageLog) -> None:
+    """Learn one batch by heart with a network of each neural kind.
+
+    Raises:
+        FitError: The loss stays too high.
+    """
+    neural = {spec.kind: spec for spec in reversed(config.models) if isinstance(spec, RecurrentSpec | NPLMSpec)}
+    for kind, spec in reversed(neural.items()):
+        with record.stage(f"learn one batch, {kind}") as tried, converted_errors(spec.name):
+            stream = TokenStream.open(prepared.tokens[spec.vocabulary]["train"].folder)
+            size = int(prepared.vocabularies[spec.vocabulary].facts["size"])
+            loss, updates = overfit_one_batch(spec, size, stream)
+            tried.note = f"{loss:.4f} nats per token after {updates} updates"
+            if not loss < GOAL:
+                raise FitError(
+                    f"A network of kind '{kind}' cannot overfit one batch", where=f"models.{spec.name}",
+                    value=tried.note,
+                    cause=f"at most {GOAL} was expected; an option of the model keeps it from learning",
+                    remedy="try the options one by one, with `reviewlm check --set`",
+                )
+
+
+def _run_here(job: LanguageModelJob, report: Callable[[dict[str, Any]], None]) -> Mapping[str, float]:
+    with converted_errors(job.spec.name):
+        return fit_here(job, lambda news: None)
+
+
+def _ignore(journal: Path) -> None:
+    """Forward no journal: there is no MLflow run."""
+
+
+def _result(stage: Stage[..., R], *arguments: Any) -> R:
+    """Return the result of a stage's function, called without Prefect."""
+    found: Any = stage.fn(*arguments)
+    return found.result() if isinstance(found, State) else found  # type: ignore[no-any-return]
+
+
+def write_sample(config: RunConfig, file: Path, most: int) -> int:
+    """Write at most *most* reviews of the input to *file* as JSON lines, and return their number.
+
+    The files are read by the readers of the pipeline. Each gives the same number of reviews, from its beginning; if
+    some have fewer, the others give more.
+
+    Raises:
+        Unreadable, MissingColumn: A file cannot be read.
+        EmptyInput: No file has a usable review at its beginning.
+    """
+    limits = replace(limits_of(config.source), workers=1)
+    beginnings = []
+    for path, name in list(source_names(config.source.input).items())[:MOST_FILES]:
+        beginning = _beginning(cast(Generator[Block], read(path, name, limits, Progress())), most)
+        beginnings.append(beginning.with_columns(number=pl.int_range(pl.len())))
+    rows = pl.concat(beginnings).sort("number", maintain_order=True).head(most).select(FIELDS)
+    if rows.is_empty():
+        raise EmptyInput("No file has a review that can be used", where=", ".join(config.source.input),
+                         remedy="`reviewlm ingest` names the reasons, record by record")  # fmt: skip
+    known = [{name: value for name, value in row.items() if value is not None} for row in rows.iter_rows(named=True)]
+    file.write_bytes(b"".join(orjson.dumps(row, default=str, option=PLAIN) + b"\n" for row in known))
+    return rows.height
+
+
+def _beginning(blocks: Generator[Block], most: int) -> pl.DataFrame:
+    """Return at most *most* usable reviews of a file; after `MOST_BLOCKS` blocks the rest is not read."""
+    found = pl.DataFrame(schema=COLUMNS)
+    with closing(blocks):
+        for block in islice(blocks, MOST_BLOCKS):
+            found = pl.concat([found, block.good.select(*COLUMNS)]).head(most)
+            if found.height == most:
+                break
+    return found
+
+
+def tiny(config: RunConfig, sample: Path) -> RunConfig:
+    """Return the configuration with *sample* as its input and with tiny models, one of each kind.
+
+    Reviews are split at random, because a few hundred may all be of one month or business.
+    """
+    models = tuple(_tiny_model(spec) for spec in one_of_each_kind(config))
+    used = {spec.vocabulary for spec in models}
+    changes: dict[str, Any] = {
+        "source": config.source.model_copy(update={"input": (str(sample),), "fields": type(config.source.fields)()}),
+        "split": SplitConfig(salt=config.split.salt, validation=SHARES, test=SHARES),
+        "vocabulary": {name: _tiny_vocabulary(spec) for name, spec in config.vocabulary.items() if name in used},
+        "models": models,
+        "evaluation": config.evaluation.model_copy(update=EVALUATION),
+        "audit": config.audit.model_copy(update={**AUDIT, "canaries": min(config.audit.canaries, 1)}),
+        "execution": config.execution.model_copy(
+            update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "engine": "threads",
+                    "tracking_uri": "", "remote_store": "", "system_metrics_seconds": 0.0}
+        ),
+    }
+    return config.model_copy(update=changes)
+
+
+def one_of_each_kind(config: RunConfig) -> list[ModelSpec]:
+    """Return the baseline, the first model of each kind and vocabulary, and the models that these combine."""
+    wanted, kinds = {config.baseline}, set[tuple[str, str]]()
+    for spec in config.models:
+        if (kind := (spec.kind, spec.vocabulary)) not in kinds:
+            kinds.add(kind)
+            wanted.add(spec.name)
+    for spec in reversed(config.models):  # a model comes after its parts
+        wanted |= set(parts_of(spec)) if spec.name in wanted else set()
+    return [spec for spec in config.models if spec.name in wanted]
+
+
+def _tiny_model(spec: ModelSpec) -> ModelSpec:
+    if isinstance(spec, NPLMSpec | RecurrentSpec):
+        small: dict[str, Any] = {"hidden": min(spec.hidden, WIDTH)}
+        if not spec.vectors:  # word vectors keep their size
+            small["embedding"] = min(spec.embedding, WIDTH)
+        if isinstance(spec, RecurrentSpec):
+            small["layers"] = min(spec.layers, 2)
+        return replace(spec, training=_short(spec.training), **small)
+    if isinstance(spec, NGramSpec):
+        return spec
+    tuned: Any = spec
+    return replace(tuned, tuning_tokens=TUNING) if hasattr(tuned, "tuning_tokens") else spec
+
+
+def _short(training: TrainingSpec) -> TrainingSpec:
+    return replace(
+        training, epochs=min(training.epochs, 0.5), batch=min(training.batch, BATCH), micro_batch=None,
+        bptt_len=min(training.bptt_len, WINDOW), bptt_grad_len=None, evaluations=1, start="fresh", precision="float32",
+    )
+
+
+def _tiny_vocabulary(spec: VocabularySpec) -> VocabularySpec:
+    return replace(spec, size=min(spec.size, ENTRIES), min_count=1)
