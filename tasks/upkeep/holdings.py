@@ -88,7 +88,7 @@ class Holdings:
         return [one for one in self.artifacts.values() if one.stage == stage and "facts" in one.manifest]
 
 
-def kept_results(holdings: Holdings, roots: Mapping[Key, str], limits: Sequence[UsedSince]) -> dict[Key, str]:
+def kept_results(holdings: Holdings, roots: Mapping[Key, str], limits: Sequence[UsedAfter]) -> dict[Key, str]:
     """Return the kept results with their reasons: roots, results used since one of the times, and all their inputs."""
     return with_inputs(used_since(holdings.used, limits) | dict(roots), holdings.made_from)
 
@@ -109,14 +109,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class UsedSince:
+class UsedAfter:
     """A reason to keep what was used at or after a time, in nanoseconds since 1970."""
 
     time: int
     reason: str
 
 
-def used_since(used: Mapping[Key, int], limits: Sequence[UsedSince]) -> dict[Key, str]:
+def used_since(used: Mapping[Key, int], limits: Sequence[UsedAfter]) -> dict[Key, str]:
     """Return the results that were used since one of the times, each with the first reason that applies."""
     found: dict[Key, str] = {}
     for limit in limits:

@@ -16,7 +16,7 @@ from core.storing.uses import Uses
 from evaluation.reports.run_record import REPORTS, read_records
 from tasks.stage import MINUTE
 from tasks.track import tracker_of
-from tasks.upkeep.holdings import RECENT, RUNNING, VERSION, YOUNG, Holdings, Key, UsedSince, cutoff
+from tasks.upkeep.holdings import RECENT, RUNNING, VERSION, YOUNG, Holdings, Key, UsedAfter, cutoff
 from tracking.logged_models.unused import FINISHED, Run, VersionKey
 from tracking.logged_models.unused import RUNNING as STILL_RUNNING
 from tracking.registry.lineage import record_of
@@ -42,10 +42,10 @@ class Times:
     running: int | None = None
 
     @property
-    def limits(self) -> tuple[UsedSince, ...]:
+    def limits(self) -> tuple[UsedAfter, ...]:
         """The times with their reasons."""
-        running = () if self.running is None else (UsedSince(self.running, RUNNING),)
-        return (*running, UsedSince(self.recent, RECENT), UsedSince(self.young, YOUNG))
+        running = () if self.running is None else (UsedAfter(self.running, RUNNING),)
+        return (*running, UsedAfter(self.recent, RECENT), UsedAfter(self.young, YOUNG))
 
     @property
     def oldest(self) -> int:

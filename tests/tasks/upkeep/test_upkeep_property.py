@@ -21,11 +21,11 @@ from core.store import Artifact, Store
 from core.storing.removal import Removal
 from tasks.data.prepare import EARLIER
 from tasks.lineage.inputs import BUNDLE_SPEC
-from tasks.upkeep.holdings import INPUT, Holdings, Key, UsedSince, cutoff, kept_results
+from tasks.upkeep.holdings import INPUT, Holdings, Key, UsedAfter, cutoff, kept_results
 from tests.examples import examples
 
 STAGES = ("read", "prepare", "vocabulary", "tokens", "fit", "score", "audit", "some other stage")
-RECENT, YOUNG = UsedSince(600, "recent"), UsedSince(900, "young")
+RECENT, YOUNG = UsedAfter(600, "recent"), UsedAfter(900, "young")
 
 
 @dataclass
@@ -188,7 +188,7 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
     tokens = store.build("tokens", 1, {}, {"vocabulary": "abc", "clean": new.digest}, lambda _: {}).artifact
     for artifact in (old, new, *vocabularies):
         os.utime(record_of(tmp_path, artifact.folder), ns=(1, 1))
-    kept = kept_results(Holdings(tmp_path), {("tokens", tokens.digest): "version"}, (UsedSince(2**62, "never"),))
+    kept = kept_results(Holdings(tmp_path), {("tokens", tokens.digest): "version"}, (UsedAfter(2**62, "never"),))
     assert kept == {
         ("tokens", tokens.digest): "version", ("vocabulary", vocabularies[1].digest): INPUT,
         ("prepare", new.digest): INPUT,
