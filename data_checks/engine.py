@@ -21,7 +21,7 @@ from core.errors import ConfigError
 from data_checks import gx
 from data_checks.docs.page import CheckedTable, CheckPage, ShownResult, as_options
 from data_checks.metrics.measure import MetricError, Report, guarded, measure
-from data_checks.metrics.metrics import KEPT, Metric
+from data_checks.metrics.metrics import Metric
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.report import ExpectationResult
 
@@ -30,7 +30,6 @@ PAGE, RESULTS = "index.html", "validation.json"
 MARKER = ".reviewlm-data-docs"
 """Empty file in each folder of Data Docs that `publish` made: the pages in such a folder may be replaced."""
 EXAMPLES = 5
-EVERY = 1 << 62
 SUMMARY: Mapping[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
 
 
@@ -71,16 +70,13 @@ class Outcome:
     broken: tuple[str, ...]
 
 
-def validate(
-    batch: Batch, rows: int = CHUNK_ROWS, report: Report | None = None, result_format: Mapping[str, Any] = SUMMARY
-) -> Validated:
+def validate(batch: Batch, rows: int = CHUNK_ROWS, report: Report | None = None) -> Validated:
     """Validate a batch in one pass over its table, and further ones where values may be repeated.
 
     Args:
         batch: Table, expectations and extra metrics.
         rows: Most rows of a chunk; the verdicts do not depend on it.
         report: Called in the first pass with the number of rows done and the total.
-        result_format: Result format as Great Expectations defines it.
 
     Raises:
         ReviewLMError: An expectation cannot be evaluated on polars.
@@ -88,15 +84,14 @@ def validate(
     """
     for expectation in batch.expectations:
         expectation.id = expectation.id or str(uuid.uuid4())
-    wanted = [gx.requests(expectation, result_format) for expectation in batch.expectations]
-    keep = EVERY if result_format.get("result_format") == "COMPLETE" else result_format.get("partial_unexpected_count")
+    wanted = [gx.requests(expectation, SUMMARY) for expectation in batch.expectations]
     metrics: dict[Hashable, Metric | MetricError] = dict(batch.extra_metrics.items())
     for request in chain(*wanted):
         if request.key not in metrics:
-            metrics[request.key] = guarded(request.metric, batch.table, KEPT if keep is None else keep)
+            metrics[request.key] = guarded(request.metric, batch.table, EXAMPLES)
     measured = measure(batch.table, metrics, rows, report)
     results = [
-        gx.verdict(expectation, {each.id: each.value(measured[each.key]) for each in requests}, result_format)
+        gx.verdict(expectation, {each.id: each.value(measured[each.key]) for each in requests}, SUMMARY)
         for expectation, requests in zip(batch.expectations, wanted, strict=True)
     ]
     return Validated(batch, results, {name: measured[name] for name in batch.extra_metrics})

@@ -234,12 +234,12 @@ def _per_order(result: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def whole_numbers(given: str, option: str, least: int = 0) -> list[int]:
-    """Parse whole numbers separated by commas, none below *least*."""
+def whole_numbers(given: str, option: str) -> list[int]:
+    """Parse whole numbers separated by commas, none below 0."""
     try:
         numbers = [int(part) for part in given.replace(",", " ").split()]
-        if any(number < least for number in numbers):
-            raise ConfigError(f"{option} must be numbers of at least {least}", where=option, value=given)
+        if any(number < 0 for number in numbers):
+            raise ConfigError(f"{option} must be numbers of at least 0", where=option, value=given)
         return numbers
     except ValueError as error:
         raise ConfigError(f"{option} must be whole numbers, separated by commas", where=option, value=given) from error

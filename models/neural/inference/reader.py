@@ -266,10 +266,10 @@ class AdaptiveLogp:
         return logp_NV
 
 
-def reader_for(network: Network, make: MakeLinear = packed_linear, normalise: bool = True) -> Reader | None:
+def reader_for(network: Network) -> Reader | None:
     """Return a reader of a network; None on a GPU and for kinds of cells that have none."""
     kind = reader_kind(network)
-    return None if kind is None else kind(network, make, normalise)
+    return None if kind is None else kind(network)
 
 
 def reader_kind(network: Network) -> type[Reader] | None:
