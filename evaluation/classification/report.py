@@ -33,7 +33,7 @@ from evaluation.reports.report_pictures import SHOWN, Drawing
 from evaluation.reports.report_tables import count_of_rules, rules
 from evaluation.scoring.calibration import reliability
 from evaluation.statistics.bootstrap import Interval
-from evaluation.statistics.slices import slice_name
+from evaluation.statistics.slice_names import slice_name
 
 RESULT, CONFUSION, CALIBRATION, LEARNING, SLICES = "result", "confusion", "calibration", "learning", "slices"
 ERRORS = 10

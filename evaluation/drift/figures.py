@@ -1,21 +1,27 @@
-"""Draw a drift report: how far each figure is from its limit, and which classes and words moved."""
+"""Draw a drift report: how far each figure is from its limit, and which classes and words moved.
+
+Draw how models age: by month, and version by version on one set of reviews.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from evaluation.drift.decay import HELD_OUT, NEW, Decay
 from evaluation.drift.report import DriftReport, flagged_sentence
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import GREY, literal
+from evaluation.plots.canvas import GREY, PALE, canvas, literal, styles_of
 from evaluation.reports.document import Page, PageSection, PageTable, PageText, Picture, png
 
-KNOWN, NEW = PALETTE[0], PALETTE[1]
+KNOWN_COLOR, NEW_COLOR = PALETTE[0], PALETTE[1]
 SHOWN = 15
 FARTHEST = 4.0
 """Longest bar that is drawn to scale, as a multiple of the limit."""
@@ -63,7 +69,7 @@ def verdicts(report: DriftReport) -> Figure:
     rows = list(reversed(report.figures))
     ratios = [row.excess / row.limit if row.limit else float(row.flagged) for row in rows]
     shown = [max(0.0, min(ratio, FARTHEST)) for ratio in ratios]
-    axes.barh([row.name for row in rows], shown, color=[NEW if row.flagged else KNOWN for row in rows])
+    axes.barh([row.name for row in rows], shown, color=[NEW_COLOR if row.flagged else KNOWN_COLOR for row in rows])
     for place, (row, ratio, length) in enumerate(zip(rows, ratios, shown, strict=True)):
         beyond = f"… {ratio:.0f} times the limit: " if ratio > FARTHEST else ""
         text = f"{beyond}{row.value:.4f}, by chance {row.expected:.4f}, p = {row.p_value:.2g}"
@@ -92,8 +98,8 @@ def moved_words(report: DriftReport) -> Figure:
     for place, row in enumerate(rows):
         axes.plot([row["known"], row["new"]], [place, place], color="#C8C8C8", linewidth=2, zorder=1)
     places = range(len(rows))
-    axes.scatter([row["known"] for row in rows], places, color=KNOWN, label="known to the champion", zorder=2)
-    axes.scatter([row["new"] for row in rows], places, color=NEW, label="new reviews", zorder=2)
+    axes.scatter([row["known"] for row in rows], places, color=KNOWN_COLOR, label="known to the champion", zorder=2)
+    axes.scatter([row["new"] for row in rows], places, color=NEW_COLOR, label="new reviews", zorder=2)
     axes.set_yticks(places, [literal(str(row["word"])) for row in rows])
     axes.set_xscale("symlog", linthresh=0.1)
     axes.set_xlim(left=0)
@@ -108,8 +114,8 @@ def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
     classes = report.histograms[name]
     labels, known, new = _most(classes["labels"], classes["known"], classes["new"])
     places = range(len(labels))
-    axes.bar([place - 0.2 for place in places], known, 0.4, color=KNOWN, label="known to the champion")
-    axes.bar([place + 0.2 for place in places], new, 0.4, color=NEW, label="new reviews")
+    axes.bar([place - 0.2 for place in places], known, 0.4, color=KNOWN_COLOR, label="known to the champion")
+    axes.bar([place + 0.2 for place in places], new, 0.4, color=NEW_COLOR, label="new reviews")
     slanted = name == "categories"
     names = [f"{label}+" for label in labels] if name == "length" else [literal(str(label)) for label in labels]
     axes.set_xticks(places, names, rotation=35 if slanted else 0, ha="right" if slanted else "center", fontsize=8)
@@ -133,3 +139,54 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def decay_curve(decays: Mapping[str, Decay]) -> Figure:
+    """Draw open bits per byte by month with intervals: held-out reviews hollow, new ones filled, reference as a line.
+
+    Args:
+        decays: By name of version; the first is the champion, and its reference is drawn.
+    """
+    figure, axes = canvas(10.0, 4.8)
+    months = sorted({month for decay in decays.values() for month in decay.table["month"]})
+    place = {month: number for number, month in enumerate(months)}
+    for shift, (name, style) in enumerate(styles_of(list(decays)).items()):
+        table = decays[name].table
+        for part, face in ((HELD_OUT, "white"), (NEW, style["color"])):
+            rows = table.filter(pl.col("part") == part)
+            if rows.is_empty():
+                continue
+            x = np.array([place[month] for month in rows["month"]]) + 0.08 * shift
+            y, low, high = (rows[column].to_numpy() for column in ("open_bits_per_byte", "lo", "hi"))
+            axes.errorbar(
+                x, y, [y - low, high - y], label=f"{name}, {part}", markerfacecolor=face, capsize=2, markersize=5,
+                **style,
+            )
+    champion, first = next(iter(decays.items()))
+    axes.axhspan(first.low, first.high, color=PALE, zorder=0)
+    axes.axhline(first.reference, color=GREY, linewidth=1, linestyle="--",
+                 label=f"reference {first.since} to {first.until}")
+    step = max(1, len(months) // 12)
+    axes.set_xticks(range(0, len(months), step), months[::step], rotation=30, ha="right")
+    axes.set_ylabel("open bits per byte")
+    axes.set_title(f"{champion}: {first.sentence}", loc="left", fontsize=9)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def benchmark_curve(history: pl.DataFrame) -> Figure:
+    """Draw open bits per byte of every version that was champion, on the frozen set, with intervals.
+
+    Args:
+        history: Columns version, model, open_bits_per_byte, lo, hi, reviews; one row per version.
+    """
+    figure, axes = canvas(8.0, 4.2)
+    rows = history.sort("version")
+    y, low, high = (rows[column].to_numpy() for column in ("open_bits_per_byte", "lo", "hi"))
+    places = np.arange(len(rows))
+    axes.errorbar(places, y, [y - low, high - y], marker="o", capsize=3, color=PALETTE[0])
+    labels = [f"v{row['version']}\n{row['model']}" for row in rows.to_dicts()]
+    axes.set_xticks(places, labels)
+    axes.set_ylabel("open bits per byte")
+    axes.set_title(f"Champions on the same {rows['reviews'][0]} reviews, frozen (lower is better)", loc="left")
+    return figure

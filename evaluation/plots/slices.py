@@ -18,8 +18,8 @@ from matplotlib.ticker import PercentFormatter
 
 from evaluation.palette import PALETTE
 from evaluation.plots.canvas import GREY, PALE, WIDTH, canvas, ticks_at
+from evaluation.statistics.slice_names import OF_TOKENS, dimension_name, slice_name
 from evaluation.statistics.slice_table import worst_slices
-from evaluation.statistics.slices import OF_TOKENS, dimension_name, slice_name
 
 UNORDERED = ("category", "after_oov")
 """Dimensions whose slices have no order: no line is drawn between them."""

@@ -16,8 +16,8 @@ from evaluation.reports.document import Code, Page, PageSection, PageTable
 from evaluation.reports.report_words import amount, headline, with_interval
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.statistics.comparison import baseline_of
+from evaluation.statistics.slice_names import slice_name
 from evaluation.statistics.slice_table import worst_slices
-from evaluation.statistics.slices import slice_name
 from models.base import STATIC
 
 CARD_FILE = "model_card.md"

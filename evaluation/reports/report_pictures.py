@@ -19,7 +19,7 @@ from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.surprisal import TokenSurprisals, choose_reviews
 from evaluation.statistics.comparison import baseline_of
 from evaluation.statistics.pareto import known_costs
-from evaluation.statistics.slices import OF_TOKENS
+from evaluation.statistics.slice_names import OF_TOKENS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,8 @@ from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.comparison import baseline_of
 from evaluation.statistics.pareto import on_front
+from evaluation.statistics.slice_names import OF_TOKENS, slice_name
 from evaluation.statistics.slice_table import worst_slices
-from evaluation.statistics.slices import OF_TOKENS, slice_name
 from models.base import STATIC
 
 BITS = "open_bits_per_byte"

@@ -4,16 +4,13 @@ Reviews are sliced by stars, length, month (year if months are small) and catego
 their frequency in the training text, their position, and whether an unknown word comes before them. A slice is reported
 only if it has enough reviews. Of a dimension with many slices only the largest are reported, because among many slices
 some look bad by chance.
-
-Name slices for people: the same words on the terminal, in figures and in texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -32,9 +29,6 @@ LOSSES = pl.Schema(
         **dict.fromkeys(("loss", "surely"), pl.Float64()),
     }
 )
-
-OF_TOKENS = ("frequency", "position", "after_oov")
-"""Dimensions whose slices are made of tokens, not of whole reviews."""
 
 
 @dataclass(frozen=True)
@@ -221,14 +215,3 @@ def _slicing(
     member_NS = np.zeros((len(labels), len(names)), bool)
     member_NS[known["row"].to_numpy(), [column[name] for name in known["label"]]] = True
     return Slicing(dimension, names, member_NS, len(reviews) - len(names))
-
-
-def dimension_name(dimension: str, label: str) -> str:
-    """Return the name of a dimension for one of its slices; a month that was merged into its year is a year."""
-    years = dimension == "month" and len(label) == len("2019")
-    return "year" if years else dimension.replace("_", " ")
-
-
-def slice_name(row: Mapping[str, Any], between: str = " ") -> str:
-    """Return the name of a slice with its dimension: "year 2019", "after oov unknown word"."""
-    return f"{dimension_name(row['dimension'], row['slice'])}{between}{row['slice']}"

@@ -16,7 +16,7 @@ from core.store import Artifact
 from corpus.ingestion.ingest import ingest
 from corpus.profiling.sample import sample_reviews
 from corpus.splitting.split import iter_split, scan_split
-from evaluation.drift.decay_figures import benchmark_curve
+from evaluation.drift.figures import benchmark_curve
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.bootstrap import ratio_interval
 from models.text.normal_form import NormalForm

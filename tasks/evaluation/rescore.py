@@ -20,7 +20,7 @@ from corpus.profiling.sample import first_of_months, month_of, sample_months
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
-from evaluation.drift.decay_figures import decay_curve
+from evaluation.drift.figures import decay_curve
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, write_stream

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import EmptyInput
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
-from evaluation.drift.decay_figures import benchmark_curve, decay_curve
+from evaluation.drift.figures import benchmark_curve, decay_curve
 
 LN2 = math.log(2)
 BYTES = 100
