@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from core.config.run_config import (
+from core.config.generation import (
     MAX_TOKENS,
     SEED,
     TEMPERATURE,
@@ -15,11 +15,11 @@ from core.config.run_config import (
     DrawSeed,
     NotNegative,
     Positive,
-    RunConfig,
     Share,
     ShareAboveZero,
     WholeOrZero,
 )
+from core.config.run_config import RunConfig
 from core.config.sections.execution import ExecutionConfig
 from flows.server.parameters import Reference, Stars
 from tasks.generate import generate_reviews

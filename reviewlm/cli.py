@@ -111,10 +111,6 @@ def _run() -> None:
         sys.exit(code)
 
 
-if __name__ == "__main__":
-    main()
-
-
 def bounded(command: Any) -> Any:
     """Return a command (or group, at any depth) whose numeric options refuse values that no computation could use."""
     for inside in getattr(command, "commands", {}).values():
@@ -131,3 +127,7 @@ def _usable(context: Any, option: Any, value: Any) -> Any:
     except ValueError as error:
         raise typer.BadParameter(str(error), ctx=context, param=option) from error
     return value
+
+
+if __name__ == "__main__":
+    main()

@@ -4,8 +4,6 @@
 for the stage's digest. The sections `execution`, `serving` and `upkeep` count for none.
 
 Check models that are made of other models: mixtures and caches.
-
-Define the defaults of generation that the command line, the Python API, the flow and the server share.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from core.config.sections.sweep import SweepConfig
 from core.environment import home_folder
 from core.storing.sqlite_files import home_database
 from models.classification.spec import language_model_of, unlike_start
-from models.options import Count, DrawSeed, NotNegative, Positive, Seed, Share, ShareAboveZero, WholeOrZero
+from models.options import Seed
 from models.specs import (
     MixtureSpec,
     ModelSpec,
@@ -55,17 +53,6 @@ UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "logistic", "bayes")
 MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Models of a configuration that names none."""
 Model = Annotated[ModelSpec, Field(discriminator="kind")]
-
-__all__ = [
-    "MAX_TOKENS", "SEED", "TEMPERATURE", "TOP_P", "Count", "DrawSeed", "NotNegative", "Positive", "Share",
-    "ShareAboveZero", "WholeOrZero",
-]  # fmt: skip
-
-TEMPERATURE = 0.8
-TOP_P = 0.95
-MAX_TOKENS = 300
-SEED = 1
-
 
 class RunConfig(Section):
     """All settings that a run of the pipeline depends on.

@@ -185,24 +185,6 @@ def test_a_file_that_got_a_second_name_is_read_whole_once_and_is_right(tmp_path:
         store.open("stage", artifact.digest)
 
 
-def test_an_artifact_of_an_earlier_version_without_record_and_checksum_is_read_whole_once(
-    tmp_path: Path, hashed: list[str]
-) -> None:
-    store, artifact = built(tmp_path)
-    file = artifact.folder / MANIFEST
-    manifest = json.loads(file.read_text())
-    del manifest["checksum"]
-    file.write_text(json.dumps(manifest))
-    shutil.rmtree(tmp_path / RECORDS)
-    for _ in range(2):
-        new_process()
-        assert store.open("stage", artifact.digest).facts == {"n": 1}
-    assert hashed.count(LARGE_FILE) == 1
-    flip(artifact.folder / LARGE_FILE, 5)
-    with pytest.raises(Damaged):
-        store.open("stage", artifact.digest)
-
-
 def test_a_figure_changed_in_the_manifest_is_damage(tmp_path: Path) -> None:
     store, artifact = built(tmp_path)
     file = artifact.folder / MANIFEST

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core.config.run_config import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import BundleError, StoreFull
 from core.store import sha256_of_file
 from tracking.logged_models.bundles import log_bundle
