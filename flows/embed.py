@@ -12,8 +12,8 @@ from flows.ingest import ingest
 from flows.retrain import resolve
 from flows.server.parameters import Given, Inputs, Overrides, Preset, on_workers
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, clean_and_split, tokenize, train_vocabulary
-from tasks.embedding.embed import embed as fit_vectors
-from tasks.embedding.embed import require_vocabulary
+from tasks.embed import embed as fit_vectors
+from tasks.embed import require_vocabulary
 from tasks.stage import step
 from tasks.track import log_inputs, parent_run, tracker_of
 

@@ -32,10 +32,10 @@ from evaluation.statistics.seeds import MeanInterval, mean_interval
 from models.perplexity import perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
-from tasks.embedding.start import start_vectors
 from tasks.fitting.fit import fit_version
 from tasks.fitting.warm_start import champion_digest
 from tasks.stage import show_markdown, show_table, stage
+from tasks.start_vectors import start_vectors
 from tasks.sweep_study import Study, Trial
 from tasks.sweep_trial import CHAMPION_NOTE, mark_best
 from tasks.track import tracker_of

@@ -17,8 +17,6 @@ from models.classification.spec import language_model_of as language_model_of
 from tasks.classification.job import LEXICON, ClassifierJob, lexicons_of, reads_texts
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.embedding.start import INPUT as VECTORS
-from tasks.embedding.start import start_vectors
 from tasks.fitting.fit import bundle_digest, is_handed_over, made_of, remove, threads_of
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.fitted import Fitted, FittedClassifier
@@ -28,6 +26,8 @@ from tasks.fitting.pool_caller import Handover
 from tasks.gpus import device_for, gpu_slot
 from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
+from tasks.start_vectors import INPUT as VECTORS
+from tasks.start_vectors import start_vectors
 from tasks.track import JOURNAL, open_model_run
 
 STAGE = "fit-classifier"

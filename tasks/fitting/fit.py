@@ -22,8 +22,6 @@ from models.specs import ModelSpec, identity, parts_of
 from tasks.code_version import WORKERS, running_code
 from tasks.dask_engine import FOLDER
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.embedding.start import INPUT as VECTORS
-from tasks.embedding.start import start_vectors
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.fitted import Fitted
 from tasks.fitting.job import BUNDLE_FOLDER, LanguageModelJob
@@ -34,6 +32,8 @@ from tasks.gpus import device_for, gpu_slot, is_neural
 from tasks.limits import GPU
 from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
+from tasks.start_vectors import INPUT as VECTORS
+from tasks.start_vectors import start_vectors
 from tasks.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 from training.context import Pace

@@ -17,11 +17,11 @@ from models.neural.spec import WEIGHTS
 from tasks.classification.job import LEXICON_STAGE
 from tasks.data.ingest import path_now, replay_file
 from tasks.data.prepare import EARLIER
-from tasks.embedding.start import STAGE as VECTORS_STAGE
-from tasks.embedding.start import vector_file
 from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
 from tasks.lineage.sources import EARLIER_REVIEWS
 from tasks.stage import store_of
+from tasks.start_vectors import STAGE as VECTORS_STAGE
+from tasks.start_vectors import vector_file
 from tasks.track import registry_of, tracker_of
 from tracking.registry.lineage import attach, find, required_record
 

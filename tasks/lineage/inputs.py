@@ -11,9 +11,9 @@ from models.neural.spec import WEIGHTS
 from tasks.classification.field_labels import STAGE as LABELS_STAGE
 from tasks.classification.job import LEXICON, LEXICON_STAGE
 from tasks.data.ingest import SYNTHETIC_FILE
-from tasks.embedding.start import INPUT as VECTORS
-from tasks.embedding.start import STAGE as VECTORS_STAGE
 from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC, PART
+from tasks.start_vectors import INPUT as VECTORS
+from tasks.start_vectors import STAGE as VECTORS_STAGE
 
 MADE_BY = {
     "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",

@@ -41,8 +41,6 @@ from tasks.data.prepare import (
     train_vocabulary,
 )
 from tasks.data.read import READ_AT, read_file, set_aside_again
-from tasks.embedding.start import INPUT as VECTORS
-from tasks.embedding.start import rows_of_file
 from tasks.evaluation.evaluate import draw_samples, score_bundle
 from tasks.fitting.fit import FitPlan, build_fit, bundle_digest
 from tasks.fitting.fitted import Fitted
@@ -51,6 +49,8 @@ from tasks.fitting.warm_start import INPUT, Start
 from tasks.lineage.gather import facts_of
 from tasks.lineage.inputs import PART
 from tasks.stage import RESOURCES, show_table, stage
+from tasks.start_vectors import INPUT as VECTORS
+from tasks.start_vectors import rows_of_file
 
 UNUSED = "unused"
 """Name of the language model that the configuration of a classifier's reproduction must have."""

@@ -16,9 +16,9 @@ from core.manifest import MANIFEST, read_manifest
 from core.store import Artifact
 from core.storing.publishing import newest_first
 from core.storing.uses import Uses
-from tasks.embedding.start import STAGE as VECTORS
 from tasks.fitting.warm_start import INPUT as START
 from tasks.lineage.inputs import Inputs, by_file
+from tasks.start_vectors import STAGE as VECTORS
 from training.vectors.stored_rows import HEADER
 
 Key = tuple[str, str]

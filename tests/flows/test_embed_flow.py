@@ -9,7 +9,7 @@ import pytest
 from core.config.presets import load_config
 from core.errors import ArtifactError, ConfigError
 from flows.embed import embed
-from tasks.embedding.embed import newest_vectors
+from tasks.embed import newest_vectors
 from tasks.track import tracker_of
 from tests.flows.first_run import TINY
 from training.vectors.files import load_vectors

@@ -54,7 +54,7 @@ def embed(
 
 
 def _require_usable(config: RunConfig) -> None:
-    from tasks.embedding.embed import require_vocabulary
+    from tasks.embed import require_vocabulary
 
     require_vocabulary(config)
 

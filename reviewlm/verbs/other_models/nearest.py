@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from core.config.run_config import RunConfig
-    from evaluation.vectors.text_vectors import TextVectors
+    from evaluation.text_vectors import TextVectors
     from models.bundles.bundle import Bundle
 
 app = typer.Typer()
@@ -118,7 +118,7 @@ def _opened(config: RunConfig, model: str, folder: str) -> tuple[Bundle, dict[st
 
 def _vectors_of(bundle: Bundle | None) -> TextVectors:
     """Return the vectors of a model's network; raise InputError if it has none."""
-    from evaluation.vectors.text_vectors import model_vectors
+    from evaluation.text_vectors import model_vectors
     from models.neural.encoder import Encoder
 
     assert bundle is not None, "opened for --by model"
@@ -129,7 +129,7 @@ def _searched(
     config: RunConfig, bundle: Bundle | None, input: Sequence[str] | None, split: Split
 ) -> tuple[pl.DataFrame, str]:
     """Return the reviews to search, and a description of them."""
-    from tasks.embedding.reviews import SPLITS, prepared_reviews, reviews_of_files
+    from tasks.embed_reviews import SPLITS, prepared_reviews, reviews_of_files
 
     if input:
         return reviews_of_files(config, input), ", ".join(input)
@@ -145,7 +145,7 @@ def _nearest(
     """Return the nearest reviews, and apart from them those that have the text itself."""
     import numpy as np
 
-    from evaluation.vectors.text_vectors import cosines_to, tfidf_vectors
+    from evaluation.text_vectors import cosines_to, tfidf_vectors
     from models.text.normal_form import NormalForm
 
     texts, query = reviews["text"].to_list(), NormalForm(**config.clean.model_dump()).apply(text)
@@ -195,8 +195,7 @@ def _stars(review: Mapping[str, Any]) -> str:
 
 def _measured(config: RunConfig, bundle: Bundle | None, reviews: pl.DataFrame, vectors: str) -> dict[str, Any]:
     """Return how often the nearest review is of the same business and has the same stars, by way of comparing."""
-    from evaluation.vectors.same_topic import same_topic_rates, whole_businesses
-    from evaluation.vectors.text_vectors import cosines_to, mean_word_vectors, tfidf_vectors
+    from evaluation.text_vectors import cosines_to, mean_word_vectors, same_topic_rates, tfidf_vectors, whole_businesses
     from training.vectors.files import read_vectors
 
     chosen = reviews[whole_businesses(reviews["business_id"], MOST_MEASURED, config.seed)]

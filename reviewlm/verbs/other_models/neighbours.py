@@ -67,7 +67,7 @@ def vectors_at(named: str, config: Callable[[], RunConfig]) -> Path:
     if named:
         require_file(Path(named), "--vectors")
         return Path(named)
-    from tasks.embedding.embed import newest_vectors
+    from tasks.embed import newest_vectors
 
     return newest_vectors(config())
 

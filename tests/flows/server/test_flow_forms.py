@@ -23,7 +23,7 @@ from flows.server.parameters import with_absolute_paths
 
 MODULES = (
     "compare", "drift", "generate", "partial", "reproduce", "rescore", "retrain", "sweep", "upkeep",
-    "other_models.classify", "other_models.embed", "other_models.punctuate", "server.fit_job",
+    "classify", "embed", "punctuate", "server.joined_worker",
 )  # fmt: skip
 PARTS = ("config", "plan")
 """First parameter of flows that only other flows call; they get objects, so nobody fills in a form for them."""

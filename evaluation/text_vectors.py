@@ -6,12 +6,17 @@ user, so that 1 can be reached. Reviews of one business resemble each other, so 
 
 "chance" is exact: the mean share of a query's candidates that are of its business, or have its stars.
 Shapes: N reviews, Q queries, B queries of a block.
+
+Give texts vectors whose products are cosines: tf-idf, a language model's features, or the mean of word vectors.
+
+tf-idf is scikit-learn's, with 1 + ln(count) and idf = ln((1 + D) / (1 + df)) + 1 over the D texts that are searched.
+Shapes: N texts, F features, B texts of a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +24,10 @@ import polars as pl
 from core.errors import InputError
 from evaluation.statistics.bootstrap import Bootstrap, Interval
 from evaluation.statistics.groups import united
+from models.tokens.word_pieces import cut, folded
+
+if TYPE_CHECKING:
+    from models.neural.encoder import Encoder
 
 Cosines = Callable[[np.ndarray], np.ndarray]
 """Function from the numbers of some reviews (B) to their cosines to all reviews (B, N)."""
@@ -28,6 +37,9 @@ CHANCE = "chance"
 QUERIES = "queries"
 MATCHES = BUSINESS, STARS = "business_id", "stars"
 DRAWS = 2_000
+
+TextVectors = Callable[[Sequence[str]], Any]
+"""Maps N texts to rows of length 1 or 0 (N, F), dense or sparse."""
 
 
 def same_topic_rates(
@@ -136,3 +148,63 @@ def _of_others(keys_N: np.ndarray, user_N: np.ndarray) -> np.ndarray:
     """Return how many reviews by other users have the key of each review; 0 for an unknown key."""
     pairs_N = keys_N * (int(user_N.max()) + 1) + user_N
     return np.where(keys_N >= 0, _count(keys_N) - _count(pairs_N), 0)
+
+
+def tfidf_vectors(texts: Sequence[str]) -> TextVectors:
+    """Return tf-idf vectors of words in lower case, with the document frequencies of *texts*.
+
+    Raises:
+        InputError: No text has a word.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    try:
+        fitted = TfidfVectorizer(sublinear_tf=True, dtype=np.float32).fit(texts)
+    except ValueError as error:
+        raise InputError("No review to search has a word", cause=str(error)) from error
+    return fitted.transform  # type: ignore[no-any-return]
+
+
+def model_vectors(encoder: Encoder) -> TextVectors:
+    """Return the vectors of a language model's network."""
+    return lambda texts: unit(encoder.encode(texts))
+
+
+def mean_word_vectors(texts: Sequence[str], read: Callable[[Collection[str]], Any]) -> TextVectors:
+    """Return mean word vectors; words without a vector are left out.
+
+    Args:
+        texts: All texts that will be given: only the vectors of their words are read.
+        read: Returns the vectors of some words, as gensim's `KeyedVectors`.
+    """
+    vectors = read(set(_words(texts).explode().drop_nulls()))
+
+    def of(some: Sequence[str]) -> np.ndarray:
+        means_NF = np.zeros((len(some), vectors.vector_size), np.float32)
+        for row, words in enumerate(_words(some)):
+            if rows := [vectors.key_to_index[word] for word in words if word in vectors.key_to_index]:
+                means_NF[row] = vectors.vectors[rows].mean(0)
+        return unit(means_NF)
+
+    return of
+
+
+def cosines_to(vectors_NF: Any) -> Callable[[Any], np.ndarray]:
+    """Return a function from other rows of the same kind (B, F) to their cosines to *vectors_NF* (B, N)."""
+    from scipy.sparse import issparse
+
+    if not issparse(vectors_NF):
+        return lambda rows_BF: np.asarray(rows_BF @ vectors_NF.T)
+    transposed_FN = vectors_NF.T.tocsr()
+    return lambda rows_BF: np.asarray((rows_BF @ transposed_FN).toarray())
+
+
+def unit(matrix_NF: np.ndarray) -> np.ndarray:
+    """Return the vectors, scaled to length 1 (float32); a vector of zeros stays."""
+    rows_NF = np.asarray(matrix_NF, np.float32)
+    lengths_N1 = np.linalg.norm(rows_NF, axis=1, keepdims=True)
+    return np.asarray(rows_NF / np.where(lengths_N1 > 0, lengths_N1, 1), np.float32)
+
+
+def _words(texts: Sequence[str]) -> pl.Series:
+    return cut(folded(pl.Series(texts, dtype=pl.String), True))

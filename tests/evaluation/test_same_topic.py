@@ -7,8 +7,16 @@ import polars as pl
 import pytest
 
 from core.errors import InputError
-from evaluation.vectors.same_topic import Cosines, nearest_of_others, same_topic_rates, whole_businesses
-from evaluation.vectors.text_vectors import cosines_to, mean_word_vectors, tfidf_vectors, unit
+from evaluation.text_vectors import (
+    Cosines,
+    cosines_to,
+    mean_word_vectors,
+    nearest_of_others,
+    same_topic_rates,
+    tfidf_vectors,
+    unit,
+    whole_businesses,
+)
 from training.vectors.files import keyed
 
 REVIEWS = pl.DataFrame({

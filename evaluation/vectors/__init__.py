@@ -1,1 +1,0 @@
-"""Give texts vectors, and measure how often the nearest text is of the same topic."""

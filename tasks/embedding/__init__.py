@@ -1,1 +1,0 @@
-"""The stage of word vectors, and the choice of stored ones."""
