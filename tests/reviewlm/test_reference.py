@@ -54,5 +54,5 @@ def test_numbers_have_their_range_on_the_page() -> None:
 
 def test_options_with_a_choice_name_what_can_be_chosen() -> None:
     page = cli_page()
-    assert "| `--form` | `word2vec` | one of word2vec, binary, glove, fasttext |" in page
+    assert "| `--form` | `word2vec` | one of word2vec, binary, glove |" in page
     assert "a section of options" not in page
