@@ -206,7 +206,7 @@ def test_the_demo_s_printed_next_step_asks_the_demo_s_model_also_beside_one_of_o
     home.register(DEMO_MODEL)
     home.register(OWN_MODEL, order=3)
     monkeypatch.setattr(pipeline, "run_flow", lambda *given, **named: {})
-    monkeypatch.setattr(pipeline.results, "show_run", lambda result: None)
+    monkeypatch.setattr(pipeline.shown_results, "show_run", lambda result: None)
     done = CliRunner().invoke(app, ["demo", "--set", "evaluation.max_tokens=5"])
     assert done.exception is None, done.output
     assert f"models:/{DEMO_MODEL}@champion is version 1" in done.output
