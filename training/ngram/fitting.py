@@ -78,9 +78,10 @@ def fit_tables(
 
     Raises:
         ModelError: Options cannot be combined (`require_options`); entropy pruning needs more than the memory limit
-            (with the bytes that it needs). Kind "input".
+            (with the bytes that it needs); the spec limits documents that the counts do not know. Kind "input".
     """
     require_options(spec, prune, entropy, padded_vocabulary, limited=allowed_V is not None)
+    _require_documents(spec, counts)
     kept = _kept(counts, prune, allowed_V)
     if entropy:
         ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in kept) if kept else sum(map(len, counts.orders))
@@ -94,17 +95,33 @@ def fit_tables(
         made = estimate(counts, spec, held_out)
     tables, ids = packed_tables(counts, made), np.arange(counts.vocabulary_size)
     if kept is not None:
-        suffix = [entry.suffix_M for entry in counts.orders[1:]]
-        if spec.smoothing in KNESER_NEY or spec.smoothing in SCORES_ONLY:
-            tables, ids = keep(tables, kept, suffix, counts.allocator)
-        else:
-            tables = drop(tables, kept, suffix, counts.allocator)
+        tables, ids = _only_kept(tables, ids, kept, counts, spec)
     if entropy:
         history = observed_history(counts)
         if kept is not None:
             history = [log_p[kept_M] for log_p, kept_M in zip(history, kept, strict=False)]
         tables = prune_by_entropy(tables, entropy, history)
     return FittedTables(_rounded(tables, precision, counts.allocator), ids, made)
+
+
+def _require_documents(spec: NGramSpec, counts: NGramCounts) -> None:
+    """Refuse `min_documents` for counts that do not know the documents: every n-gram would stay without a word."""
+    known = any(entry.widespread_M is not None for entry in counts.orders)
+    if spec.min_documents > 1 and counts.order > 1 and not known:
+        raise ModelError(
+            f"min_documents is {spec.min_documents}, but the counts do not say how many documents hold an n-gram: "
+            "give it to `count_ngrams`, too", kind="input",
+        )  # fmt: skip
+
+
+def _only_kept(
+    tables: Tables, ids: np.ndarray, kept: Sequence[np.ndarray], counts: NGramCounts, spec: NGramSpec
+) -> tuple[Tables, np.ndarray]:
+    """Return tables of the n-grams that stay, and the old id of each new id."""
+    suffix = [entry.suffix_M for entry in counts.orders[1:]]
+    if spec.smoothing in KNESER_NEY or spec.smoothing in SCORES_ONLY:
+        return keep(tables, kept, suffix, counts.allocator)
+    return drop(tables, kept, suffix, counts.allocator), ids
 
 
 def packed_tables(counts: NGramCounts, estimate: Estimate) -> Tables:

@@ -155,3 +155,13 @@ def test_thresholds_that_make_no_sense_are_refused_with_what_is_allowed(options,
 @pytest.mark.parametrize("spec", [NGramSpec(), NGramSpec(prune=(0, 1), entropy=1e-7), RecurrentSpec()])
 def test_a_spec_comes_back_from_json(spec):
     assert spec_from_dict(json.loads(json.dumps(to_dict(spec)))) == spec
+
+
+def test_a_limit_of_documents_is_refused_for_counts_that_do_not_know_them(streams):
+    counts = count_ngrams(streams[0], 3, V, CONTEXT_IDS)
+    with pytest.raises(ModelError, match="min_documents") as refused:
+        estimate_ngrams(counts, min_documents=2)
+    assert refused.value.kind == "input"
+    assert estimate_ngrams(count_ngrams(streams[0], 1, V, CONTEXT_IDS), min_documents=2).order == 1
+    known = count_ngrams(streams[0], 3, V, CONTEXT_IDS, min_documents=2)
+    assert len(estimate_ngrams(known, min_documents=2).tables.logp[2]) < len(estimate_ngrams(counts).tables.logp[2])
