@@ -1,4 +1,4 @@
-"""Measure how much of each held-out text stands in training texts: its coverage.
+"""Measure coverage: the share of the words of a held-out text that stands in training texts.
 
 A passage that was posted again inside a new text makes the two neither equal nor nearly equal, but a model that has
 learnt the one predicts the passage in the other. Two texts share a *run* if `SPAN` words in a row are the same in both.
