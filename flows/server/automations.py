@@ -58,6 +58,7 @@ PARTS = (
 ENDS = ("Completed", "Skipped", "Failed", "Cancelling", "Cancelled", "Crashed", "TimedOut", "AwaitingRetry")
 """States in which a run may be without heartbeats."""
 SECOND_ATTEMPT = "Second attempt, the last one: the process of the first one is gone"
+FOLDED = "A run of this deployment was still running when this one was due; the next one does the same"
 TOLD_ITS_END = "Execution was "
 """How Prefect's message begins if the process of a crashed run could still say why it ended. Mostly it got SIGTERM:
 from somebody who stops the services, or because the run was cancelled while its worker did not listen."""
@@ -157,6 +158,9 @@ def lost_runs(
     that a worker took and never began is put back into its queue. A crashed run of our pools gets a second attempt, the
     last one; none if its process could say why it ended.
 
+    A scheduled run that would wait for the run before it is cancelled: the next one does the same. A second attempt
+    that finds the place taken waits, and so does a run that a person made. Prefect's own `CANCEL_NEW` would cancel all.
+
     Args:
         process_pools: Our pools whose workers start processes, at once. A Job of Kubernetes may wait for its node.
         lost: Seconds without a heartbeat after which a run is lost.
@@ -177,6 +181,12 @@ def lost_runs(
         run={"prefect.run-count": "1", "prefect.state-message": f"!{TOLD_ITS_END}*"}, related=_of_pools(POOLS),
     )  # fmt: skip
     yield "second attempt", again, _scheduled(SECOND_ATTEMPT)
+    waits = EventTrigger(
+        expect=_states("AwaitingConcurrencySlot"),
+        match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "0"},
+        match_related=[_of_pools(POOLS), {"prefect.resource.id": "prefect.tag.auto-scheduled"}],
+    )
+    yield "fold", waits, ChangeFlowRunState(state=StateType.CANCELLED, name="Cancelled", message=FOLDED, force=False)
 
 
 def _states(*names: str) -> set[str]:

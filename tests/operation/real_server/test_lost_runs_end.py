@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,17 @@ from tests.operation.started_services import Record, Services, kill, running_pre
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 POOL = POOLS[0]
 LOST, PENDING, RETRY = 70, 60, 20
+SCHEDULED = ["auto-scheduled"]
+"""Tags of a run that a schedule has made."""
 SET_UP = f"""
 from flows.server.alert_addresses import AlertSettings
 from flows.server.automations import set_up
 set_up(AlertSettings(), lost_seconds={LOST}, pending_seconds={PENDING}, retry_seconds={RETRY})
 """
 DEPLOY = f"""
-import yaml
-from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from tests.operation.real_server.waiting_flow import whole
-folded = next(one for one in yaml.safe_load(open("prefect.yaml"))["deployments"] if one["name"] == "weekly")
-for name, limit in {{"folded": folded["concurrency_limit"], "queued": {{"limit": 1}}, "free": None}}.items():
-    limited = ConcurrencyLimitConfig(**limit) if limit else None
-    made = whole.to_deployment(name, work_pool_name={POOL!r}, concurrency_limit=limited, job_variables={{
+for name, limit in {{"queued": 1, "free": None}}.items():
+    made = whole.to_deployment(name, work_pool_name={POOL!r}, concurrency_limit=limit, job_variables={{
         "env": {{"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PYTHONPATH": {str(ROOT)!r}}}}})
     made.entrypoint = f"{{whole.fn.__module__}}.whole"
     made.apply()
@@ -64,10 +62,10 @@ class Prefect(Services):
     def start_worker(self) -> None:
         start_worker(self.home, POOL, self.environment)
 
-    def make(self, deployment: str, state: str = "SCHEDULED", **parameters: Any) -> str:
+    def make(self, deployment: str, state: str = "SCHEDULED", tags: Sequence[str] = (), **parameters: Any) -> str:
         """Make a run of a deployment."""
         known = self.ask("GET", f"/deployments/name/{NAME}/{deployment}")["id"]
-        made = {"parameters": parameters, "state": {"type": state}}
+        made = {"parameters": parameters, "state": {"type": state}, "tags": tags}
         return str(self.ask("POST", f"/deployments/{known}/create_flow_run", made)["id"])
 
     def set(self, run: str, kind: str, message: str = "", force: bool = True) -> None:
@@ -105,14 +103,14 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
 
 
 @pytest.mark.drill(
-    "worker and flow killed together", "kill -9 of the process of a run, whose worker lives",
-    "Crashed; the second attempt, the last one, completes; a run that is due meanwhile is cancelled",
+    "worker and flow killed together", "kill -9 of the process of a run, whose worker lives, twice",
+    "Crashed; the second attempt is the last one; scheduled runs that are due meanwhile are cancelled",
 )  # fmt: skip
-def test_a_killed_run_is_made_again_once_and_one_that_is_due_meanwhile_is_folded_into_it(
+def test_a_killed_run_is_made_again_once_and_scheduled_runs_are_folded_into_it(
     prefect: Prefect, tmp_path: Path, record_property: Record
 ) -> None:
-    run = prefect.begin("folded", tmp_path / "go on")
-    due = prefect.make("folded")
+    run = prefect.begin("queued", tmp_path / "go on")
+    due = prefect.make("queued", tags=SCHEDULED)
     prefect.wait_for(due, "Cancelled")
     kill(prefect.run_processes())
     prefect.wait_for(run, "Crashed")
@@ -123,6 +121,26 @@ def test_a_killed_run_is_made_again_once_and_one_that_is_due_meanwhile_is_folded
     prefect.wait_for(run, "Crashed")
     with pytest.raises(AssertionError):
         prefect.wait_for(run, "AwaitingRetry", "Pending", "Running", seconds=3 * RETRY)
+
+
+@pytest.mark.drill(
+    "worker and flow killed together", "kill -9 of a run; a scheduled run begins before the second attempt",
+    "the second attempt waits for it, and completes; a run that a person made waits, too",
+)  # fmt: skip
+def test_a_second_attempt_whose_place_was_taken_waits_for_it(prefect: Prefect, tmp_path: Path) -> None:
+    run = prefect.begin("queued", first := tmp_path / "first")
+    kill(prefect.run_processes())
+    prefect.wait_for(run, "Crashed")
+    between = prefect.make("queued", tags=SCHEDULED, file=str(tmp_path / "between"), seconds=600)
+    prefect.wait_for(between, "Running")
+    by_hand = prefect.make("queued")
+    for one in (run, by_hand):
+        prefect.wait_for(one, "AwaitingConcurrencySlot")
+    first.touch()
+    (tmp_path / "between").touch()
+    for one in (between, run, by_hand):
+        prefect.wait_for(one, "Completed")
+    assert [prefect.ask("GET", f"/flow_runs/{one}")["run_count"] for one in (between, run, by_hand)] == [1, 2, 1]
 
 
 @pytest.mark.drill(
