@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,23 +16,26 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.pool_runs import require_pool
+from tasks.fitting.warm_start import champion_digest
 from tasks.limits import require_limits
 from tasks.sweep import (
-    PARENT,
+    CHAMPION,
     Finalist,
     SweepPlan,
     finalist,
     finalists_of,
-    open_study,
+    number_of,
     plan_sweep,
+    run_seed,
+    run_trial,
+    study_of,
     summarise_sweep,
 )
-from tasks.sweep_study import Study, database_errors
-from tasks.sweep_trial import run_seed, run_trial
+from tasks.sweep_study import NUMBER, Study, study_errors
 from tasks.track import parent_run
 
-WAIT_SECONDS = 1.0
-"""Pause in seconds between two checks of what other processes do."""
+PARENT = "parent run"
+"""Name of the study's note with the MLflow run of its first flow run, which later ones go on with."""
 
 
 @flow(name="sweep", persist_result=False)
@@ -41,8 +43,6 @@ def sweep(
     preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
 ) -> dict[str, Any]:
     """Search the space of the section `sweep`; continue after the trials of an earlier, interrupted run.
-
-    Several runs with the same parameters share one study and work in parallel, e.g. on several workers of a pool.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
@@ -55,17 +55,15 @@ def sweep(
     require_pool(config)
     plan = plan_sweep(config)
     prepared = prepare(plan.config, ingest(plan.config))
-    study = open_study(plan, prepared)
-    with ExitStack() as stack:
-        with study.lock("parent"):  # of runs that start together, one opens the MLflow run; the others reuse it
-            run_id = stack.enter_context(parent_run(plan.config, "sweep", study.note(PARENT)))
-            study.remember(PARENT, run_id)
-        stack.enter_context(database_errors(study.folder))
+    with study_of(plan, prepared) as study, ExitStack() as stack:
+        run_id = stack.enter_context(parent_run(plan.config, "sweep", study.note(PARENT)))
+        stack.enter_context(study_errors(study.folder))
+        study.remember(PARENT, run_id)
+        study.remember(CHAMPION, champion_digest(plan.config, plan.base))
         workers = plan.config.execution.workers
         on_workers(fit_trials, workers)(plan, prepared, study, run_id)
-        with study.lock("finals"):
-            finalists = on_workers(fit_finalists, workers)(plan, prepared, study, run_id)
-            return summarise_sweep(plan, study, finalists, run_id)
+        finalists = on_workers(fit_finalists, workers)(plan, prepared, study, run_id)
+        return summarise_sweep(plan, study, finalists, run_id)
 
 
 @flow(name="fit-trials", flow_run_name="{plan.config.title}", persist_result=False)
@@ -74,21 +72,17 @@ def fit_trials(
 ) -> None:
     """Fit trials in parallel, one per worker of the configuration, until the study has the wanted number."""
     running: list[PrefectFuture[Any]] = []
-    with study.joined(), ExitStack() as stack:
-        stack.callback(lambda: wait(running))  # otherwise trials that still run would be taken for a dead process's
-        with interruptible_fits():
-            while True:
-                while len(running) < plan.config.execution.workers and (asked := study.ask()) is not None:
-                    running.append(run_trial.submit(plan.config, plan.base, prepared, study, asked, parent_run_id))
-                if running:
-                    done = next(as_completed(list(running)))
-                    running.remove(done)
-                    done.result()
-                elif study.busy():  # another process fits a trial; if it dies, take the trial over
-                    time.sleep(WAIT_SECONDS)
-                    study.give_up_dead()
-                else:
-                    return
+    with ExitStack() as stack, interruptible_fits():
+        stack.callback(lambda: wait(running))  # those beside one that ends the sweep
+        while True:
+            while len(running) < plan.config.execution.workers and (trial := study.ask()) is not None:
+                number = trial.user_attrs[NUMBER]
+                running.append(run_trial.submit(plan, prepared, study, trial, number, parent_run_id))
+            if not running:
+                return
+            done = next(as_completed(list(running)))
+            running.remove(done)
+            done.result()
 
 
 @flow(name="fit-finalists", flow_run_name="{plan.config.title}", persist_result=False)
@@ -100,7 +94,7 @@ def fit_finalists(
     with interruptible_fits():
         fits = {
             (trial.number, seed): run_seed.submit(
-                plan.config, plan.base, prepared, study, trial.number, trial.values, seed, parent_run_id
+                plan, prepared, study, number_of(trial), trial.params, seed, parent_run_id
             )
             for trial in best
             for seed in plan.seeds

@@ -20,7 +20,7 @@ class SweepConfig(Section):
         trials: Trials in all.
         random_trials: The first of them, drawn at random; the others by a tree-structured Parzen estimator.
         pruner: Which trials are pruned: those with a validation loss above the median of the trials before them
-            ("median", once `random_trials` trials have finished), those not among the best third ("halving"), or none.
+            ("median", once `random_trials` trials have finished), or none.
         prune_after: Number of the evaluation from which on trials are pruned.
         finalists: Best trials that are fitted again.
         seeds: New seeds for each of them; 0: none.
@@ -32,7 +32,7 @@ class SweepConfig(Section):
     space: dict[str, Any] = Field(default_factory=dict)
     trials: Annotated[Whole, Field(ge=1, le=1_000_000)] = 20
     random_trials: Count = 6
-    pruner: Literal["median", "halving", "none"] = "median"
+    pruner: Literal["median", "none"] = "median"
     prune_after: Count = 2
     finalists: Count = 1
     seeds: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3
