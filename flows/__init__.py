@@ -2,9 +2,7 @@
 
 from core.processes.memory import limit_heaps
 from core.services.deployed_code import enter_working_folder
-from flows.server.traces import send_traces
 
 # All here, because a worker imports nothing of ours before the flow's module.
 if enter_working_folder():
     limit_heaps()  # as a command does
-send_traces()

@@ -8,10 +8,6 @@ Forbid builds within a block: a stage without a stored result raises NotFinished
 Create the artifacts of a step in Prefect beside its work, which need not wait for Prefect's server.
 
 A run in which nothing changed has 66 artifacts. The server needs some 15 ms for each, on the other core.
-
-Make an OpenTelemetry span of each stage that a run asks for, below Prefect's span of the task.
-
-Without a collector (`flows/server/traces.py`) the interface that Prefect has imported anyway drops what it is given.
 """
 
 from __future__ import annotations
@@ -28,12 +24,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from opentelemetry import trace
 from prefect import State, Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TagsContext, TaskRunContext
-from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
@@ -59,10 +53,6 @@ MINUTE = "%Y-%m-%d %H:%M UTC"
 log = logging.getLogger(__name__)
 
 _only: ContextVar[bool] = ContextVar("only", default=False)
-
-OUTCOME, DIGEST = "reviewlm.outcome", "reviewlm.digest"
-MADE, FINISHED, FAILED = "made", "already finished", "failed"
-_tracer = trace.get_tracer("reviewlm")
 
 
 @dataclass(frozen=True)
@@ -171,12 +161,11 @@ def run_stage(
         environment.update(facts.pop(MADE_ELSEWHERE, {}))
         return facts
 
-    with stage_span(stage, label) as add_result, during(f"{stage} {label}".strip()), converted_errors(stage), freed:
+    with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
         built = store.build(
             stage, version, options, inputs, watched,
             environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
         )
-        add_result(built)
     seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))
     if (record := _record.get()) is not None:
         record.stages.append(StageRun(stage, label, _step.get(), built.reused, seconds))
@@ -358,17 +347,3 @@ def create_beside(create: Callable[..., Any], **what: Any) -> None:
         create(**what)
     else:
         beside.created.append(beside.thread.submit(copy_context().run, partial(create, **what)))
-
-
-@contextmanager
-def stage_span(stage: str, label: str) -> Iterator[Callable[[Built], None]]:
-    """Record the block as a span; yield a function that adds the result. An exception makes it a span with an error."""
-    with _tracer.start_as_current_span(f"{stage} {label}".strip()) as span:
-        if not span.is_recording():
-            yield lambda built: None
-            return
-        run = str(flow_run.id or "")
-        span.set_attributes({"reviewlm.stage": stage, "reviewlm.flow_run_id": run, OUTCOME: FAILED})
-        yield lambda built: span.set_attributes(
-            {OUTCOME: FINISHED if built.reused else MADE, DIGEST: built.artifact.digest}
-        )

@@ -38,7 +38,6 @@ HOMES = {
     "ray": {"serving"},
     "torch": {"models", "training", "serving", "course"},
     "optuna": {"tasks"},
-    "opentelemetry": {"flows", "tasks"},
     "obstore": {"core"},
     "gensim": {"training"},
     "jinja2": {"evaluation", "data_checks"},

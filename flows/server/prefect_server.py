@@ -16,7 +16,6 @@ def application() -> Guard:
 
     from flows.server import automations  # noqa: F401  # the server sends the alerts, so it must know their block
     from flows.server.database import lock_first
-    from flows.server.metrics import ServerFigures
 
     lock_first()
-    return Guard(ServerFigures(cast(Application, create_app(final=True))))
+    return Guard(cast(Application, create_app(final=True)))

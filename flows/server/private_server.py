@@ -32,7 +32,6 @@ from core.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailab
 from core.processes.children import end_child, start_child
 from core.services.ports import address_of
 from flows.server.tables import database_file, require_current_tables
-from flows.server.traces import ENDPOINTS
 
 PROGRAM = "flows.server.private_program"
 log = logging.getLogger(__name__)
@@ -78,8 +77,7 @@ def private_server() -> Iterator[Callable[[], None]]:
     require_current_tables(home_folder())
     credentials = next((os.environ[name] for name in GIVEN if os.environ.get(name)), "") or one_time()
     environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
-    variables = {name: environment[name] for name in environment if name not in ENDPOINTS}
-    server = _PrivateServer(variables, database_file())
+    server = _PrivateServer(environment, database_file())
     atexit.register(server.end)
     from prefect.settings import get_current_settings
 

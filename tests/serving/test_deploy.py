@@ -16,8 +16,6 @@ from typer.main import get_command
 import reviewlm
 from core.access_tokens import AccessTokens, add_token
 from core.config.presets import load_config
-from core.credentials import PASSWORD_FILE
-from core.credentials import USER as USER_NAME
 from core.environment import HOME_VARIABLE, ROOMS
 from core.processes import interrupts
 from core.services.ports import DEFAULT_PORTS
@@ -174,32 +172,10 @@ def test_every_manifest_is_checked() -> None:
     }  # fmt: skip
 
 
-def test_prometheus_scrapes_pages_that_exist_and_asks_for_figures_that_are_there() -> None:
-    from flows.server.metrics import ABOUT, PAGE
-
-    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-    own, serve = scraped["scrape_configs"]
-    assert (own["metrics_path"], own["basic_auth"]["username"]) == (PAGE, USER_NAME)
-    assert own["basic_auth"]["password_file"].endswith(f"/{PASSWORD_FILE}")
-    assert serve["metrics_path"] in paths_of(router)
-    assert [config["static_configs"][0]["targets"] for config in (own, serve)] == [
-        [f"127.0.0.1:{DEFAULT_PORTS[name]}"] for name in ("prefect", "serve")
-    ]
-    assert Path(serve["authorization"]["credentials_file"]).parent == Path(own["basic_auth"]["password_file"]).parent
-    [rule_file] = scraped["rule_files"]
-    [group] = yaml.safe_load((DEPLOY / "prometheus" / rule_file).read_text())["groups"]
-    asked = {name for rule in group["rules"] for name in re.findall(r"reviewlm_\w+", rule["expr"])}
-    assert len(group["rules"]) == 8
-    assert asked
-    assert asked <= ABOUT.keys()
-    for rule in group["rules"]:
-        for figure, chosen in re.findall(r"(reviewlm_\w+)\{([^}]*)\}", rule["expr"]):
-            assert {*re.findall(r"(\w+)=", chosen)} <= {*ABOUT[figure][1]}, rule
-
-
 def test_prometheus_is_answered_with_a_token(tmp_path: Path) -> None:
     """Prometheus sends `Authorization: Bearer` and the content of the file, unless `type` names another scheme."""
-    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"][1]
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"][0]
+    assert scraped["static_configs"][0]["targets"] == [f"127.0.0.1:{DEFAULT_PORTS['serve']}"]
     scheme = scraped["authorization"].get("type", "Bearer")
     token = add_token(tmp_path / "tokens.json", "prometheus")
     with answering(MadeSource(champion=1), AccessTokens(tmp_path / "tokens.json")) as (address, _):
