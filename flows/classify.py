@@ -87,8 +87,8 @@ def compare_classifiers_of(
 
 def vocabularies_of_classifiers(config: RunConfig) -> list[str]:
     """Return the names of the vocabularies that the classifiers use, in the configuration's order."""
-    wanted = {spec.vocabulary for spec in config.classification.models}
-    return [name for name in config.vocabulary if name in wanted]
+    names = {spec.vocabulary for spec in config.classification.models}
+    return [name for name in config.vocabulary if name in names]
 
 
 def _compared(config: RunConfig, prepared: Prepared, run_id: str) -> Compared:
@@ -116,13 +116,13 @@ def _promoted(config: RunConfig, prepared: Prepared, compared: Compared, run_id:
 
 def _language_models(config: RunConfig, prepared: Prepared, run_id: str) -> dict[str, Fitted]:
     """Fit the language models that classifiers start from, with their parts, and return them by name."""
-    wanted = {language_model_of(spec) for spec in config.classification.models} - {""}
+    names = {language_model_of(spec) for spec in config.classification.models} - {""}
     fitted: dict[str, Fitted] = {}
-    if not wanted:
+    if not names:
         return fitted
-    with step("language models", f"fit what classifiers start from: {', '.join(sorted(wanted))}"), interruptible_fits():
+    with step("language models", f"fit what classifiers start from: {', '.join(sorted(names))}"), interruptible_fits():
         for spec in config.models:
-            if spec.name in wanted:
+            if spec.name in names:
                 fitted[spec.name] = fit(config, spec, prepared, run_id, fitted_parts(spec, fitted) or {})
     return fitted
 

@@ -31,6 +31,6 @@ def drift(
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     require_limits(limits_of_fits(config))
     with parent_run(config, "drift") as run_id:
-        asked, dataset = with_absolute_paths(preset, input, overrides), ingest(config)
+        request, dataset = with_absolute_paths(preset, input, overrides), ingest(config)
         with step("drift", "compare the new reviews with those that the champion knows"):
-            return describe_drift(measure_drift(config, dataset, run_id, asked))
+            return describe_drift(measure_drift(config, dataset, run_id, request))

@@ -42,9 +42,9 @@ def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent
     at_a_time = max(config.execution.workers, min(AT_A_TIME, available_cores()))
     workers = 1 if device_of(config) == "cuda" else at_a_time
     several = f"score, sample and audit {len(fitted)} models, then compare them"
-    said = several if len(fitted) > 1 else "score, sample and audit the model"
+    work = several if len(fitted) > 1 else "score, sample and audit the model"
     with (
-        step("evaluate", said),
+        step("evaluate", work),
         tempfile.TemporaryDirectory(prefix="reviewlm-evaluate-") as shared,
         model_processes(config, held_out_tokens(prepared, fitted)),
     ):

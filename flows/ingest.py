@@ -72,8 +72,8 @@ def announce_new_files(
 
 def recorded_or_read(chosen: VersionSettings) -> Artifact:
     """Return the stored data set of the version in *chosen*; ingest again if there is none or the store lost it."""
-    known = store_of(chosen.config).find("ingest", chosen.dataset) if chosen.dataset else None
-    return ingest(chosen.config) if known is None else known
+    dataset = store_of(chosen.config).find("ingest", chosen.dataset) if chosen.dataset else None
+    return ingest(chosen.config) if dataset is None else dataset
 
 
 @flow(name="replay", flow_run_name="{config.title}", persist_result=False)

@@ -50,10 +50,10 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
     """
     config = resolve(preset, input, overrides)
     with recorded_stages() as record:
-        if (known := known_data_set(config, record)) is not None:
-            said = f"Nothing new: all source files ({len(known.facts['sources'])}) were read and checked before"
-            log.info("%s", said)
-            unchanged: Any = Completed(message=said, data=describe_dataset(known))
+        if (read := known_data_set(config, record)) is not None:
+            message = f"Nothing new: all source files ({len(read.facts['sources'])}) were read and checked before"
+            log.info("%s", message)
+            unchanged: Any = Completed(message=message, data=describe_dataset(read))
             return unchanged  # type: ignore[no-any-return]
         dataset = ingest(config)
     announce_new_files(config, dataset, record, preset, input, overrides)
@@ -125,8 +125,8 @@ def evaluate_only(preset: PresetOrNone = "small", input: Inputs = None, override
         prepared = prepare(config, dataset)
         evaluated = evaluate(config, prepared, train(config, prepared, run_id), run_id)
         report = make_report(config, dataset, prepared, evaluated, None, run_id)
-        found = describe_evaluated(config, evaluated, run_id, report)
-        return {**found, "hints": hints_of(config, prepared, evaluated)}
+        described = describe_evaluated(config, evaluated, run_id, report)
+        return {**described, "hints": hints_of(config, prepared, evaluated)}
 
 
 @flow(name="promote-only", persist_result=False)

@@ -36,8 +36,8 @@ def prepare(
         of: Digest of a version's prepared data, which are wanted again; empty: those of a new run.
     """
     with step("prepare", "clean, split and tokenize the reviews"):
-        wanted = vocabularies_in_use(config) if vocabularies is None else vocabularies
-        return on_workers(prepare_data, config.execution.workers)(config, dataset, wanted, of)
+        names = vocabularies_in_use(config) if vocabularies is None else vocabularies
+        return on_workers(prepare_data, config.execution.workers)(config, dataset, names, of)
 
 
 @flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
@@ -54,17 +54,17 @@ def prepare_data(
     card = describe_data.submit(config, dataset, clean)
     vocabularies, streams, champions = {}, {}, {}
     for name in names:
-        kept = champions[name] = champion_vocabulary(config, name)
+        vocabulary = champions[name] = champion_vocabulary(config, name)
         # Wait for each one: the trainer of unigram vocabularies sets its number of threads for the whole process.
-        vocabularies[name] = train_vocabulary.submit(config, name, clean, kept).result()
+        vocabularies[name] = train_vocabulary.submit(config, name, clean, vocabulary).result()
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         streams[name] = {
             split: tokenize.submit(config, file, split, clean, name, planted.get(split)) for split in TRAIN_FIRST
         }
     tokens = {name: {split: stream.result() for split, stream in splits.items()} for name, splits in streams.items()}
-    for name, kept in champions.items():
-        if kept:
-            warn_of_unknown(name, kept, tokens[name]["train"])
+    for name, vocabulary in champions.items():
+        if vocabulary:
+            warn_of_unknown(name, vocabulary, tokens[name]["train"])
     checked = [
         check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}")
         for name in tokens for split in TRAIN_FIRST

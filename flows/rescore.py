@@ -35,11 +35,11 @@ def rescore(
     chosen = choose_versions(config, versions)
     with parent_run(config, "rescore") as run_id:
         dataset = ingest(config)
-        found = [rescore_version(config, dataset, version) for version in chosen]
-        if found[0] is None:
+        ages = [rescore_version(config, dataset, version) for version in chosen]
+        if ages[0] is None:
             raise EmptyInput(
                 f"Version {chosen[0].version}, the champion, cannot be scored again",
                 cause="its bundle or its data are missing; see the log",
             )
-        decay = report_decay(config, [aged for aged in found if aged], run_id)
+        decay = report_decay(config, [aged for aged in ages if aged], run_id)
         return {**decay, "benchmark": measure_benchmark(config, run_id), "mlflow_run_id": run_id}

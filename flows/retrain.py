@@ -73,12 +73,12 @@ def retrain(
             None: as preset and overrides say.
     """
     request = PlanRequest(minutes, tuple(overrides or ())) if minutes is not None else None
-    asked = {"preset": preset, "input": input, "overrides": overrides, "minutes": minutes}
+    given = {"preset": preset, "input": input, "overrides": overrides, "minutes": minutes}
     try:
         config = resolve(preset, input, overrides)
-        found = run_pipeline(config, request, asked_by_deployment(asked)).to_dict()
+        result = run_pipeline(config, request, asked_by_deployment(given)).to_dict()
         announce(RETRAINED, config, {"sentence": f"Retrained: {config.title}"})  # alerts wait for the want of it
-        return found
+        return result
     except SameRetrainWaits as same:
         log.info("%s", same)
         ended: Any = Completed(name=SKIPPED, message=str(same), data={"skipped": str(same)})
@@ -105,7 +105,7 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
 
 
 def run_pipeline(
-    config: RunConfig, request: PlanRequest | None = None, asked: Mapping[str, Any] | None = None
+    config: RunConfig, request: PlanRequest | None = None, given: Mapping[str, Any] | None = None
 ) -> RunSummary:
     """Run all stages under one MLflow parent run, when no other retrain of the home or the server runs.
 
@@ -119,7 +119,7 @@ def run_pipeline(
         require_frame(config)
     require_limits([PROMOTION, RETRAIN, *limits_of_fits(config)])
     require_pool(config, minutes=request is not None)
-    with one_retrain(config.home, config.title, asked), parent_run(config, "retrain") as run_id:
+    with one_retrain(config.home, config.title, given), parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
         warn_of_part(config, dataset)
@@ -173,8 +173,8 @@ def _promoted(
 
     def judge(champion: Champion | None, version: int | None) -> Promotion:
         scored = score_challenger(config, prepared, challenger, version)
-        kept = score_champion_reviews(config, prepared, challenger, scored, champion, version)
-        return decide(config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, kept)
+        reviews = score_champion_reviews(config, prepared, challenger, scored, champion, version)
+        return decide(config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, reviews)
 
     with figures_beside(config, evaluated, challenger.name):
         return judge_registered(

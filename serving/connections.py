@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 def connections_allowed() -> int:
     """Raise this process's limit of file descriptors, and return how many connections it can have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    descriptors = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < descriptors:
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limit = DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
     opened = Path("/proc/self/fd")

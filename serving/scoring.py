@@ -126,18 +126,18 @@ class Scoring:
     def _finish(self, vocabulary: Vocabulary, texts: TextsToScore, batch: _Batch) -> None:
         nats_BT = np.concatenate(batch.nats, 1)
         for place, row in enumerate(batch.rows):
-            kept = texts.predicted(row)
-            attribution = _attribution(batch.parts, place, kept) if batch.parts else None
+            places = texts.predicted(row)
+            attribution = _attribution(batch.parts, place, places) if batch.parts else None
             self._found[row] = ScoredText(texts.score(row, nats_BT[place]), attribution)
             if self._alternatives:
-                self._told[row] = _alternatives(vocabulary, batch, place, texts.ids(row), kept)
+                self._told[row] = _alternatives(vocabulary, batch, place, texts.ids(row), places)
 
 
-def _attribution(parts: Sequence[Attribution], row: int, kept: slice) -> dict[str, Any]:
+def _attribution(parts: Sequence[Attribution], row: int, places: slice) -> dict[str, Any]:
     """Return one text's attribution as JSON values by token; contributions sum to log p."""
 
     def of(name: str) -> list[Any]:
-        values: list[Any] = np.concatenate([getattr(one, name)[row] for one in parts])[kept].tolist()
+        values: list[Any] = np.concatenate([getattr(one, name)[row] for one in parts])[places].tolist()
         return values
 
     columns = {"shares": "share_BTP", "weights": "weights_BTP", "contributions": "contribution_BTP"}
@@ -145,15 +145,15 @@ def _attribution(parts: Sequence[Attribution], row: int, kept: slice) -> dict[st
 
 
 def _alternatives(
-    vocabulary: Vocabulary, batch: _Batch, row: int, ids_N: np.ndarray, kept: slice
+    vocabulary: Vocabulary, batch: _Batch, row: int, ids_N: np.ndarray, places: slice
 ) -> dict[str, Any]:
     """Return as JSON values what each of a text's tokens adds to it, and the likeliest tokens with their nats."""
     write = vocabulary.writer()
-    told = batch.likeliest[kept.start - 1 : kept.stop - 1]  # what was read last predicts the next
+    likeliest = batch.likeliest[places.start - 1 : places.stop - 1]  # what was read last predicts the next
     return {
         "written": [write(int(token)) for token in ids_N],
         "likeliest": [
             [(vocabulary.token(int(token)), float(nat)) for token, nat in zip(ids_BK[row], nats_BK[row], strict=True)]
-            for ids_BK, nats_BK in told
+            for ids_BK, nats_BK in likeliest
         ],
     }  # fmt: skip

@@ -55,12 +55,12 @@ def share(
     reading, writing = os.pipe()
     listener.set_inheritable(True)
     stopping, begun = Event(), Event()
-    with tempfile.TemporaryDirectory() as figures, os.fdopen(reading, encoding="utf-8") as said:
+    with tempfile.TemporaryDirectory() as figures, os.fdopen(reading, encoding="utf-8") as lines:
         pool = _Pool(command, (listener.fileno(), writing), Path(figures))
         try:
             with interrupts.drained(stopping.set, drain):
                 pool.fill(1)  # the others start when it answers: if it cannot, one message is enough
-                Thread(target=_listen, args=(said, ready, begun, pool.answering), daemon=True).start()
+                Thread(target=_listen, args=(lines, ready, begun, pool.answering), daemon=True).start()
                 while not stopping.wait(LOOK):
                     pool.mend()
                     pool.fill(count if begun.is_set() else 1)
@@ -71,14 +71,14 @@ def share(
             os.close(writing)
 
 
-def _listen(said: IO[str], ready: Callable[[dict[str, Any]], None], begun: Event, answering: set[int]) -> None:
+def _listen(lines: IO[str], ready: Callable[[dict[str, Any]], None], begun: Event, answering: set[int]) -> None:
     with suppress(ValueError, OSError):
-        while line := said.readline():
-            told = json.loads(line)
-            answering.add(told.pop("pid"))
+        while line := lines.readline():
+            message = json.loads(line)
+            answering.add(message.pop("pid"))
             if not begun.is_set():
                 begun.set()
-                ready(told)
+                ready(message)
 
 
 class _Pool:
@@ -125,8 +125,8 @@ class _Pool:
                 failed = WorkerFailed("A worker process failed", cause="its message is above")
                 failed.exit_code = max(1, worker.returncode)
                 raise failed
-            said = "a worker process ended with code %d, others still answer; starting another one in %g s"
-            log.warning(said, worker.returncode, self._pause)
+            message = "a worker process ended with code %d, others still answer; starting another one in %g s"
+            log.warning(message, worker.returncode, self._pause)
             self._next_start, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE)
 
     def stop(self, drain: float) -> None:

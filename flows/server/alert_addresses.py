@@ -48,8 +48,8 @@ def read_alerts(home: Path) -> AlertSettings:
     """
     file = home / FILE
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return AlertSettings(tuple(map(str, found["addresses"])), float(found["silence_days"]))
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        return AlertSettings(tuple(map(str, settings["addresses"])), float(settings["silence_days"]))
     except FileNotFoundError:
         return AlertSettings()
     except (OSError, ValueError, KeyError, TypeError) as error:

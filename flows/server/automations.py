@@ -85,12 +85,12 @@ def alerts(
         "failure", failed, f"{RUN}: {{{{ flow_run.state.name }}}}",
         "{{ flow_run.state.message }}\n{{ flow_run|ui_url or '' }}\nThe next run resumes from what is finished.",
     )
-    for name, said in (
+    for name, sentence in (
         ("promoted", "version {{ event.payload.version }} is the new champion"),
         ("refused", "version {{ event.payload.version }} was refused; the champion stays"),
         ("rolled-back", "version {{ event.payload.version }} is the champion again"),
     ):
-        yield name, _of_model(f"reviewlm.model.{name}"), f"{MODEL}: {said}", "{{ event.payload.sentence }}"
+        yield name, _of_model(f"reviewlm.model.{name}"), f"{MODEL}: {sentence}", "{{ event.payload.sentence }}"
     yield (
         "drift", _of_model("reviewlm.drift.flagged", "reviewlm.drift.seen"), f"{MODEL}: the new reviews differ",
         "{{ event.payload.sentence }}\n{{ event.payload.report }}",
@@ -230,30 +230,30 @@ def set_up(
     """
     with get_client(sync_client=True) as client:
         pools = [pool.name for pool in client.read_work_pools() if pool.name in POOLS and pool.type == PROCESS]
-        wanted: dict[str, tuple[EventTrigger, Sequence[Any]]] = {
+        actions_of: dict[str, tuple[EventTrigger, Sequence[Any]]] = {
             name: (trigger, [action])
             for name, trigger, action in lost_runs(pools, lost_seconds, pending_seconds, retry_seconds)
         }
         if settings.addresses:
             block = block_of(settings)
-            wanted |= {
+            actions_of |= {
                 name: (trigger, [SendNotification(block_document_id=block, subject=f"ReviewLM: {subject}", body=body)])
                 for name, trigger, subject, body in alerts(settings, worker_seconds)
             }
-        known = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
-        for name, (trigger, actions) in wanted.items():
+        present = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
+        for name, (trigger, actions) in actions_of.items():
             plain = AutomationCore(name=PREFIX + name, trigger=trigger, actions=list(actions))
             # An update sends only what was set, not the defaults.
             automation = AutomationCore(**plain.model_dump(exclude={"owner_resource"}))
-            before = known.pop(automation.name, None)
+            before = present.pop(automation.name, None)
             if before is None:
                 client.create_automation(automation)
             elif _content(before) != _content(automation):
                 client.update_automation(before.id, automation)
-        for left in known.values():
+        for left in present.values():
             client.delete_automation(left.id)
         take_up_left(client, pools, pending_seconds)
-    return list(wanted)
+    return list(actions_of)
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
@@ -289,8 +289,8 @@ def take_up_left(
 
 def _runs_in(client: SyncPrefectClient, state: StateType) -> list[FlowRun]:
     """Return the runs in a state, those that ended last first: the server gives 200 at most."""
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[state])))
-    return client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.END_TIME_DESC)
+    filter_of_state = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[state])))
+    return client.read_flow_runs(flow_run_filter=filter_of_state, sort=FlowRunSort.END_TIME_DESC)
 
 
 def _since(run: FlowRun) -> datetime:

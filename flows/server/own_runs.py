@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 @contextmanager
 def ended_with_process() -> Iterator[None]:
     """Tag the flow runs of the block with this process, and end them if the process is interrupted."""
-    own = this_process()
-    interrupts.at_interrupt(lambda: end_runs(lambda process: process == own, "Interrupted"))
-    with tags(f"{PREFIX}{own}"):
+    process_of_block = this_process()
+    interrupts.at_interrupt(lambda: end_runs(lambda process: process == process_of_block, "Interrupted"))
+    with tags(f"{PREFIX}{process_of_block}"):
         yield
 
 

@@ -158,9 +158,9 @@ class _PrivateServer:
         if refusal := self._refusal():
             raise refusal
         why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
-        told = self._told()
-        log.debug("the server told:\n%s", "\n".join(told))
-        why += f": {told[-1].strip()}" if told else ""
+        lines = self._told()
+        log.debug("the server told:\n%s", "\n".join(lines))
+        why += f": {lines[-1].strip()}" if lines else ""
         raise TrackingUnavailable(
             "The command's own Prefect server does not answer", where=health, cause=why,
             remedy="run the command again; what it has finished is kept",

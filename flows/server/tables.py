@@ -33,8 +33,8 @@ def tables_of(home: Path) -> LibraryTables:
         return LibraryTables("Prefect", file, Revisions(), migration)
     spec = find_spec("prefect")
     places = spec.submodule_search_locations if spec else None
-    known, newest = revisions_in(Path(place) / SCRIPTS for place in places or ())
-    if known and stored not in known:
+    revisions, newest = revisions_in(Path(place) / SCRIPTS for place in places or ())
+    if revisions and stored not in revisions:
         raise ArtifactError(
             "Prefect's database was made by a newer Prefect", where=file, value=stored,
             remedy="use that release of the project, or restore an older backup",

@@ -56,7 +56,7 @@ async def card(request: Request, model: str = "") -> Response:
     async with services.leased(request, model) as version:
         recorded = await asyncio.to_thread(services.versions.source.card, version.number)
         bundle = version.bundle
-        told: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "model": version.id, "bundle": bundle.digest, "name": bundle.spec.name, "kind": bundle.spec.kind,
             "vocabulary": {"unit": bundle.vocabulary.unit, "entries": bundle.vocabulary.size},
             "stars": list(bundle.stars_prior),
@@ -65,7 +65,7 @@ async def card(request: Request, model: str = "") -> Response:
             },
             "options": to_dict(bundle.spec), **recorded,
         }  # fmt: skip
-    return as_json(told)
+    return as_json(answer)
 
 
 @router.get("/healthz", **described(
@@ -98,7 +98,7 @@ async def readyz(request: Request) -> Response:
     status = "ending" if versions.draining else "ready" if alive else "engine ended"
     if request.scope["stranger"]:
         return as_json({"status": status}, 200 if status == "ready" else 503)
-    told = {
+    answer = {
         "status": status, "champion": champion and champion.id, "classifier": classifier and classifier.id,
         "since": champion and champion.opened.isoformat(timespec="seconds"),
         "open": sorted(one.id for one in versions.open_versions()),
@@ -108,7 +108,7 @@ async def readyz(request: Request) -> Response:
         ],
         "registry": versions.registry_error or "ok",
     }  # fmt: skip
-    return as_json(told, 200 if status == "ready" else 503)
+    return as_json(answer, 200 if status == "ready" else 503)
 
 
 @router.get(

@@ -87,8 +87,8 @@ class Access:
         scheme, _, token = b"".join(header(scope, b"authorization")).partition(b" ")
         name = tokens.name_of(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
         if name is None:
-            said = "is not known" if token else "is missing; send the header Authorization: Bearer TOKEN"
-            raise ApiError(401, f"the access token {said}", "invalid_api_key", None, {"WWW-Authenticate": "Bearer"})
+            fault = "is not known" if token else "is missing; send the header Authorization: Bearer TOKEN"
+            raise ApiError(401, f"the access token {fault}", "invalid_api_key", None, {"WWW-Authenticate": "Bearer"})
         return name
 
     def _is_own(self, host: bytes) -> bool:

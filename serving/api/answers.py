@@ -56,10 +56,10 @@ def described(
         responses[200]["model"] = answer
     if events is not None:
         fields = ", ".join(events.model_fields)
-        said = f"Events, each `data:` with a JSON object ({fields}); an error as everywhere; the last is `[DONE]`."
-        responses[200]["content"] = {"text/event-stream": {"schema": {"type": "string", "description": said}}}
+        stream = f"Events, each `data:` with a JSON object ({fields}); an error as everywhere; the last is `[DONE]`."
+        responses[200]["content"] = {"text/event-stream": {"schema": {"type": "string", "description": stream}}}
     error: dict[str, Any] = {"model": ErrorAnswer} if answer else {"content": {JSON: {"schema": ERROR}}}
-    responses |= {status: {"description": said, **error} for status, said in ERRORS.items()}
+    responses |= {status: {"description": stream, **error} for status, stream in ERRORS.items()}
     if unavailable is not None:
         responses[503]["model"] = unavailable
     extra: dict[str, Any] = {}

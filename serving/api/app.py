@@ -59,22 +59,22 @@ def create_app(
 def _description(app: FastAPI) -> dict[str, Any]:
     """Return the description of the interface, without the framework's own errors: the checks of a request are ours."""
     if app.openapi_schema is None:
-        told = FastAPI.openapi(app)
-        for operation in (one for path in told["paths"].values() for one in path.values()):
+        schema = FastAPI.openapi(app)
+        for operation in (one for path in schema["paths"].values() for one in path.values()):
             operation["responses"].pop("422", None)
         for name in ("HTTPValidationError", "ValidationError"):
-            told["components"]["schemas"].pop(name, None)
-    return app.openapi_schema or told
+            schema["components"]["schemas"].pop(name, None)
+    return app.openapi_schema or schema
 
 
 async def _told(request: Request, error: Exception) -> Response:
     """Return the answer for an exception; `Door` logs the traceback of a defect."""
     if isinstance(error, HTTPException):  # the framework's own: 404, 405
-        code, said = SAID.get(error.status_code, ("not_answered", str(error.detail)))
-        said = NO_CHAT if request.url.path == CHAT else said
-        known: ApiError | None = ApiError(error.status_code, said, code, None, error.headers)
+        code, message = SAID.get(error.status_code, ("not_answered", str(error.detail)))
+        message = NO_CHAT if request.url.path == CHAT else message
+        refused: ApiError | None = ApiError(error.status_code, message, code, None, error.headers)
     else:
-        known = as_api_error(error)
-    refusal = known or defect()
+        refused = as_api_error(error)
+    refusal = refused or defect()
     Services.of(request).metrics.refused.labels(refusal.code).inc()
     return Response(refusal.body(), refusal.status, refusal.headers, JSON)

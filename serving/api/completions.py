@@ -44,43 +44,43 @@ LATE = 5.0
 @router.post("/v1/completions", **described(CompletionRequest, "Write reviews.", CompletionAnswer, CompletionEvent))
 async def completions(request: Request) -> Response:
     """Write texts that continue one prompt or several."""
-    services, asked = Services.of(request), await read_body(request, CompletionRequest)
-    _require_limits(services, asked)
-    if asked.beam:
-        return await while_connected(request, services.seconds_left(request), searched(request, services, asked))
-    if not asked.stream:
-        return await while_connected(request, services.seconds_left(request), _whole(request, services, asked))
-    writing = _writing(request, services, asked)
+    services, query = Services.of(request), await read_body(request, CompletionRequest)
+    _require_limits(services, query)
+    if query.beam:
+        return await while_connected(request, services.seconds_left(request), searched(request, services, query))
+    if not query.stream:
+        return await while_connected(request, services.seconds_left(request), _whole(request, services, query))
+    writing = _writing(request, services, query)
     work = await writing.__aenter__()  # refusals come before the answer begins
     return _Events(_events(services, request, work), writing, services.seconds_left(request) + LATE)
 
 
-def _require_limits(services: Services, asked: CompletionRequest) -> None:
+def _require_limits(services: Services, query: CompletionRequest) -> None:
     """Refuse what is beyond the limits of this server."""
     settings = services.settings
     numbers = (
-        ("max_tokens", asked.max_tokens, settings.max_tokens), ("stop", len(asked.stop), settings.max_stops),
-        ("logprobs", asked.logprobs or 0, settings.max_logprobs),
-        ("n", asked.n * len(asked.prompt), settings.max_choices),
+        ("max_tokens", query.max_tokens, settings.max_tokens), ("stop", len(query.stop), settings.max_stops),
+        ("logprobs", query.logprobs or 0, settings.max_logprobs),
+        ("n", query.n * len(query.prompt), settings.max_choices),
     )  # fmt: skip
     for name, value, limit in numbers:
         if value > limit:
-            said = {"stop": "strings", "n": "texts in all"}.get(name, "")
+            things = {"stop": "strings", "n": "texts in all"}.get(name, "")
             verb = "has" if name == "stop" else "asks for" if name == "n" else "is"
-            message = f"{name} {verb} {value:,} {said}".rstrip() + f"; this server allows at most {limit:,}"
+            message = f"{name} {verb} {value:,} {things}".rstrip() + f"; this server allows at most {limit:,}"
             raise ApiError(400, message, "too_many", name)
-    if "" in asked.stop:
+    if "" in query.stop:
         raise ApiError(400, "stop holds an empty string; each needs one character or more", "invalid_value", "stop")
-    services.require_length("prompt", asked.prompt)
-    if asked.stop:
-        services.require_length("stop", asked.stop)
+    services.require_length("prompt", query.prompt)
+    if query.stop:
+        services.require_length("stop", query.stop)
 
 
 @dataclass(frozen=True)
 class _Work:
     """The texts of one request, being written, and the rating of each."""
 
-    asked: CompletionRequest
+    query: CompletionRequest
     version: OpenVersion
     tickets: Sequence[Ticket]
     ratings: Sequence[int]
@@ -89,51 +89,51 @@ class _Work:
 
 
 @asynccontextmanager
-async def _writing(request: Request, services: Services, asked: CompletionRequest) -> AsyncIterator[_Work]:
+async def _writing(request: Request, services: Services, query: CompletionRequest) -> AsyncIterator[_Work]:
     """Lease the version and submit all texts; whatever still runs at the end of the block is cancelled."""
-    async with services.leased(request, asked.model) as version:
+    async with services.leased(request, query.model) as version:
         tickets: list[Ticket] = []
         try:
-            generations = _generations(asked, version.bundle.vocabulary, services.seconds_left(request))
+            generations = _generations(query, version.bundle.vocabulary, services.seconds_left(request))
             for generation in generations:
                 tickets.append(version.engine.submit(generation))
             ratings = [rating_of(version.bundle, one.stars, one.seed, one.number) for one in generations]
-            warnings = await warnings_of(version, [one.prompt for one in generations[:: asked.n]], asked.stars)
-            yield _Work(asked, version, tickets, ratings, warnings, head_of(version, bool(asked.exact)))
+            warnings = await warnings_of(version, [one.prompt for one in generations[:: query.n]], query.stars)
+            yield _Work(query, version, tickets, ratings, warnings, head_of(version, bool(query.exact)))
         finally:
             for ticket in tickets:
                 ticket.cancel()
 
 
-def _generations(asked: CompletionRequest, vocabulary: Vocabulary, seconds: float) -> list[Generation]:
+def _generations(query: CompletionRequest, vocabulary: Vocabulary, seconds: float) -> list[Generation]:
     sampling = Sampling(
-        temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p, min_p=asked.min_p,
-        typical_p=asked.typical_p, repetition_penalty=asked.repetition_penalty,
-        no_repeat_ngram_size=asked.no_repeat_ngram_size, watermark=asked.watermark,
+        temperature=query.temperature, top_k=query.top_k, top_p=query.top_p, min_p=query.min_p,
+        typical_p=query.typical_p, repetition_penalty=query.repetition_penalty,
+        no_repeat_ngram_size=query.no_repeat_ngram_size, watermark=query.watermark,
     )  # fmt: skip
-    prompts = [read_prompt(vocabulary, prompt, asked.stars) for prompt in asked.prompt]
+    prompts = [read_prompt(vocabulary, prompt, query.stars) for prompt in query.prompt]
     return [
         Generation(
-            prompt=prompt.text, stars=prompt.stars, number=number, max_tokens=asked.max_tokens, sampling=sampling,
-            seed=asked.seed, stop=tuple(asked.stop), logprobs=asked.logprobs, echo=asked.echo, seconds=seconds,
-            exact=bool(asked.exact), ids=prompt.ids, given=prompt.given,
+            prompt=prompt.text, stars=prompt.stars, number=number, max_tokens=query.max_tokens, sampling=sampling,
+            seed=query.seed, stop=tuple(query.stop), logprobs=query.logprobs, echo=query.echo, seconds=seconds,
+            exact=bool(query.exact), ids=prompt.ids, given=prompt.given,
         )
-        for prompt in prompts for number in range(asked.n)
+        for prompt in prompts for number in range(query.n)
     ]  # fmt: skip
 
 
-async def _whole(request: Request, services: Services, asked: CompletionRequest) -> Response:
-    async with _writing(request, services, asked) as work:
+async def _whole(request: Request, services: Services, query: CompletionRequest) -> Response:
+    async with _writing(request, services, query) as work:
         whole = await asyncio.gather(*(ticket.whole() for ticket in work.tickets))
         first = min((ticket.first for ticket in work.tickets if ticket.first), default=perf_counter())
         services.metrics.first_token.observe(first - request.scope["started"])
     choices = [_choice(work, index, piece) for index, piece in enumerate(whole)]
-    return as_json({**work.head, "choices": choices, "usage": _usage(whole, asked.n), "warnings": work.warnings})
+    return as_json({**work.head, "choices": choices, "usage": _usage(whole, query.n), "warnings": work.warnings})
 
 
 async def _events(services: Services, request: Request, work: _Work) -> AsyncIterator[bytes]:
     """Yield the events of a stream; an error that comes too late for a status becomes an event."""
-    head, usage = work.head, work.asked.stream_options.include_usage
+    head, usage = work.head, work.query.stream_options.include_usage
     last: dict[int, Piece] = {}
     extra: dict[str, Any] = {"warnings": work.warnings} if work.warnings else {}
     first = True
@@ -150,7 +150,7 @@ async def _events(services: Services, request: Request, work: _Work) -> AsyncIte
                     yield _event({**head, "choices": [choice], **({"usage": None} if usage else {}), **extra})
                     extra = {}
         if usage:
-            yield _event({**head, "choices": [], "usage": _usage(list(last.values()), work.asked.n)})
+            yield _event({**head, "choices": [], "usage": _usage(list(last.values()), work.query.n)})
         yield DONE
     except Exception as error:
         refusal = as_api_error(error)
@@ -203,22 +203,22 @@ async def _merged(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece]
     try:
         left = len(tickets)
         while left:
-            index, found = await queue.get()
-            if isinstance(found, BaseException):
-                raise found
-            if found is None:
+            index, one = await queue.get()
+            if isinstance(one, BaseException):
+                raise one
+            if one is None:
                 left -= 1
             else:
-                yield index, found
+                yield index, one
     finally:
         for reader in readers:
             reader.cancel()
 
 
 def _choice(work: _Work, index: int, piece: Piece) -> dict[str, Any]:
-    told = None if work.asked.logprobs is None else _logprobs(piece.tokens)
+    logprobs = None if work.query.logprobs is None else _logprobs(piece.tokens)
     return {
-        "text": piece.text, "index": index, "logprobs": told, "finish_reason": piece.finish,
+        "text": piece.text, "index": index, "logprobs": logprobs, "finish_reason": piece.finish,
         "stars": work.ratings[index],
     }  # fmt: skip
 
@@ -243,31 +243,31 @@ def _event(values: Any) -> bytes:
     return b"data: " + orjson.dumps(values) + b"\n\n"
 
 
-def _search(asked: CompletionRequest, prompt: str) -> Search[tuple[list[FoundText], int]]:
+def _search(query: CompletionRequest, prompt: str) -> Search[tuple[list[FoundText], int]]:
     """Return the search for the continuations of a prompt, which also finds the number of the prompt's tokens."""
 
     def begin(context: EngineContext) -> Steps[tuple[list[FoundText], int]]:
         vocabulary = context.bundle.vocabulary
         prompt_tokens = len(vocabulary.encode(page(vocabulary, prompt)))
-        found = yield from beam_steps(
-            context.bundle, asked.beam, asked.n, asked.stars, prompt, asked.require, asked.max_tokens,
+        texts = yield from beam_steps(
+            context.bundle, query.beam, query.n, query.stars, prompt, query.require, query.max_tokens,
             read=context.read,
         )
-        return found, prompt_tokens
+        return texts, prompt_tokens
 
     return Search(begin)
 
 
-async def searched(request: Request, services: Services, asked: CompletionRequest) -> Response:
+async def searched(request: Request, services: Services, query: CompletionRequest) -> Response:
     """Return the likeliest texts found, the best of each prompt first."""
-    prompts = [prompt for prompt in asked.prompt if isinstance(prompt, str)]
-    async with services.leased(request, asked.model) as version:
-        searches = [await services.run(version, _search(asked, prompt)) for prompt in prompts]
-        warnings = await warnings_of(version, prompts, asked.stars)
-    texts = [(prompt, text) for prompt, (found, _) in zip(prompts, searches, strict=True) for text in found]
+    prompts = [prompt for prompt in query.prompt if isinstance(prompt, str)]
+    async with services.leased(request, query.model) as version:
+        searches = [await services.run(version, _search(query, prompt)) for prompt in prompts]
+        warnings = await warnings_of(version, prompts, query.stars)
+    texts = [(prompt, text) for prompt, (likeliest, _) in zip(prompts, searches, strict=True) for text in likeliest]
     choices = [
-        {"text": text.text if asked.echo else text.text.removeprefix(prompt), "index": index, "logprobs": None,
-         "finish_reason": "stop" if text.ended else "length", "stars": asked.stars,
+        {"text": text.text if query.echo else text.text.removeprefix(prompt), "index": index, "logprobs": None,
+         "finish_reason": "stop" if text.ended else "length", "stars": query.stars,
          "logp": text.logp}
         for index, (prompt, text) in enumerate(texts)
     ]

@@ -99,8 +99,8 @@ class Door:
         """Read the whole body, and return a `receive` that gives it and then tells when the client leaves."""
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return receive
-        said = b"".join(header(scope, b"content-length"))
-        if said.isdigit() and int(said) > self.most_bytes:
+        length = b"".join(header(scope, b"content-length"))
+        if length.isdigit() and int(length) > self.most_bytes:
             raise self._too_large()
         try:
             async with asyncio.timeout(self.seconds):
@@ -146,8 +146,8 @@ class _Answer:
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            own = list(message.get("headers", ()))
-            there = {name.lower() for name, _ in own}
+            headers = list(message.get("headers", ()))
+            there = {name.lower() for name, _ in headers}
             added = [(b"x-request-id", self.id.encode()), *(pair for pair in HEADERS if pair[0] not in there)]
-            message = {**message, "headers": [*own, *added]}
+            message = {**message, "headers": [*headers, *added]}
         await self._send(message)

@@ -28,24 +28,24 @@ router = APIRouter()
 @router.post("/v1/embeddings", **described(EmbeddingRequest, "Encode texts as vectors.", EmbeddingAnswer))
 async def embeddings(request: Request) -> Response:
     """Return the vector of each text; the model must be a network, or a mixture with one."""
-    services, asked = Services.of(request), await read_body(request, EmbeddingRequest)
-    require_number(services, asked.input, "input")
-    services.require_length("input", asked.input)
-    return await while_connected(request, services.seconds_left(request), _encoded(request, services, asked))
+    services, query = Services.of(request), await read_body(request, EmbeddingRequest)
+    require_number(services, query.input, "input")
+    services.require_length("input", query.input)
+    return await while_connected(request, services.seconds_left(request), _encoded(request, services, query))
 
 
-async def _encoded(request: Request, services: Services, asked: EmbeddingRequest) -> Response:
-    async with services.leased(request, asked.model) as version:
+async def _encoded(request: Request, services: Services, query: EmbeddingRequest) -> Response:
+    async with services.leased(request, query.model) as version:
         _require_network(version)
-        encoding = Encoding(asked.input)
+        encoding = Encoding(query.input)
         while await services.run(version, encoding.advance):
             pass
-        warnings = await warnings_of(version, asked.input, None)
-    found = map(_base64, encoding.vectors) if asked.encoding_format == "base64" else encoding.vectors
-    data = [{"object": "embedding", "index": row, "embedding": vector} for row, vector in enumerate(found)]
+        warnings = await warnings_of(version, query.input, None)
+    vectors = map(_base64, encoding.vectors) if query.encoding_format == "base64" else encoding.vectors
+    data = [{"object": "embedding", "index": row, "embedding": vector} for row, vector in enumerate(vectors)]
     usage = {"prompt_tokens": encoding.tokens, "total_tokens": encoding.tokens}
-    told = {"model": version.id, "bundle": version.bundle.digest, "usage": usage, "warnings": warnings}
-    return as_json({"object": "list", "data": data, **told})
+    facts = {"model": version.id, "bundle": version.bundle.digest, "usage": usage, "warnings": warnings}
+    return as_json({"object": "list", "data": data, **facts})
 
 
 def _require_network(version: OpenVersion) -> None:

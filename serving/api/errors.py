@@ -100,8 +100,8 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
         return ApiError(400, message, "invalid_body")
     place, name = ".".join(map(str, first["loc"])), str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        known = ", ".join(schema.model_fields) if len(first["loc"]) == 1 else "only what OpenAI documents"
-        message = f"unknown parameter {shown(place)}; this request takes {known}"
+        parameters = ", ".join(schema.model_fields) if len(first["loc"]) == 1 else "only what OpenAI documents"
+        message = f"unknown parameter {shown(place)}; this request takes {parameters}"
         return ApiError(400, message, "unknown_parameter", place[:SHOWN])
     if first["type"] == "missing":
         return ApiError(400, f"{place} is missing", "missing_parameter", place)

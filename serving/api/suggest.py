@@ -28,13 +28,15 @@ router = APIRouter()
 async def suggest(request: Request) -> Response:
     """Return words with their probabilities, and the remaining probability."""
 
-    async def found(services: Services, version: OpenVersion, asked: SuggestRequest) -> dict[str, Any]:
-        wanted, letters = (asked.prompt, asked.k, asked.stars, asked.both), services.settings.read_ahead
+    async def found(services: Services, version: OpenVersion, query: SuggestRequest) -> dict[str, Any]:
+        question, letters = (query.prompt, query.k, query.stars, query.both), services.settings.read_ahead
         search = Search(
             lambda context: suggestion_steps(
-                context.bundle, *wanted, context.readers, EXACT if asked.exact else QUICK
+                context.bundle, *question, context.readers, EXACT if query.exact else QUICK
             ),
-            lambda context: ahead_steps(context.bundle, *wanted, context.readers, QUICK, 0 if asked.exact else letters),
+            lambda context: ahead_steps(
+                context.bundle, *question, context.readers, QUICK, 0 if query.exact else letters
+            ),
         )
         return (await services.run(version, search)).as_json()
 
@@ -47,10 +49,11 @@ async def suggest(request: Request) -> Response:
 async def intervals(request: Request) -> Response:
     """Return the characters that may come next with their probabilities, which sum to 1; likely ones divided again."""
 
-    async def found(services: Services, version: OpenVersion, asked: IntervalsRequest) -> dict[str, Any]:
-        known: dict[tuple[str, Inside], list[DasherInterval]] = {}
+    async def found(services: Services, version: OpenVersion, query: IntervalsRequest) -> dict[str, Any]:
+        intervals: dict[tuple[str, Inside], list[DasherInterval]] = {}
         search = Search(lambda context: interval_steps(
-            context.bundle, asked.prompt, asked.stars, asked.other, asked.smallest, context.readers, known, asked.begun
+            context.bundle, query.prompt, query.stars, query.other, query.smallest, context.readers, intervals,
+            query.begun,
         ))  # fmt: skip
         return {"intervals": await services.run(version, search)}
 
@@ -62,13 +65,13 @@ async def _after_the_prompt(
     find: Callable[[Services, OpenVersion, Asked], Coroutine[Any, Any, dict[str, Any]]],
 ) -> Response:  # fmt: skip
     """Answer what can be said about the continuation of a prompt, found in the engine's thread."""
-    services, asked = Services.of(request), await read_body(request, schema)
-    services.require_length("prompt", [asked.prompt])
+    services, query = Services.of(request), await read_body(request, schema)
+    services.require_length("prompt", [query.prompt])
 
     async def answer() -> Response:
-        async with services.leased(request, asked.model) as version:
-            found = await find(services, version, asked)
-            read = await how_read(version, [asked.prompt], asked.stars)
+        async with services.leased(request, query.model) as version:
+            found = await find(services, version, query)
+            read = await how_read(version, [query.prompt], query.stars)
         return as_json({"model": version.id, **found, **read})
 
     return await while_connected(request, services.seconds_left(request), answer())

@@ -74,17 +74,17 @@ def _require_tokens(vocabulary: Vocabulary, name: str, ids: Sequence[int], given
 @router.post("/tokenize", **described(TokenizeRequest, "Make a text into tokens.", TokenizeAnswer))
 async def tokenize(request: Request) -> Response:
     """Return the tokens that the model reads for a prompt; a prompt that is the name of a special token is that one."""
-    services, asked = Services.of(request), await read_body(request, TokenizeRequest)
-    services.require_length("prompt", [asked.prompt])
-    async with services.leased(request, asked.model) as version:
-        vocabulary, prompt = version.bundle.vocabulary, asked.prompt
+    services, query = Services.of(request), await read_body(request, TokenizeRequest)
+    services.require_length("prompt", [query.prompt])
+    async with services.leased(request, query.model) as version:
+        vocabulary, prompt = version.bundle.vocabulary, query.prompt
         if prompt in SPECIAL:
             ids = [SPECIAL.index(prompt)]
         elif len(prompt) <= LONG:
             ids = vocabulary.encode(page(vocabulary, prompt)).tolist()
         else:
             ids = (await asyncio.to_thread(lambda: vocabulary.encode(page(vocabulary, prompt)))).tolist()
-        ids = [BOS, *ids] if asked.add_special_tokens else ids
+        ids = [BOS, *ids] if query.add_special_tokens else ids
     most = services.settings.max_prompt_characters
     return as_json({"model": version.id, "tokens": ids, "count": len(ids), "max_model_len": most})
 
@@ -92,11 +92,11 @@ async def tokenize(request: Request) -> Response:
 @router.post("/detokenize", **described(DetokenizeRequest, "Make tokens into their text.", DetokenizeAnswer))
 async def detokenize(request: Request) -> Response:
     """Return the text of some tokens; special ones and unknown words have none."""
-    services, asked = Services.of(request), await read_body(request, DetokenizeRequest)
-    services.require_length("tokens", [asked.tokens])
-    async with services.leased(request, asked.model) as version:
+    services, query = Services.of(request), await read_body(request, DetokenizeRequest)
+    services.require_length("tokens", [query.tokens])
+    async with services.leased(request, query.model) as version:
         vocabulary = version.bundle.vocabulary
-        ids = [token for token in asked.tokens if token not in CONTEXT_IDS and token != EOS]
+        ids = [token for token in query.tokens if token not in CONTEXT_IDS and token != EOS]
         _require_tokens(vocabulary, "tokens", ids)
         text = vocabulary.decode(ids)
     return as_json({"model": version.id, "prompt": text})

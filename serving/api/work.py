@@ -102,8 +102,8 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
     try:
         values = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
-        said = str(error).replace("str is not valid UTF-8: surrogates not allowed", "it is not valid UTF-8")
-        raise ApiError(400, f"the body is not valid JSON: {said}", "invalid_json") from error
+        cause = str(error).replace("str is not valid UTF-8: surrogates not allowed", "it is not valid UTF-8")
+        raise ApiError(400, f"the body is not valid JSON: {cause}", "invalid_json") from error
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -133,15 +133,15 @@ async def _left(request: Request) -> None:
 
 async def warnings_of(version: OpenVersion, texts: list[str], stars: int | None) -> list[str]:
     """Return warnings about a rating or a script that the version has never seen; other requests get their turns."""
-    found: dict[str, None] = {}
+    warnings: dict[str, None] = {}
     for some in batched(texts, characters=CHARACTERS):
         text = "\n".join(some)
         if len(text) > LONG:
-            found |= dict.fromkeys(await asyncio.to_thread(unseen_warnings, version.bundle, text, stars))
+            warnings |= dict.fromkeys(await asyncio.to_thread(unseen_warnings, version.bundle, text, stars))
         else:
-            found |= dict.fromkeys(unseen_warnings(version.bundle, text, stars))
+            warnings |= dict.fromkeys(unseen_warnings(version.bundle, text, stars))
             await asyncio.sleep(0)
-    return list(found)
+    return list(warnings)
 
 
 async def how_read(version: OpenVersion, texts: list[str], stars: int | None) -> dict[str, Any]:

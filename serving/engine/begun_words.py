@@ -37,7 +37,7 @@ class BegunWords(WaitingTexts[Key]):
 
     def add(self, text: LiveText) -> None:
         """Find out how a text may go on; what comes before its last word has been read."""
-        self._waiting.setdefault((tuple(text.prefix), text.asked.prompt), []).append(text)
+        self._waiting.setdefault((tuple(text.prefix), text.generation.prompt), []).append(text)
 
     def advance(self, width: int) -> None:
         """Search on until about *width* token sequences were read, then begin with the texts whose ways are known."""

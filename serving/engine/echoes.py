@@ -29,7 +29,7 @@ class Echoes(WaitingTexts[Key]):
 
     def add(self, text: LiveText) -> None:
         """Score a text's prompt, then begin with the text."""
-        key = (text.asked.logprobs, text.asked.prompt, tuple(text.whole))
+        key = (text.generation.logprobs, text.generation.prompt, tuple(text.whole))
         if key in self._waiting:
             self._waiting[key].append(text)
             return
@@ -81,6 +81,6 @@ class EchoReading:
         top = text.top(logp_V, token, part, self._write.shown)
         self.tokens.append(TokenLogprob(token, part, float(logp_V[token]), place, top))
         if token == UNK:  # which writes nothing, though the next word has a space before it
-            self._write = text.vocabulary.writer(text.asked.prompt[: place + len(part)])
+            self._write = text.vocabulary.writer(text.generation.prompt[: place + len(part)])
         else:
             self._write(token)

@@ -37,7 +37,7 @@ DRAINED_SECONDS = 5.0
 class _Arrival:
     """A text that waits for a place; a long prompt is made into tokens meanwhile."""
 
-    asked: Generation
+    generation: Generation
     ticket: Ticket
     begun: float
     text: LiveText | None = None
@@ -45,7 +45,7 @@ class _Arrival:
 
     def is_late(self, now: float) -> bool:
         """Whether its time is over."""
-        return self.asked.seconds is not None and now >= self.begun + self.asked.seconds
+        return self.generation.seconds is not None and now >= self.begun + self.generation.seconds
 
 
 class Engine:
@@ -217,7 +217,7 @@ class Engine:
                     self._scheduler.finished["failed"] += 1
                 elif len(begin) < free and characters < LONG:
                     begin.append(one)
-                    characters += 0 if one.text else len(one.asked.prompt)
+                    characters += 0 if one.text else len(one.generation.prompt)
                 else:
                     self._waiting.append(one)
         for one in begin:
@@ -231,7 +231,7 @@ class Engine:
     def _make(self, arrival: _Arrival) -> None:
         """Make the text of an arrival, or tell its reader why it cannot begin."""
         try:
-            arrival.text = LiveText.of(self.bundle, arrival.asked, arrival.ticket, arrival.begun)
+            arrival.text = LiveText.of(self.bundle, arrival.generation, arrival.ticket, arrival.begun)
         except Exception as error:
             arrival.failed = True
             arrival.ticket.end(StreamEnded("failed", str(error)))

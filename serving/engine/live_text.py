@@ -44,7 +44,7 @@ class LiveText(SampledText):
         places: Where each of the prompt's tokens begins in the prompt, if their log-probabilities were asked for.
     """
 
-    asked: Generation
+    generation: Generation
     ticket: Ticket
     vocabulary: Vocabulary
     stars: int
@@ -62,48 +62,51 @@ class LiveText(SampledText):
     tokens: list[TokenLogprob] = field(default_factory=list)
 
     @classmethod
-    def of(cls, bundle: Bundle, asked: Generation, ticket: Ticket, begun: float) -> LiveText:
+    def of(cls, bundle: Bundle, generation: Generation, ticket: Ticket, begun: float) -> LiveText:
         """Return a text before its first token.
 
         Raises:
             ModelError: kind "input": the rating is not valid.
         """
-        stars = rating_of(bundle, asked.stars, asked.seed, asked.number)
-        start, given = _start_of(bundle.vocabulary, asked), bundle.vocabulary.prefix(stars)
+        stars = rating_of(bundle, generation.stars, generation.seed, generation.number)
+        start, given = _start_of(bundle.vocabulary, generation), bundle.vocabulary.prefix(stars)
         prefix = [*given, *(start.open.context if start.open else start.ids)]
         return cls(
-            sampling=asked.sampling, uniforms=uniforms_of(asked.seed, asked.number, stars, asked.prompt),
-            ids=prefix[2:], first=start.first, asked=asked, ticket=ticket, vocabulary=bundle.vocabulary, stars=stars,
+            sampling=generation.sampling, ids=prefix[2:], first=start.first, generation=generation, ticket=ticket,
+            uniforms=uniforms_of(generation.seed, generation.number, stars, generation.prompt),
+            vocabulary=bundle.vocabulary, stars=stars,
             start=start, prefix=prefix, whole=[*given, *start.whole], begun=begun,
-            written=WrittenText(bundle.vocabulary, asked.prompt, asked.stop, start),
-            deadline=float("inf") if asked.seconds is None else begun + asked.seconds,
-            places=_places(bundle.vocabulary, asked, start),
+            written=WrittenText(bundle.vocabulary, generation.prompt, generation.stop, start),
+            deadline=float("inf") if generation.seconds is None else begun + generation.seconds,
+            places=_places(bundle.vocabulary, generation, start),
         )  # fmt: skip
 
     def begin_in(self, ways: WaysOn) -> None:
         """Begin in one of the ways to go on from the prompt."""
-        asked = self.asked
-        self.start = start_by(ways, asked.sampling, asked.seed, asked.number, self.stars, asked.prompt)
+        generation = self.generation
+        self.start = start_by(
+            ways, generation.sampling, generation.seed, generation.number, self.stars, generation.prompt
+        )
         self.prefix = [*self.prefix[:2], *self.start.ids]
         self.ids, self.first = self.prefix[2:], self.start.first
-        self.written = WrittenText(self.vocabulary, asked.prompt, asked.stop, self.start)
+        self.written = WrittenText(self.vocabulary, generation.prompt, generation.stop, self.start)
 
     @property
     def echoes_scores(self) -> bool:
         """Whether the log-probabilities of the prompt's tokens were asked for, and it has some."""
-        return self.asked.echo and self.asked.logprobs is not None and len(self.whole) > 2
+        return self.generation.echo and self.generation.logprobs is not None and len(self.whole) > 2
 
     def echo(self, tokens: tuple[TokenLogprob, ...] = ()) -> None:
         """Give the prompt back if that was asked for, with the log-probabilities of its tokens."""
-        if self.asked.echo:
-            self.told = self.length = len(self.asked.prompt)
-            if self.asked.logprobs is not None:
-                tokens = (*(TokenLogprob(token, "", None, 0) for token in self.asked.given), *tokens)
-            self.ticket.write(Piece(self.asked.prompt, tokens))
+        if self.generation.echo:
+            self.told = self.length = len(self.generation.prompt)
+            if self.generation.logprobs is not None:
+                tokens = (*(TokenLogprob(token, "", None, 0) for token in self.generation.given), *tokens)
+            self.ticket.write(Piece(self.generation.prompt, tokens))
 
     def part(self, number: int) -> str:
         """Return the part of the prompt that one of its tokens stands for."""
-        return self.asked.prompt[self.places[number] : ([*self.places, None])[number + 1]]
+        return self.generation.prompt[self.places[number] : ([*self.places, None])[number + 1]]
 
     def take(self, token: int, logp_V: torch.Tensor | None) -> Finish | None:
         """Add the token that was drawn, hand on what is certain, and return the finish reason if the text ends here.
@@ -121,7 +124,7 @@ class LiveText(SampledText):
             self.length += 0 if token == EOS else len(name)
         sure = "" if token == EOS else self.written.add(token)
         finish: Finish | None = "stop" if token == EOS or self.written.stopped else None
-        if finish is None and self.count >= self.asked.max_tokens:
+        if finish is None and self.count >= self.generation.max_tokens:
             finish = "length"
         self.hand_on(sure, finish)
         return finish
@@ -147,26 +150,28 @@ class LiveText(SampledText):
             name: Its name.
             shown: Returns what a token would add to the text. Special tokens, such as the end, have their names.
         """
-        values, ids = (each.tolist() for each in logp_V.topk(min(self.asked.logprobs or 0, len(logp_V))))
-        found = {name: float(logp_V[token])}
+        values, ids = (each.tolist() for each in logp_V.topk(min(self.generation.logprobs or 0, len(logp_V))))
+        logprobs = {name: float(logp_V[token])}
         for each, value in zip(ids, values, strict=True):
             if each != token and value > -inf:
                 text = shown(each) if each >= FIRST else self.vocabulary.token(each)
-                found[text if text and text not in found else f"token_id:{each}"] = value
-        return found
+                logprobs[text if text and text not in logprobs else f"token_id:{each}"] = value
+        return logprobs
 
 
-def _start_of(vocabulary: Vocabulary, asked: Generation) -> TextStart:
+def _start_of(vocabulary: Vocabulary, generation: Generation) -> TextStart:
     """Return how a text begins; given tokens are read as they are, also the first bytes of a character at their end."""
-    if not asked.ids:
-        return start_of(vocabulary, asked.prompt)
-    return TextStart(asked.ids, asked.ids, path=asked.ids[-CHARACTER:] if vocabulary.lossless else ())
+    if not generation.ids:
+        return start_of(vocabulary, generation.prompt)
+    return TextStart(generation.ids, generation.ids, path=generation.ids[-CHARACTER:] if vocabulary.lossless else ())
 
 
-def _places(vocabulary: Vocabulary, asked: Generation, start: TextStart) -> Sequence[int]:
-    if not asked.echo or asked.logprobs is None:
+def _places(vocabulary: Vocabulary, generation: Generation, start: TextStart) -> Sequence[int]:
+    if not generation.echo or generation.logprobs is None:
         return ()
-    return places_of_ids(vocabulary, asked.ids)[1] if asked.ids else token_places(vocabulary, asked.prompt, start.whole)
+    if generation.ids:
+        return places_of_ids(vocabulary, generation.ids)[1]
+    return token_places(vocabulary, generation.prompt, start.whole)
 
 
 @dataclass

@@ -50,19 +50,19 @@ class ChosenNumbers:
     fast: LanguageModel | None = None
 
 
-def choose_numbers(bundle: Bundle, asked: str, threads: int) -> ChosenNumbers:
+def choose_numbers(bundle: Bundle, numbers: str, threads: int) -> ChosenNumbers:
     """Return the number format of texts that need not be exact.
 
     int8 may raise the cross-entropy of the reviews that the model was validated with by at most `MOST_LOSS`.
 
     Args:
         bundle: The model.
-        asked: "float32"; "int8": wherever it is possible, however long it takes; "auto": where it is quicker.
+        numbers: "float32"; "int8": wherever it is possible, however long it takes; "auto": where it is quicker.
         threads: Threads of matrix products.
     """
     stated: Any = bundle.facts.get(INT8_LOSS)
     loss = float(stated) if is_number(stated) else None
-    if asked == "float32":
+    if numbers == "float32":
         return ChosenNumbers("float32", "serving.numbers is float32", loss)
     if loss is not None and loss > MOST_LOSS:
         rise = f"int8 would raise the cross-entropy of reviews by {loss:.2%}, more than {MOST_LOSS:.1%}"
@@ -77,9 +77,9 @@ def choose_numbers(bundle: Bundle, asked: str, threads: int) -> ChosenNumbers:
     if loss is None:
         return ChosenNumbers("float32", "the model's bundle does not say what int8 loses; a new fit measures it")
     timed = time_steps(bundle, quick, threads)
-    if asked == "auto" and not timed.quicker:
+    if numbers == "auto" and not timed.quicker:
         return ChosenNumbers("float32", f"int8 is not quicker here: {timed.said}", loss)
-    why = f"it is quicker here: {timed.said}" if asked == "auto" else f"serving.numbers is int8; {timed.said}"
+    why = f"it is quicker here: {timed.said}" if numbers == "auto" else f"serving.numbers is int8; {timed.said}"
     if not timed.quicker:
         log.warning("%s. int8 is not quicker here: auto would take float32", why)
     return ChosenNumbers("int8", why, loss, quick)
@@ -99,14 +99,14 @@ class TimedSteps(NamedTuple):
 
 def time_steps(bundle: Bundle, quick: LanguageModel, threads: int) -> TimedSteps:
     """Time steps in int8 and in float32 with one text and, where int8 is quicker then, with many."""
-    said = []
+    times = []
     for rows in ROWS:
         int8, float32 = step_seconds(bundle, (quick, bundle.model), rows, threads)
         texts = f"{rows} text{'s' if rows > 1 else ''}"
-        said.append(f"{1e3 * int8:.2f} ms in int8 and {1e3 * float32:.2f} in float32 with {texts}")
+        times.append(f"{1e3 * int8:.2f} ms in int8 and {1e3 * float32:.2f} in float32 with {texts}")
         if int8 >= float32:
-            return TimedSteps(False, f"a step takes {said[-1]}")
-    return TimedSteps(True, f"a step takes {', '.join(said)}")
+            return TimedSteps(False, f"a step takes {times[-1]}")
+    return TimedSteps(True, f"a step takes {', '.join(times)}")
 
 
 def step_seconds(bundle: Bundle, models: Sequence[LanguageModel], rows: int, threads: int) -> list[float]:

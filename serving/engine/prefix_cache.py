@@ -60,27 +60,27 @@ class PrefixCache:
         self._expire()
         keys = _keys(ids)
         for key in reversed(keys):
-            found = self._entries.get(key)
-            if found is None or found.ids != tuple(ids[: key[0]]):
+            entry = self._entries.get(key)
+            if entry is None or entry.ids != tuple(ids[: key[0]]):
                 continue
-            if key[0] < len(ids) or found.logp_1V is not None:
-                self._touch(key, found)
-                return found
+            if key[0] < len(ids) or entry.logp_1V is not None:
+                self._touch(key, entry)
+                return entry
         return None
 
     def store(self, ids: Sequence[int], state: Any, logp_1V: torch.Tensor | None = None) -> None:
         """Save the state after *ids*, unless it is saved already; it must not be written to afterwards."""
         key = _keys(ids)[-1]
-        known = self._entries.get(key)
-        if known is not None and known.ids == tuple(ids) and (logp_1V is None or known.logp_1V is not None):
-            self._touch(key, known)
+        before = self._entries.get(key)
+        if before is not None and before.ids == tuple(ids) and (logp_1V is None or before.logp_1V is not None):
+            self._touch(key, before)
             return
         entry = SavedState(tuple(ids), state, logp_1V)
         entry.bytes = OVERHEAD + 8 * len(ids) + size_of(state) + size_of(logp_1V)
         if entry.bytes > self._most:
             return
-        if known is not None:
-            self.bytes -= known.bytes
+        if before is not None:
+            self.bytes -= before.bytes
         self._entries[key] = entry
         self.bytes += entry.bytes
         self._touch(key, entry)

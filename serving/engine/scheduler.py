@@ -96,7 +96,7 @@ class Scheduler:
     def begin(self, text: LiveText) -> None:
         """Begin to read a text's prompt, after its echo."""
         try:
-            if not text.asked.max_tokens:
+            if not text.generation.max_tokens:
                 text.hand_on("", "length")
                 self._count_end(text, "length")
                 return
@@ -172,14 +172,14 @@ class Scheduler:
         for text in texts:
             if text.start.open:
                 self.begun_words.add(text)
-        known = [(text, row) for text, row in zip(texts, rows, strict=True) if not text.start.open]
+        begun = [(text, row) for text, row in zip(texts, rows, strict=True) if not text.start.open]
         for batch in self.batches:
-            if own := [(text, row) for text, row in known if self._batch_of(text) is batch]:
-                places = [row for _, row in own]
-                batch.join([text for text, _ in own], logp_BV[places], state.take(places))
+            if ours := [(text, row) for text, row in begun if self._batch_of(text) is batch]:
+                places = [row for _, row in ours]
+                batch.join([text for text, _ in ours], logp_BV[places], state.take(places))
 
     def _batch_of(self, text: LiveText) -> TextBatch[LiveText]:
-        return self.exact if text.asked.exact else self.fast
+        return self.exact if text.generation.exact else self.fast
 
     def _step(self, batch: TextBatch[LiveText]) -> None:
         """Draw a token for every text of a batch, hand it on, and let the model read it."""
@@ -189,7 +189,7 @@ class Scheduler:
             going = [
                 row
                 for row, (text, token) in enumerate(zip(texts, ids_B.tolist(), strict=True))
-                if not self._ends(text, token, batch.logp(row) if text.asked.logprobs is not None else None)
+                if not self._ends(text, token, batch.logp(row) if text.generation.logprobs is not None else None)
             ]
             self.counts["tokens"] += len(texts)
             self.wakes.call()  # they write their answers while the model takes its step

@@ -38,10 +38,10 @@ class Search(Generic[T]):
         try:
             next(self._steps)
         except StopIteration as done:
-            found: T = done.value
+            result: T = done.value
             if self._then:
                 context.when_idle(Search(self._then))
-            return found
+            return result
         except Later:
             self._steps = None
             raise

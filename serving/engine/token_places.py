@@ -53,8 +53,8 @@ def _of_words(text: str, fold: bool) -> list[int]:
     for piece in pieces_of(text, fold):
         places.append(end)
         body = piece.strip(" ")
-        found = folded.find(body, end)
-        end = found + len(body) if found >= 0 else end  # the final sigma, which Python folds as polars does not
+        at = folded.find(body, end)
+        end = at + len(body) if at >= 0 else end  # the final sigma, which Python folds as polars does not
     if len(folded) == len(text):
         return places
     of_folded = [place for place, sign in enumerate(straight) for _ in sign.lower()] + [len(text)]
@@ -78,8 +78,8 @@ def _agreeing(text: str, prompt: str) -> list[int]:
         if not sign.isspace():
             while at < len(prompt) and prompt[at].isspace():
                 at += 1
-        if at < len(prompt) and prompt[at] != sign and (found := _again(text, prompt, place, at)) is not None:
-            at = found
+        if at < len(prompt) and prompt[at] != sign and (again := _again(text, prompt, place, at)) is not None:
+            at = again
         places.append(min(at, len(prompt)))
         at += at < len(prompt) and prompt[at] == sign
     return [*places, len(prompt)]
@@ -89,9 +89,9 @@ def _again(text: str, prompt: str, place: int, at: int) -> int | None:
     """Return where the prompt goes on as its normal form does here; None: this character stands for another one."""
     nearest, least = None, WINDOW
     for more in range(AHEAD):
-        wanted = text[place + more : place + more + NEAR]
-        whole = len(wanted) == NEAR or not more  # a short end would be found anywhere
-        found = prompt.find(wanted, at, at + least + NEAR) if whole else -1
-        if found >= 0 and found - at + more < least:
-            nearest, least = (found if more == 0 else None), found - at + more
+        near = text[place + more : place + more + NEAR]
+        whole = len(near) == NEAR or not more  # a short end would be found anywhere
+        start = prompt.find(near, at, at + least + NEAR) if whole else -1
+        if start >= 0 and start - at + more < least:
+            nearest, least = (start if more == 0 else None), start - at + more
     return nearest

@@ -115,32 +115,32 @@ class Contexts:
         self._model, self._cache, self._counts = bundle.model, cache, counts
 
     def reading(
-        self, ids: Sequence[int], model: LanguageModel | None = None, known: Sequence[ContextReading] = ()
+        self, ids: Sequence[int], model: LanguageModel | None = None, readings: Sequence[ContextReading] = ()
     ) -> ContextReading:
         """Return a reading that begins after the longest prefix that was read before.
 
         Args:
             ids: The tokens, at least one.
             model: The model that reads; None: the bundle's. At most one other model may be used.
-            known: Finished readings of the same rating, beside the saved states.
+            readings: Finished readings of the same rating, beside the saved states.
         """
-        model, wanted = model or self._model, tuple(ids)
+        model, prefix = model or self._model, tuple(ids)
         mark = self._mark(model)
         best = max(
-            (one for one in known if self._mark(one.model) == mark and wanted[: len(one.ids)] == one.ids),
+            (one for one in readings if self._mark(one.model) == mark and prefix[: len(one.ids)] == one.ids),
             key=lambda one: len(one.ids), default=None,
         )  # fmt: skip
-        saved = self._cache.longest([*mark, *wanted])
+        saved = self._cache.longest([*mark, *prefix])
         done = 0 if saved is None else len(saved.ids) - len(mark)
         if best is not None and best.found and len(best.ids) >= done:
-            whole = best.found if best.ids == wanted else None
-            return ContextReading(model, wanted, len(best.ids), best.found[1], whole)
+            whole = best.found if best.ids == prefix else None
+            return ContextReading(model, prefix, len(best.ids), best.found[1], whole)
         self._counts["cached_tokens"] += done
         if saved is None:
-            return ContextReading(model, wanted, 0, model.start(1))
-        known_whole = saved.logp_1V is not None and done == len(wanted)
-        found = (saved.logp_1V, saved.state) if known_whole else None
-        return ContextReading(model, wanted, done, saved.state, found)  # type: ignore[arg-type]
+            return ContextReading(model, prefix, 0, model.start(1))
+        known_whole = saved.logp_1V is not None and done == len(prefix)
+        read = (saved.logp_1V, saved.state) if known_whole else None
+        return ContextReading(model, prefix, done, saved.state, read)  # type: ignore[arg-type]
 
     def read(self, reading: ContextReading, width: int) -> bool:
         """Advance a reading; return whether there is more to read. The states at its end are saved."""

@@ -21,16 +21,17 @@ def number_named(reference: str | None, name: str, contents: Contents) -> int:
     Raises:
         UnknownVersion: There is none of this name.
     """
-    asked = (reference or CHAMPION).removeprefix(SCHEME)
-    if asked == name:
-        asked = CHAMPION
+    version = (reference or CHAMPION).removeprefix(SCHEME)
+    if version == name:
+        version = CHAMPION
     for mark in "@/":
-        asked = asked.removeprefix(f"{name}{mark}")
-    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else contents.aliases.get(asked)
+        version = version.removeprefix(f"{name}{mark}")
+    is_number = version.isascii() and version.isdigit() and len(version) < 10
+    number = int(version) if is_number else contents.aliases.get(version)
     if number is None or number not in contents.created:
         if not contents.created:
             raise UnknownVersion(f"no version of {name} is registered yet")
-        if asked == CHAMPION:
+        if version == CHAMPION:
             raise UnknownVersion(f"{name} has no champion yet; {name}/NUMBER names a version")
         names = ", ".join([*(f"{name}@{alias}" for alias in sorted(contents.aliases)), f"{name}/NUMBER"])
         raise UnknownVersion(f"the model {(reference or '')[:80]!r} does not exist; there are {names}")

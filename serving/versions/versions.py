@@ -135,11 +135,11 @@ class Versions:
 
     def _leased(self, number: int) -> OpenVersion | None:
         with self._lock:
-            found = self._open.get(number)
-            if found is not None:
-                found.leases += 1
-                found.used = monotonic()
-            return found
+            version = self._open.get(number)
+            if version is not None:
+                version.leases += 1
+                version.used = monotonic()
+            return version
 
     def _loaded(self, number: int) -> Future[OpenVersion]:
         """Return the future of a version that is being opened, at most one at a time."""
@@ -296,13 +296,13 @@ def unused(versions: Collection[OpenVersion], roles: Collection[int], most: int,
     return [one for one in versions if not one.leases and (one.number in beyond or one.used < since)]
 
 
-def makes_room(others: Iterable[OpenVersion], most: int, asked: str) -> OpenVersion:
+def makes_room(others: Iterable[OpenVersion], most: int, name: str) -> OpenVersion:
     """Return the version that is closed for another one: of those that nobody uses the one unused for longest.
 
     Args:
         others: The open versions without a role, the one unused for longest first; there are *most*.
         most: Largest number of them.
-        asked: The version that needs the room.
+        name: The version that needs the room.
 
     Raises:
         UnusableVersion: All of them answer requests.
@@ -310,5 +310,5 @@ def makes_room(others: Iterable[OpenVersion], most: int, asked: str) -> OpenVers
     for one in others:
         if not one.leases:
             return one
-    said = f"as many versions as serving.max_versions allows ({most}) are open and answer requests"
-    raise UnusableVersion(f"{asked} is not open: {said}")
+    reason = f"as many versions as serving.max_versions allows ({most}) are open and answer requests"
+    raise UnusableVersion(f"{name} is not open: {reason}")
