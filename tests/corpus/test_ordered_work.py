@@ -31,18 +31,6 @@ def test_no_more_items_are_taken_than_are_allowed(workers):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_an_error_of_taking_an_item_comes_after_all_before_it(workers):
-    def items():
-        yield from range(5)
-        raise OSError("cut off")
-
-    seen = []
-    with pytest.raises(OSError, match="cut off"):
-        seen.extend(ordered(str, items(), workers))
-    assert seen == list("01234")
-
-
-@pytest.mark.parametrize("workers", [1, 3])
 def test_an_error_of_the_work_comes_in_its_turn(workers):
     seen = []
     with pytest.raises(ZeroDivisionError):

@@ -9,7 +9,7 @@ import torch
 
 from models.options import options
 from models.specs import TrainingSpec
-from models.tokens.special import CONTEXT_IDS, EOS
+from models.tokens.special import CONTEXT_IDS
 from training.context import FitResult
 
 
@@ -76,13 +76,6 @@ class TableLM:
         with np.errstate(divide="ignore"):
             nats = -np.log(np.where(given, 1.0, self.p_VV[before, ids_BT]))
         return nats, TableState(ids_BT[:, -1] if ids_BT.shape[1] else state.last_B)
-
-
-def always_ends(size: int) -> TableLM:
-    """A model that expects nothing but the end."""
-    weights = np.zeros((size + 1, size))
-    weights[:, EOS] = 1
-    return TableLM.normalised(weights)
 
 
 class HistoryLM(TableLM):

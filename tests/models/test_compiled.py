@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import resource
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numba
 import pytest
 
-from models import compiled
 from models.compiled import kernel
 
 
@@ -37,17 +32,6 @@ def doubled() -> Any:
 def loads(found: Any) -> int:
     """Return how often a kernel was read from the disk instead of compiled."""
     return sum(found.stats.cache_hits.values())
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the system refuse longer files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 USED = """
@@ -102,54 +86,11 @@ def test_a_change_in_a_file_from_which_a_kernel_takes_something_compiles_it_agai
     assert run() == price
 
 
-KERNEL = """
-from .compiled import kernel
-
-@kernel
-def double(number):
-    return 2 * number
-
-double(21)
-print(sum(double.stats.cache_hits.values()))
-"""
-
-
-@pytest.mark.parametrize("place", ["XDG_CACHE_HOME", "NUMBA_CACHE_DIR"])
-def test_a_logged_model_finds_the_code_that_was_compiled_for_one_with_the_same_package(
-    tmp_path: Path, place: str
-) -> None:
-    found = []
-    for copy in ("first", "second"):
-        package = tmp_path / copy / "lm_0123456789ab"
-        package.mkdir(parents=True)
-        (package / "__init__.py").touch()
-        shutil.copy(compiled.__file__, package / "compiled.py")
-        (package / "kernels.py").write_text(KERNEL)
-        command = [sys.executable, "-B", "-c", "import lm_0123456789ab.kernels"]
-        environment = {"PYTHONPATH": str(package.parent), place: str(tmp_path / "compiled")}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        found.append(int(done.stdout))
-    assert found == [0, 1]
-
-
 @pytest.mark.usefixtures("folder")
 def test_a_kernel_is_compiled_by_one_process_for_all() -> None:
     first, second = doubled(), doubled()
     assert (first(21), second(21)) == (42, 42)
     assert (loads(first), loads(second)) == (0, 1)
-
-
-def test_where_the_disk_is_full_every_process_compiles_and_one_warning_names_the_folder_and_the_remedy(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with files_of_at_most(10):
-        first, second = doubled(), doubled()
-        assert (first(21), second(21)) == (42, 42)
-    assert loads(second) == 0
-    [warning] = caplog.messages
-    for told in (str(folder), "(File too large)", "Free some space", "NUMBA_CACHE_DIR"):
-        assert told in warning
-    assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("torn", ["nbi", "nbc"], ids=["the index", "the code"])

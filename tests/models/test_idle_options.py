@@ -12,7 +12,6 @@ from models.specs import (
     NGramSpec,
     NPLMSpec,
     ObjectiveSpec,
-    RecurrentSpec,
     TrainingSpec,
 )
 
@@ -76,18 +75,6 @@ def test_where_it_has_a_part_any_value_of_its_range_is_taken(spec: Any, options:
     assert {name: getattr(made, name) for name in options} == options
 
 
-@pytest.mark.parametrize("name", NESTED)
-def test_a_network_without_recurrent_layer_has_no_gradient_through_time_and_no_penalties_of_it(name: str) -> None:
-    training = TrainingSpec(**{name: 60 if name == "bptt_grad_len" else 0.5})
-    assert RecurrentSpec(training=training)
-    with pytest.raises(ValueError, match=rf"training\.{name} is .* it only takes effect {RECURRENT}"):
-        NPLMSpec(training=training)
-
-
-def test_a_list_that_says_what_the_default_does_is_no_change() -> None:
-    assert NGramSpec(smoothing="witten_bell", fallback=[0.5, 1.0, 1.5]).smoothing == "witten_bell"  # type: ignore[arg-type]
-
-
 def test_a_spec_may_be_brought_to_one_without_options_that_have_no_part() -> None:
     with as_written():
         training = TrainingSpec(optimizer="sgd", momentum=0.5, beta1=0.8, final_rate=0.5, clip=2.0, bptt_grad_len=90)
@@ -100,11 +87,3 @@ def test_a_spec_may_be_brought_to_one_without_options_that_have_no_part() -> Non
     )
     with pytest.raises(ValueError, match="momentum"):  # the leave has ended
         TrainingSpec(momentum=0.5)
-
-
-@pytest.mark.parametrize("name", ["clip", "clip_value", "loss_spike_threshold"])
-@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
-def test_limits_of_gradient_and_loss_are_finite_numbers_or_none(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} is {value}"):
-        TrainingSpec(**{name: value})
-    assert getattr(TrainingSpec(**{name: None}), name) is None

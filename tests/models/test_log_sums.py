@@ -52,14 +52,3 @@ def test_a_row_has_the_same_bits_in_any_batch_and_the_inputs_stay():
         alone = log_sum_of(list(logp_PBV[:, row : row + 1]), log_weight_PB[:, row : row + 1])
         assert torch.equal(alone[0], together[row])
     assert torch.equal(logp_PBV, before)
-
-
-def test_one_weight_per_part_holds_for_all_rows(way):
-    logp_PBV, log_weight_PB = (torch.from_numpy(array) for array in made())
-    fixed_P1 = log_weight_PB[:, :1]
-    assert torch.equal(log_sum_of(list(logp_PBV), fixed_P1), log_sum_of(list(logp_PBV), fixed_P1.repeat(1, B)))
-
-
-def test_float64_stays_float64(way):
-    logp_PBV, log_weight_PB = (torch.from_numpy(array).double() for array in made())
-    assert log_sum_of(list(logp_PBV), log_weight_PB).dtype == torch.float64

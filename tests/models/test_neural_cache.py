@@ -7,21 +7,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
 
 from models.base import ModelError
-from models.cache import neural_scores
-from models.cache.lm import RANGES, CacheLM
+from models.cache.lm import RANGES
 from models.cache.neural_cache import NeuralCacheLM
 from models.mixture.parts import Part
-from models.specs import CacheSpec, NeuralCacheSpec, NGramSpec, spec_from_dict, to_dict
+from models.specs import NeuralCacheSpec, NGramSpec
 from models.tokens.special import BOS
 from models.tokens.special import CONTEXT_IDS as GIVEN_IDS
 from tests.examples import examples
 from tests.models.neural.test_neural_lm import SPECS, V, make
 from training.context import FitContext
 from training.fit import fit_model
-from training.mixture.caches import mixed_with_one_weight, tuned_neural_cache
+from training.mixture.caches import tuned_neural_cache
 
 LAMBDA = 0.3
 TEXT = np.random.default_rng(3).choice([1, 8, 9, 10, 11, 12, 13, 2], (3, 40), p=[0.04, 0.06, *[0.15] * 6])
@@ -75,28 +73,6 @@ def test_the_cache_is_the_formula(part, theta, window, across):
             assert np.exp(-nats_T[t]) == pytest.approx(expected, rel=1e-9)
 
 
-def test_what_is_remembered_takes_no_more_memory_after_a_long_text(part):
-    model = cached(part)
-    long, short = (model.score(TEXT[:, :length], model.start(3))[1].features_BKE for length in (40, 7))
-    assert long.shape == short.shape
-    assert long.untyped_storage().nbytes() == short.untyped_storage().nbytes()
-
-
-def test_a_weight_of_zero_is_the_static_model_exactly(part):
-    model = cached(part, share=0.0)
-    nats_BT, _ = model.score(TEXT, model.start(3))
-    assert nats_BT == pytest.approx(part.model.score(TEXT, part.model.start(3))[0], rel=1e-14)
-
-
-def test_with_theta_zero_it_is_the_unigram_cache(part):
-    """All remembered words weigh the same: a cache that counts, with the same weights and window."""
-    weights_RP = np.random.default_rng(0).dirichlet([2, 1], len(RANGES) + 1)
-    counting = CacheLM(CacheSpec(order=1, window=9), part, weights_RP)
-    looking = NeuralCacheLM(NeuralCacheSpec(), part, weights_RP, 0.0, 9)
-    expected, _ = counting.score(TEXT, counting.start(3))
-    assert looking.score(TEXT, looking.start(3))[0] == pytest.approx(expected, rel=1e-9)
-
-
 def test_stepping_says_what_scoring_says_and_sums_to_one():
     model = cached(Part("lstm", SPECS["lstm"], make("lstm")))
     nats_BT, state = model.score(TEXT, model.start(3))[0], model.start(3)
@@ -126,23 +102,6 @@ def test_streams_that_have_read_more_and_less_are_joined(part):
     together, _ = model.score(more, type(states[0]).join(states))
     alone = [model.score(more[row : row + 1], state)[0][0] for row, state in enumerate(states)]
     assert together == pytest.approx(np.stack(alone), rel=1e-9)
-
-
-def test_positions_compared_at_a_time_do_not_change_the_result(part, monkeypatch):
-    model = cached(part, window=11)
-    whole, _ = model.score(TEXT, model.start(3))
-    monkeypatch.setattr(neural_scores, "WIDTH", 4)
-    assert model.score(TEXT, model.start(3))[0] == pytest.approx(whole, rel=1e-9)
-    monkeypatch.setattr(neural_scores, "PAIRS", 1)
-    assert model.score(TEXT, model.start(3))[0] == pytest.approx(whole, rel=1e-9)
-
-
-def test_likeness_far_beyond_what_a_number_holds_stays_a_probability(part):
-    model = cached(part, theta=1e4, window=20)
-    nats_BT, _ = model.score(TEXT, model.start(3))
-    static_BT, _ = part.model.score(TEXT, part.model.start(3))
-    assert np.isfinite(nats_BT).all()
-    assert (nats_BT <= static_BT - np.log(1 - LAMBDA) + 1e-9).all()
 
 
 @pytest.mark.parametrize("theta", [1e6, 3e38])
@@ -195,18 +154,6 @@ def test_the_best_pair_of_candidates_is_taken(across):
     assert found.summary["validation/nats"] == pytest.approx(pairs[chosen], rel=1e-9)
 
 
-def test_one_weight_is_the_minimum_that_a_line_search_finds():
-    draw = np.random.default_rng(5)
-    nats_TP = draw.exponential([2.0, 4.0], (400, 2))
-    nats_TP[::3, 1] = np.inf
-
-    def mean(share):
-        return float(-np.log((1 - share) * np.exp(-nats_TP[:, 0]) + share * np.exp(-nats_TP[:, 1])).mean())
-
-    least = minimize_scalar(mean, bounds=(0, 1), method="bounded", options={"xatol": 1e-9}).fun
-    assert mixed_with_one_weight(nats_TP) == pytest.approx(least, abs=1e-9)
-
-
 def test_what_has_no_features_is_refused(tmp_path):
     part = Part("kn5", NGramSpec(), object())
     with pytest.raises(ModelError, match="needs a neural model; the part 'kn5' is of kind 'ngram'"):
@@ -226,9 +173,3 @@ def test_what_has_no_features_is_refused(tmp_path):
 def test_options_that_make_no_sense_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         NeuralCacheSpec(**options)
-
-
-def test_a_spec_comes_back_from_its_dictionary():
-    spec = NeuralCacheSpec(thetas=(0.1, 0.2), windows=(50,), across=True)
-    assert spec_from_dict(to_dict(spec)) == spec
-    assert torch.is_tensor(cached(exact("lstm")).start(2).features_BKE)

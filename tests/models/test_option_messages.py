@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.specs import NeuralCacheSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec, spec_from_dict
+from models.specs import NeuralCacheSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,3 @@ from models.specs import NeuralCacheSpec, NGramSpec, RecurrentSpec, TrainingSpec
 def test_what_is_wrong_and_what_is_allowed(spec: Any, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
         spec(**options)
-
-
-def test_all_options_without_effect_are_named_at_once() -> None:
-    with pytest.raises(ValueError, match=r"^beta1 is 0\.8; .* 'adam_simplified'; patience is 3; .* 'nt_asgd'$"):
-        TrainingSpec(optimizer="sgd", beta1=0.8, patience=3)
-
-
-def test_a_preset_writes_none_for_no_value() -> None:
-    assert TrainingSpec(clip="none").clip is None  # type: ignore[arg-type]
-    assert spec_from_dict({"kind": "lstm", "training": {"clip": "none"}}).training.clip is None  # type: ignore[union-attr]

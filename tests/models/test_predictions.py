@@ -44,20 +44,6 @@ def test_each_wanted_position_comes_once_with_what_the_steps_say():
     assert (seen == wanted_BT).all()
 
 
-def test_a_text_that_has_ended_is_not_read_on():
-    model = Counting.random(SIZE)
-    ids_BT, wanted_BT = texts([5, 12, 3, 8])
-    assert sum(len(part.text_N) for part in predictions(model, ids_BT, wanted_BT)) == 3 + 10 + 1 + 6
-    assert model.read == 4 + 11 + 2 + 7
-
-
-def test_nothing_wanted_is_nothing_read():
-    model = Counting.random(SIZE)
-    ids_BT, wanted_BT = texts([5, 4])
-    assert list(predictions(model, ids_BT, np.zeros_like(wanted_BT))) == []
-    assert model.read == 0
-
-
 def test_first_positions_and_other_shapes_are_refused():
     ids_BT, wanted_BT = texts([5, 4])
     with pytest.raises(ModelError, match="first token"):

@@ -1,14 +1,11 @@
 """Token streams on disk: what is written, what is refused, what the header says."""
 
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from models import streams
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, side_by_side, stars_prior, unigram_counts, write_stream
@@ -68,11 +65,6 @@ def test_the_facts_add_up(written, vocabulary):
     assert facts == json.loads((folder / "stream.json").read_text())
 
 
-def test_nothing_is_left_but_the_four_files(written):
-    names = sorted(path.name for path in written[0].iterdir())
-    assert names == ["documents.parquet", "ids.bin", "offsets.npy", "stream.json"]
-
-
 def test_the_size_of_a_batch_changes_no_byte(written, vocabulary, tmp_path):
     folder, reviews, facts = written
     assert write_stream(tmp_path, vocabulary, [reviews])["sha256"]["ids.bin"] == facts["sha256"]["ids.bin"]
@@ -93,33 +85,6 @@ def test_small_vocabularies_take_two_bytes_a_token_and_large_ones_four(written, 
     assert stream.document(0)[2] == large.size - 1 > 65_536
 
 
-def test_reviews_are_mapped_not_read(written):
-    stream = TokenStream.open(written[0])
-    assert isinstance(stream.ids, np.memmap)
-    assert isinstance(stream.offsets, np.memmap)
-    assert np.shares_memory(stream.document(3), stream.ids)
-
-
-def test_pieces_are_the_ids_in_order_with_no_page_of_the_mapped_file(written, monkeypatch):
-    folder, _, _ = written
-    monkeypatch.setattr(streams, "CHUNK", 64)
-    stream = TokenStream.open(folder)
-    found = list(stream.pieces())
-    assert [len(piece) for piece in found[:-1]] == [64] * (len(stream.ids) // 64)
-    assert resident_kib(folder / "ids.bin") == 0
-    assert np.concatenate(found).tolist() == stream.ids.tolist()
-    assert resident_kib(folder / "ids.bin") > 0  # the line before has read the mapped file, so the figure is its own
-
-
-def resident_kib(mapped):
-    """Return the resident memory of a file that this process maps, in KiB."""
-    if not Path("/proc/self/smaps").exists():
-        pytest.skip("the system does not tell the resident pages of a mapping")
-    maps = Path("/proc/self/smaps").read_text(encoding="utf-8")
-    found = re.findall(rf"^\S.* {re.escape(str(mapped))}\n(?:.*\n)*?Rss: +(\d+) kB", maps, re.MULTILINE)
-    return sum(map(int, found))
-
-
 def test_an_empty_split_is_a_stream_too(vocabulary, tmp_path):
     facts = write_stream(tmp_path, vocabulary, [])
     stream = TokenStream.open(tmp_path, verify=True)
@@ -137,13 +102,6 @@ def test_one_changed_byte_is_detected(name, vocabulary, tmp_path):
     with pytest.raises(ModelError, match=f"{name} has changed since it was written") as caught:
         TokenStream.open(tmp_path, verify=True)
     assert caught.value.kind == "input"
-
-
-def test_a_cut_off_file_is_detected_at_once(vocabulary, tmp_path):
-    write_stream(tmp_path, vocabulary, [frame(20)])
-    (tmp_path / "ids.bin").write_bytes((tmp_path / "ids.bin").read_bytes()[:-2])
-    with pytest.raises(ModelError, match=r"ids\.bin holds"):
-        TokenStream.open(tmp_path)
 
 
 def test_an_interrupted_write_is_no_stream(vocabulary, tmp_path):
@@ -195,24 +153,6 @@ def test_the_prior_of_ratings_is_their_share(written):
     stream = TokenStream.open(written[0])
     expected = [stream.documents.filter(pl.col("stars") == k).height / 50 for k in range(6)]
     assert stars_prior(stream) == pytest.approx(expected)
-
-
-def test_words_are_those_that_the_batch_counts(vocabulary, tmp_path):
-    facts = write_stream(tmp_path, vocabulary, [frame(4).with_columns(words=pl.Series([2, 2, 2, 4]))])
-    assert facts["words"] == 10
-    assert facts["fertility"] == pytest.approx((facts["tokens"] - 4) / 10)
-
-
-def test_facts_say_how_much_of_the_text_the_vocabulary_covers(written):
-    _, _, facts = written
-    assert facts["oov_share"] == pytest.approx(facts["oov"] / (facts["tokens"] - 50), abs=1e-6)
-    assert facts["coverage"] == pytest.approx(1 - facts["oov_share"])
-    assert 0 < facts["oov_share"] < 0.3
-
-
-def test_long_texts_are_encoded_in_slices(vocabulary, written, tmp_path, monkeypatch):
-    monkeypatch.setattr("models.streams.BATCH_BYTES", 100)
-    assert write_stream(tmp_path, vocabulary, [frame(50)])["sha256"]["ids.bin"] == written[2]["sha256"]["ids.bin"]
 
 
 def test_padded_batches_keep_within_their_bound():

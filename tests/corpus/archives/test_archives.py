@@ -9,7 +9,6 @@ import lzma
 import tarfile
 import warnings
 import zipfile
-from contextlib import nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,10 +18,9 @@ import pytest
 
 from core.config.sections.source import SourceConfig
 from core.errors import MissingColumn, Unreadable
-from corpus.archives.names import distinct, looks_like_data, may_be_data
+from corpus.archives.names import looks_like_data, may_be_data
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.readers import LAYERS
-from corpus.reading.sources import source_names
 from tests.corpus.review_files import json_lines, review, zstd
 
 BAD = b'{"review_id": "bad", "text": "a", "stars": "five"}\n'
@@ -67,28 +65,6 @@ def test_members_of_one_name_are_all_read_and_no_two_records_stand_at_one_place(
     assert set(rows["source"]) == set(bad["source"]) == {"two:review.json", "two:review#2.json"}
     places = pl.concat([frame.select("source", "line") for frame in (rows, bad)])
     assert places.n_unique() == 14
-
-
-def test_a_numbered_name_keeps_the_ending_that_tells_its_format(tmp_path):
-    facts, rows, _ = ingested(tmp_path, "t", zip_of(("reviews.txt", b"one text\n"), ("reviews.txt", b"another\n")))
-    assert facts["rows"] == 2
-    assert set(rows["text"]) == {"one text", "another"}
-
-
-def test_files_whose_names_look_the_same_in_a_table_get_different_ones_and_keep_their_endings(tmp_path):
-    for name in (b"\xff.txt", b"\xfe.txt", b"?.txt"):
-        Path(str(tmp_path), name.decode("utf-8", "surrogateescape")).write_text("a text of " + repr(name) + "\n")
-    names = list(source_names([tmp_path]).values())
-    assert len(set(names)) == 3
-    assert all(name.endswith(".txt") for name in names)
-    assert ingest([tmp_path], tmp_path / "out", SourceConfig())["rows"] == 3
-
-
-def test_a_number_that_is_taken_itself_is_passed_over():
-    taken = {"a.csv": 1, "a#2.csv": 1}
-    assert [distinct("x/a.json.gz", {}), distinct("a.csv", taken), distinct("a.csv", taken)] == [
-        "x/a.json.gz", "a#3.csv", "a#4.csv"
-    ]
 
 
 TWO = tar_of(("review_a.json", reviews(0, 5)), ("review_b.json", reviews(5, 10)))
@@ -138,11 +114,6 @@ def test_hidden_and_unfinished_files_are_not_read(name):
     assert not may_be_data(name)
 
 
-@pytest.mark.parametrize("name", ["./a/reviews.json", "../reviews.csv", "reviews.json.1", "reviews.json.bz2"])
-def test_other_files_are_read_or_complained_about(name):
-    assert looks_like_data(name)
-
-
 class Watched(pyarrow.CompressedInputStream):
     """Streams of pyarrow, all of which are kept."""
 
@@ -151,36 +122,6 @@ class Watched(pyarrow.CompressedInputStream):
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
         self.made.append(self)
-
-
-@pytest.mark.parametrize(
-    ("content", "fine"),
-    [
-        (zstd(reviews(0, 9)), True),
-        (zstd(zstd(tar_of(("review.json", reviews(0, 9))))), True),
-        (zstd(reviews(0, 9))[:-9], False),
-        (zstd(b"\0" * (80 << 20)), False),
-    ],
-    ids=["whole", "twice packed", "cut off", "too large"],
-)
-def test_no_stream_of_pyarrow_is_left_to_garbage_collection(tmp_path, monkeypatch, content, fine):
-    """Collected at the limit of recursion, it ends the process: `python -m benchmarks.fuzz` found it."""
-    monkeypatch.setattr(pyarrow, "CompressedInputStream", Watched)
-    monkeypatch.setattr(Watched, "made", [])
-    with nullcontext() if fine else pytest.raises(Unreadable):
-        ingested(tmp_path, "reviews.zst", content)
-    assert Watched.made
-    assert all(stream.closed for stream in Watched.made)
-
-
-def test_a_head_that_asks_for_too_large_a_dictionary_is_damage_of_the_file(tmp_path, monkeypatch):
-    def greedy(*arguments: object, **options: object) -> None:
-        raise MemoryError
-
-    content = zip_of(("review.json", reviews(0, 9)), method=zipfile.ZIP_LZMA)
-    monkeypatch.setattr(lzma, "LZMADecompressor", greedy)
-    with pytest.raises(Unreadable, match="more memory than there is"):
-        ingested(tmp_path, "reviews.zip", content)
 
 
 def skippable(size: int) -> bytes:
@@ -204,15 +145,6 @@ def test_streams_that_follow_each_other_are_all_read_whatever_pads_them(tmp_path
     assert rows["review_id"].to_list() == [f"id-{number:04d}" for number in range(9)]
 
 
-@pytest.mark.parametrize("pack", [lzma.compress, bz2.compress, gzip.compress, zstd])
-@pytest.mark.parametrize("rest", [b"garbage", b"cut"])
-def test_what_follows_a_stream_and_is_none_is_damage(tmp_path, pack, rest):
-    """Python's own readers of xz and bzip2 stop there without a word: all that follows would be lost."""
-    content = pack(FIRST) + (pack(SECOND)[:-9] if rest == b"cut" else rest)
-    with pytest.raises(Unreadable, match="damaged or was cut off"):
-        ingested(tmp_path, "reviews.jsonl", content)
-
-
 @pytest.mark.parametrize("pack", [tar_of, zip_of])
 def test_an_archive_in_an_archive_is_found_without_a_suffix(tmp_path, pack):
     inner = tar_of(("yelp_academic_dataset_business.json", b'{"name": "x"}\n'), ("yelp_review.json", FIRST))
@@ -232,11 +164,3 @@ def test_other_tables_of_an_archive_are_left_out_and_named_unless_there_are_no_r
         ingested(tmp_path, "b.tar", tar_of(other))
     with pytest.raises(MissingColumn, match=r"reviews\.csv"):  # it says of itself that it holds reviews
         ingested(tmp_path, "c.tar", tar_of(("a.jsonl", FIRST), ("reviews.csv", other[1])))
-
-
-def test_a_text_with_mustard_where_a_tar_has_its_mark_is_a_text(tmp_path):
-    text = "x" * 256 + "mustard and custard"
-    assert text.index("ustar") == 257
-    for name in ("r.txt", "r.csv"):
-        content = f"text\n{text}\n".encode() if name == "r.csv" else f"{text}\n".encode()
-        assert text in ingested(tmp_path, name, content)[1]["text"].to_list()

@@ -58,13 +58,6 @@ def test_the_table_is_read_however_it_is_packed(tmp_path, content):
     assert (found.repeated, found.without_id) == (0, 0)
 
 
-def test_csv_has_the_same_columns_and_may_lack_some(tmp_path):
-    (tmp_path / "b.csv").write_text('business_id,name,categories\nb1,"Café, Ö","Food, Tea"\n007,,\n', encoding="utf-8")
-    assert read_businesses(tmp_path / "b.csv").table.rows() == [
-        ("b1", "Café, Ö", None, "Food, Tea"), ("007", None, None, None)
-    ]
-
-
 def test_of_a_repeated_id_the_last_counts_and_records_without_one_are_left_out(tmp_path, caplog):
     rows = [*ROWS, {**ROWS[0], "name": "New"}, {"name": "no id"}, {"business_id": "", "name": "empty id"}]
     (tmp_path / "b.json").write_bytes(lines(rows))

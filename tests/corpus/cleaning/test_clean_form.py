@@ -1,14 +1,11 @@
 """The polars form of the normal form equals the Python form on any string."""
 
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.cleaning.normalise import count_masks, normalise
-from models.text.normal_form import BREAKS, ESCAPES, REPAIR, TAGS, NormalForm
-from models.text.personal_data import MASKS
-from models.text.rules import CHARACTERS, LAYOUT
+from models.text.normal_form import NormalForm
 from tests.examples import examples
 
 PIECES = [
@@ -42,20 +39,3 @@ def test_placeholders_are_counted_by_kind():
     none = dict.fromkeys(("ssn", "iban", "ip", "handle", "key"), 0)
     assert before == {"email": 0, "url": 1, "card": 1, "phone": 0, **none}
     assert after == {"email": 2, "url": 1, "card": 1, "phone": 1, **none}
-
-
-@pytest.mark.long
-def test_every_single_character_is_treated_alike():
-    form = NormalForm()
-    signs = [f"a{chr(code)}b" for code in range(0x30000) if not 0xD800 <= code < 0xE000]
-    assert normalise(pl.Series(signs), form).to_list() == [form.apply(sign) for sign in signs]
-
-
-def test_rules_have_unique_names_and_replacements_that_both_engines_read_literally():
-    steps = [*CHARACTERS, *LAYOUT, *MASKS, REPAIR, TAGS, ESCAPES, BREAKS]
-    rules = {step.name: step for step in steps}
-    assert len(rules) == len(set(steps))
-    assert not any("$" in rule.replacement or "\\" in rule.replacement for rule in steps)
-    assert {rule.replacement for rule in MASKS} == {
-        "_email_", "_url_", "_card_", "_phone_", "_ssn_", "_iban_", "_ip_", "_handle_", "_key_",
-    }  # fmt: skip

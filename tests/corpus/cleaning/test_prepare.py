@@ -13,7 +13,7 @@ from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import CLEAN
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.leaks import verify
-from corpus.splitting.split import SPLITS, assign, iter_split
+from corpus.splitting.split import SPLITS, assign
 
 SPLIT = SplitConfig()
 
@@ -45,36 +45,11 @@ def test_the_table_has_cleaned_texts_with_their_bytes_and_words(tmp_path):
         assert counts == {"reviews": side.height, "bytes": side["bytes"].sum(), "words": side["words"].sum()}
 
 
-def test_the_split_column_is_the_hash_of_the_id(tmp_path):
-    _, frame = prepared(tmp_path, DIFFERENT)
-    assert frame["split"].to_list() == assign(frame["review_id"], SPLIT).to_list()
-
-
 @pytest.mark.parametrize(("stars", "expected"), [(5, 5), ("1.0", 1), (2.5, 0), (0, 0), (6, 0), (-1, 0), (None, 0)])
 def test_ratings_that_are_no_whole_number_from_one_to_five_are_unknown(tmp_path, stars, expected):
     facts, frame = prepared(tmp_path, [*DIFFERENT, record("x", "odd rating", stars=stars)])
     assert frame.filter(pl.col("review_id") == "rx")["stars"].to_list() == [expected]
     assert facts["unrated"] == ({f"{stars:g}": 1} if expected == 0 and stars is not None else {})
-
-
-def test_ratings_on_another_scale_are_counted_by_the_most_frequent_values(tmp_path):
-    rows = [*DIFFERENT, *(record(f"x{n}", f"rated {n}", stars=10 * (n % 12 + 1)) for n in range(30))]
-    facts, _ = prepared(tmp_path, rows)
-    assert list(facts["unrated"].values()) == [3] * 6 + [2] * 4 + [4]
-    assert next(iter(facts["unrated"])) == "10"
-    assert sum(facts["unrated"].values()) == 30
-
-
-@pytest.mark.slow
-def test_the_order_of_the_input_and_the_cut_into_parts_change_nothing(tmp_path, monkeypatch):
-    texts = [record(number, f"text {number % 250}") for number in range(400)]
-    one = prepared(tmp_path / "one", texts)
-    random.Random(1).shuffle(texts)
-    monkeypatch.setattr("corpus.cleaning.clean.SLICE_BYTES", 4000)
-    two = prepared(tmp_path / "two", texts, part_rows=30)
-    assert two[1].equals(one[1])
-    assert two[0] == one[0]
-    assert not (tmp_path / "two" / "p" / "slices").exists()
 
 
 def test_duplicates_leave_the_less_sacred_side_and_are_counted(tmp_path):
@@ -91,21 +66,6 @@ def test_duplicates_leave_the_less_sacred_side_and_are_counted(tmp_path):
     assert dropped == 600 - facts["rows"]
     assert min(facts["duplicates"]["train"][reason] for reason in ("of_test", "of_validation", "of_train")) > 0
     assert facts["duplicates"]["validation"]["of_test"] > 0
-
-
-def test_texts_that_differ_only_before_cleaning_are_duplicates(tmp_path):
-    twins = [record(f"t{number}", f"twin{' ' * number} &amp; twin") for number in range(60)]
-    _, frame = prepared(tmp_path, [*DIFFERENT, *twins])
-    assert frame.filter((pl.col("text") == "twin & twin") & (pl.col("split") != "test")).is_empty()
-
-
-def test_more_data_moves_no_review_to_another_side(tmp_path):
-    _, before = prepared(tmp_path / "a", DIFFERENT)
-    later = [record(number, f"later {number}") for number in range(400, 700)]
-    _, after = prepared(tmp_path / "b", [*DIFFERENT, *later])
-    both = before.join(after, on="review_id", suffix="_after")
-    assert both.height == before.height
-    assert (both["split"] == both["split_after"]).all()
 
 
 def test_the_test_digest_changes_with_a_text_of_the_test_and_only_then(tmp_path):
@@ -130,26 +90,6 @@ def test_texts_with_nothing_left_are_set_aside_and_counted(tmp_path):
 def test_three_reviews_in_all_are_too_few_and_the_error_says_what_to_do(tmp_path):
     with pytest.raises(EmptyInput, match=r"(?s)has no reviews.*only 3 reviews.*give more"):
         prepared(tmp_path, [record(number, f"text {number}") for number in range(3)])
-
-
-def test_identical_reviews_leave_an_empty_split_and_the_error_says_why(tmp_path):
-    with pytest.raises(EmptyInput, match=r"(?s)'validation' has no reviews.*exact or near duplicates"):
-        prepared(tmp_path, [record(number, "all the same") for number in range(200)])
-
-
-@pytest.mark.parametrize("batch_rows", [1, 7, 10_000])
-def test_a_split_is_read_in_batches_in_its_order(tmp_path, batch_rows, monkeypatch):
-    monkeypatch.setattr("corpus.cleaning.clean_table.ROW_GROUP", 30)
-    _, frame = prepared(tmp_path, DIFFERENT)
-    for name in ("train", "validation", "test"):
-        batches = list(iter_split(tmp_path / "p", name, batch_rows))
-        assert all(0 < batch.height <= batch_rows for batch in batches)
-        assert pl.concat(batches).equals(frame.filter(pl.col("split") == name))
-
-
-def test_an_unknown_split_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="dev"):
-        next(iter_split(tmp_path, "dev"))
 
 
 def test_a_second_run_after_an_interrupted_one_gives_the_same(tmp_path):
@@ -223,30 +163,6 @@ def test_held_out_reviews_with_a_passage_in_train_leave_and_copies_within_the_te
     assert {name: certificate.coverage[name] for name in ("test", "validation")} == facts["coverage"]
 
 
-def test_if_train_covers_all_of_a_split_the_error_says_so(tmp_path):
-    where = sides_of([f"r{number}" for number in range(100)])
-    rows = [{"review_id": name, "text": long_text(name), "stars": 5} for name in where]
-    train = [row for row in rows if where[row["review_id"]] == "train"]
-    for number, row in enumerate(row for row in rows if where[row["review_id"]] == "test"):
-        train[number]["text"] = f"{train[number]['text']} {row['text']}"
-    with pytest.raises(EmptyInput, match=r"(?s)'test' has no reviews.*covered by passages of train"):
-        prepared(tmp_path, rows)
-
-
-@pytest.mark.slow
-def test_near_duplicates_stay_where_they_are_not_looked_for(tmp_path):
-    rows = [record(number, f"{long_text('planted')} {number}") for number in range(60)]
-    prepared(tmp_path, [record(number, long_text(number)) for number in range(60)])
-    (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
-    ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
-    facts = prepare(
-        tmp_path / "data", tmp_path / "all", CleanConfig(), SPLIT, duplicates=DuplicatesConfig(near=False)
-    )
-    assert (facts["rows"], facts["near"]) == (60, {})
-    with pytest.raises(EmptyInput, match="exact or near duplicates"):
-        prepare(tmp_path / "data", tmp_path / "none", CleanConfig(), SPLIT)
-
-
 def test_other_languages_are_set_aside_and_counted_and_unsure_texts_stay(tmp_path, monkeypatch):
     def detect(texts):
         return pl.Series([text.split()[0] if text.split()[0] in ("en", "fr", "de") else "" for text in texts])
@@ -264,49 +180,3 @@ def test_other_languages_are_set_aside_and_counted_and_unsure_texts_stay(tmp_pat
     assert facts["rows"] == 240
     left = pl.read_parquet(tmp_path / "p" / "clean.parquet")["text"].str.extract(r"^(\w+)").value_counts().rows()
     assert dict(left) == {"en": 80, "unsure": 80, "de": 80}
-
-
-@pytest.mark.slow
-def test_real_detection_sets_chinese_aside_though_it_has_no_spaces(tmp_path):
-    pytest.importorskip("py3langid")
-    english = [f"We ordered the soup and the waiter brought table {number} some bread" for number in range(100)]
-    chinese = ["这家餐厅的服务很好，菜也很好吃，价格合理。", "好"]
-    rows = [record(number, text) for number, text in enumerate([*english, *chinese])]
-    (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
-    ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
-    facts = prepare(
-        tmp_path / "data", tmp_path / "p", CleanConfig(), SPLIT, selection=SelectionConfig(languages=("en",)),
-        duplicates=DuplicatesConfig(near=False),
-    )
-    assert facts["languages"] == {"zh": 1}
-    assert facts["rows"] == 101
-
-
-def test_placeholders_that_masking_wrote_are_counted_and_those_of_the_writer_are_not(tmp_path):
-    rows = [record("m1", "a@b.com or c@d.org, call 602-555-0147"), record("m2", "he wrote _email_ himself")]
-    facts, _ = prepared(tmp_path, [*DIFFERENT, *rows])
-    none = dict.fromkeys(("card", "handle", "iban", "ip", "key", "ssn", "url"), 0)
-    assert facts["masks"] == none | {"email": 2, "phone": 1}
-
-
-def test_every_review_is_accounted_for_and_progress_reaches_the_end(tmp_path):
-    rows = [record(number, f"{long_text(number % 300)} {number % 7}") for number in range(600)]
-    (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in [*rows, record("e", " ")]))
-    data = ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
-    told = []
-    facts = prepare(tmp_path / "data", tmp_path / "p", CleanConfig(), SPLIT, report=lambda *told_: told.append(told_))
-    left = sum(sum(counts.values()) for counts in facts["duplicates"].values())
-    assert facts["rows"] + facts["empty"] + left == data["rows"] == 601
-    assert told == sorted(told)
-    assert told[-1][0] <= told[-1][1] == 3 * 601
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 3])
-def test_the_number_of_threads_changes_no_byte(tmp_path, threads, monkeypatch):
-    monkeypatch.setattr("corpus.cleaning.clean.BATCH_ROWS", 23)
-    facts, _ = prepared(tmp_path, DIFFERENT)
-    again = prepare(tmp_path / "p-data", tmp_path / "again", CleanConfig(), SPLIT, threads=threads)
-    assert again == facts
-    names = ("clean.parquet", "leak_certificate.json")
-    assert all((tmp_path / "p" / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in names)

@@ -4,11 +4,9 @@ import random
 
 import orjson
 import polars as pl
-import pytest
 
 from core.config.sections.data import CleanConfig, DuplicatesConfig
 from core.config.sections.source import SourceConfig
-from core.errors import EmptyInput
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.leaks import verify
@@ -77,15 +75,3 @@ def test_reviews_that_earlier_training_text_covers_leave_and_the_rest_is_as_if_t
     fewer, without = prepared(tmp_path, rest, "rest")
     assert without.equals(pl.read_parquet(tmp_path / "with" / "clean.parquet"))
     assert {**facts, **fewer} == facts
-
-
-def test_without_earlier_data_nothing_is_said_of_them(tmp_path):
-    assert not {"learnt", "learnt_coverage"} & prepared(tmp_path, DIFFERENT)[0].keys()
-
-
-def test_if_all_held_out_reviews_were_learnt_the_error_says_so(tmp_path):
-    prepared(tmp_path, DIFFERENT, name="old")
-    old = pl.read_parquet(tmp_path / "old" / "clean.parquet").with_columns(split=pl.lit("train"))
-    old.write_parquet(tmp_path / "old" / "clean.parquet")
-    with pytest.raises(EmptyInput, match=r"(?s)'test' has no reviews.*repeat reviews that the start weights have lear"):
-        prepare(tmp_path / "old-data", tmp_path / "new", CleanConfig(), SPLIT, earlier=[tmp_path / "old"])

@@ -1,4 +1,3 @@
-import pickle
 import re
 from itertools import combinations
 
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.sections.data import DuplicatesConfig
-from corpus.duplicates.near import ABSENT, PAIRS, NearDuplicates
+from corpus.duplicates.near import ABSENT, NearDuplicates
 from corpus.synthetic.grammar import write_review
 from tests.examples import examples
 
@@ -140,35 +139,6 @@ def leaving(found, sides):
     return {max(pair, key=sides.__getitem__) for pair in found if sides[pair[0]] != sides[pair[1]]}
 
 
-@pytest.mark.slow
-def test_who_leaves_is_nearly_a_text_that_stays_on_a_more_sacred_side(planted, tmp_path):
-    texts, _ = planted
-    sides = np.random.default_rng(5).choice(3, len(texts), p=[0.2, 0.2, 0.6]).astype(np.uint8)
-    near = finder(tmp_path, texts)
-    whole = found_by(near)
-    found = found_by(near, lambda keys: sides[keys], within=False)
-    gone = leaving(found, sides)
-    assert found.items() <= whole.items()
-    assert all(sides[a] != sides[b] for a, b in found)
-    assert all(sides[min(pair, key=sides.__getitem__)] < TRAIN for pair in found)
-    assert not [pair for pair in whole if sides[pair[0]] != sides[pair[1]] and not gone & set(pair)]
-    stays = [{a, b} - gone for a, b in found]
-    assert all(len(one) == 1 for one in stays)
-
-
-def test_a_train_text_stays_that_is_only_near_a_validation_text_which_leaves(tmp_path):
-    random = np.random.default_rng(2)
-    first = [f"w{n}" for n in range(60)]
-    second = [*first[:-7], *random_text(random, 7, 8).split()]
-    third = [*second[7:], *random_text(random, 7, 8).split()]
-    texts = [" ".join(text) for text in (first, second, third)]
-    assert jaccard(texts[0], texts[1]) > 0.7 < jaccard(texts[1], texts[2])
-    assert jaccard(texts[0], texts[2]) < 0.7
-    sides = np.array([TEST, VALIDATION, TRAIN], np.uint8)
-    assert found_by(finder(tmp_path, texts), lambda keys: sides[keys]).keys() == {(0, 1)}
-    assert found_by(finder(tmp_path, texts)).keys() == {(0, 1), (1, 2)}
-
-
 def test_ten_thousand_copies_of_a_form_letter_cost_few_comparisons_and_all_leave(tmp_path):
     letter = " ".join(f"w{n}" for n in range(60))
     texts = [f"Dear Joe {number} {letter}" for number in range(10_000)]
@@ -178,20 +148,6 @@ def test_ten_thousand_copies_of_a_form_letter_cost_few_comparisons_and_all_leave
     assert leaving(found, sides) == set(np.flatnonzero(sides > TEST).tolist())
     assert len(found) < 2 * len(texts)
     assert near.examined < 20 * len(texts)
-
-
-@pytest.mark.slow
-def test_in_a_crowd_of_half_alike_texts_the_near_duplicates_are_still_found(tmp_path):
-    random = np.random.default_rng(9)
-    template = [f"t{n}" for n in range(80)]
-    texts = [" ".join([*template, *random_text(random, 30, 31).split()]) for _ in range(1_500)]
-    pairs = {(number, len(texts) + number) for number in range(40)}
-    texts += [f"{texts[number]} indeed" for number in range(40)]
-    sides = np.array([TEST] * 300 + [TRAIN] * 1_240, np.uint8)
-    near = finder(tmp_path, texts)
-    found = found_by(near, lambda keys: sides[keys], within=False)
-    assert found.keys() == pairs
-    assert near.examined > 10_000, "there was no crowd"
 
 
 def test_short_texts_are_no_near_duplicates_and_are_counted(tmp_path):
@@ -212,37 +168,6 @@ def test_near_duplicates_are_found_in_scripts_that_put_no_space_between_words(fi
     assert len(near.short) == 0
 
 
-def test_no_texts_give_no_pairs_with_the_columns(tmp_path):
-    near = NearDuplicates(tmp_path / "near", CONFIG)
-    near.add(np.zeros(0, np.uint64), pl.Series([], dtype=pl.String))
-    assert near.pairs().schema == PAIRS
-
-
-def test_keys_are_those_given_however_large(tmp_path):
-    text = "one two three four five six"
-    keys = [2**64 - 1, 2**63 + 5]
-    near = finder(tmp_path, [text, text.upper()], keys=np.array(keys, np.uint64))
-    assert near.pairs().rows() == [(2**63 + 5, 2**64 - 1, 1.0)]
-
-
-def test_the_number_of_threads_changes_no_byte(planted, tmp_path, monkeypatch):
-    monkeypatch.setattr("corpus.duplicates.shingles.SLICE_BYTES", 10_000)
-    written = []
-    for threads in (1, 3):
-        near = NearDuplicates(tmp_path / str(threads), CONFIG, threads)
-        near.add(np.arange(len(planted[0]), dtype=np.uint64), pl.Series(planted[0]))
-        written.append({file.name: file.read_bytes() for file in (tmp_path / str(threads)).iterdir()})
-    assert written[0] == written[1]
-
-
-@pytest.mark.parametrize("permutations", [16, 300])
-def test_copies_are_found_with_any_number_of_permutations(permutations, tmp_path):
-    config = CONFIG.model_copy(update={"permutations": permutations})
-    texts = [random_text(np.random.default_rng(number), 60, 90) for number in range(20)]
-    found = found_by(finder(tmp_path, [*texts, *(text.upper() for text in texts)], config))
-    assert found.keys() == {(number, 20 + number) for number in range(20)}
-
-
 @pytest.mark.slow
 def test_texts_that_left_are_absent_as_if_they_had_never_been_added(planted, tmp_path):
     texts, _ = planted
@@ -256,40 +181,8 @@ def test_texts_that_left_are_absent_as_if_they_had_never_been_added(planted, tmp
         assert whole.examined == alone.examined
 
 
-def test_what_is_added_after_a_search_is_found_by_the_next(tmp_path):
-    near = finder(tmp_path, ["one two three four five six", "something else that is not the same"])
-    assert found_by(near) == {}
-    near.add(np.array([7], np.uint64), pl.Series(["One two three four five SIX!"]))
-    assert found_by(near).keys() == {(0, 7)}
-
-
-def test_asking_twice_gives_the_same(planted, tmp_path):
-    near = finder(tmp_path, planted[0])
-    assert near.pairs().equals(near.pairs())
-
-
-def test_the_embedded_corpus_repeats_phrases_but_not_reviews(tmp_path):
-    texts = sorted(set(embedded(2_000, np.random.default_rng(1))))
-    assert len(found_by(finder(tmp_path, texts))) <= 2
-
-
 @pytest.mark.real_data
 def test_real_reviews_are_hardly_ever_near_duplicates(tmp_path, real_data):
     """The one pair of the 10,000: on one day, one author posted a long review at two branches of a restaurant."""
     texts = pl.read_csv(real_data / "kaggle_yelp_10k.csv.gz")["text"].unique(maintain_order=True).to_list()
     assert len(found_by(finder(tmp_path, texts))) == 1
-
-
-def test_what_hashes_texts_can_be_sent_to_another_process(tmp_path):
-    """An engine of Dask sends it to its workers."""
-    sent: list[bytes] = []
-
-    def elsewhere(hashing, stretches):
-        sent.append(pickle.dumps(hashing))
-        return map(pickle.loads(sent[-1]), stretches)
-
-    texts = pl.Series(["the soup was cold and the staff was very friendly to us"] * 2)
-    index = NearDuplicates(tmp_path / "near", CONFIG, fan_out=elsewhere)
-    index.add(np.arange(2, dtype=np.uint64), texts)
-    assert index.pairs()["similarity"].to_list() == [1.0]
-    assert len(sent) == 1

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from corpus.duplicates import coverage as measured
 from corpus.duplicates.coverage import coverage
 from corpus.duplicates.shingles import part_of, simple_bytes, slices, word_bytes
-from corpus.synthetic.grammar import write_review
 from tests.corpus.duplicates.test_near_duplicates import random_text, words
 from tests.examples import examples
 
@@ -111,43 +110,3 @@ def test_what_was_posted_again_inside_a_new_text_covers_its_share_of_the_words(h
     assert shares.min() >= least
     assert shares.max() <= most
     assert shares.tolist() == pytest.approx(by_brute_force(held_out, [*others, *new]))
-
-
-def test_a_stock_phrase_and_a_single_short_quote_cover_nothing(texts):
-    phrase = "this is by far one of the best places to eat in all of the valley"
-    held_out = [f"{text} {phrase}" for text in texts[:3]]
-    for copies, share in ((8, 16 / len(held_out[0].split())), (9, 0)):
-        others = [f"{text} {phrase}" for text in texts[10 : 10 + copies]]
-        assert covered(held_out, [*texts[50:], *others])[0] == pytest.approx(share)
-    quote = " ".join(texts[0].split()[:15])
-    assert not covered(texts[:3], [*texts[3:], f"{texts[9]} {quote}"]).any()
-
-
-def test_texts_shorter_than_a_run_and_no_texts_have_no_coverage():
-    assert covered([], ["a text of some words and so on for ever"]).tolist() == []
-    assert covered(["a b c", "", "a b c d e f g h"], ["a b c", "", "a b c d e f g h i"]).tolist() == [0, 0, 0]
-    assert covered(["a b c d e f g h i j"], []).tolist() == [0]
-
-
-def test_chance_covers_hardly_any_review_of_the_embedded_corpus():
-    """Its sentences come back by design, each in many reviews; the limit is 0.45."""
-    random = np.random.default_rng(1)
-    reviews = list(dict.fromkeys(write_review(1 + i % 5, random.random)[0] for i in range(3_000)))
-    assert (covered(reviews[:600], reviews[600:]) >= 0.45).sum() <= 3
-
-
-@pytest.mark.real_data
-def test_of_real_reviews_those_with_a_passage_posted_again_are_told_from_the_others(real_data):
-    """One pair of the 10,000 was posted at two branches of a restaurant; it is in no split here."""
-    texts = pl.read_csv(real_data / "kaggle_yelp_10k.csv.gz")["text"].unique(maintain_order=True).to_list()
-    texts = [text for text in texts if len(text.split()) >= 40]
-    held_out, others = texts[:1_000], texts[1_000:]
-    before = covered(held_out, others)
-    new = []
-    for own, other in zip(held_out[:25], others, strict=False):
-        inside, around = own.split(), other.split()
-        new.append(" ".join([*around[:20], *inside[: len(inside) // 2], *around[20:]]))
-    after = covered(held_out, [*others, *new])
-    assert (after[:25] >= 0.45).sum() >= 24
-    assert (before >= 0.45).sum() <= 1
-    assert (after[25:] == before[25:]).all()

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,12 +28,6 @@ def test_the_bytes_are_those_of_slices(tmp_path_factory, stretches):
     assert read_scattered(file, begin, end).tobytes() == expected
 
 
-def test_nothing_is_read_of_an_empty_file(tmp_path):
-    (tmp_path / "empty").touch()
-    none = np.zeros(0, np.int64)
-    assert len(read_scattered(tmp_path / "empty", none, none)) == 0
-
-
 @pytest.mark.parametrize(("begin", "end"), [([0, 5], [3, 9]), ([20], [21]), ([2, 8, 0], [4, 8, 11])])
 def test_a_stretch_beyond_the_end_of_the_file_is_an_error_that_names_it(begin, end, tmp_path):
     file = tmp_path / "cut-off"
@@ -54,14 +43,3 @@ def test_numbers_are_those_at_their_places_alone_or_with_the_next(tmp_path_facto
     assert read_numbers(file, kind, np.array(places, np.uint32)).tolist() == [7_000 + 7 * place for place in places]
     two = read_numbers(file, kind, np.array(places, np.int64), 2)
     assert (two.tolist(), two.dtype) == ([[7_000 + 7 * place, 7_007 + 7 * place] for place in places], kind)
-
-
-@pytest.mark.slow
-def test_the_first_call_of_an_installation_compiles_and_reads(tmp_path):
-    file = tmp_path / "file"
-    file.write_bytes(b"abcdefgh")
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
-    command = [sys.executable, "-c", COLD, str(file)]
-    root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=False)
-    assert (done.returncode, done.stdout) == (0, b"bcef"), done.stderr

@@ -11,7 +11,6 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import MissingColumn, Unreadable
-from corpus.ingestion.first_look import require_usable
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.ingestion.labels import read_labels
 from corpus.reading.sources import identify, originals, source_names
@@ -60,66 +59,6 @@ def test_numbers_and_truth_values_are_labels_too(tmp_path: Path, ending: str) ->
     assert labels_of(tmp_path / "t", file, field="t") == {"a": "false", "b": "true"}
 
 
-def test_records_without_an_id_and_with_equal_texts_keep_each_its_own_label(tmp_path: Path) -> None:
-    rows = [{"text": "good", "kind": "food"}, {"text": "good", "kind": "service"}, {"text": "bad", "kind": "food"}]
-    found = labels_of(tmp_path / "set", write(rows, tmp_path / "mine.jsonl"))
-    texts = {row["review_id"]: row["text"] for part in iter_parts(tmp_path / "set") for row in part.to_dicts()}
-    assert sorted((texts[name], label) for name, label in found.items()) == [
-        ("bad", "food"), ("good", "food"), ("good", "service")
-    ]  # fmt: skip
-
-
-def test_of_a_repeated_id_the_label_is_that_of_the_record_that_is_kept(tmp_path: Path) -> None:
-    dated = [
-        {"review_id": "a", "text": "new", "date": "2020-01-02", "kind": "new"},
-        {"review_id": "a", "text": "old", "date": "2020-01-01", "kind": "old"},
-    ]
-    assert labels_of(tmp_path / "set", write(dated, tmp_path / "mine.jsonl")) == {"a": "new"}
-
-
-def test_a_field_that_has_a_meaning_of_its_own_can_be_the_label(tmp_path: Path) -> None:
-    rows = [{"id": "a", "body": "warm", "stars": 5, "useful": 1}, {"id": "b", "body": "cold", "stars": 1, "useful": 0}]
-    file = write(rows, tmp_path / "mine.csv")
-    named = ("source.fields.text=body", "source.fields.review_id=id")
-    assert labels_of(tmp_path / "one", file, field="useful", settings=named) == {"a": "1", "b": "0"}
-    assert labels_of(tmp_path / "two", file, field="stars", settings=named) == {"a": "5", "b": "1"}
-
-
-def test_a_field_called_label_is_read_only_if_it_is_asked_for(tmp_path: Path) -> None:
-    rows = [{"review_id": "a", "text": "warm", "kind": "food", "label": "spam"},
-            {"review_id": "b", "text": "cold", "label": "spam"}]  # fmt: skip
-    file = write(rows, tmp_path / "mine.jsonl")
-    assert labels_of(tmp_path / "kind", file) == {"a": "food"}
-    assert labels_of(tmp_path / "label", file, field="label") == {"a": "spam", "b": "spam"}
-    other = write([{"review_id": "a", "text": "warm", "label": "spam"}], tmp_path / "other.csv")
-    with pytest.raises(MissingColumn, match="There is no field 'kind'"):
-        labels_of(tmp_path / "csv", other)
-
-
-@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
-def test_a_whole_number_with_gaps_is_the_same_label_in_every_format(tmp_path: Path, ending: str) -> None:
-    rows = [{"review_id": name, "text": f"text {name}", "n": n} for name, n in (("a", 4.0), ("b", None), ("c", 2.5))]
-    file = write(rows, tmp_path / f"mine.{ending}")
-    assert labels_of(tmp_path / "set", file, field="n") == {"a": "4", "c": "2.5"}
-
-
-def test_a_gap_that_pandas_wrote_as_not_a_number_is_no_label(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"review_id": ["a", "b"], "text": ["warm", "cold"], "n": [1.0, float("nan")]})
-    frame.write_parquet(tmp_path / "mine.parquet")
-    assert labels_of(tmp_path / "set", tmp_path / "mine.parquet", field="n") == {"a": "1"}
-
-
-def test_lists_and_objects_are_no_labels(tmp_path: Path) -> None:
-    rows = [{"review_id": "a", "text": "warm", "kind": ["x", "y"]}, {"review_id": "b", "text": "cold", "kind": "x"}]
-    file, config = write(rows, tmp_path / "mine.jsonl"), load_config("demo").source
-    ingest([file], tmp_path / "set", config)
-    found = read_labels([identify(file, file.name)], iter_parts(tmp_path / "set"), config, "kind")
-    assert (found.table.rows(), found.unplaced) == ([("b", "x")], 1)
-    table = write(rows[:1], tmp_path / "mine.parquet")
-    with pytest.raises(Unreadable, match="holds lists or objects"):
-        labels_of(tmp_path / "table", table)
-
-
 def test_a_label_that_comes_late_in_a_file_is_found_and_one_that_never_comes_is_an_error(tmp_path: Path) -> None:
     early = [{"review_id": str(number), "text": f"text {number}"} for number in range(50)]
     file = write([*early, {"review_id": "late", "text": "late", "kind": "x"}], tmp_path / "mine.jsonl")
@@ -144,14 +83,6 @@ def test_members_of_an_archive_and_copies_of_a_file_keep_their_labels(tmp_path: 
     copy = tmp_path / "mine (1).zip"
     copy.write_bytes((tmp_path / "mine.zip").read_bytes())
     assert labels_of(tmp_path / "set", tmp_path / "mine.zip", copy) == {"a": "food", "b": "service"}
-
-
-def test_a_field_that_no_file_has_is_refused_at_the_first_look(tmp_path: Path) -> None:
-    file, config = write(ROWS, tmp_path / "mine.csv"), load_config("demo").source
-    require_usable([file], config, "kind")
-    with pytest.raises(MissingColumn, match="There is no field 'kimd'") as caught:
-        require_usable([file], config, "kimd")
-    assert "--set classification.label=NAME" in caught.value.remedy
 
 
 def test_a_file_that_has_changed_since_gives_no_labels(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.config.presets import command_line, load_config
-from core.errors import ConfigError, MissingColumn
+from core.config.presets import load_config
+from core.errors import MissingColumn
 from corpus.ingestion.first_look import require_usable
-from corpus.ingestion.ingest import ingest, iter_parts, settings_of
+from corpus.ingestion.ingest import ingest, iter_parts
 
 THEIRS = [
     {"id": f"r{number}", "body": f"the soup number {number} was warm", "rating": number % 5 + 1, "text": "a headline",
@@ -64,16 +64,6 @@ def test_a_file_with_our_names_is_read_beside_files_with_others(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_two_fields_can_swap_their_names(tmp_path: Path, ending: str) -> None:
-    rows: list[dict[str, object]] = [{"text": "r1", "review_id": "warm soup"}, {"text": "r2", "review_id": "cold tea"}]
-
-    swapped = ["source.fields.text=review_id", "source.fields.review_id=text"]
-    table = read(write(rows, tmp_path / f"a.{ending}"), swapped)
-
-    assert table.select("review_id", "text").rows() == [("r1", "warm soup"), ("r2", "cold tea")]
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
 def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(tmp_path: Path, ending: str) -> None:
     file = write(THEIRS, tmp_path / f"a.{ending}")
     config = load_config("demo", ["source.fields.text=body", "source.fields.stars=ratign"])
@@ -83,38 +73,3 @@ def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(tmp_
 
     assert "rating" in str(refused.value)
     assert "source.fields.stars=NAME" in str(refused.value)
-
-
-def test_a_file_without_a_text_says_how_to_name_it(tmp_path: Path) -> None:
-    rows = [{"body": "warm soup"}]
-
-    for ending in ENDINGS:
-        with pytest.raises(MissingColumn, match=r"source\.fields\.text=NAME"):
-            require_usable([write(rows, tmp_path / f"a.{ending}")], load_config("demo").source)
-
-
-def test_a_repeated_header_of_other_names_is_no_review(tmp_path: Path) -> None:
-    file = tmp_path / "a.csv"
-    file.write_text("body,rating\nwarm soup,4\nbody,rating\ncold tea,2\n")
-
-    table = read(file, ["source.fields.text=body", "source.fields.stars=rating"])
-
-    assert table["text"].to_list() == ["warm soup", "cold tea"]
-
-
-def test_one_field_has_one_meaning() -> None:
-    with pytest.raises(ConfigError, match="'body' of the files is given two meanings"):
-        load_config("demo", ["source.fields.text=body", "source.fields.review_id=body"])
-
-
-def test_digests_of_data_with_our_names_are_those_of_earlier_releases() -> None:
-    config = load_config("demo", ["source.fields.text=text"])
-
-    assert "fields" not in settings_of(config.source)
-
-
-def test_a_report_shows_the_names_in_its_command(tmp_path: Path) -> None:
-    shown = command_line(load_config("demo", ["source.fields.text=body"]))
-
-    assert shown is not None
-    assert "source.fields.text=" in shown

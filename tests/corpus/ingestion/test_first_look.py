@@ -59,42 +59,6 @@ def test_the_error_is_that_of_the_run(tmp_path: Path, name: str, content: bytes,
             require_usable([folder], SourceConfig())
 
 
-def test_a_table_without_texts_is_told_all_names_that_are_read(tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_bytes(b"id,body,score\n1,nice,5\n")
-    with pytest.raises(MissingColumn) as error:
-        require_usable([tmp_path / "r.csv"], SourceConfig())
-    names = "review_id, user_id, business_id, stars, useful, funny, cool, date"
-    assert f"source.fields.text=NAME (in the same way {names}, which are used where they exist)" in error.value.remedy
-
-
-def test_bad_records_before_good_ones_are_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "BLOCK_BYTES", 4 * len(BAD))
-    file = tmp_path / "r.jsonl"
-    for bad in (1, 8, 100):
-        file.write_bytes(bad * BAD + GOOD)
-        require_usable([file], SourceConfig())
-    file.write_bytes(6 * BAD)
-    with pytest.raises(EmptyInput, match="None of the 6 records"):
-        require_usable([file], SourceConfig())
-
-
-def test_a_file_in_another_encoding_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
-    (tmp_path / "r.csv").write_bytes("review_id,text\na,caf\u00e9\n".encode("latin-1"))
-    with pytest.raises(EmptyInput) as error:
-        require_usable([tmp_path / "r.csv"], SourceConfig())
-    assert "iconv -f LATIN1 -t UTF-8" in error.value.remedy
-
-
-def test_one_file_with_records_is_enough_but_every_file_needs_a_text(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(GOOD)
-    (tmp_path / "b.jsonl").write_bytes(b"")
-    (tmp_path / "c.jsonl").write_bytes(BAD)
-    require_usable([tmp_path], SourceConfig())
-    (tmp_path / "d.csv").write_bytes(b"id,body\n1,nice\n")
-    with pytest.raises(MissingColumn, match=r"d\.csv"):
-        require_usable([tmp_path], SourceConfig())
-
-
 def test_only_beginnings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "BLOCK_BYTES", 1000)
     large, broken = tmp_path / "a.jsonl", tmp_path / "b.csv"

@@ -4,7 +4,6 @@ import errno
 import gzip
 import hashlib
 import os
-import resource
 from pathlib import Path
 
 import pytest
@@ -103,33 +102,6 @@ def test_a_disk_that_fills_up_anywhere_leaves_the_previous_data_set_whole(previo
     assert done.facts["records"] == 301
 
 
-def test_a_full_disk_while_the_quarantine_is_written_is_our_error(previous, file, monkeypatch):
-    store, before = previous
-    from pyarrow import parquet
-
-    with monkeypatch.context() as patch:
-        Disk(patch, parquet.ParquetWriter, "write_table", errno.ENOSPC, 0)
-        with pytest.raises(StoreFull):
-            built(store, file)
-    assert finished(store) == before
-    assert built(store, file).facts["quarantined"] == 1
-
-
-@pytest.mark.slow
-def test_a_file_system_with_a_limit_of_its_own_is_a_full_disk_too(previous, tmp_path):
-    (tmp_path / "big.jsonl").write_bytes(content(2000, 400))
-    store, before = previous
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
-    try:
-        with pytest.raises(StoreFull, match="space"):
-            built(store, tmp_path / "big.jsonl")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert finished(store) == before
-    assert built(store, tmp_path / "big.jsonl").facts["records"] == 2001
-
-
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(previous, file, monkeypatch, code):
     store, before = previous
@@ -138,14 +110,6 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(previous, file
         with pytest.raises(NotWritable, match="store"):
             built(store, file)
     assert finished(store) == before
-
-
-def test_without_hard_links_parts_are_copied(file, tmp_path, monkeypatch):
-    facts = ingest([file], tmp_path / "linked", CONFIG)
-    Disk(monkeypatch, os, "link", errno.EPERM, 0)
-    assert ingest([file], tmp_path / "copied", CONFIG) == facts
-    left, right = tree(tmp_path / "linked"), tree(tmp_path / "copied")
-    assert [*left.values()] == [*right.values()]
 
 
 @pytest.mark.slow
@@ -202,23 +166,3 @@ def test_a_file_that_changes_while_it_is_read_is_refused(previous, tmp_path, mon
     with pytest.raises(Unreadable, match=r"(?s)(changed while it was being read|cannot be read).*r\.jsonl"):
         built(store, path)
     assert finished(store) == before
-
-
-def test_a_file_that_changes_while_it_is_hashed_is_refused(file, monkeypatch):
-    def hashed(path):
-        grow(path)
-        return "0" * 64
-
-    monkeypatch.setattr("corpus.reading.sources.sha256_of_file", hashed)
-    with pytest.raises(Unreadable, match="changed"):
-        identify(file, "r.jsonl")
-
-
-def test_what_was_read_before_a_file_changed_is_not_taken_up_for_the_changed_file(file, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        changes_while_read(patch, grow)
-        with pytest.raises(Unreadable):
-            ingest([file], tmp_path / "out", CONFIG)
-    assert not (tmp_path / "out" / DATASET_FILE).exists()
-    facts = ingest([file], tmp_path / "out", CONFIG)
-    assert facts["records"] == 302

@@ -1,20 +1,14 @@
 """The same reviews give the same table, whatever file they come in."""
 
-import gzip
-import io
-import os
 import subprocess
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from core.config.sections.source import SourceConfig
-from core.errors import EmptyInput, MissingColumn, Unreadable
-from corpus.ingestion.ingest import ingest
+from core.errors import EmptyInput, Unreadable
 from corpus.reading.sources import source_names
 from corpus.schema import COLUMNS
-from tests.corpus.review_files import FILES, REVIEWS, YELP, as_csv, ingested, json_lines, zstd
+from tests.corpus.review_files import FILES, REVIEWS, ingested, json_lines, zstd
 
 
 @pytest.fixture(scope="module")
@@ -52,54 +46,12 @@ def test_the_content_hash_sees_a_change_in_any_field(tmp_path, expected, field):
     assert facts["content_sha256"] != expected[0]["content_sha256"]
 
 
-def test_plain_text_equals_json_lines_with_nothing_but_text(tmp_path):
-    texts = ["first document", "second — with ☕", "first document", "third"]
-    one = ingested(tmp_path, ("a.txt", ("\n".join(texts) + "\n\n").encode()), name="txt")
-    two = ingested(tmp_path, ("b.jsonl", json_lines([{"text": text} for text in texts])), name="json")
-    three = ingested(tmp_path, ("c.csv", ("text\n" + "\n".join(texts)).encode()), name="csv")
-    assert one[0]["content_sha256"] == two[0]["content_sha256"] == three[0]["content_sha256"]
-    assert one[1]["text"].to_list() == texts
-    assert one[1]["review_id"].n_unique() == 4
-    assert one[1]["stars"].null_count() == one[1]["date"].null_count() == 4
-
-
-def test_json_lines_in_a_txt_file_are_recognised(tmp_path, expected):
-    facts, _, _ = ingested(tmp_path, ("reviews.txt", json_lines()))
-    assert facts["content_sha256"] == expected[0]["content_sha256"]
-
-
 def test_a_real_zstd_file_of_several_frames_is_read(tmp_path, expected):
     tool = subprocess.run(["sh", "-c", "command -v zstd"], capture_output=True, text=True).stdout.strip()
     pack = zstd if not tool else lambda data: subprocess.run([tool, "-q", "-c"], input=data, capture_output=True).stdout
     cut = json_lines().index(b"\n", 9000) + 1
     facts, _, _ = ingested(tmp_path, ("r.jsonl.zst", pack(json_lines()[:cut]) + pack(json_lines()[cut:])))
     assert facts["content_sha256"] == expected[0]["content_sha256"]
-
-
-def test_several_files_are_read_in_order_and_have_the_content_of_one(tmp_path, expected):
-    files = [("in/a/x.jsonl", json_lines(REVIEWS[:100])), ("in/b/x.csv", as_csv(REVIEWS[100:]))]
-    facts, frame, _ = ingested(tmp_path, *files)
-    assert frame["source"].unique(maintain_order=True).to_list() == ["x.jsonl", "x.csv"]
-    assert frame["review_id"].to_list() == expected[1]["review_id"].to_list()
-    assert facts["content_sha256"] == expected[0]["content_sha256"]
-    again = ingest([tmp_path / "in"], tmp_path / "again", SourceConfig())
-    assert again["content_sha256"] == expected[0]["content_sha256"]
-    assert [source["name"] for source in again["sources"]] == ["a/x.jsonl", "b/x.csv"]
-
-
-def test_a_folder_of_the_open_dataset_gives_its_reviews_only(tmp_path, expected):
-    for name, content in YELP.items():
-        (tmp_path / "in").mkdir(exist_ok=True)
-        (tmp_path / "in" / name).write_bytes(content)
-    assert [path.name for path in source_names([tmp_path / "in"])] == ["yelp_academic_dataset_review.json"]
-    facts = ingest([tmp_path / "in"], tmp_path / "out", SourceConfig())
-    assert facts["content_sha256"] == expected[0]["content_sha256"]
-
-
-def test_globs_are_expanded_once_and_in_order(tmp_path):
-    for name in ("b.csv", "a.csv", "c.txt"):
-        (tmp_path / name).write_text("text\nx\n")
-    assert list(source_names([tmp_path / "*.csv", tmp_path / "a.csv"])) == [tmp_path / "a.csv", tmp_path / "b.csv"]
 
 
 def test_missing_files_and_empty_globs_are_named(tmp_path):
@@ -119,54 +71,3 @@ def test_all_date_shapes_mean_the_same(tmp_path, date):
     _, frame, quarantine = ingested(tmp_path, ("r.jsonl", json_lines([{**REVIEWS[0], "date": date}])))
     assert quarantine.is_empty()
     assert str(frame["date"][0]) == "2018-07-07 00:00:00"
-
-
-def test_absent_fields_are_null(tmp_path):
-    _, frame, quarantine = ingested(tmp_path, ("r.csv", b"review_id,text,stars,user_id\na,hello,,\nb,,3,u\n"))
-    assert quarantine.is_empty()
-    assert frame.select("stars", "user_id", "date", "useful", "text").rows() == [
-        (None, None, None, None, "hello"), (3.0, "u", None, None, "")]
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("r.csv", b"review_id,stars,body\na,1,hello\n"),
-        ("r.jsonl", b'{"review_id":"a","stars":1,"body":"x"}\n'),
-        ("r.json", b'[{"review_id":"a","stars":1,"body":"x"}]'),
-    ],
-)
-def test_a_file_without_text_names_the_columns_that_are_there(tmp_path, name, content):
-    with pytest.raises(MissingColumn, match="review_id, stars, body"):
-        ingested(tmp_path, (name, content))
-
-
-def test_a_parquet_file_without_text_names_its_columns(tmp_path):
-    out = io.BytesIO()
-    pl.DataFrame({"review_id": ["a"], "body": ["x"]}).write_parquet(out)
-    with pytest.raises(MissingColumn, match="review_id, body"):
-        ingested(tmp_path, ("r.parquet", out.getvalue()))
-
-
-def test_the_progress_reaches_all_bytes_of_all_files(tmp_path):
-    for name in ("a.jsonl", "b.csv.gz"):
-        (tmp_path / name).write_bytes(json_lines() if name == "a.jsonl" else gzip.compress(as_csv(REVIEWS[:9])))
-    seen = []
-    paths = [tmp_path / "a.jsonl", tmp_path / "b.csv.gz"]
-    ingest(paths, tmp_path / "out", SourceConfig(), lambda *news: seen.append(news))
-    assert seen[-1] == (309, sum(path.stat().st_size for path in paths), sum(path.stat().st_size for path in paths))
-    assert [news[1] for news in seen] == sorted(news[1] for news in seen)
-
-
-def test_names_that_are_not_utf_8_are_shown_with_question_marks(tmp_path, expected):
-    path = os.fsencode(tmp_path) + b"/caf\xe9.jsonl"
-    with open(path, "wb") as file:
-        file.write(json_lines())
-    facts = ingest([Path(os.fsdecode(path))], tmp_path / "out", SourceConfig())
-    assert facts["sources"][0]["name"] == "caf?.jsonl"
-    assert facts["content_sha256"] == expected[0]["content_sha256"]
-
-
-def test_a_latin_1_header_without_text_is_named(tmp_path):
-    with pytest.raises(MissingColumn, match=r"id, caf\?"):
-        ingested(tmp_path, ("r.csv", b"id,caf\xe9\n1,2\n"))

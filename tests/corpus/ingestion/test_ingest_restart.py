@@ -1,12 +1,7 @@
 """A killed ingestion goes on where it stopped, and ends in the same bytes as one that was not killed."""
 
 import hashlib
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import orjson
@@ -15,8 +10,7 @@ import pytest
 
 from core.config.sections.source import SourceConfig
 from corpus.ingestion import build_dataset, parts
-from corpus.ingestion.build_dataset import DATASET_FILE
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import ingest
 from corpus.ingestion.part_writer import PartWriter
 from tests.marked_cases import long_but
 
@@ -66,50 +60,6 @@ def killed_after(monkeypatch, writes):
 
     for module in ("corpus.ingestion.ingest", "corpus.ingestion.part_writer", "corpus.ingestion.build_dataset"):
         monkeypatch.setattr(f"{module}.write_whole", write)
-
-
-def resumed_after_kills(inputs, tmp_path, monkeypatch, every):
-    """Kill runs after 0, *every*, 2 × *every* … writes and resume each; yield its facts and the digest of its files.
-
-    *every* is no multiple of a part's three writes, so that all kinds of writes are met.
-    """
-    for writes in range(0, 200, every):
-        folder = tmp_path / f"killed{writes}"
-        with monkeypatch.context() as patch:
-            killed_after(patch, writes)
-            try:
-                ingest(inputs, folder, CONFIG)
-                return
-            except Killed:
-                assert not (folder / DATASET_FILE).exists()
-        yield ingest(inputs, folder, CONFIG), digest(folder)
-    pytest.fail("the ingestion writes more often than the test expects")
-
-
-@pytest.mark.long
-def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
-    facts = ingest(inputs, tmp_path / "whole", CONFIG)
-    assert facts["records"] == 700
-    assert facts["parts"] > 10
-    assert min(facts["duplicates"], facts["quarantined"]) > 10
-    resumed = list(resumed_after_kills(inputs, tmp_path, monkeypatch, 5))
-    assert len(resumed) > 5
-    assert all(one == (facts, digest(tmp_path / "whole")) for one in resumed)
-
-
-@pytest.mark.parametrize("every", long_but([5, 38], {38}))
-@pytest.mark.slow
-def test_a_killed_run_that_spilt_bad_records_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, every):
-    monkeypatch.setattr("corpus.ingestion.part_writer.BAD_BYTES", 300)
-    monkeypatch.setattr("corpus.ingestion.part_writer.PART_BYTES", 4000)
-    facts = ingest(inputs, tmp_path / "whole", CONFIG)
-    assert facts["records"] == 700
-    assert facts["parts"] > 10
-    assert min(facts["duplicates"], facts["quarantined"]) > 10
-    resumed = list(resumed_after_kills(inputs, tmp_path, monkeypatch, every))
-    assert len(resumed) > 1
-    assert all(one == (facts, digest(tmp_path / "whole")) for one in resumed)
-    assert max(part.height for part in iter_parts(tmp_path / "whole")) < CONFIG.part_rows
 
 
 @pytest.mark.parametrize("stars", ["five", 5])
@@ -173,61 +123,3 @@ def test_finished_parts_are_not_read_again(inputs, tmp_path, monkeypatch):
         kept.update({path: path.stat().st_ino for path in before}), original(folder, sources, readings))[1])
     ingest(inputs, tmp_path / "out", CONFIG)
     assert kept == before
-
-
-@pytest.mark.slow
-def test_a_finished_folder_is_only_looked_at(inputs, tmp_path, monkeypatch):
-    facts = ingest(inputs, tmp_path / "out", CONFIG)
-    monkeypatch.setattr("corpus.ingestion.ingest.read", lambda *rest: pytest.fail("it was read again"))
-    assert ingest(inputs, tmp_path / "out", CONFIG) == facts
-
-
-@pytest.mark.slow
-def test_other_inputs_or_settings_start_afresh(inputs, tmp_path):
-    ingest(inputs, tmp_path / "out", CONFIG)
-    fewer = ingest(inputs[:1], tmp_path / "out", CONFIG)
-    assert fewer["records"] == 400
-    assert sum(part.height for part in iter_parts(tmp_path / "out")) == fewer["rows"]
-    assert ingest(inputs[:1], tmp_path / "out", SourceConfig(part_rows=1000))["parts"] == 1
-
-
-def without_parts(facts):
-    sources = [{**source, "parts": 0} for source in facts["sources"]]
-    return {**facts, "parts": 0, "settings": {}, "sources": sources}
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("part_rows", long_but([3, 40, 10_000], {40}))
-def test_the_size_of_parts_changes_no_row(inputs, tmp_path, part_rows):
-    facts = ingest(inputs, tmp_path / "out", SourceConfig(part_rows=part_rows))
-    other = ingest(inputs, tmp_path / "other", CONFIG)
-    assert pl.concat(iter_parts(tmp_path / "out")).equals(pl.concat(iter_parts(tmp_path / "other")))
-    assert without_parts(facts) == without_parts(other)
-    rows = [part.height for part in iter_parts(tmp_path / "out")]
-    assert max(rows) <= part_rows
-
-
-@pytest.mark.long
-def test_processes_killed_at_random_moments_end_in_the_same_bytes(inputs, tmp_path):
-    program = (
-        "import sys; from pathlib import Path; import corpus.ingestion.ingest as i\n"
-        "from core.config.run_config import SourceConfig\n"
-        "i.BLOCK_BYTES = 3000\n"
-        "i.ingest(sys.argv[2:], Path(sys.argv[1]), SourceConfig(part_rows=40))"
-    )
-    ingest(inputs, tmp_path / "whole", CONFIG)
-    folder = tmp_path / "out"
-    command = [sys.executable, "-c", program, str(folder), *map(str, inputs)]
-    draw = random.Random(3)
-    for _ in range(4):
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        deadline = time.time() + 20
-        wanted = draw.randrange(1, 12)
-        while process.poll() is None and time.time() < deadline:
-            if len(list(folder.glob("readings/*/journal/part-*.json"))) >= wanted:
-                break
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert digest(folder) == digest(tmp_path / "whole")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.profiling.profile import LENGTH_EDGES, NEW, Profile
+from corpus.profiling.profile import NEW, Profile
 from corpus.profiling.sketches import SAMPLE, Tally, TypeSample, name_hashes
 
 
@@ -27,12 +27,6 @@ def test_shortened_tallies_merge_within_the_bound_they_state(parts):
     for name in truth:
         assert 0 <= truth[name] - merged.counts.get(name, 0) <= merged.unlisted
     assert len(merged.to_dict()["counts"]) <= 3
-
-
-def test_a_tally_keeps_the_most_frequent_and_of_equal_ones_the_first():
-    tally = Tally(2)
-    tally.add({"c": 5, "b": 2, "a": 2, "d": 1}.items())
-    assert tally.to_dict() == {"capacity": 2, "total": 10, "unlisted": 2, "counts": {"c": 5, "a": 2}}
 
 
 def sample_of(names):
@@ -59,23 +53,9 @@ def test_samples_of_types_merge_to_that_of_all_names_with_exact_counts():
     assert TypeSample.from_dict(json.loads(json.dumps(parts[0].to_dict()))) == parts[0]
 
 
-def test_the_hash_of_a_name_never_changes():
-    # printf 'a' | b2sum -l 64
-    assert name_hashes(["a"]).tolist() == [0x40F89E395B66422F]
-
-
 def with_lengths(lengths):
     frame = pl.DataFrame({"text": ["x"] * len(lengths), "words": pl.Series(lengths, dtype=pl.Int32)})
     return Profile.of([frame]).sides[NEW]
-
-
-def test_length_bins_begin_at_their_edges():
-    assert LENGTH_EDGES[:13] == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
-    assert LENGTH_EDGES[-1] == 1 << 16
-    summary = with_lengths([0, 1, 13, 14, 15, 10**6])
-    found = {index: count for index, count in enumerate(summary.lengths) if count}
-    place = LENGTH_EDGES.index
-    assert found == {0: 1, place(1) + 1: 1, place(13) + 1: 2, place(15) + 1: 1, len(LENGTH_EDGES): 1}
 
 
 def test_quantiles_of_lengths_are_within_a_bin():

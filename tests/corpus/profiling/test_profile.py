@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ArtifactError, EmptyInput
-from corpus.profiling.profile import NEW, Profile, ReviewSummary, take_survey
+from core.errors import ArtifactError
+from corpus.profiling.profile import NEW, Profile, take_survey
 from corpus.profiling.word_counts import WordCounts
 from corpus.profiling.word_statistics import (
     WordStatistics,
@@ -22,7 +22,6 @@ from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST, cut, folded
 from tests.corpus.profiling.profiled_reviews import FRAME, SIDES, reviews
 from tests.examples import examples
-from tests.marked_cases import long_but
 
 SURVEY = take_survey([FRAME])
 
@@ -73,17 +72,6 @@ def test_reviews_are_counted_as_by_hand():
         assert summary.classes["wide (emoji)"] == text.count("😀")
         assert summary.classes["spaces"] == text.count(" ")
         assert sum(summary.classes.values()) == len(text)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("held", long_but([1, 40, 300], [40]))
-def test_what_was_spilled_to_the_disk_is_counted_the_same(tmp_path, monkeypatch, held):
-    kept = counted(FRAME)
-    monkeypatch.setattr("models.tokens.type_counts.ROWS", held)
-    spilled = counted(FRAME, tmp_path)
-    assert spilled[3] > 10
-    assert spilled[:3] == kept[:3]
-    assert not list(tmp_path.iterdir())
 
 
 def test_out_of_vocabulary_shares_are_those_of_a_word_vocabulary(monkeypatch):
@@ -147,57 +135,3 @@ def test_reviews_without_a_split_are_new_and_what_is_missing_is_counted():
     assert summary.top_words.counts == {"good": 1, "food": 1, ".": 1, "\n": 1, "yes": 1, "ü": 1}
     assert survey.words.oov == {}
     assert (SURVEY.profile + survey.profile).sides.keys() == {*SIDES, NEW}
-
-
-@pytest.mark.parametrize("batches", [[], [FRAME.clear()]])
-def test_nothing_to_describe_is_an_error(batches):
-    with pytest.raises(EmptyInput):
-        take_survey(batches)
-
-
-@pytest.mark.long
-def test_the_cut_into_batches_changes_nothing_but_the_points_of_the_growth_curve(monkeypatch):
-    monkeypatch.setattr("corpus.profiling.profile.FIRST_BYTES", 64)
-    monkeypatch.setattr("corpus.profiling.profile.BATCH_BYTES", 512)
-    long = pl.DataFrame({"text": ["word " * 5_000], "split": ["train"], "stars": [1]}).cast({"stars": pl.Int64})
-    one = take_survey([long, *FRAME.iter_slices(7)])
-    two = take_survey([long, *FRAME.iter_slices(90)])
-    assert one.profile == two.profile
-    assert one.words.heaps == two.words.heaps
-    tokens, types = zip(*one.words.heaps, strict=True)
-    assert len(tokens) > 5
-    assert list(tokens) == sorted(set(tokens))
-    assert list(types) == sorted(types)
-
-
-def test_samples_are_of_train_of_fitting_length_and_at_most_three_a_rating():
-    texts = {row["text"]: row for row in FRAME.iter_rows(named=True)}
-    for star, found in SURVEY.samples.items():
-        assert len(found) <= 3
-        for text in found:
-            assert texts[text]["split"] == "train"
-            assert texts[text]["stars"] == star
-            assert 15 <= texts[text]["words"] <= 120
-    assert SURVEY.samples.keys() == {1, 2, 3, 4, 5}
-
-
-def test_an_empty_summary_adds_nothing():
-    total = SURVEY.profile.total
-    assert total + ReviewSummary() == ReviewSummary() + total == total
-
-
-@pytest.mark.real_data
-def test_the_profile_of_a_real_file_agrees_with_its_description(tmp_path, real_data):
-    from core.config.sections.source import SourceConfig
-    from corpus.ingestion.ingest import ingest, iter_parts
-
-    ingest([real_data / "kaggle_yelp_10k.csv.gz"], tmp_path, SourceConfig())
-    survey = take_survey(iter_parts(tmp_path), tmp_path)
-    summary = survey.profile.sides[NEW]
-    assert summary.stars == [0, 749, 927, 1461, 3526, 3337]
-    assert (min(summary.months.counts), max(summary.months.counts)) == ("2005-04", "2013-01")
-    assert summary.length_quantile(0.5) == pytest.approx(101, rel=0.05)
-    assert summary.users.types == pytest.approx(6_403, rel=0.1)
-    assert summary.businesses.types == pytest.approx(4_174, rel=0.1)
-    assert 0.9 < -survey.words.zipf_law.exponent < 1.2
-    assert 0.4 < survey.words.heaps_law.exponent < 0.7

@@ -6,20 +6,14 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from corpus.profiling.profile import take_survey
 from corpus.profiling.word_statistics import (
-    OOV_SIZES,
     PRIOR_TOKENS,
     contrast,
     fit_power_law,
     heaps_points,
-    log_spaced,
     zipf_points,
 )
-from tests.corpus.profiling.profiled_reviews import FRAME
 
 
 def test_zipf_points_of_a_known_spectrum():
@@ -49,14 +43,6 @@ def test_heaps_points_and_their_power_law():
     assert fit_power_law(points[:2], 1) is None
 
 
-@given(st.integers(0, 10**7))
-def test_log_spaced_numbers_grow_from_one_to_the_last(last):
-    numbers = log_spaced(last)
-    assert numbers == sorted(set(numbers))
-    assert (numbers[0], numbers[-1]) == (1, last) if last else numbers == []
-    assert len(numbers) <= 12 * math.log10(max(last, 1)) + 2
-
-
 def test_contrast_is_monroes_log_odds_ratio_with_a_dirichlet_prior():
     rows = {"good": (10, 90, 130), "bad": (80, 5, 100), "the": (500, 510, 1_700), "!": (9, 80, 100), "rare": (0, 3, 3)}
     frame = pl.DataFrame(
@@ -74,11 +60,3 @@ def test_contrast_is_monroes_log_odds_ratio_with_a_dirichlet_prior():
     assert dict(found.select("word", "z").iter_rows()) == pytest.approx(by_hand)
     assert found["word"].to_list() == ["bad", "the", "good"]
     assert contrast(frame, low, 0, total).is_empty()
-
-
-def test_a_planted_word_tells_the_ratings_apart():
-    planted = FRAME.with_columns(
-        pl.when(pl.col("stars") == 5).then(pl.col("text") + " splendid").otherwise("text").alias("text")
-    )
-    assert take_survey([planted]).words.contrast[-1][0] == "splendid"
-    assert all(size in range(1_000, 100_001) for size in OOV_SIZES)

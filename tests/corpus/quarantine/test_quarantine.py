@@ -54,13 +54,6 @@ def test_the_data_set_of_the_files_that_are_meant_is_looked_at_whichever_is_newe
     assert data_set_of(store, SourceConfig(), mine.digest) == mine
 
 
-def test_of_equal_files_the_newest_data_set_counts_for_records_may_have_come_back(store, tmp_path):
-    first, replayed = (ingested(store, "mine", LINES, edition) for edition in (1, 2))
-    ingested(store, "other", LINES[:1])
-    assert data_set_of(store, of(tmp_path, "mine")) == replayed
-    assert data_set_of(store, SourceConfig(), first.digest) == replayed
-
-
 def test_a_file_that_has_changed_since_is_another_one(store, tmp_path):
     ingested(store, "mine", LINES)
     (tmp_path / "mine.jsonl").write_bytes(LINES[0])

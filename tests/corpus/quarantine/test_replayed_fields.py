@@ -1,9 +1,7 @@
 """A replayed record has the fields that its file has, by the names that the user gave when the file was read."""
 
-import pytest
 
 from core.config.sections.source import SourceConfig
-from core.errors import EmptyInput
 from corpus.ingestion.ingest import read_source
 from tests.corpus.replayed_home import Home, fixed_file
 
@@ -20,22 +18,6 @@ def test_records_are_read_by_the_names_of_fields_that_their_file_was_read_by(tmp
     fixed = fixed_file(tmp_path, {"text": "b", "Rating": 2, "Shop": "t"})
     assert home.replay(SourceConfig(), fixed)["replayed"] == 1
     assert home.data_set()[1].select("text", "stars", "business_id").rows() == [("fine", 4, "s"), ("b", 2, "t")]
-
-
-def test_a_mended_record_may_lack_a_field_that_the_user_has_named(tmp_path):
-    home = Home(tmp_path, NAMED)
-    home.add("a.jsonl", renamed_lines())
-    fixed = fixed_file(tmp_path, {"text": "b", "Rating": 2}, {"text": "c"})
-    assert home.replay(NAMED, fixed) == {"replayed": 2, "left": 0, "reasons": {}}
-    assert home.data_set()[1].select("text", "stars", "business_id").rows() == [
-        ("fine", 4, "s"), ("b", 2, None), ("c", None, None)]  # fmt: skip
-
-
-def test_a_mended_record_without_a_text_is_refused_for_that_reason(tmp_path):
-    home = Home(tmp_path, NAMED)
-    home.add("a.jsonl", renamed_lines())
-    with pytest.raises(EmptyInput, match="1 × missing_text"):
-        home.replay(NAMED, fixed_file(tmp_path, {"Rating": 2, "Shop": "t"}))
 
 
 def test_a_replay_is_not_used_where_the_fields_have_other_names(tmp_path, caplog):

@@ -1,6 +1,5 @@
 """Ids: one person is one person in every format, and a review without an id keeps the one that is derived for it."""
 
-import gzip
 
 import orjson
 import polars as pl
@@ -30,12 +29,6 @@ def test_a_whole_number_is_one_id_however_it_is_written(tmp_path, name, ids):
                for number, one in enumerate(ids)]  # fmt: skip
     rows, _ = ingested(tmp_path, name, in_formats(records)[name])
     assert rows["user_id"].to_list() == rows["business_id"].to_list() == ["1000", "7", None]
-
-
-def test_a_gap_that_pandas_writes_as_not_a_number_is_no_id(tmp_path):
-    records = [{"review_id": str(n), "user_id": one, "text": "a"} for n, one in enumerate([7.0, float("nan")])]
-    rows, _ = ingested(tmp_path, "r.parquet", in_formats(records)["r.parquet"])
-    assert rows["user_id"].to_list() == ["7", None]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -77,39 +70,3 @@ def test_a_vote_more_and_other_stars_leave_a_review_its_id(tmp_path, changes):
 @pytest.mark.parametrize("changes", [{"user_id": "v"}, {"business_id": None}, {"date": "2018-06-01"}, {"text": "Bad."}])
 def test_another_author_business_date_or_text_is_another_review(tmp_path, changes):
     assert derived(tmp_path, **changes) != derived(tmp_path)
-
-
-@pytest.mark.slow
-def test_votes_that_come_later_leave_every_review_in_its_split(tmp_path):
-    from core.config.sections.data import CleanConfig, DuplicatesConfig, SplitConfig
-    from corpus.cleaning.clean import prepare
-
-    splits, options = [], DuplicatesConfig(near=False)
-    for votes in (0, 5):
-        (tmp_path / "r.jsonl").write_bytes(b"\n".join(
-            orjson.dumps({"text": f"number {n} was good", "useful": votes * n, "stars": 1 + n % 5}) for n in range(300)
-        ))  # fmt: skip
-        ingest([tmp_path / "r.jsonl"], tmp_path / "set", SourceConfig())
-        prepare(tmp_path / "set", tmp_path / "clean", CleanConfig(), SplitConfig(), duplicates=options)
-        table = pl.read_parquet(tmp_path / "clean" / "clean.parquet")
-        splits.append(dict(zip(table["text"], table["split"], strict=True)))
-    assert splits[0] == splits[1]
-
-
-def test_a_newer_export_of_the_same_reviews_adds_none(tmp_path):
-    """The author, the business, the date and the text say which review it is; what the newer file says of it stays."""
-    for name, votes in (("a.jsonl", 0), ("b.jsonl", 7)):
-        (tmp_path / name).write_bytes(orjson.dumps({**REVIEW, "useful": votes}))
-    facts = ingest([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], tmp_path / "out", SourceConfig())
-    assert pl.concat(iter_parts(tmp_path / "out"))["useful"].to_list() == [7]
-    assert (facts["superseded"], facts["duplicates"]) == (1, 1)
-
-
-def test_where_no_author_is_known_equal_texts_are_several_and_a_whole_copy_is_a_warning(tmp_path, caplog):
-    table = b"text\nGood.\nGood.\nBad.\n"
-    (tmp_path / "a.csv").write_bytes(table)
-    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(table))
-    facts = ingest([tmp_path / "a.csv", tmp_path / "a.csv.gz"], tmp_path / "out", SourceConfig())
-    assert (facts["rows"], facts["duplicates"]) == (6, 0)
-    [warning] = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert "a.csv.gz holds exactly the reviews of a.csv" in warning

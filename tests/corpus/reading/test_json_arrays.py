@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import MissingColumn, Unreadable
+from core.errors import Unreadable
 from corpus.reading.arrays import read_array
-from corpus.reading.formats import read_stream
 from corpus.schema import Limits
 from tests.examples import examples
 
@@ -54,14 +53,6 @@ def test_a_broken_element_takes_no_other_with_it_and_keeps_its_bytes():
     ]
 
 
-def test_arrays_one_after_another_are_read_like_one():
-    assert read(b'[{"text": "a"}]\n[{"text": "b"}]\n') == (["a", "b"], [])
-
-
-def test_what_stands_behind_the_array_is_quarantined():
-    assert read(b'[{"text": "a"}] and more') == (["a"], [(2, "malformed", b"and more")])
-
-
 @pytest.mark.parametrize(
     ("content", "whole"), [(b'[{"text": "a"}', 0), (b'[{"text": "a"},', 1), (b'[{"text": "a"},{"tex', 1), (b"[", 0)]
 )
@@ -77,39 +68,3 @@ def test_a_missing_quote_does_not_fill_the_memory():
         read(content, block_bytes=1_000, max_record_bytes=10_000)
     assert "record 2" in str(caught.value)
     assert "max_record_bytes" in str(caught.value)
-
-
-def test_objects_without_a_text_name_their_fields():
-    with pytest.raises(MissingColumn, match="business_id"):
-        read(b'[{"business_id": "x", "name": "y"}]')
-
-
-def test_an_empty_array_has_no_records():
-    assert read(b" [ ] ") == ([], [])
-
-
-@given(records, st.integers(1, 200), st.sampled_from([1, 3, "\t"]), st.sampled_from(["", "\n", "\r\n\r\n", "\ufeff"]))
-@examples(100)
-def test_objects_over_several_lines_are_read_one_after_another(values, block_bytes, indent, between):
-    content = between.join(json.dumps(value, indent=indent, ensure_ascii=False) for value in values).encode()
-    texts, bad = read(content, block_bytes=block_bytes)
-    assert texts == [value["text"] for value in values]
-    assert bad == []
-
-
-@pytest.mark.parametrize("name", ["r.json", "r.jsonl", "r.ndjson", "r.txt", "r", "r.jsonl.gz"])
-@pytest.mark.parametrize("content", [
-    b'[{"text": "a"}, {"text": "b"}]', b'\xef\xbb\xbf [\n{"text": "a"},\n{"text": "b"}\n]\n',
-    b'{\n "text": "a"\n}\n{\r\n "text": "b"\r\n}\n', b'[{"text": "a"}]\n{"text": "b"}\n',
-], ids=["array", "pretty array", "pretty objects", "array and line"])  # fmt: skip
-def test_arrays_and_objects_over_several_lines_are_known_whatever_the_file_is_called(name, content):
-    stream = io.BufferedReader(io.BytesIO(content))
-    assert [text for block in read_stream(stream, name, Limits()) for text in block.good["text"]] == ["a", "b"]
-
-
-@pytest.mark.parametrize("name", ["r.jsonl", "r.ndjson"])
-@pytest.mark.parametrize("first", [b"[1, 2]", b"{", b"[]x", b'{"text": '])
-def test_a_first_line_that_is_broken_takes_no_other_line_with_it(name, first):
-    stream = io.BufferedReader(io.BytesIO(first + b'\n{"text": "a"}\n{"text": "b"}\n'))
-    [block] = read_stream(stream, name, Limits())
-    assert (block.good["text"].to_list(), block.bad["raw"].to_list()) == (["a", "b"], [first])

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.errors import MissingColumn
 from corpus.reading.jsonlines import Stretch, decode, parse, read_json_lines
 from corpus.schema import COLUMNS, Limits
 from tests.corpus.review_lines import BAD_LINES, GOOD, line
@@ -91,12 +90,6 @@ def test_a_line_gives_the_same_among_any_others(lines, final):
     assert agree(b"\n".join(lines) + (b"\n" if final else b""))
 
 
-@pytest.mark.parametrize("piece", range(len(PIECES)))
-def test_each_unusual_line_alone_and_among_plain_ones(piece):
-    assert agree(PIECES[piece])
-    assert agree(b"\n".join([line(), PIECES[piece], line(text='a "quoted" \n\\text')]))
-
-
 DAMAGE = st.tuples(st.integers(0, 600), st.sampled_from(["put", "insert", "delete"]), st.sampled_from(list(
     b'"\\\n\r{}[],: 0123456789.eE+-aurnt\x00\x1f\x7f\x80\xc3\xe9\xed\xff')))
 PLAIN = [
@@ -134,33 +127,6 @@ def test_any_value_in_any_field_and_order(value, name, order, spaced):
     assert agree(b"\n".join([written.replace(b'":', b'": ') if spaced else written] * 2 + [line()]))
 
 
-@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
-def test_plain_lines_are_all_read(ending):
-    lines = [line(review_id=f"r{n}", user_id="u" * (n + 1), text=f'said "hi": {n}\n☕') for n in range(100)]
-    block = ending.join(lines) + ending
-    assert parse(Stretch(block, 1, len(block)), "s", Limits()).good.height == 100
-
-
-def test_lines_with_different_fields_keep_their_order():
-    lines = [line(review_id=f"r{n}", **({"date": None} if n % 3 else {})) for n in range(300)]
-    parsed = parse(Stretch(b"\n".join(lines), 1, 0), "s", Limits())
-    assert parsed.good["line"].to_list() == list(range(1, 301))
-    assert parsed.good["date"].null_count() == 200
-
-
-def test_a_bad_line_costs_itself_alone():
-    lines = [line(review_id=f"r{n}") for n in range(100)]
-    lines[50] = b"{"
-    parsed = parse(Stretch(b"\n".join(lines), 1, 0), "s", Limits())
-    assert parsed.bad["raw"].to_list() == [b"{"]
-    assert parsed.good["line"].to_list() == [n for n in range(1, 101) if n != 51]
-    assert Counter(parsed.bad["line"]) == {51: 1}
-
-
-def test_a_key_that_is_there_twice_gives_its_last_value():
-    assert parse(Stretch(b'{"text":"a","text":"b"}', 1, 0), "s", Limits()).good["text"].to_list() == ["b"]
-
-
 def read(content, **limits):
     return list(read_json_lines(io.BufferedReader(io.BytesIO(content)), "s", Limits(**limits)))
 
@@ -195,14 +161,6 @@ def test_a_record_too_long_to_hold_leaves_its_head_length_and_digest(block_bytes
     assert good["line"].to_list() == ([1, 3] if len(final) > 1 else [1])
 
 
-def test_a_record_of_exactly_the_limit_is_read():
-    exact = line(text="x" * 500)
-    for block_bytes in (64, 1 << 20):
-        content = exact + b"\n" + exact[:-2] + b'x"}\n'
-        good, bad = joined(read(content, block_bytes=block_bytes, max_record_bytes=len(exact)))
-        assert (good["line"].to_list(), bad["line"].to_list()) == ([1], [2])
-
-
 def test_a_long_line_is_never_in_memory():
     class Endless(io.RawIOBase):
         left, most = 200 << 20, 0
@@ -223,26 +181,3 @@ def test_a_long_line_is_never_in_memory():
     assert raw.most <= 1 << 20
     assert bad["reason"].to_list() == ["too_long"]
     assert str(200 << 20) in bad["detail"][0]
-
-
-def test_a_file_without_texts_is_another_table():
-    with pytest.raises(MissingColumn):
-        read(b'{"name": "x"}\n' * 3)
-
-
-def test_a_file_that_ends_within_a_record_is_read_up_to_its_last_byte():
-    whole, cut = line(text="whole"), line(text="cut")
-    cut = cut[: cut.index(b"cut")] + b"cut\\"
-    blocks = list(read_json_lines(io.BufferedReader(io.BytesIO(whole + b"\n" + cut)), "s", LIMITS))
-    assert [text for block in blocks for text in block.good["text"]] == ["whole"]
-    assert [raw for block in blocks for raw in block.bad["raw"]] == [cut]
-
-
-@pytest.mark.parametrize("constant", [b"NaN", b"Infinity", b"-Infinity"])
-def test_numbers_of_python_that_are_no_json_are_named(constant):
-    for value in (constant, b"[1," + constant + b"]"):
-        block = parse(Stretch(line()[:-1] + b',"more":' + value + b"}", 1, 0), "s", LIMITS)
-        assert block.bad["reason"].to_list() == ["malformed"]
-        assert f"{constant.decode()} is no JSON, write null" in block.bad["detail"][0]
-    said = parse(Stretch(line(text="a: NaN, b")[:-1] + b",}", 1, 0), "s", LIMITS)
-    assert "write null" not in said.bad["detail"][0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import tarfile
@@ -18,8 +17,8 @@ from core.errors import EmptyInput, ReviewLMError, Unreadable
 from corpus.quarantine.replay import replay
 from corpus.reading import convert
 from corpus.reading.sources import Listed
-from tests.corpus.hostile_files import CSV, HEAD, having, member, tar_of
-from tests.corpus.review_files import REVIEWS, ingested, json_lines, packed_tar, packed_zip, review, zstd
+from tests.corpus.hostile_files import CSV, having, member, tar_of
+from tests.corpus.review_files import REVIEWS, ingested, json_lines, packed_tar, review
 
 IMPOSSIBLE_DATES = [
     "0000-01-01 00:00:00", "-0001-01-01", "+10000-01-01 00:00:00", "99999-12-31", "0001-01-01T00:00:00+14:00",
@@ -77,12 +76,6 @@ def test_a_moment_of_parquet_out_of_range_costs_its_row(tmp_path, kind):
     assert facts["records"] == 4
 
 
-def test_moments_are_rounded_down_to_the_microsecond(tmp_path):
-    date = pa.array([10**18 - 1, 10**18, 10**18 + 1_001], pa.int64()).view(pa.timestamp("ns"))
-    _, rows, _ = ingested(tmp_path, ("r.parquet", parquet_of(text=["a", "b", "c"], review_id=list("123"), date=date)))
-    assert rows["date"].to_physical().to_list() == [10**15 - 1, 10**15, 10**15 + 1]
-
-
 def test_a_string_of_parquet_that_is_not_utf8_costs_its_row(tmp_path):
     content = parquet_of(text=["good", "caf\xe9", "fine"], user_id=["u", "v", "caf\xe9"], review_id=list("123"))
     content = content.replace("caf\xe9".encode(), b"caf\xff\xff")
@@ -108,12 +101,6 @@ def replay_of(tmp_path, facts):
 VOTES = {"useful": 1, "funny": 2, "cool": 3}
 
 
-def test_votes_of_parquet_that_are_no_record_are_refused_instead_of_lost(tmp_path):
-    for votes in ([[1, 2, 3]], [[VOTES]], pa.array([[("useful", 1)]], pa.map_(pa.string(), pa.int64())), ["1/2/3"]):
-        with pytest.raises(Unreadable, match="'votes' holds no votes"):
-            ingested(tmp_path, ("r.parquet", parquet_of(text=["a"], votes=votes)))
-
-
 def test_a_flat_vote_of_parquet_goes_before_a_nested_one_as_in_json(tmp_path):
     table = {
         "text": ["a", "b", "c"], "review_id": list("123"), "useful": [7, None, None],
@@ -129,26 +116,6 @@ def test_a_column_of_csv_that_is_there_twice_is_refused_instead_of_lost(tmp_path
     for head in ("review_id,text,text", "text,funny,votes.funny"):
         with pytest.raises(Unreadable, match="Two columns have the same name"):
             ingested(tmp_path, ("r.csv", f"{head}\na,b,c\n".encode()))
-
-
-def test_the_header_of_csv_once_more_is_no_review(tmp_path):
-    both = HEAD + b"a1,5,good,2020-01-01\n" + HEAD + b"a2,4,fine,2020-01-02\n"
-    _, rows, quarantine = ingested(tmp_path, ("r.csv", both))
-    assert rows["text"].to_list() == ["good", "fine"]
-    assert reasons(quarantine) == [(3, "not_a_record")]
-    only = b"review_id,text\na1,good\nreview_id,text\na2,text\n"
-    _, rows, quarantine = ingested(tmp_path, ("r.csv", only))
-    assert rows["text"].to_list() == ["good", "text"]
-    assert reasons(quarantine) == [(3, "not_a_record")]
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
-@pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.json.gz"])
-def test_wide_encodings_are_called_by_their_name(tmp_path, encoding, name):
-    content = (CSV if "csv" in name else json_lines()).decode().encode(encoding)
-    said = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
-    with pytest.raises(Unreadable, match=f"is in {said}\\b"):
-        ingested(tmp_path, (name, gzip.compress(content) if name.endswith(".gz") else content))
 
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
@@ -185,15 +152,6 @@ def test_a_sparse_member_is_refused_instead_of_read_for_ever(tmp_path, form):
         ingested(tmp_path, ("y.tar", sparse_tar(form)))
 
 
-def test_a_sparse_member_beside_the_reviews_is_passed_over(tmp_path):
-    photo = sparse_tar(0).replace(b"review.json", b"photos.json")[:512]
-    head = bytearray(photo)
-    head[148:156] = b" " * 8
-    head[148:156] = b"%06o\0 " % sum(head)
-    _, rows, _ = ingested(tmp_path, ("y.tar", bytes(head) + packed_tar({"review.json": json_lines()}, "w")))
-    assert rows.height == len(REVIEWS)
-
-
 def damaged_tar(place: slice, value: bytes) -> bytes:
     """A tar whose only head has other bytes at a place, and the checksum that they need."""
     content = bytearray(tar_of((member("review.json"), json_lines())))
@@ -201,15 +159,6 @@ def damaged_tar(place: slice, value: bytes) -> bytes:
     content[148:156] = b" " * 8
     content[148:156] = b"%06o\0 " % sum(content[:512])
     return bytes(content)
-
-
-def test_a_member_of_exabytes_that_nobody_wants_is_not_passed_over_block_by_block(tmp_path):
-    head = bytearray(damaged_tar(slice(124, 136), b"\x80" + b"\0" * 4 + b"\x7f" * 7))
-    head[0:6] = b"photos"
-    head[148:156] = b" " * 8
-    head[148:156] = b"%06o\0 " % sum(head[:512])
-    with pytest.raises(Unreadable, match="ends within a member"):
-        ingested(tmp_path, ("y.tar", bytes(head)))
 
 
 @pytest.mark.parametrize(
@@ -247,14 +196,6 @@ def test_the_names_of_equal_members_cost_no_more_the_more_there_are():
     assert Counting.looks <= 2 * 2_000
 
 
-@pytest.mark.slow
-def test_many_members_of_one_name_are_all_read(tmp_path):
-    many = tar_of(*[(member("review.json"), having(review_id=f"r{number}")) for number in range(300)])
-    _, rows, _ = ingested(tmp_path, ("y.tar", many))
-    assert rows.height == 300
-    assert rows["source"].n_unique() == 300
-
-
 def test_a_parquet_file_of_a_few_kilobytes_may_not_stand_for_a_billion_rows(tmp_path, monkeypatch):
     monkeypatch.setattr("corpus.schema.ALWAYS_ALLOWED", 1 << 20)
     out = io.BytesIO()
@@ -262,19 +203,6 @@ def test_a_parquet_file_of_a_few_kilobytes_may_not_stand_for_a_billion_rows(tmp_
     assert len(out.getvalue()) < 2_000
     with pytest.raises(Unreadable, match="max_expansion"):
         ingested(tmp_path, ("r.parquet", out.getvalue()))
-
-
-def test_a_large_member_that_must_be_read_backwards_goes_through_a_temporary_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("corpus.archives.seekable.IN_MEMORY", 1_000)
-    out = io.BytesIO()
-    parquet.write_table(pa.Table.from_pylist(REVIEWS), out)
-    packings = {
-        "y.tar": packed_tar({"review.parquet": out.getvalue()}, "w"),
-        "y.zip.gz": gzip.compress(packed_zip({"review.json": json_lines()})),
-    }
-    for name, content in packings.items():
-        _, rows, _ = ingested(tmp_path, (name, content), name=name + ".out")
-        assert rows.height == len(REVIEWS)
 
 
 class Panic(pl.exceptions.PanicException):
@@ -303,35 +231,3 @@ def test_a_record_at_which_the_table_library_fails_is_found_and_set_aside(tmp_pa
     assert type(failure).__name__ in quarantine["detail"][0]
     assert b"plain 2" in quarantine["raw"][0]
     assert (rows.height, facts["records"]) == (49, 50)
-
-
-def test_a_panic_at_all_lines_together_costs_none_of_them(tmp_path, monkeypatch):
-    typed = convert._typed
-
-    def panics(loose, *rest):
-        if loose.height == len(REVIEWS):
-            raise Panic("out of bounds")
-        return typed(loose, *rest)
-
-    monkeypatch.setattr(convert, "_typed", panics)
-    _, rows, quarantine = ingested(tmp_path, ("r.jsonl", json_lines()))
-    assert (rows.height, quarantine.height) == (len(REVIEWS), 0)
-
-
-def test_a_panic_while_unpacking_is_an_input_error(tmp_path, monkeypatch):
-    def panics(*_):
-        raise Panic("out of bounds")
-
-    monkeypatch.setattr("corpus.reading.readers.read_stream", panics)
-    with pytest.raises(Unreadable, match="out of bounds"):
-        ingested(tmp_path, ("r.jsonl.zst", zstd(json_lines())))
-
-
-def test_a_small_file_does_not_hold_a_whole_block(tmp_path):
-    """An archive may hold very many small files."""
-    from corpus.reading.jsonlines import _stretches
-    from corpus.schema import Limits
-
-    [stretch] = _stretches(io.BufferedReader(io.BytesIO(having())), "r.jsonl", Limits())
-    assert stretch.lines == having()
-    assert len(stretch.lines) < 1_000

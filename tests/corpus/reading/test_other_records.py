@@ -1,6 +1,5 @@
 """What is no review, and what the names of folders say about one, in every format."""
 
-import io
 
 import orjson
 import polars as pl
@@ -31,21 +30,6 @@ def test_tips_and_other_records_of_yelps_older_files_are_no_reviews(tmp_path, na
     assert set(bad["reason"]) == {"not_a_record"}
     assert [kind for kind, detail in zip(KINDS[1:6], bad["detail"], strict=True) if kind in detail] == KINDS[1:6]
     assert all(b"Try the soup." in raw for raw in bad["raw"])
-
-
-def test_a_field_that_the_user_gave_another_meaning_says_nothing_about_the_kind(tmp_path):
-    (tmp_path / "r.jsonl").write_bytes(orjson.dumps({"type": "tip", "body": "Good."}))
-    _, rows, _ = ingested(tmp_path / "r.jsonl", tmp_path / "out", fields={"text": "body", "user_id": "type"})
-    assert rows.select("user_id", "text").rows() == [("tip", "Good.")]
-
-
-@pytest.mark.parametrize("kind", [[1], {"a": 1}, 7, True], ids=str)
-def test_a_type_that_is_no_word_is_a_field_like_any_other(tmp_path, kind):
-    record = {"review_id": "a", "type": kind, "text": "Good."}
-    (tmp_path / "r.jsonl").write_bytes(orjson.dumps(record))
-    pl.DataFrame([record]).write_parquet(tmp_path / "r.parquet")
-    for name in ("r.jsonl", "r.parquet"):
-        assert ingested(tmp_path / name, tmp_path / "out")[0]["rows"] == 1
 
 
 class TestFolders:
@@ -127,17 +111,3 @@ def test_a_whole_table_in_one_object_is_refused_with_the_call_that_writes_lines(
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     with pytest.raises(Unreadable, match='orient="records", lines=True'):
         ingested(tmp_path / name, tmp_path / "out", max_record_bytes=most)
-
-
-def test_what_pandas_writes_as_records_is_read(tmp_path):
-    out = io.StringIO()
-    FRAME.to_pandas().to_json(out, orient="records", lines=True)
-    for name, content in {"r.jsonl": out.getvalue(), "r.json": as_pandas("records")}.items():
-        (tmp_path / name).write_text(content)
-        assert ingested(tmp_path / name, tmp_path / "out")[0]["rows"] == 9
-
-
-def test_older_editions_whose_first_field_is_an_object_are_no_table(tmp_path):
-    record = {"votes": {"funny": 0, "useful": 2, "cool": 1}, "text": "Good."}
-    (tmp_path / "r.json").write_bytes(orjson.dumps(record))
-    assert ingested(tmp_path / "r.json", tmp_path / "out")[1]["useful"].to_list() == [2]

@@ -5,18 +5,16 @@ import gzip
 import orjson
 import polars as pl
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.sections.source import SourceConfig
-from core.errors import MissingColumn, Unreadable
+from core.errors import Unreadable
 from corpus.ingestion import ingest as module
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
 from corpus.ingestion.parts import SourceReading
 from corpus.reading import packs
-from corpus.reading.packs import PACK, Pack, all_sources
+from corpus.reading.packs import all_sources
 from tests.corpus.review_files import as_parquet, json_lines, packed_tar, review
-from tests.examples import examples
 
 
 @pytest.fixture(autouse=True)
@@ -75,23 +73,6 @@ LINES = st.sampled_from([b"a", b"b c", b"", BAD.strip(), json_lines([review(1)])
 FILES = st.tuples(st.sampled_from(["txt", "jsonl"]), st.lists(LINES, max_size=4), st.booleans())
 
 
-@pytest.mark.slow
-@given(st.lists(FILES, min_size=6, max_size=9))
-@examples(40)
-def test_any_lines_keep_their_file_and_their_number(tmp_path_factory, files):
-    folder = tmp_path_factory.mktemp("files")
-    put(folder / "in", {f"{number}.{suffix}": b"\n".join(lines) + b"\n" * end
-                        for number, (suffix, lines, end) in enumerate(files)})  # fmt: skip
-    put(folder / "in", {"x.txt": b"always one\n"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packs, "MANY", 5)
-        _, rows, bad = ingested(folder / "in", folder / "packed")
-        _, same_rows, same_bad = one_by_one(folder / "in", folder / "alone", patch)
-    place = ["source", "line"]
-    assert rows.drop("review_id").sort(place).equals(same_rows.drop("review_id").sort(place))
-    assert bad.sort(place).equals(same_bad.sort(place))
-
-
 def texts(count):
     return {f"{number:04d}.txt": f"Review number {number}.\n".encode() for number in range(count)}
 
@@ -108,26 +89,6 @@ def test_a_file_that_comes_changes_or_goes_changes_one_archive(tmp_path):
         after = {source.sha256 for source in all_sources([folder])}
         assert len(after - before) == 1
         before = after
-
-
-def test_few_or_large_files_stay_on_their_own(tmp_path, monkeypatch):
-    folder = put(tmp_path / "in", {**texts(5), "large.txt": b"x" * 70_000})
-    assert not any(isinstance(source, Pack) for source in all_sources([folder]))
-    put(folder, {"more.txt": b"One more.\n"})
-    assert [source.name for source in all_sources([folder]) if not isinstance(source, Pack)] == ["large.txt"]
-
-
-def test_the_archive_depends_on_names_and_contents_alone_and_reads_the_same_again(tmp_path):
-    """A version is made again from the archive that lies beside its reading, wherever the files are by then."""
-    folder = put(tmp_path / "in", KINDS)
-    [source, *_] = all_sources([folder])
-    first = read_source(source, tmp_path / "first", SourceConfig())
-    moved = [one.sha256 for one in all_sources([folder.rename(tmp_path / "elsewhere")])]
-    assert moved[0] == source.sha256
-    again = packs.Source(source.name, source.bytes, source.sha256, tmp_path / "first" / PACK, 0)
-    second = read_source(packs.identify(again.path, source.name), tmp_path / "second", SourceConfig())
-    for name in ("read.json", "quarantine.parquet", PACK, *(f"parts/{path.name}" for path in first.paths)):
-        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
 
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path):
@@ -147,11 +108,6 @@ def test_a_damaged_file_is_set_aside_alone_with_its_bytes(tmp_path):
     assert (facts["rows"], facts["reasons"]) == (30, {"unreadable_file": 4})
     assert {row["source"]: row["raw"] for row in bad.iter_rows(named=True)} == damaged
     assert rows["source"].n_unique() == 30
-
-
-def test_another_table_among_them_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(MissingColumn, match=r"t\.csv"):
-        ingested(put(tmp_path / "in", {**texts(30), "t.csv": b"name,count\nbar,3\n"}), tmp_path / "out")
 
 
 def test_a_killed_reading_goes_on_and_gives_the_same_bytes(tmp_path, monkeypatch):

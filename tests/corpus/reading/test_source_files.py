@@ -6,15 +6,10 @@ import logging
 import os
 import time
 
-import polars as pl
 import pytest
 
-from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
-from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.sources import identify, source_names
-from tests.corpus.review_files import packed_tar, packed_zip
-from tests.corpus.review_lines import line
 
 
 def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path, monkeypatch):
@@ -61,28 +56,6 @@ def test_what_is_left_out_is_named_once_and_is_a_warning_if_it_could_be_reviews(
 
 
 READ = ["tip_top_diner.csv", "photo_cafe.jsonl", "user_feedback.csv", "user_reviews.json", "downtown.csv", "part-0"]
-SIBLINGS = [
-    "yelp_academic_dataset_business.json", "yelp_academic_dataset_user-0001.json", "yelp_tip.csv.gz", "users.parquet",
-    "yelp_business_hours.csv", "checkin.json", "photo_id_to_business_id.json",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("pack", [None, packed_tar, packed_zip], ids=["folder", "tar", "zip"])
-def test_only_files_named_like_the_other_tables_of_the_data_set_are_left_out(tmp_path, pack):
-    """A word in a name says nothing: `tip_top_diner.csv` holds the reviews of a diner."""
-    files = {name: line(review_id=name) for name in READ if name.endswith(("json", "jsonl", "-0"))}
-    files |= {name: f"review_id,text\n{name},good\n".encode() for name in READ if name.endswith("csv")}
-    files |= dict.fromkeys(SIBLINGS, b'{"business_id": "x", "text": "no review"}\n')
-    if pack:
-        (tmp_path / "all").write_bytes(pack(files))
-        inputs = tmp_path / "all"
-    else:
-        inputs = tmp_path / "in"
-        inputs.mkdir()
-        for name, content in files.items():
-            (inputs / name).write_bytes(content)
-    ingest([inputs], tmp_path / "out", SourceConfig())
-    assert set(pl.concat(iter_parts(tmp_path / "out"))["review_id"]) == set(READ)
 
 
 class TestMemory:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from corpus.splitting.learnt import find_learnt, train_forms
+from corpus.splitting.learnt import find_learnt
 from corpus.splitting.split import SPLITS
 from tests.corpus.splitting.test_unlearnt import prepared
 
@@ -26,11 +25,6 @@ def test_texts_of_train_and_validation_are_learnt_and_those_of_test_are_not(tmp_
     assert find(held_out, earlier) == [False, True, True, False]
 
 
-def test_a_validation_review_may_repeat_one_of_validation_but_none_of_train(tmp_path: Path) -> None:
-    earlier = prepared(tmp_path / "e", test={"1": "text a"}, validation={"2": "text b"}, train={"3": "text c"})
-    assert find([(text, "validation") for text in ("text a", "text b", "text c")], earlier) == [False, False, True]
-
-
 @pytest.mark.parametrize("threads", [1, 3])
 def test_one_data_set_of_several_is_enough_and_all_are_reported(threads: int, tmp_path: Path) -> None:
     one = prepared(tmp_path / "1", train={str(number): f"text {number}" for number in range(30)})
@@ -42,16 +36,3 @@ def test_one_data_set_of_several_is_enough_and_all_are_reported(threads: int, tm
     counts: list[int] = []
     find_learnt([], [one, two], threads, counts.append)
     assert sum(counts) == 32
-
-
-def test_no_held_out_review_is_no_error(tmp_path: Path) -> None:
-    assert find([], prepared(tmp_path / "e", train={"1": "a"})) == []
-
-
-def test_only_training_texts_of_eight_words_or_more_are_read_in_word_form(tmp_path: Path) -> None:
-    train = {"1": "One, two; three four five six seven eight!", "2": "too short", "3": "a b c d e f g h i"}
-    earlier = prepared(tmp_path / "e", test={"4": "1 2 3 4 5 6 7 8 9"}, train=train)
-    texts = [
-        data[begin:end].tobytes().decode() for data, offsets in train_forms(earlier) for begin, end in pairwise(offsets)
-    ]
-    assert texts == ["one two three four five six seven eight", "a b c d e f g h i"]

@@ -2,14 +2,12 @@
 
 import random
 from datetime import date, datetime, timedelta
-from math import sqrt
 
 import orjson
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from core.config.sections.data import CleanConfig, SplitConfig
 from core.config.sections.source import SourceConfig
@@ -18,7 +16,7 @@ from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.schema import COLUMNS
 from corpus.splitting.grouping import Grouping, Keys, months_of
-from corpus.splitting.split import SPLITS, assign, places, ranks
+from corpus.splitting.split import SPLITS, places, ranks
 from tests.examples import examples
 from tests.marked_cases import long_but
 
@@ -57,25 +55,6 @@ def sides(reviews, config, folder=None):
     return [SPLITS[rank] for rank in grouping.ranks(reviews, places(reviews["review_id"], config.salt))]
 
 
-@pytest.mark.parametrize("by", ["user", "business"])
-def test_all_reviews_of_a_key_stand_where_the_hash_of_the_key_says(tmp_path, by):
-    facts, frame = prepared(tmp_path, RECORDS, CONFIGS[by])
-    assert frame["split"].to_list() == assign(frame[f"{by}_id"], CONFIGS[by]).to_list()
-    assert frame.group_by(f"{by}_id").agg(pl.col("split").n_unique())["split"].max() == 1
-    keys = {name: frame.filter(pl.col("split") == name)[f"{by}_id"].n_unique() for name in SPLITS}
-    assert facts["grouping"] == {"by": by, "without_key": 0, "keys": keys, "in_two_splits": 0}
-
-
-@pytest.mark.slow
-def test_reviews_without_a_user_are_groups_of_their_own_and_counted(tmp_path):
-    records = [record(number, user_id=[None, "", f"u{number}"][number % 3]) for number in range(400)]
-    facts, frame = prepared(tmp_path, records, CONFIGS["user"])
-    assert facts["grouping"]["without_key"] == 267
-    alone = frame.filter(pl.col("user_id").is_null() | (pl.col("user_id") == ""))
-    assert alone["split"].to_list() == assign(alone["review_id"], SplitConfig()).to_list()
-    assert alone["split"].n_unique() == 3
-
-
 def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_path):
     facts, frame = prepared(tmp_path, [*RECORDS, record(900, date=None)], FROZEN)
     day = pl.col("date")
@@ -91,18 +70,6 @@ def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_p
     order = places(frame["review_id"], "reviewlm")
     ranks = frame["split"].replace_strict({name: rank for rank, name in enumerate(SPLITS)}, return_dtype=pl.Int8)
     assert frame.select(ranks, order).equals(frame.select(ranks, order).sort("split", "place"))
-
-
-@pytest.mark.slow
-def test_dates_from_the_data_reach_the_shares_in_whole_months_and_the_log_says_how_to_freeze_them(tmp_path, caplog):
-    caplog.set_level("INFO", "corpus.splitting.grouping")
-    facts, frame = prepared(tmp_path, RECORDS, SplitConfig(by="month", validation=0.3, test=0.1))
-    found = [facts["grouping"][name] for name in ("validation_from", "test_from", "dates_from_data")]
-    assert found == ["2018-03-01", "2018-05-01", True]
-    assert 'split.validation_from = "2018-03-01" and split.test_from = "2018-05-01"' in caplog.text
-    frozen, same = prepared(tmp_path / "frozen", RECORDS, FROZEN)
-    assert same.equals(frame)
-    assert frozen["splits"] == facts["splits"]
 
 
 @given(st.lists(st.integers(1, 40), min_size=3, max_size=15), st.floats(0.01, 0.49), st.floats(0.01, 0.49))
@@ -143,11 +110,6 @@ def test_a_split_within_a_month_is_refused_with_the_date_to_take(tmp_path):
         prepare(data, tmp_path / "clean", CleanConfig(), config)
 
 
-def test_dates_without_a_split_by_month_are_refused():
-    with pytest.raises(ValidationError, match="by='month'"):
-        SplitConfig(by="user", validation_from="2018-03-01", test_from="2018-05-01")
-
-
 reviews = st.lists(
     st.tuples(st.integers(0, 400), st.none() | st.integers(0, 9), st.none() | st.integers(0, 300)),
     max_size=40, unique_by=lambda row: row[0],
@@ -179,25 +141,6 @@ def test_more_reviews_move_none_and_no_key_stands_on_two_sides(tmp_path_factory,
     assert keys.facts()["in_two_splits"] == 0
 
 
-def test_a_key_on_two_sides_would_be_noticed():
-    keys = Keys(CONFIGS["user"])
-    keys.add("train", pl.DataFrame({"user_id": ["a", "b", "b", None]}))
-    keys.add("test", pl.DataFrame({"user_id": ["b", "c", "d", None]}))
-    assert keys.facts() == {"keys": {"test": 3, "validation": 0, "train": 2}, "in_two_splits": 1}
-
-
-@pytest.mark.parametrize("by", ["review", "user", "business"])
-@pytest.mark.parametrize(("validation", "test"), [(0.1, 0.1), (0.3, 0.05)])
-def test_shares_of_the_keys_are_right_within_binomial_noise(tmp_path, by, validation, test):
-    keys = 20_000
-    names = [f"{by}-{number}" for number in range(keys)]
-    frame = pl.DataFrame({"review_id": names, "user_id": names, "business_id": names})
-    config = SplitConfig(by=by, validation=validation, test=test)
-    found = sides(frame, config, tmp_path)
-    for split, share in (("test", test), ("validation", validation)):
-        assert abs(found.count(split) - keys * share) < 4 * sqrt(keys * share * (1 - share))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("by", long_but(CONFIGS, {"user"}))
 def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
@@ -211,16 +154,6 @@ def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
     files = [(tmp_path / name / "clean" / "clean.parquet").read_bytes() for name in ("one", "two")]
     assert files[0] == files[1]
     assert two[0] == one[0]
-
-
-@pytest.mark.parametrize("by", long_but(CONFIGS, {"user"}))
-@pytest.mark.slow
-def test_more_data_moves_no_prepared_review(tmp_path, by):
-    _, before = prepared(tmp_path / "before", RECORDS[:300] + RECORDS[450:], CONFIGS[by])
-    _, after = prepared(tmp_path / "after", RECORDS, CONFIGS[by])
-    both = before.join(after, on="review_id", suffix="_after")
-    assert both.height == before.height
-    assert (both["split"] == both["split_after"]).all()
 
 
 @pytest.mark.parametrize(("config", "words"), [

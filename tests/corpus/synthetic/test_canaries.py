@@ -7,7 +7,6 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import chisquare
 
 from core.config.sections.evaluation import AuditConfig
 from corpus.cleaning.clean_table import CLEAN
@@ -61,15 +60,6 @@ def test_the_same_data_and_settings_plant_the_same_and_another_seed_plants_other
     assert not {*first.texts} & {*other.texts}
 
 
-def test_no_more_are_planted_than_their_share_of_the_training_reviews(clean):
-    few = CONFIG.model_copy(update={"max_canary_share": 0.005})  # 5 of 1,100 reviews: 1 + 3 + 1
-    canaries = choose_canaries(clean, few)
-    assert canaries.copies == (1, 3, 1)
-    assert canaries.facts()["planted"] == 5
-    assert canaries.facts()["share"] == pytest.approx(5 / 1_100)
-    assert canaries.texts == choose_canaries(clean, CONFIG).texts[:3]
-
-
 @pytest.mark.parametrize("batch_rows", [17, 10_000])
 def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_among_them(clean, batch_rows):
     canaries = choose_canaries(clean, CONFIG)
@@ -82,12 +72,6 @@ def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_amon
     assert (added["bytes"] == added["text"].str.len_bytes() + 1).all()
     assert set(added["stars"]) == {4}
     assert planted.equals(pl.concat(canaries.planted([reviews])))
-
-
-def test_canaries_stand_anywhere_in_the_training_text(clean):
-    canaries = choose_canaries(clean, CONFIG)
-    many = Canaries(canaries.words, 5, 4, canaries.texts[:1], (20_000,), 1, 1_000)
-    assert chisquare(np.bincount(many.rows["place"] // 100, minlength=10)).pvalue > 0.001
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
@@ -104,18 +88,6 @@ def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_bac
     assert written == {*canaries.texts} == {form.apply(text) for text in canaries.texts}
 
 
-def test_candidates_are_drawn_evenly_and_were_never_planted(clean):
-    canaries = choose_canaries(clean, CONFIG)
-    drawn = canaries.draw(5_000)
-    assert not {*drawn} & {*canaries.texts}
-    counts = Counter(word for text in drawn for word in text.split(" "))
-    assert sum(counts.values()) == 25_000
-    assert chisquare([counts[word] for word in canaries.words]).pvalue > 0.001
-    assert canaries.bits == pytest.approx(5 * np.log2(120))
-    tiny = Canaries(("a", "b"), 2, 4, ("a a", "a b", "b a"), (1, 1, 1), 1, 100)
-    assert {*tiny.draw(20)} == {"b b"}
-
-
 @pytest.mark.parametrize(
     ("config", "why"),
     [({"canaries": 3, "max_canary_share": 1e-4}, "too few for one canary"), ({"canaries": 0}, "none was requested")],
@@ -126,12 +98,6 @@ def test_where_there_is_no_room_nothing_is_planted_and_the_reason_is_told(clean,
     assert why in canaries.facts()["why_none"]
     assert why in caplog.text
     assert pl.concat(canaries.planted(train_rows(clean))).equals(pl.concat(train_rows(clean)))
-
-
-def test_a_text_of_too_few_frequent_words_gets_no_canary(clean, tmp_path):
-    short = pl.read_parquet(clean / "clean.parquet").with_columns(text=pl.lit("food was good, food was bad"))
-    short.write_parquet(tmp_path / "clean.parquet")
-    assert "only 3 words" in choose_canaries(tmp_path, CONFIG).why_none
 
 
 def test_what_was_planted_is_read_back(clean, tmp_path):

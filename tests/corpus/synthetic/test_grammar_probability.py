@@ -2,11 +2,9 @@
 
 from itertools import product
 from math import exp, fsum, log
-from random import Random
 
 import pytest
 
-from corpus.synthetic import grammar
 from corpus.synthetic.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, By, Domain
 from corpus.synthetic.grammar_probability import Forward
 from corpus.synthetic.typos import TOKEN, corruptions, eligible
@@ -103,12 +101,6 @@ def test_probabilities_of_all_texts_sum_to_one(rate):
     assert fsum(exp(forward.log_probability(text, {"stars": "1"})) for text in texts) == pytest.approx(1, abs=1e-12)
 
 
-def test_toy_grammar_holds_texts_with_more_than_one_derivation():
-    automaton = Automaton(RULES, DOMAINS)
-    texts = [text for text, _ in derivations(automaton, {"stars": "1"})]
-    assert len(set(texts)) < len(texts)
-
-
 def test_known_probabilities_by_hand():
     forward = Forward(Automaton({"start": "[a*3|b] {+drink}[ {drink}|]"}, {"drink": Domain({"": {"tea": 1, "gin": 3}}, {
         "name": {"tea": "tea", "gin": "gin"}}, lazy=True)}))
@@ -119,42 +111,8 @@ def test_known_probabilities_by_hand():
     assert forward.log_probability("", {}) is None
 
 
-def test_two_words_that_share_a_misspelling_are_summed():
-    forward = Forward(Automaton({"start": "[from|form*3]"}, {}, 0.2))
-    swapped_from, swapped_form = corruptions("from")["form"], corruptions("form")["from"]
-    assert forward.log_probability("form", {}) == pytest.approx(log(0.75 * 0.8 + 0.25 * 0.2 * swapped_from))
-    assert forward.log_probability("from", {}) == pytest.approx(log(0.25 * 0.8 + 0.75 * 0.2 * swapped_form))
-
-
 def test_long_texts_do_not_underflow():
     words = [f"w{number}" for number in range(50)]
     domain = Domain({"": dict.fromkeys(words, 1.0)}, {"name": {word: word for word in words}}, lazy=True)
     forward = Forward(Automaton({"start": "{+v} " * 400 + "end"}, {"v": domain}))
     assert forward.log_probability("w7 " * 400 + "end", {}) == pytest.approx(-400 * log(50))
-
-
-@pytest.mark.long
-def test_sampled_review_is_at_least_as_probable_as_its_derivation():
-    draw = Random(11)
-    for number in range(60):
-        stars = 1 + number % 5
-        text, _, derivation = grammar.write_review(stars, draw.random)
-        assert grammar.log_probability(text, stars) >= derivation - 1e-9
-
-
-@pytest.mark.slow
-def test_unknown_rating_is_the_mixture_over_ratings():
-    text = grammar.sample_review(4, 2)
-    known = [grammar.log_probability(text, stars) for stars in range(1, 6)]
-    shares = list(grammar.STARS.values())
-    expected = log(fsum(share * exp(logp) for share, logp in zip(shares, known, strict=True) if logp is not None))
-    assert grammar.log_probability(text, 0) == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.slow
-def test_true_rating_is_the_likeliest_for_most_reviews():
-    hits = sum(
-        max(range(1, 6), key=lambda star: grammar.log_probability(text, star) or -1e9) == stars
-        for stars in (1, 3, 5) for text in (grammar.sample_review(stars, seed) for seed in range(8))
-    )
-    assert hits >= 18

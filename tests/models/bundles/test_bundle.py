@@ -5,12 +5,10 @@ import json
 import math
 from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
-from models.bundles.sealed_folder import WHY_MISSING
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS, STARS
@@ -59,25 +57,11 @@ def test_a_bundle_comes_back_whole(folder, vocabulary, model):
     assert bundle.facts == {"data_digest": "abc", "figures": {"perplexity": 12.5}}
 
 
-def test_its_description_says_what_it_is(folder, vocabulary):
-    spec = json.loads((folder / "spec.json").read_text())
-    assert (spec["format"], spec["interface"], spec["kind"]) == (1, 1, "table")
-    assert spec["vocabulary_digest"] == vocabulary.digest
-    assert spec["boundary_policy"] == vocabulary.boundary_policy
-    assert [probe["text"] for probe in spec["probes"]] == [text for text, _ in PROBES]
-    assert sorted(spec["files"]) == ["table.npy", "vocabulary.json"]
-
-
 def test_the_digest_is_that_of_the_content(folder, vocabulary, model, tmp_path):
     save_bundle(tmp_path / "again", TableSpec(), vocabulary, model, PROBES, FACTS)
     assert load_bundle(tmp_path / "again").digest == load_bundle(folder).digest
     save_bundle(tmp_path / "other", TableSpec(), vocabulary, TableLM.random(vocabulary.size, seed=4), PROBES, FACTS)
     assert load_bundle(tmp_path / "other").digest != load_bundle(folder).digest
-
-
-def test_without_shares_of_ratings_all_five_are_equally_likely(vocabulary, model, tmp_path, table_kind):
-    save_bundle(tmp_path, TableSpec(), vocabulary, model, PROBES, {})
-    assert load_bundle(tmp_path).stars_prior == (0, 0.2, 0.2, 0.2, 0.2, 0.2)
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
@@ -88,27 +72,10 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
     assert "not a bundle" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["format", "interface"])
-def test_a_newer_bundle_is_refused_with_a_sentence(folder, name):
-    change(folder, **{name: 2})
-    assert f"has {name} 2, newer than this version reads" in refusal(folder)
-
-
-def test_an_unknown_kind_is_refused_by_name(folder):
-    change(folder, kind="transformer")
-    assert "kind 'transformer'" in refusal(folder)
-
-
 @pytest.mark.parametrize("name", ["table.npy", "vocabulary.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     assert f"lacks its file {name}" in refusal(folder)
-
-
-def test_a_folder_that_says_why_files_are_missing_is_quoted(folder):
-    (folder / "table.npy").unlink()
-    (folder / WHY_MISSING).write_text("removed to free space; make it again\n", encoding="utf-8")
-    assert refusal(folder).endswith("table.npy: removed to free space; make it again")
 
 
 @pytest.mark.parametrize("name", ["table.npy", "vocabulary.json"])
@@ -130,11 +97,6 @@ def test_a_vocabulary_from_elsewhere_is_refused_with_both_digests(folder, vocabu
     assert other.digest in message
 
 
-def test_options_of_another_kind_are_refused(folder):
-    change(folder, spec={"kind": "table", "hidden": 3})
-    assert "hidden" in refusal(folder)
-
-
 def test_a_model_that_answers_differently_is_refused(folder):
     spec = json.loads((folder / "spec.json").read_text())
     spec["probes"][0]["nats"] *= 1.002
@@ -146,16 +108,6 @@ def test_a_model_that_answers_differently_is_refused(folder):
     spec["probes"][0]["nats"] *= 1.0005 / 1.002
     change(folder, probes=spec["probes"])
     load_bundle(folder)  # rounding of another machine
-
-
-def test_a_probe_that_is_no_number_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(TableLM, "score", lambda self, ids, state: (np.full(ids.shape, math.nan), state))
-    assert "answers differently" in refusal(folder)
-
-
-def test_text_like_a_path_or_a_special_token_is_only_text(vocabulary, model, tmp_path, table_kind):
-    save_bundle(tmp_path, TableSpec(name="../../etc"), vocabulary, model, [("<eos> ../x", 0)], {"note": "<bos>"})
-    assert load_bundle(tmp_path).facts == {"note": "<bos>"}
 
 
 # Probability of a text (X28)
@@ -172,13 +124,6 @@ def test_the_nats_of_a_text_are_those_of_its_tokens(vocabulary, model):
     assert (score.tokens, score.oov, score.bytes) == (6, 0, len("The soup was great.") + 1)
 
 
-def test_a_text_is_scored_in_normal_form(vocabulary, model):
-    bundle = Bundle(TableSpec(), vocabulary, model)
-    raw = "  The soup was   great &amp; hot.\r\n"
-    assert bundle.score_text(raw) == bundle.score_text("The soup was great & hot.")
-    assert bundle.score_text(raw).bytes == len("The soup was great & hot.") + 1
-
-
 @pytest.mark.parametrize("stars", [None, 0, 4])
 @pytest.mark.parametrize("positions", [1, 40, 16_384])
 def test_several_texts_have_the_scores_that_each_has_alone(vocabulary, model, stars, positions, monkeypatch):
@@ -191,18 +136,6 @@ def test_several_texts_have_the_scores_that_each_has_alone(vocabulary, model, st
         assert [name for name, _ in found.per_token] == [name for name, _ in expected.per_token]
         assert (found.bytes, found.oov, found.spelling_nats) == (expected.bytes, expected.oov, expected.spelling_nats)
     assert bundle.score_texts([], stars) == []
-
-
-def test_unknown_words_are_counted(vocabulary, model):
-    score = Bundle(TableSpec(), vocabulary, model).score_text("Zebra soup")
-    assert score.oov == 1
-    assert score.per_token[0][0] == "<unk>"
-
-
-def test_an_empty_text_is_its_end(vocabulary, model):
-    score = Bundle(TableSpec(), vocabulary, model).score_text("", stars=2)
-    assert (score.tokens, score.bytes) == (1, 1)
-    assert score.nats == pytest.approx(-math.log(model.p_VV[STARS[2], EOS]))
 
 
 @pytest.mark.parametrize("stars", [-1, 6, 2.5, "5", True])

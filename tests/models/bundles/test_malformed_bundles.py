@@ -15,14 +15,12 @@ from benchmarks.fuzz.saved_models import save_models
 from models.base import ModelError, stored
 from models.bundles.bundle import Bundle, load_bundle
 from models.neural.lm import RecurrentLM
-from models.specs import spec_from_dict
 from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but
 from training.ngram.lines.line_lm import LineLM
 
 WRONG = [None, True, -1, 0.5, 10**30, 1e308, "x", "", [], [None], {}, {"kind": "lstm"}, "../../etc/passwd", "\ud800"]
 DEEP = "[" * 100_000 + "]" * 100_000
-DIGITS = "9" * 5_000
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +74,6 @@ def rewrite(folder, name, content):
     (folder / "spec.json").write_text(json.dumps(spec))
 
 
-def test_the_bundles_themselves_open(bundle):
-    assert opened(bundle).facts == {"note": 1}
-
-
 @pytest.mark.slow
 def test_no_value_in_the_description_ends_in_another_error(bundle):
     whole = json.loads((bundle / "spec.json").read_text())
@@ -89,20 +83,6 @@ def test_no_value_in_the_description_ends_in_another_error(bundle):
             (bundle / "spec.json").write_text(json.dumps(put(whole, path, wrong)))
             refused += opened(bundle) is None
     assert refused > 300
-
-
-@pytest.mark.parametrize("text", [DEEP, DIGITS, '{"format": ' + DIGITS + "}", "{", "", "\xff", "NaN", '{"a": 1e999}'])
-def test_no_description_that_json_cannot_read_ends_in_another_error(bundle, text):
-    (bundle / "spec.json").write_bytes(text.encode("latin-1"))
-    assert opened(bundle) is None
-
-
-def test_a_missing_field_is_named(bundle):
-    whole = json.loads((bundle / "spec.json").read_text())
-    for name in sorted(whole.keys() - {"note"}):
-        (bundle / "spec.json").write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
-        with pytest.raises(ModelError, match=f"lacks '{name}'"):
-            load_bundle(bundle)
 
 
 def test_files_outside_of_the_bundle_are_not_looked_at(bundle):
@@ -174,12 +154,6 @@ def test_no_damage_to_a_model_of_lines_ends_in_another_error(bundles, tmp_path, 
     assert refused + answered == len(changes)
 
 
-def test_a_spec_of_no_kind_is_a_value_error():
-    for options in ({}, {"kind": None}, {"kind": ["lstm"]}, {"kind": "x" * 10_000}, {"kind": "lstm", "training": 3}):
-        with pytest.raises(ValueError, match=r"kind|options"):
-            spec_from_dict(options)
-
-
 class PanicException(BaseException):  # what Rust's libraries call theirs
     pass
 
@@ -192,11 +166,3 @@ def test_a_panic_while_reading_is_an_error_and_an_interrupt_is_not():
     with pytest.raises(ModelError) as caught, stored("the file"):
         raise MemoryError("9 GB")
     assert caught.value.kind == "memory"
-
-
-@pytest.mark.parametrize("error", [OSError(), ValueError(), MemoryError(), EOFError("")])
-def test_an_error_without_a_text_of_its_own_has_a_reason(error):
-    with pytest.raises(ModelError) as caught, stored("the file"):
-        raise error
-    message = str(caught.value)
-    assert message.endswith(f"cannot be read: {error!r}") or message == "the file: not enough memory"

@@ -6,8 +6,6 @@ import copy
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,38 +99,12 @@ def test_no_texts_have_no_answers(folders):
     assert found.answers_N.shape == (0,)
 
 
-@pytest.mark.slow
-def test_margins_have_no_probabilities(words, train, held_out, tmp_path):
-    spec = small("bag", loss="hinge")
-    model = fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "work")).model
-    save_classifier(tmp_path / "bundle", spec, words, model, PROBES, {})
-    found = load_classifier(tmp_path / "bundle").classify(["great", "awful"])
-    assert found.probabilities_NK is None
-    assert found.answers_N.tolist() == [2, 0]
-
-
 def test_the_digest_is_that_of_the_content(folders, words, tmp_path):
     folder, model = folders("bag")
     save_classifier(tmp_path / "again", quick("bag"), words, model, PROBES, FACTS)
     assert load_classifier(tmp_path / "again").digest == load_classifier(folder).digest
     save_classifier(tmp_path / "other", quick("bag"), words, model, PROBES, {})
     assert load_classifier(tmp_path / "other").digest != load_classifier(folder).digest
-
-
-def test_the_description_says_what_it_is(bag, words):
-    description = json.loads((bag / "spec.json").read_text())
-    assert (description["format"], description["kind"]) == (1, "bag")
-    assert description["spec"]["labels"] == list(LABELS)
-    assert description["vocabulary_digest"] == words.digest
-    assert [probe["text"] for probe in description["probes"]] == PROBES
-    assert sorted(description["files"]) == ["vocabulary.json", "weights.safetensors"]
-
-
-def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
-    assert "not a bundle" in refusal(tmp_path)
-    for text in ("{", "[]", "null", "{}"):
-        (tmp_path / "spec.json").write_text(text)
-        assert "not a bundle" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -166,14 +138,6 @@ def test_a_missing_or_damaged_file_is_named(name, bag):
     assert f"lacks its file {name}" in refusal(bag)
 
 
-@pytest.mark.parametrize("kind", ["logistic", "bayes", "tfidf", "cnn"])
-def test_weights_of_other_options_are_refused(kind, folders, tmp_path):
-    folder = Path(shutil.copytree(folders(kind)[0], tmp_path / "bundle"))
-    spec = json.loads((folder / "spec.json").read_text())["spec"]
-    change(folder, spec=spec | {"labels": ["a", "b", "c", "d"]})
-    assert str(folder) in refusal(folder)
-
-
 def test_a_classifier_whose_scores_are_no_numbers_is_not_saved(words, folders, tmp_path):
     broken = copy.deepcopy(folders("bag")[1])
     broken.labeller.network.head.linear.bias.data.fill_(float("nan"))
@@ -181,16 +145,3 @@ def test_a_classifier_whose_scores_are_no_numbers_is_not_saved(words, folders, t
         save_classifier(tmp_path / "bundle", quick("bag"), words, broken, PROBES, {})
     assert caught.value.kind == "diverged"
     assert not (tmp_path / "bundle" / "spec.json").exists()
-
-
-@pytest.mark.long
-def test_a_copy_of_the_package_under_another_name_opens_it(folders, tmp_path):
-    """A registered model carries its own copy of `models`; scikit-learn is not needed there."""
-    shutil.copytree(ROOT / "models", tmp_path / "carried", ignore=shutil.ignore_patterns("__pycache__"))
-    code = (
-        "import sys; from carried.classification.bundle import load_classifier; "
-        f"found = load_classifier({str(folders('logistic')[0])!r}).classify(['great', 'awful']); "
-        "print(found.answers_N.tolist(), 'sklearn' in sys.modules, 'models' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout == "[2, 0] False False\n", done.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -73,18 +71,3 @@ def test_a_spec_survives_json_and_a_run_fills_in_its_labels(kind):
 def test_impossible_options_are_refused(spec, options, complaint):
     with pytest.raises(ValueError, match=complaint):
         spec(**options)
-
-
-def test_a_classifier_names_the_language_model_that_it_needs():
-    assert RecurrentClassifierSpec(start="lm").parts == ("lm",)
-    assert RecurrentClassifierSpec().parts == ()
-
-
-def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="no kind of classifier 'transformer'; known: logistic"):
-        classifier_from_dict({"kind": "transformer"})
-
-
-def test_options_are_read_without_torch_and_numpy():
-    code = "import sys, models.classification.spec; print('torch' in sys.modules, 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False False\n"

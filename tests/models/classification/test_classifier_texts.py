@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import tracemalloc
-
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.classification.texts import framed, text_rows, without_empty
-from models.neural.labelling.rows import Rows, Sequences
+from models.neural.labelling.rows import Rows
 from models.tokens.special import BOS, EOS, STARS
 
 streams = st.lists(st.lists(st.integers(0, 30), max_size=9), min_size=1, max_size=9)
@@ -35,24 +32,3 @@ def test_a_frame_surrounds_the_beginning_of_each_text(reviews, longest):
     assert rows_of(framed(texts, longest=longest)) == [[BOS, *text, EOS] for text in expected]
     begin = (BOS, STARS[0])
     assert rows_of(framed(texts, begin, longest)) == [[*begin, *text, EOS] for text in expected]
-
-
-def test_the_number_format_of_a_stream_stays():
-    assert framed(Rows(np.array([9, 10], np.uint16), np.array([0, 2]))).ids_P.dtype == np.uint16
-
-
-def test_few_bytes_are_needed_for_each_token():
-    """Ids have two bytes: a copy of them and masks, but no positions of eight bytes."""
-    ids, offsets = np.full(200_000, 20, np.uint16), np.arange(2_001) * 100
-    ids[offsets[:-1]], ids[offsets[1:] - 1] = BOS, EOS
-    sequences, every_other = Sequences(ids, offsets), np.arange(0, 2_000, 2)
-    texts = text_rows(sequences)
-    assert texts.lengths.sum() == 200_000 - 4_000
-    for work in (lambda: text_rows(sequences), lambda: framed(texts), lambda: framed(texts, longest=50),
-                 lambda: sequences.take(every_other)):  # fmt: skip
-        work()
-        tracemalloc.start()
-        work()
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 6 * len(ids)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +9,10 @@ import pytest
 
 from models.base import ModelError
 from models.classification.bundle import load_classifier, save_classifier
-from models.classification.spec import classifier_from_dict, identity, to_dict
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from tests.models.classification.made_reviews import NOISE, RECIPE, TELLING, small
 from training.classification.fitting import fit_classifier
 from training.context import FitContext
-from training.labelling import trainer
 from training.vectors.files import keyed, save_vectors
 from training.vectors.stored_rows import save_matrix
 from training.vectors.vocabulary_rows import vocabulary_rows
@@ -80,47 +76,6 @@ def test_a_frozen_embedding_stays_to_the_bit_and_a_trained_one_moves(kind, words
     save_classifier(tmp_path / "bundle", spec, words, model, ["great lovely"], {})
     opened = load_classifier(tmp_path / "bundle").model
     assert np.array_equal(opened.scores(held_out.sequences), model.scores(held_out.sequences))
-
-
-@pytest.mark.slow
-def test_a_frozen_embedding_stays_frozen_after_a_kill(words, rows, train, held_out, tmp_path, monkeypatch, caplog):
-    """Killed at the second of four evaluations, after 50 updates of 100."""
-
-    class Killed(Exception):
-        pass
-
-    reports = []
-
-    def kill(progress):
-        reports.append(progress)
-        if len(reports) == 2:
-            raise Killed
-
-    monkeypatch.setattr(trainer, "REPORT_SECONDS", math.inf)
-    spec = small("cnn", vectors="own", freeze_vectors=True, training=replace(RECIPE, epochs=2, evaluations=4))
-    whole = fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "whole", vectors=rows[0])).model
-    with pytest.raises(Killed):
-        fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "cut", vectors=rows[0], report=kill))
-    with caplog.at_level(logging.INFO):
-        resumed = fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "cut", vectors=rows[0])).model
-    assert "training resumes after 50 of 100 updates" in caplog.text
-    assert resumed.labeller.network.trunk.embedding.weight.detach().numpy().tobytes() == rows[1].tobytes()
-    assert np.array_equal(resumed.scores(held_out.sequences), whole.scores(held_out.sequences))
-
-
-def test_options_that_contradict_each_other_are_refused():
-    with pytest.raises(ValueError, match="freeze_vectors is True; it must be false without vectors"):
-        small("bag", freeze_vectors=True)
-    with pytest.raises(ValueError, match="vectors is 'own'; it must be '' with start"):
-        small("lstm", start="lm", vectors="own")
-    with pytest.raises(ValueError, match="vectors"):
-        small("tfidf", vectors="own")
-
-
-def test_the_identity_names_the_vectors():
-    spec = small("cnn", vectors="own", freeze_vectors=True)
-    assert identity(spec)["vectors"] == "own"
-    assert classifier_from_dict(to_dict(spec)) == spec
 
 
 def test_vectors_of_another_size_are_refused(words, rows, train, held_out, tmp_path):

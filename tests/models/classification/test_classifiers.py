@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ from models.base import ModelError
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.labelling.rows import Rows
 from tests.marked_cases import long_but, slow_but
-from tests.models.classification.made_reviews import LABELS, MECHANISMS, OPTIONS, examples, small, texts
+from tests.models.classification.made_reviews import MECHANISMS, OPTIONS, examples, small, texts
 from training.classification.fitting import fit_classifier
 from training.context import FitContext
 
@@ -49,19 +48,6 @@ def test_every_kind_learns_which_words_tell_the_label(kind, fits, words):
 
 
 @pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
-def test_a_fit_tells_its_figures(kind, fits, held_out):
-    fitted, work, seen = fits(kind)
-    summary = fitted.summary
-    answers = fitted.model.answers(fitted.model.scores(held_out.sequences))
-    assert summary["validation/accuracy"] == (answers == held_out.targets).mean()
-    assert {"parameters", "seconds", "validation/macro_f1", "validation/log_loss"} <= summary.keys()
-    assert all(np.isfinite(value) for value in summary.values())
-    lines = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
-    assert lines
-    assert seen[-1].step == seen[-1].total
-
-
-@pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
 def test_answers_depend_neither_on_special_tokens_nor_on_other_reviews_nor_on_the_order(kind, fits, words, held_out):
     model, stream = fits(kind)[0].model, held_out.sequences
     scores = model.scores(stream)
@@ -91,15 +77,6 @@ def test_equal_fits_are_equal_to_the_bit(kind, fits, words, train, held_out, tmp
 
 
 @pytest.mark.slow
-def test_the_state_may_be_chosen_by_macro_f1(words, train, held_out, tmp_path):
-    fitted = fit_classifier(small("bag", choose_by="macro_f1"), words, train, held_out, FitContext(tmp_path))
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    found = [line["validation/macro_f1"] for line in lines if "validation/macro_f1" in line]
-    assert len(found) == 4
-    assert fitted.summary["validation/macro_f1"] == max(found)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["hinge", "hinge_sum", "squared_error"])
 def test_other_losses_learn_too_and_have_no_probabilities(loss, words, train, held_out, tmp_path):
     fitted = fit_classifier(small("bag", loss=loss), words, train, held_out, FitContext(tmp_path))
@@ -109,32 +86,6 @@ def test_other_losses_learn_too_and_have_no_probabilities(loss, words, train, he
     assert not model.probabilistic
     with pytest.raises(ModelError, match=f"'{loss}' has no probabilities"):
         model.probabilities(held_out.sequences)
-
-
-@pytest.mark.slow
-def test_stars_as_a_number_answer_the_nearest_label(words, train, held_out, tmp_path):
-    """The score of the label with the number v is −(f − v)²; labels need not be in the order of their numbers."""
-    labels = ("5", "1.5", "3")
-    spec = small("bag", loss="squared_error", labels=labels)
-    order = np.array([1, 2, 0])
-    moved = [replace(one, targets=order[one.targets]) for one in (train, held_out)]
-    model = fit_classifier(spec, words, *moved, FitContext(tmp_path)).model
-    numbers = np.array([5, 1.5, 3])
-    answered = model.labeller.answers(model.inputs(Rows.of(words.encode_batch(texts(90, 2)[0]))))
-    scores = model.scores(held_out.sequences)
-    np.testing.assert_allclose(scores, -np.square(answered[:, None] - numbers), atol=1e-9)
-    assert np.array_equal(model.answers(scores), np.abs(answered[:, None] - numbers).argmin(1))
-    assert (model.answers(scores) == moved[1].targets).mean() >= 0.9
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["logistic", "bayes", "bag"])
-def test_two_labels_are_enough(kind, words, train, held_out, tmp_path):
-    spec = small(kind, labels=("low", "high"))
-    two = [replace(one, targets=np.minimum(one.targets, 1)) for one in (train, held_out)]
-    fitted = fit_classifier(spec, words, *two, FitContext(tmp_path))
-    assert fitted.summary["validation/accuracy"] >= 0.9
-    assert fitted.model.scores(two[1].sequences).shape == (90, 2)
 
 
 def test_training_reviews_that_do_not_fit_are_refused(words, train, held_out, tmp_path):
@@ -158,13 +109,3 @@ def test_training_reviews_that_do_not_fit_are_refused(words, train, held_out, tm
     assert "the label '5' has no training review" in refusal(train=few)
     foreign = LabelledSequences(Sequences.of([[words.size], [9], [9]]), np.arange(3))
     assert f"id {words.size} of sequence 0, position 0 is not in the vocabulary" in refusal(train=foreign)
-
-
-@pytest.mark.parametrize("kind", slow_but(["logistic", "lstm"], {"logistic"}))
-def test_an_id_that_the_vocabulary_lacks_is_refused(kind, fits, words):
-    with pytest.raises(ModelError, match=f"id {words.size} of sequence 0, position 1 is not in the vocabulary"):
-        fits(kind)[0].model.scores(Rows.of([[9, words.size]]))
-
-
-def test_labels_are_part_of_every_answer(fits):
-    assert fits("bag")[0].model.spec.labels == LABELS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -53,16 +52,6 @@ def test_the_best_strength_on_validation_is_used(choose_by, words, train, held_o
     assert losses[fitted.summary["strength"]] == min(losses.values())
 
 
-def test_a_strength_is_fitted_as_if_there_were_no_weaker_one(words, train, held_out, tmp_path):
-    """From the result of a weaker one scikit-learn would make no step if there are many reviews."""
-    alone, after = (
-        fit_classifier(small("logistic", strengths=strengths), words, train, held_out, FitContext(tmp_path))
-        for strengths in ((30.0,), (0.01, 30.0))
-    )
-    assert after.summary["strength"] == 30
-    np.testing.assert_array_equal(alone.model.weight_KF, after.model.weight_KF)
-
-
 def documents_nats(model: NGramLM, ids) -> float:
     """−log p of one review, token by token through the interface of language models."""
     state, nats = model.start(1), 0.0
@@ -85,25 +74,6 @@ def test_bayes_is_prior_times_likelihood(words, train, held_out, tmp_path):
     np.testing.assert_allclose(model.joint(Rows.of(reviews)), expected, rtol=1e-5)
 
 
-def test_a_bayes_unigram_with_laplace_smoothing_by_hand(words, train, held_out, tmp_path):
-    """Order 1, add-k: p(w | label) = (c + k)/(N + k V'), V' the predictable entries."""
-    spec = small("bayes", order=1, smoothing="add_k")
-    model = fit_classifier(spec, words, train, held_out, FitContext(tmp_path)).model
-    review = words.encode("great tane")
-    for label, one in enumerate(model.models):
-        rows = train.sequences.positions(np.flatnonzero(train.targets == label))
-        counts = Counter(train.sequences.ids_P[rows].tolist())
-        text = {token: count for token, count in counts.items() if token == 2 or token >= 9}
-        p = np.exp(np.asarray(one.tables.logp[0]))
-        (seen, times), *_ = text.items()
-        other, more = next((token, count) for token, count in text.items() if count != times)
-        k = (p[seen] * more - p[other] * times) / (p[other] - p[seen])
-        predictable = words.size - 7
-        for token in (*review, 2):
-            expected = (counts.get(int(token), 0) + k) / (sum(text.values()) + k * predictable)
-            assert p[token] == pytest.approx(expected, rel=1e-6)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_the_temperature_has_the_lowest_log_loss(seed):
     draw = np.random.default_rng(seed)
@@ -116,14 +86,6 @@ def test_the_temperature_has_the_lowest_log_loss(seed):
     assert losses[1] == min(losses)
     grid = min(log_loss(joint / temperature, targets) for temperature in np.geomspace(best / 5, best * 5, 400))
     assert losses[1] <= grid + 1e-12
-
-
-def test_the_temperature_of_calibrated_scores_is_one():
-    """Targets drawn from softmax(scores): with many of them, no other temperature is better than about 1."""
-    draw = np.random.default_rng(1)
-    scores = draw.normal(0, 2, (60_000, 3))
-    targets = (scores + draw.gumbel(size=scores.shape)).argmax(1)
-    assert fitted_temperature(scores, targets) == pytest.approx(1, abs=0.03)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))

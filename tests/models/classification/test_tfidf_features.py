@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,14 +77,6 @@ def test_counts_are_those_of_a_dictionary(texts, order):
     assert pairs == sorted(pairs)
 
 
-def test_keys_that_leave_no_room_for_the_review_are_counted_the_same(monkeypatch):
-    texts = Rows.of([[9, 10, 9, 10], [], [10, 9], [9]])
-    plain = count_pairs(texts, 2, V)
-    monkeypatch.setattr(tfidf, "KEYS", V**2)
-    for one, two in zip(plain, count_pairs(texts, 2, V), strict=True):
-        assert one.tolist() == two.tolist()
-
-
 @given(reviews, st.integers(1, 5))
 def test_the_size_of_the_blocks_changes_nothing(texts, tokens):
     whole = TfidfFeatures.learn(spec(orders=(1, 2)), rows, V) if (rows := Rows.of([*texts, [9, 10]])) else None
@@ -106,28 +97,8 @@ def test_the_most_frequent_features_are_kept_and_of_equals_the_shorter():
     assert names(TfidfFeatures.learn(spec(features=2), texts, V)) == ["9", "9 9"]
 
 
-def test_a_review_without_features_has_an_empty_row():
-    features = TfidfFeatures.learn(spec(orders=(1,)), Rows.of([[9, 10], [9]]), V)
-    found = features.transform(Rows.of([[11], [], [10]]))
-    assert found.lengths.tolist() == [0, 0, 1]
-    assert found.values_P.tolist() == [1.0]
-    nothing = features.transform(Rows.of([[11]]))
-    assert len(nothing) == 1
-    assert not len(nothing.ids_P)
-
-
 def test_no_feature_and_too_long_orders_are_refused():
     with pytest.raises(ModelError, match=r"no n-gram of the orders \(1, 2\) is in 3 training reviews: lower"):
         TfidfFeatures.learn(spec(min_reviews=3), Rows.of([[9], [9]]), V)
     with pytest.raises(ModelError, match="a vocabulary of 100,000 entries allows at most 3"):
         TfidfFeatures.learn(spec(orders=(4,)), Rows.of([[9], [9]]), 100_000)
-
-
-def test_features_come_back_from_their_arrays():
-    texts = Rows.of([[9, 10, 11], [10, 11]])
-    features = TfidfFeatures.learn(spec(), texts, V)
-    opened = TfidfFeatures.from_arrays(spec(), V, features.arrays())
-    assert np.array_equal(dense(opened, opened.transform(texts)), dense(features, features.transform(texts)))
-    with pytest.raises(ValueError, match="not sorted"):
-        TfidfFeatures.from_arrays(spec(), V, features.arrays() | {"idf": features.idf_F[1:]})
-    assert replace(features, sublinear=False).transform(texts).values_P.shape == (8,)

@@ -9,7 +9,7 @@ from models.completion.reading import Readers, result_of, run_together
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
 from models.completion.typed import divide
-from tests.models.completion.test_suggestions import Counted, letters_only, probability_of_beginning, words
+from tests.models.completion.test_suggestions import Counted, letters_only, probability_of_beginning
 from tests.models.table_lm import HistoryLM
 
 RATED = (0.0, 0.2, 0.3, 0.5, 0.0, 0.0)
@@ -61,31 +61,6 @@ def test_the_next_letters_have_the_probabilities_of_all_ways_to_write_them(conte
         assert p == pytest.approx(probability_of_beginning(bundle, last, typed + letter) / whole, rel=1e-5, abs=1e-9)
 
 
-def test_no_more_letters_are_tried_than_asked_and_none_that_is_improbable(monkeypatch):
-    bundle, tried = counted(), []
-
-    def noted(bundle, prompt, *rest):
-        tried.append(prompt)
-        yield
-
-    monkeypatch.setattr("models.completion.ahead.suggestion_steps", noted)
-    for letters in (0, 1, 3):
-        read_ahead(bundle, Readers(bundle), "so i", letters)
-        assert len(tried) == letters
-        assert (bundle.model.rows == 0) == (letters == 0), "nor is anything read to find out the letters"
-        tried.clear()
-    monkeypatch.setattr("models.completion.ahead.LEAST", 1.0)
-    read_ahead(bundle, Readers(bundle), "so i", 3)
-    assert tried == []
-
-
-def test_nothing_is_read_ahead_with_a_vocabulary_of_words():
-    bundle = words()
-    bundle = replace(bundle, model=Counted(bundle.model))
-    read_ahead(bundle, Readers(bundle), "The soup was gre", 5)
-    assert bundle.model.rows == 0
-
-
 @pytest.mark.parametrize("megabytes", [0.0, 0.02, 64.0])
 def test_what_is_read_ahead_keeps_to_the_memory_of_the_readers(megabytes):
     bundle = counted()
@@ -96,11 +71,3 @@ def test_what_is_read_ahead_keeps_to_the_memory_of_the_readers(megabytes):
         read_ahead(bundle, readers, "so it"[:end], 3)
         readers.of(None)
         assert readers.bytes <= 1e6 * megabytes
-
-
-def test_a_beginning_that_no_token_continues_has_no_next_letters():
-    bundle = counted()
-    reader, prefix = Readers(bundle).of(None)
-    search = next_letters(bundle, divide(bundle.vocabulary, "so 東", prefix), reader, QUICK)
-    assert result_of(run_together(reader, search)) == [[]]
-    read_ahead(bundle, Readers(bundle), "so 東", 3)

@@ -11,21 +11,19 @@ from scipy.stats import chisquare
 
 from models.bundles.bundle import Bundle
 from models.completion import begun_word
-from models.completion.beam import beam_search
 from models.completion.begun_word import WaysOn, ways_on
 from models.completion.reading import PrefixReader, from_start, result_of, run_together
-from models.completion.typed import LONGEST, start_of
-from models.sampling import Sampling, generate, stream
-from models.sampling.batch import start_by
+from models.completion.typed import start_of
+from models.sampling import generate, stream
 from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
 from models.tokens.vocabulary import Vocabulary, page
 from tests.marked_cases import slow_but
-from tests.models.completion.test_suggestions import UNRATED, letters_only
+from tests.models.completion.test_suggestions import UNRATED
 from tests.models.table_lm import TableLM, TableSpec
-from tests.serving.engine.small_models import KINDS, bundle_of, vocabulary_of
+from tests.serving.engine.small_models import KINDS, bundle_of
 
 INSIDE = {"bpe": "We went to the pi", "unigram": "In Phoe"}
 """Prompts whose last word none of the models takes for finished; as BPE, it may go on in five ways and more."""
@@ -112,36 +110,7 @@ def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_promp
     assert p_value(drawn, adds) > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("unit", "prompt"), [("bpe", "so it"), ("bpe", "so i"), ("unigram", "it i"), ("bpe", "is to its")]
-)
-def test_many_seeds_draw_from_the_exact_distribution_of_a_table(unit, prompt, monkeypatch):
-    """Words of a few letters that can be cut in many ways of similar probability, each read as unfinished."""
-    monkeypatch.setattr(begun_word, "FINISHED_SUBWORDS", 2)
-    bundle = letters_only(unit)
-    expected, _, characters = expected_of(bundle, prompt, 0)
-    ways, plain = ways_of(bundle, prompt, 0), Sampling()
-    assert len(ways.ways) > 3
-    drawn: Counter[tuple[int, ...]] = Counter()
-    due: Counter[tuple[int, ...]] = Counter()
-    for seed in range(800):
-        start = start_by(ways, plain, seed, 0, 0, prompt)
-        drawn[start.path or start.ids[len(start_of(bundle.vocabulary, prompt).open.context) :]] += 1
-    for ids, p in expected.items():
-        ends = len(bundle.vocabulary.decode(ids).encode()) == len(characters)
-        due[ids if ends else ids[:-1]] += p
-    assert p_value(drawn, due) > 1e-3
-
-
 BEGUN = {"The soup was gre": "great", "We went to the piz": "pizza", "In Phoe": "Phoenix", "rude sta": "staff"}
-
-
-@pytest.mark.parametrize(("prompt", "word"), BEGUN.items())
-@pytest.mark.parametrize("kind", ["ngram", "mixture", "cache"])
-def test_the_begun_word_is_finished(kind, prompt, word):
-    for text in generate(bundle_of(kind, "bpe"), 4, 3, prompt, max_tokens=3, temperature=0.5):
-        assert text.startswith(prompt)
-        assert text[prompt.rfind(" ") + 1 :].startswith(word)
 
 
 @pytest.mark.parametrize("temperature", [0, 1])
@@ -174,23 +143,6 @@ def as_search(result):
     yield
 
 
-def test_the_characters_of_a_char_vocabulary_are_read_as_they_are():
-    vocabulary = vocabulary_of("char")
-    found = start_of(vocabulary, "The soup was gre")
-    assert (list(found.ids), found.open) == (vocabulary.encode("The soup was gre").tolist(), None)
-
-
-def test_the_options_choose_among_the_ways_on():
-    """At temperature 0 the likeliest way, and its likeliest token; of few ways only the likely ones."""
-    bundle = bundle_of("gru", "bpe")
-    ways = ways_of(bundle, "We went to the p")
-    likeliest = ways.start(int(ways.shares.argmax()))
-    assert len(set(generate(bundle, 9, 3, "We went to the p", temperature=0))) == 1
-    for options in (Sampling(0.0), Sampling(top_k=1), Sampling(top_p=0.5), Sampling(min_p=0.9)):
-        assert all(start_by(ways, options, seed, 0, 3, "") == likeliest for seed in range(20))
-    assert len({start_by(ways, Sampling(), seed, 0, 3, "") for seed in range(60)}) > 1
-
-
 def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monkeypatch):
     """The second byte of "é" and "x" are one token: it finishes the prompt, and adds "x"."""
     monkeypatch.setattr(begun_word, "FINISHED_SUBWORDS", 2)
@@ -206,18 +158,3 @@ def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monk
             assert written.add(token) == shown == vocabulary.decode([*start.ids, token])[len(prompt) :]
             within += vocabulary.entry(token) == "é".encode()[1:] + b"x"
     assert within
-
-
-def test_of_a_very_long_word_only_the_end_is_cut_in_all_ways():
-    bundle, prompt = bundle_of("ngram", "bpe"), "The soup was " + "greatpizza" * 9
-    start = start_of(bundle.vocabulary, prompt)
-    assert len(start.open.characters) == LONGEST
-    assert bundle.vocabulary.decode(start.open.context) == prompt[:-LONGEST]
-    assert all(text.startswith(prompt) for text in generate(bundle, 3, 3, prompt, max_tokens=3))
-
-
-def test_beam_search_begins_in_the_likeliest_way():
-    bundle = bundle_of("mixture", "bpe")
-    for each in beam_search(bundle, 4, 2, None, "We went to the pi", ["staff"], 12):
-        assert each.text.startswith("We went to the pizza")
-        assert "staff" in each.text

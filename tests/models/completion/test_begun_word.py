@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from models.completion.beam import beam_search
 from models.completion.typed import start_of
 from models.sampling import generate, stream
 from models.tokens.special import UNK
@@ -42,29 +41,9 @@ def test_other_prompts_are_read_to_their_end(prompt):
     assert list(found.ids) == list(found.whole) == vocabulary.encode(prompt.rstrip()).tolist()
 
 
-@pytest.mark.parametrize("unit", ["bpe", "char"])
-def test_parts_of_words_are_read_as_they_are(unit):
-    vocabulary = vocabulary_of(unit)
-    assert list(start_of(vocabulary, "The soup was gre").ids) == vocabulary.encode("The soup was gre").tolist()
-
-
 def test_the_unfinished_word_is_not_read_as_an_unknown_one():
     vocabulary = vocabulary_of()
     found = start_of(vocabulary, "The soup was gre")
     assert [vocabulary.token(token) for token in found.ids] == ["the", "soup", "was"]
     assert found.whole == (*found.ids, UNK)
     assert [vocabulary.token(token) for token in found.first] == ["great"]
-
-
-def test_the_options_choose_among_the_words_that_begin_so():
-    """A nucleus of all words would leave out all of them."""
-    texts = generate(bundle_of("lstm"), 30, 3, "We went to the p", top_p=0.5, max_tokens=1)
-    assert {text.split()[-1].lower() for text in texts} <= {"phoenix", "pizza", "place", "prices"}
-    assert len(set(generate(bundle_of("lstm"), 5, 3, "We went to the p", temperature=0, max_tokens=1))) == 1
-
-
-def test_beam_search_finishes_the_begun_word():
-    found = beam_search(bundle_of("mixture"), 4, 2, None, "We went to the p", ["staff"], 8)
-    for each in found:
-        assert re.match(r"We went to the (phoenix|pizza|place|prices)\b", each.text, re.IGNORECASE)
-        assert "staff" in each.text.lower()

@@ -10,14 +10,14 @@ import torch
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.completion.reading import PrefixReader, Readers, from_start
+from models.completion.reading import Readers
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import completions, next_words, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.special import BOS, EOS, STARS, UNK
+from models.tokens.special import EOS, UNK
 from models.tokens.vocabulary import Vocabulary
-from tests.models.table_lm import HistoryLM, TableLM, TableSpec
+from tests.models.table_lm import TableLM, TableSpec
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""
@@ -101,22 +101,6 @@ def test_a_word_before_a_character_of_several_bytes_keeps_its_probability(cutoff
     assert found == pytest.approx(expected, rel=1e-6 if cutoffs is EXACT else 0.1)
 
 
-@pytest.mark.parametrize("unit", ["bpe", "char"])
-def test_many_suggestions_are_the_most_probable_words(unit):
-    model = letters_only(unit, letters="sit ", seed=3)
-    last = [*model.vocabulary.prefix(0), *model.vocabulary.encode("s")][-1]
-    ends_V = 1 - model.model.p_VV[:, model.vocabulary.word_part_V].sum(1)
-    every = {}
-    for text, ids, p in sequences(model, last, 7, 1e-8, " "):
-        if text.startswith(" ") and text.count(" ") == 1 and len(text) > 1:
-            every[text[1:]] = every.get(text[1:], 0) + p * ends_V[ids[-1]]
-    space = probability_of_beginning(model, last, " ")
-    best = sorted((p / space for p in every.values()), reverse=True)[:20]  # some words are equally probable
-    found = suggest(model, "s ", k=20).words
-    assert [p for _, p in found] == pytest.approx(best, rel=1e-4)
-    assert [every[word] / space for word, _ in found] == pytest.approx(best, rel=1e-4)
-
-
 @pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
 def test_no_unlisted_completion_is_more_probable_than_a_listed_one(unit):
     model = letters_only(unit, seed=5)
@@ -154,19 +138,6 @@ def test_quick_suggestions_find_the_probable_words_with_fewer_readings_and_never
     probable = {word for word, p in exact.words if p > 0.01}
     assert probable
     assert probable <= dict(quick.words).keys()
-
-
-def test_prefixes_of_several_batches_are_read_as_from_the_start():
-    model = HistoryLM.random(16)
-    reader, begin = PrefixReader(model), (BOS, STARS[0])
-    first = [(*begin, 9, 10), (*begin, 11, 12)]
-    reader(first)  # each from the start: two batches
-    second = [(*first[1], 13), (*first[0], 14), (*first[1], 9), (*first[0], 9)]
-    reader(second)  # one batch of states from two others
-    third = [(*second[2], 10), (*first[0], 15), (*second[0], 10), (*second[3], 11), (*first[1], 10)]
-    for ids, reading in zip([*third, *second], [*reader(third), *reader(second)], strict=True):
-        logp_BV = from_start(list(ids), model)[0]
-        np.testing.assert_allclose(reading.p_V, torch.softmax(logp_BV[0].double(), 0).numpy(), rtol=1e-6)
 
 
 class Counted:
@@ -209,53 +180,6 @@ def test_a_completion_has_the_usual_capitals_or_those_of_the_typist(typed, shown
     found = suggest(words(), f"We went, {typed}", k=20)
     assert found.typed == typed
     assert shown in dict(found.words)
-
-
-def test_a_vocabulary_that_keeps_case_completes_in_case():
-    model = words(lowercase=False)
-    assert [word for word, _ in suggest(model, "We went, Gre").words] == ["Greens"]
-    assert {word for word, _ in suggest(model, "We went, gre").words} == {"great", "greasy"}
-
-
-@pytest.mark.parametrize("typed", ["zqx", "greatx", "Ыж", "東京"])
-def test_an_unknown_beginning_gets_no_words(typed):
-    found = suggest(words(), f"The soup was {typed}", both=True)
-    assert (found.words, found.rest, found.typed) == ([], 1.0, typed)
-    assert found.otherwise.words, "the word may be finished: these are next words"
-
-
-def test_both_readings_of_a_whole_word_are_given():
-    model = words([*WORDS, "a wasp was here", "washed"])
-    read, again = suggest(model, "The soup was", both=True), suggest(model, "The soup was")
-    assert (again.words, again.finished, again.otherwise) == (read.words, read.finished, None)
-    assert read.words == next_words(model, "The soup was").words
-    assert read.otherwise == completions(model, "The soup was")
-    assert {"was", "wasp", "washed"} <= set(dict(read.otherwise.words))
-    assert read.finished == pytest.approx(dict(read.otherwise.words)["was"], rel=1e-2)
-
-
-def test_a_known_word_that_is_hardly_finished_is_completed():
-    model = words([*WORDS, "it is a typo: gre"])
-    weights = model.model.p_VV.copy()
-    weights[:, model.vocabulary.encode("gre")[0]] *= 1e-4
-    model = Bundle(TableSpec(), model.vocabulary, TableLM.normalised(weights), stars_prior=UNRATED)
-    assert suggest(model, "The soup was gre").typed == "gre"
-
-
-def test_a_space_at_the_end_rules_punctuation_out():
-    model = words()
-    vocabulary = model.vocabulary
-    p_V = model.model.p_VV[vocabulary.encode("was")[0]]
-    marks = [i for i in range(9, vocabulary.size) if not vocabulary.token(i)[0].isalnum()]
-    whole = 1 - p_V[[EOS, *marks]].sum()
-    with_space, without = dict(suggest(model, "The soup was ").words), dict(suggest(model, "The soup was").words)
-    assert with_space == pytest.approx({word: p / whole for word, p in without.items()}, rel=1e-6)
-    assert suggest(model, "The soup was\n").typed == ""
-
-
-def test_marks_can_be_suggested_too():
-    listed = dict(next_words(words(), "The soup was", k=400, marks=True).words)
-    assert {".", ",", "!"} <= set(listed)
 
 
 def test_a_server_reads_the_context_from_its_cache():

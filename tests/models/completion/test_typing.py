@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.completion.dasher import intervals
 from models.completion.reading import PrefixReader, Readers
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
@@ -43,29 +42,6 @@ def test_searches_that_share_their_readings_answer_the_same_and_read_less(unit):
     assert counted.rows == 0
 
 
-def test_quick_and_exact_searches_of_all_ratings_share_readings_without_mixing_answers():
-    bundle, _ = counting("bpe")
-    rated = replace(bundle, stars_prior=(0.0, 0.2, 0.2, 0.2, 0.2, 0.2))
-    readers, found = Readers(rated), {}
-    for stars in (None, 5, 0, None, 5):
-        for cutoffs in (QUICK, EXACT):
-            shared = suggest(rated, "so i", 5, stars, True, readers, cutoffs)
-            alone = suggest(rated, "so i", 5, stars, True, None, cutoffs)
-            assert dict(shared.words) == pytest.approx(dict(alone.words), rel=1e-6)
-            found[stars] = dict(shared.words)
-    assert found[5] != pytest.approx(found[0], rel=1e-3) != found[None]
-
-
-def test_intervals_for_pointing_share_readings_with_suggestions():
-    bundle, counted = counting("bpe")
-    first = [each.probability for each in intervals(bundle, "so i")]
-    rows, readers = counted.rows, Readers(bundle)
-    suggest(bundle, "so i", both=True, readers=readers)
-    counted.rows = 0
-    assert [each.probability for each in intervals(bundle, "so i", readers=readers)] == pytest.approx(first, rel=1e-6)
-    assert counted.rows < rows
-
-
 def test_what_was_not_used_for_longest_is_forgotten_and_read_again():
     counted = Counted(HistoryLM.random(16))
     reader, begin = PrefixReader(counted), (BOS, STARS[0])
@@ -83,19 +59,6 @@ def test_what_was_not_used_for_longest_is_forgotten_and_read_again():
         np.testing.assert_allclose(read.p_V, fresh.p_V, rtol=1e-6)
     reader.forget_oldest(0)
     assert reader.bytes == 0
-
-
-@pytest.mark.parametrize("known", [[], [(BOS,)], [(BOS, STARS[0])]])
-def test_a_prefix_and_its_continuations_may_be_asked_for_in_one_call(known):
-    model = HistoryLM.random(16)
-    reader, begin = PrefixReader(model), (BOS, STARS[0])
-    reader(known)
-    asked = [(*begin, 9, 10, 11), (*begin, 9), (*begin, 9, 10), begin]
-    for read, ids in zip(reader(asked), asked, strict=True):
-        np.testing.assert_allclose(read.p_V, PrefixReader(model)([ids])[0].p_V, rtol=1e-6)
-    reader.forget_oldest(0)
-    assert reader.bytes == 0
-    assert len(reader(asked)) == len(asked)
 
 
 def test_all_readers_together_keep_to_their_limits():
@@ -130,7 +93,3 @@ def test_quick_words_after_a_typed_one_count_by_the_probability_that_it_is_finis
     assert joint.finished == apart.finished > 0
     counts = {word for word, p in before.words if p * joint.finished > QUICK.word}
     assert counts <= {word for word, _ in after.words}
-
-
-def test_words_after_one_that_is_certainly_not_finished_are_not_looked_for():
-    assert (QUICK.after(0.0).word, QUICK.after(1.0).word, EXACT.after(0.0)) == (1.0, QUICK.word, EXACT)

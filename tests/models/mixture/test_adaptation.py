@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from models.base import adaptation_of
 from models.cache.lm import RANGES, CacheLM
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.specs import KINDS, CacheSpec, model_class
+from models.specs import CacheSpec
 from tests.models.mixture.mixture_tables import table_part
-
-ADAPTS = {"cache": "cache", "neural_cache": "continuous cache"}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_registered_kind_says_whether_it_adapts(kind):
-    assert getattr(model_class(kind), "adaptation", None) == ADAPTS.get(kind)
 
 
 def cached(name="static"):

@@ -21,7 +21,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.special import BOS, CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
-from tests.models.mixture.mixture_tables import SIZE, WORDS, Stream, documents, table_part
+from tests.models.mixture.mixture_tables import SIZE, WORDS, Stream, table_part
 from tests.models.table_lm import TableLM
 from training.context import FitContext
 from training.fit import fit_model
@@ -106,37 +106,12 @@ def test_the_begin_of_a_document_empties_the_cache_unless_it_reaches_across():
         assert (after == pytest.approx(alone)) == same
 
 
-def test_many_streams_longer_than_one_block_are_scored_as_each_alone(monkeypatch):
-    monkeypatch.setattr("models.cache.counts.PAIRS", 50)
-    model = cache(window=7, order=3)
-    ids_BT = np.random.default_rng(3).choice([9, 10, 11, 2, BOS], (4, 30))
-    together, _ = model.score(ids_BT, model.start(4))
-    monkeypatch.undo()
-    for row_T, expected in zip(ids_BT, together, strict=True):
-        assert model.score(row_T[None], model.start(1))[0][0] == pytest.approx(expected)
-
-
 def test_contributions_sum_to_the_log_probability():
     model = cache(order=2)
     ids_BT = np.array([[BOS, 5, 9, 10, 9, 10, 9, 2]])
     found, _ = model.attribute(ids_BT, model.start(1))
     assert found.names == ("static", "1-gram cache", "2-gram cache")
     assert found.contribution_BTP.sum(-1) == pytest.approx(-model.score(ids_BT, model.start(1))[0])
-
-
-def test_a_cache_without_evidence_has_no_share():
-    model = cache(order=3)
-    found, _ = model.attribute(np.array([[BOS, 5, 9, 10, 9, 11, 9, 10]]), model.start(1))
-    # Nothing is remembered before the first word, no pair is known before the first word comes again.
-    assert found.share_BTP[0, 2].tolist() == found.weights_BTP[0, 2].tolist() == [1.0, 0.0, 0.0, 0.0]
-    assert found.share_BTP[0, 3, 2:].tolist() == [0.0, 0.0]
-    assert found.weights_BTP[0, 7].tolist() == [pytest.approx(w) for w in (*_two_levels(model.weights_RP[1]), 0.0)]
-    assert found.weights_BTP[0, 2:].sum(-1) == pytest.approx(1.0)
-
-
-def _two_levels(weights_P):
-    """The last word, 9, was followed before; the last two, 11 9, were not: their weight is that of 9 alone."""
-    return weights_P[0], weights_P[1], weights_P[2] + weights_P[3]
 
 
 @pytest.fixture
@@ -161,11 +136,6 @@ def test_text_that_repeats_itself_makes_the_cache_heavy(fit_on):
     assert {name[-1] for name in result.summary if name.startswith("weight/")} == {"1", "2", "3", "4"}
 
 
-def test_a_cache_never_hurts_on_the_text_it_was_tuned_on(fit_on):
-    result = fit_on(Stream(documents(60, 4)), table_part(3, "static", sharpness=0.3))
-    assert result.summary["validation/perplexity"] <= result.summary["validation/perplexity_static"] * (1 + 1e-9)
-
-
 def test_a_range_with_few_tokens_takes_the_weights_of_all_and_the_static_model_keeps_a_share():
     draw = np.random.default_rng(1)
     nats_TP, range_T = draw.exponential(2, (500, 3)), np.repeat([1, 2, 3], [50, 200, 250])
@@ -177,13 +147,6 @@ def test_a_range_with_few_tokens_takes_the_weights_of_all_and_the_static_model_k
     assert weights_RP[2] == pytest.approx(em(nats_TP[range_T == 2])[0])
     assert weights_RP[3, 0] == pytest.approx(1e-3)
     assert weights_RP.sum(1) == pytest.approx(np.ones(len(RANGES) + 1))
-
-
-def test_rounds_that_were_too_few_for_a_range_are_told(fit_on, monkeypatch):
-    held_out, part = Stream(documents(60, 4)), table_part(3, "static", sharpness=0.3)
-    for module in ("training.mixture.caches", "models.mixture.weights"):
-        monkeypatch.setattr(f"{module}.ROUNDS", 2)
-    assert fit_on(held_out, part).summary["converged"] == 0
 
 
 @pytest.mark.parametrize(

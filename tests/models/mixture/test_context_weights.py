@@ -23,7 +23,6 @@ from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
 from training.mixture.context_weights import context_slope, fit_context_weights
-from training.mixture.descent import descend
 from training.mixture.fitting import tune_weights
 from training.mixture.gains import known_lengths
 from training.mixture.tuning import batches
@@ -57,16 +56,6 @@ def searched(texts, before):
         if ways:
             return length, len(ways)
     return 0, 0
-
-
-def test_the_longest_known_context_is_that_of_a_search(ngram, texts):
-    reviews = documents(8, seed=7)
-    for review in reviews:
-        ids_1T = np.array([review])
-        found = matched_before(ngram.model, ids_1T, ngram.model.start(1))
-        expected = [searched(texts, review[:t]) for t in range(len(review))]
-        scored = [t for t, token in enumerate(review) if token not in CONTEXT_IDS]
-        assert [(found.length[0, t], found.followers[0, t]) for t in scored] == [expected[t] for t in scored]
 
 
 def test_what_is_known_does_not_depend_on_where_the_text_is_cut_nor_on_words_to_come(ngram):
@@ -149,18 +138,6 @@ def test_on_unseen_text_weights_that_learnt_from_noise_cost_next_to_nothing(toke
     assert unseen > -0.01
 
 
-def test_few_tokens_are_enough_to_learn_what_is_there():
-    assert np.mean([gain(300, seed, told=1.0)[1] for seed in range(4)]) > 0.1
-
-
-def test_a_part_that_is_useless_everywhere_has_no_weight_in_any_context():
-    nats_TP = np.stack([np.ones(50), np.full(50, 2.0)], 1)
-    features_TF = np.random.default_rng(0).normal(size=(50, 3))
-    weighting = ContextWeights((), np.zeros(3), np.ones(3), np.zeros((3, 2)), np.zeros(2))
-    weighting, _ = fit_context_weights(weighting, nats_TP, features_TF, em(nats_TP)[0], 1e-4)
-    assert mixed_nats(nats_TP, weighting.log_weights(features_TF)).tolist() == [1.0] * 50
-
-
 def test_weights_by_context_learn_which_part_to_believe_where():
     draw = np.random.default_rng(0)
     told_T = draw.integers(0, 2, 400)
@@ -200,56 +177,6 @@ def test_an_ngram_model_inside_a_cache_or_a_mixture_is_looked_at_too(ngram):
         assert set(lengths_T.tolist()) == {1, 2, 3}
 
 
-def test_weights_of_other_parts_are_a_damaged_bundle(ngram):
-    facts = ContextWeights.untrained([ngram, table_part(2)]).facts()["context_weights"]
-    with pytest.raises(ModelError, match="its parts need") as raised:
-        ContextWeights.from_facts([ngram, ngram], facts)
-    assert raised.value.kind == "bundle"
-
-
-def test_a_part_that_leaves_nothing_to_other_words_is_no_obstacle(texts, ngram):
-    """Maximum likelihood: log γ is −∞ wherever a context is known."""
-    model = estimate_ngrams(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS), "maximum_likelihood")
-    parts = [Part("ml3", NGramSpec(order=3, smoothing="maximum_likelihood"), model), ngram]
-    spec = MixtureSpec(parts=("ml3", "kn4"), method="gated")
-    weighting, figures = tune_weights(spec, parts, Stream(documents(30, 2)))
-    assert np.isfinite(figures["validation/nats"])
-    assert figures["validation/perplexity"] <= figures["validation/perplexity_linear"]
-    mixture = MixtureLM(parts, weighting)
-    logp_1V, state = mixture.step(np.array([BOS]), mixture.start(1))
-    logp_1V, _ = mixture.step(np.array([5]), state)
-    assert float(logp_1V.double().exp().sum()) == pytest.approx(1.0, abs=1e-6)
-    attributed, _ = mixture.attribute(np.array([[BOS, 5, 9, 10, 2]]), mixture.start(1))
-    assert np.isfinite(attributed.contribution_BTP).all()
-
-
-def test_where_all_parts_call_every_held_out_word_impossible_the_fixed_weights_stay():
-    weighting = ContextWeights((), np.zeros(1), np.ones(1), np.zeros((1, 2)), np.zeros(2))
-    nats_TP, features_TF = np.full((5, 2), np.inf), np.arange(5.0)[:, None]
-    weighting, steps = fit_context_weights(weighting, nats_TP, features_TF, np.array([0.5, 0.5]), 1e-4)
-    assert (np.exp(weighting.log_weights(np.ones((1, 1)))).tolist(), steps) == ([[pytest.approx(0.5)] * 2], 0)
-
-
-def test_weights_that_are_no_numbers_are_reported_as_a_fit_that_diverged(monkeypatch):
-    monkeypatch.setattr("training.mixture.fitting.em", lambda nats_TP: (np.array([np.nan, np.nan]), 1))
-    spec, parts = MixtureSpec(parts=("a", "b")), [table_part(1, "a"), table_part(2, "b")]
-    with pytest.raises(ModelError, match=r"weights of the mixture of a, b are not finite") as raised:
-        tune_weights(spec, parts, Stream(documents(5, 1)))
-    assert raised.value.kind == "diverged"
-
-
-def test_descent_finds_the_lowest_point_of_a_bent_valley():
-    """Rosenbrock's function; its lowest point is (1, 1)."""
-
-    def valley(x):
-        a, b = 1 - x[0], x[1] - x[0] ** 2
-        return a * a + 100 * b * b, np.array([-2 * a - 400 * x[0] * b, 200 * b])
-
-    found, steps = descend(valley, np.array([-1.2, 1.0]), 200, 1e-8)
-    assert found == pytest.approx([1.0, 1.0], abs=1e-6)
-    assert steps < 60
-
-
 class InBulk(HistoryLM):
     """A table that predicts chosen positions without being stepped by its caller, as networks do."""
 
@@ -276,15 +203,6 @@ def test_distributions_at_chosen_positions_are_those_of_the_steps(ngram, gated):
     assert len(found) == wanted_BT.sum()
     for text, place, logp_V in found:
         np.testing.assert_allclose(logp_V, stepped[text, place], rtol=1e-5, atol=1e-6)
-
-
-def test_only_one_part_that_is_no_n_gram_model_may_lead_the_others(ngram):
-    network, table = Part("network", None, InBulk.random(SIZE, 3)), table_part(4)
-    even = Fixed(np.full(2, 0.5))
-    assert in_bulk(MixtureLM([network, ngram], even))
-    assert not in_bulk(MixtureLM([network, network], even))
-    assert not in_bulk(MixtureLM([table, ngram], even))
-    assert not in_bulk(MixtureLM([ngram, ngram], even))
 
 
 def slanted(parts):

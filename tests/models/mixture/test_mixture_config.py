@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.config.presets import load_config, parse_config
+from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
-from models.specs import identity, parts_of
+from models.specs import parts_of
 
 KN5, LSTM = {"kind": "ngram", "name": "kn5"}, {"kind": "lstm", "name": "lstm"}
 MIX = {"kind": "mixture", "name": "mix", "parts": ["kn5", "lstm"], "method": "gated"}
@@ -37,13 +37,3 @@ def test_what_cannot_be_mixed_is_refused_before_any_work(models, said):
     vocabulary = {"word": {}, "char": {"unit": "char"}}
     with pytest.raises(ConfigError, match=said):
         parse_config({"models": models, "vocabulary": vocabulary})
-
-
-def test_the_name_of_a_mixture_is_no_part_of_its_identity():
-    one, other = (parse_config({"models": [KN5, LSTM, {**MIX, "name": name}]}).models[2] for name in ("mix", "both"))
-    assert identity(one) == identity(other)
-
-
-def test_the_demo_and_the_small_preset_mix_their_best_two():
-    for preset in ("demo", "small"):
-        assert [parts_of(spec) for spec in load_config(preset).models if spec.kind == "mixture"] == [("kn5", "lstm")]

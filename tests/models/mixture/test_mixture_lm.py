@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.mixture.weights import Fixed, mixed_nats
+from models.mixture.weights import Fixed
 from models.specs import MixtureSpec, NGramSpec
 from models.tokens.special import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from training.mixture.fitting import tune_weights
 from training.mixture.gains import gain_figures, gains
-from training.mixture.tuning import batches
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 
@@ -128,40 +126,6 @@ def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method)
     assert sum(summary[f"gain_tokens/context_{length}"] for length in (1, 2)) == scored
 
 
-@pytest.mark.parametrize("method", ["linear", "gated"])
-def test_rounds_that_were_too_few_are_told(method, monkeypatch):
-    monkeypatch.setattr("models.mixture.weights.ROUNDS", 1)
-    for limit in ("fitting.ROUNDS", "context_weights.STEPS", "fitting.STEPS"):
-        monkeypatch.setattr(f"training.mixture.{limit}", 1)
-    ngram = estimate_ngrams(count_ngrams(Stream(documents(80, 1)), 3, SIZE, CONTEXT_IDS))
-    parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
-    spec = MixtureSpec(parts=("kn", "table5"), method=method)
-    _, summary = tune_weights(spec, parts, Stream(documents(40, 2)))
-    assert (summary["rounds"], summary["converged"]) == (1, 0)
-
-
-def test_without_an_ngram_model_there_are_no_gains_by_context():
-    spec, parts = MixtureSpec(parts=("a", "b")), [table_part(1), table_part(2)]
-    _, summary = tune_weights(spec, parts, Stream(documents(40, 2)))
-    assert not [name for name in summary if name.startswith("gain")]
-
-
-@pytest.mark.parametrize("limit", [1, 100, 400])
-def test_about_so_many_tokens_as_wanted_are_tuned_on_in_whole_reviews(limit):
-    held_out = Stream(documents(60, 2, longest=30))
-    taken = [row_T[: int(np.flatnonzero(row_T == EOS)[0]) + 1] for b in batches(held_out, limit) for row_T in b.ids_BT]
-    reviews = {tuple(held_out.document(i).tolist()) for i in range(60)}
-    assert {tuple(row_T.tolist()) for row_T in taken} <= reviews
-    assert abs(sum(map(len, taken)) - limit) < 120  # a few reviews of up to 33 tokens
-
-
-@pytest.mark.parametrize("held_out", [[], [[BOS, 3]]])
-def test_without_held_out_tokens_there_is_nothing_to_tune_on(held_out):
-    spec, parts = MixtureSpec(parts=("a", "b")), [table_part(1), table_part(2)]
-    with pytest.raises(ModelError, match="no held-out token"):
-        tune_weights(spec, parts, Stream(held_out))
-
-
 def test_gains_are_told_apart_by_known_context():
     """Perplexities of 2, 8 and 4 of the mixture at one half, a quarter and a quarter of the tokens."""
     nats_T, part_TP = np.log([2.0, 2.0, 8.0, 4.0]), np.log([[4.0, 2.0], [4.0, 2.0], [8.0, 16.0], [8.0, 4.0]])
@@ -174,25 +138,3 @@ def test_gains_are_told_apart_by_known_context():
     figures = gain_figures(table, ["kn", "lstm"])
     assert (figures["gain_tokens/context_1"], figures["gain/kn/context_1"]) == (2, pytest.approx(0.5))
     assert "gain/kn/context_None" not in figures
-
-
-def test_the_gpu_part_decides_where_distributions_are_mixed():
-    """Without a GPU: the "meta" device stands for any that is not the processor."""
-    mixture = linear()
-    there = mixture.models[1].step
-    mixture.models[1].step = lambda ids_B, state: (there(ids_B, state)[0].to("meta"), state)
-    distributions, _ = mixture._stepped(IDS[:, 0], mixture.start(2))
-    assert {logp_BV.device.type for logp_BV in distributions} == {"meta"}
-
-
-def test_mixed_nats_of_one_part_are_its_own():
-    nats_TP = np.array([[3.0], [np.inf], [0.0]])
-    assert mixed_nats(nats_TP, np.zeros(1)).tolist() == [3.0, np.inf, 0.0]
-
-
-def test_probabilities_far_below_the_smallest_float32_keep_their_logarithm():
-    parts = [table_part(1), table_part(2)]
-    for part in parts:
-        part.model.step = lambda ids_B, state: (torch.full((1, SIZE), -200.0), state)  # type: ignore[method-assign]
-    mixture = MixtureLM(parts, Fixed(np.array([0.5, 0.5])))
-    assert mixture.step(np.array([BOS]), mixture.start(1))[0].tolist() == [pytest.approx([-200.0] * SIZE)]

@@ -51,24 +51,6 @@ def test_neither_the_other_texts_nor_the_cut_change_a_vector(texts: list[str], p
     np.testing.assert_allclose(cut_DF, alone_DF, atol=1e-5)
 
 
-def test_a_long_text_is_read_in_bounded_pieces() -> None:
-    steps = list(Encoder(bundle_of("lstm")).steps(["great " * 500, "great"], 100))
-    assert [len(step.rows_B) for step in steps] == [0, 0, 0, 0, 0, 1, 1]
-    assert [step.tokens_B.tolist() for step in steps[-2:]] == [[500], [1]]
-
-
-def test_a_text_is_read_in_normal_form_and_the_same_text_has_the_same_bits() -> None:
-    encoder = Encoder(bundle_of("lstm"))
-    vectors_DF = encoder.encode(["The soup &amp; the beer.", "The soup & the beer.", "The soup &amp; the beer."])
-    assert (vectors_DF == vectors_DF[0]).all()
-
-
-def test_an_empty_text_has_the_features_that_predict_its_end_and_no_texts_have_no_vectors() -> None:
-    encoder = Encoder(bundle_of("gru"))
-    np.testing.assert_allclose(encoder.encode([""])[0], predicting("gru", "")[0], atol=1e-5)
-    assert encoder.encode([]).shape == (0, encoder.features)
-
-
 @pytest.mark.parametrize("kind", ["mixture", "neural_cache"])
 def test_of_a_combined_model_the_network_inside_encodes(kind: str) -> None:
     inside, alone = Encoder(bundle_of(kind)).encode(TEXTS[:3]), Encoder(bundle_of("lstm")).encode(TEXTS[:3])

@@ -67,25 +67,6 @@ def test_texts_are_read_once_and_predictions_are_the_same_to_the_bit(
         assert sum(read) == reads * texts(1)[0].size
 
 
-def test_other_texts_and_other_positions_of_a_text_are_read(network, read, tmp_path):
-    network.kept_features = KeptFeatures(tmp_path / "kept")
-    ids_BT, wanted_BT = texts(1)
-    by_position(network, ids_BT, wanted_BT)
-    fewer_BT = wanted_BT.copy()
-    fewer_BT[1, 6] = False
-    read.clear()
-    assert by_position(network, *texts(2)).keys() == by_position(network, ids_BT, wanted_BT).keys()
-    assert (1, 6) not in by_position(network, ids_BT, fewer_BT)
-    assert read == [ids_BT.size, ids_BT.size]
-
-
-def test_what_was_asked_for_in_part_is_not_kept(network, tmp_path, monkeypatch):
-    monkeypatch.setattr("models.neural.lm.ENTRIES", 5 * SIZE)
-    network.kept_features = KeptFeatures(tmp_path / "kept")
-    next(iter(predictions(network, *texts(1))))
-    assert not (tmp_path / "kept").exists()
-
-
 @pytest.mark.parametrize("why", ["the limit is reached", "the folder cannot be written"])
 def test_where_nothing_more_can_be_kept_the_predictions_go_on(network, read, tmp_path, monkeypatch, why):
     expected, kept = by_position(network, *texts(1)), tmp_path / "kept"

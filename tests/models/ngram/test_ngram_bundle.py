@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import chisquare
 
-from models.base import ModelError
 from models.bundles.bundle import load_bundle, save_bundle
-from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
-from models.sampling import generate, pick, suggest
+from models.sampling import generate, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -59,13 +56,6 @@ def test_a_fitted_model_survives_the_bundle_and_writes_and_suggests(pieces, tmp_
     assert {word for word, _ in found.words} == {"good", "cold"}
 
 
-def test_the_model_refuses_a_stream_of_another_vocabulary(pieces, tmp_path):
-    _, train, validation = pieces
-    other = Vocabulary.train(["quite other words"], VocabularySpec(min_count=1), NormalForm())
-    with pytest.raises(ModelError, match="not with"):
-        fit_model(NGramSpec(), other, train, validation, FitContext(work=tmp_path))
-
-
 def test_streams_with_equal_contexts_get_what_each_gets_alone(stream_of, reviews_of):
     """They are looked up once, as in a text that is read with each of five ratings."""
     size = 16
@@ -81,28 +71,3 @@ def test_streams_with_equal_contexts_get_what_each_gets_alone(stream_of, reviews
         assert own_1V[0].tolist() == logp_BV[row].tolist()
         assert [context_B[row] for context_B in model.contexts(state)] == [rows[0] for rows in model.contexts(own)]
     assert len({tuple(row) for row in logp_BV.tolist()}) == 3
-
-
-@pytest.mark.slow
-def test_100_000_samples_have_the_frequencies_of_the_model(stream_of, reviews_of):
-    size = 16
-    model = estimate_ngrams(count_ngrams(stream_of(reviews_of(200, size, 6)), 3, size, CONTEXT_IDS))
-    draw, samples = np.random.default_rng(11), 100_000
-    start = model.score(np.array([[1]]), model.start(1))[1].take([0] * samples)
-    logp_BV, state = model.step(np.full(samples, 8), start)
-    first_B = pick(logp_BV, draw.random(samples))
-    expected_V = np.exp(model.distribution(state.take([0])))[0]
-    logp_BV, state = model.step(first_B, state)
-    second_B = pick(logp_BV, draw.random(samples))
-    second_VV = np.exp(model.distribution(model.step(np.arange(size), state_of_star(model, size))[1]))
-    expected = (expected_V[:, None] * second_VV * samples).ravel()
-    observed = np.bincount(first_B * size + second_B, minlength=size * size)
-    assert observed[expected == 0].sum() == 0
-    possible = expected > 0
-    assert possible.sum() == (size - len(CONTEXT_IDS)) ** 2
-    assert expected[possible].min() >= 5  # what the test's theory asks for
-    assert chisquare(observed[possible], expected[possible], sum_check=False).pvalue > 1e-3
-
-
-def state_of_star(model: NGramLM, streams: int):
-    return model.score(np.array([[1, 8]] * streams), model.start(streams))[1]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import LanguageModel, ModelError, State
+from models.base import ModelError
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.measure import score_chunks
 from models.specs import NGramSpec
@@ -35,12 +35,6 @@ def fitted(documents, order, stream_of, **options) -> NGramLM:
 @pytest.fixture(scope="module")
 def models(stream_of, reviews_of) -> dict[int, NGramLM]:
     return {order: fitted(reviews_of(150, V, 4), order, stream_of) for order in (1, 2, 3, 5)}
-
-
-def test_it_is_a_language_model_with_states(models):
-    assert isinstance(models[3], LanguageModel)
-    assert isinstance(models[3].start(2), State)
-    assert models[3].vocabulary_size == V
 
 
 @examples(50)
@@ -83,11 +77,6 @@ def test_chunks_may_be_cut_anywhere_and_streams_do_not_see_each_other(ids_BT, cu
     assert np.array_equal(NGramState.join([state for _, state in alone]).context_BK, end.context_BK)
 
 
-def test_states_are_taken_in_any_order_and_more_than_once(models):
-    _, state = models[3].score(np.array([[1, 8, 9], [1, 3, 10], [1, 4, 11]]), models[3].start(3))
-    assert state.take([2, 0, 0]).context_BK.tolist() == [[4, 11], [8, 9], [8, 9]]
-
-
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_only_the_last_n_minus_1_words_matter(order, models):
     window = [9] * (order - 1)
@@ -97,16 +86,6 @@ def test_only_the_last_n_minus_1_words_matter(order, models):
     if order > 2:  # the oldest word inside the window does matter
         other = models[order].score(np.array([[*histories[0], 10, *window[1:], 9]]), models[order].start(1))[0][0, -1]
         assert other != scores[0]
-
-
-@examples(30)
-@given(ids_BT=ROWS, place=st.integers(0, 8), token=IDS)
-def test_changing_a_later_token_never_changes_an_earlier_probability(ids_BT, place, token, models):
-    changed = ids_BT.copy()
-    changed[:, place] = token
-    before, _ = models[5].score(ids_BT, models[5].start(len(ids_BT)))
-    after, _ = models[5].score(changed, models[5].start(len(ids_BT)))
-    assert np.array_equal(before[:, :place], after[:, :place])
 
 
 def test_bos_empties_the_context_and_a_star_token_begins_one(models):
@@ -121,13 +100,6 @@ def test_bos_empties_the_context_and_a_star_token_begins_one(models):
     assert not np.array_equal(model.distribution(fresh), unigrams)
 
 
-def test_a_stream_scored_in_one_row_gives_the_numbers_of_its_documents(models, stream_of, reviews_of):
-    documents = reviews_of(40, V, 8)
-    apart = np.concatenate([models[5].score(np.array([d]), models[5].start(1))[0][0] for d in documents])
-    together = np.concatenate(list(score_chunks(models[5], stream_of(documents).ids, chunk=7)))
-    assert np.array_equal(together, apart)
-
-
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_all_texts_up_to_a_length_and_the_unfinished_mass_sum_to_one(order, stream_of):
     counts = count_ngrams(stream_of([[1, 3, 9, 2], [1, 4, 9, 10, 2], [1, 3, 0, 2]]), order, 11, CONTEXT_IDS)
@@ -136,21 +108,6 @@ def test_all_texts_up_to_a_length_and_the_unfinished_mass_sum_to_one(order, stre
     ends = [[*body, EOS] for body in bodies] + [list(body) for body in itertools.product(words, repeat=longest + 1)]
     nats = [model.score(np.array([[1, 3, *end]]), model.start(1))[0].sum() for end in ends]
     assert math.fsum(math.exp(-value) for value in nats) == pytest.approx(1, abs=1e-12)
-
-
-def test_perplexity_as_a_product_as_a_power_of_two_and_as_exp_agree(models):
-    document = np.array([[1, 8, 9, 10, 0, 9, 2]])
-    nats = models[3].score(document, models[3].start(1))[0][0, 2:]
-    product = math.prod(1 / math.exp(-value) for value in nats) ** (1 / len(nats))
-    assert 2 ** (sum(nats / math.log(2)) / len(nats)) == pytest.approx(product, rel=1e-12)
-    assert math.exp(nats.mean()) == pytest.approx(product, rel=1e-12)
-
-
-@pytest.mark.parametrize("order", [1, 4])
-def test_without_any_text_the_model_is_uniform_and_its_perplexity_the_number_of_choices(order, stream_of):
-    model = fitted([], order, stream_of)
-    nats, _ = model.score(np.array([[1, 8, 9, 10, 0, 2]]), model.start(1))
-    assert np.exp(nats[0, 2:]).tolist() == pytest.approx([V - len(CONTEXT_IDS)] * 4, rel=1e-12)
 
 
 @pytest.mark.parametrize("documents", ODD.values(), ids=ODD.keys())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.ngram.lookup import NONE, Followers
-from models.ngram.tables import Tables, _some
+from models.ngram.tables import Tables
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import packed_tables
@@ -45,16 +45,6 @@ def test_every_listed_ngram_is_found_at_its_row_and_no_other_however_many_are_as
     assert followers.contexts(np.arange(len(rows))).tolist() == [context for context, _ in rows]
 
 
-def test_keys_are_taken_apart_in_blocks_of_any_size(monkeypatch):
-    keys = np.unique(np.random.default_rng(0).integers(0, 500 * 30, 900))
-    expected = np.bincount(keys // 30, minlength=500)
-    for block in (1, 7, 10_000):
-        monkeypatch.setattr("models.ngram.lookup._BLOCK", block)
-        followers = Followers.from_keys(keys, 500, 30)
-        assert np.array_equal(np.diff(followers.first_C.astype(int)), expected)
-        assert np.array_equal(followers.word_M, keys % 30)
-
-
 def test_double_precision_keeps_every_bit_and_single_every_log10_within_1e_6(tables, tmp_path):
     for precision, kind in (("double", np.float64), ("single", np.float32)):
         tables.save(tmp_path / precision, precision)
@@ -66,13 +56,6 @@ def test_double_precision_keeps_every_bit_and_single_every_log10_within_1e_6(tab
             finite = np.isfinite(ours)
             assert np.array_equal(finite, np.isfinite(theirs))
             assert np.abs(ours[finite] - theirs[finite]).max(initial=0) <= tolerance
-
-
-def test_an_ngram_costs_a_word_a_number_and_below_the_highest_order_a_weight_and_an_offset(tables, tmp_path):
-    tables.save(tmp_path, "single")
-    sizes = [len(logp) for logp in tables.logp]
-    expected = sizes[0] * 8 + sum(sizes[1:3]) * 10 + sizes[3] * 6 + (sum(sizes[:3]) + 3) * 4
-    assert sum(path.stat().st_size - 128 for path in tmp_path.glob("*.npy")) == expected
 
 
 def test_a_model_can_be_saved_into_the_folder_that_it_is_mapped_from(tables, tmp_path):
@@ -98,15 +81,6 @@ def test_facts_that_cannot_be_are_refused(facts, expected, tables, tmp_path):
     assert caught.value.kind == "bundle"
 
 
-def test_offsets_that_do_not_end_at_the_last_ngram_are_refused(tables, tmp_path):
-    tables.save(tmp_path)
-    first = np.load(tmp_path / "first_2.npy")
-    first[-1] += 1
-    np.save(tmp_path / "first_2.npy", first)
-    with pytest.raises(ModelError, match=r"first_2\.npy"):
-        Tables.load(tmp_path)
-
-
 def test_offsets_that_do_not_ascend_and_words_that_do_not_exist_are_refused(tables, tmp_path):
     for name, change in (("first_3", lambda array: array[::-1]), ("words_3", lambda array: array + len(array))):
         tables.save(tmp_path)
@@ -116,21 +90,6 @@ def test_offsets_that_do_not_ascend_and_words_that_do_not_exist_are_refused(tabl
         with pytest.raises(ModelError, match=name) as caught:
             Tables.load(tmp_path)
         assert caught.value.kind == "bundle"
-
-
-def test_opening_looks_at_few_places_of_long_arrays(tables, tmp_path, monkeypatch):
-    assert len(_some(np.arange(10_000_000))) <= 40
-    assert len(_some(np.arange(10_000))) == 10_000
-    tables.save(tmp_path)
-    first = np.load(tmp_path / "first_3.npy")
-    first[len(first) // 2] = first[-1]
-    np.save(tmp_path / "first_3.npy", first)
-    monkeypatch.setattr("models.ngram.tables._SHORT", 10)
-    monkeypatch.setattr("models.ngram.tables._PLACES", 1)
-    assert Tables.load(tmp_path).order == 4
-    monkeypatch.undo()
-    with pytest.raises(ModelError, match="do not ascend"):
-        Tables.load(tmp_path)
 
 
 def test_an_array_that_is_cut_off_is_refused(tables, tmp_path):

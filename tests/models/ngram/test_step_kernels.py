@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import gc
-import pickle
 import re
-import weakref
 from dataclasses import replace
-from itertools import count
 
 import numpy as np
 import pytest
@@ -19,7 +14,7 @@ from models.ngram.lm import NGramLM, NGramState
 from models.ngram.lookup import NONE
 from models.ngram.tables import Tables
 from models.tokens.special import CONTEXT_IDS
-from tests.training.ngram.smoothing.odd_corpora import ODD, V
+from tests.training.ngram.smoothing.odd_corpora import V
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 
@@ -55,32 +50,6 @@ def test_contexts_and_distributions_are_the_same_to_the_bit(order, precision, st
     assert order == 1 or any((row_B >= 0).any() and (row_B < 0).any() for row_B in model.contexts(state))
     plain, compiled = both_ways(model, state)
     assert compiled == plain
-
-
-@pytest.mark.parametrize("corpus", ODD)
-def test_odd_corpora_make_no_difference(corpus, stream_of):
-    model = fitted(ODD[corpus], 4, stream_of)
-    plain, compiled = both_ways(model, states(model))
-    assert compiled == plain
-
-
-def test_a_pruned_model_makes_no_difference(stream_of, reviews_of):
-    model = fitted(reviews_of(150, V, 4), 4, stream_of, prune=(0, 1, 2))
-    plain, compiled = both_ways(model, states(model))
-    assert compiled == plain
-
-
-def test_a_step_uses_them_and_needs_none(stream_of, reviews_of, monkeypatch):
-    model, used = fitted(reviews_of(150, V, 4), 3, stream_of), []
-    kernels = loaded_kernels.step_kernels()
-    contexts_of = kernels.contexts_of
-    monkeypatch.setattr(kernels, "contexts_of", lambda *given: used.append(1) or contexts_of(*given))
-    logp_BV, _ = model.step(np.array([9, 10]), model.start(2))
-    assert used
-    monkeypatch.setattr("models.ngram.lm.step_kernels", lambda: None)
-    model._looked_up = None
-    assert model.step(np.array([9, 10]), model.start(2))[0].equal(logp_BV)
-    assert len(used) == 1
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -135,14 +104,6 @@ def test_a_score_of_a_short_text_is_the_same_to_the_bit(order, precision, stream
     assert scored(model, ids_BT[:, :3], loaded_kernels.step_kernels(), monkeypatch) == [row[:3] for row in plain]
 
 
-@pytest.mark.parametrize("corpus", ODD)
-def test_scores_after_odd_corpora_make_no_difference(corpus, stream_of, monkeypatch):
-    model = fitted(ODD[corpus], 4, stream_of)
-    ids_BT = np.random.default_rng(6).integers(0, V, (3, 20))
-    plain = scored(model, ids_BT, None, monkeypatch)
-    assert scored(model, ids_BT, loaded_kernels.step_kernels(), monkeypatch) == plain
-
-
 def longest(tables, draw):
     """Return the tokens of a random n-gram of the highest order that has any."""
     order = max(k for k, logp_M in enumerate(tables.logp, start=1) if len(logp_M))
@@ -193,33 +154,6 @@ def test_models_of_any_order_and_types_are_read_to_the_bit(order, precision, voc
         assert all(any(row >= 0 for row in row_B) for row_B in plain[1]), "contexts of all lengths are found"
 
 
-def test_one_compilation_serves_all_orders_and_types(random_tables):
-    read_both_ways(random_tables(3))
-    compiled = list(loaded_kernels.step_kernels().read_streams.signatures)
-    for tables in random_tables(8, precision="single"), with_wide_offsets(random_tables(2, 70_000)), random_tables(1):
-        read_both_ways(tables)
-    assert loaded_kernels.step_kernels().read_streams.signatures == compiled
-
-
-def test_tables_with_arrays_of_several_types_are_read_too(random_tables):
-    tables = random_tables(4)
-    *others, last = tables.followers
-    mixed = replace(
-        tables, followers=(*others, replace(last, first_C=last.first_C.astype(np.uint64))),
-        logp=(*tables.logp[:2], tables.logp[2].astype(np.float32), tables.logp[3]),
-    )  # fmt: skip
-    plain, compiled = read_both_ways(mixed)
-    assert compiled == plain != read_both_ways(tables)[0]
-
-
-def test_an_order_without_n_grams_is_read(random_tables):
-    tables = random_tables(3)
-    none = lookup.Followers.from_keys(np.zeros(0, np.int64), len(tables.logp[1]), 40)
-    empty = replace(tables, followers=(tables.followers[0], none), logp=(*tables.logp[:2], np.zeros(0)))
-    plain, compiled = read_both_ways(empty)
-    assert compiled == plain
-
-
 @pytest.mark.parametrize(
     "change",
     [lambda a: np.repeat(a, 2)[::2], lambda a: np.frombuffer(b"0" + a.tobytes(), np.uint8)[1:].view(a.dtype),
@@ -236,45 +170,6 @@ def test_arrays_that_compiled_code_cannot_read_are_read_by_numpy(change, random_
     assert compiled == scored(NGramLM(odd), ids_BT, None, monkeypatch)
 
 
-def test_a_mapped_model_is_read_to_the_bit(random_tables, tmp_path):
-    tables = random_tables(5)
-    tables.save(tmp_path)
-    assert read_both_ways(Tables.load(tmp_path))[1] == read_both_ways(tables)[0]
-
-
-@pytest.mark.parametrize(
-    "again", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "deep", "pickle"]
-)
-def test_a_copy_has_addresses_of_its_own(again, random_tables):
-    tables = random_tables(4)
-    ids_BT, kernels = np.random.default_rng(9).integers(2, 9, (3, 20)), loaded_kernels.step_kernels()
-    expected = kernels.log_probabilities(ids_BT, tables.packed).tolist()
-    packed = again(tables.packed)
-    assert packed.address != tables.packed.address
-    other = again(tables)
-    if again is not copy.copy:
-        for array in tables.arrays().values():
-            array[...] = 0
-    del tables
-    gc.collect()
-    assert kernels.log_probabilities(ids_BT, packed).tolist() == expected
-    assert kernels.log_probabilities(ids_BT, other.packed).tolist() == expected
-
-
-def test_what_is_packed_stays_as_long_as_it_is_used_and_no_longer(random_tables):
-    tables, kernels = random_tables(4), loaded_kernels.step_kernels()
-    ids_BT = np.random.default_rng(9).integers(2, 9, (3, 20))
-    expected = kernels.log_probabilities(ids_BT, tables.packed).tolist()
-    packed, arrays = tables.packed, [weakref.ref(array) for array in tables.arrays().values()]
-    del tables
-    gc.collect()
-    assert all(array() is not None for array in arrays)
-    assert kernels.log_probabilities(ids_BT, packed).tolist() == expected
-    del packed
-    gc.collect()
-    assert all(array() is None for array in arrays)
-
-
 def test_offsets_of_a_damaged_file_that_lie_outside_the_rows_lead_to_no_n_gram(stream_of, reviews_of):
     tables = fitted(reviews_of(150, V, 4), 2, stream_of).tables
     [bigrams] = tables.followers
@@ -284,16 +179,3 @@ def test_offsets_of_a_damaged_file_that_lie_outside_the_rows_lead_to_no_n_gram(s
     unigrams = replace(tables, followers=(replace(bigrams, first_C=np.zeros_like(bigrams.first_C)),))
     expected = kernels.log_probabilities(ids_BT, unigrams.packed)
     assert kernels.log_probabilities(ids_BT, beyond.packed).tolist() == expected.tolist()
-
-
-def test_many_short_texts_load_the_compiled_look_ups_and_few_do_not(monkeypatch):
-    monkeypatch.setattr(loaded_kernels, "_SHORT_CALLS", 3)
-    monkeypatch.setattr(loaded_kernels, "_short_calls", count(1))
-    loaded = loaded_kernels.step_kernels()
-    loaded_kernels.step_kernels.cache_clear()
-    assert [loaded_kernels.short_kernels(10) for _ in range(3)] == [None] * 3
-    assert loaded_kernels.short_kernels(lookup.SHORT + 1) is None
-    assert loaded_kernels.short_kernels(10) is loaded
-    monkeypatch.setattr(loaded_kernels, "_short_calls", count(1))
-    assert loaded_kernels.short_kernels(lookup.SHORT) is loaded, "once they are loaded, they are used"
-    assert loaded_kernels.short_kernels(lookup.SHORT + 1) is None

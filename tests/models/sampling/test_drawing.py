@@ -20,12 +20,6 @@ from tests.models.sampling.small_bundles import bundle_of, with_table
 pytest.importorskip("numba")
 
 
-def test_rows_without_any_possible_token_end():
-    logp_NV = torch.tensor([[0.0, -torch.inf, -torch.inf], [-torch.inf] * 3])
-    ids = draw(logp_NV, torch.tensor([0]), Sampling(), np.zeros(2))
-    assert ids.tolist() == [2, 2]
-
-
 CUTS = (Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 7), Sampling(0.7, 30, 0.6, 0.02), Sampling(1.0, min_p=0.1),
         Sampling(0.3, 10**6, 0.9999), Sampling(2.0, 2), Sampling(1.0, 0, 0.001))  # fmt: skip
 
@@ -44,14 +38,6 @@ def test_drawing_cuts_what_the_filters_cut(size, step):
             possible_NV = allowed(torch.log_softmax(logits_NV, 1), never, sampling)
             expected = pick(sampled_logp(possible_NV, sampling), uniforms_N)
             assert draw(logits_NV, never, sampling, uniforms_N).tolist() == expected.tolist()
-
-
-def test_other_options_and_other_numbers_are_left_to_the_filters():
-    logp_NV = torch.zeros(1, 9)
-    assert in_one_pass(logp_NV, Sampling(0.8, 5, 0.9, 0.01))
-    assert not in_one_pass(logp_NV, Sampling(typical_p=0.9))
-    assert not in_one_pass(logp_NV, Sampling(temperature=0))
-    assert not in_one_pass(logp_NV.double(), Sampling())
 
 
 def drawn(logp_NV, never, sampling, uniforms_N):
@@ -80,13 +66,6 @@ def test_a_temperature_near_zero_draws_as_zero_though_what_is_never_written_lead
                 assert drawn(numbers, never, sampling, np.full(8, uniform)) == best
 
 
-def test_the_highest_temperature_leaves_what_is_possible_alike():
-    logp_1V = torch.tensor([[-3.0, -torch.inf, -1.0, 0.0, -90.0]])
-    for temperature in (1e9, 1e12):
-        ids = [drawn(logp_1V, torch.tensor([3]), Sampling(temperature), np.array([u])) for u in (0.1, 0.5, 0.9)]
-        assert ids == [[0], [2], [4]]
-
-
 @pytest.mark.parametrize("unit", ["word", "bpe"])
 def test_a_cold_text_is_the_likeliest_though_the_unknown_word_leads(unit):
     weights = bundle_of(unit).model.p_VV.copy()
@@ -97,22 +76,6 @@ def test_a_cold_text_is_the_likeliest_though_the_unknown_word_leads(unit):
     assert beam[0].text.startswith(coldest[0])
     for temperature in (1e-3, 1e-30, 1e-39, 1e-45, 5e-324):
         assert generate(bundle, 5, 3, temperature=temperature, max_tokens=12) == coldest
-
-
-def test_of_equals_a_top_k_of_one_takes_the_first_as_temperature_zero():
-    logp_1V = torch.tensor([[0.1, 0.3, 0.3, 0.3]]).log()
-    for sampling in (Sampling(temperature=0), Sampling(top_k=1), Sampling(3.0, 1, 0.9)):
-        assert drawn(logp_1V, torch.tensor([0]), sampling, np.array([0.99])) == [1]
-    assert drawn(logp_1V, torch.tensor([0]), Sampling(top_k=2), np.array([0.99])) == [3]
-
-
-@pytest.mark.parametrize("penalty", [5e-324, 1e-46, 1e-38, 1e12])
-def test_no_penalty_makes_a_number_that_is_none(penalty):
-    logp_1V = torch.tensor([[0.0, -torch.inf, -2.0, -0.5, -1.0]])
-    found = allowed(logp_1V, torch.tensor([0]), Sampling(repetition_penalty=penalty), [[0, 1, 2]])[0]
-    assert not found.isnan().any()
-    assert found[[0, 1, 3, 4]].tolist() == [-torch.inf, -torch.inf, -0.5, -1.0]
-    assert found[2] == pytest.approx(-2.0 * penalty, abs=1e-30)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.5, 0, 0.9), Sampling(0), Sampling(typical_p=0.5)])

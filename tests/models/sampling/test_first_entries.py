@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.predictions import FirstEntries, first_step
+from models.predictions import FirstEntries
 from models.sampling import Sampling, generate, generate_rated
 from models.sampling.draw import draw_unchanged
 from models.sampling.filters import allowed, pick, sampled_logp
@@ -44,20 +44,6 @@ def test_the_draw_is_that_of_the_whole_distribution_by_inversion(count):
     assert asked == np.flatnonzero(expected >= count).tolist()
 
 
-@pytest.mark.parametrize("count", [1, 3, 8])
-def test_too_few_entries_to_know_what_is_never_drawn_are_no_help(count):
-    logp_NV, uniforms_N, asked = distributions(50, 40, 3), np.random.default_rng(4).random(50), []
-    whole = draw_unchanged(only(logp_NV, 40, []), NEVER, uniforms_N)
-    assert draw_unchanged(only(logp_NV, count, asked), NEVER, uniforms_N).tolist() == whole.tolist()
-    assert asked == list(range(50))
-
-
-def test_where_rounding_leaves_nothing_the_last_entry_is_drawn():
-    """Probabilities that sum to 1 − 1e-4, and a number above that."""
-    logp_1V = torch.log(torch.tensor([[0.5, 0.0, 0.4999]]))
-    assert draw_unchanged(only(logp_1V, 3, []), torch.tensor([1]), np.array([0.99995])).tolist() == [2]
-
-
 @pytest.mark.parametrize("unknown", [0.98, 0.9999, 1 - 1e-7])
 def test_where_nearly_all_is_never_drawn_the_rest_is_drawn_in_proportion(unknown):
     share_V = np.arange(1.0, 41.0)
@@ -84,25 +70,6 @@ def test_first_entries_and_whole_distributions_are_those_of_a_step(kind):
         entries, other = model.step_first(ids_B, other)
         assert torch.equal(entries.logp_BC, logp_BV[:, :count])
         assert torch.equal(entries.whole(np.array([4, 1])), logp_BV[[4, 1]])
-
-
-@pytest.mark.parametrize("kind", ["ngram", "gru", "neural_cache"])
-def test_models_without_a_two_level_softmax_are_stepped_whole(kind):
-    assert first_step(bundle_of(kind).model) is None
-
-
-def test_a_head_whose_entries_are_not_the_first_ids_is_no_help():
-    model = bundle_of("lstm").model
-    output = model.network.output
-    head = output.cuts[0]
-    order_P = output.order_P.clone()
-    try:
-        output.order_P[head - 1], output.order_P[head] = order_P[head], order_P[head - 1]
-        assert model.reader(again=True).logp.first_entries == 0
-    finally:
-        output.order_P.copy_(order_P)
-        model.reader(again=True)
-    assert model.first_entries == head + len(CONTEXT_IDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,12 +106,3 @@ class Scores:
     def step(self, ids_B, state):
         logp_BV, state = self.model.step(ids_B, state)
         return logp_BV + np.log(2).astype(np.float32), state
-
-
-@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.3}], ids=["plain", "penalised"])
-def test_scores_that_do_not_sum_to_one_are_drawn_in_proportion(options):
-    bundle = bundle_of("gru")
-    scores = replace(bundle, model=Scores(bundle.model))
-    assert generate(scores, 20, max_tokens=40, seed=2, **options) == generate(
-        bundle, 20, max_tokens=40, seed=2, **options
-    )

@@ -123,21 +123,3 @@ def without_numba(monkeypatch):
 @pytest.mark.parametrize("name", slow_but(CUTS_ONLY, ["plain", "defaults of the command line"]))
 def test_without_numba_the_filters_draw_from_the_same_distribution(name):
     assert p_value_of_all(table(), SETTINGS[name], 200, 64) > 1e-3
-
-
-@pytest.mark.usefixtures("without_numba")
-def test_a_slightly_other_nucleus_of_the_filters_would_be_noticed():
-    assert p_value_of_all(table(), Sampling(top_p=0.83), 200, 64, wrong=Sampling(top_p=0.9)) < 1e-6
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("without_numba")
-@pytest.mark.parametrize("name", CUTS_ONLY)
-def test_the_filters_over_more_seeds_and_a_larger_vocabulary(name):
-    assert p_value_of_all(table(90), SETTINGS[name], 500, 100) > 1e-3
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", SETTINGS)
-def test_every_setting_over_more_seeds_and_a_larger_vocabulary(name):
-    assert p_value_of_all(table(90), SETTINGS[name], 500, 100) > 1e-3

@@ -1,7 +1,6 @@
 """Whole texts that a model writes: how they begin and end, what they hold, and on what they depend."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,12 +8,12 @@ from scipy.stats import chisquare
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.sampling import Sampling, generate, generate_rated, stream
+from models.sampling import generate
 from models.sampling.generation import BATCH
-from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS, UNK
+from models.tokens.special import EOS, STARS, UNK
 from tests.marked_cases import slow_but
 from tests.models.sampling.small_bundles import bundle_of, with_table
-from tests.models.table_lm import HistoryLM, TableLM, TableSpec, always_ends
+from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 
 
 def test_texts_are_whole_reviews_that_begin_with_the_prompt(bundle):
@@ -23,12 +22,6 @@ def test_texts_are_whole_reviews_that_begin_with_the_prompt(bundle):
         assert len(texts) == 5
         assert all(text.startswith(prompt) for text in texts)
         assert not any("<" in text[len(prompt) :] or "  " in text[len(prompt) :] for text in texts)
-
-
-def test_a_model_that_ends_at_once_adds_nothing(bundle):
-    ends = Bundle(TableSpec(), bundle.vocabulary, always_ends(bundle.vocabulary.size))
-    assert generate(ends, 2, prompt="The soup ", stars=1) == ["The soup ", "The soup "]
-    assert generate(ends, 1) == [""]
 
 
 def test_texts_end_at_the_limit(plain):
@@ -46,13 +39,6 @@ def test_unknown_words_are_never_written(plain):
     assert not any((plain.vocabulary.encode(text) == UNK).any() for text in texts)
 
 
-def test_a_model_that_knows_nothing_but_unknown_words_ends(bundle):
-    weights = np.zeros((bundle.vocabulary.size + 1, bundle.vocabulary.size))
-    weights[:, UNK] = 1
-    lost = Bundle(TableSpec(), bundle.vocabulary, TableLM.normalised(weights))
-    assert generate(lost, 3) == ["", "", ""]
-
-
 @pytest.mark.parametrize("table", slow_but([TableLM, HistoryLM], {HistoryLM}))
 def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
     model = Bundle(TableSpec(), bundle.vocabulary, table(bundle.model.p_VV), stars_prior=bundle.stars_prior)
@@ -64,15 +50,6 @@ def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
     for batch in (1, 7):
         monkeypatch.setattr("models.sampling.generation.BATCH", batch)
         assert generate(model, BATCH + 40, **options) == crowd
-
-
-def test_texts_of_several_ratings_in_shared_batches_are_those_of_one_rating_each(plain):
-    counts, done = {1: BATCH - 3, 0: 0, 4: 7, 5: 2}, []
-    rated = generate_rated(plain, counts, Sampling(0.8, top_p=0.9), 12, 5, done.append)
-    alone = {stars: generate(plain, n, stars, "", 0.8, 0, 0.9, 12, 5) if n else [] for stars, n in counts.items()}
-    assert rated == alone
-    assert alone[4] != alone[1][:7]
-    assert done == [BATCH, BATCH + 6]
 
 
 def test_the_seed_the_rating_and_the_prompt_change_the_draw(plain):
@@ -88,20 +65,6 @@ def test_the_seed_the_rating_and_the_prompt_change_the_draw(plain):
     assert ends(seed=1, stars=2) == base
     for other in (ends(seed=2, stars=2), ends(seed=1, stars=4), ends(seed=1, stars=2, prompt="The")):
         assert not any(a == b for a, b in zip(base, other, strict=True))
-
-
-def test_a_prompt_that_ends_in_a_space_gets_no_second_one():
-    for unit in ("word", "bpe"):
-        model = bundle_of(unit, texts=["The soup was hot", "It was so", "He was so hot"] * 50)
-        was = model.vocabulary.encode("The soup was")[-1]
-        assert model.vocabulary.token(was).strip() == "was"
-        weights = np.zeros((model.vocabulary.size + 1, model.vocabulary.size))
-        weights[:, was], weights[was] = 1, 0
-        weights[was, EOS] = 1
-        model = with_table(model, weights)
-        for prompt in ("The soup ", "The soup", "The soup\n"):
-            glue = "" if prompt[-1].isspace() else " "
-            assert generate(model, 1, prompt=prompt)[0].lower() == (prompt + glue + "was").lower()
 
 
 def test_ratings_are_drawn_from_the_prior(bundle):
@@ -175,20 +138,3 @@ def test_a_bad_parameter_is_refused_by_name(bundle, options, message):
     with pytest.raises(ModelError, match=message + ".*must be") as caught:
         generate(bundle, **options)
     assert caught.value.kind == "input"
-
-
-def test_greedy_text_follows_from_pairs_of_tokens(bundle):
-    text = generate(bundle, 1, stars=5, temperature=0, max_tokens=6)[0]
-    ids = [STARS[5], *bundle.vocabulary.encode(text)]
-    for a, b in pairwise(ids):
-        p_V = bundle.model.p_VV[a].copy()
-        p_V[sorted({UNK, *CONTEXT_IDS})] = 0
-        assert p_V.argmax() == b
-    assert BOS not in ids
-
-
-def test_a_seed_may_be_any_number_of_64_bits_with_a_sign(bundle):
-    seeds = (0, 2**31, 2**32, 1764288000000, 2**63 - 1, -1, -(2**63))
-    texts = [generate(bundle, 3, 3, seed=seed, max_tokens=12) for seed in seeds]
-    assert len(set(map(tuple, texts))) == len(seeds)
-    assert "".join(stream(bundle, 3, seed=-1, max_tokens=12)) == generate(bundle, 1, 3, seed=-1, max_tokens=12)[0]

@@ -3,11 +3,10 @@
 from copy import deepcopy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from models.sampling import Sampling, filter_logp, generate, stream
+from models.sampling import Sampling, generate
 from models.sampling.batch import BLOCK
 from models.sampling.filters import allowed
 from models.tokens.special import EOS
@@ -43,12 +42,6 @@ def test_texts_are_those_of_the_processor(kind, options):
         assert generate(moved(bundle), 7, max_tokens=length, seed=1, **options) == expected
 
 
-@pytest.mark.gpu
-def test_the_pieces_of_a_text_are_those_of_the_processor():
-    bundle = bundle_of("gru")
-    assert list(stream(moved(bundle), seed=3, max_tokens=40)) == list(stream(bundle, seed=3, max_tokens=40))
-
-
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.8, "top_k": 50, "top_p": 0.95, "min_p": 0.01}], ids=str)
 @pytest.mark.parametrize("kind", ["lstm", "gru", "nplm"])
 def test_the_host_waits_twice_for_a_block(counts, kind, options):
@@ -60,16 +53,6 @@ def test_the_host_waits_twice_for_a_block(counts, kind, options):
         assert all(len(text.split()) > BLOCK for text in texts)
         waits.append(sum(counts.waits.values()))
     assert waits[1] - waits[0] == 3 * 2, counts.waits
-
-
-@pytest.mark.gpu
-def test_a_filtered_distribution_is_that_of_the_processor():
-    """Wide enough for each number of best entries that the processor ranks first."""
-    draw = np.random.default_rng(1)
-    logp_BV = torch.log_softmax(torch.from_numpy(draw.normal(size=(5, 3_000)) * [[0.1], [1], [2], [4], [9]]), 1)
-    for options in ({"top_p": 0.9}, {"typical_p": 0.7}, {"top_k": 100, "top_p": 0.5}, {"top_p": 1e-9}):
-        found_BV = filter_logp(logp_BV.to(GPU), **options).cpu()
-        torch.testing.assert_close(found_BV, filter_logp(logp_BV, **options), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.gpu

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from models.base import ModelError
 from models.bundles.bundle import Bundle
 from models.sampling import generate, stream
 from models.specs import VocabularySpec
@@ -47,8 +46,3 @@ def test_the_first_piece_comes_before_the_text_is_finished() -> None:
     long = next(s for s in range(99) if len(generate(bundle, 1, 3, max_tokens=40, seed=s)[0].split()) > 20)
     next(stream(watched, 3, max_tokens=40, seed=long))
     assert len(steps) <= 4
-
-
-def test_what_generate_refuses_is_refused() -> None:
-    with pytest.raises(ModelError, match="temperature"):
-        next(stream(bundle_of("word"), temperature=-1))

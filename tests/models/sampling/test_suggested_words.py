@@ -2,7 +2,6 @@
 
 import pytest
 
-from models.base import ModelError
 from models.sampling import suggest
 from models.tokens.special import EOS
 from tests.models.sampling.small_bundles import bundle_of, with_table
@@ -27,12 +26,6 @@ def test_suggested_words_have_the_models_probabilities(bundle):
 def test_words_at_the_start_of_a_sentence_are_shown_with_a_capital(bundle):
     assert all(word[0].isupper() for word, _ in suggest(bundle, "It was hot. ").words)
     assert all(word[0].isupper() for word, _ in suggest(bundle, "").words)
-
-
-def test_more_words_than_there_are_leave_what_is_no_word(bundle):
-    found = suggest(bundle, "The soup", k=1000)
-    assert sum(p for _, p in found.words) + found.rest == pytest.approx(1, abs=1e-6)
-    assert len(found.words) == len({word for word, _ in found.words}) < bundle.vocabulary.size
 
 
 def spelled(bundle, prompt, begun, depth):
@@ -80,10 +73,3 @@ def test_words_of_parts_have_the_probability_of_all_their_spellings(unit, prompt
     for (word, p), most in zip(found.words, best, strict=True):
         assert p <= expected[word] + 1e-6
         assert p == pytest.approx(most, rel=0.15)
-
-
-def test_bad_suggestion_parameters_are_refused(bundle):
-    with pytest.raises(ModelError, match="k is 0; it must be"):
-        suggest(bundle, "The", k=0)
-    with pytest.raises(ModelError, match="stars is 9"):
-        suggest(bundle, "The", stars=9)

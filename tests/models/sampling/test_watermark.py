@@ -10,8 +10,8 @@ from scipy.stats import chisquare, gamma, kstest
 
 from corpus.synthetic.synth import write_reviews
 from models.bundles.bundle import Bundle
-from models.sampling import Sampling, generate, stream
-from models.sampling.watermark import CONTEXT, SEEDED, Watermark, evidence_of, hashed, numbers
+from models.sampling import generate
+from models.sampling.watermark import SEEDED, Watermark, evidence_of, hashed, numbers
 from models.specs import NGramSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
@@ -40,12 +40,6 @@ def test_a_token_is_drawn_with_its_probability(uniforms: tuple[float, float]) ->
     counts_V = np.bincount(drawn, minlength=5)
     assert counts_V[1] == 0
     assert chisquare(counts_V[p_V > 0], 4_000 * p_V[p_V > 0]).pvalue > 0.001
-
-
-def test_the_seed_decides_the_first_tokens_and_after_contexts_that_occur_again() -> None:
-    p_V, mark = np.full(9, 1 / 9), Watermark("key", 2)
-    assert [mark.token([8, 8, *range(count)], p_V, 0.5) is None for count in range(6)] == [True] * CONTEXT + [False] * 2
-    assert mark.token([8, 8, 7, 0, 1, 2, 3], p_V, 0.5) is None, "again 0, 1, 2, 3"
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +82,3 @@ def test_texts_of_200_tokens_are_recognised_by_their_key_alone(bundle: Bundle) -
     others = [evidence_of(bundle.vocabulary, text, "Secret").p_value for text in joined]
     assert np.mean(np.array(own) < 0.01) >= 0.95
     assert np.mean(np.array(others) < 0.01) <= 0.05
-
-
-def test_texts_depend_on_seed_and_key_but_not_on_their_batch(bundle: Bundle) -> None:
-    options = {"max_tokens": 60, "prompt": "The food was", "watermark": "secret"}
-    texts = generate(bundle, 40, seed=7, **options)
-    assert generate(bundle, 3, seed=7, **options) == texts[:3]
-    assert "".join(stream(bundle, seed=7, **options)) == texts[0]
-    assert len(set(texts)) > 36, "the seed has its share"
-    assert set(texts).isdisjoint(generate(bundle, 40, seed=8, **options))
-    plain = generate(bundle, 40, seed=7, max_tokens=60, prompt="The food was")
-    assert plain == generate(bundle, 40, seed=7, max_tokens=60, prompt="The food was", watermark="")
-    assert plain != texts
-    assert Sampling().cuts_only
-    assert not Sampling(watermark="secret").cuts_only

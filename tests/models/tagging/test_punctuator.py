@@ -45,11 +45,6 @@ def test_what_it_has_learned_it_restores(fitted: Punctuator) -> None:
     assert fitted.restore([TEXTS[0].upper()]) == [TEXTS[0]], "case and marks of the input are not looked at"
 
 
-def test_texts_without_a_word_stay_without_one(fitted: Punctuator) -> None:
-    assert fitted.restore(["", " ... ", "i went"])[:2] == ["", ""]
-    assert fitted.restore([]) == []
-
-
 def test_a_saved_model_answers_the_same(fitted: Punctuator, tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
     words = [taken_off(text).words for text in TEXTS]
@@ -97,18 +92,3 @@ def test_training_windows_hold_every_word_once(fitted: Punctuator) -> None:
     asked = found.targets[found.targets != NOT_SCORED]
     assert asked.tolist() == text.tags
     assert len(found.sequences) == 3
-
-
-def test_a_text_without_spaces_is_one_word_of_some_pieces(fitted: Punctuator) -> None:
-    found = examples(fitted.vocabulary, [TaggedWords(["x" * 10_000], [0])])
-    assert len(found.targets) <= 30
-
-
-def test_settings_without_effect_in_a_tagger_are_refused() -> None:
-    with pytest.raises(ValueError, match="schedule"):
-        PunctuatorSpec(training=TrainingSpec(schedule="plateau"))
-
-
-def test_texts_without_words_cannot_be_learned_from(fitted: Punctuator) -> None:
-    with pytest.raises(ModelError, match="no word"):
-        examples(fitted.vocabulary, [TaggedWords([], [])])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.tagging.simple_rules import UsualTags, by_rules
-from models.tagging.written_words import CASES, MARKS, TAGS, TaggedWords, put_back, taken_off
+from models.tagging.written_words import TAGS, put_back, taken_off
 
 
 def tags(text: str) -> list[str]:
@@ -44,22 +44,7 @@ def test_marks_and_cases_are_told_apart(text: str, wanted: list[str]) -> None:
     assert tags(text) == wanted
 
 
-def test_what_is_no_mark_stays_at_its_word() -> None:
-    text = "I paid $20, for 50% off at the #1 C++ bar & grill: *great* (really)!"
-    assert put_back(*taken_off(text)) == "I paid $20, for 50% off at the #1 C++ bar & grill, great really!"
-
-
-def test_a_word_of_any_length_is_taken_apart_at_once() -> None:
-    assert taken_off("a" + "-" * 1_000_000 + "b.").tags == [2]
-
-
 WORDS = st.from_regex(r"[a-z]{2,8}('[a-z]|-[a-z]{2})?", fullmatch=True)
-
-
-@given(st.lists(st.tuples(WORDS, st.integers(0, len(TAGS) - 1)), max_size=20))
-def test_what_was_put_back_comes_off_again(pairs: list[tuple[str, int]]) -> None:
-    words, numbers = [word for word, _ in pairs], [number for _, number in pairs]
-    assert taken_off(put_back(words, numbers)) == TaggedWords(words, numbers)
 
 
 @given(st.text(max_size=60))
@@ -88,8 +73,3 @@ def test_the_usual_tag_is_the_most_frequent_and_of_equals_the_first() -> None:
     words = ["we", "in", "chicago", "so", "new"]
     assert put_back(words, usual(words)) == "We in Chicago, so new."
     assert usual([]) == []
-
-
-def test_tags_are_all_cases_with_all_marks() -> None:
-    assert len(TAGS) == len(CASES) * len(MARKS) == 15
-    assert TAGS[number("Title?")] == "Title?"

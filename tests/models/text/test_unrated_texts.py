@@ -67,15 +67,6 @@ def test_suggestions_are_averaged_over_the_ratings_that_explain_the_prompt(unit:
     assert sum(probability for _, probability in found.words) + found.rest == pytest.approx(1)
 
 
-def test_ratings_that_no_training_review_had_have_no_part(bundle: Bundle) -> None:
-    assert bundle.ratings(None) == SEEN
-    assert bundle.ratings(0) == [0], "a review without a rating, asked for"
-    for prior, only in (((0, 0, 0, 1.0, 0, 0), 3), ((1.0, 0, 0, 0, 0, 0), 0), ((0.0,) * 6, 0)):
-        one = bundle_of(prior=prior)
-        assert one.score_text("it is so") == one.score_text("it is so", only)
-        assert suggest(one, "it is") == suggest(one, "it is", stars=only)
-
-
 def test_a_text_that_a_rating_forbids_counts_with_the_others_only(bundle: Bundle) -> None:
     so, it = (int(bundle.vocabulary.encode(word)[0]) for word in ("so", "it"))
     weights = TableLM.random(bundle.vocabulary.size).p_VV.copy()
@@ -102,10 +93,3 @@ def test_steps_in_any_batch_give_the_numbers_of_whole_texts(bundle: Bundle) -> N
         logp_BV, state = model.step(ids_BT[:, position], state)
         assert logp_BV.exp().sum(1).tolist() == pytest.approx([1, 1])
         assert -logp_BV[[0, 1], ids_BT[:, position + 1]].numpy() == pytest.approx(nats_BT[:, position + 1], rel=1e-5)
-
-
-def test_a_model_that_gives_a_word_probability_0_whatever_the_rating_says_so(bundle: Bundle) -> None:
-    weights = TableLM.random(bundle.vocabulary.size).p_VV.copy()
-    weights[:, bundle.vocabulary.encode("so")[0]] = 0
-    model = Bundle(TableSpec(), bundle.vocabulary, TableLM.normalised(weights), stars_prior=PRIOR)
-    assert model.score_text("it is so").nats == inf

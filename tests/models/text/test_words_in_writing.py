@@ -47,28 +47,6 @@ def test_a_word_gets_its_usual_case_in_mid_sentence():
     assert vocabulary.decode(vocabulary.encode("THE SOUP WAS GREAT. IPHONE")) == "The soup was great. iPhone"
 
 
-def test_a_prompt_that_ends_in_a_space_gets_no_second_one(vocabularies):
-    vocabulary = vocabularies["word"]
-    ids = vocabulary.encode("great, and I loved it")
-    assert vocabulary.decode(ids, "The food was ") == "great, and I loved it"
-    assert vocabulary.decode(ids, "The food was") == " great, and I loved it"
-    assert vocabulary.decode(ids, "It was hot.") == " Great, and I loved it"
-    assert vocabulary.decode(ids, "It was hot.\n\n") == "Great, and I loved it"
-    assert vocabulary.decode(ids, 'He said "') == "great, and I loved it"
-
-
-def test_without_folding_words_keep_their_own_case():
-    vocabulary = train("word", ["The soup is Great", "the soup is great"], lowercase=False)
-    assert vocabulary.decode(vocabulary.encode("the soup is Great")) == "the soup is Great"
-    assert vocabulary.decode(vocabulary.encode("The Soup")) == "The"
-
-
-def test_typographic_quotes_are_read_as_straight_ones(vocabularies):
-    vocabulary = vocabularies["word"]
-    curly = vocabulary.encode("Don’t: “the soup”")
-    assert curly.tolist() == vocabulary.encode("Don't: \"the soup\"").tolist()
-
-
 # Real reviews
 
 

@@ -46,13 +46,3 @@ def learned_by_the_package(words, entries, least):
 def test_the_merges_are_those_of_the_package_however_few_pairs_are_followed(words, entries, least, tracked, part):
     with patch.object(ours, "TRACKED", tracked), patch.object(ours, "SLICE", part):
         assert list(learned(words, entries, least)) == learned_by_the_package(words, entries, least)
-
-
-def test_of_equally_frequent_pairs_the_one_with_the_lower_ids_is_merged():
-    assert list(learned({"zy": 2, "ab": 2, "ba": 2}, 2, 1)) == [["a", "b"], ["b", "a"]]
-
-
-def test_no_words_and_no_room_give_no_merges():
-    assert list(learned({}, 5, 1)) == []
-    assert list(learned({"aa": 9}, 0, 1)) == []
-    assert list(learned({"aa": 2}, 5, 3)) == []

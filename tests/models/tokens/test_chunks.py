@@ -88,16 +88,6 @@ def test_both_ways_split_into_the_same_chunks_with_the_same_numbers(texts, first
         assert_equal(*both_ways(column, None if mask is None else np.array(mask, bool), patch))
 
 
-@pytest.mark.parametrize("count", [1, 40, 5_000])
-def test_chunks_of_which_hardly_any_repeats_are_told_apart(count, monkeypatch):
-    """More distinct chunks than the first table has places for, and some that differ after the eighth byte only."""
-    texts = pl.Series("text", [f"{n} {n + 7} sameword{n} sameword-sameword-{n}x" for n in range(count)])
-    found, other = both_ways(texts, None, monkeypatch)
-    assert_equal(found, other)
-    assert found.distinct.is_unique().all()
-    assert len(found.distinct) > 3 * count
-
-
 def test_without_numba_texts_are_split_with_pyarrow(monkeypatch):
     texts = pl.Series("text", ["one two one", "two"])
     expected = Chunks.of(texts)
@@ -117,18 +107,6 @@ def test_without_numba_texts_are_split_with_pyarrow(monkeypatch):
 def test_ascii_texts_are_cut_by_the_smaller_pattern_as_by_the_whole_one(texts):
     series = pl.Series("text", texts, dtype=pl.String)
     assert cut(series).to_list() == series.str.extract_all(words.PATTERN).to_list()
-
-
-def test_a_text_between_others_has_its_own_chunks_and_a_part_of_a_column_too():
-    column = pl.Series("text", ["left out", "a b", "", "b a b ", "x"])
-    chunks = Chunks.of(column[1:4])
-    assert joined(chunks, [[chunk] for chunk in chunks.distinct]) == [["a", " b"], [], ["b", " a", " b "]]
-    assert dict(zip(chunks.distinct, chunks.counts().tolist(), strict=True)) == {
-        "a": 1, " b": 1, "b": 1, " a": 1, " b ": 1,
-    }  # fmt: skip
-    whole = Chunks.of(column[1:4], np.array([True, False, False]))
-    assert whole.distinct[int(whole.code_N[0])] == "a b"
-    assert chunks.texts_with(np.array([chunk == " b " for chunk in chunks.distinct])).tolist() == [False, False, True]
 
 
 @examples(200)

@@ -1,9 +1,7 @@
 """Encoding by distinct pieces gives the ids that the tokenizer gives for the whole text."""
 
-from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import example, given
@@ -45,40 +43,6 @@ def test_forgetting_between_batches_changes_no_id(unit, monkeypatch):
         for start in range(0, len(TRAIN), size):
             texts = TRAIN[start : start + size]
             assert [ids.tolist() for ids in vocabulary.encode_batch(texts)] == by_the_tokenizer(vocabulary, texts)
-
-
-def test_each_distinct_piece_is_handed_to_the_tokenizer_once(vocabularies, monkeypatch):
-    monkeypatch.setattr(models.tokens.pretokenizer, "FEW", -1)
-    seen, encode = [], models.tokens.pretokenizer._ids
-
-    def recorded(tokenizer, texts):
-        seen.extend(piece for text in texts for piece in (text.split("\n") if text.endswith("\n") else [text]) if piece)
-        return encode(tokenizer, texts)
-
-    monkeypatch.setattr(models.tokens.pretokenizer, "_ids", recorded)
-    encoder = models.tokens.pretokenizer.PieceEncoder(vocabularies["bpe"]._unit._tokenizer)
-    for texts in (["the food the food", "food"], ["the soup", "food  the"]):
-        encoder(pl.Series(texts))
-    assert sorted(seen) == sorted({"the", " food", " the", "food", " soup", "  the"})
-
-
-@pytest.mark.parametrize("lines", [1, 2, 500])
-@pytest.mark.parametrize("unit", ["bpe", "unigram"])
-def test_pieces_keep_apart_however_many_are_encoded_together(unit, lines, vocabularies, monkeypatch):
-    monkeypatch.setattr(models.tokens.pretokenizer, "FEW", -1)
-    monkeypatch.setattr(models.tokens.pretokenizer, "LINES", lines)
-    texts = [*TRAIN, "新しい zebra", "\n", "\t", "x\n\ny\tz"]
-    vocabulary = train(unit)
-    assert [ids.tolist() for ids in vocabulary.encode_batch(texts)] == by_the_tokenizer(vocabulary, texts)
-
-
-def test_several_threads_may_encode_at_once(vocabularies):
-    texts = [f"{text} {number}" for number in range(40) for text in TRAIN]
-    expected = [np.concatenate(vocabularies["bpe"].encode_batch(texts[i::4])) for i in range(4)]
-    fresh = train("bpe")
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda i: np.concatenate(fresh.encode_batch(texts[i::4])), range(4)))
-    assert all((a == b).all() for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.slow

@@ -1,21 +1,16 @@
 """The price of unknown words: a proper distribution over strings, Kneser-Ney's by hand and by the n-gram models."""
 
-import itertools
 import json
 import math
-import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.text.normal_form import NormalForm
-from models.tokens import words as word_module
 from models.tokens.spelling import ORDER, Spelling, _discounts
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
@@ -107,50 +102,11 @@ def test_all_strings_together_have_a_probability_of_one(spelling):
     assert whole == pytest.approx(1, abs=1e-9)
 
 
-def test_strings_that_are_no_words_of_the_vocabulary_sum_to_one_at_most():
-    """With a letter that is in no training word, whose price is that of its byte."""
-    spelling = Spelling(["a", "ab", "bab"], {"b": 2, "abb": 1, "aab": 1})
-    strings = ["".join(each) for n in range(9) for each in itertools.product("abz", repeat=n)]
-    nats = spelling.nats([string for string in strings if string not in spelling.words])
-    assert 0.8 < math.fsum(np.exp(-nats)) < 1
-
-
 @examples(100)
 @given(MODELS, st.text() | st.text(st.characters(categories=["Cs"]), max_size=3))
 def test_every_string_has_a_price(spelling, text):
     [nats] = spelling.nats([text])
     assert 0 < nats < math.inf
-
-
-def test_a_long_word_and_no_word_have_a_price():
-    spelling = Spelling(["so"], {"soo": 1})
-    assert 0 < spelling.nats(["so" + "o" * 9999])[0] < math.inf
-    assert spelling.nats([]).tolist() == []
-    assert Spelling([], {}).nats(["", "ab"]) == pytest.approx([math.log(2), 3 * math.log(2) + 2 * math.log(256)])
-
-
-def test_words_like_those_of_the_text_are_cheap():
-    """Beginnings, endings, a word that was seen once or twice, digits where digits were."""
-    stems = ("heat", "cook", "order", "turn", "serv")
-    words = [*stems, *(f"{stem}{end}" for stem in stems for end in ("ing", "ed")), "9pm", "12pm"]
-    rare = dict.fromkeys(["reheating", "reordering", "returned", "10am", "11am"], 1)
-    like, other, seen, hour, odd = Spelling(words, rare).nats(["recooking", "ingreheat", "reheating", "19am", "1a9m"])
-    assert seen < like < other - 2
-    assert hour < odd - 2
-    assert Spelling(words, {**rare, "reheating": 2}).nats(["reheating"])[0] < seen
-
-
-def test_the_rare_words_are_those_that_the_vocabulary_leaves_out(monkeypatch):
-    texts = ["a a a a b b c d g g g h h h i i i j j j", "a b b c c e f", *(f"x{n:03d}" for n in range(900))]
-    whole = train("word", texts, min_count=3, size=16).word_unit.spelling
-    assert list(whole.words) == ["\n", "a", "b", "c", "g", "h", "i"]
-    assert {word: n for word, n in whole.rare.items() if word[0] != "x"} == {"j": 3, "d": 1, "e": 1, "f": 1}
-    monkeypatch.setattr(word_module, "RARE", 200)
-    some = train("word", texts, min_count=3, size=16).word_unit.spelling.rare
-    assert some["j"] == 3, "the most frequent first"
-    assert len(some) == 200
-    assert 120 < sum(word > "x450" for word in some) * 2 < 280, "from the whole alphabet"
-    assert train("word", texts[::-1], min_count=3, size=16).word_unit.spelling.rare == some
 
 
 def test_it_comes_back_from_its_file_and_a_damaged_one_is_refused():
@@ -163,25 +119,3 @@ def test_it_comes_back_from_its_file_and_a_damaged_one_is_refused():
         values["unit"]["spelling"] = damage
         with pytest.raises(ModelError, match="cannot be read"):
             Vocabulary.from_json(json.dumps(values))
-
-
-@pytest.mark.slow
-@pytest.mark.real_data
-def test_on_real_reviews_unknown_words_cost_0_62_of_what_single_letters_cost():
-    path = Path(os.environ.get("REVIEWLM_REAL_DATA", ROOT / "data")) / "kaggle_yelp_10k.csv.gz"
-    if not path.is_file():
-        pytest.skip(f"no real reviews at {path.parent} (REVIEWLM_REAL_DATA)")
-    texts = [NormalForm().apply(text) for text in pl.read_csv(path.read_bytes(), columns=["text"])["text"]]
-    vocabulary = train("word", texts[:8000], min_count=3, size=20_000)
-    spelling = vocabulary.word_unit.spelling
-    unit = vocabulary._unit
-    unknown = Counter(piece for piece in word_module.cut(word_module.folded(texts[8000:], True)).explode()
-                      if piece not in unit._ids)  # fmt: skip
-    types = [*spelling.words, *spelling.rare]
-    letters = Counter("".join(types))
-    total = sum(letters.values()) + len(types)
-    single = {word: -math.log(len(types) / total) - sum(math.log(letters.get(char, 1) / total) for char in word)
-              for word in unknown}  # fmt: skip
-    before = sum(count * single[word] for word, count in unknown.items())
-    after = sum(np.array(list(unknown.values())) * spelling.nats(list(unknown)))
-    assert after < 0.6 * before

@@ -7,7 +7,6 @@ import json
 import math
 from collections import defaultdict
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,8 +14,7 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.shapes import CAPITAL, CAPITALS, CASELESS, LOWER, OTHER, SPELT, USUAL, shape_of
-from models.tokens.surface import BYTE_NATS, SAMPLE_TEXTS, Sample
+from models.tokens.surface import BYTE_NATS, Sample
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 
@@ -70,13 +68,6 @@ def test_what_is_written_as_usual_is_cheap_and_what_is_not_is_dear(vocabulary):
     assert upper < mixed
 
 
-def test_a_text_that_cannot_be_restored_from_its_pieces_pays_for_all_its_bytes(vocabulary):
-    [nats] = surface(vocabulary, "a\t\tb")
-    assert nats > 5 * math.log(256)
-    assert surface(vocabulary, "5İ")[0] > 4 * BYTE_NATS, "folding cuts within the letter"
-    assert np.isfinite(surface(vocabulary, "", "İstanbul ŞEHİR", "\u0301x", "ΟΔΟΣ οδος", "_url_ _ a_b", "☕ ok")).all()
-
-
 @pytest.mark.parametrize("piece", [
     "İstanbul", "İSTANBUL", "diyarbakIr'dan", "ǅep", "STRAẞE", "ΑΣ", "İ.Ö.", "www.İş.com",
 ])  # fmt: skip
@@ -85,18 +76,6 @@ def test_a_letter_without_an_exact_lower_case_costs_its_piece_and_not_the_whole_
     without, with_it = surface(vocabulary, text, f"{text} Good {piece}: good.")
     assert 0 < with_it - without < (len(piece.encode()) + 1) * BYTE_NATS + 20
     assert with_it < len(text) / 2, "8 bits a byte would be 5.5 nats"
-
-
-def test_dotted_capitals_of_turkish_cost_no_more_than_other_capitals(vocabulary):
-    dotted, plain = surface(vocabulary, "İyi yemek. İZMİR'de İSTANBUL.", "Eyi yemek. EZMER'de ESTANBUL.")
-    assert dotted == pytest.approx(plain)
-
-
-def test_curly_quotes_cost_something_once_and_little_from_then_on():
-    texts = [*(f"It's what it's at table {n}." for n in range(200)), "It’s what it’s, and that’s it."]
-    straight, once, often = surface(trained(texts), "it's", "it’s", "it’s, it’s, it’s, it’s")
-    assert once > straight + 1
-    assert often - once < 3 * (once - straight)
 
 
 def test_the_surface_is_a_part_of_what_the_ids_leave_out(vocabulary):
@@ -108,18 +87,6 @@ def test_the_surface_is_a_part_of_what_the_ids_leave_out(vocabulary):
     free = vocabulary.encode_documents(["The zebra", "the food"], [0, 0], whole=False)
     assert (free.surface_nats.sum(), free.spelling_nats.sum()) == (0, 0)
     assert free.ids.tolist() == found.ids.tolist()
-
-
-def test_a_vocabulary_without_folding_pays_for_spaces_alone(vocabulary):
-    cased = trained(lowercase=False)
-    assert surface(cased, "GOOD food was good") == pytest.approx(surface(cased, "good FOOD Was good"))
-    assert surface(vocabulary, "GOOD food was good") > surface(cased, "GOOD food was good") + 1
-
-
-def test_units_that_drop_nothing_pay_for_nothing():
-    for unit in ("char", "bpe"):
-        vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
-        assert surface(vocabulary, "The  FOOD") == 0
 
 
 def test_it_comes_back_from_its_file_and_does_not_depend_on_the_order_of_the_texts(vocabulary):
@@ -140,20 +107,6 @@ def test_a_damaged_price_is_no_vocabulary_that_can_be_read(vocabulary, name, val
         Vocabulary.from_json(json.dumps(values))
 
 
-def test_shapes_are_functions_of_the_folded_piece():
-    assert shape_of("food", "food", "food") == (LOWER, 0)
-    assert shape_of("Food", "food", "food") == (CAPITAL, 0)
-    assert shape_of("FOOD", "food", "food") == (CAPITALS, 0)
-    assert shape_of("McDonald's", "mcdonald's", "McDonald's") == (USUAL, 0)
-    assert shape_of("fOOd", "food", "food") == (OTHER, 4)
-    assert shape_of("12", "12", "12") == (CASELESS, 0)
-    assert shape_of("İzmir", "i̇zmir", "i̇zmir") == (CAPITAL, 0)
-    assert shape_of("İZMİR", "i̇zmi̇r", "i̇zmi̇r") == (CAPITALS, 0)
-    assert shape_of("İZMİR'de", "i̇zmi̇r'de", "i̇zmi̇r'de") == (OTHER, 7)
-    assert shape_of("ǅep", "ǆep", "ǆep") == (SPELT, len("ǅep".encode()) + 1)
-    assert shape_of(" !", "!", "!") == (CASELESS, -1)
-
-
 @examples(30)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_the_sample_is_the_same_in_any_order(texts, random):
@@ -161,24 +114,3 @@ def test_the_sample_is_the_same_in_any_order(texts, random):
     one.add(texts)
     other.add(random.sample(texts, len(texts)))
     assert one.texts() == other.texts()
-
-
-def test_the_sample_is_bounded_and_holds_different_texts():
-    sample = Sample()
-    sample.add([f"text {n}" for n in range(2 * SAMPLE_TEXTS)])
-    sample.add([f"text {n}" for n in range(2 * SAMPLE_TEXTS)])
-    assert len(set(sample.texts())) == len(sample.texts()) == SAMPLE_TEXTS
-
-
-def test_a_folding_model_that_knows_the_words_is_charged_what_their_case_is_worth():
-    """Each word has a capital in half of the cases, by the toss of a coin: 1 bit a word, which no model can save."""
-    random = np.random.default_rng(3)
-    words = ["food", "staff", "place", "price", "table"]
-
-    def text():
-        drawn, tosses = [words[i] for i in random.integers(0, 5, 12)], random.random(12) < 0.5
-        return " ".join(each.capitalize() if toss else each for each, toss in zip(drawn, tosses, strict=True))
-
-    vocabulary = trained([text() for _ in range(800)])
-    bits = surface(vocabulary, *(text() for _ in range(300))).sum() / math.log(2) / 300 / 12
-    assert 0.99 < bits < 1.05

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import models.tokens.type_counts
-from models.tokens.type_counts import CharacterCounts, TypeCounts, batched
+from models.tokens.type_counts import CharacterCounts, TypeCounts
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT
 
@@ -39,16 +39,6 @@ def test_many_long_strings_go_to_the_disk_too(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_strings_of_one_share_stand_in_one_part(monkeypatch):
-    monkeypatch.setattr(models.tokens.type_counts, "ROWS", 2)
-    with TypeCounts("word", ["count"], share=pl.col("word").str.to_lowercase()) as counts:
-        for word in ("Soup", "soup", "SOUP", "Staff", "staff", "the", "The", "THE"):
-            counts.add(pl.DataFrame({"word": [word], "count": [1]}))
-        parts = [part["word"].str.to_lowercase().unique().to_list() for part in counts.parts()]
-    assert counts.spills > 1
-    assert sorted(word for part in parts for word in part) == ["soup", "staff", "the"]
-
-
 @settings(deadline=None)
 @given(st.lists(ANY_TEXT, max_size=8))
 def test_characters_are_counted_as_often_as_their_text(texts):
@@ -59,9 +49,3 @@ def test_characters_are_counted_as_often_as_their_text(texts):
         expected.update(text * times)
     assert dict(counts.items()) == Counter("".join(texts))
     assert dict(weighted.items()) == expected
-
-
-def test_batches_end_by_number_and_by_length():
-    texts = ["aaaa", "b", "cc", "ddddd", "e", "f", "g"]
-    assert list(batched(texts, rows=3, characters=5)) == [["aaaa", "b"], ["cc", "ddddd"], ["e", "f", "g"]]
-    assert list(batched([], 3, 5)) == []

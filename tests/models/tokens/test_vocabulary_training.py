@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,7 @@ from tokenizers import models as models_of_package
 
 import models.tokens.subwords
 import models.tokens.type_counts
-from models.text.normal_form import NormalForm
 from models.tokens.pretokenizer import SPLIT
-from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but
 from tests.models.small_vocabularies import TRAIN, UNITS, train
 
@@ -46,12 +43,6 @@ def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_or
     assert dict(zip(found[::2], found[1::2], strict=True)) == {name: one.digest for name, one in vocabularies.items()}
 
 
-def test_training_leaves_the_environment_as_it_was(monkeypatch):
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
-    train("unigram")
-    assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", list(UNITS))
 def test_counts_that_go_by_way_of_the_disk_change_no_byte(unit, vocabularies, monkeypatch, tmp_path):
@@ -61,14 +52,6 @@ def test_counts_that_go_by_way_of_the_disk_change_no_byte(unit, vocabularies, mo
     monkeypatch.setattr(models.tokens.type_counts.TypeCounts, "_spill", lambda self, t: spills.append(spill(self, t)))
     assert train(unit).digest == vocabularies[unit].digest
     assert bool(spills) == (unit != "char")
-
-
-@pytest.mark.slow
-def test_no_temporary_file_is_left(monkeypatch, tmp_path):
-    monkeypatch.setattr(models.tokens.type_counts, "ROWS", 7)
-    for unit in UNITS:
-        Vocabulary.train(TRAIN, train(unit).spec, NormalForm(), tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_bpe_is_that_of_the_package_on_the_whole_text(vocabularies):
@@ -96,21 +79,6 @@ def test_unigram_has_the_pieces_of_the_package_on_the_whole_text(vocabularies, m
     ours = json.loads(vocabularies["unigram"].to_json())["unit"]["tokenizer"]["model"]["vocab"]
     theirs = json.loads(tokenizer.to_str())["model"]["vocab"]
     assert {piece for piece, _ in ours if not piece.startswith("<0x")} == {piece for piece, _ in theirs}
-
-
-def test_what_was_counted_and_used_is_recorded(vocabularies):
-    words = Counter(["a", "b", "b", "c", "c", "c"] + ["\n"] * 2)  # a line break ends each text
-    facts = train("word", ["a b b", "c c c"], size=16, min_count=2).facts
-    assert facts == {
-        "types": len(words), "types_used": 4, "occurrences": words.total(), "share_used": 1.0, "coverage": 7 / 8
-    }
-    # Pieces take the space before them: a, " b" twice, c, " c" twice.
-    assert train("bpe", ["a b b", "c c c"]).facts == {
-        "types": 4, "types_used": 4, "occurrences": 6, "share_used": 1.0
-    }
-    facts = train("char", ["aab", "\n"], size=254, min_count=2).facts
-    assert (facts["types"], facts["occurrences"], facts["coverage"]) == (3, 4, 0.5)
-    assert vocabularies["unigram"].facts["occurrences_fed"] == vocabularies["unigram"].facts["occurrences"]
 
 
 def test_of_too_many_pieces_the_most_frequent_are_learned_from_and_that_is_recorded(monkeypatch):

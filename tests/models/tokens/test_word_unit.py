@@ -108,17 +108,4 @@ def test_words_agree_with_the_tokenizers_package(vocabularies, text):
     assert vocabulary.encode(text).tolist() == oracle.encode(text, add_special_tokens=False).ids
 
 
-def test_nothing_but_white_space_is_lost_in_cutting(vocabularies):
-    text = "Any “sign” — at ~all~ ^_^ {x} [y] \\ | ` @ # * + = ñ ☃ stays!"
-    assert "".join(cut(pl.Series([text]))[0]).replace(" ", "") == text.replace(" ", "")
-
-
 # Spelling of unknown words
-
-
-def test_unknown_words_pay_their_spelling_once_each():
-    vocabulary = train("word")
-    encoded = vocabulary.encode_documents(["the zebra zebra", "the food", "Zebra!"], [1, 1, 1])
-    price = vocabulary.word_unit.spelling.nats(["zebra"])[0]
-    assert encoded.oov.tolist() == [2, 0, 1]
-    assert encoded.spelling_nats - encoded.surface_nats == pytest.approx([2 * price, 0, price])

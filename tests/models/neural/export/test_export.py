@@ -1,8 +1,6 @@
 """An exported network gives the model's own numbers and texts, in torch alone; what differs is not written."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -104,16 +102,6 @@ def test_an_exported_network_gives_the_numbers_and_greedy_texts_of_the_model(nam
         logp_BV, ours = bundle.model.step(ids_B, ours)
         found_BV, theirs = exported.step(ids_B, theirs)
         torch.testing.assert_close(found_BV, logp_BV, atol=1e-4, rtol=0)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "nplm"])
-def test_the_card_is_enough_to_use_the_graph_without_the_project(name, tmp_path):
-    write_export(tmp_path / "out", bundle_of(name), PROBES, {"model": "reviewlm", "version": 1})
-    done = subprocess.run([sys.executable, "-I", "-c", ALONE], cwd=tmp_path / "out", capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["[]", "2"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["card.json", "model.pt2", "vocabulary.json"]
 
 
 class Changed(ExportedLM):

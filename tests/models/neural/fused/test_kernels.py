@@ -50,33 +50,6 @@ def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
     assert not all(torch.equal(one, other) for one, other in zip(found[True], exact, strict=True))
 
 
-@pytest.mark.long
-def test_a_processor_whose_onednn_refuses_bfloat16_can_train_and_is_said_to_be_one() -> None:
-    # The products of the layers themselves are tried, too: whoever calls them with bfloat16 gets it.
-    ran = in_a_fresh_process(
-        "import logging, torch; logging.basicConfig(level=logging.DEBUG);"
-        "from models.neural.layers.recurrent_layers import sequences;"
-        "from models.neural.network import bf16_on_processor;"
-        "weights = [torch.ones(8, 2), torch.ones(8, 2), torch.zeros(8), torch.zeros(8)];"
-        "h, _ = sequences()['LSTM'](torch.ones(1, 3, 2), (torch.zeros(1, 2),) * 2, weights, torch.bfloat16);"
-        "print(h.dtype, bf16_on_processor())",
-        ONEDNN_MAX_CPU_ISA="AVX2",
-    )
-    refused = "no bfloat16 instructions" in ran.stderr
-    assert ran.stdout.split() == ["torch.bfloat16", str(not refused)]
-
-
-@pytest.mark.long
-def test_a_recurrent_model_that_is_only_asked_needs_no_numba() -> None:
-    ran = in_a_fresh_process(
-        "import sys; sys.modules['numba'] = None;"
-        "import torch; from models.specs import RecurrentSpec; from models.neural.recurrent import RecurrentLM;"
-        "model = RecurrentLM(RecurrentSpec(), RecurrentLM.build(RecurrentSpec(), torch.ones(20)), 20);"
-        "import numpy as np; print(model.score(np.array([[1, 9, 10]]), model.start(1))[0].shape)"
-    )
-    assert ran.stdout.strip() == "(1, 3)"
-
-
 def test_a_kernel_is_compiled_also_where_no_folder_can_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
     assert kernel(lambda x: 2 * x)(3.5) == 7.0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.neural.fused import kernels
-from models.neural.fused.kernels import load, store, view
+from models.neural.fused.kernels import view
 from tests.marked_cases import long_but
 
 H = 37
@@ -146,34 +145,6 @@ def test_a_gradient_that_is_not_finite_goes_back_as_in_the_equations(
         found = take_step_back(kind, take_step(kind, of, dtype)[1], gradients, dtype)
         for key, tensor in found.items():
             assert_same_places(tensor, wanted[key], torch.isfinite)  # inf − inf depends on how a sum is written
-
-
-@pytest.mark.parametrize("dtype", long_but(DTYPES, [torch.float32]), ids=str)
-@pytest.mark.parametrize("kind", STEPS)
-def test_the_gradient_of_a_unit_that_was_nan_is_not_zero(kind: str, dtype: torch.dtype) -> None:
-    of = inputs_of(kind, dtype)
-    of["a"] = with_specials(of["a"], float("nan"))
-    ones = {key: torch.ones(H, H, dtype=torch.float64) for key in ("h", "c")}
-    found = take_step_back(kind, take_step(kind, of, dtype)[1], ones, dtype)["a"][:, :H]
-    wanted = torch.ones(H) if kind == "relu" else torch.full((H,), float("nan"))  # relu hands on what it is given
-    torch.testing.assert_close(found.diagonal().float(), wanted, equal_nan=True)
-    others = found.double().masked_fill(torch.eye(H, dtype=torch.bool), 0)
-    assert bool(torch.isfinite(others).all())
-
-
-def test_every_number_of_bfloat16_survives_being_loaded_and_stored() -> None:
-    numbers = torch.arange(2**16).to(torch.uint16).view(torch.bfloat16)
-    stored = torch.empty_like(numbers)
-    copy_all(view(numbers), view(stored))
-    assert torch.equal(torch.isnan(stored), torch.isnan(numbers))
-    kept = ~torch.isnan(numbers)
-    assert torch.equal(stored[kept], numbers[kept])
-
-
-@kernels.kernel
-def copy_all(from_N: Any, to_N: Any) -> None:
-    for n in range(len(from_N)):
-        store(to_N, n, load(from_N[n]))
 
 
 def _gradients(outputs: dict[str, Tensor], leaves: Sequence[Tensor], of_outputs: dict[str, Tensor]) -> Sequence[Tensor]:

@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from models.neural.gpu.captured import captured
-from models.neural.nplm import NPLMNetwork
-from models.specs import NPLMSpec, TrainingSpec
-from models.streams import unigram_counts
+from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, V, network_of
 from training.neural import step
 from training.neural.plan import Plan
@@ -59,21 +57,6 @@ def test_a_recurrent_network_is_replayed_to_the_numbers_of_its_launches(options,
     spec = replace(SPEC, **options)
     network = network_of(replace(spec, training=replace(spec.training, precision=precision)))
     assert difference(network.to(GPU).train()) <= share
-
-
-def test_a_feed_forward_network_is_replayed_to_the_numbers_of_its_launches():
-    spec = NPLMSpec(embedding=8, hidden=12, training=TRAINING)
-    torch.manual_seed(1)
-    network = NPLMNetwork(spec, torch.from_numpy(unigram_counts(TRAIN, V)))
-    assert difference(network.to(GPU).train()) <= 1e-5
-
-
-def test_a_window_of_another_shape_is_refused():
-    network = network_of().to(GPU).train()
-    read = captured(network, windows()[0], network.start(B, GPU))
-    assert read is not None
-    with pytest.raises(ValueError, match=r"the window is \(6, 11\), captured was \(6, 12\)"):
-        read(windows()[0, :, 1:], network.start(B, GPU))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,5 @@
 """Checkpoints written by a thread: of the right moment, whole, in order; its errors are those of the training."""
 
-import logging
-import os
-import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -12,13 +7,11 @@ import pytest
 import torch
 
 from tests.marked_cases import long_but
-from tests.models.neural.made_trainings import Planted, journal, killed_at_rename, network_of, run
-from training.neural import checkpoint
+from tests.models.neural.made_trainings import journal, killed_at_rename, network_of, run
 from training.neural.callbacks import checkpoint_writer, checkpointing
 from training.neural.callbacks.checkpoint_writer import CheckpointWriter
 from training.neural.checkpoint import Checkpoints
 from training.neural.step import TrainingStep
-from training.neural.trainer import CHECKPOINTS
 
 ROOT = Path(__file__).resolve().parents[4]
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -76,17 +69,6 @@ def test_a_checkpoint_holds_what_the_tensors_held_when_it_was_given(tmp_path, mo
 
 
 @pytest.mark.usefixtures("in_a_thread")
-def test_checkpoints_appear_in_the_order_in_which_they_were_given(tmp_path, monkeypatch):
-    disk, number = Disk(monkeypatch), torch.zeros(1)
-    disk.free.set()
-    with CheckpointWriter(Checkpoints(tmp_path)) as writer:
-        for update in range(5):
-            writer.write({"w": number.fill_(update)}, {"update": update}, False, CPU)
-    assert [facts["update"] for facts in disk.written] == [0, 1, 2, 3, 4]
-    assert Checkpoints(tmp_path).load().tensors["w"].item() == 4
-
-
-@pytest.mark.usefixtures("in_a_thread")
 def test_an_error_of_the_thread_is_raised_by_the_next_call(tmp_path, monkeypatch):
     disk = Disk(monkeypatch, failures=3)
     with CheckpointWriter(Checkpoints(tmp_path)) as writer:
@@ -104,34 +86,6 @@ def test_an_error_of_the_thread_is_raised_by_the_next_call(tmp_path, monkeypatch
         writer._written.exception(60)
         with pytest.raises(OSError, match="No space left"):
             writer.look()
-
-
-@pytest.mark.usefixtures("in_a_thread")
-def test_an_error_of_the_last_checkpoint_is_raised_at_the_end_unless_there_is_another_one(
-    tmp_path, monkeypatch, caplog
-):
-    disk = Disk(monkeypatch, failures=2)
-    disk.free.set()
-
-    def fail(error):
-        with CheckpointWriter(Checkpoints(tmp_path)) as writer:
-            writer.write({}, {}, True, CPU)
-            if error:
-                raise error
-
-    with pytest.raises(OSError, match="No space left"):
-        fail(None)
-    with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="of the training"):
-        fail(ValueError("of the training"))
-    assert "the last checkpoint could not be written: [Errno 28] No space left" in caplog.text
-
-
-def test_on_the_processor_there_is_no_thread(tmp_path):
-    """It would compete with the updates for the cores."""
-    with CheckpointWriter(Checkpoints(tmp_path)) as writer:
-        writer.write({"w": torch.ones(1)}, {}, True, CPU)
-        assert Checkpoints(tmp_path).load().tensors["w"].item() == 1
-        assert writer._thread is None
 
 
 # --- a training with it
@@ -161,23 +115,6 @@ def test_a_training_on_a_gpu_makes_updates_while_a_checkpoint_is_written(tmp_pat
     assert disk.written[-1]["course"]["updates"] == summary["updates"]
 
 
-@pytest.mark.usefixtures("in_a_thread")
-def test_a_training_whose_checkpoint_cannot_be_written_ends_with_that_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
-    replace_file, replaced = os.replace, []
-
-    def full(*names):
-        replaced.append(names)
-        if len(replaced) > 6:
-            raise OSError(28, "No space left on device")
-        replace_file(*names)
-
-    monkeypatch.setattr(checkpoint.os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        run(tmp_path)
-    assert len(list((tmp_path / CHECKPOINTS).glob("*.json"))) > 0
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("rename", long_but(range(1, 8), {6}))
 @pytest.mark.usefixtures("in_a_thread")
@@ -192,20 +129,6 @@ def test_a_training_that_dies_while_its_thread_writes_goes_on_to_the_same_bits(t
     assert lines(tmp_path / "killed") == lines(tmp_path / "undisturbed")
     assert other["validation_nats"] == summary["validation_nats"]
     assert not list(tmp_path.rglob("*.part"))
-
-
-@pytest.mark.slow
-def test_the_thread_changes_no_bit_also_where_the_training_goes_back(tmp_path, monkeypatch):
-    found = []
-    for devices in ((), ("cpu",)):
-        monkeypatch.setattr(checkpoint_writer, "IN_A_THREAD", devices)
-        monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
-        folder = tmp_path / f"with {devices}"
-        network, summary = run(folder, Planted("loss", (30,)))
-        assert summary["divergences"] == 1
-        newest = Checkpoints(folder / CHECKPOINTS).load().tensors
-        found.append((bits(network), lines(folder), {name: tensor.tolist() for name, tensor in newest.items()}))
-    assert found[0] == found[1]
 
 
 PROGRAM = """
@@ -226,19 +149,3 @@ def dying(*given):
 checkpoint.os.replace = dying
 run(Path(sys.argv[1]))
 """
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("rename", [2, 21, 22])
-@pytest.mark.usefixtures("in_a_thread")
-def test_a_process_killed_while_its_thread_writes_goes_on_to_the_same_bits(tmp_path, rename):
-    """By SIGKILL before a rename: of the first checkpoint's description, and of both files of the eleventh one."""
-    undisturbed, _ = run(tmp_path / "undisturbed")
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "killed"), str(rename)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    assert subprocess.run(command, env=environment, cwd=ROOT).returncode == -signal.SIGKILL
-    found = Checkpoints(tmp_path / "killed" / CHECKPOINTS).load()
-    assert (found and found.facts["course"]["updates"]) == {2: None, 21: 9, 22: 9}[rename]
-    network, _ = run(tmp_path / "killed")
-    assert bits(network) == bits(undisturbed)
-    assert lines(tmp_path / "killed") == lines(tmp_path / "undisturbed")

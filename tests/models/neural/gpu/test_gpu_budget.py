@@ -1,15 +1,12 @@
 """What an update asks of a GPU: operators to launch, and waits of the host, counted on a pretended GPU."""
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 import torch
 from torch import distributed
 
-from models.neural.output import cross_entropy
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training_spec import Optimizer
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.marked_cases import long_but
@@ -56,60 +53,6 @@ def test_an_update_stays_within_the_budget_of_operators_and_waits(counts, stream
         assert waits <= MOST_WAITS, counts.waits
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"objective": ObjectiveSpec("hierarchical"), "tied": False},
-        {"objective": ObjectiveSpec("softmax", estimator="sampled", samples=8)},
-        {"objective": ObjectiveSpec("softmax", estimator="nce", samples=8)},
-    ],
-    ids=["two levels", "binary choices", "sampled softmax", "nce"],
-)
-def test_the_budget_does_not_depend_on_the_number_of_rows(counts, stream, options):
-    """64 × 35 and 256 × 70 positions; without resets of states, which come by chance."""
-    still = replace(SPEC, training=replace(TRAINING, state_reset_prob=0.0), **options)
-    few = updates(counts, stream, still, 1)
-    many = updates(counts, stream, replace(still, training=replace(still.training, batch=256, bptt_len=70)), 1)
-    assert many == few
-    [(operators, waits)] = few
-    assert operators <= MOST_OPERATORS
-    assert waits <= MOST_WAITS, counts.waits
-
-
-@pytest.mark.long
-def test_binary_choices_need_no_wait_for_the_lengths_of_their_paths(counts, stream, monkeypatch):
-    """Not even where a GPU's memory holds only some of the rows at a time; the other wait is the one of any update."""
-    monkeypatch.setattr(cross_entropy, "LOGITS_BYTES", 1)
-    spec = replace(SPEC, tied=False, objective=ObjectiveSpec("hierarchical", chunk=512))
-    assert [waits for _, waits in updates(counts, stream, spec, 2)] == [1, 1], counts.waits
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("options", "recipe"),
-    [
-        ({"objective": ObjectiveSpec("softmax")}, {}),
-        ({"objective": ObjectiveSpec("adaptive", 20, cutoffs=(30, 40), shrink=2.0)}, {}),
-        ({"kind": "gru", "variational": True, "embedding_dropout": 0.1, "weight_drop": 0.3}, {}),
-        ({}, {"precision": "float32", "clip_value": 0.1, "ema": 0.9}),
-        ({"condition_on_stars": True}, {"activation_penalty": 1.0, "temporal_penalty": 1.0, "clip": None}),
-    ],
-    ids=["softmax", "shrinking tails", "awd", "by value", "penalties"],
-)
-def test_no_recipe_waits_more_often(counts, stream, options, recipe):
-    spec = replace(SPEC, training=replace(TRAINING, **recipe), **options)
-    assert all(waits <= MOST_WAITS for _, waits in updates(counts, stream, spec, 2)), counts.waits
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("optimizer", get_args(Optimizer))
-def test_no_optimizer_waits_more_often(counts, stream, optimizer):
-    spec = replace(SPEC, training=replace(TRAINING, optimizer=optimizer))
-    assert all(waits <= MOST_WAITS for _, waits in updates(counts, stream, spec, 2)), counts.waits
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", long_but(["bf16", "float32"], {"bf16"}))
 @pytest.mark.parametrize("kind", long_but(["gru", "lstm", "rnn"], {"gru"}))
@@ -140,10 +83,3 @@ def test_of_several_ranks_the_host_waits_once_more_for_the_one_exchange(counts, 
     assert together == alone + 1, counts.waits
     assert len(sent) == 2  # one for each update
     assert all(tensor.is_cuda for tensor in sent)
-
-
-def test_the_pieces_of_the_output_are_as_large_as_memory_allows_on_a_gpu_alone(counts):
-    rows_NE = torch.zeros(3, 4, dtype=torch.bfloat16)
-    assert cross_entropy.rows_at_once(512, 10_000, rows_NE) == 512
-    assert cross_entropy.rows_at_once(512, 10_000, rows_NE.to(GPU)) == (1 << 30) // 20_000
-    assert cross_entropy.rows_at_once(512, 10_000_000, rows_NE.to(GPU)) == 512

@@ -10,11 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.device import has_triton
-from models.neural.gpu.captured import captured, for_replays
-from models.neural.layers.recurrent_layers import gpu_sequences, make_layer, run_layer, sequences
+from models.neural.gpu.captured import captured
+from models.neural.layers.recurrent_layers import gpu_sequences, sequences
 from models.neural.output import adaptive, build_output, single
-from models.neural.output.cross_entropy import ENTRY_MULTIPLE, level_gradients, spare_entries
 from models.specs import ObjectiveSpec, TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAINING, V, curve, network_of, run
 from training.neural import step
@@ -25,23 +23,6 @@ GPU = torch.device("cuda", 0)
 
 
 # --- logits
-
-
-@pytest.mark.parametrize("entries", [1, 63, 64, 65, 2001])
-def test_spare_entries_change_no_gradient(entries):
-    torch.manual_seed(1)
-    h_NE, weight_CE, bias_C = torch.randn(40, 32), torch.randn(entries, 32) / 4, torch.randn(entries)
-    classes_N = torch.randint(0, entries, (40,))
-    expected = level_gradients(h_NE, weight_CE, bias_C, classes_N, 16, grad_CE := torch.empty(entries, 32))
-    spare = spare_entries(entries, torch.bfloat16, GPU)
-    assert (entries + spare) % ENTRY_MULTIPLE == 0
-    assert 0 <= spare < ENTRY_MULTIPLE
-    longer_CE = torch.cat([weight_CE, torch.full((spare, 32), 9.0)])
-    found = level_gradients(h_NE, longer_CE, bias_C, classes_N, 16, found_CE := torch.empty(entries, 32))
-    torch.testing.assert_close(found.nats_N, expected.nats_N)
-    torch.testing.assert_close(found.features_NE, expected.features_NE)
-    torch.testing.assert_close(found.parameters[1], expected.parameters[1])
-    torch.testing.assert_close(found_CE, grad_CE)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +49,6 @@ def test_in_bf16_aligned_logits_have_the_gradients_of_others(monkeypatch, object
         assert float((one - other).norm()) < 0.02 * float(other.norm())
 
 
-def test_float32_and_the_processor_need_no_spare_entries():
-    assert spare_entries(2001, torch.float32, GPU) == 0
-    assert spare_entries(2001, torch.bfloat16, torch.device("cpu")) == 0
-
-
 @pytest.mark.needs_real_gpu
 @pytest.mark.parametrize(("rows", "entries"), [(1, 1), (3, 2001), (64, 2048), (5, 28_032), (2, 65_536)])
 def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
@@ -87,14 +63,6 @@ def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
     nats_N = nats_and_gradient(logits_NC, classes_N)
     torch.testing.assert_close(nats_N.double(), nats_NC.gather(1, classes_N[:, None])[:, 0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(logits_NC.double(), delta_NC, rtol=2**-8, atol=1e-6)
-
-
-@pytest.mark.needs_real_gpu
-def test_the_softmax_kernel_gives_finite_nats_where_the_probability_underflows():
-    from models.neural.gpu.softmax import nats_and_gradient
-
-    logits_NC = torch.tensor([[500.0, -500.0, 0.0]], device=GPU).bfloat16()
-    assert float(nats_and_gradient(logits_NC, torch.tensor([1], device=GPU))) == 1000.0
 
 
 # --- the LSTM layer
@@ -129,21 +97,6 @@ def test_the_lstm_layer_has_the_outputs_and_gradients_of_the_one_of_the_processo
     in_bf16 = distances(window_of(on_gpu, GPU, torch.float32, torch.bfloat16, resets), right)
     of_cpu = distances(window_of(on_cpu, "cpu", torch.float32, torch.bfloat16, resets), right)
     assert all(own < 1.5 * other for own, other in zip(in_bf16, of_cpu, strict=True))
-
-
-@pytest.mark.needs_real_gpu
-def test_an_lstm_layer_that_trains_in_bf16_is_this_one_where_it_is_replayed_or_resets_streams():
-    assert has_triton(GPU)
-    assert set(gpu_sequences(GPU)) == {"LSTM"}
-    layer, state = make_layer("lstm", 16, 16, "fused").to(GPU), (torch.zeros(4, 16, device=GPU),) * 2
-    for keep_BT, replays in ((None, True), (torch.rand(4, 9, device=GPU) > 0.2, False), (None, False)):
-        token = for_replays.set(replays)
-        with torch.autocast("cuda", torch.bfloat16):
-            x_BTE = torch.randn(4, 9, 16, device=GPU)
-            h_BTH, _ = run_layer(layer, dict(layer.named_parameters()), x_BTE, state, keep_BT)
-        for_replays.reset(token)
-        own = "GPULSTMSequence" in str(h_BTH.grad_fn) + str(h_BTH.grad_fn.next_functions)
-        assert own == (replays or keep_BT is not None)
 
 
 # --- replays
@@ -239,47 +192,6 @@ def test_for_want_of_memory_replays_are_given_up_before_streams_are(tmp_path, ca
     _, summary = run(tmp_path, network)
     assert summary["micro_batch"] == TRAINING.batch
     assert "not enough GPU memory for a CUDA graph" in caplog.text
-
-
-class Sharing(nn.Module):
-    """Gives two parameters one gradient."""
-
-    last_layer = None
-
-    def __init__(self):
-        super().__init__()
-        self.one, self.other = (nn.Parameter(torch.ones(3, device=GPU)) for _ in range(2))
-
-    def forward(self, ids_BT, state):
-        return _Both.apply(ids_BT[..., None].float(), self.one, self.other), state
-
-
-class _Both(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, one, other):
-        ctx.save_for_backward(x)
-        return x * (one + other)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        both = (grad * x).sum((0, 1))
-        return None, both, both
-
-
-def test_a_network_whose_parameters_share_a_gradient_is_not_replayed(caplog):
-    caplog.set_level(logging.WARNING, "models")
-    ids_BT, state = torch.ones(2, 3, dtype=torch.int64, device=GPU), (torch.zeros(1, 2, device=GPU),)
-    assert captured(Sharing(), ids_BT, state) is None
-    assert "share the memory" in caplog.text
-
-
-@pytest.mark.needs_real_gpu
-def test_windows_are_replayed(tmp_path, monkeypatch):
-    calls, forward = [], type(network_of()).forward
-    monkeypatch.setattr(type(network_of()), "forward", lambda *given: calls.append(1) or forward(*given))
-    _, summary = run(tmp_path, network_of().to(GPU))
-    assert len(calls) < summary["updates"]
 
 
 class Waits(nn.Module):

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.neural.device import cudnn_has_bf16
 from models.neural.layers import recurrent_layers
-from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.lm import RecurrentLM
 from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import (
     SPEC,
-    TRAIN,
     TRAINING,
     Planted,
     V,
@@ -28,7 +25,6 @@ from training.neural import step
 from training.neural.batches import TBPTTBatches
 from training.neural.callbacks import checkpointing
 from training.neural.step import TrainingStep
-from training.neural.validation import validation_nats
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)
@@ -90,16 +86,6 @@ def test_reviews_from_a_fresh_state_each_are_those_of_the_processor_and_need_no_
         np.testing.assert_allclose(curve(tmp_path / "gpu", name), curve(tmp_path / "cpu", name), rtol=0.02)
 
 
-def test_where_cudnn_cannot_read_pieces_reviews_are_read_in_the_loop(tmp_path, monkeypatch):
-    monkeypatch.setattr(recurrent_layers, "cudnn_reads_packed", lambda mode, device, dtype: False)
-    spec = replace(STILL, training=PIECES)
-    network = network_of(spec).to(GPU)
-    assert not network.reads_pieces()
-    run(tmp_path / "gpu", network, PIECES)
-    run(tmp_path / "cpu", network_of(spec), PIECES)
-    np.testing.assert_allclose(curve(tmp_path / "gpu", "train/nats"), curve(tmp_path / "cpu", "train/nats"), rtol=0.02)
-
-
 @pytest.mark.parametrize(("precision", "rounded"), [("bf16", True), ("float32", False)])
 def test_tf32_is_used_only_by_updates_for_which_bf16_was_asked(tmp_path, monkeypatch, precision, rounded):
     """Here cuDNN has no bf16. A validation is in float32 always."""
@@ -117,36 +103,6 @@ def test_tf32_is_used_only_by_updates_for_which_bf16_was_asked(tmp_path, monkeyp
     assert not torch.backends.cudnn.allow_tf32
 
 
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-def test_gradients_beyond_the_range_of_float16_are_finite_in_bf16(kind):
-    """What is added up is a sum over a whole window; in float16 it would be infinite from 65,504 on."""
-    torch.manual_seed(1)
-    layer = make_layer(kind, 16, 16, "fused").to(GPU)
-    state = (torch.zeros(8, 16, device=GPU),) * (2 if kind == "lstm" else 1)
-    with torch.autocast("cuda", torch.bfloat16):
-        h_BTH, _ = run_layer(layer, dict(layer.named_parameters()), torch.randn(8, 20, 16, device=GPU), state)
-    assert h_BTH.dtype == (torch.bfloat16 if cudnn_has_bf16(layer.mode, GPU) else torch.float32)
-    (h_BTH.float().sum() * 1e6).backward()
-    for name, weight in layer.named_parameters():
-        assert torch.isfinite(weight.grad).all(), name
-        assert float(weight.grad.abs().max()) > 65_504, name
-
-
-@pytest.mark.needs_real_gpu
-def test_cudnn_is_known_to_have_bf16_since_its_version_9_13():
-    new = torch.backends.cudnn.version() >= 91_300 and torch.cuda.get_device_capability(GPU) >= (8, 0)
-    assert all(cudnn_has_bf16(mode, GPU) == new for mode in ("LSTM", "GRU", "RNN_TANH", "RNN_RELU"))
-
-
-@pytest.mark.usefixtures("not_captured")
-def test_an_exploding_batch_is_clipped_and_survived_in_bf16(tmp_path):
-    network = Planted("explosion", (30,)).to(GPU)
-    network.precision = "bf16"
-    _, summary = run(tmp_path, network)
-    assert summary["divergences"] == 0
-    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
-
-
 @pytest.mark.parametrize("spoil", ["loss", "gradient"])
 @pytest.mark.usefixtures("not_captured")
 def test_a_training_that_diverges_goes_back_though_it_is_noticed_one_update_late(tmp_path, spoil):
@@ -157,13 +113,6 @@ def test_a_training_that_diverges_goes_back_though_it_is_noticed_one_update_late
     assert summary["tokens"] == expected["tokens"]
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
     assert len(curve(tmp_path, "train/nats")) == len(curve(tmp_path / "cpu", "train/nats"))
-
-
-@pytest.mark.usefixtures("not_captured")
-def test_a_divergence_of_the_last_update_is_noticed_too(tmp_path):
-    last = run(tmp_path / "whole", network_of().to(GPU))[1]["updates"] - 1
-    _, summary = run(tmp_path, Planted("loss", (last,)).to(GPU))
-    assert summary["divergences"] == 1
 
 
 @pytest.mark.parametrize(("device", "ahead"), [(GPU, True), (torch.device("cpu"), False)], ids=str)
@@ -235,11 +184,3 @@ def test_scores_are_those_of_the_processor_in_any_batch_and_however_a_text_is_cu
     for row in range(6):
         alone_1T, _ = there.score(ids_BT[row : row + 1], there.start(1))
         np.testing.assert_allclose(alone_1T[0], expected_BT[row], rtol=1e-5, atol=1e-5)
-
-
-def test_validation_is_that_of_the_processor():
-    network = network_of(STILL).eval()
-    expected, tokens = validation_nats(network, TRAIN)
-    nats, count = validation_nats(network.to(GPU), TRAIN)
-    assert count == tokens
-    assert nats == pytest.approx(expected, rel=1e-5)

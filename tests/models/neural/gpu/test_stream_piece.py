@@ -6,7 +6,7 @@ import torch
 
 from tests.models.neural.made_streams import stream_of
 from training.neural import batches
-from training.neural.batches import TBPTTBatches, Window
+from training.neural.batches import TBPTTBatches
 from training.neural.stream_piece import StreamPiece
 
 GPU = torch.device("cuda", 0)
@@ -39,13 +39,6 @@ def test_the_ids_are_those_of_the_window(largest, dtype, options):
 
 
 @pytest.mark.gpu
-def test_a_rank_keeps_its_own_rows():
-    piece = StreamPiece(slice(1, 3), GPU)
-    for window in epoch_of(40, np.uint16):
-        assert piece.window(window).cpu().numpy().tolist() == window.x_BT[1:3].tolist()
-
-
-@pytest.mark.gpu
 def test_a_new_piece_takes_the_place_of_the_one_before(monkeypatch):
     monkeypatch.setattr(batches, "CHUNK", 2 * BATCH * WINDOW)
     windows = epoch_of(40, np.uint16)
@@ -53,12 +46,6 @@ def test_a_new_piece_takes_the_place_of_the_one_before(monkeypatch):
     piece = StreamPiece(WHOLE, GPU)
     for window in [*windows, windows[0]]:
         assert piece.window(window).cpu().numpy().tolist() == window.x_BT.tolist()
-
-
-@pytest.mark.gpu
-def test_a_window_that_was_cut_from_no_piece_is_copied():
-    x_BT = np.arange(20).reshape(BATCH, WINDOW)
-    assert StreamPiece(WHOLE, GPU).window(Window(x_BT, x_BT, 0, 1)).cpu().numpy().tolist() == x_BT.tolist()
 
 
 @pytest.mark.parametrize(("largest", "operators"), [(32_767, 1), (65_535, 2)])

@@ -11,8 +11,7 @@ import torch
 
 from models.neural.inference import whole_numbers
 from models.neural.inference.int8 import Int8Linear, int8_reader
-from models.neural.inference.log_kernels import largest
-from models.neural.inference.whole_numbers import Linear, plain_rows, quantised
+from models.neural.inference.whole_numbers import Linear
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
@@ -29,11 +28,6 @@ def test_a_product_is_that_of_the_rounded_rows():
     found = Int8Linear(torch.from_numpy(w), torch.from_numpy(b))(torch.from_numpy(x)).numpy()
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert abs(found - (x @ w.T + b)).max() < 0.15
-
-
-def test_rows_of_zeros_stay_zeros():
-    linear = Int8Linear(torch.zeros(4, 8), torch.arange(4.0))
-    assert linear(torch.zeros(2, 8)).tolist() == [[0, 1, 2, 3]] * 2
 
 
 def whole(shape, seed):
@@ -71,16 +65,6 @@ def test_all_exact_ways_scale_the_sums_back_to_the_same_bits():
         way(weight_GE, scale_G, bias_G)(x_NE, out_NG)
         found.append(out_NG.tolist())
     assert all(one == found[0] for one in found)
-
-
-def test_rows_are_read_back_from_packed_weights():
-    weight_GE = torch.from_numpy(np.random.default_rng(7).normal(size=(101, 35)).astype(np.float32))
-    ids = np.array([100, 0, 47, 48, 0])
-    packed = Linear(*quantised(weight_GE), np.zeros(101, np.float32)).rows
-    expected = plain_rows(*quantised(weight_GE))(ids)
-    assert abs(expected - weight_GE[ids].numpy()).max() < 0.5 * abs(weight_GE).max().item() / 127 + 1e-6
-    if packed is not None:  # no way that torch has gives rows back
-        assert packed(ids).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(
@@ -144,23 +128,6 @@ def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in
     assert 0.2 < float(done.stdout) <= 1 / 3
 
 
-def test_the_compiled_way_is_used_only_where_the_compiler_has_the_instructions(monkeypatch):
-    monkeypatch.setattr(whole_numbers.vnni, "get_host_cpu_features", lambda: {"avx512vnni": True})
-    monkeypatch.setattr(whole_numbers.vnni.config, "CPU_NAME", None)
-    assert whole_numbers.vnni.available()
-    monkeypatch.setattr(whole_numbers.vnni.config, "CPU_NAME", "haswell")
-    assert not whole_numbers.vnni.available()
-    monkeypatch.setattr(whole_numbers.vnni.config, "CPU_NAME", None)
-    monkeypatch.setattr(whole_numbers.vnni, "get_host_cpu_features", lambda: {"avx2": True})
-    assert not whole_numbers.vnni.available()
-
-
-def test_packing_leaves_the_engine_of_the_process_as_it_was():
-    before = torch.backends.quantized.engine
-    whole_numbers._packed_by_fbgemm(torch.ones(4, 4, dtype=torch.int8))
-    assert torch.backends.quantized.engine == before
-
-
 @pytest.mark.parametrize("quickest", whole_numbers.WAYS)
 def test_the_quickest_of_the_exact_ways_is_used(monkeypatch, quickest):
     """Any of those of torch may be the one that it has only reference code for."""
@@ -171,49 +138,9 @@ def test_the_quickest_of_the_exact_ways_is_used(monkeypatch, quickest):
     assert whole_numbers._quickest.__wrapped__(1) is not quickest
 
 
-def test_each_number_of_rows_may_use_another_way_and_gets_the_same_sums(monkeypatch):
-    x_NE, weight_GE = whole((40, 70), 4), whole((41, 70), 5)
-    exact = [way for way in WAYS if whole_numbers._is_exact(way)]
-    used = {rows: exact[place % len(exact)] for place, rows in enumerate(whole_numbers.ROWS)}
-    calls = []
-    spied = {
-        rows: lambda *arguments, rows=rows: lambda x, out: (calls.append(rows), used[rows](*arguments)(x, out))
-        for rows in used
-    }
-    monkeypatch.setattr(whole_numbers, "_quickest", spied.__getitem__)
-    write = Linear(weight_GE, np.ones(41, np.float32), np.zeros(41, np.float32))
-    expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
-    for rows in (1, 3, 4, 31, 32, 40):
-        assert sums(write, x_NE[:rows], 41) == expected[:rows]
-    assert calls == [1, 1, 4, 4, 32, 32]
-
-
 def test_a_product_of_floats_is_exact_on_every_processor_and_for_any_width():
     assert whole_numbers._is_exact(whole_numbers.OF_FLOATS)
     for features in (1_040, 1_041, 4_001):  # from 1,041 on, sums can be above 2**24
         x_NE, weight_GE = torch.full((1, features), 127, dtype=torch.int8), whole((3, features), 8).abs() // 2 * 2 + 1
         expected = (x_NE.double() @ weight_GE.double().t()).float().tolist()
         assert sums(whole_numbers._plain(whole_numbers.OF_FLOATS, weight_GE), x_NE, 3) == expected
-
-
-def test_a_processor_without_an_exact_product_of_8_bits_takes_floats(monkeypatch):
-    monkeypatch.setattr(whole_numbers, "_is_exact", lambda way: False)
-    assert whole_numbers._quickest.__wrapped__(1) is whole_numbers.OF_FLOATS
-
-
-def test_a_product_that_overflows_is_not_used():
-    wrong = lambda weight_GE: lambda x_NE: (x_NE.long() @ weight_GE.long().t()).clamp(-(2**15), 2**15 - 1)  # noqa: E731
-    right = lambda weight_GE: lambda x_NE: x_NE.long() @ weight_GE.long().t()  # noqa: E731
-    assert whole_numbers._is_exact(whole_numbers._of_torch(right))
-    assert not whole_numbers._is_exact(whole_numbers._of_torch(wrong))
-
-
-def test_the_largest_number_is_found_wherever_it_is():
-    for value in (-3.5, -0.0, 1e-40, 7.25, np.inf):
-        for place in (0, 15, 16, 63, 99):
-            x_V = np.full(100, -np.inf, np.float32)
-            x_V[:place] = -1e30
-            x_V[place] = value
-            assert largest(x_V) == np.float32(value)
-    assert largest(np.full(5, -np.inf, np.float32)) == -np.inf
-    assert largest(np.empty(0, np.float32)) == -np.inf

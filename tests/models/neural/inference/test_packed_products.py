@@ -19,13 +19,6 @@ def test_a_product_has_enough_rows_and_at_most_half_as_many_again(rows: int) -> 
     assert packed.rows_computed(computed) == computed
 
 
-def test_few_numbers_of_rows_are_computed_while_a_batch_becomes_smaller() -> None:
-    assert {packed.rows_computed(rows) for rows in range(1, 129)} == {
-        1, 2, 3, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128
-    }  # fmt: skip
-    assert len({packed.rows_computed(rows) for rows in range(129, 16_385)}) <= 8 * 7
-
-
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_result_is_that_of_a_plain_product_in_any_batch(bias: bool) -> None:
     draw = torch.Generator().manual_seed(1)

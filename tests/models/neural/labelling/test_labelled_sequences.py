@@ -37,14 +37,6 @@ def test_training_draws_every_sequence_once_in_an_epoch(given_texts, size, seed)
     assert len(groups) == -(-len(given_texts) // size)
 
 
-def test_training_puts_sequences_of_like_length_side_by_side_in_another_order_every_time():
-    lengths = np.random.default_rng(1).permutation(np.arange(1, 401))
-    sequences, draw = Sequences.of([[9] * length for length in lengths]), np.random.default_rng(2)
-    first, second = (list(sequences.shuffled(draw, 8)) for _ in range(2))
-    assert all(np.ptp(lengths[group]) == 7 for group in first)
-    assert [group.tolist() for group in first] != [group.tolist() for group in second]
-
-
 @given(texts, st.data())
 def test_tags_stay_with_their_positions(given_texts, data):
     """The tag of each position says which word stands there, so any shuffling is seen."""
@@ -86,12 +78,6 @@ def test_sequences_that_cannot_be_read_are_refused_with_the_place(build, complai
     assert caught.value.kind == "input"
 
 
-def test_an_unknown_rating_gives_nothing_away():
-    unrated = Sequences.of([[1, 3, 9, 2]])
-    unrated.require(20)
-    assert unrated.ids_P.tolist() == [1, 3, 9, 2]
-
-
 @pytest.mark.parametrize(
     ("spec", "targets", "complaint"),
     [
@@ -114,14 +100,3 @@ def test_targets_that_do_not_fit_are_refused_with_the_place(spec, targets, compl
     with pytest.raises(ModelError, match=complaint) as caught:
         LabelledSequences.of([[9, 10], [11, 12, 13]], targets).require(spec, 20)
     assert caught.value.kind == "input"
-
-
-@pytest.mark.parametrize(
-    ("spec", "targets"),
-    [(CLASSES, [0, 2]), (TAGS, [[0, -1], [1, 0, 1]]), (STARS, [4, 5])],
-    ids=["class", "tags", "stars"],
-)
-def test_what_fits_is_taken(spec, targets):
-    given = LabelledSequences.of([[9, 10], [11, 12, 13]], targets)
-    given.require(spec, 20)
-    assert len(given.sequences) == 2

@@ -33,13 +33,6 @@ def test_answers_depend_neither_on_the_batch_nor_on_the_order(fitted):
     assert np.array_equal(probabilities.argmax(1), fitted.answers(sequences))
 
 
-def test_margins_and_numbers_are_not_called_probabilities():
-    data = reviews(40, 2, 1)
-    model = fit(replace(QUICK, loss="hinge"), V, data, data).model
-    with pytest.raises(ModelError, match="'hinge' has no probabilities: ask for scores"):
-        model.probabilities(data.sequences)
-
-
 @pytest.mark.parametrize(
     "options",
     [

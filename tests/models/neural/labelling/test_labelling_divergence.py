@@ -61,13 +61,6 @@ def test_it_goes_back_to_the_last_evaluation_with_half_the_rate(data, tmp_path, 
     ]
 
 
-def test_it_may_go_back_to_the_first_weights(data, tmp_path, monkeypatch):
-    not_finite_after(3, 3, monkeypatch)
-    _, summary = fit(SPEC, V, data, data, work=tmp_path)
-    assert summary["divergences"] == 3
-    assert math.isfinite(summary["cross_entropy"])
-
-
 def test_the_fourth_divergence_ends_it(data, tmp_path, monkeypatch):
     not_finite_after(13, 4, monkeypatch)
     with pytest.raises(ModelError, match=r"update 14\), 4 times in all; .*Set training.learning_rate") as caught:
@@ -111,13 +104,3 @@ def test_a_training_that_was_killed_after_a_divergence_gives_the_same_bits(data,
     assert summary["divergences"] == 1
     assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
     assert rates_of(tmp_path / "killed") == rates_of(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("folder", [True, False], ids=["with a work folder", "without"])
-def test_a_rate_that_is_far_too_high_says_what_to_do(folder, data, tmp_path):
-    spec = replace(SMALL, labels=(), loss="squared_error", training=replace(TRAINING, optimizer="sgd", clip=None,
-                   learning_rate=1e20))  # fmt: skip
-    numbers = replace(data, targets=np.where(data.targets == 1, 1e15, -1e15))
-    with pytest.raises(ModelError, match=r"learning_rate") as caught:
-        fit(spec, V, numbers, numbers, work=tmp_path if folder else None)
-    assert caught.value.kind == "diverged"

@@ -10,8 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.classification.spec import BagSpec
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
@@ -29,13 +27,6 @@ def network(spec=TUNED):
 
 def rates(tuning, updates=50, per_epoch=10):
     return Rates(network(), TUNED.training, updates, per_epoch, tuning)
-
-
-def test_a_slanted_triangle_by_hand():
-    """T 10, a share of 0.2 rises: cut 2; ratio 4, peak 8. p = 0, ½, 1, 7/8, …, 1/8."""
-    found = [slanted_triangular(t, 10, 8.0, 0.2, 4.0) for t in range(10)]
-    shares = [0, 1 / 2, *(k / 8 for k in range(8, 0, -1))]
-    assert found == pytest.approx([8 * (1 + 3 * p) / 4 for p in shares])
 
 
 @given(st.integers(1, 300), st.floats(0, 1), st.floats(1, 100))
@@ -85,13 +76,6 @@ def test_parts_are_unfrozen_from_the_head_down_one_an_epoch():
     assert trained() == everything
 
 
-def test_without_tuning_all_parts_have_the_rate_of_the_schedule():
-    made = rates(None)
-    assert made.set(49) == pytest.approx(1e-2 * TUNED.training.final_rate)
-    assert {group["lr"] for group in made.optimizer.param_groups} == {made.rate(49)}
-    assert {group["weight_decay"] for group in made.optimizer.param_groups} == {0.0, TUNED.training.weight_decay}
-
-
 def language_model(layers=2):
     torch.manual_seed(7)
     shape = {"kind": "gru", "hidden": 24, "embedding": 16, "tied": False, "objective": ObjectiveSpec("softmax")}
@@ -135,9 +119,3 @@ def test_a_killed_fine_tuning_resumes_with_the_same_bits(tmp_path, monkeypatch):
             fit(TUNED, V, data, data, work=tmp_path, **options)
     resumed = fit(TUNED, V, data, data, work=tmp_path, **options).model
     assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
-
-
-def test_only_a_recurrent_network_starts_from_a_language_model():
-    data, spec = reviews(20, 2, 1), BagSpec(labels=("a", "b"), embedding=4)
-    with pytest.raises(ModelError, match="only a recurrent network can start"):
-        fit(spec, V, data, data, start=language_model())

@@ -1,21 +1,18 @@
 """What classifiers and taggers can learn, and how they are trained."""
 
 import math
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from models.base import ModelError
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from tests.marked_cases import long_but
-from tests.models.neural.labelling.made_labels import DECIDES, QUICK, SMALL, TRAINING, V, next_word_tags, reviews
+from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, next_word_tags, reviews
 from training.labelling import trainer
 from training.labelling.fit import fit
 from training.labelling.state import LabellerState
@@ -59,33 +56,6 @@ def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only
     assert forwards["cross_entropy"] > 0.68
 
 
-def test_tags_that_need_only_the_past_are_learned_from_the_beginning_with_a_margin_too():
-    """Whether the word that decides has been read yet. Every position is asked."""
-
-    def switched(count, seed):
-        sequences = reviews(count, 1, seed).sequences
-        texts = np.split(sequences.ids_P, sequences.offsets[1:-1])
-        return LabelledSequences.of(texts, [np.cumsum(text == DECIDES) for text in texts])
-
-    spec = replace(SMALL, task="tagging", labels=("before", "after"), loss="hinge", kind="lstm")
-    model, _ = fit(spec, V, switched(1_000, 1), switched(200, 2))
-    assert model.measure(switched(300, 3))["error_rate"] <= 0.01
-
-
-@pytest.mark.long
-def test_stars_are_learned_as_a_number_by_squared_error():
-    """A word anywhere says 1 to 5 stars; who answers the mean is off by √2 on average."""
-    train, validation, test = (reviews(count, 5, seed) for count, seed in ((2_500, 1), (200, 2), (400, 3)))
-    train, validation, test = (replace(data, targets=data.targets + 1) for data in (train, validation, test))
-    spec = replace(SMALL, labels=(), loss="squared_error", bidirectional=True)
-    model, _ = fit(spec, V, train, validation)
-    found = model.measure(test)
-    assert found["root_mean_square"] < 0.35
-    assert found["squared_error"] == pytest.approx(found["root_mean_square"] ** 2)
-    answers = model.answers(test.sequences)
-    assert found["squared_error"] == pytest.approx(np.square(answers.astype(np.float64) - test.targets).mean())
-
-
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "task": "tagging", "kind": "lstm"}])
 def test_equal_seeds_give_equal_weights_other_seeds_others_and_torchs_random_stream_stays(options):
     spec = replace(QUICK, **options)
@@ -96,15 +66,6 @@ def test_equal_seeds_give_equal_weights_other_seeds_others_and_torchs_random_str
     other = fit(replace(spec, training=replace(spec.training, seed=2)), V, data, data).model
     assert np.array_equal(one.scores(data.sequences), two.scores(data.sequences))
     assert not np.array_equal(one.scores(data.sequences), other.scores(data.sequences))
-
-
-@pytest.mark.long
-def test_training_in_bf16_learns_as_well():
-    spec = replace(SMALL, bidirectional=True, training=replace(TRAINING, precision="bf16"))
-    train, test = reviews(1_500, 2, 1), reviews(300, 2, 3)
-    model, _ = fit(spec, V, train, test)
-    assert model.measure(test)["error_rate"] <= 0.02
-    assert {parameter.dtype for parameter in model.network.parameters()} == {torch.float32}
 
 
 def test_the_state_that_is_kept_is_that_of_the_best_evaluation(monkeypatch):
@@ -166,26 +127,6 @@ def test_an_update_follows_the_mean_over_what_is_asked():
         torch.testing.assert_close(weight.detach(), wanted)
 
 
-def test_examples_that_do_not_fit_are_refused_before_training():
-    good = reviews(10, 2, 1)
-    for train, validation in ((reviews(10, 3, 1), good), (good, reviews(10, 3, 1))):
-        with pytest.raises(ModelError, match="it must be a whole number from 0 to 1"):
-            fit(QUICK, V, train, validation)
-    with pytest.raises(ModelError, match="is not in the vocabulary, whose ids are 0 to 19"):
-        fit(QUICK, 20, good, good)
-
-
-def test_the_examples_of_the_documentation_give_what_they_say(tmp_path, monkeypatch):
-    page = Path(__file__).resolve().parents[4] / "docs" / "concepts" / "other_models" / "labelling.md"
-    examples = re.findall(r"```python run\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    classifier, tagger = {}, {}
-    for example, names in zip(examples, (classifier, tagger), strict=True):
-        exec(example, names)
-    assert classifier["answers"] == ["good", "bad"]
-    assert tagger["tags"] == ["no", "no", "no", "yes"]
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("options", [{}, {"task": "tagging", "bidirectional": True, "loss": "hinge"}])
 def test_a_model_on_a_gpu_learns_and_answers_as_on_the_processor(options, tmp_path):
@@ -196,10 +137,3 @@ def test_a_model_on_a_gpu_learns_and_answers_as_on_the_processor(options, tmp_pa
     model.save(tmp_path)
     there, here = model.scores(data.sequences), Labeller.load(tmp_path).scores(data.sequences)
     np.testing.assert_allclose(there, here, atol=1e-3)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made():
-    with pytest.raises(ModelError, match="a GPU is requested") as caught:
-        fit(SMALL, V, reviews(4, 2, 1), reviews(4, 2, 2), device="cuda")
-    assert caught.value.kind == "input"

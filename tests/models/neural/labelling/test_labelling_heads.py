@@ -51,31 +51,6 @@ def test_the_row_that_labels_also_ranks():
         MarginHead(F_, 3).ranking(real, corrupted)
 
 
-@pytest.mark.slow
-def test_a_margin_head_learns_to_rank_real_windows_above_corrupted_ones():
-    """Collobert and Weston's task in small: in a real window the words rise by one, in a corrupted one not."""
-    torch.manual_seed(1)
-    draw = np.random.default_rng(1)
-    embedding, hidden, head = torch.nn.Embedding(12, 8), torch.nn.Linear(24, 32), MarginHead(32)
-    parameters = [*embedding.parameters(), *hidden.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(parameters, 1e-2)
-
-    def windows(count):
-        real = draw.integers(0, 10, count)[:, None] + np.arange(3)
-        corrupted = real.copy()
-        corrupted[:, 1] = (real[:, 1] + draw.integers(1, 12, count)) % 12
-        return (torch.tanh(hidden(embedding(torch.from_numpy(ids)).flatten(1))) for ids in (real, corrupted))
-
-    for _ in range(300):
-        loss = head.ranking(*windows(64)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    real, corrupted = windows(1_000)
-    assert (head(real) > head(corrupted)).float().mean() > 0.97
-    assert head.ranking(real, corrupted).mean() < 0.1
-
-
 def test_a_probability_head_starts_at_the_share_of_each_label():
     """Counts 6, 3, 0 with 0.5 added: 6.5, 3.5 and 0.5 of 10.5."""
     head = ProbabilityHead(F_, torch.tensor([6, 3, 0]))
@@ -83,12 +58,6 @@ def test_a_probability_head_starts_at_the_share_of_each_label():
     torch.testing.assert_close(start, torch.tensor([[6.5, 3.5, 0.5]]) / 10.5)
     h, labels = features(300), torch.tensor([0, 1] * 150)
     assert head.loss(head(h), labels).mean().item() == pytest.approx(-math.log(6.5 * 3.5 / 10.5**2) / 2, rel=0.05)
-
-
-def test_a_number_head_starts_at_the_mean():
-    head = NumberHead(F_, 3.75)
-    assert head.answers(head(torch.zeros(2, F_))).tolist() == [3.75, 3.75]
-    assert head.loss(head(torch.zeros(2, F_)), torch.tensor([5.0, 3.75])).tolist() == [1.5625, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,14 @@
 """One trunk under two tasks: shapes, padding, gradients, and a start from a language model."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from models.base import ModelError
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.spec import LabellingSpec
 from models.neural.recurrent import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.specs import ObjectiveSpec, RecurrentSpec
 from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, reviews
 from training.labelling.fit import fit
 
@@ -50,18 +48,6 @@ def test_one_trunk_gives_a_classifier_one_row_a_sequence_and_a_tagger_one_a_posi
         assert torch.equal(summary[:, H:], positions[ends - LENGTHS, H:])
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_options_of_the_layers_reach_all_of_them(bidirectional):
-    """An LSTM's forget gates at 3, and orthogonal matrices, whose rows have length 1 and stand at right angles."""
-    made = network(forget_bias=3.0, recurrent_start="orthogonal", bidirectional=bidirectional)
-    found = dict(made.trunk.encoder.named_parameters())
-    matrices = [value for name, value in found.items() if "weight_hh" in name]
-    assert len(matrices) == (4 if bidirectional else 2)
-    for W in [gate for matrix in matrices for gate in matrix.detach().split(H)]:
-        torch.testing.assert_close(W @ W.T, torch.eye(H, dtype=W.dtype), atol=1e-6, rtol=0)
-    assert all((value[H : 2 * H] == 3).all() for name, value in found.items() if "bias_ih" in name)
-
-
 @pytest.mark.parametrize("cells", ["reference", "fused"])
 @pytest.mark.parametrize("task", ["classification", "tagging"])
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -98,21 +84,6 @@ def test_dropout_acts_on_what_enters_the_first_layer_and_the_head_in_training_on
     assert torch.equal(still, network(bidirectional=bidirectional, task="tagging").eval()(ids, lengths))
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_bf16_rounds_in_training_only(bidirectional):
-    """8 significant bits: near the features in float32, and not the same."""
-    bf16, float32 = (
-        network(bidirectional=bidirectional, training=TrainingSpec(precision=precision)).float()
-        for precision in ("bf16", "float32")
-    )
-    ids, lengths = some_ids(), torch.from_numpy(LENGTHS)
-    exact, rounded = float32.train()(ids, lengths), bf16.train()(ids, lengths)
-    assert rounded.dtype == torch.float32
-    assert not torch.equal(rounded, exact)
-    torch.testing.assert_close(rounded, exact, atol=0.01, rtol=0.01)
-    torch.testing.assert_close(bf16.eval()(ids, lengths), exact, atol=1e-6, rtol=1e-6)
-
-
 @pytest.mark.parametrize("loss", ["cross_entropy", "hinge", "hinge_sum", "squared_error"])
 @pytest.mark.parametrize(("task", "bidirectional"), [("classification", False), ("tagging", True)])
 def test_gradients_of_the_whole_network_equal_numeric_differences(loss, task, bidirectional):
@@ -135,23 +106,6 @@ def test_gradients_of_the_whole_network_equal_numeric_differences(loss, task, bi
     assert torch.autograd.gradcheck(loss_of, weights, fast_mode=True)
 
 
-@pytest.mark.parametrize(
-    ("ids", "lengths", "complaint"),
-    [
-        (torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), r"ids are \(0, 3\)"),
-        (torch.zeros(2, 0, dtype=torch.int64), torch.tensor([0, 0]), r"ids are \(2, 0\)"),
-        (torch.zeros(3, dtype=torch.int64), torch.tensor([3]), r"ids are \(3,\)"),
-        (torch.zeros(2, 3, dtype=torch.int64), torch.tensor([3]), "2 of them are needed, each between 1 and 3"),
-        (torch.zeros(2, 3, dtype=torch.int64), torch.tensor([3, 0]), "each between 1 and 3"),
-        (torch.zeros(2, 3, dtype=torch.int64), torch.tensor([4, 1]), "each between 1 and 3"),
-    ],
-)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_batches_of_no_sequences_and_impossible_lengths_are_refused(ids, lengths, complaint, bidirectional):
-    with pytest.raises(ModelError, match=complaint):
-        network(bidirectional=bidirectional)(ids, lengths)
-
-
 def language_model(**options):
     torch.manual_seed(7)
     shape = {"kind": "gru", "hidden": 24, "embedding": 16, "tied": False, "objective": ObjectiveSpec("softmax")}
@@ -172,11 +126,3 @@ def test_a_classifier_may_start_from_a_language_models_embedding_and_layers():
     data = reviews(60, 2, 1)
     fresh, started = (fit(QUICK, V, data, data, start=start).model for start in (None, trained))
     assert not np.array_equal(fresh.scores(data.sequences), started.scores(data.sequences))
-
-
-def test_a_language_model_that_does_not_fit_is_refused():
-    made = LabellingNetwork(SMALL, V, np.zeros(0, np.int64))
-    with pytest.raises(ModelError, match="layers of the language model is"):
-        made.trunk.take_over(language_model(hidden=20))
-    with pytest.raises(ModelError, match="bidirectional must be false"):
-        LabellingNetwork(replace(SMALL, bidirectional=True), V, np.zeros(0, np.int64)).trunk.take_over(language_model())

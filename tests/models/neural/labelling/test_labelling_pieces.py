@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
-from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, next_word_tags, reviews
+from tests.models.neural.labelling.made_labels import QUICK, SMALL, V, next_word_tags, reviews
 from training.labelling import step
 from training.labelling.fit import fit
 from training.labelling.state import LabellerState
-from training.labelling.step import add_gradients, gradient, pieces, update_once
+from training.labelling.step import add_gradients, gradient, pieces
 
 ROWS = np.array([3, 0, 8, 11, 2, 5, 7])
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
@@ -62,16 +61,6 @@ def test_a_batch_in_pieces_has_the_gradient_of_the_whole(task, micro_batch):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
-def test_a_piece_without_a_target_adds_nothing():
-    data = LabelledSequences.of([[9, 10], [11, 12, 13]], [[0, 1], [-1, -1, -1]])
-    state = state_of(replace(SMALL, task="tagging"))
-    assert add_gradients(state.network, data, np.array([0, 1]), state.spec, 1)[1:] == (2, 5)
-    before = [parameter.clone() for parameter in state.network.parameters()]
-    assert update_once(state, data, np.array([1])) == 0.0
-    assert state.metrics.updates == 1
-    assert all(map(torch.equal, before, state.network.parameters()))
-
-
 def lacking_memory(above, patch):
     """Let every batch of more sequences than that fail after its random draws, and note the sizes."""
     asked, seen = step.asked_features, []
@@ -110,41 +99,3 @@ def test_memory_too_short_for_one_sequence_is_an_error(monkeypatch):
     with pytest.raises(ModelError, match="not enough memory on cpu: DefaultCPUAllocator") as caught:
         fit(QUICK, V, reviews(20, 2, 1), reviews(20, 2, 1))
     assert caught.value.kind == "memory"
-
-
-def test_another_error_is_not_taken_for_a_lack_of_memory(monkeypatch):
-    monkeypatch.setattr(step, "asked_features", lambda *batch: (_ for _ in ()).throw(RuntimeError("shapes differ")))
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        fit(QUICK, V, reviews(20, 2, 1), reviews(20, 2, 1))
-
-
-def test_the_option_bounds_what_is_read_and_changes_only_rounding(monkeypatch):
-    data = reviews(150, 2, 1)
-    spec = replace(QUICK, dropout=0.0, training=replace(TRAINING, epochs=1, evaluations=1))
-    whole = fit(spec, V, data, data).model
-    seen = lacking_memory(999, monkeypatch)
-    parts = fit(replace(spec, training=replace(spec.training, micro_batch=5)), V, data, data).model
-    assert max(seen) == 5
-    np.testing.assert_allclose(whole.scores(data.sequences), parts.scores(data.sequences), atol=1e-4)
-
-
-def test_where_all_fits_at_once_the_result_is_the_same_to_the_bit():
-    """`micro_batch` as large as the batch reads every batch whole, as without the option."""
-    data = reviews(150, 2, 1)
-    whole, same = (
-        fit(replace(QUICK, training=replace(QUICK.training, micro_batch=size)), V, data, data).model.scores(
-            data.sequences) for size in (None, QUICK.training.batch)
-    )  # fmt: skip
-    assert np.array_equal(whole, same)
-
-
-@pytest.mark.parametrize(("task", "waits"), [("classification", 2), ("tagging", 3)])
-def test_an_update_lets_the_host_wait_for_loss_and_norm_alone(task, waits, counts):
-    """Counted on a pretended GPU. A tagger also waits once for which positions are not padding."""
-    spec, data = replace(SMALL, task=task), next_word_tags(40, 1) if task == "tagging" else reviews(40, 2, 1)
-    network = LabellingNetwork(spec, V, np.zeros(0, np.int64)).to("cuda")
-    state = LabellerState(Labeller(spec, network), 10, 5, None)
-    update_once(state, data, np.arange(8))
-    counts.clear()
-    update_once(state, data, np.arange(8, 16))
-    assert sum(counts.waits.values()) == waits, counts.waits

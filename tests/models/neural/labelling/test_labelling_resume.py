@@ -14,7 +14,6 @@ from tests.models.neural.labelling.made_labels import QUICK, TRAINING, V, next_w
 from training.labelling import trainer
 from training.labelling.fit import fit
 from training.labelling.trainer import Trainer
-from training.neural.callbacks import checkpointing
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 
@@ -72,20 +71,6 @@ def test_a_killed_training_gives_the_same_bits_and_the_same_journal(task, update
     )
 
 
-def test_a_checkpoint_by_the_clock_changes_nothing(tmp_path, monkeypatch):
-    data = reviews(150, 2, 1)
-    whole, _ = fit(SPEC, V, data, data, work=tmp_path / "whole")
-    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", -1.0)
-    with monkeypatch.context() as patch:
-        killed_after(7, patch)
-        with pytest.raises(Killed):
-            fit(SPEC, V, data, data, work=tmp_path / "killed")
-    seen = []
-    resumed, _ = fit(SPEC, V, data, data, work=tmp_path / "killed", report=seen.append)
-    assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
-    assert len(seen) == 4
-
-
 def test_an_average_of_the_weights_survives_a_kill(tmp_path, monkeypatch):
     data, spec = reviews(150, 2, 1), replace(SPEC, training=replace(SPEC.training, ema=0.9))
     whole, _ = fit(spec, V, data, data)
@@ -95,24 +80,6 @@ def test_an_average_of_the_weights_survives_a_kill(tmp_path, monkeypatch):
             fit(spec, V, data, data, work=tmp_path)
     resumed, _ = fit(spec, V, data, data, work=tmp_path)
     assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
-
-
-def test_progress_is_reported_by_the_clock_too(monkeypatch):
-    """Every update is a report here; before the first evaluation it has no figures, then those of the latest one."""
-    data, seen = reviews(150, 2, 1), []
-    monkeypatch.setattr(trainer, "REPORT_SECONDS", -1.0)
-    fit(SPEC, V, data, data, report=seen.append)
-    assert len(seen) == 24 + 5
-    assert [report.figures for report in seen[:4]] == [{}] * 4
-    assert seen[8].figures == seen[4].figures != seen[10].figures
-    assert [report.step for report in seen] == sorted(report.step for report in seen)
-    assert {report.total for report in seen} == {round(2.4 * len(data.sequences.ids_P))}
-
-
-def test_a_training_without_a_work_folder_gives_the_same(tmp_path):
-    data = reviews(150, 2, 1)
-    with_folder, without = (fit(SPEC, V, data, data, work=work).model for work in (tmp_path, None))
-    assert np.array_equal(with_folder.scores(data.sequences), without.scores(data.sequences))
 
 
 @pytest.mark.slow
@@ -128,28 +95,6 @@ def test_checkpoints_of_another_training_are_not_used(change, tmp_path):
     again, _ = fit(spec, V, train, validation, work=tmp_path, report=seen.append)
     assert len(seen) == 5
     assert np.array_equal(fresh.scores(data.sequences), again.scores(data.sequences))
-
-
-def test_a_finished_training_is_only_read(tmp_path):
-    data, seen = reviews(150, 2, 1), []
-    first, summary = fit(SPEC, V, data, data, work=tmp_path)
-    again, same = fit(SPEC, V, data, data, work=tmp_path, report=seen.append)
-    assert (seen, same) == ([], summary)
-    assert np.array_equal(first.scores(data.sequences), again.scores(data.sequences))
-
-
-def test_the_journal_has_the_curves(tmp_path):
-    data = reviews(150, 2, 1)
-    _, summary = fit(SPEC, V, data, data, work=tmp_path)
-    lines = points(tmp_path)
-    losses = [line["train/cross_entropy"] for line in lines if "train/cross_entropy" in line]
-    held_out = [line for line in lines if "validation/cross_entropy" in line]
-    assert len(losses) == 24
-    assert len(held_out) == 5
-    assert held_out[0].keys() == {"step", "validation/cross_entropy", "validation/error_rate", "validation/macro_f1",
-                                  "settled"}  # fmt: skip
-    assert min(line["validation/cross_entropy"] for line in held_out) == summary["cross_entropy"]
-    assert summary["seconds_per_epoch"] == pytest.approx(summary["seconds"] / 24 * 10)
 
 
 class MacroF1Chooses:

@@ -1,8 +1,6 @@
 """Options of classifiers and taggers: what cannot be, what has no part, and their way through JSON."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -50,8 +48,3 @@ def test_impossible_options_are_refused(options, complaint):
 def test_a_spec_survives_json():
     spec = LabellingSpec(labels=("so", "la"), task="tagging", bidirectional=True, training=replace(TRAINING, clip=None))
     assert from_dict(json.loads(json.dumps(to_dict(spec)))) == spec
-
-
-def test_options_are_read_without_torch():
-    code = "import sys, models.neural.labelling.spec; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from models.classification.spec import CLASSIFIERS, RecurrentClassifierSpec
-from models.neural.labelling.labeller import input_tensors
-from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.rows import FeatureRows
+from models.classification.spec import RecurrentClassifierSpec
 from models.neural.labelling.trunks.bag import BagTrunk, SparseTrunk
 from models.neural.labelling.trunks.convolution import ConvolutionTrunk
-from models.neural.labelling.trunks.pooling import Attention, pool
+from models.neural.labelling.trunks.pooling import pool
 from models.neural.labelling.trunks.recurrent import RecurrentTrunk
-from tests.models.neural.labelling.made_labels import SMALL, V, reviews
+from tests.models.neural.labelling.made_labels import V
 
 E = 5
 LENGTHS = torch.tensor([3, 9, 1, 6])
@@ -100,13 +94,6 @@ def test_a_bag_pools_the_embeddings_then_applies_its_layers():
     torch.testing.assert_close(plain(ids, LENGTHS)[2], plain.embedding.weight[ids[2, 0]])
 
 
-def test_the_order_of_the_words_does_not_matter_to_a_bag_and_does_to_a_convolution():
-    ids, lengths = torch.tensor([[9, 10, 11, 12], [12, 10, 9, 11]]), torch.tensor([4, 4])
-    bag, cnn = made("bag")(ids, lengths), made("cnn")(ids, lengths)
-    torch.testing.assert_close(bag[0], bag[1])
-    assert not torch.allclose(cnn[0], cnn[1])
-
-
 @pytest.mark.parametrize("width", [2, 3, 4, 5])
 def test_a_convolution_is_a_layer_on_the_concatenated_words_of_each_window(width):
     """h_t = relu(W (x_t, …, x_{t+k−1}) + b), windows inside the sequence; a short sequence has one, filled with 0."""
@@ -136,31 +123,6 @@ def test_sparse_features_are_a_matrix_product():
     torch.testing.assert_close(trunk(ids, values, starts), expected)
 
 
-@pytest.mark.parametrize("kind", ["tfidf", "bag", "cnn", "gru"])
-def test_dropout_zeroes_its_share_of_the_features_that_enter_the_head_in_training_only(kind):
-    torch.manual_seed(1)
-    spec = CLASSIFIERS[kind][0](kind=kind, labels=("a", "b"), dropout=0.25)
-    made = LabellingNetwork(spec, V, np.zeros(0, np.int64))
-    data = reviews(400, 2, 1).sequences
-    rows = FeatureRows(data.ids_P, data.offsets, np.ones(len(data.ids_P))) if kind == "tfidf" else data
-    inputs = input_tensors(rows.batch(np.arange(400)), torch.device("cpu"))
-    made.trunk.forward = lambda *inputs: torch.ones(400, made.trunk.features)
-    assert (made.train()(*inputs) == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)
-    assert (made.eval()(*inputs) == 1).all()
-
-
-def test_attention_weights_sum_to_one_over_the_real_positions():
-    torch.manual_seed(1)
-    attention, h = Attention(3).double(), torch.randn(4, 9, 3, dtype=torch.float64)
-    inside = torch.arange(9) < LENGTHS[:, None]
-    weights = attention.weights(h, inside)
-    assert not weights[~inside].any()
-    torch.testing.assert_close(weights.sum(1), torch.ones(4, dtype=torch.float64))
-    scores = torch.tanh(h @ attention.hidden.weight.T + attention.hidden.bias) @ attention.score.weight[0]
-    expected = torch.stack([torch.softmax(scores[i, :n], 0) @ h[i, :n] for i, n in enumerate(LENGTHS)])
-    torch.testing.assert_close(attention(h, inside), expected)
-
-
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_recurrent_poolings_are_those_of_torchs_layer(bidirectional):
     torch.manual_seed(1)
@@ -181,10 +143,3 @@ def test_recurrent_poolings_are_those_of_torchs_layer(bidirectional):
         expected["concat"] = torch.cat([expected["last"], expected["max"], expected["mean"]])
         for pooling, found in summaries.items():
             torch.testing.assert_close(found[row], expected[pooling])
-
-
-def test_a_labeller_of_a_tagger_and_a_classifier_share_the_parts_from_input_to_features():
-    forwards = RecurrentTrunk(replace(SMALL, layers=2), V)
-    assert forwards.groups() == [forwards.embedding, *forwards.encoder.layers]
-    attentive = recurrent("attention")
-    assert attentive.groups() == [attentive.embedding, *attentive.encoder.layers]

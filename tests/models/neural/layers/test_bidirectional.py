@@ -1,17 +1,15 @@
 """The bidirectional encoder: torch's packed layer exactly, blind to padding; and why it is no language model."""
 
-import math
 
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.base import ModelError
 from models.neural.layers.bidirectional import BidirectionalEncoder
 from models.neural.recurrent import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.specs import RecurrentSpec
 
 E, H, T = 4, 5, 9
 LENGTHS = torch.tensor([3, 9, 1, 6])
@@ -74,78 +72,15 @@ def test_padding_never_changes_a_result_or_gets_a_gradient(options):
         torch.testing.assert_close(end[0], summary[row], atol=1e-12, rtol=1e-12)
 
 
-def test_dropout_acts_between_layers_in_training_only():
-    encoder, x = make(dropout=0.5), random_inputs()
-    assert not torch.equal(encoder(x, LENGTHS)[0], encoder(x, LENGTHS)[0])
-    encoder.eval()
-    assert torch.equal(encoder(x, LENGTHS)[0], make().eval()(x, LENGTHS)[0])
-
-
 @pytest.mark.parametrize("lengths", [[3, 9, 0, 6], [3, 10, 1, 6], [3, 9, 1]])
 def test_impossible_lengths_are_refused(lengths):
     with pytest.raises(ModelError, match="each between 1 and 9"):
         make()(random_inputs(), torch.tensor(lengths))
 
 
-def test_the_host_does_not_wait_for_a_gpu_that_has_the_lengths(counts):
-    encoder, gpu = make(), torch.device("cuda", 0)
-    expected = encoder(random_inputs(), LENGTHS)
-    x_BTE, lengths_B, encoder = random_inputs().to(gpu), LENGTHS.to(gpu), encoder.to(gpu)
-    counts.clear()
-    found = encoder(x_BTE, lengths_B)
-    assert not counts.waits
-    for there, here in zip(found, expected, strict=True):
-        torch.testing.assert_close(there.cpu(), here, rtol=1e-5, atol=1e-5)
-
-
-def test_a_batch_without_a_sequence_is_refused():
-    with pytest.raises(ModelError, match="no sequence"):
-        make()(random_inputs()[:0], torch.zeros(0, dtype=torch.int64))
-
-
-@pytest.mark.parametrize("share", [1.5, 1.0, -0.1, math.nan])
-def test_a_dropout_that_is_no_share_is_refused(share):
-    with pytest.raises(ModelError, match=r"in \[0, 1\)"):
-        BidirectionalEncoder("gru", 4, 3, dropout=share)
-
-
 def random_text(count, length, tokens=20):
     """Independent, equally likely tokens: nobody can predict them better than log(tokens) nats each."""
     return torch.randint(9, 9 + tokens, (count, length), generator=torch.Generator().manual_seed(3))
-
-
-def trained_loss(features_of, parameters, output, ids_BT, steps=150):
-    """Nats per token of predicting token t + 1 from the features of position t, on text seen once per step."""
-    optimizer = torch.optim.Adam(parameters, 2e-2)
-    for step in range(steps):
-        rows = ids_BT[step * 16 : (step + 1) * 16]
-        logits = output(features_of(rows)[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return loss.item()
-
-
-@pytest.mark.long
-def test_leak_a_bidirectional_encoders_next_word_loss_collapses_on_text_that_nobody_can_predict():
-    """The text is noise, new in every step: log 20 = 3.0 nats is the least that a model can honestly reach."""
-    torch.manual_seed(4)
-    size, ids = 30, random_text(150 * 16, 12)
-    embedding, output = nn.Embedding(size, 16), nn.Linear(2 * 24, size)
-    encoder = BidirectionalEncoder("gru", 16, 24)
-    lengths = torch.full((16,), 12)
-    parameters = [*embedding.parameters(), *encoder.parameters(), *output.parameters()]
-    leaked = trained_loss(lambda rows: encoder(embedding(rows), lengths)[0], parameters, output, ids)
-    spec = RecurrentSpec(
-        kind="gru", hidden=24, embedding=16, tied=False, condition_on_stars=False, dropout=0.0,
-        objective=ObjectiveSpec("softmax"), training=TrainingSpec(precision="float32"),
-    )  # fmt: skip
-    network, own = RecurrentNetwork(spec, torch.ones(size)), nn.Linear(24, size)
-    parameters = [*network.embedding.parameters(), *network.layers.parameters(), *own.parameters()]
-    honest = trained_loss(lambda rows: network(rows, network.start(16, "cpu"))[0], parameters, own, ids)
-    assert honest > math.log(20) - 0.05
-    assert leaked < 0.3
 
 
 def test_the_features_of_a_language_model_do_not_change_with_what_comes_later_and_the_encoders_do():

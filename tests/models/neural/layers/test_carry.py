@@ -78,25 +78,6 @@ def test_windows_cut_anywhere_carry_the_state_within_a_review_and_drop_it_betwee
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["gru", "lstm", "lstm-normed"])
-def test_in_bf16_packed_reviews_stay_as_close_to_each_review_alone_as_bf16_is(name):
-    network = make(name).float()
-    network.precision = "bf16"
-    packed, _ = network(PACKED, network.start(2, "cpu"))
-    rows = [torch.cat([network(one[None], network.start(1, "cpu"))[0] for one in lane], 1) for lane in LANES]
-    assert packed.dtype == torch.float32
-    assert (packed - torch.cat(rows)).abs().max() < 0.02 * packed.abs().max()
-
-
-def test_between_begin_and_star_a_stream_is_reminded_of_nothing():
-    network = make("lstm")
-    first, second = review(3, STARS[5], 1), review(3, STARS[1], 2)
-    packed, (*_, stars) = network(torch.cat([first, second[:1]])[None], network.start(1, "cpu"))
-    alone, _ = network(second[None, :1], network.start(1, "cpu"))
-    torch.testing.assert_close(packed[:, -1], alone[:, 0], atol=1e-12, rtol=1e-12)
-    assert stars.item() == 0
-
-
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_without_the_option_and_in_evaluation_the_state_goes_on_from_review_to_review(name):
     ids = torch.cat(LANES[0])[None]
@@ -105,32 +86,3 @@ def test_without_the_option_and_in_evaluation_the_state_goes_on_from_review_to_r
     assert all(torch.equal(carried, features) for features in others)
     network = make(name)
     assert not torch.allclose(carried, network(ids, network.start(1, "cpu"))[0])
-
-
-def test_a_window_without_a_begin_reads_through_the_fused_layer():
-    network = make("lstm")
-    words = torch.randint(9, V, (2, 8))
-    fused, _ = network(words, network.start(2, "cpu"))
-    plain = make("lstm", True)
-    assert torch.equal(fused, plain(words, plain.start(2, "cpu"))[0])
-
-
-@pytest.mark.parametrize("penalty", ["activation_penalty", "temporal_penalty"])
-def test_the_last_layer_is_handed_out_for_penalties_only(penalty):
-    plain = make("lstm")
-    plain(PACKED, plain.start(2, "cpu"))
-    assert plain.last_layer is None
-    network = make("lstm", **{penalty: 1.0})
-    network.output_dropout.p = 0.5
-    features, (h_LBH, *_) = network(PACKED, network.start(2, "cpu"))
-    dropped, raw = network.last_layer
-    torch.testing.assert_close(raw[:, -1], h_LBH[-1])
-    torch.testing.assert_close(network.project(dropped), features)
-    kept = dropped != 0
-    assert 0.2 < kept.double().mean() < 0.8
-    torch.testing.assert_close(dropped[kept], 2 * raw[kept])
-    dropped.square().mean().backward()
-    assert network.layers[0].weight_hh_l0.grad.any(), "with its history"
-    network.eval()
-    network(PACKED, network.start(2, "cpu"))
-    assert network.last_layer is None

@@ -6,11 +6,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from models.neural.layers.dropout import Dropout, drop_weights, word_mask
+from models.neural.layers.dropout import Dropout, drop_weights
 from models.neural.layers.own_layer import OwnLayer
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.special import STARS
 
 V, B, T = 40, 3, 14
 FLOAT32 = TrainingSpec(precision="float32")
@@ -39,19 +38,6 @@ def features(network, ids, seed=None):
     if seed is not None:
         torch.manual_seed(seed)
     return network(ids, network.start(len(ids), "cpu"))[0]
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("locked", [True, False])
-@pytest.mark.parametrize("p", [0.2, 0.45])
-def test_dropout_on_a_gpu_keeps_the_mean_and_the_number_format(p, locked):
-    """1 / (1 − 0.45) is no number of bfloat16; 100,000 draws."""
-    torch.manual_seed(1)
-    x_BTE = torch.ones(500, 1 if locked else 2, 200 if locked else 100, dtype=torch.bfloat16, device="cuda")
-    found = Dropout(p, locked)(x_BTE)
-    assert found.dtype == torch.bfloat16
-    assert (found == 0).double().mean().item() == pytest.approx(p, abs=0.01)
-    assert found.double().mean().item() == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.parametrize(("kind", "cells"), KINDS)
@@ -107,24 +93,6 @@ def test_a_dropped_word_is_dropped_wherever_it_stands_and_the_others_are_scaled(
     torch.testing.assert_close(x_BTE, whole_BTE * 2 * kept_BT[..., None])
 
 
-def test_a_dropped_star_reminds_of_nothing_in_that_window():
-    network = make(embedding_dropout=0.5)
-    ids, stars = random_ids(200, 1), torch.full((200, 1), STARS[4])
-    torch.manual_seed(4)
-    mask_V1 = word_mask(network.embedding.weight, 0.5)
-    torch.manual_seed(4)
-    rows = network.embedding.weight * mask_V1
-    torch.testing.assert_close(network.inputs(ids, stars), rows[ids] + rows[stars])
-
-
-def test_the_tied_output_does_not_lose_the_dropped_words():
-    network = make(embedding_dropout=0.9, objective=ObjectiveSpec(output="softmax"))
-    logits_BV = network.output.logp(features(network, random_ids(B, T))[:, -1])
-    network.eval()
-    assert torch.isfinite(logits_BV[:, 9:]).all()
-    assert network.output.weight is network.embedding.weight
-
-
 @pytest.mark.parametrize("p", [0.2, 0.5])
 def test_dropped_weights_are_the_recurrent_ones_in_the_asked_share_and_scaled(p):
     torch.manual_seed(1)
@@ -152,16 +120,6 @@ def test_one_mask_of_weights_serves_a_whole_window_and_every_layer_has_its_own(c
         layer.weight_hh_l0.data = weights["weight_hh_l0"].detach()
     torch.testing.assert_close(dropped, features(plain, ids))
     assert not torch.equal(*masks)
-
-
-def test_a_dropped_weight_has_no_gradient_in_that_window():
-    network = make(weight_drop=0.5)
-    features(network, random_ids(B, T), seed=2).square().sum().backward()
-    torch.manual_seed(2)
-    kept = drop_weights(dict(network.layers[0].named_parameters()), 0.5)["weight_hh_l0"] != 0
-    gradient = network.layers[0].weight_hh_l0.grad
-    assert (gradient[~kept] == 0).all()
-    assert (gradient[kept] != 0).float().mean() > 0.99
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from models.base import ModelError
-from models.neural.lm import RecurrentLM
 from models.specs import (
     NPLMSpec,
     ObjectiveSpec,
@@ -19,8 +18,6 @@ from models.specs import (
     TrainingSpec,
     VocabularySpec,
     model_class,
-    spec_from_dict,
-    to_dict,
 )
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
@@ -29,7 +26,7 @@ from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
 from training.context import FitContext
 from training.fit import fit_model
-from training.vectors.files import keyed, save_vectors, write_vectors
+from training.vectors.files import keyed, save_vectors
 from training.vectors.stored_rows import ROWS, load_matrix, save_matrix
 from training.vectors.vocabulary_rows import vocabulary_rows
 
@@ -93,16 +90,6 @@ def test_otherwise_training_starts_there_and_goes_on(name: str, data: Any, tmp_p
     assert moved.mean() < np.abs(rows_VE).mean() / 2
 
 
-def test_a_fitted_model_needs_the_vectors_no_more(data: Any, tmp_path: Any) -> None:
-    rows_in(tmp_path, data[0])
-    model = fitted(replace(LSTM, freeze_vectors=True), data, tmp_path / "work", tmp_path)
-    model.save(tmp_path)
-    (tmp_path / ROWS).unlink()
-    opened = RecurrentLM.load(tmp_path, model.spec, data[0])
-    ids_BT = np.asarray(data[1].ids[:20], np.int64)[None]
-    assert np.array_equal(opened.score(ids_BT, opened.start(1))[0], model.score(ids_BT, model.start(1))[0])
-
-
 def test_vectors_that_do_not_fit_are_refused(data: Any, tmp_path: Any) -> None:
     def refusal(spec: Any, vectors: Any, kind: str = "input") -> str:
         with pytest.raises(ModelError) as caught:
@@ -119,17 +106,6 @@ def test_vectors_that_do_not_fit_are_refused(data: Any, tmp_path: Any) -> None:
     assert "finite" in refusal(LSTM, tmp_path, "bundle")
     (tmp_path / ROWS).write_bytes(b"torn")
     assert f"the word vectors in {tmp_path}" in refusal(LSTM, tmp_path, "bundle")
-
-
-def test_options_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="freeze_vectors is True; it must be false without vectors"):
-        RecurrentSpec(freeze_vectors=True)
-    with pytest.raises(ValueError, match="'fresh' with vectors"):
-        NPLMSpec(vectors="own", training=TrainingSpec(start="champion"))
-
-
-def test_a_spec_with_vectors_comes_back_from_json() -> None:
-    assert spec_from_dict(to_dict(LSTM)) == LSTM
 
 
 def test_rows_of_a_vocabulary_are_those_of_its_words(data: Any, tmp_path: Any) -> None:
@@ -160,26 +136,3 @@ def test_pieces_of_words_are_looked_up_as_they_are_then_without_their_space(tmp_
 def _saved(folder: Any, rows_VE: np.ndarray) -> Any:
     save_matrix(folder, rows_VE)
     return folder
-
-
-def test_a_file_without_any_word_of_the_vocabulary_is_refused(data: Any, tmp_path: Any) -> None:
-    (tmp_path / "vectors.txt").write_text("xyzzy 1 2\nplugh 3 4\n")
-    with pytest.raises(ModelError, match=r"vectors\.txt: none of the \d+ entries .*: name vectors of") as refusal:
-        vocabulary_rows(tmp_path / "vectors.txt", data[0], np.ones(data[0].size, np.int64))
-    assert refusal.value.kind == "input"
-
-
-def test_a_piece_that_continues_a_word_does_not_get_the_vector_of_a_word(tmp_path):
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit="bpe", size=FIRST + 256 + 30), NormalForm())
-    entries = [vocabulary.token(token) for token in range(vocabulary.size)]
-    begins, continues = (next(i for i, e in enumerate(entries) if ok(e)) for ok in (is_word, "s".__eq__))
-    words = [entries[begins].strip(), "s"]
-    write_vectors(tmp_path / "words.vec", keyed(words, np.array([[1, 1], [5, 5]], np.float32)), "word2vec")
-    rows_VE, coverage = vocabulary_rows(tmp_path / "words.vec", vocabulary, np.ones(vocabulary.size))
-    assert rows_VE[begins].tolist() == [1, 1]
-    assert rows_VE[continues].tolist() != [5, 5]
-    assert coverage.found == sum(entry.strip() in words and entry[0] == " " for entry in entries)
-
-
-def is_word(entry):
-    return entry.startswith(" ") and entry.strip().isalpha() and len(entry) > 2

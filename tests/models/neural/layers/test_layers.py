@@ -7,8 +7,6 @@ import torch
 from torch import nn
 
 from models.neural.layers.recurrent_layers import make_layer, run_layer
-from models.neural.recurrent import RecurrentNetwork
-from models.specs import RecurrentSpec
 
 E, H, B, T = 4, 6, 3, 11
 LAYERS = {
@@ -55,19 +53,6 @@ def test_a_fused_layer_called_with_its_own_weights_is_the_module_called(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_computes_with_the_weights_it_is_given_and_not_with_its_own(name):
-    layer, other, x, state = make(name), make(name), random_inputs(B, T), random_state(name)
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.add_(torch.randn_like(parameter))
-    h, _ = run_layer(layer, weights_of(other), x, state)
-    assert torch.equal(h, run_layer(other, weights_of(other), x, state)[0])
-    h.sum().backward()
-    assert all(parameter.grad is None for parameter in layer.parameters())
-    assert all(parameter.grad is not None for parameter in other.parameters())
-
-
-@pytest.mark.parametrize("name", LAYERS)
 def test_a_stream_that_forgets_reads_on_as_from_the_start(name):
     """Against each piece run alone: outputs, last states, gradients of inputs, weights and first states."""
     layer, x, state = make(name), random_inputs(B, T).requires_grad_(), random_state(name)
@@ -109,12 +94,6 @@ def test_nothing_that_came_before_passes_a_place_where_a_stream_forgets(name):
     assert torch.equal(h[:, 6:], clean[:, 6:])
 
 
-def test_lstm_starts_with_the_forget_bias_asked_for():
-    for bias in (0.0, 1.0, 3.0):
-        layer = make_layer("lstm", E, H, "fused", forget_bias=bias)
-        assert torch.equal((layer.bias_ih_l0 + layer.bias_hh_l0)[H : 2 * H], torch.full((H,), bias))
-
-
 def gates_of(name, start):
     """The recurrent matrix of each gate of a new layer."""
     torch.manual_seed(3)
@@ -133,15 +112,6 @@ def test_recurrent_matrices_start_as_their_name_says_gate_by_gate(name):
     assert abs(drawn.mean()) < 0.1
 
 
-def test_the_usual_start_is_uniform_but_for_the_relu_network():
-    for name in LAYERS:
-        usual = torch.cat(gates_of(name, "usual"))
-        if name == "rnn-relu":
-            assert torch.equal(usual, torch.eye(H))
-        else:
-            assert 0.7 * H**-0.5 < usual.abs().max() <= H**-0.5
-
-
 def test_an_orthogonal_start_keeps_lengths_over_many_steps_and_a_uniform_one_does_not():
     """Without inputs and biases, and so near 0 that tanh is the identity."""
     lengths = {}
@@ -154,17 +124,6 @@ def test_an_orthogonal_start_keeps_lengths_over_many_steps_and_a_uniform_one_doe
         lengths[start] = float(h_BTH[0, -1].detach().norm() / before.norm())
     assert lengths["orthogonal"] == pytest.approx(1, abs=1e-4)
     assert lengths["uniform"] < 0.01
-
-
-def test_the_network_of_a_spec_has_the_start_asked_for_and_gates_refuse_the_identity():
-    spec = RecurrentSpec(kind="gru", hidden=H, embedding=E, layers=2, recurrent_start="orthogonal")
-    for layer in RecurrentNetwork(spec, torch.ones(20)).layers:
-        for W_HH in layer.weight_hh_l0.detach().split(H):
-            torch.testing.assert_close(W_HH @ W_HH.T, torch.eye(H), atol=1e-5, rtol=0)
-    assert RecurrentSpec(kind="rnn", recurrent_start="identity").recurrent_start == "identity"
-    for kind in ("gru", "lstm"):
-        with pytest.raises(ValueError, match="recurrent_start is 'identity'"):
-            RecurrentSpec(kind=kind, recurrent_start="identity")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor
@@ -44,14 +42,6 @@ def test_rows_read_once_or_often_get_torchs_gradient_also_when_it_is_accumulated
     torch.testing.assert_close(gradient(False, ids, passes), gradient(True, ids, passes), rtol=0, atol=1e-14)
 
 
-def test_without_any_other_use_of_the_weight_the_gradient_is_that_of_the_rows() -> None:
-    network = network_of(False)
-    network.inputs(torch.tensor([[3, 3]]), torch.zeros(1, 2, dtype=torch.int64)).sum().backward()
-    assert network.embedding.weight.grad is not None
-    assert network.embedding.weight.grad.sum(1).nonzero().tolist() == [[3]]
-    assert network.embedding.weight.grad[3].tolist() == [2] * 6
-
-
 @pytest.mark.skipif(not onednn_has_bf16(), reason="trains in float32 on a processor without instructions for bfloat16")
 @pytest.mark.parametrize("condition_on_stars", [True, False])
 def test_equal_inputs_of_a_window_are_looked_up_once_and_give_the_training_of_all_positions(
@@ -77,20 +67,3 @@ def test_equal_inputs_of_a_window_are_looked_up_once_and_give_the_training_of_al
     stars_so_far = torch.tensor([STAR, STAR, STAR - 1, 0])[:, None].expand(4, 12)
     pairs = {*zip(ids.flatten().tolist(), stars_so_far.flatten().tolist(), strict=True)}
     assert looked_up == [len(pairs) if condition_on_stars else len(ids.unique()), 12]
-
-
-@pytest.mark.parametrize("condition_on_stars", [True, False])
-def test_a_tied_network_that_trains_in_bf16_gets_the_gradients_of_torchs_look_up(condition_on_stars: bool) -> None:
-    found = {}
-    for one_hot in (True, False):
-        network = network_of(condition_on_stars)
-        if one_hot:
-            weight = network.embedding.weight
-            network.embedding.forward = partial(by_one_hot, weight=weight)  # type: ignore[method-assign]
-        ids, targets = torch.randint(9, V, (4, 12)), torch.randint(9, V, (48,))
-        ids[:, 0] = STAR
-        features, _ = network(ids, network.start(4, "cpu"))
-        network.output.loss(features.flatten(0, 1), targets, "bf16")[0].backward()
-        found[one_hot] = [parameter.grad for parameter in network.parameters()]
-    for ours, theirs in zip(found[False], found[True], strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)

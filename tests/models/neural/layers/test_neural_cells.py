@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from course.einsum import einsum_affine
 from models.neural.layers.cells import ACTIVATIONS, CELLS, elman_cell, gru_cell, lstm_cell
 from models.neural.layers.own_layer import OwnLayer
 
@@ -60,26 +59,6 @@ def test_outputs_states_and_gradients_equal_torchs_layer(kind, nonlinearity, dty
         gradients.append([leaf.grad, *[tensor.grad for tensor in (*start, *parameters)]])
     for ours, theirs in zip(results[0] + tuple(gradients[0]), results[1] + tuple(gradients[1]), strict=True):
         torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
-
-
-@pytest.mark.parametrize(("kind", "nonlinearity"), KINDS)
-def test_parameters_have_the_names_shapes_and_number_of_torchs(kind, nonlinearity):
-    own, fused = pair(kind, nonlinearity, torch.float32)
-    assert {n: p.shape for n, p in own.named_parameters()} == {n: p.shape for n, p in fused.named_parameters()}
-
-
-def test_a_gru_has_three_quarters_of_an_lstms_parameters():
-    count = {kind: sum(p.numel() for p in OwnLayer(kind, E, H).parameters()) for kind in CELLS}
-    assert 4 * count["gru"] == 3 * count["lstm"]
-    assert 4 * count["rnn"] == count["lstm"]
-
-
-@pytest.mark.parametrize("kind", CELLS)
-def test_the_einsum_form_gives_the_same_numbers(kind):
-    own, spelled = own_layer(kind), own_layer(kind)
-    spelled.affine = einsum_affine
-    x, state = torch.randn(B, T, E, dtype=torch.float64), random_state(kind, torch.float64)
-    torch.testing.assert_close(own(x, state)[0], spelled(x, state)[0], atol=1e-14, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", CELLS)
@@ -137,14 +116,6 @@ def test_lstm_with_forget_one_and_input_zero_keeps_its_cell_state_exactly_for_a_
     assert outputs.std(1).min() > 0, "the output gate still reads: only the memory stands still"
 
 
-def test_the_gradient_along_the_kept_cell_state_neither_fades_nor_grows():
-    own = lstm_with_open_memory()
-    c = torch.randn(B, H, requires_grad=True)
-    _, (_, last) = own(torch.randn(B, 200, E), (torch.zeros(B, H), c))
-    last.sum().backward()
-    assert torch.equal(c.grad, torch.ones(B, H))
-
-
 def gru_with_gate(kind, z_bias):
     torch.manual_seed(3)
     own = OwnLayer(kind, E, H)
@@ -162,14 +133,6 @@ def test_gru_with_update_zero_keeps_its_state_exactly(kind):
     outputs, (last,) = own(torch.randn(B, 1_000, E), (h,))
     assert torch.equal(last, h)
     assert torch.equal(outputs, h[:, None].expand_as(outputs))
-
-
-@pytest.mark.parametrize("kind", ["gru", "gru_cho"])
-def test_gru_with_update_one_takes_the_candidate_and_forgets_the_state(kind):
-    own, x = gru_with_gate(kind, -200.0), torch.randn(B, 1, E)
-    with torch.no_grad():
-        own.weight_hh_l0[2 * H :], own.bias_hh_l0[2 * H :] = 0, 0
-    assert torch.equal(own(x, (torch.randn(B, H),))[0], own(x, (torch.randn(B, H),))[0])
 
 
 def cho_by_loops(weights, x_TE, h_H):
@@ -200,18 +163,6 @@ def test_chos_gru_equals_its_equations_looped_over_single_numbers():
     for stream in range(B):
         expected = cho_by_loops(own.state_dict(), x[stream], h[stream])
         torch.testing.assert_close(outputs[stream], expected, atol=1e-12, rtol=1e-12)
-
-
-def test_the_two_forms_of_the_gru_are_different_functions_of_the_same_parameters():
-    """They agree where nothing is reset (r = 1) and no bias lies inside the reset, and only there."""
-    cudnn, cho = own_layer("gru"), own_layer("gru_cho")
-    cho.load_state_dict(cudnn.state_dict())
-    x, state = torch.randn(B, T, E, dtype=torch.float64), random_state("gru", torch.float64)
-    assert (cudnn(x, state)[0] - cho(x, state)[0]).abs().max() > 1e-3
-    with torch.no_grad():
-        for layer in (cudnn, cho):
-            layer.bias_ih_l0[:H] = 200.0
-    torch.testing.assert_close(cudnn(x, state)[0], cho(x, state)[0], atol=1e-12, rtol=1e-12)
 
 
 def test_cells_follow_their_equations_in_plain_arithmetic():

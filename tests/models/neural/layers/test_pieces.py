@@ -1,6 +1,5 @@
 """Streams cut where they are reset, and read side by side by a fused layer, against the equations step by step."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,19 +12,6 @@ from tests.models.neural.layers.test_carry import PACKED, gradients, make
 
 CPU = torch.device("cpu")
 FUSED = ["rnn", "relu", "gru", "lstm"]
-
-
-def test_the_pieces_of_two_streams():
-    """The first stream is reset before its third position, the second one before its first."""
-    keep_BT = np.array([[True, True, False, True, True], [False, True, True, True, True]])
-    pieces = PackedPieces.of(keep_BT, CPU)
-    assert pieces.sizes_T.tolist() == [3, 3, 2, 1, 1]
-    assert pieces.order_N.tolist() == [5, 2, 0, 6, 3, 1, 7, 4, 8, 9]
-    assert pieces.places_N.tolist() == [2, 5, 1, 4, 7, 0, 3, 6, 8, 9]
-    assert pieces.stream_S.tolist() == [1, 0, 0]
-    assert pieces.carried_S1.tolist() == [[False], [False], [True]]
-    assert pieces.last_B.tolist() == [1, 0]
-    assert keep_BT.sum() == 8, "the argument is not changed"
 
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
@@ -49,14 +35,6 @@ def test_a_layer_that_reads_pieces_is_the_one_that_resets_streams(monkeypatch, k
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_what_a_stream_remembered_before_it_was_reset_is_gone_even_if_it_is_not_a_number():
-    layer = make_layer("gru", 3, 4, "fused")
-    state, keep_BT = torch.full((2, 4), torch.nan), torch.tensor([[False, True], [False, False]])
-    pieces = PackedPieces.of(keep_BT.numpy(), CPU)
-    h_BTH, _ = run_layer(layer, dict(layer.named_parameters()), torch.randn(2, 2, 3), (state,), keep_BT, pieces)
-    assert torch.isfinite(h_BTH).all()
-
-
 @pytest.mark.parametrize("name", FUSED)
 def test_a_network_that_knows_its_ids_on_the_processor_gives_the_same(name):
     """In windows that are cut anywhere, with the state between them."""
@@ -73,15 +51,3 @@ def test_a_network_that_knows_its_ids_on_the_processor_gives_the_same(name):
     assert (PACKED == BOS).sum() > 4
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-
-
-def test_in_evaluation_the_state_goes_on_from_review_to_review():
-    network = make("gru").eval()
-    expected, _ = network(PACKED, network.start(2, "cpu"))
-    network.ids_on_host = PACKED.numpy()
-    assert torch.equal(network(PACKED, network.start(2, "cpu"))[0], expected)
-
-
-def test_a_network_on_the_processor_asks_for_no_ids():
-    assert not make("gru").reads_pieces()
-    assert not make("gru", stateful=True).reads_pieces()

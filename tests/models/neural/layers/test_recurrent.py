@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.layers.recurrent_layers import make_layer, run_layer
+from models.neural.layers.recurrent_layers import run_layer
 from models.neural.network import detach
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
@@ -88,38 +88,6 @@ def test_many_layers_equal_torchs_many_layers(kind, cells):
     torch.testing.assert_close(features, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_many_layers_equal_the_composition_of_single_layers_exactly():
-    network = make("gru", layers=3, hidden=8).eval()
-    ids = random_ids(B, T)
-    x = network.embedding(ids)
-    for layer in network.layers:
-        x, _ = run_layer(layer, weights_of(layer), x, (torch.zeros(B, 8),))
-    assert torch.equal(network(ids, network.start(B, "cpu"))[0], x)
-
-
-def test_one_step_of_a_fused_lstm_through_the_equations_equals_the_fused_layer():
-    layer = make_layer("lstm", 8, 12, "fused").eval()
-    x, state = torch.randn(B, 1, 8), (torch.randn(B, 12), torch.randn(B, 12))
-    h, (c_h, c) = run_layer(layer, weights_of(layer), x, state)
-    expected, (e_h, e_c) = layer(x, tuple(tensor[None] for tensor in state))
-    torch.testing.assert_close((h, c_h, c), (expected, e_h[0], e_c[0]), atol=1e-6, rtol=1e-5)
-
-
-def test_embedding_look_up_is_the_one_hot_matrix_product_exactly():
-    network = make()
-    ids = random_ids(B, T)
-    one_hot = torch.nn.functional.one_hot(ids, V).float()
-    assert torch.equal(network.embedding(ids), one_hot @ network.embedding.weight)
-
-
-def test_embedding_gradient_touches_only_rows_that_were_read():
-    network = make(tied=False)
-    ids = torch.tensor([[9, 12, 9, 30]])
-    network(ids, network.start(1, "cpu"))[0].square().sum().backward()
-    touched = network.embedding.weight.grad.abs().sum(1) > 0
-    assert touched.nonzero().flatten().tolist() == [9, 12, 30]
-
-
 def test_tied_output_shares_one_storage_and_saves_its_parameters():
     sizes = {"hidden": 8, "embedding": 8, "objective": ObjectiveSpec(output="softmax")}
     tied, untied = make(tied=True, **sizes), make(tied=False, **sizes)
@@ -128,23 +96,6 @@ def test_tied_output_shares_one_storage_and_saves_its_parameters():
     assert tied.output.weight is tied.embedding.weight
     assert untied.output.weight.data_ptr() != untied.embedding.weight.data_ptr()
     assert number[1] - number[0] == V * 8
-
-
-def test_a_step_on_the_loss_moves_both_ends_of_a_tied_network():
-    network = make()
-    features, _ = network(torch.tensor([[9, 12]]), network.start(1, "cpu"))
-    network.output.loss(features[0], torch.tensor([12, 35]), "float32")[0].backward()
-    rows = network.embedding.weight.grad.abs().sum(1) > 0
-    assert rows[9], "read only"
-    assert rows[35], "predicted only"
-
-
-def test_projection_exists_only_for_a_tied_output_of_another_size():
-    assert isinstance(make(hidden=12, embedding=8).project, nn.Linear)
-    assert isinstance(make(hidden=8, embedding=8).project, nn.Identity)
-    untied = make(hidden=12, embedding=8, tied=False)
-    assert isinstance(untied.project, nn.Identity)
-    assert untied.output.weight.shape == (V, 12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -163,21 +114,6 @@ def test_initial_loss_is_log_V_before_the_unigram_bias_and_the_unigram_entropy_w
     without = network.output.nats(features.flatten(0, 1).detach(), targets).mean().item()
     assert with_bias == pytest.approx(cross_entropy, rel=0.05)
     assert without == pytest.approx(math.log(size - 7), rel=0.05)
-
-
-def test_initial_weights_follow_from_the_seed():
-    first, again, other = make(seed=4), make(seed=4), make(seed=5)
-    for (name, ours), theirs in zip(first.state_dict().items(), again.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs), name
-    assert not torch.equal(first.embedding.weight, other.embedding.weight)
-
-
-@pytest.mark.parametrize("cells", ["reference", "fused"])
-def test_lstm_starts_with_a_forget_bias_of_one(cells):
-    for layer in make(layers=2, cells=cells).layers:
-        forget = slice(12, 24)
-        assert torch.equal(layer.bias_ih_l0[forget] + layer.bias_hh_l0[forget], torch.ones(12))
-        assert (layer.bias_ih_l0[:12] + layer.bias_hh_l0[:12]).abs().max() < 0.6
 
 
 @pytest.mark.parametrize("cells", ["reference", "fused"])
@@ -219,23 +155,6 @@ def test_the_star_token_read_last_is_added_to_every_input_of_its_review():
     h_BTH, _ = run_layer(plain.layers[0], weights_of(plain.layers[0]), sums_BTE, (torch.zeros(1, 12),))
     features, _ = network(ids, network.start(1, "cpu"))
     torch.testing.assert_close(features, plain.project(h_BTH))
-
-
-def test_an_unknown_rating_reminds_of_nothing():
-    network, plain = make("lstm"), make("lstm", condition_on_stars=False)
-    plain.load_state_dict(network.state_dict())
-    ids = torch.cat([torch.tensor([[BOS, STARS[0]]]), random_ids(1, T)], 1)
-    features = [net(ids, net.start(1, "cpu"))[0] for net in (network, plain)]
-    assert torch.equal(*features)
-
-
-def test_the_reminder_reaches_a_window_that_starts_in_the_middle_of_a_review():
-    network = make("lstm").eval()
-    ids = torch.cat([torch.tensor([[BOS, STARS[5]]]), random_ids(1, T)], 1)
-    whole, _ = network(ids, network.start(1, "cpu"))
-    _, state = network(ids[:, :6], network.start(1, "cpu"))
-    rest, _ = network(ids[:, 6:], state)
-    torch.testing.assert_close(rest, whole[:, 6:], atol=1e-6, rtol=1e-5)
 
 
 def test_gradients_of_the_whole_network_pass_the_numeric_check():
@@ -295,12 +214,3 @@ def test_bf16_holds_in_training_only_and_stays_close(options):
 def test_options_that_no_network_can_have_are_refused_with_the_reason(options, reason):
     with pytest.raises(ValueError, match=reason):
         RecurrentSpec(**options)
-
-
-@pytest.mark.parametrize(
-    "options", [{"beta1": 1.0}, {"beta2": 1.0}, {"epochs": float("inf")}, {"weight_decay": float("inf")}]
-)
-def test_numbers_that_no_training_can_use_are_refused_before_it(options):
-    (name,) = options
-    with pytest.raises(ValueError, match=name):
-        TrainingSpec(**options)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.neural.device import onednn_has_bf16
-from models.neural.fused.sequence import InputProduct, RepeatedInputs, sums_by_row
+from models.neural.fused.sequence import RepeatedInputs, sums_by_row
 from models.neural.layers.cells import CELLS
 from models.neural.layers.own_layer import unroll
-from models.neural.layers.recurrent_layers import PARAMETERS, make_layer, run_layer, sequences
+from models.neural.layers.recurrent_layers import PARAMETERS, make_layer, sequences
 from models.neural.network import NetworkState
 
 B, T, E, H = 3, 11, 5, 37
@@ -99,24 +96,6 @@ def test_inputs_without_repetitions_equal_those_of_every_position_in_float64(kin
     assert gradient_UE.any(1).tolist() == [True] * 4 + [False]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_inputs_that_are_not_trained_cost_the_others_nothing(kind: str) -> None:
-    _, x, state, weights = window(kind, torch.float64)
-    wanted = torch.autograd.grad(some_scalar(*SEQUENCES[kind](x, state, weights, torch.float64)), weights)
-    found = torch.autograd.grad(some_scalar(*SEQUENCES[kind](x.detach(), state, weights, torch.float64)), weights)
-    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
-
-
-@pytest.mark.parametrize("different", [1, 31, 32, 33])
-def test_few_numbers_of_different_inputs_reach_onednn_which_keeps_code_for_each(different: int) -> None:
-    x_UE, rows_BT = torch.randn(different, E, requires_grad=True), torch.randint(0, different, (B, T))
-    weights = torch.randn(4 * H, E), torch.randn(4 * H)
-    a_TBG = InputProduct.apply(x_UE, rows_BT, *weights, torch.bfloat16)
-    assert a_TBG.grad_fn.saved_tensors[0].shape[0] in (32, 64)
-    (gradient,) = torch.autograd.grad(a_TBG.sum(), x_UE)
-    assert gradient.shape == x_UE.shape
-
-
 @given(rows=st.lists(st.integers(0, 6), min_size=1, max_size=30))
 def test_sums_by_row_are_those_of_index_add(rows: list[int]) -> None:
     da_NG, rows_N = torch.randn(len(rows), 3, dtype=torch.float64), torch.tensor(rows)
@@ -131,19 +110,6 @@ def test_two_windows_with_the_carried_state_equal_one(kind: str) -> None:
     first, between = SEQUENCES[kind](x[:, :4], state, weights, torch.float64)
     second, after = SEQUENCES[kind](x[:, 4:], between, weights, torch.float64)
     assert_equal((torch.cat([first, second], 1), after), (whole, last), (x, *state, *weights))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_state_and_the_inputs_handed_in_are_left_as_they_were(kind: str) -> None:
-    _, x, state, weights = window(kind, torch.float64)
-    before = [tensor.detach().clone() for tensor in (x, *state, *weights)]
-    keep_BT = torch.rand(B, T) < 0.7
-    h_BTH, _ = SEQUENCES[kind](x, state, weights, torch.float64, keep_BT)
-    outputs = h_BTH.detach().clone()
-    h_BTH.sum().backward()
-    assert torch.equal(h_BTH, outputs)
-    for one, other in zip((x, *state, *weights), before, strict=True):
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
@@ -172,37 +138,6 @@ def test_saturated_gates_and_huge_inputs_stay_finite(kind: str) -> None:
     assert float(ours.detach().abs().max()) <= 1.0
 
 
-def test_relu_that_overflows_is_not_hidden() -> None:
-    _, x, state, weights = window("RNN_RELU", torch.float32)
-    weights[1] = weights[1].detach() * 1e12
-    h_BTH, (h_BH,) = SEQUENCES["RNN_RELU"](x, state, weights, torch.bfloat16)
-    assert bool(torch.isfinite(h_BTH[:, 0]).all())
-    assert not bool(torch.isfinite(h_BTH[:, -1]).any())
-    assert not bool(torch.isfinite(h_BH).any())
-
-
-def test_a_gru_that_hardly_moves_is_not_held_back_by_bfloat16() -> None:
-    # All weights 0: z = σ(5.5), n = tanh(0.5) at every position, so h_T = n (1 − z^T) = 0.42. A state rounded to
-    # bfloat16 at every position would stay at 0.25, where a step is less than half of what that can tell apart.
-    steps, zero = 600, torch.zeros
-    b_ih = torch.cat([zero(H), torch.full((H,), 5.5), torch.full((H,), 0.5)])
-    weights = [zero(3 * H, E), zero(3 * H, H), b_ih, zero(3 * H)]
-    _, (h_BH,) = SEQUENCES["GRU"](zero(B, steps, E), (zero(B, H),), weights, torch.bfloat16)
-    z = 1 / (1 + math.exp(-5.5))
-    torch.testing.assert_close(h_BH, torch.full((B, H), math.tanh(0.5) * (1 - z**steps)), rtol=1e-4, atol=0)
-
-
-def test_the_bias_behind_the_reset_gate_has_a_gradient_of_its_own() -> None:
-    # One position from the zero state with W = 0 and r = ½: n = tanh(b_in + ½ b_hn), so b_hn has half of b_in's.
-    zero = partial(torch.zeros, dtype=torch.float64)
-    b_hh = torch.tensor([0.0, 0.0, 0.8], dtype=torch.float64)
-    weights = [weight.requires_grad_() for weight in (zero(3, 1), zero(3, 1), zero(3), b_hh)]
-    h_BTH, _ = SEQUENCES["GRU"](zero(1, 1, 1), (zero(1, 1),), weights, torch.float64)
-    _, _, db_ih, db_hh = torch.autograd.grad(h_BTH.sum(), weights)
-    assert float(db_ih[2]) == pytest.approx(0.5 * (1 - math.tanh(0.4) ** 2), rel=1e-12)
-    assert float(db_hh[2]) == pytest.approx(0.5 * float(db_ih[2]), rel=1e-12)
-
-
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_a_second_gradient_of_the_same_window_is_refused(kind: str) -> None:
     _, x, state, weights = window(kind, torch.float32)
@@ -210,17 +145,3 @@ def test_a_second_gradient_of_the_same_window_is_refused(kind: str) -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="already computed"):
         loss.backward()
-
-
-@pytest.mark.skipif(not onednn_has_bf16(), reason="torch's LSTM needs a processor with instructions for bfloat16")
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_fused_layer_that_trains_in_bf16_on_the_processor_is_this_one(kind: str) -> None:
-    layer = fused(kind).train()
-    weights = dict(layer.named_parameters())
-    x, state = torch.randn(B, T, E), (torch.zeros(B, H),) * (2 if kind == "LSTM" else 1)
-    with torch.autocast("cpu", torch.bfloat16):
-        h_BTH, _ = run_layer(layer, weights, x, state)
-        layer.eval()
-        unlike, _ = run_layer(layer, weights, x, state)
-    assert "SequenceBackward" in h_BTH.grad_fn.next_functions[0][0].name()  # type: ignore[union-attr]
-    assert "SequenceBackward" not in unlike.grad_fn.next_functions[0][0].name()  # type: ignore[union-attr]

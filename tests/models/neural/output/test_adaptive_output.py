@@ -1,6 +1,5 @@
 """The adaptive softmax against torch's, its shrinking tails, and what is tied."""
 
-import logging
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 
 from models.neural.lm import RecurrentLM
-from models.neural.output import AdaptiveOutput, SoftmaxOutput, TwoLevelOutput, build_output
+from models.neural.output import AdaptiveOutput, TwoLevelOutput, build_output
 from models.specs import ObjectiveSpec, RecurrentSpec
 from models.tokens.special import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss
@@ -77,36 +76,6 @@ def test_features_of_the_tails_shrink_by_powers():
     }  # fmt: skip
 
 
-def test_whole_features_take_the_rows_of_the_weight_and_have_none_of_their_own():
-    names = {name for name, _ in layer_of(1.0).named_parameters()}
-    assert names == {"weight", "bias", "tail_weight", "tail_bias"}
-
-
-def test_tied_rows_of_a_shrinking_softmax_are_the_heads_only():
-    """The rows in the tails are the embedding's alone: the output neither reads them nor gives them a gradient."""
-    layer, (features_NE, targets_N) = layer_of(2.0), batch()
-    layer.loss(features_NE, targets_N)[0].backward()
-    in_head = torch.isin(torch.arange(V), layer.order_P[:HEAD])
-    assert (layer.weight.grad[~in_head] == 0).all()
-    assert (layer.weight.grad[in_head] != 0).any(1).all()
-
-
-def test_rows_that_are_not_tied_are_kept_for_the_head_only():
-    whole, head = layer_of(2.0), layer_of(2.0, tied=False)
-    assert head.weight.shape == (HEAD, E)
-    with torch.no_grad():
-        for name, parameter in head.named_parameters():
-            kept = getattr(whole, name)
-            parameter.copy_(kept[whole.order_P[:HEAD]] if name == "weight" else kept)
-    features_NE, targets_N = batch()
-    assert torch.equal(whole.nats(features_NE, targets_N), head.nats(features_NE, targets_N))
-    for bf16_or_not in ("float32", "bf16"):
-        losses = [layer.loss(features_NE, targets_N, bf16_or_not)[0] for layer in (whole, head)]
-        grads = [torch.autograd.grad(loss, features_NE)[0] for loss in losses]
-        assert losses[0] == losses[1]
-        assert torch.equal(*grads)
-
-
 def test_one_tail_of_whole_features_is_the_two_level_softmax():
     weight, (features_NE, targets_N) = torch.randn(V, E), batch(dtype=torch.float32)
     kinds = ("two_level", "adaptive")
@@ -117,21 +86,6 @@ def test_one_tail_of_whole_features_is_the_two_level_softmax():
     assert {name: tuple(x.shape) for name, x in two.state_dict().items()} == {
         "weight": (V, E), "bias": (V,), "tail_weight": (E,), "tail_bias": (1,), "order_P": (len(PREDICTED),)
     }  # fmt: skip
-
-
-def test_cutoffs_beyond_the_vocabulary_are_left_out_and_said_so(caplog):
-    objective = ObjectiveSpec("adaptive", HEAD, cutoffs=(20, len(PREDICTED), 1_000))
-    with caplog.at_level(logging.DEBUG):
-        layer = build_output(objective, nn.Parameter(torch.randn(V, E)), COUNTS)
-    assert layer.cuts == (HEAD, 20, len(PREDICTED))
-    assert f"cutoffs [{len(PREDICTED)}, 1000] are left out" in caplog.text
-
-
-def test_a_vocabulary_hardly_larger_than_the_head_gets_one_softmax(caplog):
-    with caplog.at_level(logging.DEBUG):
-        layer = build_output(ObjectiveSpec("adaptive", V, cutoffs=(V + 9,)), nn.Parameter(torch.randn(V, E)), COUNTS)
-    assert isinstance(layer, SoftmaxOutput)
-    assert "adaptive softmax" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Output layers at their beginning: levels and biases that follow from counts, and what a saved one brings back."""
 
-import logging
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,17 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.base import ModelError
 from models.neural.lm import RecurrentLM
-from models.neural.output import SoftmaxOutput, TwoLevelOutput, build_output
-from models.specs import ObjectiveSpec, RecurrentSpec
+from models.neural.output import build_output
+from models.specs import RecurrentSpec
 from models.tokens.special import EOS, UNK
 from tests.models.neural.output.small_layers import HEAD, MIXED, OBJECTIVES, PREDICTED, SORTED, E, V, batch, layer_of
-
-
-def test_both_orders_of_ids_take_their_own_path():
-    assert layer_of("two_level, sorted")._ranges == [slice(14, V)]
-    assert layer_of("two_level, mixed")._ranges == [None]
 
 
 @pytest.mark.parametrize("counts", [SORTED, MIXED], ids=["sorted", "mixed"])
@@ -31,14 +24,6 @@ def test_training_starts_from_the_unigram_model(kind, counts):
     torch.testing.assert_close(p_V[PREDICTED].double(), expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("count", [0, 10])
-def test_equal_counts_start_at_log_v(kind, count):
-    weight = nn.Parameter(torch.randn(V, E) * 0.05)
-    layer = build_output(OBJECTIVES[kind], weight, np.full(V, count))
-    nats_N = layer.nats(*batch())
-    assert float(nats_N.mean()) == pytest.approx(np.log(len(PREDICTED)), rel=0.05)
-
-
 def test_the_head_holds_the_special_and_the_most_frequent_predicted_entries():
     layer = layer_of("two_level, mixed")
     head = layer.order_P[:HEAD].tolist()
@@ -46,13 +31,6 @@ def test_the_head_holds_the_special_and_the_most_frequent_predicted_entries():
     assert len(words) == HEAD - 2
     assert min(MIXED[words]) > max(MIXED[i] for i in PREDICTED if i not in head)
     assert sorted(layer.order_P.tolist()) == PREDICTED
-
-
-def test_a_tail_of_ids_in_order_of_frequency_is_a_plain_range_though_unknown_words_are_rare():
-    counts = SORTED.copy()
-    counts[UNK] = counts[EOS] = 0
-    layer = build_output(OBJECTIVES["two_level, sorted"], nn.Parameter(torch.randn(V, E)), counts)
-    assert layer._ranges == [slice(V - (len(PREDICTED) - HEAD), V)]
 
 
 def test_a_saved_layer_comes_back_with_its_own_order(kind):
@@ -75,16 +53,3 @@ def test_a_saved_model_is_loaded_without_the_counts_it_was_made_with(kind, tied,
     loaded = RecurrentLM.load(tmp_path, spec, SimpleNamespace(size=V))
     ids_BT = np.random.default_rng(1).choice(PREDICTED, (2, 12))
     assert np.array_equal(model.score(ids_BT, model.start(2))[0], loaded.score(ids_BT, loaded.start(2))[0])
-
-
-@pytest.mark.parametrize(("head", "levels"), [(V, 1), (V - 7, 1), (V - 8, 1), (V - 12, 1), (20, 2), (1, 2)])
-def test_a_vocabulary_hardly_larger_than_the_head_gets_one_softmax(head, levels, caplog):
-    with caplog.at_level(logging.DEBUG):
-        layer = build_output(ObjectiveSpec(head=head), nn.Parameter(torch.randn(V, E)), MIXED)
-    assert isinstance(layer, TwoLevelOutput if levels == 2 else SoftmaxOutput)
-    assert ("one softmax is used instead" in caplog.text) == (levels == 1)
-
-
-def test_counts_of_another_vocabulary_are_refused():
-    with pytest.raises(ModelError, match="unigram counts"):
-        build_output(ObjectiveSpec(), nn.Parameter(torch.zeros(V, E)), np.ones(V + 1))

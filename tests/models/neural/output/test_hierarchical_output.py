@@ -1,7 +1,6 @@
 """Huffman's tree and the softmax over it: codes, costs, sums to one."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from models.base import ModelError
-from models.neural.lm import RecurrentLM
-from models.neural.output import HierarchicalOutput, build_output
-from models.neural.output.huffman import huffman_tree, tree_levels, tree_paths
-from models.specs import ObjectiveSpec, RecurrentSpec
+from models.neural.output import build_output
+from models.neural.output.huffman import huffman_tree, tree_paths
+from models.specs import ObjectiveSpec
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.models.least_cost import least_cost
@@ -44,14 +41,6 @@ def code_lengths(tree):
     return np.diff(tree_paths(tree).starts)
 
 
-def test_the_text_book_tree():
-    """Counts 1, 1, 2, 3: the ones are joined first, then with the two, then with the three."""
-    tree = huffman_tree(np.array([1, 1, 2, 3]))
-    assert code_lengths(tree).tolist() == [3, 3, 2, 1]
-    assert tree_levels(tree) == [slice(0, 1), slice(1, 2), slice(2, 3)]
-    assert tree.tolist() == [[4 + 1, 3], [4 + 2, 2], [0, 1]]  # from the root; the more frequent child first
-
-
 @examples(60)
 @given(COUNTS_OF_WORDS)
 def test_no_prefix_code_is_shorter(counts):
@@ -67,30 +56,6 @@ def test_the_mean_code_length_is_between_the_entropy_and_one_more(counts):
     entropy = -sum(p * math.log2(p) for p in share if p)
     mean = float((code_lengths(huffman_tree(np.array(counts))) * share).sum())
     assert entropy - 1e-9 <= mean <= entropy + 1 + 1e-9
-
-
-def test_a_word_of_a_zipfian_vocabulary_costs_its_logarithm():
-    counts = (1e7 / np.arange(1, 20_001)).astype(int)
-    lengths = code_lengths(huffman_tree(counts))
-    assert (lengths * counts).sum() / counts.sum() < math.log2(len(counts))
-    assert lengths.max() < 2 * math.log2(len(counts))
-
-
-def test_equal_counts_make_a_balanced_tree_and_always_the_same():
-    for words in (2, 3, 8, 21):
-        lengths = code_lengths(huffman_tree(np.full(words, 4)))
-        assert lengths.max() - lengths.min() <= 1
-        assert np.array_equal(huffman_tree(np.full(words, 4)), huffman_tree(np.full(words, 4)))
-
-
-def test_inner_nodes_stand_level_by_level_behind_their_parents():
-    tree = huffman_tree(np.random.default_rng(0).integers(0, 99, 200))
-    levels = tree_levels(tree)
-    assert [level.start for level in levels[1:]] == [level.stop for level in levels[:-1]]
-    assert levels[-1].stop == len(tree) == 199
-    for above, below in pairwise(levels):
-        inner = np.sort(tree[above][tree[above] >= 200] - 200)
-        assert np.array_equal(inner, np.arange(below.start, below.stop))
 
 
 def test_only_nodes_on_the_path_of_the_targets_get_a_gradient():
@@ -127,24 +92,3 @@ def test_huge_choices_stay_finite_and_exact():
     choices_F = signs_F * ((features_NE[rows_F] * layer.weight[nodes_F]).sum(1) + layer.bias[nodes_F])
     assert loss.item() == pytest.approx(float(choices_F.detach().clamp_max(0).neg().sum()), rel=1e-6)
     assert all(torch.isfinite(x).all() for x in torch.autograd.grad(loss, [features_NE, *layer.parameters()]))
-
-
-def test_there_are_rows_for_inner_nodes_only_and_the_tree_is_in_the_state():
-    layer = layer_of()
-    assert {name: tuple(x.shape) for name, x in layer.state_dict().items()} == {
-        "weight": (len(PREDICTED) - 1, E), "bias": (len(PREDICTED) - 1,), "tree": (len(PREDICTED) - 1, 2)
-    }  # fmt: skip
-
-
-def test_a_vocabulary_without_a_choice_is_refused():
-    with pytest.raises(ModelError, match="1 entries can be predicted; a tree of choices needs two"):
-        HierarchicalOutput(torch.zeros(2, E), torch.ones(2, dtype=torch.float64), 8)
-
-
-def test_tied_rows_are_refused_since_choices_are_not_words():
-    with pytest.raises(ValueError, match=r"tied is True; it must be false with the hierarchical output"):
-        RecurrentSpec(objective=ObjectiveSpec("hierarchical"))
-    network = RecurrentLM.build(
-        RecurrentSpec(hidden=7, embedding=E, tied=False, objective=ObjectiveSpec("hierarchical")), torch.tensor(COUNTS)
-    )
-    assert network.output.weight.shape == (len(PREDICTED) - 1, 7)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from models.neural.output import build_output
-from models.neural.output.cross_entropy import in_format, level_nats, softmax_nats
+from models.neural.output.cross_entropy import in_format, softmax_nats
 from models.specs import ObjectiveSpec
 from tests.examples import examples
 from tests.models.neural.output.small_layers import HEAD, OBJECTIVES, SORTED, E, batch, gradients, layer_of
@@ -49,25 +49,6 @@ def test_adding_a_constant_to_all_logits_changes_nothing(row, constant, data):
     torch.testing.assert_close(plain[1], shifted[1], rtol=1e-10, atol=1e-10)
 
 
-def test_the_loss_survives_huge_logits_with_a_finite_gradient(kind):
-    layer, (features_NE, targets_N) = layer_of(kind), batch()
-    with torch.no_grad():
-        layer.weight.mul_(1e4)
-    for precision in ("float32", "bf16"):
-        loss, _ = layer.loss(features_NE, targets_N, precision)
-        assert all(torch.isfinite(grad).all() for grad in [loss, *gradients(loss, layer, features_NE)])
-
-
-def test_bf16_products_change_loss_and_gradient_by_rounding_only(kind):
-    layer, (features_NE, targets_N) = layer_of(kind), batch()
-    exact, rounded = (layer.loss(features_NE, targets_N, p)[0] for p in ("float32", "bf16"))
-    assert rounded.item() == pytest.approx(exact.item(), rel=5e-3)
-    assert rounded.item() != exact.item()
-    for one, other in zip(gradients(exact, layer, features_NE), gradients(rounded, layer, features_NE), strict=True):
-        assert float((one - other).norm()) <= 0.02 * float(one.norm())
-        assert other.dtype == torch.float32
-
-
 @pytest.mark.parametrize("output", ["softmax", "two_level"])
 def test_a_loss_in_bf16_is_within_a_thousandth_of_the_exact_one(output):
     """On a distribution as training has it: logits from -15 to 5, most of it in the bias."""
@@ -83,17 +64,6 @@ def test_a_loss_in_bf16_is_within_a_thousandth_of_the_exact_one(output):
         assert float((one - other).norm() / one.norm()) < 0.02
 
 
-def test_without_a_gradient_only_the_products_are_rounded_to_bf16():
-    """The sum of product and bias keeps the digits of float32."""
-    torch.manual_seed(5)
-    h_NE, weight_CE, bias_C, classes_N = torch.randn(9, 8), torch.randn(50, 8), 30 * torch.randn(50), torch.arange(9)
-    low = h_NE.bfloat16(), weight_CE.bfloat16()
-    expected_N, _ = softmax_nats(F.linear(*low).float() + bias_C, classes_N)
-    found_N = level_nats(*low, bias_C, classes_N, chunk=9)
-    torch.testing.assert_close(found_N, expected_N, rtol=1e-6, atol=1e-6)
-    assert (softmax_nats((F.linear(*low) + bias_C).bfloat16(), classes_N)[0] - expected_N).abs().max() > 1e-2
-
-
 def test_features_that_fill_up_bf16_rows_are_not_seen_outside():
     """E = 6 becomes 32 in the products; with E = 32 to begin with, and features of 0, all is the same."""
     layer, (features_NE, targets_N) = layer_of("two_level, sorted"), batch()
@@ -107,13 +77,6 @@ def test_features_that_fill_up_bf16_rows_are_not_seen_outside():
     assert narrow_loss == wide_loss
     for one, other in zip(gradients(narrow_loss, layer, features_NE), gradients(wide_loss, wide, wide_NE), strict=True):
         torch.testing.assert_close(one, other[..., :E] if other.shape[-1] == 32 else other, rtol=0, atol=0)
-
-
-def test_bf16_features_get_a_bf16_gradient(kind):
-    layer, (features_NE, targets_N) = layer_of(kind), batch()
-    low_NE = features_NE.detach().bfloat16().requires_grad_()
-    layer.loss(low_NE, targets_N, "bf16")[0].backward()
-    assert low_NE.grad.dtype == torch.bfloat16
 
 
 class Products(TorchFunctionMode):
@@ -160,20 +123,6 @@ def test_huge_logits_on_a_gpu_give_the_numbers_of_the_processor(spread):
     expected_N, _ = softmax_nats(logits_NC, classes_N)
     nats_N, _ = softmax_nats(logits_NC.cuda(), classes_N.cuda())
     torch.testing.assert_close(nats_N.cpu(), expected_N, rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.gpu
-def test_targets_may_stay_on_the_processor(kind):
-    """Then nothing that depends on their values is asked of the GPU."""
-    layer, (features_NE, targets_N) = layer_of(kind), batch()
-    targets_N[::5] = -1
-    there_NE, layer = features_NE.detach().cuda().requires_grad_(), layer.cuda()
-    there, here = (layer.loss(there_NE, targets) for targets in (targets_N.cuda(), targets_N))
-    assert here[1] == there[1]
-    assert here[0].item() == there[0].item()
-    for one, other in zip(*(gradients(loss, layer, there_NE) for loss, _ in (there, here)), strict=True):
-        torch.testing.assert_close(one.cpu(), other.cpu())
-    torch.testing.assert_close(layer.nats(there_NE, targets_N).cpu(), layer.nats(there_NE, targets_N.cuda()).cpu())
 
 
 @pytest.mark.gpu

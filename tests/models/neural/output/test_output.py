@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from models.base import ModelError
 from models.neural.output import CONTEXT_IDS, HierarchicalOutput, SoftmaxOutput
-from models.neural.output.cross_entropy import level_nats
 from tests.models.neural.output.small_layers import HEAD, OBJECTIVES, PREDICTED, E, N, V, batch, gradients, layer_of
 
 
@@ -95,14 +94,6 @@ def test_the_gradient_of_the_logits_is_p_minus_y():
     torch.testing.assert_close(logits_NV.grad, p_NV - F.one_hot(targets_N, V), rtol=0, atol=1e-7)
 
 
-def test_a_scaled_loss_has_a_scaled_gradient(kind):
-    layer, (features_NE, targets_N) = layer_of(kind), batch()
-    once = gradients(layer.loss(features_NE, targets_N)[0], layer, features_NE)
-    thrice = gradients(layer.loss(features_NE, targets_N)[0] * 3, layer, features_NE)
-    for one, three in zip(once, thrice, strict=True):
-        torch.testing.assert_close(three, one * 3)
-
-
 def test_the_loss_is_cross_entropy_weighted_by_tokens_over_unequal_batches():
     layer = layer_of("softmax")
     (features_NE, targets_N), cut = batch(), 5
@@ -125,14 +116,6 @@ def test_rows_with_target_minus_one_count_for_nothing(kind):
     for both, own in zip(grads, gradients(alone, layer, features_NE), strict=True):
         torch.testing.assert_close(both, own)
     assert (layer.nats(features_NE, masked_N)[~kept] == 0).all()
-
-
-def test_a_batch_without_any_scored_row_is_zero_with_zero_gradient(kind):
-    layer, (features_NE, _) = layer_of(kind), batch()
-    loss, count = layer.loss(features_NE, torch.full((N,), -1))
-    assert (loss.item(), count) == (0.0, 0)
-    assert all((grad == 0).all() for grad in gradients(loss, layer, features_NE))
-    assert (layer.nats(features_NE, torch.full((N,), -1)) == 0).all()
 
 
 @pytest.mark.parametrize("level", ["head", "tail"])
@@ -158,21 +141,6 @@ def test_a_given_id_as_target_is_refused(kind, target):
         assert refusal.value.kind == "input"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in OBJECTIVES if kind != "hierarchical"])
-def test_given_rows_of_the_output_get_no_gradient(kind):
-    layer, (features_NE, targets_N) = layer_of(kind), batch()
-    layer.loss(features_NE, targets_N)[0].backward()
-    assert (layer.weight.grad[list(CONTEXT_IDS)] == 0).all()
-    assert (layer.bias.grad[list(CONTEXT_IDS)] == 0).all()
-
-
-def test_a_second_backward_is_refused_with_what_to_do(kind):
-    loss, _ = layer_of(kind).loss(*batch())
-    loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="call `loss` again"):
-        loss.backward()
-
-
 def test_no_gradient_is_computed_where_none_is_wanted(kind):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
     with torch.no_grad():
@@ -191,11 +159,3 @@ def test_tied_rows_collect_the_gradients_of_both_their_uses(kind):
     features_NE = F.embedding(ids_N, layer.weight)
     expected = -reference_logp(layer, features_NE).gather(1, targets_N[:, None]).sum()
     torch.testing.assert_close(own, torch.autograd.grad(expected, layer.weight)[0], rtol=1e-10, atol=1e-10)
-
-
-def test_the_cost_of_rows_is_paid_in_chunks(monkeypatch):
-    rows = []
-    linear = F.linear
-    monkeypatch.setattr("models.neural.output.cross_entropy.F.linear", lambda h, w: rows.append(len(h)) or linear(h, w))
-    level_nats(torch.randn(20, E), torch.randn(V, E), torch.zeros(V), torch.zeros(20, dtype=torch.long), 8)
-    assert rows == [8, 8, 4]

@@ -1,6 +1,5 @@
 """Sampled softmax and noise-contrastive estimation: what is drawn, and that both lead where the exact softmax leads."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +12,7 @@ from models.neural.lm import RecurrentLM
 from models.neural.output import SoftmaxOutput, build_output
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.special import CONTEXT_IDS
-from tests.models.neural.fresh_gradients import gradcheck_loss
 from tests.models.neural.made_streams import walks
-from tests.models.neural.made_trainings import SPEC, TRAINING, curve, journal, network_of, run
 from training.context import FitContext
 from training.neural.trainer import train
 
@@ -66,21 +63,6 @@ def test_draws_follow_the_counts_to_the_three_quarters():
     assert stats.chisquare(seen_V[PREDICTED], COUNTS[PREDICTED] / COUNTS[PREDICTED].sum() * draws).pvalue < 1e-6
 
 
-def test_entries_never_seen_are_drawn_as_if_seen_once_and_can_be_targets(estimator):
-    counts = np.where(np.arange(V) > 30, 0, 1)
-    layer, (features_NE, _) = layer_of(estimator, counts=counts), batch()
-    torch.testing.assert_close(layer.noise_V[PREDICTED], torch.full((len(PREDICTED),), 1 / len(PREDICTED)).double())
-    grads = gradients(layer, features_NE, torch.full((N,), 35))
-    assert all(torch.isfinite(grad).all() for grad in grads)
-
-
-def test_draws_come_from_torchs_random_stream(estimator):
-    layer, given = layer_of(estimator), batch()
-    once, again, other = (gradients(layer, *given, seed=seed) for seed in (7, 7, 8))
-    assert all(torch.equal(one, two) for one, two in zip(once, again, strict=True))
-    assert distance(once, other) > 0.01
-
-
 def reference_loss(estimator, layer, features_NE, targets_N, ids_S):
     """The formulas of the module, sample by sample, with autograd."""
     expected_V = (layer.samples * layer.noise_V).log()
@@ -109,13 +91,6 @@ def test_loss_and_gradient_are_those_of_the_formula(estimator, samples):
     own = torch.autograd.grad(loss, [features_NE, *layer.parameters()])
     for one, other in zip(own, torch.autograd.grad(expected, [features_NE, *layer.parameters()]), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-11)
-
-
-def test_the_gradient_is_that_of_differences(estimator, monkeypatch):
-    layer = layer_of(estimator)
-    ids_S = layer.draw(64)
-    monkeypatch.setattr(layer, "draw", lambda samples: ids_S)
-    assert gradcheck_loss(layer, *batch())
 
 
 def test_a_sampled_target_is_left_out_of_the_sum(monkeypatch):
@@ -159,62 +134,6 @@ def test_figures_are_exact_in_every_mode_and_the_loss_is_once_training_ends(esti
     assert torch.equal(layer.loss(features_NE, targets_N)[0], plain.loss(features_NE, targets_N)[0])
 
 
-def test_only_a_training_loss_is_not_nats(estimator):
-    layer = layer_of(estimator)
-    assert not layer.reports_nats
-    assert layer.eval().reports_nats
-    assert SoftmaxOutput(layer.weight, torch.zeros(V), 8).train().reports_nats
-
-
-def test_without_gradients_the_loss_is_exact_and_nothing_is_drawn(estimator):
-    layer, (features_NE, targets_N) = layer_of(estimator), batch()
-    before = torch.get_rng_state()
-    with torch.no_grad():
-        loss, _ = layer.loss(features_NE, targets_N)
-    torch.testing.assert_close(loss, layer.nats(features_NE, targets_N).sum())
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_the_state_is_that_of_a_plain_softmax(estimator):
-    plain = build_output(ObjectiveSpec("softmax"), nn.Parameter(torch.zeros(V, E)), COUNTS)
-    assert layer_of(estimator).state_dict().keys() == plain.state_dict().keys()
-
-
-def test_bf16_changes_the_gradient_by_rounding_only(estimator):
-    layer, given = layer_of(estimator, dtype=torch.float32), batch(dtype=torch.float32)
-    assert distance(gradients(layer, *given), gradients(layer, *given, precision="bf16")) < 0.02
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("estimator", [*ESTIMATORS, "exact"])
-def test_each_leads_to_the_perplexity_of_the_truth(estimator):
-    """A bigram language of 30 words: the exact conditional entropy is known, and all three come within 5 %."""
-    words, steps = PREDICTED[:30], 250
-    rng = np.random.default_rng(1)
-    p_next_WW = torch.tensor(rng.dirichlet(np.full(30, 0.3), 30))
-    unigram_W = torch.linalg.matrix_power(p_next_WW, 200)[0]
-    counts = np.zeros(V)
-    counts[words] = (unigram_W * 100_000).round().numpy()
-    torch.manual_seed(3)
-    objective = ObjectiveSpec("softmax", estimator=estimator, **({} if estimator == "exact" else {"samples": 40}))
-    layer = build_output(objective, nn.Parameter(torch.randn(V, 30) * 0.05), counts).train()
-    features = nn.Parameter(torch.eye(30))
-    optimizer = torch.optim.Adam([features, *layer.parameters()], lr=0.05)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, steps)
-    for _ in range(steps):
-        before_N = torch.multinomial(unigram_W, 512, replacement=True)
-        after_N = torch.multinomial(p_next_WW[before_N], 1)[:, 0]
-        loss, count = layer.loss(features[before_N], torch.tensor(words)[after_N])
-        optimizer.zero_grad()
-        (loss / count).backward()
-        optimizer.step()
-        schedule.step()
-    logp_WW = layer.eval().logp(features)[:, words].double()
-    cross = -(unigram_W[:, None] * p_next_WW * logp_WW).sum()
-    entropy = -(unigram_W[:, None] * torch.special.xlogy(p_next_WW, p_next_WW)).sum()
-    assert 1 <= float((cross - entropy).exp()) < 1.05
-
-
 def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn(estimator, tmp_path):
     objective = ObjectiveSpec("softmax", estimator=estimator, samples=20)
     training = TrainingSpec(epochs=2, batch=4, bptt_len=9, evaluations=3, precision="float32", seed=4)
@@ -243,21 +162,3 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn
 def test_estimators_are_refused_where_the_exact_loss_is_cheap(output):
     with pytest.raises(ValueError, match="estimator"):
         ObjectiveSpec(output, estimator="nce")
-
-
-def test_an_estimators_loss_has_a_name_of_its_own_in_all_that_a_training_says(tmp_path, estimator):
-    """Its exponential is no perplexity: neither journal nor progress nor summary show one of training."""
-    objective = ObjectiveSpec("softmax", estimator=estimator, samples=8)
-    training, news = replace(TRAINING, loss_spike_threshold=50.0), []
-    network = network_of(replace(SPEC, objective=objective, training=training))
-    _, summary = run(tmp_path, network, training, report=news.append)
-    names = {name for line in journal(tmp_path) for name in line}
-    assert {name for name in names if "train" in name} == {"train/estimator_loss"}
-    assert {"validation/nats", "validation/perplexity"} <= names
-    assert len(curve(tmp_path, "train/estimator_loss")) == summary["updates"]
-    assert summary["train_estimator_loss"] == curve(tmp_path, "train/estimator_loss")[-1]
-    assert "train_nats" not in summary
-    assert summary["divergences"] == 0
-    told = {name for progress in news for name in progress.figures}
-    assert "validation_perplexity" in told
-    assert "perplexity" not in told
