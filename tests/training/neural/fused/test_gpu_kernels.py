@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from models.neural.device import has_triton
-from models.neural.gpu.captured import captured, for_replays
-from models.neural.layers.recurrent_layers import gpu_sequences, make_layer, run_layer, sequences
+from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.output import adaptive, build_output, single
 from models.neural.output.cross_entropy import ENTRY_MULTIPLE, level_gradients, spare_entries
 from models.specs import ObjectiveSpec, TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAINING, V, curve, network_of, run
 from training.neural import step
+from training.neural.fused.captured import captured, for_replays
+from training.neural.fused.chosen_layers import gpu_sequences, sequences, train_with_own_layers
 from training.neural.optimization.clipping import scale_and_clip_unread
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
@@ -76,7 +77,7 @@ def test_float32_and_the_processor_need_no_spare_entries():
 @pytest.mark.needs_real_gpu
 @pytest.mark.parametrize(("rows", "entries"), [(1, 1), (3, 2001), (64, 2048), (5, 28_032), (2, 65_536)])
 def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
-    from models.neural.gpu.softmax import nats_and_gradient
+    from models.neural.output.gpu_softmax import nats_and_gradient
 
     torch.manual_seed(1)
     logits_NC = (3 * torch.randn(rows, entries, device=GPU)).bfloat16()
@@ -91,7 +92,7 @@ def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
 
 @pytest.mark.needs_real_gpu
 def test_the_softmax_kernel_gives_finite_nats_where_the_probability_underflows():
-    from models.neural.gpu.softmax import nats_and_gradient
+    from models.neural.output.gpu_softmax import nats_and_gradient
 
     logits_NC = torch.tensor([[500.0, -500.0, 0.0]], device=GPU).bfloat16()
     assert float(nats_and_gradient(logits_NC, torch.tensor([1], device=GPU))) == 1000.0
@@ -136,6 +137,7 @@ def test_an_lstm_layer_that_trains_in_bf16_is_this_one_where_it_is_replayed_or_r
     assert has_triton(GPU)
     assert set(gpu_sequences(GPU)) == {"LSTM"}
     layer, state = make_layer("lstm", 16, 16, "fused").to(GPU), (torch.zeros(4, 16, device=GPU),) * 2
+    train_with_own_layers(layer)
     for keep_BT, replays in ((None, True), (torch.rand(4, 9, device=GPU) > 0.2, False), (None, False)):
         token = for_replays.set(replays)
         with torch.autocast("cuda", torch.bfloat16):

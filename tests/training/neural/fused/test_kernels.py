@@ -55,7 +55,7 @@ def test_a_processor_whose_onednn_refuses_bfloat16_can_train_and_is_said_to_be_o
     # The products of the layers themselves are tried, too: whoever calls them with bfloat16 gets it.
     ran = in_a_fresh_process(
         "import logging, torch; logging.basicConfig(level=logging.DEBUG);"
-        "from models.neural.layers.recurrent_layers import sequences;"
+        "from training.neural.fused.chosen_layers import sequences;"
         "from models.neural.network import bf16_on_processor;"
         "weights = [torch.ones(8, 2), torch.ones(8, 2), torch.zeros(8), torch.zeros(8)];"
         "h, _ = sequences()['LSTM'](torch.ones(1, 3, 2), (torch.zeros(1, 2),) * 2, weights, torch.bfloat16);"
