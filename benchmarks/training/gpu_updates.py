@@ -27,6 +27,7 @@ from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
 from models.tokens.special import BOS
+from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.plan import Plan
 from training.neural.state import TrainingState
 from training.neural.step import TrainingStep
@@ -88,7 +89,9 @@ def training_of(spec: RecurrentSpec, stream: TokenStream) -> Iterator[tuple[Trai
     """Yield the state of a training on the GPU, and an iterator that makes one update at each step."""
     torch.manual_seed(1)
     counts_V = torch.from_numpy(np.asarray(unigram_counts(stream, stream.vocabulary_size), dtype=np.int64))
-    state = TrainingState(RecurrentNetwork(spec, counts_V).to(GPU).train(), spec.training, 10_000)
+    network = RecurrentNetwork(spec, counts_V).to(GPU).train()
+    train_with_own_layers(network)
+    state = TrainingState(network, spec.training, 10_000)
     step = TrainingStep(state, lambda figures: None)
 
     def updates() -> Iterator[None]:

@@ -222,7 +222,7 @@ def has_triton(device: torch.device) -> bool:
     if torch.version.hip:  # not tried; warps there are twice as wide
         return False
     try:
-        from .gpu.softmax import nats_and_gradient
+        from .output.gpu_softmax import nats_and_gradient
 
         logits_NC = torch.zeros(1, 8, device=device, dtype=torch.bfloat16)
         found_N = nats_and_gradient(logits_NC, torch.zeros(1, device=device, dtype=torch.int64))

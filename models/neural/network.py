@@ -21,7 +21,7 @@ from torch import nn
 from .device import onednn_has_bf16
 
 if TYPE_CHECKING:
-    from .output import OutputLayer, Precision
+    from .output.base import OutputLayer, Precision
 
 NetworkState = tuple[torch.Tensor, ...]
 """The network's memory of B streams: tensors whose dimension 1 counts the streams, e.g. h_LBH."""

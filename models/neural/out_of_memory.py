@@ -17,7 +17,7 @@ import torch
 from ..base import ModelError
 
 if TYPE_CHECKING:
-    from ..specs import NPLMSpec, RecurrentSpec
+    from .spec import NPLMSpec, RecurrentSpec
 
 SAID_BY_ALLOCATORS = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 
 from ..specs import RecurrentSpec
 from ..tokens.special import BOS, STARS
-from .fused.sequence import RepeatedInputs
 from .layers.cells import CELLS, Weights
 from .layers.dropout import Dropout, drop_weights, word_mask
 from .layers.pieces import PackedPieces
-from .layers.recurrent_layers import make_layer, reads_pieces, run_layer
+from .layers.recurrent_layers import RepeatedInputs, make_layer, reads_pieces, run_layer
 from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output
 

@@ -92,7 +92,7 @@ class RecurrentSpec:
             tied output; an untied output has rows of size H.
         nonlinearity: For the "rnn" kind; the other kinds have no choice.
         cells: "fused" uses torch.nn's layer, or, for training in bf16 on the CPU, the layers of
-            `models/neural/fused/`; "reference" uses the equations of `models/neural/layers/cells.py`. The results are
+            `training/neural/fused/`; "reference" uses the equations of `models/neural/layers/cells.py`. The results are
             equal up to rounding.
         tied: Output rows are the embedding's rows.
         dropout: Dropout on embeddings, between layers and on the output of the last layer.

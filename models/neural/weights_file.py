@@ -10,9 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..base import ModelError
-from ..specs import NPLMSpec, RecurrentSpec
 from .network import Network
-from .spec import WEIGHTS
+from .spec import WEIGHTS, NPLMSpec, RecurrentSpec
 
 
 def require_weights_for(spec: RecurrentSpec | NPLMSpec, vocabulary_size: int, path: Path) -> None:

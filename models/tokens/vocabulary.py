@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,7 @@ from ..specs import VocabularySpec
 from ..text.normal_form import NormalForm
 from ..threads import FanOut
 from .detokenizer import TokenWriter
-from .special import BOS, EOS, SPECIAL, STARS, UNK
+from .special import BOS, EOS, SPECIAL, STARS, UNK, EncodedDocuments
 from .subword_codecs import CharUnit, SubwordUnit
 from .subwords import train_bpe, train_unigram
 from .words import FIRST, WordUnit
@@ -31,25 +31,6 @@ from .words import FIRST, WordUnit
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"
 FORMAT = 2
 FILE = "vocabulary.json"
-
-
-class EncodedDocuments(NamedTuple):
-    """D reviews as streams.
-
-    Attributes:
-        ids: All reviews one after another, with special tokens (int32).
-        offsets: Where each review begins, and the end (D+1, int64).
-        oov: Number of unknown words of each review (D, int32).
-        spelling_nats: Price of everything that the ids leave out (D, float64): the letters of unknown words, plus
-            `surface_nats`.
-        surface_nats: Price of the case, spaces and quotes that a word vocabulary drops (D, float64).
-    """
-
-    ids: np.ndarray
-    offsets: np.ndarray
-    oov: np.ndarray
-    spelling_nats: np.ndarray
-    surface_nats: np.ndarray
 
 
 class Vocabulary:

@@ -64,7 +64,7 @@ class _Event:
 
 def _replacements() -> dict[Any, dict[str, Any]]:
     """Return the functions to replace, by the object that has them."""
-    from models.neural.gpu import captured
+    from training.neural.fused import captured
 
     autocast, enabled, dtype = torch.autocast, torch.is_autocast_enabled, torch.get_autocast_dtype
     move = nn.Module.to

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from models.neural.labelling.network import LabellingNetwork
-from models.specs import TrainingSpec
+from models.neural.training_spec import TrainingSpec
 from training.neural.optimization.optimizers import make_rule
 from training.neural.optimization.schedule import learning_rate
 

@@ -27,6 +27,7 @@ from training.context import FitProgress
 from training.labelling.fine_tuning import FineTuning
 from training.labelling.trainer import Trainer
 from training.neural.embedding_start import start_embedding
+from training.neural.fused.chosen_layers import train_with_own_layers
 
 
 class FittedLabeller(NamedTuple):
@@ -83,6 +84,7 @@ def fit(
                 start_embedding(network.trunk.embedding, spec, vectors)
             if start is not None:
                 _take_over(network, start)
+            train_with_own_layers(network)
             model = Labeller(spec, network.to(device), vocabulary_digest)
             return FittedLabeller(model, Trainer(model, train, validation, work, report, tuning).run())
     except (MemoryError, RuntimeError) as error:

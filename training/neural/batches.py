@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from models.specs import TrainingSpec
+from models.neural.training_spec import TrainingSpec
 from models.streams import TokenStream
 from models.threads import in_order
 from models.tokens.special import BOS, CONTEXT_IDS, EOS

@@ -15,6 +15,7 @@ from models.specs import model_class
 from models.streams import unigram_counts
 from training.context import FitContext, FitResult
 from training.neural.embedding_start import start_embedding
+from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.trainer import train as train_network
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def fit_network(
         if context.init_weights is not None:
             fill_from(network, context.init_weights)
         network = network.to(context.device)
+        train_with_own_layers(network)
         result = train_network(network, train, validation, spec.training, context)
     summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result}
     return FitResult(lm_class(spec, network, vocabulary.size), summary)

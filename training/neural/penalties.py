@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from models.base import ModelError
-from models.specs import TrainingSpec
+from models.neural.training_spec import TrainingSpec
 from training.neural.tbptt import Activations
 
 

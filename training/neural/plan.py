@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.specs import TrainingSpec
+from models.neural.training_spec import TrainingSpec
 
 if TYPE_CHECKING:
     from models.streams import TokenStream

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from models.neural.network import Network
+from models.neural.training_spec import TrainingSpec
 from models.neural.weights_file import (
     fill_network,
     network_tensors,
@@ -27,7 +28,6 @@ from models.neural.weights_file import (
     without_prefix,
 )
 from models.options import stored
-from models.specs import TrainingSpec
 from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
 from training.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
 from training.neural.optimization.optimizers import make_optimizer

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from models.neural.device import Unread, free_cached_memory, tf32_in_layers, to_device
-from models.neural.gpu.captured import CapturedReading, Read, captured
 from models.neural.out_of_memory import first_line, is_out_of_memory
 from training.neural.checkpoint import random_tensors, set_random
+from training.neural.fused.captured import CapturedReading, Read, captured
 from training.neural.optimization.clipping import Clipped, scale_and_clip, scale_and_clip_unread
 from training.neural.state import TrainingState
 from training.neural.stream_piece import StreamPiece

@@ -16,8 +16,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from models.neural.gpu.captured import Read
 from models.neural.network import STREAMS, Network, NetworkState, detach, join
+from training.neural.fused.captured import Read
 
 Activations = tuple[Tensor, Tensor]
 """Outputs of the last layer after dropout and before it, both (B, T, H); penalties are computed from them."""

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from functools import cache, singledispatch
-from itertools import pairwise
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +19,6 @@ from torch import Tensor, nn
 from models.memory import peak_resident
 from models.neural.network import Network
 from models.neural.out_of_memory import is_out_of_memory
-from models.neural.output.adaptive import AdaptiveOutput
-from models.neural.output.base import OutputLayer
-from models.neural.output.hierarchical import HierarchicalOutput
-from models.neural.output.sampled import NCEOutput, SampledSoftmaxOutput
 
 OPERATIONS = 6
 """Floating-point operations for each weight and token: see above."""
@@ -66,38 +61,7 @@ def weights_used(network: Network) -> float:
     looked_up = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     outside = looked_up | {id(parameter) for parameter in network.output.parameters()}
     layers = sum(p.numel() for p in network.parameters() if p.ndim >= 2 and id(p) not in outside)
-    return layers + output_weights(network.output)
-
-
-@singledispatch
-def output_weights(output: OutputLayer) -> float:
-    """Return how many weights an output layer's products use for one scored token in training."""
-    return float(output.weight.numel())
-
-
-@output_weights.register
-def _of_tails(output: AdaptiveOutput) -> float:
-    """Count the head for all tokens, and each tail for its share of them, which the biases give."""
-    with torch.no_grad():
-        head_H = output.bias[output.order_P[: output.head]]
-        share_K = torch.cat([head_H, output.tail_bias]).double().softmax(0)[output.head :].tolist()
-    features, tails = output.weight.shape[1], 0.0
-    for k, ((low, high), share) in enumerate(zip(pairwise(output.cuts), share_K, strict=True), 1):
-        own = [getattr(output, f"{name}_{k}") for name in ("project", "rows")] if output.shrinks else []
-        tails += share * (sum(parameter.numel() for parameter in own) or (high - low) * features)
-    return features * (output.head + len(share_K)) + tails
-
-
-@output_weights.register(SampledSoftmaxOutput)
-@output_weights.register(NCEOutput)
-def _of_negatives(output: SampledSoftmaxOutput | NCEOutput) -> float:
-    return float((output.samples + 1) * output.weight.shape[1])
-
-
-@output_weights.register
-def _of_choices(output: HierarchicalOutput) -> float:
-    """Return 0: the choices of a path are not a product of matrices."""
-    return 0.0
+    return layers + network.output.weights_used()
 
 
 @cache

@@ -23,9 +23,9 @@ import torch
 from models.base import ModelError
 from models.neural.device import free_cached_memory
 from models.neural.network import Network
+from models.neural.training_spec import TrainingSpec
 from models.options import stored
 from models.perplexity import perplexity
-from models.specs import TrainingSpec
 from training.context import CHECKPOINTS, PAUSED, FitContext
 from training.neural.batches import count_updates
 from training.neural.callbacks.after_validation import BestWeights, Plateau, StartAveraging

@@ -14,7 +14,7 @@ from models.memory import return_freed
 from models.neural.device import POSITIONS, to_device
 from models.neural.network import Network
 from models.neural.out_of_memory import first_line, is_out_of_memory
-from models.neural.output import CONTEXT_IDS, NOT_SCORED
+from models.neural.output.base import CONTEXT_IDS, NOT_SCORED
 from training.neural.parallel.data_parallel import Ranks
 
 if TYPE_CHECKING:

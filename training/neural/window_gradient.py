@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from models.neural.device import one
-from models.neural.gpu.captured import Read
 from models.neural.network import Network
-from models.specs import TrainingSpec
+from models.neural.training_spec import TrainingSpec
+from training.neural.fused.captured import Read
 from training.neural.penalties import activation_penalty
 from training.neural.tbptt import Memory, read_window
 

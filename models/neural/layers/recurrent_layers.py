@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache, partial
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..device import cudnn_has_bf16, cudnn_reads_packed, has_triton
-from ..fused.sequence import RepeatedInputs, run_sequence
-from ..gpu.captured import for_replays
+from ..device import cudnn_has_bf16, cudnn_reads_packed
 from ..network import NetworkState
 from .cells import ACTIVATIONS, CELLS, Cell, Weights, cell_name
 from .layer_norm import NormedLayer
@@ -29,35 +27,21 @@ PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 OwnRun = Callable[..., tuple[Tensor, NetworkState]]
-"""One of our own layers for training in bf16: `fused.sequence.run_sequence` without its first two arguments."""
+"""Another way to run a fused layer in training; arguments: inputs, state, weights, number format, keep_BT."""
+ChosenRun = Callable[[str, torch.device, bool], OwnRun | None]
+"""Return one for a mode of torch.nn ("LSTM"), a device, and whether streams are reset; None: torch's is the faster."""
 
 
-@cache
-def gpu_sequences(device: torch.device) -> dict[str, OwnRun]:
-    """Return our own layers for training in bf16 on a GPU, by torch.nn's name of the fused one; they need Triton."""
-    if not has_triton(device):
-        return {}
-    from ..gpu.lstm import run_lstm
+class RepeatedInputs(NamedTuple):
+    """Inputs of a window that has few different ones: x_UE, and which of its rows a position reads, rows_BT (int64)."""
 
-    return {"LSTM": run_lstm}
+    x_UE: Tensor
+    rows_BT: Tensor
 
-
-@cache
-def sequences() -> dict[str, OwnRun]:
-    """Return our own layers for training in bf16 on the CPU, by torch.nn's name of the fused one (`mode`).
-
-    They are imported here because they need numba, which a model does not need for scoring.
-    """
-    from ..fused.elman import ElmanSequence
-    from ..fused.gru import GRUSequence
-    from ..fused.lstm import LSTMSequence
-
-    return {
-        "LSTM": partial(run_sequence, LSTMSequence, ()),
-        "GRU": partial(run_sequence, GRUSequence, ()),
-        "RNN_TANH": partial(run_sequence, ElmanSequence, (False,)),
-        "RNN_RELU": partial(run_sequence, ElmanSequence, (True,)),
-    }
+    @property
+    def x_BTE(self) -> Tensor:
+        """The input of each position."""
+        return self.x_UE[self.rows_BT]
 
 
 STARTS: dict[str, Callable[[Tensor], object]] = {
@@ -131,7 +115,7 @@ def run_layer(
     A fused LSTM repacks its weights at each call, so one step of it on the CPU takes 2 to 6 times as long as the
     equations written out (batch 1, H 320 and 640). Therefore single steps of generation use the equations. So does a
     window in which a stream is reset, because the fused layers cannot do that, unless its pieces are given. When a
-    layer trains in bf16, the layers of `sequences` or `gpu_sequences` are used, which can.
+    layer trains in bf16, its `chosen_run` is used, which can: a `ChosenRun` that the trainer has set.
 
     Args:
         layer: The result of `make_layer`.
@@ -144,7 +128,8 @@ def run_layer(
     Returns:
         h_BTH, every hidden state; and the last state.
     """
-    if own := _own_run(layer, state[0].device, keep_BT):
+    device = state[0].device
+    if trains_in_bf16(layer, device) and (own := _chosen_run(layer, device, keep_BT is not None)):
         return own(inputs, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
     x_BTE = inputs.x_BTE if isinstance(inputs, RepeatedInputs) else inputs
     if isinstance(layer, OwnLayer):
@@ -164,22 +149,15 @@ def reads_pieces(layer: nn.Module, bf16: bool, device: torch.device) -> bool:
         bf16: It trains with products in bf16.
         device: The GPU.
     """
-    if not isinstance(layer, nn.RNNBase) or (bf16 and layer.mode in gpu_sequences(device)):
+    if not isinstance(layer, nn.RNNBase) or (bf16 and _chosen_run(layer, device, resets=True) is not None):
         return False
     return cudnn_reads_packed(layer.mode, device, _format(layer.mode, device) if bf16 else torch.float32)
 
 
-def _own_run(layer: nn.Module, device: torch.device, keep_BT: Tensor | None) -> OwnRun | None:
-    """Return our own layer if this one trains with products in bf16, and ours is the faster one; else None.
-
-    On a GPU ours launches two kernels per position. The host needs longer for that than for a call of cuDNN, unless
-    they are replayed.
-    """
-    if not (isinstance(layer, nn.RNNBase) and trains_in_bf16(layer, device)):
-        return None
-    if device.type == "cpu":
-        return sequences().get(layer.mode)
-    return gpu_sequences(device).get(layer.mode) if keep_BT is not None or for_replays.get() else None
+def _chosen_run(layer: nn.Module, device: torch.device, resets: bool) -> OwnRun | None:
+    """Return what the trainer has chosen for a fused layer in bf16; None if it has chosen nothing."""
+    choose: ChosenRun | None = getattr(layer, "chosen_run", None)
+    return choose(layer.mode, device, resets) if choose and isinstance(layer, nn.RNNBase) else None
 
 
 def trains_in_bf16(layer: nn.Module, device: torch.device) -> bool:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...base import ModelError
-from ...specs import ObjectiveSpec
 from ...tokens.special import EOS, UNK
+from ..spec import ObjectiveSpec
 from .adaptive import AdaptiveOutput, TwoLevelOutput
 from .base import CONTEXT_IDS, OutputLayer
 from .hierarchical import HierarchicalOutput

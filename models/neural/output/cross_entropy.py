@@ -148,7 +148,7 @@ def _plus_bias(logits_NC: Tensor, bias_C: Tensor) -> Tensor:
 def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Tensor]:
     """Return −log softmax(logits) of the right entries (N) and p − y (N, C), which may overwrite the logits."""
     if logits_NC.dtype == torch.bfloat16 and logits_NC.is_cuda and has_triton(logits_NC.device):
-        from ..gpu.softmax import MOST_ENTRIES, nats_and_gradient
+        from .gpu_softmax import MOST_ENTRIES, nats_and_gradient
 
         if logits_NC.shape[1] <= MOST_ENTRIES:
             return nats_and_gradient(logits_NC, right_N1[:, 0]), logits_NC

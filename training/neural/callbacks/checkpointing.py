@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.base import ModelError
-from models.specs import TrainingSpec
+from models.neural.training_spec import TrainingSpec
 from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.callbacks.checkpoint_writer import CheckpointWriter
 from training.neural.checkpoint import Checkpoint, Checkpoints, Journal

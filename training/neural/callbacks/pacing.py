@@ -19,7 +19,7 @@ from training.neural.plan import Plan
 from training.neural.state import TrainingState
 
 if TYPE_CHECKING:
-    from models.specs import TrainingSpec
+    from models.neural.training_spec import TrainingSpec
     from training.neural.batches import Window
 
 EVALUATION_SHARE = 0.05

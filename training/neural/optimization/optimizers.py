@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.specs import TrainingSpec
+from models.neural.training_spec import TrainingSpec
 from training.neural.optimization.never_compiled import AdamW, NeverCompiled
 
 Memory = dict[str, Tensor]

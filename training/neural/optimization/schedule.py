@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from models.specs import TrainingSpec
+from models.neural.training_spec import TrainingSpec
 
 PLATEAU_FACTOR = 0.25
 """Factor on the rate of "plateau" after an evaluation that does not improve on the best one before."""

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.gpu.captured import captured
-from models.neural.layers.recurrent_layers import gpu_sequences, sequences
 from models.neural.output import adaptive, build_output, single
 from models.specs import ObjectiveSpec, TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAINING, V, curve, network_of, run
 from training.neural import step
+from training.neural.fused.captured import captured
+from training.neural.fused.chosen_layers import gpu_sequences, sequences
 from training.neural.optimization.clipping import scale_and_clip_unread
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
@@ -52,7 +52,7 @@ def test_in_bf16_aligned_logits_have_the_gradients_of_others(monkeypatch, object
 @pytest.mark.needs_real_gpu
 @pytest.mark.parametrize(("rows", "entries"), [(1, 1), (3, 2001), (64, 2048), (5, 28_032), (2, 65_536)])
 def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
-    from models.neural.gpu.softmax import nats_and_gradient
+    from models.neural.output.gpu_softmax import nats_and_gradient
 
     torch.manual_seed(1)
     logits_NC = (3 * torch.randn(rows, entries, device=GPU)).bfloat16()

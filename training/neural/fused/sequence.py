@@ -14,31 +14,20 @@ of position t − 1. Shape legend: see `models/base.py`; G = number of gates × 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ..device import onednn_has_bf16, with_spare_rows
-from ..network import NetworkState
+from models.neural.device import onednn_has_bf16, with_spare_rows
+from models.neural.layers.recurrent_layers import RepeatedInputs
+from models.neural.network import NetworkState
 
 Product = Callable[[Tensor], Tensor]
 Forget = Mapping[int, list[int]]
 """By position, the streams that are reset before it; only positions that have any."""
-
-
-class RepeatedInputs(NamedTuple):
-    """Inputs of a window that has few different ones: x_UE, and which of its rows a position reads, rows_BT (int64)."""
-
-    x_UE: Tensor
-    rows_BT: Tensor
-
-    @property
-    def x_BTE(self) -> Tensor:
-        """The input of each position."""
-        return self.x_UE[self.rows_BT]
 
 
 def run_sequence(

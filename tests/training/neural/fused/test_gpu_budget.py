@@ -11,6 +11,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
+from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.parallel.data_parallel import Group, Ranks
 from training.neural.plan import Plan
 from training.neural.state import TrainingState
@@ -35,6 +36,7 @@ def updates(counts, stream, spec, number=3, ranks_of=lambda parameters: Ranks())
     torch.manual_seed(1)
     training, found = spec.training, []
     network = RecurrentNetwork(spec, torch.from_numpy(unigram_counts(stream, V))).to(GPU).train()
+    train_with_own_layers(network)
     state = TrainingState(network, training, 100, ranks_of(list(network.parameters())))
     step = TrainingStep(state, lambda figures: None)
     windows = Plan(stream, training).rest_of_epoch(0)

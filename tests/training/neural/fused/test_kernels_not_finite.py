@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.neural.fused import kernels
-from models.neural.fused.kernels import view
 from tests.marked_cases import long_but
+from training.neural.fused import kernels
+from training.neural.fused.kernels import view
 
 H = 37
 """No multiple of a vector. There is a row for each unit, in which that unit alone is not finite."""

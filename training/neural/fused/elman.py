@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .kernels import elman_backward, elman_forward, view
-from .sequence import (
+from training.neural.fused.kernels import elman_backward, elman_forward, view
+from training.neural.fused.sequence import (
     all_read_before,
     product_with,
     read_before,

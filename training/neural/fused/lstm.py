@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .kernels import lstm_backward, lstm_forward, view
-from .sequence import (
+from training.neural.fused.kernels import lstm_backward, lstm_forward, view
+from training.neural.fused.sequence import (
     all_read_before,
     format_once,
     product_with,

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.neural.fused.sequence import RepeatedInputs, sums_by_row
+from models.neural.device import onednn_has_bf16
 from models.neural.layers.cells import CELLS
 from models.neural.layers.own_layer import unroll
-from models.neural.layers.recurrent_layers import PARAMETERS, make_layer, sequences
+from models.neural.layers.recurrent_layers import PARAMETERS, RepeatedInputs, make_layer, run_layer
 from models.neural.network import NetworkState
+from training.neural.fused.chosen_layers import sequences, train_with_own_layers
+from training.neural.fused.sequence import sums_by_row
 
 B, T, E, H = 3, 11, 5, 37
 """H is no multiple of the processor's vectors: both their loop and the rest behind it run."""
@@ -145,3 +147,18 @@ def test_a_second_gradient_of_the_same_window_is_refused(kind: str) -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="already computed"):
         loss.backward()
+
+
+@pytest.mark.skipif(not onednn_has_bf16(), reason="torch's LSTM needs a processor with instructions for bfloat16")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fused_layer_that_trains_in_bf16_on_the_processor_is_this_one(kind: str) -> None:
+    layer = fused(kind).train()
+    train_with_own_layers(layer)
+    weights = dict(layer.named_parameters())
+    x, state = torch.randn(B, T, E), (torch.zeros(B, H),) * (2 if kind == "LSTM" else 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        h_BTH, _ = run_layer(layer, weights, x, state)
+        layer.eval()
+        unlike, _ = run_layer(layer, weights, x, state)
+    assert "SequenceBackward" in h_BTH.grad_fn.next_functions[0][0].name()  # type: ignore[union-attr]
+    assert "SequenceBackward" not in unlike.grad_fn.next_functions[0][0].name()  # type: ignore[union-attr]

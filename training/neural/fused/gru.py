@@ -34,8 +34,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .kernels import gru_backward, gru_forward, view
-from .sequence import (
+from training.neural.fused.kernels import gru_backward, gru_forward, view
+from training.neural.fused.sequence import (
     all_read_before,
     bias_gradient,
     format_once,

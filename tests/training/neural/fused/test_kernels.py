@@ -50,6 +50,17 @@ def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
     assert not all(torch.equal(one, other) for one, other in zip(found[True], exact, strict=True))
 
 
+@pytest.mark.long
+def test_a_recurrent_model_that_is_only_asked_needs_no_numba() -> None:
+    ran = in_a_fresh_process(
+        "import sys; sys.modules['numba'] = None;"
+        "import torch; from models.specs import RecurrentSpec; from models.neural.recurrent import RecurrentLM;"
+        "model = RecurrentLM(RecurrentSpec(), RecurrentLM.build(RecurrentSpec(), torch.ones(20)), 20);"
+        "import numpy as np; print(model.score(np.array([[1, 9, 10]]), model.start(1))[0].shape)"
+    )
+    assert ran.stdout.strip() == "(1, 3)"
+
+
 def test_a_kernel_is_compiled_also_where_no_folder_can_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
     assert kernel(lambda x: 2 * x)(3.5) == 7.0

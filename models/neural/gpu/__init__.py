@@ -1,1 +1,0 @@
-"""Train on a GPU: kernels of our own in Triton, and windows that are replayed as CUDA graphs."""
