@@ -13,9 +13,9 @@ from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.unlearnt import TEST
-from evaluation.classification.case import AnsweredReviews, ClassifierCase
 from evaluation.classification.predicted import Predicted
-from evaluation.gate.evidence import ChampionReviews
+from evaluation.gate.classification import ClassifierCase
+from evaluation.gate.evidence import ChampionReviews, ModelEvidence
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import MeasuredClassifier, predicted
 from tasks.classification.field_labels import labels_of_prepared
@@ -41,7 +41,7 @@ class ChampionClassifier:
     """
 
     version: int
-    answered: AnsweredReviews
+    answered: ModelEvidence[Predicted]
     folder: Path | None = None
     data: str = ""
 
@@ -59,7 +59,7 @@ def answer_champion(config: RunConfig, prepared: Prepared, challenger: MeasuredC
     try:
         return _answered(config, prepared, challenger, version)
     except (BundleError, Damaged) as error:
-        return ChampionClassifier(version.version, AnsweredReviews(**lost_champion(config, version, "answer", error)))
+        return ChampionClassifier(version.version, ModelEvidence(**lost_champion(config, version, "answer", error)))
 
 
 def _answered(
@@ -86,7 +86,7 @@ def _answered(
         rows = checked_answers(config, labels, answers, prepared.clean)
     family, name = Family.of_tags(version.tags), f"version {version.version}"
     test = reviews_digest(tests_of(prepared.clean))
-    answered = AnsweredReviews(digest, rows, test, problem, name, family, labels)
+    answered = ModelEvidence(digest, rows, test, problem, family, name=name, labels=labels)
     return ChampionClassifier(version.version, answered, folder, data_of(folder, version.tags.get(tag.DATA_TAG, "")))
 
 
@@ -100,7 +100,7 @@ def answer_champion_reviews(
     challenger itself, or the policy sets no limit.
     """
     policy, bundle = config.classification.promotion, challenger.fitted.bundle
-    if champion is None or champion.folder is None or champion.answered.predicted is None:
+    if champion is None or champion.folder is None or champion.answered.rows is None:
         return None
     if version is None or policy.max_champion_loss is None or champion.answered.digest == bundle_digest(bundle):
         return None

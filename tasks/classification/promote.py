@@ -14,10 +14,10 @@ from core.processes.interrupts import during
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import scan_split
-from evaluation.classification.case import AnsweredReviews, ClassifierEvidence
-from evaluation.classification.gate import decide
+from evaluation.classification.predicted import Predicted
+from evaluation.gate.classification import ClassifierCase
 from evaluation.gate.decision import Decision
-from evaluation.gate.evidence import DataEvidence
+from evaluation.gate.evidence import DataEvidence, Evidence, ModelEvidence
 from models.classification.bundle import load_classifier
 from tasks.classification.champion import ChampionClassifier, answer_champion_reviews, checked_answers
 from tasks.classification.compare import Compared, MeasuredClassifier
@@ -66,7 +66,7 @@ def judge_classifier(
     passed, detail = checked(prepared.checks)
     documents = documents_with_words(prepared.clean)
     past = look_back(config, prepared.clean, challenger.fitted.bundle)  # of the language model that it started from
-    evidence = ClassifierEvidence(
+    evidence = Evidence(
         _challenger(config, prepared, challenger, version),
         champion.answered if champion else None,
         _answered(config, prepared, compared.named(config.classification.baseline)),
@@ -79,7 +79,7 @@ def judge_classifier(
         rolled_back=rolled_back(config, challenger.fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
-    return decide(config.classification.promotion, evidence)
+    return ClassifierCase.judge(config.classification.promotion, evidence)
 
 
 @stage("gate for classifiers", retry_if=tracking_was_away)
@@ -98,7 +98,7 @@ def settle_classifier(
 
 def _challenger(
     config: RunConfig, prepared: Prepared, challenger: MeasuredClassifier, version: int | None
-) -> AnsweredReviews:
+) -> ModelEvidence[Predicted]:
     """Return the challenger's answers, or why the registered bundle, which is the one that is served, does not open."""
     found = _answered(config, prepared, challenger)
     if version is None:
@@ -115,11 +115,11 @@ def _challenger(
     return found
 
 
-def _answered(config: RunConfig, prepared: Prepared, model: MeasuredClassifier) -> AnsweredReviews:
+def _answered(config: RunConfig, prepared: Prepared, model: MeasuredClassifier) -> ModelEvidence[Predicted]:
     answers = checked_answers(config, model.fitted.spec.labels, model.test, prepared.clean)
     family = family_of_run(config, prepared.clean)
     digest, test = bundle_digest(model.fitted.bundle), reviews_digest(tests_of(prepared.clean))
-    return AnsweredReviews(digest, answers, test, name=model.name, family=family, labels=model.fitted.spec.labels)
+    return ModelEvidence(digest, answers, test, name=model.name, family=family, labels=model.fitted.spec.labels)
 
 
 def documents_with_words(clean: Artifact) -> pl.DataFrame:

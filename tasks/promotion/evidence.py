@@ -54,7 +54,7 @@ def gather_evidence(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,
     champion: Champion | None, version: int | None, drift: Artifact | None,
     champion_reviews: ChampionReviews[pl.DataFrame] | None = None,
-) -> Evidence:  # fmt: skip
+) -> Evidence[pl.DataFrame]:  # fmt: skip
     """Return the evidence about challenger and champion.
 
     Args:
@@ -104,7 +104,7 @@ def rolled_back(config: RunConfig, fitted: AnyFitted) -> str:
     return ""
 
 
-def _champion(champion: Champion) -> ModelEvidence:
+def _champion(champion: Champion) -> ModelEvidence[pl.DataFrame]:
     if champion.scored is None or champion.scores is None:
         return ModelEvidence(champion.digest, problem=champion.problem, family=champion.family)
     facts, scored = champion.scores.facts, champion.scored
@@ -114,7 +114,7 @@ def _champion(champion: Champion) -> ModelEvidence:
     )
 
 
-def _baseline(config: RunConfig, evaluated: Evaluated, challenger: Measured) -> ModelEvidence:
+def _baseline(config: RunConfig, evaluated: Evaluated, challenger: Measured) -> ModelEvidence[pl.DataFrame]:
     """Return the challenger's baseline: for an adapting challenger an adapting baseline, if the run has one.
 
     Otherwise return the configured baseline, which an adapting model must beat at least.
@@ -122,7 +122,8 @@ def _baseline(config: RunConfig, evaluated: Evaluated, challenger: Measured) -> 
     own = baseline_of(baselines_of(config, evaluated.models), challenger.name)
     found = evaluated.named(own or config.baseline)
     digest, way = bundle_digest(found.fitted.bundle), found.test.facts["adaptation"]
-    return ModelEvidence(digest, scores_of(found.test), adaptation=way, name=found.name)
+    test = found.test.facts["reviews_digest"]
+    return ModelEvidence(digest, scores_of(found.test), test, adaptation=way, name=found.name)
 
 
 def _data(

@@ -30,7 +30,7 @@ from corpus.splitting.certificate import CERTIFICATE_FILE
 from corpus.splitting.split import scan_split
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import ChampionReviews
-from evaluation.gate.gate import decide as apply_rules
+from evaluation.gate.language import LanguageCase
 from evaluation.reports.model_card import pointer
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.groups import groups_of, least_sure_gain
@@ -125,7 +125,8 @@ def decide(
         config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
     )
     others = passed_over(config, prepared, evaluated, challenger, champion.folder if champion else None)
-    decision = apply_rules(config.promotion, replace(evidence, passed_over=others), partial(kept_intervals, config))
+    evidence, intervals = replace(evidence, passed_over=others), partial(kept_intervals, config)
+    decision = LanguageCase.judge(config.promotion, evidence, intervals=intervals)
     for what in decision.warnings:
         log.warning("gate: %s", what)
     return carry_out(

@@ -5,10 +5,17 @@ import polars as pl
 
 from core.config.sections.classification import ClassificationPromotion
 from core.lineage.family import Family
-from evaluation.classification.case import AnsweredReviews, ClassifierEvidence
-from evaluation.classification.gate import decide
 from evaluation.classification.results import ClassificationResults, ClassifierResults
-from evaluation.gate.evidence import ChampionReviews, DataEvidence, Latency, Leaks, ServingEvidence
+from evaluation.gate.classification import ClassifierCase
+from evaluation.gate.evidence import (
+    ChampionReviews,
+    DataEvidence,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+    ServingEvidence,
+)
 from tests.evaluation.classification.made_answers import STARS, predicted
 
 REVIEWS = 600
@@ -56,10 +63,10 @@ def made_classification(**changes):
 
 
 def decision(answers):
-    sides = {who: AnsweredReviews(name, answers[name], "test1", name=name, family=Family("yelp"))
+    sides = {who: ModelEvidence(name, answers[name], "test1", name=name, family=Family("yelp"))
              for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))}  # fmt: skip
     data = DataEvidence(checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
     serving = ServingEvidence(True, "it answered", Latency(2.0, 4.0), 1.5)
     own = ChampionReviews(same=True)
-    evidence = ClassifierEvidence(**sides, data=data, serving=serving, champion_reviews=own, resamples=500)
-    return decide(ClassificationPromotion(), evidence)
+    evidence = Evidence(**sides, data=data, serving=serving, champion_reviews=own, resamples=500)
+    return ClassifierCase.judge(ClassificationPromotion(), evidence)

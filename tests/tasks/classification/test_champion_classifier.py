@@ -129,7 +129,7 @@ def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_fr
     found = gate.ask(monkeypatch)
     assert found.champion.answered.problem == ""
     assert found.champion.answered.digest == bundle_digest(gate.registered)
-    assert found.champion.answered.predicted.correct_N.mean() == 1 / 5, "praise is blame today, but for three stars"
+    assert found.champion.answered.rows.correct_N.mean() == 1 / 5, "praise is blame today, but for three stars"
     kept = found.kept
     assert (kept.reviews, kept.learnt_ids, kept.learnt_texts, kept.tried) == (40, 3, 0, 37)
     assert kept.challenger.review_ids.to_list() == [f"r{number:03d}" for number in range(3, 40)]
@@ -163,7 +163,7 @@ def test_a_damaged_champion_is_a_finding_and_the_challenger_is_registered(
 ) -> None:
     found = gate.ask(monkeypatch, damage=file)
     assert found.champion.answered.problem.startswith("the champion, version 4, cannot answer: ")
-    assert found.champion.answered.predicted is None
+    assert found.champion.answered.rows is None
     assert found.kept is None
     monkeypatch.setattr("tasks.classification.promote.register_fit", lambda *given: 5)
     same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), test=None, validation=None)
@@ -179,7 +179,7 @@ def test_the_champion_itself_is_not_registered_again(gate: Gate, monkeypatch: py
 
 def test_a_champion_of_other_labels_is_whole_and_has_no_answers(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     answered = gate.ask(monkeypatch, label="polarity").champion.answered
-    assert (answered.labels, answered.problem, answered.predicted) == (LABELS["polarity"], "", None)
+    assert (answered.labels, answered.problem, answered.rows) == (LABELS["polarity"], "", None)
 
 
 def test_a_champion_of_another_field_with_the_same_labels_is_not_compared(
@@ -188,13 +188,13 @@ def test_a_champion_of_another_field_with_the_same_labels_is_not_compared(
     """It would lose on a question that it was never asked, and be replaced."""
     answered = gate.ask(monkeypatch, predicts="service").champion.answered
     assert answered.problem.startswith("the champion predicts 'service', and the challenger 'stars'; register it under")
-    assert (answered.labels, answered.predicted) == ((), None)
+    assert (answered.labels, answered.rows) == ((), None)
 
 
 def test_stored_answers_that_were_changed_are_no_evidence(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     found = gate.ask(monkeypatch)
     monkeypatch.setattr("tasks.classification.promote.family_of_run", lambda *given: "reviews")
-    assert len(_answered(gate.config, found.run, found.challenger).predicted or ()) == 60
+    assert len(_answered(gate.config, found.run, found.challenger).rows or ()) == 60
     file = found.challenger.test.folder / PREDICTIONS_FILE
     pl.read_parquet(file).with_columns(answer=pl.lit(0)).write_parquet(file)
     with pytest.raises(Damaged):
