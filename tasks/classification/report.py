@@ -23,9 +23,9 @@ from evaluation.reports.run_results import journal_lines
 from models.classification.spec import ClassifierSpec, NetworkSpec
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.predict import predictions_of
-from tasks.classification.promote import documents_with_words
+from tasks.data.documents import documents_with_words
 from tasks.data.prepare import Prepared
-from tasks.promotion.evidence import megabytes
+from tasks.promotion.choose import megabytes
 from tasks.promotion.promote import Promotion
 from tasks.stage import MINUTE, stage, started
 from tasks.track import JOURNAL, tracker_of, tracking_was_away

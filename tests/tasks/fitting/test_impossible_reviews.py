@@ -122,7 +122,8 @@ def test_tables_and_pictures_show_such_a_model(scored: pl.DataFrame, tmp_path: P
 
 def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
     evidence = Evidence(
-        ModelEvidence("new", challenger, "t", departure=0.0), baseline=ModelEvidence("base", baseline, "t", name="base"),
+        ModelEvidence("new", challenger, "t", departure=0.0),
+        baseline=ModelEvidence("base", baseline, "t", name="base"),
         data=DataEvidence(checks_passed=True, leaks=Leaks(True, test="t")),
         serving=ServingEvidence(smoke_passed=True, latency=Latency(1, 1, 1)), resamples=100,
     )
