@@ -48,12 +48,9 @@ def made_classification(**changes):
     texts = {review: f"The tacos were fine, the service was slow. Review {review}." for review in ids}
     worst = min(wrong, key=lambda row: answers["lstm"].probabilities_NK[row, answers["lstm"].truth_N[row]])
     texts[ids[int(worst)]] = HOSTILE
-    curve = tuple((1_000.0 * step, 0.7 - 0.35 * 0.6**step) for step in range(1, 9))
     values = {
         "classifiers": [
-            ClassifierResults(name, found, KINDS[name], {"parameters": 10_000 * place, "MB": 1.5 * place},
-                              {"lstm": curve, "bag": tuple((x, 0.9 * y) for x, y in curve),
-                               "logistic": ((8_000.0, 0.58),)}.get(name, ()))
+            ClassifierResults(name, found, KINDS[name], {"parameters": 10_000 * place, "MB": 1.5 * place})
             for place, (name, found) in enumerate(answers.items(), 1)
         ],
         "winner": "lstm", "baseline": "logistic", "texts": texts, "documents": documents, "decision": decision(answers),
