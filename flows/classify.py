@@ -12,14 +12,13 @@ from flows.ingest import ingest, recorded_or_read
 from flows.prepare import prepare
 from flows.retrain import resolve
 from flows.server.parameters import Given, Inputs, Overrides, Preset, PresetOrNone, Reference, on_workers
-from tasks.classification.champion import ChampionClassifier, answer_champion
 from tasks.classification.compare import Compared, compare_classifiers, require_classifiers, summarise_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
+from tasks.classification.family import Classifiers, choose
 from tasks.classification.field_labels import label_names, labels_of
 from tasks.classification.fit import fit_classifier, language_model_of
 from tasks.classification.labelling import require_labelled_reviews
 from tasks.classification.predict import predict
-from tasks.classification.promote import choose, judge_classifier, register_classifier, settle_classifier
 from tasks.classification.report import write_classifier_report
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit, fitted_parts, limits_of_fits
@@ -29,7 +28,7 @@ from tasks.fitting.pool_runs import require_pool
 from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
 from tasks.lineage.about_version import settings_of_classifiers
-from tasks.promotion.promote import Promotion, judge_registered
+from tasks.promotion.promote import promote_challenger
 from tasks.stage import step
 from tasks.track import log_inputs, parent_run
 
@@ -59,7 +58,8 @@ def classify(
         log_inputs(config, prepared, run_id)
         compared = _compared(config, prepared, run_id)
         with step("promote", "register the best classifier on validation and run the gate"):
-            promotion = _promoted(config, prepared, compared, run_id)
+            named = config.asking(config.classification.model_name)
+            promotion = promote_challenger(Classifiers(), named, prepared, compared, choose(compared), run_id)
         with step("report", "draw the figures and write the page"):
             report = write_classifier_report(config, prepared, compared, promotion, run_id)
         return summarise_classifiers(config, prepared, compared, promotion, run_id, report)
@@ -98,20 +98,6 @@ def _compared(config: RunConfig, prepared: Prepared, run_id: str) -> Compared:
         fitted = on_workers(fit_classifiers, workers)(config, prepared, run_id, starts)
     with step("evaluate", f"let {count} classifiers answer the held-out reviews, then compare them"):
         return on_workers(predict_all, workers)(config, prepared, fitted, run_id)
-
-
-def _promoted(config: RunConfig, prepared: Prepared, compared: Compared, run_id: str) -> Promotion:
-    challenger, config = choose(compared), config.asking(config.classification.model_name)
-
-    def judge(champion: ChampionClassifier | None, version: int | None) -> Promotion:
-        decision = judge_classifier(config, prepared, compared, challenger, champion, version)
-        return settle_classifier(config, prepared, challenger, champion, version, decision, run_id)
-
-    return judge_registered(
-        lambda: answer_champion(config, prepared, challenger),
-        lambda champion: register_classifier(config, prepared, challenger, champion),
-        judge,
-    )
 
 
 def _language_models(config: RunConfig, prepared: Prepared, run_id: str) -> dict[str, Fitted]:

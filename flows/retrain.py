@@ -41,11 +41,10 @@ from tasks.planning.outcome import log_settings
 from tasks.planning.pace import keep_time
 from tasks.planning.plan import PlanRequest, RunPlan, configuration, make_plan, with_canaries
 from tasks.planning.rule import require_frame
-from tasks.promotion.champion_reviews import score_champion_reviews
 from tasks.promotion.choose import choose_challenger
 from tasks.promotion.earlier_data import warn_of_part
-from tasks.promotion.promote import Promotion, decide, judge_registered, register, tell_provable_gain
-from tasks.promotion.score_now import Champion, score_challenger, score_champion
+from tasks.promotion.language import LanguageModels, tell_provable_gain
+from tasks.promotion.promote import Promotion, promote_challenger
 from tasks.run_report import figures_beside, make_report
 from tasks.run_summary import RunSummary, summarise
 from tasks.stage import step
@@ -163,22 +162,7 @@ def promote(
     """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
     held_out = held_out_tokens(prepared, [model.fitted for model in evaluated.models])
     with step("promote", "choose the challenger and run the gate"), model_processes(config, held_out):
-        return _promoted(config, prepared, evaluated, parent_run_id, drift)
-
-
-def _promoted(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None
-) -> Promotion:
-    challenger = choose_challenger(config, prepared, evaluated)
-
-    def judge(champion: Champion | None, version: int | None) -> Promotion:
-        scored = score_challenger(config, prepared, challenger, version)
-        reviews = score_champion_reviews(config, prepared, challenger, scored, champion, version)
-        return decide(config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, reviews)
-
-    with figures_beside(config, evaluated, challenger.name):
-        return judge_registered(
-            lambda: score_champion(config, prepared, challenger),
-            lambda champion: register(config, prepared, challenger, champion),
-            judge,
-        )
+        challenger = choose_challenger(config, prepared, evaluated)
+        with figures_beside(config, evaluated, challenger.name):
+            family = LanguageModels()
+            return promote_challenger(family, config, prepared, evaluated, challenger, parent_run_id, drift)

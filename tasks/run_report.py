@@ -118,19 +118,32 @@ def write_report(
     pictures = with_decision(report_figures(config, evaluated, results.winner), results)
     file = write_files(results, pictures, config.home / REPORTS, run_id)
     tracker = tracker_of(config)
-    tracker.log_text(run_id, file.read_text(encoding="utf-8"), REPORT_FILE)
     tracker.log_folder(run_id, file.parent / FIGURES, "plots")
     if results.version is not None:
         card = model_card(results, config.promotion.model_name)
         write_output(file.with_name(CARD_FILE), card)
         tracker.log_text(evaluated.named(results.winner).fitted.run_id, card, CARD_FILE)
     write_all_runs(config.home / REPORTS)
-    if TaskRunContext.get() is not None:
-        link = tracker.link(run_id, REPORT_FILE)  # a browser opens no file from a page of Prefect
-        where = f"File: {code(str(file))}"
-        create_link_artifact(link=link, link_text=headline(results), key="report", description=where)
+    _show_page(config, run_id, file, headline(results))
     log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
     return str(file)
+
+
+def publish_page(config: RunConfig, run_id: str, name: str, page: str, title: str) -> Path:
+    """Write a page to `reports/<run>/`, log it to the flow's MLflow run, link it in Prefect, and return its path."""
+    file = config.home / REPORTS / run_id / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_output(file, page)
+    _show_page(config, run_id, file, title)
+    return file
+
+
+def _show_page(config: RunConfig, run_id: str, file: Path, title: str) -> None:
+    tracker = tracker_of(config)
+    tracker.log_text(run_id, file.read_text(encoding="utf-8"), file.name)
+    if TaskRunContext.get() is not None:
+        link = tracker.link(run_id, file.name)  # a browser opens no file from a page of Prefect
+        create_link_artifact(link=link, link_text=title, key="report", description=f"File: {code(str(file))}")
 
 
 def write_files(results: RunResults, pictures: Sequence[DrawnFigure], folder: Path, name: str) -> Path:

@@ -46,7 +46,7 @@ from evaluation.gate.evidence import (
     ModelEvidence,
     ServingEvidence,
 )
-from evaluation.gate.gate import decide
+from evaluation.gate.language import LanguageCase
 from evaluation.statistics.bootstrap import Bootstrap, expanded_tail
 from evaluation.statistics.studentised import (
     Ratio,
@@ -105,7 +105,7 @@ def judge(drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, 
         ModelEvidence(name, table.with_columns(nats=nats_D), "test", family=FAMILY, departure=0.0)
         for name, nats_D in (("challenger", drawn.challenger_D), ("champion", drawn.champion_D))
     )
-    return decide(POLICY, Evidence(
+    return LanguageCase.judge(POLICY, Evidence(
         challenger, champion, ModelEvidence("challenger"),
         data=DataEvidence(_known(drawn, about), checks_passed=True, leaks=Leaks(True, test="test")),
         serving=ServingEvidence(smoke_passed=True, latency=Latency(1, 1, 1)),

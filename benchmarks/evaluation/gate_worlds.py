@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from evaluation.gate.case import open_nats
+from evaluation.gate.language import open_nats
 from evaluation.scoring.metrics import LN2
 
 MEDIAN, SPREAD, LONGEST = 420, 0.80, 5_000

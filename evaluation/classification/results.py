@@ -28,14 +28,12 @@ class ClassifierResults:
         predicted: Its answers on the test reviews.
         kind: "logistic", "lstm" …
         costs: Size and time by name, such as "parameters"; numbers or texts.
-        curve: Learning curve: points of amount of training and figure; empty if none was measured.
     """
 
     name: str
     predicted: Predicted
     kind: str = ""
     costs: Mapping[str, Any] = field(default_factory=dict)
-    curve: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,6 @@ class ClassificationResults:
         run: Facts about the run, by name, for the first lines.
         data: Facts about the data, by name.
         links: Addresses by name.
-        across: What the amount of a learning curve counts.
-        up: Name of the figure of a learning curve.
         min_slice_reviews: Minimum number of reviews in a slice.
         confidence: Confidence of the intervals.
         resamples: Number of bootstrap draws.
@@ -72,8 +68,6 @@ class ClassificationResults:
     run: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
-    across: str = "training reviews seen"
-    up: str = "accuracy on validation reviews"
     min_slice_reviews: int = 30
     confidence: float = 0.95
     resamples: int = 10_000

@@ -9,6 +9,7 @@ from typing import Any
 from evaluation.classification.results import ClassificationResults
 from evaluation.reports.document import Amount
 from evaluation.statistics.bootstrap import Interval
+from evaluation.statistics.slice_names import slice_name
 
 Row = dict[str, Any]
 NONE = "–"
@@ -72,6 +73,16 @@ def per_label(results: ClassificationResults, name: str) -> list[Row]:
         }
         for number, one in enumerate(results.figures[name].per_label)
     ]  # fmt: skip
+
+
+def by_slice(results: ClassificationResults) -> list[Row]:
+    """Return the accuracy of the winner and the baseline on each slice, with intervals."""
+    rows: dict[tuple[str, str], Row] = {}
+    for one in results.slices.iter_rows(named=True):
+        row = rows.setdefault((one["dimension"], one["slice"]), {"slice": slice_name(one), "reviews": one["reviews"]})
+        ends = "" if one["lo"] is None else f"\n({100 * one['lo']:.1f} to {100 * one['hi']:.1f})"
+        row[one["model"]] = Amount(_share(one["accuracy"]) + ends)
+    return list(rows.values())
 
 
 def costs(results: ClassificationResults) -> list[Row]:

@@ -88,7 +88,7 @@ class Decision:
         champion: Digest of its bundle; None if there was none.
         test_set: Digest of the test reviews that both were scored on.
         figures: Numbers of both models and of their difference.
-        challenger_scores: SHA-256 of its scores used for the decision, see `evaluation.gate.gate.scores_digest`.
+        challenger_scores: SHA-256 of its scores used for the decision, see `evaluation.gate.language.scores_digest`.
         champion_scores: The same of the champion; None if it has no scores.
         passed_over: Why models that are better on validation were not tried, one sentence each.
         warnings: Cases where the stated chance of error is not guaranteed, one sentence each.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -40,8 +40,7 @@ class ChampionReviews(Generic[Measured]):
         learnt_ids: Reviews left out because their id is in the challenger's training or validation data.
         learnt_texts: Reviews left out because their text is in that data under another id.
         same: Whether they are the challenger's test reviews: then they were not scored a second time.
-        challenger: Of a language model, rows of `evaluation.scoring.score.score_stream`; of a classifier, its answers
-            (`evaluation.classification.predicted.Predicted`); None if no review was left.
+        challenger: Rows of the challenger, as in `ModelEvidence`; None if no review was left.
         champion: The same of the champion, on the same reviews.
         documents: Further facts about them: review_id and, if reviews are not independent, `group`.
         problem: Why the two models could not be scored on them; empty if they could.
@@ -68,34 +67,37 @@ class ChampionReviews(Generic[Measured]):
 
 
 @dataclass(frozen=True)
-class ModelEvidence:
-    """Scores of one model on the test reviews, and facts about the model.
+class ModelEvidence(Generic[Measured]):
+    """What one model did on the test reviews, and facts about the model.
 
     Args:
         digest: Digest of its bundle.
-        rows: Rows of `evaluation.scoring.score.score_stream`, scored in this run; None if the model cannot be
-            measured.
-        test: Digest of the test reviews that it was scored on.
-        problem: Why it could not be scored in this run (its files are missing or damaged); empty if it was.
-        family: The data that it was trained on.
+        rows: Of a language model, rows of `evaluation.scoring.score.score_stream`; of a classifier, its answers
+            (`evaluation.classification.predicted.Predicted`); None if the model cannot be measured.
+        test: Digest of the test reviews that it was measured on.
+        problem: Why it could not be measured in this run (its files are missing or damaged); empty if it could.
+        family: Family of the data that it was made from.
         departure: Largest relative difference, over reviews, between the nats of `rows` and those that the store has of
             the same bundle on the same tokens; None if the rows are the stored ones.
-        adaptation: "static", or how the model adapts to the text that it is scored on.
+        adaptation: "static", or how the model adapts to the text that it is measured on.
         name: Name of the model.
+        labels: Labels of a classifier, if they are known although there are no answers.
     """
 
     digest: str
-    rows: pl.DataFrame | None = None
+    rows: Measured | None = None
     test: str = ""
     problem: str = ""
     family: Family = NOT_KNOWN
     departure: float | None = None
     adaptation: str = STATIC
     name: str = ""
+    labels: tuple[str, ...] = ()
 
-    def sorted(self) -> ModelEvidence:
-        """Return the same evidence with the rows in the order of the review ids."""
-        return self if self.rows is None else replace(self, rows=self.rows.sort("review_id"))
+    @property
+    def adapting(self) -> str:
+        """How it adapts, in brackets after its name; empty for a static model."""
+        return "" if self.adaptation == STATIC else f" ({self.adaptation})"
 
 
 @dataclass(frozen=True)
@@ -157,61 +159,42 @@ class ServingEvidence:
     megabytes: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class GateEvidence(Generic[Measured]):
-    """Facts that the gates of all kinds of models decide by.
+@dataclass(frozen=True)
+class Evidence(Generic[Measured]):
+    """All facts that a decision about models of any family uses.
 
     Args:
+        challenger: The model that may become champion; its rows are never None.
+        champion: The registered champion; None if there is none yet.
+        baseline: The baseline named in the configuration, on the same reviews; None if there is none.
         data: Facts about the data.
         serving: Facts about the registered challenger.
         champion_reviews: What both models did on the champion's own test reviews; None if that was not measured.
         rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
-        resamples: Number of bootstrap draws.
-        seed: Seed of the bootstrap.
-    """
-
-    data: DataEvidence = DataEvidence()
-    serving: ServingEvidence = ServingEvidence()
-    champion_reviews: ChampionReviews[Measured] | None = None
-    rolled_back: str = ""
-    resamples: int = 10_000
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class Evidence(GateEvidence[pl.DataFrame]):
-    """All facts that a decision uses.
-
-    Args:
-        challenger: The challenger; its rows are never None.
-        champion: The champion; None if there is none yet.
-        baseline: The baseline named in the configuration, on the same reviews; None if there is none.
+        passed_over: One sentence about each model of the run that is better on validation and was not tried.
         unfair: Why the challenger has an advantage that the figures do not include (the section `clean` has
             changed); empty if it has none.
         audit: Facts of the audit of the challenger's generated reviews, see `tasks/evaluation/audit.py`; None if there
             was no audit.
         single_reviews: Name of the n-gram model, the challenger or a part of it, that holds n-grams of a single review;
             empty if there is none.
-        passed_over: One sentence about each model of the run that is better on validation and was not tried.
+        resamples: Number of bootstrap draws.
+        seed: Seed of the bootstrap.
     """
 
-    challenger: ModelEvidence
-    champion: ModelEvidence | None = None
-    baseline: ModelEvidence | None = None
+    challenger: ModelEvidence[Measured]
+    champion: ModelEvidence[Measured] | None = None
+    baseline: ModelEvidence[Measured] | None = None
+    data: DataEvidence = DataEvidence()
+    serving: ServingEvidence = ServingEvidence()
+    champion_reviews: ChampionReviews[Measured] | None = None
+    rolled_back: str = ""
+    passed_over: tuple[str, ...] = ()
     unfair: str = ""
     audit: Mapping[str, float] | None = None
     single_reviews: str = ""
-    passed_over: tuple[str, ...] = ()
-
-    @property
-    def challenger_named(self) -> str:
-        """Name of the challenger in the table of figures."""
-        return _named("challenger", self.challenger.adaptation)
-
-    @property
-    def champion_named(self) -> str:
-        """Name of the champion in the table of figures."""
-        return _named("champion", self.champion.adaptation if self.champion else STATIC)
+    resamples: int = 10_000
+    seed: int = 1
 
     @property
     def other_adaptation(self) -> str:
@@ -220,10 +203,6 @@ class Evidence(GateEvidence[pl.DataFrame]):
         if theirs is None or ours.adaptation == theirs.adaptation:
             return ""
         return f"the challenger's figures are {ours.adaptation}, the champion's {theirs.adaptation}"
-
-
-def _named(who: str, adaptation: str) -> str:
-    return who if adaptation == STATIC else f"{who} ({adaptation})"
 
 
 def departure(now: pl.DataFrame, stored: pl.DataFrame) -> float:

@@ -1,52 +1,284 @@
-"""Define the rules of the gate, in the order in which they are applied and shown.
+"""Rules of the gate that hold for models of every family.
 
-A rule is a function from a `GateCase` to a `RuleOutcome`. To add a rule, write a function in one of these modules, and
-add a line here, its limit in `core/config/sections/promotion.py` and its row in docs/concepts/registry/promotion.md.
+A rule is a function from a `GateCase` to a `RuleOutcome`. To add a rule, write a function here, or in the module of the
+one family that it is for; add it to the `RULES` of the families, its limit to their policies (`core/config/sections/`)
+and its row to docs/concepts/registry/promotion.md or docs/concepts/evaluation/classification.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from typing import Any
 
-from evaluation.gate.case import GateCase
-from evaluation.gate.comparability import (
-    another_model,
-    champion_at_hand,
-    data_checks,
-    drift,
-    enough_reviews,
-    finite_figures,
-    leak_certificate,
-    not_rolled_back,
-    same_adaptation,
-    same_family,
-    same_reading,
-    same_test_reviews,
-    scored_now,
-)
+import polars as pl
+
+from evaluation.gate.case import MORE_REVIEWS, NO_CHAMPION, GateCase, at_most, reported
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.forgetting import no_forgetting
-from evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
-from evaluation.gate.quality import (
-    better_than_baseline,
-    better_than_champion,
-    latency,
-    not_below_floor,
-    size,
-    smoke_test,
-    surely_better,
-)
-from evaluation.gate.slices import no_slice_worse
+from evaluation.gate.evidence import ChampionReviews
 
-Rule = Callable[[GateCase], RuleOutcome]
+NOTHING_NEW = "nothing new was registered"
+ITSELF = "the challenger is the champion, so there is nothing to compare"
 
-RULES: tuple[Rule, ...] = (
-    another_model, not_rolled_back, champion_at_hand, scored_now, same_test_reviews, same_family, same_reading,
-    same_adaptation, enough_reviews, finite_figures, not_below_floor, data_checks, leak_certificate, drift, smoke_test,
-    latency, size, better_than_baseline, better_than_champion, surely_better, no_slice_worse, no_forgetting, novelty,
-    copied_span, exposure, private_patterns,
-)  # fmt: skip
-RULES_OF_ALL = (
-    another_model, not_rolled_back, champion_at_hand, same_family, data_checks, leak_certificate, smoke_test,
-)  # fmt: skip
-"""Rules with which the gate of classifiers begins."""
+
+def another_model(case: GateCase) -> RuleOutcome:
+    """Refuse the champion itself."""
+    name = "another model"
+    if case.evidence.champion is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    if case.identical:
+        digest = case.evidence.challenger.digest
+        return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest[:12]})")
+    if case.evidence.challenger.digest == case.evidence.champion.digest:
+        return RuleOutcome(name, None, "the challenger is the lost champion, made again")
+    return RuleOutcome(name, True, "challenger and champion are different bundles")
+
+
+def not_rolled_back(case: GateCase) -> RuleOutcome:
+    """Refuse a fit that somebody has rolled back from: its figures have not shown what was wrong with it."""
+    name, why = "not rolled back", case.evidence.rolled_back
+    if case.identical:
+        return RuleOutcome(name, None, "the challenger is the champion")
+    if not why:
+        return RuleOutcome(name, True, "nobody has rolled back from this fit")
+    if case.policy.allow_rolled_back:
+        return RuleOutcome(name, None, f"{why}; the policy allows it")
+    remedy = f"change data or settings, promote it by hand (--force), or set {case.SECTION}.allow_rolled_back"
+    return RuleOutcome(name, False, f"{why}: {remedy}")
+
+
+def champion_at_hand(case: GateCase) -> RuleOutcome:
+    """Refuse if there is a champion that cannot be measured, because the loss from replacing it is unknown."""
+    name = "champion at hand"
+    if case.evidence.champion is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    if case.lost and case.policy.replace_lost_champion:
+        return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
+    remedy = f"roll back to a version that opens, or set {case.SECTION}.replace_lost_champion"
+    detail = f"{case.lost}: {remedy}" if case.lost else "the champion's bundle opens"
+    return RuleOutcome(name, not case.lost, detail)
+
+
+def same_test_reviews(case: GateCase) -> RuleOutcome:
+    """Refuse unless both models were measured on the same reviews, each review once."""
+    name = "same test reviews"
+    if case.evidence.champion is None or case.lost:
+        return RuleOutcome(name, None, case.problem)
+    match = f"both were measured on {case.evidence.challenger.test}, {case.reviews} reviews, one by one"
+    return RuleOutcome(name, not case.problem, case.problem or match)
+
+
+def same_family(case: GateCase) -> RuleOutcome:
+    """Refuse a challenger trained on another family of data than the champion.
+
+    It may be better on its own text and worthless on the champion's.
+    """
+    name = "same data family"
+    if case.evidence.champion is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    ours, theirs = case.evidence.challenger.family, case.evidence.champion.family
+    if case.identical:
+        return RuleOutcome(name, None, ITSELF)
+    if ours.known and ours.name == theirs.name:
+        sources = "the same sources" if ours.sources and ours.sources == theirs.sources else "other sources"
+        return RuleOutcome(name, True, f"both were made from data of the family '{ours.name}', of {sources}")
+    if not theirs.known and case.lost:
+        return RuleOutcome(name, None, f"{case.lost}, and it is not known from which data it was made")
+    other = f"the challenger was made from data of the family '{ours.name}', the champion from '{theirs.name}'"
+    if case.policy.allow_other_family:
+        return RuleOutcome(name, None, f"{other}; the policy allows it")
+    remedy = f"register it under another name ({case.name_setting}), or set {case.SECTION}.allow_other_family"
+    return RuleOutcome(name, False, f"{other}: {remedy}")
+
+
+def enough_reviews(case: GateCase) -> RuleOutcome:
+    """Refuse to decide with too few independent groups of reviews."""
+    count, limit = len(case.group_sizes), case.policy.min_test_reviews
+    within = f" in {count} groups ({case.evidence.data.grouped_by or 'given'})" if case.grouped else ""
+    what = "groups" if case.grouped else "of them"
+    detail = f"{case.reviews} test reviews{within}, at least {limit} {what} are needed; they "
+    detail += f"count as {case.effective_groups:.0f} of equal size{case.provable()}"
+    return RuleOutcome("enough reviews", count >= limit, detail + f"; {MORE_REVIEWS}" * (count < limit), count, limit)
+
+
+def finite_figures(case: GateCase) -> RuleOutcome:
+    """Refuse figures that are not finite numbers, of either model.
+
+    Exception: a champion that gives a review probability 0 does not block a challenger that gives none probability 0.
+    By any proper score the champion is worse.
+    """
+    bad = [] if case.beyond else case.not_finite()
+    return RuleOutcome("finite figures", not bad, "; ".join(bad) or case.beyond or "all figures are finite")
+
+
+def data_checks(case: GateCase) -> RuleOutcome:
+    """Refuse if a suite of expectations failed or none was run."""
+    return reported("data checks", case.evidence.data.checks_passed, case.evidence.data.checks_detail)
+
+
+def leak_certificate(case: GateCase) -> RuleOutcome:
+    """Refuse unless a verified certificate says that none of these test reviews was found in the training data."""
+    name, leaks, tested = "leak certificate", case.evidence.data.leaks, case.evidence.challenger.test
+    if not case.policy.require_leak_certificate:
+        return RuleOutcome(name, None, f"the policy requires none; {leaks.detail or 'nothing is known'}")
+    if leaks.free is None:
+        return RuleOutcome(name, False, leaks.detail or "there is no leak certificate")
+    if leaks.free and leaks.test != tested:
+        seen = f"the leak certificate is of the test set {leaks.test}"
+        return RuleOutcome(name, False, f"{seen}, but {tested} was measured")
+    return reported(name, leaks.free, leaks.detail)
+
+
+def smoke_test(case: GateCase) -> RuleOutcome:
+    """Refuse a version that does not answer in a fresh process."""
+    if case.identical and case.evidence.serving.smoke_passed is None:
+        return RuleOutcome("smoke test", None, NOTHING_NEW)
+    return reported("smoke test", case.evidence.serving.smoke_passed, case.evidence.serving.smoke_detail)
+
+
+def latency(case: GateCase) -> RuleOutcome:
+    """Refuse a model that is too slow with its answers."""
+    name, found, limit = "latency", case.evidence.serving.latency, case.policy.max_latency_ms
+    if found is None and case.identical:
+        return RuleOutcome(name, None, NOTHING_NEW)
+    if found is None:
+        return at_most(name, None, limit, "the time that an answer takes was not measured")
+    what = "an answer" if found.word is None else "a suggestion"
+    detail = f"{what} takes {found.p50:.1f} ms (median), 95 % come within {found.p95:.1f} ms"
+    detail += "" if found.word is None else f"; a written word takes {found.word:.1f} ms"
+    if limit is not None and not found.p95 <= limit:
+        detail += (
+            f". At most {limit:g} ms are allowed: fit a smaller model, or repeat the command with "
+            f"`--set {case.SECTION}.max_latency_ms={_above(found.p95)}`"
+        )
+    return at_most(name, found.p95, limit, detail)
+
+
+def _above(value: float) -> str:
+    """Return a limit with two significant digits, a fifth above a measured value."""
+    return f"{float(f'{1.2 * value:.2g}'):.0f}" if 1 <= value < math.inf else "none"
+
+
+def size(case: GateCase) -> RuleOutcome:
+    """Refuse a bundle that is larger than the limit."""
+    found = case.evidence.serving.megabytes
+    detail = "the size of the bundle is not known" if found is None else f"the bundle has {found:.1f} MB"
+    return at_most("size", found, case.policy.max_megabytes, detail)
+
+
+def better_than_baseline(case: GateCase) -> RuleOutcome:
+    """Refuse a model that is not surely better than the baseline named in the configuration.
+
+    Without a champion this rule decides about the first model, so it requires as much certainty as the others.
+    """
+    name, baseline = "better than the baseline", case.evidence.baseline
+    if baseline is None:
+        return RuleOutcome(name, False, "there are no figures of a baseline")
+    who = f"the baseline '{baseline.name}'"
+    if baseline.digest == case.evidence.challenger.digest:
+        return RuleOutcome(name, None, f"the challenger is {who} itself")
+    if why := case.unlike(baseline):
+        return RuleOutcome(name, False, f"{who}: {why}")
+    return case.surely_better_than(name, who, baseline, case.policy.min_gain_over_baseline)
+
+
+def better_than_champion(case: GateCase) -> RuleOutcome:
+    """Refuse a gain below the required one; a tie keeps the champion."""
+    name, limit = "better than the champion", case.required_gain()
+    if case.problem:
+        return RuleOutcome(name, None, case.problem)
+    if case.beyond:
+        return RuleOutcome(name, True, case.beyond)
+    return RuleOutcome(name, case.gain > 0 and case.gain >= limit, case.gain_in_words(), case.gain, limit)
+
+
+def surely_better(case: GateCase) -> RuleOutcome:
+    """Refuse a gain over the champion that may be chance, or at or below the required one."""
+    name = "surely better"
+    if case.problem or case.evidence.champion is None:
+        return RuleOutcome(name, None, case.problem)
+    if case.beyond:
+        return RuleOutcome(name, True, case.beyond)
+    return case.surely_better_than(name, "the champion", case.evidence.champion, case.required_gain())
+
+
+def no_slice_worse(case: GateCase) -> RuleOutcome:
+    """Refuse a challenger that is surely worse on a slice by more than the limit.
+
+    A slice fails if it is worse by more than the policy allows *and* this is very unlikely to be chance. The first
+    condition alone would refuse good models: among dozens of slices of thirty reviews one is always a few per cent
+    worse. The second condition alone would also refuse them, for losses that are sure but too small to matter.
+    """
+    name, limit, least = "no slice worse", case.policy.max_slice_loss, case.policy.min_slice_reviews
+    if case.problem:
+        return RuleOutcome(name, None, case.problem)
+    if case.beyond or case.not_finite():
+        return RuleOutcome(name, None, "figures that are not finite have no slices")
+    table = case.slice_losses()
+    if table.is_empty():
+        return RuleOutcome(name, None, f"no slice has {least} test reviews", None, limit)
+    too_much = table.clear() if limit is None else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
+    shown = (table if too_much.is_empty() else too_much).row(0, named=True)
+    sure = f", by at least {shown['surely']:.2%}" if shown["surely"] > 0 else ", which may be chance"
+    detail = f"worst at {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews): "
+    detail += f"{case.loss_in_words(shown['loss'], on_slice=True)}{sure if shown['loss'] > 0 else ''}; "
+    counts = dict(table.group_by("dimension").len().iter_rows())
+    parts = [f"{counts.get(dimension, 0)} of {dimension}" for dimension in case.policy.slice_dimensions]
+    detail += f"slices with {least} or more reviews: {', '.join(parts)}"
+    return RuleOutcome.compared(name, detail, shown["loss"], limit, lambda *_: too_much.is_empty())
+
+
+def no_forgetting(case: GateCase) -> RuleOutcome:
+    """Refuse a challenger that is surely worse, by more than the limit, on the champion's own test reviews.
+
+    Both models are measured on the challenger's test reviews, which come from the challenger's data. If this is other
+    data than the champion's, a model that knows nothing about the champion's data may be far better on these reviews.
+    "Surely" means that the whole interval of the loss is above the limit. So an equal model is hardly ever refused, and
+    a much worse model is refused if there are enough reviews.
+    """
+    name, limit, found = "no forgetting", case.policy.max_champion_loss, case.evidence.champion_reviews
+    if why := _nothing_to_forget(case):
+        return RuleOutcome(name, None, why, None, limit)
+    if found is None:
+        return RuleOutcome(name, False, "the models were not tried on the champion's own test reviews", None, limit)
+    if found.problem:
+        return RuleOutcome(name, False, found.problem, None, limit)
+    if found.same:
+        return RuleOutcome(name, True, "the champion's own test reviews are those of the challenger", None, limit)
+    about = _about_reviews(found, "drawn" if found.left > case.policy.champion_reviews else "with a label")
+    if found.tried < case.policy.min_test_reviews:
+        return RuleOutcome(name, None, f"{about}: too few to judge", None, limit)
+    if outcome := case.loss_without_interval():
+        return RuleOutcome(name, outcome.passed, f"{about}: {outcome.detail}")
+    loss = case.champion_loss
+    if loss is None or not math.isfinite(loss.low):
+        return RuleOutcome(name, False, f"{about}: not the same reviews, or fewer than two groups of them", None, limit)
+    sure = f"the {100 * loss.confidence:.4g} % interval of the loss is {loss.low:+.2%} to {loss.high:+.2%}"
+    detail = f"{about}: {case.loss_in_words(loss.estimate)}, {sure}"
+    return RuleOutcome(name, limit is not None and loss.low <= limit, detail, loss.low, limit)
+
+
+def _nothing_to_forget(case: GateCase) -> str:
+    champion = case.evidence.champion
+    if champion is None:
+        return NO_CHAMPION
+    if case.identical:
+        return ITSELF
+    if case.lost:
+        return case.lost
+    if champion.rows is None:
+        return case.problem
+    if case.policy.max_champion_loss is None:
+        return "the policy sets no limit, so the models were not tried on the champion's own test reviews"
+    return ""
+
+
+def _about_reviews(found: ChampionReviews[Any], chosen: str) -> str:
+    """Return which of the champion's own test reviews were used, and how many were left out.
+
+    *chosen* says in which way only some of those were used that the challenger has not learnt from.
+    """
+    drawn = f"{found.tried} {chosen} of " if found.tried < found.left else ""
+    about = f"on {drawn}{found.left} of the champion's own {found.reviews} test reviews"
+    left_out = {"id": found.learnt_ids, "text": found.learnt_texts}
+    shares = [f"{count} by {what}" for what, count in left_out.items() if count]
+    return f"{about} (the challenger learnt from the others: {', '.join(shares)})" if shares else about

@@ -74,8 +74,7 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
     if "categories" in reviews.columns:
         labels["category"] = reviews.select(split_categories())["categories"]
         orders["category"] = sorted(labels["category"].explode().drop_nulls().unique())
-    sizes = {name: _reviews_of(reviews["review_id"], labels[name]) for name in labels}
-    found = [_slicing(name, labels[name], orders[name], sizes[name], min_reviews) for name in labels]
+    found = [slicing_of(name, labels[name], orders[name], reviews["review_id"], min_reviews) for name in labels]
     return [slicing for slicing in found if slicing.names or slicing.left_out]
 
 
@@ -146,8 +145,7 @@ def token_slicings(tokens: pl.DataFrame, min_reviews: int) -> list[Slicing]:
         "position": band_names(POSITION_BANDS),
         "after_oov": ["known word", "unknown word"],
     }
-    sizes = {name: _reviews_of(tokens["review_id"], labels[name]) for name in labels}
-    return [_slicing(name, labels[name], orders[name], sizes[name], min_reviews) for name in labels]
+    return [slicing_of(name, labels[name], orders[name], tokens["review_id"], min_reviews) for name in labels]
 
 
 def band_names(bands: Sequence[int]) -> list[str]:
@@ -201,11 +199,22 @@ def _reviews_of(review_ids: pl.Series, labels: pl.Series) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _slicing(
-    dimension: str, labels: pl.Series, order: Sequence[str], reviews: dict[str, int], min_reviews: int
-) -> Slicing:
+def slicing_of(
+    dimension: str, labels: pl.Series, order: Sequence[str], review_ids: pl.Series, min_reviews: int,
+    most: int | None = MOST_SLICES,
+) -> Slicing:  # fmt: skip
+    """Return one dimension, cut into slices.
+
+    Args:
+        labels: Name of each row's slice, or a list of names; null: none.
+        order: Names of the slices, in their order.
+        review_ids: Review of each row.
+        min_reviews: Minimum number of reviews in a slice.
+        most: Maximum number of slices; None: all.
+    """
+    reviews = _reviews_of(review_ids, labels)
     large = [name for name in order if reviews.get(name, 0) >= min_reviews]
-    largest = set(sorted(large, key=lambda name: (-reviews[name], name))[:MOST_SLICES])
+    largest = set(sorted(large, key=lambda name: (-reviews[name], name))[:most])
     names = tuple(name for name in order if name in largest)
     column = {name: number for number, name in enumerate(names)}
     frame = pl.DataFrame({"row": np.arange(len(labels)), "label": labels})

@@ -241,7 +241,8 @@ def _tested(config: RunConfig, registry: Registry, version: int) -> dict[str, An
     from tracking.logged_models.load_test import load_test
 
     device = "cuda" if config.execution.device == "cuda" else "cpu"
-    return asdict(load_test(registry.tracker, registry.name, version, device))
+    found = asdict(load_test(registry.tracker, registry.name, version, device))
+    return {name: value for name, value in found.items() if value not in (None, "")}
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -52,6 +52,11 @@ class MeasuredClassifier:
         """The classifier's name in tables."""
         return self.fitted.spec.name
 
+    @property
+    def measured(self) -> tuple[Artifact, ...]:
+        """See `tasks.family.Candidate`."""
+        return self.test, self.validation
+
 
 @dataclass(frozen=True)
 class Compared:

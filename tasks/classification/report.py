@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-
 import polars as pl
-from prefect.artifacts import create_link_artifact
-from prefect.context import TaskRunContext
 
 from core.config.run_config import RunConfig
 from core.manifest import seconds_of
-from core.markdown import code
-from core.output import write_output
 from core.processes.interrupts import during
 from corpus.splitting.split import scan_split
 from evaluation.classification.report import classifier_report
 from evaluation.classification.results import ClassificationResults, ClassifierResults
 from evaluation.classification.tables import headline
-from evaluation.reports.run_record import REPORTS
-from evaluation.reports.run_results import journal_lines
-from models.classification.spec import ClassifierSpec, NetworkSpec
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.predict import predictions_of
-from tasks.classification.promote import documents_with_words
+from tasks.data.documents import documents_with_words
 from tasks.data.prepare import Prepared
-from tasks.promotion.evidence import megabytes
+from tasks.promotion.choose import megabytes
 from tasks.promotion.promote import Promotion
+from tasks.run_report import publish_page
 from tasks.stage import MINUTE, stage, started
-from tasks.track import JOURNAL, tracker_of, tracking_was_away
+from tasks.track import tracker_of, tracking_was_away
 
 REPORT_FILE = "classifiers.html"
 """Not `report.html`, which is the page of a run of language models."""
-ERROR_RATE = "validation/error_rate"
-"""Figure that a network's journal has of each evaluation; the page shows the accuracy."""
 
 
 @stage("report of classifiers", retry_if=tracking_was_away)
@@ -43,17 +32,7 @@ def write_classifier_report(
 ) -> str:
     """Write `reports/<run>/classifiers.html`, log it to the flow's MLflow run, link it in Prefect; return its path."""
     results = results_of(config, prepared, compared, promotion, run_id)
-    file = config.home / REPORTS / run_id / REPORT_FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_output(file, classifier_report(results))
-    tracker = tracker_of(config)
-    tracker.log_text(run_id, file.read_text(encoding="utf-8"), REPORT_FILE)
-    if TaskRunContext.get() is not None:
-        where = f"File: {code(str(file))}"
-        create_link_artifact(
-            link=tracker.link(run_id, REPORT_FILE), link_text=headline(results), key="report", description=where
-        )
-    return str(file)
+    return str(publish_page(config, run_id, REPORT_FILE, classifier_report(results), headline(results)))
 
 
 def results_of(
@@ -91,28 +70,7 @@ def _classifier(model: MeasuredClassifier, labels: tuple[str, ...], documents: p
     }  # fmt: skip
     answers = predicted(labels, predictions_of(model.test), documents)
     kept = {name: value for name, value in costs.items() if value is not None}
-    curve = learning_curve(model.fitted.spec, fit.facts["summary"], journal_lines(fit.folder / JOURNAL))
-    return ClassifierResults(model.name, answers, model.fitted.spec.kind, kept, curve)
-
-
-def learning_curve(
-    spec: ClassifierSpec, summary: Mapping[str, float], lines: Sequence[Mapping[str, float]]
-) -> list[tuple[float, float]]:
-    """Return training reviews seen and accuracy on validation, for each evaluation of a training.
-
-    A journal counts tokens or features, which no two kinds of classifiers share. The reviews follow from the updates
-    after which the trainer evaluates (`training/labelling/trainer.py`). Empty for a fit without a gradient, and
-    with the loss "squared_error", for which a journal has no error rate.
-    """
-    if not isinstance(spec, NetworkSpec):
-        return []
-    measured = [1 - line[ERROR_RATE] for line in lines if line.get(ERROR_RATE) is not None]
-    recipe, updates, reviews = spec.training, int(summary["updates"]), int(summary["train_reviews"])
-    looks = sorted({math.ceil((index + 1) * updates / recipe.evaluations) for index in range(recipe.evaluations)})
-    if len(measured) != len(looks):
-        return []
-    per_update = reviews / math.ceil(reviews / recipe.batch)
-    return [(update * per_update, accuracy) for update, accuracy in zip(looks, measured, strict=True)]
+    return ClassifierResults(model.name, answers, model.fitted.spec.kind, kept)
 
 
 def used(compared: Compared) -> dict[str, int]:

@@ -74,3 +74,9 @@ def grouped_by(clean: Artifact, documents: pl.DataFrame) -> str:
 def _keys(clean: Artifact, table: pl.DataFrame) -> list[pl.Series]:
     found = (grouping(clean, table) for grouping in GROUPINGS)
     return [keys for keys in found if keys is not None]
+
+
+def documents_with_words(clean: Artifact) -> pl.DataFrame:
+    """Return the facts about the test reviews (`documents_of`), and their number of words."""
+    rows = scan_split(clean.folder, "test")
+    return documents_of(clean).join(rows.select("review_id", "words").collect(), on="review_id", how="left")

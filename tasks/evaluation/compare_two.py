@@ -22,7 +22,7 @@ from tasks.evaluation.evaluate import draw_samples, figures_of_artifact, score_b
 from tasks.fitting.fit import bundle_digest, plan_fit
 from tasks.fitting.fitted import Fitted
 from tasks.measuring.samples import SAMPLES_FILE
-from tasks.promotion.score_now import tokens_for
+from tasks.promotion.language import tokens_for
 from tasks.stage import show_markdown, stage, store_of
 from tasks.track import tracker_of
 from tracking.client import ABSENT, error_code

@@ -65,6 +65,11 @@ class Measured:
         """The model's name in tables."""
         return self.fitted.spec.name
 
+    @property
+    def measured(self) -> tuple[Artifact, ...]:
+        """See `tasks.family.Candidate`."""
+        return self.test, self.validation, self.samples
+
 
 @stage("score", run_name="score {fitted.spec.name}")
 def score(

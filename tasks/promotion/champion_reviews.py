@@ -11,8 +11,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, Damaged, ReviewLMError
-from core.model_errors import converted_errors
+from core.errors import BundleError, Damaged, InputError, ReviewLMError
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import TABLE, scan_split
@@ -21,13 +20,12 @@ from evaluation.gate.case import IDENTITY
 from evaluation.gate.evidence import ChampionReviews
 from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_of
-from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
-from tasks.evaluation.evaluate import Measured
+from tasks.data.prepare import Prepared
+from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import REMEDY, learnt_data
-from tasks.promotion.score_now import Champion, Scored, score_bundle_now
 from tasks.stage import run_stage, stage, store_of
-from tasks.track import registry_of, tracking_was_away
+from tasks.track import tracking_was_away
 
 log = logging.getLogger(__name__)
 STAGE = "unlearnt"
@@ -55,30 +53,34 @@ class OwnReviews:
 
 @stage("score champion's reviews", retry_if=tracking_was_away)
 def score_champion_reviews(
-    config: RunConfig, prepared: Prepared, challenger: Measured, scored: Scored, champion: Champion | None,
-    version: int | None,
-) -> ChampionReviews[pl.DataFrame] | None:
-    """Score champion and challenger on the test reviews of the data that the champion was trained on.
+    family: ModelFamily, config: RunConfig, prepared: Prepared, challenger: Candidate, scored: Scored,
+    champion: Champion | None, version: int | None,
+) -> ChampionReviews[Any] | None:
+    """Measure champion and challenger on the test reviews of the data that the champion was trained on.
 
-    Leave out reviews that the challenger was trained or validated on. If the rest are all test reviews of this run,
-    reuse their scores. Return None if the rule does not apply: there is no champion that can be measured, the champion
-    is the challenger itself, or the policy sets no limit.
+    Leave out reviews that the challenger was trained or validated on. Return None if the rule does not apply: there is
+    no champion that can be measured, the champion is the challenger itself, or the policy sets no limit.
     """
-    if champion is None or champion.scored is None or config.promotion.max_champion_loss is None:
+    policy, bundle = family.policy(config), challenger.fitted.bundle
+    if champion is None or champion.folder is None or champion.scored.table is None or version is None:
         return None
-    if version is None or champion.digest == bundle_digest(challenger.fitted.bundle):
+    if policy.max_champion_loss is None or champion.digest == bundle_digest(bundle):
         return None
-    assert champion.folder is not None
     own = find_own_reviews(
-        config, prepared.clean, challenger.fitted.bundle, champion.version, data_of(champion.folder, champion.data),
-        "promotion", config.promotion.champion_reviews,
+        config, prepared.clean, bundle, champion.version, data_of(champion.folder, champion.data), family.case.SECTION,
+        policy.champion_reviews,
     )  # fmt: skip
     if isinstance(own, ChampionReviews):
         return own
     try:
-        ours, theirs = _scores(config, prepared, own.chosen, challenger, scored, champion, version)
-    except (BundleError, Damaged) as error:
-        return ChampionReviews(*own.counts, problem=not_tried(error))
+        folders = {"challenger": bundle, "champion": champion.folder}
+        both = scored, champion.scored
+        pair = family.score_own_reviews(config, prepared, own.chosen, own.earlier, both, folders)
+    except (BundleError, Damaged, InputError) as error:  # of a field of the files: they may be gone
+        return ChampionReviews(*own.counts, problem=_not_tried(error))
+    if pair is None:
+        return ChampionReviews(*own.counts)
+    ours, theirs = pair
     return ChampionReviews(*own.counts, challenger=ours, champion=theirs, documents=documents_of(own.earlier))
 
 
@@ -137,36 +139,9 @@ def data_of(folder: Path, tagged: str) -> str:
     return tagged or str(told.get("clean_digest", "unknown"))
 
 
-def not_tried(error: ReviewLMError) -> str:
+def _not_tried(error: ReviewLMError) -> str:
     """Return the problem of models that could not be tried on the champion's own test reviews."""
     return f"the models could not be tried on the champion's own test reviews: {error.what}"
-
-
-def _scores(
-    config: RunConfig, prepared: Prepared, chosen: Artifact, challenger: Measured, scored: Scored, champion: Champion,
-    version: int,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the scores of challenger and champion on the chosen reviews; score now if some are missing."""
-    assert champion.scored is not None
-    assert champion.folder is not None
-    known = (scored.rows, champion.scored.rows)
-    types = {name: known[0].schema[name] for name in IDENTITY}
-    wanted = pl.read_parquet(chosen.folder / TABLE, columns=list(IDENTITY)).cast(types)  # type: ignore[arg-type]
-    ours, theirs = (rows.join(wanted, on=IDENTITY, how="semi") for rows in known)
-    if len(ours) == len(theirs) == len(wanted):
-        return ours, theirs
-    folder = registry_of(config).bundle_folder(version)
-
-    def tokens_by(vocabulary: Path, label: str) -> Artifact:
-        return tokenize(config, str(vocabulary), TEST, chosen, label)
-
-    def scored_by(bundle: Path, who: str) -> pl.DataFrame:
-        label = f"{who} on the champion's reviews"
-        with converted_errors(bundle):
-            return score_bundle_now(config, bundle, tokens_by(bundle / VOCABULARY_FILE, label), label)[1].rows
-
-    ours, theirs = scored_by(folder, "challenger"), scored_by(champion.folder, "champion")
-    return ours, theirs
 
 
 def _learnt_by(config: RunConfig, clean: Artifact, bundle: Path, section: str) -> tuple[list[Artifact], str]:

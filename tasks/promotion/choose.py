@@ -10,13 +10,12 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged
 from core.model_errors import converted_errors
-from evaluation.gate.comparability import unwanted_adaptation
+from evaluation.gate.language import unwanted_adaptation
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured, figures_of_artifact
 from tasks.promotion.ancestry import look_back
-from tasks.promotion.evidence import megabytes, unfair
 from tasks.stage import stage
 from tasks.track import registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION
@@ -114,3 +113,23 @@ def _champion_folder(config: RunConfig) -> Path | None:
     except (BundleError, Damaged):
         return None
     return folder
+
+
+def unfair(challenger: Path, champion: Path | None) -> str:
+    """Return why the challenger has an advantage that its figures do not pay for; empty if it has none.
+
+    Args:
+        challenger: Folder of the challenger's bundle.
+        champion: Folder of the champion's bundle; None if there is no champion or its bundle is lost.
+    """
+    if champion is None:
+        return ""
+    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger, champion))
+    if theirs.normal_form != ours.normal_form:
+        return "the section 'clean' has changed: the champion was trained on text that was cleaned in another way"
+    return ""
+
+
+def megabytes(folder: Path) -> float:
+    """Return the size of all files of a folder in megabytes (10^6 bytes)."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

@@ -1,48 +1,32 @@
-"""Gather the evidence for the gate's decision: leaks, checks, drift, audit, a smoke test in a fresh process."""
+"""Gather the evidence for the gate's decision: leaks, checks, rollbacks, a smoke test in a fresh process."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-
-import polars as pl
+from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import CheckFailed, Damaged
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE
 from corpus.splitting.leaks import verify
-from evaluation.gate.evidence import (
-    ChampionReviews,
-    DataEvidence,
-    Evidence,
-    Latency,
-    Leaks,
-    ModelEvidence,
-    ServingEvidence,
-)
-from evaluation.statistics.comparison import baseline_of
-from models.base import STATIC
+from evaluation.gate.evidence import ChampionReviews, DataEvidence, Evidence, Latency, Leaks, ServingEvidence
 from models.bundles.bundle import SPEC
-from models.specs import ModelSpec, NGramSpec, parts_of
-from models.tokens.vocabulary import Vocabulary
-from tasks.data.documents import documents_of, grouped_by
+from tasks.data.documents import documents_with_words, grouped_by
 from tasks.data.family import family_of_run
-from tasks.data.prepare import VOCABULARY_FILE, Prepared, read_report
-from tasks.evaluation.compare import Evaluated
-from tasks.evaluation.evaluate import Measured, scores_of
-from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
+from tasks.data.prepare import Prepared, read_report
+from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.fitted import AnyFitted
 from tasks.measuring.processes import end_idle_processes
 from tasks.promotion.ancestry import Past, look_back
-from tasks.promotion.score_now import Champion, Scored
+from tasks.promotion.choose import megabytes
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import smoke_test
-from tracking.logged_models.forms import LANGUAGE_MODEL, Form
+from tracking.logged_models.forms import Form
 from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
 NOT_COMPARED = (
@@ -51,41 +35,40 @@ NOT_COMPARED = (
 
 
 def gather_evidence(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,
-    champion: Champion | None, version: int | None, drift: Artifact | None,
-    champion_reviews: ChampionReviews[pl.DataFrame] | None = None,
-) -> Evidence:  # fmt: skip
+    family: ModelFamily, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Candidate, scored: Scored,
+    champion: Champion | None, version: int | None, drift: Artifact | None = None,
+    champion_reviews: ChampionReviews[Any] | None = None,
+) -> Evidence[Any]:  # fmt: skip
     """Return the evidence about challenger and champion.
 
     Args:
-        config: Section `evaluation` has the number of bootstrap draws, `promotion` the policy.
+        config: Section `evaluation` has the number of bootstrap draws.
         prepared: The data, with leak certificate and checks.
         evaluated: All models of the run, including the baseline.
-        scored: The challenger's scores.
-        champion: The champion with its scores, if there is one.
+        scored: What the challenger did.
+        champion: The champion with what it did, if there is one.
         version: Number of the registered challenger; None if the challenger is the champion itself.
         drift: Artifact of the stage "drift", if it ran.
         champion_reviews: Result of `score_champion_reviews`.
     """
-    test, bundle = challenger.test.facts, challenger.fitted.bundle
-    theirs = champion.folder if champion else None
-    return Evidence(
-        ModelEvidence(
-            bundle_digest(bundle), scored.rows, test["reviews_digest"], scored.problem,
-            family_of_run(config, prepared.clean), scored.departure, test["adaptation"],
+    bundle, clean = challenger.fitted.bundle, prepared.clean
+    passed, detail = checked(prepared.checks)
+    leaks = with_past(look_for_leaks(clean, champion), look_back(config, clean, bundle))
+    documents = documents_with_words(clean)
+    found = Evidence(
+        scored.evidence(bundle_digest(bundle), family_of_run(config, clean), challenger.name),
+        champion.scored.evidence(champion.digest, champion.family, f"version {champion.version}") if champion else None,
+        family.baseline(config, prepared, evaluated, challenger),
+        data=DataEvidence(
+            documents, grouped_by(clean, documents), passed, detail, leaks,
+            drift.facts["sentence"] if drift else NOT_COMPARED,
         ),
-        _champion(champion) if champion else None,
-        _baseline(config, evaluated, challenger),
-        data=_data(config, prepared, challenger, champion, drift),
-        serving=served(config, challenger.fitted, version),
+        serving=served(config, challenger.fitted, version, family.form),
         champion_reviews=champion_reviews,
         rolled_back=rolled_back(config, challenger.fitted),
-        unfair=unfair(bundle, theirs),
-        audit=_audit(challenger),
-        single_reviews=next(iter(models_of_single_reviews(config, challenger.fitted.spec)), ""),
-        resamples=config.evaluation.resamples,
-        seed=config.evaluation.seed,
+        resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
+    return family.completed(found, config, prepared, evaluated, challenger, champion)
 
 
 def rolled_back(config: RunConfig, fitted: AnyFitted) -> str:
@@ -102,41 +85,6 @@ def rolled_back(config: RunConfig, fitted: AnyFitted) -> str:
             when = f"{event.when:%Y-%m-%d}"
             return f"version {version.version} is the same fit; {event.who} rolled back from it on {when}: {event.why}"
     return ""
-
-
-def _champion(champion: Champion) -> ModelEvidence:
-    if champion.scored is None or champion.scores is None:
-        return ModelEvidence(champion.digest, problem=champion.problem, family=champion.family)
-    facts, scored = champion.scores.facts, champion.scored
-    return ModelEvidence(
-        champion.digest, scored.rows, facts["reviews_digest"], family=champion.family, departure=scored.departure,
-        adaptation=facts["adaptation"] or STATIC,
-    )
-
-
-def _baseline(config: RunConfig, evaluated: Evaluated, challenger: Measured) -> ModelEvidence:
-    """Return the challenger's baseline: for an adapting challenger an adapting baseline, if the run has one.
-
-    Otherwise return the configured baseline, which an adapting model must beat at least.
-    """
-    own = baseline_of(baselines_of(config, evaluated.models), challenger.name)
-    found = evaluated.named(own or config.baseline)
-    digest, way = bundle_digest(found.fitted.bundle), found.test.facts["adaptation"]
-    return ModelEvidence(digest, scores_of(found.test), adaptation=way, name=found.name)
-
-
-def _data(
-    config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None, drift: Artifact | None
-) -> DataEvidence:
-    passed, detail = checked(prepared.checks)
-    past = look_back(config, prepared.clean, challenger.fitted.bundle)
-    documents = documents_of(prepared.clean)
-    return DataEvidence(
-        documents, grouped_by(prepared.clean, documents), passed, detail,
-        with_past(look_for_leaks(prepared.clean, champion), past),
-        drift.facts["sentence"] if drift else NOT_COMPARED,
-        _floor(config, prepared),
-    )
 
 
 def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
@@ -178,23 +126,8 @@ def _other_data(clean: Artifact, champion: Champion | None) -> str:
     return "; the champion was trained on other data, which may contain these test reviews"
 
 
-def unfair(challenger: Path, champion: Path | None) -> str:
-    """Return why the challenger has an advantage that its figures do not pay for; empty if it has none.
-
-    Args:
-        challenger: Folder of the challenger's bundle.
-        champion: Folder of the champion's bundle; None if there is no champion or its bundle is lost.
-    """
-    if champion is None:
-        return ""
-    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger, champion))
-    if theirs.normal_form != ours.normal_form:
-        return "the section 'clean' has changed: the champion was trained on text that was cleaned in another way"
-    return ""
-
-
 def served(
-    config: RunConfig, fitted: AnyFitted, version: int | None, form: Form = LANGUAGE_MODEL
+    config: RunConfig, fitted: AnyFitted, version: int | None, form: Form
 ) -> ServingEvidence:
     """Test the registered model in a fresh process and another folder; return the result, latency and bundle size."""
     size = megabytes(fitted.bundle)
@@ -205,27 +138,3 @@ def served(
     smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
     latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
     return ServingEvidence(smoke.passed, smoke.detail, latency, size)
-
-
-def megabytes(folder: Path) -> float:
-    """Return the size of all files of a folder in megabytes (10^6 bytes)."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-
-
-def _audit(challenger: Measured) -> Mapping[str, float]:
-    """Return the numbers among the facts of the challenger's audit."""
-    return {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
-
-
-def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:
-    """Return the names of the n-gram models with n-grams of one review, among a model and its parts, at any depth."""
-    if isinstance(spec, NGramSpec):
-        return [spec.name] if spec.order > 1 and spec.min_documents < 2 else []
-    known = {one.name: one for one in config.models}
-    return [name for part in parts_of(spec) for name in models_of_single_reviews(config, known[part])]
-
-
-def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
-    """Return the cost of the test reviews under the grammar; None if the grammar did not write them."""
-    floor = estimate_floor(config, prepared).artifact
-    return pl.read_parquet(floor.folder / JUDGED_FILE) if floor.facts.get("explained") else None

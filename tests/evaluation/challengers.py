@@ -16,7 +16,7 @@ from evaluation.gate.evidence import (
     ModelEvidence,
     ServingEvidence,
 )
-from evaluation.gate.gate import decide
+from evaluation.gate.language import LanguageCase
 
 HONEST = {"copied_passages": 0.03, "real_copied_passages": 0.02, "longest_copied": 14, "real_longest_copied": 12,
           "canaries": 8, "exposure_max": 3.1, "exposure_once": 1.3, "exposure_limit": 13.3, "private_patterns": 2,
@@ -52,7 +52,7 @@ def evidence(**changes):
     values = {
         "challenger": scores(0.9, seed=1), "challenger_digest": "new", "challenger_test": "test1",
         "champion": scores(), "champion_digest": "old", "champion_test": "test1",
-        "baseline": scores(1.2), "baseline_name": "kn5", "baseline_digest": "base",
+        "baseline": scores(1.2), "baseline_test": "test1", "baseline_name": "kn5", "baseline_digest": "base",
         "checks_passed": True, "smoke_passed": True, "resamples": 500, "leak_free": True, "leak_test": "test1",
         "challenger_departure": 0.0, "champion_departure": 0.0, "latency": Latency(8.0, 20.0, 2.0),
         "audit": HONEST, "family": Family("reviews", "s1"), "champion_family": Family("reviews", "s1"),
@@ -80,7 +80,7 @@ def nested(**values):
 
 
 def judge(policy=None, **changes):
-    return decide(policy or PromotionConfig(), evidence(**changes))
+    return LanguageCase.judge(policy or PromotionConfig(), evidence(**changes))
 
 
 def rule(decision, name):

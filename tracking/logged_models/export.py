@@ -28,7 +28,7 @@ from core.processes import interrupts
 from core.processes.children import run_child
 from core.store import sha256_of_file
 from tracking.connection import Connection
-from tracking.logged_models.forms import LANGUAGE_MODEL, Form, form_of
+from tracking.logged_models.forms import LANGUAGE_MODEL, PROGRAM, SMOKE, Form, form_of
 from tracking.runs.outbox import Write, link_or_copy
 from tracking.runs.params import flatten
 from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG, stored_name
@@ -116,12 +116,13 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Map
     form = form_of(facts)
     vendored = vendor(package, work, form.modules)
     code = work / f"{vendored.name}_pyfunc.py"
-    shutil.copyfile(form.program, code)
+    shutil.copyfile(PROGRAM, code)
     bundle = work / "bundle"
     shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow takes the folder's name and copies it
     mlflow.pyfunc.save_model(
         path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
-        model_config={"package": vendored.name}, signature=form.signature(), pip_requirements=requirements(),
+        model_config={"package": vendored.name, "family": form.model_type}, signature=form.signature(),
+        pip_requirements=requirements(),
         input_example=form.example(facts), mlflow_model=model, streamable=form.streamable,
     )
     for cache in (work / "model").rglob("__pycache__"):
@@ -192,7 +193,7 @@ def smoke_test(tracker: Connection, model_uri: str, timeout: float = 300.0, form
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
             with interrupts.during("smoke test"):
-                program = [str(form.smoke), model_uri, form.model_type]
+                program = [str(SMOKE), model_uri, form.model_type]
                 done = run_child(program, timeout, isolated=True, cwd=foreign, env=environment)
         except subprocess.TimeoutExpired:
             return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)

@@ -1,8 +1,7 @@
-"""Describe how each family of models is exported to MLflow: program, declared input and output, smoke test."""
+"""Describe how each family of models is exported to MLflow: what its program opens, declared input and output."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 PROGRAMS = Path(__file__).parent / "programs"
+PROGRAM, SMOKE = PROGRAMS / "pyfunc.py", PROGRAMS / "smoke.py"
+"""The pyfunc model of every family, which is copied next to the bundle, and the program that tests a logged model."""
 CLASSIFICATION = "classification"
 """Value of "task" in the `spec.json` of a classifier; a language model has none."""
 
@@ -21,25 +22,18 @@ class Form:
     """One family of exported models.
 
     Args:
-        model_type: Shown in MLflow.
-        program: File with the pyfunc model, which is copied next to the bundle.
-        smoke: Program that tests a logged model, given its address and *model_type*.
+        model_type: Shown in MLflow; tells the programs which family they have.
+        modules: Names of the modules of `models` that its program opens.
         signature: Returns the declared input, output and parameters.
         example: Returns an example of the input, from the bundle's `spec.json`.
         streamable: Whether the model has `predict_stream`.
     """
 
     model_type: str
-    program: Path
-    smoke: Path
+    modules: tuple[str, ...]
     signature: Callable[[], ModelSignature]
     example: Callable[[Mapping[str, Any]], Any]
     streamable: bool
-
-    @property
-    def modules(self) -> list[str]:
-        """Names of the modules of `models` that the program opens."""
-        return re.findall(r"import_module\(f\"\{[^}]+\}\.([\w.]+)\"\)", self.program.read_text(encoding="utf-8"))
 
 
 def language_model_signature() -> ModelSignature:
@@ -69,12 +63,12 @@ def language_model_signature() -> ModelSignature:
 
 
 def classifier_signature() -> ModelSignature:
-    """Return the declared input and output; `classifier_pyfunc.py` explains them."""
+    """Return the declared input and output; `pyfunc.py` explains them."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    from tracking.logged_models.programs.classifier_pyfunc import COLUMN
+    from tracking.logged_models.programs.pyfunc import COLUMN
 
     string, double = DataType.string, DataType.double
     label = Object([
@@ -98,12 +92,10 @@ def _reviews(facts: Mapping[str, Any]) -> Any:
 
 
 LANGUAGE_MODEL = Form(
-    "language model", PROGRAMS / "pyfunc.py", PROGRAMS / "smoke.py", language_model_signature, _typed, streamable=True
-)
-CLASSIFIER = Form(
-    "classifier", PROGRAMS / "classifier_pyfunc.py", PROGRAMS / "smoke_texts.py", classifier_signature, _reviews,
-    streamable=False,
+    "language model", ("base", "sampling", "bundles.unseen", "bundles.bundle"), language_model_signature, _typed,
+    streamable=True,
 )  # fmt: skip
+CLASSIFIER = Form("classifier", ("base", "classification.bundle"), classifier_signature, _reviews, streamable=False)
 
 
 def form_of(facts: Mapping[str, Any]) -> Form:

@@ -5,10 +5,17 @@ import polars as pl
 
 from core.config.sections.classification import ClassificationPromotion
 from core.lineage.family import Family
-from evaluation.classification.case import AnsweredReviews, ClassifierEvidence
-from evaluation.classification.gate import decide
 from evaluation.classification.results import ClassificationResults, ClassifierResults
-from evaluation.gate.evidence import ChampionReviews, DataEvidence, Latency, Leaks, ServingEvidence
+from evaluation.gate.classification import ClassifierCase
+from evaluation.gate.evidence import (
+    ChampionReviews,
+    DataEvidence,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+    ServingEvidence,
+)
 from tests.evaluation.classification.made_answers import STARS, predicted
 
 REVIEWS = 600
@@ -41,12 +48,9 @@ def made_classification(**changes):
     texts = {review: f"The tacos were fine, the service was slow. Review {review}." for review in ids}
     worst = min(wrong, key=lambda row: answers["lstm"].probabilities_NK[row, answers["lstm"].truth_N[row]])
     texts[ids[int(worst)]] = HOSTILE
-    curve = tuple((1_000.0 * step, 0.7 - 0.35 * 0.6**step) for step in range(1, 9))
     values = {
         "classifiers": [
-            ClassifierResults(name, found, KINDS[name], {"parameters": 10_000 * place, "MB": 1.5 * place},
-                              {"lstm": curve, "bag": tuple((x, 0.9 * y) for x, y in curve),
-                               "logistic": ((8_000.0, 0.58),)}.get(name, ()))
+            ClassifierResults(name, found, KINDS[name], {"parameters": 10_000 * place, "MB": 1.5 * place})
             for place, (name, found) in enumerate(answers.items(), 1)
         ],
         "winner": "lstm", "baseline": "logistic", "texts": texts, "documents": documents, "decision": decision(answers),
@@ -56,10 +60,10 @@ def made_classification(**changes):
 
 
 def decision(answers):
-    sides = {who: AnsweredReviews(name, answers[name], "test1", name=name, family=Family("yelp"))
+    sides = {who: ModelEvidence(name, answers[name], "test1", name=name, family=Family("yelp"))
              for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))}  # fmt: skip
     data = DataEvidence(checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
     serving = ServingEvidence(True, "it answered", Latency(2.0, 4.0), 1.5)
     own = ChampionReviews(same=True)
-    evidence = ClassifierEvidence(**sides, data=data, serving=serving, champion_reviews=own, resamples=500)
-    return decide(ClassificationPromotion(), evidence)
+    evidence = Evidence(**sides, data=data, serving=serving, champion_reviews=own, resamples=500)
+    return ClassifierCase.judge(ClassificationPromotion(), evidence)

@@ -7,22 +7,31 @@ import polars as pl
 
 from core.config.sections.classification import ClassificationPromotion
 from core.lineage.family import Family
-from evaluation.classification.case import AnsweredReviews, ClassifierEvidence
-from evaluation.gate.evidence import ChampionReviews, DataEvidence, Latency, Leaks, ServingEvidence
+from evaluation.gate.classification import ClassifierCase
+from evaluation.gate.evidence import (
+    ChampionReviews,
+    DataEvidence,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+    ServingEvidence,
+)
 from tests.evaluation.classification.made_answers import drawn, predicted
 
 REVIEWS = 600
 WORDS = 20 + np.arange(REVIEWS) % 97
 DOCUMENTS = pl.DataFrame({"review_id": [f"r{row:04d}" for row in range(REVIEWS)], "words": WORDS})
+decide = ClassifierCase.judge
 POLICY = ClassificationPromotion(max_latency_ms=100, max_megabytes=50)
 BETTER, WORSE, SIMPLE = drawn(REVIEWS, 0.75, seed=1), drawn(REVIEWS, 0.6, seed=2), drawn(REVIEWS, 0.45, seed=3)
 DATA = DataEvidence(reviews=DOCUMENTS, checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
 SERVING = ServingEvidence(True, "it answered", Latency(3.0, 9.0), megabytes=12.0)
 YELP = Family("yelp")
-EVIDENCE = ClassifierEvidence(
-    AnsweredReviews("new", BETTER, "test1", name="lstm", family=YELP),
-    AnsweredReviews("old", WORSE, "test1", name="bag", family=YELP),
-    AnsweredReviews("base", SIMPLE, "test1", name="logistic"),
+EVIDENCE = Evidence(
+    ModelEvidence("new", BETTER, "test1", name="lstm", family=YELP),
+    ModelEvidence("old", WORSE, "test1", name="bag", family=YELP),
+    ModelEvidence("base", SIMPLE, "test1", name="logistic"),
     data=DATA, serving=SERVING, champion_reviews=ChampionReviews(same=True), resamples=500,
 )  # fmt: skip
 
@@ -35,7 +44,7 @@ def answering(**answers):
     """Evidence of other answers of challenger, champion or baseline."""
     found = EVIDENCE
     for who, rows in answers.items():
-        found = changed(found, who, predicted=rows)
+        found = changed(found, who, rows=rows)
     return found
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.classification.gate import decide
 from evaluation.gate.evidence import ChampionReviews
 from tests.evaluation.classification.made_answers import drawn, predicted
 from tests.evaluation.classification.made_evidence import (
     EVIDENCE,
     POLICY,
     REVIEWS,
+    decide,
     failed,
     on_champions_reviews,
     rule,

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.lineage.family import Family
-from evaluation.classification.case import AnsweredReviews, ClassifierEvidence
-from evaluation.classification.gate import RULES, RULES_OF_ANSWERS, decide
+from evaluation.gate.classification import ClassifierCase
 from evaluation.gate.decision import UNITS, Decision
-from evaluation.gate.evidence import ChampionReviews, Latency, Leaks, ServingEvidence
+from evaluation.gate.evidence import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence, ServingEvidence
 from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 from tests.evaluation.classification.made_evidence import (
     BETTER,
@@ -29,6 +28,7 @@ from tests.evaluation.classification.made_evidence import (
     YELP,
     answering,
     changed,
+    decide,
     failed,
     on_champions_reviews,
     rule,
@@ -93,8 +93,8 @@ def never_finds_the_rarest():
 CASES = {
     "another model": changed(EVIDENCE, "challenger", digest="old"),
     "not rolled back": replace(EVIDENCE, rolled_back="version 2 is the same fit; ann rolled back from it: complaints"),
-    "champion at hand": changed(EVIDENCE, "champion", predicted=None, problem="its files were deleted"),
-    "answers at hand": changed(EVIDENCE, "challenger", predicted=None, problem="weights.npz was changed"),
+    "champion at hand": changed(EVIDENCE, "champion", rows=None, problem="its files were deleted"),
+    "answers at hand": changed(EVIDENCE, "challenger", problem="weights.npz was changed"),
     "same test reviews": changed(EVIDENCE, "champion", test="test2"),
     "enough reviews": answering(
         challenger=drawn(REVIEWS, 0.9, 1, groups=np.arange(REVIEWS) % 80),
@@ -143,7 +143,7 @@ def test_each_rule_alone_refuses_what_it_is_there_for(name):
 
 
 def test_each_rule_has_a_case_but_one_that_another_implies(promoted):
-    assert len(promoted.rules) == len(RULES) + len(RULES_OF_ANSWERS)
+    assert len(promoted.rules) == len(ClassifierCase.RULES)
     assert {rule.name for rule in promoted.rules} - CASES.keys() == {"better than the champion"}
     assert rule(decide(POLICY, answering(challenger=drawn(REVIEWS, 0.4))), "better than the champion").passed is False
 
@@ -152,7 +152,7 @@ def test_a_tie_keeps_the_champion():
     equal = changed(answering(champion=BETTER), "champion", digest="old")
     assert failed(decide(POLICY, equal)) == ["better than the champion", "surely better"]
     assert "exactly as good" in decide(POLICY, equal).reason
-    simple = replace(equal, baseline=replace(equal.baseline, predicted=BETTER))
+    simple = replace(equal, baseline=replace(equal.baseline, rows=BETTER))
     assert "better than the baseline" in failed(decide(POLICY, simple))
 
 
@@ -218,7 +218,7 @@ def test_the_first_classifier_needs_no_champion_but_must_beat_the_majority_and_t
     assert decision.promote
     assert decision.reason == "first model, all rules passed"
     assert rule(decision, "no slice worse").detail == "there is no champion yet"
-    simple = replace(first, challenger=replace(EVIDENCE.challenger, predicted=drawn(REVIEWS, 0.2)))
+    simple = replace(first, challenger=replace(EVIDENCE.challenger, rows=drawn(REVIEWS, 0.2)))
     assert failed(decide(POLICY, simple)) == ["better than the majority label", "better than the baseline"]
     assert failed(decide(POLICY, replace(first, baseline=None))) == ["better than the baseline"]
 
@@ -238,7 +238,7 @@ def test_a_lost_champion_is_replaced_only_if_the_policy_says_so():
 
 
 def test_a_champion_of_other_labels_is_whole_but_not_compared():
-    other = changed(EVIDENCE, "champion", predicted=None, labels=("negative", "positive"))
+    other = changed(EVIDENCE, "champion", rows=None, labels=("negative", "positive"))
     decision = decide(POLICY, other)
     assert failed(decision) == ["same test reviews"]
     assert "the labels differ: negative, positive, and the challenger's 1, 2, 3, 4, 5" in decision.reason
@@ -273,17 +273,19 @@ def any_evidence(draw):
     for seed, who in enumerate(("challenger", "champion", "baseline")):
         share, probable = draw(st.floats(0, 0.99)), draw(st.booleans())
         missing = draw(st.sampled_from(["", "", "", "its files were deleted"]))
-        rows = None if missing else drawn(REVIEWS, share, seed, groups=groups, probable=probable)
-        sides[who] = AnsweredReviews(who, rows, draw(st.sampled_from(["test1", "test1", "test2"])), missing, who, YELP)
+        rows = drawn(REVIEWS, share, seed, groups=groups, probable=probable)
+        rows = None if missing and who != "challenger" else rows
+        test = draw(st.sampled_from(["test1", "test1", "test2"]))
+        sides[who] = ModelEvidence(who, rows, test, missing, YELP, name=who)
     for who in draw(st.sets(st.sampled_from(["champion", "baseline"]))):
         sides[who] = None
     own = ChampionReviews(same=True)
-    return ClassifierEvidence(**sides, data=DATA, serving=SERVING, champion_reviews=own, resamples=100)
+    return Evidence(**sides, data=DATA, serving=SERVING, champion_reviews=own, resamples=100)
 
 
 @examples(120)
 @given(any_evidence())
-def test_whatever_the_evidence_only_a_surely_better_classifier_is_promoted(found):
+def test_whatever_the_evidence_only_a_surely_better_is_promoted(found):
     decision = decide(POLICY, found)
     json.loads(decision.to_json())
     assert decision.to_markdown()

@@ -12,11 +12,10 @@ from core.errors import InputError, as_html
 from evaluation.classification import report, tables
 from evaluation.classification.report import classifier_report, drawings_of
 from evaluation.classification.results import ClassificationResults, ClassifierResults
-from evaluation.plots.canvas import styles_of
 from tests.evaluation.classification.made_answers import predicted
 from tests.evaluation.classification.made_classifiers import HOSTILE, made_classification
 
-SECTIONS = ["decision", "classifiers", "confusion", "calibration", "learning", "slices", "errors", "data"]
+SECTIONS = ["decision", "classifiers", "confusion", "calibration", "slices", "errors", "data"]
 
 
 class Outline(HTMLParser):
@@ -56,7 +55,7 @@ def test_the_page_is_whole_html_with_every_section_and_drawing(page):
     outline = Outline(page)
     assert outline.open == []
     assert [attrs["id"] for tag, attrs in outline.tags if tag == "h2"] == SECTIONS
-    assert sum(tag == "svg" for tag, _ in outline.tags) == 5
+    assert sum(tag == "svg" for tag, _ in outline.tags) == 2
     ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
 
@@ -109,14 +108,6 @@ def test_only_classifiers_with_probabilities_are_in_the_reliability_diagram(resu
     assert titles == ["lstm", "bag", "logistic"]
 
 
-def test_a_learning_curve_leaves_out_points_that_are_not_finite_and_draws_a_level_for_one_point():
-    curves = {"a": [(2.0, 0.5), (1.0, 0.4), (3.0, np.nan)], "b": [(3.0, 0.6)]}
-    axes = report.learning_figure(curves, "reviews", "accuracy", styles_of(["a", "b"])).axes[0]
-    drawn = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
-    assert drawn["a"] == [[1.0, 0.4], [2.0, 0.5]]
-    assert [y for _, y in drawn["b"]] == [0.6, 0.6]
-
-
 def test_slices_are_those_of_the_winner_and_the_baseline(results):
     table = results.slices
     assert set(table["model"]) == {"lstm", "logistic"}
@@ -124,8 +115,9 @@ def test_slices_are_those_of_the_winner_and_the_baseline(results):
     fives = table.row(by_predicate=(pl.col("model") == "lstm") & (pl.col("slice") == "5"), named=True)
     assert fives["accuracy"] == pytest.approx(results.figures["lstm"].per_label[4].recall)
     assert fives["lo"] < fives["accuracy"] < fives["hi"]
-    figure = report.slices_figure(table, styles_of(["lstm", "logistic"]))
-    assert next(label.get_text() for label in figure.axes[0].get_yticklabels()).startswith("label 1 (")
+    shown = tables.by_slice(results)
+    assert len(shown) == table.select("dimension", "slice").n_unique()
+    assert (shown[0]["slice"], shown[0].keys() - {"slice", "reviews"}) == ("label 1", {"lstm", "logistic"})
 
 
 def test_the_worst_errors_come_first_and_no_text_is_run_or_hides_its_direction(results, page):
@@ -154,7 +146,7 @@ def test_what_was_not_measured_is_said_and_not_drawn():
     alone = ClassificationResults([ClassifierResults("bayes", found)], winner="bayes", resamples=100)
     page = classifier_report(alone)
     said = text_of(page)
-    for remark in ("this run only evaluates", "No classifier has probabilities", "No learning curve was recorded",
+    for remark in ("this run only evaluates", "No classifier has probabilities",
                    "No slice has enough reviews", "No texts of wrong answers are at hand"):  # fmt: skip
         assert remark in said
     assert "nan" not in said

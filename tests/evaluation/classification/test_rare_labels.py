@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.classification.case import ClassifierCase
-from evaluation.classification.gate import decide, surely_better_classifier
+from evaluation.gate.classification import ClassifierCase
+from evaluation.gate.rules import surely_better
 from tests.evaluation.classification.made_answers import STARS, predicted
-from tests.evaluation.classification.made_evidence import POLICY, REVIEWS, answering, rule
+from tests.evaluation.classification.made_evidence import POLICY, REVIEWS, answering, decide, rule
 
 
 def test_a_gain_that_rests_on_a_few_reviews_of_a_rare_label_is_refused_whatever_else_differs():
@@ -53,7 +53,7 @@ def test_an_equal_classifier_with_luck_at_a_rare_label_is_promoted_no_more_often
             answers = np.where(~rare & (random.random(REVIEWS) < answered), 4, answers)
             sides.append(predicted(truth, np.where(rare, random.choice([0, 4], REVIEWS), answers)))
         case = replace(answering(champion=sides[0], challenger=sides[1]), seed=seed, resamples=400)
-        outcome = surely_better_classifier(ClassifierCase.of(POLICY, case))
+        outcome = surely_better(ClassifierCase.of(POLICY, case))
         passed, alone = passed + outcome.passed, alone + (outcome.value > 0)
     assert passed <= 15 + 2.5 * 3.8
     assert passed < alone

@@ -9,8 +9,7 @@ import pytest
 from core.config.sections.promotion import PromotionConfig
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import Evidence, Latency
-from evaluation.gate.gate import decide
-from evaluation.gate.rules import RULES
+from evaluation.gate.language import LanguageCase
 from evaluation.scoring.metrics import figures_of
 from evaluation.statistics.comparison import comparable
 from tests.evaluation.challengers import FIRST, HONEST, assert_refused_by, evidence, judge, rule, scores
@@ -175,6 +174,7 @@ def test_a_decision_on_all_of_it_reads_whole_in_the_registry():
         leak_detail=f"{'no text of one split is also in another, exactly or nearly ' * 4}", challenger_digest="c" * 64,
         drift="the new reviews have drifted: words 0.0312 (by chance 0.0021)", champion_digest="d" * 64,
         checks_detail="21 suites, 412 expectations", challenger_test="t" * 64, champion_test="t" * 64,
+        baseline_test="t" * 64,
         leak_test="t" * 64,
     )  # fmt: skip
     assert full.promote
@@ -184,7 +184,7 @@ def test_a_decision_on_all_of_it_reads_whole_in_the_registry():
 
 def test_every_rule_is_in_the_decision_once_and_under_its_own_name():
     names = [each.name for each in judge().rules]
-    assert len(names) == len(set(names)) == len(RULES)
+    assert len(names) == len(set(names)) == len(LanguageCase.RULES)
 
 
 def test_the_page_about_the_gate_has_every_rule_and_every_field_of_the_policy():
@@ -208,7 +208,7 @@ def test_nothing_but_the_evidence_decides():
     """Built anew from its fields, the same evidence gives the same bytes: no clock, no folder, no order of a set."""
     whole = evidence(megabytes=12.0)
     copy = Evidence(**{field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)})
-    assert decide(STRICT, whole).to_json() == decide(STRICT, copy).to_json()
+    assert LanguageCase.judge(STRICT, whole).to_json() == LanguageCase.judge(STRICT, copy).to_json()
 
 
 def test_a_fit_that_somebody_has_rolled_back_from_is_refused_by_that_rule_alone():

@@ -11,17 +11,16 @@ from scipy.stats import t as student
 from core.config.presets import load_config
 from core.config.sections.promotion import PromotionConfig
 from core.errors import ConfigError
-from evaluation.gate.case import GateCase
 from evaluation.gate.evidence import departure
-from evaluation.gate.quality import not_below_floor, surely_better
-from evaluation.gate.slices import slice_losses
+from evaluation.gate.language import LanguageCase, not_below_floor
+from evaluation.gate.rules import surely_better
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.slices import review_slicings
 from tests.evaluation.challengers import FIRST, HONEST, assert_refused_by, evidence, judge, rule, scores
 
 
 def losses(policy=None, **changes):
-    return slice_losses(GateCase.of(policy or PromotionConfig(), evidence(**changes)))
+    return LanguageCase.of(policy or PromotionConfig(), evidence(**changes)).slice_losses()
 
 
 def told(**columns):
@@ -282,7 +281,7 @@ def test_a_limit_is_switched_off_by_the_word_none():
 def test_one_review_has_no_interval_and_so_nothing_is_sure():
     ours, theirs = scores(0.5).head(1), scores().head(1)
     judged = theirs.select("review_id", "bytes", nats=pl.lit(1.0))
-    one = GateCase.of(PromotionConfig(), evidence(challenger=ours, champion=theirs, floor=judged))
+    one = LanguageCase.of(PromotionConfig(), evidence(challenger=ours, champion=theirs, floor=judged))
     assert one.gain == pytest.approx(0.5)
     assert one.interval is one.floor_gap is None
     assert surely_better(one).passed is False
@@ -292,4 +291,4 @@ def test_one_review_has_no_interval_and_so_nothing_is_sure():
 
 def test_without_a_review_that_the_floor_explains_there_is_no_gap():
     judged = scores().select("review_id", "bytes", nats=pl.lit(None, pl.Float64))
-    assert GateCase.of(PromotionConfig(), evidence(floor=judged)).floor_gap is None
+    assert LanguageCase.of(PromotionConfig(), evidence(floor=judged)).floor_gap is None

@@ -8,10 +8,9 @@ import pytest
 
 from core.config.sections.promotion import PromotionConfig
 from core.markdown import literal
-from evaluation.gate import gate
-from evaluation.gate.case import GateCase
+from evaluation.gate import language
 from evaluation.gate.decision import Decision
-from evaluation.gate.slices import slice_losses
+from evaluation.gate.language import LanguageCase
 from evaluation.statistics.bootstrap import Bootstrap
 from tests.evaluation.challengers import FIRST, assert_refused_by, evidence, judge, rule, scores
 
@@ -69,7 +68,7 @@ def test_a_large_gain_on_thirty_reviews_is():
 
 def test_the_least_gain_that_can_be_sure_is_told_and_is_what_passes():
     """1 − 0.025^(1/n) of the text may be twice as dear, n being the effective number of reviews."""
-    case = GateCase.of(PromotionConfig(), evidence(**level(100, 0.02)))
+    case = LanguageCase.of(PromotionConfig(), evidence(**level(100, 0.02)))
     size = scores(reviews=100)["bytes"].to_numpy().astype(float)
     number = size.sum() ** 2 / (size**2).sum()
     weight = 1 - 0.025 ** (1 / number)
@@ -118,8 +117,8 @@ def test_a_slice_of_one_business_shows_nothing_and_of_many_shows_its_loss():
     ones = (scores()["stars"] == 1).to_numpy()
     one_place, many = np.where(ones, 0, np.arange(200)), np.arange(200) // 2
     for groups, sure in ((one_place, False), (many, True)):
-        case = GateCase.of(PromotionConfig(), evidence(challenger=worse, reviews=told(group=groups)))
-        row = slice_losses(case).row(0, named=True)
+        case = LanguageCase.of(PromotionConfig(), evidence(challenger=worse, reviews=told(group=groups)))
+        row = case.slice_losses().row(0, named=True)
         assert (row["slice"], row["reviews"]) == ("1", 40)
         assert (row["surely"] > 0) is sure
     copies = pl.concat([scores(1.05, noise=0.3, seed=1), scores(1.05, noise=0.3, seed=1).with_columns(
@@ -127,9 +126,9 @@ def test_a_slice_of_one_business_shows_nothing_and_of_many_shows_its_loss():
     champion = pl.concat([scores(), scores().with_columns(pl.col("review_id") + "x")])
     together = champion.select("review_id", group=pl.col("review_id").str.head(6).rank("dense"))
     by_stars = PromotionConfig(slice_dimensions=("stars",))
-    single = GateCase.of(by_stars, evidence(challenger=scores(1.05, noise=0.3, seed=1), champion=scores()))
-    double = GateCase.of(by_stars, evidence(challenger=copies, champion=champion, reviews=together))
-    assert slice_losses(double)["surely"].to_list() == pytest.approx(slice_losses(single)["surely"].to_list())
+    single = LanguageCase.of(by_stars, evidence(challenger=scores(1.05, noise=0.3, seed=1), champion=scores()))
+    double = LanguageCase.of(by_stars, evidence(challenger=copies, champion=champion, reviews=together))
+    assert double.slice_losses()["surely"].to_list() == pytest.approx(single.slice_losses()["surely"].to_list())
 
 
 def test_a_first_champion_must_surely_beat_the_baseline():
@@ -187,9 +186,9 @@ def test_reviews_of_one_user_that_resemble_each_other_are_warned_of_unless_they_
 
 @pytest.mark.parametrize(("apart", "warned"), [(1.3, False), (1.6, True)])
 def test_a_resemblance_that_changes_nothing_is_not_warned_of(apart, warned, monkeypatch):
-    monkeypatch.setattr(gate, "design_effect", lambda residual_D, groups_D: (apart, 0.01))
+    monkeypatch.setattr(language, "design_effect", lambda residual_D, groups_D: (apart, 0.01))
     assert bool(judge(**alike(0.05)).warnings) is warned
-    monkeypatch.setattr(gate, "_not_sure", lambda *given: ", and the gain is not sure there")
+    monkeypatch.setattr(language, "_not_sure", lambda *given: ", and the gain is not sure there")
     assert f"{apart:.2f} times as large, and the gain is not sure there" in judge(**alike(0.05)).warnings[0]
 
 

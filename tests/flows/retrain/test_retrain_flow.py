@@ -12,7 +12,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.environment import other_home
-from evaluation.gate.rules import RULES
+from evaluation.gate.language import LanguageCase
 from tests.flows.first_run import TINY, Ran, artifacts_of, mlflow_client, run_in
 from tracking.tags import unpacked
 
@@ -100,7 +100,7 @@ def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
     assert "| rule |" in version.description
     tags = unpacked(version.tags)
     rules = {name for name in tags if name.startswith("gate/rule/")}
-    assert len(rules) == len(RULES)
+    assert len(rules) == len(LanguageCase.RULES)
     assert tags["gate/rule/scored now"].startswith("passed: challenger scored in this run")
     assert tags["gate/rule/novelty"].startswith("passed: ")
     assert tags["gate/challenger scored"]

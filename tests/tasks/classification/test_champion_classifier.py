@@ -20,12 +20,13 @@ from models.neural.labelling.labelled_sequences import LabelledSequences, Sequen
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tasks.classification import champion as module
-from tasks.classification.champion import answer_champion, answer_champion_reviews
 from tasks.classification.compare import MeasuredClassifier
+from tasks.classification.family import Classifiers
 from tasks.classification.predict import PREDICTIONS_FILE, predict_bundle
-from tasks.classification.promote import _answered, register_classifier
 from tasks.fitting.fit import bundle_digest
+from tasks.promotion.champion import score_challenger, score_champion
+from tasks.promotion.champion_reviews import score_champion_reviews
+from tasks.promotion.promote import register
 from tasks.stage import run_stage
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 from training.classification.fitting import fit_classifier
@@ -105,13 +106,14 @@ class Gate:
             (self.registered / damage).write_bytes(b"changed")
         version = SimpleNamespace(version=4, tags=tags)
         shelf = SimpleNamespace(alias=lambda name: version, bundle_folder=lambda version: self.registered)
-        monkeypatch.setattr(module, "registry_of", lambda config: shelf)
+        monkeypatch.setattr("tasks.promotion.champion.registry_of", lambda config: shelf)
         monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
         run: Any = SimpleNamespace(clean=today, labels=None)
         challenger = self.measured(today)
-        champion = answer_champion.fn(self.config, run, challenger)
+        champion = score_champion.fn(Classifiers(), self.config, run, challenger)
         assert champion is not None
-        kept = answer_champion_reviews(self.config, run, challenger, champion, 5)
+        scored = score_challenger.fn(Classifiers(), self.config, run, challenger, None)
+        kept = score_champion_reviews.fn(Classifiers(), self.config, run, challenger, scored, champion, 5)
         return SimpleNamespace(run=run, challenger=challenger, champion=champion, kept=kept)
 
 
@@ -127,9 +129,9 @@ def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_fr
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = gate.ask(monkeypatch)
-    assert found.champion.answered.problem == ""
-    assert found.champion.answered.digest == bundle_digest(gate.registered)
-    assert found.champion.answered.predicted.correct_N.mean() == 1 / 5, "praise is blame today, but for three stars"
+    assert found.champion.scored.problem == ""
+    assert found.champion.digest == bundle_digest(gate.registered)
+    assert found.champion.scored.rows.correct_N.mean() == 1 / 5, "praise is blame today, but for three stars"
     kept = found.kept
     assert (kept.reviews, kept.learnt_ids, kept.learnt_texts, kept.tried) == (40, 3, 0, 37)
     assert kept.challenger.review_ids.to_list() == [f"r{number:03d}" for number in range(3, 40)]
@@ -162,40 +164,40 @@ def test_a_damaged_champion_is_a_finding_and_the_challenger_is_registered(
     gate: Gate, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     found = gate.ask(monkeypatch, damage=file)
-    assert found.champion.answered.problem.startswith("the champion, version 4, cannot answer: ")
-    assert found.champion.answered.predicted is None
+    assert found.champion.scored.problem.startswith("the champion, version 4, cannot be measured: ")
+    assert found.champion.scored.rows is None
     assert found.kept is None
-    monkeypatch.setattr("tasks.classification.promote.register_fit", lambda *given: 5)
-    same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), test=None, validation=None)
+    monkeypatch.setattr("tasks.promotion.promote.register_fit", lambda *given: 5)
+    same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), measured=())
     for challenger in (found.challenger, same):
-        assert register_classifier.fn(gate.config, found.run, challenger, found.champion) == 5  # type: ignore[arg-type]
+        assert register.fn(gate.config, found.run, challenger, found.champion) == 5  # type: ignore[arg-type]
 
 
 def test_the_champion_itself_is_not_registered_again(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     found = gate.ask(monkeypatch)
     same: Any = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered))
-    assert register_classifier.fn(gate.config, found.run, same, found.champion) is None
+    assert register.fn(gate.config, found.run, same, found.champion) is None
 
 
 def test_a_champion_of_other_labels_is_whole_and_has_no_answers(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    answered = gate.ask(monkeypatch, label="polarity").champion.answered
-    assert (answered.labels, answered.problem, answered.predicted) == (LABELS["polarity"], "", None)
+    scored = gate.ask(monkeypatch, label="polarity").champion.scored
+    assert (scored.labels, scored.problem, scored.rows) == (LABELS["polarity"], "", None)
 
 
 def test_a_champion_of_another_field_with_the_same_labels_is_not_compared(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would lose on a question that it was never asked, and be replaced."""
-    answered = gate.ask(monkeypatch, predicts="service").champion.answered
-    assert answered.problem.startswith("the champion predicts 'service', and the challenger 'stars'; register it under")
-    assert (answered.labels, answered.predicted) == ((), None)
+    scored = gate.ask(monkeypatch, predicts="service").champion.scored
+    assert scored.problem.startswith("the champion predicts 'service', and the challenger 'stars'; register it under")
+    assert (scored.labels, scored.rows) == ((), None)
 
 
 def test_stored_answers_that_were_changed_are_no_evidence(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     found = gate.ask(monkeypatch)
-    monkeypatch.setattr("tasks.classification.promote.family_of_run", lambda *given: "reviews")
-    assert len(_answered(gate.config, found.run, found.challenger).predicted or ()) == 60
+    scored = Classifiers().stored(gate.config, found.run, found.challenger)
+    assert len(scored.rows) == 60
     file = found.challenger.test.folder / PREDICTIONS_FILE
     pl.read_parquet(file).with_columns(answer=pl.lit(0)).write_parquet(file)
     with pytest.raises(Damaged):
-        _answered(gate.config, found.run, found.challenger)
+        _ = scored.rows

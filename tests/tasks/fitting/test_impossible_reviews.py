@@ -16,7 +16,7 @@ from core.config.sections.promotion import PromotionConfig
 from core.errors import ConfigError
 from core.store import Store
 from evaluation.gate.evidence import DataEvidence, Evidence, Latency, Leaks, ModelEvidence, ServingEvidence
-from evaluation.gate.gate import decide
+from evaluation.gate.language import LanguageCase
 from evaluation.plots.curves import loss_curves, perplexity_bars, save, star_bars
 from evaluation.scoring.metrics import figures_of, star_slices
 from evaluation.scoring.score import figures_of_bundle, score_stream
@@ -122,12 +122,13 @@ def test_tables_and_pictures_show_such_a_model(scored: pl.DataFrame, tmp_path: P
 
 def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
     evidence = Evidence(
-        ModelEvidence("new", challenger, "t", departure=0.0), baseline=ModelEvidence("base", baseline, name="base"),
+        ModelEvidence("new", challenger, "t", departure=0.0),
+        baseline=ModelEvidence("base", baseline, "t", name="base"),
         data=DataEvidence(checks_passed=True, leaks=Leaks(True, test="t")),
         serving=ServingEvidence(smoke_passed=True, latency=Latency(1, 1, 1)), resamples=100,
     )
     unaudited = {"min_novelty": None, "max_copied_span": None, "max_private_patterns": None}
-    return decide(PromotionConfig(min_test_reviews=2, **unaudited), evidence)
+    return LanguageCase.judge(PromotionConfig(min_test_reviews=2, **unaudited), evidence)
 
 
 def test_the_gate_refuses_it_even_where_there_is_no_champion_and_says_why(scored: pl.DataFrame) -> None:

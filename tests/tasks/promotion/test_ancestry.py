@@ -14,9 +14,9 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import PromotionConfig
 from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
-from evaluation.gate.case import GateCase
-from evaluation.gate.comparability import leak_certificate
 from evaluation.gate.evidence import DataEvidence, Evidence, Leaks, ModelEvidence
+from evaluation.gate.language import LanguageCase
+from evaluation.gate.rules import leak_certificate
 from tasks.data.prepare import EARLIER
 from tasks.promotion.ancestry import look_back
 from tasks.promotion.evidence import with_past
@@ -167,7 +167,7 @@ def test_the_rule_fails_where_the_policy_requires_a_certificate(today: Artifact,
     leaks = with_past(Leaks(True, "no text stands in two splits", "t"), look_back(RunConfig(), today, challenger))
     evidence = Evidence(ModelEvidence("new", test="t"), data=DataEvidence(leaks=leaks))
     policy = PromotionConfig(require_leak_certificate=required)
-    outcome = leak_certificate(GateCase(policy, evidence))
+    outcome = leak_certificate(LanguageCase(policy, evidence))
     assert outcome.passed is passed
     assert "(e)" in outcome.detail
 

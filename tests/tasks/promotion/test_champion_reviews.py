@@ -16,8 +16,9 @@ from core.config.run_config import RunConfig
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from evaluation.gate.evidence import ChampionReviews
+from tasks.family import Champion, Scored
 from tasks.promotion.champion_reviews import score_champion_reviews
-from tasks.promotion.score_now import Champion, Scored
+from tasks.promotion.language import LanguageModels
 from tasks.stage import run_stage
 from tasks.table_file import TableFile
 
@@ -43,7 +44,7 @@ def prepared(config: RunConfig, name: str, frame: pl.DataFrame) -> Artifact:
 
 def scores(frame: pl.DataFrame, nats: float) -> Scored:
     tests = frame.filter(split="test").with_columns(nats=pl.lit(nats), spelling_nats=pl.lit(0.0))
-    return Scored(TableFile.written(tests.with_columns(pl.col("bytes").cast(pl.Int64)), RunConfig()), 0.0)
+    return Scored(TableFile.written(tests.with_columns(pl.col("bytes").cast(pl.Int64)), RunConfig()), departure=0.0)
 
 
 @dataclass
@@ -62,9 +63,9 @@ class Gate:
         (bundle / "spec.json").write_text(json.dumps({"clean_digest": today.digest, **told}))
         test = Artifact("score", "s", "", {"facts": {"reviews_digest": reviews_digest(self.now.filter(split="test"))}})
         challenger = SimpleNamespace(fitted=SimpleNamespace(bundle=bundle), test=test)
-        champion = Champion(4, digest, bundle, test, scores(self.now, 2.0), data=data or then.digest)
+        champion = Champion(4, digest, scores(self.now, 2.0), bundle, data=data or then.digest)
         found: ChampionReviews | None = score_champion_reviews.fn(
-            config, SimpleNamespace(clean=today), challenger, scores(self.now, 3.0), champion, 5,  # type: ignore[arg-type]
+            LanguageModels(), config, SimpleNamespace(clean=today), challenger, scores(self.now, 3.0), champion, 5,  # type: ignore[arg-type]
         )
         return found
 

@@ -11,7 +11,7 @@ import pytest
 from core.config.presets import parse_config
 from core.errors import NotWritable, ReviewLMError, StoreFull
 from evaluation.statistics.studentised import Ratio, studentised_intervals
-from tasks.promotion.promote import digest_of, kept_intervals
+from tasks.promotion.language import digest_of, kept_intervals
 
 OPTIONS = {"confidence": 0.95, "resamples": 100, "seed": 3}
 DRAW = np.random.default_rng(5)
@@ -31,7 +31,7 @@ def test_equal_numbers_are_not_drawn_again_and_others_are(own_home: Path, monkey
     config = parse_config({})
     first = kept_intervals(config, [RATIO], **OPTIONS)
     with monkeypatch.context() as patched:
-        patched.setattr("tasks.promotion.promote.studentised_intervals", None)  # not to be called
+        patched.setattr("tasks.promotion.language.studentised_intervals", None)  # not to be called
         equal = replace(RATIO, numerator_D=RATIO.numerator_D.copy())
         assert kept_intervals(config, [equal], **OPTIONS) == first
         for other in (OPTIONS | {"seed": 4}, OPTIONS | {"confidence": 0.9}):

@@ -23,9 +23,10 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.evaluate import score_bundle
 from tasks.fitting.fit import bundle_digest
-from tasks.promotion.evidence import megabytes
+from tasks.promotion.champion import score_challenger, score_champion
+from tasks.promotion.choose import megabytes
+from tasks.promotion.language import LanguageModels, score_now
 from tasks.promotion.promote import decide, register
-from tasks.promotion.score_now import score_challenger, score_champion, score_now
 from tracking.registry.registry import bundle_in
 from tracking.tags import BUNDLE_TAG
 from training.context import FitContext
@@ -80,7 +81,7 @@ class Bench:
         return self.shelf / "artifacts" / "bundle"
 
     def champion(self) -> Any:
-        return score_champion.fn(self.config, self.prepared, self.challenger)
+        return score_champion.fn(LanguageModels(), self.config, self.prepared, self.challenger)
 
     def tokens(self) -> Artifact:
         return self.prepared.tokens["word"]["test"]
@@ -99,7 +100,7 @@ def bench(made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: py
     shelf = tmp_path / "shelf"
     shutil.copytree(made.bundles[2], shelf / "artifacts" / "bundle")
     tags = {BUNDLE_TAG: bundle_digest(made.bundles[2])}
-    monkeypatch.setattr("tasks.promotion.score_now.registry_of", lambda config: Shelf(shelf, tags))
+    monkeypatch.setattr("tasks.promotion.champion.registry_of", lambda config: Shelf(shelf, tags))
     config = load_config("small", ["execution.device=cpu"])
     tokens = Artifact("tokens", "t1", str(made.stream), {"facts": {}})
     vocabulary = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": made.vocabulary.digest}})
@@ -112,11 +113,10 @@ def bench(made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: py
 def test_a_champion_is_scored_now_and_again_when_the_store_has_its_scores(bench: Bench) -> None:
     first, again = bench.champion(), bench.champion()
     for champion in (first, again):
-        assert champion.problem == ""
+        assert champion.scored.problem == ""
         assert champion.scored.departure == 0.0
         assert champion.digest == bundle_digest(bench.registered)
     assert first.scored.rows.equals(again.scored.rows)
-    assert first.scores == again.scores
 
 
 @pytest.mark.parametrize("file", ["", "vocabulary.json"])
@@ -125,40 +125,41 @@ def test_a_champion_that_was_damaged_after_it_was_scored_is_noticed(bench: Bench
     digest = bench.champion().digest
     bench.damage(file)
     champion = bench.champion()
-    assert champion.scored is None
+    assert champion.scored.rows is None
     assert champion.digest == digest
-    assert champion.problem.startswith("the champion, version 4, cannot be measured: ")
+    assert champion.scored.problem.startswith("the champion, version 4, cannot be measured: ")
     if not file:
         stored = replace(bench, config=load_config("small", ["execution.device=cpu", "promotion.rescore=false"]))
-        assert stored.champion().problem == "", "this is what the policy gives up with stored scores"
+        assert stored.champion().scored.problem == "", "this is what the policy gives up with stored scores"
 
 
 def test_a_champion_whose_files_are_gone_is_no_error_but_a_finding(bench: Bench) -> None:
     shutil.rmtree(bench.registered)
     champion = bench.champion()
-    assert (champion.folder, champion.scores, champion.scored) == (None, None, None)
-    assert "holds no bundle" in champion.problem
-    assert "its files were deleted" in champion.problem
+    assert (champion.folder, champion.scored.table) == (None, None)
+    assert "holds no bundle" in champion.scored.problem
+    assert "its files were deleted" in champion.scored.problem
 
 
 def test_a_bundle_that_is_not_the_registered_one_is_a_finding_too(bench: Bench, made: SimpleNamespace) -> None:
     shutil.rmtree(bench.registered)
     shutil.copytree(made.bundles[3], bench.registered)
-    assert "differs from the registered one" in bench.champion().problem
+    assert "differs from the registered one" in bench.champion().scored.problem
 
 
 def test_the_challenger_is_scored_from_what_was_registered(bench: Bench, made: SimpleNamespace) -> None:
     shutil.rmtree(bench.registered)
     shutil.copytree(made.bundles[3], bench.registered)
-    scored = score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
+    scored = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
     assert (scored.departure, scored.problem) == (0.0, "")
     bench.damage()
-    broken = score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
+    broken = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
     assert broken.departure is None
-    assert broken.problem.startswith("the registered challenger, version 5, cannot be scored: ")
+    assert broken.problem.startswith("the registered challenger, version 5, cannot be measured: ")
     assert broken.rows.equals(scored.rows), "the stored scores, for the tables"
     shutil.rmtree(bench.registered)
-    assert "holds no bundle" in score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5).problem
+    gone = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
+    assert "holds no bundle" in gone.problem
 
 
 def test_a_challenger_scored_in_this_run_is_opened_but_not_scored_again(
@@ -166,17 +167,17 @@ def test_a_challenger_scored_in_this_run_is_opened_but_not_scored_again(
 ) -> None:
     shutil.rmtree(bench.registered)
     shutil.copytree(made.bundles[3], bench.registered)
-    monkeypatch.setattr("tasks.promotion.score_now.score_stream", None)
+    monkeypatch.setattr("tasks.promotion.language.score_stream", None)
     bench.challenger.fresh = True
-    scored = score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
+    scored = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
     assert (scored.departure, scored.problem, len(scored.rows)) == (0.0, "", len(TEXTS))
     bench.damage()
-    broken = score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
-    assert broken.problem.startswith("the registered challenger, version 5, cannot be scored: ")
+    broken = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
+    assert broken.problem.startswith("the registered challenger, version 5, cannot be measured: ")
     file = bench.challenger.test.folder / "scores.parquet"
     pl.read_parquet(file).with_columns(pl.col("nats") * 0.8).write_parquet(file)
     with pytest.raises(Damaged):
-        score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
+        score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
 
 
 def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(bench: Bench, tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(
     folder.mkdir()
     rows = pl.read_parquet(bench.challenger.test.folder / "scores.parquet")
     rows.with_columns(pl.col("nats") * 0.8).write_parquet(folder / "scores.parquet")
-    forged = Artifact("score", "f", str(folder))
+    forged = Artifact("score", "f", str(folder), {"facts": bench.challenger.test.facts})
     scored = score_now(bench.config, bench.challenger.fitted.bundle, bench.tokens(), forged, "kn3")
     assert scored.departure == pytest.approx(0.25)
     assert scored.rows["nats"].to_list() == pytest.approx(rows["nats"].to_list())

@@ -13,8 +13,8 @@ from corpus.splitting.certificate import CERTIFICATE_FILE, read, reviews_digest
 from corpus.splitting.leaks import certify
 from data_checks.report import CheckReport, ExpectationResult
 from tasks.data.prepare import REPORT_FILE
+from tasks.family import Champion, Scored
 from tasks.promotion.evidence import checked, look_for_leaks
-from tasks.promotion.score_now import Champion
 
 SPLITS = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
 
@@ -40,7 +40,7 @@ def champion(tmp_path, clean_digest):
     folder = tmp_path / "bundle"
     folder.mkdir()
     (folder / "spec.json").write_text(json.dumps({"kind": "ngram", "clean_digest": clean_digest}))
-    return Champion(1, "bundle1", folder, Artifact("score", "s", str(folder)))
+    return Champion(1, "bundle1", Scored(), folder)
 
 
 def test_a_certificate_that_holds_names_the_test_reviews_that_scores_name(clean):

@@ -13,8 +13,8 @@ import pytest
 
 from core.config.run_config import RunConfig
 from evaluation.statistics.groups import least_sure_gain
-from tasks.promotion import promote
-from tasks.promotion.promote import tell_provable_gain
+from tasks.promotion import language as promote
+from tasks.promotion.language import tell_provable_gain
 
 
 def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_loss() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from core.config.presets import load_config, parse_config, preset_names
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
-from tasks.promotion.evidence import models_of_single_reviews
+from tasks.promotion.language import models_of_single_reviews
 
 SAFE, SINGLE, UNIGRAM = (
     NGramSpec(name="safe", order=3, min_documents=2), NGramSpec(name="single", order=3),

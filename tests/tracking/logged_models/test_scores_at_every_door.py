@@ -126,7 +126,8 @@ def test_the_served_model_scores_each_row_as_the_evaluation_did(
     folder: Path, asked: list[str], measured: list[dict[str, Any]]
 ) -> None:
     model = ReviewModel()
-    model.load_context(SimpleNamespace(model_config={"package": "models"}, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
+    config = {"package": "models", "family": "language model"}
+    model.load_context(SimpleNamespace(model_config=config, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
     rows = pd.DataFrame({"text": asked})
     for _ in range(2):  # what was asked before leaves nothing behind
         answers = model.predict(None, rows, {"task": "score", "stars": STARS})  # type: ignore[arg-type]
@@ -136,7 +137,8 @@ def test_the_served_model_scores_each_row_as_the_evaluation_did(
 
 def test_words_are_suggested_and_reviews_written_from_the_fresh_state(folder: Path) -> None:
     model = ReviewModel()
-    model.load_context(SimpleNamespace(model_config={"package": "models"}, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
+    config = {"package": "models", "family": "language model"}
+    model.load_context(SimpleNamespace(model_config=config, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
 
     def ask(text: str, **params: Any) -> dict[str, Any]:
         return model.predict(None, pd.DataFrame({"text": [text]}), params)[0]  # type: ignore[arg-type]

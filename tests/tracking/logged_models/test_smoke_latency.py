@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from tracking.logged_models import export
-from tracking.logged_models.programs.smoke import MOST_SECONDS, ROUNDS, TYPED, answers, latency
+from tracking.logged_models.programs.smoke import (
+    MOST_SECONDS,
+    REVIEWS,
+    ROUNDS,
+    TYPED,
+    answers,
+    label_latency,
+    labels,
+    latency,
+)
 
 TEXTS = TYPED.count(" ")
 SUGGESTIONS = ROUNDS * TEXTS
@@ -117,13 +126,56 @@ def test_the_line_for_the_caller_is_json_that_the_gate_reads(monkeypatch: pytest
     from tracking.logged_models.programs import smoke
 
     class Loaded:
-        def predict(self, rows: Any, params: dict[str, Any]) -> list[dict[str, Any]]:
-            text = rows["text"][0]
+        def predict(self, rows: Any, params: dict[str, Any] | None) -> list[dict[str, Any]]:
+            text, params = rows["text"][0], params or {}
             return [{"texts": [f"{text} and so on"] * params.get("n", 1), "words": [], "rest": 1.0, "nats": 1.0,
                      "perplexity": 2.0}]  # fmt: skip
 
     monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: Loaded())
-    told = json.loads(smoke.main("models:/any/1"))
+    told = json.loads(smoke.main("models:/any/1", "language model"))
     assert told["said"].startswith("perplexity 2.0")
     assert set(told["latency_ms"]) == {"p50", "p95", "word"}
     assert min(told["latency_ms"].values()) >= 0
+
+
+# A classifier
+
+
+class Labeller:
+    """A classifier that needs a microsecond for each character, and the first time a second more."""
+
+    def __init__(self, **wrong: Any) -> None:
+        self.now, self.alone, self.wrong = 0.0, 0, wrong
+        self.seen: set[str] = set()
+
+    def ask(self, *texts: str) -> Any:
+        pairs = zip("15", self.wrong.get("chances", (0.25, 0.75)), strict=True)
+        named = [{"label": name, "probability": chance} for name, chance in pairs]
+        found = [{"label": "5", "labels": named} for _ in texts]
+        if len(texts) > 1:
+            return found
+        self.alone += 1
+        self.now += len(texts[0]) / 1e6 + (texts[0] not in self.seen)
+        self.seen |= set(texts)
+        return {**found[0], "label": self.wrong.get("label", "5")}
+
+
+def test_the_latency_of_a_classifier_is_that_of_the_slowest_text_at_its_fastest() -> None:
+    model = Labeller()
+    found = label_latency(model.ask, lambda: model.now, lambda: model.now)
+    lengths = sorted(map(len, REVIEWS))
+    assert found == pytest.approx({"p50": lengths[2] / 1e3, "p95": lengths[-1] / 1e3}, abs=1e-3)
+    assert model.alone == ROUNDS * len(REVIEWS)
+    assert max(len(text.split()) for text in REVIEWS) == 1_170, "as docs/concepts/evaluation/classification.md says"
+    assert max(map(len, REVIEWS)) <= 5_000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"label": "6"}, "none of the labels"), ({"label": "1"}, "depends on other rows"),
+     ({"chances": (0.5, 0.75)}, "sum to 1.25")],
+)  # fmt: skip
+def test_labels_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
+    assert labels(Labeller().ask) == f"answers: {', '.join('5' * len(REVIEWS))}"
+    with pytest.raises(RuntimeError, match=message):
+        labels(Labeller(**wrong).ask)

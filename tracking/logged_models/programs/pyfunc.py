@@ -11,6 +11,9 @@ The input has one column, `text`; each row gets one answer. The parameter `task`
     score     `text` is a whole review                            → {"open_bits_per_byte", "bits_per_byte", "oov",
                                                                      "tokens", "bytes", "nats", "spelling_nats",
                                                                      "perplexity", "per_token": [{"token", "nats"}]}
+    classify  `text` is a whole review; of a classifier, which    → {"label", "labels": [{"label", "score",
+              has this task alone and no parameters                  "probability"}]}, without "probability" if the
+                                                                     classifier has none
 
 Compare models by `open_bits_per_byte`: it includes the cost of spelling out-of-vocabulary words. Their number is `oov`.
 In `nats`, `bits_per_byte` and `perplexity` these words cost almost nothing.
@@ -48,6 +51,7 @@ DEFAULTS: dict[str, Any] = {
     "seed": 1, "k": 5, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
     "stop": [], "watermark": "",
 }
+"""Parameters of a language model."""
 
 
 class ReviewModel(PythonModel):
@@ -55,11 +59,18 @@ class ReviewModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the bundle with the vendored package, which scores the probe texts again and refuses a difference."""
-        package = context.model_config["package"]
-        self._sampling = import_module(f"{package}.sampling")
+        package, folder = context.model_config["package"], Path(context.artifacts["bundle"])
         self._error = import_module(f"{package}.base").ModelError
-        self._unseen = import_module(f"{package}.bundles.unseen").unseen_warnings
-        self._bundle = import_module(f"{package}.bundles.bundle").load_bundle(Path(context.artifacts["bundle"]))
+        if context.model_config["family"] == "classifier":
+            self._defaults: dict[str, Any] = {"task": "classify"}
+            self._tasks: dict[str, Any] = {"classify": self._classify}
+            self._bundle = import_module(f"{package}.classification.bundle").load_classifier(folder)
+        else:
+            self._defaults = DEFAULTS
+            self._tasks = {"generate": self._generate, "suggest": self._suggest, "score": self._score}
+            self._sampling = import_module(f"{package}.sampling")
+            self._unseen = import_module(f"{package}.bundles.unseen").unseen_warnings
+            self._bundle = import_module(f"{package}.bundles.bundle").load_bundle(folder)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -74,13 +85,12 @@ class ReviewModel(PythonModel):
         Returns:
             One dictionary per row.
         """
-        options = _options(params)
-        answers = {"generate": self._generate, "suggest": self._suggest, "score": self._score}
-        if options["task"] not in answers:
-            raise _bad(f"task is {options['task']!r}; it must be one of {sorted(answers)}")
+        options = self._options(params)
+        if options["task"] not in self._tasks:
+            raise _bad(f"task is {options['task']!r}; it must be one of {sorted(self._tasks)}")
         texts = _texts(model_input)
         try:
-            found = answers[options["task"]](texts, options)
+            found = self._tasks[options["task"]](texts, options)
             return [self._answer(text, facts, options) for text, facts in zip(texts, found, strict=True)]
         except self._error as error:
             raise self._refused(error) from error
@@ -98,9 +108,9 @@ class ReviewModel(PythonModel):
         Yields:
             The next piece. All pieces together are the text that `predict` returns.
         """
-        options = _options(params)
+        options = self._options(params)
         if options["task"] != "generate" or options["n"] != 1:
-            asked = f"task is {options['task']!r} and n is {options['n']}"
+            asked = f"task is {options['task']!r} and n is {options.get('n')}"
             raise _bad(f"{asked}; only task 'generate' with n = 1 can be streamed")
         [prompt] = _texts([model_input[COLUMN] if isinstance(model_input, dict) else model_input])
         chosen = {name: options[name] for name in SAMPLING if name != "n"}
@@ -114,7 +124,7 @@ class ReviewModel(PythonModel):
 
     def _answer(self, text: str, facts: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         answer = {"text": text, "bundle": self._bundle.digest[:DIGITS], **facts}
-        warnings = self._unseen(self._bundle, text, options["stars"])
+        warnings = self._unseen(self._bundle, text, options["stars"]) if "stars" in options else []
         return answer | ({"warnings": warnings} if warnings else {})
 
     def _generate(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -141,12 +151,23 @@ class ReviewModel(PythonModel):
             }  # fmt: skip
 
 
-def _options(params: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the parameters of a request with the defaults of the others; an unknown one is an error."""
-    given = params or {}
-    if unknown := sorted(given.keys() - DEFAULTS.keys()):
-        raise _bad(f"unknown parameter {', '.join(map(repr, unknown))}; known are {', '.join(DEFAULTS)}")
-    return {**DEFAULTS, **given}
+    def _classify(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        found, names = self._bundle.classify(texts), self._bundle.labels
+        for row in range(len(texts)):
+            labels = [
+                {"label": name, "score": float(score)} for name, score in zip(names, found.scores_NK[row], strict=True)
+            ]
+            if found.probabilities_NK is not None:
+                for one, chance in zip(labels, found.probabilities_NK[row], strict=True):
+                    one["probability"] = float(chance)
+            yield {"label": names[found.answers_N[row]], "labels": labels}
+
+    def _options(self, params: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the parameters of a request with the defaults of the others; an unknown one is an error."""
+        given = params or {}
+        if unknown := sorted(given.keys() - self._defaults.keys()):
+            raise _bad(f"unknown parameter {', '.join(map(repr, unknown))}; known are {', '.join(self._defaults)}")
+        return {**self._defaults, **given}
 
 
 def _texts(model_input: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Test that a logged model answers, and measure its latency: `python -I smoke.py MODEL_URI`.
+"""Test that a logged model answers, and measure its latency: `python -I smoke.py MODEL_URI FAMILY`.
 
 Exit status 0 means that it answers. The last line of the output is then a JSON object: `said`, a line about the
 answers, and `latency_ms`. This program imports nothing from the project, to prove that the model does not need it.
@@ -11,7 +11,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 PROMPT = "The food was"
@@ -20,16 +21,22 @@ TYPED = (
     "We will come back with our friends."
 )
 """Text that a user types; a suggestion is requested after each word."""
+REVIEWS = (
+    "The food was great and the staff were very friendly.", "We waited an hour and the server was rude!",
+    "It was okay, but I would not go back. " * 20, "It was okay, but I would not go back. " * 130, "", "?",
+)  # fmt: skip
+"""From nothing to 1,170 words: 4,940 characters, and Yelp accepts reviews of up to 5,000."""
 ROUNDS = 3
-"""Each suggestion is timed so many times, and the fastest counts, so that a busy machine does not slow the model."""
+"""Each request is timed so many times, and the fastest counts, so that a busy machine does not slow the model."""
 MOST_SECONDS = 15.0
-"""Limit for timing the suggestions: a very slow model is timed on fewer of them."""
+"""Limit for timing the requests: a very slow model is timed on fewer of them."""
 
-Ask = Callable[..., dict[str, Any]]
+Ask = Callable[..., Any]
+Clock = Callable[[], float]
 
 
-def main(model_uri: str) -> str:
-    """Request a review, suggestions and a score from the model, then measure its latency.
+def main(model_uri: str, family: str) -> str:
+    """Request everything that the model can do, then measure its latency.
 
     Returns:
         The line for standard output.
@@ -43,11 +50,12 @@ def main(model_uri: str) -> str:
 
     model = mlflow.pyfunc.load_model(model_uri)
 
-    def ask(text: str, **params: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = model.predict(pd.DataFrame({"text": [text]}), params=params)[0]
-        return answer
+    def ask(*texts: str, **params: Any) -> Any:
+        answers = model.predict(pd.DataFrame({"text": texts}), params=params or None)
+        return answers[0] if len(texts) == 1 else answers
 
-    return json.dumps({"said": answers(ask), "latency_ms": latency(ask)})
+    check, measure = (labels, label_latency) if family == "classifier" else (answers, latency)
+    return json.dumps({"said": check(ask), "latency_ms": measure(ask)})
 
 
 def answers(ask: Ask) -> str:
@@ -65,36 +73,60 @@ def answers(ask: Ask) -> str:
     return f"perplexity {score['perplexity']:.1f} per token of the short text {PROMPT!r}; it writes {review!r}"
 
 
-def latency(
-    ask: Ask, clock: Callable[[], float] = time.perf_counter, processor: Callable[[], float] = time.process_time
-) -> dict[str, float]:
-    """Return milliseconds: percentiles `p50` and `p95` per suggestion while typing, and `word` per generated word.
+def labels(ask: Ask) -> str:
+    """Classify the reviews, alone and all together, and return a line about the answers."""
+    together = ask(*REVIEWS)
+    for text, beside in zip(REVIEWS, together, strict=True):
+        alone = ask(text)
+        if alone["label"] not in {one["label"] for one in alone["labels"]}:
+            raise RuntimeError(f"{alone['label']!r} is none of the labels")
+        chances = [one["probability"] for one in alone["labels"] if one.get("probability") is not None]
+        if chances and not abs(sum(chances) - 1) < 1e-3:
+            raise RuntimeError(f"the probabilities of the labels sum to {sum(chances)}")
+        if alone["label"] != beside["label"]:
+            raise RuntimeError(f"the answer depends on other rows: {alone['label']!r} and {beside['label']!r}")
+    return f"answers: {', '.join(str(answer['label']) for answer in together)}"
+
+
+def latency(ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time) -> dict[str, float]:
+    """Return milliseconds: `p50` and `p95` per suggestion while typing, and `word` per generated word."""
+    ends = [TYPED[:place] for place, letter in enumerate(TYPED) if letter == " "]
+    found = _percentiles(lambda text: ask(text, task="suggest", k=3), ends, clock, processor)
+    writing, answer = _seconds_of(lambda: ask("", task="generate", n=2, max_tokens=60, seed=2), clock, processor)
+    words = max(1, sum(len(text.split()) for text in answer["texts"]))
+    return found | {"word": round(1e3 * writing / words, 3)}
+
+
+def label_latency(ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time) -> dict[str, float]:
+    """Return milliseconds: `p50` and `p95` per classified review. Of so few reviews, `p95` is that of the slowest."""
+    return _percentiles(ask, REVIEWS, clock, processor)
+
+
+def _percentiles(ask: Callable[[str], Any], texts: Iterable[str], clock: Clock, processor: Clock) -> dict[str, float]:
+    """Return the percentiles of the times of one request at a time.
 
     The model is measured, not the load of the machine: a request takes the lesser of wall time and processor time (wall
-    time is longer while other programs run, processor time is longer if several threads work), and a suggestion takes
-    the time of its fastest repetition. Call `answers` first, because the first requests also load and compile. A
-    percentile is the nearest-rank percentile: the smallest time such that at least this share of all times is not
-    larger.
+    time is longer while other programs run, processor time is longer if several threads work), and a text takes the
+    time of its fastest repetition. Ask for every kind of answer before, because the first requests also load and
+    compile. A percentile is the nearest-rank percentile: the smallest time such that at least this share of all times
+    is not larger.
     """
-
-    def seconds_of(text: str, **params: Any) -> tuple[float, dict[str, Any]]:
-        wall, used = clock(), processor()
-        answer = ask(text, **params)
-        return min(clock() - wall, processor() - used), answer
-
-    start, fastest = clock(), dict[int, float]()
-    ends = [place for place, letter in enumerate(TYPED) if letter == " "]
-    for end in ROUNDS * ends:
-        seconds, _ = seconds_of(TYPED[:end], task="suggest", k=3)
-        fastest[end] = min(seconds, fastest.get(end, seconds))
+    start, fastest = clock(), dict[str, float]()
+    for text in ROUNDS * [*texts]:
+        seconds, _ = _seconds_of(partial(ask, text), clock, processor)
+        fastest[text] = min(seconds, fastest.get(text, seconds))
         if clock() - start > MOST_SECONDS:
             break
-    writing, answer = seconds_of("", task="generate", n=2, max_tokens=60, seed=2)
-    word = writing / max(1, sum(len(text.split()) for text in answer["texts"]))
     ordered = sorted(fastest.values())
-    p50, p95 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.95))
-    return {name: round(1e3 * seconds, 3) for name, seconds in {"p50": p50, "p95": p95, "word": word}.items()}
+    shares = {"p50": 0.5, "p95": 0.95}
+    return {name: round(1e3 * ordered[math.ceil(share * len(ordered)) - 1], 3) for name, share in shares.items()}
+
+
+def _seconds_of(request: Callable[[], Any], clock: Clock, processor: Clock) -> tuple[float, Any]:
+    wall, used = clock(), processor()
+    answer = request()
+    return min(clock() - wall, processor() - used), answer
 
 
 if __name__ == "__main__":
-    sys.stdout.write(main(sys.argv[1]) + "\n")
+    sys.stdout.write(main(sys.argv[1], sys.argv[2]) + "\n")

@@ -1,0 +1,269 @@
+"""Gate of classifiers: macro-F1, with a bootstrap interval of the gain and a randomisation test.
+
+They are compared by macro-F1, because with unequal labels the accuracy hides a label that is never found. Gains and
+losses are differences of shares, shown in points of 100.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from operator import gt
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from core.config.sections.classification import ClassificationPromotion
+from evaluation.classification.compare import ClassifierComparison, chance_of_gain, compare, mismatch
+from evaluation.classification.figures import ROUNDING, ClassifierFigures, figures
+from evaluation.classification.predicted import Predicted
+from evaluation.classification.slices import accuracy_losses
+from evaluation.gate.case import MORE_REVIEWS, GateCase
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.evidence import Evidence, ModelEvidence
+from evaluation.gate.rules import (
+    another_model,
+    better_than_baseline,
+    better_than_champion,
+    champion_at_hand,
+    data_checks,
+    enough_reviews,
+    finite_figures,
+    latency,
+    leak_certificate,
+    no_forgetting,
+    no_slice_worse,
+    not_rolled_back,
+    same_family,
+    same_test_reviews,
+    size,
+    smoke_test,
+    surely_better,
+)
+from evaluation.statistics.bootstrap import Interval, ratio_interval
+
+
+def answers_at_hand(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a challenger whose registered bundle does not open, although its fit answered the test reviews."""
+    detail = f"the challenger's bundle answered {len(case.challenger)} test reviews"
+    problem = case.evidence.challenger.problem
+    return RuleOutcome("answers at hand", not problem, problem or detail)
+
+
+def better_than_majority(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a classifier that is not surely better than always answering the most frequent label, in accuracy."""
+    name, limit = "better than the majority label", case.policy.min_gain_over_majority
+    rows, found = case.challenger, case.figures
+    majority_N = rows.truth_N == rows.labels.index(found.majority_label)
+    gain = ratio_interval(
+        rows.correct_N.astype(float) - majority_N, np.ones(len(rows)), confidence=case.policy.confidence,
+        resamples=case.evidence.resamples, seed=case.evidence.seed, groups=rows.groups_N,
+    )  # fmt: skip
+    detail = f"accuracy {found.accuracy:.2%}, always '{found.majority_label}' {found.majority_accuracy:.2%}: "
+    return RuleOutcome.compared(name, detail + interval_text(gain, "the gain over this label"), gain.low, limit, gt)
+
+
+def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a challenger that never finds a label that the champion finds at least once."""
+    name, theirs = "no label given up", case.champion_figures
+    if case.problem or theirs is None:
+        return RuleOutcome(name, None, case.problem)
+    pairs = zip(case.figures.per_label, theirs.per_label, strict=True)
+    lost = [ours.label for ours, other in pairs if ours.recall == 0 and other.recall > 0]
+    never = f"never found by the challenger, but by the champion: {', '.join(lost)}"
+    return RuleOutcome(name, not lost, never if lost else "every label that the champion finds is found", len(lost), 0)
+
+
+@dataclass(frozen=True)
+class ClassifierCase(GateCase):
+    """Two classifiers on the same reviews.
+
+    `evidence.data.reviews` has review_id and, as far as they are known, words, date and categories. Groups of dependent
+    reviews are those of the answers; `evidence.data.grouped_by` describes them.
+    """
+
+    SECTION: ClassVar[str] = "classification.promotion"
+    METRIC: ClassVar[str] = "macro-F1 (higher is better)"
+    OTHER_NAME: ClassVar[str] = f"register it under another name ({SECTION}.model_name)"
+    RULES = (
+        another_model, not_rolled_back, champion_at_hand, same_family, data_checks, leak_certificate, smoke_test,
+        latency, size, answers_at_hand, same_test_reviews, enough_reviews, finite_figures, better_than_majority,
+        better_than_baseline, better_than_champion, surely_better, no_slice_worse, no_label_given_up, no_forgetting,
+    )  # fmt: skip
+
+    policy: ClassificationPromotion
+    evidence: Evidence[Predicted]
+
+    @property
+    def challenger(self) -> Predicted:
+        """The challenger's answers."""
+        assert self.evidence.challenger.rows is not None
+        return self.evidence.challenger.rows
+
+    @property
+    def champion(self) -> Predicted | None:
+        """The champion's answers; None if there are none."""
+        return self.evidence.champion.rows if self.evidence.champion and not self.lost else None
+
+    @cached_property
+    def figures(self) -> ClassifierFigures:
+        """Figures of the challenger."""
+        return figures(self.challenger)
+
+    @cached_property
+    def champion_figures(self) -> ClassifierFigures | None:
+        """Figures of the champion; None without answers."""
+        return None if self.champion is None else figures(self.champion)
+
+    @property
+    def grouped(self) -> bool:
+        """See `GateCase`."""
+        return self.challenger.groups_N is not None
+
+    @cached_property
+    def group_sizes(self) -> np.ndarray:
+        """Number of reviews (C,) of each group."""
+        groups_N = self.challenger.groups_N
+        return np.ones(len(self.challenger)) if groups_N is None else np.bincount(groups_N)
+
+    def unlike(self, other: ModelEvidence[Predicted]) -> str:
+        """See `GateCase`; a classifier of other labels is whole, but has no answers to compare."""
+        if other.labels and other.labels != self.challenger.labels:
+            ours, theirs = (", ".join(labels) for labels in (self.challenger.labels, other.labels))
+            return f"the labels differ: {theirs}, and the challenger's {ours}; {self.OTHER_NAME}"
+        return super().unlike(other)
+
+    def mismatch(self, rows: Predicted) -> str:
+        """See `GateCase`."""
+        return mismatch(rows, self.challenger)
+
+    def not_finite(self) -> list[str]:
+        """See `GateCase`."""
+        sides = {"challenger": self.figures, "champion": self.champion_figures}
+        return [f"the {who}'s {name} is not a number" for who, side in sides.items() if side for name in _nans(side)]
+
+    @cached_property
+    def comparison(self) -> ClassifierComparison | None:
+        """Champion (a) and challenger (b), paired by review; None if they cannot be compared."""
+        return None if self.problem or self.champion is None else self._compared(self.champion, self.challenger)
+
+    @property
+    def gain(self) -> float:
+        """Gain in macro-F1 over the champion."""
+        assert self.comparison is not None
+        return self.comparison.macro_f1.estimate
+
+    def gain_in_words(self) -> str:
+        """See `GateCase`."""
+        assert self.champion_figures is not None
+        ours, theirs = self.figures.macro_f1, self.champion_figures.macro_f1
+        gain = "exactly as good" if self.gain == 0 else points(self.gain)
+        return f"macro-F1 {ours:.2%}, the champion's {theirs:.2%}: {gain}"
+
+    @property
+    def interval(self) -> Interval | None:
+        """See `GateCase`."""
+        return None if self.comparison is None else self.comparison.macro_f1
+
+    def required_gain(self) -> float:
+        """See `GateCase`."""
+        return self.policy.min_gain
+
+    def surely_better_than(self, name: str, who: str, other: ModelEvidence[Predicted], limit: float) -> RuleOutcome:
+        """See `GateCase`: the interval must be above the limit, and an equal classifier must hardly ever gain as much.
+
+        An interval is too sure if the gain rests on a few reviews, for example those of a rare label.
+        """
+        assert other.rows is not None
+        found = self.comparison if other is self.evidence.champion else self._compared(other.rows, self.challenger)
+        assert found is not None
+        gain = found.macro_f1
+        detail = f"macro-F1 {points(gain.estimate)}: {interval_text(gain, f'the gain over {who}')}; the challenger "
+        detail += f"alone is right on {found.only_b} reviews, {who} alone on {found.only_a} (McNemar's exact test: "
+        detail += f"p = {found.p_value:.2g})"
+        if gain.low > limit:
+            chance = self._too_often_by_chance(other.rows, found)
+            return RuleOutcome(name, not chance, detail + chance, gain.low, limit)
+        near = gain.low <= limit < gain.estimate
+        return RuleOutcome(name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit)
+
+    def _too_often_by_chance(self, other: Predicted, found: ClassifierComparison) -> str:
+        """Return a remark if one of two equally good classifiers would gain as much too often; otherwise ""."""
+        chance = chance_of_gain(other, self.challenger, resamples=self.evidence.resamples, seed=self.evidence.seed)
+        if chance <= (most := (1 - self.policy.confidence) / 2) + ROUNDING:
+            return ""
+        what = "groups of reviews" if self.grouped else "reviews"
+        return (
+            f"; it may be chance: their answers differ on {found.differ} {what}, and an equally good classifier would "
+            f"gain as much with a probability of {100 * chance:.2f} %, above {100 * most:.4g} %; {MORE_REVIEWS}"
+        )
+
+    def slice_losses(self) -> pl.DataFrame:
+        """See `GateCase`: losses of accuracy."""
+        assert self.champion is not None
+        return accuracy_losses(
+            self.challenger, self.champion, self.evidence.data.reviews, dimensions=self.policy.slice_dimensions,
+            min_reviews=self.policy.min_slice_reviews, confidence=self.policy.confidence,
+        )  # fmt: skip
+
+    @cached_property
+    def champion_loss(self) -> Interval | None:
+        """Loss of macro-F1 on the champion's own test reviews."""
+        if self.champion_pair is None or mismatch(*self.champion_pair):
+            return None
+        return self._compared(*self.champion_pair).macro_f1
+
+    def loss_in_words(self, loss: float, on_slice: bool = False) -> str:
+        """See `GateCase`."""
+        return f"{'accuracy' if on_slice else 'macro-F1'} {points(-loss)} against the champion"
+
+    def praise(self) -> str:
+        """See `GateCase`."""
+        return f"its macro-F1 is {100 * self.gain:.2f} points above the champion's"
+
+    def figures_of(self, side: ModelEvidence[Predicted]) -> Mapping[str, float]:
+        """See `GateCase`."""
+        assert side.rows is not None
+        found = figures(side.rows)
+        return {"macro-F1": found.macro_f1, "accuracy": found.accuracy}
+
+    def further_figures(self) -> Mapping[str, float]:
+        """See `GateCase`."""
+        found = {"majority label, accuracy": self.figures.majority_accuracy}
+        return found | ({"McNemar's p": self.comparison.p_value} if self.comparison else {})
+
+    def digest_of(self, rows: Predicted) -> str:
+        """Return the SHA-256 of labels, answers, true labels and probabilities."""
+        ordered = rows.sorted()
+        digest = hashlib.sha256("\n".join([*ordered.labels, "", *ordered.review_ids]).encode())
+        for table in (ordered.truth_N, ordered.answers_N, ordered.probabilities_NK):
+            if table is not None:
+                digest.update(table.astype("<f8").tobytes())
+        return digest.hexdigest()
+
+    def _compared(self, a: Predicted, b: Predicted) -> ClassifierComparison:
+        return compare(a, b, confidence=self.policy.confidence, resamples=self.evidence.resamples,
+                       seed=self.evidence.seed)  # fmt: skip
+
+
+def _nans(found: ClassifierFigures) -> Iterator[str]:
+    values = {"accuracy": found.accuracy, "macro-F1": found.macro_f1, "log loss": found.log_loss,
+              "calibration error": found.calibration_error}  # fmt: skip
+    yield from (name for name, value in values.items() if value is not None and not math.isfinite(value))
+
+
+def points(gain: float) -> str:
+    """Return a difference of shares in points of 100: "+1.50 points"."""
+    return f"{100 * gain:+.2f} points"
+
+
+def interval_text(found: Interval, what: str) -> str:
+    """Return the interval of *what*, a difference of shares, as text."""
+    if not math.isfinite(found.low + found.high):
+        return f"{what} has no interval: there are fewer than two groups of reviews"
+    ends = f"{100 * found.low:+.2f} to {100 * found.high:+.2f} points"
+    return f"the {100 * found.confidence:.4g} % interval of {what} is {ends}"

@@ -1,0 +1,577 @@
+"""Gate of language models: open bits per byte, with a cautious interval of the gain.
+
+Open bits per byte cannot be improved by a vocabulary that replaces words with `<unk>` or folds case
+(`models/tokens/surface.py` computes the price of the folded text). Both models must have been scored in this run, on
+the same frozen test reviews.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from core.config.sections.promotion import PromotionConfig
+from corpus.splitting.certificate import reviews_digest
+from evaluation.gate.case import IDENTITY, MORE_REVIEWS, NO_CHAMPION, GateCase
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.evidence import Evidence, ModelEvidence
+from evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
+from evaluation.gate.rules import (
+    another_model,
+    better_than_baseline,
+    better_than_champion,
+    champion_at_hand,
+    data_checks,
+    enough_reviews,
+    finite_figures,
+    latency,
+    leak_certificate,
+    no_forgetting,
+    no_slice_worse,
+    not_rolled_back,
+    same_family,
+    same_test_reviews,
+    size,
+    smoke_test,
+    surely_better,
+)
+from evaluation.scoring.metrics import LN2, Figures, figures_of
+from evaluation.statistics.bootstrap import Bootstrap, Interval
+from evaluation.statistics.floor import floor_nats
+from evaluation.statistics.groups import design_effect, groups_of, least_sure_gain
+from evaluation.statistics.slices import losses_by_slice, slicing_of, split_categories, star_labels
+from evaluation.statistics.studentised import Intervals, Ratio, gain_ratio, studentised_intervals
+from models.base import STATIC
+
+DEPARTURE = 1e-3
+"""Largest allowed difference, relative to the nats of one review, between two scorings of one bundle; the same as
+`models.bundles.bundle.PROBE_TOLERANCE`. Number formats round differently from machine to machine; a changed rule or
+weight makes a larger difference.
+"""
+NO_INTERVAL = "no interval can be computed: there are fewer than two groups of reviews, or scores that are not finite"
+ROUNDING = 1e-9
+"""Rounding error allowed below the floor, in bits per byte."""
+BANDS = (25, 50, 100, 200)
+"""Upper ends of the bands of length, in words."""
+BAND_NAMES = (
+    f"1 to {BANDS[0]} words", *(f"{low + 1} to {high} words" for low, high in pairwise(BANDS)),
+    f"over {BANDS[-1]} words",
+)  # fmt: skip
+IDS = {"user": "user_id", "business": "business_id"}
+PLURAL = {"user": "users", "business": "businesses"}
+RESEMBLANCE, SURE = 1.1, 2.0
+"""Ratio of variances below which nothing is said (an interval that is wider by about 5 %), and the number of standard
+errors by which the ratio must be beyond chance.
+"""
+MATTERS = 1.5
+"""Ratio of variances from which a warning is given although the gain is sure there too: an interval that is wider by
+more than a fifth.
+"""
+
+
+def open_nats(rows: pl.DataFrame) -> np.ndarray:
+    """Return nats (D,) of each review, with unknown words spelt out."""
+    return (rows["nats"] + rows["spelling_nats"]).to_numpy()
+
+
+def change(gain: float) -> str:
+    """Return a gain in words, to be followed by the name of a model."""
+    if gain == 0:
+        return "exactly as good as"
+    return f"{abs(gain):.2%} {'better' if gain > 0 else 'worse'} than"
+
+
+def scored_now(case: LanguageCase) -> RuleOutcome:
+    """Refuse figures that were not computed in this run, or that differ from those in the store."""
+    name, evidence = "scored now", case.evidence
+    if case.identical:
+        return RuleOutcome(name, None, "the challenger is the champion, so it was not scored again")
+    if evidence.challenger.problem:
+        return RuleOutcome(name, False, evidence.challenger.problem)
+    departures = {"challenger": evidence.challenger.departure}
+    if evidence.champion is not None and case.champion_measured:
+        departures["champion"] = evidence.champion.departure
+    stored = [who for who, departure in departures.items() if departure is None]
+    if stored:
+        detail = f"the scores of the {' and the '.join(stored)} were read from the store, not computed now"
+        allowed = not case.policy.rescore
+        return RuleOutcome(name, None if allowed else False, f"{detail}; the policy allows it" if allowed else detail)
+    worst = max(departures, key=lambda who: _or_infinite(departures[who]))
+    departure = _or_infinite(departures[worst])
+    detail = f"{' and '.join(departures)} scored in this run; "
+    detail += f"the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats" \
+        if departure else "all scores equal the stored ones"
+    return RuleOutcome(name, departure <= DEPARTURE, detail, departure, DEPARTURE)
+
+
+def _or_infinite(departure: float | None) -> float:
+    return math.inf if departure is None or math.isnan(departure) else departure
+
+
+def same_reading(case: LanguageCase) -> RuleOutcome:
+    """Refuse a challenger trained on text that was cleaned in another way, unless the policy allows it."""
+    name, unfair = "same reading of the text", case.evidence.unfair
+    if case.evidence.champion is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    if unfair and case.policy.allow_other_reading:
+        return RuleOutcome(name, None, f"{unfair}; the policy allows it")
+    if unfair:
+        return RuleOutcome(name, False, f"{unfair}; it passes only with promotion.allow_other_reading")
+    return RuleOutcome(name, True, "both were trained on text that was cleaned in the same way")
+
+
+def same_adaptation(case: LanguageCase) -> RuleOutcome:
+    """Refuse a challenger that adapts in another way than the policy names; report if the champion adapts differently.
+
+    A difference from the champion does not fail the rule: each review is scored from the fresh state, by a proper
+    distribution. But a static model hardly ever beats an adaptive one, so the remedy is shown too.
+    """
+    name, way = "same adaptation", case.evidence.challenger.adaptation
+    if why := unwanted_adaptation(way, case.policy.adaptation):
+        return RuleOutcome(name, False, why)
+    if (other := case.evidence.other_adaptation) and case.evidence.champion:
+        remedy = "" if case.policy.adaptation in ("any", case.evidence.champion.adaptation) else (
+            "; to compare models of one kind, roll back to a champion of the wanted kind"
+        )  # fmt: skip
+        return RuleOutcome(name, None, f"{other}; each review was scored from the fresh state{remedy}")
+    return RuleOutcome(name, True, f"all figures of the challenger are {way}")
+
+
+def unwanted_adaptation(way: str, wanted: str) -> str:
+    """Return why a model that adapts in this way may not be challenger; empty if it may.
+
+    Args:
+        way: "static", or how it adapts to the review that it is measured on.
+        wanted: `promotion.adaptation`.
+    """
+    if wanted in ("any", way):
+        return ""
+    said = "it is a static model" if way == STATIC else f"it adapts to the text that it is measured on ({way})"
+    return f"{said}, and promotion.adaptation asks for {wanted} models"
+
+
+def drift(case: LanguageCase) -> RuleOutcome:
+    """Report whether the new reviews differ from those that the champion was trained on; never fails.
+
+    Drift is a reason to retrain, not a reason to keep an old champion.
+    """
+    return RuleOutcome("drift", None, case.evidence.data.drift or "it is not known whether the reviews have drifted")
+
+
+def not_below_floor(case: LanguageCase) -> RuleOutcome:
+    """Refuse a model that surely needs fewer bits than the process that wrote the text: a correct model cannot."""
+    name, gap = "not below the floor", case.floor_gap
+    if gap is None:
+        known = "these reviews have no known floor" if case.evidence.data.floor is None else NO_INTERVAL
+        return RuleOutcome(name, None, known)
+    detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {100 * gap.confidence:.4g} % interval is "
+    detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
+    below = gap.high < -ROUNDING
+    if below:
+        detail += ": no model can be below it, so the scores are wrong or the model was trained on test reviews"
+    return RuleOutcome(name, not below, detail, gap.high, 0.0)
+
+
+@dataclass(frozen=True)
+class LanguageCase(GateCase):
+    """Two language models on the same reviews.
+
+    Args:
+        intervals: Returns what `studentised_intervals` does, maybe because it was computed before.
+    """
+
+    SECTION: ClassVar[str] = "promotion"
+    METRIC: ClassVar[str] = "open bits per byte (lower is better)"
+    RULES = (
+        another_model, not_rolled_back, champion_at_hand, scored_now, same_test_reviews, same_family, same_reading,
+        same_adaptation, enough_reviews, finite_figures, not_below_floor, data_checks, leak_certificate, drift,
+        smoke_test, latency, size, better_than_baseline, better_than_champion, surely_better, no_slice_worse,
+        no_forgetting, novelty, copied_span, exposure, private_patterns,
+    )  # fmt: skip
+
+    policy: PromotionConfig
+    evidence: Evidence[pl.DataFrame]
+    intervals: Intervals = studentised_intervals
+
+    @cached_property
+    def challenger(self) -> Figures:
+        """Sums over the challenger's rows."""
+        return figures_of(self.challenger_rows)
+
+    @cached_property
+    def champion(self) -> Figures:
+        """Sums over the champion's rows; used only by rules that know that there are rows."""
+        return figures_of(self.champion_rows)
+
+    @property
+    def challenger_rows(self) -> pl.DataFrame:
+        """The challenger's rows."""
+        assert self.evidence.challenger.rows is not None
+        return self.evidence.challenger.rows
+
+    @property
+    def champion_rows(self) -> pl.DataFrame:
+        """The champion's rows; an empty table if there are none."""
+        rows = self.evidence.champion.rows if self.evidence.champion else None
+        return self.challenger_rows.clear() if rows is None else rows
+
+    @cached_property
+    def groups_D(self) -> np.ndarray | None:
+        """Number of each review's group; None if each review is a separate group."""
+        return groups_of(self.challenger_rows["review_id"], self.evidence.data.reviews)
+
+    @property
+    def grouped(self) -> bool:
+        """See `GateCase`."""
+        return self.groups_D is not None
+
+    @cached_property
+    def group_sizes(self) -> np.ndarray:
+        """Bytes (C,) of each group of reviews."""
+        return self._bytes if self.groups_D is None else np.bincount(self.groups_D, self._bytes)
+
+    @cached_property
+    def least_gain(self) -> float:
+        """Smallest gain that can be sure with these groups."""
+        return least_sure_gain(self.group_sizes, self.policy.confidence, self.policy.max_review_loss)
+
+    def provable(self) -> str:
+        """See `GateCase`."""
+        return f", so a gain below {self.least_gain:.2%} cannot be proved"
+
+    @cached_property
+    def gain(self) -> float:
+        """Share of the champion's bits that the challenger saves."""
+        return 1 - self.challenger.open_bits_per_byte / self.champion.open_bits_per_byte
+
+    def gain_in_words(self) -> str:
+        """See `GateCase`."""
+        return f"{change(self.gain)} the champion in open bits per byte"
+
+    def required_gain(self) -> float:
+        """See `GateCase`."""
+        return self.policy.min_relative_gain
+
+    def mismatch(self, rows: pl.DataFrame) -> str:
+        """See `GateCase`."""
+        ours = self.challenger_rows
+        if ours["review_id"].n_unique() != len(ours):
+            return "a review was scored twice"
+        if rows.select(IDENTITY).equals(ours.select(IDENTITY)):
+            return ""
+        return f"the scored reviews differ: {len(ours)} and {len(rows)} rows that do not match one by one"
+
+    def not_finite(self) -> list[str]:
+        """See `GateCase`."""
+        tables = {"challenger": self.challenger_rows, "champion": self.champion_rows}
+        bad = [_not_finite(who, rows) for who, rows in tables.items() if not np.isfinite(open_nats(rows)).all()]
+        return bad or ([] if math.isfinite(self.challenger.open_bits_per_byte) else ["there is no figure"])
+
+    @cached_property
+    def beyond(self) -> str:
+        """Why no interval is needed: only the champion gives a test review probability 0; otherwise empty.
+
+        Empty also if a score of the champion is not a number (NaN), because then the review's probability is unknown.
+        """
+        if self.problem or not np.isfinite(open_nats(self.challenger_rows)).all():
+            return ""
+        theirs_D = open_nats(self.champion_rows)
+        impossible = int(np.isposinf(theirs_D).sum())
+        if not impossible or not (np.isfinite(theirs_D) | np.isposinf(theirs_D)).all():
+            return ""
+        return (
+            f"the champion calls {impossible} of {len(theirs_D)} test reviews impossible (probability 0), "
+            "the challenger none"
+        )
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """The gain over the champion, see `gain_over`."""
+        return None if self.problem else self.gain_over(self.champion_rows)
+
+    def gain_over(self, other: pl.DataFrame) -> Interval | None:
+        """Return 1 − open bits per byte / those of another model, with its interval, paired by review.
+
+        Equal reviews have equal bytes, so the ratio of nats is the ratio of bits per byte. A gain is surely above a
+        margin if the whole interval is above it, so one interval is enough for every margin. *other* are its scores of
+        the same reviews, in the order of their ids. None if scores are not finite, or with fewer than two groups of
+        reviews.
+        """
+        columns = open_nats(self.challenger_rows), open_nats(other), self._bytes
+        if not all(np.isfinite(column_D).all() for column_D in columns):
+            return None
+        found = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
+        return found and replace(found, estimate=1 - found.estimate, low=1 - found.high, high=1 - found.low)
+
+    def surely_better_than(
+        self, name: str, who: str, other: ModelEvidence[pl.DataFrame], limit: float
+    ) -> RuleOutcome:
+        """See `GateCase`: the cautious interval must be above the limit."""
+        assert other.rows is not None
+        gain = self.interval if other is self.evidence.champion else self.gain_over(other.rows)
+        if gain is None:
+            finite = np.isfinite(open_nats(other.rows)).all()
+            return RuleOutcome(name, False, NO_INTERVAL if finite else f"{who} has no finite figures to compare with")
+        theirs, ours = other.adaptation, self.evidence.challenger.adaptation
+        unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
+        lead = f"{change(gain.estimate)} {who} in open bits per byte{unlike}"
+        detail = _nearly(self, gain, limit, lead, other.rows) or f"{lead}; {_interval(gain, limit, who)}"
+        return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
+
+    def plain_gain_over(self, other: pl.DataFrame) -> Interval:
+        """Return `gain_over` as the report's tables show it: how sure it is on reviews like these. For words only."""
+        columns = {"ours": open_nats(self.challenger_rows), "theirs": open_nats(other)}
+        options = {"resamples": self.evidence.resamples, "seed": self.evidence.seed}
+        drawn = Bootstrap(columns.items(), confidence=self.policy.confidence, groups=self.groups_D, **options)
+        return drawn.interval(lambda sums: 1 - sums["ours"] / sums["theirs"])
+
+    def slice_losses(self) -> pl.DataFrame:
+        """See `GateCase`: a loss of 0.1 means 10 % more bits than the champion needs."""
+        rows, least = self.challenger_rows, self.policy.min_slice_reviews
+        labels = {"stars": rows.select(star_labels())["stars"], **self._facts()}
+        labels["length"] = pl.Series(np.array(BAND_NAMES)[np.searchsorted(BANDS, rows["words"].to_numpy())])
+        slicings = []
+        for dimension in self.policy.slice_dimensions:
+            if (names := labels.get(dimension)) is not None:
+                order = sorted((names.explode() if names.dtype == pl.List else names).drop_nulls().unique())
+                slicings.append(slicing_of(dimension, names, order, rows["review_id"], least, most=None))
+        ours_D, theirs_D = open_nats(rows), open_nats(self.champion_rows)
+        return losses_by_slice(slicings, ours_D - theirs_D, theirs_D, self.groups_D, self.policy.confidence)
+
+    def _facts(self) -> dict[str, pl.Series]:
+        """Return the month and the categories of each review, as far as they are known."""
+        known = self.evidence.data.reviews
+        if known is None:
+            return {}
+        names = {"date": ("month", pl.col("date").dt.strftime("%Y-%m")), "categories": ("category", split_categories())}
+        chosen = [column.alias(name) for fact, (name, column) in names.items() if fact in known.columns]
+        facts = known.unique("review_id").select("review_id", *chosen)
+        rows = self.challenger_rows.select("review_id").join(facts, on="review_id", how="left", maintain_order="left")
+        return {name: rows[name] for name in rows.columns[1:]}
+
+    @cached_property
+    def champion_loss(self) -> Interval | None:
+        """Share of bits that the challenger needs in addition to the champion's, on the champion's own test reviews.
+
+        None if there are no such scores, if they are not finite or not of the same reviews, or with fewer than two
+        groups.
+        """
+        found = self.evidence.champion_reviews
+        if found is None or self.champion_pair is None:
+            return None
+        ours, theirs = (rows.sort("review_id") for rows in self.champion_pair)
+        if not ours.select(IDENTITY).equals(theirs.select(IDENTITY)):
+            return None
+        ours_D, theirs_D = open_nats(ours), open_nats(theirs)
+        if not (np.isfinite(ours_D).all() and np.isfinite(theirs_D).all()):
+            return None
+        groups_D = groups_of(ours["review_id"], found.documents)
+        level = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
+        return level and replace(level, estimate=level.estimate - 1, low=level.low - 1, high=level.high - 1)
+
+    def loss_in_words(self, loss: float, on_slice: bool = False) -> str:
+        """See `GateCase`."""
+        return f"{change(-loss)} the champion"
+
+    def loss_without_interval(self) -> RuleOutcome | None:
+        """Refuse scores that are not numbers; pass if only the champion gives a review probability 0."""
+        assert self.champion_pair is not None
+        ours_D, theirs_D = map(open_nats, self.champion_pair)
+        if not np.isfinite(ours_D).all():
+            return RuleOutcome("", False, "the challenger has scores that are not finite numbers")
+        if np.isfinite(theirs_D).all():
+            return None
+        passed = bool((np.isfinite(theirs_D) | np.isposinf(theirs_D)).all())
+        none = "calls some impossible (probability 0), the challenger none"
+        return RuleOutcome("", passed, f"the champion {none if passed else 'has scores that are not numbers'}")
+
+    @cached_property
+    def floor_gap(self) -> Interval | None:
+        """Open bits per byte above the floor, paired by review; None without a floor or if a score is not finite.
+
+        Also None if fewer than two groups of reviews were judged.
+        """
+        ours_D = open_nats(self.challenger_rows)
+        if self.evidence.data.floor is None or not np.isfinite(ours_D).all():
+            return None
+        floor_D = floor_nats(self.evidence.data.floor, self.challenger_rows)
+        judged_D = ~np.isnan(floor_D)
+        bits_D, bytes_D = ((ours_D - floor_D) / LN2)[judged_D], self._bytes[judged_D]
+        groups_D = None if self.groups_D is None else np.unique(self.groups_D[judged_D], return_inverse=True)[1]
+        return self._interval(Ratio(bits_D, bytes_D, bytes_D, groups_D))
+
+    def praise(self) -> str:
+        """See `GateCase`."""
+        but = f"; {other}" if (other := self.evidence.other_adaptation) else ""
+        return f"it is better than the champion by {self.gain:.2%} of its open bits per byte{but}"
+
+    def figures_of(self, side: ModelEvidence[pl.DataFrame]) -> Mapping[str, float]:
+        """See `GateCase`."""
+        assert side.rows is not None
+        found = figures_of(side.rows)
+        return {"open bits per byte": found.open_bits_per_byte, "bits per byte": found.bits_per_byte}
+
+    def further_figures(self) -> Mapping[str, float]:
+        """See `GateCase`."""
+        if self.interval is None:
+            return {}
+        return {"difference": self.challenger.open_bits_per_byte - self.champion.open_bits_per_byte}
+
+    def digest_of(self, rows: pl.DataFrame) -> str:
+        """See `scores_digest`."""
+        return scores_digest(rows)
+
+    def digests_of(self, ours: pl.DataFrame, theirs: pl.DataFrame) -> dict[str, str]:
+        """See `GateCase`."""
+        return {"test_set": reviews_digest(theirs), **super().digests_of(ours, theirs)}
+
+    def cautions(self) -> tuple[str, ...]:
+        """See `GateCase`."""
+        other = self.evidence.champion if self.champion_measured else self.evidence.baseline
+        if other is None or other.rows is None or not len(other.rows) or self.mismatch(other.rows):
+            return ()
+        ours_D, theirs_D = open_nats(self.challenger_rows), open_nats(other.rows)
+        if not np.isfinite(ours_D).all() or not np.isfinite(theirs_D).all() or not (theirs_D > 0).all():
+            return ()
+        worse = _worse_than_allowed_for(self, ours_D / theirs_D - 1)
+        return (*worse, *_drawn_apart(self, ours_D, theirs_D, other.rows))
+
+    @property
+    def _bytes(self) -> np.ndarray:
+        return self.challenger_rows["bytes"].to_numpy()
+
+    def _interval(self, ratio: Ratio) -> Interval | None:
+        """Return Σ numerator / Σ denominator with its interval; None with fewer than two groups."""
+        if len(ratio.by_group.numerator_D) < 2:
+            return None
+        options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
+        return self.intervals([ratio], seed=self.evidence.seed, **options)[0]
+
+
+def _not_finite(who: str, rows: pl.DataFrame) -> str:
+    """Say how many reviews have no finite score: probability 0 (possible with maximum likelihood) or NaN."""
+    nats_D = open_nats(rows)
+    impossible, other = int(np.isinf(nats_D).sum()), int(np.isnan(nats_D).sum())
+    counts = [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"] if impossible else []
+    counts += [f"has scores of {other} test reviews that are not a finite number"] if other else []
+    return f"the {who} {' and '.join(counts)}"
+
+
+def _nearly(case: LanguageCase, gain: Interval, limit: float, lead: str, other: pl.DataFrame) -> str:
+    """Return why a gain above the limit is not sure enough, with the remedy; empty if it is sure, or not above.
+
+    The cautious interval also allows for reviews that the sample lacks. So the plain one, which the tables show, tells
+    whether the gain may be chance, or is only not proved for rare reviews.
+
+    Args:
+        lead: The gain in words.
+        other: Scores of the other model.
+    """
+    if not gain.low <= limit < gain.estimate:
+        return ""
+    plain = case.plain_gain_over(other)
+    sure, cautious = f"{100 * gain.confidence:.4g} % interval", f"{gain.low:+.2%} to {gain.high:+.2%}"
+    if plain.low > limit:
+        more = f" by more than {limit:.2%}" if limit else ""
+        few = f"{len(case.group_sizes):,} {'reviews' if case.groups_D is None else 'groups of reviews'} are too few"
+        why = f", surely better{more} on reviews like these ({sure} {plain.low:+.2%} to {plain.high:+.2%}), but {few} "
+        why += f"to exclude rare large losses (cautious interval {cautious})"
+    else:
+        why = f"; the {sure} of the gain is {plain.low:+.2%} to {plain.high:+.2%}, the cautious one {cautious}: "
+        why += "it may be chance" if plain.low <= 0 else f"it may be less than {limit:.2%}"
+    least = f" (with these, no gain below {case.least_gain:.2%} is sure)" if gain.estimate < case.least_gain else ""
+    return f"{lead}{why}; {MORE_REVIEWS}{least}"
+
+
+def _interval(gain: Interval, limit: float, who: str) -> str:
+    """Return the cautious interval of a gain and its verdict."""
+    sure = f"the cautious {100 * gain.confidence:.4g} % interval of the gain over {who}"
+    return f"{sure} is {gain.low:+.2%} to {gain.high:+.2%}: {_verdict(gain, limit)}"
+
+
+def _verdict(gain: Interval, limit: float) -> str:
+    if gain.estimate == 0:
+        return "there is no gain"
+    if gain.low > limit:
+        return "the challenger is better" + (f" by more than {limit:.2%}" if limit else "")
+    if gain.high < 0:
+        return "the challenger is worse"
+    return "there is no sure gain" if gain.estimate < 0 else f"it may be less than {limit:.2%}"
+
+
+def scores_digest(rows: pl.DataFrame) -> str:
+    """Return the SHA-256 of the scores that a decision uses, independent of the order of the reviews.
+
+    Args:
+        rows: Columns review_id, stars, bytes, nats and spelling_nats; the last two are included with all their bits.
+    """
+    ordered = rows.sort("review_id")
+    told = ordered.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series()
+    digest = hashlib.sha256("\n".join(told).encode())
+    for column in ("nats", "spelling_nats"):
+        digest.update(ordered[column].cast(pl.Float64).to_numpy().astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def _worse_than_allowed_for(case: LanguageCase, loss_D: np.ndarray) -> Iterator[str]:
+    """Warn of reviews with a larger loss of the challenger than the policy assumes for unseen reviews."""
+    most = case.policy.max_review_loss
+    if worse := int((loss_D > most).sum()):
+        yield (
+            f"on {worse} of {len(loss_D)} test reviews the challenger needs up to {1 + loss_D.max():.3g} times the "
+            f"other model's bits; the interval allows for {1 + most:g} times on reviews unlike these "
+            "(promotion.max_review_loss)"
+        )
+
+
+def _drawn_apart(case: LanguageCase, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl.DataFrame) -> Iterator[str]:
+    """Warn if reviews of one user, or of one business, resemble each other but are not one group.
+
+    For two ways of grouping reviews, the variances add up, minus the variance of single reviews (Cameron, Gelbach and
+    Miller 2011).
+    """
+    residual_D = ours_D - ours_D.sum() / theirs_D.sum() * theirs_D
+    known = case.evidence.data.reviews
+    if known is None or not residual_D.any():
+        return
+    drawn = 1.0 if case.groups_D is None else design_effect(residual_D, case.groups_D)[0]
+    for who, column in IDS.items():
+        if column not in known.columns:
+            continue
+        alike = pl.when(pl.col(column) != "").then(pl.col(column)).alias("group")
+        groups_D = groups_of(case.challenger_rows["review_id"], known.select("review_id", alike))
+        if groups_D is None or _within(groups_D, case.groups_D):
+            continue
+        effect, error = design_effect(residual_D, groups_D)
+        times = 1 + (effect - 1) / drawn
+        unsure = _not_sure(case, other, times)
+        if times > max(RESEMBLANCE if unsure else MATTERS, 1 + SURE * error / drawn):
+            yield (
+                f"reviews of one {who} resemble each other: for other {PLURAL[who]} the gain's variance is "
+                f"{times:.2f} times as large{unsure}; to decide for them, set "
+                f'split.by = "{who}"'
+            )
+
+
+def _within(inner_D: np.ndarray, outer_D: np.ndarray | None) -> bool:
+    """Return whether every group of the first grouping is inside one group of the second grouping."""
+    outer_D = np.arange(len(inner_D)) if outer_D is None else outer_D
+    return len(np.unique(np.stack([inner_D, outer_D]), axis=1).T) == inner_D.max() + 1
+
+
+def _not_sure(case: LanguageCase, other: pl.DataFrame, times: float) -> str:
+    """Return a remark if a sure gain would not be sure with *times* the variance; otherwise an empty text."""
+    gain = case.interval if case.champion_measured else case.gain_over(other)
+    margin = case.policy.min_relative_gain if case.champion_measured else case.policy.min_gain_over_baseline
+    if gain is None or gain.low <= margin:
+        return ""
+    wider = gain.estimate - math.sqrt(times) * (gain.estimate - gain.low)
+    return "" if wider > margin else ", and the gain is not sure there"

@@ -1,0 +1,180 @@
+"""Say what one kind of registered model is to the path from its fit to the alias `champion`.
+
+Language models and classifiers are one subclass each (`tasks/promotion/language.py`, `tasks/classification/family.py`):
+how a registered bundle is measured, and what its gate knows besides. Registering, the smoke test, the comparison on the
+champion's own reviews, the decision and its settling exist once, in `tasks/promotion/`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from core.config.run_config import RunConfig
+from core.config.sections.promotion import GatePolicy
+from core.lineage.family import NOT_KNOWN, Family
+from core.store import Artifact
+from evaluation.gate.case import GateCase
+from evaluation.gate.evidence import Evidence, ModelEvidence
+from models.base import STATIC
+from tasks.data.prepare import Prepared
+from tasks.fitting.fitted import AnyFitted
+from tracking.logged_models.forms import Form
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class MeasuredRows(Protocol):
+    """What a model did on reviews, read when it is needed."""
+
+    def read(self) -> Any:
+        """Return the rows, as `evaluation.gate.evidence.ModelEvidence.rows`."""
+        ...
+
+
+class Candidate(Protocol):
+    """A model of a run, measured on its held-out reviews."""
+
+    @property
+    def fitted(self) -> AnyFitted:
+        """Its fit."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+        ...
+
+    @property
+    def measured(self) -> tuple[Artifact, ...]:
+        """Artifacts with what was measured about it, for the lineage record."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores or answers of a model on test reviews.
+
+    Args:
+        table: Its rows; None if it has none.
+        test: Digest of the test reviews.
+        departure: See `evaluation.gate.evidence.departure`; None if the rows are the stored ones.
+        problem: Why the model could not be measured now; empty if it could.
+        adaptation: "static", or how the model adapts to the text that it is measured on.
+        labels: Labels of a classifier.
+        at: Time of scoring, in UTC.
+    """
+
+    table: MeasuredRows | None = field(default=None, repr=False)
+    test: str = ""
+    departure: float | None = None
+    problem: str = ""
+    adaptation: str = STATIC
+    labels: tuple[str, ...] = ()
+    at: str = field(default_factory=_now)
+
+    @property
+    def rows(self) -> Any:
+        """The rows, read from their file."""
+        return None if self.table is None else self.table.read()
+
+    def evidence(self, digest: str, family: Family = NOT_KNOWN, name: str = "") -> ModelEvidence[Any]:
+        """Return the evidence about the model with this bundle, made from data of this family."""
+        return ModelEvidence(
+            digest, self.rows, self.test, self.problem, family, self.departure, self.adaptation, name, self.labels
+        )
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Current champion, measured on the challenger's test reviews; if its bundle is lost, it has no folder.
+
+    Args:
+        family: Family of its training data.
+        data: Digest of its prepared data set.
+    """
+
+    version: int
+    digest: str
+    scored: Scored
+    folder: Path | None = None
+    family: Family = NOT_KNOWN
+    data: str = ""
+
+
+class ModelFamily(ABC):
+    """One kind of registered model.
+
+    Attributes:
+        case: Its gate.
+        form: How its models are exported to MLflow, served and tested.
+    """
+
+    case: ClassVar[type[GateCase]]
+    form: ClassVar[Form]
+
+    @abstractmethod
+    def policy(self, config: RunConfig) -> GatePolicy:
+        """Return the policy of its gate."""
+
+    @abstractmethod
+    def stored(self, config: RunConfig, prepared: Prepared, model: Any) -> Scored:
+        """Return what this run has measured of a model on its test reviews.
+
+        Raises:
+            Damaged: It has changed since it was stored.
+        """
+
+    @abstractmethod
+    def score_registered(
+        self, config: RunConfig, prepared: Prepared, challenger: Any, folder: Path, label: str, stored: Scored
+    ) -> Scored:
+        """Measure the registered challenger, because the registered bundle is served, not the fit it was copied from.
+
+        Raises:
+            BundleError, Damaged: It does not open, or is not as it was registered.
+        """
+
+    @abstractmethod
+    def score_champion(
+        self, config: RunConfig, prepared: Prepared, challenger: Any, folder: Path, label: str
+    ) -> Scored:
+        """Measure the champion's bundle on the challenger's test reviews; errors as `score_registered`."""
+
+    @abstractmethod
+    def score_own_reviews(
+        self, config: RunConfig, prepared: Prepared, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored],
+        folders: Mapping[str, Path],
+    ) -> tuple[Any, Any] | None:  # fmt: skip
+        """Return the rows of challenger and champion on the champion's own test reviews; None if none has a label.
+
+        Args:
+            chosen: The reviews, as an artifact with only a test split.
+            earlier: The prepared data that they are of.
+            scored: What both did on the challenger's test reviews.
+            folders: Bundles of "challenger" and "champion".
+
+        Raises:
+            BundleError, Damaged, InputError: They cannot be measured on them.
+        """
+
+    @abstractmethod
+    def baseline(self, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Any) -> ModelEvidence[Any]:
+        """Return the evidence about the baseline of a challenger."""
+
+    def completed(
+        self, evidence: Evidence[Any], config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Any,
+        champion: Champion | None,
+    ) -> Evidence[Any]:  # fmt: skip
+        """Return the evidence with what only this family's gate asks for."""
+        return evidence
+
+    def options(self, config: RunConfig) -> dict[str, Any]:
+        """Return further fields of its case."""
+        return {}

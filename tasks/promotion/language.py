@@ -1,0 +1,272 @@
+"""Measure language models for the gate, and gather what only their gate asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.config.sections.promotion import PromotionConfig
+from core.errors import BundleError, NotWritable, StoreFull
+from core.model_errors import converted_errors
+from core.store import Artifact
+from corpus.splitting.split import TABLE, scan_split
+from corpus.splitting.unlearnt import TEST
+from evaluation.gate.case import IDENTITY
+from evaluation.gate.evidence import Evidence, ModelEvidence, departure
+from evaluation.gate.language import LanguageCase
+from evaluation.scoring.score import score_stream
+from evaluation.statistics.bootstrap import Interval
+from evaluation.statistics.comparison import baseline_of
+from evaluation.statistics.groups import groups_of, least_sure_gain
+from evaluation.statistics.studentised import Ratio, studentised_intervals
+from models.base import STATIC
+from models.bundles.bundle import SPEC
+from models.specs import ModelSpec, NGramSpec, parts_of
+from models.streams import TokenStream
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.documents import documents_of, grouped_by
+from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
+from tasks.evaluation.compare import Evaluated
+from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of
+from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
+from tasks.family import Champion, ModelFamily, Scored
+from tasks.fitting.fit import bundle_digest
+from tasks.gpus import OpenBundle
+from tasks.measuring.model_work import ModelWork, only_opened
+from tasks.measuring.processes import with_model
+from tasks.progress import progress
+from tasks.promotion.choose import passed_over, unfair
+from tasks.stage import run_stage, store_of
+from tasks.table_file import TableFile
+from tracking.logged_models.forms import LANGUAGE_MODEL
+
+log = logging.getLogger(__name__)
+NOTEWORTHY = 0.02
+"""Least provable gain that is worth a line: many a better model gains less over the n-gram baseline."""
+
+
+class LanguageModels(ModelFamily):
+    """Language models."""
+
+    case, form = LanguageCase, LANGUAGE_MODEL
+
+    def policy(self, config: RunConfig) -> PromotionConfig:
+        """See `ModelFamily`."""
+        return config.promotion
+
+    def stored(self, config: RunConfig, prepared: Prepared, model: Measured) -> Scored:
+        """See `ModelFamily`."""
+        if model.fresh:
+            store_of(config).verify(model.test)  # other fits may have taken hours since it was written
+        return stored_scores(model.test)
+
+    def score_registered(
+        self, config: RunConfig, prepared: Prepared, challenger: Measured, folder: Path, label: str, stored: Scored
+    ) -> Scored:
+        """See `ModelFamily`; scores of this run are not computed again: the registered copy only has to open."""
+        if challenger.fresh and config.promotion.rescore:
+            with OpenBundle(config, folder) as opened:
+                with_model(ModelWork(only_opened, challenger.name, folder, folder, {}), opened)
+            return replace(stored, departure=0.0)
+        tokens = prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
+        return score_now(config, folder, tokens, challenger.test, label)
+
+    def score_champion(
+        self, config: RunConfig, prepared: Prepared, challenger: Measured, folder: Path, label: str
+    ) -> Scored:
+        """See `ModelFamily`."""
+        tokens = tokens_for(config, folder, prepared)
+        if bundle_digest(folder) == bundle_digest(challenger.fitted.bundle):  # no decision depends on its scores
+            return stored_scores(score_bundle(config, folder, tokens, label).artifact)
+        return score_bundle_now(config, folder, tokens, label)
+
+    def score_own_reviews(
+        self, config: RunConfig, prepared: Prepared, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored],
+        folders: Mapping[str, Path],
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
+        """See `ModelFamily`; if all of the reviews are test reviews of this run, their scores are there."""
+        ours, theirs = (one.rows for one in scored)
+        types = {name: ours.schema[name] for name in IDENTITY}
+        wanted = pl.read_parquet(chosen.folder / TABLE, columns=list(IDENTITY)).cast(types)  # type: ignore[arg-type]
+        ours, theirs = (rows.join(wanted, on=IDENTITY, how="semi") for rows in (ours, theirs))
+        if len(ours) == len(theirs) == len(wanted):
+            return ours, theirs
+
+        def scored_by(who: str) -> pl.DataFrame:
+            label, bundle = f"{who} on the champion's reviews", folders[who]
+            with converted_errors(bundle):
+                tokens = tokenize(config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
+                rows: pl.DataFrame = score_bundle_now(config, bundle, tokens, label).rows
+                return rows
+
+        return scored_by("challenger"), scored_by("champion")
+
+    def baseline(
+        self, config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured
+    ) -> ModelEvidence[pl.DataFrame]:
+        """See `ModelFamily`: for an adapting challenger an adapting baseline, if the run has one.
+
+        Otherwise return the configured baseline, which an adapting model must beat at least.
+        """
+        own = baseline_of(baselines_of(config, evaluated.models), challenger.name)
+        found = evaluated.named(own or config.baseline)
+        return stored_scores(found.test).evidence(bundle_digest(found.fitted.bundle), name=found.name)
+
+    def completed(
+        self, evidence: Evidence[pl.DataFrame], config: RunConfig, prepared: Prepared, evaluated: Evaluated,
+        challenger: Measured, champion: Champion | None,
+    ) -> Evidence[pl.DataFrame]:  # fmt: skip
+        """See `ModelFamily`."""
+        theirs = champion.folder if champion else None
+        audit = challenger.audit.facts
+        return replace(
+            evidence, data=replace(evidence.data, floor=_floor(config, prepared)),
+            unfair=unfair(challenger.fitted.bundle, theirs),
+            audit={name: float(value) for name, value in audit.items() if isinstance(value, int | float)},
+            single_reviews=next(iter(models_of_single_reviews(config, challenger.fitted.spec)), ""),
+            passed_over=passed_over(config, prepared, evaluated, challenger, theirs),
+        )  # fmt: skip
+
+    def options(self, config: RunConfig) -> dict[str, Any]:
+        """Keep the intervals that the gate decides by: equal scores need no new draws."""
+        return {"intervals": partial(kept_intervals, config)}
+
+
+def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:
+    """Return the scores of an artifact."""
+    facts = artifact.facts
+    table = TableFile(artifact.folder / SCORES_FILE)
+    return Scored(table, facts["reviews_digest"], departure, adaptation=facts["adaptation"] or STATIC)
+
+
+def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> Scored:
+    """Return a bundle's current scores; `score_now` gives them if the stored ones were reused."""
+    built = score_bundle(config, folder, tokens, label)
+    if built.reused:
+        return score_now(config, folder, tokens, built.artifact, label)
+    return stored_scores(built.artifact, 0.0)
+
+
+def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
+    """Return the test token stream in a bundle's own vocabulary; tokenize if this run does not have it.
+
+    Raises:
+        BundleError: The vocabulary is not the one that the model was trained with, so it must not be used.
+    """
+    file = bundle / VOCABULARY_FILE
+    digest = Vocabulary.load(file).digest
+    trained_with = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["vocabulary_digest"]
+    if digest != trained_with:
+        raise BundleError("The vocabulary of the bundle was changed", where=file, value=f"{digest}, not {trained_with}")
+    for name, artifact in prepared.vocabularies.items():
+        if artifact.facts["vocabulary_digest"] == digest:
+            return prepared.tokens[name]["test"]
+    return tokenize(config, str(file), "test", prepared.clean, "champion")
+
+
+def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str) -> Scored:
+    """Score a bundle now; if the policy does not ask for it, verify and return the stored scores instead.
+
+    The new scores are compared with the stored ones and are not stored.
+
+    Raises:
+        BundleError: The bundle does not open, or its probe texts score differently from when it was saved.
+        Damaged: The stored scores have changed since they were stored.
+    """
+    if not config.promotion.rescore:
+        store_of(config).verify(stored)
+        return stored_scores(stored)
+    with converted_errors(folder), OpenBundle(config, folder) as opened:
+        stream = TokenStream.open(tokens.folder)
+        with progress(f"gate {label}", len(stream), "reviews") as report:
+            rows = score_stream(opened(), stream, report=lambda done, total: report(done))
+    return replace(
+        stored_scores(stored, departure(rows, scores_of(stored))), table=TableFile.written(rows, config)
+    )
+
+
+def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:
+    """Return the names of the n-gram models with n-grams of one review, among a model and its parts, at any depth."""
+    if isinstance(spec, NGramSpec):
+        return [spec.name] if spec.order > 1 and spec.min_documents < 2 else []
+    known = {one.name: one for one in config.models}
+    return [name for part in parts_of(spec) for name in models_of_single_reviews(config, known[part])]
+
+
+def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
+    """Return the cost of the test reviews under the grammar; None if the grammar did not write them."""
+    floor = estimate_floor(config, prepared).artifact
+    return pl.read_parquet(floor.folder / JUDGED_FILE) if floor.facts.get("explained") else None
+
+
+def kept_intervals(config: RunConfig, ratios: Sequence[Ratio], **options: Any) -> list[Interval]:
+    """Return the interval of each ratio, from the store if it was computed before.
+
+    A store that cannot be written to only costs the time of new draws: the challenger is registered already, and an
+    error here would leave it without a decision.
+
+    Args:
+        ratios, options: See `studentised_intervals`; each ratio is computed alone.
+    """
+    return [_kept(config, ratio, options) if _worth_keeping(ratio) else _computed(ratio, options) for ratio in ratios]
+
+
+def _worth_keeping(ratio: Ratio) -> bool:
+    """Return False for a model compared with itself: the run after a promotion would else build a new result."""
+    return not np.array_equal(ratio.numerator_D, ratio.denominator_D)
+
+
+def _computed(ratio: Ratio, options: dict[str, Any]) -> Interval:
+    return studentised_intervals([ratio], **options)[0]
+
+
+def _kept(config: RunConfig, ratio: Ratio, options: dict[str, Any]) -> Interval:
+    def make(work: Path) -> dict[str, Any]:
+        return asdict(_computed(ratio, options))
+
+    inputs = {"ratio": digest_of(ratio)}
+    try:
+        built = run_stage(config, "gate-interval", options, inputs, make)
+    except (StoreFull, NotWritable) as error:
+        log.warning("gate: an interval is not kept for the next decision: %s", error.what)
+        return _computed(ratio, options)
+    return Interval(**built.artifact.facts)
+
+
+def digest_of(ratio: Ratio) -> str:
+    """Return the SHA-256 of all numbers of a ratio, with all their bits."""
+    digest = hashlib.sha256()
+    for part in astuple(ratio):
+        numbers = np.asarray([] if part is None else part)
+        digest.update(f"{part is None} {numbers.dtype.str} {numbers.shape}\n".encode())
+        digest.update(np.ascontiguousarray(numbers).tobytes())
+    return digest.hexdigest()
+
+
+def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
+    """Log the smallest gain that can be proved, if it is so large that a better model may be refused."""
+    table = scan_split(clean.folder, "test")
+    test = table.select("review_id", "bytes").collect()
+    documents, policy, bytes_D = documents_of(clean), config.promotion, test["bytes"].to_numpy()
+    groups_D = groups_of(test["review_id"], documents)
+    sizes = bytes_D if groups_D is None else np.bincount(groups_D, bytes_D)
+    by = "" if groups_D is None else f" in {len(sizes):,} groups ({grouped_by(clean, documents)})"
+    there = f"there are {len(test):,} test reviews{by}"
+    if len(sizes) < policy.min_test_reviews:
+        log.warning("%s, and the gate promotes no model with fewer than %d: give more reviews, or a larger split.test",
+                    there, policy.min_test_reviews)  # fmt: skip
+        return
+    limit = min(policy.min_relative_gain, policy.min_gain_over_baseline)
+    least = least_sure_gain(sizes, policy.confidence, policy.max_review_loss, limit)
+    if least > NOTEWORTHY:
+        log.info("%s: a gain over baseline or champion below %.1f %% cannot be proved", there, 100 * least)
