@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.manifest import seconds_of
 from core.store import Artifact, Built, Store
 from models.classification.spec import ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
@@ -20,15 +19,15 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.fit import bundle_digest, is_handed_over, made_of, remove, threads_of
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.fitted import Fitted, FittedClassifier
-from tasks.fitting.job import BUNDLE_FOLDER
-from tasks.fitting.listeners import both, now_and_then
+from tasks.fitting.listeners import both
 from tasks.fitting.pool_caller import Handover
+from tasks.fitting.tracked import tracked_fit
 from tasks.gpus import device_for, gpu_slot
-from tasks.progress import duration, progress
-from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
+from tasks.progress import progress
+from tasks.stage import MADE_ELSEWHERE, run_stage, stage
 from tasks.start_vectors import INPUT as VECTORS
 from tasks.start_vectors import start_vectors
-from tasks.track import JOURNAL, open_model_run
+from tasks.track import JOURNAL
 
 STAGE = "fit-classifier"
 log = logging.getLogger(__name__)
@@ -123,14 +122,10 @@ def fit_classifier(
     plan = plan_classifier(
         config, spec, tokens, start.bundle if start else None, vectors, lexicons_of(config, spec), prepared.labels
     )
-    there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, plan.digest) is not None
-    with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
-        built = build_classifier(config, plan, prepared, now_and_then(run.forward))
-        run.complete(built.artifact, BUNDLE_FOLDER)
-    if not built.reused:
-        log.info("fitted   %s in %s", spec.name, duration(seconds_of(built.artifact.manifest) or 0.0))
-    show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
-    return result_as_task_state(built, FittedClassifier(plan.spec, built.artifact, run.run_id, built.reused))
+    return tracked_fit(
+        config, STAGE, plan.spec, plan.digest, prepared, parent_run_id,
+        lambda listen: build_classifier(config, plan, prepared, listen),
+    )  # fmt: skip
 
 
 def build_classifier(

@@ -13,9 +13,8 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device
 from core.errors import Diverged
-from core.manifest import seconds_of
 from core.processes.gpus import usable_together, visible_gpu_names
-from core.store import Artifact, Built, Store, sha256_of_file
+from core.store import Built, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec, identity, parts_of
@@ -24,18 +23,18 @@ from tasks.dask_engine import FOLDER
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.fitted import Fitted
-from tasks.fitting.job import BUNDLE_FOLDER, LanguageModelJob
-from tasks.fitting.listeners import EnoughSeen, both, now_and_then
+from tasks.fitting.job import LanguageModelJob
+from tasks.fitting.listeners import EnoughSeen, both
 from tasks.fitting.pool_caller import Handover
+from tasks.fitting.tracked import tracked_fit
 from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.gpus import device_for, gpu_slot, is_neural
 from tasks.limits import GPU
-from tasks.progress import duration, progress
-from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
+from tasks.progress import progress
+from tasks.stage import MADE_ELSEWHERE, run_stage, stage
 from tasks.start_vectors import INPUT as VECTORS
 from tasks.start_vectors import start_vectors
-from tasks.track import JOURNAL, open_model_run
-from tracking.tags import START_TAG
+from tasks.track import JOURNAL
 from training.context import Pace
 
 RunJob = Callable[[LanguageModelJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
@@ -68,24 +67,10 @@ def fit(
     *parts* are the fitted parts of the model by name. A mixture of the same bundles is not fitted again.
     """
     plan = plan_fit(config, spec, prepared, parts)
-    there = "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", plan.digest) is not None
-    with open_model_run(config, spec, plan.digest, prepared, parent_run_id, there) as run:
-        built = build_fit(config, plan, prepared, now_and_then(run.forward), parts)
-        run.complete(built.artifact, BUNDLE_FOLDER)
-    if plan.start.note and not run.known:
-        run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
-    if not built.reused:
-        log.info("fitted   %s", _in_words(built.artifact))
-    show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
-    return result_as_task_state(built, Fitted(spec, built.artifact, run.run_id, built.reused))
-
-
-def _in_words(artifact: Artifact) -> str:
-    """Return name, time and validation perplexity of a fit, as far as it measured one."""
-    facts, summary = artifact.facts, artifact.facts["summary"]
-    perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
-    found = "" if perplexity is None else f", validation perplexity {perplexity:,.4g}"
-    return f"{facts['name']} in {duration(seconds_of(artifact.manifest) or 0.0)}{found}"
+    return tracked_fit(
+        config, "fit", spec, plan.digest, prepared, parent_run_id,
+        lambda listen: build_fit(config, plan, prepared, listen, parts), plan.start.note,
+    )  # fmt: skip
 
 
 def plan_fit(

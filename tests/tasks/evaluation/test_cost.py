@@ -9,7 +9,7 @@ from core.manifest import seconds_of
 from core.store import Artifact
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
 from tasks.evaluation.cost import COSTS, OF_FIT, costs_of
-from tasks.fitting.fit import _in_words
+from tasks.fitting.tracked import _in_words
 from training.neural.training_metrics import MEASURED
 
 
