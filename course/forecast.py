@@ -39,8 +39,7 @@ from models.neural.device import limited_threads
 from models.neural.labelling.trunks.recurrent import ForwardEncoder
 from models.specs import TrainingSpec
 from training.neural.optimization.clipping import scale_and_clip
-from training.neural.optimization.optimizers import make_optimizer
-from training.neural.optimization.schedule import learning_rate
+from training.neural.optimization.optimizers import learning_rate, make_optimizer
 
 PARTS = (0.7, 0.85)
 """The network is trained on the changes before the first share of the series, chosen before the second, then tested."""

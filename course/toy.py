@@ -33,8 +33,7 @@ from models.neural.output import NOT_SCORED
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from training.neural.optimization.clipping import scale_and_clip
-from training.neural.optimization.optimizers import make_optimizer
-from training.neural.optimization.schedule import learning_rate
+from training.neural.optimization.optimizers import learning_rate, make_optimizer
 
 Build = Callable[[RecurrentSpec, torch.Tensor], Network]
 """Makes a network from its options and one number per entry of the vocabulary, like `RecurrentNetwork`."""

@@ -9,9 +9,8 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from .allowed import allowed_values, bounds_in
 from .base import ModelError
-from .options import NotNegative, Positive, Share, ShareAboveZero, WholeOrZero
+from .options import NotNegative, Positive, Share, ShareAboveZero, WholeOrZero, allowed_values, bounds_in
 from .text.normal_form import require_unicode
 
 SMALLEST = float(np.finfo(np.float32).tiny)

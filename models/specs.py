@@ -19,7 +19,7 @@ from .names import require_name as require_name
 from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
-from .neural.training_spec import TrainingSpec as TrainingSpec
+from .neural.spec import TrainingSpec as TrainingSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
 from .options import Count, Whole, options, stored

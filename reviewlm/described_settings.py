@@ -17,8 +17,7 @@ from pydantic.fields import FieldInfo
 from core.config.run_config import RunConfig
 from core.config.section import Section
 from core.config.sections.classification import PunctuationConfig
-from models.allowed import allowed_values
-from models.options import OnlyWith
+from models.options import OnlyWith, allowed_values
 from models.specs import KINDS, VocabularySpec
 
 FIXED = {"kind": "Kind of the model."}

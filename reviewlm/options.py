@@ -23,8 +23,8 @@ from core.processes import interrupts
 from core.processes.memory import lasting_objects, limit_heaps
 from core.storing.sqlite_files import database_file
 from models import options as kinds
-from models.allowed import TECHNICAL, bounds_in, range_in_words
 from models.base import ModelError
+from models.options import TECHNICAL, bounds_in, range_in_words
 from models.sampling_options import KINDS, require_allowed
 from reviewlm import terminal
 from reviewlm.early_checks import require_device, require_input, require_model_files

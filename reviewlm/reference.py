@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from models.allowed import allowed_values, range_in_words
+from models.options import allowed_values, range_in_words
 from reviewlm.described_settings import tables
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"

@@ -27,8 +27,8 @@ from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
 from models.tokens.special import BOS
+from training.neural.batches import Plan
 from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.plan import Plan
 from training.neural.state import TrainingState
 from training.neural.step import TrainingStep
 from training.neural.throughput import Meter, product_peak

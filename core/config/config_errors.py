@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
-from models.allowed import explain as explain_option
-from models.allowed import field_at
+from models.options import explain as explain_option
+from models.options import field_at
 from models.specs import KINDS, VocabularySpec
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")

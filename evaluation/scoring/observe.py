@@ -19,9 +19,9 @@ from core.errors import ReviewLMError
 from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature
 from evaluation.scoring.keystrokes import Keyboard
 from evaluation.scoring.score import PREFIX, ScoringWindow, windows
-from models.memory import return_freed
 from models.predictions import predictions
 from models.streams import side_by_side
+from models.threads import return_freed
 from models.tokens.special import UNK
 
 if TYPE_CHECKING:

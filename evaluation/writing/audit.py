@@ -24,8 +24,8 @@ from evaluation.writing.exposure import measure_exposure
 from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
 from evaluation.writing.reference import RealText
 from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
-from models.memory import return_freed
 from models.text.normal_form import MASKS
+from models.threads import return_freed
 
 if TYPE_CHECKING:
     from evaluation.scoring.part_scores import PartScores

@@ -1,4 +1,12 @@
-"""Check that torch can use the requested device, and which number formats it supports."""
+"""Check that torch can use the requested device, and which number formats it supports.
+
+Recognise out-of-memory errors of every device and library that torch uses.
+
+Torch has its own error type only for refusals by its own GPU allocator. Refusals by the driver ("CUDA error: out of
+memory"), cuBLAS (CUBLAS_STATUS_ALLOC_FAILED), cuDNN (CUDNN_STATUS_ALLOC_FAILED, since version 9
+CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) and NCCL ("Cuda failure 2 'out of memory'", on a later line) are
+a plain RuntimeError.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +16,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +24,40 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from ..base import ModelError
-from .out_of_memory import first_line, is_out_of_memory
+
+if TYPE_CHECKING:
+    from .spec import NPLMSpec, RecurrentSpec
+
+
+SAID_BY_ALLOCATORS = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory does not suffice: on a GPU, on the CPU, or in Python itself."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in SAID_BY_ALLOCATORS)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; its type where the message is empty."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def out_of_memory(spec: RecurrentSpec | NPLMSpec, device: str) -> Iterator[None]:
+    """Turn torch's out-of-memory errors, which differ by device, into a ModelError that says what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"Not enough memory on {device} for model '{spec.name}': {first_line(error)}; "
+            "a smaller batch, window or hidden size, or objective.chunk, needs less",
+            "memory",
+        ) from error
+
 
 log = logging.getLogger(__name__)
 POSITIONS = {"cpu": 4_096, "cuda": 16_384}

@@ -25,12 +25,11 @@ from ..atomic_files import save_tensors
 from ..base import ModelError
 from ..predictions import ENTRIES, FirstEntries, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
-from .device import POSITIONS, require_device
+from .device import POSITIONS, out_of_memory, require_device
 from .inference.reader import Reader, reader_for
 from .kept_features import Features, KeptFeatures
 from .network import Network, NetworkState, join, take
 from .nplm import NPLMNetwork
-from .out_of_memory import out_of_memory
 from .output import CONTEXT_IDS, NOT_SCORED
 from .recurrent import RecurrentNetwork
 from .spec import WEIGHTS

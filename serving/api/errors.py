@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from models.allowed import explain
 from models.base import ModelError
+from models.options import explain
 from serving.engine.requests import Busy, StreamEnded
 from serving.versions.names import UnknownVersion
 from serving.versions.open_version import UnusableVersion

@@ -16,7 +16,7 @@ from models.bundles.bundle import Bundle
 from models.classification.bundle import ClassifierBundle
 from models.completion.spellings import QUICK
 from models.completion.suggestions import suggestion_steps
-from models.memory import return_freed
+from models.threads import return_freed
 from serving.engine.engine import Engine
 from serving.engine.requests import EngineLimits, Generation
 from serving.engine.search import Search

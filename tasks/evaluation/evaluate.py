@@ -18,9 +18,9 @@ from core.store import Artifact, Built, Store
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.part_scores import PartScores
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
-from models.memory import return_freed
 from models.specs import MixtureSpec, parts_of
 from models.streams import TokenStream
+from models.threads import return_freed
 from tasks.data.prepare import Prepared, check_table
 from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, recorded, score_version

@@ -17,7 +17,7 @@ from typing import Any
 
 from core.errors import ReviewLMError
 from models.bundles.bundle import Bundle, load_bundle
-from models.memory import return_freed
+from models.threads import return_freed
 from tasks.fitting.worker import answer, logged_to_parent, report_progress, say
 from tasks.measuring.model_work import ModelWork
 from training.context import FitProgress

@@ -13,7 +13,7 @@ import torch
 
 from course import inputs, ngram_methods, optimizers
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training_spec import Optimizer
+from models.neural.spec import Optimizer
 from models.tokens.special import CONTEXT_IDS
 from tests.marked_cases import long_but
 from training.ngram.counting.counts import count_ngrams

@@ -39,7 +39,7 @@ def fit_classifier(
     """Fit a classifier on labelled reviews; choose its state, strength or temperature on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
-    weights are equal up to rounding (`training/neural/determinism.py`). A fit that was killed gives the same
+    weights are equal up to rounding (see `determinism_class`). A fit that was killed gives the same
     ones when it is started again with the same work folder.
 
     Args:

@@ -20,9 +20,8 @@ from typing import Any
 import torch
 
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.training_spec import TrainingSpec
-from training.neural.optimization.optimizers import make_rule
-from training.neural.optimization.schedule import learning_rate
+from models.neural.spec import TrainingSpec
+from training.neural.optimization.optimizers import learning_rate, make_rule
 
 
 @dataclass(frozen=True)

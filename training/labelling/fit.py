@@ -15,13 +15,12 @@ import torch
 from torch import nn
 
 from models.base import ModelError
-from models.neural.device import limited_threads, require_device
+from models.neural.device import first_line, is_out_of_memory, limited_threads, require_device
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.spec import LabellerSpec
 from models.neural.labelling.trunks.recurrent import RecurrentTrunk
-from models.neural.out_of_memory import first_line, is_out_of_memory
 from models.neural.recurrent import RecurrentNetwork
 from training.context import FitProgress
 from training.labelling.fine_tuning import FineTuning
@@ -49,7 +48,7 @@ def fit(
     """Train on some examples, choose the best state on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
-    weights are equal up to rounding (`training/neural/determinism.py`). Torch's random streams stay as they are.
+    weights are equal up to rounding (see `determinism_class`). Torch's random streams stay as they are.
 
     Args:
         spec: Task, architecture, loss, recipe.

@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.neural.device import to_device
+from models.neural.device import first_line, is_out_of_memory, to_device
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import input_tensors
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.rows import FeatureBatch, LabelledBatch
 from models.neural.labelling.spec import LabellerSpec
-from models.neural.out_of_memory import first_line, is_out_of_memory
 from models.neural.output import NOT_SCORED
 from training.labelling.state import LabellerState
 from training.neural.checkpoint import random_tensors, set_random

@@ -3,7 +3,7 @@
 The order of an epoch follows from the seed and the epoch, rates from the number of the update, and torch's random
 stream is in each checkpoint. So a training that was killed at any moment and is started again with the same work folder
 gives the same weights, bit for bit, and the same journal, on the CPU and within one class of determinism
-(`training/neural/determinism.py`). Checkpoints and the way back after a divergence are those of the language
+(see `determinism_class`). Checkpoints and the way back after a divergence are those of the language
 models (`training/neural/callbacks/checkpointing.py`).
 """
 

@@ -6,6 +6,12 @@ the next. In `ReviewBatches` every lane holds whole reviews, one after another, 
 from a fresh state. The lengths of these lanes are as equal as whole reviews allow.
 
 Shapes: B lanes, T positions of a window, D reviews.
+
+Keep the piece of a token stream that windows are cut from on a GPU, as ids of 16 bits where the stream has them.
+
+So a window needs no copy from the processor: it is a slice, widened to the 64 bits that the network's look-ups take.
+
+Plan a training: its windows, epoch by epoch, and when to evaluate. Follows from the options and the data alone.
 """
 
 from __future__ import annotations
@@ -14,14 +20,22 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from models.neural.training_spec import TrainingSpec
+from models.neural.device import to_device
+from models.neural.spec import TrainingSpec
 from models.streams import TokenStream
 from models.threads import in_order
 from models.tokens.special import BOS, CONTEXT_IDS, EOS
+
+if TYPE_CHECKING:
+    from models.streams import TokenStream
+
 
 CHUNK = 1 << 22
 """Maximum number of tokens read from the stream at a time."""
@@ -234,3 +248,89 @@ def count_updates(windows: np.ndarray, epochs: float) -> int:
 def _bounds(lengths: np.ndarray) -> np.ndarray:
     """Return where consecutive items of these lengths begin, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+UNSIGNED_16 = 0xFFFF
+
+
+class StreamPiece:
+    """The latest piece on the GPU.
+
+    torch has few operators for unsigned numbers, so their bits are read as signed ones. Ids of 32 bits are never that
+    large; those of 16 bits are negative from 32,768 on, until a mask takes the copies of the sign away.
+
+    Args:
+        rows: Rows of the batch to keep.
+        device: The GPU.
+    """
+
+    def __init__(self, rows: slice, device: torch.device) -> None:
+        self.rows, self.device = rows, device
+        self._piece_BL: np.ndarray | None = None
+        self._there_BL = torch.empty(0)
+        self._negative = False
+
+    def window(self, window: Window) -> Tensor:
+        """Return the tokens that a window reads (B, T, int64); of the first one of a piece, the piece is copied."""
+        if window.piece_BL is None:
+            return to_device(torch.from_numpy(window.x_BT[self.rows]), self.device)
+        if window.piece_BL is not self._piece_BL:
+            self._piece_BL = window.piece_BL
+            signed_BL = np.ascontiguousarray(window.piece_BL[self.rows]).view(f"i{window.piece_BL.itemsize}")
+            self._negative = bool(signed_BL.size) and int(signed_BL.min()) < 0
+            self._there_BL = to_device(torch.from_numpy(signed_BL), self.device)
+        ids_BT = self._there_BL[:, window.begin : window.begin + window.x_BT.shape[1]].to(torch.int64)
+        return ids_BT.bitwise_and_(UNSIGNED_16) if self._negative else ids_BT
+
+
+RESET_STREAM = 7
+"""Part of the seed of state resets, so that their draws differ from other uses of the same seed."""
+
+
+class Plan:
+    """The windows of a training.
+
+    Args:
+        stream: Training reviews.
+        training: Epochs, batch, window, resets, number of evaluations, seed.
+        ahead: See `TBPTTBatches.epoch`.
+
+    Attributes:
+        updates: Windows in the whole training; each is one update.
+        evaluations: The numbers of updates done at which validation is measured: evenly spaced, the last at the end.
+        total_tokens: Scored in the whole training, approximately.
+    """
+
+    def __init__(self, stream: TokenStream, training: TrainingSpec, ahead: bool = False) -> None:
+        self.training, self.batches, self.ahead = training, make_batches(stream, training), ahead
+        windows = self.batches.windows(math.ceil(training.epochs))
+        self.starts = np.concatenate([[0], np.cumsum(windows)])
+        self.updates = count_updates(windows, training.epochs)
+        count = training.evaluations
+        self.evaluations = {math.ceil(self.updates * (i + 1) / count) for i in range(count)}
+        passes = float(np.interp(self.updates, self.starts, np.arange(len(self.starts))))
+        self.total_tokens = round(stream.tokens * passes)
+
+    def rest_of_epoch(self, done: int) -> Iterator[tuple[Window, Tensor | None]]:
+        """Yield the windows after *done* updates, to the end of their epoch or of the training.
+
+        Each comes with a mask (bool, B): False for streams whose state is reset before it, or None if none is.
+        """
+        epoch = int(np.searchsorted(self.starts, done, "right")) - 1
+        windows = self.batches.epoch(epoch, done - int(self.starts[epoch]), self.ahead)
+        for window in islice(windows, self.updates - done):
+            yield window, self._kept(epoch, window.index)
+
+    def epochs_of(self, updates: int) -> float:
+        """Return the number of epochs for which a plan has this number of updates, at most those of this plan."""
+        epoch = int(np.searchsorted(self.starts, updates, "left")) - 1
+        begin, end = int(self.starts[epoch]), int(self.starts[epoch + 1])
+        return epoch + (updates - begin) / (end - begin)
+
+    def _kept(self, epoch: int, index: int) -> Tensor | None:
+        training = self.training
+        if index == 0 or training.state_reset_prob == 0 or not training.stateful:
+            return None
+        draws_B = np.random.default_rng([training.seed, epoch, index, RESET_STREAM]).random(training.batch)
+        kept_B = draws_B >= training.state_reset_prob
+        return None if kept_B.all() else torch.from_numpy(kept_B)

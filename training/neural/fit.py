@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.neural.device import limited_threads, require_device
+from models.neural.device import limited_threads, out_of_memory, require_device
 from models.neural.lm import NeuralLM, NeuralSpec
-from models.neural.out_of_memory import out_of_memory
 from models.neural.weights_file import fill_from
 from models.specs import model_class
 from models.streams import unigram_counts

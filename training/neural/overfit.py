@@ -10,7 +10,7 @@ import torch
 
 from models.neural.device import limited_threads
 from models.specs import NPLMSpec, RecurrentSpec, TrainingSpec, model_class
-from training.neural.plan import Plan
+from training.neural.batches import Plan
 from training.neural.state import TrainingState
 from training.neural.step import TrainingStep
 

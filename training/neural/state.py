@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from models.neural.network import Network
-from models.neural.training_spec import TrainingSpec
+from models.neural.spec import TrainingSpec
 from models.neural.weights_file import (
     fill_network,
     network_tensors,
@@ -30,8 +30,7 @@ from models.neural.weights_file import (
 from models.options import stored
 from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
 from training.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
-from training.neural.optimization.optimizers import make_optimizer
-from training.neural.optimization.schedule import learning_rate
+from training.neural.optimization.optimizers import learning_rate, make_optimizer
 from training.neural.parallel.data_parallel import Ranks
 from training.neural.tbptt import Memory
 from training.neural.training_metrics import TrainingMetrics

@@ -16,9 +16,9 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from models.memory import peak_resident
+from models.neural.device import is_out_of_memory
 from models.neural.network import Network
-from models.neural.out_of_memory import is_out_of_memory
+from models.threads import peak_resident
 
 OPERATIONS = 6
 """Floating-point operations for each weight and token: see above."""

@@ -7,10 +7,13 @@ All randomness is either torch's random stream, whose state is in each checkpoin
 window). Everything else is a function of the number of updates. Therefore a fit that was killed at any moment and
 started again with the same work folder gives the same weights, bit for bit, and the same journal. That holds on the
 CPU, within one class of determinism (`determinism.py`); on a GPU the weights are the same to rounding.
+
+Use a measurement on validation: keep the best weights, lower the rate on a plateau, begin to average.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import time
@@ -23,26 +26,64 @@ import torch
 from models.base import ModelError
 from models.neural.device import free_cached_memory
 from models.neural.network import Network
-from models.neural.training_spec import TrainingSpec
+from models.neural.spec import TrainingSpec
+from models.neural.weights_file import fill_network, network_tensors
 from models.options import stored
 from models.perplexity import perplexity
 from training.context import CHECKPOINTS, PAUSED, FitContext
-from training.neural.batches import count_updates
-from training.neural.callbacks.after_validation import BestWeights, Plateau, StartAveraging
+from training.neural.batches import Plan, count_updates
 from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.callbacks.checkpointing import BackOff, Checkpointing
 from training.neural.callbacks.pacing import Pacing, Paused, shortened
 from training.neural.callbacks.reporting import Curves, ProgressReport
 from training.neural.checkpoint import Checkpoints, Journal
-from training.neural.optimization.schedule import decay_start
+from training.neural.optimization.optimizers import PLATEAU_FACTOR, decay_start
 from training.neural.parallel.data_parallel import joined
-from training.neural.plan import Plan
 from training.neural.state import TrainingState
 from training.neural.step import Divergence, TrainingStep
 from training.neural.validation import validation_limit, validation_nats
 
 if TYPE_CHECKING:
     from models.streams import TokenStream
+
+
+log = logging.getLogger(__name__)
+
+
+class BestWeights(Callback[TrainingState]):
+    """Keep the best weights (averaged ones if there is an average), and leave them in the network at the end."""
+
+    def on_validation(self, measured: ValidationResult) -> None:
+        """Keep the weights if they are the best so far."""
+        if measured.improved:
+            with self.state.averaged():
+                self.state.best = network_tensors(self.state.network)
+            metrics = self.state.metrics
+            metrics.best_nats, metrics.best_tokens = measured.nats, metrics.tokens
+
+    def on_end(self) -> None:
+        """Put the best weights into the network, which is in evaluation mode from here on."""
+        fill_network(self.state.network, self.state.best)
+        self.state.network.eval()
+
+
+class Plateau(Callback[TrainingState]):
+    """Lower the learning rate of the schedule "plateau" after an evaluation without improvement."""
+
+    def on_validation(self, measured: ValidationResult) -> None:
+        """Multiply the rate by `PLATEAU_FACTOR` unless the evaluation is the best so far."""
+        if self.state.training.schedule == "plateau" and not measured.improved:
+            self.state.metrics.plateau *= PLATEAU_FACTOR
+
+
+class StartAveraging(Callback[TrainingState]):
+    """Start the average of "nt_asgd" when validation no longer improves; see `NonMonotonicTrigger`."""
+
+    def on_validation(self, measured: ValidationResult) -> None:
+        """Show the measurement to the trigger."""
+        if self.state.trigger is not None and self.state.trigger.observe(measured.nats):
+            log.info("the validation loss no longer improves: averaging the weights from here on")
+
 
 FINAL_TOKENS = 2_000_000
 """Held-out tokens for the final figure, at most."""

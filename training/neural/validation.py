@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.memory import return_freed
-from models.neural.device import POSITIONS, to_device
+from models.neural.device import POSITIONS, first_line, is_out_of_memory, to_device
 from models.neural.network import Network
-from models.neural.out_of_memory import first_line, is_out_of_memory
 from models.neural.output.base import CONTEXT_IDS, NOT_SCORED
+from models.threads import return_freed
 from training.neural.parallel.data_parallel import Ranks
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from models.memory import return_freed
-from models.threads import THREADS, ordered
+from models.threads import THREADS, ordered, return_freed
 
 
 class ShardEngine(Protocol):

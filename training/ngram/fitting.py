@@ -13,14 +13,12 @@ from models.base import ModelError
 from models.ngram.spec import KNESER_NEY, SCORES_ONLY
 from models.ngram.tables import FLOATS, Precision, Tables
 from models.specs import NGramSpec
-from training.ngram.counting.array_allocator import ArrayAllocator
 from training.ngram.counting.counts import Documents, NGramCounts
-from training.ngram.counting.memory import require_memory
+from training.ngram.counting.memory import ArrayAllocator, require_memory
 from training.ngram.engine import ShardEngine
 from training.ngram.pruning.prune import drop, keep, kept_by_count, kept_by_documents, kept_by_words, thresholds
 from training.ngram.pruning.relative_entropy import observed_history, prune_by_entropy
-from training.ngram.smoothing.by_context import pieces
-from training.ngram.smoothing.estimate import Estimate
+from training.ngram.smoothing.by_context import Estimate, pieces
 from training.ngram.smoothing.kneser_ney import estimate as kneser_ney
 from training.ngram.smoothing.methods import estimate
 

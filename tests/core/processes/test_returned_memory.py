@@ -13,7 +13,7 @@ import pytest
 from core.processes.memory import OPERATIONS, limit_operations
 from core.provenance import SOURCE
 from core.services.deployed_code import PLACE_VARIABLE, RUN_VARIABLE
-from models.memory import peak_resident
+from models.threads import peak_resident
 
 CODE = """
 import psutil
@@ -131,7 +131,7 @@ def test_threads_share_two_heaps_or_as_many_as_the_user_says() -> None:
 SHAPES = """
 import psutil, torch
 from core.processes.memory import limit_operations
-from models.memory import return_freed
+from models.threads import return_freed
 %s
 lstm, me = torch.nn.LSTM(64, 128, batch_first=True), psutil.Process()
 

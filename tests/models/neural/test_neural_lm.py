@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.base import ModelError
-from models.neural.out_of_memory import out_of_memory
+from models.neural.device import out_of_memory
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
 
 V, BOS, EOS, STAR, B, T = 40, 1, 2, 8, 4, 13

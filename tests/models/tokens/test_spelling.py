@@ -19,7 +19,7 @@ from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import packed_tables
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
-from training.ngram.smoothing.estimate import order_discounts
+from training.ngram.smoothing.by_context import order_discounts
 from training.ngram.smoothing.kneser_ney import estimate
 
 ROOT = Path(__file__).parents[3]

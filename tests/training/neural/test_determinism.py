@@ -7,9 +7,8 @@ import torch
 
 from models.neural.device import limited_threads
 from tests.models.neural.made_trainings import network_of, run
-from training.neural import determinism
 from training.neural.callbacks import checkpointing
-from training.neural.determinism import announcement, determinism_class
+from training.neural.callbacks.checkpointing import announcement, determinism_class
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -53,7 +52,7 @@ def test_a_training_that_goes_on_on_a_gpu_says_that_it_is_another_class(tmp_path
     """Only its name is a GPU's here."""
     run(tmp_path)
     monkeypatch.setattr(
-        checkpointing, "determinism_class", lambda device, ranks: determinism.determinism_class(gpu, ranks)
+        checkpointing, "determinism_class", lambda device, ranks: determinism_class(gpu, ranks)
     )
     _, summary = run(tmp_path, network_of())
     assert summary["class_changes"] == 1

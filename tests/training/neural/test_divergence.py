@@ -11,7 +11,7 @@ from tests.models.neural.made_trainings import TRAIN, TRAINING, Planted, V, curv
 from tracking.runs.writes import read_journal
 from training.neural import trainer
 from training.neural.optimization.clipping import Clipped
-from training.neural.optimization.schedule import learning_rate
+from training.neural.optimization.optimizers import learning_rate
 from training.neural.training_metrics import TrainingMetrics
 
 SPIKE = replace(TRAINING, loss_spike_threshold=3.0)

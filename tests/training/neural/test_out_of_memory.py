@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.base import ModelError
-from models.neural.out_of_memory import is_out_of_memory, out_of_memory
+from models.neural.device import is_out_of_memory, out_of_memory
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, network_of, run

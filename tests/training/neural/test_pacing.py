@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, curve, network_of, run
 from training.context import FitContext, Pace
+from training.neural.batches import Plan
 from training.neural.callbacks import pacing
 from training.neural.callbacks.pacing import updates_with_decay
-from training.neural.optimization.schedule import decay_start, learning_rate
-from training.neural.plan import Plan
+from training.neural.optimization.optimizers import decay_start, learning_rate
 from training.neural.trainer import CHECKPOINTS, PAUSED, train
 
 TRAPEZOID = replace(TRAINING, schedule="trapezoid", epochs=8, warmup=0.02, final_rate=0.0, evaluations=4)

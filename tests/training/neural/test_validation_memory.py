@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models.memory import return_freed
+from models.threads import return_freed
 from tests.models.neural.made_trainings import VALIDATION, network_of
 from training.neural import validation
 from training.neural.validation import validation_nats

@@ -1,29 +1,124 @@
-"""Save a training, resume it, and go back to the last good state after a divergence."""
+"""Save a training, resume it, and go back to the last good state after a divergence.
+
+Write the checkpoints of a training on a GPU in a thread, so that its updates do not wait for the disk.
+
+Name the conditions under which two fits can be equal to the last bit.
+
+On the CPU, equal options, data and seeds give equal weights as long as the kernels sum in the same order. That order
+depends on the release of torch, the kind of CPU, the number of threads and the number of ranks. Fits with the same
+values of these are in one class of determinism. Between classes, weights agree only to rounding; between numbers of
+ranks, only to rounding and the draws of dropout.
+
+On a GPU there is no fixed order: the gradients of a row that is read or drawn several times are added in the order in
+which the threads finish (`index_add_`, the embedding's gradient). A class names the GPU; fits agree to rounding.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from models.base import ModelError
-from models.neural.training_spec import TrainingSpec
+from models.neural.device import HostCopies
+from models.neural.spec import TrainingSpec
 from training.neural.callbacks.callback import Callback, ValidationResult
-from training.neural.callbacks.checkpoint_writer import CheckpointWriter
 from training.neural.checkpoint import Checkpoint, Checkpoints, Journal
-from training.neural.determinism import announcement, determinism_class, in_words
 from training.neural.parallel.data_parallel import Ranks
 from training.neural.step import Divergence
+
+IN_A_THREAD = ("cuda",)
+"""Devices whose trainings have the thread. On the processor it would slow the updates down, and count as theirs."""
+log = logging.getLogger(__name__)
+
+
+class CheckpointWriter:
+    """Writer of checkpoints, one after another in the order given; when its block is left, all are written.
+
+    A checkpoint holds the state at the moment of `write`, whatever happens to the tensors afterwards. Until it is
+    complete the one before is the newest, so a process that is killed meanwhile goes on from there. An error of the
+    thread is raised by the next call of any method, at the latest at the end of the block.
+
+    Args:
+        checkpoints: Of this training. Nothing else may read or write them while `finish` has not returned.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self._thread: ThreadPoolExecutor | None = None
+        self._written: Future[None] | None = None
+
+    def write(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool, device: torch.device) -> None:
+        """Write a checkpoint (see `Checkpoints.save`) of a training on *device*, after the one before."""
+        self.finish()
+        if device.type not in IN_A_THREAD:
+            self.checkpoints.save(tensors, facts, good)
+            return
+        copies, facts = HostCopies(tensors, device), deepcopy(dict(facts))
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._written = self._thread.submit(lambda: self.checkpoints.write(copies.read(), facts, good))
+
+    def look(self) -> None:
+        """Raise the error of a checkpoint that could not be written; do not wait for one that is being written."""
+        if self._written is not None and self._written.done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until all checkpoints are written."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.finish()
+        except Exception as own:
+            if error is None:
+                raise
+            log.warning("the last checkpoint could not be written: %s", own)  # the other error is the cause to tell
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+
+
+def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | int]:
+    """Return the conditions for bit-equal fits: torch, device, instructions, threads, ranks."""
+    together: dict[str, str | int] = {"ranks": ranks} if ranks > 1 else {}
+    return together | {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def announcement(found: dict[str, str | int]) -> str:
+    """Return one line that says how far another fit of the same class will agree."""
+    if found["device"] == "cpu":
+        return f"determinism class: {in_words(found)}; equal fits in this class are equal bit for bit"
+    return f"determinism class: none on a GPU ({in_words(found)}); equal fits are equal up to rounding"
+
+
+def in_words(found: dict[str, str | int]) -> str:
+    """Return a class as one line of text."""
+    return ", ".join(f"{name} {value}" for name, value in found.items())
+
 
 CHECKPOINT_SECONDS = 60.0
 """A checkpoint is also written when this time has passed; does not change the result."""
 BACK_OFFS = 3
 """Times that a diverged training goes back to a good state with half the rate."""
-log = logging.getLogger(__name__)
-
-
 class ResumableNumbers(Protocol):
     """The numbers of a training that saving and going back need."""
 

@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from training.context import Pace
+from training.neural.batches import Plan
 from training.neural.callbacks.callback import Callback, ValidationResult
-from training.neural.optimization.schedule import DECAY, decay_start
-from training.neural.plan import Plan
+from training.neural.optimization.optimizers import DECAY, decay_start
 from training.neural.state import TrainingState
 
 if TYPE_CHECKING:
-    from models.neural.training_spec import TrainingSpec
+    from models.neural.spec import TrainingSpec
     from training.neural.batches import Window
 
 EVALUATION_SHARE = 0.05

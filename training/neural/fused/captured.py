@@ -19,9 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.neural.device import free_cached_memory
+from models.neural.device import first_line, free_cached_memory, is_out_of_memory
 from models.neural.network import Network, NetworkState, detach
-from models.neural.out_of_memory import first_line, is_out_of_memory
 
 log = logging.getLogger(__name__)
 

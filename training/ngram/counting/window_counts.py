@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from models.ngram.lookup import Followers, row_type, word_type
-from training.ngram.counting.array_allocator import ArrayAllocator
-from training.ngram.counting.document_counts import DocumentLimit, changes
-from training.ngram.counting.windows import Text, deal, first_words, shard_words, sort_shard
+from training.ngram.counting.memory import ArrayAllocator
+from training.ngram.counting.windows import DocumentLimit, Text, changes, deal, first_words, shard_words, sort_shard
 from training.ngram.engine import ShardEngine
 
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 from models.base import ModelError
 from models.text.normal_form import require_unicode
 from models.threads import ordered
-from training.ngram.counting.array_allocator import IN_MEMORY, ArrayAllocator
+from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
 from training.ngram.lines.text_source import opened
 
 logger = logging.getLogger(__name__)

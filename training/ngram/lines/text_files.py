@@ -19,8 +19,8 @@ from models.base import ModelError
 from models.ngram.spec import SCORES_ONLY
 from models.ngram.tables import Precision
 from models.specs import NGramSpec
-from training.ngram.counting.array_allocator import ArrayAllocator
 from training.ngram.counting.counts import count_ngrams
+from training.ngram.counting.memory import ArrayAllocator
 from training.ngram.engine import ShardEngine, Threads
 from training.ngram.fitting import fit_tables, make_spec, require_options
 from training.ngram.lines.line_lm import LineLM, require_ours

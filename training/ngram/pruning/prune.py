@@ -29,8 +29,8 @@ import numpy as np
 from models.base import ModelError
 from models.ngram.lookup import Followers, row_type, word_type
 from models.ngram.tables import Tables
-from training.ngram.counting.array_allocator import IN_MEMORY, ArrayAllocator
 from training.ngram.counting.counts import NGramCounts
+from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
 from training.ngram.smoothing.by_context import contexts_in_blocks, continuations, pieces
 from training.ngram.smoothing.kneser_ney import UNK
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from training.ngram.counting.counts import NGramCounts
-from training.ngram.smoothing.estimate import FALLBACK, Discounts, Estimate, order_discounts
+from training.ngram.smoothing.by_context import FALLBACK, Discounts, Estimate, order_discounts
 from training.ngram.smoothing.interpolation import Level, build, raw_counts_of_counts
 
 

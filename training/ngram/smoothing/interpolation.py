@@ -30,8 +30,7 @@ import numpy as np
 
 from training.ngram.counting.counts import NGramCounts
 from training.ngram.engine import Threads
-from training.ngram.smoothing.by_context import ContextBlock, estimate_order, pieces
-from training.ngram.smoothing.estimate import Estimate
+from training.ngram.smoothing.by_context import ContextBlock, Estimate, estimate_order, pieces
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from training.ngram.counting.counts import Documents, NGramCounts
-from training.ngram.smoothing.estimate import Estimate
+from training.ngram.smoothing.by_context import Estimate
 from training.ngram.smoothing.held_out import HeldOutCounts, evidence
 from training.ngram.smoothing.interpolation import Level, build
 

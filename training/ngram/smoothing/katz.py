@@ -35,7 +35,7 @@ import numpy as np
 
 from training.ngram.counting.counts import NGramCounts
 from training.ngram.smoothing.absolute import order_discount
-from training.ngram.smoothing.estimate import FALLBACK, Estimate
+from training.ngram.smoothing.by_context import FALLBACK, Estimate
 from training.ngram.smoothing.interpolation import Level, build, raw_counts_of_counts
 
 STEEPEST = 100.0

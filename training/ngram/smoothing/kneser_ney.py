@@ -39,8 +39,15 @@ from models.ngram.lookup import NONE
 from training.ngram.counting.counts import NGramCounts
 from training.ngram.counting.memory import ranges_in_memory
 from training.ngram.engine import ShardEngine, Threads
-from training.ngram.smoothing.by_context import ContextBlock, estimate_order, pieces
-from training.ngram.smoothing.estimate import FALLBACK, Discounts, Estimate, order_discounts
+from training.ngram.smoothing.by_context import (
+    FALLBACK,
+    ContextBlock,
+    Discounts,
+    Estimate,
+    estimate_order,
+    order_discounts,
+    pieces,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from training.ngram.counting.counts import Documents, NGramCounts
 from training.ngram.smoothing import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_backoff, witten_bell
-from training.ngram.smoothing.estimate import Estimate
+from training.ngram.smoothing.by_context import Estimate
 from training.ngram.smoothing.interpolation import raw_counts_of_counts
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.ngram.counting.counts import NGramCounts
-from training.ngram.smoothing.estimate import Estimate
+from training.ngram.smoothing.by_context import Estimate
 from training.ngram.smoothing.interpolation import Level, build
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.neural.output import build_output
-from models.neural.output.huffman import huffman_tree, tree_paths
+from models.neural.output.hierarchical import huffman_tree, tree_paths
 from models.specs import ObjectiveSpec
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples

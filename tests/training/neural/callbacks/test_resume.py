@@ -34,8 +34,7 @@ from training.neural import checkpoint
 from training.neural import step as training_step
 from training.neural.callbacks import checkpointing
 from training.neural.optimization.clipping import Clipped
-from training.neural.optimization.never_compiled import AdamW
-from training.neural.optimization.schedule import learning_rate
+from training.neural.optimization.optimizers import AdamW, learning_rate
 from training.neural.trainer import CHECKPOINTS
 
 

@@ -8,8 +8,8 @@ import torch
 from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, V, network_of
 from training.neural import step
+from training.neural.batches import Plan
 from training.neural.fused.captured import captured
-from training.neural.plan import Plan
 from training.neural.state import TrainingState
 from training.neural.step import TrainingStep
 

@@ -8,8 +8,9 @@ import torch
 
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import journal, killed_at_rename, network_of, run
-from training.neural.callbacks import checkpoint_writer, checkpointing
-from training.neural.callbacks.checkpoint_writer import CheckpointWriter
+from training.neural.callbacks import checkpointing
+from training.neural.callbacks import checkpointing as checkpoint_writer
+from training.neural.callbacks.checkpointing import CheckpointWriter
 from training.neural.checkpoint import Checkpoints
 from training.neural.step import TrainingStep
 

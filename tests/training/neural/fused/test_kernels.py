@@ -16,8 +16,7 @@ from models.neural.network import Network
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
-from training.neural.tbptt import Memory
-from training.neural.window_gradient import add_gradients
+from training.neural.tbptt import Memory, add_gradients
 
 V, B, T = 60, 3, 6
 

@@ -6,8 +6,7 @@ import torch
 
 from tests.models.neural.made_streams import stream_of
 from training.neural import batches
-from training.neural.batches import TBPTTBatches
-from training.neural.stream_piece import StreamPiece
+from training.neural.batches import StreamPiece, TBPTTBatches
 
 GPU = torch.device("cuda", 0)
 BATCH, WINDOW, WHOLE = 4, 5, slice(0, 4)

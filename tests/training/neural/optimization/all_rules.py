@@ -5,7 +5,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from models.neural.training_spec import Optimizer
+from models.neural.spec import Optimizer
 from models.options import as_written, without_inapplicable
 from models.specs import TrainingSpec
 

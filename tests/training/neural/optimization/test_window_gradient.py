@@ -13,9 +13,7 @@ from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import V
 from training.neural.batches import ReviewBatches
-from training.neural.penalties import activation_penalty
-from training.neural.tbptt import Memory
-from training.neural.window_gradient import add_gradients
+from training.neural.tbptt import Memory, activation_penalty, add_gradients
 
 B, T = 5, 8
 CPU = torch.device("cpu")
@@ -164,7 +162,7 @@ def test_penalties_enter_the_gradient_beside_the_mean_of_the_nats_and_not_the_re
 def test_the_first_penalty_sees_what_dropout_has_left_and_the_second_what_it_had(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "training.neural.window_gradient.activation_penalty",
+        "training.neural.tbptt.activation_penalty",
         lambda training, activations: seen.append(activations) or activation_penalty(training, activations),
     )
     network, training = network_of(dropout=0.5, **PENALTIES)

@@ -21,7 +21,8 @@ from training.context import FitContext
 from training.neural.batches import make_batches
 from training.neural.callbacks.checkpointing import Checkpointing
 from training.neural.checkpoint import Checkpoints, Journal
-from training.neural.parallel import data_parallel, shared_sum
+from training.neural.parallel import data_parallel
+from training.neural.parallel import data_parallel as shared_sum
 from training.neural.parallel.data_parallel import Group, Ranks, joined, own_device
 from training.neural.state import TrainingState
 from training.neural.trainer import CHECKPOINTS

@@ -20,20 +20,18 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.memory import resident
 from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
-from models.threads import allowed_threads, ordered
+from models.threads import allowed_threads, ordered, resident
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.marked_cases import long_but
-from training.ngram.counting import array_allocator as allocator
 from training.ngram.counting import counts as counting
+from training.ngram.counting import counts as documents_of
 from training.ngram.counting import disk_counts, memory
-from training.ngram.counting import documents as documents_of
-from training.ngram.counting.array_allocator import ArrayAllocator
+from training.ngram.counting import memory as allocator
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.counting.memory import MemoryPlan, memory_plan
+from training.ngram.counting.memory import ArrayAllocator, MemoryPlan, memory_plan
 from training.ngram.engine import Threads
 from training.ngram.fitting import fit_tables
 from training.ngram.smoothing import by_context, kneser_ney

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.examples import examples
 from training.ngram.counting import windows as machinery
-from training.ngram.counting.array_allocator import ArrayAllocator
+from training.ngram.counting.memory import ArrayAllocator
 from training.ngram.counting.window_counts import sort_windows
 from training.ngram.counting.windows import Text, shard_words, sort_shard
 from training.ngram.engine import Threads

@@ -15,7 +15,7 @@ from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
-from training.ngram.smoothing.estimate import order_discounts
+from training.ngram.smoothing.by_context import order_discounts
 
 V = 14
 FALLBACK = (Fraction(1, 2), Fraction(1), Fraction(3, 2))
