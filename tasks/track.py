@@ -2,7 +2,7 @@
 
 MLflow is a view of the store. Only three things are read back: the id of the run that describes a fit, the registry's
 aliases, and the bundles of registered versions. So MLflow may be unreachable for a while; writes wait on this disk
-(`tracking/runs/sync.py`). A flow needs MLflow at its start, to detect a wrong address, and for the registry.
+(`tracking/runs/publish.py`). A flow needs MLflow at its start, to detect a wrong address, and for the registry.
 
 Collect the parameters that a model's MLflow run shows.
 """
@@ -65,7 +65,7 @@ def tracker_of(config: RunConfig) -> Tracker:
 
 
 def registry_of(config: RunConfig) -> Registry:
-    """Return the model registry of a configuration; in a flow, wait until MLflow answers and has all waiting writes."""
+    """Return the model registry of a configuration; in a flow, wait until MLflow answers and has what waits."""
     tracker = tracker_of(config)
     if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
         tracker.wait(config.execution.tracking_patience)
@@ -130,7 +130,7 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     add_to_description(tracker, run_id, prefect_link())
     tracker.end_run(run_id, "FINISHED")
     if left := tracker.sync():
-        log.warning("%d writes to MLflow are queued; the next run or `reviewlm tracking flush` sends them", left)
+        log.warning("%d runs wait for MLflow; the next run or `reviewlm tracking flush` publishes them", left)
 
 
 def _link_from_prefect(tracker: Tracker, run_id: str) -> None:

@@ -21,14 +21,13 @@ from urllib.parse import unquote, urlparse
 
 from filelock import FileLock, Timeout
 
-from core.errors import ArtifactError, StoreFull, TrackingUnavailable, Unreadable, without_password
+from core.errors import StoreFull, TrackingUnavailable, Unreadable, without_password
 from core.services import service_list
-from core.storing.sqlite_files import DATABASE, database_file, home_database, read_only
-from tracking.runs.outbox import FILE, Outbox, outboxes
+from core.storing.sqlite_files import DATABASE, read_only
 
-MARKER, LOCK, ARTIFACTS, OUTBOX = "home.json", "home.lock", "mlartifacts", "outbox"
+MARKER, LOCK, ARTIFACTS = "home.json", "home.lock", "mlartifacts"
 KEPT = "moved"
-"""Folder in a home folder for backups of the database, and for queued writes that the original home will send."""
+"""Folder in a home folder for backups of the database."""
 BACKUPS = 2
 """Number of newest backups to keep: a home folder that is used at two paths in turn is rewritten at each change."""
 ADDRESSES = (
@@ -90,8 +89,6 @@ def moved_from(home: Path) -> tuple[Path, bool] | None:
 def _mend(home: Path, former: Path) -> None:
     copied = _is_home(former)
     changed, backup = _rewrite(home, former)
-    with suppress(ArtifactError):  # a damaged queue is reported when its writes are sent
-        _take_outbox(home, former, copied)
     _leave_services(home, copied)
     log.info(
         "this home folder was %s from %s: %d addresses in %s were updated%s",
@@ -218,28 +215,6 @@ def _forms(home: Path) -> tuple[str, str]:
 def _below(column: str) -> str:
     """Return the SQL condition that a column holds the folder :old or a path below it."""
     return f'("{column}" = :old OR substr("{column}", 1, length(:old) + 1) = :old || \'/\')'
-
-
-def _take_outbox(home: Path, former: Path, copied: bool) -> None:
-    """Redirect writes queued for the home's own database to its new path; leave those for a server to the original."""
-    for outbox in outboxes(home / OUTBOX):
-        if database_file(outbox.uri) == former / DATABASE:
-            _let_wait_for(outbox, home_database(home))
-        elif copied and (waiting := outbox.waiting()):
-            target = home / KEPT / outbox.folder.name
-            target.parent.mkdir(exist_ok=True)
-            outbox.folder.rename(target)
-            log.warning("%d queued writes to %s are left to %s (copies: %s)", waiting, outbox.uri, former, target)
-
-
-def _let_wait_for(outbox: Outbox, uri: str) -> None:
-    """Assign a queue to the database at another address, unless that one already has a queue."""
-    renamed = Outbox(outbox.folder.parent, uri, outbox.experiment).folder
-    if renamed.exists():
-        return
-    with closing(sqlite3.connect(outbox.folder / FILE)) as database, database:
-        database.execute("UPDATE about SET uri = ?", (uri,))
-    outbox.folder.rename(renamed)
 
 
 def local_folder(address: str) -> Path | None:

@@ -123,20 +123,20 @@ def check_interrupted(config: RunConfig) -> Iterator[HealthLine]:
 
 
 def check_queue(config: RunConfig) -> Iterator[HealthLine]:
-    """Count writes that wait for MLflow, and those that it refused."""
+    """Count runs that wait for MLflow, and parts of runs that it refused."""
     from core.errors import without_password
-    from tracking.runs.outbox import outboxes
+    from tracking.runs.record import waiting_runs
 
-    queues = outboxes(config.home / "outbox")
-    waiting = [(queue, count) for queue in queues if (count := queue.waiting())]
-    refused = sum(len(queue.refused()) for queue in queues)
-    for queue, count in waiting:
+    stores = waiting_runs(config.home, without_password)
+    waiting = [(store["store"], store["waiting"]) for store in stores if store["waiting"]]
+    refused = sum(store["refused"] for store in stores)
+    for store, count in waiting:
         yield HealthLine(
-            "queued writes", "warning", f"{count} writes wait for {without_password(queue.uri)}",
+            "queued writes", "warning", f"{count} runs wait for {store}",
             "`reviewlm tracking flush` sends them, once MLflow answers",
         )
     if refused:
-        yield HealthLine("queued writes", "warning", f"MLflow refused {refused} writes",
+        yield HealthLine("queued writes", "warning", f"MLflow refused {refused} parts of runs",
                          "`reviewlm tracking waiting` shows the stores; figures of these runs may be incomplete")
     if not waiting and not refused:
         yield HealthLine("queued writes", "ok", "none")

@@ -40,7 +40,7 @@ from tasks.fitting.pool_protocol import NAME, received, remote_errors, remote_of
 from tasks.gpus import gpu_slot
 from tasks.progress import progress
 from tasks.stage import RESOURCES, stage
-from tracking.runs.open_runs import known_stores
+from tracking.runs.record import known_stores
 
 FOLDER = "jobs"
 """Folder of the home with one folder for each job that is being fitted."""

@@ -23,7 +23,7 @@ from tracking.registry.lineage import record_of
 from tracking.registry.registry import Registry, Version
 from tracking.registry.state import fold_events
 from tracking.registry.versions import REFUSED
-from tracking.runs.open_runs import known_stores
+from tracking.runs.record import known_stores
 from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_TAG, BY_HAND_WHY, DATA_TAG, OUTCOME, SINCE
 

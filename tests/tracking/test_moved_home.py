@@ -21,9 +21,8 @@ from core.errors import StoreFull, TrackingUnavailable
 from core.processes.identity import this_machine
 from core.services import service_list
 from tracking import moved_home
-from tracking.moved_home import KEPT, MARKER, mend_moved_home
+from tracking.moved_home import MARKER, mend_moved_home
 from tracking.registry.registry import Registry
-from tracking.runs.outbox import Outbox, Write
 from tracking.runs.runs import Tracker
 
 
@@ -134,26 +133,6 @@ def test_a_new_home_gets_a_record_and_nothing_else(tmp_path: Path) -> None:
     mend_moved_home(tmp_path)
     assert json.loads((tmp_path / MARKER).read_text()) == {"path": str(tmp_path)}
     assert {path.name for path in tmp_path.iterdir()} <= {MARKER, "home.lock"}
-
-
-def test_what_waits_for_the_own_database_goes_into_the_copy(origin: Path) -> None:
-    Outbox(origin / "outbox", f"sqlite:///{origin / 'mlflow.db'}", "reviewlm").put(Write("tags", "run", {}))
-    moved = origin.rename(origin.with_name("moved"))
-    mend_moved_home(moved)
-    assert Outbox(moved / "outbox", f"sqlite:///{moved / 'mlflow.db'}", "reviewlm").waiting() == 1
-
-
-def test_what_waits_for_a_server_is_sent_by_the_original_alone(origin: Path) -> None:
-    Outbox(origin / "outbox", "http://server:5000", "reviewlm").put(Write("tags", "run", {}))
-    copy = origin.with_name("copy")
-    shutil.copytree(origin, copy)
-    mend_moved_home(copy)
-    assert Outbox(copy / "outbox", "http://server:5000", "reviewlm").waiting() == 0
-    assert list((copy / KEPT).glob("*/outbox.db"))
-    assert Outbox(origin / "outbox", "http://server:5000", "reviewlm").waiting() == 1
-    moved = origin.rename(origin.with_name("moved"))
-    mend_moved_home(moved)
-    assert Outbox(moved / "outbox", "http://server:5000", "reviewlm").waiting() == 1
 
 
 def test_a_copy_neither_joins_nor_stops_the_services_of_the_original(origin: Path) -> None:

@@ -14,12 +14,10 @@ import sqlite3
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-
-from filelock import FileLock, Timeout
 
 from core.errors import ConfigError, Damaged, EmptyInput, disk_errors
 from core.output import output_file, require_output
@@ -124,7 +122,7 @@ def write_backup(
                           remedy="name a file in another folder, best on another disk")  # fmt: skip
     require_output(to, "--to")
     with _scratch(to.resolve().parent) as scratch:
-        copies = _copied_databases(home, contents_of(home, without_store), scratch)
+        copies = _copied_databases(contents_of(home, without_store), scratch)
         # Now list the files: all that the copied databases name are there.
         contents = contents_of(home, without_store)
         part = to if written_straight(to) else scratch / to.name
@@ -158,16 +156,10 @@ def _scratch(folder: Path) -> Iterator[Path]:
         os.close(owner)
 
 
-def _copied_databases(home: Path, contents: HomeContents, scratch: Path) -> dict[Path, Path]:
-    """Copy all databases, while no queued write is sent: else it could be in both copies, or in none."""
-    copies = {}
-    with ExitStack() as locks:
-        for queue in (home / "outbox").glob("*/sending.lock"):
-            with suppress(Timeout, OSError):
-                locks.enter_context(FileLock(queue, timeout=LOCK_SECONDS))
-        for number, database in enumerate(contents.databases):
-            copies[database] = scratch / f"{number}.db"
-            copy_database(database, copies[database])
+def _copied_databases(contents: HomeContents, scratch: Path) -> dict[Path, Path]:
+    copies = {database: scratch / f"{number}.db" for number, database in enumerate(contents.databases)}
+    for database, copy in copies.items():
+        copy_database(database, copy)
     return copies
 
 

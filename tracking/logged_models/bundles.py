@@ -15,7 +15,6 @@ from models.bundles.sealed_folder import WHY_MISSING, verify_files
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
 from tracking.moved_home import local_folder
-from tracking.runs.outbox import Write
 from tracking.runs.runs import Tracker
 
 NOT_IN_NAMES = r"[/:.%\"']"
@@ -34,15 +33,17 @@ def log_bundle(
         package: Package to copy into the model.
 
     Returns:
-        The model's address, `models:/m-…`; "" if the write is queued. The run gets it as the tag `reviewlm.model_uri`.
+        The model's address, `models:/m-…`; "" if it waits. The run gets it as the tag `reviewlm.model_uri`.
         A bundle that the run has logged before is not logged again.
 
     Raises:
         BundleError: The folder is not a bundle.
     """
     facts_of(bundle_folder)
-    files = {"bundle": Path(bundle_folder), "package": package}
-    return tracker.write(Write("model", run_id, {"name": re.sub(NOT_IN_NAMES, "-", name)}, files)) or ""
+    model = {
+        "name": re.sub(NOT_IN_NAMES, "-", name), "bundle": str(Path(bundle_folder).absolute()), "package": str(package),
+    }
+    return tracker.write(run_id, models=[model]).model
 
 
 def bundle_in(tracker: Tracker, address: str) -> Path | None:

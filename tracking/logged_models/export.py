@@ -29,8 +29,8 @@ from core.processes.children import run_child
 from core.store import sha256_of_file
 from tracking.connection import Connection
 from tracking.logged_models.forms import LANGUAGE_MODEL, PROGRAM, SMOKE, Form, form_of
-from tracking.runs.outbox import Write, link_or_copy
 from tracking.runs.params import flatten
+from tracking.runs.record import link_or_copy
 from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG, stored_name
 
 if TYPE_CHECKING:
@@ -45,26 +45,25 @@ REGISTERED = re.compile(r'"(\.\w+(?:\.\w+)*):\w+"')
 """Class that a table of kinds names: ".ngram.lm:NGramLM"."""
 
 
-def send_model(tracker: Connection, write: Write) -> str:
-    """Log the bundle of a write as an MLflow model of its run and return the model's address.
+def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, package: Path) -> str:
+    """Log a bundle as an MLflow model of a run, with the code of a package, and return the model's address.
 
     Raises:
         BundleError: The folder is not a bundle.
         TrackingUnavailable: MLflow does not answer.
     """
-    run_id, bundle = write.run_id, write.files["bundle"]
     facts = facts_of(bundle)
     with tempfile.TemporaryDirectory(prefix="reviewlm-export-") as temporary, tracker.reaching() as client:
         from mlflow.models import Model
 
-        logged = _logged_model(client, write, facts)
+        logged = _logged_model(client, run_id, name, bundle, package, facts)
         if str(logged.status) != "READY":
             model = Model(
                 artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id,
                 run_id=run_id,
             )
             try:
-                folder = _save(Path(temporary), bundle, write.files["package"], model, facts)
+                folder = _save(Path(temporary), bundle, package, model, facts)
                 client.log_model_artifacts(logged.model_id, str(folder))
             except BaseException:
                 with suppress(Exception):  # a second error must not hide the first
@@ -76,28 +75,30 @@ def send_model(tracker: Connection, write: Write) -> str:
     return uri
 
 
-def _logged_model(client: MlflowClient, write: Write, facts: dict[str, Any]) -> LoggedModel:
+def _logged_model(
+    client: MlflowClient, run_id: str, name: str, bundle: Path, package: Path, facts: dict[str, Any]
+) -> LoggedModel:
     """Return the run's model for this bundle and code, finished or not; create it if needed, as an output of the run.
 
     A request may have arrived although its answer was lost. Then the model exists, perhaps without its files.
     """
     from mlflow.entities import LoggedModelOutput
 
-    run, name, form = client.get_run(write.run_id), write.details["name"], form_of(facts)
+    run, form = client.get_run(run_id), form_of(facts)
     tags = {
-        MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of_file(write.files["bundle"] / SPEC),
-        CODE_TAG: code_name(write.files["package"], form.modules),
+        MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of_file(bundle / SPEC),
+        CODE_TAG: code_name(package, form.modules),
     }
-    known = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{write.run_id}'")
+    known = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     model = next((model for model in known if model.name == name and tags.items() <= model.tags.items()), None)
     if model is None:
         params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
         model = client.create_logged_model(
-            run.info.experiment_id, name, write.run_id, tags, params, model_type=form.model_type
+            run.info.experiment_id, name, run_id, tags, params, model_type=form.model_type
         )
     outputs = run.outputs.model_outputs if run.outputs else ()
     if model.model_id not in {output.model_id for output in outputs}:
-        client.log_outputs(write.run_id, [LoggedModelOutput(model.model_id, step=0)])
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return model
 
 

@@ -22,7 +22,8 @@ from core.storing.sqlite_files import home_database
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.opening import tracker_at
 from tracking.logged_models.unused import RUNNING, runs_of
-from tracking.runs.open_runs import MarkedRun, known_stores, listed_runs, marks_of, store_key
+from tracking.runs.open_runs import MarkedRun, listed_runs, marks_of
+from tracking.runs.record import known_stores, store_key
 from tracking.runs.runs import Tracker
 from tracking.tags import NOTE, PROCESS, stored_name, value_of
 

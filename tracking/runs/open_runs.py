@@ -3,15 +3,10 @@
 An interrupted process ends its runs as KILLED. A process that is killed cannot do so. It leaves a file whose lock the
 system has released. The file lists the runs, and the next command in the home folder ends them, also on another machine
 or in another container (`tracking/runs/abandoned.py`).
-
-Remember which MLflow stores the runs of a home folder wrote to, so that a collection asks all of them for versions.
-
-The address may come from a preset that another command does not use. The home folder's own database needs no entry.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -21,29 +16,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core.errors import ReviewLMError
 from core.processes import interrupts
 from core.processes.identity import this_process
 from core.processes.leftovers import hold
-from core.storing.sqlite_files import DATABASE, home_database
 from tracking.client import ABSENT, error_code
-from tracking.runs.outbox import Write
-from tracking.runs.sync import QueuedConnection
-from tracking.tags import NOTE, PROCESS
-
-if TYPE_CHECKING:
-    from tracking.connection import Connection
+from tracking.runs.publish import Publisher
+from tracking.runs.record import remember_store, store_key
+from tracking.tags import NOTE, PROCESS, stored_name
 
 STARTING_SECONDS = 1.0
 """Seconds that an interrupt waits for a run that another thread is starting."""
 _lock = threading.Lock()
 _starting = threading.RLock()
-_open: dict[tuple[Path, str], QueuedConnection] = {}
+_open: dict[tuple[Path, str], Publisher] = {}
 _marks: dict[Path, tuple[Path, int]] = {}
-
-FOLDER = "stores"
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,7 @@ def starting() -> Iterator[None]:
         yield
 
 
-def opened(tracker: QueuedConnection, run_id: str) -> None:
+def opened(tracker: Publisher, run_id: str) -> None:
     """Record that this process writes a run; call it within `starting`."""
     folder = marks_of(tracker.artifact_root.parent)
     remember_store(tracker)
@@ -87,7 +75,7 @@ def opened(tracker: QueuedConnection, run_id: str) -> None:
     interrupts.at_interrupt(end_for_good)
 
 
-def reopen_run(tracker: QueuedConnection, run_id: str) -> bool:
+def reopen_run(tracker: Publisher, run_id: str) -> bool:
     """Set the run of an earlier process back to RUNNING; return False if it does not exist or is marked as deleted."""
     known = tracker.known_id(run_id)
     with starting():
@@ -106,9 +94,9 @@ def reopen_run(tracker: QueuedConnection, run_id: str) -> bool:
     return True
 
 
-def end(tracker: QueuedConnection, run_id: str, status: str) -> None:
+def end(tracker: Publisher, run_id: str, status: str) -> None:
     """End a run as FINISHED, FAILED or KILLED."""
-    tracker.write(Write("end", run_id, {"status": status, "time": int(time.time() * 1000)}))
+    tracker.write(run_id, end={"status": status, "time": int(time.time() * 1000)})
     folder = marks_of(tracker.artifact_root.parent)
     with _lock:
         _open.pop((folder, run_id), None)
@@ -133,7 +121,7 @@ def end_open_runs() -> None:
             end(tracker, run_id, "KILLED")
     for (_, run_id), tracker in left:
         with suppress(ReviewLMError):
-            tracker.write(Write("tags", run_id, {"tags": {NOTE: "Interrupted"}}))
+            tracker.write(run_id, tags={stored_name(NOTE): "Interrupted"})
 
 
 def listed_runs(mark: Path) -> list[MarkedRun]:
@@ -149,29 +137,3 @@ def listed_runs(mark: Path) -> list[MarkedRun]:
 def marks_of(home: Path) -> Path:
     """Return the folder with one file per process that has runs open."""
     return home / "running"
-
-
-def store_key(uri: str) -> str:
-    """Return the name by which files of a home folder mean a store; its address may hold a password."""
-    return hashlib.sha256(uri.encode()).hexdigest()[:16]
-
-
-def remember_store(tracker: Connection) -> None:
-    """Record the address of a store outside the home folder, with its password, for the home folder's owner only."""
-    home = tracker.artifact_root.parent
-    if tracker.uri == home_database(home):
-        return
-    file = home / FOLDER / store_key(tracker.uri)
-    with suppress(OSError):  # a full disk must not end a run
-        if not file.exists():
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part = file.with_name(f"{file.name}.part")
-            part.write_text(tracker.uri, encoding="utf-8")
-            part.replace(file)
-
-
-def known_stores(home: Path) -> list[str]:
-    """Return the addresses of the home folder's own database, if it exists, and of all remembered stores."""
-    own = [home_database(home)] if (home / DATABASE).is_file() else []
-    files = sorted((home / FOLDER).glob("*")) if (home / FOLDER).is_dir() else []
-    return [*own, *(file.read_text(encoding="utf-8") for file in files if file.suffix != ".part")]

@@ -1,9 +1,13 @@
 """Write MLflow runs, which show what the pipeline did; the pipeline never reads its own state from them.
 
 A flow run is a parent run, and the fit of each model is a child run. Prefect and MLflow link to each other. If MLflow
-does not answer, writes are queued on this disk (`tracking/runs/sync.py`).
+does not answer, what was written waits on this disk (`tracking/runs/publish.py`).
 
 Describe a data set for MLflow by source, columns and size, without loading its rows.
+
+Write tables as CSV that a spreadsheet reads as text and numbers, never as formulas. Excel and similar programs run
+cells that begin with =, +, - or @, also after a tab or a line break, or with a full-width form of these signs. Such a
+text gets an apostrophe in front, which spreadsheets read as "this is text". Numbers are not changed.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -21,10 +26,9 @@ from typing import TYPE_CHECKING, Any
 from core.errors import TrackingUnavailable
 from tracking.connection import TRAINING_VIEW
 from tracking.runs import open_runs
-from tracking.runs.outbox import Write
 from tracking.runs.params import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
-from tracking.runs.sync import PENDING, QueuedConnection
-from tracking.runs.writes import table_texts
+from tracking.runs.publish import Point, Publisher, read_journal, send_journal
+from tracking.runs.record import PENDING
 from tracking.tags import (
     COMMIT,
     FLOW_RUN,
@@ -50,6 +54,8 @@ MLFLOW_TYPES = {
     "UInt64": "long", "Float32": "float", "Float64": "double", "Boolean": "boolean", "Date": "datetime",
 }
 SCHEMA_LENGTH = 60_000
+_FORMULA = re.compile(r"[\s\u200b\ufeff\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|inf)(?:[eE][+-]?\d+)?%?")
 
 
 def run_tags(
@@ -60,12 +66,12 @@ def run_tags(
     return {name: value for name, value in tags.items() if value}
 
 
-class Tracker(QueuedConnection):
+class Tracker(Publisher):
     """A connection that writes the runs of one experiment.
 
-    While a server or a remote database does not answer, writes are queued and sent later. A run that is started in this
+    While a server or a remote database does not answer, writes wait in the run's record. A run that is started in this
     time has an id that begins with "pending-", which all methods accept. Methods that read raise TrackingUnavailable.
-    With a local SQLite file, writes are queued only while it is locked. After any other failure all methods raise
+    With a local SQLite file, writes wait only while it is locked. After any other failure all methods raise
     TrackingUnavailable, because only the user can repair the file.
     """
 
@@ -75,8 +81,8 @@ class Tracker(QueuedConnection):
     ) -> str:
         """Start a run and return its id; with a parent, the UI shows it below that run.
 
-        *unless* is the tag, its value and the status of a run that this one would repeat. If the start was queued and
-        such a run exists when it is sent, no new run is created.
+        *unless* is the tag, its value and the status of a run that this one would repeat. If the start had to wait
+        and such a run exists when it is sent, no new run is created.
         """
         own = {USER: _user(), SOURCE_NAME: "reviewlm", SOURCE_TYPE: "PROJECT"}
         own |= open_runs.process_tags()
@@ -86,7 +92,9 @@ class Tracker(QueuedConnection):
         details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(own), "time": _now(), "unless": unless}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         with open_runs.starting():
-            run_id = self.write(Write("start", local, details)) or local
+            run_id = self.write(local, start=details).run_id or local
+            if run_id != local:
+                self.records.forget(local)
             open_runs.opened(self, run_id)
         return run_id
 
@@ -96,7 +104,7 @@ class Tracker(QueuedConnection):
 
     def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
         """Set tags; a value that is too long is shortened, with a note at its end."""
-        self.write(Write("tags", run_id, {"tags": _tags(tags)}))
+        self.write(run_id, tags=_tags(tags))
 
     def tag(self, run_id: str, name: str) -> str:
         """Return the value of a run's tag, or "" if the run does not have it."""
@@ -124,7 +132,7 @@ class Tracker(QueuedConnection):
 
         A parameter never changes: MLflow accepts the same value again, and refuses another value.
         """
-        self.write(Write("params", run_id, {"params": flatten(nested)}))
+        self.write(run_id, params=flatten(nested))
 
     def log_metrics(
         self, run_id: str, metrics: Mapping[str, float], step: int | None = None, dataset: tuple[str, str] | None = None
@@ -145,22 +153,26 @@ class Tracker(QueuedConnection):
     ) -> None:
         """Log many points (name, value, step) in as few requests as MLflow allows."""
         now = time.time()
-        stamped = [[metric_name(name), float(value), step, now] for name, value, step in points]
-        tied = [dataset[0], dataset[1][:DIGEST_LENGTH]] if dataset else None
-        if stamped:
-            self.write(Write("metrics", run_id, {"points": stamped, "dataset": tied}))
+        tied = (dataset[0], dataset[1][:DIGEST_LENGTH]) if dataset else ("", "")
+        named = (Point(metric_name(name), float(value), step, now) for name, value, step in points)
+        if entries := dict(point.entry(tied) for point in named):
+            self.write(run_id, points=entries)
 
     def log_journal(self, run_id: str, journal: Path, settled: bool = False) -> int:
         """Send the trainer's journal, and return the number of new points; a repeated call creates no duplicates.
 
         MLflow cannot delete a point. So while the training runs, send only *settled* points, which the trainer does not
-        take back. They are never queued, because the journal keeps them.
+        take back. They never wait: the journal keeps them.
 
         Raises:
             TrackingUnavailable: MLflow does not answer (only with *settled*).
         """
-        write = Write("journal", run_id, {"settled": settled, "time": time.time()}, {"journal": Path(journal)})
-        return int(self.write(write, keep=not settled) or 0)
+        points = read_journal(Path(journal), settled)
+        if not settled:
+            return self.write(run_id, points=dict(point.entry(journal=True) for point in points)).points
+        if self.paused:
+            raise TrackingUnavailable("MLflow did not answer a moment ago", where=self.shown)
+        return send_journal(self, self.known_id(run_id), points)
 
     def log_figure(self, run_id: str, figure: Figure, file: str) -> None:
         """Save a matplotlib figure as an image under the run, e.g. "plots/loss.png"."""
@@ -171,15 +183,17 @@ class Tracker(QueuedConnection):
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
         """Save a text under the run, e.g. "decision.md"."""
-        self.write(Write("text", run_id, {"text": text, "file": file}))
+        self.write(run_id, texts={file: text})
 
     def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
         """Save a table as `file` (.json, which the UI shows as a table) and as CSV; a repeated call replaces both."""
-        self.write(Write("table", run_id, {"file": file, **table_texts(frame)}))
+        texts = table_texts(frame)
+        csv = Path(file).with_suffix(".csv").as_posix()
+        self.write(run_id, texts={file: texts["json"], csv: texts["csv"]}, tables=[file])
 
     def log_folder(self, run_id: str, folder: Path, path: str) -> None:
         """Copy a folder (e.g. Data Docs, a vocabulary) below *path* of the run's artifacts."""
-        self.write(Write("artifacts", run_id, {"path": path}, {"folder": Path(folder)}))
+        self.write(run_id, folders={str(Path(folder).absolute()): path})
 
     def log_datasets(self, run_id: str, datasets: Sequence[tuple[pl.DataFrame | Path, str, str, str]]) -> None:
         """Record data sets as inputs of a run, with the store's digests; only descriptions are stored, not the rows.
@@ -193,7 +207,7 @@ class Tracker(QueuedConnection):
             {"name": name, "digest": digest[:DIGEST_LENGTH], "context": context, "facts": describe(frame)}
             for frame, name, digest, context in datasets
         ]
-        self.write(Write("datasets", run_id, {"datasets": described}))
+        self.write(run_id, inputs=described)
 
     def link(self, run_id: str, file: str = "") -> str:
         """Return the address of a run in the MLflow UI, or of the UI itself while MLflow does not know the run.
@@ -243,3 +257,25 @@ def describe(frame: pl.DataFrame | Path) -> dict[str, str]:
 def _type(kind: object) -> str:
     name = str(kind).split("(")[0]
     return "datetime" if name == "Datetime" else MLFLOW_TYPES.get(name, "string")
+
+
+def table_texts(frame: pl.DataFrame) -> dict[str, str]:
+    """Return a table as JSON in MLflow's form and as CSV."""
+    rows = {"columns": frame.columns, "data": [list(row) for row in frame.rows()]}
+    return {"json": json.dumps(rows, ensure_ascii=False, default=str), "csv": csv_text(frame)}
+
+
+def csv_text(table: pl.DataFrame) -> str:
+    """Return a table as CSV; texts and column names that a spreadsheet would run are marked as text."""
+    import polars as pl
+
+    texts = [name for name, kind in table.schema.items() if kind in (pl.String, pl.Categorical, pl.Enum)]
+    marked = table.with_columns(
+        pl.col(name).cast(pl.String).map_elements(as_text, return_dtype=pl.String, skip_nulls=True) for name in texts
+    )
+    return marked.rename({name: as_text(name) for name in marked.columns}).write_csv()
+
+
+def as_text(cell: str) -> str:
+    """Return the cell, with an apostrophe in front if a spreadsheet would run it as a formula."""
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell

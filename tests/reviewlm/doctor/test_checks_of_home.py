@@ -58,12 +58,15 @@ def test_an_upgrade_that_was_interrupted_is_a_problem(own_home: Path) -> None:
     assert (line.state, "interrupted" in line.found, "`reviewlm upgrade`" in line.remedy) == ("problem", True, True)
 
 
-def test_writes_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> None:
-    from tracking.runs.outbox import Outbox, Write
+def test_runs_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> None:
+    from tracking.runs.record import Record, remember_store
+    from tracking.runs.runs import Tracker
 
-    Outbox(own_home / "outbox", "http://mlflow.invalid:5000", "reviewlm").put(Write("tags", "run", {"a": "b"}))
+    tracker = Tracker("http://mlflow.invalid:5000", "reviewlm", own_home / "mlartifacts")
+    remember_store(tracker)
+    tracker.records.write(Record("run", "reviewlm", "run", tags={"a": "b"}))
     line = only("queued writes")
-    assert (line.state, line.found) == ("warning", "1 writes wait for http://mlflow.invalid:5000")
+    assert (line.state, line.found) == ("warning", "1 runs wait for http://mlflow.invalid:5000")
 
 
 def test_marks_of_killed_processes_are_a_warning_and_stay(own_home: Path) -> None:

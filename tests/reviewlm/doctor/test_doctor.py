@@ -79,15 +79,15 @@ def spoil_every_file(home: Path) -> None:
     home.mkdir()
     for name in ("services.json", "ports.json", "home.json", "mlflow.db", "tokens.json", "ui-password"):
         (home / name).write_bytes(b"\xff\xfe broken")
-    for name in ("store", "running", "outbox"):
+    for name in ("store", "running", "runs"):
         (home / name).write_text("a file where a folder belongs")
 
 
 def spoil_with_folders(home: Path) -> None:
     for name in ("services.json", "ports.json", "home.json", "mlflow.db", "ui-password", "store/ingest/0123456789"):
         (home / name).mkdir(parents=True)
-    (home / "outbox" / "0123").mkdir(parents=True)
-    (home / "outbox" / "0123" / "outbox.db").write_bytes(b"broken")
+    (home / "runs" / "0123" / "run").mkdir(parents=True)
+    (home / "runs" / "0123" / "run" / "record.json").write_bytes(b"broken")
 
 
 @pytest.mark.parametrize("spoil", [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.fitting.resources import Sampler, parse_gpus, sampled
-from tracking.runs.writes import read_journal
+from tracking.runs.publish import read_journal
 
 
 class Clock:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from tracking.logged_models.opening import tracker_at
 from tracking.runs import abandoned, open_runs
 from tracking.runs.abandoned import HOUR, end_left_runs, end_unheld, left_marks
 from tracking.runs.open_runs import end_open_runs, marks_of
-from tracking.runs.outbox import Write
+from tracking.runs.publish import Sent
 from tracking.runs.runs import Tracker
 from tracking.tags import PROCESS
 
@@ -226,10 +227,10 @@ def test_an_interrupt_waits_for_a_run_that_another_thread_is_starting(
     writing, answered = threading.Event(), threading.Event()
     write = tracker.write
 
-    def slow(what: Write) -> str | None:
+    def slow(run: str, **part: Any) -> Sent:
         writing.set()
         answered.wait(10)
-        return write(what)
+        return write(run, **part)
 
     monkeypatch.setattr(tracker, "write", slow)
     starter = threading.Thread(target=tracker.start_run, args=("late",))

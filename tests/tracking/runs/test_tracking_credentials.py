@@ -14,8 +14,8 @@ import requests
 
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable
 from tracking.client import reaching
-from tracking.runs import outbox, sync
-from tracking.runs.outbox import Write
+from tracking.runs import publish
+from tracking.runs.record import PENDING
 from tracking.runs.runs import Tracker
 
 AT_MLFLOW = "You are not authenticated. Please see https://mlflow.org/docs"
@@ -59,7 +59,7 @@ def door() -> Iterator[Door]:
 @pytest.fixture
 def tracker(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(outbox, "PAUSES", (0.0,))
+    monkeypatch.setattr(publish, "PAUSES", (0.0,))
     return Tracker(door.address, "reviewlm", tmp_path / "home" / "mlartifacts")
 
 
@@ -79,7 +79,7 @@ def test_wrong_credentials_are_not_waited_for(door: Door, tracker: Tracker, stat
         pytest.fail("it waits")
 
     with pytest.raises(NotAuthorized, match="MLFLOW_TRACKING_PASSWORD") as caught:
-        sync.wait_for(tracker, 120.0, sleep)
+        tracker.wait(120.0, sleep)
     assert caught.value.exit_code == 8
     assert len(door.asked) == 1
 
@@ -91,23 +91,23 @@ def test_a_question_is_put_once(door: Door, tracker: Tracker) -> None:
 
 
 def test_what_is_written_while_the_credentials_are_wrong_waits_for_better_ones(tracker: Tracker) -> None:
-    assert tracker.start_run("one").startswith(sync.PENDING)
-    for _ in range(2 * sync.HOPELESS):
+    run_id = tracker.start_run("one")
+    assert run_id.startswith(PENDING)
+    for _ in range(10):
         assert tracker.sync() == 1
-    assert tracker.outbox.refused() == []
-    first = tracker.outbox.first()
-    assert first is not None
-    assert first.write == Write("start", first.write.run_id, first.write.details)
+    [record] = tracker.waiting()
+    assert (record.run, record.refused) == (run_id, [])
+    assert record.start is not None
 
 
 def test_a_server_that_fails_is_away_and_waited_for(
     door: Door, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "WAIT_PAUSE", 0.0)
+    monkeypatch.setattr(publish, "WAIT_PAUSE", 0.0)
     door.status, door.body = 503, "<html>Service Unavailable</html>"
     waited: list[float] = []
     with pytest.raises(TrackingUnavailable) as caught:
-        sync.wait_for(tracker, 0.2, waited.append)
+        tracker.wait(0.2, waited.append)
     assert not isinstance(caught.value, NotAuthorized)
     assert waited
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import pickle
-import time
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.errors import BundleError, ReviewLMError, TrackingUnavailable
+from core.errors import BundleError, Damaged, ReviewLMError, TrackingUnavailable
 from tests.marked_cases import long_but
 from tests.tracking.runs.written_runs import state, write_runs
 from tracking.logged_models.bundles import log_bundle
-from tracking.runs import outbox, sync
+from tracking.runs import publish
+from tracking.runs.record import PENDING, Records
 from tracking.runs.runs import Tracker
 from tracking.tags import value_of
 
@@ -51,7 +55,7 @@ class Line:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every write tries MLflow again, and no one waits in between."""
-    monkeypatch.setattr(outbox, "PAUSES", (0.0,))
+    monkeypatch.setattr(publish, "PAUSES", (0.0,))
     monkeypatch.setattr("tracking.connection.READ_PAUSES", ())
 
 
@@ -71,7 +75,7 @@ def whole(tracker: Tracker, pieces: Path, light_models: None) -> tuple[dict[str,
     return state(other, other.artifact_root), requests
 
 
-def test_an_undisturbed_run_has_everything_once_and_leaves_no_outbox(whole: Any, tracker: Tracker):
+def test_an_undisturbed_run_has_everything_once_and_leaves_no_record(whole: Any, tracker: Tracker):
     found, _ = whole
     assert found["runs"] == ["kn5", "retrain"]
     child = found["kn5"]
@@ -85,7 +89,7 @@ def test_an_undisturbed_run_has_everything_once_and_leaves_no_outbox(whole: Any,
     assert model["status"] == "READY"
     assert model["figures"] == [("hit_at_1", 0.25, "word-test"), ("test/perplexity", 12.5, "word-test")]
     assert value_of(found["retrain"]["tags"], "reviewlm.child.kn5") == "kn5"
-    assert not tracker.outbox.folder.parent.exists()
+    assert list(tracker.records.folder.glob("*/")) == []
 
 
 @pytest.mark.slow
@@ -107,7 +111,7 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
         line.cut = ALWAYS
         assert tracker.sync() == 0
         assert state(tracker, tracker.artifact_root) == expected, f"request {cut}"
-        assert tracker.outbox.refused() == []
+        assert list(tracker.records.all()) == []
 
 
 @pytest.mark.drill("MLflow server away", "away for a whole run", "writes wait; the next process sends each once")
@@ -119,19 +123,20 @@ def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
     tracker.experiment_id  # noqa: B018
     line_of(tracker, cut=0, length=ALWAYS)
     write_runs(tracker, pieces)
-    assert tracker.outbox.waiting() == 14
+    assert len(tracker.waiting()) == 2
     assert "cannot be reached" in caplog.text
     for leftover in ("metrics.jsonl", "docs/index.html"):
         (pieces / leftover).unlink()  # what waits has copies
     another_process = pickle.loads(pickle.dumps(tracker))
     with caplog.at_level(logging.INFO):
+        assert another_process.sync() == 0
         another_process.start_run("later")
-    assert "14 queued writes were sent, 0 are still queued" in caplog.text
+    assert "what waited of 2 runs; 0 still wait" in caplog.text
     found = state(another_process, tracker.artifact_root)
     assert found.pop("later")
     assert found.pop("runs") == ["kn5", "later", "retrain"]
     assert found == {name: value for name, value in expected.items() if name != "runs"}
-    assert list((tracker.outbox.folder / "files").iterdir()) == []
+    assert list(tracker.records.folder.glob("*/files")) == []
 
 
 def test_a_finished_run_of_the_same_fit_is_not_described_a_second_time(tracker: Tracker, pieces: Path):
@@ -163,12 +168,12 @@ def test_the_journal_of_a_running_training_does_not_wait_it_is_itself_the_record
     line = line_of(tracker, cut=0, length=ALWAYS)
     with pytest.raises(TrackingUnavailable):
         tracker.log_journal(run_id, journal, settled=True)
-    assert tracker.outbox.waiting() == 0
+    assert tracker.waiting() == []
     line.cut = ALWAYS
     assert tracker.log_journal(run_id, journal, settled=True) == 6
 
 
-def test_what_mlflow_refuses_does_not_hold_up_what_comes_after(tracker: Tracker, caplog: pytest.LogCaptureFixture):
+def test_what_mlflow_refuses_does_not_hold_up_what_comes_after(tracker: Tracker):
     run_id = tracker.start_run("a")
     tracker.log_params(run_id, {"order": 5})
     line_of(tracker, cut=0, length=ALWAYS)
@@ -177,16 +182,13 @@ def test_what_mlflow_refuses_does_not_hold_up_what_comes_after(tracker: Tracker,
     tracker._client = None
     assert tracker.sync() == 0
     assert tracker.tag(run_id, "after") == "yes"
-    [refused] = tracker.outbox.refused()
-    assert (refused["kind"], refused["run_id"]) == ("params", run_id)
-    assert "rejected the queued 'params'" in caplog.text
+    [record] = tracker.records.all()
+    assert (record.run, [refused["kind"] for refused in record.refused]) == (run_id, ["params"])
 
 
-def test_a_write_that_always_fails_while_mlflow_answers_others_is_put_aside(
-    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_file_that_always_fails_holds_up_nothing_else(tracker: Tracker, monkeypatch: pytest.MonkeyPatch):
     run_id = tracker.start_run("a")
-    line_of(tracker, cut=0, length=2)
+    line_of(tracker, cut=0, length=ALWAYS)
     tracker.log_text(run_id, "x", "x.txt")
     tracker.set_tags(run_id, {"after": "yes"})
     from mlflow.exceptions import MlflowException
@@ -196,11 +198,12 @@ def test_a_write_that_always_fails_while_mlflow_answers_others_is_put_aside(
 
     tracker._client = None
     monkeypatch.setattr(tracker.client, "log_text", broken)
-    for _ in range(sync.HOPELESS + 1):
-        tracker.sync()
-    assert tracker.outbox.waiting() == 0
-    assert [entry["kind"] for entry in tracker.outbox.refused()] == ["text"]
+    tracker.end_run(run_id)
+    tracker.wait()
+    [record] = tracker.waiting()
+    assert (record.texts, record.refused) == ({"x.txt": "x"}, [])
     assert tracker.tag(run_id, "after") == "yes"
+    assert tracker.client.get_run(run_id).info.status == "FINISHED"
 
 
 def test_whoever_needs_mlflow_waits_until_it_answers_and_has_everything(tracker: Tracker):
@@ -214,7 +217,7 @@ def test_whoever_needs_mlflow_waits_until_it_answers_and_has_everything(tracker:
         if len(naps) == 3:
             line.cut = ALWAYS
 
-    sync.wait_for(tracker, 60, back_after_three)
+    tracker.wait(60, back_after_three)
     assert len(naps) == 3
     assert tracker.tag(run_id, "t") == "1"
 
@@ -222,11 +225,11 @@ def test_whoever_needs_mlflow_waits_until_it_answers_and_has_everything(tracker:
 def test_nobody_waits_longer_than_asked_for(tracker: Tracker):
     line_of(tracker, cut=0, length=ALWAYS)
     with pytest.raises(TrackingUnavailable):
-        sync.wait_for(tracker, 0, lambda seconds: pytest.fail("slept"))
+        tracker.wait(0, lambda seconds: pytest.fail("slept"))
 
 
 def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tracker: Tracker, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(outbox, "PAUSES", (600.0,))
+    monkeypatch.setattr(publish, "PAUSES", (600.0,))
     run_id = tracker.start_run("a")
     line = line_of(tracker, cut=0, length=ALWAYS)
     for number in range(5):
@@ -237,28 +240,82 @@ def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tracker: Tracker,
     assert tracker.tag(run_id, "t") == "4"
 
 
-@pytest.mark.drill("clock set back", "by a day, while writes wait for MLflow", "sent at the next write, in their order")
-def test_a_clock_that_is_set_back_neither_holds_writes_back_nor_changes_their_order(
-    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(outbox, "PAUSES", (600.0,))
-    run_id, today = tracker.start_run("a"), time.time()
-    line = line_of(tracker, cut=0, length=ALWAYS)
-    tracker.set_tags(run_id, {"t": "first"})
-    line.cut = ALWAYS
-    monkeypatch.setattr(time, "time", lambda: today - 86_400)
-    tracker.set_tags(run_id, {"t": "second"})
-    assert tracker.outbox.waiting() == 0
-    assert tracker.tag(run_id, "t") == "second"
-
-
 def test_what_is_written_once_mlflow_was_waited_for_does_not_wait(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(outbox, "PAUSES", (60.0,))
-    tracker.outbox.pause()
+    monkeypatch.setattr(publish, "PAUSES", (600.0,))
+    line = line_of(tracker, cut=0, length=ALWAYS)
+    assert tracker.start_run("one").startswith(PENDING)
+    line.cut = ALWAYS
     tracker.wait()
-    assert not tracker.start_run("one").startswith(sync.PENDING)
+    assert not tracker.start_run("two").startswith(PENDING)
+
+
+def put_and_die(tracker: Tracker, run_id: str) -> None:
+    """In a process of its own: be killed between the record of a write and its publication."""
+    publish.publish = lambda *args, **how: os.kill(os.getpid(), signal.SIGKILL)
+    tracker.set_tags(run_id, {"t": "1"})
+
+
+def test_what_a_killed_process_had_recorded_is_published_by_the_next_one(tracker: Tracker):
+    run_id = tracker.start_run("a")
+    process = multiprocessing.get_context("fork").Process(target=put_and_die, args=(tracker, run_id))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert tracker.tag(run_id, "t") == ""
+    tracker.wait()
+    assert tracker.tag(run_id, "t") == "1"
+
+
+def test_an_interrupt_in_the_midst_of_a_write_can_end_the_run(tracker: Tracker):
+    """It runs in the thread that holds the lock of the record."""
+    run_id = tracker.start_run("a")
+    with tracker.records.lock(run_id):
+        tracker.end_run(run_id, "KILLED")
+    assert tracker.client.get_run(run_id).info.status == "KILLED"
+
+
+def test_threads_of_several_trackers_write_one_record(tracker: Tracker):
+    run_id = tracker.start_run("a")
+    same = pickle.loads(pickle.dumps(tracker))
+    for each in (tracker, same):
+        line_of(each, cut=0, length=ALWAYS)
+
+    def work(number: int) -> None:
+        for step in range(10):
+            (same if number % 2 else tracker).log_metrics(run_id, {f"m{number}": step / 3}, step)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [record] = tracker.waiting()
+    assert len(record.points) == 40
+    tracker._client = None
+    assert tracker.sync() == 0
+    for number in range(4):
+        curve = sorted((point.step, point.value) for point in tracker.client.get_metric_history(run_id, f"m{number}"))
+        assert curve == [(step, step / 3) for step in range(10)]
+
+
+@pytest.mark.parametrize("content", [b"no record at all" * 99, b"", b"[]"], ids=["garbage", "empty", "a list"])
+def test_a_damaged_record_is_named_by_whoever_looks_into_it(tracker: Tracker, content: bytes) -> None:
+    run_id = tracker.start_run("a")
+    file = tracker.records.folder / run_id / "record.json"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    looks = (tracker.waiting, tracker.sync, lambda: tracker.set_tags(run_id, {"a": "b"}))
+    for look in looks:
+        with pytest.raises(Damaged) as caught:
+            look()
+        assert str(file) in str(caught.value)
+
+
+def test_a_moved_home_goes_on_with_the_records_of_its_own_database(tmp_path: Path):
+    first, second = (Records(tmp_path / name, f"sqlite:///{tmp_path / name / 'mlflow.db'}") for name in ("a", "b"))
+    assert first.folder.relative_to(first.home) == second.folder.relative_to(second.home)
 
 
 def test_a_run_that_never_reached_mlflow_is_named(tracker: Tracker):
@@ -270,4 +327,4 @@ def test_a_folder_without_a_bundle_is_refused_before_anything_waits(tracker: Tra
     run_id = tracker.start_run("a")
     with pytest.raises(BundleError):
         log_bundle(tracker, run_id, tmp_path)
-    assert not tracker.outbox.exists
+    assert tracker.waiting() == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models.specs import NGramSpec, RecurrentSpec
 from tests.examples import examples
 from tracking.runs.params import PARAM_LENGTH, flatten, legal_name, shorten
-from tracking.runs.writes import read_journal
+from tracking.runs.publish import read_journal
 
 
 def test_nested_sections_become_dotted_names():

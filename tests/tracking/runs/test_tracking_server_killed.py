@@ -16,7 +16,7 @@ from reviewlm.verbs.maintenance import tracking as verbs
 from tests.tracking.mlflow_servers import Served
 from tests.tracking.runs.written_runs import state, write_runs
 from tracking.registry.registry import Registry
-from tracking.runs import outbox
+from tracking.runs import publish
 from tracking.runs.runs import Tracker
 
 pytestmark = pytest.mark.long
@@ -41,7 +41,7 @@ def served(store_home: Path, tmp_path: Path) -> Iterator[Served]:
 def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_back(
     served: Served, tmp_path: Path, pieces: Path, light_models: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
-    monkeypatch.setattr(outbox, "PAUSES", (0.2,))
+    monkeypatch.setattr(publish, "PAUSES", (0.2,))
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
     undisturbed = Tracker(served.address, "undisturbed", tmp_path / "home" / "mlartifacts")
     write_runs(undisturbed, pieces)
@@ -59,17 +59,16 @@ def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_ba
     killer.join()
     last = step
     write_runs(tracker, pieces)
-    assert tracker.outbox.waiting() >= 14
+    assert len(tracker.waiting()) >= 2
     verbs.waiting(json=True)
-    assert f'"waiting": {tracker.outbox.waiting()}' in capsys.readouterr().out
+    assert f'"waiting": {len(tracker.waiting())}' in capsys.readouterr().out
     with pytest.raises(TrackingUnavailable):
         tracker.wait(0)
 
     served.start()
     verbs.flush(json=True)
     assert '"waiting": 0' in capsys.readouterr().out
-    assert tracker.outbox.waiting() == 0
-    assert tracker.outbox.refused() == []
+    assert list(tracker.records.all()) == []
     curve = [(point.step, point.value) for point in tracker.client.get_metric_history(long_run, "curve")]
     assert curve == [(step, step / 3) for step in range(last + 1)]
     found = state(tracker, tmp_path / "kept" / tracker.experiment_id)
@@ -80,4 +79,4 @@ def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_ba
     assert child is not None
     assert Registry(tracker, "reviewlm").register(tracker.tag(child, "reviewlm.model_uri"), child) == 1
     tracker.log_table(long_run, pl.DataFrame({"a": [1]}), "after.json")
-    assert not any((tracker.outbox.folder / "files").iterdir())
+    assert list(tracker.records.folder.glob("*/files")) == []

@@ -8,7 +8,7 @@ import torch
 
 from models.base import ModelError
 from tests.models.neural.made_trainings import TRAIN, TRAINING, Planted, V, curve, journal, run
-from tracking.runs.writes import read_journal
+from tracking.runs.publish import read_journal
 from training.neural import trainer
 from training.neural.optimization.clipping import Clipped
 from training.neural.optimization.optimizers import learning_rate

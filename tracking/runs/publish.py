@@ -1,0 +1,470 @@
+"""Publish runs: send MLflow what their records hold, so that publishing again adds nothing.
+
+Whatever is written to a run goes into its record on this disk first (`tracking/runs/record.py`) and is then published.
+If MLflow does not answer, the record waits for the next write, the next flow, or `reviewlm tracking flush`. A request
+may have arrived although its answer was lost. MLflow does not detect all duplicates (a run, a logged model, a point
+without its time): these are searched for first.
+
+Metric points come from the trainer's journal (`metrics.jsonl`), so that the training loop does not need MLflow.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
+from tracking.connection import Connection
+from tracking.logged_models.export import send_model
+from tracking.runs.params import metric_name
+from tracking.runs.record import PENDING, Record, Records, remember_store
+from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, stored_name, value_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+PAUSES = (5.0, 10.0, 30.0, 60.0)
+"""Seconds between attempts to reach a store that did not answer: each attempt makes the user wait."""
+WAIT_PAUSE = 2.0
+PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
+NOT_METRICS = frozenset({"step", "time"})
+SETTLED = b'"settled": true'
+log = logging.getLogger(__name__)
+LOCAL = re.compile(rf"{PENDING}[0-9a-f]{{32}}")
+_pauses: dict[str, tuple[float, int]] = {}
+"""By store that did not answer this process: when to try again (monotonic clock), and how often it has failed."""
+
+
+class Unknown(TrackingUnavailable):
+    """A run is named that MLflow does not know yet."""
+
+
+@dataclass
+class Sent:
+    """What one publication sent: a new run's id, the number of points, a model's address; and why it ended early."""
+
+    run_id: str = ""
+    points: int = 0
+    model: str = ""
+    error: TrackingUnavailable | None = None
+
+
+class Publisher(Connection):
+    """A connection whose writes go through records, and wait in them while MLflow does not answer."""
+
+    def _connect(self) -> None:
+        super()._connect()
+        self.records = Records(self.artifact_root.parent, self.uri)
+
+    def write(self, run: str, **part: Any) -> Sent:
+        """Add a part to the record of a run and publish it.
+
+        Raises:
+            TrackingUnavailable: The local database cannot be used, so that waiting would not help.
+            ReviewLMError: MLflow refuses it, or *run* is no run.
+        """
+        with self._lock:
+            if self.uri in _pauses and not self.paused:
+                self.sync()
+            with self.records.lock(run):
+                record = self.records.read(run)
+                if record is None:
+                    if run.startswith(PENDING) and "start" not in part:
+                        raise ReviewLMError("MLflow does not know this run", where=self.shown, value=run)
+                    record = Record(run, self.experiment, "" if run.startswith(PENDING) else run)
+                return self._publish_part(record, part)
+
+    def _publish_part(self, record: Record, part: dict[str, Any]) -> Sent:
+        before, again = copy.deepcopy(record), record.waits
+        record.merge(part)
+        if self.paused:
+            return self._keep(record, Sent())
+        self.records.write(record)  # a process that is killed from here on loses nothing
+        try:
+            sent = publish(self, record, again, first=not again)
+        except Exception:  # not an interrupt, which ends this process
+            self.records.write(before)
+            raise
+        if sent.error is not None and not isinstance(sent.error, Unknown):
+            self._pause(sent.error)
+        return self._keep(record, sent)
+
+    def _keep(self, record: Record, sent: Sent) -> Sent:
+        """Store what is left of a record, with copies of the files that it names."""
+        if record.waits:
+            remember_store(self)
+            self.records.keep_files(record)
+        self.records.write(record)
+        return sent
+
+    def sync(self) -> int:
+        """Publish all runs of this store and experiment, and return how many MLflow has not everything of."""
+        with self._lock:
+            done = 0
+            for _ in range(2):  # the tag of a parent may name a child that is only now started
+                for named in self.waiting():
+                    with self.records.lock(named.run):
+                        record = self.records.read(named.run)
+                        if record is None or not record.waits:  # another process was faster
+                            continue
+                        sent = self._keep(record, publish(self, record, again=True))
+                    done += not record.waits
+                    if sent.error is not None and not isinstance(sent.error, Unknown) and not self.answers():
+                        self._pause(sent.error)
+                        return len(self.waiting())
+            _pauses.pop(self.uri, None)
+            left = len(self.waiting())
+            if done:
+                log.info("MLflow (%s) has what waited of %d runs; %d still wait", self.shown, done, left)
+            return left
+
+    def waiting(self) -> list[Record]:
+        """Return the runs of this store and experiment that MLflow has not everything of."""
+        return [record for record in self.records.all() if record.waits and record.experiment == self.experiment]
+
+    @property
+    def paused(self) -> bool:
+        """Whether the next attempt must still wait because the store did not answer."""
+        until, _ = _pauses.get(self.uri, (0.0, 0))
+        return time.monotonic() < until
+
+    def _pause(self, error: TrackingUnavailable) -> None:
+        failures = _pauses.get(self.uri, (0.0, 0))[1] + 1
+        seconds = PAUSES[min(failures, len(PAUSES)) - 1]
+        _pauses[self.uri] = time.monotonic() + seconds, failures
+        log.warning(
+            "MLflow (%s) cannot be reached (%s); runs wait in %s and are published when it is back; next attempt in "
+            "%.0f s", self.shown, error.cause or error.what, self.records.folder, seconds,
+        )
+
+    def wait(self, seconds: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Wait until MLflow answers and has all that waited, except for files that are only looked at.
+
+        Raises:
+            TrackingUnavailable: This takes longer than *seconds*, or waiting would not help.
+            NotAuthorized: MLflow rejects the credentials; raised at once.
+        """
+        deadline, warned = time.monotonic() + seconds, False
+        while True:
+            try:
+                self.ask(lambda client: client.search_experiments(max_results=1), patient=False)
+                _pauses.pop(self.uri, None)
+                if self.sync() and (left := sum(record.holds_up for record in self.waiting())):
+                    raise TrackingUnavailable("Some runs are not in MLflow yet", where=self.shown, value=left)
+                return
+            except TrackingUnavailable as error:
+                if time.monotonic() + WAIT_PAUSE > deadline or not self.worth_waiting(error):
+                    raise
+            if not warned:
+                log.warning("MLflow (%s) cannot be reached; waiting up to %.0f s for it", self.shown, seconds)
+                warned = True
+            sleep(WAIT_PAUSE)
+
+    def known_id(self, run: str) -> str:
+        """Return MLflow's id of a run that may have been started while MLflow did not answer.
+
+        Raises:
+            TrackingUnavailable: MLflow does not know the run yet.
+        """
+        if not run.startswith(PENDING):
+            return run
+        record = self.records.read(run)
+        if record is None or not record.run_id:
+            raise Unknown("MLflow does not know this run yet", where=self.shown, value=run)
+        return record.run_id
+
+
+def publish(tracker: Publisher, record: Record, again: bool = True, first: bool = False) -> Sent:
+    """Send what a record holds and remove it from the record; what cannot be sent now stays.
+
+    Args:
+        tracker: Connection to the store.
+        record: The record; the caller holds its lock and stores it afterwards.
+        again: Whether parts of it may have arrived before.
+        first: Raise what MLflow refuses, instead of noting it in the record.
+
+    Raises:
+        ArtifactError: The disk or the store's tables are at fault.
+        TrackingUnavailable: The local database cannot be used, so that waiting would not help.
+        ReviewLMError: MLflow refuses a part (only with *first*).
+    """
+    sent = Sent()
+    for kind, send in SENDERS.items():
+        if not getattr(record, kind):
+            continue
+        try:
+            send(tracker, record, again, sent)
+        except TrackingUnavailable as error:
+            if not isinstance(error, Unknown) and not tracker.may_come_back(error):
+                raise
+            sent.error = error
+            if kind not in LOOKED_AT:
+                break
+        except ArtifactError:
+            raise
+        except Exception as error:
+            if first:
+                raise
+            log.warning("MLflow rejected '%s' of run %s: %s", kind, record.run, error)
+            record.refused.append({"kind": kind, "reason": str(error)[:1000]})
+            setattr(record, kind, type(getattr(record, kind))() if kind not in ("start", "end") else None)
+            if kind == "start":
+                break
+    return sent
+
+
+def _start(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    """Start a run, unless it was started before, or the run that it would repeat (`unless`) exists."""
+    details = dict(record.start or {})
+    known = None
+    if again:
+        known = tracker.find_run(KEY, record.run)
+        if not known and details["unless"]:
+            known = tracker.find_run(*details["unless"])
+    if not known:
+        tags = _known_tags(tracker, details["tags"])
+        with tracker.reaching() as client:
+            run = client.create_run(
+                tracker.experiment_id, start_time=details["time"], run_name=details["name"],
+                tags={**tags, stored_name(KEY): record.run},
+            )
+        known = str(run.info.run_id)
+    record.run_id = sent.run_id = known
+    record.start = None
+
+
+def _tags(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    from mlflow.entities import RunTag
+
+    tags = _known_tags(tracker, record.tags)
+    _log(tracker, record.run_id, "tags", [RunTag(name, value) for name, value in tags.items()])
+    record.tags = {}
+
+
+def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
+    """Return tags with MLflow's ids in place of the local names of runs."""
+    return {
+        name: tracker.known_id(value)
+        if LOCAL.fullmatch(value) and (record := tracker.records.read(value)) and (record.start or record.run_id)
+        else value  # of a run that MLflow has refused
+        for name, value in tags.items()
+    }
+
+
+def _params(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    from mlflow.entities import Param
+
+    _log(tracker, record.run_id, "params", [Param(name, value) for name, value in record.params.items()])
+    record.params = {}
+
+
+def _inputs(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    """Record data sets as inputs of a run, with a second try after a conflict.
+
+    MLflow checks whether it knows a data set and then inserts it. If two runs log the same one at the same time, the
+    slower one fails, and finds the data set on its second try.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = [
+        DatasetInput(
+            Dataset(name=entry["name"], digest=entry["digest"], source_type="local", **entry["facts"]),
+            [InputTag(DATASET_USE, entry["context"])],
+        )
+        for entry in record.inputs
+    ]
+    for last in (False, True):
+        try:
+            with tracker.reaching() as client:
+                client.log_inputs(record.run_id, datasets=inputs)
+            break
+        except ReviewLMError as error:
+            if last or "unique constraint" not in str(error.__cause__).lower():
+                raise
+    record.inputs = []
+
+
+def _models(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    while record.models:
+        model = record.models[0]
+        sent.model = send_model(
+            tracker, record.run_id, model["name"], Path(model["bundle"]), Path(model["package"])
+        )
+        record.models = record.models[1:]
+
+
+def _points(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    """Log the points that the run does not have yet; with a data set, also as metrics of the run's logged model."""
+    journal = [Point(*entry[:4]) for entry in record.points.values() if entry[6]]
+    measured = [(Point(*entry[:4]), *entry[4:6]) for entry in record.points.values() if not entry[6]]
+    if journal:
+        sent.points = send_journal(tracker, record.run_id, journal, again)
+    if measured:
+        with tracker.reaching() as client:
+            data = client.get_run(record.run_id).data
+            known = _known_values(client, record.run_id, data.metrics, [point for point, _, _ in measured])
+            model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/")
+        new = []
+        for point, name, digest in measured:
+            if not _same(known.get((point.name, point.step)), point.value):
+                tied = {"model_id": model, "dataset_name": name, "dataset_digest": digest} if name and model else {}
+                new.append(_metric(point, **tied))
+        _log(tracker, record.run_id, "metrics", new)
+    record.points = {}
+
+
+def _known_values(
+    client: MlflowClient, run_id: str, latest: dict[str, float], points: list[Point]
+) -> dict[tuple[str, int], float]:
+    """Return the values that a run has, by (name, step); only curves need one more request per metric."""
+    known = {(name, 0): value for name, value in latest.items()}
+    for name in sorted({point.name for point in points if point.step and point.name in latest}):
+        history = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
+        known |= {(name, metric.step): metric.value for metric in history}
+    return known
+
+
+def _same(known: float | None, value: float) -> bool:
+    """Return whether a value is known already, up to the rounding error of sums in another order."""
+    if known is None:
+        return False
+    return math.isclose(known, value, rel_tol=1e-12) or (math.isnan(known) and math.isnan(value))
+
+
+def send_journal(tracker: Connection, run_id: str, points: list[Point], again: bool = False) -> int:
+    """Send the points of a journal that the run does not have, and return their number.
+
+    Each tracker asks MLflow once for the steps of a metric and remembers them; after a failure it asks again.
+    """
+    steps = tracker.sent_steps.pop(run_id, {})
+    steps = {} if again else steps
+    if unknown := {point.name for point in points} - set(steps):
+        with tracker.reaching() as client:
+            known = client.get_run(run_id).data.metrics
+            for name in unknown:
+                history = client.get_metric_history(run_id, name) if name in known else ()
+                steps[name] = {point.step for point in history}
+    new = [point for point in points if point.step not in steps[point.name]]
+    _log(tracker, run_id, "metrics", [_metric(point) for point in new])
+    for point in new:
+        steps[point.name].add(point.step)
+    tracker.sent_steps[run_id] = steps
+    return len(new)
+
+
+def _texts(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    for path, text in list(record.texts.items()):
+        with tracker.reaching() as client:
+            client.log_text(record.run_id, text, path)
+        del record.texts[path]
+
+
+def _tables(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    """Name tables to the UI, once their files are there."""
+    if record.texts:
+        return
+    with tracker.reaching() as client:
+        known = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
+        new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in known]
+        if new:
+            client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*known, *new]))
+    record.tables = []
+
+
+def _folders(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    for folder, path in list(record.folders.items()):
+        if Path(folder).is_dir():
+            with tracker.reaching() as client:
+                client.log_artifacts(record.run_id, folder, path or None)
+        else:
+            log.warning("%s is gone and is not shown in MLflow's run %s", folder, record.run)
+        del record.folders[folder]
+
+
+def _end(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    details = record.end or {}
+    with tracker.reaching() as client:
+        client.set_terminated(record.run_id, status=details["status"], end_time=details["time"])
+    record.end = None
+
+
+SENDERS: dict[str, Callable[[Publisher, Record, bool, Sent], None]] = {
+    "start": _start, "tags": _tags, "params": _params, "inputs": _inputs, "models": _models, "points": _points,
+    "texts": _texts, "tables": _tables, "folders": _folders, "end": _end,
+}  # fmt: skip
+"""By part of a record, in the order in which parts need each other."""
+LOOKED_AT = ("texts", "tables", "folders")
+"""Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
+
+
+def _metric(point: Point, **tied: str) -> Metric:
+    from mlflow.entities import Metric
+
+    return Metric(point.name, point.value, int((point.time or time.time()) * 1000), point.step, **tied)
+
+
+def _log(tracker: Connection, run_id: str, kind: str, entries: list[Any]) -> None:
+    """Log tags, params or metrics in as few requests as MLflow allows."""
+    size = PER_BATCH[kind]
+    with tracker.reaching() as client:
+        for start in range(0, len(entries), size):
+            batch: dict[str, Any] = {kind: entries[start : start + size]}
+            client.log_batch(run_id, **batch)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value of a metric. `step` counts training tokens; `time` is seconds since 1970, 0 if unknown."""
+
+    name: str
+    value: float
+    step: int
+    time: float
+
+    def entry(self, dataset: tuple[str, str] = ("", ""), journal: bool = False) -> tuple[str, list[Any]]:
+        """Return key and value for `Record.points`."""
+        return f"{self.step} {self.name}", [self.name, self.value, self.step, self.time, *dataset, journal]
+
+
+def read_journal(path: Path, settled: bool = False) -> list[Point]:
+    """Return the journal's points in order, one per (name, step); if a point is repeated, the last value counts.
+
+    A trainer that resumes from its checkpoint writes some steps again. A line without a newline is still being written
+    and is left for the next call. A line that is not JSON was damaged by a crash and is skipped with a warning. A
+    journal that does not exist yet has no points.
+
+    Args:
+        path: `metrics.jsonl`.
+        settled: Return only points that the trainer will not take back. A training that diverges returns to its last
+            good checkpoint, cuts the journal there and writes other values for the same steps.
+    """
+    points = {(point.name, point.step): point for point in _journal_points(path, settled)} if path.is_file() else {}
+    return list(points.values())
+
+
+def _journal_points(path: Path, settled: bool) -> Iterator[Point]:
+    lines = path.read_bytes().split(b"\n")[:-1]
+    if settled:
+        lines = lines[: max((number for number, line in enumerate(lines, start=1) if SETTLED in line), default=0)]
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            step = int(entry["step"])
+        except (ValueError, KeyError, TypeError):
+            if line.strip():
+                log.warning("%s line %d is not a journal entry; skipped", path, number)
+            continue
+        time = entry.get("time", 0.0)
+        seconds = float(time) if isinstance(time, int | float) and math.isfinite(time) else 0.0
+        for name, value in entry.items():
+            if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
+                yield Point(metric_name(name), float(value), step, seconds)

@@ -1,0 +1,247 @@
+"""Keep, on this disk, what MLflow still has to show of a run: one small JSON file a run.
+
+`tracking/runs/publish.py` sends a record and removes from it what MLflow has. So a process that is killed, or a server
+that is away, loses nothing: the next `publish` of the run goes on from its record. A record merges what is written to
+it; it is no queue. A run that was started while MLflow did not answer keeps its record, which translates its local name
+(`pending-…`) into MLflow's id.
+
+Files are named by their path while they are sent. What could not be sent gets copies beside the record, because the
+originals may be deleted.
+
+A folder also remembers which stores its runs wrote to, so that every one of them can be asked and caught up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from core.errors import Damaged, disk_errors
+from core.storing.sqlite_files import DATABASE, home_database
+
+if TYPE_CHECKING:
+    from tracking.connection import Connection
+
+PENDING = "pending-"
+"""Beginning of the local name of a run that MLflow does not know yet."""
+FOLDER, STORES = "runs", "stores"
+FILE, FILES = "record.json", "files"
+OWN = "home"
+"""Name of the home folder's own database, wherever the folder lies."""
+LOCKS = 16
+"""Locks of a store: two runs wait for each other if their names have the same one."""
+
+
+@dataclass
+class Record:
+    """What MLflow still has to show of one run.
+
+    Args:
+        run: The name that the pipeline uses: MLflow's id, or the local name.
+        experiment: Name of the experiment.
+        run_id: MLflow's id; empty while MLflow does not know the run.
+        tried: Whether any of it was sent before and may have arrived.
+        start: Name, tags, time, and the run that this one would repeat (`unless`); None once MLflow knows the run.
+        points: By step and name: a `Point`, with name and digest of its data set, and whether it is of a journal.
+        inputs: Data sets, as `Tracker.log_datasets` describes them.
+        models: Name, bundle and package of each logged model.
+        texts: Contents by path.
+        tables: Those paths that the UI shows as tables.
+        folders: Paths by folder.
+        end: Status and time; None while the run is open.
+        refused: What MLflow will never accept: kind and reason.
+    """
+
+    run: str
+    experiment: str
+    run_id: str = ""
+    tried: bool = False
+    start: dict[str, Any] | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    models: list[dict[str, str]] = field(default_factory=list)
+    points: dict[str, list[Any]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
+    folders: dict[str, str] = field(default_factory=dict)
+    end: dict[str, Any] | None = None
+    refused: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def waits(self) -> bool:
+        """Whether MLflow has not everything yet."""
+        return self.holds_up or any((self.texts, self.tables, self.folders))
+
+    @property
+    def holds_up(self) -> bool:
+        """Whether MLflow lacks more than files that are only looked at."""
+        return any((self.start, self.tags, self.params, self.inputs, self.models, self.points, self.end))
+
+    def merge(self, part: dict[str, Any]) -> None:
+        """Add what is new; a later value replaces an earlier one."""
+        for name, value in part.items():
+            before = getattr(self, name)
+            if name == "points":
+                self.points |= {key: point for key, point in value.items() if not same_value(before.get(key), point)}
+            elif isinstance(before, dict) and name not in ("start", "end"):
+                setattr(self, name, before | value)
+            elif isinstance(before, list):
+                setattr(self, name, before + [entry for entry in value if entry not in before])
+            else:
+                setattr(self, name, value)
+
+
+class Records:
+    """The records of one store in a home folder.
+
+    Every method raises ArtifactError (StoreFull, NotWritable, Damaged) if they cannot be read or written.
+    """
+
+    def __init__(self, home: Path, uri: str) -> None:
+        self.home, self.uri = home, uri
+        self.folder = home / FOLDER / store_key(uri, home)
+
+    def lock(self, run: str) -> FileLock:
+        """Return the lock of a run, for the threads and processes that write it; an interrupt may take it again."""
+        number = int(hashlib.sha256(run.encode()).hexdigest(), 16) % LOCKS
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        return _lock(self.folder / f"{number}.lock")
+
+    def read(self, run: str) -> Record | None:
+        """Return the record of a run; None if there is none.
+
+        Raises:
+            Damaged: It is no record.
+        """
+        file = self.folder / run / FILE
+        with disk_errors(file):
+            try:
+                return Record(**json.loads(file.read_bytes()))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except (ValueError, TypeError) as error:
+                raise Damaged(
+                    "The record of a run for MLflow is damaged", where=file, cause=str(error),
+                    remedy="move its folder away: what it holds can no longer be sent",
+                ) from error
+
+    def write(self, record: Record) -> None:
+        """Write a record, or remove it once MLflow has everything and knows the run by its own id."""
+        folder = self.folder / record.run
+        if not record.waits and not record.refused and record.run == record.run_id:
+            self.forget(record.run)
+            return
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f"{FILE}.part"
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+                json.dump(asdict(record), file)
+            part.replace(folder / FILE)
+        if not record.folders and not record.models:
+            shutil.rmtree(folder / FILES, ignore_errors=True)
+
+    def forget(self, run: str) -> None:
+        """Remove the record of a run whose local name nobody uses."""
+        shutil.rmtree(self.folder / run, ignore_errors=True)
+
+    def keep_files(self, record: Record) -> None:
+        """Copy the files that a record names and that could not be sent; bundles never change and are linked."""
+        place = self.folder / record.run / FILES
+        record.folders = {_kept(folder, place, shutil.copyfile): path for folder, path in record.folders.items()}
+        for model in record.models:
+            model |= {name: _kept(model[name], place, link_or_copy) for name in ("bundle", "package")}
+
+    def all(self) -> Iterator[Record]:
+        """Yield the records of all runs that MLflow has not everything of, parents before their children."""
+        records = [self.read(file.parent.name) for file in self.folder.glob(f"*/{FILE}")]
+        waiting = [record for record in records if record is not None and (record.waits or record.refused)]
+        yield from sorted(waiting, key=lambda record: (record.start or {}).get("time", 0))
+
+
+@cache
+def _lock(file: Path) -> FileLock:
+    return FileLock(file, thread_local=True)
+
+
+def same_value(before: list[Any] | None, point: list[Any]) -> bool:
+    """Return whether two entries of `Record.points` have one value."""
+    return before is not None and (before[1] == point[1] or (before[1] != before[1] and point[1] != point[1]))
+
+
+def _kept(folder: str, place: Path, copy: Callable[[str, str], object]) -> str:
+    """Copy a folder below *place*, unless it is there already or gone, and return its path."""
+    source = Path(folder)
+    if place in source.parents or not source.is_dir():
+        return folder
+    target = place / uuid.uuid4().hex / source.name
+    with disk_errors(place):
+        shutil.copytree(source, target, copy_function=copy)
+    return str(target)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Create a hard link to a file that never changes, or a copy if the disk has no links: weights can be large."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def store_key(uri: str, home: Path | None = None) -> str:
+    """Return the name by which files of a home folder mean a store; its address may hold a password."""
+    if home is not None and uri == home_database(home):
+        return OWN
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def remember_store(tracker: Connection) -> None:
+    """Record the address of a store outside the home folder, with its password, for the home folder's owner only."""
+    home = tracker.artifact_root.parent
+    if tracker.uri == home_database(home):
+        return
+    file = home / STORES / store_key(tracker.uri)
+    with suppress(OSError):  # a full disk must not end a run
+        if not file.exists():
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part = file.with_name(f"{file.name}.part")
+            part.write_text(tracker.uri, encoding="utf-8")
+            part.replace(file)
+
+
+def known_stores(home: Path) -> list[str]:
+    """Return the addresses of the home folder's own database, if it exists, and of all remembered stores."""
+    own = [home_database(home)] if (home / DATABASE).is_file() else []
+    files = sorted((home / STORES).glob("*")) if (home / STORES).is_dir() else []
+    return [*own, *(file.read_text(encoding="utf-8") for file in files if file.suffix != ".part")]
+
+
+def waiting_runs(home: Path, of: Callable[[str], str] = str) -> list[dict[str, Any]]:
+    """Return one row a store and experiment with runs that MLflow has not everything of: their number, and refusals.
+
+    Args:
+        home: The home folder.
+        of: Returns the form of a store's address to show.
+    """
+    addresses = {store_key(uri, home): uri for uri in (home_database(home), *known_stores(home))}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for folder in sorted((home / FOLDER).glob("*/")):
+        uri = addresses.get(folder.name, folder.name)
+        for record in Records(home, uri).all():
+            empty = {"store": of(uri), "experiment": record.experiment, "waiting": 0, "refused": 0}
+            row = rows.setdefault((uri, record.experiment), empty)
+            row["waiting"] += record.waits
+            row["refused"] += len(record.refused)
+    return list(rows.values())
