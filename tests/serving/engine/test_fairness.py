@@ -12,16 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from models.completion.beam import beam_search
-from models.completion.dasher import DasherInterval, intervals
-from models.completion.reading import MOST_READ
-from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
-from models.completion.typed import DROW
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
 from models.tokens.vocabulary import Vocabulary
-from serving.engine.jobs import LONG
 from serving.engine.requests import EngineLimits, Generation, StreamEnded
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket
@@ -32,7 +26,6 @@ from tests.serving.served import answering
 
 MOST = 3_000
 PIECE = EngineLimits().prefill_tokens
-BEAM = 2
 COMPLETIONS, SUGGEST, INTERVALS = "/v1/completions", "/suggest", "/intervals"
 
 
@@ -139,13 +132,6 @@ def watched() -> Iterator[Watch]:
         yield watch
 
 
-@pytest.fixture(scope="module")
-def watched_bpe() -> Iterator[Watch]:
-    """A vocabulary of parts of words."""
-    with watching("bpe") as watch:
-        yield watch
-
-
 def test_the_scores_of_an_echoed_prompt_are_read_in_pieces(watched: Watch) -> None:
     text = prompt(0)
     body = {"prompt": text, "stars": 3, "echo": True, "logprobs": 2, "max_tokens": 0}
@@ -158,26 +144,6 @@ def test_the_scores_of_an_echoed_prompt_are_read_in_pieces(watched: Watch) -> No
     assert sum(between) >= len(scored) > 50 * PIECE
 
 
-def test_a_prompt_is_read_in_pieces(watched: Watch) -> None:
-    text = prompt(1)
-    answer, between = watched.ask(COMPLETIONS, {"prompt": text, "stars": 3, "max_tokens": 1})
-    assert answer["usage"]["prompt_tokens"] > 50 * PIECE
-    assert max(between) <= PIECE + 1
-
-
-def test_the_prompt_of_a_beam_search_is_read_in_pieces(watched: Watch) -> None:
-    text = prompt(2)
-    body = {"prompt": text, "stars": 3, "beam": BEAM, "n": BEAM, "max_tokens": 4}
-    answer, between = watched.ask(COMPLETIONS, body)
-    bundle = bundle_of("lstm")
-    endless = replace(bundle, model=Watched(bundle.model, []))
-    found = beam_search(endless, BEAM, BEAM, 3, text, max_tokens=4)
-    assert [choice["logp"] for choice in answer["choices"]] == [one.logp for one in found]
-    assert [text + choice["text"] for choice in answer["choices"]] == [one.text for one in found]
-    assert max(between) <= PIECE + 1
-    assert sum(between) > 50 * PIECE
-
-
 def test_the_context_of_suggestions_is_read_in_pieces(watched: Watch) -> None:
     text = prompt(3)
     answer, between = watched.ask(SUGGEST, {"prompt": text, "stars": 3})
@@ -188,65 +154,8 @@ def test_the_context_of_suggestions_is_read_in_pieces(watched: Watch) -> None:
     assert sum(between) > 50 * PIECE
 
 
-@pytest.mark.parametrize(("typed", "stars", "exact"), [("the s", 3, False), ("the", None, True), ("the ", 5, True)])
-def test_a_search_for_words_reads_a_few_beginnings_at_a_time(
-    typed: str, stars: int | None, exact: bool, watched_bpe: Watch
-) -> None:
-    cutoffs = EXACT if exact else QUICK
-    answer, between = watched_bpe.ask(SUGGEST, {"prompt": typed, "stars": stars, "exact": exact})
-    bundle = bundle_of("lstm", "bpe")
-    endless = replace(bundle, model=Watched(bundle.model, []))
-    expected = suggest(endless, typed, stars=stars, both=True, cutoffs=cutoffs)
-    assert [(one["word"], one["probability"]) for one in answer["words"]] == [
-        (word, pytest.approx(probability, rel=1e-6)) for word, probability in expected.words
-    ]
-    assert max(between) <= MOST_READ * len(bundle.ratings(stars))
-    assert sum(map(bool, between)) > 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("smallest", [1, 0.05])
-def test_the_context_of_intervals_is_read_in_pieces(watched: Watch, smallest: float) -> None:
-    text = prompt(9 if smallest < 1 else 8)
-    answer, between = watched.ask(INTERVALS, {"prompt": text, "stars": 3, "smallest": smallest})
-    bundle = bundle_of("lstm")
-    endless = replace(bundle, model=Watched(bundle.model, []))
-
-    def values(found: list[DasherInterval]) -> list[Any]:
-        return [(one.kind, one.symbol, pytest.approx(one.probability), values(one.children)) for one in found]
-
-    def of_json(found: list[dict[str, Any]]) -> list[Any]:
-        return [(one["kind"], one["symbol"], one["probability"], of_json(one["children"])) for one in found]
-
-    assert of_json(answer["intervals"]) == values(intervals(endless, text, 3, smallest=smallest))
-    assert max(between) <= 2 * PIECE
-    assert sum(between) > 50 * PIECE
-
-
 def test_texts_are_scored_in_slices(watched: Watch) -> None:
     text = prompt(5)
     answer, between = watched.ask("/score", {"texts": [text, text], "stars": 3})
     assert [one["tokens"] for one in answer["scores"]] == [bundle_of("lstm").score_text(text, 3).tokens] * 2
     assert max(between) <= SLICE
-
-
-def test_a_prompt_without_a_rating_is_read_in_pieces_too(watched: Watch) -> None:
-    text = prompt(6)
-    ratings = len(bundle_of("lstm").ratings(None))
-    _, between = watched.ask(SUGGEST, {"prompt": text})
-    assert max(between) <= 2 * ratings * (PIECE + 1)
-    assert sum(between) > 50 * PIECE * ratings
-
-
-def test_no_long_text_was_made_into_tokens_where_the_stream_steps(watched: Watch) -> None:
-    watched.ask(SUGGEST, {"prompt": "the soup was gre"})
-    assert watched.characters  # a short one is
-    assert max(watched.characters) <= LONG
-
-
-@pytest.mark.parametrize("end", ["", "!", " ", "'", "’s", "_", "x́"])
-def test_the_word_at_the_end_of_a_long_text_is_found_from_the_end(end: str) -> None:
-    """Searching forwards tried every letter of a long word: 20,000 letters took 8 s."""
-    found = DROW.match(("x" * 200_000 + end)[::-1])
-    assert (found is None) == (end in ("!", " ", "_"))
-    assert found is None or found[0][::-1] == "x" * 200_000 + {"’s": end, "'": end, "x́": end}.get(end, "")
