@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
-from threading import Thread, current_thread
+from threading import Thread
 from typing import Any
 
 import httpx
 import pytest
 
 from models.completion.suggestions import suggest
-from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
-from models.tokens.vocabulary import Vocabulary
 from serving.engine.requests import EngineLimits, Generation, StreamEnded
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket
@@ -26,7 +24,7 @@ from tests.serving.served import answering
 
 MOST = 3_000
 PIECE = EngineLimits().prefill_tokens
-COMPLETIONS, SUGGEST, INTERVALS = "/v1/completions", "/suggest", "/intervals"
+COMPLETIONS, SUGGEST = "/v1/completions", "/suggest"
 
 
 def prompt(number: int) -> str:
@@ -60,10 +58,10 @@ class Watched:
 
 
 class Watch:
-    """A server with one stream, and all that its engine's thread does: tokens read, characters made into tokens."""
+    """A server with one stream, and the tokens that its engine's thread reads."""
 
-    def __init__(self, address: str, events: list[Any], characters: list[int]) -> None:
-        self.address, self.events, self.characters = address, events, characters
+    def __init__(self, address: str, events: list[Any]) -> None:
+        self.address, self.events = address, events
 
     def ask(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """Return the answer, and how many tokens were read between each two steps of the stream meanwhile."""
@@ -81,13 +79,12 @@ def read_to_the_end(stream: Ticket) -> None:
             pass
 
 
-@contextmanager
-def watching(unit: str) -> Iterator[Watch]:
-    """Serve a watched model with a vocabulary of this unit while one stream is written."""
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Watch]:
+    """Serve a watched model with a vocabulary of words while one stream is written."""
     with pytest.MonkeyPatch.context() as patch:
         events: list[Any] = []
-        characters: list[int] = []
-        note_step, apply, encode = Scheduler._step, NormalForm.apply, Vocabulary.encode
+        note_step = Scheduler._step
 
         def stepped(scheduler: Scheduler, batch: Any) -> None:
             if scheduler.bundle.model.events is not events:
@@ -98,19 +95,9 @@ def watching(unit: str) -> Iterator[Watch]:
             note_step(scheduler, batch)
             del events[begun:]  # the stream's own step
 
-        def noted(make: Callable[..., Any]) -> Callable[..., Any]:
-            def made(self: Any, text: str, *rest: Any) -> Any:
-                if current_thread().name.startswith("engine"):
-                    characters.append(len(text))
-                return make(self, text, *rest)
-
-            return made
-
         patch.setattr(Scheduler, "_step", stepped)
-        patch.setattr(NormalForm, "apply", noted(apply))
-        patch.setattr(Vocabulary, "encode", noted(encode))
         source = MadeSource(champion=1)
-        bundle = bundle_of("lstm", unit)
+        bundle = bundle_of("lstm", "word")
         source.make = lambda number: replace(bundle, model=Watched(bundle.model, events))
         settings = {"max_prompt_characters": MOST, "request_seconds": 120}
         with answering(source, **settings) as (address, versions):
@@ -119,17 +106,8 @@ def watching(unit: str) -> Iterator[Watch]:
             stream = champion.engine.submit(Generation("The", 3, max_tokens=10**6))
             next(iter(stream))
             Thread(target=read_to_the_end, args=[stream], daemon=True).start()
-            watch = Watch(address, events, characters)
-            characters.clear()
-            yield watch
+            yield Watch(address, events)
             stream.cancel()
-
-
-@pytest.fixture(scope="module")
-def watched() -> Iterator[Watch]:
-    """A vocabulary of words."""
-    with watching("word") as watch:
-        yield watch
 
 
 def test_the_scores_of_an_echoed_prompt_are_read_in_pieces(watched: Watch) -> None:
