@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from math import inf
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core import content_check
 from core.content_check import CYCLE, RECORDS, hash_file, sampled_blocks, stamp_of
 from core.errors import ArtifactError, Damaged
-from core.store import ASIDE, MANIFEST, Artifact, Store
+from core.store import ASIDE, Artifact, Store
 
 BLOCK, BLOCKS = 512, 64
 SMALL_FILE, LARGE_FILE = "small.bin", "large.bin"
@@ -101,21 +97,6 @@ def test_a_change_that_keeps_the_size_is_named_kept_aside_and_made_again(
     assert store.build("stage", 1, {}, {}, make).reused
 
 
-def test_a_change_is_noticed_within_the_process_that_has_checked_before(tmp_path: Path) -> None:
-    store, artifact = built(tmp_path)
-    store.open("stage", artifact.digest)
-    flip(artifact.folder / LARGE_FILE, 9_000)
-    with pytest.raises(Damaged, match=LARGE_FILE):
-        store.open("stage", artifact.digest)
-
-
-def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
-    store, artifact = built(tmp_path)
-    (artifact.folder / SMALL_FILE).unlink()
-    with pytest.raises(Damaged, match="the file is gone"):
-        store.open("stage", artifact.digest)
-
-
 @pytest.mark.parametrize("block", [0, BLOCKS - 1])
 def test_rot_at_the_ends_of_a_large_file_is_found_at_once(tmp_path: Path, block: int) -> None:
     store, artifact = built(tmp_path)
@@ -139,13 +120,6 @@ def test_rot_in_the_middle_of_a_large_file_is_found_after_some_uses_and_at_once_
     pytest.fail("never found")
 
 
-def test_rot_of_a_small_file_is_found_at_its_first_use_in_a_process(tmp_path: Path) -> None:
-    store, artifact = built(tmp_path)
-    rot(artifact, SMALL_FILE, 1)
-    with pytest.raises(Damaged, match=SMALL_FILE):
-        store.open("stage", artifact.digest)
-
-
 def test_an_undisturbed_large_file_is_not_read_whole_and_nothing_is_read_twice_in_a_process(
     tmp_path: Path, hashed: list[str]
 ) -> None:
@@ -154,59 +128,6 @@ def test_an_undisturbed_large_file_is_not_read_whole_and_nothing_is_read_twice_i
     for _ in range(3):
         store.open("stage", artifact.digest)
     assert hashed == [SMALL_FILE]
-
-
-def test_with_verify_all_is_read_whole_once_in_a_process(tmp_path: Path, hashed: list[str]) -> None:
-    _, artifact = built(tmp_path)
-    new_process()
-    for _ in range(2):
-        Store(tmp_path, verify=True).open("stage", artifact.digest)
-    assert sorted(hashed) == [LARGE_FILE, SMALL_FILE]
-
-
-def test_a_copied_store_is_read_whole_once(tmp_path: Path, hashed: list[str]) -> None:
-    _, artifact = built(tmp_path / "old")
-    shutil.copytree(tmp_path / "old", tmp_path / "new")
-    for _ in range(2):
-        new_process()
-        Store(tmp_path / "new").open("stage", artifact.digest)
-    assert hashed.count(LARGE_FILE) == 1
-
-
-def test_a_file_that_got_a_second_name_is_read_whole_once_and_is_right(tmp_path: Path, hashed: list[str]) -> None:
-    store, artifact = built(tmp_path)
-    os.link(artifact.folder / LARGE_FILE, tmp_path / "linked")
-    for _ in range(2):
-        new_process()
-        store.open("stage", artifact.digest)
-    assert hashed.count(LARGE_FILE) == 1
-    flip(tmp_path / "linked", 5)
-    with pytest.raises(Damaged):
-        store.open("stage", artifact.digest)
-
-
-def test_a_figure_changed_in_the_manifest_is_damage(tmp_path: Path) -> None:
-    store, artifact = built(tmp_path)
-    file = artifact.folder / MANIFEST
-    file.write_text(file.read_text().replace('"n":1', '"n":2'))
-    with pytest.raises(Damaged, match=MANIFEST):
-        store.open("stage", artifact.digest)
-    assert store.build("stage", 1, {}, {}, make).artifact.facts == {"n": 1}
-
-
-def test_facts_that_json_writes_in_another_way_are_no_damage(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    facts = {"inf": inf, "by_order": {10: 1.0, 9: 2.0}, "pair": (1, 2)}
-    store.build("stage", 1, {}, {}, lambda work: facts)
-    assert store.build("stage", 1, {}, {}, lambda work: facts).reused
-
-
-@pytest.mark.parametrize("record", ["", "[]", "{}", '{"format":9}', '{"format":1,"uses":0,"files":{"small.bin":[1]}}'])
-def test_a_record_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, record: str) -> None:
-    store, artifact = built(tmp_path)
-    next((tmp_path / RECORDS).glob("*.json")).write_text(record)
-    new_process()
-    assert store.open("stage", artifact.digest) == artifact
 
 
 def test_a_disk_that_cannot_read_a_file_is_damage_but_a_missing_right_is_not(
@@ -230,24 +151,6 @@ def test_a_disk_that_cannot_read_a_file_is_damage_but_a_missing_right_is_not(
         store.open("stage", artifact.digest)
 
 
-def test_a_store_that_can_keep_no_records_works_without(tmp_path: Path) -> None:
-    (tmp_path / RECORDS).write_text("in the way")
-    store, artifact = built(tmp_path)
-    new_process()
-    store.open("stage", artifact.digest)
-    flip(artifact.folder / SMALL_FILE, 0)
-    with pytest.raises(Damaged):
-        store.open("stage", artifact.digest)
-
-
-def test_what_nobody_needs_is_passed_over_where_it_is_damaged(tmp_path: Path) -> None:
-    store, artifact = built(tmp_path)
-    flip(artifact.folder / SMALL_FILE, 0)
-    assert store.find_usable("stage", artifact.digest) is None
-    assert store.find_usable("stage", "absent") is None
-    assert artifact.folder.is_dir()
-
-
 JOB = """
 import sys, time
 from core.store import Store
@@ -268,13 +171,6 @@ def test_processes_that_meet_damage_together_build_it_once(tmp_path: Path) -> No
     assert sorted(racer.communicate()[0].strip() for racer in racers) == ["False", "True", "True"]
     assert len(list((tmp_path / ASIDE).iterdir())) == 1
     assert file.read_text() == "hello"
-
-
-@given(st.integers(1, 3_000), st.integers(0, 10_000))
-def test_a_sample_has_both_ends_and_few_blocks(count: int, uses: int) -> None:
-    blocks = sampled_blocks(count, uses)
-    assert {0, count - 1} <= set(blocks) <= set(range(count))
-    assert len(blocks) <= 2 + -(-count // CYCLE)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 65, 66, 67, 1_000])

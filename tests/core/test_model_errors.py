@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from core.errors import ArtifactError, NotWritable, ReviewLMError, StoreFull, disk_errors
+from core.errors import ArtifactError, NotWritable, ReviewLMError, StoreFull
 from core.model_errors import converted_errors
 from models.base import ModelError
 
@@ -23,10 +23,3 @@ def test_space_is_asked_for_only_if_the_disk_is_full(number: int, kind: type, ad
     with pytest.raises(ReviewLMError) as error, converted_errors("model"):
         raise ModelError("model cannot be written", kind="disk") from OSError(number, os.strerror(number))
     assert (type(error.value), error.value.remedy) == (kind, f"{advice} place")
-
-
-@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, SPACE), (errno.EACCES, PERMISSIONS)])
-def test_a_block_names_its_own_other_place(number: int, advice: str) -> None:
-    with pytest.raises(ArtifactError) as error, disk_errors("folder", "name another folder in TMPDIR"):
-        raise OSError(number, os.strerror(number))
-    assert error.value.remedy == f"{advice} folder in TMPDIR"

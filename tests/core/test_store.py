@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from core.errors import ArtifactError, Damaged, NotWritable, StoreFull
-from core.store import MANIFEST, Store, canonical
+from core.errors import Damaged, NotWritable, StoreFull
+from core.store import MANIFEST, Store
 from tests.marked_cases import long_but
 
 
@@ -46,13 +42,6 @@ def test_whatever_the_result_depends_on_changes_the_digest(change: dict[str, obj
     assert Store.digest(**base) != Store.digest(**{**base, **change})
 
 
-@given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans()))
-def test_the_order_of_options_does_not_matter(options: dict[str, object]) -> None:
-    backwards = dict(reversed(options.items()))
-    assert Store.digest("s", 1, options, {}) == Store.digest("s", 1, backwards, {})
-    assert json.loads(canonical(options)) == options
-
-
 def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
@@ -69,31 +58,6 @@ def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(
         return {}
 
     assert not store.build("stage", 1, {}, {}, go_on, resumable=True).reused
-
-
-def test_what_a_killed_write_left_is_not_published(tmp_path: Path) -> None:
-    def make(work: Path) -> dict[str, int]:
-        (work / "model").mkdir()
-        (work / "model" / ".tmpA1b2C3").write_text("half of the weights, under the hidden name of safetensors")
-        (work / MANIFEST).write_text("{")
-        return write_hello(work)
-
-    artifact = Store(tmp_path).build("stage", 1, {}, {}, make, resumable=True).artifact
-    assert set(artifact.manifest["files"]) == {"hello.txt"}
-    assert {path.name for path in artifact.folder.rglob("*") if path.is_file()} == {"hello.txt", MANIFEST}
-
-
-def test_a_stage_that_cannot_resume_starts_in_an_empty_folder(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-
-    def fail(work: Path) -> dict[str, int]:
-        (work / "half").write_text("…")
-        raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError):
-        store.build("stage", 1, {}, {}, fail)
-    artifact = store.build("stage", 1, {}, {}, write_hello).artifact
-    assert set(artifact.manifest["files"]) == {"hello.txt"}
 
 
 @pytest.mark.parametrize("damage", ["truncate", "delete", "manifest"])
@@ -124,34 +88,6 @@ def test_verify_finds_a_single_changed_byte(tmp_path: Path) -> None:
         store.verify(artifact)
 
 
-def test_a_damaged_artifact_does_not_hide_the_others_of_its_stage(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    whole, damaged = (store.build("stage", 1, {"n": n}, {}, write_hello).artifact for n in (1, 2))
-    (damaged.folder / "hello.txt").write_text("he")
-    assert list(store.all("stage")) == [whole]
-
-
-def test_what_is_listed_is_told_by_its_manifest_and_damage_is_passed_over(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    artifact = store.build("fit", 1, {}, {}, lambda work: {"n": (work / "file").write_text("12345")}).artifact
-    (artifact.folder / "file").write_text("54321")  # the content is not looked at
-    assert Store(tmp_path).listed("fit", artifact.digest) == artifact
-    (artifact.folder / "file").write_text("1")
-    assert store.listed("fit", artifact.digest) is None
-    assert store.listed("fit", "nothing") is None
-
-
-def test_rebuild_replaces_a_finished_artifact(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.build("stage", 1, {}, {}, write_hello)
-    assert not store.build("stage", 1, {}, {}, write_hello, rebuild=True).reused
-
-
-def test_a_missing_artifact_is_an_error_with_its_digest(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="abc"):
-        Store(tmp_path).open("stage", "abc")
-
-
 @pytest.mark.drill(
     "disk full", "no space, no permission or read-only in a build",
     "exit code 5; earlier results are whole",
@@ -173,12 +109,6 @@ def test_disk_errors_become_ours_and_leave_the_store_as_it_was(tmp_path: Path, c
     assert str(tmp_path) in str(error.value)
     store.verify(store.open("stage", before.digest))
     assert len(list(store.all("stage"))) == 1
-
-
-def test_errors_survive_the_way_between_processes() -> None:
-    error = StoreFull("No space", where="/disk", cause="ENOSPC", remedy="free some")
-    copy = pickle.loads(pickle.dumps(error))
-    assert (type(copy), str(copy), copy.remedy) == (StoreFull, str(error), "free some")
 
 
 JOB = """

@@ -83,11 +83,6 @@ def test_without_the_password_nothing_but_the_health_is_told(given):
     assert answer(HERE, *headers, path="/health") == 200
 
 
-def test_a_server_that_asks_for_a_password_itself_is_asked_through():
-    assert answer(HERE, credentials="") == 200
-    assert answer(HERE, (b"origin", b"http://evil.example"), credentials="") == 403
-
-
 def test_web_sockets_of_other_pages_are_closed():
     assert answer(HERE, KNOWN, (b"origin", b"http://evil.example"), kind="websocket") == "websocket.close"
     assert answer(HERE, kind="websocket") == "websocket.close"

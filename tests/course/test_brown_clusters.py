@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import mutual_info_score
 
 from course.brown_clusters import Merge, bit_strings, merge_words
 from tests.examples import examples
@@ -69,26 +68,6 @@ def test_no_other_pair_of_active_clusters_would_lose_less_mutual_information(tex
         names = [min(group) for group in groups]
         groups = together(groups, names.index(first), names.index(second))
     assert (coming, len(groups)) == (words, 1)
-
-
-def test_without_a_window_the_losses_add_up_to_the_mutual_information_of_adjacent_words():
-    texts, words = ranked([np.random.default_rng(1).integers(0, V, 200).tolist()])
-    losses = [merge.loss for merge in merge_words(texts, words, clusters=words)]
-    assert sum(losses) == pytest.approx(mutual_info_score(texts[0][:-1], texts[0][1:]), abs=1e-12)
-    assert min(losses) >= -1e-12
-
-
-def test_words_with_the_same_neighbours_share_a_cluster():
-    draw = np.random.default_rng(1)
-    kinds = {0: (0, 1, 2), 1: (3, 4), 2: (5, 6, 7), 3: (8, 9)}  # determiner, adjective, noun, verb
-    kind_of = {word: kind for kind, words in kinds.items() for word in words}
-    texts = [[int(draw.choice(kinds[kind])) for kind in (0, 1, 2, 3, 0, 2)] for _ in range(300)]
-    counts = Counter(word for text in texts for word in text)
-    frequent = [word for word, _ in counts.most_common()]
-    merges = merge_words([[frequent.index(word) for word in text] for text in texts], 10, clusters=4)
-    cluster = dict(zip(frequent, bit_strings(merges, 4), strict=True))
-    assert len(set(cluster.values())) == 4
-    assert len({(kind_of[word], bits) for word, bits in cluster.items()}) == 4
 
 
 def test_bits_are_the_paths_of_the_merges():

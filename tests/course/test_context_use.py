@@ -7,12 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from course.context_use import PREFIX, chosen_tokens, context_curve
-from models.tokens.special import CONTEXT_IDS
+from course.context_use import chosen_tokens, context_curve
 from tests.models.neural.made_streams import stream_of
-from tests.models.table_lm import HistoryLM, TableLM
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from tests.models.table_lm import HistoryLM
 
 SIZE = 20
 
@@ -46,23 +43,3 @@ def test_every_rise_is_that_of_the_same_tokens_after_their_last_words(rating):
                 for review in {n for n, _ in chosen}]  # fmt: skip
         error = math.sqrt(np.square(sums).sum()) / len(found)  # reviews as units
         assert curve[kept] == pytest.approx((np.mean(found), error), rel=1e-3, abs=1e-6)
-
-
-def test_models_are_flat_beyond_what_they_see():
-    stream = random_stream(60)
-    bigram, _ = context_curve(TableLM.random(SIZE), stream, (1, 5), 60, True, 1)
-    assert [rise for rise, _ in bigram.values()] == pytest.approx([0.0] * 2, abs=1e-9)
-    trigram = estimate_ngrams(count_ngrams(stream, 3, SIZE, CONTEXT_IDS))
-    curve, _ = context_curve(trigram, stream, (1, 2, 5), 300, False, 1)
-    assert curve[1][0] > 0.1
-    assert (curve[2][0], curve[5][0]) == pytest.approx((0.0, 0.0), abs=1e-9)
-
-
-def test_chosen_tokens_have_more_words_before_them_than_the_longest_context():
-    stream = random_stream(30)
-    chosen = chosen_tokens(stream, 10, 200, seed=3)
-    assert len(set(chosen)) == 200
-    assert all(place - PREFIX > 10 and place < len(stream.document(review)) for review, place in chosen)
-    assert chosen == chosen_tokens(stream, 10, 200, seed=3) != chosen_tokens(stream, 10, 200, seed=4)
-    with pytest.raises(ValueError, match="no review has more than 50 words"):
-        chosen_tokens(stream, 50, 5, seed=1)

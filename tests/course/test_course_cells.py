@@ -6,28 +6,20 @@ G the notes of the reading group; numbers are lines. Where the material slips, t
 rows ask for beyond an equation (equality with torch's layers, masks, gradient checks) is in the tests of each module.
 """
 
-import inspect
 import math
-from dataclasses import fields
 
 import pytest
 import torch
 
-from benchmarks.training.one_hot import allocated, one_hot_product
 from models.neural.layers.bidirectional import BidirectionalEncoder
 from models.neural.layers.cells import (
     ACTIVATIONS,
-    CELLS,
-    Cell,
     cho_gru_cell,
     elman_cell,
     lstm_cell,
-    matmul_affine,
 )
-from models.neural.layers.recurrent_layers import make_layer
 from models.neural.nplm import NPLMNetwork
-from models.neural.recurrent import RecurrentNetwork
-from models.specs import KINDS, NPLMSpec, RecurrentSpec, TrainingSpec, model_class
+from models.specs import NPLMSpec, TrainingSpec
 from tests.course.small_networks import FLOAT32, SOFTMAX, E, H, T, V, network_of, random
 from tests.models.neural.made_streams import walks
 from training.context import FitContext
@@ -46,50 +38,6 @@ def nplm_of(direct):
 
 def words(count=T):
     return torch.randint(9, V, (1, count), generator=torch.Generator().manual_seed(2))
-
-
-def test_C1_embedding_is_W_times_one_hot():
-    """L 295–308, R 28 and 48: x = W e_w; so ∂J/∂W has the columns of the words read and zeros elsewhere."""
-    network, ids = network_of(), words()
-    W = network.embedding.weight.T
-    one_hot_VT = torch.eye(V, dtype=torch.float64)[:, ids[0]]
-    x_TE = network.embedding(ids)[0]
-    assert torch.equal(x_TE.T, W @ one_hot_VT)
-    x_TE.sum().backward()
-    counts_V = one_hot_VT.sum(1)
-    assert torch.equal(network.embedding.weight.grad, counts_V[:, None].expand(V, E))
-
-
-@pytest.mark.slow
-def test_C25_a_network_reads_words_in_memory_that_does_not_grow_with_the_vocabulary():
-    """L 43, L 295–308: the features of C1, in T E numbers, not T V more; `docs/concepts/models/tuning.md`."""
-    ids, taken = torch.randint(9, V, (1, T), generator=torch.Generator().manual_seed(2)), []
-    for entries in (V, 50 * V):
-        weight = torch.randn(entries, E, dtype=torch.float64)
-        assert torch.equal(one_hot_product(ids[0], weight), weight[ids[0]])
-        assert allocated(lambda: one_hot_product(ids[0], weight)) == 8 * T * (entries + E)  # noqa: B023
-        spec = RecurrentSpec(hidden=H, embedding=E, objective=SOFTMAX, training=FLOAT32)
-        network = RecurrentNetwork(spec, torch.ones(entries)).eval()
-        taken.append(allocated(lambda: network(ids, network.start(1, "cpu"))))  # noqa: B023
-    assert taken[0] == taken[1]
-
-
-def test_C2_feed_forward_layer():
-    """L 359–368: h = f(W x + b); its gradient against central differences, to 1e-6."""
-    network, ids = nplm_of(direct=False), words()
-    W, b = network.hidden.weight, network.hidden.bias
-    features, _ = network(ids, network.start(1, "cpu"))
-    x = torch.cat([network.embedding.weight[ids[0, t]] for t in (4, 3, 2)])
-    torch.testing.assert_close(features[0, 4], torch.tanh(W @ x + b), atol=1e-14, rtol=0)
-    (gradient,) = torch.autograd.grad(features.square().sum(), W)
-    for row, column in ((0, 0), (3, 7), (5, 11)):
-        losses = []
-        for sign in (1, -1):
-            with torch.no_grad():
-                W[row, column] += sign * 1e-6
-                losses.append(network(ids, network.start(1, "cpu"))[0].square().sum().item())
-                W[row, column] -= sign * 1e-6
-        assert gradient[row, column].item() == pytest.approx((losses[0] - losses[1]) / 2e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +86,6 @@ def test_C7_vanilla_recurrent_network():
         torch.testing.assert_close(y, scores / scores.sum(), atol=1e-6, rtol=0)
 
 
-def test_C8_every_kind_of_model_has_the_same_input_state_and_output():
-    """R 8: (word, state) → (distribution, state); n-gram, mixtures and cache included."""
-    for kind in KINDS:
-        step, start = (getattr(model_class(kind), name) for name in ("step", "start"))
-        assert [*inspect.signature(step).parameters] == ["self", "ids_B", "state"], kind
-        assert [*inspect.signature(start).parameters] == ["self", "batch"], kind
-
-
 def gates(names, *shapes):
     """For each shape, one tensor of it per gate, by the gate's name."""
     return [
@@ -183,16 +123,6 @@ def test_C12_gru_as_the_slides_print_it():
     assert torch.equal(cho_gru_cell((from_x @ x)[None], (h[None],), from_h, bias)[0][0], h)
 
 
-def test_C13_a_gru_layer_has_three_quarters_of_the_parameters():
-    """N 210: three gates' rows for the LSTM's four, through the models' options and in both forms."""
-
-    def size(**options):
-        return sum(p.numel() for p in network_of(**options).layers.parameters())
-
-    assert 4 * size(kind="gru") == 3 * size(kind="lstm")
-    assert size(kind="gru", form="cho") == size(kind="gru")
-
-
 def test_C15_bidirectional_layer():
     """N 218–227, S 98: h_t = (→h_t, ←h_t), the second from the end of the sequence."""
     torch.manual_seed(1)
@@ -220,40 +150,12 @@ def test_C16_layer_i_feeds_layer_i_plus_1():
     torch.testing.assert_close(features[:, -1], below, atol=1e-14, rtol=0)
 
 
-def minimal_gated_cell(a_BG, state, W_GH, b_G, affine=matmul_affine, candidate=None):
-    """Zhou et al. (2016): f = σ(…), h_t = (1 − f) ∘ h_{t−1} + f ∘ tanh(W x + U (f ∘ h_{t−1}))."""
-    (h_BH,) = state
-    rows = h_BH.shape[-1]
-    f = torch.sigmoid(a_BG[:, :rows] + affine(h_BH, W_GH[:rows], b_G[:rows]))
-    new = torch.tanh(a_BG[:, rows:] + (candidate or affine)(f * h_BH, W_GH[rows:], b_G[rows:]))
-    return ((1 - f) * h_BH + f * new,)
-
-
 def fitted(network, training, folder):
     context = FitContext(work=folder)
     return trainer.train(network, walks(60, 14, seed=1), walks(20, 14, seed=2), training, context)
 
 
 SHORT = TrainingSpec(epochs=4, batch=4, bptt_len=10, learning_rate=2e-2, precision="float32", evaluations=1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("layer_norm", [False, True])
-def test_C17_another_variant_is_one_entry_of_the_register(layer_norm, monkeypatch, tmp_path):
-    """R 67–70, "many others": such a cell is trained by the trainer as it is, plain and normalised."""
-    monkeypatch.setitem(CELLS, "minimal", Cell(minimal_gated_cell, 2, 1, None, normed=(1, 1), candidate=True))
-    torch.manual_seed(1)
-    options = {"hidden": 16, "embedding": 8, "dropout": 0.0, "condition_on_stars": False, "tied": False}
-    options |= {"cells": "reference", "layer_norm": layer_norm}
-    spec = RecurrentSpec(kind="gru", objective=SOFTMAX, training=SHORT, **options)
-    object.__setattr__(spec, "kind", "minimal")  # the name that a new cell would add to the option's type
-    network = RecurrentNetwork(spec, torch.ones(14))
-    assert network.layers[0].weight_hh_l0.shape == (32, 16)
-    assert fitted(network, SHORT, tmp_path)["validation_perplexity"] < 3
-    if layer_norm:
-        assert (network.layers[0].gain_hh_l0 != 1).all(), "every gate is normalised, and its gain is trained"
-    with pytest.raises(ValueError, match="no fused layer for the cell 'minimal'"):
-        make_layer("minimal", 8, 16, "fused")
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -272,33 +174,3 @@ def test_C18_neural_probabilistic_language_model(direct):
     p = network.output.logp(features[:, 7])[0].exp().double()
     torch.testing.assert_close(p, scores / scores.sum(), atol=1e-6, rtol=0)
     assert network.output.weight.shape[1] == H + (3 * E if direct else 0)
-
-
-@pytest.mark.slow
-def test_C19_feed_forward_and_recurrent_models_differ_in_the_layer_of_features_alone(tmp_path):
-    """L 829–840: Bengio's input and output with the features of Mikolov's network, all else equal.
-
-    In this language each token is followed by one of two, so a perplexity below 3 is that of a model that looks back.
-    """
-    common = {"embedding": 8, "hidden": 16, "dropout": 0.0, "objective": SOFTMAX, "training": SHORT}
-    specs = {
-        "nplm": NPLMSpec(context=2, direct=False, **common),
-        "rnn": RecurrentSpec(kind="rnn", tied=False, condition_on_stars=False, **common),
-        "gru": RecurrentSpec(kind="gru", tied=False, condition_on_stars=False, **common),
-        "lstm": RecurrentSpec(kind="lstm", tied=False, condition_on_stars=False, **common),
-    }
-    summaries, outputs = {}, {}
-    for kind, spec in specs.items():
-        torch.manual_seed(1)
-        network = model_class(kind).build(spec, torch.ones(14))
-        outputs[kind] = {name: tensor.shape for name, tensor in network.output.state_dict().items()}
-        (tmp_path / kind).mkdir()
-        summaries[kind] = fitted(network, SHORT, tmp_path / kind)
-    shared = [
-        entry.name for entry in fields(NPLMSpec) if entry.name in {"objective", "training", "embedding", "hidden"}
-    ]
-    assert all(getattr(spec, name) == getattr(specs["nplm"], name) for spec in specs.values() for name in shared)
-    assert all(shapes == outputs["nplm"] for shapes in outputs.values()), "the same output layer"
-    assert all(summary["tokens"] == summaries["nplm"]["tokens"] for summary in summaries.values())
-    assert all(summary["validation_perplexity"] < 3 for summary in summaries.values()), summaries
-    assert all(summary["tokens_per_second"] > 0 for summary in summaries.values()), "C13: of GRU and LSTM alike"

@@ -14,44 +14,7 @@ from models.neural.layers.cells import (
     CELLS,
     matmul_affine,
 )
-from models.neural.layers.own_layer import OwnLayer
-from models.tokens.special import CONTEXT_IDS
 from tests.course.small_networks import B, E, H, T, V, network_of, random
-
-
-def test_D2_the_exponential_keeps_the_order_of_the_scores_and_makes_them_shares():
-    """S 28–32: exp is positive and rises, so p is in (0, 1) and ranks the words as their scores W h + b do.
-
-    That scores may all be shifted is in `test_output.py`.
-    """
-    output = network_of().output
-    h = random(20, output.weight.shape[1], seed=3)
-    possible = [word for word in range(V) if word not in CONTEXT_IDS]
-    scores = (h @ output.weight.T + output.bias)[:, possible]
-    p = output.logp(h)[:, possible].exp()
-    assert ((p > 0) & (p < 1)).all()
-    assert torch.equal(p.argsort(1), scores.argsort(1))
-    assert (p.sort(1).values.diff(dim=1) > 0).all()
-
-
-def test_D9_chain_rule_layer_by_layer():
-    """L 522–539, G 49–50: the Jacobian of layer 2 ∘ layer 1 is the product of theirs; likewise over time."""
-    torch.manual_seed(1)
-    one, two = OwnLayer("rnn", E, H).double(), OwnLayer("rnn", H, E).double()
-    x, start = random(E), (torch.zeros(1, H).double(), torch.zeros(1, E).double())
-
-    def first(x_E):
-        return one(x_E[None, None], start[:1])[0].flatten()
-
-    def second(h_H):
-        return two(h_H[None, None], start[1:])[0].flatten()
-
-    jacobian = torch.autograd.functional.jacobian
-    whole = jacobian(lambda value: second(first(value)), x)
-    torch.testing.assert_close(whole, jacobian(second, first(x)) @ jacobian(first, x), atol=1e-14, rtol=0)
-    h = first(x).detach()
-    by_hand = torch.diag(1 - h**2) @ one.weight_ih_l0  # tanh' = 1 − tanh²
-    torch.testing.assert_close(jacobian(first, x), by_hand, atol=1e-14, rtol=0)
 
 
 def test_D10_softmax_with_cross_entropy_has_the_gradient_p_minus_y():
@@ -93,30 +56,6 @@ def test_D11_einsum_form_of_a_step(kind):
     torch.testing.assert_close(*steps, atol=1e-13, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["rnn", "gru", "gru_cho", "lstm"])
-def test_D12_gradient_through_time_is_the_sum_over_steps(kind):
-    """N 152–159, R 30–38: ∂J/∂W = Σ_t ∂J/∂W|_(t), with W|_(t) the copy of the shared W that step t uses.
-
-    L 844–845 calls this the solution to vanishing gradients; it only computes the gradient, and cures nothing (C4).
-    """
-    cell = CELLS[kind]
-    a, W, b = random(T, B, cell.gates * H), random(cell.gates * H, H, seed=1), random(cell.gates * H, seed=2)
-    score = random(T, B, H, seed=3)
-
-    def loss(copies):
-        state, total = (torch.zeros(B, H).double(),) * cell.states, 0.0
-        for t in range(T):
-            state = cell.step(a[t], state, copies[t], b)
-            total = total + (score[t] * state[0]).sum()
-        return total
-
-    shared, copies = W.clone().requires_grad_(), [W.clone().requires_grad_() for _ in range(T)]
-    (whole,) = torch.autograd.grad(loss([shared] * T), shared)
-    parts = torch.autograd.grad(loss(copies), copies)
-    torch.testing.assert_close(whole, sum(parts), atol=1e-12, rtol=1e-12)
-    assert all(part.any() for part in parts[1:]), "every step that has a past contributes"
-
-
 def test_D12_and_X3_hand_derived_back_propagation_is_that_sum():
     """N 152–159, G 62: bptt's gradient of U against copies of U, one per step, differentiated by autograd."""
     rng = np.random.default_rng(1)
@@ -144,13 +83,3 @@ def test_D26_the_worked_example_of_autograd_gives_27_and_4_and_a_half():
     assert torch.equal(z, torch.full((2, 2), 27.0))
     assert out.item() == 27
     assert torch.equal(x.grad, torch.full((2, 2), 4.5))
-
-
-def test_D26_the_graph_is_made_anew_in_each_run_so_its_length_may_follow_from_the_data():
-    """L 93–104: an own layer may read as many positions as there are; the gradient knows how many those were."""
-    layer = OwnLayer("rnn", E, H)
-    for length in (1, 5, 2):
-        x = torch.randn(1, length, E, requires_grad=True)
-        layer(x, (torch.zeros(1, H),))[0][:, -1].sum().backward()
-        assert x.grad.shape == (1, length, E)
-        assert x.grad.any(-1).all()

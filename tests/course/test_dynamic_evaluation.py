@@ -65,20 +65,6 @@ def test_steps_by_root_mean_squares_are_the_formula():
     assert dynamic_nats(static, TEXT, 0.01, 0.6, rms, 5)[0] == pytest.approx(by_hand(static, TEXT, 5, step), rel=1e-8)
 
 
-def test_a_rate_of_zero_is_the_static_model_which_stays_as_it_was():
-    model, static = make("lstm"), exact()
-    before = [weight.clone() for weight in static.parameters()]
-    whole = model.score(TEXT[None], model.start(1))[0].sum()
-    assert dynamic_nats(static, TEXT, 0.0, 0.1)[0] == pytest.approx(whole, rel=1e-5)
-    dynamic_nats(static, TEXT, 0.5, 0.1, segment=4)
-    assert all(torch.equal(one, other) for one, other in zip(before, static.parameters(), strict=True))
-
-
-def test_a_stream_that_repeats_itself_becomes_cheaper():
-    ids = np.array([BOS, 8, *[11, 12, 13, 14] * 12])
-    assert dynamic_nats(exact(), ids, 0.5, 0.0, segment=4)[0] < 0.8 * dynamic_nats(exact(), ids, 0.0, 0.0)[0]
-
-
 def test_root_mean_squares_are_those_of_the_minibatches():
     static, ids, segment = exact("gru-own"), walks(12, V, 0).ids.astype(np.int64), 3
     lanes = min(100, (len(ids) - 1) // segment)

@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from importlib import import_module
-from typing import get_args
 
-import numpy as np
 import pytest
 import torch
 
-from course import inputs, ngram_methods, optimizers
+from course import inputs
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.spec import Optimizer
-from models.tokens.special import CONTEXT_IDS
 from tests.marked_cases import long_but
-from training.ngram.counting.counts import count_ngrams
 
 
 @pytest.fixture(scope="module")
 def data():
     return inputs.data_of(inputs.program(None, reviews=60).parse_args([]))
-
-
-def test_every_rule_has_rates_and_trials_differ_in_rule_and_rate_alone(data):
-    assert set(optimizers.GRID) == set(get_args(Optimizer))
-    small = inputs.small_lstm()
-    adam, adamw = (optimizers.trial_spec(small, rule, 0.02, data) for rule in ("adam", "adamw"))
-    assert adam.training.weight_decay == adamw.training.weight_decay == 0
-    assert (adam.training.batch, adam.training.seed) == (adamw.training.batch, adamw.training.seed)
-    whole = optimizers.trial_spec(small, "gd", 4.0, data).training
-    assert whole.batch * whole.bptt_len >= len(data.train.ids) - 1
-    assert optimizers.trial_spec(small, "nt_asgd", 4.0, data).training.schedule == "constant"
-
-
-@pytest.mark.slow
-def test_without_decay_adam_and_adamw_are_the_same_so_all_else_is_the_same_too(data):
-    small = inputs.small_lstm(hidden=16, embedding=8, dropout=0.0)
-    small = replace(small, training=replace(small.training, epochs=1.0))
-    nats = [inputs.fitted(optimizers.trial_spec(small, rule, 0.02, data), data).summary["validation_nats"]
-            for rule in ("adam", "adamw", "sgd")]  # fmt: skip
-    assert nats[0] == pytest.approx(nats[1], abs=1e-3)
-    assert nats[0] < nats[2] - 0.1
-
-
-def test_methods_agree_on_single_words_and_a_part_of_the_text_has_every_nth_review(data):
-    counts = count_ngrams(data.train, 1, data.vocabulary.size, CONTEXT_IDS)
-    jelinek, witten = (ngram_methods.perplexity(counts, name, data) for name in ("jelinek_mercer", "witten_bell"))
-    assert jelinek == pytest.approx(witten, rel=0.05)
-    half = ngram_methods.TextPart(data.train, 2)
-    assert len(half.offsets) - 1 == -(-len(data.train) // 2)
-    np.testing.assert_array_equal(half.ids[half.offsets[1] : half.offsets[2]], data.train.document(2))
 
 
 PROGRAMS = {

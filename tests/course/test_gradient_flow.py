@@ -7,15 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from course.gradient_flow import GradientFlow, beginnings, each_cell, gradient_flow, relu_activity, untrained
-from models.base import ModelError
+from course.gradient_flow import GradientFlow, gradient_flow
 from models.neural.network import Network
-from models.neural.nplm import NPLMNetwork
 from models.neural.output import build_output
 from models.neural.recurrent import RecurrentNetwork
-from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.special import BOS
-from tests.models.neural.made_streams import stream_of
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, H = 40, 12
 SOFTMAX, FLOAT32 = ObjectiveSpec(output="softmax"), TrainingSpec(precision="float32")
@@ -86,54 +82,6 @@ def test_of_a_linear_network_the_gradient_is_a_power_of_its_matrix_exactly():
     np.testing.assert_allclose(gradient_flow(network, ids, 5)["h"].norms_ND, expected, rtol=1e-6)
 
 
-def test_a_tanh_network_at_rest_is_linear_and_follows_the_same_law():
-    """Without input h stays 0, where tanh' = 1: every Jacobian is W_h itself."""
-    network = make("rnn", tied=False)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.startswith(("embedding", "layers")):
-                parameter.zero_()
-        network.layers[0].weight_hh_l0.copy_(with_spectral_radius(0.9))
-    flow = gradient_flow(network, random_ids(4, 72), 60)["h"]
-    assert flow.decay(first=20).slope == pytest.approx(math.log(0.9), rel=0.05)
-    assert flow.decay(first=20).half_length == pytest.approx(math.log(2) / -math.log(0.9), rel=0.05)
-
-
-@pytest.mark.parametrize("cells", ["reference", "fused"])
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-def test_gradients_equal_numeric_differences_of_the_loss(kind, cells):
-    network, ids = make(kind, hidden=4, embedding=3, layers=2, cells=cells), torch.from_numpy(random_ids(1, 6))
-    found = gradient_flow(network, ids.numpy(), 4)
-    exact = network.double().eval()
-
-    def loss(memory, index, position, change):
-        """−log p of the last token, with one number of the memory after *position* changed."""
-        with torch.no_grad():
-            _, state = exact(ids[:, : position + 1], exact.start(1, "cpu"))
-            state[memory].view(-1)[index] += change
-            features, _ = exact(ids[:, position + 1 : 5], state)
-            # `nats` is float32; the difference of two losses needs more.
-            logits = features[:, -1] @ exact.output.weight.T + exact.output.bias
-            logits[:, exact.output.given_V] = -torch.inf
-            return -torch.log_softmax(logits, 1)[0, ids[0, 5]].item()
-
-    for memory, name in enumerate(("h", "c")[: len(found)]):
-        if name not in found:
-            continue
-        for ell in range(1, 5):
-            numeric = [
-                (loss(memory, index, 4 - ell, 1e-5) - loss(memory, index, 4 - ell, -1e-5)) / 2e-5 for index in range(8)
-            ]
-            assert found[name].norms_ND[0, ell - 1] == pytest.approx(np.linalg.norm(numeric), rel=1e-5), (name, ell)
-
-
-def test_of_the_lstm_both_memories_are_measured_alone_and_together():
-    flows = gradient_flow(make("lstm"), random_ids(2, 12), 8)
-    assert set(flows) == {"h", "c", "all"}
-    np.testing.assert_allclose(flows["all"].norms_ND**2, flows["h"].norms_ND**2 + flows["c"].norms_ND**2)
-    assert set(gradient_flow(make("gru"), random_ids(2, 12), 8)) == {"h"}
-
-
 def test_an_open_forget_gate_lets_the_gradient_through_undiminished():
     """f = 1, i = 0 and no way through h: ∂J(i)/∂c(j) is the same at every distance."""
     network = make("lstm")
@@ -145,51 +93,6 @@ def test_an_open_forget_gate_lets_the_gradient_through_undiminished():
     norms = gradient_flow(network, random_ids(2, 60), 50)["c"].norms_ND
     np.testing.assert_allclose(norms, np.repeat(norms[:, :1], 50, 1), rtol=1e-9)
     assert (norms > 0).all()
-
-
-def test_the_forget_bias_decides_how_far_an_untrained_lstm_looks():
-    specs = [RecurrentSpec(hidden=32, embedding=32, forget_bias=bias) for bias in (0.0, 1.0, 3.0)]
-    flows = [gradient_flow(untrained(spec, V), random_ids(2, 50), 40)["all"] for spec in specs]
-    none, one, three = (flow.decay().half_length for flow in flows)
-    assert none < one < three
-
-
-def test_the_network_is_neither_changed_nor_moved():
-    network = make("gru").train()
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    gradient_flow(network, random_ids(2, 12), 8)
-    assert network.training
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
-
-
-def test_positions_whose_next_token_is_given_are_left_out():
-    ids = random_ids(3, 12)
-    ids[0, 11] = BOS
-    assert len(gradient_flow(make("rnn"), ids, 8)["h"].norms_ND) == 3 * 3 - 1
-    ids[:, 9:] = BOS
-    with pytest.raises(ModelError, match="no loss"):
-        gradient_flow(make("rnn"), ids, 8)
-
-
-@pytest.mark.parametrize(
-    ("ids", "distances", "said"),
-    [
-        (random_ids(2, 9), 8, "at least 10 tokens"),
-        (random_ids(2, 9), 0, "1 or more"),
-        (random_ids(2, 12)[0], 8, "at least 10 tokens"),
-        (random_ids(2, 12) + V, 8, "there are 40 entries"),
-    ],
-)
-def test_tokens_that_cannot_be_used_are_refused(ids, distances, said):
-    with pytest.raises(ModelError, match=said):
-        gradient_flow(make(), ids, distances)
-
-
-def test_a_network_without_memory_is_refused():
-    network = NPLMNetwork(NPLMSpec(context=3, embedding=4, hidden=5, objective=SOFTMAX), torch.ones(V))
-    with pytest.raises(ModelError, match="no recurrent memory"):
-        gradient_flow(network, random_ids(2, 12), 8)
 
 
 def test_decay_and_reach_of_known_curves():
@@ -204,48 +107,3 @@ def test_decay_and_reach_of_known_curves():
     assert growing.decay().half_length == math.inf
     assert growing.reach() == 40
     assert GradientFlow(np.zeros((2, 5))).decay() == (-math.inf, 0.0)
-
-
-def test_units_count_as_dead_only_if_no_token_wakes_them():
-    network, ids = make("rnn", nonlinearity="relu", dropout=0.0), random_ids(4, 30)
-    spec = RecurrentSpec(kind="rnn", nonlinearity="relu")
-    with torch.no_grad():
-        network.layers[0].bias_ih_l0[:3] = -1e4
-    features = []
-    h = torch.zeros(4, H)
-    layer = network.layers[0]
-    for column in torch.from_numpy(ids).unbind(1):
-        a = network.embedding(column) @ layer.weight_ih_l0.T + layer.bias_ih_l0 + layer.bias_hh_l0
-        h = torch.relu(a + h @ layer.weight_hh_l0.T)
-        features.append(h)
-    zeros = (torch.stack(features, 1) == 0).double()
-    [found] = relu_activity(network, spec, ids)
-    assert (found.layer, found.units) == (0, H)
-    assert found.dead_share == (zeros.flatten(0, 1).min(0).values == 1).double().mean().item() >= 3 / H
-    assert found.zero_share == pytest.approx(zeros.mean().item())
-
-
-def test_only_relu_networks_have_dead_units():
-    with pytest.raises(ModelError, match="no ReLU units"):
-        relu_activity(make("rnn"), RecurrentSpec(kind="rnn"), random_ids(1, 5))
-    with pytest.raises(ModelError, match="no tokens"):
-        relu_activity(make("rnn"), RecurrentSpec(kind="rnn", nonlinearity="relu"), np.zeros((0, 5), np.int64))
-
-
-def test_each_cell_is_there_and_starts_as_a_fit_does():
-    specs = each_cell(hidden=8, embedding=8)
-    assert {(spec.kind, spec.nonlinearity) for spec in specs.values()} == {
-        ("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")
-    }  # fmt: skip
-    first, again = (untrained(specs["gru"], V).state_dict() for _ in range(2))
-    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
-
-
-def test_beginnings_are_the_first_tokens_of_reviews_that_are_long_enough():
-    stream = stream_of([[9, 10], [11] * 8, [12] * 20, [13] * 9], 20)
-    found = beginnings(stream, 10, 2)
-    assert found[:, 2].tolist() == [11, 13]
-    assert found.shape == (2, 10)
-    assert beginnings(stream, 10, 50).shape == (3, 10)
-    with pytest.raises(ModelError, match="the longest has 23"):
-        beginnings(stream, 24, 2)

@@ -37,26 +37,6 @@ def test_the_steepest_fall_and_the_divergence_are_found_where_they_were_put(fall
     assert sweep.suggestion == pytest.approx(sweep.diverged / 10, rel=0.05)
 
 
-def test_a_sweep_that_stopped_diverged_at_the_rate_that_was_not_survived():
-    rates = rates_of(1e-3, 1.0, 100)
-    assert read_curve(rates, [3.0] * 60) == (None, rates[60])
-
-
-def test_without_divergence_the_steepest_fall_is_suggested():
-    rates = rates_of(1e-6, 1e-2, 200)
-    sweep = read_curve(rates, curve(rates, 1e-4, 1e9))
-    assert sweep.diverged is None
-    assert sweep.suggestion == pytest.approx(sweep.steepest, rel=0.05)
-
-
-def test_curves_that_say_nothing_are_refused():
-    noise = (3 + 0.05 * np.random.default_rng(1).standard_normal(100)).tolist()
-    with pytest.raises(ValueError, match="sweep higher"):
-        read_curve(rates_of(1e-9, 1e-8, 100), noise)
-    with pytest.raises(ValueError, match="after 3 updates, at a rate of 12"):
-        read_curve(rates_of(10.0, 1e4, 100), [3.0, 9.0, 30.0])
-
-
 @pytest.mark.slow
 def test_a_sweep_begins_at_the_initial_weights_and_ends_where_the_loss_explodes():
     training = TrainingSpec(batch=8, bptt_len=10, precision="float32", seed=5, weight_decay=0.0)

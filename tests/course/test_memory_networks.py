@@ -19,9 +19,6 @@ from course.external_memory import (
     updated_usage,
     write,
 )
-from course.toy_tasks import FIRST, Implication
-from models.base import ModelError
-from models.neural.network import join, take
 from models.specs import ObjectiveSpec, RecurrentSpec
 from tests.examples import examples
 
@@ -42,14 +39,6 @@ def external(kind="rnn", slots=6, width=W):
     for parameter in network.parameters():  # those that start at 0 too
         torch.nn.init.normal_(parameter, 0.0, 0.7)
     return network
-
-
-def test_at_first_a_word_has_the_same_key_wherever_it_comes():
-    network = ExternalMemoryNetwork(spec_of(), torch.ones(V), 6, W)
-    h_TH = network(torch.tensor([[9, 4, 9, 5, 9]]), network.start(1, "cpu"))[0][0, :, :H]
-    assert (h_TH[0] == h_TH[2]).all()
-    assert (h_TH[0] == h_TH[4]).all()
-    assert (h_TH[0] != h_TH[1]).any()
 
 
 def hopping(hops, size=H, entries=V):
@@ -115,15 +104,6 @@ def test_usage_fades_and_counts_reading_and_writing():
     assert not after.requires_grad
 
 
-def test_gradients_of_addressing_reading_and_writing_are_those_of_differences():
-    def together(key_BA, sharpness_B1, memory_BSW, erase_BW, add_BW):
-        weights_BS = content_weights(key_BA, sharpness_B1, memory_BSW[..., :2])
-        return read(weights_BS, write(memory_BSW, weights_BS, erase_BW, add_BW))
-
-    inputs = drawn(2, 2), drawn(2, 1, seed=2) + 3, drawn(2, 3, 4, seed=3), drawn(2, 4, seed=4), drawn(2, 4, seed=5)
-    assert torch.autograd.gradcheck(together, [one.requires_grad_() for one in inputs])
-
-
 def affine(layer, x):
     return [dot(row, x) + b for row, b in zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)]
 
@@ -172,31 +152,6 @@ def test_gradients_through_the_memory_are_those_of_differences(kind):
     assert gradients_hold(external(kind, slots=3), torch.tensor([[9, 10, 4, 0]]))
 
 
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-def test_a_sequence_read_in_parts_gives_the_same_as_in_one_go(kind):
-    network, ids_BT = external(kind), torch.tensor([[1, 2, 3, 4, 5], [9, 8, 7, 6, 5]])
-    whole, _ = network(ids_BT, network.start(2, "cpu"))
-    first, state = network(ids_BT[:, :2], network.start(2, "cpu"))
-    second, _ = network(ids_BT[:, 2:], join([take(state, [0]), take(state, [1])]))
-    assert torch.allclose(whole, torch.cat([first, second], 1), atol=1e-12)
-
-
-def test_every_row_is_kept_while_there_are_free_slots_and_then_one_is_lost_with_each_step():
-    network, ids_BT = external(slots=6), torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
-    rows = []
-    for steps in range(1, 9):
-        features_BTF, state = network(ids_BT[:, :steps], network.start(1, "cpu"))
-        rows.append(torch.tanh(network.content(features_BTF[0, -1, :H])))
-        kept = [bool((state[-1][0, 0, :, W // 2 :] - row).abs().sum(1).min() < 1e-12) for row in rows]
-        assert sum(kept) == min(steps, 6)
-        assert kept[-1]
-
-
-def test_the_number_of_parameters_does_not_depend_on_the_slots():
-    few, many = ([one.shape for one in external(slots=slots).parameters()] for slots in (1, 50))
-    assert few == many
-
-
 def test_hops_follow_their_equations_in_plain_arithmetic():
     network, story = hopping(2), [7, 8, 8, 9, 10, 7, 8]
     A, B, C, H_DD = (one.tolist() for one in (network.A.weight, network.B.weight, network.C.weight, network.H))
@@ -223,30 +178,3 @@ def test_the_order_of_the_facts_does_not_matter_and_that_of_their_words_does():
     )
     assert torch.allclose(one, other, atol=1e-12)
     assert not torch.allclose(one, turned, atol=1e-3)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_each_hop_follows_one_fact_if_the_weights_say_match_the_first_name_and_return_the_second(steps):
-    task = Implication(steps=steps, chains=2, names=10)
-    names, stories = task.entries, task.held_out(50)
-    for hops in range(1, steps + 1):
-        network = hopping(hops, size=names, entries=names)
-        with torch.no_grad():
-            for table in (network.A, network.B, network.C):
-                table.weight.zero_()
-            network.A.weight[:names] = 50 * torch.eye(names)
-            network.C.weight[names:] = network.B.weight[:] = torch.eye(names)
-            network.H.zero_()
-        said_B = network(torch.from_numpy(stories.ids_BT), network.start(50, "cpu"))[0][:, -1].argmax(1).numpy()
-        right = (said_B == stories.targets_BT[:, -1]).mean()
-        assert right == (hops == steps), "fewer hops end inside the chain"
-        assert said_B.min() >= FIRST
-
-
-@pytest.mark.parametrize("make", [
-    lambda: external(slots=0), lambda: external(width=3), lambda: external(width=0), lambda: hopping(0),
-])  # fmt: skip
-def test_sizes_that_cannot_be_are_refused(make):
-    with pytest.raises(ModelError, match="at least 1") as caught:
-        make()
-    assert caught.value.kind == "input"

@@ -6,8 +6,6 @@ import pytest
 from course.state_carry import carry_nats, reset_nats, sliding_nats
 from models.tokens.special import CONTEXT_IDS
 from tests.models.neural.made_streams import walks
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
 
 SIZE = 20
 
@@ -67,15 +65,3 @@ def test_a_sliding_window_gives_each_token_the_tokens_that_it_holds(remembering,
         assert begin == 0 or window - stride <= at - begin < window
         expected += remembering.nats(ids[begin:at], ids[at])
     assert sliding_nats(remembering, stream, window, stride) == pytest.approx(expected, rel=1e-9)
-
-
-def test_an_n_gram_model_says_the_same_under_every_policy(stream):
-    model = estimate_ngrams(count_ngrams(stream, 3, SIZE, CONTEXT_IDS))
-    reset = reset_nats(model, stream)
-    assert [carry_nats(model, stream), sliding_nats(model, stream, 6, 4)] == pytest.approx([reset] * 2, rel=1e-12)
-
-
-@pytest.mark.parametrize("stride", [0, 8, 9])
-def test_windows_that_would_score_tokens_twice_or_never_are_refused(remembering, stream, stride):
-    with pytest.raises(ValueError, match="between 1 and the window"):
-        sliding_nats(remembering, stream, 8, stride)

@@ -11,15 +11,11 @@ from scipy.stats import entropy
 
 from course.word_vectors import (
     HuffmanTree,
-    RankingNetwork,
     huffman_tree,
     nearest,
-    noise_share,
     predicted,
     ranked,
-    ranking_loss,
     skip_gram,
-    windows,
 )
 
 counts_of_words = st.lists(st.integers(1, 1_000), min_size=2, max_size=30)
@@ -46,12 +42,6 @@ def test_the_objective_is_that_of_the_papers_and_its_gradients_pass_gradcheck():
     assert torch.autograd.gradcheck(Predicted.apply, (h, u, signs))
     expected = sum(torch.nn.functional.logsigmoid(s * (row @ h)) for s, row in zip(signs, u, strict=True))
     assert Predicted.apply(h, u, signs).item() == pytest.approx(expected.item(), abs=1e-12)
-
-
-def test_scores_of_any_size_have_a_finite_objective():
-    value, slope_h, _ = predicted(np.array([1e4]), np.array([[1.0], [1.0]]), np.array([1.0, -1.0]))
-    assert value == -1e4
-    assert slope_h.tolist() == [-1.0]
 
 
 @given(counts_of_words, st.integers(0, 99))
@@ -85,33 +75,6 @@ def test_the_tree_of_four_words_by_hand():
     assert [abs(sign).tolist() for sign in tree.signs] == [[1.0] * n for n in (3, 3, 2, 1)]
     codes = {tuple(sign.tolist()) for sign in tree.signs}
     assert len(codes) == 4, "every word has another path"
-
-
-def test_noise_words_are_drawn_by_the_power_of_their_counts():
-    assert noise_share(np.array([1, 16]), 0.75).tolist() == pytest.approx([1 / 9, 8 / 9])
-    assert noise_share(np.array([1, 16]), 0.0).tolist() == [0.5, 0.5]
-
-
-def test_a_window_ends_where_its_review_ends():
-    assert list(windows([[1, 2, 3], [4]], window=1)) == [(1, [2]), (2, [1, 3]), (3, [2]), (4, [])]
-
-
-def test_the_ranking_loss_and_the_score_of_a_window_by_hand():
-    real, corrupted = torch.tensor([3.0, 0.5, 0.0]), torch.tensor([1.0, 0.2, 1.0])
-    assert ranking_loss(real, corrupted).tolist() == pytest.approx([0.0, 0.7, 2.0])
-    network = RankingNetwork(4, 2, window=1, hidden=3).double()
-    joined = torch.cat([network.vectors.weight[word] for word in (3, 0, 4)])
-    inner = torch.tanh(network.hidden.weight @ joined + network.hidden.bias)
-    assert network(torch.tensor([[3, 0, 4]])).item() == pytest.approx((network.score.weight[0] @ inner).item())
-    vectors = network.vectors.weight.detach().clone().requires_grad_()
-
-    def loss(rows):
-        windows_BC = torch.tensor([[3, 0, 4], [3, 1, 4]])
-        inner_BH = torch.tanh(network.hidden(rows[windows_BC].flatten(1)))
-        scores = network.score(inner_BH).squeeze(1)
-        return ranking_loss(scores[:1], scores[1:])
-
-    assert torch.autograd.gradcheck(loss, (vectors,))
 
 
 @pytest.mark.slow

@@ -3,8 +3,6 @@ import json
 import logging
 import os
 import re
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -12,10 +10,8 @@ import pytest
 
 from core.config.sections.data import ChecksConfig
 from core.errors import CheckFailed, ConfigError, ReviewLMError
-from data_checks.docs.page import CheckedTable, CheckPage, ShownResult
-from data_checks.engine import MARKER, Batch, publish, validate
+from data_checks.engine import MARKER
 from data_checks.gx import exception_in, expect
-from data_checks.metrics.tables import Table
 from data_checks.report import CheckReport, ExpectationResult
 from data_checks.suites import suites
 from data_checks.suites.suites import check
@@ -65,21 +61,6 @@ def made_of(*results, broken=()):
     return CheckReport("raw", "example", passed, results, Path("docs/index.html"), broken)
 
 
-def test_the_page_is_whole_and_lies_in_its_folder_alone(failed):
-    folder, report = failed
-    page = (folder / report.report_path).read_text(encoding="utf-8")
-    assert "the clean table" in page
-    assert {path.name for path in folder.iterdir()} == {"docs", "elsewhere"}
-    assert list((folder / "elsewhere").iterdir()) == [], "nothing is left in the working directory"
-
-
-def test_the_page_speaks_the_same_words_as_the_report(failed):
-    folder, report = failed
-    page = (folder / report.report_path).read_text(encoding="utf-8")
-    for each in report.results:
-        assert html.escape(each.sentence.split(" (observed")[0]) in page
-
-
 def test_neither_page_nor_results_quote_a_review(failed):
     folder, _ = failed
     for name in ("index.html", "validation.json"):
@@ -107,36 +88,6 @@ def test_the_page_says_what_was_checked_when_and_what_failed_on_how_many_rows_wi
     assert "max_value = 5" in critical
 
 
-def test_the_page_says_what_to_do_about_what_failed_and_nothing_if_all_holds(failed, tmp_path):
-    text = text_of(failed[0] / "docs" / "index.html")
-    assert "What to do A failed critical expectation stops a run" in text
-    assert "--set checks.NAME=VALUE sets one" in text
-    third = table().head(1).with_columns(split=pl.lit("validation"), text=pl.lit("c"), review_id=pl.lit("c"))
-    fourth = third.with_columns(split=pl.lit("train"), text=pl.lit("d"), review_id=pl.lit("d"))
-    check("clean", pl.concat([table(), third, fourth]), ChecksConfig(), tmp_path / "docs", "whole")
-    passed = text_of(tmp_path / "docs" / "index.html")
-    assert "Passed: all 19 expectations hold." in passed
-    assert "What to do" not in passed
-    assert "What failed" not in passed
-
-
-def test_severe_failures_come_first_and_lengths_stand_for_a_private_text():
-    def one(severity, sentence, private=False):
-        told = result(severity, sentence=sentence)
-        return ShownResult(told, "t", sentence, "text", "", "1 of 2 (50.00%)", ("31",), private)
-
-    page = CheckPage("t", datetime(2026, 11, 21, tzinfo=UTC), "1", [CheckedTable("t", 2, ("text",))],
-                     [one("info", "C"), one("warning", "B", True), one("critical", "A")])
-    assert [finding.sentence for finding in page.failed] == ["A", "B", "C"]
-    said = page.to_html()
-    assert said.count("the values of this column are not quoted") == 1
-    mild = replace(page, findings=page.findings[:2])
-    assert mild.verdict == "Passed: 2 of 2 expectations do not hold (warning: 1, info: 1)."
-    assert replace(mild, broken=[("D", "no such column")]).verdict == (
-        "Failed: 2 of 3 expectations do not hold (warning: 1, info: 1); 1 of 3 could not be evaluated."
-    )
-
-
 def test_the_results_lie_beside_the_page_in_the_form_of_great_expectations(failed):
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
 
@@ -144,13 +95,6 @@ def test_the_results_lie_beside_the_page_in_the_form_of_great_expectations(faile
     read = [expectationSuiteValidationResultSchema.load(each) for each in written]
     assert [each.suite_name for each in read] == ["clean columns", "clean rows", "clean whole"]
     assert [each.success for each in read] == [True, False, False]
-
-
-def test_an_earlier_report_is_replaced(tmp_path):
-    for name in ("first", "second"):
-        reported(tmp_path, name=name)
-    assert {path.name for path in (tmp_path / "docs").iterdir()} == {"index.html", "validation.json", MARKER}
-    assert "first" not in (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["index.html", "static/film.mp4", "validations/mine.html", "notes.txt"])
@@ -162,16 +106,6 @@ def test_a_folder_of_other_things_is_refused_and_left_as_it_was(tmp_path, name):
         reported(tmp_path)
     assert [path for path in (tmp_path / "docs").rglob("*") if path.is_file()] == [file]
     assert file.read_text() == "mine"
-
-
-def test_pages_that_came_into_the_folder_later_are_neither_read_nor_removed(tmp_path):
-    (tmp_path / "docs").mkdir()
-    reported(tmp_path)
-    page = tmp_path / "docs" / "old" / "page.html"
-    page.parent.mkdir()
-    page.write_bytes(b"caf\xe9")
-    reported(tmp_path)
-    assert page.read_bytes() == b"caf\xe9"
 
 
 def test_a_critical_failure_stops_with_its_own_words_and_the_page(failed):
@@ -194,17 +128,6 @@ def test_a_warning_is_logged_and_does_not_stop(caplog):
     ]
     assert report.warnings == (result("warning"),)
     assert "warning: Stars are 1 to 5" in report.summary
-
-
-def test_a_report_survives_json(failed):
-    for report in (failed[1], made_of(result(passed=True), broken=("x",))):
-        assert CheckReport.from_json(report.to_json()) == report
-
-
-def test_the_table_for_the_user_interface_has_the_failed_first():
-    lines = made_of(result(passed=True, sentence="fine"), result(sentence="a | b")).to_markdown().splitlines()
-    assert lines[0] == "**raw** `example`: failed"
-    assert lines[4:6] == ["| **failed** | critical | a \\| b |", "| held | critical | fine |"]
 
 
 FLAT = {"raised_exception": True, "exception_message": "no such column", "exception_traceback": "…"}
@@ -242,20 +165,3 @@ def test_a_broken_check_is_an_error_of_ours_and_never_bad_data(tmp_path, monkeyp
     with pytest.raises(ReviewLMError, match="Numbers from texts") as caught:
         report.require()
     assert not isinstance(caught.value, CheckFailed)
-
-
-def test_results_keep_the_order_of_the_suite(tmp_path):
-    words = ["last letter", "first letter", "any letter"]
-    batch = Batch("t", Table.of(table()), [
-        expect().ExpectColumnMaxToBeBetween(column="bytes", max_value=1, description=words[0]),
-        expect().ExpectColumnValuesToNotBeNull(column="stars", description=words[1]),
-        expect().ExpectColumnMinToBeBetween(column="bytes", min_value=1, description=words[2]),
-    ])
-    outcome = publish([validate(batch)], tmp_path / "docs", "order")
-    assert [each.sentence.split(" (")[0] for each in outcome.results] == words
-    assert [each.passed for each in outcome.results] == [False, True, True]
-
-
-def test_warnings_of_the_library_do_not_reach_the_caller(tmp_path, recwarn):
-    reported(tmp_path)
-    assert [str(entry.message) for entry in recwarn if "great_expectations" in entry.filename] == []

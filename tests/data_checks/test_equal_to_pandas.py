@@ -14,7 +14,7 @@ from core.config.sections.data import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.engine import SUMMARY, Batch, validate
 from data_checks.gx import exception_in, expect, quiet
-from data_checks.metrics.patterns import NotPortable, contains, for_rust
+from data_checks.metrics.patterns import contains
 from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.suites.case import COLUMNS, Case
@@ -135,17 +135,6 @@ def test_any_small_table_gets_the_same_results(rows, chunk):
     assert_equal(table, kept, chunk)
 
 
-@pytest.mark.slow
-def test_every_expectation_is_met_by_one_table_and_not_by_another():
-    good = pl.DataFrame({
-        "i": [0, 1, 0, 1], "f": [0.1, 0.0, 0.05, -0.05], "s": ["a", "b", "a", "b"], "t": ["a", "é", "a", "é"],
-        "d": [datetime(2015, 1, day) for day in range(1, 5)]}, schema=SCHEMA)
-    bad = pl.DataFrame({"i": [None, 9, 9], "f": [None, 7.0, 7.0], "s": [None, "a\nxx ", "a\nxx "], "t": ["b"] * 3,
-                        "d": [None, datetime(1950, 1, 1), datetime(1950, 1, 1)]}, schema=SCHEMA)
-    assert_equal(good, every_expectation(), 3)
-    assert_equal(bad, every_expectation(), 2)
-
-
 CORRUPTED = {
     "raw": [planted("review_id", None), planted("stars", 7.0, 9).cast(pl.Float32), planted("stars", None, 9),
             planted("text", "", 9), planted("text", "TrÃ¨s\x07 bon", 9), planted("date", datetime(1999, 1, 1), 9)],
@@ -176,15 +165,6 @@ def test_the_suites_judge_good_and_corrupted_tables_as_on_pandas(stage):
         assert_equal(broken, expectations, 64, MEASURES)
 
 
-@pytest.mark.long
-@examples(12, derandomize=True, phases=[Phase.generate])
-@given(rows=st.lists(ROW, max_size=30), chunk=st.sampled_from([1, 3, 7]))
-def test_chunks_do_not_change_a_result(rows, chunk):
-    table = Table.of(pl.DataFrame(rows, schema=SCHEMA))
-    whole, parts = (validate(Batch("t", table, every_expectation()), size).results for size in (1000, chunk))
-    assert [compared(one) for one in whole] == [compared(one) for one in parts]
-
-
 @examples(100, derandomize=True)
 @given(text=st.text(alphabet="ab\n \x1cé1_-", max_size=8))
 @pytest.mark.parametrize(
@@ -194,15 +174,6 @@ def test_chunks_do_not_change_a_result(rows, chunk):
 def test_a_pattern_finds_what_python_finds(pattern, text):
     found = pl.DataFrame({"t": [text, None]}).select(contains(pl.col("t"), pattern))["t"].to_list()
     assert found == [re.search(pattern, text) is not None, None]
-
-
-def test_patterns_are_translated_or_left_to_python():
-    assert for_rust("[a-c]$").endswith(r"\n?\z")
-    for pattern in (r"\w", r"(a)\1", r"a$b", "(?m)^a", r"\bword"):
-        with pytest.raises(NotPortable):
-            for_rust(pattern)
-    with pytest.raises(ReviewLMError, match="not a valid regular expression"):
-        for_rust("(")
 
 
 @pytest.mark.parametrize(

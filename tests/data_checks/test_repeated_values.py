@@ -9,7 +9,7 @@ from data_checks.metrics import repeated
 from data_checks.metrics.measure import MetricError, measure
 from data_checks.metrics.metrics import total
 from data_checks.metrics.repeated import distinct_count, straddling
-from data_checks.metrics.tables import Measure, Table
+from data_checks.metrics.tables import Table
 from tests.examples import examples
 
 VALUES = st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=30)
@@ -29,13 +29,6 @@ def test_repeated_rows_are_those_that_counting_finds(values):
     assert (result.rows, result.count) == (sum(counts.values()), len(places))
     assert list(result.indexes) == places[:20]
     assert list(result.values) == [values[i] for i in places[:20]]
-
-
-def test_slices_of_the_hashes_give_the_same(monkeypatch):
-    values = [str(i % 17) for i in range(40)] + ["x"]
-    whole = found(values)
-    monkeypatch.setattr(repeated, "SLICE", 3)
-    assert found(values) == whole
 
 
 def test_values_of_one_hash_are_told_apart(monkeypatch):
@@ -61,12 +54,6 @@ def test_straddling_values_are_those_that_counting_finds(values, seed):
     assert figures == {"s": straddle, "d": len({value for value in values if value is not None})}
 
 
-def test_eight_bytes_a_row_are_kept():
-    metric = repeated.repeated("v", pl.col("v"), pl.col("v"))
-    state = pl.DataFrame({"v": [f"{i:040d}" for i in range(1000)]}).select(metric.expressions[0].alias("h"))
-    assert metric.part(state["h"][0]).nbytes == 8_000
-
-
 def test_a_metric_that_raises_is_broken_and_the_others_are_not():
     table = Table.of(pl.DataFrame({"v": ["a", "1"], "n": [1, 2]}))
     metrics = {"bad": total(("v",), pl.col("v").cast(pl.Int64).sum()), "good": total(("n",), pl.col("n").sum())}
@@ -82,29 +69,6 @@ def parts(folder, *frames):
     return folder
 
 
-def test_tables_are_read_in_order_and_in_bounded_chunks(tmp_path):
-    whole = pl.DataFrame({"n": range(25), "t": [str(i) for i in range(25)]})
-    measures = {"m": Measure("t", pl.UInt32(), lambda texts: pl.DataFrame({"m": texts.str.len_chars()}))}
-    table = Table.of(parts(tmp_path, whole.head(10), whole.tail(15)), measures)
-    chunks = list(table.chunks(["n", "m"], 4))
-    assert max(chunk.height for chunk in chunks) == 4
-    assert pl.concat(chunks)["n"].to_list() == list(range(25))
-    assert pl.concat(chunks)["m"].to_list() == [len(str(i)) for i in range(25)]
-    assert (table.height, list(table.schema)) == (25, ["n", "t", "m"])
-
-
-def test_large_rows_make_small_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_checks.metrics.tables.CHUNK_BYTES", 10_000)
-    frame = pl.DataFrame({"t": [str(i) * 500 for i in range(100)]})
-    assert max(chunk.height for chunk in Table.of(parts(tmp_path, frame)).chunks(["t"])) < 50
-
-
-def test_an_empty_table_has_one_chunk_of_no_rows(tmp_path):
-    frame = pl.DataFrame({"n": []}, schema={"n": pl.Int64})
-    for table in (Table.of(frame), Table.of(parts(tmp_path, frame))):
-        assert [(chunk.height, chunk.schema) for chunk in table.chunks(["n"])] == [(0, frame.schema)]
-
-
 def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(Unreadable, match="no Parquet file"):
         Table.of(tmp_path)
@@ -114,11 +78,3 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "part-0.parquet").write_bytes(b"no parquet")
     with pytest.raises(Unreadable, match=r"part-0\.parquet"):
         _ = Table.of(folder).schema
-
-
-def test_a_table_that_can_no_longer_be_read_in_a_further_pass_is_named_and_no_broken_metric(tmp_path):
-    folder = parts(tmp_path, pl.DataFrame({"v": ["a", "a"]}))
-    table = Table.of(folder)
-    with pytest.raises(Unreadable, match=r"part-0\.parquet"):
-        measure(table, {"r": repeated.repeated("v", pl.col("v"), pl.col("v"))}, 9,
-                lambda *_: (tmp_path / "part-0.parquet").write_bytes(b"no parquet"))

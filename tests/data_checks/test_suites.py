@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from core.config.sections.data import ChecksConfig
-from core.errors import ReviewLMError
 from data_checks.suites.suites import check, token_table
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
@@ -160,8 +159,6 @@ SEVERITY = {
 }
 
 
-
-
 def hold(stage, folder, frame=None, **facts):
     table = TABLES[stage]() if frame is None else frame
     return check(stage, table, ChecksConfig(), folder / "docs", "example", {**FACTS[stage], **facts})
@@ -208,20 +205,6 @@ def test_plain_text_without_stars_and_dates_passes_with_a_warning(tmp_path):
     assert ["have a rating" in result.sentence for result in report.warnings] == [True]
 
 
-def test_an_empty_table_fails(tmp_path):
-    report = hold("raw", tmp_path, raw_table().clear(), rows=0, quarantined=0)
-    assert not report.passed
-    assert any("at least one review" in result.sentence for result in report.failed)
-
-
-def test_empty_samples_are_a_warning_beyond_a_fifth_of_them(tmp_path):
-    few, many = (samples_table().with_columns(planted("text", "", rows=COUNT // 5 + more)) for more in (0, 1))
-    assert hold("samples", tmp_path, few).warnings == ()
-    report = hold("samples", tmp_path, many)
-    assert report.passed
-    assert ["80% of the samples have" in result.sentence for result in report.warnings] == [True]
-
-
 def test_reviews_that_a_model_calls_impossible_are_a_warning_since_the_gate_promotes_no_such_model(tmp_path):
     report = hold("predictions", tmp_path, predictions_table().with_columns(planted("nats", float("inf"))))
     assert report.passed
@@ -232,13 +215,6 @@ def test_limits_come_from_the_configuration(tmp_path):
     limits = ChecksConfig(max_quarantined=0.5)
     facts = {"rows": COUNT, "quarantined": 50}
     assert check("raw", raw_table(), limits, tmp_path / "docs", "example", facts).passed
-
-
-def test_parquet_parts_are_judged_like_the_table(tmp_path):
-    (tmp_path / "parts").mkdir()
-    raw_table().head(50).write_parquet(tmp_path / "parts" / "part-00000.parquet")
-    raw_table().tail(150).write_parquet(tmp_path / "parts" / "part-00001.parquet")
-    assert hold("raw", tmp_path, tmp_path / "parts").results == hold("raw", tmp_path).results
 
 
 @pytest.fixture
@@ -255,27 +231,6 @@ def test_a_token_stream_is_counted_anew_from_its_ids(stream_folder):
     assert pl.read_parquet(table)["tokens"].sum() == facts["tokens"] == stream.tokens
     assert facts["unknown"] == stream.documents["oov"].sum() == np.count_nonzero(np.asarray(stream.ids) == 0)
     assert facts["largest_id"] == stream.ids.max()
-
-
-def test_a_folder_of_a_token_stream_is_judged(stream_folder, tmp_path):
-    assert check("tokens", stream_folder, ChecksConfig(), tmp_path / "docs", "tokens").passed
-    strict = ChecksConfig(max_unknown_tokens=0.01)
-    assert not check("tokens", stream_folder, strict, tmp_path / "docs", "tokens").passed
-
-
-def test_an_id_beyond_the_vocabulary_is_found(stream_folder, tmp_path):
-    ids = np.memmap(stream_folder / "ids.bin", TokenStream.open(stream_folder).ids.dtype, "r+")
-    ids[5] = 60_000
-    ids.flush()
-    report = check("tokens", stream_folder, ChecksConfig(), tmp_path / "docs", "tokens")
-    assert [("Every id is below" in result.sentence, result.observed) for result in report.failed] == [(True, "60,000")]
-
-
-def test_a_suite_that_there_is_not_and_a_fact_that_is_absent_are_errors(tmp_path):
-    with pytest.raises(ReviewLMError, match="raw, clean, tokens, predictions, samples"):
-        check("reviews", raw_table(), ChecksConfig(), tmp_path, "example")
-    with pytest.raises(ReviewLMError, match="needs the fact 'quarantined'"):
-        check("raw", raw_table(), ChecksConfig(), tmp_path, "example", {"rows": COUNT})
 
 
 @pytest.mark.real_data

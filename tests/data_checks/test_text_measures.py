@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_checks.metrics.texts import MOJIBAKE, SHORTEST_RUN, runs_of
-from data_checks.suites.case import INVISIBLE
-from models.text.normal_form import NormalForm
 from tests.examples import examples
 
 PIECES = st.sampled_from([
@@ -43,23 +41,6 @@ def test_runs_are_those_found_by_hand(texts):
     assert runs_of(column)["character_run"].to_list() == [characters_by_hand(text) for text in texts]
 
 
-def test_runs_do_not_cross_from_one_text_to_the_next():
-    column = pl.Series(["go go", "go go", "!!!!!!!!!", "!!!!!!!!"])
-    assert runs_of(column)["word_run"].to_list() == [2, 2, 1, 1]
-    assert runs_of(column)["character_run"].to_list() == [1, 1, 9, 8]
-
-
-def test_runs_of_long_words_are_compared_to_their_end():
-    word = "x" * 100
-    column = pl.Series([f"{word} {word}", f"{word} {word[:-1]}y", f"{word[:80]}y{word[:19]} {word}"])
-    assert runs_of(column)["word_run"].to_list() == [2, 1, 1]
-
-
-def test_many_texts_are_worked_through_in_pieces():
-    column = pl.Series(["good place " * 500 + "no " * (i % 7) for i in range(700)])
-    assert runs_of(column)["word_run"].to_list() == [max(1, i % 7) for i in range(700)]
-
-
 @pytest.mark.parametrize(
     "text", ["café", "naïve", "“quoted” – dash…", "5 °C, £5", "Ångström", "über", "日本", "🔥🍜", "señor"])
 def test_utf8_read_as_windows_1252_or_latin_1_is_mojibake_and_the_text_itself_is_not(text):
@@ -69,9 +50,3 @@ def test_utf8_read_as_windows_1252_or_latin_1_is_mojibake_and_the_text_itself_is
         marked = re.search(MOJIBAKE, wrong) is not None
         # Of signs beyond those of Western Europe some read as other letters, which might be meant.
         assert marked or any(sign > "\u2fff" for sign in text), (encoding, wrong)
-
-
-@pytest.mark.parametrize("sign", ["\x00", "\x07", "\x7f", "\x9f", "\u00ad", "\u200b", "\ufeff", "\u202e"])
-def test_the_normal_form_keeps_what_the_suite_clean_demands(sign):
-    assert re.search(INVISIBLE.pattern, f"a{sign}b")
-    assert not re.search(INVISIBLE.pattern, NormalForm().apply(f"a{sign}b"))

@@ -54,27 +54,6 @@ def test_it_is_refused_with_the_reason_and_left_at_its_default_otherwise(
     assert str(refusal.value).endswith(f"it must be {left}: it only takes effect {where}")
 
 
-@pytest.mark.parametrize(
-    ("spec", "options"),
-    [
-        (TrainingSpec, {"optimizer": "adadelta", "momentum": 0.5}),
-        (TrainingSpec, {"optimizer": "adam_simplified", "beta1": 0.8, "beta2": 0.95}),
-        (TrainingSpec, {"optimizer": "nt_asgd", "patience": 3}),
-        (TrainingSpec, {"schedule": "linear", "final_rate": 0.0}),
-        (TrainingSpec, {"stateful": True, "state_reset_prob": 0.0}),
-        (ObjectiveSpec, {"output": "adaptive", "head": 500, "cutoffs": (600,), "shrink": 2.0}),
-        (ObjectiveSpec, {"output": "softmax", "estimator": "nce", "samples": 64}),
-        (NGramSpec, {"smoothing": "katz", "cut": 7, "fallback": (0.4, 0.8, 1.2)}),
-        (NGramSpec, {"smoothing": "stupid_backoff", "alpha": 0.3}),
-        (NGramSpec, {"smoothing": "kneser_ney", "kenlm_exact": False}),
-        (MixtureSpec, {"parts": ("a", "b"), "method": "gated", "ridge": 1.0}),
-    ],
-)
-def test_where_it_has_a_part_any_value_of_its_range_is_taken(spec: Any, options: dict[str, Any]) -> None:
-    made = spec(**options)
-    assert {name: getattr(made, name) for name in options} == options
-
-
 def test_a_spec_may_be_brought_to_one_without_options_that_have_no_part() -> None:
     with as_written():
         training = TrainingSpec(optimizer="sgd", momentum=0.5, beta1=0.8, final_rate=0.5, clip=2.0, bptt_grad_len=90)

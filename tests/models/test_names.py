@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from core.config.presets import load_config
 from core.errors import ConfigError
 from models.names import as_name, require_name
-from models.specs import KINDS, spec_from_dict
 
 HOSTILE = {
     "climbing path": "../../x", "absolute path": "/etc/passwd", "windows path": "..\\x", "drive": "C:x",
@@ -67,19 +65,6 @@ def test_vocabularies_and_presets_are_named_alike(name: str, tmp_path: Any) -> N
         load_config(str(file))
     with pytest.raises(ConfigError, match="preset"):
         load_config(name)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_bundle_of_any_kind_with_such_a_name_is_refused(kind: str) -> None:
-    options: dict[str, Any] = {"kind": kind, "name": "ok"}
-    if "part" in {field.name for field in dataclasses.fields(KINDS[kind][0])}:
-        options["part"] = "base"
-    if kind == "mixture":
-        options["parts"] = ["a", "b"]
-    assert spec_from_dict(options).name == "ok"
-    for name in ("../../x", "a\0b", "a" * 300, ""):
-        with pytest.raises(ValueError, match="name"):
-            spec_from_dict({**options, "name": name})
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), *GOOD], ids=ascii)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.cache.lm import RANGES
@@ -15,7 +13,6 @@ from models.mixture.parts import Part
 from models.specs import NeuralCacheSpec, NGramSpec
 from models.tokens.special import BOS
 from models.tokens.special import CONTEXT_IDS as GIVEN_IDS
-from tests.examples import examples
 from tests.models.neural.test_neural_lm import SPECS, V, make
 from training.context import FitContext
 from training.fit import fit_model
@@ -82,17 +79,6 @@ def test_stepping_says_what_scoring_says_and_sums_to_one():
         scored = ~np.isin(TEXT[:, t + 1], sorted(GIVEN_IDS))
         said = -logp_BV.numpy()[np.arange(3), TEXT[:, t + 1]]
         assert said[scored] == pytest.approx(nats_BT[scored, t + 1], abs=1e-4)
-
-
-@given(st.lists(st.integers(0, 40), max_size=4).map(sorted), st.booleans())
-@examples(25)
-def test_text_may_be_cut_anywhere(cuts, across):
-    model = cached(Part("lstm", SPECS["lstm"], make("lstm")), across=across)
-    state, pieces = model.start(3), []
-    for ids_BT in np.split(TEXT, cuts, axis=1):
-        nats_BT, state = model.score(ids_BT, state)
-        pieces.append(nats_BT)
-    assert np.concatenate(pieces, 1) == pytest.approx(model.score(TEXT, model.start(3))[0], abs=1e-4)
 
 
 def test_streams_that_have_read_more_and_less_are_joined(part):

@@ -45,26 +45,6 @@ def test_a_stream_holds_each_review_as_the_vocabulary_encodes_it(written, vocabu
         assert stream.document(i).tolist() == [BOS, STARS[stars or 0], *vocabulary.encode(text), EOS]
 
 
-def test_the_facts_add_up(written, vocabulary):
-    folder, reviews, facts = written
-    stream = TokenStream.open(folder)
-    rows = stream.documents
-    known = ["review_id", "stars", "bytes", "words", "tokens", "oov", "spelling_nats", "surface_nats"]
-    assert rows.columns == known
-    assert rows["review_id"].to_list() == reviews["review_id"].to_list()
-    assert rows["stars"].to_list() == reviews["stars"].fill_null(0).to_list()
-    assert rows["words"].to_list() == [len(text.split()) for text in reviews["text"]]
-    assert rows["tokens"].to_list() == [len(vocabulary.encode(text)) + 1 for text in reviews["text"]]
-    assert rows["oov"].to_list() == [int((vocabulary.encode(text) == 0).sum()) for text in reviews["text"]]
-    assert (rows["spelling_nats"] > rows["surface_nats"]).to_list() == (rows["oov"] > 0).to_list()
-    assert (rows["surface_nats"] > 0).all()
-    assert rows["oov"].sum() > 0
-    for name in ("tokens", "bytes", "words", "oov"):
-        assert facts[name] == rows[name].sum()
-    assert stream.tokens == facts["tokens"]
-    assert facts == json.loads((folder / "stream.json").read_text())
-
-
 def test_the_size_of_a_batch_changes_no_byte(written, vocabulary, tmp_path):
     folder, reviews, facts = written
     assert write_stream(tmp_path, vocabulary, [reviews])["sha256"]["ids.bin"] == facts["sha256"]["ids.bin"]

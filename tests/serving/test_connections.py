@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import resource
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import Mock
 from urllib.parse import urlsplit
 
-import h11
 import httpx
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
 from serving.api.app import create_app
-from serving.connections import Connections, connections_allowed
+from serving.connections import Connections
 from serving.metrics import Metrics
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
@@ -129,30 +124,6 @@ def test_a_head_that_does_not_come_in_time_ends_its_connection() -> None:
         assert refused(metrics, "head_too_slow") == 1
 
 
-def test_a_head_in_time_is_waited_for_no_more_and_the_next_has_its_own_time() -> None:
-    made, loop, transport, _ = begun()
-    loop.pass_time(9)
-    made.data_received(HEAD + b"Content-Length: 15\r\n\r\n")
-    loop.pass_time(100)  # the body has another limit
-    assert not transport.closed
-    made.data_received(PROMPT)
-    for message in (h11.Response(status_code=200, headers=[("content-length", "0")]), h11.EndOfMessage()):
-        made.conn.send(message)
-    made.on_response_complete()
-    loop.pass_time(4)  # less than uvicorn keeps an idle connection
-    made.data_received(b"GET /heal")
-    loop.pass_time(9)
-    assert not transport.closed
-    loop.pass_time(2)
-    assert transport.closed
-
-
-def test_a_connection_without_a_request_is_closed_by_a_real_server() -> None:
-    with answering(16, head_seconds=0.2) as (address, metrics), connected(address) as slow:
-        assert whole(slow).startswith(b"HTTP/1.1 408 ")
-        assert refused(metrics, "head_too_slow") == 1
-
-
 def test_one_address_has_half_of_the_connections_and_gets_them_back() -> None:
     with answering(12) as (address, _), ExitStack() as opened:
         slow = [opened.enter_context(connected(address)) for _ in range(5)]
@@ -176,31 +147,6 @@ def test_one_address_has_half_of_the_connections_and_gets_them_back() -> None:
             raise AssertionError("no connection came back")
 
 
-def test_others_get_a_connection_while_one_address_has_all_that_it_may() -> None:
-    connections = Connections(12, Metrics())
-    connections.by_address.update({"10.0.0.1": 6})
-    assert connections.refusal("10.0.0.1").status == 429
-    assert connections.refusal("10.0.0.2") is None
-    connections.by_address.update({"10.0.0.2": 6})
-    assert connections.refusal("10.0.0.3").status == 503
-
-
-def test_the_limit_of_descriptors_is_raised() -> None:
-    """In a process of its own: a limit that was lowered cannot be raised again."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = 2_000 if hard == resource.RLIM_INFINITY else min(hard, 2_000)
-    code = (
-        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, {wanted}))\n"
-        "from serving.connections import connections_allowed\n"
-        "print(connections_allowed(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    allowed, limit = map(int, done.stdout.split())
-    assert limit == wanted
-    assert wanted - 200 < allowed < wanted
-    assert connections_allowed() > 8
-
-
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "in chunks"])
 def test_a_client_that_sends_too_much_sees_why_it_is_refused(declared: bool) -> None:
     """The client reads only after it has sent all, as most do; far more than sockets hold meanwhile."""
@@ -217,21 +163,3 @@ def test_a_client_that_sends_too_much_sees_why_it_is_refused(declared: bool) -> 
         answer = whole(client)
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_large"
-
-
-def test_a_client_that_asks_first_is_refused_before_it_sends() -> None:
-    with answering(16, max_body_kilobytes=10) as (address, _), connected(address) as client:
-        client.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 30000000\r\n\r\n")
-        answer = whole(client)
-        assert answer.startswith(b"HTTP/1.1 413 ")
-        assert b"100" not in answer.partition(b"\r\n")[0]
-
-
-def test_a_packed_body_is_refused_by_its_coding() -> None:
-    with answering(16) as (address, _):
-        options = {"content": gzip.compress(PROMPT), "timeout": DEADLINE}
-        headers = {"content-type": "application/json", "content-encoding": "gzip"}
-        answer = httpx.post(f"{address}/suggest", headers=headers, **options)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (415, "wrong_content_encoding")
-        plain = headers | {"content-encoding": "identity", "content-type": 'application/json; charset="UTF-8"'}
-        assert httpx.post(f"{address}/suggest", headers=plain, content=PROMPT, timeout=DEADLINE).status_code == 200

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
-import socket
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -122,51 +119,6 @@ def test_a_replica_that_is_ended_loses_no_request_and_typing_goes_on_at_the_othe
         for replica in replicas:
             replica.process.kill()
             replica.process.wait()
-
-
-def test_a_replica_that_is_being_ended_says_so_where_a_proxy_looks(own_home: Path) -> None:
-    """A connection from before the signal gets 503 at `/readyz`, then new ones are refused; a stream is finished."""
-    version(own_home, 1, "champion")
-    replica = Process(own_home, "--set", "serving.drain_seconds=20")
-    address = httpx.URL(replica.told["address"])
-    try:
-        body = {"prompt": "The", "max_tokens": 4_000, "n": 60, "stream": True, "temperature": 2.0}
-        with (
-            socket.create_connection((address.host, address.port), timeout=60) as probe,
-            replica.client.stream("POST", "/v1/completions", json=body) as answer,
-        ):
-            lines = answer.iter_lines()
-            next(lines)
-            probe.sendall(PROBES)
-            told = probe.recv(1_000)
-            replica.process.send_signal(signal.SIGTERM)
-            told += rest_of(probe)
-            until(lambda: is_refused(replica))
-            assert list(lines)[-2:] == ["data: [DONE]", ""]
-        statuses = re.findall(rb"HTTP/1\.1 (\d{3})", told)
-        assert (statuses[0], statuses[-1], b'"ending"' in told) == (b"200", b"503", True)
-        assert replica.process.wait(25) == 128 + signal.SIGTERM
-    finally:
-        replica.process.kill()
-        replica.process.wait()
-
-
-def rest_of(connection: socket.socket) -> bytes:
-    """Return what comes until the server closes the connection, perhaps with requests that it has not read."""
-    found = b""
-    with suppress(ConnectionResetError):
-        while part := connection.recv(1 << 16):
-            found += part
-    return found
-
-
-def is_refused(replica: Process) -> bool:
-    """Return whether a new connection is refused, or closed without an answer."""
-    try:
-        httpx.get(f"{replica.told['address']}/readyz", timeout=5)
-    except NOT_ANSWERED:
-        return True
-    return False
 
 
 def lines_of(replica: Process, body: dict[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import sqlite3
@@ -93,17 +92,6 @@ def test_without_a_champion_it_says_what_to_do(own_home: Path) -> None:
     assert "`reviewlm promote --version 1 --why TEXT`" in error.value.remedy
 
 
-def test_a_champion_that_cannot_be_served_is_told_with_the_commands_of_its_model(own_home: Path) -> None:
-    damaged = version(own_home, 1, "champion")
-    next(damaged.glob("*.npy")).write_bytes(b"no table")
-    config = load_config("small", LOCAL)
-    with closing(server.listening(config)) as listener, pytest.raises(BundleError) as error:
-        server.serve(config, listener, lambda version: None)
-    assert error.value.what == "The model cannot be served"
-    for command in ("`reviewlm history --model reviewlm`", "`reviewlm rollback --model reviewlm`"):
-        assert command in error.value.remedy
-
-
 def test_a_port_that_is_taken_and_an_address_of_another_machine_are_told() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
@@ -128,21 +116,6 @@ def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(own_ho
     assert server.token_file(load_config("small")) == own_home / FILE
 
 
-def test_beyond_this_machine_the_command_warns_that_every_host_name_is_answered(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def warned(*settings: str) -> str:
-        return " ".join(server.host_warnings(load_config("small", list(settings))))
-
-    assert warned() == warned("serving.host=0.0.0.0", 'serving.hosts=["reviews.example.org"]') == ""
-    assert "every Host name, and without access tokens pages of others" in warned("serving.host=0.0.0.0")
-    done = call(monkeypatch, capfd, "serve", "--host", "0.0.0.0", "--port", "0", "--without-tokens")  # no champion
-    assert done.code == 7
-    assert "serving.hosts" in done.err
-    add_token(own_home / FILE, "ci")
-    assert warned("serving.host=0.0.0.0").startswith("The server answers under every Host name. Name its own")
-
-
 def test_a_home_with_tokens_answers_only_them(own_home: Path) -> None:
     version(own_home, 1, "champion")
     token = add_token(own_home / FILE, "ci")
@@ -150,16 +123,6 @@ def test_a_home_with_tokens_answers_only_them(own_home: Path) -> None:
         assert client.post("/suggest", json={"prompt": "The"}).status_code == 401
         headers = {"Authorization": f"Bearer {token}"}
         assert client.post("/suggest", json={"prompt": "The"}, headers=headers).status_code == 200
-
-
-def test_the_command_refuses_before_it_listens(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    done = call(monkeypatch, capfd, "serve", "--host", "0.0.0.0", "--json")
-    assert (done.code, done.facts["error"]["kind"]) == (2, "ConfigError")
-    assert "--without-tokens" in done.facts["error"]["remedy"]
-    done = call(monkeypatch, capfd, "serve", "--port", "0", "--json")
-    assert (done.code, done.facts["error"]["kind"]) == (7, "BundleError")
 
 
 def test_the_server_the_command_and_python_draw_the_same_texts_by_a_key_and_score_tells_them(
@@ -189,18 +152,6 @@ def test_the_server_the_command_and_python_draw_the_same_texts_by_a_key_and_scor
     assert [each._asdict() for each in lm.watermarks(lines, "secret")] == told
     assert sum(each["z"] for each in told) > 0
     assert "watermarks" not in call(monkeypatch, capfd, "score", str(file), "--json").facts
-
-
-def test_tokens_are_made_listed_and_removed(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    made = call(monkeypatch, capfd, "tokens", "add", "ci", "--json").facts
-    assert made["token"].startswith("rlm_")
-    listed = call(monkeypatch, capfd, "tokens", "list", "--json").facts["tokens"]
-    assert [row["name"] for row in listed] == ["ci"]
-    assert made["token"] not in json.dumps(listed)
-    assert call(monkeypatch, capfd, "tokens", "remove", "ci").code == 0
-    assert call(monkeypatch, capfd, "tokens", "remove", "ci").code == 3
 
 
 @pytest.mark.long

@@ -115,24 +115,6 @@ def test_a_worker_that_cannot_start_again_does_not_end_the_one_that_answers(
     assert shared.told == [{"model": "reviewlm/1"}]
 
 
-def test_without_a_worker_that_answers_a_failed_start_ends_the_server_with_its_exit_code(shared: Shared) -> None:
-    (shared.folder / "damaged").touch()
-    for pid in shared.pids():
-        shared.kill(pid)
-    shared.thread.join(20)
-    assert isinstance(shared.error, WorkerFailed)
-    assert shared.error.exit_code == 7
-
-
-def test_a_first_worker_that_cannot_start_ends_the_server_at_once(tmp_path: Path) -> None:
-    (tmp_path / "damaged").touch()
-    shared = Shared(tmp_path)
-    shared.thread.join(20)
-    shared.listener.close()
-    assert isinstance(shared.error, WorkerFailed)
-    assert (shared.error.exit_code, len(shared.pids("vain"))) == (7, 1)
-
-
 def test_new_connections_are_refused_while_workers_finish_their_requests(shared: Shared) -> None:
     assert not shared.refuses()
     shared.stop()

@@ -17,11 +17,6 @@ def configured(classifier: dict[str, object], **model: object) -> RunConfig:
     return RunConfig(models=[ngram, MODEL | model], classification=section)  # type: ignore[arg-type]
 
 
-def test_equal_forms_are_accepted() -> None:
-    assert configured({}).classification.models[0].name == "stars"
-    assert configured({"cells": "reference"}, tied=False, dropout=0.5, condition_on_stars=False)
-
-
 @pytest.mark.parametrize(
     ("classifier", "model", "wanted"),
     [

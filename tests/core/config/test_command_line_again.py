@@ -36,35 +36,6 @@ def test_the_command_line_gives_the_same_configuration(overrides):
     assert load_config("demo", sets) == config
 
 
-def test_only_what_differs_from_the_preset_is_written():
-    line = command_line(load_config("demo", ["baseline=unigram"]), "evaluate")
-    assert line == "reviewlm evaluate --preset demo --set 'baseline=\"unigram\"'"
-
-
-def test_where_and_how_to_run_are_no_part_of_it():
-    assert command_line(load_config("demo", ["execution.workers=1"])) == "reviewlm run --preset demo"
-
-
-def test_input_is_quoted_for_the_shell():
-    line = command_line(load_config("demo").with_input(["my reviews.csv", "more/*.json"]))
-    assert line == "reviewlm run --preset demo --input 'my reviews.csv' --input 'more/*.json'"
-
-
-def test_a_preset_that_is_gone_has_no_command_line(tmp_path):
-    file = tmp_path / "mine.toml"
-    file.write_text("seed = 3\n")
-    config = load_config(str(file))
-    assert command_line(config) == f"reviewlm run --preset {file}"
-    file.unlink()
-    assert command_line(config) is None
-
-
-def test_a_model_less_cannot_be_written_as_a_setting():
-    config = load_config("demo")
-    fewer = config.model_copy(update={"models": config.models[:2]})
-    assert command_line(fewer) is None
-
-
 def test_passwords_of_addresses_are_masked():
     text = '"tracking_uri": "postgresql://reviewer:s3cret@db.example:5432/mlflow", "other": "http://host:80/a@b"'
     assert without_password(text) == text.replace(":s3cret@", ":***@")

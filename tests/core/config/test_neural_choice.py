@@ -16,15 +16,6 @@ def config(*names: str) -> RunConfig:
     return parse_config({"models": [{"kind": KINDS[name], "name": name} for name in names], "baseline": names[0]})
 
 
-def test_a_model_is_found_by_name_with_its_place() -> None:
-    index, spec = chosen_model(config("kn5", "gru", "nplm"), "nplm")
-    assert (index, spec.name) == (2, "nplm")
-
-
-def test_without_a_name_the_only_neural_model_is_meant() -> None:
-    assert chosen_model(config("kn5", "gru"), "")[1].name == "gru"
-
-
 @pytest.mark.parametrize(
     ("models", "name", "words", "remedy"),
     [

@@ -10,10 +10,8 @@ import pytest
 import requests
 
 from core import environment
-from core.environment import chosen_device, numpy_features, visible_gpus
+from core.environment import chosen_device, numpy_features
 from core.processes.gpus import problem_of, visible_gpu_names
-
-ZEN4 = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu sse avx2 avx512f avx512_vbmi2\n\nprocessor\t: 1\n"
 
 
 def cpu(monkeypatch: pytest.MonkeyPatch, about: str | None) -> dict[str, str]:
@@ -44,21 +42,6 @@ def test_a_proxy_is_not_asked_for_the_servers_of_this_machine(
     assert requests.utils.should_bypass_proxies("http://127.0.0.1:5000", None)  # MLflow's library
     assert not requests.utils.should_bypass_proxies("http://other.example", None)
     assert urllib.request.proxy_bypass("127.0.0.1")  # our own questions
-
-
-def test_an_exception_for_everything_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
-    monkeypatch.setenv("no_proxy", "*")
-    environment.prepare_environment(tmp_path / "home")
-    assert urllib.request.proxy_bypass("other.example")
-
-
-def test_without_a_proxy_nothing_is_said_about_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    environment.prepare_environment(tmp_path / "home")
-    assert "no_proxy" not in os.environ
 
 
 HOSTILE = {
@@ -96,43 +79,6 @@ def test_a_variable_by_which_a_run_would_mean_something_else_is_not_used_and_sai
     assert [name in record.message for record in caplog.records if record.levelname == "WARNING"] == [True]
 
 
-def test_the_page_lists_the_variables_that_are_fixed_with_their_values() -> None:
-    page = (Path(__file__).parents[3] / "docs/runbook/home.md").read_text(encoding="utf-8")
-    rows = [line.split("|") for line in page.splitlines() if line.startswith(("| `MLFLOW_", "| `PREFECT_"))]
-    listed = {name.strip(" `"): value.split("`")[1] for _, names, value, *_ in rows for name in names.split(",")}
-    assert listed == {**environment.FIXED, environment.BEAT: str(environment.LONGEST_BEAT)}
-
-
-@pytest.mark.parametrize(("name", "value"), [
-    ("MLFLOW_ENABLE_ASYNC_LOGGING", "False"), ("MLFLOW_ENABLE_WORKSPACES", "0"),
-    ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"), (environment.BEAT, "30"),
-])  # fmt: skip
-def test_a_value_that_says_what_is_done_anyway_or_may_be_chosen_is_silent(
-    no_frameworks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str,
-    value: str,
-) -> None:
-    monkeypatch.setenv(name, value)
-    environment.prepare_environment(tmp_path / "home")
-    assert os.environ[name] in {value.lower(), environment.FIXED.get(name)}
-    assert not caplog.records
-
-
-def test_an_amd_processor_with_avx_512_sorts_without_it(monkeypatch):
-    monkeypatch.delenv("NPY_ENABLE_CPU_FEATURES", raising=False)
-    assert cpu(monkeypatch, ZEN4) == {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL"}
-
-
-@pytest.mark.parametrize("about", [None, ZEN4.replace("AuthenticAMD", "GenuineIntel"), ZEN4.replace(" avx512f", "")])
-def test_other_processors_keep_what_they_have(monkeypatch, about):
-    assert cpu(monkeypatch, about) == {}
-
-
-def test_who_enables_features_by_hand_is_not_contradicted(monkeypatch):
-    """numpy refuses to start with both variables set."""
-    monkeypatch.setenv("NPY_ENABLE_CPU_FEATURES", "X86_V4")
-    assert cpu(monkeypatch, ZEN4) == {}
-
-
 # --- which device
 
 
@@ -145,13 +91,6 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
         (tmp_path / name).touch()
     return tmp_path
-
-
-def test_gpus_are_those_that_cuda_may_use(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
-    assert visible_gpus(machine) == 2
-    for name, count in (("", 0), ("-1", 0), ("1", 1), ("GPU-7a,GPU-9b", 2)):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
-        assert visible_gpus(machine) == count
 
 
 @pytest.mark.parametrize(
@@ -171,10 +110,6 @@ def test_names_are_read_up_to_the_first_one_that_cuda_does_not_know(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     assert visible_gpu_names(machine) == names
-
-
-def test_without_a_list_gpus_are_named_by_their_indices(machine: Path) -> None:
-    assert visible_gpu_names(machine) == ["0", "1"]
 
 
 def test_by_itself_a_gpu_whose_driver_does_not_start_is_left_alone_with_one_warning(
@@ -225,19 +160,3 @@ def test_by_itself_the_gpu_is_taken_where_it_can_be_used(machine: Path) -> None:
     assert chosen_device("auto", machine) == "cuda"
     (machine / "nvidiactl").unlink()
     assert chosen_device("auto", machine) == "cpu"
-
-
-@pytest.mark.parametrize("hidden", ["", "-1"])
-def test_gpus_that_are_hidden_are_not_taken(monkeypatch: pytest.MonkeyPatch, machine: Path, hidden: str) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    assert chosen_device("auto", machine) == "cpu"
-
-
-def test_a_torch_for_processors_alone_takes_no_gpu(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
-    monkeypatch.setattr(environment, "version", lambda name: "2.13.0+cpu")
-    assert chosen_device("auto", machine) == "cpu"
-
-
-def test_a_device_that_is_named_is_not_questioned(machine: Path) -> None:
-    assert chosen_device("cpu", machine) == "cpu"
-    assert chosen_device("cuda", machine / "nothing") == "cuda"

@@ -31,11 +31,6 @@ def test_one_that_has_ended_is_gone_and_so_is_one_whose_number_was_given_to_anot
     assert is_gone(f"{this_process().rpartition(' ')[0]} {int(start) - 1}")
 
 
-def test_one_from_before_the_machine_was_started_again_is_gone() -> None:
-    host, namespace, _ = this_machine().split()
-    assert is_gone(f"{host} {namespace} 0d1f 1 1")
-
-
 @pytest.mark.parametrize("machine", ["another-host 1 0d1f", "{host} 4026530000 {boot}"])
 def test_of_one_on_another_machine_or_in_another_container_nothing_is_known(machine: str) -> None:
     host, _, boot = this_machine().split()

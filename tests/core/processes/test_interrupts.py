@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -51,20 +50,6 @@ def test_a_server_is_told_to_stop_and_gets_its_time(number: int) -> None:
         "    open('/dev/stderr', 'w').close()\n"
     )
     assert ended(code, False) == 128 + number
-
-
-def test_what_is_said_at_the_end_is_a_line_of_json_if_wanted() -> None:
-    program = (
-        "import os, signal, time; from core.processes import interrupts\n"
-        "with interrupts.watched(), interrupts.resumable('again'):\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    time.sleep(60)\n"
-    )
-    environment = {**os.environ, "REVIEWLM_LOG_FORMAT": "json"}
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=environment)
-    [told] = [json.loads(line) for line in done.stderr.splitlines()]
-    assert (told["level"], told["logger"]) == ("warning", "core.processes.interrupts")
-    assert told["message"].startswith("Terminated")
 
 
 @pytest.mark.parametrize("resumable", [True, False])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,11 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-
-from core.processes import keep_running
-from core.processes.leftovers import hold
 
 ROOT = Path(__file__).resolve().parents[3]
 KEEPER = """
@@ -51,15 +46,6 @@ def wait_for(folder: Path, number: int) -> list[int]:
         assert time.monotonic() < until
         time.sleep(0.02)
     return starts(folder)
-
-
-def test_a_program_that_fails_is_started_again_until_it_ends_by_itself(tmp_path: Path) -> None:
-    process = keeper(tmp_path, "sys.exit(7 if starts < 4 else 0)")
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert len(starts(tmp_path)) == 4
-    assert said.count("ended with exit code 7; restart in") == 3
-    assert str(tmp_path / "program.py") in said
 
 
 def test_a_program_that_is_killed_is_started_again(tmp_path: Path) -> None:
@@ -102,15 +88,6 @@ time.sleep(60)
     assert (tmp_path / "signals").read_text() == "x"
 
 
-def test_the_program_ends_with_its_keeper(tmp_path: Path) -> None:
-    process = keeper(tmp_path, "time.sleep(60)")
-    [pid] = wait_for(tmp_path, 1)
-    process.kill()
-    process.communicate(timeout=60)
-    gone, _ = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
-    assert gone or not psutil.pid_exists(pid)
-
-
 @pytest.mark.slow
 def test_the_log_of_a_program_that_runs_for_months_stays_small_and_keeps_what_came_last(tmp_path: Path) -> None:
     """The program writes 60 lines, with pauses, into a log of about ten lines, and is started again in between."""
@@ -134,111 +111,3 @@ sys.exit(1 if starts < 2 else 0)
     numbers = [int(line[5:8]) for line in (old + log.read_text()).splitlines() if line.startswith("line")]
     assert numbers == list(range(numbers[0], 60)), "no line is lost between the two files"
     assert 0 < numbers[0] < 59
-
-
-def test_on_a_full_disk_a_log_of_twice_its_size_goes_without_a_copy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = tmp_path / "service.log"
-    (tmp_path / "service.log.part").mkdir()  # nothing can be written there
-    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
-    log.write_bytes(b"x" * 150)
-    with pytest.raises(OSError, match="directory"):
-        keep_running._cut(log, 100)
-    assert log.stat().st_size == 150
-    log.write_bytes(b"x" * 250)
-    keep_running._cut(log, 100)
-    assert log.stat().st_size == 0
-
-
-@pytest.mark.slow
-def test_a_file_that_a_killed_process_left_is_dealt_with_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
-    """The module that is run removes a file only at its second run, as if a server had been away."""
-    folder, told = tmp_path / "running", tmp_path / "told"
-    folder.mkdir()
-    held = hold(folder / "living")
-    assert held is not None
-    (tmp_path / "ends_left.py").write_text(f"""
-from pathlib import Path
-told, left = Path({str(told)!r}), Path({str(folder / "killed")!r})
-with told.open("a") as log:
-    log.write("looked\\n")
-if len(told.read_text().splitlines()) > 1:
-    left.unlink()
-""")
-    keeper = KEEPER.replace("keep_running.keep_running(", "keep_running.main(").replace(
-        "sys.exit(", "keep_running.LEFT_SECONDS, keep_running.YOUNG_SECONDS = 0.05, 0.0\nsys.exit(")
-    words = [sys.executable, "-c", keeper, "--left", str(folder), "ends_left", str(tmp_path / "waits.py")]
-    (tmp_path / "waits.py").write_text("import time\ntime.sleep(600)")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment)
-    try:
-        time.sleep(1)
-        assert not told.exists()
-        (folder / "killed").touch()
-        over = time.monotonic() + 60
-        while (folder / "killed").exists():
-            assert time.monotonic() < over
-            time.sleep(0.02)
-        time.sleep(1)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(held)
-    assert told.read_text().splitlines() == ["looked"] * 2
-    assert (folder / "living").exists()
-
-
-def test_what_a_program_prints_is_lines_of_json_if_wanted(tmp_path: Path) -> None:
-    program, log = tmp_path / "program.py", tmp_path / "worker-cpu-pool.log"
-    known = '{"time": "2026-11-25T09:00:00+00:00", "level": "info", "logger": "tasks.fit", "message": "known"}'
-    program.write_text(f"""
-import os, sys, time
-starts = {str(tmp_path / "starts")!r}
-open(starts, "a").write("x")
-time.sleep(0.1)
-print("Worker started!", flush=True)
-print({known!r}, file=sys.stderr, flush=True)
-os.write(2, b'{{"no": "message"}}\\n\\n\\xff[1, 2]')
-if len(open(starts).read()) < 2:
-    raise RuntimeError("no soup")
-""")
-    keeper = KEEPER.replace("keep_running.keep_running(", "keep_running.main(")
-    words = [sys.executable, "-c", keeper, "--log", str(log), "1000000", str(program)]
-    with log.open("ab") as output:
-        environment = {**os.environ, "REVIEWLM_LOG_FORMAT": "json"}
-        assert subprocess.run(words, stdout=output, stderr=output, timeout=60, env=environment).returncode == 0
-    lines = log.read_text().splitlines()
-    told = [json.loads(line) for line in lines]
-    assert all({"time", "level", "logger", "message"} <= line.keys() for line in told)
-    said = [(line["level"], line["logger"], line["message"]) for line in told]
-    assert said.count(("info", "worker-cpu-pool", "Worker started!")) == 2
-    assert lines.count(known) == 2
-    assert ("warning", "worker-cpu-pool", '{"no": "message"}') in said
-    assert ("warning", "worker-cpu-pool", "RuntimeError: no soup") in said
-    assert ("warning", "worker-cpu-pool", "�[1, 2]Traceback (most recent call last):") in said
-    own = [message for level, logger, message in said if (level, logger) == ("warning", "keep_running")]
-    assert any(message.startswith(f"{program} ended with exit code 1; restart in ") for message in own)
-
-
-@pytest.mark.parametrize("fails", [True, False], ids=["fails", "is stopped"])
-def test_in_a_container_a_program_is_not_started_again_and_gets_a_signal_at_once(tmp_path: Path, fails: bool) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(f"""
-import signal, time
-open({str(tmp_path / "starts")!r}, "a").write("x")
-signal.signal(signal.SIGTERM, lambda *_: exit(5))
-open({str(tmp_path / "ready")!r}, "w").close()
-time.sleep(0.1)
-exit(7) if {fails} else time.sleep(60)
-""")
-    keeper = KEEPER.replace("keep_running.keep_running(", "keep_running.main(").replace("0.05, 0.5", "0.05, 3600")
-    words = [sys.executable, "-c", keeper, "--once", "worker-cpu-pool", str(program)]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.02)
-    if not fails:
-        process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (7 if fails else 5, "")
-    assert (tmp_path / "starts").read_text() == "x"

@@ -13,7 +13,6 @@ import pytest
 from core.processes.leftovers import (
     OWNER,
     PREFIX,
-    hold,
     is_held,
     lasting_environment,
     own_temporary_folder,
@@ -41,12 +40,6 @@ def run(how: str, temporary: Path) -> str:
     return done.stdout.strip()
 
 
-def test_all_temporary_files_of_a_process_and_its_children_go_with_it(tmp_path: Path) -> None:
-    of_child = run("ended", tmp_path)
-    assert Path(of_child).parent.parent == tmp_path
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_those_of_a_killed_process_go_when_the_next_one_starts(tmp_path: Path) -> None:
     run("killed", tmp_path)
     [left] = tmp_path.iterdir()
@@ -70,37 +63,6 @@ def test_those_of_a_living_process_and_of_others_stay(tmp_path: Path, monkeypatc
     assert {name: value for name, value in os.environ.items() if name == "TMPDIR"} == outside
     assert not mine.exists()
     assert {path.name for path in tmp_path.iterdir()} == {f"{PREFIX}of-someone", "other"}
-
-
-def test_a_folder_is_held_while_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    owner = tmp_path / f"{PREFIX}gone" / OWNER
-    owner.parent.mkdir()
-    owner.touch()
-    held = []
-    monkeypatch.setattr("core.processes.leftovers.shutil.rmtree", lambda *args, **options: held.append(hold(owner)))
-    assert remove_abandoned_folders(tmp_path) == [owner.parent]
-    assert held == [None]
-
-
-def test_a_link_in_the_place_of_the_mark_is_not_followed(tmp_path: Path) -> None:
-    (mark := tmp_path / "mark").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic"):
-        hold(mark)
-    assert not (tmp_path / "elsewhere").exists()
-
-
-def test_without_a_place_for_temporary_files_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    with own_temporary_folder():
-        assert tempfile.gettempdir() == str(tmp_path / "nowhere")
-
-
-def test_a_file_is_held_by_one_until_it_is_closed(tmp_path: Path) -> None:
-    held = hold(tmp_path / "file")
-    assert held is not None
-    assert hold(tmp_path / "file") is None
-    os.close(held)
-    assert not is_held(tmp_path / "file")
 
 
 def interrupted(store: Store, resumable: bool, number: int) -> None:
@@ -132,15 +94,3 @@ def test_the_work_of_a_living_process_is_not_touched(tmp_path: Path) -> None:
         return {}
 
     store.build("stage", 1, {}, {}, make)
-
-
-def test_a_home_that_may_only_be_read_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(tmp_path)
-    interrupted(store, False, 1)
-
-    def refused(*arguments: object, **options: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("core.store.FileLock", refused)
-    assert store.tidy() == []
-    assert len(list(tmp_path.glob(".work/*/half"))) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.credentials import PASSWORD_FILE, USER, credentials_of, one_time, password_of
+from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of
 from core.errors import Unreadable
 from core.services import join, service_list
 
@@ -38,26 +38,6 @@ def test_a_password_that_others_may_know_is_refused(tmp_path: Path, mode: int) -
     (tmp_path / PASSWORD_FILE).chmod(mode)
     with pytest.raises(Unreadable, match="other users"):
         password_of(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"short\n", b"\xff" * 40, b"a:b" * 20, b"x" * 20 + b"\r\nSet-Cookie: a"])
-def test_what_is_no_password_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / PASSWORD_FILE).write_bytes(content)
-    (tmp_path / PASSWORD_FILE).chmod(0o600)
-    with pytest.raises(Unreadable, match="no password"):
-        password_of(tmp_path)
-
-
-def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").write_text("x" * 40)
-    (tmp_path / PASSWORD_FILE).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Unreadable):
-        password_of(tmp_path)
-
-
-def test_one_time_credentials_differ() -> None:
-    assert one_time() != one_time()
-    assert one_time().startswith(f"{USER}:")
 
 
 def test_only_servers_of_ours_are_given_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

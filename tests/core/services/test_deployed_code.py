@@ -20,7 +20,6 @@ from core.services.deployed_code import (
     enter_working_folder,
     keep_code,
     problem_of,
-    unused_copies,
     use_deployed_code,
 )
 
@@ -69,20 +68,6 @@ def test_processes_with_the_copy_on_their_path_and_their_children_use_nothing_of
     assert not [file for file in rest[-1].split() if Path(file).parent.is_relative_to(ROOT / "core")]
 
 
-def test_a_copy_holds_modules_and_presets_and_is_made_once(home: Path, project: Path) -> None:
-    copy = keep_code(home, project)
-    assert names(copy) == {
-        "models/text.py", "models/__pycache__/text.lower-3.py311.nbi", "config/small.toml", DEPLOYED_RECORD
-    }  # fmt: skip
-    assert not (copy / "models" / "text.py").stat().st_mode & 0o222
-    (project / "models" / "__pycache__" / "text.lower-3.py311.nbi").unlink()
-    assert keep_code(home, project) == copy
-    (project / "models" / "text.py").write_text("edited")
-    assert keep_code(home, project) != copy
-    assert (copy / "models" / "text.py").read_text() == "models/text.py"
-    assert len(list((home / FOLDER).iterdir())) == 2
-
-
 def rewrite(file: Path) -> None:
     file.chmod(0o644)
     file.write_text("{}")
@@ -108,12 +93,6 @@ def test_damage_is_found_and_mended_by_the_next_deployment(
     assert [folder.name for folder in (home / FOLDER).iterdir()] == [copy.name]
 
 
-def test_compiled_modules_that_runs_leave_in_a_copy_are_no_damage(home: Path, project: Path) -> None:
-    copy = keep_code(home, project)
-    (copy / "models" / "__pycache__" / "text.cpython-311.pyc").touch()
-    assert problem_of(copy) == ""
-
-
 def test_a_run_imports_from_the_copy_and_works_in_the_project(
     home: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,24 +107,6 @@ def test_a_run_imports_from_the_copy_and_works_in_the_project(
     assert Path.cwd() == home  # what the run starts stays where it was started
 
 
-def test_without_a_copy_as_in_an_image_a_run_uses_the_project_itself(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(deployed_code.PLACE_VARIABLE, "")
-    assert use_deployed_code(str(project)) == {"directory": str(project)}
-
-
-@pytest.mark.parametrize("copied", [True, False])
-def test_the_process_that_a_worker_prepared_and_only_that_one_is_that_of_the_run(
-    copied: bool, home: Path, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(project)
-    monkeypatch.setenv(deployed_code.PLACE_VARIABLE, "")
-    assert not enter_working_folder()
-    use_deployed_code(str(project), keep_code(home, project).name if copied else "")
-    assert [enter_working_folder(), enter_working_folder()] == [True, False]
-
-
 def answering(named: list[str] | None) -> Callable[..., list[dict[str, Any]]]:
     """Answer like a server whose deployments use these copies; None: like one that is away."""
     def answer(*asked: object) -> list[dict[str, Any]]:
@@ -154,13 +115,3 @@ def answering(named: list[str] | None) -> Callable[..., list[dict[str, Any]]]:
         return [{"pull_steps": [{"step": {"code": code}}]} for code in named] + [{"pull_steps": None}]
 
     return answer
-
-
-def test_copies_that_no_deployment_names_are_unused_if_it_is_known_which_are_named(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("old", "new"):
-        (home / FOLDER / name).mkdir(parents=True)
-    for named, unused in (["new"], ["old"]), (["new", "old"], []), (["another home's"], []), ([], []), (None, []):
-        monkeypatch.setattr(deployed_code, "ask", answering(named))
-        assert [folder.name for folder in unused_copies(home, {})] == unused, named

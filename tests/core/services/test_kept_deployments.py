@@ -12,7 +12,6 @@ import pytest
 
 from core.errors import ReviewLMError
 from core.services import pools
-from core.services.pools import FILE
 
 WEEKLY, DAILY = {"cron": "0 3 * * 1", "timezone": "UTC"}, {"cron": "0 4 * * *", "timezone": "UTC"}
 
@@ -94,21 +93,6 @@ def test_an_automation_that_was_switched_on_stays_on_and_off_when_it_is_switched
             assert server.switches == {"weekly__automation_1": on, "reviewlm: drift": True}
 
 
-def test_a_schedule_that_was_removed_stays_away(server: Server, tmp_path: Path) -> None:
-    start(server, tmp_path)
-    server.deployments["weekly"]["schedules"] = []
-    with pools.kept_deployments({}, tmp_path):
-        server.deploy()
-    assert server.deployments["weekly"]["schedules"] == []
-
-
-def test_the_file_decides_about_what_no_user_has_changed(server: Server, tmp_path: Path) -> None:
-    start(server, tmp_path)
-    server.deployments["weekly"]["parameters"]["input"] = ["/data"]
-    server.file["weekly"] = deployment(DAILY, active=True, preset="full")
-    assert start(server, tmp_path) == {"cron": DAILY["cron"], "active": True, "preset": "full", "input": ["/data"]}
-
-
 def test_a_new_time_in_the_file_reaches_a_schedule_that_a_user_has_only_switched_on(
     server: Server, tmp_path: Path
 ) -> None:
@@ -121,54 +105,6 @@ def test_a_new_time_in_the_file_reaches_a_schedule_that_a_user_has_only_switched
     server.file["weekly"] = deployment(WEEKLY)
     for _ in range(2):
         assert start(server, tmp_path) == {"cron": "0 9 * * *", "active": True, "preset": "small"}
-
-
-def test_a_schedule_that_the_file_adds_comes_beside_the_one_that_a_user_has_added(
-    server: Server, tmp_path: Path
-) -> None:
-    start(server, tmp_path)
-    mine = {"id": 9, "schedule": {"interval": 3600}, "active": True, "parameters": {}}
-    server.deployments["weekly"]["schedules"].append(mine)
-    server.file["weekly"]["schedules"].append({"id": 8, "schedule": DAILY, "active": False, "parameters": {}})
-    for _ in range(2):
-        with pools.kept_deployments({}, tmp_path):
-            server.deploy()
-        found = [one["schedule"] for one in server.deployments["weekly"]["schedules"]]
-        assert sorted(found, key=str) == sorted([WEEKLY, DAILY, mine["schedule"]], key=str)
-
-
-def test_each_parameter_is_kept_or_taken_from_the_file_by_itself(server: Server, tmp_path: Path) -> None:
-    server.file["weekly"] = deployment(WEEKLY, minutes=30, overrides=["seed=2"])
-    start(server, tmp_path)
-    weekly = server.deployments["weekly"]["parameters"]
-    weekly["input"] = ["/data"]
-    del weekly["overrides"]
-    server.file["weekly"] = deployment(WEEKLY, preset="full", minutes=60, overrides=["seed=2"])
-    kept = {"cron": WEEKLY["cron"], "active": False, "preset": "full", "minutes": 60, "input": ["/data"]}
-    assert start(server, tmp_path) == start(server, tmp_path) == kept
-
-
-def test_what_is_kept_against_the_file_is_told_at_each_start(
-    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    start(server, tmp_path)
-    assert caplog.messages == []
-    server.deployments["weekly"]["parameters"]["preset"] = "full"
-    server.deployments["weekly"]["paused"] = True
-    for _ in range(2):
-        caplog.clear()
-        start(server, tmp_path)
-        assert caplog.messages == [
-            'deployment weekly keeps parameters.preset = "full" of Prefect\'s pages; the file says "small"',
-            "deployment weekly keeps paused = true of Prefect's pages; the file says false",
-        ]
-
-
-def test_deployments_from_before_there_were_notes_keep_what_they_have(server: Server, tmp_path: Path) -> None:
-    server.deployments["weekly"] = deployment(WEEKLY, active=True)
-    (tmp_path / FILE).write_text("[broken")
-    assert start(server, tmp_path)["active"] is True
 
 
 def test_a_start_that_is_killed_before_it_wrote_them_back_loses_no_changes(server: Server, tmp_path: Path) -> None:
@@ -199,16 +135,3 @@ def busy(times: int, server: Server) -> Any:
         raise HTTPError("http://server", 503, "Service Unavailable", Message(), None)
 
     return ask
-
-
-def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "PAUSE", 0.0)
-    monkeypatch.setattr(pools, "ask", busy(3, server))
-    assert start(server, tmp_path)["cron"] == WEEKLY["cron"]
-
-
-def test_a_server_that_stays_busy_is_an_error(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "PATIENCE", 0.0)
-    monkeypatch.setattr(pools, "ask", busy(1, server))
-    with pytest.raises(ReviewLMError, match="cannot be read or written"):
-        pools._ask({"PREFECT_API_URL": "http://server"}, "POST", "/deployments/filter", {})

@@ -64,17 +64,6 @@ def test_what_is_made_afterwards_is_the_owners_also_by_child_processes(tmp_path:
     }  # fmt: skip
 
 
-def test_a_folder_that_holds_other_things_keeps_its_permissions(tmp_path: Path) -> None:
-    """REVIEWLM_HOME=/tmp must not shut all others out of /tmp."""
-    home = open_home(tmp_path / "data")
-    (home / "letters.txt").write_text("not ours")
-    before = mode(home), mode(home / "letters.txt")
-    restrict(home)
-    assert (mode(home), mode(home / "letters.txt")) == before
-    assert mode(home / "store") == "0o700"
-    assert mode(home / "mlflow.db") == "0o600"
-
-
 def test_sticky_folders_and_links_are_left_alone(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("x")
@@ -88,33 +77,6 @@ def test_sticky_folders_and_links_are_left_alone(tmp_path: Path) -> None:
     assert mode(home) == "0o1777"
     assert mode(outside) == "0o666"
     assert mode(tmp_path) == before
-
-
-def test_a_group_may_share_a_home(tmp_path: Path) -> None:
-    home = open_home(tmp_path / "home")
-    restrict(home, group=True)
-    (home / "store" / "new").write_text("x")
-    assert set(modes(home).values()) == {"0o2770", "0o660"}
-    restrict(home)
-    assert set(modes(home).values()) == {"0o700", "0o600"}
-
-
-def test_a_password_that_others_could_read_is_not_hidden(tmp_path: Path) -> None:
-    home = open_home(tmp_path / "home")
-    (home / "ui-password").write_text("x" * 30)
-    (home / "ui-password").chmod(0o644)
-    restrict(home)
-    assert mode(home / "ui-password") == "0o644"
-
-
-def test_the_second_start_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    home = open_home(tmp_path / "home")
-    caplog.set_level("INFO")
-    restrict(home)
-    assert "13 permissions changed" in caplog.text
-    caplog.clear()
-    restrict(home)
-    assert caplog.text == ""
 
 
 def test_every_entry_that_the_code_names_in_a_home_is_known() -> None:

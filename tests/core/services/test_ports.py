@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import ReviewLMError
 from core.services import launch, service_list
-from core.services.ports import FILE, address_of, free_port, keep_ports, kept_ports
+from core.services.ports import address_of, keep_ports
 
 Step = tuple[str, float | None, str]
 
@@ -58,68 +57,6 @@ def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
     assert before != f"http://127.0.0.1:{taken}", "another program answers there"
     started(tmp_path)
     assert launched["mlflow"] == before == address_of(tmp_path, "mlflow")
-
-
-def test_a_link_of_a_home_without_folder_or_with_a_damaged_file_is_still_a_link(tmp_path: Path) -> None:
-    assert address_of(tmp_path / "none", "prefect").startswith("http://127.0.0.1:")
-    assert not (tmp_path / "none").exists()
-    for damaged in ('["no ports"]', '{"prefect": 99999, "mlflow": "5000"}'):
-        (tmp_path / FILE).write_text(damaged)
-        assert kept_ports(tmp_path) == {}
-    assert address_of(tmp_path, "prefect").startswith("http://127.0.0.1:")
-
-
-def test_a_machine_without_a_free_port_has_links_to_the_default_port(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*address: Any) -> None:
-        raise PermissionError("no sockets here")
-
-    monkeypatch.setattr(socket, "create_server", refuse)
-    assert address_of(tmp_path, "mlflow") == f"http://127.0.0.1:{launch.DEFAULT_PORTS['mlflow']}"
-    assert kept_ports(tmp_path) == {}
-
-
-def test_starting_tells_each_step_its_seconds_and_the_addresses(tmp_path: Path, launched: dict[str, str]) -> None:
-    result, steps = started(tmp_path)
-    assert [name for name, *_ in steps] == [
-        "Prefect server", "MLflow server", "pools, limits and deployments", "worker of cpu-pool"
-    ]
-    assert all(seconds is not None and 0 <= seconds < 60 for _, seconds, _ in steps)
-    assert [note.split(",")[0] for *_, note in steps[:2]] == [launched["prefect"], launched["mlflow"]]
-    assert result["logs"] == str(tmp_path / "logs")
-
-
-def test_another_port_than_the_default_or_the_kept_one_is_told_with_its_consequence(
-    tmp_path: Path, taken: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(launch.DEFAULT_PORTS, "prefect", taken)
-    keep_ports(tmp_path, {"mlflow": taken})
-    _, steps = started(tmp_path)
-    prefect, mlflow = (note for *_, note in steps[:2])
-    assert prefect == f"{launched['prefect']}, because another program uses port {taken}"
-    port = kept_ports(tmp_path)["mlflow"]
-    links = f"new links lead to port {port}, those in earlier runs still to {taken}"
-    assert mlflow.endswith(f"another program uses port {taken}; {links}")
-    assert kept_ports(tmp_path)["mlflow"] != taken
-
-
-def test_a_step_that_fails_ends_its_line(
-    tmp_path: Path, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(environment: dict[str, str], pools: tuple[str, ...], home: Path, keep: bool) -> None:
-        raise ReviewLMError("Prefect does not answer")
-
-    monkeypatch.setattr(launch, "deploy", fail)
-    steps: list[Step] = []
-    with pytest.raises(ReviewLMError):
-        launch.start(tmp_path, lambda *step: steps.append(step))
-    (name, seconds, note) = steps[-1]
-    assert (name, seconds is not None, note) == ("pools, limits and deployments", True, "failed")
-
-
-def test_a_port_is_free_or_the_next_one_is_taken(taken: int) -> None:
-    assert free_port(taken) > taken
 
 
 OURS = """

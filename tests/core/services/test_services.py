@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from unittest.mock import patch
 
 import psutil
 import pytest
@@ -25,8 +24,6 @@ from core.services import join, launch, service_list
 from core.services import pools as pools_of
 from core.services.deployed_code import FOLDER, keep_code
 from core.services.service_list import STATE, Service
-from tracking.runs import abandoned
-from tracking.runs.open_runs import marks_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -77,53 +74,6 @@ def test_a_service_is_known_whatever_the_clock_says(
     assert [entry.name for entry in service_list.running(tmp_path)] == ["prefect"]
     assert service_list.stop(tmp_path) == ["prefect"]
     assert not service_list.running(tmp_path)
-
-
-def test_one_service_looks_for_runs_that_killed_processes_left_open_in_mlflow(
-    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commands: dict[str, list[str]] = {}
-    monkeypatch.setattr(launch.subprocess, "Popen", lambda words, **_: commands.update({words[-1]: words}) or sleeper)
-    for name in ("prefect", "mlflow", "worker-cpu-pool"):
-        launch._launch(tmp_path, {}, name, [name], "http://127.0.0.1:4299")
-    assert [name for name, words in commands.items() if "--left" in words] == ["prefect"]
-    after = commands["prefect"].index("--left")
-    assert commands["prefect"][after:-1] == ["--left", str(marks_of(tmp_path)), abandoned.__name__]
-
-
-def test_what_ran_before_a_failed_start_goes_on(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    remember(tmp_path, service(sleeper, "prefect"))
-    assert service_list.stop(tmp_path, keep={"prefect"}) == []
-    assert [entry.name for entry in service_list.running(tmp_path)] == ["prefect"]
-
-
-def test_the_command_line_joins_a_running_server(
-    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    remember(tmp_path, service(sleeper, "prefect"))
-    with patch.dict(os.environ):
-        join.join(tmp_path)
-        assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:4299/api"
-
-
-@pytest.mark.parametrize(("device", "pools"), [("cpu", ("cpu-pool",)), ("cuda", ("cpu-pool", "gpu-pool"))])
-def test_the_pool_for_gpus_and_its_deployments_are_only_made_where_a_gpu_is(
-    device: str, pools: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(pools_of, "chosen_device", lambda configured: device)
-    monkeypatch.setattr(pools_of, "_prefect", lambda environment, *words, required=True: asked.append(words) or 0)
-    monkeypatch.setattr(pools_of, "automate", lambda environment, home: None)
-    monkeypatch.setattr(pools_of, "_create_limit", lambda environment, name: None)
-    monkeypatch.setattr(pools_of, "kept_deployments", lambda environment, home: nullcontext())
-    monkeypatch.setattr(pools_of, "keep_code", lambda home: home)
-    pools_of.deploy({}, pools_of.usable_pools(), tmp_path)
-    assert tuple(words[2] for words in asked if words[:2] == ("work-pool", "create")) == pools
-    named = asked[-1][asked[-1].index("deploy") + 1 :: 2], asked[-1][asked[-1].index("deploy") + 2 :: 2]
-    assert set(named[0]) == {"--name"}
-    assert "demo" in named[1]
-    assert ("gpu" in named[1]) == (device == "cuda")
 
 
 @pytest.mark.parametrize(("state", "deployed"), [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import re
 import shlex
 import shutil
 import subprocess
@@ -12,10 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from core.config.sections.serving import ServingConfig
 from core.environment import HOME_VARIABLE
-from core.processes import interrupts
-from core.services.service_list import STOP_SECONDS
 from reviewlm.cli import app
 
 UNITS = sorted((Path(__file__).resolve().parents[3] / "deploy" / "systemd").glob("*.service"))
@@ -44,28 +40,6 @@ def test_a_unit_runs_commands_that_the_command_line_takes(unit: Path) -> None:
             while hasattr(command, "commands"):
                 command = command.commands[words.pop(0)]
             command.make_context(unit.stem, words)
-
-
-def test_a_unit_waits_until_services_have_stopped_and_requests_are_answered() -> None:
-    waits = {unit.stem: int(service_of(unit)["TimeoutStopSec"]) for unit in UNITS}
-    assert waits["reviewlm"] >= 4 * STOP_SECONDS  # two servers, at most two workers
-    assert waits["reviewlm-serve"] > ServingConfig().drain_seconds + interrupts.GRACE
-    [said] = re.findall(r"serving\.drain_seconds \((\d+)\)", (UNITS[0].parent / "reviewlm-serve.service").read_text())
-    assert float(said) == ServingConfig().drain_seconds
-
-
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_a_unit_whose_start_fails_is_started_again(unit: Path) -> None:
-    service = service_of(unit)
-    assert service["Restart"] == "on-failure"
-    assert int(service["RestartSec"]) >= 10
-
-
-def test_the_services_are_started_again_for_as_long_as_their_database_is_away() -> None:
-    """A failed start takes minutes or seconds; by default systemd gives up after five within ten seconds."""
-    [unit] = [unit for unit in UNITS if unit.stem == "reviewlm"]
-    assert service_of(unit)["RestartSec"] == "60"
-    assert section_of(unit, "Unit")["StartLimitIntervalSec"] == "0"
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from core.manifest import read_manifest, write_manifest
 from core.store import MANIFEST
-from core.storing import remote as remote_module
 from tests.core.storing.shared_machines import CONTENT, DIGEST, Machine, warnings_in
 from tests.examples import examples
 
@@ -108,33 +107,3 @@ def test_a_hostile_manifest_writes_nothing_and_the_result_is_built(
     if not taken.reused:
         assert second.files().keys() == {*CONTENT, MANIFEST}
         assert len(warnings_in(caplog)) == 1
-
-
-def test_the_manifest_of_another_result_is_refused(first: Machine, second: Machine, shared: Path) -> None:
-    other = first.build(size=4).artifact
-    first.build()
-    (shared / "fit" / DIGEST / MANIFEST).write_bytes((other.folder / MANIFEST).read_bytes())
-    assert not second.build().reused
-
-
-def test_a_manifest_without_end_is_not_read_to_its_end(
-    first: Machine, second: Machine, shared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote_module, "MOST_MANIFEST", 1000)
-    first.build()
-    (shared / "fit" / DIGEST / MANIFEST).write_text(json.dumps({"facts": ["x" * 1000]}))
-    assert not second.build().reused
-
-
-def test_a_file_without_end_is_read_to_its_size_only(
-    first: Machine, second: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first.build()
-    read, endless = second.objects.read, iter([b"x" * 1000] * 100)
-
-    def endless_file(key: str) -> Iterator[bytes]:
-        return read(key) if key.endswith(MANIFEST) else endless
-
-    monkeypatch.setattr(second.objects, "read", endless_file)
-    assert not second.build().reused
-    assert len(list(endless)) > 90

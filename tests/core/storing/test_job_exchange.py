@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,13 +44,6 @@ def files_of(folder: Path) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): file.read_text() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_what_one_writes_the_other_reads(objects: Objects) -> None:
-    here, there = pair(objects)
-    assert there.read("job") is None
-    here.write("job", {"spec": [1, 2], "name": "é"})
-    assert there.read("job") == {"spec": [1, 2], "name": "é"}
-
-
 def test_a_folder_arrives_whole_and_later_files_replace_earlier_ones(objects: Objects, tmp_path: Path) -> None:
     here, there = pair(objects)
     sent = folder_of(tmp_path / "sent", checkpoints__1="one", metrics_dot_jsonl="a\n", empty="")
@@ -64,26 +56,6 @@ def test_a_folder_arrives_whole_and_later_files_replace_earlier_ones(objects: Ob
     there.receive_folder("work", tmp_path / "again")
     assert files_of(tmp_path / "again") == {"checkpoints/2": "two", "metrics.jsonl": "a\nb\n", "empty": ""}
     assert not (tmp_path / "copies").exists()
-
-
-def test_only_the_wanted_files_arrive(objects: Objects, tmp_path: Path) -> None:
-    here, there = pair(objects)
-    here.send_folder("work", folder_of(tmp_path / "sent", weights="w", metrics_dot_jsonl="a\n"), tmp_path / "copies")
-    there.receive_folder("work", tmp_path / "received", only=("metrics.jsonl", "absent"))
-    assert files_of(tmp_path / "received") == {"metrics.jsonl": "a\n"}
-
-
-def test_a_job_that_is_removed_leaves_no_object(objects: Objects, tmp_path: Path) -> None:
-    here, there = pair(objects)
-    other = JobExchange(objects, "fit-12")
-    other.write("job", {"other": 1})
-    here.write("job", {})
-    here.send_folder("work", folder_of(tmp_path / "sent", a="a", b__c="c"), tmp_path / "copies")
-    here.remove()
-    here.remove()  # nothing is there any more
-    assert there.read("job") is None
-    assert not there.receive_folder("work", tmp_path / "received")
-    assert other.read("job") == {"other": 1}, "a name that begins like that of the removed job"
 
 
 class Store(FolderObjects):
@@ -99,17 +71,6 @@ class Store(FolderObjects):
         super().write(key, content)
 
 
-def test_a_file_that_has_not_changed_is_sent_once(tmp_path: Path) -> None:
-    objects = Store(tmp_path / "shared")
-    here = JobExchange(objects, "fit-1")
-    sent = folder_of(tmp_path / "sent", weights="w", metrics_dot_jsonl="a\n")
-    here.send_folder("work", sent, tmp_path / "copies")
-    folder_of(sent, metrics_dot_jsonl="a\nb\n")
-    here.send_folder("work", sent, tmp_path / "copies")
-    names = [key.rpartition("/")[2] for key in objects.written]
-    assert names == ["weights", "metrics.jsonl", "work.json", "metrics.jsonl", "work.json"]
-
-
 def test_the_files_of_the_last_list_stay_until_the_next_one_is_there(tmp_path: Path) -> None:
     objects = Store(tmp_path / "shared")
     here, there = pair(objects)
@@ -122,13 +83,6 @@ def test_the_files_of_the_last_list_stay_until_the_next_one_is_there(tmp_path: P
             assert b"".join(objects.read(listed["files"]["checkpoint"]["key"])) == f"number {number - 1}".encode()
     kept = [file for file in (tmp_path / "shared").rglob("checkpoint")]
     assert len(kept) == 2, "older ones do not pile up"
-
-
-def test_unfinished_files_are_left_out(tmp_path: Path) -> None:
-    here, there = pair(Store(tmp_path / "shared"))
-    here.send_folder("work", folder_of(tmp_path / "sent", a_dot_part="half", b="b"), tmp_path / "copies")
-    there.receive_folder("work", tmp_path / "received")
-    assert files_of(tmp_path / "received") == {"b": "b"}
 
 
 @pytest.mark.parametrize("name", ["../stolen", "/tmp/stolen", "a/../../stolen", "", "a\0b"])
@@ -151,11 +105,3 @@ def test_a_file_that_differs_from_its_list_is_refused(tmp_path: Path, content: s
     with pytest.raises(RemoteError, match="differs from its list"):
         there.receive_folder("work", tmp_path / "received")
     assert files_of(tmp_path / "received") == {}
-
-
-@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"files": 3}), json.dumps({"files": {"a": 3}}), "{}"])
-def test_a_list_that_is_none_is_an_error_of_the_remote_store(tmp_path: Path, content: str) -> None:
-    there = JobExchange(Store(tmp_path / "shared"), "fit-1")
-    there.objects.write("jobs/fit-1/work.json", content.encode())
-    with pytest.raises(RemoteError):
-        there.receive_folder("work", tmp_path / "received")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,11 +13,9 @@ from hypothesis import strategies as st
 
 from core.config.presets import load_config
 from core.errors import ConfigError
-from core.store import ASIDE, MANIFEST, Store
-from core.storing import objects as addresses
+from core.store import ASIDE, MANIFEST
 from core.storing import remote as remote_module
 from core.storing.objects import FolderObjects, RemoteError
-from tasks.quick_check import tiny
 from tests.core.storing.shared_machines import CONTENT, DIGEST, Machine, warnings_in
 from tests.examples import examples
 
@@ -34,40 +31,6 @@ def test_a_second_machine_builds_nothing_and_has_the_same_bytes(first: Machine, 
     assert not list((second.root / ".work").glob("once-*"))
 
 
-def test_a_result_is_also_found_by_its_digest(first: Machine, second: Machine) -> None:
-    assert second.store.find("fit", DIGEST) is None
-    first.build()
-    assert second.store.open("fit", DIGEST).facts == {"parameters": 12}
-    second.objects.calls.clear()
-    assert second.store.find("fit", "../../etc") is None
-    assert second.objects.calls == []
-
-
-def test_what_is_known_to_be_there_costs_no_request_and_one_in_a_new_process(first: Machine, second: Machine) -> None:
-    first.build()
-    first.build()
-    assert first.objects.calls == ["read"] + ["write"] * 4
-    first.restart()
-    first.build()
-    first.build()
-    assert first.objects.calls == ["exists"]
-    second.build()
-    second.build()
-    assert second.objects.calls == ["read"] * 4
-
-
-def test_what_was_built_before_or_has_expired_is_uploaded_when_it_is_used(
-    first: Machine, second: Machine, shared: Path
-) -> None:
-    first.build()
-    for file in shared.rglob("*.*"):
-        file.unlink(missing_ok=True)
-    first.restart()
-    assert first.build().reused
-    assert second.build().reused
-    assert (first.built, second.built) == (1, 0)
-
-
 def test_a_damaged_result_here_is_replaced_by_that_of_the_remote_store(first: Machine, second: Machine) -> None:
     first.build()
     second.build()
@@ -76,15 +39,6 @@ def test_a_damaged_result_here_is_replaced_by_that_of_the_remote_store(first: Ma
     assert second.build().reused
     assert second.files() == first.files()
     assert list((second.root / ASIDE).iterdir())
-
-
-def test_a_forced_build_is_not_taken_from_the_remote_store_and_replaces_it(first: Machine, second: Machine) -> None:
-    first.build()
-    second.content = {"weights.bin": b"other"}
-    assert not second.build(rebuild=True).reused
-    third = Machine(second.root.parent / "third", second.root.parent / "shared")
-    assert third.build().reused
-    assert third.files() == second.files()
 
 
 KILLED = """
@@ -164,19 +118,6 @@ def test_a_remote_store_that_is_away_is_one_warning_and_is_not_asked_again(
     assert first.objects.calls == ["read"]
 
 
-def test_after_a_pause_it_is_asked_again_and_gets_what_it_lacks(
-    first: Machine, second: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(remote_module, "PAUSE", 0.0)
-    first.objects.faults = {"read": "no route to host", "write": "no route to host"}
-    first.build(4)
-    first.build()
-    assert len(warnings_in(caplog)) == 2, "one of reading, one of writing"
-    first.objects.faults = {}
-    first.build()
-    assert second.build().reused
-
-
 def test_who_may_only_read_uses_the_results_of_others_and_is_warned_once(
     first: Machine, second: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -207,14 +148,6 @@ def test_a_connection_that_breaks_amid_a_result_leaves_nothing_of_it(first: Mach
     assert not list((second.root / ".work").glob("once-*"))
 
 
-def test_a_folder_that_is_not_mounted_is_not_created(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    machine = Machine(tmp_path / "home", tmp_path / "shared")
-    (tmp_path / "shared").rmdir()
-    machine.build()
-    assert "there is no folder" in warnings_in(caplog)[0]
-    assert not (tmp_path / "shared").exists()
-
-
 @pytest.mark.parametrize(
     ("address", "said"),
     [
@@ -227,35 +160,3 @@ def test_an_address_that_cannot_be_one_is_refused_with_a_reason(address: str, sa
     with pytest.raises(ConfigError, match=said) as error:
         load_config("small", [f"execution.remote_store={address}"])
     assert "KEY:" not in str(error.value)
-
-
-def test_without_the_package_of_object_stores_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install -c constraints.txt -e '\.\[s3\]'"):
-        load_config("small", ["execution.remote_store=s3://bucket/x"])
-    load_config("small", ["execution.remote_store=file:///mnt/shared"])
-
-
-def test_the_folder_of_a_configuration_may_have_any_name(own_home: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "ä b"
-    folder.mkdir()
-    config = load_config("small", [f"execution.remote_store={folder.as_uri()}"])
-    Store.of(config).build("fit", 1, {}, {}, lambda work: {"n": (work / "a").write_text("b")})
-    assert len(list(folder.rglob(MANIFEST))) == 1
-
-
-def test_a_quick_check_of_a_setup_shares_nothing(tmp_path: Path) -> None:
-    config = load_config("small", ["execution.remote_store=file:///mnt/shared"])
-    assert tiny(config, tmp_path / "sample.jsonl").execution.remote_store == ""
-
-
-def test_files_in_the_shared_folder_appear_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes()[:2])
-        raise OSError(28, os.strerror(28))
-
-    (tmp_path / "source").write_text("whole")
-    monkeypatch.setattr("core.storing.objects.shutil.copyfile", cut)
-    with pytest.raises(RemoteError, match="No space"):
-        FolderObjects(tmp_path).write("a/b", tmp_path / "source")
-    assert list((tmp_path / "a").iterdir()) == []

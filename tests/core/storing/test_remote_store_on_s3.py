@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import logging
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -85,88 +81,3 @@ def test_a_damaged_object_is_a_warning_and_is_replaced(
     assert not build(tmp_path / "b", address).reused
     assert ["is damaged" in warning for warning in warnings_in(caplog)] == [True]
     assert build(tmp_path / "c", address).reused
-
-
-def test_a_server_that_is_away_is_one_warning(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
-    store = Store(tmp_path, remote=remote_store(f"s3://{BUCKET}/away"))
-    for number in range(3):
-        assert not store.build("fit", number, {}, {}, lambda work: {}).reused
-    [warning] = warnings_in(caplog)
-    assert f"s3://{BUCKET}/away cannot be read" in warning
-    assert "Debug source" not in warning
-    line = doctor(f"s3://{BUCKET}/away")
-    assert (line.state, "cannot be read" in line.found) == ("problem", True)
-
-
-def test_a_bucket_that_does_not_exist_is_named_by_the_server(
-    server: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert not build(tmp_path, "s3://no-such-bucket/x").reused
-    [warning] = warnings_in(caplog)
-    assert warning.count("NoSuchBucket") == 1
-    line = doctor("s3://no-such-bucket/x")
-    assert (line.state, line.remedy) == ("problem", "create the bucket")
-
-
-class OnlyReading(BaseHTTPRequestHandler):
-    """An S3 server with an empty bucket and credentials that may not write."""
-
-    def do_GET(self) -> None:
-        self.send_response(404)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_HEAD = do_GET
-
-    def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><AWSAccessKeyId>an-id</AWSAccessKeyId></Error>"
-        self.send_response(403)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_POST(self) -> None:
-        self.do_PUT()
-
-    def log_message(self, *about: Any) -> None:
-        pass
-
-
-def test_credentials_that_may_only_read_are_one_warning(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), OnlyReading) as refusing:
-        threading.Thread(target=refusing.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{refusing.server_port}")
-        store = Store(tmp_path, remote=remote_store(f"s3://{BUCKET}/reading"))
-        for number in range(3):
-            assert not store.build("fit", number, {}, {}, lambda work: {"n": (work / "a").write_text("b")}).reused
-        line = doctor(f"s3://{BUCKET}/reading")
-        refusing.shutdown()
-    [warning] = warnings_in(caplog)
-    assert "cannot be written" in warning
-    assert warning.count("AccessDenied") == 1
-    assert "an-id" not in warning
-    assert line.state == "warning"
-
-
-def test_without_credentials_the_warning_says_which_variables_to_set(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
-    assert not build(tmp_path, f"s3://{BUCKET}/nobody").reused
-    [warning] = warnings_in(caplog)
-    assert "there are no credentials; set AWS_ACCESS_KEY_ID" in warning
-
-
-def test_the_doctor_says_that_it_can_be_read_and_written(server: str) -> None:
-    line = doctor(f"s3://{BUCKET}/doctor")
-    assert (line.state, line.found) == ("ok", f"s3://{BUCKET}/doctor can be read and written")

@@ -6,17 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from core.content_check import record_of
-from core.errors import ArtifactError
 from core.store import Artifact, Store
-from core.storing import uses as uses_module
-from core.storing.removal import TRASH, Removal, build_lock, one_collection
+from core.storing.removal import TRASH, Removal
 from core.storing.uses import Uses, _unmark
 
 LONG_AGO = 1_000_000_000
@@ -33,27 +29,6 @@ def made(store: Store, number: int = 0) -> Artifact:
     artifact = store.build("stage", 1, {"number": number}, {}, make).artifact
     os.utime(record_of(store.root, artifact.folder), ns=(LONG_AGO, LONG_AGO))
     return artifact
-
-
-def test_a_use_moves_the_time_of_the_last_use(tmp_path: Path) -> None:
-    store, uses = Store(tmp_path), Uses(tmp_path)
-    artifact = made(store)
-    assert uses.last("stage", artifact.digest) == LONG_AGO
-    store.find("stage", artifact.digest)
-    assert uses.last("stage", artifact.digest) > LONG_AGO
-
-
-def test_a_use_without_a_record_of_the_files_is_noted_too(tmp_path: Path) -> None:
-    artifact = made(store := Store(tmp_path))
-    record_of(tmp_path, artifact.folder).unlink()
-    Uses(tmp_path).note("stage", artifact.digest)
-    assert record_of(tmp_path, artifact.folder).exists()
-    assert store.find("stage", artifact.digest) == artifact
-
-
-def test_a_search_for_a_missing_result_leaves_no_file(tmp_path: Path) -> None:
-    assert Store(tmp_path).find("stage", "0123456789abcdef") is None
-    assert not any(tmp_path.rglob("*"))
 
 
 def test_an_unused_result_goes_with_its_record(tmp_path: Path) -> None:
@@ -92,13 +67,6 @@ def test_a_result_that_is_used_while_it_is_renamed_gets_its_name_back(
     store.verify(artifact)
 
 
-def test_a_result_that_is_being_built_stays(tmp_path: Path) -> None:
-    artifact = made(Store(tmp_path))
-    with build_lock(tmp_path, artifact.digest):
-        assert not Removal(tmp_path).remove("stage", artifact.digest, LONG_AGO)
-    assert artifact.folder.is_dir()
-
-
 def test_a_killed_collection_is_finished_by_the_next(tmp_path: Path) -> None:
     """One result was used after it was renamed, one was not, one was decided, one was built again."""
     store = Store(tmp_path)
@@ -115,33 +83,6 @@ def test_a_killed_collection_is_finished_by_the_next(tmp_path: Path) -> None:
     store.verify(used)
     store.verify(again)
     assert not trash.exists()
-
-
-def test_two_collections_at_once_are_refused(tmp_path: Path) -> None:
-    with one_collection(tmp_path), pytest.raises(ArtifactError, match="Another"), one_collection(tmp_path):
-        pass
-
-
-def test_the_work_of_a_running_build_stays(tmp_path: Path) -> None:
-    made(Store(tmp_path))
-    work = tmp_path / ".work" / "0123"
-    work.mkdir()
-    with FileLock(work.with_name("0123.lock")):
-        assert not Removal(tmp_path).remove_unfinished(work, time.time_ns() * 2)
-    assert not Removal(tmp_path).remove_unfinished(work, LONG_AGO)
-    assert Removal(tmp_path).remove_unfinished(work, time.time_ns() * 2)
-    assert not work.exists()
-
-
-def test_a_mark_that_cannot_be_opened_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(file: Path) -> int:
-        raise PermissionError(file)
-
-    (tmp_path / ".users").mkdir()
-    mark = tmp_path / ".users" / "of-another-user"
-    mark.touch()
-    monkeypatch.setattr(uses_module, "hold", refused)
-    assert Uses(tmp_path).since() == mark.stat().st_mtime_ns
 
 
 USER = """

@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 
-import numpy as np
 import orjson
 import polars as pl
 import pytest
@@ -12,12 +11,12 @@ from hypothesis import strategies as st
 
 import corpus.ingestion.repeats
 from core.config.sections.source import SourceConfig
-from core.errors import EmptyInput, Unreadable
+from core.errors import Unreadable
 from corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
 from corpus.ingestion.parts import added, describe
 from corpus.ingestion.repeats import find_repeats
-from corpus.reading.sources import Listed, identify, originals, source_names
+from corpus.reading.sources import identify, source_names
 from corpus.schema import COLUMNS
 from tests.corpus.review_lines import line
 from tests.examples import examples
@@ -59,24 +58,6 @@ class TestNames:
         assert list(source_names([tmp_path / "in" / "*" / "*.jsonl"]).values()) == ["a/x.jsonl", "b/z.jsonl"]
         assert list(source_names([tmp_path / "in" / "b" / "*"]).values()) == ["y.csv", "z.jsonl"]
 
-    def test_names_stay_when_files_are_added(self, tmp_path):
-        put(tmp_path / "in", m__x_jsonl=b"")
-        before = source_names([tmp_path / "in"])
-        put(tmp_path / "in", a_jsonl=b"", m__w_jsonl=b"", z__x_jsonl=b"")
-        after = source_names([tmp_path / "in"])
-        assert before.items() <= after.items()
-
-    def test_only_equal_names_get_longer(self, tmp_path):
-        put(tmp_path, one__x_jsonl=b"", two__x_jsonl=b"", two__y_jsonl=b"")
-        files = [tmp_path / "one" / "x.jsonl", tmp_path / "two" / "x.jsonl", tmp_path / "two" / "y.jsonl"]
-        assert list(source_names(files).values()) == ["one/x.jsonl", "two/x.jsonl", "y.jsonl"]
-
-    def test_names_differ_even_where_no_table_can_hold_them(self, tmp_path):
-        for name in (b"caf\xe9.jsonl", b"caf\xe8.jsonl"):
-            with open(os.fsencode(tmp_path) + b"/" + name, "wb"):
-                pass
-        assert len(set(source_names([tmp_path]).values())) == 2
-
     def test_a_file_that_is_meant_twice_is_there_once(self, tmp_path, monkeypatch):
         put(tmp_path / "in", x_jsonl=b"")
         monkeypatch.chdir(tmp_path)
@@ -100,16 +81,6 @@ class TestInputsThatCannotBeRead:
     def test_a_device_is_no_input(self):
         with pytest.raises(Unreadable, match="not a regular file"):
             source_names(["/dev/null"])
-
-    @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-    def test_forbidden_files_and_folders_are_named(self, tmp_path):
-        put(tmp_path / "in", x_jsonl=lines("a"))
-        (tmp_path / "in" / "x.jsonl").chmod(0)
-        with pytest.raises(Unreadable, match=r"x\.jsonl"):
-            ingest([tmp_path / "in" / "x.jsonl"], tmp_path / "out", CONFIG)
-        (tmp_path / "in").chmod(0)
-        with pytest.raises(Unreadable):
-            source_names([tmp_path / "in"])
 
     @pytest.mark.parametrize("error", [PermissionError(13, "forbidden"), IsADirectoryError(21, "a directory")])
     def test_what_the_system_refuses_is_an_input_error(self, tmp_path, monkeypatch, error):
@@ -140,10 +111,6 @@ class TestCopies:
         (entry,) = (source for source in after["sources"] if "same_as" in source)
         assert (entry["name"], entry["same_as"], entry["duplicates"]) == (copy, "x.jsonl", 8)
 
-    def test_the_original_is_the_one_of_shortest_name(self):
-        names = ["copy of x", "x2", "x1", "old/x1"]
-        assert [source.name for source in originals([Listed(name, 1, "digest") for name in names]).values()] == ["x1"]
-
     def test_the_same_reviews_in_another_packing_add_nothing_either(self, tmp_path):
         import gzip
 
@@ -173,17 +140,6 @@ class TestRepeatedIds:
         assert (bad["source"], bad["line"], bad["reason"]) == ("a.jsonl", 1, "duplicate_id")
         assert orjson.loads(bad["raw"])["text"] == "old"
         assert [source["duplicates"] for source in facts["sources"]] == [1, 0]
-
-    def test_of_equally_new_ones_the_last_in_order_stays(self, tmp_path):
-        put(tmp_path / "in", a_jsonl=line(text="first"), b_jsonl=line(text="last"))
-        assert data_set(tmp_path / "in", tmp_path / "out")[1]["text"].to_list() == ["last"]
-
-    def test_records_without_an_id_never_are_duplicates_across_files_either(self, tmp_path):
-        put(tmp_path / "in", a_txt=b"same\nother\nsame\n", b_txt=b"same\nnew\n")
-        facts, frame, _ = data_set(tmp_path / "in", tmp_path / "out")
-        assert (facts["rows"], facts["duplicates"]) == (5, 0)
-        first = frame["review_id"][0]
-        assert frame["review_id"].to_list()[2:4] == [f"{first}-2", f"{first}-3"]
 
     @pytest.mark.long
     @given(
@@ -227,14 +183,6 @@ class TestRepeatedIds:
         assert found.identical.tolist() == list(identical.values())
         assert dict(zip(found.renamed.tolist(), found.occurrence.tolist(), strict=True)) == occurrence
 
-    def test_rows_of_a_stretch_are_numbered_from_its_start(self):
-        repeats = corpus.ingestion.repeats.RepeatedIds(
-            np.array([2, 5, 9]), np.array([True, False, True]), np.array([4, 6]), np.array([2, 3]))
-        part = repeats.of_rows(4, 9)
-        assert (part.losers.tolist(), part.identical.tolist()) == ([1], [False])
-        assert (part.renamed.tolist(), part.occurrence.tolist()) == ([0, 2], [2, 3])
-        assert not repeats.of_rows(10, 20)
-
 
 def readings_of(folder, out, read=None):
     """Read the files of a folder that are not in *read* yet; return the sources and all readings."""
@@ -277,12 +225,6 @@ def test_a_file_without_good_records_does_not_stop_the_others(tmp_path):
     assert (facts["rows"], facts["quarantined"]) == (1, 1)
     assert [source["records"] for source in facts["sources"]] == [1, 1, 0]
     assert frame["source"].to_list() == ["b.jsonl"]
-
-
-def test_files_of_which_none_is_good_end_in_an_error(tmp_path):
-    put(tmp_path / "in", a_jsonl=b"{broken", b_jsonl=b"")
-    with pytest.raises(EmptyInput, match=r"(?s)None of the 1 records.*a\.jsonl, line 1"):
-        ingest([tmp_path / "in"], tmp_path / "out", CONFIG)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=3), max_size=12), st.integers(0, 12), st.randoms())

@@ -80,31 +80,10 @@ def test_what_is_opened_answers_as_what_was_saved(kind, folders, words):
     assert np.array_equal(found.probabilities_NK, model.normalised(expected))
 
 
-@pytest.mark.parametrize("kind", long_but(OPTIONS, MECHANISMS))
-def test_odd_texts_are_answered(kind, folders):
-    """Empty, unknown words only, not in normal form, very long."""
-    opened = load_classifier(folders(kind)[0], check_probes=False)
-    odd = ["", " \n ", "🦓", "ＧＲＥＡＴ&nbsp;tane", "great " * 3_000, "\x00", "great tane"]
-    found = opened.classify(odd)
-    assert np.isfinite(found.scores_NK).all()
-    prior = (opened.model.prior_K).tolist()
-    np.testing.assert_allclose(found.probabilities_NK[:2], [prior, prior])
-    assert LABELS[found.answers_N[-1]] == "5"
-    assert LABELS[found.answers_N[4]] == "5"
-
-
 def test_no_texts_have_no_answers(folders):
     found = load_classifier(folders("bag")[0]).classify([])
     assert found.scores_NK.shape == found.probabilities_NK.shape == (0, 3)
     assert found.answers_N.shape == (0,)
-
-
-def test_the_digest_is_that_of_the_content(folders, words, tmp_path):
-    folder, model = folders("bag")
-    save_classifier(tmp_path / "again", quick("bag"), words, model, PROBES, FACTS)
-    assert load_classifier(tmp_path / "again").digest == load_classifier(folder).digest
-    save_classifier(tmp_path / "other", quick("bag"), words, model, PROBES, {})
-    assert load_classifier(tmp_path / "other").digest != load_classifier(folder).digest
 
 
 @pytest.mark.parametrize(

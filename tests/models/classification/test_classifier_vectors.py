@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from models.base import ModelError
-from models.classification.bundle import load_classifier, save_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
-from tests.models.classification.made_reviews import NOISE, RECIPE, TELLING, small
+from tests.models.classification.made_reviews import NOISE, TELLING, small
 from training.classification.fitting import fit_classifier
 from training.context import FitContext
 from training.vectors.files import keyed, save_vectors
@@ -18,7 +15,6 @@ from training.vectors.stored_rows import save_matrix
 from training.vectors.vocabulary_rows import vocabulary_rows
 
 NETWORKS = ("bag", "cnn", "gru")
-ONCE = replace(RECIPE, epochs=1, evaluations=1)
 
 
 @pytest.fixture(scope="module")
@@ -58,24 +54,6 @@ def test_a_label_is_known_by_words_that_no_labelled_review_had(words, rows, tmp_
 
     assert accuracy(small("bag", vectors="own", freeze_vectors=True), "with") > 0.95
     assert accuracy(small("bag"), "without") < 0.7
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_a_frozen_embedding_stays_to_the_bit_and_a_trained_one_moves(kind, words, rows, train, held_out, tmp_path):
-    def fitted(**options):
-        spec = small(kind, vectors="own", training=ONCE, **options)
-        work = tmp_path / str(len(options))
-        model = fit_classifier(spec, words, train, held_out, FitContext(work, vectors=rows[0])).model
-        return spec, model, model.labeller.network.trunk.embedding.weight.detach().numpy()
-
-    spec, model, frozen_VE = fitted(freeze_vectors=True)
-    assert frozen_VE.tobytes() == rows[1].tobytes()
-    _, _, trained_VE = fitted()
-    assert 0 < np.abs(trained_VE - rows[1]).max() < 1
-    save_classifier(tmp_path / "bundle", spec, words, model, ["great lovely"], {})
-    opened = load_classifier(tmp_path / "bundle").model
-    assert np.array_equal(opened.scores(held_out.sequences), model.scores(held_out.sequences))
 
 
 def test_vectors_of_another_size_are_refused(words, rows, train, held_out, tmp_path):

@@ -76,18 +76,6 @@ def test_equal_fits_are_equal_to_the_bit(kind, fits, words, train, held_out, tmp
     assert np.array_equal(model.scores(held_out.sequences), again.scores(held_out.sequences))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", ["hinge", "hinge_sum", "squared_error"])
-def test_other_losses_learn_too_and_have_no_probabilities(loss, words, train, held_out, tmp_path):
-    fitted = fit_classifier(small("bag", loss=loss), words, train, held_out, FitContext(tmp_path))
-    model = fitted.model
-    assert fitted.summary["validation/accuracy"] >= 0.9
-    assert "validation/log_loss" not in fitted.summary
-    assert not model.probabilistic
-    with pytest.raises(ModelError, match=f"'{loss}' has no probabilities"):
-        model.probabilities(held_out.sequences)
-
-
 def test_training_reviews_that_do_not_fit_are_refused(words, train, held_out, tmp_path):
     def refusal(spec=None, train=train, held_out=held_out):
         with pytest.raises(ModelError) as caught:

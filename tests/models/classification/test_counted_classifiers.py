@@ -39,19 +39,6 @@ def test_logistic_regression_is_scikit_learns_pipeline(labels, words, train, hel
     np.testing.assert_allclose(model.probabilities(held_out.sequences), expected, atol=5e-3)
 
 
-@pytest.mark.parametrize("choose_by", ["loss", "macro_f1"])
-def test_the_best_strength_on_validation_is_used(choose_by, words, train, held_out, tmp_path):
-    spec = small("logistic", strengths=(0.001, 1.0, 30.0), choose_by=choose_by)
-    fitted = fit_classifier(spec, words, train, held_out, FitContext(tmp_path))
-    losses = {}
-    for strength in spec.strengths:
-        one = small("logistic", strengths=(strength,))
-        summary = fit_classifier(one, words, train, held_out, FitContext(tmp_path)).summary
-        f1 = -summary["validation/macro_f1"]
-        losses[strength] = summary["validation/log_loss"] if choose_by == "loss" else f1
-    assert losses[fitted.summary["strength"]] == min(losses.values())
-
-
 def documents_nats(model: NGramLM, ids) -> float:
     """−log p of one review, token by token through the interface of language models."""
     state, nats = model.start(1), 0.0

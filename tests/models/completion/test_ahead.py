@@ -59,15 +59,3 @@ def test_the_next_letters_have_the_probabilities_of_all_ways_to_write_them(conte
     whole = probability_of_beginning(bundle, last, typed) if typed else 1.0
     for letter, p in found:
         assert p == pytest.approx(probability_of_beginning(bundle, last, typed + letter) / whole, rel=1e-5, abs=1e-9)
-
-
-@pytest.mark.parametrize("megabytes", [0.0, 0.02, 64.0])
-def test_what_is_read_ahead_keeps_to_the_memory_of_the_readers(megabytes):
-    bundle = counted()
-    readers = Readers(bundle, megabytes=megabytes)
-    for end in range(1, 6):
-        found = suggest(bundle, "so it"[:end], 3, None, True, readers, QUICK)
-        assert found == suggest(bundle, "so it"[:end], 3, None, True, None, QUICK)
-        read_ahead(bundle, readers, "so it"[:end], 3)
-        readers.of(None)
-        assert readers.bytes <= 1e6 * megabytes

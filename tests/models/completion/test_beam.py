@@ -58,17 +58,6 @@ def test_required_words_are_in_every_text_as_whole_words(unit, require):
         assert each.tokens <= most
 
 
-def test_a_search_with_required_words_is_exhaustive_on_a_toy():
-    bundle = model_of(kind=HistoryLM, texts=["a b c d"])
-    entries, most = range(9, bundle.vocabulary.size), 3
-    needed = set(bundle.vocabulary.encode("b d").tolist())
-    every = [logp_of(bundle, ids, ended) for length in range(2, most + 1)
-             for ids in itertools.product(entries, repeat=length) if needed <= set(ids)
-             for ended in {True, length < most}]  # fmt: skip
-    found = beam_search(bundle, 300, require=["b", "d"], max_tokens=most, length_penalty=0)
-    assert found[0].logp == pytest.approx(max(every), abs=1e-5)
-
-
 def test_what_the_model_cannot_write_is_refused():
     bundle = model_of()
     for match, options in {

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 
 from models.bundles.bundle import Bundle
 from models.completion import begun_word
-from models.completion.begun_word import WaysOn, ways_on
+from models.completion.begun_word import ways_on
 from models.completion.reading import PrefixReader, from_start, result_of, run_together
 from models.completion.typed import start_of
 from models.sampling import generate, stream
@@ -19,7 +19,7 @@ from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
-from models.tokens.vocabulary import Vocabulary, page
+from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import slow_but
 from tests.models.completion.test_suggestions import UNRATED
 from tests.models.table_lm import TableLM, TableSpec
@@ -120,27 +120,6 @@ def test_a_text_goes_on_after_the_finished_word_as_if_that_had_been_the_prompt(t
     assert begun == generate(bundle, 1, 3, "The soup was great", temperature=0)[0]
     whole = generate(bundle, 1, 3, "The soup was gre", temperature=temperature)[0]
     assert whole == "".join(stream(bundle, 3, "The soup was gre", temperature=temperature))
-
-
-@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
-@pytest.mark.parametrize(
-    "prompt",
-    ["", "The soup", "The soup was ", "The soup was gre ", "The soup was great.", "The soup.\n", "don'", "We $"],
-)
-def test_after_a_finished_word_a_space_or_a_mark_texts_are_as_from_the_usual_tokens(unit, prompt, monkeypatch):
-    bundle = bundle_of("cache", unit)
-    vocabulary = bundle.vocabulary
-    found = generate(bundle, 8, 3, prompt, max_tokens=20, seed=2)
-    ways = ways_of(bundle, prompt)
-    assert (ways.ways, list(ways.start(0).ids)) == ((), vocabulary.encode(page(vocabulary, prompt)).tolist())
-    usual = WaysOn(vocabulary, start_of(vocabulary, prompt))
-    monkeypatch.setattr("models.sampling.generation.ways_on", lambda *_: as_search(usual))
-    assert generate(bundle, 8, 3, prompt, max_tokens=20, seed=2) == found
-
-
-def as_search(result):
-    return result
-    yield
 
 
 def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monkeypatch):

@@ -8,7 +8,6 @@ import pytest
 
 from models.completion.typed import start_of
 from models.sampling import generate, stream
-from models.tokens.special import UNK
 from tests.serving.engine.small_models import bundle_of, vocabulary_of
 
 BEGUN = {"The soup was gre": "great", "The soup was GRE": "GREAT", "Gre": "Great", "We went to phoe": "phoenix",
@@ -39,11 +38,3 @@ def test_other_prompts_are_read_to_their_end(prompt):
     found = start_of(vocabulary, prompt)
     assert (found.first, found.word) == ((), "")
     assert list(found.ids) == list(found.whole) == vocabulary.encode(prompt.rstrip()).tolist()
-
-
-def test_the_unfinished_word_is_not_read_as_an_unknown_one():
-    vocabulary = vocabulary_of()
-    found = start_of(vocabulary, "The soup was gre")
-    assert [vocabulary.token(token) for token in found.ids] == ["the", "soup", "was"]
-    assert found.whole == (*found.ids, UNK)
-    assert [vocabulary.token(token) for token in found.first] == ["great"]

@@ -1,21 +1,18 @@
 """Completions and next words against brute force over all token sequences."""
 
-import math
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.completion.reading import Readers
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import completions, next_words, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.special import EOS, UNK
+from models.tokens.special import EOS
 from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import TableLM, TableSpec
 
@@ -102,19 +99,6 @@ def test_a_word_before_a_character_of_several_bytes_keeps_its_probability(cutoff
 
 
 @pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
-def test_no_unlisted_completion_is_more_probable_than_a_listed_one(unit):
-    model = letters_only(unit, seed=5)
-    last = [*model.vocabulary.prefix(0), *model.vocabulary.encode("so")][-1]
-    ends_V = 1 - model.model.p_VV[:, model.vocabulary.word_part_V].sum(1)
-    every = {}
-    for text, ids, p in sequences(model, last, 5, 1e-7, " i"):
-        if text.startswith(" i") and text.count(" ") == 1:
-            every[text[1:]] = every.get(text[1:], 0) + p * ends_V[ids[-1]]
-    best = sorted(every, key=every.get, reverse=True)[:3]
-    assert [word for word, _ in completions(model, "so i", k=3).words] == best
-
-
-@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
 def test_after_a_space_a_word_is_given(unit):
     model = letters_only(unit)
     last = [*model.vocabulary.prefix(0), *model.vocabulary.encode("so so")][-1]
@@ -152,48 +136,6 @@ class Counted:
     def step(self, ids_B, state):
         self.rows += len(ids_B)
         return self.model.step(ids_B, state)
-
-
-def test_completions_of_whole_words_are_the_models_probabilities():
-    model = words()
-    vocabulary, spelling = model.vocabulary, model.vocabulary.word_unit.spelling
-    p_V = model.model.p_VV[vocabulary.encode("was")[0]]
-    begun, _, ends = spelling.following("gre")
-    unknown = p_V[UNK] * begun
-    whole = unknown + sum(p_V[vocabulary.encode(word)[0]] for word in ("great", "greasy", "greens"))
-    found = suggest(model, "The soup was gre")
-    assert dict(found.words) == pytest.approx(
-        {word: p_V[vocabulary.encode(word)[0]] / whole for word in ("great", "greasy", "greens")}, rel=1e-5
-    )
-    assert found.rest == pytest.approx(unknown / whole, rel=1e-3)
-    assert found.typed == "gre"
-    assert found.finished == pytest.approx(p_V[UNK] * math.exp(-spelling.nats(["gre"])[0]) / whole, rel=1e-3)
-    assert found.finished == pytest.approx(unknown * ends / whole, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("typed", "shown"),
-    [("gre", "greens"), ("Gre", "Greens"), ("GRE", "GREENS"), ("ph", "Phoenix"), ("Pho", "Phoenix"), ("don'", "don't"),
-     ("don’", "don't"), ("DON'", "DON'T"), ("pHO", "pHOenix")],
-)  # fmt: skip
-def test_a_completion_has_the_usual_capitals_or_those_of_the_typist(typed, shown):
-    found = suggest(words(), f"We went, {typed}", k=20)
-    assert found.typed == typed
-    assert shown in dict(found.words)
-
-
-def test_a_server_reads_the_context_from_its_cache():
-    model = words()
-    asked = []
-
-    def read(ids, reads):
-        assert reads is model.model
-        asked.append(ids)
-        return torch.as_tensor(model.model.p_VV[[ids[-1]]]).log(), model.model.start(1)
-
-    cached, fresh = suggest(model, "The soup was gre", readers=Readers(model, read)), suggest(model, "The soup was gre")
-    assert dict(cached.words) == pytest.approx(dict(fresh.words), rel=1e-6)
-    assert asked == [[*model.vocabulary.prefix(0), *model.vocabulary.encode("The soup was")]]
 
 
 def test_bad_arguments_are_refused():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.completion.reading import PrefixReader, Readers
-from models.completion.spellings import EXACT, QUICK
+from models.completion.spellings import QUICK
 from models.completion.suggestions import suggest
 from models.tokens.special import BOS, STARS
 from tests.models.completion.test_suggestions import Counted, letters_only
@@ -59,37 +59,3 @@ def test_what_was_not_used_for_longest_is_forgotten_and_read_again():
         np.testing.assert_allclose(read.p_V, fresh.p_V, rtol=1e-6)
     reader.forget_oldest(0)
     assert reader.bytes == 0
-
-
-def test_all_readers_together_keep_to_their_limits():
-    bundle, _ = counting("bpe")
-    rated, now = replace(bundle, stars_prior=(0.0, 0.2, 0.2, 0.2, 0.2, 0.2)), [0.0]
-    readers = Readers(rated, megabytes=0.2, seconds=60, clock=lambda: now[0])
-    most = 0
-    for stars in (1, 2, None, 1, 3):
-        suggest(rated, "so it is ", 5, stars, readers=readers, cutoffs=EXACT)
-        most = max(most, readers.bytes)
-        readers.of(stars)  # as the next search does
-        assert readers.bytes <= 0.2e6
-    assert most > 0.2e6
-    now[0] = 61.0
-    readers.of(3)  # the one that was used last, but too long ago
-    assert readers.bytes == 0
-
-
-@pytest.mark.parametrize("unit", ["bpe", "unigram"])
-def test_quick_words_after_a_typed_one_count_by_the_probability_that_it_is_finished(unit):
-    """Both readings of "so i" are one list to a typist: what is below a thousandth of it is not looked for."""
-    bundle = letters_only(unit)
-    bundle = replace(bundle, model=(counted := Counted(bundle.model)))
-    found = {}
-    for name, cutoffs in (("joint", QUICK), ("apart", replace(QUICK, joint=False))):
-        counted.rows = 0
-        found[name] = suggest(bundle, "so i", 20, both=True, cutoffs=cutoffs), counted.rows
-    (joint, fewer), (apart, more) = found["joint"], found["apart"]
-    assert fewer < more
-    after = joint.otherwise if joint.typed else joint
-    before = apart.otherwise if apart.typed else apart
-    assert joint.finished == apart.finished > 0
-    counts = {word for word, p in before.words if p * joint.finished > QUICK.word}
-    assert counts <= {word for word, _ in after.words}

@@ -14,7 +14,6 @@ import models.specs
 from models.base import ModelError
 from models.bundles.bundle import load_bundle, save_bundle
 from models.cache.lm import RANGES, CacheLM
-from models.mixture.weights import em
 from models.sampling import generate, suggest
 from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
 from models.text.normal_form import NormalForm
@@ -25,7 +24,6 @@ from tests.models.mixture.mixture_tables import SIZE, WORDS, Stream, table_part
 from tests.models.table_lm import TableLM
 from training.context import FitContext
 from training.fit import fit_model
-from training.mixture.caches import range_weights
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
@@ -85,18 +83,6 @@ def test_step_and_score_are_the_formula_and_sum_to_one(ids, order, window, acros
             assert nats_1T[0, t + 1] == 0
 
 
-@given(STREAMS, st.lists(st.integers(0, 24), max_size=3), st.booleans())
-@examples(40)
-def test_a_text_may_be_cut_anywhere(ids, cuts, across):
-    model = cache(1, 2, 5, across)
-    whole, _ = model.score(np.array([ids]), model.start(1))
-    state, parts = model.start(1), []
-    for chunk in np.split(np.array([ids]), sorted(cuts), axis=1):
-        nats, state = model.score(chunk, state)
-        parts.append(nats)
-    assert np.concatenate(parts, 1) == pytest.approx(whole, rel=1e-9)
-
-
 def test_the_begin_of_a_document_empties_the_cache_unless_it_reaches_across():
     first, second = [BOS, 5, 9, 9, 9, 2], [BOS, 5, 10, 9]
     forgets, remembers = cache(across=False, window=20), cache(across=True, window=20)
@@ -134,19 +120,6 @@ def test_text_that_repeats_itself_makes_the_cache_heavy(fit_on):
     assert result.model.weights_RP[2].tolist()[1] > 0.5
     assert result.model.weights_RP.sum(1) == pytest.approx(np.ones(len(RANGES) + 1))
     assert {name[-1] for name in result.summary if name.startswith("weight/")} == {"1", "2", "3", "4"}
-
-
-def test_a_range_with_few_tokens_takes_the_weights_of_all_and_the_static_model_keeps_a_share():
-    draw = np.random.default_rng(1)
-    nats_TP, range_T = draw.exponential(2, (500, 3)), np.repeat([1, 2, 3], [50, 200, 250])
-    nats_TP[range_T == 3, 0] = 50.0
-    weights_RP, converged = range_weights(nats_TP, range_T)
-    assert converged
-    together_P = em(nats_TP)[0]
-    assert weights_RP[1] == pytest.approx(together_P)
-    assert weights_RP[2] == pytest.approx(em(nats_TP[range_T == 2])[0])
-    assert weights_RP[3, 0] == pytest.approx(1e-3)
-    assert weights_RP.sum(1) == pytest.approx(np.ones(len(RANGES) + 1))
 
 
 @pytest.mark.parametrize(

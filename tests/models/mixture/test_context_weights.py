@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.cache.lm import RANGES, CacheLM
-from models.mixture.context import matched_after, matched_before
 from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
@@ -56,32 +55,6 @@ def searched(texts, before):
         if ways:
             return length, len(ways)
     return 0, 0
-
-
-def test_what_is_known_does_not_depend_on_where_the_text_is_cut_nor_on_words_to_come(ngram):
-    ids_1T = np.array([documents(1, seed=3, longest=11)[0] + documents(1, seed=4)[0]])
-    whole = matched_before(ngram.model, ids_1T, ngram.model.start(1)).features(4)
-    state = ngram.model.start(1)
-    for t in range(ids_1T.shape[1]):
-        other = np.array([[5 + ids_1T[0, t] % 9]])
-        for token in (ids_1T[:, t : t + 1], other):
-            assert matched_before(ngram.model, token, state).features(4)[:, 0].tolist() == whole[:, t].tolist()
-        assert matched_after(ngram.model, state).features(4).tolist() == whole[:, t].tolist()
-        state = ngram.model.score(ids_1T[:, t : t + 1], state)[1]
-
-
-def test_streams_side_by_side_are_looked_up_as_each_alone(ngram):
-    rows = documents(40, seed=9, longest=9)
-    starts = [row[:cut] for row in rows for cut in (2, 5, len(row))]
-    states = [ngram.model.score(np.array([start]), ngram.model.start(1))[1] for start in starts]
-    together = matched_after(ngram.model, type(states[0]).join(states)).features(4)
-    alone = np.concatenate([matched_after(ngram.model, state).features(4) for state in states])
-    assert together.tolist() == alone.tolist()
-    for state, row_F in zip(states, alone, strict=True):  # nor does it matter what was asked before
-        for _ in range(2):
-            assert matched_after(ngram.model, state).features(4).tolist() == [row_F.tolist()]
-        ngram.model.step(np.array([9]), state)
-    assert alone[:, :3].any(0).all()
 
 
 @given(st.integers(0, 500), st.integers(2, 3), st.integers(0, 4))
@@ -136,17 +109,6 @@ def test_on_unseen_text_weights_that_learnt_from_noise_cost_next_to_nothing(toke
     tuned, unseen = np.mean([gain(tokens, seed, told=0.0) for seed in range(8)], 0)
     assert tuned >= 0
     assert unseen > -0.01
-
-
-def test_weights_by_context_learn_which_part_to_believe_where():
-    draw = np.random.default_rng(0)
-    told_T = draw.integers(0, 2, 400)
-    nats_TP = np.where(told_T[:, None] == np.arange(2), 0.5, 4.0)
-    weighting = ContextWeights((), np.zeros(1), np.ones(1), np.zeros((1, 2)), np.zeros(2))
-    weighting, _ = fit_context_weights(weighting, nats_TP, told_T[:, None].astype(float), em(nats_TP)[0], 1e-6)
-    p_KP = np.exp(weighting.log_weights(np.array([[0.0], [1.0]])))
-    assert p_KP[0, 0] > 0.99
-    assert p_KP[1, 1] > 0.99
 
 
 def test_without_an_ngram_model_there_is_nothing_to_look_at_and_the_method_is_refused():

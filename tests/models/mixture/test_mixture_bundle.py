@@ -20,23 +20,6 @@ from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
 
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({}, "the names of at least two models"),
-        ({"parts": ("kn5",)}, "at least two models"),
-        ({"parts": ("kn5", "kn5")}, "different models"),
-        ({"name": "kn5", "parts": ("kn5", "lstm")}, "other models than itself"),
-        ({"parts": ("a", "b"), "tuning_tokens": 0}, "at least 1"),
-        ({"parts": ("a", "b"), "ridge": -1.0}, "0 or more"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused(options, said):
-    with pytest.raises(ValueError, match=said):
-        MixtureSpec(**options)
-
-
 TEXTS = ["The soup was great. We went back.", "The tea was cold, and we left.", "The cake was good."] * 8
 
 
@@ -78,18 +61,6 @@ def test_a_bundle_holds_all_its_parts_and_writes_and_suggests_when_theirs_are_go
     words = suggest(bundle, "The soup was", k=3).words
     assert sum(probability for _, probability in words) <= 1.0
     assert "great" in [word for word, _ in words]
-
-
-def test_a_mixture_may_be_a_part(fitted, tmp_path):
-    vocabulary, streams, bundles = fitted
-    inner = MixtureSpec(name="inner", parts=("kn2", "kn3"))
-    model = fit_model(inner, vocabulary, *streams, FitContext(tmp_path, parts=bundles)).model
-    save_bundle(tmp_path / "inner", inner, vocabulary, model, [("The tea was good.", 4)], {})
-    outer = MixtureSpec(parts=("inner", "kn2"), method="gated")
-    parts = {**bundles, "inner": tmp_path / "inner"}
-    model = fit_model(outer, vocabulary, *streams, FitContext(tmp_path, parts=parts)).model
-    save_bundle(tmp_path / "outer", outer, vocabulary, model, [("The tea was good.", 4)], {})
-    assert load_bundle(tmp_path / "outer").model.parts[0].model.names == ("kn2", "kn3")
 
 
 def test_a_part_with_another_vocabulary_is_refused(fitted, tmp_path):

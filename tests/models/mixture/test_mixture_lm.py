@@ -12,11 +12,10 @@ from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.specs import MixtureSpec, NGramSpec
-from models.tokens.special import BOS, CONTEXT_IDS, EOS
+from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from training.mixture.fitting import tune_weights
-from training.mixture.gains import gain_figures, gains
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 
@@ -85,16 +84,6 @@ def test_contributions_sum_to_the_log_probability():
     assert found.share_BTP[~given_BT].sum(-1) == pytest.approx(1.0)
 
 
-def test_a_part_without_weight_changes_nothing_even_where_it_says_impossible():
-    one, other = table_part(1), table_part(2)
-    other.model.p_VV[:] = 0
-    other.model.p_VV[:, EOS] = 1
-    mixture = MixtureLM([one, other], Fixed(np.array([1.0, 0.0])))
-    assert mixture.score(IDS, mixture.start(2))[0] == pytest.approx(one.model.score(IDS, one.model.start(2))[0])
-    found, _ = mixture.attribute(IDS, mixture.start(2))
-    assert not np.isnan(found.contribution_BTP).any()
-
-
 def test_parts_of_different_vocabularies_are_refused():
     other = Part("wide", None, type(table_part(0).model).random(SIZE + 1, 1))
     with pytest.raises(ModelError, match="one vocabulary; they have table0 14, wide 15"):
@@ -124,17 +113,3 @@ def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method)
     lengths = [name for name in summary if name.startswith("gain/kn/context_")]
     assert [name.removeprefix("gain/kn/context_") for name in lengths] == ["1", "2"]
     assert sum(summary[f"gain_tokens/context_{length}"] for length in (1, 2)) == scored
-
-
-def test_gains_are_told_apart_by_known_context():
-    """Perplexities of 2, 8 and 4 of the mixture at one half, a quarter and a quarter of the tokens."""
-    nats_T, part_TP = np.log([2.0, 2.0, 8.0, 4.0]), np.log([[4.0, 2.0], [4.0, 2.0], [8.0, 16.0], [8.0, 4.0]])
-    table = gains(["kn", "lstm"], np.array([1, 1, 2, 3]), nats_T, part_TP)
-    assert table["context"].to_list() == [1, 2, 3, None]
-    assert table["tokens"].to_list() == [2, 1, 1, 4]
-    assert table["perplexity"].to_list() == pytest.approx([2, 8, 4, 128**0.25])
-    assert table["gain kn"].to_list() == pytest.approx([0.5, 0, 0.5, 1 - (128 / 1024) ** 0.25])
-    assert table["gain lstm"].to_list() == pytest.approx([0, 0.5, 0, 1 - (128 / 256) ** 0.25])
-    figures = gain_figures(table, ["kn", "lstm"])
-    assert (figures["gain_tokens/context_1"], figures["gain/kn/context_1"]) == (2, pytest.approx(0.5))
-    assert "gain/kn/context_None" not in figures

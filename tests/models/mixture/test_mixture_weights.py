@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.mixture.weights import em, em_round, mixed_nats, shares
+from models.mixture.weights import em, em_round, mixed_nats
 
 NATS = arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(1, 4)), elements=st.floats(0.01, 25.0))
 
@@ -47,14 +47,6 @@ def test_no_weights_of_a_fine_grid_are_better(seed):
     steps = np.arange(0, 51) / 50
     grid = [(a, b, 1 - a - b) for a, b in product(steps, steps) if a + b <= 1 + 1e-12]
     assert found >= max(likelihood(nats_TP, np.maximum(point, 0)) for point in grid) - 1e-9
-
-
-def test_tokens_that_all_parts_call_impossible_have_no_say_and_cost_infinitely_much():
-    nats_TP = np.array([[0.0, np.inf], [np.inf, 0.0], [np.inf, np.inf]])
-    weights_P, _ = em(nats_TP)
-    assert weights_P == pytest.approx([0.5, 0.5])
-    assert mixed_nats(nats_TP, np.log(weights_P)).tolist() == pytest.approx([np.log(2), np.log(2), np.inf])
-    assert shares(nats_TP, np.log(weights_P)).tolist() == [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
 
 
 def test_a_round_of_em_weighs_the_parts_by_the_weights_before_it():

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from models.base import ModelError
-from models.neural import device
 from models.neural.device import cudnn_has_bf16, require_device
 from models.neural.layers import recurrent_layers as layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
@@ -122,26 +120,3 @@ def test_it_counts_who_ran_the_layer_not_that_someone_did(mode, caplog):
         assert not cudnn_has_bf16(mode, torch.device("cpu"))
     assert caplog.text.count("train in float32") == 1
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_layer_that_cudnn_differentiates_is_its_own_and_one_that_nobody_has_is_none(monkeypatch):
-    class CudnnRnnBackward0:
-        next_functions = ()
-
-    class TransposeBackward0:
-        next_functions = ((None, 0), (CudnnRnnBackward0(), 0))
-
-    class Ran:
-        grad_fn = TransposeBackward0()
-
-        def sum(self):
-            return torch.zeros((), requires_grad=True)
-
-    monkeypatch.setattr(nn.GRU, "forward", lambda self, x: (Ran(), None))
-    assert device._cudnn_runs("GRU", torch.device("cpu"), torch.bfloat16)
-
-    def refuse(self, x):
-        raise RuntimeError("\"_thnn_fused_gru_cell_cuda\" not implemented for 'BFloat16'")
-
-    monkeypatch.setattr(nn.GRU, "forward", refuse)
-    assert not device._cudnn_runs("GRU", torch.device("cpu"), torch.bfloat16)

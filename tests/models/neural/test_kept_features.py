@@ -65,18 +65,3 @@ def test_texts_are_read_once_and_predictions_are_the_same_to_the_bit(
         read.clear()
         assert by_position(network, *texts(1)) == expected
         assert sum(read) == reads * texts(1)[0].size
-
-
-@pytest.mark.parametrize("why", ["the limit is reached", "the folder cannot be written"])
-def test_where_nothing_more_can_be_kept_the_predictions_go_on(network, read, tmp_path, monkeypatch, why):
-    expected, kept = by_position(network, *texts(1)), tmp_path / "kept"
-    if why == "the limit is reached":
-        monkeypatch.setattr("models.neural.kept_features.MOST_BYTES", 100)
-    else:
-        kept.write_text("a file, not a folder")
-    network.kept_features = KeptFeatures(kept)
-    read.clear()
-    for _ in range(2):
-        assert by_position(network, *texts(1)) == expected
-    assert len(read) == 2
-    assert not kept.is_dir()

@@ -64,16 +64,6 @@ def test_probabilities_sum_to_one_and_given_tokens_have_none(model):
     assert torch.isfinite(logp[:, [i for i in range(V) if i not in CONTEXT_IDS]]).all()
 
 
-def test_score_equals_repeated_step(model):
-    ids = documents()
-    nats, state = score(model, ids), model.start(B)
-    for t in range(T - 1):
-        logp, state = model.step(ids[:, t], state)
-        if t + 1 > 1:
-            expected = -logp.numpy()[np.arange(B), ids[:, t + 1]]
-            np.testing.assert_allclose(nats[:, t + 1], expected, atol=1e-5)
-
-
 @pytest.mark.parametrize("cuts", [(1,), (5,), (12,), (1, 2, 3), (4, 4, 9)])
 def test_chunks_cut_anywhere_give_the_numbers_of_one_go(model, cuts):
     ids, state, parts = documents(), model.start(B), []
@@ -81,36 +71,6 @@ def test_chunks_cut_anywhere_give_the_numbers_of_one_go(model, cuts):
         nats, state = model.score(chunk, state)
         parts.append(nats)
     np.testing.assert_allclose(np.concatenate(parts, 1), score(model, ids), atol=1e-5)
-
-
-def test_the_state_after_scoring_is_the_state_after_stepping(model):
-    ids = documents()
-    _, scored = model.score(ids, model.start(B))
-    stepped = model.start(B)
-    for t in range(T):
-        _, stepped = model.step(ids[:, t], stepped)
-    more = documents(1)[:, 2:6]
-    np.testing.assert_allclose(model.score(more, scored)[0], model.score(more, stepped)[0], atol=1e-5)
-
-
-def test_a_later_token_never_changes_an_earlier_price(model):
-    ids, changed = documents(), documents()
-    changed[:, 7] = (changed[:, 7] - 8) % (V - 9) + 9
-    before, after = score(model, ids), score(model, changed)
-    # Not to the bit: with another word in the tail, its product has another number of rows and may round differently.
-    np.testing.assert_allclose(before[:, :7], after[:, :7], rtol=1e-6)
-    assert (before[:, 7:9] != after[:, 7:9]).all()
-
-
-def test_states_can_be_taken_and_joined(model):
-    ids, more = documents(), documents(1)[:, 2:]
-    _, state = model.score(ids, model.start(B))
-    rows = [3, 0, 0]
-    expected = model.score(more, state)[0]
-    taken = state.take(rows)
-    np.testing.assert_allclose(model.score(more[rows], taken)[0], expected[rows], atol=1e-5)
-    joined = type(state).join([state.take([1, 2]), state.take([0, 3])])
-    np.testing.assert_allclose(model.score(more[[1, 2, 0, 3]], joined)[0], expected[[1, 2, 0, 3]], atol=1e-5)
 
 
 def test_saved_and_loaded_models_give_the_same_bits(model, tmp_path):

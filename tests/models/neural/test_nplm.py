@@ -37,33 +37,6 @@ def test_logits_are_b_plus_Wx_plus_U_tanh_d_plus_Hx(direct):
     torch.testing.assert_close(logp, torch.log_softmax(y, 0).float(), atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("context", [1, 3, 5])
-def test_features_depend_on_the_last_n_words_and_on_nothing_before(context):
-    network = make(context=context).eval()
-    ids = random_ids(1, T)
-    features, _ = network(ids, network.start(1, "cpu"))
-    for position in range(T):
-        changed = ids.clone()
-        changed[0, position] = (ids[0, position] - 8) % (V - 9) + 9
-        other, _ = network(changed, network.start(1, "cpu"))
-        differs = (features != other).any(-1)[0]
-        assert differs.nonzero().flatten().tolist() == list(range(position, min(T, position + context)))
-
-
-@pytest.mark.parametrize("context", [1, 3, 5])
-def test_chunks_with_carried_state_give_the_features_of_one_go(context):
-    network = make(context=context).eval()
-    ids = random_ids(B, T)
-    ids[1, 4] = BOS
-    whole, last = network(ids, network.start(B, "cpu"))
-    state, parts = network.start(B, "cpu"), []
-    for chunk in ids.split([1, 1, 6, 3], 1):
-        features, state = network(chunk, state)
-        parts.append(features)
-    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-6, rtol=1e-6)
-    assert torch.equal(state[0], last[0])
-
-
 def test_a_document_after_another_reads_like_a_document_at_the_start():
     network = make(context=5).eval()
     document = torch.tensor([[BOS, 5, 20, 21, 22]])

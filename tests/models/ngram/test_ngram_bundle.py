@@ -12,12 +12,9 @@ from models.sampling import generate, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
 
 DISHES = ["soup", "bread", "tea", "cake", "salad", "rice"]
 TEXTS = [f"The {dish} was {word}. We {deed} the {dish} here." for dish in DISHES for word in ("good", "cold")
@@ -54,20 +51,3 @@ def test_a_fitted_model_survives_the_bundle_and_writes_and_suggests(pieces, tmp_
     found = suggest(bundle, "The soup was", k=2, stars=4)
     assert sum(p for _, p in found.words) + found.rest == pytest.approx(1, abs=1e-6)
     assert {word for word, _ in found.words} == {"good", "cold"}
-
-
-def test_streams_with_equal_contexts_get_what_each_gets_alone(stream_of, reviews_of):
-    """They are looked up once, as in a text that is read with each of five ratings."""
-    size = 16
-    model = estimate_ngrams(count_ngrams(stream_of(reviews_of(40, size, 6)), 3, size, CONTEXT_IDS))
-    ids_BT = np.array([[3, 9, 10], [4, 9, 10], [5, 9, 11], [6, 9, 10], [7, 12, 11], [3, 9, 11]])
-    state = model.start(len(ids_BT))
-    for ids_B in ids_BT.T:
-        logp_BV, state = model.step(ids_B, state)
-    for row, ids_T in enumerate(ids_BT):
-        own = model.start(1)
-        for token in ids_T:
-            own_1V, own = model.step(np.array([token]), own)
-        assert own_1V[0].tolist() == logp_BV[row].tolist()
-        assert [context_B[row] for context_B in model.contexts(state)] == [rows[0] for rows in model.contexts(own)]
-    assert len({tuple(row) for row in logp_BV.tolist()}) == 3

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,14 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.lm import NGramLM, NGramState
-from models.ngram.measure import score_chunks
+from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
-from models.tokens.special import BOS, CONTEXT_IDS, EOS
+from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.training.ngram.smoothing.odd_corpora import ODD, V
-from training.context import FitContext
-from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
 
@@ -63,31 +58,6 @@ def test_score_equals_repeated_steps(ids_BT, order, models):
     assert np.array_equal(state.context_BK, end.context_BK)
 
 
-@examples(50)
-@given(ids_BT=ROWS, cut=st.integers(0, 9), order=st.sampled_from([1, 2, 3, 5]))
-def test_chunks_may_be_cut_anywhere_and_streams_do_not_see_each_other(ids_BT, cut, order, models):
-    model = models[order]
-    whole, end = model.score(ids_BT, model.start(len(ids_BT)))
-    first, state = model.score(ids_BT[:, :cut], model.start(len(ids_BT)))
-    second, state = model.score(ids_BT[:, cut:], state)
-    assert np.array_equal(np.concatenate([first, second], axis=1), whole)
-    assert np.array_equal(state.context_BK, end.context_BK)
-    alone = [model.score(row[None], model.start(1)) for row in ids_BT]
-    assert np.array_equal(np.concatenate([nats for nats, _ in alone]), whole)
-    assert np.array_equal(NGramState.join([state for _, state in alone]).context_BK, end.context_BK)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_only_the_last_n_minus_1_words_matter(order, models):
-    window = [9] * (order - 1)
-    histories = [[1, 8, 12, 0], [1, 3], [13, 14, 15]]
-    scores = [models[order].score(np.array([[*h, *window, 9]]), models[order].start(1))[0][0, -1] for h in histories]
-    assert len(set(scores)) == 1
-    if order > 2:  # the oldest word inside the window does matter
-        other = models[order].score(np.array([[*histories[0], 10, *window[1:], 9]]), models[order].start(1))[0][0, -1]
-        assert other != scores[0]
-
-
 def test_bos_empties_the_context_and_a_star_token_begins_one(models):
     model = models[5]
     unigrams = model.distribution(model.start(1))
@@ -98,16 +68,6 @@ def test_bos_empties_the_context_and_a_star_token_begins_one(models):
     assert np.array_equal(model.distribution(state), model.distribution(fresh))
     assert state.context_BK.tolist() == [[-1, -1, -1, 4]]  # what cannot matter is not remembered
     assert not np.array_equal(model.distribution(fresh), unigrams)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_all_texts_up_to_a_length_and_the_unfinished_mass_sum_to_one(order, stream_of):
-    counts = count_ngrams(stream_of([[1, 3, 9, 2], [1, 4, 9, 10, 2], [1, 3, 0, 2]]), order, 11, CONTEXT_IDS)
-    model, words, longest = estimate_ngrams(counts), (0, 9, 10), 4
-    bodies = [body for n in range(longest + 1) for body in itertools.product(words, repeat=n)]
-    ends = [[*body, EOS] for body in bodies] + [list(body) for body in itertools.product(words, repeat=longest + 1)]
-    nats = [model.score(np.array([[1, 3, *end]]), model.start(1))[0].sum() for end in ends]
-    assert math.fsum(math.exp(-value) for value in nats) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("documents", ODD.values(), ids=ODD.keys())
@@ -174,24 +134,3 @@ def test_ids_outside_the_vocabulary_and_wrong_shapes_are_refused(ids, models):
 def test_options_out_of_range_are_refused(options, stream_of):
     with pytest.raises(ModelError, match=next(iter(options))):
         fitted([[1, 3, 9, 2]], 2, stream_of, **options)
-
-
-def test_fit_measures_itself_and_leaves_one_line_in_the_journal(stream_of, reviews_of, tmp_path):
-    train, validation = stream_of(reviews_of(150, V, 4)), stream_of(reviews_of(30, V, 5))
-    seen = []
-    context = FitContext(work=tmp_path / "work", report=seen.append)
-    for _ in range(2):  # a rerun in the same folder does not double the line
-        result = fit_model(NGramSpec(order=3), SimpleNamespace(size=V), train, validation, context)
-    summary = result.summary
-    nats = np.concatenate(list(score_chunks(result.model, validation.ids)))
-    tokens = int((~np.isin(validation.ids, sorted(CONTEXT_IDS))).sum())
-    assert summary["validation/perplexity"] == pytest.approx(math.exp(nats.sum() / tokens), rel=1e-12)
-    assert summary["validation/tokens"] == tokens
-    assert summary["fallback_orders"] == sum(summary[f"fallback/{k}"] for k in (1, 2, 3))
-    assert summary["unseen_share/1"] < summary["unseen_share/2"] < summary["unseen_share/3"]
-    assert summary["ngrams/3"] == len(result.model.tables.logp[2])
-    assert summary["bytes"] == sum(array.nbytes for array in result.model.tables.arrays().values())
-    assert all(isinstance(value, int | float) for value in summary.values())
-    [line] = (tmp_path / "work" / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(line)["validation/nats"] == summary["validation/nats"]
-    assert json.loads(line)["step"] == summary["tokens"] == seen[-1].step

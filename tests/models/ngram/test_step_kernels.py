@@ -71,17 +71,6 @@ def test_a_follower_outside_the_vocabulary_is_an_error_that_names_its_file(
     assert caught.value.kind == "bundle"
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_followers_are_written_up_to_the_end_of_their_rows_and_words_outside_are_refused(compiled):
-    """Of V = 4. The offsets of a damaged file may lie outside the three rows."""
-    write = (loaded_kernels.step_kernels() if compiled else lookup).write_followers
-    first_C, logp_M, out_UV = np.array([0, 1, 99], np.uint32), np.array([-1.0, -2.0, -3.0]), np.zeros((3, 4))
-    contexts = np.array([1, NONE, 0]), first_C
-    assert write(out_UV, *contexts, np.array([3, 0, 2], np.uint16), logp_M, np.array([-0.5, 0, 0]))
-    assert out_UV.tolist() == [[-2.5, 0, -3.5, 0], [0, 0, 0, 0], [0, 0, 0, -1]]
-    assert not write(np.zeros((3, 4)), *contexts, np.array([3, 0, 4], np.uint16), logp_M, np.zeros(3))
-
-
 # Scores of short texts
 
 
@@ -90,18 +79,6 @@ def scored(model, ids_BT, kernels, monkeypatch):
     monkeypatch.setattr("models.ngram.tables.short_kernels", lambda tokens: kernels)
     first_BT, state = model.score(ids_BT[:, :3], model.start(len(ids_BT)))
     return np.concatenate([first_BT, model.score(ids_BT[:, 3:], state)[0]], axis=1).tolist()
-
-
-@pytest.mark.parametrize("order", [1, 2, 4, 6])
-@pytest.mark.parametrize("precision", ["single", "double"])
-def test_a_score_of_a_short_text_is_the_same_to_the_bit(order, precision, stream_of, reviews_of, monkeypatch):
-    model = fitted(reviews_of(150, V, 4), order, stream_of)
-    model = NGramLM(model.tables.to(precision))
-    ids_BT = np.random.default_rng(5).integers(0, V, (7, 30))
-    plain = scored(model, ids_BT, None, monkeypatch)
-    assert scored(model, ids_BT, loaded_kernels.step_kernels(), monkeypatch) == plain
-    assert scored(model, np.asfortranarray(ids_BT), loaded_kernels.step_kernels(), monkeypatch) == plain
-    assert scored(model, ids_BT[:, :3], loaded_kernels.step_kernels(), monkeypatch) == [row[:3] for row in plain]
 
 
 def longest(tables, draw):
@@ -152,30 +129,3 @@ def test_models_of_any_order_and_types_are_read_to_the_bit(order, precision, voc
         plain, compiled = read_both_ways(one)
         assert compiled == plain
         assert all(any(row >= 0 for row in row_B) for row_B in plain[1]), "contexts of all lengths are found"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [lambda a: np.repeat(a, 2)[::2], lambda a: np.frombuffer(b"0" + a.tobytes(), np.uint8)[1:].view(a.dtype),
-     lambda a: a.astype(a.dtype.newbyteorder("S")), lambda a: a.astype(np.float16)],
-    ids=["strides", "not aligned", "other order of bytes", "half precision"],
-)  # fmt: skip
-def test_arrays_that_compiled_code_cannot_read_are_read_by_numpy(change, random_tables, monkeypatch):
-    tables = random_tables(3)
-    odd = replace(tables, logp=(*tables.logp[:2], change(tables.logp[2])))
-    assert tables.packed
-    assert odd.packed is None
-    ids_BT = np.random.default_rng(7).integers(2, 9, (3, 20))
-    compiled = scored(NGramLM(odd), ids_BT, loaded_kernels.step_kernels(), monkeypatch)
-    assert compiled == scored(NGramLM(odd), ids_BT, None, monkeypatch)
-
-
-def test_offsets_of_a_damaged_file_that_lie_outside_the_rows_lead_to_no_n_gram(stream_of, reviews_of):
-    tables = fitted(reviews_of(150, V, 4), 2, stream_of).tables
-    [bigrams] = tables.followers
-    beyond = replace(tables, followers=(replace(bigrams, first_C=bigrams.first_C + np.uint32(1 << 31)),))
-    ids_BT = np.random.default_rng(8).integers(0, V, (3, 20))
-    kernels = loaded_kernels.step_kernels()
-    unigrams = replace(tables, followers=(replace(bigrams, first_C=np.zeros_like(bigrams.first_C)),))
-    expected = kernels.log_probabilities(ids_BT, unigrams.packed)
-    assert kernels.log_probabilities(ids_BT, beyond.packed).tolist() == expected.tolist()

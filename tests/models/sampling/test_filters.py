@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import chisquare
 
-from models.sampling import filter_logp, generate, pick
-from models.tokens.special import EOS, STARS, UNK
-from tests.examples import examples
+from models.sampling import filter_logp, pick
 
 
 def brute_force(p_V, temperature, top_k, top_p):
@@ -28,21 +23,6 @@ def brute_force(p_V, temperature, top_k, top_p):
         mass, last = mass + p, p
     p_V = np.array([p if p >= last * (1 - 1e-6) else 0 for p in p_V])
     return p_V / p_V.sum()
-
-
-@examples(300)
-@given(
-    weights=st.lists(st.integers(0, 8), min_size=2, max_size=12).filter(any),
-    temperature=st.sampled_from([0.3, 0.7, 1.0, 2.5]),
-    top_k=st.integers(0, 13),
-    top_p=st.sampled_from([0.013, 0.317, 0.611, 0.907, 1.0]),
-)
-def test_filters_follow_their_definitions(weights, temperature, top_k, top_p):
-    p_V = np.array(weights) / sum(weights)
-    with np.errstate(divide="ignore"):
-        logp_BV = torch.as_tensor(np.log(p_V)[None]).float()
-    found = filter_logp(logp_BV, temperature, top_k, top_p).exp().numpy()[0]
-    assert found == pytest.approx(brute_force(p_V, temperature, top_k, top_p), abs=1e-5)
 
 
 def test_a_nucleus_larger_than_the_head_is_found_too():
@@ -69,21 +49,3 @@ def test_pick_inverts_the_distribution_function():
     logp_BV = torch.tensor([[0.0, 0.25, 0.5, 0.0, 0.25, 0.0]]).log().repeat(7, 1)
     uniforms = np.array([0.0, 0.2499, 0.2501, 0.7499, 0.7501, 0.99999999, np.nextafter(1, 0)])
     assert pick(logp_BV, uniforms).tolist() == [1, 1, 2, 2, 4, 4, 4]
-
-
-def test_frequencies_at_temperature_one_are_the_models(plain):
-    """Chi-square over the first word of 10,000 texts, and over what follows the most frequent word."""
-    p_VV = plain.model.p_VV.copy()
-    p_VV[:, UNK] = 0
-    p_VV /= p_VV.sum(1, keepdims=True)
-    texts = generate(plain, 10_000, stars=3, max_tokens=2, seed=7)
-    streams = [[STARS[3], *ids, EOS, EOS][:3] for ids in plain.vocabulary.encode_batch(texts)]
-    usual = 9 + int(p_VV[STARS[3], 9:].argmax())
-    for last, drawn in (
-        (STARS[3], [stream[1] for stream in streams]),
-        (usual, [stream[2] for stream in streams if stream[1] == usual]),
-    ):
-        counts, possible = np.bincount(drawn, minlength=p_VV.shape[1]), p_VV[last] > 0
-        assert counts[~possible].sum() == 0
-        assert chisquare(counts[possible], p_VV[last][possible] * len(drawn)).pvalue > 1e-3
-        assert chisquare(counts[possible], np.roll(p_VV[last][possible], 1) * len(drawn)).pvalue < 1e-9

@@ -44,34 +44,6 @@ def test_the_draw_is_that_of_the_whole_distribution_by_inversion(count):
     assert asked == np.flatnonzero(expected >= count).tolist()
 
 
-@pytest.mark.parametrize("unknown", [0.98, 0.9999, 1 - 1e-7])
-def test_where_nearly_all_is_never_drawn_the_rest_is_drawn_in_proportion(unknown):
-    share_V = np.arange(1.0, 41.0)
-    share_V[0], share_V[1:9] = 0.0, 0.0
-    p_V = share_V / share_V.sum() * (1 - unknown)
-    p_V[UNK] = unknown
-    with np.errstate(divide="ignore"):
-        logp_NV = torch.from_numpy(np.log(p_V)).float().expand(300, -1).contiguous()
-    uniforms_N = np.random.default_rng(7).random(300)
-    expected = np.searchsorted(np.cumsum(share_V) / share_V.sum(), uniforms_N, side="right")
-    for count in (10, 40):
-        assert draw_unchanged(only(logp_NV, count, []), NEVER, uniforms_N).tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_first_entries_and_whole_distributions_are_those_of_a_step(kind):
-    model = bundle_of(kind).model
-    ids_BT = np.random.default_rng(5).integers(9, model.vocabulary_size, (6, 4))
-    state, other = model.start(6), model.start(6)
-    count = model.first_entries
-    assert 9 < count < model.vocabulary_size
-    for ids_B in ids_BT.T:
-        logp_BV, state = model.step(ids_B, state)
-        entries, other = model.step_first(ids_B, other)
-        assert torch.equal(entries.logp_BC, logp_BV[:, :count])
-        assert torch.equal(entries.whole(np.array([4, 1])), logp_BV[[4, 1]])
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_are_those_drawn_from_whole_distributions(kind, monkeypatch):
     bundle = bundle_of(kind)

@@ -2,9 +2,7 @@
 
 import math
 
-import numpy as np
 import pytest
-from scipy.stats import chisquare
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
@@ -65,21 +63,6 @@ def test_the_seed_the_rating_and_the_prompt_change_the_draw(plain):
     assert ends(seed=1, stars=2) == base
     for other in (ends(seed=2, stars=2), ends(seed=1, stars=4), ends(seed=1, stars=2, prompt="The")):
         assert not any(a == b for a, b in zip(base, other, strict=True))
-
-
-def test_ratings_are_drawn_from_the_prior(bundle):
-    """A model whose text tells the rating: the first word is entry 10 + stars."""
-    size = bundle.vocabulary.size
-    weights = np.zeros((size + 1, size))
-    weights[:, EOS] = 1
-    for k, star in enumerate(STARS):
-        weights[star, EOS] = 0
-        weights[star, 10 + k] = 1
-    telling = Bundle(TableSpec(), bundle.vocabulary, TableLM.normalised(weights), stars_prior=bundle.stars_prior)
-    drawn = np.bincount([bundle.vocabulary.encode(text)[0] - 10 for text in generate(telling, 2000)], minlength=6)
-    assert drawn[[0, 5]].sum() == 0
-    assert chisquare(drawn[1:5], np.array([0.1, 0.2, 0.3, 0.4]) * 2000).pvalue > 1e-3
-    assert {bundle.vocabulary.encode(text)[0] for text in generate(telling, 5, stars=0)} == {10}
 
 
 def test_temperature_zero_writes_the_most_probable_text(bundle):

@@ -8,9 +8,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.sampling import Sampling, generate
+from models.sampling import Sampling
 from models.sampling.filters import NEARNESS_DIGITS, allowed, sampled_logp
 from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
@@ -99,22 +98,6 @@ def test_repeats_are_penalised_and_repeated_sequences_forbidden(text, size, pena
         assert float(found[token]) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"min_p": -0.1}, "min_p is -0.1"), ({"min_p": 1.1}, "min_p is 1.1"), ({"min_p": "a"}, "min_p is 'a'"),
-        ({"typical_p": 0}, "typical_p is 0"), ({"typical_p": math.nan}, "typical_p is nan"),
-        ({"repetition_penalty": 0}, "repetition_penalty is 0"), ({"repetition_penalty": math.inf}, "is inf"),
-        ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1"), ({"no_repeat_ngram_size": 1.5}, "size is 1.5"),
-        ({"top_k": math.inf}, "top_k is inf"), ({"temperature": True}, "temperature is True"),
-    ],
-)  # fmt: skip
-def test_a_bad_option_is_refused_by_name(options, message):
-    with pytest.raises(ModelError, match=message + ".*must be") as caught:
-        Sampling(**options)
-    assert caught.value.kind == "input"
-
-
 # Text token by token, and stop strings
 
 
@@ -149,14 +132,3 @@ def test_text_ends_before_the_first_stop_string(pieces, stop):
     assert written.stopped == bool(places)
     expected = text if ends is None else text[: min(text[:ends].find(s) for s in stop if s in text[:ends])]
     assert told == expected
-
-
-def test_generated_texts_end_at_stop_strings_and_are_otherwise_the_same(bundle):
-    whole = generate(bundle, 30, 3, "The soup", max_tokens=60, seed=2)
-    stop = (".", "so", "we")
-    cut = generate(bundle, 30, 3, "The soup", max_tokens=60, seed=2, stop=stop)
-    assert cut != whole
-    for long, short in zip(whole, cut, strict=True):
-        rest = long.removeprefix("The soup")
-        ends = [rest.find(string) for string in stop if string in rest]
-        assert short == "The soup" + (rest[: min(ends)] if ends else rest)

@@ -1,7 +1,5 @@
 """A text that is written piece by piece: the pieces are the text of `generate`, and come while it is written."""
 
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -32,17 +30,3 @@ def test_the_pieces_are_the_generated_text(unit: str, prompt: str) -> None:
     for seed in range(25):
         pieces = list(stream(bundle, 3, prompt, max_tokens=40, seed=seed))
         assert "".join(pieces) == generate(bundle, 1, 3, prompt, max_tokens=40, seed=seed)[0]
-
-
-def test_the_first_piece_comes_before_the_text_is_finished() -> None:
-    bundle, steps = bundle_of("word"), []
-
-    def step(ids_B: Any, state: Any) -> Any:
-        steps.append(ids_B)
-        return bundle.model.step(ids_B, state)
-
-    model: Any = SimpleNamespace(start=bundle.model.start, score=bundle.model.score, step=step)
-    watched = Bundle(bundle.spec, bundle.vocabulary, model, stars_prior=bundle.stars_prior)
-    long = next(s for s in range(99) if len(generate(bundle, 1, 3, max_tokens=40, seed=s)[0].split()) > 20)
-    next(stream(watched, 3, max_tokens=40, seed=long))
-    assert len(steps) <= 4

@@ -7,22 +7,6 @@ from models.tokens.special import EOS
 from tests.models.sampling.small_bundles import bundle_of, with_table
 
 
-def test_suggested_words_have_the_models_probabilities(bundle):
-    found = suggest(bundle, "The soup was", k=5, stars=3)
-    last = bundle.vocabulary.encode("was")[0]
-    words = {
-        bundle.vocabulary.decode([i], "The soup was").strip(): bundle.model.p_VV[last, i]
-        for i in range(9, bundle.vocabulary.size)
-        if bundle.vocabulary.token(i)[0].isalnum()
-    }
-    expected = sorted(words.items(), key=lambda item: -item[1])[:5]
-    assert [word for word, _ in found.words] == [word for word, _ in expected]
-    assert [p for _, p in found.words] == pytest.approx([p for _, p in expected], rel=1e-6)
-    assert sum(p for _, p in found.words) + found.rest == pytest.approx(1, abs=1e-6)
-    assert "phoenix" not in dict(suggest(bundle, "The soup was", k=50).words)
-    assert "Phoenix" in dict(suggest(bundle, "The soup was", k=50).words)
-
-
 def test_words_at_the_start_of_a_sentence_are_shown_with_a_capital(bundle):
     assert all(word[0].isupper() for word, _ in suggest(bundle, "It was hot. ").words)
     assert all(word[0].isupper() for word, _ in suggest(bundle, "").words)

@@ -80,16 +80,3 @@ def test_a_text_that_a_rating_forbids_counts_with_the_others_only(bundle: Bundle
     nats_BT, state = neither.score(np.array([[BOS, so, it]]), neither.start(1))
     assert nats_BT[0, 1] == inf
     assert np.exp(state.logp_BR) == pytest.approx(np.array([[0.25, 0.75]]))
-
-
-def test_steps_in_any_batch_give_the_numbers_of_whole_texts(bundle: Bundle) -> None:
-    """Each token stepped in a joined and reordered batch, beside scoring the text at once."""
-    model, prefix = bundle.reader(None)
-    texts = [np.array([*prefix, *bundle.vocabulary.encode(text), EOS]) for text in ("it is so", "so so it")]
-    state = type(first := model.start(1)).join([first, model.start(1)]).take([1, 0])
-    ids_BT = np.stack(texts)
-    nats_BT = model.score(ids_BT, model.start(2))[0]
-    for position in range(ids_BT.shape[1] - 1):
-        logp_BV, state = model.step(ids_BT[:, position], state)
-        assert logp_BV.exp().sum(1).tolist() == pytest.approx([1, 1])
-        assert -logp_BV[[0, 1], ids_BT[:, position + 1]].numpy() == pytest.approx(nats_BT[:, position + 1], rel=1e-5)

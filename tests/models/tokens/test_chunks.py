@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models.tokens import chunks as chunks_module
 from models.tokens import pretokenizer, words
 from models.tokens.chunks import Chunks
-from models.tokens.words import count_pieces, cut, folded
+from models.tokens.words import cut, folded
 from tests.examples import examples
 from tests.models.small_vocabularies import TRAIN, train
 
@@ -107,20 +107,6 @@ def test_without_numba_texts_are_split_with_pyarrow(monkeypatch):
 def test_ascii_texts_are_cut_by_the_smaller_pattern_as_by_the_whole_one(texts):
     series = pl.Series("text", texts, dtype=pl.String)
     assert cut(series).to_list() == series.str.extract_all(words.PATTERN).to_list()
-
-
-@examples(200)
-@given(texts=TEXTS.filter(bool))
-def test_pieces_are_counted_with_those_in_the_middle_of_a_sentence_as_by_hand(texts):
-    expected = {}
-    row = [piece for text in texts for piece in [*cut(folded([text], False))[0], "\n"]]
-    for place, piece in enumerate(row):
-        before, title = (row[place - back] if place >= back else "\n" for back in (1, 2))
-        middle = before[0].isalpha() or before[0].isnumeric() or before[0] == ","
-        middle |= before == "." and title.lower() in words.NO_SENTENCE_END
-        count, inside = expected.get(piece, (0, 0))
-        expected[piece] = (count + 1, inside + middle)
-    assert {surface: (count, middle) for surface, count, middle in count_pieces(texts).iter_rows()} == expected
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from unittest.mock import patch
 
-import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,7 +11,7 @@ import models.tokens.pretokenizer
 from models.tokens.pretokenizer import SPLIT, count_pieces
 from models.tokens.words import FIRST
 from tests.examples import examples
-from tests.models.small_vocabularies import ANY_TEXT, TRAIN, train
+from tests.models.small_vocabularies import ANY_TEXT
 
 ODD = st.text("aB1é' \n\t\r\u00a0\u2028\u3000\u180e\u200b\u0301.,!?s…👍", max_size=80)
 TEXTS = st.lists(st.one_of(ANY_TEXT, ODD), max_size=6)
@@ -32,28 +31,6 @@ def test_ids_are_those_of_the_tokenizer_for_any_text(unit, vocabularies, texts):
     with patch.object(models.tokens.pretokenizer, "FEW", -1):  # never the short way
         found = vocabularies[unit].encode_batch(texts)
     assert [ids.tolist() for ids in found] == by_the_tokenizer(vocabularies[unit], texts)
-
-
-@pytest.mark.parametrize("unit", ["bpe", "unigram"])
-def test_forgetting_between_batches_changes_no_id(unit, monkeypatch):
-    monkeypatch.setattr(models.tokens.pretokenizer, "FEW", -1)
-    monkeypatch.setattr(models.tokens.pretokenizer, "TYPES", 20)
-    vocabulary = train(unit)
-    for size in (1, 2, 5, 21):
-        for start in range(0, len(TRAIN), size):
-            texts = TRAIN[start : start + size]
-            assert [ids.tolist() for ids in vocabulary.encode_batch(texts)] == by_the_tokenizer(vocabulary, texts)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [r"\s", r"\p{L}", r"\p{N}"])
-def test_both_engines_mean_the_same_characters(kind):
-    # All planes of Unicode that have characters.
-    points = [*range(0xD800), *range(0xE000, 0x34000), *range(0xE0000, 0xE0200)]
-    characters = pl.Series([chr(point) for point in points])
-    removed = pre_tokenizers.Split(Regex(kind), "removed")
-    theirs = [not removed.pre_tokenize_str(char) for char in characters]
-    assert characters.str.contains(kind).to_list() == theirs
 
 
 @examples(200)

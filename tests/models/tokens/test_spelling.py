@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.tokens.spelling import ORDER, Spelling, _discounts
+from models.tokens.spelling import Spelling, _discounts
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.small_vocabularies import train
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import packed_tables
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
 from training.ngram.smoothing.by_context import order_discounts
-from training.ngram.smoothing.kneser_ney import estimate
 
 ROOT = Path(__file__).parents[3]
 WORDS = st.text("abé", min_size=1, max_size=5)
@@ -45,33 +39,6 @@ def test_prices_are_kneser_neys_as_computed_by_hand():
     end_after_aa = 0.5 + 0.5 * (0.5 + 0.5 * after_a["$"])  # contexts aa, ^aa
     expected = [a_begins * second["b"] * end_after_b, a_begins * second["a"] * end_after_aa]
     assert spelling.nats(["ab", "aa"]) == pytest.approx([-math.log(p) for p in expected], abs=2e-6)
-
-
-def random_words(letters, count, seed):
-    """Words that begin and end in their own ways, some with the same stem."""
-    random = np.random.default_rng(seed)
-    weights = random.dirichlet(np.full(len(letters), 0.3), len(letters) + 1)
-    words = Counter()
-    for _ in range(count):
-        word, last = "", len(letters)
-        for _ in range(1 + random.poisson(5)):
-            last = random.choice(len(letters), p=weights[last])
-            word += letters[last]
-        words[word] += 1
-    return words
-
-
-@pytest.mark.slow
-def test_prices_are_those_of_the_n_gram_model_of_order_7_of_lines_of_characters():
-    counts = random_words("abcdefgh", 3000, 1)
-    spelling = Spelling([], counts)
-    lines = [" ".join(word) for word, count in counts.items() for _ in range(count)]
-    text = LineCorpus.read(lines)
-    counted = count_ngrams(text, ORDER, len(text.words), GIVEN_OF_LINES)
-    peer = LineLM(packed_tables(counted, estimate(counted, kenlm_exact=False)), text.words)
-    others = [*random_words("abcdefgh", 300, 2), "hhhhhhhh", "a", "hz"]
-    nats = [-peer.log_probability(" ".join(word)) + word.count("z") * math.log(256) for word in others]
-    assert spelling.nats(others) == pytest.approx(nats, abs=1e-5)
 
 
 @examples(60)

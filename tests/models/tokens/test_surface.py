@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.surface import BYTE_NATS, Sample
+from models.tokens.surface import Sample
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 
@@ -55,38 +55,6 @@ def test_all_texts_with_the_same_pieces_have_a_probability_of_one_at_most(signs,
     sums = {key: math.fsum(math.exp(-nats) for _, nats in found) for key, found in together.items()}
     assert max(sums.values()) <= 1 + 1e-4, max(sums, key=sums.__getitem__)  # prices have six digits
     assert max(len(found) for found in together.values()) >= (4 if lowercase else 2)
-
-
-def test_what_is_written_as_usual_is_cheap_and_what_is_not_is_dear(vocabulary):
-    usual, *odd = surface(
-        vocabulary, "The food was good. I liked it.", "the food was good. i liked it.",
-        "ThE FOOD wAs good. I liked it.", "The food was good.I liked it.", "The  food\twas good. I liked it.",
-    )  # fmt: skip
-    assert all(other > usual + 1 for other in odd)
-    assert usual < 10
-    upper, mixed = surface(vocabulary, "GREAT FOOD AND GREAT STAFF", "grEAt fOOd And greAt sTAff")
-    assert upper < mixed
-
-
-@pytest.mark.parametrize("piece", [
-    "İstanbul", "İSTANBUL", "diyarbakIr'dan", "ǅep", "STRAẞE", "ΑΣ", "İ.Ö.", "www.İş.com",
-])  # fmt: skip
-def test_a_letter_without_an_exact_lower_case_costs_its_piece_and_not_the_whole_review(vocabulary, piece):
-    text = " ".join(TEXTS)
-    without, with_it = surface(vocabulary, text, f"{text} Good {piece}: good.")
-    assert 0 < with_it - without < (len(piece.encode()) + 1) * BYTE_NATS + 20
-    assert with_it < len(text) / 2, "8 bits a byte would be 5.5 nats"
-
-
-def test_the_surface_is_a_part_of_what_the_ids_leave_out(vocabulary):
-    found = vocabulary.encode_documents(["The zebra", "the food"], [0, 0])
-    assert found.oov.tolist() == [1, 0]
-    [zebra] = vocabulary.word_unit.spelling.nats(["zebra"])
-    assert found.spelling_nats[0] == pytest.approx(found.surface_nats[0] + zebra)
-    assert found.spelling_nats[1] == found.surface_nats[1] > 0
-    free = vocabulary.encode_documents(["The zebra", "the food"], [0, 0], whole=False)
-    assert (free.surface_nats.sum(), free.spelling_nats.sum()) == (0, 0)
-    assert free.ids.tolist() == found.ids.tolist()
 
 
 def test_it_comes_back_from_its_file_and_does_not_depend_on_the_order_of_the_texts(vocabulary):

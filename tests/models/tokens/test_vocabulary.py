@@ -45,11 +45,6 @@ def test_a_text_alone_is_encoded_and_priced_as_among_others(unit, whole, vocabul
     assert priced(vocabularies[unit], [text], whole) == priced(vocabularies[unit], [text, *OTHERS], whole)
 
 
-@pytest.fixture(scope="module")
-def cased():
-    return train("word", lowercase=False)
-
-
 OTHERS = ("The soup.", "caffè ☕")
 
 

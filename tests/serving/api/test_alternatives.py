@@ -44,19 +44,3 @@ def test_the_likeliest_tokens_are_those_of_the_models_distributions(
             }
             assert dict(map(tuple, expected)).get(name, nats) == pytest.approx(nats, abs=1e-5), "of the same reading"
             logp_1V, state = model.step(np.array([token]), state)
-
-
-@pytest.mark.parametrize(
-    ("unit", "unknown"), [("word", "Never the pizza."), ("bpe", TEXTS[1]), ("char", TEXTS[1])]
-)
-def test_what_the_tokens_add_is_the_text(unit: str, unknown: str) -> None:
-    told = [score["alternatives"]["written"] for score in asked(unit, alternatives=1).json()["scores"]]
-    assert ["".join(each) for each in told] == [TEXTS[0], unknown, ""]
-    assert all(each[-1] == "" for each in told), "the end"
-
-
-def test_alternatives_are_told_only_if_asked_for_and_not_beyond_the_limit() -> None:
-    assert all("alternatives" not in score for score in asked().json()["scores"])
-    refused = asked(alternatives=21)
-    assert refused.status_code == 400
-    assert refused.json()["error"]["message"] == "alternatives is 21; this server allows at most 20"

@@ -81,12 +81,6 @@ def test_a_full_queue_is_told_at_once_and_when_to_come_again() -> None:
         assert client.post("/v1/completions", json={"prompt": "The", "max_tokens": 3}).status_code == 200
 
 
-def test_a_request_for_more_texts_than_there_is_room_is_refused_whole() -> None:
-    with asked(endless(), max_streams=2, max_waiting=2) as (client, versions):
-        assert client.post("/v1/completions", json={**ENDLESS, "n": 5}).status_code == 429
-        until(lambda: versions.champion.engine.figures().live + versions.champion.engine.figures().queued == 0)
-
-
 def test_an_answer_that_takes_too_long_is_a_timeout_in_openais_form() -> None:
     with asked(endless(), request_seconds=0.5) as (client, versions):
         late = client.post("/v1/completions", json=ENDLESS)
@@ -148,10 +142,3 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
         assert told.startswith("HTTP/1.1 408")
         assert "the body did not arrive within 0.3 s" in told
         connection.close()
-
-
-def test_a_body_without_a_length_is_cut_off_at_the_limit() -> None:
-    with asked(MadeSource(champion=1), max_body_kilobytes=1) as (client, _):
-        told = client.post("/suggest", content=(b"x" * 500 for _ in range(10)))
-        assert told.status_code == 413
-        assert client.post("/suggest", json={"prompt": "The"}).status_code == 200

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from serving.api.app import create_app
 from serving.metrics import Metrics
 from serving.server import _started
 from serving.versions.classifiers import ClassifierVersions
-from serving.versions.open_version import UnusableVersion
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 from training.classification.fitting import fit_classifier
@@ -94,14 +92,6 @@ def test_each_text_gets_its_label_with_the_probability_of_every_label() -> None:
         assert answer["probability"] == pytest.approx(row[number])
 
 
-def test_a_classifier_with_margins_answers_without_probabilities() -> None:
-    source = MadeClassifiers(champion=1)
-    source.make = lambda number: replace(classifier_of(number, "margin"))
-    with classifying(source) as (client, _):
-        [answer] = client.post("/classify", json={"texts": "great food"}).json()["answers"]
-    assert set(answer) == {"label"}
-
-
 def test_a_new_champion_answers_without_a_restart_and_the_old_one_by_its_number() -> None:
     source = MadeClassifiers(champion=1)
     source.count = 2
@@ -113,29 +103,6 @@ def test_a_new_champion_answers_without_a_restart_and_the_old_one_by_its_number(
         old = client.post("/classify", json={"texts": "great food", "model": "1"}).json()
     assert [one["model"] for one in (before, after, old)] == [f"reviewlm-stars/{number}" for number in (1, 2, 1)]
     assert [one["answers"][0]["label"] for one in (before, after, old)] == ["positive", "negative", "positive"]
-
-
-def test_a_champion_that_does_not_open_leaves_the_old_one_in_service() -> None:
-    source = MadeClassifiers(champion=1)
-    source.count = 2
-    with classifying(source) as (client, classifiers):
-        source.broken[2] = ValueError("the disk is full")
-        source.aliases["champion"] = 2
-        classifiers.look()
-        assert client.post("/classify", json={"texts": "great food"}).json()["model"] == "reviewlm-stars/1"
-        assert client.get("/readyz").status_code == 200
-
-
-def test_without_a_registered_classifier_the_language_model_is_served_and_classify_says_what_is_missing() -> None:
-    source = MadeClassifiers()
-    with classifying(source) as (client, classifiers):
-        refused = client.post("/classify", json={"texts": "great food"})
-        assert client.get("/readyz").status_code == 200
-        source.aliases["champion"], source.count = 1, 1
-        classifiers.look()
-        assert client.post("/classify", json={"texts": "great food"}).status_code == 200
-    assert refused.status_code == 404
-    assert refused.json()["error"]["message"] == "no version of reviewlm-stars is registered yet"
 
 
 def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_champion_comes() -> None:
@@ -162,29 +129,6 @@ def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_c
     assert (refused.status_code, ready.status_code) == (404, 200)
     assert refused.json()["error"]["message"] == "no version of reviewlm is registered yet"
     assert (ready.json()["champion"], ready.json()["classifier"]) == (None, "reviewlm-stars/1")
-
-
-def test_a_language_model_that_cannot_be_served_is_an_error_also_beside_a_classifier() -> None:
-    language, source = MadeSource(champion=1), MadeClassifiers(champion=1)
-    language.broken[1] = ValueError("the disk is full")
-    versions = made_versions(language)
-    classifiers = ClassifierVersions(source, versions.settings, Metrics())
-    classifiers.start()
-    try:
-        with pytest.raises(UnusableVersion, match="the disk is full"):
-            _started(versions, classifiers)
-        classifiers.close()
-        with pytest.raises(UnusableVersion, match="has no champion"):
-            _started(made_versions(MadeSource()), None)
-    finally:
-        versions.close()
-
-
-def test_a_server_without_classifiers_says_so() -> None:
-    with classifying(None) as (client, _):
-        refused = client.post("/classify", json={"texts": "great food"})
-    assert refused.status_code == 404
-    assert "serving.classify" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(("body", "said"), [

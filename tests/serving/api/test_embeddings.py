@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -49,29 +48,9 @@ def test_openais_client_gets_the_vectors_of_the_model(address: str, form: dict[s
     assert made.usage.prompt_tokens == made.usage.total_tokens == tokens
 
 
-def test_one_text_needs_no_list(client: httpx.Client) -> None:
-    told = client.post("/v1/embeddings", json={"input": TEXTS[0]}).json()
-    [one] = told["data"]
-    np.testing.assert_allclose(one["embedding"], Encoder(bundle_of("lstm")).encode(TEXTS[:1])[0], atol=1e-5)
-    assert told["warnings"] == [], "nobody gave a rating"
-
-
 def test_a_model_of_counts_says_what_to_do_and_the_server_goes_on(client: httpx.Client) -> None:
     refused = client.post("/v1/embeddings", json={"input": "a", "model": "challenger"})
     error = refused.json()["error"]
     assert (refused.status_code, error["code"], error["param"]) == (400, "no_network", "model")
     assert "name a neural model" in error["message"]
     assert client.post("/v1/embeddings", json={"input": "a"}).status_code == 200
-
-
-def test_texts_are_written_and_encoded_at_the_same_time(client: httpx.Client) -> None:
-    def ask(number: int) -> dict[str, object]:
-        if number % 2:
-            return client.post("/v1/embeddings", json={"input": LONG}).json()["data"]
-        asked = {"prompt": "The", "max_tokens": 40, "seed": 3, "temperature": 0.5}
-        return client.post("/v1/completions", json=asked).json()["choices"]
-
-    with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(ask, range(8)))
-    assert all(one == found[0] for one in found[::2])
-    assert all(one == found[1] for one in found[1::2])

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from models.bundles.bundle import Bundle
-from models.sampling import generate
 from models.sampling.batch import rating_of
 from serving.engine.token_places import places_of_ids
 from tests.serving.engine.small_models import bundle_of
@@ -86,20 +85,6 @@ def test_a_continuation_has_the_models_log_probability(client: httpx.Client, num
 
 
 @pytest.mark.parametrize("number", UNITS)
-def test_the_likeliest_continuation_counts_as_greedy(client: httpx.Client, number: int) -> None:
-    harness, bundle = Harness(client, str(number)), of(number)
-    stars = rating_of(bundle, None, SEED, 0)
-    ids = harness.encode("The soup was great, so")
-    asked = {"prompt": ids, "temperature": 0, "max_tokens": 6, "seed": SEED, "stop": ["<eos>"], "logprobs": 0}
-    written = harness.post("/v1/completions", **asked)["choices"][0]
-    prompt = "The soup was great, so "  # the space ends the word
-    assert written["text"].lstrip() == generate(bundle, 1, stars, prompt, 0, max_tokens=6)[0].removeprefix(prompt)
-    likeliest = written["logprobs"]["token_ids"]
-    scored = harness.scored([[*ids, *likeliest], [*ids, ids[0], *likeliest]], [len(ids)] * 2)
-    assert [greedy for _, greedy in scored] == [True, False]
-
-
-@pytest.mark.parametrize("number", UNITS)
 def test_tokens_are_read_as_they_are_and_spelled_back(client: httpx.Client, number: int) -> None:
     """Also those that end within a character, which the first written token completes."""
     harness, bundle = Harness(client, str(number)), of(number)
@@ -120,17 +105,3 @@ def test_tokens_are_read_as_they_are_and_spelled_back(client: httpx.Client, numb
         written = harness.post("/v1/completions", prompt=begun, max_tokens=4, logprobs=0, seed=3)["choices"][0]
         both = bundle.vocabulary.decode([*begun, *written["logprobs"]["token_ids"]])
         assert bundle.vocabulary.decode(begun) + written["text"] == both
-
-
-def test_the_tokens_of_a_text_are_those_that_the_model_reads(client: httpx.Client) -> None:
-    harness = Harness(client, "1")
-    prompt = "The soup was\ngreat  "
-    told = harness.post("/tokenize", prompt=prompt, add_special_tokens=True)
-    usage = harness.post("/v1/completions", prompt=prompt, max_tokens=1)["usage"]
-    assert told["tokens"][0] == harness.beginning
-    assert told["count"] == len(told["tokens"]) == usage["prompt_tokens"] + 1
-    by_tokens, by_text = (
-        harness.post("/v1/completions", prompt=one, max_tokens=12, seed=4, logprobs=0)["choices"][0]
-        for one in (told["tokens"], harness.post("/detokenize", tokens=told["tokens"])["prompt"])
-    )
-    assert by_tokens == by_text

@@ -47,22 +47,6 @@ def test_a_server_in_int8_uses_it_unless_a_request_wants_the_exact_text(in_int8:
     assert asked(in_int8, n=3)[1] == texts[:3]
 
 
-def test_the_card_tells_the_numbers_and_what_they_lose(in_int8: httpx.Client) -> None:
-    numbers = in_int8.get("/models/card").json()["numbers"]
-    assert numbers["used"] == "int8"
-    assert numbers["int8_loss"] == bundle_of("lstm").facts["int8_loss"]
-    assert numbers["why"].startswith("serving.numbers is int8; a step takes ")
-
-
-def test_the_figures_tell_the_numbers_of_each_open_version(in_int8: httpx.Client) -> None:
-    lines = in_int8.get("/metrics").text.splitlines()
-    told = [line for line in lines if line.startswith("reviewlm_engine_numbers{")]
-    assert sorted(told) == [
-        'reviewlm_engine_numbers{numbers="float32",version="1"} 0.0',
-        'reviewlm_engine_numbers{numbers="int8",version="1"} 1.0',
-    ]
-
-
 @pytest.mark.parametrize(("quicker", "used"), [(True, "int8"), (False, "float32")])
 def test_auto_takes_what_is_quicker_and_says_so_in_every_answer(
     source: MadeSource, monkeypatch: pytest.MonkeyPatch, quicker: bool, used: str
@@ -79,11 +63,3 @@ def test_auto_takes_what_is_quicker_and_says_so_in_every_answer(
 
 def exact_texts() -> list[str]:
     return generate(bundle_of("lstm"), 8, 3, "The soup", 0.8, 0, 0.95, 25, 4)
-
-
-def test_a_model_that_loses_too_much_is_served_in_float32(source: MadeSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(number_format, "MOST_LOSS", 0.0)
-    exact = generate(bundle_of("lstm"), 8, 3, "The soup", 0.8, 0, 0.95, 25, 4)
-    with answering(source, numbers="int8") as (address, _), httpx.Client(base_url=address, timeout=30) as client:
-        assert asked(client) == asked(client, exact=False) == ("lm_000000000000_float32", exact)
-        assert client.get("/models/card").json()["numbers"]["used"] == "float32"

@@ -10,7 +10,6 @@ import pytest
 from core.access_tokens import AccessTokens, add_token
 from models.completion.beam import beam_search
 from models.sampling import generate
-from models.sampling.batch import rating_of
 from models.tokens.special import EOS
 from tests.serving.made_versions import MadeSource, bundle_of, food_of
 from tests.serving.served import answering
@@ -76,22 +75,6 @@ def test_a_stream_gives_the_same_text_in_pieces_and_its_usage(client: openai.Ope
     assert usage == whole.usage
 
 
-def test_each_text_names_the_rating_that_it_was_written_with(client: openai.OpenAI) -> None:
-    """A text is the one that asking for its rating gives."""
-    asked = {"model": "challenger", "prompt": "The", "max_tokens": 9, "seed": 4, "n": 8}
-    whole = client.completions.create(**asked)
-    ratings = [choice.to_dict()["stars"] for choice in whole.choices]
-    assert ratings == [rating_of(bundle_of(2, one_star=True), None, 4, number) for number in range(8)]
-    assert set(ratings) == {1, 5}
-    rated = client.completions.create(**asked, extra_body={"stars": ratings[3]}).choices
-    assert [rated[3].text, rated[3].to_dict()["stars"]] == [whole.choices[3].text, ratings[3]]
-    streamed = {choice.index: choice.to_dict()["stars"]
-                for event in client.completions.create(**asked, stream=True) for choice in event.choices}  # fmt: skip
-    assert [streamed[index] for index in range(8)] == ratings
-    found = client.completions.create(model="challenger", prompt="The", extra_body={"beam": 2}).choices[0]
-    assert found.to_dict()["stars"] is None
-
-
 def test_log_probabilities_and_echo_have_openais_form(client: openai.OpenAI) -> None:
     made = client.completions.create(model="champion", prompt="The pizza", max_tokens=6, logprobs=2, echo=True, seed=1)
     told = made.choices[0].logprobs
@@ -125,14 +108,6 @@ def test_beam_search_finds_the_likeliest_texts_with_the_words_required(client: o
         client.completions.create(model="", prompt="The", temperature=1, extra_body=extra)
     with pytest.raises(openai.BadRequestError, match="does not know the required word"):
         client.completions.create(model="", prompt="The", extra_body={"beam": 2, "require": ["zxqv"]})
-
-
-def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI) -> None:
-    free = client.completions.create(model="champion", prompt="The", max_tokens=30, temperature=0).choices[0].text
-    stop = free.split()[1]
-    made = client.completions.create(model="", prompt="The", max_tokens=30, temperature=0, stop=stop).choices[0]
-    assert made.text == free[: free.index(stop)]
-    assert made.finish_reason == "stop"
 
 
 def test_the_models_are_listed_and_the_challenger_can_be_asked(client: openai.OpenAI) -> None:

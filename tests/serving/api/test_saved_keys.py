@@ -12,8 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.serving.keystrokes import compared
-from evaluation.scoring.keystrokes import SHOWN, Keyboard, usefulness
+from evaluation.scoring.keystrokes import SHOWN, usefulness
 from evaluation.scoring.observe import observe
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
 from models.bundles.bundle import Bundle
@@ -44,14 +43,6 @@ HELD_OUT = [
     "the pasta was gone and we left", "we liked the salmon", "it was the sandwich and it was greasy",
     "the soup the salad the soup", "great pizza",
 ]  # fmt: skip
-MARKED = [
-    f"The {food} was {taste}{mark} We {verb} the {food}{end}"
-    for food in FOODS for taste, mark in zip(TASTES, (",", ".", "!", "...", "."), strict=True)
-    for verb, end in (("liked", "."), ("left", "!"))
-]  # fmt: skip
-MARKED_HELD_OUT = [
-    "The pasta was gone. We left the pasta!", "The xyzzy (salad) was great, we liked the soup.", "Good! Good...",
-]  # fmt: skip
 BYTES = sum(len(text) + 1 for text in HELD_OUT)
 
 
@@ -78,7 +69,6 @@ def trained(folder: Path, options: VocabularySpec, mixed: bool, texts: Sequence[
 
 WORDS, PIECES = VocabularySpec(min_count=1), VocabularySpec(unit="bpe", size=600, min_count=1)
 """600 entries are enough for each word of these texts to be one."""
-FEW_PIECES = VocabularySpec(unit="bpe", size=300, min_count=1)
 
 
 @contextmanager
@@ -150,29 +140,3 @@ def test_keys_saved_at_the_endpoint_are_those_of_the_simulation(
     assert typed == by_word(bundle, rows)
     assert len({*typed}) > 3
     assert usefulness(rows, BYTES)["keystroke_savings"] == sum(typed) / BYTES > 0.3
-
-
-def test_in_texts_with_marks_the_keys_are_those_of_a_simulated_keyboard_of_words(tmp_path: Path) -> None:
-    """`benchmarks/serving/keystrokes.py` measures the same of a trained champion."""
-    bundle = trained(tmp_path, WORDS, mixed=True, texts=MARKED)
-    keyboard = Keyboard(bundle.vocabulary)
-    with served(bundle) as client:
-        found = [
-            compared(bundle, text, 5, keyboard, lambda text, typed, stars: shown(client, text, typed))
-            for text in MARKED_HELD_OUT
-        ]
-    assert ["".join(one.keys for one in tokens) for tokens in found] == MARKED_HELD_OUT
-    every = [one for tokens in found for one in tokens]
-    assert [one.typed for one in every] == [one.simulated for one in every]
-    assert sum(one.typed for one in every) > 30
-    assert [one.with_marks for one in every] != [one.simulated for one in every], "marks compete for places"
-
-
-@pytest.mark.slow
-def test_of_parts_of_words_the_simulation_is_a_lower_bound(tmp_path: Path) -> None:
-    """The endpoint offers whole words; the simulated keyboard only the part that comes next."""
-    bundle = trained(tmp_path, FEW_PIECES, mixed=False)
-    assert len(bundle.vocabulary.encode(HELD_OUT[0])) > len(HELD_OUT[0].split()), "a word has several parts"
-    with served(bundle) as client:
-        typed = sum(keys for text in HELD_OUT for keys in keys_spared(client, text))
-    assert typed / BYTES > usefulness(simulated(bundle, tmp_path), BYTES)["keystroke_savings"] > 0

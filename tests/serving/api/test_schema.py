@@ -57,16 +57,6 @@ def test_every_described_operation_is_tried_or_left_out_for_a_reason(client: htt
     assert all(LEFT_OUT.values())
 
 
-def test_no_answer_is_described_as_any_object(client: httpx.Client) -> None:
-    told = client.get("/openapi.json").json()
-    for operation in (one for path in told["paths"].values() for one in path.values()):
-        for answer in operation["responses"].values():
-            for kind, content in answer["content"].items():
-                assert {"$ref", "anyOf"} & content["schema"].keys() or kind.startswith("text/")
-    for name, schema in told["components"]["schemas"].items():
-        assert schema["additionalProperties"] is False, name
-
-
 ANSWERS: list[tuple[str, dict[str, Any] | None, type[BaseModel]]] = [
     ("/v1/completions", {"prompt": ["The", "We"], "n": 2, "max_tokens": 4}, response_schemas.CompletionAnswer),
     ("/v1/completions", {"prompt": "The soup", "echo": True, "logprobs": 2, "max_tokens": 3},

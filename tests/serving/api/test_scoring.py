@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
-from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.neural.lm import RecurrentLM
 from models.specs import RecurrentSpec
-from models.streams import TokenStream, write_stream
-from models.tokens.special import BOS, EOS, STARS
 from serving import scoring as module
 from serving.engine.engine import Engine
 from serving.scoring import ScoredText, Scoring
 from tests.serving.engine import small_models
-from tests.serving.made_versions import FOODS, TASTES, MadeSource, bundle_of
-from tests.serving.served import answering
+from tests.serving.made_versions import FOODS, TASTES, bundle_of
 
 TEXTS = [
     "The pizza was good.", "", "x", "zxqv BLORF Gneep 😀!", "The staff was friendly. " * 30,
@@ -86,20 +76,6 @@ def test_scores_equal_those_of_the_bundle_whatever_the_slices(
         assert math.isclose(found.open_bits_per_byte, wanted.open_bits_per_byte, abs_tol=1e-6)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_scores_equal_the_offline_evaluation(model: str, tmp_path: Path) -> None:
-    bundle = MODELS[model](bundle_of(1))
-    clean = [bundle.vocabulary.normal_form.apply(text) for text in TEXTS]
-    reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(clean))], "text": clean})
-    reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
-    write_stream(tmp_path / "stream", bundle.vocabulary, [reviews])
-    rows = score_stream(bundle, TokenStream.open(tmp_path / "stream"))
-    found = [one.score for one in scored(bundle, TEXTS)]
-    assert np.allclose([score.nats for score in found], rows["nats"], rtol=0, atol=1e-6 * max(rows["tokens"]))
-    assert [score.tokens for score in found] == rows["tokens"].to_list()
-    assert [score.bytes for score in found] == rows["bytes"].to_list()
-
-
 def test_the_shares_of_a_mixture_are_posterior_probabilities_that_sum_to_the_log_probability() -> None:
     bundle = mixture(bundle_of(1))
     kn, lstm = (one.model for one in bundle.model.parts)
@@ -112,11 +88,6 @@ def test_the_shares_of_a_mixture_are_posterior_probabilities_that_sum_to_the_log
     assert np.allclose(np.sum(told["shares"], 1), 1)
     assert np.allclose(np.sum(told["contributions"], 1), -nats_N)
     assert told["parts"] == ["kn", "lstm"]
-
-
-def test_a_model_without_parts_has_no_attribution() -> None:
-    (one,) = scored(bundle_of(1), ["The pizza was good."], attribution=True)
-    assert one.attribution is None
 
 
 PARTS = ("mixture", "cache")
@@ -136,62 +107,6 @@ def test_without_a_rating_the_contributions_sum_to_the_log_probability(
         assert np.allclose(np.sum(told["contributions"], 1), -nats_N, atol=1e-9)
         assert np.allclose(np.sum(told["shares"], 1), 1)
         assert np.allclose(np.sum(told["weights"], 1), 1)
-
-
-def test_without_a_rating_a_share_is_the_probability_of_the_part_given_the_word() -> None:
-    """Computed from all pairs of rating and part, of which one is drawn for each word: r = Σ_k π_k λ p_k / p."""
-    bundle, text = small_models.bundle_of("mixture"), "The soup was great."
-    ids = [*bundle.vocabulary.encode(text).tolist(), EOS]
-    shares_R = np.array([0.1, 0.2, 0.3, 0.4])  # of the ratings 1 to 4
-    nats_RTP = np.stack([
-        np.stack([part.score(np.array([[BOS, STARS[k], *ids]]), part.start(1))[0][0, 2:]
-                  for part in bundle.model.models], -1)
-        for k in (1, 2, 3, 4)
-    ])  # fmt: skip
-    p_RTP = np.array([0.6, 0.4]) * np.exp(-nats_RTP)
-    told = scored(bundle, [text], attribution=True, stars=None)[0].attribution
-    posterior_R = shares_R
-    for t in range(len(ids)):
-        joint_RP = posterior_R[:, None] * p_RTP[:, t]
-        assert told["shares"][t] == pytest.approx(joint_RP.sum(0) / joint_RP.sum(), abs=1e-6)
-        posterior_R = joint_RP.sum(1) / joint_RP.sum()
-    assert posterior_R.max() > 1.1 * shares_R[posterior_R.argmax()]  # the ratings' weights do change
-
-
-def test_without_a_rating_a_model_that_ignores_ratings_has_the_attribution_of_one_rating() -> None:
-    bundle = small_models.bundle_of("mixture")
-    blind = replace(bundle, model=IgnoringRatings(bundle.model))
-    text = "The soup was great."
-    (any_rating,), (three,) = (scored(blind, [text], attribution=True, stars=stars) for stars in (None, 3))
-    for name in ("contributions", "shares", "weights"):
-        assert np.allclose(any_rating.attribution[name], three.attribution[name], atol=1e-9)
-
-
-class IgnoringRatings:
-    """A model that reads every rating as three stars."""
-
-    def __init__(self, model: Any) -> None:
-        self._model, self.vocabulary_size = model, model.vocabulary_size
-        self.start, self.step = model.start, model.step
-
-    def attribute(self, ids_BT: np.ndarray, state: Any) -> Any:
-        return self._model.attribute(np.where(np.isin(ids_BT, STARS), STARS[3], ids_BT), state)
-
-
-@pytest.mark.parametrize("kind", PARTS)
-def test_the_documented_example_has_an_attribution(kind: str) -> None:
-    page = Path("docs/how_to/serve.md").read_text()
-    body = json.loads(re.search(r"localhost:8000/score .*-d '(.*)'", page)[1])
-    assert body["attribution"]
-    assert "stars" not in body
-    source = MadeSource(champion=1)
-    source.make = lambda number: replace(small_models.bundle_of(kind), digest=f"{number:064d}")
-    with answering(source) as (address, _):
-        answer = httpx.post(f"{address}/score", json=body, timeout=30).json()
-    assert answer["warnings"] == []
-    assert len(answer["ratings"]) > 1
-    for score in answer["scores"]:
-        assert len(score["attribution"]["contributions"]) == len(score["per_token"])
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from models.sampling import generate
-from serving.engine.requests import Generation, StreamEnded
+from serving.engine.requests import Generation
 from tests.serving.driven_engine import Bench, Counting
 from tests.serving.engine.small_models import bundle_of
 
@@ -49,19 +47,6 @@ def test_prompts_that_come_together_are_searched_together_and_equal_ones_once():
     assert bench.scheduler.begun_words._reader.rows == rows > 0
 
 
-def test_live_texts_go_on_while_the_ways_are_searched():
-    live, bench = going()
-    tickets = [bench.begin(Generation(prompt, stars, max_tokens=1)) for prompt in PROMPTS for stars in range(1, 6)]
-    cycles = 0
-    while cycles < 60 and not all(ticket.unread for ticket in tickets):
-        cycles += 1
-        written = live.unread
-        bench.scheduler.cycle()
-        assert live.unread == written + 1
-        assert bench.scheduler.begun_words._reader.bytes <= 16e6
-    assert 5 < cycles < 60
-
-
 def test_texts_whose_readers_leave_are_dropped_while_their_ways_are_searched():
     bench = going()[1]
     tickets = [bench.begin(Generation(prompt, 3, max_tokens=4)) for prompt in PROMPTS]
@@ -71,26 +56,3 @@ def test_texts_whose_readers_leave_are_dropped_while_their_ways_are_searched():
     assert tickets[0].result().completion_tokens == 4
     assert bench.scheduler.finished["cancelled"] == 3
     assert not bench.scheduler.begun_words.texts
-
-
-@pytest.mark.parametrize("how", ["fails", "ends"])
-def test_waiting_texts_are_told_why_they_end(how, monkeypatch):
-    bench = going()[1]
-    tickets = [bench.begin(Generation(PROMPTS[1], stars, max_tokens=4)) for stars in (1, 2, 4, 5)]
-    for _ in range(9):
-        if not bench.scheduler.begun_words.texts:
-            bench.scheduler.cycle()
-    assert len(bench.scheduler.begun_words.texts) == 4
-    if how == "ends":
-        bench.scheduler.end_all("closed", "the server ends")
-    else:
-        monkeypatch.setattr("models.completion.begun_word.spelled_word", lambda *_: 1 / 0)
-        bench.scheduler.begun_words._steps = None  # the search begins again
-        bench.finish()
-    failed = []
-    for ticket in tickets:
-        with pytest.raises(StreamEnded) as caught:
-            ticket.result()
-        failed.append(caught.value.reason)
-    assert failed == ["closed" if how == "ends" else "failed"] * 4
-    assert bench.scheduler.live == 0

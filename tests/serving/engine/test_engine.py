@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 from models.base import ModelError
-from models.sampling import generate
-from serving.engine.engine import Engine
 from serving.engine.prefix_cache import OVERHEAD, PrefixCache, size_of
-from serving.engine.requests import Busy, EngineLimits, Generation, Piece, StreamEnded
-from serving.engine.ticket import Ticket, Wakes
+from serving.engine.requests import Busy, Generation, StreamEnded
 from tests.serving.engine.small_models import bundle_of
 
 LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)
@@ -118,16 +113,6 @@ def test_a_failing_step_ends_its_texts_and_not_the_engine(gated, engine_of, erro
     assert engine.figures().alive
 
 
-def test_a_text_that_cannot_begin_is_told_why(engine_of):
-    bundle = bundle_of("ngram")
-    broken = replace(bundle, vocabulary=SimpleNamespace(prefix=bundle.vocabulary.prefix))
-    engine = engine_of(broken)
-    with pytest.raises(StreamEnded) as caught:
-        engine.submit(LONG).result()
-    assert caught.value.reason == "failed"
-    assert engine.figures().alive
-
-
 def test_a_closed_engine_finishes_what_it_has_and_takes_nothing_new(gated, engine_of):
     engine = engine_of(gated, live=2)
     tickets = [engine.submit(replace(LONG, max_tokens=50, seed=seed)) for seed in range(4)]
@@ -137,18 +122,6 @@ def test_a_closed_engine_finishes_what_it_has_and_takes_nothing_new(gated, engin
     for refused in (lambda: engine.submit(LONG), lambda: engine.run(lambda context: 1)):
         with pytest.raises(StreamEnded, match="no new work"):
             refused()
-
-
-def test_texts_that_do_not_end_in_time_are_ended_by_closing(gated, engine_of):
-    engine = engine_of(gated, live=1)
-    tickets = [engine.submit(LONG) for _ in range(2)]
-    until(lambda: engine.figures().tokens > 3)
-    engine.close(0.05)
-    for ticket in tickets:
-        with pytest.raises(StreamEnded) as caught:
-            ticket.result()
-        assert caught.value.reason == "closed"
-    assert not engine.figures().alive
 
 
 def test_jobs_run_between_steps_and_tell_their_errors(gated, engine_of):
@@ -163,103 +136,6 @@ def test_jobs_run_between_steps_and_tell_their_errors(gated, engine_of):
         engine.run(lambda context: 1 / 0).result(20)
     assert engine.figures().jobs == 3
     live.cancel()
-
-
-def test_texts_share_their_steps(gated, engine_of):
-    engine = engine_of(gated, live=8)
-    gated.model.open.clear()
-    tickets = [engine.submit(replace(LONG, max_tokens=30, seed=seed)) for seed in range(8)]
-    gated.model.open.set()
-    assert {ticket.result().completion_tokens for ticket in tickets} == {30}
-    assert max(gated.model.rows) == 8
-    assert engine.figures().steps < 8 * 30 / 2
-
-
-def test_pieces_can_be_read_in_any_event_loop(engine_of):
-    bundle = bundle_of("lstm")
-    engine = engine_of(bundle)
-    expected = [generate(bundle, 1, 3, "The soup", max_tokens=30, seed=seed)[0] for seed in range(6)]
-
-    async def text(seed):
-        pieces = [piece async for piece in engine.submit(Generation("The soup", 3, max_tokens=30, seed=seed))]
-        assert [piece.finish for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
-        return "The soup" + "".join(piece.text for piece in pieces)
-
-    async def main(seeds):
-        return await asyncio.gather(*map(text, seeds))
-
-    assert asyncio.run(main(range(3))) + asyncio.run(main(range(3, 6))) == expected
-
-
-def test_a_reader_whose_event_loop_is_gone_harms_nobody():
-    ticket = Ticket()
-
-    async def wait():
-        async for _ in ticket:
-            pass
-
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(wait())
-    loop.run_until_complete(asyncio.sleep(0))
-    task.cancel()
-    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
-    loop.close()
-    ticket.write(Piece("a", finish="stop"))
-    assert ticket.result().text == "a"
-
-
-def test_one_call_wakes_all_readers_of_a_loop_and_a_reader_of_the_whole_text_wakes_once():
-    async def main():
-        wakes, calls = Wakes(), []
-        loop = asyncio.get_running_loop()
-        tickets = [Ticket(wakes) for _ in range(3)]
-        plain = loop.call_soon_threadsafe
-        loop.call_soon_threadsafe = lambda *given: calls.append(given) or plain(*given)
-
-        async def pieces(ticket):
-            return [piece.text async for piece in ticket]
-
-        readers = [asyncio.create_task(work) for work in (*map(pieces, tickets[:2]), tickets[2].whole())]
-        for text, finish in (("a", None), ("b", None), ("c", "stop")):
-            await asyncio.sleep(0.01)
-            for ticket in tickets:
-                ticket.write(Piece(text, finish=finish))
-            wakes.call()
-        found = await asyncio.gather(*readers)
-        return found, [len(events) for _, events in calls], tickets[2].unread
-
-    found, woken, unread = asyncio.run(main())
-    assert found[:2] == [["a", "b", "c"]] * 2
-    assert (found[2].text, found[2].finish) == ("abc", "stop")
-    assert (woken, unread) == ([2, 2, 3], 0)
-
-
-@pytest.mark.parametrize("early", [True, False])
-def test_a_whole_text_that_fails_raises(early):
-    async def main():
-        ticket = Ticket()
-        ticket.write(Piece("a"))
-        if early:
-            ticket.end(StreamEnded("failed", "broken"))
-        else:
-            asyncio.get_running_loop().call_later(0.01, ticket.end, StreamEnded("failed", "broken"))
-        await ticket.whole()
-
-    with pytest.raises(StreamEnded, match="broken"):
-        asyncio.run(main())
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_tokens": -1}, "max_tokens is -1"), ({"number": -1}, "number is -1"), ({"stars": 6}, "stars is 6"),
-        ({"seed": 0.5}, "seed is 0.5"), ({"logprobs": -1}, "logprobs is -1"),
-        ({"stop": ("",)}, "at least one character"),
-    ],
-)  # fmt: skip
-def test_a_bad_request_never_reaches_the_queue(options, message):
-    with pytest.raises(ModelError, match=message):
-        Generation(**options)
 
 
 # Saved states
@@ -278,19 +154,6 @@ def test_saved_states_stay_within_their_bytes_and_the_oldest_go_first():
     assert found == [True, False, False, True, True]
 
 
-def test_a_state_that_is_not_used_expires():
-    now = [0.0]
-    cache = PrefixCache(1, 10, lambda: now[0])
-    cache.store([1, 3, 9], "a state")
-    now[0] = 9.0
-    assert cache.longest([1, 3, 9, 9]).state == "a state"
-    now[0] = 18.0
-    assert cache.longest([1, 3, 9, 9]).state == "a state"
-    now[0] = 29.0
-    assert cache.longest([1, 3, 9, 9]) is None
-    assert (len(cache), cache.bytes) == (0, 0)
-
-
 def test_the_longest_saved_prefix_is_found_and_no_other_text():
     cache = PrefixCache(1, 10)
     for ids in ([1, 3], [1, 3, 9], [1, 3, 9, 10, 11]):
@@ -299,12 +162,3 @@ def test_the_longest_saved_prefix_is_found_and_no_other_text():
     assert cache.longest([1, 3, 9, 10, 11, 12]).ids == (1, 3, 9, 10, 11)
     assert cache.longest([1, 3, 9, 10, 11]).ids == (1, 3, 9)  # without a distribution it would have to be read again
     assert cache.longest([1, 4, 9]) is None
-
-
-def test_an_engine_without_work_uses_no_processor():
-    engine = Engine(bundle_of("ngram"), EngineLimits())
-    began = engine.figures().busy_seconds
-    time.sleep(0.1)
-    assert engine.figures().busy_seconds == began
-    engine.close(1)
-    assert not engine.figures().alive

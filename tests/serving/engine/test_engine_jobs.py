@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
-from models.base import ModelError
 from serving.engine.jobs import LONG, Aside
-from serving.engine.requests import StreamEnded
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.engine.test_engine import LONG as ENDLESS
 from tests.serving.engine.test_engine import Gate, until
@@ -67,25 +64,6 @@ def test_long_texts_become_tokens_in_another_thread_and_are_the_same(engine_of):
     assert threads == ["tokens", "tokens"]
 
 
-def test_work_in_the_other_thread_that_fails_is_told(engine_of):
-    engine = engine_of(bundle_of("ngram"))
-
-    def job(context):
-        raise Aside(lambda: 1 / 0)
-
-    with pytest.raises(ZeroDivisionError):
-        engine.run(job).result(20)
-    assert engine.run(lambda context: 1).result(20) == 1
-
-
-def test_reading_that_fails_is_told_to_its_job(gated, engine_of):
-    engine = engine_of(gated, prefill_tokens=1)
-    gated.model.error = ModelError("a defect")
-    with pytest.raises(ModelError, match="a defect"):
-        engine.run(lambda context: context.read(long_ids(gated))).result(20)
-    assert engine.run(lambda context: 1).result(20) == 1
-
-
 def test_a_context_that_nobody_waits_for_is_not_read_on(gated, engine_of):
     engine = engine_of(gated, prefill_tokens=1)
     live = engine.submit(ENDLESS)
@@ -98,68 +76,3 @@ def test_a_context_that_nobody_waits_for_is_not_read_on(gated, engine_of):
     until(lambda: not len(engine._scheduler.turns) and not len(engine._jobs))
     assert engine.figures().prefill_tokens - read < len(ids)
     live.cancel()
-
-
-def test_a_job_that_waits_is_told_that_the_engine_ends(gated, engine_of):
-    engine = engine_of(gated, prefill_tokens=1)
-    gated.model.open.clear()
-    live = engine.submit(replace(ENDLESS, prompt=""))
-    waits, going = threading.Event(), threading.Event()
-
-    def job(context):
-        raise Aside(lambda: (waits.set(), going.wait(20)))
-
-    future = engine.run(job)
-    gated.model.open.set()
-    assert waits.wait(20)
-    live.cancel()
-    engine.close(0.01)
-    going.set()
-    with pytest.raises(StreamEnded, match="the server ends"):
-        future.result(20)
-
-
-def test_waiting_jobs_count_as_jobs(engine_of):
-    engine = engine_of(bundle_of("ngram"), queue=1)
-    waits, going = threading.Event(), threading.Event()
-    once = []
-
-    def job(context):
-        if not once:
-            once.append(1)
-            raise Aside(lambda: (waits.set(), going.wait(20)))
-        return 2
-
-    first = engine.run(job)
-    assert waits.wait(20)
-    with pytest.raises(Exception, match="the queue is full"):
-        engine.run(lambda context: 1)
-    going.set()
-    assert first.result(20) == 2
-
-
-def test_a_long_prompt_that_cannot_begin_is_told_why(engine_of):
-    bundle = bundle_of("ngram")
-    broken = replace(bundle, vocabulary=SimpleNamespace(prefix=bundle.vocabulary.prefix))
-    engine = engine_of(broken)
-    with pytest.raises(StreamEnded) as caught:
-        engine.submit(replace(ENDLESS, prompt=TEXT)).result()
-    assert caught.value.reason == "failed"
-    until(lambda: engine.figures().finished == {"failed": 1})
-    assert engine.figures().queued == 0
-
-
-def test_the_echoes_of_equal_prompts_are_read_once_and_of_none_that_nobody_waits_for(engine_of):
-    bundle = bundle_of("ngram")
-    bundle = replace(bundle, model=Gate(bundle.model))
-    engine = engine_of(bundle, live=8)
-    bundle.model.open.clear()
-    asked = replace(ENDLESS, prompt=TEXT[:400], max_tokens=0, echo=True, logprobs=1)
-    tickets = [engine.submit(replace(asked, number=number)) for number in range(3)]
-    left = engine.submit(replace(asked, prompt="We went to Phoenix", max_tokens=9))
-    left.cancel()
-    bundle.model.open.set()
-    first, *others = [ticket.result() for ticket in tickets]
-    assert others == [first] * 2
-    assert len(bundle.model.rows) == len(first.tokens) + 1 > 80  # the rating is read too
-    until(lambda: engine.figures().live == 0)

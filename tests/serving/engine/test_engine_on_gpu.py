@@ -72,19 +72,6 @@ def test_the_likeliest_text_is_that_of_the_processor(kind, batch, write):
     assert [one.text for one in write(on_gpu, asked)] == [one.text for one in write(bundle, asked)]
 
 
-def test_scores_of_an_echo_and_contexts_of_jobs_are_those_of_the_processor():
-    bundle = bundle_of("lstm")
-    asked = Generation("The soup was great, so we went back.", 3, max_tokens=0, echo=True, logprobs=2)
-    ids = [*bundle.vocabulary.prefix(3), *bundle.vocabulary.encode(asked.prompt * 3).tolist()]
-    echoes, contexts = [], []
-    for each in (bundle, moved(bundle)):
-        [answer] = in_this_thread(each, [asked])
-        echoes.append([token.logprob for token in answer.tokens])
-        contexts.append(Bench(each).scheduler.read(ids)[0].cpu()[0].tolist())
-    assert echoes[1] == pytest.approx(echoes[0], abs=1e-4)
-    assert contexts[1] == pytest.approx(contexts[0], abs=1e-4)
-
-
 @pytest.mark.needs_real_gpu
 def test_a_hot_swap_frees_the_memory_of_the_version_before():
     """Each version's network takes some 100 MiB; two are open while one takes over from the other."""

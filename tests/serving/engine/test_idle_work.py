@@ -7,11 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from models.base import ModelError
-from serving.engine.jobs import Aside, NotDone
-from serving.engine.search import Search
+from serving.engine.jobs import NotDone
 from tests.serving.engine.small_models import bundle_of
-from tests.serving.engine.test_engine import LONG as ENDLESS
 from tests.serving.engine.test_engine import Gate, until
 
 
@@ -45,18 +42,6 @@ def test_idle_work_is_done_part_by_part_in_the_engines_thread(engine_of):
     assert engine.figures().jobs == 1, "it is no job that somebody has asked for"
 
 
-def test_idle_work_rests_while_a_text_is_written(gated, engine_of):
-    engine, done = engine_of(gated), []
-    live = engine.submit(ENDLESS)
-    until(lambda: engine.figures().tokens > 1)
-    give(engine, counting(done, most=3))
-    written = engine.figures().tokens
-    until(lambda: engine.figures().tokens > written + 5)
-    assert done == []
-    live.cancel()
-    until(lambda: len(done) == 3)
-
-
 def test_a_request_is_answered_between_two_parts_of_endless_idle_work(engine_of):
     engine, done = engine_of(bundle_of("ngram")), []
     give(engine, counting(done))
@@ -64,30 +49,6 @@ def test_a_request_is_answered_between_two_parts_of_endless_idle_work(engine_of)
     between = [engine.run(lambda context: len(done)).result(20) for _ in range(3)]
     assert between == sorted(between)
     until(lambda: len(done) > between[-1])
-
-
-def test_the_next_idle_work_takes_the_place_of_the_last(engine_of):
-    engine, first, second = engine_of(bundle_of("ngram")), [], []
-    give(engine, counting(first))
-    until(lambda: first)
-    give(engine, counting(second))
-    begun = len(first)
-    until(lambda: len(second) > 5)
-    assert len(first) == begun
-
-
-@pytest.mark.parametrize("error", [ModelError("a defect"), Aside(lambda: None)])
-def test_idle_work_that_fails_or_would_have_to_wait_is_dropped(error, engine_of):
-    engine, tries = engine_of(bundle_of("ngram")), []
-
-    def job(context):
-        tries.append(1)
-        raise error
-
-    give(engine, job)
-    until(lambda: not engine._jobs.idle)
-    assert engine.run(lambda context: 1).result(20) == 1
-    assert tries == [1]
 
 
 def test_an_engine_that_is_closed_does_not_wait_for_idle_work(engine_of):
@@ -102,20 +63,3 @@ def test_an_engine_that_is_closed_does_not_wait_for_idle_work(engine_of):
     engine.close(5)  # for texts in progress, of which there are none
     assert not engine.figures().alive
     assert sum(closed) <= 1, "a part that had begun"
-
-
-def test_a_search_leaves_its_work_for_idle_times_after_its_answer(engine_of):
-    engine, seen = engine_of(bundle_of("ngram")), []
-
-    def begin(context):
-        yield
-        seen.append("answer")
-        return 7
-
-    def then(context):
-        yield
-        seen.append("then")
-
-    assert engine.run(Search(begin, then)).result(20) == 7
-    until(lambda: not engine._jobs.idle)
-    assert seen == ["answer", "then"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
@@ -69,29 +67,6 @@ def test_the_loss_is_the_relative_rise_of_the_nats_of_held_out_reviews(kind, tmp
     assert found != 0
 
 
-def test_of_long_streams_the_first_reviews_and_tokens_are_read(tmp_path, monkeypatch):
-    bundle = bundle_of("lstm")
-    monkeypatch.setattr("models.neural.inference.int8.REVIEWS", 2)
-    monkeypatch.setattr("models.neural.inference.int8.TOKENS", 6)
-    streams = {
-        "short": ["The soup was great", "Never again: rude"],
-        "longer": ["The soup was great, so we went back.", "Never again: rude staff", "We went to Phoenix!"],
-    }
-    found = [
-        loss_of_int8(bundle.model, stream_of(tmp_path / name, bundle.vocabulary, texts))
-        for name, texts in streams.items()
-    ]
-    assert found[0] == found[1]
-    monkeypatch.setattr("models.neural.inference.int8.TOKENS", 7)
-    assert loss_of_int8(bundle.model, TokenStream.open(tmp_path / "longer")) != found[1]
-
-
-@pytest.mark.parametrize("kind", ["ngram", "cache"])
-def test_a_model_without_a_network_has_no_loss(kind, tmp_path):
-    bundle = bundle_of(kind)
-    assert loss_of_int8(bundle.model, stream_of(tmp_path, bundle.vocabulary, ["The soup"])) is None
-
-
 @pytest.mark.parametrize("kind", ["lstm", "ngram"])
 def test_a_fit_measures_the_loss_on_its_validation_reviews_and_the_bundle_has_it(kind, tmp_path):
     vocabulary = bundle_of(kind).vocabulary
@@ -149,11 +124,6 @@ def nats_of(model, vocabulary, reviews):
     return total
 
 
-@pytest.mark.parametrize("kind", ["ngram", "cache"])
-def test_models_without_a_network_have_no_int8(kind):
-    assert in_int8(bundle_of(kind).model) is None
-
-
 def texts(engine, count=12, **options):
     asked = [Generation("The soup", 3, number, 25, seed=4, **options) for number in range(count)]
     return [ticket.result().text for ticket in [engine.submit(generation) for generation in asked]]
@@ -173,18 +143,3 @@ def test_exact_texts_stay_those_of_generate_beside_fast_ones(engine_of):
         alone = [texts(engine, 1, sampling=options, exact=False)[0] for _ in range(2)]
         crowd = texts(engine, 30, sampling=options, exact=False)
         assert alone == crowd[:1] * 2
-
-
-def test_a_model_that_loses_too_much_stays_in_float32(engine_of):
-    coarse = replace(bundle_of("gru"), digest="too coarse", facts={INT8_LOSS: 0.006})
-    engine = engine_of(coarse, numbers="int8")
-    assert engine.figures().numbers == "float32"
-    assert engine.loss == 0.006
-    assert texts(engine, 2, exact=False) == texts(engine, 2)
-
-
-def test_log_probabilities_of_fast_texts_are_normalised(engine_of):
-    engine = engine_of(bundle_of("gru"), numbers="int8")
-    whole = engine.submit(Generation("The soup", 3, max_tokens=5, logprobs=400, exact=False)).result()
-    for token in whole.tokens:
-        assert sum(np.exp(value) for value in token.top.values()) == pytest.approx(1, abs=1e-4)

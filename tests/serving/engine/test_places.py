@@ -100,17 +100,6 @@ def test_a_text_that_ends_in_a_step_that_fails_is_counted_once(scheduler: Schedu
     assert scheduler.finished["length"] == 2
 
 
-def test_a_slow_reader_whose_step_fails_is_counted_once(bundle: Bundle) -> None:
-    scheduler = Scheduler(bundle, EngineLimits(buffer_tokens=1), Wakes())
-    slow, other = admitted(scheduler, LONG), Ticket()
-    cycle(scheduler, lambda: slow.count == 1)
-    admitted(scheduler, replace(LONG, seed=2), other)
-    bundle.model.error = RuntimeError("a defect")  # type: ignore[attr-defined]
-    cycle(scheduler, lambda: bool(scheduler.finished["slow reader"]))
-    assert scheduler.live == 0
-    assert sum(scheduler.finished.values()) == 2
-
-
 def test_a_text_that_cannot_join_the_others_fails_alone(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
     old = admitted(scheduler, LONG)
     cycle(scheduler, lambda: old.count == 2)

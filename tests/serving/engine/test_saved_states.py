@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from models.bundles.any_rating import AnyRating
 from models.sampling import Sampling
 from serving.engine.requests import EngineLimits, Generation
 from serving.engine.scheduler import Scheduler
@@ -37,23 +35,6 @@ def test_typing_on_costs_one_step_per_new_token_whatever_was_written_before(kind
     assert (model.steps, model.read) == (0, 0)  # nor do deleted words
 
 
-def test_a_text_that_goes_on_from_a_prompt_read_before_does_not_read_it_again():
-    known = bundle_of("lstm")
-    model = Counting(known.model)
-    bench = Bench(replace(known, model=model))
-    first = Generation("The soup was great, so we went back. The", 3, max_tokens=1)
-    bench.begin(first)
-    bench.finish()
-    read, model.read = model.read, 0
-    assert read > 8
-    for number in range(5):
-        bench.begin(replace(first, number=number))
-        bench.begin(replace(first, prompt=first.prompt + " staff", number=number))
-    bench.finish()
-    assert model.read == 0
-    assert bench.scheduler.counts["cached_tokens"] > 40
-
-
 def test_prompts_that_come_together_are_read_together_and_equal_ones_once():
     known = bundle_of("lstm")
     model = Counting(known.model)
@@ -80,16 +61,3 @@ def test_a_long_prompt_is_read_in_chunks_between_the_steps_of_live_texts():
         bench.scheduler.cycle()
         assert model.read - before <= 5
         assert live.unread == written + 1
-
-
-def test_texts_without_a_rating_have_saved_states_too():
-    bundle = bundle_of("lstm")
-    averaged = AnyRating(bundle.model, [1, 5], np.array([0.3, 0.7]))
-    ids = [1, *bundle.vocabulary.encode("The soup was great").tolist()]
-    scheduler = Scheduler(bundle, EngineLimits(), Wakes())
-    scheduler.read(ids[:-1], averaged)
-    scheduler.read([1, 5, *ids[1:]])
-    found = scheduler.read(ids, averaged)[0]
-    assert scheduler.counts["cached_tokens"] == len(ids) - 1
-    state = averaged.score(np.array([ids[:-1]]), averaged.start(1))[1]
-    assert torch.allclose(found, averaged.step(np.array(ids[-1:]), state)[0], atol=1e-6)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.tokens.vocabulary import page
-from serving.engine.token_places import places_of_ids, token_places
+from serving.engine.token_places import token_places
 from tests.examples import examples
 from tests.serving.engine.small_models import vocabulary_of
 
@@ -52,19 +52,3 @@ def test_the_parts_of_any_prompt_are_the_prompt(unit: str, signs: list[str]) -> 
 )
 def test_a_word_has_its_letters_as_they_were_sent(prompt: str, expected: list[str]) -> None:
     assert parts("word", prompt)[0] == expected
-
-
-@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
-def test_tokens_that_are_bytes_have_the_characters_that_they_complete_or_begin(unit: str) -> None:
-    for prompt in ("The 日本 soup", "great 👍", "Zürich"):
-        found, ids = parts(unit, prompt)
-        assert "".join(found) == prompt
-        text, places = places_of_ids(vocabulary_of(unit), ids)
-        assert text == prompt
-        assert places[0] == 0
-
-
-def test_a_long_prompt_of_differences_takes_no_time() -> None:
-    prompt = "e\u0301  " * 5_000
-    found, _ = parts("char", prompt)
-    assert "".join(found) == prompt

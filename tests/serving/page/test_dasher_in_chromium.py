@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 
 import pytest
 
 from tests.serving.made_versions import food_of
 from tests.serving.page.chromium import Chromium, in_chromium
-from tests.serving.page.page_scripts import BUSY
 
 pytestmark = [pytest.mark.long, in_chromium]
 
@@ -22,63 +20,6 @@ def test_a_text_is_written_with_boxes(page: Chromium) -> None:
     assert "bits for 3 characters" in page.text("dasher-bits")
     page.click("#dasher-back")
     assert page.text("dasher-text") == "Th"
-
-
-def test_characters_of_nested_boxes_are_drawn_side_by_side(page: Chromium) -> None:
-    page.run("""{ const pen = CanvasRenderingContext2D.prototype, { fillText, clearRect } = pen; window.drawn = [];
-      pen.clearRect = function (...all) { window.drawn = []; clearRect.apply(this, all); };
-      pen.fillText = function (text, x, y) {
-        window.drawn.push([text, Math.round(y), x, x + this.measureText(text).width]);
-        fillText.call(this, text, x, y);
-      } }""")
-    page.click("#tab-dasher")
-    for char in "The":
-        page.click("#dasher-buttons button", f"{char} ")
-    page.click("#dasher-buttons button", "space")
-    page.click("#dasher-buttons button", f"{food_of(1)[0]} ")
-    page.until(f"window.drawn.some(([text]) => text === '{food_of(1)[-1]}')")
-    drawn = page.run("window.drawn")
-    rows = [sorted((left, right) for _, y, left, right in drawn if y == row) for row in {y for _, y, _, _ in drawn}]
-    assert max(map(len, rows)) >= len(food_of(1)) - 1, "the letters of a word stand in a row"
-    assert all(one[1] <= other[0] for row in rows for one, other in itertools.pairwise(row))
-
-
-def test_each_character_that_may_follow_has_a_button(page: Chromium) -> None:
-    page.click("#tab-dasher")
-    for char in "Th":
-        page.click("#dasher-buttons button", f"{char} ")
-    page.until("document.querySelectorAll('#dasher-buttons button').length === 13")
-    for char in "zt":
-        page.click("#dasher-buttons button", "all ")
-        assert page.run("document.querySelectorAll('#dasher-buttons button').length") > 13
-        page.click("#dasher-buttons button", f"{char} ")
-    assert page.text("dasher-text") == "Thzt"
-
-
-def test_characters_beyond_ascii_are_named_by_the_first_of_them(page: Chromium) -> None:
-    named = "import('/page/dasher_boxes.js').then(({{ others }}) => others({{ begun: {!r} }}))"
-    begun = {"": "\u00e9", "c3": "\u00c0", "e0": "\u0800", "e4b8": "\u4e00", "f0": "\U00010000", "f09f8d": "\U0001f340"}
-    assert {each: page.run(named.format(each)) for each in begun} == {each: f"{char}…" for each, char in begun.items()}
-
-
-def test_bits_of_pointing_and_code_length_stand_side_by_side_while_writing(page: Chromium) -> None:
-    page.click("#tab-dasher")
-    for char in f"The {food_of(1)[0]}":
-        page.click("#dasher-buttons button", f"{'space' if char == ' ' else char} ")
-    page.until("document.getElementById('dasher-code').textContent.includes('finished words (3 characters)')")
-    [bits] = re.findall(r"^([\d.]+) bits for 5 characters", page.text("dasher-bits"))
-    [code] = re.findall(r"^([\d.]+) bits in tokens for the finished words", page.text("dasher-code"))
-    [there] = re.findall(r"pointing took ([\d.]+) bits up to there", page.text("dasher-code"))
-    assert float(code) == pytest.approx(float(there), abs=0.2)
-    assert float(code) < float(bits)
-    place = "document.getElementById('dasher-{}').getBoundingClientRect().y"
-    assert page.run(place.format("bits")) == page.run(place.format("code")), "they stand side by side"
-    for char in f"{food_of(1)[1:]} was good and the staff was friendly.":
-        page.click("#dasher-buttons button", f"{'space' if char == ' ' else char} ")
-    page.click("#dasher-buttons button", "end of the review")
-    page.until("document.getElementById('dasher-code').textContent.includes('the whole text')")
-    [bits, code] = [float(page.text(f"dasher-{name}").split()[0]) for name in ("bits", "code")]
-    assert code == pytest.approx(bits, abs=0.2)
 
 
 HELD = """{ window.frames_asked = []; window.requestAnimationFrame = (go) => window.frames_asked.push(go);
@@ -188,23 +129,6 @@ def test_a_text_of_ones_own_is_written_by_pointing_at_its_letters(boxes: Chromiu
     assert float(pointed) == pytest.approx(float(code), abs=0.2), "the numbers stay exact through many boxes"
 
 
-IMPROBABLE = """window.fetch = async () => Response.json({ model: "reviewlm/1", ratings: [5], warnings: [],
-  intervals: [["a", 0.5], ["b", 1e-20], ["c", 0.5]].map(([symbol, probability]) =>
-    ({ kind: "character", symbol, probability, children: [], begun: "" })) })"""
-"""From now on a character stands in the middle whose interval is nothing beside the others in a sum of floats."""
-
-
-def test_zooming_shows_the_most_improbable_character(page: Chromium) -> None:
-    page.run(HELD)
-    page.run(IMPROBABLE)
-    page.click("#tab-dasher")
-    page.until("document.querySelectorAll('#dasher-buttons button').length === 3")
-    point(page, 0.9, 0.5, click=True)
-    written = moved_until(page, "b{2,}")
-    point(page, 0.9, 0.5, click=True)
-    assert bits_of(page) == pytest.approx(66.44 * len(written), rel=1e-3), "-log2 of 1e-20 each"
-
-
 def test_a_text_is_written_on_the_canvas_with_the_keyboard(boxes: Chromium) -> None:
     boxes.run("document.getElementById('dasher-canvas').focus()")
     boxes.until(f"{PRESSED.format('ArrowRight')}.startsWith('The {food_of(1)} was ')")
@@ -215,23 +139,3 @@ def test_a_text_is_written_on_the_canvas_with_the_keyboard(boxes: Chromium) -> N
     for _ in range(10):
         boxes.press("ArrowUp")
     boxes.until(f"!{PRESSED.format('ArrowRight')}.startsWith('The ')")
-
-
-def test_another_tab_ends_the_zooming(boxes: Chromium) -> None:
-    point(boxes, 0.9, 0.5, click=True)
-    written = moved_until(boxes, ".{2,}")
-    boxes.click("#tab-card")
-    boxes.run("window.move(100)")
-    boxes.click("#tab-dasher")
-    boxes.run("window.move(100)")
-    assert boxes.text("dasher-text") == written
-
-
-def test_boxes_that_could_not_be_asked_are_asked_again_when_the_user_goes_on(page: Chromium) -> None:
-    page.run("window.asking = window.fetch")
-    page.run(BUSY)
-    page.click("#tab-dasher")
-    page.until("!document.getElementById('error').hidden")
-    page.run("window.fetch = window.asking")
-    point(page, 0.5, 0.5, click=True)
-    assert page.until("document.querySelectorAll('#dasher-buttons button').length > 1")

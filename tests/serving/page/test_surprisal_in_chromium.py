@@ -14,23 +14,6 @@ pytestmark = [pytest.mark.long, in_chromium]
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def test_what_was_expected_is_listed_from_the_likeliest_on_also_if_it_is_a_number(page: Chromium) -> None:
-    page.click("#tab-surprisal")
-    page.run("""{ const ask = window.fetch; window.fetch = async (path, options) => {
-      const answer = await ask(path, options);
-      if (path !== "/score") return answer;
-      const said = await answer.json();
-      for (const each of said.scores[0].alternatives.likeliest) each.push(["20", 9]);
-      return Response.json(said);
-    } }""")
-    page.fill("#surprisal-text", f"The {food_of(1)} was good")
-    page.click("#surprisal-form button")
-    page.click("#heat span", f" {food_of(1)}")
-    shares = re.findall(r"” (?:< )?([\d.]+) %", page.text("alternatives").split("Expected:")[1])
-    assert shares == sorted(shares, key=float, reverse=True)
-    assert "“20” < 0.1 %." in page.text("alternatives")
-
-
 def test_surprising_tokens_are_coloured_and_explained(page: Chromium) -> None:
     page.click("#tab-surprisal")
     page.fill("#surprisal-text", f"The {food_of(1)} was {HOSTILE}")
@@ -42,30 +25,6 @@ def test_surprising_tokens_are_coloured_and_explained(page: Chromium) -> None:
     assert page.text("alternatives").startswith(f"“{food_of(1)}”")
     assert "Expected:" in page.text("alternatives")
     assert "open bits per byte" in page.text("surprisal-sum")
-
-
-QUOTED = "  It’s the “best” pizza\n\n\nin town — 5 stars!!\tZzyzx café 😀 İstanbul\u00a0ok "
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (QUOTED, QUOTED.strip()),
-        ("The pizza &amp; the staff: someone@example.com", "The pizza &amp; the staff: someone@example.com"),
-        ("The pizza was Zzyzx, the st&#97;ff was good.", "The pizza was <unk> <unk> the staff was good."),
-    ],
-    ids=["as it was pasted", "with an address", "as the model reads it"],
-)
-def test_a_pasted_text_is_shown(page: Chromium, text: str, shown: str) -> None:
-    page.click("#tab-surprisal")
-    page.run("(document.getElementById('surprisal-text').focus(), document.getElementById('surprisal-text').select())")
-    page.paste(text)
-    assert page.run("document.getElementById('surprisal-text').value") == text
-    page.click("#surprisal-form button")
-    page.until("document.getElementById('surprisal-sum').textContent !== ''")
-    assert page.text("heat") == shown
-    page.click("#heat span", " pizza")
-    assert page.text("alternatives").startswith("“pizza”: ")
 
 
 @pytest.mark.parametrize(

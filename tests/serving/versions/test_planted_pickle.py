@@ -116,13 +116,3 @@ def test_a_version_with_a_planted_pickle_is_refused_and_nothing_is_executed(
     assert state.json()["champion"] == "reviewlm/1"
     [refused] = state.json()["refused"]
     assert refused["version"] == "reviewlm/2"
-
-
-def test_pickles_beside_the_bundle_are_not_read(own_home: Path, mark: Path) -> None:
-    folder = version(own_home, 1, "champion")
-    for place in (folder, folder.parent, folder.parent.parent):
-        for name in ("python_model.pkl", "model.pkl", "model.pt", "data.pickle"):
-            raw(place / name, Payload(mark))
-    answer, _ = asked("champion")
-    assert answer.status_code == 200
-    assert answer.json()["model"] == "reviewlm/1"

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 import torch
 
-from models.base import ModelError
 from models.specs import NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -70,19 +69,6 @@ def perplexity(model, stream):
     return math.exp(sum(nats) / stream.tokens)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", long_but(SPECS, {"lstm"}))
-def test_a_fitted_model_has_learnt_the_language(name, data, tmp_path):
-    """Only the animals (1 of 4) and their number (1 to 3) are open; who reads two words only misses the sounds too."""
-    result, validation = fit(SPECS[name], data, tmp_path), data[2]
-    animals = sum(text.count("the") for text in reviews(40, 2))
-    floor = math.exp((animals * math.log(4) + 40 * math.log(3)) / validation.tokens)
-    bigram = math.exp((2 * animals * math.log(4) + animals * math.log(2)) / validation.tokens)
-    reached = perplexity(result.model, validation)
-    assert 0.98 * floor < reached < 0.92 * bigram
-    assert result.summary["validation_perplexity"] == pytest.approx(reached, rel=1e-4)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", long_but(["rnn", "lstm"], ["lstm"]))
 def test_a_recurrent_model_beats_the_unigram_and_the_trigram(name, data, tmp_path):
@@ -115,14 +101,6 @@ def test_equal_seeds_give_equal_models_and_others_do_not(data, tmp_path):
     assert (prices[0] != prices[2]).any()
 
 
-def test_fitting_leaves_the_programs_random_stream_and_thread_count_alone(data, tmp_path):
-    torch.manual_seed(5)
-    before, threads = torch.get_rng_state(), torch.get_num_threads()
-    fit(replace(SPECS["nplm"], training=replace(TRAINING, epochs=0.2)), data, tmp_path)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.get_num_threads() == threads
-
-
 @pytest.mark.slow
 def test_own_and_fused_cells_train_to_the_same_model(data, tmp_path):
     quick = replace(SPECS["lstm"], layers=2, training=replace(TRAINING, epochs=1))
@@ -130,23 +108,3 @@ def test_own_and_fused_cells_train_to_the_same_model(data, tmp_path):
     ids = data[2].document(0)[None]
     prices = [model.score(ids, model.start(1))[0] for model in models]
     np.testing.assert_allclose(*prices, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["lstm", "nplm"])
-def test_training_in_bf16_reaches_nearly_the_same_perplexity(name, data, tmp_path):
-    specs = [replace(SPECS[name], training=replace(TRAINING, epochs=1, precision=p)) for p in ("bf16", "float32")]
-    reached = [perplexity(fit(spec, data, tmp_path / spec.training.precision).model, data[2]) for spec in specs]
-    assert reached[0] == pytest.approx(reached[1], rel=0.03)
-
-
-def test_a_batch_larger_than_the_text_still_fits(data, tmp_path):
-    huge = replace(SPECS["lstm"], training=replace(TRAINING, epochs=2, batch=300, bptt_len=60))
-    assert math.isfinite(perplexity(fit(huge, data, tmp_path).model, data[2]))
-
-
-def test_streams_of_another_vocabulary_are_refused(data, tmp_path):
-    other = Vocabulary.train(["quite other words"], VocabularySpec(size=40, min_count=1), NormalForm())
-    with pytest.raises(ModelError) as refusal:
-        fit_model(SPECS["lstm"], other, data[1], data[2], FitContext(work=tmp_path))
-    assert refusal.value.kind == "input"

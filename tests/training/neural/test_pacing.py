@@ -5,15 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, curve, network_of, run
 from training.context import FitContext, Pace
 from training.neural.batches import Plan
 from training.neural.callbacks import pacing
-from training.neural.callbacks.pacing import updates_with_decay
 from training.neural.optimization.optimizers import decay_start, learning_rate
 from training.neural.trainer import CHECKPOINTS, PAUSED, train
 
@@ -50,29 +47,11 @@ def test_a_trapezoid_rises_stays_and_falls_to_its_final_rate():
     assert rates == pytest.approx([0.25, *[0.5] * 7, 0.275, 0.05])
 
 
-@given(st.integers(0, 5_000))
-def test_the_decay_of_the_shortest_training_begins_no_earlier_than_the_steady_updates_end(steady):
-    training = TrainingSpec(warmup=0.0, schedule="trapezoid")
-    total = updates_with_decay(steady)
-    assert decay_start(training, total) >= steady
-    assert total == steady + 1 or decay_start(training, total - 1) < steady
-
-
 def test_it_stops_in_time_for_its_decay(tmp_path, monkeypatch):
     summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=UPDATES / 2, evaluations=2))
     assert summary["stopped_by_time"] == 1
     steady, total = summary["updates"], summary["all_updates"]
     assert steady == decay_start(shorter(summary), total) < total < UPDATES
-
-
-@pytest.mark.slow
-def test_a_training_slower_than_expected_leaves_more_time_for_what_follows(tmp_path, monkeypatch):
-    paces = {
-        name: Pace(seconds=UPDATES, evaluations=2, after=UPDATES / 4, tokens_per_second=speed)
-        for name, speed in (("as expected", 0.0), ("slower", 1e9))
-    }
-    steady = {name: paced(tmp_path / name, monkeypatch, pace)["updates"] for name, pace in paces.items()}
-    assert steady["slower"] < steady["as expected"]
 
 
 @pytest.mark.slow
@@ -95,17 +74,3 @@ def test_it_ends_early_where_validation_no_longer_improves(tmp_path, monkeypatch
     summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=1e4, patience=1, evaluations=2_000), hot)
     assert summary["stopped_by_validation"] == 1
     assert summary["all_updates"] < 5 * UPDATES
-
-
-@pytest.mark.slow
-def test_it_is_never_longer_than_its_options_say(tmp_path, monkeypatch):
-    summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=1e9, patience=1_000))
-    assert summary["stopped_by_end"] == 1
-    assert summary["all_updates"] == UPDATES
-    assert shorter(summary).epochs == pytest.approx(TRAPEZOID.epochs)
-
-
-@pytest.mark.slow
-def test_the_best_state_is_chosen_among_evaluations_of_the_decay(tmp_path):
-    _, summary = run(tmp_path / "a", training=TRAPEZOID)
-    assert summary["best_tokens"] > 0.7 * summary["tokens"]

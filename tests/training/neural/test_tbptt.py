@@ -93,14 +93,6 @@ def test_with_k2_as_long_as_the_text_the_windows_add_up_to_full_back_propagation
     torch.testing.assert_close(sum(through_windows(network, k1, k2)), full, rtol=1e-12, atol=1e-12)
 
 
-def test_with_a_window_as_long_as_the_text_it_is_full_back_propagation_to_the_last_bit():
-    network = make()
-    x_BT, y_BT = tokens()
-    features_BTE, _ = network(x_BT, network.start(B, CPU))
-    full = gradient(network, loss_of(network, features_BTE, y_BT))
-    assert torch.equal(through_windows(network, L, L)[0], full)
-
-
 def test_a_short_window_loses_gradient_but_no_state():
     network = make()
     x_BT, y_BT = tokens()
@@ -113,50 +105,3 @@ def test_a_short_window_loses_gradient_but_no_state():
         carried.append(reading.features_BTE)
     carried = torch.cat(carried, 1)
     torch.testing.assert_close(carried, features_BTE, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize(("k1", "k2"), [(6, 6), (6, 12), (6, 9), (4, 24), (3, 7)])
-def test_a_stream_that_is_put_back_to_its_start_stays_so_when_it_is_read_again(k1, k2):
-    keep = {1: torch.tensor([True, False, True]), 2: torch.tensor([False, False, True])}
-    network = make()
-    for own, expected in zip(through_windows(network, k1, k2, keep), oracle(network, k1, k2, keep), strict=True):
-        torch.testing.assert_close(own, expected, rtol=1e-12, atol=1e-12)
-
-
-def test_a_window_may_be_read_again_from_the_same_memory():
-    network = make()
-    keep_B, memory = torch.tensor([True, False, True]), Memory.empty(network, B, CPU)
-    x_BT, _ = tokens()
-    _, memory = read_window(network, memory, x_BT[:, :6], None, 5)
-    first, after = read_window(network, memory, x_BT[:, 6:12], keep_B, 5)
-    again, same = read_window(network, memory, x_BT[:, 6:12], keep_B, 5)
-    assert torch.equal(first.features_BTE, again.features_BTE)
-    assert all(torch.equal(one, two) for one, two in zip(after.state, same.state, strict=True))
-
-
-def test_what_is_remembered_can_be_put_away_and_filled_in():
-    network = make()
-    memory = Memory.empty(network, B, CPU)
-    for x_BT, _, keep_B in windows(6, {1: torch.tensor([True, False, True])}):
-        copy = Memory.of({name: tensor.clone() for name, tensor in memory.tensors().items()}, CPU)
-        again, _ = read_window(network, copy, x_BT, keep_B, 9)
-        reading, memory = read_window(network, memory, x_BT, keep_B, 9)
-        assert torch.equal(again.features_BTE, reading.features_BTE)
-
-
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("rows", [1, 2])
-def test_streams_read_apart_and_joined_are_the_streams_read_together(kind, rows):
-    network, parts = make(kind, layers=2), [slice(at, min(at + rows, B)) for at in range(0, B, rows)]
-    whole = apart = Memory.empty(network, B, CPU)
-    for x_BT, _, keep_B in windows(6, {1: torch.tensor([True, False, True])}):
-        together, whole = read_window(network, whole, x_BT, keep_B, 9)
-        pieces = [
-            read_window(network, apart.rows(part), x_BT[part], None if keep_B is None else keep_B[part], 9)
-            for part in parts
-        ]
-        apart = Memory.join([memory for _, memory in pieces])
-        features_BTE = torch.cat([reading.features_BTE for reading, _ in pieces])
-        torch.testing.assert_close(features_BTE, together.features_BTE, rtol=1e-12, atol=1e-12)
-        for one, two in zip(apart.tensors().values(), whole.tensors().values(), strict=True):
-            torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)

@@ -44,16 +44,6 @@ def test_what_comes_out_is_the_exponential_average_of_all_weights_and_what_was_m
     assert validation_nats(network, VALIDATION)[0] == summary["best_validation_nats"]
 
 
-@pytest.mark.slow
-def test_training_itself_goes_on_from_the_weights_that_are_not_averaged(tmp_path):
-    found = []
-    for name, training in (("plain", replace(EMA, ema=0.0)), ("averaged", EMA)):
-        with weights_after_each_step() as weights:
-            run(tmp_path / name, training=training)
-        found.append(weights[-1])
-    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
-
-
 def test_nt_asgd_averages_from_the_evaluation_that_shows_no_progress_on(tmp_path, monkeypatch):
     """Of 13 evaluations the 8th is the first that is above the best of those more than 5 back (the 2nd)."""
     script = iter([4.3, 4.0, 4.5, 4.4, 4.3, 4.2, 3.9, 4.1, 3.8, 3.7, 3.6, 3.5, 3.4, 3.0])
@@ -63,19 +53,3 @@ def test_nt_asgd_averages_from_the_evaluation_that_shows_no_progress_on(tmp_path
     assert summary["updates"] == len(weights) == 52
     late = weights[8 * 4 :]
     assert_close(network, [sum(each) / len(late) for each in zip(*late, strict=True)])
-
-
-@pytest.mark.slow
-def test_until_then_nt_asgd_is_plain_gradient_descent(tmp_path, monkeypatch):
-    script = iter([4.3 - 0.1 * n for n in range(14)] * 2)
-    monkeypatch.setattr(trainer, "validation_nats", lambda *arguments, **options: (next(script), 1))
-    networks = [
-        run(tmp_path / name, training=replace(NT_ASGD, optimizer=name))[0] for name in ("nt_asgd", "sgd")
-    ]
-    for one, two in zip(*(network.parameters() for network in networks), strict=True):
-        assert torch.equal(one, two)
-
-
-def test_two_averages_at_once_are_refused():
-    with pytest.raises(ValueError, match=r"ema is 0\.9; it must be 0 for 'nt_asgd'"):
-        replace(NT_ASGD, ema=0.9)

@@ -1,11 +1,9 @@
 """A measurement on validation and the updates before and after it do not hold each other's freed memory."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from models.threads import return_freed
 from tests.models.neural.made_trainings import VALIDATION, network_of
 from training.neural import validation
 from training.neural.validation import validation_nats
@@ -16,20 +14,6 @@ MB = 1 << 20
 def private():
     """Bytes in pages that are not a file's."""
     return int(Path("/proc/self/status").read_text(encoding="ascii").partition("RssAnon:")[2].split()[0]) << 10
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="freed memory is returned with glibc")
-def test_memory_that_was_freed_between_pieces_in_use_is_returned():
-    network = network_of()
-    return_freed()
-    before = private()
-    pieces = [b"x" * 100_000 for _ in range(1_000)]
-    kept = pieces[::20]
-    pieces.clear()
-    assert private() > before + 70 * MB, "the C library keeps it"
-    validation_nats(network, VALIDATION)
-    assert private() < before + 40 * MB
-    assert len(kept) == 50
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.base import ModelError
 from models.bundles.bundle import save_bundle
 from models.neural.spec import WEIGHTS
 from models.specs import (
@@ -101,26 +100,6 @@ def test_what_stands_in_the_way_is_named(old, bundle, change, said):
     folder, reason = find_network(bundles[bundle], replace(LSTM, **change), vocabulary.digest)
     assert folder is None
     assert said in reason
-
-
-def test_another_vocabulary_stands_in_the_way(old):
-    folder, reason = find_network(old[1]["lstm"], LSTM, "f" * 64)
-    assert folder is None
-    assert "another vocabulary" in reason
-
-
-def test_a_folder_that_is_no_bundle_is_an_error_of_bundles(tmp_path):
-    with pytest.raises(ModelError) as refusal:
-        find_network(tmp_path, LSTM, "x")
-    assert refusal.value.kind == "bundle"
-
-
-def test_weights_that_do_not_fit_are_refused_by_name(old, tmp_path):
-    vocabulary, bundles = old
-    train = stream(tmp_path / "train", vocabulary, reviews(20, 5, ["awful"]))
-    with pytest.raises(ModelError, match="do not fit the model's options") as refusal:
-        fit(replace(LSTM, hidden=12), vocabulary, train, train, tmp_path / "work", bundles["lstm"])
-    assert refusal.value.kind == "bundle"
 
 
 def fit(spec, vocabulary, train, validation, work, start=None):

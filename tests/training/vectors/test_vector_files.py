@@ -12,7 +12,6 @@ from hypothesis.extra.numpy import arrays
 
 from models.base import ModelError
 from training.vectors.files import ARRAYS, Form, keyed, load_vectors, read_vectors, save_vectors, write_vectors
-from training.vectors.stored_rows import HEADER
 from training.vectors.vocabulary_rows import embedding_matrix
 
 FOOD = keyed(["the", "food", "café"], np.array([[1, 2.5], [-0.1, 1e-30], [3, 4]], np.float32))
@@ -50,36 +49,6 @@ def test_binary_is_in_the_published_form(tmp_path):
     )
 
 
-def test_binary_without_line_breaks_between_the_entries_is_read(tmp_path):
-    (tmp_path / "a").write_bytes(b"2 1\nab " + struct.pack("<f", 1.1) + b"c " + struct.pack("<f", 3))
-    assert read_vectors(tmp_path / "a").index_to_key == ["ab", "c"]
-
-
-@pytest.mark.parametrize("value", [1.1831055e16, 2.8238728e15])
-def test_binary_whose_numbers_happen_to_be_printable_is_read(tmp_path, value):
-    write_vectors(tmp_path / "a", keyed(["0"], np.full((1, 2), value, np.float32)), "binary")
-    (tmp_path / "a").read_bytes().decode("utf-8")
-    assert read_vectors(tmp_path / "a").vectors.tolist() == [[np.float32(value)] * 2]
-
-
-@pytest.mark.parametrize("form", get_args(Form))
-def test_a_gzipped_file_is_read(form, tmp_path):
-    write_vectors(tmp_path / "a", FOOD, form)
-    (tmp_path / "a.gz").write_bytes(gzip.compress((tmp_path / "a").read_bytes()))
-    found = read_vectors(tmp_path / "a.gz")
-    assert (found.index_to_key, found.vectors.tolist()) == (FOOD.index_to_key, FOOD.vectors.tolist())
-
-
-def test_words_with_spaces_in_published_glove_files_are_read(tmp_path):
-    (tmp_path / "a").write_text("the 1 2\nto name@x.com 3 4\n", encoding="utf-8")
-    assert read_vectors(tmp_path / "a").index_to_key == ["the", "to name@x.com"]
-
-
-def test_trailing_spaces_and_windows_line_ends_are_read(tmp_path):
-    (tmp_path / "a").write_bytes(b"2 2\r\nthe 1 2 \r\nfood 3 4\r\n")
-    assert read_vectors(tmp_path / "a").vectors.tolist() == [[1, 2], [3, 4]]
-
-
 @pytest.mark.parametrize("content", [
     pytest.param(b"the    1  2.5\nfood  -3    4\n", id="aligned by spaces"),
     pytest.param(b"   the 1 2.5\n  food -3 4\n", id="aligned to the right"),
@@ -93,22 +62,6 @@ def test_columns_may_be_aligned_or_between_tabs_and_a_mark_is_no_word(content, t
         (tmp_path / name).write_bytes(packed)
         found = read_vectors(tmp_path / name)
         assert (found.index_to_key, found.vectors.tolist()) == (["the", "food"], [[1, 2.5], [-3, 4]])
-
-
-def test_only_the_wanted_words_are_kept(tmp_path):
-    write_vectors(tmp_path / "a", FOOD, "glove")
-    assert read_vectors(tmp_path / "a", {"food", "absent"}).index_to_key == ["food"]
-
-
-def test_of_a_repeated_word_the_first_vector_counts(tmp_path):
-    (tmp_path / "a").write_text("the 1 2\nthe 3 4\nfood 5 6\n", encoding="utf-8")
-    assert read_vectors(tmp_path / "a")["the"].tolist() == [1, 2]
-
-
-def test_words_with_white_space_are_left_out_of_files(tmp_path):
-    vectors = keyed(["a", "\n", "b c", "d"], np.arange(8).reshape(4, 2))
-    assert write_vectors(tmp_path / "a", vectors, "word2vec") == 2
-    assert read_vectors(tmp_path / "a").index_to_key == ["a", "d"]
 
 
 @pytest.mark.parametrize(("content", "said"), [
@@ -137,11 +90,6 @@ def test_an_odd_file_is_an_error_that_names_file_and_place(content, said, tmp_pa
     assert error.value.kind == "input"
 
 
-def test_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(ModelError, match="cannot be read"):
-        read_vectors(tmp_path / "absent")
-
-
 def test_coverage_and_the_matrix_of_a_vocabulary():
     vectors = keyed(["the", "food", "Pizza"], np.array([[1, 2], [3, 6], [5, 4]], np.float32))
     entries, counts = ["<unk>", "The", "food", "rovabear", "pizza"], np.array([0, 50, 30, 5, 15])
@@ -149,31 +97,6 @@ def test_coverage_and_the_matrix_of_a_vocabulary():
     assert matrix[[1, 2]].tolist() == [[1, 2], [3, 6]]
     assert (coverage.entries, coverage.found, coverage.share_of_text) == (5, 2, 0.8)
     assert coverage.missing == ("pizza", "rovabear", "<unk>")
-
-
-def test_words_without_a_vector_get_different_rows_of_the_same_mean_and_variance():
-    found = np.random.default_rng(3).normal([5, -2], [0.1, 3], (500, 2)).astype(np.float32)
-    names = [f"w{number}" for number in range(500)]
-    matrix, _ = embedding_matrix(keyed(names, found), [*names, *(f"x{number}" for number in range(4000))])
-    drawn = matrix[500:]
-    assert len(np.unique(drawn, axis=0)) == 4000
-    assert (abs(drawn.mean(0) - found.mean(0)) < 4 * found.std(0) / 4000**0.5).all()
-    np.testing.assert_allclose(drawn.std(0), found.std(0), rtol=4 / 8000**0.5)
-    again, _ = embedding_matrix(keyed(names, found), [*names, *(f"x{number}" for number in range(4000))])
-    assert matrix.tobytes() == again.tobytes()
-
-
-def test_a_vocabulary_without_any_vector_is_an_error():
-    with pytest.raises(ModelError, match="none of the 1 entries"):
-        embedding_matrix(FOOD, ["xx"])
-
-
-def test_saved_vectors_are_the_same_when_loaded(tmp_path):
-    save_vectors(tmp_path, keyed(["the", " food", "\n"], FOOD.vectors, [4, 3, 2]))
-    found = load_vectors(tmp_path)
-    assert (found.index_to_key, found.expandos["count"].tolist()) == (["the", " food", "\n"], [4, 3, 2])
-    assert found.vectors.tobytes() == FOOD.vectors.tobytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [HEADER, ARRAYS]
 
 
 def test_damaged_and_absent_vectors_are_refused(tmp_path):
@@ -220,15 +143,3 @@ def test_words_of_a_fasttext_model_are_means_of_rows_of_their_ngrams_also_unknow
     np.testing.assert_allclose(matrix[0], TABLE[[1, *rows["food"]]].mean(0), rtol=1e-5)
     np.testing.assert_allclose(matrix[1], TABLE[rows["fos"]].mean(0), rtol=1e-5)
     assert (coverage.found, coverage.built, coverage.share_of_text, coverage.missing) == (1, 1, 0.8, ("",))
-
-
-@pytest.mark.parametrize("raw", [
-    pytest.param(fasttext(model=3), id="classifier"), pytest.param(gzip.compress(fasttext()), id="packed"),
-    pytest.param(fasttext()[:-150], id="cut"), pytest.param(fasttext(table=TABLE[1:]), id="sizes"),
-    pytest.param(fasttext()[:94], id="cut-word"),
-])  # fmt: skip
-def test_a_fasttext_model_that_cannot_be_read_is_an_error(raw, tmp_path):
-    (tmp_path / "model.bin").write_bytes(raw)
-    with pytest.raises(ModelError, match=r"model\.bin") as error:
-        read_vectors(tmp_path / "model.bin")
-    assert error.value.kind == "input"

@@ -82,12 +82,6 @@ def test_too_few_frequent_words_are_an_error(text):
     assert error.value.kind == "input"
 
 
-def test_a_stream_of_another_vocabulary_is_an_error(text):
-    other = Vocabulary.train(["another text"], VocabularySpec(size=1_000, min_count=1), NormalForm())
-    with pytest.raises(ModelError):
-        fit_vectors(other, *text[1:], **OPTIONS)
-
-
 @pytest.mark.parametrize("negatives", [1, 0])
 def test_the_ranked_share_is_that_of_scores_written_out(negatives, text):
     """Every window by hand: p(w | h) in the tree by a walk over its codes, u · h with noise words."""
@@ -119,9 +113,3 @@ def test_the_ranked_share_is_that_of_scores_written_out(negatives, text):
     ranked, windows = ranked_share(model, words)
     assert windows == len(right)
     assert ranked == pytest.approx(np.mean(right), abs=1e-12)
-
-
-def test_without_a_held_out_window_the_share_is_that_of_guessing(text, tmp_path):
-    vocabulary, train, _ = text
-    fitted = fit_vectors(vocabulary, train, stream(vocabulary, ["aa"], tmp_path), **{**OPTIONS, "epochs": 1})
-    assert (fitted.ranked, fitted.windows) == (0.5, 0)

@@ -55,18 +55,6 @@ def test_all_exact_ways_give_the_same_sums_for_any_number_of_rows(features, feat
             assert sums(write, x_NE[:rows], features_out) == expected[:rows]
 
 
-def test_all_exact_ways_scale_the_sums_back_to_the_same_bits():
-    draws = np.random.default_rng(6)
-    weight_GE, x_NE = whole((97, 33), 6), draws.normal(size=(9, 33)).astype(np.float32)
-    scale_G, bias_G = draws.random(97).astype(np.float32) / 100, draws.normal(size=97).astype(np.float32)
-    found = []
-    for way in filter(whole_numbers._is_exact, WAYS):
-        out_NG = np.empty((9, 97), np.float32)
-        way(weight_GE, scale_G, bias_G)(x_NE, out_NG)
-        found.append(out_NG.tolist())
-    assert all(one == found[0] for one in found)
-
-
 @pytest.mark.parametrize(
     "objective", [{"output": "softmax"}, {"head": 90}, ADAPTIVE], ids=["softmax", "two levels", "adaptive"]
 )
@@ -126,16 +114,6 @@ def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in
     done = subprocess.run([sys.executable, "-c", GROWTH, output], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert 0.2 < float(done.stdout) <= 1 / 3
-
-
-@pytest.mark.parametrize("quickest", whole_numbers.WAYS)
-def test_the_quickest_of_the_exact_ways_is_used(monkeypatch, quickest):
-    """Any of those of torch may be the one that it has only reference code for."""
-    monkeypatch.setattr(whole_numbers, "_seconds", lambda way, rows: 1.0 if way is quickest else 2.0)
-    monkeypatch.setattr(whole_numbers, "_is_exact", lambda way: True)
-    assert whole_numbers._quickest.__wrapped__(1) is quickest
-    monkeypatch.setattr(whole_numbers, "_is_exact", lambda way: way is not quickest)
-    assert whole_numbers._quickest.__wrapped__(1) is not quickest
 
 
 def test_a_product_of_floats_is_exact_on_every_processor_and_for_any_width():

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from models.base import ModelError
-from models.neural.labelling.labelled_sequences import Sequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from tests.models.neural.labelling.made_labels import QUICK, V, next_word_tags, reviews
@@ -19,18 +18,6 @@ from training.labelling.fit import fit
 def fitted():
     data = next_word_tags(150, 1)
     return fit(replace(QUICK, bidirectional=True, task="tagging"), V, data, data, vocabulary_digest="words").model
-
-
-def test_answers_depend_neither_on_the_batch_nor_on_the_order(fitted):
-    sequences = next_word_tags(60, 5).sequences
-    together = fitted.scores(sequences)
-    assert together.shape == (len(sequences.ids_P), 2)
-    texts = np.split(sequences.ids_P, sequences.offsets[1:-1])
-    alone = np.concatenate([fitted.scores(Sequences.of([text])) for text in texts])
-    np.testing.assert_allclose(alone, together, atol=1e-6)
-    probabilities = fitted.probabilities(sequences)
-    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
-    assert np.array_equal(probabilities.argmax(1), fitted.answers(sequences))
 
 
 @pytest.mark.parametrize(

@@ -46,36 +46,6 @@ def test_where_the_cut_is_whole_it_is_the_papers_equation(updates):
         assert slanted_triangular(t, updates, 0.01, 0.1, 32) == pytest.approx(0.01 * (1 + p * 31) / 32)
 
 
-def test_each_part_has_the_rate_of_the_part_above_it_divided_by_the_decay():
-    made = rates(FineTuning(rate_decay=2.6))
-    peak = made.set(7)
-    assert peak == slanted_triangular(7, 50, 1e-2, TUNED.training.warmup, 32.0)
-    by_depth = {group["depth"]: group["lr"] for group in made.optimizer.param_groups}
-    assert by_depth == pytest.approx({depth: peak / 2.6**depth for depth in range(4)})
-    names = {id(parameter): name for name, parameter in network().named_parameters()}
-    assert len(names) == sum(len(part) for part in made.parts)
-
-
-def test_parts_are_unfrozen_from_the_head_down_one_an_epoch():
-    model = network()
-    made = Rates(model, TUNED.training, 50, 10, FineTuning(unfreeze_epochs=1.0))
-
-    def trained():
-        parts = {"head": model.head, "embedding": model.trunk.embedding}
-        parts |= {f"layer {k}": layer for k, layer in enumerate(model.trunk.encoder.layers)}
-        return {name for name, part in parts.items() if all(p.requires_grad for p in part.parameters())}
-
-    seen = []
-    for update in (0, 9, 10, 19, 20, 29, 30, 49):
-        made.set(update)
-        seen.append(trained())
-    head, top, both = {"head"}, {"head", "layer 1"}, {"head", "layer 1", "layer 0"}
-    everything = both | {"embedding"}
-    assert seen == [head, head, top, top, both, both, everything, everything]
-    Rates(model, TUNED.training, 50, 10, FineTuning(unfreeze_epochs=0.0)).set(0)
-    assert trained() == everything
-
-
 def language_model(layers=2):
     torch.manual_seed(7)
     shape = {"kind": "gru", "hidden": 24, "embedding": 16, "tied": False, "objective": ObjectiveSpec("softmax")}

@@ -83,27 +83,6 @@ def test_the_state_that_is_kept_is_that_of_the_best_evaluation(monkeypatch):
     assert seen[-1].step == seen[-1].total == 3 * len(data.sequences.ids_P)
 
 
-def test_an_average_of_the_weights_is_measured_and_kept(monkeypatch):
-    """Of n updates, update t has the share (1 − β) β^(n − t) / (1 − β^n)."""
-    spec = replace(QUICK, training=replace(TRAINING, epochs=1, evaluations=1, ema=0.5))
-    after = []
-
-    def recorded(state, *batch):
-        norm = update_once(state, *batch)
-        after.append([parameter.detach().double() for parameter in state.network.parameters()])
-        return norm
-
-    monkeypatch.setattr(trainer, "update_once", recorded)
-    data = reviews(150, 2, 1)
-    model, summary = fit(spec, V, data, data)
-    assert len(after) == 5
-    shares = [0.5 * 0.5 ** (5 - t) / (1 - 0.5**5) for t in range(1, 6)]
-    for number, weight in enumerate(model.network.parameters()):
-        expected = sum(share * weights[number] for share, weights in zip(shares, after, strict=True))
-        torch.testing.assert_close(weight.double(), expected, atol=1e-6, rtol=1e-5)
-    assert summary["cross_entropy"] == model.measure(data)["cross_entropy"]
-
-
 def test_an_update_follows_the_mean_over_what_is_asked():
     """Two sequences of 1 and 8 answers: all 9 weigh the same, as a step of plain gradient descent shows."""
     training = replace(TRAINING, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip=None, schedule="constant",

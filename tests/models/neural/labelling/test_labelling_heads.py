@@ -2,14 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from models.base import ModelError
 from models.neural.labelling import losses
-from models.neural.labelling.heads import MarginHead, NumberHead, ProbabilityHead, make_head
-from models.neural.labelling.spec import LabellingSpec
+from models.neural.labelling.heads import MarginHead, ProbabilityHead
 
 F_ = 5
 
@@ -27,16 +25,6 @@ def test_a_margin_head_of_two_labels_is_one_row_whose_hinge_loss_is_the_binary_o
     labels = torch.tensor([0, 1, 0, 1, 1, 0, 1])
     torch.testing.assert_close(head.loss(head(h), labels), (1 - (2 * labels - 1) * f).clamp_min(0))
     assert torch.equal(head.answers(head(h)), (f > 0).long())
-
-
-@pytest.mark.parametrize(("name", "loss"), [("hinge", losses.hinge), ("hinge_sum", losses.hinge_sum)])
-def test_a_margin_head_of_several_labels_has_a_row_for_each_and_answers_with_the_highest(name, loss):
-    head, h = MarginHead(F_, 4, name), features()
-    labels = torch.tensor([0, 1, 2, 3, 0, 1, 2])
-    scores = h @ head.linear.weight.T + head.linear.bias
-    torch.testing.assert_close(head(h), scores)
-    torch.testing.assert_close(head.loss(head(h), labels), loss(scores, labels))
-    assert head.answers(head(h)).tolist() == [row.index(max(row)) for row in scores.tolist()]
 
 
 def test_the_row_that_labels_also_ranks():
@@ -58,19 +46,3 @@ def test_a_probability_head_starts_at_the_share_of_each_label():
     torch.testing.assert_close(start, torch.tensor([[6.5, 3.5, 0.5]]) / 10.5)
     h, labels = features(300), torch.tensor([0, 1] * 150)
     assert head.loss(head(h), labels).mean().item() == pytest.approx(-math.log(6.5 * 3.5 / 10.5**2) / 2, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("options", "kind", "rows"),
-    [
-        ({"loss": "cross_entropy"}, ProbabilityHead, 2),
-        ({"loss": "hinge"}, MarginHead, 1),
-        ({"loss": "hinge_sum", "labels": ("a", "b", "c")}, MarginHead, 3),
-        ({"loss": "squared_error", "labels": ()}, NumberHead, 1),
-    ],
-)
-def test_the_loss_chooses_the_head_and_shapes_do_not_depend_on_the_targets(options, kind, rows):
-    for targets in (np.zeros(0, np.int64), np.array([0, 1, 1])):
-        head = make_head(LabellingSpec(**options), F_, targets)
-        assert isinstance(head, kind)
-        assert head.linear.weight.shape == (rows, F_)

@@ -43,36 +43,6 @@ def made(name):
     return trunk
 
 
-@pytest.mark.parametrize("name", TRUNKS)
-def test_padding_and_the_other_sequences_of_a_batch_never_change_a_result_or_a_gradient(name):
-    ids, trunk, other = some_ids(), made(name), made(name)
-    found = trunk(ids, LENGTHS)
-    assert found.shape == (4, trunk.features)
-    found.square().sum().backward()
-    padding = torch.arange(9) >= LENGTHS[:, None]
-    junk = ids.masked_fill(padding, 10**6)  # no entry of any vocabulary
-    same = other(torch.cat([junk, junk[:, :3]], 1), LENGTHS)
-    same.square().sum().backward()
-    torch.testing.assert_close(same, found, rtol=1e-12, atol=1e-12)
-    for one, two in zip(trunk.parameters(), other.parameters(), strict=True):
-        if one.grad is not None:
-            torch.testing.assert_close(two.grad, one.grad, rtol=1e-10, atol=1e-12)
-    alone = [trunk(ids[i : i + 1, :length], torch.tensor([length])) for i, length in enumerate(LENGTHS.tolist())]
-    torch.testing.assert_close(torch.cat(alone), found, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["bag", "cnn", "attention"])
-def test_gradients_of_trunks_equal_numeric_differences(name):
-    trunk, ids, lengths = made(name), some_ids()[:2, :5], torch.tensor([5, 2])
-    names, weights = zip(*trunk.named_parameters(), strict=True)
-    weights = tuple(weight.detach().requires_grad_() for weight in weights)
-
-    def features(*values):
-        return torch.func.functional_call(trunk, dict(zip(names, values, strict=True)), (ids, lengths))
-
-    assert torch.autograd.gradcheck(features, weights, fast_mode=True)
-
-
 def test_pooling_reduces_the_real_positions():
     h = torch.randn(4, 9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     inside = torch.arange(9) < LENGTHS[:, None]

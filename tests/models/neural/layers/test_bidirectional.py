@@ -8,8 +8,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.base import ModelError
 from models.neural.layers.bidirectional import BidirectionalEncoder
-from models.neural.recurrent import RecurrentNetwork
-from models.specs import RecurrentSpec
 
 E, H, T = 4, 5, 9
 LENGTHS = torch.tensor([3, 9, 1, 6])
@@ -51,27 +49,6 @@ def test_outputs_and_summary_equal_torchs_bidirectional_layer_on_packed_sequence
     torch.testing.assert_close(summary, torch.cat([h[-2], h[-1]], -1), atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"kind": "lstm"}, {"kind": "gru", "cells": "reference", "form": "cho"}])
-def test_padding_never_changes_a_result_or_gets_a_gradient(options):
-    encoder, x = make(**options), random_inputs().requires_grad_()
-    outputs, summary = encoder(x, LENGTHS)
-    (outputs.square().sum() + summary.sum()).backward()
-    padding = torch.arange(T) >= LENGTHS[:, None]
-    assert not outputs[padding].any()
-    assert not x.grad[padding].any()
-    gradients = [parameter.grad.clone() for parameter in encoder.parameters()]
-    encoder.zero_grad()
-    again, same = encoder(torch.where(padding[..., None], torch.nan, x.detach()), LENGTHS)
-    (again.square().sum() + same.sum()).backward()
-    assert torch.equal(again, outputs)
-    assert torch.equal(same, summary)
-    assert all(torch.equal(p.grad, before) for p, before in zip(encoder.parameters(), gradients, strict=True))
-    for row, length in enumerate(LENGTHS.tolist()):
-        alone, end = encoder(x[row : row + 1, :length].detach(), torch.tensor([length]))
-        torch.testing.assert_close(alone[0], outputs[row, :length], atol=1e-12, rtol=1e-12)
-        torch.testing.assert_close(end[0], summary[row], atol=1e-12, rtol=1e-12)
-
-
 @pytest.mark.parametrize("lengths", [[3, 9, 0, 6], [3, 10, 1, 6], [3, 9, 1]])
 def test_impossible_lengths_are_refused(lengths):
     with pytest.raises(ModelError, match="each between 1 and 9"):
@@ -81,15 +58,3 @@ def test_impossible_lengths_are_refused(lengths):
 def random_text(count, length, tokens=20):
     """Independent, equally likely tokens: nobody can predict them better than log(tokens) nats each."""
     return torch.randint(9, 9 + tokens, (count, length), generator=torch.Generator().manual_seed(3))
-
-
-def test_the_features_of_a_language_model_do_not_change_with_what_comes_later_and_the_encoders_do():
-    network = RecurrentNetwork(RecurrentSpec(layers=2, hidden=8, embedding=6), torch.ones(30)).eval()
-    ids = random_text(1, 10)
-    changed = ids.clone()
-    changed[0, 6] = (ids[0, 6] - 8) % 20 + 9
-    ours, theirs = (network(rows, network.start(1, "cpu"))[0] for rows in (ids, changed))
-    assert torch.equal(ours[:, :6], theirs[:, :6])
-    encoder, rows = make(inputs=6).float(), network.embedding
-    ours, theirs = (encoder(rows(words), torch.tensor([10]))[0] for words in (ids, changed))
-    assert (ours[:, :6] != theirs[:, :6]).any(-1).all()

@@ -76,13 +76,3 @@ def test_windows_cut_anywhere_carry_the_state_within_a_review_and_drop_it_betwee
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-12, rtol=1e-12)
     for ours, theirs in zip(state, last, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["gru", "lstm"])
-def test_without_the_option_and_in_evaluation_the_state_goes_on_from_review_to_review(name):
-    ids = torch.cat(LANES[0])[None]
-    networks = make(name, True), make(name, True).eval(), make(name).eval()
-    carried, *others = (network(ids, network.start(1, "cpu"))[0] for network in networks)
-    assert all(torch.equal(carried, features) for features in others)
-    network = make(name)
-    assert not torch.allclose(carried, network(ids, network.start(1, "cpu"))[0])

@@ -105,23 +105,6 @@ def test_dropped_weights_are_the_recurrent_ones_in_the_asked_share_and_scaled(p)
     torch.testing.assert_close(dropped["weight_hh_l0"], weights["weight_hh_l0"] * kept / (1 - p), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("cells", ["reference", "fused"])
-def test_one_mask_of_weights_serves_a_whole_window_and_every_layer_has_its_own(cells):
-    """The window computed again with the very weights that the mask leaves, without any drop."""
-    network = make("gru", cells=cells, layers=2, weight_drop=0.5)
-    ids = random_ids(B, T)
-    dropped = features(network, ids, seed=7)
-    plain = make("gru", cells=cells, layers=2)
-    torch.manual_seed(7)
-    masks = []
-    for layer in plain.layers:
-        weights = drop_weights(dict(layer.named_parameters()), 0.5)
-        masks.append(weights["weight_hh_l0"] != 0)
-        layer.weight_hh_l0.data = weights["weight_hh_l0"].detach()
-    torch.testing.assert_close(dropped, features(plain, ids))
-    assert not torch.equal(*masks)
-
-
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
 @pytest.mark.parametrize("variational", [False, True])
 def test_dropout_keeps_the_asked_share_and_the_mean(p, variational):

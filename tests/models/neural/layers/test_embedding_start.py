@@ -27,7 +27,7 @@ from models.tokens.words import FIRST
 from training.context import FitContext
 from training.fit import fit_model
 from training.vectors.files import keyed, save_vectors
-from training.vectors.stored_rows import ROWS, load_matrix, save_matrix
+from training.vectors.stored_rows import ROWS, save_matrix
 from training.vectors.vocabulary_rows import vocabulary_rows
 
 TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2)
@@ -120,19 +120,3 @@ def test_rows_of_a_vocabulary_are_those_of_its_words(data: Any, tmp_path: Any) -
     assert (coverage.found, coverage.entries) == (2, vocabulary.size - FIRST)
     assert coverage.share_of_text == pytest.approx((place["food"] + place["staff"]) / counted)
     assert len({rows_VE[token].tobytes() for token in STARS}) == len(STARS), "ratings can be told apart"
-
-
-def test_pieces_of_words_are_looked_up_as_they_are_then_without_their_space(tmp_path: Any) -> None:
-    texts = ["good food good food good food"] * 9
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit="bpe", size=280, min_count=1), NormalForm())
-    [piece] = [token for token in range(FIRST, vocabulary.size) if vocabulary.token(token) == " good"]
-    for names, expected in ((["good"], [1.0, 2.0]), (["good", " good"], [3.0, 4.0])):
-        save_vectors(tmp_path, keyed(names, np.array([[1.0, 2.0], [3.0, 4.0]])[: len(names)]))
-        rows_VE, _ = vocabulary_rows(tmp_path, vocabulary, np.ones(vocabulary.size, np.int64))
-        assert rows_VE[piece].tolist() == expected
-    assert np.array_equal(load_matrix(_saved(tmp_path, rows_VE)), rows_VE)
-
-
-def _saved(folder: Any, rows_VE: np.ndarray) -> Any:
-    save_matrix(folder, rows_VE)
-    return folder

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
 
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 
@@ -41,17 +40,6 @@ def random_inputs(*shape):
     return torch.randn(*shape, E, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", FUSED)
-def test_a_fused_layer_called_with_its_own_weights_is_the_module_called(name):
-    layer, x, state = make(name), random_inputs(B, T), random_state(name)
-    h, last = run_layer(layer, weights_of(layer), x, state)
-    packed = tuple(tensor[None] for tensor in state)
-    expected, after = layer(x, packed if isinstance(layer, nn.LSTM) else packed[0])
-    assert torch.equal(h, expected)
-    for ours, theirs in zip(last, after if isinstance(layer, nn.LSTM) else (after,), strict=True):
-        assert torch.equal(ours, theirs[0])
-
-
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_stream_that_forgets_reads_on_as_from_the_start(name):
     """Against each piece run alone: outputs, last states, gradients of inputs, weights and first states."""
@@ -81,19 +69,6 @@ def test_a_stream_that_forgets_reads_on_as_from_the_start(name):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12, msg=name_of)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_nothing_that_came_before_passes_a_place_where_a_stream_forgets(name):
-    """Not even a number that is not finite."""
-    layer, x, state = make(name), random_inputs(B, T), random_state(name)
-    keep = torch.ones(B, T, dtype=torch.bool)
-    keep[:, 6] = False
-    clean, _ = run_layer(layer, weights_of(layer), x, state, keep)
-    spoilt = x.clone()
-    spoilt[:, :6] = torch.nan
-    h, _ = run_layer(layer, weights_of(layer), spoilt, state, keep)
-    assert torch.equal(h[:, 6:], clean[:, 6:])
-
-
 def gates_of(name, start):
     """The recurrent matrix of each gate of a new layer."""
     torch.manual_seed(3)
@@ -110,20 +85,6 @@ def test_recurrent_matrices_start_as_their_name_says_gate_by_gate(name):
     drawn = torch.cat(gates_of(name, "uniform"))
     assert 0.7 * H**-0.5 < drawn.abs().max() <= H**-0.5
     assert abs(drawn.mean()) < 0.1
-
-
-def test_an_orthogonal_start_keeps_lengths_over_many_steps_and_a_uniform_one_does_not():
-    """Without inputs and biases, and so near 0 that tanh is the identity."""
-    lengths = {}
-    for start in ("uniform", "orthogonal"):
-        torch.manual_seed(3)
-        layer = make_layer("rnn", E, H, "reference", start=start).double()
-        weights = {**weights_of(layer), "bias_ih_l0": torch.zeros(H).double(), "bias_hh_l0": torch.zeros(H).double()}
-        before = 1e-6 * torch.randn(1, H, dtype=torch.float64)
-        h_BTH, _ = run_layer(layer, weights, torch.zeros(1, 50, E, dtype=torch.float64), (before,))
-        lengths[start] = float(h_BTH[0, -1].detach().norm() / before.norm())
-    assert lengths["orthogonal"] == pytest.approx(1, abs=1e-4)
-    assert lengths["uniform"] < 0.01
 
 
 @pytest.mark.parametrize(

@@ -77,20 +77,6 @@ def test_gradients_pass_the_numeric_check(kind):
     assert torch.autograd.gradcheck(run, (x, *state, *parameters), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", CELLS)
-def test_chunks_with_carried_state_give_the_outputs_of_one_go(kind):
-    own = own_layer(kind)
-    x, state = torch.randn(B, T, E, dtype=torch.float64), random_state(kind, torch.float64)
-    whole, last = own(x, state)
-    parts = []
-    for chunk in x.split([1, 4, 2, 5], 1):
-        h, state = own(chunk, state)
-        parts.append(h)
-    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-14, rtol=1e-13)
-    for ours, theirs in zip(state, last, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-14, rtol=1e-13)
-
-
 def lstm_with_open_memory():
     """Gates held by their biases: input 0, forget 1 (σ(±200) is exactly 0 and 1 in float32); the rest at random."""
     torch.manual_seed(2)

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from models.neural.layers.recurrent_layers import run_layer
-from models.neural.network import detach
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.special import BOS, STARS
@@ -36,21 +35,6 @@ def random_ids(*shape):
 
 def weights_of(layer):
     return dict(layer.named_parameters())
-
-
-@pytest.mark.parametrize("cells", ["reference", "fused"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_chunks_with_carried_state_give_the_features_of_one_go(kind, cells):
-    network = make(kind, layers=2, cells=cells).eval()
-    ids = random_ids(B, T)
-    whole, last = network(ids, network.start(B, "cpu"))
-    state, parts = network.start(B, "cpu"), []
-    for chunk in ids.split([1, 5, 1, 7], 1):
-        features, state = network(chunk, detach(state))
-        parts.append(features)
-    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-6, rtol=1e-5)
-    for ours, theirs in zip(state, last, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "nonlinearity"), [*[(kind, "tanh") for kind in KINDS], ("rnn", "relu")])
@@ -116,31 +100,6 @@ def test_initial_loss_is_log_V_before_the_unigram_bias_and_the_unigram_entropy_w
     assert without == pytest.approx(math.log(size - 7), rel=0.05)
 
 
-@pytest.mark.parametrize("cells", ["reference", "fused"])
-def test_relu_network_starts_from_the_identity(cells):
-    layer = make("rnn", nonlinearity="relu", cells=cells).layers[0]
-    assert torch.equal(layer.weight_hh_l0, torch.eye(12))
-    assert not layer.bias_ih_l0.any()
-    assert not layer.bias_hh_l0.any()
-    positive = torch.rand(B, 12)
-    with torch.no_grad():
-        layer.weight_ih_l0.zero_()
-    assert torch.equal(run_layer(layer, weights_of(layer), torch.randn(B, 5, 8), (positive,))[1][0], positive)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_reset_puts_chosen_streams_back_to_their_start_and_leaves_the_others(kind):
-    network = make(kind, layers=2)
-    ids = random_ids(B, T)
-    ids[:, 0] = STARS[2]
-    _, state = network(ids, network.start(B, "cpu"))
-    changed = network.reset(state, torch.tensor([True, False, True]))
-    for before, after in zip(state, changed, strict=True):
-        assert torch.equal(after[:, [0, 2]], before[:, [0, 2]])
-        assert not after[:, 1].any()
-        assert before[:, 1].any()
-
-
 def test_the_star_token_read_last_is_added_to_every_input_of_its_review():
     """C[w] + C[s], equation by equation: a network without the reminder that is given the sums says the same.
 
@@ -169,32 +128,6 @@ def test_gradients_of_the_whole_network_pass_the_numeric_check():
 
     leaves = [network.get_parameter(name).detach().clone().requires_grad_() for name in names]
     assert torch.autograd.gradcheck(run, leaves, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        *[{"kind": kind} for kind in KINDS],
-        {"kind": "gru", "cells": "reference", "form": "cho"},
-        {"kind": "lstm", "cells": "reference", "layer_norm": True},
-    ],
-    ids=[*KINDS, "gru-cho", "lstm-normed"],
-)
-def test_bf16_holds_in_training_only_and_stays_close(options):
-    network = make(hidden=32, embedding=24, training=TrainingSpec(precision="bf16"), **options)
-    exact = make(hidden=32, embedding=24, training=FLOAT32, **options)
-    ids = random_ids(B, T)
-    rough, state = network(ids, network.start(B, "cpu"))
-    sharp, _ = exact(ids, exact.start(B, "cpu"))
-    assert rough.dtype == torch.float32
-    assert {tensor.dtype for tensor in state} == {torch.float32, torch.int64}, "memory, and the star token"
-    assert not torch.equal(rough, sharp)
-    # Normalising a vector of small sums makes their rounding as large as it makes them.
-    assert (rough - sharp).abs().max() < (0.1 if options.get("layer_norm") else 0.02) * sharp.abs().max()
-    rough.sum().backward()
-    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in network.parameters())
-    network.eval(), exact.eval()
-    assert torch.equal(network(ids, network.start(B, "cpu"))[0], exact(ids, exact.start(B, "cpu"))[0])
 
 
 @pytest.mark.parametrize(

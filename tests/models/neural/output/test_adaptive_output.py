@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.lm import RecurrentLM
-from models.neural.output import AdaptiveOutput, TwoLevelOutput, build_output
-from models.specs import ObjectiveSpec, RecurrentSpec
+from models.neural.output import build_output
+from models.specs import ObjectiveSpec
 from models.tokens.special import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss
 
@@ -76,18 +75,6 @@ def test_features_of_the_tails_shrink_by_powers():
     }  # fmt: skip
 
 
-def test_one_tail_of_whole_features_is_the_two_level_softmax():
-    weight, (features_NE, targets_N) = torch.randn(V, E), batch(dtype=torch.float32)
-    kinds = ("two_level", "adaptive")
-    two, one = (build_output(ObjectiveSpec(kind, HEAD), nn.Parameter(weight), COUNTS) for kind in kinds)
-    assert isinstance(two, TwoLevelOutput)
-    assert not isinstance(one, TwoLevelOutput)
-    assert torch.equal(two.loss(features_NE, targets_N)[0], one.loss(features_NE, targets_N)[0])
-    assert {name: tuple(x.shape) for name, x in two.state_dict().items()} == {
-        "weight": (V, E), "bias": (V,), "tail_weight": (E,), "tail_bias": (1,), "order_P": (len(PREDICTED),)
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -102,13 +89,3 @@ def test_one_tail_of_whole_features_is_the_two_level_softmax():
 def test_options_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match=r"cutoffs|shrink"):
         ObjectiveSpec(**wrong)
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_a_recurrent_network_takes_it_tied_and_not(tied):
-    objective = ObjectiveSpec("adaptive", HEAD, cutoffs=CUTS, shrink=2.0)
-    spec = RecurrentSpec(hidden=10, embedding=E, tied=tied, objective=objective)
-    network = RecurrentLM.build(spec, torch.tensor(COUNTS))
-    assert isinstance(network.output, AdaptiveOutput)
-    assert (network.output.weight is network.embedding.weight) == tied
-    assert network.output.head_only == (not tied)

@@ -1,16 +1,13 @@
 """Output layers at their beginning: levels and biases that follow from counts, and what a saved one brings back."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from models.neural.lm import RecurrentLM
 from models.neural.output import build_output
-from models.specs import RecurrentSpec
 from models.tokens.special import EOS, UNK
 from tests.models.neural.output.small_layers import HEAD, MIXED, OBJECTIVES, PREDICTED, SORTED, E, V, batch, layer_of
 
@@ -40,16 +37,3 @@ def test_a_saved_layer_comes_back_with_its_own_order(kind):
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other.nats(features_NE, targets_N), layer.nats(features_NE, targets_N))
     assert torch.equal(other.logp(features_NE), layer.logp(features_NE))
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_a_saved_model_is_loaded_without_the_counts_it_was_made_with(kind, tied, tmp_path):
-    """What an output layer derives from the counts of its training text comes back with the weights."""
-    if tied and kind == "hierarchical":
-        pytest.skip("a tree's rows are not tied")
-    spec = RecurrentSpec(hidden=8, embedding=E, tied=tied, objective=OBJECTIVES[kind])
-    model = RecurrentLM(spec, RecurrentLM.build(spec, torch.tensor(MIXED)), V)
-    model.save(tmp_path)
-    loaded = RecurrentLM.load(tmp_path, spec, SimpleNamespace(size=V))
-    ids_BT = np.random.default_rng(1).choice(PREDICTED, (2, 12))
-    assert np.array_equal(model.score(ids_BT, model.start(2))[0], loaded.score(ids_BT, loaded.start(2))[0])

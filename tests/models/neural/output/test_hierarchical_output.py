@@ -58,17 +58,6 @@ def test_the_mean_code_length_is_between_the_entropy_and_one_more(counts):
     assert entropy - 1e-9 <= mean <= entropy + 1 + 1e-9
 
 
-def test_only_nodes_on_the_path_of_the_targets_get_a_gradient():
-    layer, target = layer_of(), PREDICTED[11]
-    features_NE, _ = batch()
-    layer.loss(features_NE, torch.full((N,), target))[0].backward()
-    paths, leaf = tree_paths(layer.tree.numpy()), PREDICTED.index(target)
-    on_path = np.isin(np.arange(len(layer.weight)), paths.nodes[paths.starts[leaf] : paths.starts[leaf + 1]])
-    assert on_path.sum() == int(layer.path_lengths(torch.tensor([target])))
-    assert np.array_equal((layer.weight.grad != 0).any(1).numpy(), on_path)
-    assert np.array_equal((layer.bias.grad != 0).numpy(), on_path)
-
-
 @examples(25)
 @given(st.lists(st.integers(0, 50), min_size=len(CONTEXT_IDS) + 3, max_size=40), st.integers(0, 1_000))
 def test_the_probabilities_of_all_words_sum_to_one(counts, seed):

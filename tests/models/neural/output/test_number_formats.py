@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from models.neural.output import build_output
-from models.neural.output.cross_entropy import in_format, softmax_nats
+from models.neural.output.cross_entropy import softmax_nats
 from models.specs import ObjectiveSpec
 from tests.examples import examples
-from tests.models.neural.output.small_layers import HEAD, OBJECTIVES, SORTED, E, batch, gradients, layer_of
+from tests.models.neural.output.small_layers import batch, gradients, layer_of
 
 
 def exact_nats(logits, right):
@@ -64,21 +64,6 @@ def test_a_loss_in_bf16_is_within_a_thousandth_of_the_exact_one(output):
         assert float((one - other).norm() / one.norm()) < 0.02
 
 
-def test_features_that_fill_up_bf16_rows_are_not_seen_outside():
-    """E = 6 becomes 32 in the products; with E = 32 to begin with, and features of 0, all is the same."""
-    layer, (features_NE, targets_N) = layer_of("two_level, sorted"), batch()
-    rows = nn.Parameter(F.pad(layer.weight.detach(), (0, 26)))
-    wide = build_output(ObjectiveSpec("two_level", HEAD, chunk=8), rows, SORTED)
-    with torch.no_grad():
-        wide.bias.copy_(layer.bias)
-        wide.tail_weight[:E], wide.tail_bias[:] = layer.tail_weight, layer.tail_bias
-    wide_NE = F.pad(features_NE.detach(), (0, 26)).requires_grad_()
-    narrow_loss, wide_loss = (x.loss(h, targets_N, "bf16")[0] for x, h in ((layer, features_NE), (wide, wide_NE)))
-    assert narrow_loss == wide_loss
-    for one, other in zip(gradients(narrow_loss, layer, features_NE), gradients(wide_loss, wide, wide_NE), strict=True):
-        torch.testing.assert_close(one, other[..., :E] if other.shape[-1] == 32 else other, rtol=0, atol=0)
-
-
 class Products(TorchFunctionMode):
     """Collects how many rows the products of features with weights have."""
 
@@ -90,29 +75,6 @@ class Products(TorchFunctionMode):
         if function is F.linear:
             self.rows.append(len(args[0]))
         return function(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("kind", [kind for kind in OBJECTIVES if "level" in kind or "shrinking" in kind])
-@pytest.mark.parametrize("in_tail", [1, 5, 31, 32, 33, 50])
-def test_bf16_products_of_a_tail_have_few_numbers_of_rows_whose_spare_ones_count_for_nothing(kind, in_tail):
-    layer, n = layer_of(kind, chunk=64, dtype=torch.float64), 64
-    targets_N = layer.order_P[torch.arange(n) % HEAD].clone()
-    targets_N[torch.randperm(n)[:in_tail]] = layer.order_P[HEAD : layer.cuts[1]][torch.arange(in_tail) % 5]
-    features_NE = torch.randn(n, E, dtype=torch.float64).bfloat16().double()
-    with Products() as exact:
-        expected = layer.gradients(features_NE, targets_N)
-    assert in_tail in exact.rows
-    layer.float()
-    with Products() as rounded:
-        found = layer.gradients(in_format(features_NE, torch.bfloat16), targets_N)
-    assert set(rounded.rows) <= {32, 64, 0}
-    assert (len(found.nats_N), len(found.features_NE)) == (n, n)
-    torch.testing.assert_close(found.nats_N.double(), expected.nats_N, rtol=0.05, atol=0.05)
-    scored_N = layer.scored_nats(in_format(features_NE, torch.bfloat16), targets_N)
-    torch.testing.assert_close(scored_N.double(), expected.nats_N, rtol=0.05, atol=0.05)
-    for own, right in zip(found.parameters, expected.parameters, strict=True):
-        assert (own - right).norm() <= 0.02 * right.norm()
-    assert (found.features_NE[:, :E] - expected.features_NE).norm() <= 0.02 * expected.features_NE.norm()
 
 
 @pytest.mark.gpu

@@ -118,19 +118,6 @@ def test_rows_with_target_minus_one_count_for_nothing(kind):
     assert (layer.nats(features_NE, masked_N)[~kept] == 0).all()
 
 
-@pytest.mark.parametrize("level", ["head", "tail"])
-def test_a_batch_of_one_level_only_has_the_right_gradient(level):
-    layer = layer_of("two_level, mixed", dtype=torch.float64)
-    among = layer.order_P[:HEAD] if level == "head" else layer.order_P[HEAD:]
-    features_NE, targets_N = batch(dtype=torch.float64, among=among.tolist())
-    expected = -reference_logp(layer, features_NE).gather(1, targets_N[:, None]).sum()
-    loss, _ = layer.loss(features_NE, targets_N)
-    for own, automatic in zip(
-        gradients(loss, layer, features_NE), gradients(expected, layer, features_NE), strict=True
-    ):
-        torch.testing.assert_close(own, automatic, rtol=1e-11, atol=1e-11)
-
-
 @pytest.mark.parametrize("target", CONTEXT_IDS)
 def test_a_given_id_as_target_is_refused(kind, target):
     layer, (features_NE, targets_N) = layer_of(kind), batch()

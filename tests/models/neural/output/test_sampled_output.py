@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.neural.lm import RecurrentLM
-from models.neural.output import SoftmaxOutput, build_output
+from models.neural.output import build_output
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.special import CONTEXT_IDS
 from tests.models.neural.made_streams import walks
@@ -111,27 +111,6 @@ def test_with_more_samples_the_gradient_approaches_the_exact_one():
         errors.append(np.mean([distance(exact, gradients(layer, *batch(), seed=seed)) for seed in range(4)]))
     assert errors[1] < errors[0] / 2.5
     assert errors[2] < 0.02
-
-
-def test_with_many_samples_nce_has_the_gradient_of_likelihood_where_the_model_is_normalised():
-    """Mnih & Teh 2012, section 3.1: with k → ∞ it is that of maximum likelihood, if exp(s) sums to 1."""
-    layer, (_, targets_N) = layer_of("nce", 100_000), batch()
-    with torch.no_grad():
-        layer.bias[PREDICTED] -= layer.bias[PREDICTED].logsumexp(0)
-    features_NE = torch.zeros(N, E, dtype=torch.float64, requires_grad=True)
-    found = gradients(layer, features_NE, targets_N)
-    exact = gradients(layer.eval(), features_NE, targets_N)
-    assert distance(exact, found) < 0.02
-
-
-def test_figures_are_exact_in_every_mode_and_the_loss_is_once_training_ends(estimator):
-    layer, (features_NE, targets_N) = layer_of(estimator, dtype=torch.float32), batch(dtype=torch.float32)
-    plain = SoftmaxOutput(layer.weight, layer.bias.detach().clone(), 8)
-    for _ in ("training", "evaluation"):
-        assert torch.equal(layer.nats(features_NE, targets_N), plain.nats(features_NE, targets_N))
-        assert torch.equal(layer.logp(features_NE), plain.logp(features_NE))
-        layer.eval()
-    assert torch.equal(layer.loss(features_NE, targets_N)[0], plain.loss(features_NE, targets_N)[0])
 
 
 def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn(estimator, tmp_path):

@@ -1,25 +1,10 @@
 """Files of checkpoints and the journal by themselves: what is kept, and what comes back."""
 
-import hashlib
 import json
-import os
 
-import pytest
 import torch
 
-from tests.training.neural.callbacks.killed_trainings import bits, run
 from training.neural.checkpoint import Checkpoints, Journal
-
-
-@pytest.mark.slow
-def test_two_trainings_of_one_class_have_weights_of_one_checksum_and_say_which_class(tmp_path):
-    found = set()
-    for name in ("one", "two"):
-        network, summary = run(tmp_path / name)
-        found.add(hashlib.sha256(b"".join(bits(network).values())).hexdigest())
-        assert summary["threads"] == torch.get_num_threads()
-        assert summary["class_changes"] == 0
-    assert len(found) == 1
 
 
 def numbers(checkpoints):
@@ -46,27 +31,12 @@ def test_what_is_saved_comes_back(tmp_path):
     assert Checkpoints(tmp_path).load(good=True) is None
 
 
-def test_a_checkpoint_has_the_permissions_of_any_new_file(tmp_path):
-    """In a home that a group shares, another of its members may go on with the training."""
-    before = os.umask(0o007)
-    try:
-        Checkpoints(tmp_path).save({"weight": torch.ones(2)}, {}, good=True)
-    finally:
-        os.umask(before)
-    found = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
-    assert found == {"00000001.json": "0o660", "00000001.safetensors": "0o660"}
-
-
 def test_what_killed_writes_left_is_removed(tmp_path):
     Checkpoints(tmp_path).save({"weight": torch.ones(2)}, {}, good=True)
     for left in ("00000002.part", ".tmpa1B2c3"):  # ours, and that of safetensors
         (tmp_path / left).write_bytes(b"half")
     assert Checkpoints(tmp_path).load() is not None
     assert {path.name for path in tmp_path.iterdir()} == {"00000001.json", "00000001.safetensors"}
-
-
-def test_an_empty_folder_has_no_checkpoint(tmp_path):
-    assert Checkpoints(tmp_path / "new").load() is None
 
 
 def test_the_journal_is_cut_where_it_was(tmp_path):
@@ -81,8 +51,3 @@ def test_the_journal_is_cut_where_it_was(tmp_path):
     again.write(7, {"b": 3.5})
     lines = [json.loads(line) for line in again.path.read_text().splitlines()]
     assert [(line["step"], line.get("a"), line.get("b")) for line in lines] == [(5, 1.5, None), (7, None, 3.5)]
-
-
-def test_the_journal_refuses_what_is_no_json(tmp_path):
-    with pytest.raises(ValueError, match="JSON"):
-        Journal(tmp_path).write(1, {"a": float("nan")})

@@ -1,10 +1,6 @@
 """Damaged, unreadable or foreign checkpoints: what is used instead, and what is said."""
 
-import logging
 import os
-import time
-from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +8,6 @@ import torch
 from models.neural.weights_file import fill_network, network_tensors
 from tests.marked_cases import long_but
 from tests.training.neural.callbacks.killed_trainings import (
-    TRAINING,
     assert_same_as,
     bits,
     kill,
@@ -20,7 +15,6 @@ from tests.training.neural.callbacks.killed_trainings import (
     newest,
     run,
 )
-from training.neural.callbacks import checkpointing
 from training.neural.checkpoint import Checkpoints
 from training.neural.trainer import CHECKPOINTS
 
@@ -43,18 +37,6 @@ def test_weights_are_put_back_whole_or_not_at_all(change):
     with pytest.raises(ValueError, match=name.replace(".", r"\.")):
         fill_network(network, tensors)
     assert bits(network) == before
-
-
-@pytest.mark.slow
-def test_a_checkpoint_without_all_weights_is_skipped_with_the_reason(tmp_path, undisturbed, caplog):
-    """Its checksums are right."""
-    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
-    checkpoints = Checkpoints(tmp_path / CHECKPOINTS)
-    found = checkpoints.load()
-    checkpoints.save({k: v for k, v in found.tensors.items() if k != "best/layers.0.bias_hh_l0"}, found.facts, True)
-    network, _ = run(tmp_path)
-    assert "layers.0.bias_hh_l0 is absent there" in caplog.text
-    assert bits(network) == undisturbed[0]
 
 
 def flip(path):
@@ -87,29 +69,6 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undi
     assert ("is skipped" in caplog.text) == (damage != "a missing description")
 
 
-@pytest.mark.parametrize(("updates", "said"), [(0, "training starts from the beginning: there is no checkpoint"),
-                                               (71, "training resumes after 71 of 1778 updates")])  # fmt: skip
-def test_what_is_resumed_is_said(updates, said, caplog, monkeypatch):
-    ranks, metrics = SimpleNamespace(clock=time.monotonic), SimpleNamespace(updates=updates)
-    state = SimpleNamespace(metrics=metrics, total_updates=1778, ranks=ranks)
-    found = checkpointing.Checkpointing(state, checkpoints=None, journal=None, identity={})
-    monkeypatch.setattr(found, "_class", dict)
-    monkeypatch.setattr(found, "load", lambda: SimpleNamespace(facts={"class": {}}))
-    monkeypatch.setattr(found, "restore", lambda found: None)
-    monkeypatch.setattr(checkpointing, "announcement", str)
-    with caplog.at_level(logging.INFO):
-        found.on_start()
-    assert caplog.messages == [said]
-
-
-@pytest.mark.slow
-def test_with_all_checkpoints_damaged_the_training_starts_again(tmp_path, undisturbed):
-    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
-    for path in (tmp_path / CHECKPOINTS).glob("*.safetensors"):
-        flip(path)
-    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
-
-
 @pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_path, undisturbed, monkeypatch):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
@@ -123,13 +82,6 @@ def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_
         assert checkpoints.load() is None
     assert sorted((tmp_path / CHECKPOINTS).iterdir()) == names
     assert checkpoints.load() is not None
-
-
-@pytest.mark.slow
-def test_checkpoints_of_another_training_are_not_used(tmp_path, undisturbed, caplog):
-    run(tmp_path, training=replace(TRAINING, seed=6, epochs=1))
-    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
-    assert "belongs to another training" in caplog.text
 
 
 @pytest.mark.slow

@@ -12,15 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import ModelError
 from tests.marked_cases import long_but, slow_but
-from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import Killed, killed_at_rename
 from tests.training.neural.callbacks import killed_trainings
 from tests.training.neural.callbacks.killed_trainings import (
     SPEC,
     TRAINING,
-    V,
     assert_same_as,
     bits,
     journal,
@@ -30,17 +27,9 @@ from tests.training.neural.callbacks.killed_trainings import (
     run,
     without_clock,
 )
-from training.neural import checkpoint
-from training.neural import step as training_step
 from training.neural.callbacks import checkpointing
-from training.neural.optimization.clipping import Clipped
 from training.neural.optimization.optimizers import AdamW, learning_rate
 from training.neural.trainer import CHECKPOINTS
-
-
-@pytest.mark.long
-def test_two_undisturbed_trainings_are_equal(tmp_path, undisturbed):
-    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -56,31 +45,6 @@ def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
     rng = np.random.default_rng(seed)
     for at in sorted(rng.integers(1, updates // 4, 4), reverse=True):
         kill(tmp_path, at)
-    assert_same_as(undisturbed, tmp_path, *run(tmp_path))
-
-
-@pytest.mark.long
-def test_the_best_state_of_before_the_kill_is_not_forgotten(tmp_path, monkeypatch):
-    """A training that over-fits: its best state is an early one, the kill comes late."""
-    training = replace(TRAINING, epochs=30, evaluations=10, learning_rate=4e-2, warmup=0.0, final_rate=1.0)
-    monkeypatch.setattr(killed_trainings, "TRAIN", walks(6, V, 1))
-    plain, summary = run(tmp_path / "plain", training=training)
-    assert summary["best_tokens"] < 0.8 * summary["tokens"]
-    (tmp_path / "killed").mkdir()
-    with pytest.raises(Killed):
-        run(tmp_path / "killed", network_of(int(summary["updates"]) - 2), training)
-    resumed, other = run(tmp_path / "killed", training=training)
-    assert bits(resumed) == bits(plain)
-    assert without_clock(other) == without_clock(summary)
-
-
-@pytest.mark.slow
-def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeypatch):
-    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
-    half = undisturbed[1]["updates"] // 2
-    assert undisturbed[1]["updates"] == 2 * half
-    kill(tmp_path, half + 1)
-    kill(tmp_path, 2)
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
@@ -194,39 +158,3 @@ def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     network.output.loss = lambda *a: (calls.__setitem__(0, calls[0] + 1), loss(*a))[1]
     assert_same_as(undisturbed, tmp_path, *run(tmp_path, network))
     assert calls[0] == kill_free - 32  # it really went on
-
-
-@pytest.mark.slow
-def test_a_training_goes_on_from_a_checkpoint_that_does_not_know_the_processors_seconds_yet(tmp_path, undisturbed):
-    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
-    path = newest(tmp_path, "json")
-    body = json.loads(path.read_text())["body"]
-    before = body["facts"]["course"].pop("cpu_seconds")
-    path.write_text(json.dumps({"checksum": checkpoint._checksum(body), "body": body}))
-    network, summary = run(tmp_path)
-    assert_same_as(undisturbed, tmp_path, network, summary)
-    assert before > 0
-    assert summary["cpu_seconds"] > 0
-
-
-@pytest.mark.long
-def test_going_on_with_another_number_of_threads_is_announced(tmp_path, undisturbed, caplog):
-    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
-    try:
-        _, summary = run(tmp_path)
-    finally:
-        torch.set_num_threads(threads)
-    assert summary["class_changes"] == 1
-    assert summary["threads"] == threads + 1
-    assert f"threads {threads + 1} after" in caplog.text
-    assert "up to rounding, not bit for bit" in caplog.text
-
-
-def test_diverging_for_good_leaves_no_endless_loop_behind(tmp_path, monkeypatch):
-    """A second attempt in the same folder fails in the same way instead of going on from nothing."""
-    monkeypatch.setattr(training_step, "scale_and_clip", lambda *arguments: Clipped(float("inf"), False, False))
-    for _ in range(2):
-        with pytest.raises(ModelError, match="diverged"):
-            run(tmp_path)

@@ -69,26 +69,6 @@ def test_a_checkpoint_holds_what_the_tensors_held_when_it_was_given(tmp_path, mo
     assert found.facts == {"losses": [1.0]}
 
 
-@pytest.mark.usefixtures("in_a_thread")
-def test_an_error_of_the_thread_is_raised_by_the_next_call(tmp_path, monkeypatch):
-    disk = Disk(monkeypatch, failures=3)
-    with CheckpointWriter(Checkpoints(tmp_path)) as writer:
-        writer.look()
-        writer.write({}, {}, True, CPU)
-        writer.look()  # it is being written
-        disk.free.set()
-        with pytest.raises(OSError, match="No space left"):
-            writer.finish()
-        writer.finish()  # it is told once
-        writer.write({}, {}, True, CPU)
-        with pytest.raises(OSError, match="No space left"):
-            writer.write({}, {}, True, CPU)
-        writer.write({}, {}, True, CPU)
-        writer._written.exception(60)
-        with pytest.raises(OSError, match="No space left"):
-            writer.look()
-
-
 # --- a training with it
 
 

@@ -9,7 +9,6 @@ from torch import distributed
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
-from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 from training.neural.batches import Plan
 from training.neural.fused.chosen_layers import train_with_own_layers
@@ -53,21 +52,6 @@ def test_an_update_stays_within_the_budget_of_operators_and_waits(counts, stream
     for operators, waits in updates(counts, stream, SPEC):
         assert operators <= MOST_OPERATORS
         assert waits <= MOST_WAITS, counts.waits
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", long_but(["bf16", "float32"], {"bf16"}))
-@pytest.mark.parametrize("kind", long_but(["gru", "lstm", "rnn"], {"gru"}))
-def test_reviews_from_a_fresh_state_each_stay_within_the_budget_for_any_window(counts, stream, kind, precision):
-    """A stream is reset at every review; the layer is run once for all of them, not once for each position."""
-    fresh = replace(TRAINING, stateful=False, state_reset_prob=TrainingSpec().state_reset_prob, precision=precision)
-    spec = replace(SPEC, kind=kind, training=fresh)
-    few = updates(counts, stream, spec, 1)
-    many = updates(counts, stream, replace(spec, training=replace(fresh, batch=256, bptt_len=70)), 1)
-    assert many == few
-    [(operators, waits)] = few
-    assert operators <= MOST_OPERATORS
-    assert waits <= MOST_WAITS, counts.waits
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,43 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.output import adaptive, build_output, single
-from models.specs import ObjectiveSpec, TrainingSpec
-from tests.models.neural.made_trainings import SPEC, TRAINING, V, curve, network_of, run
+from models.specs import TrainingSpec
+from tests.models.neural.made_trainings import SPEC, TRAINING, curve, network_of, run
 from training.neural import step
 from training.neural.fused.captured import captured
 from training.neural.fused.chosen_layers import gpu_sequences, sequences
-from training.neural.optimization.clipping import scale_and_clip_unread
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)
 
 
 # --- logits
-
-
-@pytest.mark.parametrize(
-    "objective",
-    [{"output": "softmax"}, {"head": 37}, {"output": "adaptive", "head": 20, "cutoffs": (70,), "shrink": 2.0}],
-)
-def test_in_bf16_aligned_logits_have_the_gradients_of_others(monkeypatch, objective):
-    torch.manual_seed(1)
-    counts_V, features_NE = torch.randint(1, 50, (150,)).sort(descending=True).values, torch.randn(60, 48)
-    targets_N, found = torch.randint(9, 150, (60,)), []
-    for aligned in (True, False):
-        if not aligned:
-            for module in (adaptive, single):
-                monkeypatch.setattr(module, "spare_entries", lambda *given: 0)
-        torch.manual_seed(2)
-        weight = nn.Parameter(torch.randn(150, 48) / 7)
-        output = build_output(ObjectiveSpec(**objective), weight, counts_V).to(GPU)
-        h_NE = features_NE.to(GPU).requires_grad_()
-        loss, rows = output.loss(h_NE, targets_N, "bf16")
-        loss.backward()
-        found.append([loss.detach(), h_NE.grad, *(p.grad for p in output.parameters())])
-        assert rows == 60
-    for one, other in zip(*found, strict=True):
-        assert float((one - other).norm()) < 0.02 * float(other.norm())
 
 
 @pytest.mark.needs_real_gpu
@@ -141,42 +114,6 @@ def test_every_replay_draws_its_own_dropout_masks_as_a_launch_would(dropout):
     torch.testing.assert_close(first, launched, rtol=0.0, atol=0.0)
 
 
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("precision", ["bf16", "float32"])
-def test_the_scaled_gradients_of_a_replay_are_those_of_a_launch(kind, precision):
-    """Gradients are handed over without copies: two that share memory would be scaled twice."""
-    found = []
-    for replays in (True, False):
-        network = network_of(replace(SPEC, kind=kind, dropout=0.0, training=replace(TRAINING, precision=precision)))
-        network = network.to(GPU).train()
-        torch.manual_seed(2)
-        ids_BT, state = torch.randint(9, V, (8, 12), device=GPU), network.start(8, GPU)
-        read = captured(network, ids_BT, state) if replays else network
-        features_BTE, _ = read(ids_BT, state)
-        features_BTE.float().square().sum().backward()
-        scale_and_clip_unread(network.parameters(), 0.5, 1e6)
-        found.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
-    replayed, launched = found
-    assert set(replayed) == set(launched)
-    share = 0.05 if precision == "bf16" else 1e-4
-    for name, grad in launched.items():
-        assert float((replayed[name] - grad).norm()) < share * float(grad.norm()), name
-
-
-def test_a_training_by_replays_that_diverges_goes_back(tmp_path):
-    network, calls = network_of().to(GPU), []
-    loss = network.output.loss
-
-    def spoiled(features_NE, *given):
-        calls.append(1)
-        return loss(features_NE * math.nan if len(calls) == 31 else features_NE, *given)
-
-    network.output.loss = spoiled
-    _, summary = run(tmp_path, network)
-    assert summary["divergences"] == 1
-    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
-
-
 def test_for_want_of_memory_replays_are_given_up_before_streams_are(tmp_path, caplog):
     caplog.set_level(logging.WARNING, "models")
     network, calls = network_of().to(GPU), []
@@ -192,30 +129,3 @@ def test_for_want_of_memory_replays_are_given_up_before_streams_are(tmp_path, ca
     _, summary = run(tmp_path, network)
     assert summary["micro_batch"] == TRAINING.batch
     assert "not enough GPU memory for a CUDA graph" in caplog.text
-
-
-class Waits(nn.Module):
-    """Lets the host wait for the GPU, which cannot be captured."""
-
-    last_layer = None
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(3, device=GPU))
-
-    def forward(self, ids_BT, state):
-        dropped = nn.functional.dropout(self.weight, 0.5)
-        return ids_BT[..., None] * dropped * float(self.weight.sum()), state
-
-
-def test_where_a_window_cannot_be_captured_the_kernels_are_launched_and_dropout_goes_on(caplog):
-    caplog.set_level(logging.WARNING, "models")
-    before = torch.cuda.get_rng_state(GPU)
-    ids_BT, state = torch.ones(2, 3, dtype=torch.int64, device=GPU), (torch.zeros(1, 2, device=GPU),)
-    assert captured(Waits(), ids_BT, state) is None
-    assert "cannot be captured" in caplog.text
-    assert torch.equal(torch.cuda.get_rng_state(GPU), before)
-    assert torch.cuda.current_stream(GPU) == torch.cuda.default_stream(GPU)
-    assert torch.rand(100, device=GPU).unique().numel() > 90
-    network = network_of().to(GPU).train()
-    assert captured(network, ids_BT, network.start(2, GPU))

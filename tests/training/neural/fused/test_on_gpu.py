@@ -1,6 +1,5 @@
 """On a GPU, real or pretended: training, going on and scoring. The processor says what is right."""
 
-import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,27 +13,18 @@ from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import (
     SPEC,
     TRAINING,
-    Planted,
     V,
     curve,
     journal,
     network_of,
     run,
 )
-from training.neural import step
-from training.neural.batches import TBPTTBatches
 from training.neural.callbacks import checkpointing
 from training.neural.step import TrainingStep
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)
 STILL = replace(SPEC, dropout=0.0)  # the two devices draw other masks
-
-
-@pytest.fixture
-def not_captured(monkeypatch):
-    """The network's `forward` is called for every window, so that it can spoil one."""
-    monkeypatch.setattr(step, "captured", lambda *window: None)
 
 
 class Killed(BaseException):
@@ -57,18 +47,6 @@ def test_a_training_in_float32_is_that_of_the_processor(tmp_path, kind, cells):
     assert summary["validation_nats"] == pytest.approx(expected["validation_nats"], rel=0.02)
 
 
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-def test_a_training_in_bf16_learns_as_much_as_one_in_float32(tmp_path, kind):
-    found = {}
-    for precision in ("float32", "bf16"):
-        training = replace(TRAINING, precision=precision, epochs=6)
-        spec = replace(STILL, kind=kind, training=training)
-        _, found[precision] = run(tmp_path / precision, network_of(spec).to(GPU), training)
-        assert found[precision]["divergences"] == 0
-    assert found["bf16"]["validation_nats"] == pytest.approx(found["float32"]["validation_nats"], rel=0.1)
-    assert found["bf16"]["validation_nats"] < 0.7 * math.log(V)
-
-
 PIECES = replace(TRAINING, stateful=False, state_reset_prob=TrainingSpec().state_reset_prob)
 
 
@@ -84,49 +62,6 @@ def test_reviews_from_a_fresh_state_each_are_those_of_the_processor_and_need_no_
     run(tmp_path / "cpu", network_of(spec), spec.training)
     for name in ("train/nats", "gradient_norm", "validation/nats"):
         np.testing.assert_allclose(curve(tmp_path / "gpu", name), curve(tmp_path / "cpu", name), rtol=0.02)
-
-
-@pytest.mark.parametrize(("precision", "rounded"), [("bf16", True), ("float32", False)])
-def test_tf32_is_used_only_by_updates_for_which_bf16_was_asked(tmp_path, monkeypatch, precision, rounded):
-    """Here cuDNN has no bf16. A validation is in float32 always."""
-    run_fused, seen = recurrent_layers._run_fused, set()
-
-    def seeing(layer, *given):
-        seen.add((layer.training, torch.backends.cudnn.allow_tf32))
-        return run_fused(layer, *given)
-
-    monkeypatch.setattr(recurrent_layers, "cudnn_has_bf16", lambda mode, device: False)
-    monkeypatch.setattr(recurrent_layers, "_run_fused", seeing)
-    training = replace(TRAINING, precision=precision)
-    run(tmp_path, network_of(replace(STILL, training=training)).to(GPU), training)
-    assert seen == {(True, rounded), (False, False)}
-    assert not torch.backends.cudnn.allow_tf32
-
-
-@pytest.mark.parametrize("spoil", ["loss", "gradient"])
-@pytest.mark.usefixtures("not_captured")
-def test_a_training_that_diverges_goes_back_though_it_is_noticed_one_update_late(tmp_path, spoil):
-    network, summary = run(tmp_path, Planted(spoil, (30,)).to(GPU))
-    _, expected = run(tmp_path / "cpu", Planted(spoil, (30,)))
-    assert summary["divergences"] == expected["divergences"] == 1
-    assert summary["updates"] == expected["updates"]
-    assert summary["tokens"] == expected["tokens"]
-    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
-    assert len(curve(tmp_path, "train/nats")) == len(curve(tmp_path / "cpu", "train/nats"))
-
-
-@pytest.mark.parametrize(("device", "ahead"), [(GPU, True), (torch.device("cpu"), False)], ids=str)
-def test_only_beside_a_gpu_a_thread_reads_the_next_tokens(tmp_path, monkeypatch, device, ahead):
-    """It would compete with the updates of a processor for the cores."""
-    epoch, asked = TBPTTBatches.epoch, []
-
-    def seen(batches, n, start=0, ahead=False):
-        asked.append(ahead)
-        return epoch(batches, n, start, ahead)
-
-    monkeypatch.setattr(TBPTTBatches, "epoch", seen)
-    run(tmp_path, network_of().to(device))
-    assert asked == [ahead] * int(TRAINING.epochs)
 
 
 # --- going on

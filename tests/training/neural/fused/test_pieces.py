@@ -6,9 +6,6 @@ import torch
 from models.neural.layers import recurrent_layers
 from models.neural.layers.pieces import PackedPieces
 from models.neural.layers.recurrent_layers import make_layer, run_layer
-from models.neural.network import detach
-from models.tokens.special import BOS
-from tests.models.neural.layers.test_carry import PACKED, gradients, make
 
 CPU = torch.device("cpu")
 FUSED = ["rnn", "relu", "gru", "lstm"]
@@ -31,23 +28,5 @@ def test_a_layer_that_reads_pieces_is_the_one_that_resets_streams(monkeypatch, k
                    for out in (h_BTH, *last))  # fmt: skip
         found.append([h_BTH, *last, *torch.autograd.grad(loss, [x_BTE, *state, *weights.values()])])
         monkeypatch.setattr(recurrent_layers, "unroll", lambda *given, **options: pytest.fail("a loop over positions"))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", FUSED)
-def test_a_network_that_knows_its_ids_on_the_processor_gives_the_same(name):
-    """In windows that are cut anywhere, with the state between them."""
-    found = []
-    for known in (False, True):
-        network = make(name)
-        state, parts = network.start(2, "cpu"), []
-        for window in PACKED.split([2, 4, 1, 3, 6, 10], 1):
-            network.ids_on_host = window.numpy() if known else None
-            features, state = network(window, detach(state))
-            parts.append(features)
-        features = torch.cat(parts, 1)
-        found.append([features, *state, *gradients(network, features)])
-    assert (PACKED == BOS).sum() > 4
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)

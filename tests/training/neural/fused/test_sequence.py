@@ -129,17 +129,6 @@ def test_lower_formats_stay_near_float64(kind: str, dtype: torch.dtype, error: f
         assert float((one.detach().double() - other.detach()).norm() / other.detach().norm()) < error
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "RNN_RELU"])
-def test_saturated_gates_and_huge_inputs_stay_finite(kind: str) -> None:
-    _, x, state, weights = window(kind, torch.float32)
-    big = (x.detach() * 1e4).requires_grad_()
-    small = tuple(tensor.detach().clamp(-1, 1) for tensor in state)
-    ours, last = SEQUENCES[kind](big, small, weights, torch.bfloat16)
-    (gradient,) = torch.autograd.grad(ours.float().sum(), big)
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in (ours, *last, gradient))
-    assert float(ours.detach().abs().max()) <= 1.0
-
-
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_a_second_gradient_of_the_same_window_is_refused(kind: str) -> None:
     _, x, state, weights = window(kind, torch.float32)

@@ -1,16 +1,13 @@
 """Full, mini and single batches: the same gradient on average, and the way to the optimum."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tests.training.neural.optimization.all_rules import ALL, options
 from training.neural.optimization import optimizers as rules
 from training.neural.optimization.averaging import WeightAverage
-from training.neural.optimization.optimizers import make_optimizer
 
 
 class LeastSquares:
@@ -56,17 +53,3 @@ def test_batches_of_one_some_and_all_reach_the_optimum_of_a_convex_problem(batch
                 average.update()
     reached = average.weights()[0]
     torch.testing.assert_close(reached, problem.best_D, rtol=0, atol=1e-6 if batch == 48 or not noise else 0.02)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_every_rule_reaches_the_optimum_of_the_convex_problem_with_its_own_rate(name):
-    problem = LeastSquares(noise=0.3)
-    theta_D = nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    rate = {"adagrad": 1.0, "adadelta": 20.0}.get(name, 0.1)
-    rule = make_optimizer(nn.ParameterList([theta_D]), replace(options(name, momentum=0.9), learning_rate=rate))
-    for update in range(600):
-        for group in rule.param_groups:
-            group["lr"] = rate * (1 - update / 600)
-        theta_D.grad = problem.gradient(theta_D, list(range(48)))
-        rule.step()
-    torch.testing.assert_close(theta_D.detach(), problem.best_D, rtol=0, atol=2e-3)

@@ -39,19 +39,3 @@ def test_a_decoupled_decay_shrinks_matrices_by_rate_times_decay_beside_the_rule(
         rule.step()
     torch.testing.assert_close(parts.matrix.detach(), before * (1 - RATE.get(name, 0.05) * 0.1) ** 3)
     assert torch.equal(parts.vector, Parts().vector)
-
-
-def test_adam_with_a_decoupled_decay_is_adamw_and_with_l2_it_is_not():
-    some, ours, theirs, coupled = draws(50), Parts(), Parts(), Parts()
-    path = go(ours, make_optimizer(ours, options("adam", weight_decay=0.2)), some)
-    expected = go(theirs, make_optimizer(theirs, options("adamw", weight_decay=0.2)), some)
-    torch.testing.assert_close(path, expected, rtol=1e-9, atol=1e-11)
-    other = go(coupled, make_optimizer(coupled, options("adam", l2=0.1)), some)
-    assert (other[-1] - path[-1]).abs().max() > 1e-3
-
-
-def test_for_plain_sgd_l2_and_decay_of_twice_its_size_are_the_same():
-    some, coupled, decoupled = draws(40), Parts(), Parts()
-    path = go(coupled, make_optimizer(coupled, options("sgd", l2=0.05)), some)
-    expected = go(decoupled, make_optimizer(decoupled, options("sgd", weight_decay=0.1)), some)
-    torch.testing.assert_close(path, expected, rtol=1e-11, atol=1e-13)

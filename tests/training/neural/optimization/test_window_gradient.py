@@ -5,14 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.base import ModelError
-from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
-from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from tests.marked_cases import long_but
-from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import V
-from training.neural.batches import ReviewBatches
 from training.neural.tbptt import Memory, activation_penalty, add_gradients
 
 B, T = 5, 8
@@ -81,40 +77,6 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(dtype, tolerance, ki
             torch.testing.assert_close(own / scale, expected / scale, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_the_samples_of_an_estimator_are_drawn_once_for_all_parts_of_a_window_and_anew_for_the_next(estimator):
-    """Without dropout nothing else is random, so the parts add up to the whole batch."""
-    network, training = network_of(output=estimator)
-    found = {}
-    for micro_batch in (B, 2, 1):
-        torch.manual_seed(6)
-        found[micro_batch] = gradients(network, training, micro_batch)
-    for micro_batch in (2, 1):
-        for (nats, own), (expected_nats, expected) in zip(found[micro_batch], found[B], strict=True):
-            assert nats == pytest.approx(expected_nats, rel=1e-12)
-            torch.testing.assert_close(own, expected, rtol=1e-11, atol=1e-11)
-    (x_BT, y_BT), = windows(1)
-    twice = []
-    for _ in range(2):
-        network.zero_grad()
-        add_gradients(network, Memory.empty(network, B, CPU), x_BT, y_BT, None, training, B)
-        twice.append(network.output.bias.grad.clone())
-    assert not torch.equal(*twice)
-
-
-def test_a_part_without_a_scored_token_adds_nothing():
-    network, training = network_of()
-    (x_BT, y_BT), = windows(1)
-    y_BT[2:] = -1
-    sums, _ = add_gradients(network, Memory.empty(network, B, CPU), x_BT, y_BT, None, training, 2)
-    own = [p.grad.clone() for p in network.parameters()]
-    network.zero_grad()
-    again, _ = add_gradients(network, Memory.empty(network, 2, CPU), x_BT[:2], y_BT[:2], None, training, 2)
-    assert again == sums
-    for one, parameter in zip(own, network.parameters(), strict=True):
-        torch.testing.assert_close(one, parameter.grad, rtol=1e-12, atol=1e-12)
-
-
 # --- penalties
 
 
@@ -126,11 +88,6 @@ def test_the_penalties_are_the_formulas_of_merity_mccann_and_socher():
     beta = 0.4 * sum((raw[b, t, h] - raw[b, t + 1, h]) ** 2 for b in range(3) for t in range(4) for h in range(4)) / 48
     found = activation_penalty(TrainingSpec(**PENALTIES), (torch.from_numpy(dropped), torch.from_numpy(raw)))
     assert float(found) == pytest.approx(alpha + beta, rel=1e-12)
-
-
-def test_of_a_single_position_there_is_no_difference_in_time():
-    h_BTH = torch.ones(2, 1, 3)
-    assert float(activation_penalty(TrainingSpec(**PENALTIES), (h_BTH, h_BTH))) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("past", [0, 3])
@@ -159,55 +116,4 @@ def test_penalties_enter_the_gradient_beside_the_mean_of_the_nats_and_not_the_re
     assert sums.nats == pytest.approx(nats.item(), rel=1e-12)
 
 
-def test_the_first_penalty_sees_what_dropout_has_left_and_the_second_what_it_had(monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        "training.neural.tbptt.activation_penalty",
-        lambda training, activations: seen.append(activations) or activation_penalty(training, activations),
-    )
-    network, training = network_of(dropout=0.5, **PENALTIES)
-    gradients(network, training, B, count=1)
-    (dropped_BTH, raw_BTH), = seen
-    kept_BTH = dropped_BTH != 0
-    assert 0.2 < float(kept_BTH.double().mean()) < 0.8
-    assert (raw_BTH != 0).all()
-    torch.testing.assert_close(dropped_BTH[kept_BTH], 2 * raw_BTH[kept_BTH])
-
-
-def test_penalties_are_refused_of_a_network_without_recurrent_layer():
-    network = NPLMNetwork(NPLMSpec(hidden=4, embedding=3), torch.ones(V)).train()
-    (x_BT, y_BT), = windows(1)
-    with pytest.raises(ModelError, match="no recurrent layer") as refusal:
-        add_gradients(network, Memory.empty(network, B, CPU), x_BT, y_BT, None, TrainingSpec(**PENALTIES), B)
-    assert refusal.value.kind == "input"
-    for name, value in PENALTIES.items():
-        with pytest.raises(ValueError, match=f"training.{name}"):
-            NPLMSpec(training=TrainingSpec(**{name: value}))
-
-
 # --- reviews packed one after another
-
-
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_packed_reviews_give_the_gradients_of_each_review_alone(kind, batch):
-    """With a window as long as a lane, so that no review is cut: the state is put back where `<bos>` is read."""
-    network, training = network_of(kind, stateful=False)
-    stream = walks(11, V, 5)
-    (window,) = ReviewBatches(stream, batch, len(stream.ids), seed=1).epoch(0)
-    x_BT, y_BT = torch.from_numpy(window.x_BT), torch.from_numpy(window.y_BT)
-    sums, _ = add_gradients(network, Memory.empty(network, batch, CPU), x_BT, y_BT, None, training, batch)
-    packed = torch.cat([p.grad.flatten() for p in network.parameters()])
-
-    network.zero_grad()
-    nats, tokens = 0.0, 0
-    for index in range(len(stream)):
-        ids = torch.from_numpy(stream.document(index).astype(np.int64))[None]
-        y_1T = ids[:, 1:].clone()
-        y_1T[:, 0] = -1  # the star token is given
-        alone, _ = add_gradients(network, Memory.empty(network, 1, CPU), ids[:, :-1], y_1T, None, training, 1)
-        nats, tokens = nats + alone.nats, tokens + alone.tokens
-    each = torch.cat([p.grad.flatten() for p in network.parameters()])
-    assert sums.tokens == tokens == stream.tokens
-    assert sums.nats == pytest.approx(nats, rel=1e-12)
-    torch.testing.assert_close(packed, each, rtol=1e-11, atol=1e-11)

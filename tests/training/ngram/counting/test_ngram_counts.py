@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.lookup import NONE, find
+from models.ngram.lookup import NONE
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams, unseen_share
-from training.ngram.lines.text_corpus import LineCorpus
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
@@ -57,15 +56,6 @@ def test_ngrams_of_enough_documents_are_those_that_a_set_of_windows_per_document
 
 @examples(40)
 @given(documents=CORPUS)
-def test_each_order_counts_every_position_with_enough_history_once(documents, stream_of):
-    counts = count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS)
-    for k in range(1, 5):
-        positions = sum(max(0, len(d) - 1 - max(k - 1, 1)) for d in documents)
-        assert counts.orders[k - 1].raw_M.sum() == positions
-
-
-@examples(40)
-@given(documents=CORPUS)
 def test_suffix_links_lead_to_the_ngram_without_its_first_word_and_begins_are_marked(documents, stream_of):
     counts = count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS)
     for k in range(2, 5):
@@ -92,22 +82,6 @@ def test_the_ngram_left_open_is_the_greatest_one_read_backwards(documents, order
             assert max(full)[k - 1] in CONTEXT_IDS  # it begins its document before this order
 
 
-@examples(40)
-@given(documents=CORPUS, gram=st.lists(st.integers(0, V - 1), min_size=1, max_size=4))
-def test_one_ngram_can_be_asked_for(documents, gram, stream_of):
-    counts = count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS)
-    assert counts.count(gram) == windows(documents, len(gram))[tuple(gram)]
-
-
-@pytest.mark.parametrize("queries", [3, 2000])
-def test_find_returns_the_row_or_none(queries):
-    draw = np.random.default_rng(2)
-    keys = np.unique(draw.integers(0, 5000, 1500))
-    wanted = draw.integers(-5, 5005, queries)
-    rows = {int(key): row for row, key in enumerate(keys)}
-    assert find(keys, wanted).tolist() == [rows.get(int(key), NONE) for key in wanted]
-
-
 def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_the_order(stream_of, reviews_of):
     train, held_out = reviews_of(80, V, 1), reviews_of(30, V, 2)
     shares = unseen_share(count_ngrams(stream_of(train), 4, V, CONTEXT_IDS), stream_of(held_out))
@@ -118,13 +92,6 @@ def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_th
         grams = [gram[-k:] for gram in grams]
         assert shares[k] == pytest.approx(sum(gram not in seen[len(gram)] for gram in grams) / len(tokens))
     assert shares[1] < shares[2] < shares[3] < shares[4]
-
-
-@examples(40)
-@given(train=CORPUS, held_out=CORPUS.filter(len))
-def test_unseen_shares_never_fall_with_the_order(train, held_out, stream_of):
-    shares = list(unseen_share(count_ngrams(stream_of(train), 5, V, CONTEXT_IDS), stream_of(held_out)).values())
-    assert shares == sorted(shares)
 
 
 @pytest.mark.parametrize(
@@ -140,19 +107,3 @@ def test_input_that_cannot_be_counted_is_refused_with_a_reason(documents, order,
     with pytest.raises(ModelError, match=message) as caught:
         count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     assert caught.value.kind == "input"
-
-
-def test_lines_become_sentences_with_words_numbered_by_first_appearance():
-    corpus = LineCorpus.read(["b  a\tb", "", " c\r", "a\x00d"])
-    assert corpus.words == ("<unk>", "<s>", "</s>", "b", "a", "c", "d")
-    assert corpus.ids.tolist() == [1, 3, 4, 3, 2, 1, 2, 1, 5, 2, 1, 4, 6, 2]
-    assert corpus.offsets.tolist() == [0, 5, 7, 10, 14]
-    assert LineCorpus.read(["a x"], corpus.words).ids.tolist() == [1, 4, 0, 2]
-    assert LineCorpus.read([]).ids.tolist() == []
-    assert LineCorpus.read(["", ""]).ids.tolist() == [1, 2, 1, 2]
-
-
-@pytest.mark.parametrize("mark", ["<s>", "</s>", "<unk>"])
-def test_a_mark_in_the_text_is_refused_naming_its_line(mark):
-    with pytest.raises(ModelError, match=f"line 3.*{mark}"):
-        LineCorpus.read(["a", "", f"b {mark}", "c"])

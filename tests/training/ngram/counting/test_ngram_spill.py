@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import filecmp
-import io
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +19,7 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
-from models.threads import allowed_threads, ordered, resident
+from models.threads import resident
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.marked_cases import long_but
@@ -87,32 +84,10 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_saving_piecewise_writes_the_files_that_numpy_writes(stream_of, reviews_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("models.npy_files.BLOCK", 7)
-    tables = fit_tables(count_ngrams(stream_of(reviews_of(50, V, 1)), 3, V, CONTEXT_IDS), NGramSpec(order=3)).tables
-    tables.save(tmp_path, "single")
-    for name, array in tables.to("single").arrays().items():
-        expected = io.BytesIO()
-        np.save(expected, array)
-        assert (tmp_path / f"{name}.npy").read_bytes() == expected.getvalue()
-
-
 def test_a_limit_below_what_the_text_needs_is_refused_naming_the_least_that_would_do():
     with pytest.raises(ModelError, match=r"one occurs 1,000 times; the minimum is [\d,]+ MiB") as caught:
         memory_plan(3, 60_000, 1000, ArrayAllocator(limit=1 << 20))
     assert caught.value.kind == "input"
-
-
-def test_pieces_and_threads_shrink_with_the_limit_until_it_is_refused():
-    fixed = memory.BYTES_PER_WORD * 60_000 + (memory.BYTES_IN_BATCH + 3 * memory.BYTES_PER_CODE) * 50_000
-    least = resident() + fixed + memory.FEWEST_WINDOWS * memory.BYTES_PER_WINDOW
-    limits = [ArrayAllocator(limit=least + extra) for extra in (1 << 22, 1 << 25, 1 << 28)]
-    plans = [memory_plan(3, 60_000, 50_000, limit, threads=4) for limit in limits]
-    assert plans[0].batch >= 50_000
-    assert [plan.batch for plan in plans] == sorted(plan.batch for plan in plans)
-    assert [plan.windows for plan in plans] == sorted(plan.windows for plan in plans)
-    assert plans[0].windows < plans[2].windows == memory.MOST_WINDOWS
-    assert [plan.threads for plan in plans][::2] == [1, 4]
 
 
 @pytest.mark.parametrize("broken", ["missing", "full"])
@@ -128,25 +103,6 @@ def test_a_folder_without_room_is_an_error_that_says_what_to_do(broken, stream_o
         count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, AMPLE, folder)
     assert caught.value.kind == "disk"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_files_are_gone_after_an_error_in_the_middle(stream_of, reviews_of, tmp_path, monkeypatch):
-    def fail(*arguments: object) -> None:
-        raise RuntimeError("in the middle")
-
-    monkeypatch.setattr("training.ngram.counting.disk_counts.grouped", fail)
-    with pytest.raises(RuntimeError, match="in the middle"):
-        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, AMPLE, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_take_the_model_is_an_error_and_has_no_halves(stream_of, reviews_of, tmp_path):
-    tables = fit_tables(count_ngrams(stream_of(reviews_of(20, V, 1)), 2, V, CONTEXT_IDS), NGramSpec(order=2)).tables
-    (tmp_path / "words_2.npy").mkdir()
-    with pytest.raises(ModelError, match="cannot be written"):
-        tables.save(tmp_path)
-    assert not list(tmp_path.glob("*.part.npy"))
-    assert not (tmp_path / "ngram.json").exists()
 
 
 FIT = """
@@ -191,36 +147,6 @@ def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, pr
     assert all(left[name].tobytes() == right[name].tobytes() for name in left)
 
 
-FIT_OF_LINES = """
-import sys
-from pathlib import Path
-from training.ngram.lines.text_files import fit_text
-text, folder, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) or None
-fit_text(text, 3, binary=folder / "model", memory_limit=limit, folder=folder)
-mark = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(int(mark.split()[1]) / 1024)
-"""
-
-
-@pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held")
-@pytest.mark.parametrize("line_end", [b"\n", b" "])
-def test_a_text_is_fitted_whose_ids_alone_are_beyond_the_limit(line_end, tmp_path):
-    tokens, limit = 60_000_000, 224
-    words = np.array([f"w{number}" for number in range(300)])
-    line = " ".join(words[np.random.default_rng(1).integers(0, 300, 100_000)]).encode() + line_end
-    with (tmp_path / "text").open("wb") as text:
-        text.writelines(line for _ in range(tokens // 100_000))
-    assert 4 * tokens > limit << 20
-    for name, most in (("limited", limit), ("free", 0)):
-        (tmp_path / name).mkdir()
-        command = [sys.executable, "-c", FIT_OF_LINES, tmp_path / "text", tmp_path / name, str(most << 20)]
-        peak = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        assert (peak <= limit) == bool(most)
-    files = sorted(path.name for path in (tmp_path / "free/model").iterdir())
-    assert not filecmp.cmpfiles(tmp_path / "free/model", tmp_path / "limited/model", files, shallow=False)[1]
-
-
 def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_it_takes(
     stream_of, reviews_of, tmp_path
 ):
@@ -235,30 +161,3 @@ def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_i
     ) as caught:
         fit_tables(counts, spec, entropy=1e-4)
     assert caught.value.kind == "input"
-
-
-@pytest.mark.parametrize(("said", "threads"), [("1", 1), ("3", 3), ("2,1", 2)])
-def test_as_many_threads_are_used_as_omp_num_threads_says(said, threads, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert allowed_threads() == threads
-    code = "from training.ngram.counting.memory import memory_plan; print(memory_plan(2, 10, 1).threads)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == threads
-
-
-@pytest.mark.parametrize("said", ["", "0", "many"])
-def test_without_a_number_as_many_threads_are_used_as_there_are_processors_but_four_at_most(said, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert 1 <= allowed_threads() <= 4
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_work_side_by_side_comes_back_in_order_and_one_thread_is_the_caller_s_own(threads):
-    names = set()
-
-    def work(number: int) -> int:
-        names.add(threading.current_thread().name)
-        return number * number
-
-    assert list(ordered(work, range(20), threads)) == [number * number for number in range(20)]
-    assert (names == {threading.current_thread().name}) == (threads == 1)

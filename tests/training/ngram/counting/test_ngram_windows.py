@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +11,7 @@ from tests.examples import examples
 from training.ngram.counting import windows as machinery
 from training.ngram.counting.memory import ArrayAllocator
 from training.ngram.counting.window_counts import sort_windows
-from training.ngram.counting.windows import Text, shard_words, sort_shard
+from training.ngram.counting.windows import Text
 from training.ngram.engine import Threads
 
 V = 12
@@ -52,26 +49,3 @@ def starts(documents: list[list[int]]) -> list[tuple[int, list[int]]]:
 def common(window: list[int], other: list[int]) -> int:
     pairs = zip(window, other, strict=False)
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(window), len(other)))
-
-
-def test_shards_hold_no_more_windows_than_allowed_unless_one_word_has_more():
-    windows_V = np.array([0, 3, 4, 0, 20, 1, 1, 0])
-    edges = shard_words(windows_V, 7)
-    assert [int(windows_V[a:b].sum()) for a, b in pairwise(edges)] == [7, 20, 2]
-    assert (edges[0], edges[-1]) == (0, len(windows_V))
-
-
-@pytest.mark.parametrize("same", [1, 2, 3, 4])
-def test_windows_that_share_their_first_words_are_sorted_in_little_memory(same, monkeypatch):
-    """A frequent n-gram has more windows than fit; a full sort takes some 100 bytes for each, beside the windows."""
-    monkeypatch.setattr(machinery, "_BLOCK", 1000)
-    words = np.random.default_rng(1).integers(3, V, (100_000, 5)).astype(np.int32)
-    words[:, :same] = 3
-    text, start_P = Text.of(words.ravel(), np.zeros(words.size, bool), 5, V), np.arange(len(words), dtype=np.int32) * 5
-    shared_P = np.empty(len(start_P), np.uint8)
-    tracemalloc.start()
-    sort_shard(text, start_P, shared_P, 1000)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert start_P.tolist() == sorted(start_P.tolist(), key=lambda start: (words[start // 5].tolist(), start))
-    assert peak < 12 * len(start_P)

@@ -17,7 +17,6 @@ from training.ngram.arpa.reader import read_arpa
 from training.ngram.arpa.writer import LN10
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import BEGIN
-from training.ngram.lines.text_files import fit_text
 
 SRILM = """
 \\data\\
@@ -127,66 +126,6 @@ def test_a_file_without_unknown_words_gives_them_the_probability_that_kenlm_does
     assert "no <unk>" in caplog.text
 
 
-def test_probabilities_above_1_are_taken_as_1_and_reported(tmp_path, caplog):
-    model = LineLM.from_arpa(written(tmp_path, SRILM.replace("-0.1\t<s> a b c", "0.0001\t<s> a b c")))
-    assert decades(model, ["a b c"])[2] == 0
-    assert "above 0 in 1 entries" in caplog.text
-
-
-BOTH_UNKNOWN = """\\data\\
-ngram 1=7
-ngram 2=12
-
-\\1-grams:
--1.0791812\t<unk>\t0
-0\t<s>\t-0.0621479
--0.7781512\t</s>\t0
--0.6812412\ta\t-0.12301282
--0.6812412\tb\t-0.18987957
--0.90309\t<UNK>\t-0.33099324
--0.6812412\tc\t-0.15146883
-
-\\2-grams:
--0.7087298\ta </s>
--0.6303032\tc </s>
--0.7433891\t<s> a
--0.57205653\tb a
--0.43903118\t<UNK> a
--0.503224\t<s> b
--0.6440804\ta b
--0.4884261\tc b
--0.77409875\tb <UNK>
--0.57903624\ta c
--0.57205653\tb c
--0.43903118\t<UNK> c
-
-\\end\\
-"""
-"""What lmplz makes of four lines in which <UNK> is a word."""
-
-
-def test_unk_in_capitals_beside_unk_is_the_unknown_word_as_in_kenlm(tmp_path, caplog):
-    model = LineLM.from_arpa(written(tmp_path, BOTH_UNKNOWN))
-    assert model.words == ("<unk>", "<s>", "</s>", "a", "b", "c")
-    assert "both <unk> and <UNK>" in caplog.text
-    # The numbers of `query`: it takes both for id 0, with the entry that it reads last.
-    wanted = [-0.7433891, -1.0261028, -0.43903118, -0.6303032, -0.9652379, -1.0122344, -0.77409875, -1.1091444]
-    assert decades(model, ["a <UNK> c", "zz b <unk>"]) == pytest.approx(wanted, abs=1e-6)
-
-
-def test_a_training_text_with_unk_in_capitals_is_warned_of(tmp_path, caplog):
-    text = tmp_path / "train.txt"
-    text.write_text("a b <UNK> c\n" * 3)
-    fit_text(text, 2, arpa=tmp_path / "model.arpa")
-    assert "readers of ARPA files take it for the unknown word" in caplog.text
-
-
-def test_a_word_that_is_listed_twice_is_refused_from_a_pipe_too(tmp_path, pipe_of):
-    text = with_line(20, "-0.4\ta b\t-0.35").encode()
-    with pytest.raises(ModelError, match="entry 4 of the 2-grams: expected each n-gram once"):
-        read_arpa(pipe_of(text))
-
-
 @pytest.mark.parametrize("packing", [bytes, gzip.compress])
 def test_a_pipe_is_read_as_a_file_is(packing, pipe_of, golden_folder):
     text = gzip.decompress((golden_folder / "train.3.arpa.gz").read_bytes())
@@ -235,36 +174,11 @@ def test_a_damaged_file_is_refused_with_its_line_and_what_was_expected(text, lin
     assert caught.value.kind == "input"
 
 
-@pytest.mark.parametrize("start", [b"mmap lm http://kheafield.com/code version 5\n\x00", b"iARPA\n", b"blmt 3\n"])
-def test_binary_files_of_other_toolkits_are_called_by_name(start, tmp_path):
-    with pytest.raises(ModelError, match=r"line 1: expected ARPA text, found an? .* of (KenLM|IRSTLM)"):
-        read_arpa(written(tmp_path, start))
-
-
-def test_a_missing_or_cut_off_file_is_an_error_with_its_name(tmp_path):
-    with pytest.raises(ModelError, match=r"absent.arpa cannot be read"):
-        read_arpa(tmp_path / "absent.arpa")
-    packed = gzip.compress(SRILM.encode())
-    with pytest.raises(ModelError, match=r"cut.gz, line 1: expected more of the file"):
-        read_arpa(written(tmp_path, packed[: len(packed) // 2], "cut.gz"))
-
-
 @examples(60)
 @given(cut=st.integers(0, len(SRILM) - 6))
 def test_a_file_that_ends_early_is_never_read_as_whole(cut, tmp_path_factory):
     with pytest.raises(ModelError, match="line"):
         read_arpa(written(tmp_path_factory.getbasetemp(), SRILM[:cut], "early.arpa"))
-
-
-@pytest.mark.parametrize("sizes", [(1, 2, 3, 7, 50), (100, 4096)], ids=["small file", "golden file"])
-def test_files_are_read_the_same_in_blocks_of_any_size(sizes, monkeypatch, golden_folder, tmp_path):
-    path = golden_folder / "train.3.arpa.gz" if sizes[0] == 100 else written(tmp_path, SRILM)
-    whole, words = read_arpa(path)
-    for size in sizes:
-        monkeypatch.setattr("training.ngram.lines.text_source.BLOCK", size)
-        pieces, same_words = read_arpa(path)
-        assert equal(pieces, whole)
-        assert same_words == words
 
 
 @examples(200)

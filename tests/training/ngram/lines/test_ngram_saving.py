@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from models import atomic_files as placing
 from models.base import ModelError
-from models.ngram.tables import Tables
 from models.specs import NGramSpec
-from training.ngram.lines.line_lm import LineLM, require_ours
+from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import LineCorpus
 from training.ngram.lines.text_files import fit_lines
 
@@ -38,14 +35,6 @@ def way(request, monkeypatch):
         monkeypatch.setattr(placing, "_exchanged", lambda one, two: False)
 
 
-def test_a_shorter_model_over_a_longer_one_leaves_nothing_of_it(way, tmp_path):
-    model_of("abc", 5).save(tmp_path / "m")
-    model_of("xyz", 2).save(tmp_path / "m")
-    model_of("xyz", 2).save(tmp_path / "fresh")
-    assert content(tmp_path / "m") == content(tmp_path / "fresh")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "m"]
-
-
 @pytest.mark.parametrize("failing", ["save_array", "_write_facts"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_a_writer_that_ends_early_leaves_the_old_model_and_no_parts(failing, error, tmp_path, monkeypatch):
@@ -58,26 +47,6 @@ def test_a_writer_that_ends_early_leaves_the_old_model_and_no_parts(failing, err
     monkeypatch.setattr(f"models.ngram.tables.{failing}", fail)
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else ModelError, match=r"^(.*No space.*)?$"):
         model_of("xyz", 3).save(tmp_path / "m")
-    assert content(tmp_path / "m") == before
-    assert [path.name for path in tmp_path.iterdir()] == ["m"]
-
-
-def test_the_old_model_is_put_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
-    model_of("abc", 3).save(tmp_path / "m")
-    before = content(tmp_path / "m")
-    renamed, calls = placing._renamed, []
-
-    def second_fails(new, target):
-        calls.append(new)
-        if len(calls) == 2:
-            raise OSError(5, "Input/output error")
-        return renamed(new, target)
-
-    monkeypatch.setattr(placing, "_exchanged", lambda one, two: False)
-    monkeypatch.setattr(placing, "_renamed", second_fails)
-    with pytest.raises(ModelError, match="Input/output") as caught:
-        model_of("xyz", 3).save(tmp_path / "m")
-    assert caught.value.kind == "disk"
     assert content(tmp_path / "m") == before
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
@@ -129,16 +98,6 @@ def test_whoever_writes_and_reads_at_once_finds_one_model(way, tmp_path):
     assert (LineLM.open(folder).order, set(LineLM.open(folder).words)) in signs.values()
 
 
-def test_a_model_that_is_open_stays_as_it_was(way, tmp_path):
-    model_of("abc", 3).save(tmp_path / "m")
-    opened = LineLM.open(tmp_path / "m")
-    before = [array.copy() for array in opened.tables.arrays().values()]
-    model_of("xyz", 2).save(tmp_path / "m")
-    assert all(map(np.array_equal, opened.tables.arrays().values(), before))
-    opened.save(tmp_path / "m")  # from the maps of files that have no name any more
-    assert LineLM.open(tmp_path / "m").words == opened.words
-
-
 @pytest.mark.parametrize("files", [["words.txt"], ["ngram.json", "notes.txt"], ["ngram.json", "spec.json"]])
 def test_a_folder_that_is_no_model_of_lines_is_never_replaced(files, tmp_path):
     (tmp_path / "m").mkdir()
@@ -148,64 +107,3 @@ def test_a_folder_that_is_no_model_of_lines_is_never_replaced(files, tmp_path):
         model_of("abc", 2).save(tmp_path / "m")
     assert caught.value.kind == "input"
     assert content(tmp_path / "m") == dict.fromkeys(files, b"mine")
-
-
-def test_the_current_folder_and_a_file_are_not_replaced(tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    (tmp_path / "file").write_text("mine")
-    monkeypatch.chdir(tmp_path / "here")
-    for path, said in ((Path("."), "current folder"), (tmp_path / "file", "name another folder")):
-        with pytest.raises(ModelError, match=said):
-            model_of("abc", 2).save(path)
-
-
-def test_what_came_while_a_model_was_written_is_not_replaced(tmp_path):
-    with pytest.raises(ModelError, match="not a model, so it is not replaced"):
-        write_while_notes_come(tmp_path / "m")
-    assert content(tmp_path / "m") == {"notes.txt": b"mine"}
-
-
-def write_while_notes_come(folder: Path) -> None:
-    with placing.new_folder(folder, require_ours) as new:
-        model_of("abc", 2).tables.save(new)
-        folder.mkdir()
-        (folder / "notes.txt").write_text("mine")
-
-
-def test_links_that_lead_to_each_other_cannot_be_written(tmp_path):
-    (tmp_path / "a").symlink_to("b")
-    (tmp_path / "b").symlink_to("a")
-    with pytest.raises(ModelError, match="cannot be written") as refused:
-        model_of("abc", 2).save(tmp_path / "a")
-    assert refused.value.kind == "disk"
-
-
-def test_a_link_to_a_folder_stays_a_link_and_an_empty_folder_is_taken(tmp_path):
-    (tmp_path / "far").mkdir()
-    (tmp_path / "far").chmod(0o777)
-    (tmp_path / "fresh").mkdir()
-    (tmp_path / "m").symlink_to("far")
-    for names in ("abc", "xyz"):
-        model_of(names, 2).save(tmp_path / "m")
-        assert (tmp_path / "m").is_symlink()
-        assert set(names) < set(LineLM.open(tmp_path / "far").words)
-        assert (tmp_path / "far").stat().st_mode == (tmp_path / "fresh").stat().st_mode, "that of a new folder"
-
-
-def test_tables_are_written_beside_what_else_a_folder_holds(tmp_path):
-    (tmp_path / "vocabulary.json").write_text("{}")
-    model_of("abc", 4).tables.save(tmp_path)
-    model_of("abc", 2).tables.save(tmp_path)
-    assert sorted(content(tmp_path)) == [
-        "backoff_1.npy", "first_2.npy", "logp_1.npy", "logp_2.npy", "ngram.json", "vocabulary.json", "words_2.npy",
-    ]  # fmt: skip
-    assert Tables.load(tmp_path).order == 2
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may write everywhere")
-def test_a_folder_that_may_not_be_written_is_an_error_of_the_disk(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(ModelError) as caught:
-        model_of("abc", 2).save(tmp_path / "m")
-    tmp_path.chmod(0o700)
-    assert caught.value.kind == "disk"

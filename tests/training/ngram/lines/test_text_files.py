@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import os
-import subprocess
-import sys
 from collections import Counter
 from itertools import pairwise
 
@@ -16,15 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import threads
 from models.base import LanguageModel, ModelError
-from models.threads import ordered
 from tests.examples import examples
 from training.ngram.lines import text_corpus
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import MARKS, LineCorpus
 from training.ngram.lines.text_files import fit_text, score_text
-from training.ngram.lines.text_source import opened
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
 PACKED = {
@@ -56,30 +50,6 @@ def test_a_file_is_read_as_sentences_of_words_between_blanks_packed_or_not(packi
     assert corpus.ids.tolist() == [1, 3, 4, 5, 2, 1, 2, 1, 3, 4, 6, 2, 1, 7, 8, 9, 2]
     assert corpus.offsets.tolist() == [0, 5, 7, 12, 17]
     assert len(corpus) == 4
-
-
-@pytest.mark.parametrize("packing", PACKED)
-def test_a_pipe_is_read_from_its_first_byte_on(packing, pipe_of):
-    text = "".join(f"line {number}\n" for number in range(5000)).encode()
-    corpus = LineCorpus.read_file(pipe_of(PACKED[packing](text)))
-    assert len(corpus) == 5000
-    assert corpus.words[:5] == (*MARKS, "line", "0")
-
-
-@pytest.mark.parametrize("content", [b"", b"a", b"\n"])
-def test_a_pipe_may_be_as_short_as_it_likes(content, pipe_of, tmp_path):
-    (tmp_path / "file").write_bytes(content)
-    assert len(LineCorpus.read_file(pipe_of(content))) == len(LineCorpus.read_file(tmp_path / "file"))
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not say which files are open")
-@pytest.mark.parametrize("packing", PACKED)
-def test_no_file_stays_open(packing, tmp_path):
-    (tmp_path / "text").write_bytes(PACKED[packing](TEXT.encode()))
-    with opened(tmp_path / "text") as stream:
-        assert stream.read(3) == b"the"
-        assert held(tmp_path / "text") == 1
-    assert held(tmp_path / "text") == 0
 
 
 def held(path):
@@ -163,27 +133,6 @@ def test_a_mark_in_the_text_is_refused_with_its_line_or_skipped(mark, tmp_path, 
     assert skipped.ids.tolist() == [1, 3, 4, 2, 1, 2, 1, 5, 6, 2]
 
 
-def test_held_out_text_may_hold_unk_but_no_other_mark(tmp_path):
-    words = (*MARKS, "one")
-    assert LineCorpus.read(["one <unk> two"], words, "unknown").ids.tolist() == [1, 3, 0, 0, 2]
-    with pytest.raises(ModelError, match="line 2: the word '<s>'"):
-        LineCorpus.read(["one", "<s> one </s>"], words, "unknown")
-
-
-def test_bytes_that_are_no_utf_8_are_replaced_and_reported_with_their_line(tmp_path, caplog):
-    (tmp_path / "text").write_bytes(b"one\ncaf\xe9 two\n")
-    with caplog.at_level(logging.WARNING):
-        assert LineCorpus.read_file(tmp_path / "text").words[3:] == ("one", "caf\ufffd", "two")
-    assert "line 2: not UTF-8" in caplog.text
-
-
-def test_files_that_cannot_be_read_are_errors_with_their_name(tmp_path):
-    (tmp_path / "cut.gz").write_bytes(gzip.compress(TEXT.encode())[:20])
-    for name in ("absent", "cut.gz"):
-        with pytest.raises(ModelError, match=name):
-            LineCorpus.read_file(tmp_path / name)
-
-
 @pytest.mark.parametrize("prune", [(), (1, 1, 2)])
 def test_a_text_becomes_an_arpa_file_and_a_folder_that_score_alike(prune, golden_folder, tmp_path):
     train, held_out = golden_folder / "train.txt", golden_folder / "held_out.txt"
@@ -199,30 +148,6 @@ def test_a_text_becomes_an_arpa_file_and_a_folder_that_score_alike(prune, golden
         assert by_arpa[name] == pytest.approx(by_folder[name], rel=1e-6)
 
 
-def test_every_method_and_entropy_pruning_can_be_asked_for(golden_folder, tmp_path):
-    train, held_out = golden_folder / "train.txt", golden_folder / "held_out.txt"
-    whole = fit_text(train, 3, smoothing="witten_bell")
-    pruned = fit_text(train, 3, smoothing="witten_bell", entropy=1e-3, arpa=tmp_path / "model.arpa")
-    tuned = fit_text(train, 3, smoothing="jelinek_mercer", held_out=held_out, binary=tmp_path / "tuned")
-    assert sum(pruned["ngrams"]) < sum(whole["ngrams"]) == sum(tuned["ngrams"])
-    assert score_text(tmp_path / "model.arpa", held_out)["perplexity"] < 20
-    with pytest.raises(ModelError, match="held-out"):
-        fit_text(train, 3, smoothing="jelinek_mercer")
-    with pytest.raises(ModelError, match="smoothing"):
-        fit_text(train, 3, smoothing="guessing")
-    with pytest.raises(ModelError, match="no_such_option"):
-        fit_text(train, 3, no_such_option=1)
-
-
-def test_scores_of_stupid_backoff_become_no_arpa_file_and_no_perplexity(golden_folder, tmp_path):
-    train = golden_folder / "train.txt"
-    with pytest.raises(ModelError, match="scores, not probabilities"):
-        fit_text(train, 2, smoothing="stupid_backoff", arpa=tmp_path / "model.arpa")
-    fit_text(train, 2, smoothing="stupid_backoff", binary=tmp_path / "model")
-    with pytest.raises(ModelError, match="scores, not probabilities"):
-        score_text(tmp_path / "model", train)
-
-
 def test_a_model_of_lines_keeps_the_contract_of_all_models(golden_folder):
     model = LineLM.from_arpa(golden_folder / "train.3.arpa.gz")
     assert isinstance(model, LanguageModel)
@@ -236,12 +161,6 @@ def test_a_model_of_lines_keeps_the_contract_of_all_models(golden_folder):
     assert (scores.tokens, scores.oov) == (6, 1)
 
 
-def test_an_empty_text_has_no_perplexity(golden_folder):
-    scores = LineLM.from_arpa(golden_folder / "tiny.3.arpa.gz").score_text(LineCorpus.read([]))
-    assert scores.tokens == 0
-    assert np.isnan([scores.perplexity, scores.perplexity_without_oov]).all()
-
-
 def test_a_folder_that_is_damaged_is_refused(golden_folder, tmp_path):
     fit_text(golden_folder / "tiny.txt", 2, binary=tmp_path / "model")
     (tmp_path / "model" / "words.txt").write_text("<unk>\n<s>\n")
@@ -251,24 +170,6 @@ def test_a_folder_that_is_damaged_is_refused(golden_folder, tmp_path):
     with pytest.raises(ModelError, match="not a model of lines"):
         LineLM.open(tmp_path / "model")
     assert caught.value.kind == "bundle"
-
-
-def test_marks_are_found_in_any_block_with_their_line_and_bad_bytes_are_warned_of_once(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(text_corpus, "_BLOCK", 16)
-    path = tmp_path / "text"
-    path.write_bytes(b"a b c\n" * 40 + b"\xff d\n" * 9 + b"e </s>\n")
-    with caplog.at_level(logging.WARNING), pytest.raises(ModelError, match=r"line 50: the word '</s>' is a mark"):
-        LineCorpus.read_file(path)
-    [warning] = [record.getMessage() for record in caplog.records]
-    assert "line 41: not UTF-8" in warning
-    assert LineCorpus.read_file(path, marks="skip").ids.tolist()[-3:] == [1, 8, 2]
-
-
-def test_pieces_come_back_in_order_and_an_error_ends_them(monkeypatch):
-    monkeypatch.setattr("models.threads.THREADS", 3)
-    assert list(ordered(lambda x: x * x, range(50))) == [x * x for x in range(50)]
-    with pytest.raises(ZeroDivisionError):
-        list(ordered(lambda x: 1 // (x - 20), range(50)))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -283,46 +184,12 @@ def test_scores_do_not_depend_on_pieces_and_threads(threads, golden_folder, tmp_
         assert np.array_equal(model.token_nats(text), whole[0])
 
 
-def test_a_model_opens_and_scores_without_loading_torch_or_polars(golden_folder, tmp_path):
-    fit_text(golden_folder / "train.txt", 3, binary=tmp_path)
-    code = (
-        "import sys; from pathlib import Path; from training.ngram.lines.line_lm import LineLM; "
-        "from training.ngram.lines.text_corpus import LineCorpus; model = LineLM.open(Path(sys.argv[1])); "
-        "model.score_text(LineCorpus.read_file(Path(sys.argv[2]), model.words, 'unknown')); "
-        "print([name for name in ('torch', 'polars', 'pandas') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path, golden_folder / "held_out.txt"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.parametrize("words", [b"", b"a\nb\n", b"\xff\n", None])
 def test_words_that_do_not_fit_the_tables_are_refused_when_the_model_is_opened(words, golden_folder, tmp_path):
     fit_text(golden_folder / "short.txt", 2, binary=tmp_path)
     path = tmp_path / "words.txt"
     path.unlink() if words is None else path.write_bytes(words)
     with pytest.raises(ModelError) as caught:
-        LineLM.open(tmp_path)
-    assert caught.value.kind == "bundle"
-
-
-def test_a_words_file_cut_within_its_last_word_is_refused(golden_folder, tmp_path):
-    fit_text(golden_folder / "short.txt", 2, binary=tmp_path)
-    path = tmp_path / "words.txt"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ModelError, match=r"words\.txt"):
-        LineLM.open(tmp_path)
-
-
-@pytest.mark.parametrize(("old", "new", "said"), [(b"<s>", b"<b>", "begin with"), (b"the\n", b"thee\n", "bytes")])
-def test_words_that_are_others_than_were_written_are_refused(old, new, said, golden_folder, tmp_path):
-    fit_text(golden_folder / "train.txt", 2, binary=tmp_path)
-    path = tmp_path / "words.txt"
-    assert old in path.read_bytes()
-    path.write_bytes(path.read_bytes().replace(old, new, 1))
-    with pytest.raises(ModelError, match=said) as caught:
         LineLM.open(tmp_path)
     assert caught.value.kind == "bundle"
 
@@ -355,19 +222,3 @@ def test_a_list_of_words_that_cannot_be_used_is_refused(content, options, messag
         listed.write_bytes(content)
     with pytest.raises(ModelError, match=message):
         fit_text(text, 2, binary=tmp_path / "model", limit_vocabulary=listed, **options)
-
-
-def test_a_padded_vocabulary_needs_interpolated_unigrams(tmp_path):
-    with pytest.raises(ModelError, match="needs interpolated unigrams"):
-        fit_text(tmp_path / "none", 2, padded_vocabulary=10, interpolate_unigrams=False)
-
-
-def test_a_line_is_scored_without_threads_and_without_a_new_table_of_all_words(golden_folder, monkeypatch):
-    model = LineLM.from_arpa(golden_folder / "tiny.3.arpa.gz")
-    lines = ["the lamp shines", "zz", ""]
-    expected = model.token_nats(LineCorpus.read(lines, model.words, "unknown"))
-    model.read_lines(lines)
-    monkeypatch.setattr(text_corpus, "table_of", None)
-    monkeypatch.setattr(threads, "ThreadPoolExecutor", None)
-    found = [model.token_nats(model.read_lines([line])) for line in lines]
-    assert np.array_equal(np.concatenate(found), expected)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.ngram import loaded_kernels, lookup
+from models.ngram import loaded_kernels
 from tests.examples import examples
 from training.ngram.lines.text_corpus import BLANKS, END, MARKS, UNK, table_of
 from training.ngram.lines.word_table import WordTable
@@ -37,14 +34,6 @@ def hash_of(word: str) -> int:
     return number
 
 
-def test_hashes_are_fnv_1a():
-    """The numbers for `a` and `foobar` are those of its authors' list."""
-    assert (hash_of("a"), hash_of("foobar")) == (0xAF63DC4C8601EC8C, 0x85944171F73967E8)
-    slots = table_for(["a", "foobar"])._slot_S2
-    hashes = {place & 0xFFFFFFFF: number % (1 << 64) for number, place in slots.tolist() if place >= 0}
-    assert (hashes[3], hashes[4]) == (0xAF63DC4C8601EC8C, 0x85944171F73967E8)
-
-
 def test_words_that_share_slots_are_all_found_and_others_are_not():
     words = [f"w{number}" for number in range(3_000)]
     table = table_for(words)
@@ -67,28 +56,6 @@ def test_any_words_have_the_ids_of_a_dictionary(words, asked):
     assume(not set(MARKS) & set(found))
     expected = [table_of([*MARKS, *clean]).get(word, UNK) for word in found if word]
     assert ids_of(table_for(clean), text) == [*expected, END]
-
-
-def test_the_unknown_mark_is_an_unknown_word_and_others_are_not_text():
-    table = table_for(["a"])
-    assert ids_of(table, "a <unk> <UNK> s <s </s>> a") == [3, UNK, UNK, UNK, UNK, UNK, 3, END]
-    assert ids_of(table, "a <s> a") is None
-    assert ids_of(table, "</s>") is None
-
-
-def test_a_text_longer_than_its_room_is_not_read():
-    table, text_B = table_for(["a"]), np.frombuffer(b"a a a", np.uint8)
-    for room, number in ((4, 4), (3, lookup.NONE), (1, lookup.NONE)):
-        ids_R = np.full(room, -7)
-        assert loaded_kernels.step_kernels().read_words(text_B.ctypes.data, 5, table.address, ids_R) == number
-
-
-@pytest.mark.parametrize("words", [1, 80, 10_000])
-def test_it_takes_less_memory_than_a_dictionary(words):
-    listed = [f"word{number}" for number in range(words)]
-    known = table_of([*MARKS, *listed])
-    there = sum(sys.getsizeof(word) + sys.getsizeof(number) for word, number in known.items())
-    assert table_for(listed).nbytes < sys.getsizeof(known) + there
 
 
 def test_lines_that_are_not_the_words_of_the_model_make_no_table():

@@ -3,7 +3,6 @@ left, and a model that does not ask keeps its identity."""
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,13 +10,12 @@ import pytest
 
 from models.base import ModelError
 from models.ngram.lm import NGramLM
-from models.specs import NGramSpec, RecurrentSpec, spec_from_dict, to_dict
+from models.specs import NGramSpec
 from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fit import estimate_ngrams
-from training.ngram.fitting import fit_tables
 
 V = 30
 
@@ -109,27 +107,6 @@ def _words(model: NGramLM):
         yield from rows
 
 
-@pytest.mark.parametrize("smoothing", ["modified_kneser_ney", "absolute_discounting"])
-def test_every_context_of_a_model_of_enough_reviews_sums_to_1(smoothing, streams, tmp_path):
-    model = fitted(streams, tmp_path, order=4, smoothing=smoothing, min_documents=2, prune=(0, 0, 1)).model
-    contexts = np.random.default_rng(1).integers(3, V, (300, 4))
-    sums = np.exp(model.distribution(model.read(contexts, model.start(300)))).sum(axis=1)
-    assert sums == pytest.approx(1, abs=1e-12)
-
-
-def test_from_counts_prunes_as_the_fitting_function_does(streams):
-    counts = count_ngrams(streams[0], 3, V, CONTEXT_IDS)
-    ours = estimate_ngrams(counts, prune=(0, 0, 1), entropy=1e-4).tables
-    theirs = fit_tables(counts, NGramSpec(order=3), (0, 0, 1), 1e-4).tables
-    assert [keys.tolist() for keys in ours.keys] == [keys.tolist() for keys in theirs.keys]
-    assert len(ours.keys[1]) < len(counts.orders[2])
-
-
-def test_without_pruning_nothing_was_pruned(streams, tmp_path):
-    summary = fitted(streams, tmp_path, order=2).summary
-    assert (summary["pruned/1"], summary["pruned/2"]) == (0, 0)
-
-
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -150,11 +127,6 @@ def test_thresholds_that_make_no_sense_are_refused_with_what_is_allowed(options,
     with pytest.raises(ModelError, match=complaint) as caught:
         estimate_ngrams(counts, **options)
     assert caught.value.kind == "input"
-
-
-@pytest.mark.parametrize("spec", [NGramSpec(), NGramSpec(prune=(0, 1), entropy=1e-7), RecurrentSpec()])
-def test_a_spec_comes_back_from_json(spec):
-    assert spec_from_dict(json.loads(json.dumps(to_dict(spec)))) == spec
 
 
 def test_a_limit_of_documents_is_refused_for_counts_that_do_not_know_them(streams):

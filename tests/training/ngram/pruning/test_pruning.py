@@ -18,7 +18,7 @@ from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import fit_tables, packed_tables
 from training.ngram.lines.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
-from training.ngram.pruning.prune import drop, keep, kept_by_count, links, thresholds
+from training.ngram.pruning.prune import kept_by_count, links, thresholds
 from training.ngram.pruning.relative_entropy import observed_history, perplexity_change, prune_by_entropy
 from training.ngram.smoothing.kneser_ney import estimate
 
@@ -134,21 +134,6 @@ def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_
     assert {gram for gram in pruned.p if len(gram) > 1} == {gram for gram in needed if len(gram) > 1}
 
 
-def test_a_threshold_of_0_changes_nothing_and_a_negative_one_is_refused():
-    tables = unpruned(["a b c", "a b d", "b"], 3)
-    assert prune_by_entropy(tables, 0.0, []) is tables
-    for wrong in (-1e-9, float("nan")):
-        with pytest.raises(ModelError, match="0 or more"):
-            prune_by_entropy(tables, wrong, [])
-
-
-def test_context_probabilities_are_how_often_a_context_was_seen():
-    text, counts = counted(["a b", "a b", "a c"], 3)
-    a, b = (text.words.index(word) for word in "ab")
-    seen = observed_history(counts)  # 9 tokens are predicted; <s> comes before 3, a before 3, `a b` before 2 of them
-    assert np.exp([seen[0][1], seen[0][a], seen[1][counts.row((a, b))]]) == pytest.approx([3 / 9, 3 / 9, 2 / 9])
-
-
 @examples(60)
 @given(lines=LINES, order=st.integers(1, 4), prune=st.lists(st.integers(0, 3), max_size=4).map(sorted))
 def test_ngrams_that_occur_more_often_than_the_threshold_stay_and_the_model_sums_to_1(lines, order, prune):
@@ -177,45 +162,10 @@ def test_models_of_every_method_can_be_pruned_and_sum_to_1(way, smoothing, golde
     assert np.abs(sums(pruned, np.random.default_rng(3)) - 1).max() < 1e-9
 
 
-def test_stupid_backoff_loses_ngrams_but_keeps_its_constant_weight(golden_text):
-    text = golden_text("train")
-    counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
-    spec = NGramSpec(order=3, smoothing="stupid_backoff")
-    pruned = fit_tables(counts, spec, (0, 1))[0]
-    assert set(np.round(np.exp(pruned.backoff[1]), 12)) <= {0.4, 1.0}
-
-
 @pytest.mark.parametrize("prune", [(1, 0), (-1,), (0, 0, 1, 1)])
 def test_thresholds_that_fall_with_the_order_or_outnumber_it_are_refused(prune):
     with pytest.raises(ModelError, match="thresholds"):
         thresholds(prune, 3)
-
-
-def test_the_last_threshold_holds_for_the_orders_above():
-    assert thresholds((0, 1), 4) == (0, 1, 1, 1)
-    assert thresholds((), 2) == (0, 0)
-
-
-def test_a_selection_with_an_orphan_is_refused():
-    _, counts = counted(["a b c", "a b c"], 3)
-    tables, kept = packed_tables(counts, estimate(counts)), list(kept_by_count(counts, (0,)))
-    kept[1] = np.zeros_like(kept[1])
-    for take_out in (keep, drop):
-        with pytest.raises(ModelError, match="without its context or suffix"):
-            take_out(tables, kept, links(tables))
-    with pytest.raises(ModelError, match="unigrams"):
-        drop(tables, [~kept[0], *kept[1:]], links(tables))
-
-
-@pytest.mark.parametrize("lines", [["b a b", "b b a b a"], ["b a a a", "b c a a"]])
-@pytest.mark.parametrize("threshold", [1e-4, 1e-2, 1e-1, 1e9])
-def test_a_model_with_a_discount_of_0_can_be_pruned_by_entropy(lines, threshold):
-    _, counts = counted(lines, 3)
-    made = estimate(counts)
-    assert any(0.0 in found.values[1:] for found in made.discounts)
-    pruned = fit_tables(counts, NGramSpec(order=3), entropy=threshold).tables
-    assert not any(np.isnan(array).any() for array in (*pruned.logp, *pruned.backoff))
-    assert np.abs(sums(pruned, np.random.default_rng(5)) - 1).max() < 1e-9
 
 
 def test_pruning_by_count_and_then_by_entropy_weighs_contexts_by_how_often_they_were_seen(golden_text):
@@ -228,19 +178,3 @@ def test_pruning_by_count_and_then_by_entropy_weighs_contexts_by_how_often_they_
     assert [len(logp) for logp in both.logp] == [len(logp) for logp in expected.logp]
     assert 0 < len(both.logp[2]) < kept[2].sum()
     assert np.abs(sums(both, np.random.default_rng(4)) - 1).max() < 1e-9
-
-
-def test_what_is_no_distribution_cannot_be_pruned_by_entropy():
-    _, counts = counted(["a b c", "a b c"], 2)
-    for spec, padded in ((NGramSpec(order=2, smoothing="stupid_backoff"), 0), (NGramSpec(order=2), 99)):
-        with pytest.raises(ModelError, match="sum to 1"):
-            fit_tables(counts, spec, entropy=1e-6, padded_vocabulary=padded)
-
-
-def test_other_methods_than_kneser_ney_keep_every_word_and_pad_no_vocabulary():
-    _, counts = counted(["a b c", "a b c"], 2)
-    spec = NGramSpec(order=2, smoothing="witten_bell")
-    with pytest.raises(ModelError, match="unigrams"):
-        fit_tables(counts, spec, (2,))
-    with pytest.raises(ModelError, match="pad its vocabulary"):
-        fit_tables(counts, spec, padded_vocabulary=100)

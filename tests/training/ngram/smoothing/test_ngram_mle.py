@@ -47,14 +47,6 @@ def test_a_trigram_is_the_ratio_of_its_count_and_its_context_s(stream_of, review
             assert model.probability(w, (u, v)) == Fraction(model.counts.count((u, v, w)), model.counts.count((u, v)))
 
 
-def test_only_the_last_words_of_the_context_matter(stream_of, reviews_of):
-    documents = reviews_of(80, V, 5)
-    model = model_of(documents, 3, stream_of)
-    document = max(documents, key=len)
-    for other in ([1, 8], [1, 3, 19, 18, 17], []):
-        assert model.probability(2, [*other, *document[-3:-1]]) == model.probability(2, document[:-1])
-
-
 def test_all_sentences_up_to_a_length_and_the_unfinished_mass_sum_to_one(stream_of):
     model = model_of([[1, 3, 9, 2], [1, 3, 9, 10, 2], [1, 3, 10, 10, 9, 2], [1, 3, 2]], 2, stream_of)
     bodies = [body for n in range(5) for body in itertools.product((9, 10), repeat=n)]
@@ -62,12 +54,6 @@ def test_all_sentences_up_to_a_length_and_the_unfinished_mass_sum_to_one(stream_
     unfinished = sum(model.sequence_probability([3, *body]) for body in itertools.product((9, 10), repeat=5))
     assert finished + unfinished == 1
     assert 0 < unfinished < 1
-
-
-def test_an_unseen_context_has_no_estimate(stream_of):
-    model = model_of([[1, 3, 9, 2]], 2, stream_of)
-    with pytest.raises(ModelError, match="0 / 0"):
-        model.probability(9, (15,))
 
 
 # The same estimate as logarithms, behind the contract

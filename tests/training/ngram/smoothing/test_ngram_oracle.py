@@ -115,14 +115,3 @@ def test_counts_of_counts_that_determine_nothing_take_the_fallback(n):
     found = order_discounts(n, "modified_kneser_ney", (0.3, 0.6, 0.9))
     assert found.fallback
     assert found.values == (0, 0.3, 0.6, 0.9)
-
-
-@pytest.mark.parametrize("n", [(5, 0, 1, 1), (9, 3, 1, 5), (1, 1, 9, 1)])
-def test_negative_and_undetermined_discounts_take_the_fallback_with_lmplz_s_rule_too(n):
-    assert order_discounts(n, "modified_kneser_ney", kenlm_exact=True).fallback
-
-
-def test_a_discount_of_0_is_taken_by_lmplz_s_rule_only():
-    n = (4, 1, 1, 0)  # Y = 4 / 6, D2 = 2 − 3 Y = 0
-    assert order_discounts(n, "modified_kneser_ney").fallback
-    assert order_discounts(n, "modified_kneser_ney", kenlm_exact=True).values == pytest.approx((0, 2 / 3, 0, 3))
