@@ -22,7 +22,7 @@ word in its centre. A score needs no normalising, so that nothing is summed over
 
     python -m course.word_vectors --method tree           # or negative, ranking; --text reviews.txt
 
-The product fits vectors with gensim (`training/vectors/fit.py`), which does the same a hundred times faster.
+The product fits vectors with gensim (`training/vectors/vector_fit.py`), which does the same a hundred times faster.
 Shapes: N words, D dimensions, P inner nodes of all paths, B windows, C words of a window.
 """
 

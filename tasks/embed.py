@@ -33,8 +33,8 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
 
     def make(work: Path) -> dict[str, Any]:
         from training.vectors.files import save_vectors
-        from training.vectors.fit import fit_vectors
         from training.vectors.neighbours import mean_cosine
+        from training.vectors.vector_fit import fit_vectors
 
         train, validation = (TokenStream.open(tokens[split].folder) for split in ("train", "validation"))
         vocabulary = Vocabulary.load(prepared.vocabularies[chosen.vocabulary].folder / VOCABULARY_FILE)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from models.tokens.vocabulary import Vocabulary
 
 FITS = {
-    "ngram": "training.ngram.fit:fit_ngrams",
-    "rnn": "training.neural.fit:fit_network",
-    "gru": "training.neural.fit:fit_network",
-    "lstm": "training.neural.fit:fit_network",
-    "nplm": "training.neural.fit:fit_network",
+    "ngram": "training.ngram.ngram_fit:fit_ngrams",
+    "rnn": "training.neural.neural_fit:fit_network",
+    "gru": "training.neural.neural_fit:fit_network",
+    "lstm": "training.neural.neural_fit:fit_network",
+    "nplm": "training.neural.neural_fit:fit_network",
     "mixture": "training.mixture.fitting:fit_mixture",
     "cache": "training.mixture.caches:fit_cache",
     "neural_cache": "training.mixture.caches:fit_neural_cache",

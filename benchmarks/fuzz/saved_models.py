@@ -16,8 +16,8 @@ from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
 from training.ngram.lines.line_lm import LineLM
+from training.ngram.ngram_fit import estimate_ngrams
 
 TEXTS = [
     "The food was great, and I loved it! We'll be back.",

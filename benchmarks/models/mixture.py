@@ -35,11 +35,10 @@ from models.neural.lm import RecurrentLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
 from models.streams import TokenStream
 from models.tokens.special import BOS, CONTEXT_IDS, EOS
-from training.mixture.fitting import tune_weights
-from training.mixture.gains import gains, known_lengths
+from training.mixture.fitting import gains, known_lengths, tune_weights
 from training.mixture.tuning import batches
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 GOAL = 1.2
 SIZES = {"demo": (256, 128), "small": (640, 384)}

@@ -43,7 +43,7 @@ from training.mixture.caches import tuned_neural_cache
 from training.mixture.fitting import tune_weights
 from training.neural.validation import validation_nats
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 
 @dataclass(frozen=True)

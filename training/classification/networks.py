@@ -16,7 +16,7 @@ from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.recurrent import RecurrentNetwork
 from training.context import FitContext
 from training.labelling.fine_tuning import FineTuning
-from training.labelling.fit import FittedLabeller, fit
+from training.labelling.labeller_fit import FittedLabeller, fit
 
 if TYPE_CHECKING:
     from models.tokens.vocabulary import Vocabulary

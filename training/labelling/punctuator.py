@@ -14,7 +14,7 @@ from models.tagging.punctuator import WINDOW, Punctuator, WordPieces
 from models.tagging.spec import PunctuatorSpec
 from models.tagging.written_words import TaggedWords
 from models.tokens.vocabulary import Vocabulary
-from training.labelling.fit import fit as fit_labeller
+from training.labelling.labeller_fit import fit as fit_labeller
 
 
 def fit_punctuator(
@@ -27,7 +27,7 @@ def fit_punctuator(
         spec: Network and training.
         vocabulary: Cuts the words into pieces.
         train, validation: Texts.
-        options: Further arguments of `training.labelling.fit.fit`: device, threads, report, work.
+        options: Further arguments of `training.labelling.labeller_fit.fit`: device, threads, report, work.
 
     Raises:
         ModelError: See `fit`; kind "input": a set of texts has no word.

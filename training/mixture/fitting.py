@@ -1,30 +1,206 @@
-"""Tune the weights of a mixture's fitted parts on held-out text."""
+"""Tune the weights of a mixture's fitted parts on held-out text.
+
+Tune weights of a mixture that depend on the context (`models/mixture/context_weights.py`) on held-out tokens.
+
+The descent starts at W = 0 and b = log of the fixed weights that EM finds, each at least `LEAST`, and the nats never
+increase. If the fixed weights are still better (EM may give a part the weight 0), they are kept. So on the tuning text,
+weights by context are at least as good as fixed ones.
+
+Shapes: T held-out tokens, P parts, F features.
+
+Minimise a smooth function of a few dozen numbers by BFGS with a backtracking line search.
+
+The inverse Hessian is estimated from the changes of the gradient between steps (Broyden, Fletcher, Goldfarb, Shanno
+1970; Nocedal and Wright 2006, "Numerical Optimization", algorithm 6.1). A step is halved until the function falls by a
+given share of the fall that its slope predicts (Armijo). No step increases the function, so the result is at most the
+value at the start.
+
+Measure where a mixture gains over its parts: perplexity by the length of the context that the n-gram model knows.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from models.base import ModelError
-from models.mixture.context import ngram_models
-from models.mixture.context_weights import ContextWeights
+from models.mixture.context import matched_before, ngram_models, ngram_states
+from models.mixture.context_weights import ContextWeights, log_softmax
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.spec import MixtureSpec
-from models.mixture.weights import ROUNDS, Fixed, Weighting, em, mixed_nats
+from models.mixture.weights import ROUNDS, Fixed, Weighting, em, mixed_nats, shares
 from training.context import FitContext, FitResult
-from training.mixture.context_weights import STEPS, fit_context_weights
-from training.mixture.gains import gain_figures, gains, known_lengths
 from training.mixture.parts import journal_tuning, open_parts
-from training.mixture.tuning import batches, token_nats
+from training.mixture.tuning import TuningBatch, batches, token_nats
 
 if TYPE_CHECKING:
     from models.streams import TokenStream
     from models.tokens.vocabulary import Vocabulary
+
+
+STEPS, TOLERANCE = 200, 1e-6
+LEAST = 1e-4
+"""Minimum weight of a part before training: a part that is useless on average may be useful in some contexts."""
+NOTHING = 1e-300
+"""Value used for a weight of 0, whose logarithm cannot be stored as JSON."""
+
+
+def fit_context_weights(
+    weighting: ContextWeights, nats_TP: np.ndarray, features_TF: np.ndarray, weights_P: np.ndarray, ridge: float
+) -> tuple[ContextWeights, int]:
+    """Return the weights tuned on held-out tokens, and the number of steps.
+
+    Args:
+        weighting: Untrained weights.
+        nats_TP: −log p_i of each token.
+        features_TF: x before each token, from `ContextWeights.features`.
+        weights_P: Fixed weights from EM, the starting point.
+        ridge: Penalty on the squared entries of W, in nats of the whole text.
+    """
+    mean_F, scale_F = features_TF.mean(0), features_TF.std(0)
+    scale_F = np.where(scale_F > 0, scale_F, 1.0)
+    x_TF = (features_TF - mean_F) / scale_F
+    shape = x_TF.shape[1], nats_TP.shape[1]
+    start_P, fixed_P = (np.log(np.maximum(weights_P, least)) for least in (LEAST, NOTHING))
+    possible_T = np.isfinite(nats_TP).any(1)
+    if not possible_T.any():
+        return replace(weighting, mean_F=mean_F, scale_F=scale_F, bias_P=fixed_P), 0
+    x_TF, nats_TP = x_TF[possible_T], nats_TP[possible_T]
+
+    def loss(flat_N: np.ndarray) -> tuple[float, np.ndarray]:
+        value, weights_FP, bias_P = context_slope(x_TF, nats_TP, *_unpacked(flat_N, shape), ridge / len(x_TF))
+        return value, np.concatenate([weights_FP.ravel(), bias_P])
+
+    start_N, fixed_N = (np.concatenate([np.zeros(shape[0] * shape[1]), bias_P]) for bias_P in (start_P, fixed_P))
+    best_N, steps = descend(loss, start_N, STEPS, TOLERANCE)
+    if loss(best_N)[0] > loss(fixed_N)[0]:
+        best_N = fixed_N
+    weights_FP, bias_P = _unpacked(best_N, shape)
+    return replace(weighting, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P), steps
+
+
+def context_slope(
+    x_TF: np.ndarray, nats_TP: np.ndarray, weights_FP: np.ndarray, bias_P: np.ndarray, ridge: float
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the mean nats plus ridge · ‖W‖², and the gradients with respect to W and b."""
+    log_weights_TP = log_softmax(x_TF @ weights_FP + bias_P)
+    value = float(mixed_nats(nats_TP, log_weights_TP).mean()) + ridge * float((weights_FP**2).sum())
+    into_TP = (np.exp(log_weights_TP) - shares(nats_TP, log_weights_TP)) / len(x_TF)
+    return value, x_TF.T @ into_TP + 2 * ridge * weights_FP, into_TP.sum(0)
+
+
+def _unpacked(flat_N: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    size = shape[0] * shape[1]
+    return flat_N[:size].reshape(shape), flat_N[size:]
+
+
+HALVINGS = 40
+PROMISED = 1e-4
+"""Minimum fall of a step, as a share of the fall that the slope predicts."""
+
+
+def descend(
+    function: Callable[[np.ndarray], tuple[float, np.ndarray]], start_N: np.ndarray, steps: int, tolerance: float
+) -> tuple[np.ndarray, int]:
+    """Return a point near a minimum, where the function is at most its value at the start, and the number of steps.
+
+    Args:
+        function: Returns its value and its gradient (N,).
+        start_N: First point.
+        steps: Maximum number of steps.
+        tolerance: Stops when no entry of the gradient is larger than this.
+    """
+    here_N = np.asarray(start_N, np.float64)
+    value, gradient_N = function(here_N)
+    inverse_NN = np.eye(len(here_N))
+    for number in range(steps):
+        if np.abs(gradient_N).max(initial=0.0) <= tolerance:
+            return here_N, number
+        direction_N = -inverse_NN @ gradient_N
+        promised = float(gradient_N @ direction_N)
+        if promised >= 0:  # rounding errors made the estimate useless: reset it
+            inverse_NN, direction_N = np.eye(len(here_N)), -gradient_N
+            promised = float(gradient_N @ direction_N)
+        size = 1.0
+        for _ in range(HALVINGS):
+            there_N = here_N + size * direction_N
+            new_value, new_gradient_N = function(there_N)
+            if new_value <= value + PROMISED * size * promised:
+                break
+            size /= 2
+        else:
+            return here_N, number
+        inverse_NN = _updated(inverse_NN, there_N - here_N, new_gradient_N - gradient_N, first=number == 0)
+        here_N, value, gradient_N = there_N, new_value, new_gradient_N
+    return here_N, steps
+
+
+def _updated(inverse_NN: np.ndarray, step_N: np.ndarray, change_N: np.ndarray, first: bool) -> np.ndarray:
+    """Return the inverse Hessian after a step on which the gradient changed by *change_N* (equation 6.17)."""
+    along = float(step_N @ change_N)
+    if along <= 1e-12 * float(np.linalg.norm(step_N) * np.linalg.norm(change_N)):
+        return inverse_NN
+    if first:
+        inverse_NN = inverse_NN * along / float(change_N @ change_N)
+    left_NN = np.eye(len(step_N)) - np.outer(step_N, change_N) / along
+    updated_NN: np.ndarray = left_NN @ inverse_NN @ left_NN.T + np.outer(step_N, step_N) / along
+    return updated_NN
+
+
+def known_lengths(parts: Sequence[Part], batch: TuningBatch) -> np.ndarray:
+    """Return the length of the longest known context before each scored token (T,); 0 without an n-gram model."""
+    ngrams = ngram_models(parts)
+    if not ngrams:
+        return np.zeros(int(batch.scored_BT.sum()), np.int64)
+    states = [part.model.start(len(batch.ids_BT)) for part in parts]
+    known = matched_before(ngrams[0], batch.ids_BT, ngram_states(parts, states)[0])
+    return known.length[batch.scored_BT]
+
+
+def gains(names: Sequence[str], length_T: np.ndarray, nats_T: np.ndarray, part_TP: np.ndarray) -> pl.DataFrame:
+    """Return perplexities of a mixture and its parts by the length of the known context.
+
+    Args:
+        names: Names of the P parts.
+        length_T: Length of the longest context that the n-gram model knows and has seen continued.
+        nats_T: Nats of the mixture.
+        part_TP: Nats of the parts.
+
+    Returns:
+        One row per length, and one row for all tokens, whose length is null. Columns: `context`, `tokens`, `perplexity`
+        of the mixture, and for each part `perplexity NAME`, `gain NAME` = 1 − perplexity of the mixture / perplexity of
+        the part.
+    """
+    groups = [(length, length_T == length) for length in np.unique(length_T).tolist()]
+    rows = []
+    for length, rows_T in [*groups, (None, np.ones(len(length_T), bool))]:
+        perplexity = float(np.exp(nats_T[rows_T].mean()))
+        row = {"context": length, "tokens": int(rows_T.sum()), "perplexity": perplexity}
+        for i, name in enumerate(names):
+            row[f"perplexity {name}"] = float(np.exp(part_TP[rows_T, i].mean()))
+            row[f"gain {name}"] = 1 - perplexity / row[f"perplexity {name}"]
+        rows.append(row)
+    return pl.DataFrame(rows)
+
+
+def gain_figures(table: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """Return the table's gains as figures of a run, by name: `gain/PART/context_2`, `gain_tokens/context_2`.
+
+    Gains that are not finite are left out, for example where part and mixture both give a word probability 0.
+    """
+    figures = {}
+    for row in table.filter(pl.col("context").is_not_null()).iter_rows(named=True):
+        figures[f"gain_tokens/context_{row['context']}"] = float(row["tokens"])
+        figures |= {f"gain/{name}/context_{row['context']}": row[f"gain {name}"] for name in names}
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def fit_mixture(

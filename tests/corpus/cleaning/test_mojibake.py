@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.text.mojibake import HINT, repair
-from models.text.normal_form import NormalForm
+from models.text.normal_form import HINT, NormalForm, repair
 from tests.corpus.cleaning.sentences import SENTENCES
 from tests.examples import examples
 

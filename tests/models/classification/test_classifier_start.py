@@ -19,7 +19,7 @@ from tests.models.classification.made_reviews import RECIPE, small
 from training.classification.fitting import fit_classifier
 from training.context import FitContext
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 RECURRENT = RecurrentSpec("lstm", hidden=12, embedding=8, objective=ObjectiveSpec("softmax"))
 

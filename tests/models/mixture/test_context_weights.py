@@ -21,12 +21,10 @@ from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
-from training.mixture.context_weights import context_slope, fit_context_weights
-from training.mixture.fitting import tune_weights
-from training.mixture.gains import known_lengths
+from training.mixture.fitting import context_slope, fit_context_weights, known_lengths, tune_weights
 from training.mixture.tuning import batches
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 
 @pytest.fixture(scope="module")

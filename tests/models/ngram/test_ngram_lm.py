@@ -17,7 +17,7 @@ from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.training.ngram.smoothing.odd_corpora import ODD, V
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 IDS = st.integers(0, V - 1)
 ROWS = st.lists(st.lists(IDS, min_size=9, max_size=9), min_size=1, max_size=4).map(np.array)

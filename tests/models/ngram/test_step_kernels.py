@@ -16,7 +16,7 @@ from models.ngram.tables import Tables
 from models.tokens.special import CONTEXT_IDS
 from tests.training.ngram.smoothing.odd_corpora import V
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 
 def fitted(documents, order, stream_of, **options) -> NGramLM:

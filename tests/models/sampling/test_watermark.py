@@ -17,7 +17,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 
 def test_numbers_are_those_of_the_published_generator() -> None:

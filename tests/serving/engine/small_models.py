@@ -31,7 +31,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 TEXTS = [
     "The soup was great, so we went back. The staff was kind.", "In Phoenix the staff was slow, and the soup cold.",

@@ -30,7 +30,7 @@ from tasks.evaluation.audit import audit_bundle, figures_of_audit, log_audit, re
 from tasks.fitting.fit import bundle_digest
 from tasks.stage import run_stage
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 OPTIONS = {"samples": 10, "max_words": 12, "canaries": 3, "candidates": 100, "max_canary_share": 0.05}

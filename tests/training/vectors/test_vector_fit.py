@@ -10,7 +10,7 @@ from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from training.vectors.fit import SEED, ReviewWords, fit_vectors, ranked_share
+from training.vectors.vector_fit import SEED, ReviewWords, fit_vectors, ranked_share
 
 OPTIONS = {"kind": "skipgram", "negatives": 5, "dimensions": 16, "window": 3, "epochs": 80, "min_count": 1, "seed": 1}
 """Many epochs, since gensim leaves out most of words as frequent as these."""

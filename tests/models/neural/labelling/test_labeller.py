@@ -11,7 +11,7 @@ from models.base import ModelError
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from tests.models.neural.labelling.made_labels import QUICK, V, next_word_tags, reviews
-from training.labelling.fit import fit
+from training.labelling.labeller_fit import fit
 
 
 @pytest.fixture(scope="module")

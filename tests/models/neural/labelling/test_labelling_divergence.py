@@ -12,9 +12,9 @@ import pytest
 from models.base import ModelError
 from models.neural.labelling.labeller import Labeller
 from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, reviews
-from training.labelling import step
-from training.labelling.fit import fit
-from training.labelling.step import LossSums, add_gradients
+from training.labelling import labeller_trainer as step
+from training.labelling.labeller_fit import fit
+from training.labelling.labeller_trainer import LossSums, add_gradients
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 

@@ -15,7 +15,7 @@ from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
 from tests.models.neural.labelling.made_labels import SMALL, TRAINING, V, reviews
 from training.labelling.fine_tuning import FineTuning, Rates, slanted_triangular
-from training.labelling.fit import fit
+from training.labelling.labeller_fit import fit
 
 TUNED = replace(SMALL, layers=2, training=replace(TRAINING, epochs=5, learning_rate=1e-2))
 
@@ -71,7 +71,7 @@ def test_frozen_parts_keep_the_weights_of_the_language_model_until_their_epoch()
 
 
 def test_a_killed_fine_tuning_resumes_with_the_same_bits(tmp_path, monkeypatch):
-    from training.labelling.trainer import Trainer
+    from training.labelling.labeller_trainer import Trainer
 
     start, data = language_model(), reviews(120, 2, 1)
     options = {"start": start, "tuning": FineTuning(unfreeze_epochs=1.0)}

@@ -13,10 +13,10 @@ from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from tests.marked_cases import long_but
 from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, next_word_tags, reviews
-from training.labelling import trainer
-from training.labelling.fit import fit
+from training.labelling import labeller_trainer as trainer
+from training.labelling.labeller_fit import fit
+from training.labelling.labeller_trainer import asked_features, update_once
 from training.labelling.state import LabellerState
-from training.labelling.step import asked_features, update_once
 
 
 @pytest.mark.slow

@@ -15,10 +15,10 @@ from models.base import ModelError
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from tests.models.neural.labelling.made_labels import QUICK, SMALL, V, next_word_tags, reviews
-from training.labelling import step
-from training.labelling.fit import fit
+from training.labelling import labeller_trainer as step
+from training.labelling.labeller_fit import fit
+from training.labelling.labeller_trainer import add_gradients, gradient, pieces
 from training.labelling.state import LabellerState
-from training.labelling.step import add_gradients, gradient, pieces
 
 ROWS = np.array([3, 0, 8, 11, 2, 5, 7])
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"

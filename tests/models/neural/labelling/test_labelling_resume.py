@@ -11,9 +11,9 @@ import pytest
 
 from tests.marked_cases import slow_but
 from tests.models.neural.labelling.made_labels import QUICK, TRAINING, V, next_word_tags, reviews
-from training.labelling import trainer
-from training.labelling.fit import fit
-from training.labelling.trainer import Trainer
+from training.labelling import labeller_trainer as trainer
+from training.labelling.labeller_fit import fit
+from training.labelling.labeller_trainer import Trainer
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 

@@ -18,9 +18,9 @@ from models.specs import NGramSpec
 from models.tokens.special import CONTEXT_IDS
 from training.ngram.arpa.writer import LN10, write_arpa
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
 from training.ngram.lines.text_corpus import UNK, LineCorpus
 from training.ngram.lines.text_files import fit_lines
+from training.ngram.ngram_fit import estimate_ngrams
 
 SCORES = """
 import json, sys

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from models.ngram import loaded_kernels
 from tests.examples import examples
+from training.ngram.lines.line_lm import WordTable
 from training.ngram.lines.text_corpus import BLANKS, END, MARKS, UNK, table_of
-from training.ngram.lines.word_table import WordTable
 
 
 def table_for(words: list[str]) -> WordTable:

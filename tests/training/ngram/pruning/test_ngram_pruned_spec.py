@@ -15,7 +15,7 @@ from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 V = 30
 

@@ -17,7 +17,7 @@ from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 V = 20
 STUDENTS, OPENED, THEIR, BOOKS, EXAMS, MINDS = range(9, 15)

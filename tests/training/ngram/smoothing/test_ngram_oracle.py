@@ -14,7 +14,7 @@ from models.ngram.lm import NGramLM
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 from training.ngram.smoothing.by_context import order_discounts
 
 V = 14

@@ -19,7 +19,7 @@ from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.training.ngram.smoothing.odd_corpora import ODD, V
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 from training.ngram.smoothing import add_k, jelinek_mercer, katz
 from training.ngram.smoothing.held_out import evidence
 from training.ngram.smoothing.methods import METHODS, estimate, figures

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 V = 14
 WORDS = V - len(CONTEXT_IDS)

@@ -16,8 +16,8 @@ import pytest
 
 from models.ngram.measure import score_chunks
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
 from training.ngram.lines.text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus
+from training.ngram.ngram_fit import estimate_ngrams
 
 pytestmark = pytest.mark.real_data
 PARTS = ("test.0", "test.1", "dev.0", "dev.1")

@@ -10,7 +10,7 @@ from models.ngram.lm import NGramLM
 from models.ngram.measure import measure
 from models.tokens.special import CONTEXT_IDS, EOS
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.fit import estimate_ngrams
+from training.ngram.ngram_fit import estimate_ngrams
 
 V = 14
 SOUP, BREAD, TEA, GOOD, COLD = range(9, 14)

@@ -24,7 +24,7 @@ from models.neural.labelling.trunks.recurrent import RecurrentTrunk
 from models.neural.recurrent import RecurrentNetwork
 from training.context import FitProgress
 from training.labelling.fine_tuning import FineTuning
-from training.labelling.trainer import Trainer
+from training.labelling.labeller_trainer import Trainer
 from training.neural.embedding_start import start_embedding
 from training.neural.fused.chosen_layers import train_with_own_layers
 
