@@ -6,11 +6,14 @@ G the notes of the reading group; numbers are lines. Where the material slips, t
 rows ask for beyond an equation (equality with torch's layers, masks, gradient checks) is in the tests of each module.
 """
 
+import inspect
 import math
+from dataclasses import fields
 
 import pytest
 import torch
 
+from benchmarks.training.one_hot import allocated, one_hot_product
 from models.neural.layers.bidirectional import BidirectionalEncoder
 from models.neural.layers.cells import (
     ACTIVATIONS,
@@ -19,7 +22,8 @@ from models.neural.layers.cells import (
     lstm_cell,
 )
 from models.neural.nplm import NPLMNetwork
-from models.specs import NPLMSpec, TrainingSpec
+from models.neural.recurrent import RecurrentNetwork
+from models.specs import KINDS, NPLMSpec, RecurrentSpec, TrainingSpec, model_class
 from tests.course.small_networks import FLOAT32, SOFTMAX, E, H, T, V, network_of, random
 from tests.models.neural.made_streams import walks
 from training.context import FitContext
@@ -38,6 +42,20 @@ def nplm_of(direct):
 
 def words(count=T):
     return torch.randint(9, V, (1, count), generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.slow
+def test_C25_a_network_reads_words_in_memory_that_does_not_grow_with_the_vocabulary():
+    """L 43, L 295–308: the features of C1, in T E numbers, not T V more; `docs/concepts/models/tuning.md`."""
+    ids, taken = torch.randint(9, V, (1, T), generator=torch.Generator().manual_seed(2)), []
+    for entries in (V, 50 * V):
+        weight = torch.randn(entries, E, dtype=torch.float64)
+        assert torch.equal(one_hot_product(ids[0], weight), weight[ids[0]])
+        assert allocated(lambda: one_hot_product(ids[0], weight)) == 8 * T * (entries + E)  # noqa: B023
+        spec = RecurrentSpec(hidden=H, embedding=E, objective=SOFTMAX, training=FLOAT32)
+        network = RecurrentNetwork(spec, torch.ones(entries)).eval()
+        taken.append(allocated(lambda: network(ids, network.start(1, "cpu"))))  # noqa: B023
+    assert taken[0] == taken[1]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +104,14 @@ def test_C7_vanilla_recurrent_network():
         torch.testing.assert_close(y, scores / scores.sum(), atol=1e-6, rtol=0)
 
 
+def test_C8_every_kind_of_model_has_the_same_input_state_and_output():
+    """R 8: (word, state) → (distribution, state); n-gram, mixtures and cache included."""
+    for kind in KINDS:
+        step, start = (getattr(model_class(kind), name) for name in ("step", "start"))
+        assert [*inspect.signature(step).parameters] == ["self", "ids_B", "state"], kind
+        assert [*inspect.signature(start).parameters] == ["self", "batch"], kind
+
+
 def gates(names, *shapes):
     """For each shape, one tensor of it per gate, by the gate's name."""
     return [
@@ -121,6 +147,16 @@ def test_C12_gru_as_the_slides_print_it():
     torch.testing.assert_close(ours[0], (1 - u) * h + u * new, atol=1e-14, rtol=0)
     bias[H : 2 * H] = 1e4
     assert torch.equal(cho_gru_cell((from_x @ x)[None], (h[None],), from_h, bias)[0][0], h)
+
+
+def test_C13_a_gru_layer_has_three_quarters_of_the_parameters():
+    """N 210: three gates' rows for the LSTM's four, through the models' options and in both forms."""
+
+    def size(**options):
+        return sum(p.numel() for p in network_of(**options).layers.parameters())
+
+    assert 4 * size(kind="gru") == 3 * size(kind="lstm")
+    assert size(kind="gru", form="cho") == size(kind="gru")
 
 
 def test_C15_bidirectional_layer():
@@ -174,3 +210,33 @@ def test_C18_neural_probabilistic_language_model(direct):
     p = network.output.logp(features[:, 7])[0].exp().double()
     torch.testing.assert_close(p, scores / scores.sum(), atol=1e-6, rtol=0)
     assert network.output.weight.shape[1] == H + (3 * E if direct else 0)
+
+
+@pytest.mark.slow
+def test_C19_feed_forward_and_recurrent_models_differ_in_the_layer_of_features_alone(tmp_path):
+    """L 829–840: Bengio's input and output with the features of Mikolov's network, all else equal.
+
+    In this language each token is followed by one of two, so a perplexity below 3 is that of a model that looks back.
+    """
+    common = {"embedding": 8, "hidden": 16, "dropout": 0.0, "objective": SOFTMAX, "training": SHORT}
+    specs = {
+        "nplm": NPLMSpec(context=2, direct=False, **common),
+        "rnn": RecurrentSpec(kind="rnn", tied=False, condition_on_stars=False, **common),
+        "gru": RecurrentSpec(kind="gru", tied=False, condition_on_stars=False, **common),
+        "lstm": RecurrentSpec(kind="lstm", tied=False, condition_on_stars=False, **common),
+    }
+    summaries, outputs = {}, {}
+    for kind, spec in specs.items():
+        torch.manual_seed(1)
+        network = model_class(kind).build(spec, torch.ones(14))
+        outputs[kind] = {name: tensor.shape for name, tensor in network.output.state_dict().items()}
+        (tmp_path / kind).mkdir()
+        summaries[kind] = fitted(network, SHORT, tmp_path / kind)
+    shared = [
+        entry.name for entry in fields(NPLMSpec) if entry.name in {"objective", "training", "embedding", "hidden"}
+    ]
+    assert all(getattr(spec, name) == getattr(specs["nplm"], name) for spec in specs.values() for name in shared)
+    assert all(shapes == outputs["nplm"] for shapes in outputs.values()), "the same output layer"
+    assert all(summary["tokens"] == summaries["nplm"]["tokens"] for summary in summaries.values())
+    assert all(summary["validation_perplexity"] < 3 for summary in summaries.values()), summaries
+    assert all(summary["tokens_per_second"] > 0 for summary in summaries.values()), "C13: of GRU and LSTM alike"

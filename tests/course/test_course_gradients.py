@@ -14,7 +14,23 @@ from models.neural.layers.cells import (
     CELLS,
     matmul_affine,
 )
+from models.tokens.special import CONTEXT_IDS
 from tests.course.small_networks import B, E, H, T, V, network_of, random
+
+
+def test_D2_the_exponential_keeps_the_order_of_the_scores_and_makes_them_shares():
+    """S 28–32: exp is positive and rises, so p is in (0, 1) and ranks the words as their scores W h + b do.
+
+    That scores may all be shifted is in `test_output.py`.
+    """
+    output = network_of().output
+    h = random(20, output.weight.shape[1], seed=3)
+    possible = [word for word in range(V) if word not in CONTEXT_IDS]
+    scores = (h @ output.weight.T + output.bias)[:, possible]
+    p = output.logp(h)[:, possible].exp()
+    assert ((p > 0) & (p < 1)).all()
+    assert torch.equal(p.argsort(1), scores.argsort(1))
+    assert (p.sort(1).values.diff(dim=1) > 0).all()
 
 
 def test_D10_softmax_with_cross_entropy_has_the_gradient_p_minus_y():

@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,3 +140,22 @@ def test_state_is_carried_within_an_epoch_and_not_into_the_next(tmp_path):
     _, summary = run(tmp_path, network, training)
     half = int(summary["updates"]) // 2
     assert [index for index, norm in enumerate(norms) if norm == 0] == [0, half]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_the_loss_falls_strictly_over_ten_epochs(kind: str, tmp_path: Path) -> None:
+    """A line of the journal per update: an epoch's loss is the mean over its tokens."""
+    training = replace(TRAINING, epochs=10, bptt_len=25, learning_rate=3e-2, state_reset_prob=0.0)
+    spec = replace(SPEC, kind=kind, dropout=0.0, training=training)
+    stream = walks(30, V, 1)
+    _, summary = run(tmp_path, network_of(spec, stream), training, (stream, stream))
+    lines = [line for line in journal(tmp_path) if "train/nats" in line]
+    per_epoch = len(lines) // 10
+    assert len(lines) == summary["updates"] == 10 * per_epoch
+    tokens = np.diff([0, *(line["step"] for line in lines)])
+    nats = tokens * [line["train/nats"] for line in lines]
+    epochs = [nats[i : i + per_epoch].sum() / tokens[i : i + per_epoch].sum() for i in range(0, len(lines), per_epoch)]
+    assert len(epochs) == 10
+    assert all(later < earlier for earlier, later in pairwise(epochs))
+    assert epochs[-1] < epochs[0] - 1

@@ -55,6 +55,18 @@ def test_adam_without_bias_correction_is_torch_adam_with_the_correction_taken_ou
     torch.testing.assert_close(path, torch.stack(expected), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.99), (0.5, 0.9)])
+def test_the_first_step_without_bias_correction_is_longer_by_the_shares_of_the_new_gradient(betas):
+    steps = []
+    for kind in (rules.Adam, rules.AdamSimplified):
+        theta = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        theta.grad = torch.tensor([3.0], dtype=torch.float64)
+        kind([theta], 0.1, beta1=betas[0], beta2=betas[1]).step()
+        steps.append(theta.item())
+    assert steps[0] == pytest.approx(-0.1)
+    assert steps[1] / steps[0] == pytest.approx((1 - betas[0]) / (1 - betas[1]) ** 0.5)
+
+
 def test_adamw_is_torchs_fused_one_with_the_decay_on_matrices_alone():
     rule = make_optimizer(Parts(), TrainingSpec())
     assert isinstance(rule, torch.optim.AdamW)
