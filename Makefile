@@ -12,6 +12,7 @@ help:
 	@echo "make test       install, run the test suite"
 	@echo "make test-slow  the slowest tests of flows, workers and outages, which CI runs too"
 	@echo "make test-all   all tests, with the long drills, all random examples, and smaller instruction sets"
+	@echo "make drill      cause each failure that a run survives: one line a failure (ROWS=drill: also the long ones)"
 	@echo "make test-gx    the tests of the data checks with another release of Great Expectations (GX=1.23.2)"
 	@echo "make ui         Prefect server, MLflow UI and a worker in the background"
 	@echo "make up         the same, and the champion served over HTTP"
@@ -34,6 +35,10 @@ test: $(READY)-dev
 # What `make test` has no time for: docs/development/index.md.
 test-slow: $(READY)-dev
 	@$(PYTEST) -m "slow and not long"
+
+ROWS ?= drill and not long
+drill: $(READY)-dev
+	@$(BIN)/python -m pytest -q -p tests.drill_rows -m "$(ROWS)"
 
 # The numeric rooms once more under smaller instruction sets: no result may depend on what the compiler picks.
 # Some drills mostly wait for a server that waits; two more processes keep the cores busy.
@@ -74,16 +79,16 @@ lint: $(READY)-dev
 	$(BIN)/mypy
 
 ui: install
-	@$(BIN)/reviewlm ui start
+	@$(BIN)/reviewlm services start
 
 up: install
-	@$(BIN)/reviewlm ui start --serve
+	@$(BIN)/reviewlm services start --serve
 
 status: install
-	@$(BIN)/reviewlm ui status
+	@$(BIN)/reviewlm services status
 
 down: install
-	@$(BIN)/reviewlm ui stop
+	@$(BIN)/reviewlm services stop
 
 clean:
 	rm -rf $(VENV)

@@ -69,7 +69,7 @@ def add_token(file: Path, name: str) -> str:
     except ValueError as error:
         raise InputError("The name of the token cannot be used", value=name, cause=str(error)) from error
     if name in entries:
-        raise InputError("There is a token of this name", value=name, remedy=f"reviewlm tokens remove {name}")
+        raise InputError("There is a token of this name", value=name, remedy=f"reviewlm home tokens remove {name}")
     token = PREFIX + secrets.token_urlsafe(32)
     entries[name] = {"sha256": _sha256(token), "created": datetime.now(UTC).isoformat(timespec="seconds")}
     _write(file, entries)

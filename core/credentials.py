@@ -16,7 +16,7 @@ from core.errors import Unreadable, disk_errors
 USER = "reviewlm"
 PASSWORD_FILE = "ui-password"
 BYTES = 24
-RENEW = "delete the file; `reviewlm ui stop` and `reviewlm ui start` create a new password"
+RENEW = "delete the file; `reviewlm services stop` and `reviewlm services start` create a new password"
 
 
 def password_of(home: Path) -> str:

@@ -50,7 +50,7 @@ class Guard:
         if reason := foreign(scope, _own_hosts(scope).__contains__):
             return 403, reason
         if self._token and not self._knows_password(scope):
-            return 401, "The password is needed; `reviewlm ui password` shows it."
+            return 401, "The password is needed; `reviewlm services password` shows it."
         return 200, ""
 
     def _knows_password(self, scope: Message) -> bool:

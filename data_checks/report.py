@@ -104,7 +104,7 @@ class CheckReport:
             raise CheckFailed(
                 "; ".join(result.sentence for result in self.failed), report=self.report_path,
                 remedy="open the report; correct the data, or change a limit (`reviewlm config list checks`). "
-                "`reviewlm quarantine show` with the same --input shows records that could not be read",
+                "`reviewlm data quarantine show` with the same --input shows records that could not be read",
             )
         return self
 

@@ -2,8 +2,8 @@
 
 Every command takes --json: standard output is then only one JSON object, even after an error. Every command that needs
 a configuration takes --preset and --set key=value. The exit code of a command is that of its error's class (see
-`core/errors.py`). Heavy libraries are imported only when a command runs. The commands are in `reviewlm/verbs/`; their
-groups on the help page and their examples are in `reviewlm/help_page.py`.
+`core/errors.py`). Heavy libraries are imported only when a command runs. The commands are in `reviewlm/verbs/`; here
+they get their place, and their examples are in `reviewlm/help_page.py`.
 
 Check the numeric options of all commands: finite, and not larger than any computation could use.
 
@@ -17,6 +17,7 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any
 
@@ -28,50 +29,57 @@ from core.processes import interrupts
 from core.processes.leftovers import own_temporary_folder
 from reviewlm import terminal
 from reviewlm.boundary import aborts_told, run_verb
-from reviewlm.help_page import GroupedHelp, show_version, with_examples
-from reviewlm.verbs import (
-    compare,
-    config,
-    data,
-    lineage,
-    model,
-    ngram,
-    operate,
-    pipeline,
-    registry,
-    sweep,
-)
-from reviewlm.verbs.maintenance import alerts, backup, check, drill, tracking, worker
+from reviewlm.help_page import OrderedHelp, show_version, with_examples
+from reviewlm.verbs import compare, config, data, lineage, model, ngram, operate, pipeline, registry, sweep
+from reviewlm.verbs.maintenance import alerts, backup, check, worker
 from reviewlm.verbs.other_models import classify, embed, nearest, neighbours, punctuate
 
-app = typer.Typer(
-    cls=GroupedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Train review language models, compare them, and serve the best one from the model registry.",
+TOP: tuple[Callable[..., None], ...] = (
+    pipeline.demo, pipeline.run, check.check, model.generate, model.suggest, model.score, operate.serve,
+    compare.compare, registry.history, registry.promote, registry.rollback, check.doctor,
 )  # fmt: skip
-app.add_typer(pipeline.app)
-app.add_typer(data.app)
-app.add_typer(compare.app)
-app.add_typer(model.app)
-app.add_typer(registry.app)
-app.add_typer(operate.app)
-app.add_typer(backup.app)
-app.add_typer(check.app)
-app.add_typer(drill.app)
-app.add_typer(lineage.app)
-app.add_typer(classify.app, name="classify")
-app.add_typer(sweep.app)
-app.add_typer(embed.app)
-app.add_typer(neighbours.app)
-app.add_typer(nearest.app)
-app.add_typer(punctuate.app, name="punctuate")
-app.add_typer(ngram.app, name="ngram")
-app.add_typer(config.app)
-app.add_typer(config.config_app, name="config")
-app.add_typer(operate.tokens_app, name="tokens")
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(tracking.app, name="tracking")
-app.add_typer(operate.ui_app, name="ui")
-app.add_typer(worker.app, name="worker")
+"""Commands of the first level, in the order of the help page; a command is named as its function."""
+GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Typer]]] = {
+    "data": (
+        "Ingest, check, correct, compare and synthesise reviews.", (pipeline.ingest, data.drift, data.synth),
+        {"quarantine": data.quarantine_app, "checks": data.checks_app},
+    ),
+    "models": (
+        "Classifiers, punctuation, vectors, n-grams, sweeps.",
+        (embed.embed, nearest.nearest, neighbours.neighbours, sweep.sweep),
+        {"classify": classify.app, "punctuate": punctuate.app, "ngram": ngram.app},
+    ),
+    "version": (
+        "Trace, rebuild, rescore and export a version.",
+        (lineage.lineage, lineage.reproduce, registry.rescore, model.export, lineage.report), {},
+    ),
+    "home": (
+        "Back up, clean and upgrade the home folder; tokens and alerts.",
+        (backup.backup, backup.restore, backup.gc, backup.upgrade, backup.sync),
+        {"tokens": operate.tokens_app, "alerts": alerts.app},
+    ),
+    "services": (
+        "Start and stop the pages of Prefect and MLflow.",
+        (operate.start, operate.stop, operate.status, operate.password), {},
+    ),
+}  # fmt: skip
+"""Groups: what they are for, their commands, and the groups in them; `config` is whole in its own module."""
+
+app = typer.Typer(
+    cls=OrderedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Train review language models; the best one ships, and is served.",
+)  # fmt: skip
+for function in TOP:
+    app.command()(function)
+for name, (text, functions, groups) in GROUPS.items():
+    group = typer.Typer(cls=OrderedHelp, no_args_is_help=True, help=text)
+    for function in functions:
+        group.command()(function)
+    for inner, members in groups.items():
+        group.add_typer(members, name=inner)
+    app.add_typer(group, name=name)
+app.add_typer(config.app, name="config")
+app.add_typer(worker.app, name="worker", hidden=True)
 
 
 @app.callback()

@@ -107,7 +107,7 @@ def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
     if spec.smoothing in SCORES_ONLY:
         raise ConfigError(
             f"{spec.smoothing} gives scores, not probabilities: there is no perplexity", where="smoothing",
-            remedy="`reviewlm ngram fit` fits it on lines of text, for ranking next words",
+            remedy="`reviewlm models ngram fit` fits it on lines of text, for ranking next words",
         )
     if tunes(spec) and held_out is None:
         raise ConfigError(
@@ -172,4 +172,4 @@ def _of_files(path: str | Path) -> Iterator[tuple[str, int]]:
     if unrated:
         log.warning("%s: %d records count as unrated: their stars are not 1, 2, 3, 4 or 5", path, unrated)
     if bad:
-        log.warning("%s: %d records cannot be used; `reviewlm ingest` lists them with the reasons", path, bad)
+        log.warning("%s: %d records cannot be used; `reviewlm data ingest` lists them with the reasons", path, bad)

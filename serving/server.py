@@ -92,7 +92,7 @@ def require_safe(config: RunConfig, without_tokens: bool) -> None:
         raise ConfigError(
             "The server may not listen without access tokens on an address that other machines can reach",
             where="serving.host", value=config.serving.host, cause="everyone who reaches it could use the model",
-            remedy="make one with `reviewlm tokens add NAME`, or allow everyone with --without-tokens",
+            remedy="make one with `reviewlm home tokens add NAME`, or allow everyone with --without-tokens",
         )
 
 

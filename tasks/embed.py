@@ -84,6 +84,6 @@ def newest_vectors(config: RunConfig) -> Path:
     if (newest := store.newest(STAGE)) is None:
         raise ArtifactError(
             "There are no word vectors in the store yet", where=store.root,
-            remedy="`reviewlm embed` trains them; or name a file: --vectors FILE",
+            remedy="`reviewlm models embed` trains them; or name a file: --vectors FILE",
         )
     return newest.folder

@@ -1,4 +1,4 @@
-"""Read the reviews that `reviewlm nearest` searches: whole splits of prepared data, or files."""
+"""Read the reviews that `reviewlm models nearest` searches: whole splits of prepared data, or files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
             frames.append(block.good)
     if bad:
         what = "1 record cannot be used and is" if bad == 1 else f"{bad:,} records cannot be used and are"
-        log.warning("%s left out; `reviewlm ingest` names the reasons", what)
+        log.warning("%s left out; `reviewlm data ingest` names the reasons", what)
     reviews = _some(frames, list(COLUMNS))
     return reviews.with_columns(text=normalise(reviews["text"], NormalForm(**config.clean.model_dump())))
 

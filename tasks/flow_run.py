@@ -31,7 +31,7 @@ from core.services.pools import deployed_code
 
 OTHER_CODE = "code: not that of the deployment"
 OURS = re.compile(r"(no commit|[0-9a-f]{12}) (?P<digest>[0-9a-f]{12})")
-"""Version of a deployment that `ui start` made. `prefect deploy` alone takes a digest of the flow's file instead."""
+"""Version of a deployment of `services start`. `prefect deploy` alone takes a digest of the flow's file instead."""
 log = logging.getLogger(__name__)
 
 __all__ = ["DRIFTED", "DRIFT_SEEN", "INGESTED", "OVERDUE", "PROMOTED", "REFUSED", "RETRAINED", "SET_ASIDE", "announce"]
@@ -54,14 +54,14 @@ def describe_flow_run(config: RunConfig) -> None:
 def other_code() -> set[str]:
     """Return a tag, and warn, if this run of a deployment runs other code than there was when it was deployed.
 
-    Deployments of `ui start` name a copy of their code, and Jobs of Kubernetes run that of their image, which may be
-    another. The commit alone does not tell: what counts is the digest.
+    Deployments of `services start` name a copy of their code, and Jobs of Kubernetes run that of their image, which
+    may be another. The commit alone does not tell: what counts is the digest.
     """
     made, here = OURS.fullmatch(deployment.version or ""), deployed_code()
     if made is None or here.endswith(made["digest"]):
         return set()
     log.warning(
-        "this run uses other code (%s) than its deployment (%s); `reviewlm ui start` deploys the present code",
+        "this run uses other code (%s) than its deployment (%s); `reviewlm services start` deploys the present code",
         here, made[0],
     )  # fmt: skip
     return {OTHER_CODE}

@@ -67,7 +67,7 @@ def _lacks(missing: Collection[str]) -> ConfigError:
     return ConfigError(
         "Prefect's server lacks a concurrency limit", where=os.environ["PREFECT_API_URL"], value=", ".join(missing),
         cause="without it, runs would not wait for each other",
-        remedy=f"`reviewlm ui start` creates it for its own server; for another: {create}",
+        remedy=f"`reviewlm services start` creates it for its own server; for another: {create}",
     )
 
 

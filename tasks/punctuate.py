@@ -155,6 +155,6 @@ def newest_punctuator(config: RunConfig) -> Artifact:
     if (found := store.newest(STAGE)) is None:
         raise ArtifactError(
             "There is no model yet that restores punctuation", where=store.root,
-            remedy="`reviewlm punctuate fit` trains one on reviews",
+            remedy="`reviewlm models punctuate fit` trains one on reviews",
         )
     return found

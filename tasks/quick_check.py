@@ -231,7 +231,7 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
     rows = pl.concat(beginnings).sort("number", maintain_order=True).head(most).select(FIELDS)
     if rows.is_empty():
         raise EmptyInput("No file has a review that can be used", where=", ".join(config.source.input),
-                         remedy="`reviewlm ingest` names the reasons, record by record")  # fmt: skip
+                         remedy="`reviewlm data ingest` names the reasons, record by record")  # fmt: skip
     known = [{name: value for name, value in row.items() if value is not None} for row in rows.iter_rows(named=True)]
     file.write_bytes(b"".join(orjson.dumps(row, default=str, option=PLAIN) + b"\n" for row in known))
     return rows.height

@@ -100,7 +100,7 @@ def make_report(
         future.wait()
     if future.state.is_completed():
         return str(future.result())
-    log.warning("there is no report of this run: %s. `reviewlm evaluate` writes another", future.state.message)
+    log.warning("this run has no report: %s. `reviewlm run --until evaluate` writes another", future.state.message)
     return ""
 
 
@@ -304,7 +304,7 @@ def _links(config: RunConfig, prepared: Prepared, run_id: str, promotion: Promot
 
 def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:
     """Return the commands that repeat this run, and those that trace its version back to its source files."""
-    command = command_line(config, "run" if promotion else "evaluate")
+    command = command_line(config, *(() if promotion else ("--until", "evaluate")))
     if command is None:
         return ()
     lines = [*([f"git checkout {commit}"] if (commit := git_commit()) else []), command]

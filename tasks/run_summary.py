@@ -75,7 +75,7 @@ def summarise(
 
     *made* is the plan of a run for a time budget.
 
-    The page of the run in MLflow opens while `reviewlm ui start` runs.
+    The page of the run in MLflow opens while `reviewlm services start` runs.
     """
     return RunSummary(
         **_compared(config, evaluated),

@@ -32,7 +32,7 @@ class TableFile:
     def written(cls, rows: pl.DataFrame, config: RunConfig) -> TableFile:
         """Write rows that are not stored; the file goes when nothing refers to the returned object any more.
 
-        Its folder is locked until then, so `reviewlm gc` removes only what a killed run left.
+        Its folder is locked until then, so `reviewlm home gc` removes only what a killed run left.
 
         Raises:
             StoreFull, NotWritable: The operating system refuses.

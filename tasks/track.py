@@ -130,7 +130,7 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     add_to_description(tracker, run_id, prefect_link())
     tracker.end_run(run_id, "FINISHED")
     if left := tracker.sync():
-        log.warning("%d runs wait for MLflow; the next run or `reviewlm tracking flush` publishes them", left)
+        log.warning("%d runs wait for MLflow; the next run or `reviewlm home sync` publishes them", left)
 
 
 def _link_from_prefect(tracker: Tracker, run_id: str) -> None:

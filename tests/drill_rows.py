@@ -1,20 +1,18 @@
-"""pytest plugin of `reviewlm drill`: a row for each failure that tests with the marker `drill` cause.
+"""pytest plugin of `make drill`: a row for each failure that tests with the marker `drill` cause.
 
-    python -m pytest -p tests.drill_rows -m drill
+    python -m pytest -p tests.drill_rows -m drill --drill-only 'disk full'
 
 All tests whose marker has the same failure and the same deed share a row. When the last of them has ended, the row is
-printed as one line: the prefix and a JSON object. A test adds figures to its row with pytest's `record_property`.
+printed as one line. A test adds figures to its row with pytest's `record_property`.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-PREFIX = "drill-row: "
 PROPERTY = "drill"
 
 
@@ -32,6 +30,12 @@ class Row:
     tests: int = 0
     seconds: float = 0.0
     ok: bool | None = None
+
+    def line(self) -> str:
+        """Return the row as it is printed."""
+        word = {True: "ok", False: "FAILED", None: "not run"}[self.ok]
+        figures = "".join(f", {name} {value}" for name, value in self.figures.items())
+        return f"{word:<8} {self.failure}: {self.done}: {self.happened} ({self.seconds:.0f} s{figures})"
 
 
 class Rows:
@@ -113,7 +117,7 @@ class _Printer:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (row := self.config.stash[ROWS].add(report)) is not None:
             reporter: Any = self.config.pluginmanager.get_plugin("terminalreporter")
-            reporter.write(f"\n{PREFIX}{json.dumps(asdict(row))}\n")  # the line before may be one of dots
+            reporter.write(f"\n{row.line()}\n")  # the line before may be one of dots
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -41,7 +41,7 @@ class Connection:
         artifact_root: Artifact folder of a store without a server. Its parent folder also holds the registry's lock and
             the queued writes.
         ui: Address of the MLflow UI for links. If empty: REVIEWLM_MLFLOW_URL, else the server itself, else the address
-            that `ui start` gives it in this home folder.
+            that `services start` gives it in this home folder.
     """
 
     def __init__(self, uri: str, experiment: str, artifact_root: Path, ui: str = "") -> None:

@@ -201,7 +201,7 @@ def older(uri: str) -> ArtifactError:
     """Return the error for a database that an older MLflow has created."""
     return ArtifactError(
         "The tracking database was made by an older MLflow", where=uri,
-        remedy=f"`reviewlm upgrade` backs up the home and migrates its database; any other: make a copy, then "
+        remedy=f"`reviewlm home upgrade` backs up the home and migrates its database; any other: make a copy, then "
         f"mlflow db upgrade {without_password(uri)}",
     )
 

@@ -3,11 +3,11 @@
     python -m benchmarks.data.scale [--quick] [--json] [--write] [--reviews 9100000] [--file FILE] [--growth PNG]
                                     [--month 100000]
 
-Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm prepare` on them as a user would, in an empty home
-folder, and samples the resident memory of its processes ten times a second: the pipeline with its workers, and
-separately Prefect's temporary server. A stage's peak is the highest sum while it ran; the private part of it is without
-the pages of mapped files, which the system may take back. The peak of the whole run is never less than the kernel's
-own high-water mark of the process. No file is kept unless a folder is named.
+Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm run --until prepare` on them as a user would, in an
+empty home folder, and samples the resident memory of its processes ten times a second: the pipeline with its workers,
+and separately Prefect's temporary server. A stage's peak is the highest sum while it ran; the private part of it is
+without the pages of mapped files, which the system may take back. The peak of the whole run is never less than the
+kernel's own high-water mark of the process. No file is kept unless a folder is named.
 
 With --growth, 1 % and 10 % of the file are measured first. The exponent b of seconds = a · reviews^b is fitted between
 10 % and the whole file, and projected to 10 and 100 times the reviews.
@@ -77,7 +77,7 @@ start = "champion"
 def prepare(
     files: list[Path], home: Path, units: list[str], settings: list[str], more: str = ""
 ) -> tuple[ProcessLog, float]:
-    """Run `reviewlm prepare` on the files; its progress goes to standard error.
+    """Run `reviewlm run --until prepare` on the files; its progress goes to standard error.
 
     Args:
         more: Further models of the preset.
@@ -88,7 +88,7 @@ def prepare(
     preset = home.parent / "scale.toml"
     models = "".join(MODEL.format(unit=unit) for unit in units)
     preset.write_text(PRESET.format(unit=units[0]) + models + more.format(unit=units[0]), encoding="utf-8")
-    words = ["prepare", "--preset", str(preset)]
+    words = ["run", "--until", "prepare", "--preset", str(preset)]
     for option, values in (("--input", files), ("--set", settings)):
         words += [part for value in values for part in (option, str(value))]
     began = time.time()
@@ -201,7 +201,7 @@ def _first(file: Path, lines: int, folder: Path) -> Path:
 def _measured(
     files: list[Path], home: Path, units: list[str], settings: list[str], more: str = ""
 ) -> dict[str, dict[str, Any]]:
-    """Run `reviewlm prepare`; return the figures of the stages that it went through and of the whole run."""
+    """Run `reviewlm run --until prepare`; return the figures of its stages and of the whole run."""
     began = time.time()
     log, seconds = prepare(files, home, units, settings, more)
     worst = round(max(log.peak(0, time.time()) or 0, log.high_water))

@@ -2,10 +2,10 @@
 
     python -m benchmarks.data.workers [--quick] [--json] [--write] [--repeats 3] [--reviews 200000]
 
-Runs `reviewlm prepare` on four files of synthetic reviews, each time in an empty home folder: with one thread, with the
-workers of a cluster on this machine, one and two of them, with one thread each, and with a thread for each core. The
-cluster runs before the command starts. All contenders run in turn, every second round in reverse order; the figures are
-medians. All must have made the same results. No other program may run on the machine.
+Runs `reviewlm run --until prepare` on four files of synthetic reviews, each time in an empty home folder: with one
+thread, with the workers of a cluster on this machine, one and two of them, with one thread each, and with a thread for
+each core. The cluster runs before the command starts. All contenders run in turn, every second round in reverse order;
+the figures are medians. All must have made the same results. No other program may run on the machine.
 
 *speed-up* is the time with one worker by that with two, of the stages of which workers do parts. The command itself
 works, too: it reads what they have written, and does all other stages. So with two cores two workers and the command

@@ -58,8 +58,8 @@ def texts(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
 
 
 def ours(verb: str, *options: Any) -> list[str]:
-    """Return the command line of a `reviewlm ngram` command."""
-    return [sys.executable, "-m", "reviewlm.cli", "ngram", verb, "--json", *map(str, options)]
+    """Return the command line of a `reviewlm models ngram` command."""
+    return [sys.executable, "-m", "reviewlm.cli", "models", "ngram", verb, "--json", *map(str, options)]
 
 
 def our_fit(folder: Path, text: Path, order: int) -> list[str]:

@@ -6,12 +6,12 @@
 Text: full-length reviews of the crawl in `--data` (or REVIEWLM_REAL_DATA), in lower case, one per line; every sixth is
 held out. All measured runs are whole processes from files to files, including start and imports:
 
-    fit_speed      `reviewlm ngram fit --binary` against `lmplz | build_binary`, the fastest way to KenLM's probing
-                   binary (a pipe; writing the ARPA file in between takes longer); lmplz sorts in memory (-S 4G)
+    fit_speed      `reviewlm models ngram fit --binary` against `lmplz | build_binary`, the fastest way to KenLM's
+                   probing binary (a pipe; writing the ARPA file in between takes longer); lmplz sorts in memory (-S 4G)
     fit_speed_lean the same against lmplz with a buffer of 512 MiB, its smallest memory at nearly equal CPU seconds (2%
                    more than with 4 GiB; 256 MiB takes 12% more)
     fit_memory     the peak against that of lmplz alone with 512 MiB, without writing its ARPA: its leanest way
-    score_query    `reviewlm ngram score` against `query` with the probing binary; both load, read text, add up
+    score_query    `reviewlm models ngram score` against `query` with the probing binary; both load, read text, add up
     score_module   the same against Python's `kenlm` module, line by line (REVIEWLM_KENLM_PYTHON is a Python with it);
                    one library call for each sentence on both sides: `benchmarks/models/ngram_sentences.py`
 
@@ -23,10 +23,10 @@ KenLM's stops the benchmark. Sizes of the files, seconds to open them and micros
 the held-out reviews as that of --spill from the others.
 
 --spill fits 100 million tokens to order 5 within 4 GiB (2 million within 512 MiB with --quick; --spill-tokens and
---spill-order choose others), with the command `reviewlm ngram fit --memory`. That text is copied from the reviews, with
-jumps and new words (`ngram_text.more`), so that the number of different n-grams keeps growing as in real text. Beside
-it, `lmplz` with three quarters of that memory for sorting writes its binary intermediate files (`--intermediate`): its
-fastest way, a quarter less than with the ARPA output discarded. They are no model yet, ours is.
+--spill-order choose others), with the command `reviewlm models ngram fit --memory`. That text is copied from the
+reviews, with jumps and new words (`ngram_text.more`), so that the number of different n-grams keeps growing as in real
+text. Beside it, `lmplz` with three quarters of that memory for sorting writes its binary intermediate files
+(`--intermediate`): its fastest way, a quarter less than with the ARPA output discarded. They are no model yet, ours is.
 
 Ways of counting 16 million tokens to order 5 on one core: 13.7 CPU seconds if the keys of every order are sorted
 separately, 6 if all windows are sorted once. On AMD's Zen 4 numpy sorts five times slower with AVX-512 than with AVX2

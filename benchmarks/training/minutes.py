@@ -2,10 +2,10 @@
 
     python -m benchmarks.training.minutes --clean HOME/store/prepare/DIGEST --seconds 300 --write
 
-`reviewlm prepare --input FILE` makes and prints the digest. Both sides train at the same time, each with one thread on
-a core of its own, for the same seconds of processor time; other processes on these cores then take from both alike.
-The rule's training finds its length by this clock, as in a run. The preset's number of epochs is set so that its cosine
-ends with the time. Each side has its own vocabulary,
+`reviewlm run --until prepare --input FILE` makes and prints the digest. Both sides train at the same time, each with
+one thread on a core of its own, for the same seconds of processor time; other processes on these cores then take from
+both alike. The rule's training finds its length by this clock, as in a run. The preset's number of epochs is set so
+that its cosine ends with the time. Each side has its own vocabulary,
 Kneser–Ney 5-gram model and gated mixture, as in a run. The measure is open bits per byte, which compares vocabularies.
 The `rows` of `tasks/planning/measured.json` are rows of this program (also with `--sides rule`, for other times);
 `--law FILE …` fits its law to the rows in files that `--out` wrote.

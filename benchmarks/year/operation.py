@@ -78,7 +78,7 @@ class Operation:
         write_alerts(home, [self.alerts.address], SILENCE_DAYS)
 
     def start(self) -> None:
-        """Start the services that do not run, as `reviewlm ui start` does, with a short time until a run is lost."""
+        """Start the services that do not run, as `services start` does, with a short time until a run is lost."""
         launch.start(self.home)
         program = (
             "import sys; from pathlib import Path; from flows.server.alert_addresses import read_alerts;"

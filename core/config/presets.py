@@ -286,7 +286,7 @@ def _or(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + f" or {names[-1]}" if len(names) > 1 else names[0]
 
 
-def command_line(config: RunConfig, verb: str = "run") -> str | None:
+def command_line(config: RunConfig, *options: str) -> str | None:
     """Return `reviewlm run --preset … --input … --set …` for a configuration, without those sections.
 
     Returns:
@@ -300,7 +300,7 @@ def command_line(config: RunConfig, verb: str = "run") -> str | None:
         return None
     if _identity(again.with_input(config.source.input)) != _identity(config):
         return None
-    words = ["reviewlm", verb, "--preset", config.preset]
+    words = ["reviewlm", "run", *options, "--preset", config.preset]
     words += [word for path in config.source.input for word in ("--input", path)]
     words += [word for override in overrides for word in ("--set", override)]
     return shlex.join(words)

@@ -62,7 +62,7 @@ class RunConfig(Section):
         seed: Seed of everything that draws at random and has no seed of its own.
         baseline: Name of the model that all others are compared with.
         vectors: Files of word vectors by name, for networks whose option `vectors` names one: word2vec, GloVe or
-            fastText, or the folder of `reviewlm embed`.
+            fastText, or the folder of `reviewlm models embed`.
         lexicons: Files of lexicons by name, for classifiers whose option `lexicons` names some: one word per line, or
             a word, a tab and its weight.
     """
@@ -151,7 +151,7 @@ class RunConfig(Section):
             if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
                 raise ValueError(
                     f"model {spec.name!r} has smoothing 'stupid_backoff', which gives scores, not probabilities, so "
-                    "it has no perplexity; use `reviewlm ngram compare` to compare it with other methods"
+                    "it has no perplexity; use `reviewlm models ngram compare` to compare it with other methods"
                 )
         self._require_classifiers()
         return self

@@ -95,5 +95,5 @@ def require_whole(findings: list[Defect]) -> None:
             raise kind(
                 f"A file in the version's lineage {said}", where=places[0],
                 value=f"{len(places)} files" if len(places) > 1 else None,
-                remedy="`reviewlm reproduce VERSION` rebuilds it from the raw files and compares it with the record",
+                remedy="`reviewlm version reproduce VERSION` rebuilds it from the raw files and compares both",
             )

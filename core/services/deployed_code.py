@@ -1,6 +1,6 @@
 """Keep a copy of the code that deployments are made with, so that an edit of the project changes no scheduled run.
 
-`ui start` copies the product's files into `HOME/deployed/DIGEST` and names the copy in each deployment
+`services start` copies the product's files into `HOME/deployed/DIGEST` and names the copy in each deployment
 (`prefect.yaml`). Before a worker starts a run, it calls `use_deployed_code`, which checks the copy. Prefect then puts
 the copy's folder first on the module path of the run's process and of all that it starts. Only this step is code of the
 project as it is now. In an image, which is a copy by itself, no copy is named.
@@ -33,7 +33,7 @@ COPY_VARIABLE, PLACE_VARIABLE = "REVIEWLM_COPY", "REVIEWLM_WORKING_FOLDER"
 DIGITS = 16
 SECONDS, MOST = 60.0, 200
 RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
-AGAIN = "deploy again: `reviewlm ui start` (or `make up`) on the machine of the worker, also while the services run"
+AGAIN = "deploy again: `reviewlm services start` (or `make up`) on the worker's machine, also while services run"
 
 
 def keep_code(home: Path, source: Path = SOURCE) -> Path:
@@ -124,7 +124,7 @@ def use_deployed_code(project: str, code: str = "") -> dict[str, str]:
         _fail_run(error)
         raise error
     with suppress(OSError):
-        os.utime(copy)  # `reviewlm gc` keeps what a run may still use
+        os.utime(copy)  # `reviewlm home gc` keeps what a run may still use
     return {"directory": str(copy)}
 
 

@@ -1,9 +1,9 @@
 """Run one service in the foreground, for containers: `python -m core.services.foreground NAME`.
 
-NAME is that of `reviewlm ui status`: prefect, mlflow, worker-cpu-pool, worker-gpu-pool.
+NAME is that of `reviewlm services status`: prefect, mlflow, worker-cpu-pool, worker-gpu-pool.
 
-`reviewlm ui start` starts all of them on one machine and lets them listen on the loopback address. In a container each
-listens on all addresses; who may reach it is decided by the ports that are published, and
+`reviewlm services start` starts all of them on one machine and lets them listen on the loopback address. In a container
+each listens on all addresses; who may reach it is decided by the ports that are published, and
 Host name and password are checked as always (`core/web_guard.py`). A small process stays before the service
 (`core/processes/keep_running.py --once`): it makes JSON lines of what the service prints, and beside Prefect's server
 it lets the MLflow runs of killed processes end.

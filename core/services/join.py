@@ -49,7 +49,7 @@ def join(home: Path, tracking_uri: str = "") -> None:
     services = running(home)
     if services and _is_anothers(home / PASSWORD_FILE):
         log.warning("the services in %s belong to another user: continuing without them. For your own: "
-                    "`reviewlm ui start` with another REVIEWLM_HOME", home)
+                    "`reviewlm services start` with another REVIEWLM_HOME", home)
         return
     for service in services:
         if service.name == "prefect":

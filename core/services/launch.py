@@ -109,7 +109,7 @@ def start(
         "Prefect": services["prefect"].address,
         "MLflow": tracking_uri if elsewhere else services["mlflow"].address,
         **({"champion": services[CHAMPION].address} if CHAMPION in services else {}),
-        "password": "`reviewlm ui password` shows it",
+        "password": "`reviewlm services password` shows it",
         "workers": ", ".join(name for name in services if name.startswith("worker-")), "logs": str(home / "logs"),
         "stop": "make down",
     }

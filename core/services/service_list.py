@@ -1,4 +1,4 @@
-"""List and stop the services that `ui start` has started on this machine.
+"""List and stop the services that `services start` has started on this machine.
 
 The started processes are written to `HOME/services.json` with process ids and their start in ticks since the boot. So
 `stop` ends exactly these processes, and no other process that got a reused id, also after the clock was set.
@@ -22,7 +22,7 @@ from core.processes.interrupts import pending
 STATE = "services.json"
 STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
-"""Seconds for each service to stop when `ui start` is interrupted and the user waits for its end."""
+"""Seconds for each service to stop when `services start` is interrupted and the user waits for its end."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class FinishedResults:
         return self._checked(self._noted(stage, digest) or self._brought_back(stage, digest))
 
     def _noted(self, stage: str, digest: str) -> Artifact | None:
-        """Note the use of an artifact, then list it; in this order `reviewlm gc` misses no use."""
+        """Note the use of an artifact, then list it; in this order `reviewlm home gc` misses no use."""
         if digest:
             self._uses.note(stage, digest)
         return self._listed(stage, digest)

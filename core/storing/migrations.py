@@ -80,7 +80,7 @@ def require_no_upgrade(home: Path) -> None:
     """Refuse to use a home folder while an upgrade migrates its databases, or after one that was killed.
 
     Raises:
-        ArtifactError: `reviewlm upgrade` runs, or has to be repeated.
+        ArtifactError: `reviewlm home upgrade` runs, or has to be repeated.
     """
     try:
         if not (home / MARK).exists():
@@ -91,5 +91,5 @@ def require_no_upgrade(home: Path) -> None:
     if running:
         raise ArtifactError("This home folder is being upgraded", where=home, remedy="wait until the upgrade has ended")
     raise ArtifactError(
-        "The upgrade of this home folder was interrupted", where=home, remedy="`reviewlm upgrade` goes on with it"
+        "The upgrade of this home folder was interrupted", where=home, remedy="`reviewlm home upgrade` goes on with it"
     )

@@ -43,7 +43,7 @@ def one_collection(root: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise ArtifactError(
-                "Another `reviewlm gc` is running in this home folder", where=root, remedy="wait until it has ended"
+                "Another `reviewlm home gc` is running in this home folder", where=root, remedy="wait until it ends"
             ) from error
         try:
             yield

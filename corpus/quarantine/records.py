@@ -43,7 +43,7 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
     raise EmptyInput(
         "These data have not been ingested yet", where=store.root,
         value=", ".join(source.input) or "the embedded corpus",
-        remedy="run `reviewlm ingest` with the same --preset, --input and --set first; if it ends with an error, "
+        remedy="run `reviewlm data ingest` with the same --preset, --input and --set first; if it ends with an error, "
         "the error says why",
     )
 
@@ -58,7 +58,7 @@ def only_data_set(store: Store) -> Artifact:
     """
     found = list(store.all("ingest"))
     if not found:
-        raise EmptyInput("Nothing has been ingested yet", where=store.root, remedy="run `reviewlm ingest` first")
+        raise EmptyInput("Nothing has been ingested yet", where=store.root, remedy="run `reviewlm data ingest` first")
     if len(found) > 1:
         names = [", ".join(entry["name"] for entry in one.facts["sources"][:3]) for one in found]
         raise ConfigError(

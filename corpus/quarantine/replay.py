@@ -64,7 +64,7 @@ def replays_of(replays: Path, reading: SourceReading) -> list[Path]:
         if not checksum.is_file() or checksum.read_text().strip() != sha256_of_file(path):
             raise Damaged(
                 "Records that came back from quarantine are damaged", where=path, cause="its SHA-256 has changed",
-                remedy="restore a backup; or move it away and replay them again (`reviewlm quarantine replay`)",
+                remedy="restore a backup; or move it away and replay them again (`reviewlm data quarantine replay`)",
             )
     used = [path for path in found if _names_of(path) == reading.renamed]
     if left := len(found) - len(used):
@@ -178,7 +178,7 @@ def _keep(folder: Path, rows: pl.DataFrame, renamed: Mapping[str, str]) -> None:
 def _all_in_vain(reasons: Counter[str], mended: Mended | None) -> EmptyInput:
     causes = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
     remedy = "correct the field `raw` of these records" if mended else (
-        "correct them in what `reviewlm quarantine export` writes, or change the setting that keeps them out"
+        "correct them in what `reviewlm data quarantine export` writes, or change the setting that keeps them out"
     )
     tried = f"{reasons.total()} records"
     return EmptyInput("None of the records can be used", value=tried, cause=causes, remedy=remedy)

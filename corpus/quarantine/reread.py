@@ -74,7 +74,7 @@ def _mended_record(line: bytes, where: str) -> tuple[str, int, bytes]:
         raise Unreadable(
             "This is not a record of a corrected file", where=where, value=line[:200].decode("utf-8", "replace"),
             cause=f"{type(error).__name__}: {error}",
-            remedy="give JSON lines with the fields source, line and raw, as `reviewlm quarantine export` writes them",
+            remedy="give JSON lines with source, line and raw, as `reviewlm data quarantine export` writes them",
         ) from error
     return source, number, content
 
@@ -83,7 +83,7 @@ def _unknown(source: str, line: int, where: str) -> Unreadable:
     return Unreadable(
         "The corrected file names a record that is not in quarantine", where=where, value=f"{source}, line {line}",
         cause="it was never there, is a duplicate, or has already been replayed",
-        remedy="keep the fields `source` and `line` as `reviewlm quarantine export` wrote them",
+        remedy="keep the fields `source` and `line` as `reviewlm data quarantine export` wrote them",
     )
 
 

@@ -26,7 +26,7 @@ from models.streams import DOCUMENTS, TokenStream
 from models.tokens.special import UNK
 
 ADVICE = {
-    "raw": ("`reviewlm quarantine show` lists the records that could not be read, with reason, source and line.",),
+    "raw": ("`reviewlm data quarantine show` lists the records that could not be read, with reason, source and line.",),
 }
 """What a reader can do if an expectation on the table of a stage failed."""
 LIMITS = (

@@ -55,7 +55,7 @@ def read_alerts(home: Path) -> AlertSettings:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unreadable(
             "The addresses of alerts cannot be read", where=file, cause=str(error),
-            remedy="set them again with `reviewlm alerts set`",
+            remedy="set them again with `reviewlm home alerts set`",
         ) from error
 
 

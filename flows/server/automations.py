@@ -97,7 +97,7 @@ def alerts(
     )
     yield (
         "set aside", _of_model(SET_ASIDE), "A file of reviews cannot be read",
-        "{{ event.payload.sentence }}\nThe run goes on without it: `reviewlm quarantine show`.",
+        "{{ event.payload.sentence }}\nThe run goes on without it: `reviewlm data quarantine show`.",
     )
     yield (
         "overdue", _of_model("reviewlm.stage.overdue"), "The stage {{ event.payload.stage }} is overdue",

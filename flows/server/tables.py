@@ -53,7 +53,7 @@ def require_current_tables(home: Path) -> None:
     if tables.revisions.differ:
         raise ArtifactError(
             "Prefect's database was made by an older Prefect", where=tables.file, value=tables.revisions.stored,
-            remedy="`reviewlm upgrade` backs up the home and migrates it",
+            remedy="`reviewlm home upgrade` backs up the home and migrates it",
         )
 
 

@@ -64,7 +64,7 @@ def check_secrets(config: RunConfig) -> Iterator[HealthLine]:
     if _open_to_others(home / PASSWORD_FILE, group=False):
         yield HealthLine(
             "secrets", "problem", f"other users may read {home / PASSWORD_FILE}",
-            "delete it; `reviewlm ui stop` and `reviewlm ui start` make a new password",
+            "delete it; `reviewlm services stop` and `reviewlm services start` make a new password",
         )
     if rest := [name for name in exposed if name != PASSWORD_FILE]:
         yield HealthLine(
@@ -133,11 +133,11 @@ def check_queue(config: RunConfig) -> Iterator[HealthLine]:
     for store, count in waiting:
         yield HealthLine(
             "queued writes", "warning", f"{count} runs wait for {store}",
-            "`reviewlm tracking flush` sends them, once MLflow answers",
+            "`reviewlm home sync` sends them, once MLflow answers",
         )
     if refused:
         yield HealthLine("queued writes", "warning", f"MLflow refused {refused} parts of runs",
-                         "`reviewlm tracking waiting` shows the stores; figures of these runs may be incomplete")
+                         "`reviewlm home sync` shows the stores; figures of these runs may be incomplete")
     if not waiting and not refused:
         yield HealthLine("queued writes", "ok", "none")
 

@@ -1,6 +1,6 @@
 """Check the Prefect server that PREFECT_API_URL names: version, clock, lease storage, limits, pools and deployments.
 
-The servers of `ui start` are checked in `servers.py`. Here, nothing is known but the address: the server may be of
+The servers of `services start` are checked in `servers.py`. Here only the address is known: the server may be of
 another machine, of another version, or no Prefect server at all.
 """
 
@@ -91,7 +91,7 @@ def _refusal(error: HTTPError) -> str:
 
 def _remedy_of(error: HTTPError) -> str:
     if error.code == 401:
-        return f"set {LOGIN} to USER:PASSWORD of that server (`reviewlm ui password` shows it on its machine)"
+        return f"set {LOGIN} to USER:PASSWORD of that server (`reviewlm services password` shows it on its machine)"
     if error.code == 403:
         return "on the machine of the server, add this name to REVIEWLM_UI_HOSTS and start the services again"
     return AS
@@ -154,7 +154,7 @@ class PrefectContents:
 def check_named_contents(config: RunConfig) -> Iterator[HealthLine]:
     """Check limits, work pools with their workers, deployments, and the copies of the code that these use.
 
-    Nothing is said of a server that does not answer (`check_named_server` does), or that `ui start` has started.
+    Nothing is said of a server that does not answer (`check_named_server` does), or that `services start` has started.
     """
     url = os.environ.get(URL, "").rstrip("/")
     if not url or url in {f"{service.address}/api" for service in service_list.running(config.home)}:

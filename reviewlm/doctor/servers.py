@@ -31,20 +31,20 @@ PATIENCE = 3.0
 """Seconds to wait for the answer of a server."""
 VERSIONS = {"prefect": "/api/admin/version", "mlflow": "/version"}
 """Page with the version of each server."""
-AGAIN = "`reviewlm ui stop`, then `reviewlm ui start`"
+AGAIN = "`reviewlm services stop`, then `reviewlm services start`"
 
 
 def check_servers(config: RunConfig) -> Iterator[HealthLine]:
-    """Check that the servers that `ui start` started run, answer, and have the installed version."""
+    """Check that the servers that `services start` started run, answer, and have the installed version."""
     running = {service.name: service for service in service_list.running(config.home)}
     for name, (title, _, _) in launch.SERVERS.items():
         if name in running:
             yield _server_line(config.home, name, title, running[name].address)
         else:
-            yield HealthLine(title, "ok", "not running; commands work without it, `reviewlm ui start` starts it")
+            yield HealthLine(title, "ok", "not running; commands work without it, `reviewlm services start` starts it")
     if "prefect" in running:
         if lost := [f"worker-{pool}" for pool in usable_pools() if f"worker-{pool}" not in running]:
-            yield HealthLine("workers", "warning", f"not running: {', '.join(lost)}", "`reviewlm ui start` starts them")
+            yield HealthLine("workers", "warning", f"not running: {', '.join(lost)}", "`services start` starts them")
         yield from _pools_and_limits(config.home, running["prefect"].address)
 
 
@@ -92,10 +92,10 @@ def _deployed_code(home: Path, deployed: list[dict[str, Any]]) -> Iterator[Healt
     """Check the copies of the code that deployments use, and say whether the project was edited since."""
     copies = sorted(copies_of(deployed))
     if wrong := [f"{name}: {problem}" for name in copies if (problem := problem_of(home / FOLDER / name))]:
-        yield HealthLine("deployed code", "problem", "; ".join(wrong), "`reviewlm ui start` makes the copy again")
+        yield HealthLine("deployed code", "problem", "; ".join(wrong), "`reviewlm services start` makes the copy again")
     elif copies:
         edited = {one.get("version") for one in deployed if copies_of([one])} != {deployed_code()}
-        found = "other than the code here: runs of deployments use it until the next `reviewlm ui start`"
+        found = "other than the code here: runs of deployments use it until the next `reviewlm services start`"
         yield HealthLine("deployed code", "ok", found if edited else "the code here")
 
 
@@ -105,10 +105,10 @@ def check_ports(config: RunConfig) -> Iterator[HealthLine]:
     ports = {**DEFAULT_PORTS, **kept_ports(config.home)}
     taken = [
         f"{ports[name]} ({name})" for name in launch.SERVERS if name not in running and not _is_free(ports[name])
-    ]  # the champion's server is left out: no link leads there, and a user may have started one without `ui start`
+    ]  # the champion's server is left out: no link leads there, and a user may have started one alone
     if taken:
         yield HealthLine("ports", "warning", f"another program uses {', '.join(taken)}",
-                         "nothing to do, `ui start` takes other ports; links in earlier runs lead to the old ones")
+                         "nothing to do, `services start` takes others; links in earlier runs lead to the old ones")
     else:
         yield HealthLine("ports", "ok", "free, or used by the servers of this home")
 

@@ -1,4 +1,4 @@
-"""Define the commands that compare two models, and that show all runs on one page."""
+"""Define the command that compares two models."""
 
 from __future__ import annotations
 
@@ -11,29 +11,26 @@ from reviewlm import terminal
 from reviewlm.early_checks import require_data_of, require_versions_or_models
 from reviewlm.options import (
     Json,
-    Preset,
     Set,
     Verbose,
     VersionInput,
     VersionPreset,
-    configured,
     run_version_flow,
     settings_of_versions,
 )
-from reviewlm.shown_results import open_page
 
-app = typer.Typer()
 MODEL = "Number or alias of a registered version, or the name of a fitted model."
 
 
-@app.command()
 def compare(
     first: Annotated[str, typer.Argument(help=MODEL)],
     second: Annotated[str, typer.Argument(help=MODEL)],
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Compare two models on the same test reviews: figures, slices, samples, cost.
+    """Compare two models on the same test reviews.
+
+    Figures, slices, samples, cost.
 
     Without --input: the test reviews of the newer version.
     """
@@ -43,27 +40,6 @@ def compare(
     result = run_version_flow("compare", chosen, preset, input, set or [], first=first, second=second)
     _show(result)
     terminal.last_line(result, json)
-
-
-@app.command()
-def reports(
-    open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
-    preset: Preset = "small", set: Set = None, json: Json = False,
-) -> None:  # fmt: skip
-    """Write one page with all runs: list, filter, sort, and compare two. It needs no server.
-
-    The page is also written at the end of every run.
-    """
-    from evaluation.reports.all_runs import write_all_runs
-    from evaluation.reports.run_record import REPORTS
-
-    page, count = write_all_runs(configured(preset, set).home / REPORTS)
-    terminal.say(f"{count} run{'' if count == 1 else 's'}: {page}", whole=True)
-    if not count:
-        terminal.say("`reviewlm run` and `reviewlm evaluate` write a report at their end.")
-    if open:
-        open_page(page)
-    terminal.last_line({"runs": count, "page": str(page)}, json)
 
 
 def _show(result: dict[str, Any]) -> None:

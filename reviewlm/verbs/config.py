@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from reviewlm.described_settings import Setting
 
-app = typer.Typer()
-config_app = typer.Typer(no_args_is_help=True, help="Show settings: their values, defaults, ranges and meaning.")
+app = typer.Typer(no_args_is_help=True, help="Show presets, and the values, ranges and meaning of settings.")
 NAMED = ("models", "vocabulary")
 """Parts of the configuration that hold several entries, each under its name."""
 IDENTITY = ("kind", "name", "preset")
@@ -38,7 +37,7 @@ def presets(json: Json = False) -> None:
     terminal.last_line({"presets": rows}, json)
 
 
-@config_app.command("show")
+@app.command("show")
 def show(
     part: Annotated[str, typer.Argument(help="Only settings whose name contains this. Default: all.")] = "",
     changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their default.")] = False,
@@ -53,7 +52,7 @@ def show(
     terminal.last_line({"preset": preset, "settings": rows}, json)
 
 
-@config_app.command("list")
+@app.command("list")
 def list_settings(
     word: Annotated[str, typer.Argument(help="Only settings with this word in name or meaning. Default: all.")] = "",
     preset: Preset = "small", set: Set = None, json: Json = False,
@@ -69,7 +68,7 @@ def list_settings(
     terminal.last_line({"settings": rows}, json)
 
 
-@config_app.command("explain")
+@app.command("explain")
 def explain(
     setting: Annotated[str, typer.Argument(help="Name as in --set, such as promotion.confidence, models.lstm.hidden.")],
     preset: Preset = "small", set: Set = None, json: Json = False,

@@ -33,15 +33,11 @@ if TYPE_CHECKING:
     from core.store import Artifact
     from tracking.registry.version_settings import VersionSettings
 
-app = typer.Typer()
 quarantine_app = typer.Typer(no_args_is_help=True, help="Show, correct and replay records that were set aside.")
-app.add_typer(quarantine_app, name="quarantine")
 checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
-app.add_typer(checks_app, name="checks")
 Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")]
 
 
-@app.command()
 def synth(
     out: Annotated[Path, typer.Option("--out", help="File to write (JSON lines in Yelp's schema).")],
     reviews: Annotated[int, typer.Option("--reviews", min=1, help="Reviews to write.")] = 20_000,
@@ -86,7 +82,7 @@ def quarantine_export(
 ) -> None:
     """Write rejected records to a file for correction.
 
-    Correct the field `raw` of its lines, then run `reviewlm quarantine replay --fixed FILE`.
+    Correct the field `raw` of its lines, then run `reviewlm data quarantine replay --fixed FILE`.
     """
     require_output(out)
     told, file = _quarantine(preset, input, set)
@@ -156,7 +152,7 @@ def checks_suggest(
 @checks_app.command("run")
 def checks_run(
     table: Table,
-    suite: Annotated[Path, typer.Option("--suite", help="A suite as JSON, such as `checks suggest` writes.")],
+    suite: Annotated[Path, typer.Option("--suite", help="A suite as JSON, such as `data checks suggest` writes.")],
     docs: Annotated[Path, typer.Option("--docs", help="Folder for the Data Docs.")] = Path("data_docs"),
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
@@ -175,7 +171,6 @@ def checks_run(
     terminal.last_line({"passed": report.passed, "report": str(report.report_path)}, json)
 
 
-@app.command()
 def drift(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, rebuild: Rebuild = None,
     verify: Verify = False, verbose: Verbose = False, json: Json = False,

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import ConfigError, NotReproduced
+from core.errors import ArtifactError, ConfigError, NotReproduced
 from core.output import require_folder
 from reviewlm import terminal
 from reviewlm.options import Input, Json, Preset, Set, Verbose, configured, run_flow
+from reviewlm.shown_results import show_report
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
 
-app = typer.Typer()
 Version = Annotated[str, typer.Argument(help="Alias or number of a registered version.")]
 
 
-@app.command()
 def lineage(
     version: Version = "champion",
     verify: Annotated[bool, typer.Option("--verify", help="Hash everything again; a difference is an error.")] = False,
@@ -60,7 +59,27 @@ def lineage(
     )  # fmt: skip
 
 
-@app.command()
+def report(
+    version: Version = "champion",
+    open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Show the report of the run that made a version."""
+    config = configured(preset, set)
+    from evaluation.reports.run_record import REPORT_FILE, REPORTS, run_of_bundle
+    from tracking.registry.lineage import find
+    from tracking.tags import BUNDLE_TAG
+
+    found = find(config, version)[1].version
+    reports = config.home / REPORTS
+    if (run := run_of_bundle(reports, found.tags.get(BUNDLE_TAG, ""))) is None:
+        raise ArtifactError("There is no report of this version", where=reports, value=found.version,
+                            remedy="`reviewlm run --until evaluate` writes one, with the settings of the version")
+    result = {"version": found.version, "report": str(reports / run["folder"] / REPORT_FILE)}
+    show_report(result, open)
+    terminal.last_line(result, json)
+
+
 def reproduce(
     version: Version = "champion",
     input: Input = None,

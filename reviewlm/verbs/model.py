@@ -1,4 +1,4 @@
-"""Define the commands that use a registered model: generate, suggest, write, score, export."""
+"""Define the commands that use a registered model: generate, suggest, score, export."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
     from tracking.registry.versions import Version
 
-app = typer.Typer()
 BITS = "open_bits_per_byte"
 
 SAMPLING = (
@@ -50,7 +49,6 @@ SAMPLING = (
 """Options of `generate` about drawing at random, which have no effect with --beam."""
 
 
-@app.command()
 def generate(
     context: typer.Context, stars: Stars = None,
     n: Number = 1,
@@ -73,7 +71,10 @@ def generate(
     )] = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Write reviews with the registered champion: drawn at random, or the likeliest ones (--beam)."""
+    """Write reviews with the champion.
+
+    They are drawn at random, or the likeliest ones (--beam).
+    """
     _require_effect(context, beam, require or [], n)
     bundle, version = opened(configured(preset, set), model)
     from models.bundles.unseen import unseen_warnings
@@ -109,17 +110,16 @@ def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n
                                  param_hint="--" + given[0].replace("_", "-"))  # fmt: skip
 
 
-@app.command()
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The text so far.")],
     k: WordsToSuggest = 5,
     stars: Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Suggest the next words, or the completions of the word being typed, with their probabilities.
+    """Suggest the next words of a text, with their probabilities.
 
-    "the food was gre" is completed; a known word at the end, as in "the food was", counts as finished. A space at the
-    end always finishes the word.
+    Or the completions of the word being typed: "the food was gre" is completed; a known word at the end, as in "the
+    food was", counts as finished. A space at the end always finishes the word.
     """
     bundle, version = opened(configured(preset, set), model)
     from models.bundles.unseen import unseen_warnings
@@ -132,29 +132,6 @@ def suggest(
     terminal.last_line({**_which(version), **found.as_json(), **read}, json)
 
 
-@app.command()
-def write(
-    stars: Stars = None,
-    k: Annotated[int, typer.Option("--k", min=1, max=9, help="Words to show.")] = 5,
-    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
-) -> None:
-    """Write a review at the terminal while the model suggests words, and see how many keys that saves."""
-    from reviewlm.shown_writing import require_terminal, write_review
-
-    require_terminal()
-    bundle, version = opened(configured(preset, set), model)
-    from models.bundles.unseen import unseen_warnings
-
-    terminal.show_warnings(warnings := unseen_warnings(bundle, "", stars))
-    written = write_review(bundle, f"{version.name} version {version.version}", stars, k)
-    terminal.say(written.text)
-    terminal.say(written.summary())
-    facts = {"text": written.text, "keys": written.keys, "characters": len(written.text),
-             "keystroke_savings": written.savings}  # fmt: skip
-    terminal.last_line({**_which(version), **facts, "warnings": warnings}, json)
-
-
-@app.command()
 def score(
     file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
     stars: Stars = None,
@@ -163,7 +140,10 @@ def score(
     )] = "",
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Score texts with the champion, in open bits per byte; each text starts from the fresh state."""
+    """Score texts with the champion, in open bits per byte.
+
+    Each text starts from the fresh state.
+    """
     texts = terminal.read_texts(file)
     config = configured(preset, set)
     bundle, version = opened(config, model)
@@ -184,7 +164,6 @@ def score(
     )
 
 
-@app.command()
 def export(
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Folder to write; replaced if it is an export.")],
     part: Annotated[str, typer.Option(

@@ -25,14 +25,11 @@ if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from serving.versions.open_version import OpenVersion
 
-app = typer.Typer()
-ui_app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server, the MLflow UI and a worker.")
 tokens_app = typer.Typer(no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`.")
 Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses it.")]
 
 
-@ui_app.command("start")
-def ui_start(
+def start(
     serve: Annotated[bool, typer.Option("--serve", help="Serve the champion over HTTP, too.")] = False,
     keep_code: Annotated[bool, typer.Option("--keep-code", help="Leave deployments with the code they have.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
@@ -82,8 +79,7 @@ def _show_step(step: str, seconds: float | None, note: str) -> None:
     sys.stdout.flush()
 
 
-@ui_app.command("status")
-def ui_status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show which services run on this machine, since when, and whether they answer."""
     from core.services.launch import status
 
@@ -96,8 +92,7 @@ def ui_status(preset: Preset = "small", set: Set = None, json: Json = False) -> 
     terminal.last_line({"services": rows}, json)
 
 
-@ui_app.command("password")
-def ui_password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show the login data of the Prefect and MLflow pages."""
     terminal.show_facts(result := _login(configured(preset, set).home))
     terminal.last_line(result, json)
@@ -110,9 +105,8 @@ def _login(home: Path) -> dict[str, str]:
     return {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}
 
 
-@ui_app.command("stop")
-def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Stop the processes that `ui start` started."""
+def stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Stop the processes that `services start` started."""
     from core.services.service_list import stop
 
     stopped = ", ".join(stop(configured(preset, set).home))
@@ -120,7 +114,6 @@ def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> No
     terminal.last_line(result, json)
 
 
-@app.command()
 def serve(
     host: Annotated[
         str | None, typer.Option("--host", help="Address to listen on. Default: this machine only.")
@@ -137,7 +130,9 @@ def serve(
     inherited: Annotated[str, typer.Option("--inherited", hidden=True, help="Of a worker: socket and pipe.")] = "",
     model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Serve the champion over HTTP: OpenAI's completions, suggestions, scores. Follows promotions and rollbacks.
+    """Serve the champion over HTTP, with a page to type on.
+
+    OpenAI's completions, suggestions, scores. It follows promotions and rollbacks.
 
     With a registered classifier it also answers `/classify`; without a language model, only that.
     """
@@ -219,7 +214,7 @@ def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -
     from core.access_tokens import FILE, list_tokens
 
     rows = list_tokens(configured(preset, set).home / FILE)
-    terminal.show_rows(rows, empty="There is no token. `reviewlm tokens add NAME` makes one.")
+    terminal.show_rows(rows, empty="There is no token. `reviewlm home tokens add NAME` makes one.")
     terminal.last_line({"tokens": rows}, json)
 
 

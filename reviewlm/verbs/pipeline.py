@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,39 +22,49 @@ from reviewlm.options import (
     with_rebuild,
 )
 
-app = typer.Typer()
 Minutes = Annotated[float | None, typer.Option(
     "--minutes", min=1, max=100_000, metavar="MINUTES",
     help="Choose vocabulary, network and length of training so that the whole run takes this long. The preset is then "
     "`minutes`, or one that extends it.",
 )]  # fmt: skip
+Until = Annotated[Literal["prepare", "train", "evaluate"] | None, typer.Option("--until", help=
+    "Stop after this part: prepare: token streams; train: fitted models; evaluate: the table that compares them.",
+)]  # fmt: skip
 
 
-@app.command()
 def run(
-    context: typer.Context, input: Input = None, minutes: Minutes = None, preset: Preset = "small", set: Set = None,
-    rebuild: Rebuild = None, verify: Verify = False, verbose: Verbose = False, open: Open = False, json: Json = False,
+    context: typer.Context, input: Input = None, minutes: Minutes = None, until: Until = None,
+    preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    verbose: Verbose = False, open: Open = False, json: Json = False,
 ) -> None:
-    """Run the whole pipeline, from reviews to a registered model. Without --input: on the embedded corpus."""
+    """Run the pipeline, from reviews to a registered model.
+
+    Without --input: on the embedded corpus. Before the end (--until), nothing is registered.
+    """
     overrides = with_rebuild(set, rebuild, verify)
     if minutes is None:
-        result = run_flow("retrain", preset, input, overrides)
+        result = run_flow(f"{until}_only" if until else "retrain", preset, input, overrides)
+    elif until:
+        raise typer.BadParameter("it plans a whole run", param_hint="--minutes")
     else:
         from tasks.planning.rule import FRAME, require_frame
 
         default = getattr(context.get_parameter_source("preset"), "name", "") == "DEFAULT"
         result = run_flow("retrain", FRAME if default else preset, input, overrides, require_frame, minutes=minutes)
-    shown_results.show_run(result)
+    show = {None: shown_results.show_run, "evaluate": shown_results.show_models}.get(until, terminal.show_facts)
+    show(result)
     shown_results.show_report(result, open)
     terminal.last_line(result, json)
 
 
-@app.command()
 def demo(
     set: Set = None, rebuild: Rebuild = None, verify: Verify = False, verbose: Verbose = False, open: Open = False,
     json: Json = False,
 ) -> None:
-    """Run the pipeline on the embedded corpus, then show reviews and next words of the champion."""
+    """Run the pipeline on a small corpus and show what it writes.
+
+    The corpus is embedded. Shown are reviews and next words of the champion.
+    """
     result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild, verify))
     shown_results.show_run(result)
     config = configured("demo", set)
@@ -76,42 +86,10 @@ def demo(
     terminal.last_line(result, json)
 
 
-@app.command()
 def ingest(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Read and check reviews; bad records go to the quarantine."""
     terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild, verify)))
-    terminal.last_line(result, json)
-
-
-@app.command()
-def prepare(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
-    verbose: Verbose = False, json: Json = False,
-) -> None:
-    """Run the pipeline up to the token streams: clean text, splits, vocabularies."""
-    terminal.show_facts(result := run_flow("prepare_only", preset, input, with_rebuild(set, rebuild, verify)))
-    terminal.last_line(result, json)
-
-
-@app.command()
-def train(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
-    verbose: Verbose = False, json: Json = False,
-) -> None:
-    """Run the pipeline up to the fitted models."""
-    terminal.show_facts(result := run_flow("train_only", preset, input, with_rebuild(set, rebuild, verify)))
-    terminal.last_line(result, json)
-
-
-@app.command()
-def evaluate(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
-    verbose: Verbose = False, open: Open = False, json: Json = False,
-) -> None:
-    """Run the pipeline up to the table that compares the models; the registry is not changed."""
-    shown_results.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild, verify)))
-    shown_results.show_report(result, open)
     terminal.last_line(result, json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from tracking.registry.registry import Registry
 from reviewlm import shown_results
 
-app = typer.Typer()
 LONGEST_REASON = 40
 """Letters of a reason in a table; a longer one is written below the table."""
 FIRST_VERSION = "`reviewlm run` or `make demo` registers the first version."
@@ -45,7 +45,6 @@ Why = Annotated[str, typer.Option("--why", help="The reason, for the decision lo
 Who = Annotated[str, typer.Option("--who", help="Who decides. Default: USER@HOST.")]
 
 
-@app.command()
 def promote(
     version: Annotated[int | None, typer.Option("--version", min=1, help="Promote this version by hand.")] = None,
     why: Why = "", who: Who = "",
@@ -54,7 +53,9 @@ def promote(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:
-    """Compare the best model of a configuration with the champion and promote it if it passes the gate.
+    """Promote the best model if it passes the gate; or by hand.
+
+    It is compared with the champion.
 
     Without --preset and --input: the champion's configuration. With --version: promote that version by hand.
     """
@@ -76,13 +77,15 @@ def promote(
     terminal.last_line(result, json)
 
 
-@app.command()
 def rollback(
     to: Annotated[int | None, typer.Option("--to", min=1, help="A former champion. Default: the previous one.")] = None,
     why: Why = "", who: Who = "", model: RegisteredModel = "",
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Make a former champion the champion again, after a test that it can be opened and answers."""
+    """Make a former champion the champion again.
+
+    Before, it is tested: it must open and answer.
+    """
     config = configured(preset, set)
     registry = _registry(config, model)
     _require_version(registry, to)
@@ -105,12 +108,20 @@ def rollback(
     terminal.last_line(result, json)
 
 
-@app.command()
 def history(
-    model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False
+    page: Annotated[bool, typer.Option("--page", help="Only write the page of all runs, and open it.")] = False,
+    model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """List all decisions (who promoted or refused which version, when and why), then the versions."""
-    registry = _registry(configured(preset, set), model)
+    """List the decisions about versions, then the versions.
+
+    Who promoted or refused which version, when and why. The page of all runs (list, filter, sort, compare two) needs no
+    server.
+    """
+    config = configured(preset, set)
+    if page:
+        _show_page(config.home, json)
+        return
+    registry = _registry(config, model)
     from tracking.registry.events import BY_HAND, complaints
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
@@ -122,6 +133,19 @@ def history(
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
     terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)
+
+
+def _show_page(home: Path, json: bool) -> None:
+    from evaluation.reports.all_runs import write_all_runs
+    from evaluation.reports.run_record import REPORTS
+
+    page, count = write_all_runs(home / REPORTS)
+    terminal.say(f"{count} run{'' if count == 1 else 's'}: {page}", whole=True)
+    if count:
+        shown_results.open_page(page)
+    else:
+        terminal.say("`reviewlm run` writes a report at its end.")
+    terminal.last_line({"runs": count, "page": str(page)}, json)
 
 
 def _show_decisions(name: str, events: Sequence[Mapping[str, Any]]) -> None:
@@ -159,7 +183,6 @@ def _to_the_minute(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-@app.command()
 def rescore(
     all: Annotated[bool, typer.Option("--all", help="Also score all former champions.")] = False,
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None,

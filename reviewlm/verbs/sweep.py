@@ -14,11 +14,9 @@ from reviewlm.options import Input, Json, NeuralModel, Preset, Set, Verbose, run
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
 
-app = typer.Typer()
 BEST_SHOWN = 12
 
 
-@app.command()
 def sweep(
     model: NeuralModel = "",
     space: Annotated[

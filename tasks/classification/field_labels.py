@@ -75,7 +75,7 @@ def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
     if (dataset := store_of(config).find_usable("ingest", digest)) is None:
         raise Unreadable(
             "The labels cannot be read", where=clean.folder, cause=f"the data set '{digest}' is not in the store",
-            remedy="read the reviews again: `reviewlm ingest` with the same --input",
+            remedy="read the reviews again: `reviewlm data ingest` with the same --input",
         )
     return labels_of(config, dataset)
 

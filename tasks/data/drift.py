@@ -168,7 +168,7 @@ def _data_of(config: RunConfig, version: Version) -> Artifact | NotCompared:
         return known
     return NotCompared(
         f"the data of champion v{version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
-        "`reviewlm prepare --input`", logging.WARNING,
+        "`reviewlm run --until prepare --input`", logging.WARNING,
     )  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
     if dataset.manifest["version"] != running_code().version(__name__):
         raise EmptyInput(
             "This data set cannot be replayed", where=dataset.folder, cause="it was made by other code",
-            remedy="run `reviewlm ingest` with the same --input first",
+            remedy="run `reviewlm data ingest` with the same --input first",
         )
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
     inputs = dataset.manifest["inputs"]

@@ -114,7 +114,7 @@ def _stored_fits(config: RunConfig, prepared: Prepared, name: str) -> dict[str, 
     if artifact is None:
         raise ConfigError(
             f"The model '{name}' has not been fitted with these settings", value=name,
-            remedy="run `reviewlm train` first",
+            remedy="run `reviewlm run --until train` first",
         )
     return {**found, name: Fitted(spec, artifact, "", True)}
 

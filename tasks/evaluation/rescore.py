@@ -79,7 +79,8 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
     known = store_of(config).find_usable("prepare", digest) if digest else None
     if known is None:
         log.warning(
-            "rescore: the data of version %d (%s) are not in this store; prepare them with `reviewlm prepare --input`",
+            "rescore: the data of version %d (%s) are not in this store; prepare them with "
+            "`reviewlm run --until prepare --input`",
             version.version, digest or "unknown",
         )  # fmt: skip
         return None

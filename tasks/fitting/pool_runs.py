@@ -212,5 +212,5 @@ def prefect_errors(pool: str) -> Iterator[None]:
     except Exception as error:
         raise TrackingUnavailable(
             "Prefect's server does not answer", where=f"pool {pool}", cause=str(error),
-            remedy="check that it runs (`reviewlm ui status`); the same command continues from the last checkpoint",
+            remedy="check that it runs (`services status`); the same command continues from the last checkpoint",
         ) from error

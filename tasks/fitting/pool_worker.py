@@ -163,7 +163,7 @@ def _emptied(folder: Path) -> Iterator[None]:
 def remove_old_inputs(home: Path) -> int:
     """Remove the results that no job has used for `KEPT_DAYS`, and return their number.
 
-    A home in which runs of its own were made is left alone: `reviewlm gc` knows what they need.
+    A home in which runs of its own were made is left alone: `reviewlm home gc` knows what they need.
     """
     if (home / REPORTS).exists() or known_stores(home):
         return 0

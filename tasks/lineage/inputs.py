@@ -1,4 +1,4 @@
-"""Find the stored results behind the inputs of a result, for lineage records and `reviewlm gc`."""
+"""Find the stored results behind the inputs of a result, for lineage records and `reviewlm home gc`."""
 
 from __future__ import annotations
 

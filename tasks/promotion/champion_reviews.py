@@ -160,8 +160,8 @@ def _lost(config: RunConfig, version: int, section: str, what: str) -> str:
     """Log that the champion's data are gone, and return the problem with its remedy."""
     problem = f"the champion, version {version}, cannot be measured on its own test reviews: {what}"
     log.warning("%s", problem)
-    lineage = f"`reviewlm lineage {config.promotion.model_name}/{version}`"
-    remedy = f"make the data again with `reviewlm prepare` from the files in {lineage}, or set {_switch(section)}"
+    lineage = f"`reviewlm version lineage {config.promotion.model_name}/{version}`"
+    remedy = f"make the data again with `run --until prepare` from the files in {lineage}, or set {_switch(section)}"
     return f"{problem}; {remedy}"
 
 

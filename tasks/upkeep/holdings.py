@@ -51,7 +51,7 @@ class Holdings:
         """Yield the results behind a result's inputs, by the rules of a lineage record or by their digest alone.
 
         The weights that a fit started from are followed too: the gate asks which reviews they were trained on. So are
-        the word vectors of `reviewlm embed`: a configuration names their folder.
+        the word vectors of `reviewlm models embed`: a configuration names their folder.
         """
         if (artifact := self.artifacts.get(key)) is None:
             return
@@ -80,7 +80,7 @@ class Holdings:
 
     @cached_property
     def _embedded(self) -> dict[str, Artifact]:
-        """The results of `reviewlm embed` by the SHA-256 of the file that identifies them."""
+        """The results of `reviewlm models embed` by the SHA-256 of the file that identifies them."""
         return by_file(self._all("embed"), HEADER)
 
     def _all(self, stage: str) -> list[Artifact]:

@@ -1,4 +1,4 @@
-"""`reviewlm classify compare` on a real home: two versions that were fitted on other splits of the same reviews."""
+"""`models classify compare` on a real home: two versions that were fitted on other splits of the same reviews."""
 
 from __future__ import annotations
 

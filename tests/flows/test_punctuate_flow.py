@@ -1,4 +1,4 @@
-"""`reviewlm punctuate` fits once, scores on test reviews, and writes with what was fitted last."""
+"""`reviewlm models punctuate` fits once, scores on test reviews, and writes with what was fitted last."""
 
 from __future__ import annotations
 

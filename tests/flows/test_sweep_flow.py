@@ -55,7 +55,8 @@ def kill_in_first_fit(home: Path) -> None:
 
     told = [f"--set={setting}" for setting in SETTINGS]
     space = f"--space=training.learning_rate={RATES}"
-    command = [sys.executable, "-m", "reviewlm.cli", "sweep", "--preset", ONE, "--trials=4", "--seeds=2", space, *told]
+    options = ["--preset", ONE, "--trials=4", "--seeds=2", space, *told]
+    command = [sys.executable, "-m", "reviewlm.cli", "models", "sweep", *options]
     environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
     log = home / "killed.log"
     with log.open("wb") as output:

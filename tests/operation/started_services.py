@@ -1,4 +1,4 @@
-"""The services of `reviewlm ui start` in a home of their own, whole or Prefect's server alone; deployed trainings."""
+"""The services of `services start` in a home of their own, whole or Prefect's server alone; deployed trainings."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def running_services(home: Path) -> Iterator[Services]:
     """Give services, and the results of an undisturbed run; kill the services at the end."""
     ours = Services(home)
     try:
-        ours.verb("ui", "start")
+        ours.verb("services", "start")
         ours.wait_for(ours.run_of("retrain/demo", LONG_FIT), "Completed")
         yield ours
     finally:
@@ -182,7 +182,7 @@ def running_services(home: Path) -> Iterator[Services]:
 @contextmanager
 def fitted_again(ours: Services) -> Iterator[None]:
     """Let services run without the fit of the undisturbed run, which is the same at the end, and nothing doubled."""
-    ours.verb("ui", "start")
+    ours.verb("services", "start")
     fits = ours.fits()
     ours.forget_fit()
     yield

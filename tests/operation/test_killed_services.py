@@ -1,4 +1,4 @@
-"""The services of `reviewlm ui start` and a training of theirs: killed, cut off and cancelled; the training goes on."""
+"""The services of `services start` and a training of theirs: killed, cut off and cancelled; the training goes on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_run_outlives_a_restart_of_the_server(ours: Services, record_property:
     ours.wait_for_training()
     began = time.monotonic()
     kill(ours.processes("prefect"))
-    ours.verb("ui", "start")
+    ours.verb("services", "start")
     record_property("seconds without a server", round(time.monotonic() - began))
     ours.wait_for(run, "Completed")
     assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 1
@@ -42,13 +42,13 @@ def test_a_run_outlives_a_restart_of_the_server(ours: Services, record_property:
 
 def test_the_place_that_a_run_holds_outlives_a_restart_of_the_server(started: Services) -> None:
     """A run is ended when its place cannot be renewed, which the server is asked for every 225 seconds."""
-    started.verb("ui", "start")
+    started.verb("services", "start")
     limits = "/v2/concurrency_limits"
     started.ask("POST", f"{limits}/", {"name": "restart", "limit": 1})
     wanted = {"names": ["restart"], "slots": 1, "lease_duration": 300}
     taken = started.ask("POST", f"{limits}/increment-with-lease", wanted)
     kill(started.processes("prefect"))
-    started.verb("ui", "start")
+    started.verb("services", "start")
     started.ask("POST", f"{limits}/leases/{taken['lease_id']}/renew", {"lease_duration": 300})
     started.ask("POST", f"{limits}/decrement-with-lease", {"lease_id": taken["lease_id"]})
     assert started.ask("GET", f"{limits}/restart")["active_slots"] == 0
@@ -67,7 +67,7 @@ def test_a_run_whose_worker_died_with_it_is_tried_again_by_the_next_worker(
     noticed = ours.wait_for(run, "Crashed", "AwaitingRetry")
     record_property("seconds until noticed", noticed)
     assert noticed <= LOST_SECONDS + LOOK_SECONDS
-    ours.verb("ui", "start")
+    ours.verb("services", "start")
     record_property("seconds until it runs again", ours.wait_for(run, "Running", "Completed"))
     ours.wait_for(run, "Completed")
     assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 2

@@ -26,7 +26,7 @@ READ = {"prefect": ("POST", "/api/flow_runs/filter", b'{"limit": 1}'),
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, int]]]:
-    """Both servers, as `reviewlm ui start` starts them, and their ports."""
+    """Both servers, as `reviewlm services start` starts them, and their ports."""
     home, started = tmp_path_factory.mktemp("served"), {}
     before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
     os.environ["PREFECT_HOME"], prefect_home = str(home / "prefect"), os.environ["PREFECT_HOME"]

@@ -22,7 +22,7 @@ BUSY_SECONDS = 120.0
 
 
 @pytest.mark.drill(
-    "machine rebooted", "kill -9 of servers, worker, flow and fit; then `reviewlm ui start`",
+    "machine rebooted", "kill -9 of servers, worker, flow and fit; then `reviewlm services start`",
     "Crashed; the second attempt makes the same model; the schedule goes on",
 )  # fmt: skip
 def test_after_a_reboot_the_run_is_tried_again_and_the_schedule_goes_on(
@@ -39,7 +39,7 @@ def test_after_a_reboot_the_run_is_tried_again_and_the_schedule_goes_on(
         rebooted = datetime.now(UTC)
         assert service_list.running(ours.home) == []
         began = time.monotonic()
-        ours.verb("ui", "start")
+        ours.verb("services", "start")
         record_property("seconds until all services run", round(time.monotonic() - began))
         record_property("seconds until noticed", ours.wait_for(run, "Crashed", "AwaitingRetry"))
         most = RETRY_SECONDS + BUSY_SECONDS

@@ -26,20 +26,20 @@ def restored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     ran = answer(home, "run", "--preset", TINY)
     assert ran["promoted"] is True
     scored = answer(home, "score", str(written(home)))
-    answer(home, "backup", "--to", str(file))
+    answer(home, "home", "backup", "--to", str(file))
     home.rename(folder / "away")
-    answer(to.with_name("unused"), "restore", str(file), "--home", str(to))
+    answer(to.with_name("unused"), "home", "restore", str(file), "--home", str(to))
     return to, ran, scored
 
 
 def test_the_champion_scores_as_before_and_rests_on_what_it_did(restored: Any) -> None:
     home, _, scored = restored
     assert answer(home, "score", str(written(home)))["nats"] == scored["nats"]
-    assert len(answer(home, "lineage", "champion", "--verify")["steps"]) > 10
+    assert len(answer(home, "version", "lineage", "champion", "--verify")["steps"]) > 10
 
 
 def test_it_is_made_again_bit_by_bit(restored: Any) -> None:
-    made = answer(restored[0], "reproduce", "champion")
+    made = answer(restored[0], "version", "reproduce", "champion")
     assert len(made["steps"]) > 10
     assert [step["stage"] for step in made["steps"] if not step["equal"]] == []
 

@@ -37,7 +37,7 @@ def environment(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> I
         "REVIEWLM_TRACKING_URI": cluster.address("mlflow"),
     }
     try:
-        reviewlm(environment, "ui", "start")
+        reviewlm(environment, "services", "start")
         yield environment
     finally:
         service_list.stop(home)
@@ -54,7 +54,7 @@ def test_all_deployments_are_applied(cluster: Cluster, environment: dict[str, st
     wanted = {entry["name"] for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
     found = {name for (name,) in cluster.ask("prefect", "SELECT name FROM deployment")}
     assert found == wanted - {"gpu"} or found == wanted
-    states = {row["service"]: row["state"] for row in reviewlm(environment, "ui", "status")["services"]}
+    states = {row["service"]: row["state"] for row in reviewlm(environment, "services", "status")["services"]}
     assert states == {"prefect": "answers", "mlflow": "answers", "worker-cpu-pool": "runs"}
 
 
@@ -90,12 +90,12 @@ WHERE deployment_id IS NOT NULL AND state_type IN ('COMPLETED', 'FAILED', 'CRASH
 
 
 def _password(environment: Mapping[str, str]) -> dict[str, str]:
-    found = reviewlm(environment, "ui", "password")
+    found = reviewlm(environment, "services", "password")
     return {"PREFECT_API_AUTH_STRING": found["for Prefect"]}
 
 
 def test_a_tracking_database_cannot_change_under_running_services(environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "reviewlm.cli", "ui", "start", "--set", "execution.tracking_uri="]
+    command = [sys.executable, "-m", "reviewlm.cli", "services", "start", "--set", "execution.tracking_uri="]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert "The running services use another tracking database" in done.stderr

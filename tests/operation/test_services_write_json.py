@@ -57,7 +57,7 @@ def test_each_line_of_each_service_is_json_and_names_its_run(tmp_path: Path) -> 
 
     try:
         reviewlm("run", "--preset", TINY)
-        reviewlm("ui", "start", "--serve", "--preset", TINY)
+        reviewlm("services", "start", "--serve", "--preset", TINY)
         run = ours.run_of("retrain/demo", [])
         ours.wait_for(run, "Completed")
         broken = ours.run_of("retrain/demo", ["models.0.no_such_setting=1"])

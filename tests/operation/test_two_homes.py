@@ -60,7 +60,7 @@ def homes(store: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def inputs(homes: list[Path]) -> list[tuple[str, ...]]:
     """The options that name each home's copy of one file, in a folder of its own."""
     file = homes[0].with_name("raw") / "reviews.jsonl"
-    answer(homes[0], "synth", "--reviews", "500", "--out", str(file))
+    answer(homes[0], "data", "synth", "--reviews", "500", "--out", str(file))
     (other := homes[1].with_name("data of this machine")).mkdir()
     return [("--input", str(file)), ("--input", str(shutil.copy(file, other)))]
 

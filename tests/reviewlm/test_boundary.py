@@ -182,7 +182,7 @@ def test_with_json_standard_output_is_json_alone(capfd: pytest.CaptureFixture[st
 
 def test_with_json_an_error_stands_beside_what_was_found_out(capfd: pytest.CaptureFixture[str]) -> None:
     error = ConfigError("no such place", where="http://ann:s3cret@host", value=7, remedy="another")
-    assert run_verb(noisy({"verdict": "differs"}, error), ["reproduce", "--json"]) == 2
+    assert run_verb(noisy({"verdict": "differs"}, error), ["version", "reproduce", "--json"]) == 2
     shown = capfd.readouterr()
     found = json.loads(shown.out)
     assert found["verdict"] == "differs"

@@ -50,7 +50,7 @@ def test_a_usual_number_goes_through():
 def test_only_seeds_of_texts_may_be_negative():
     """numpy takes none, and would end the verb with a traceback."""
     seeds = [(name, *one.values) for one in numbers() if (name := one.id).endswith(" --seed")]
-    drawn = {"generate --seed", "ngram generate --seed"}
+    drawn = {"generate --seed", "models ngram generate --seed"}
     assert drawn < {name for name, *_ in seeds}
     for name, command, option in seeds:
         if name in drawn:

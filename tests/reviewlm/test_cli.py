@@ -34,7 +34,7 @@ def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) ->
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     done = reviewlm("--help", home=tmp_path)
-    for verb in ("run", "demo", "synth", "ingest", "train", "generate", "suggest", "score", "history", "rollback"):
+    for verb in ("run", "demo", "generate", "suggest", "score", "history", "rollback", "data", "models"):
         assert verb in done.stdout
 
 
@@ -43,7 +43,7 @@ def test_synth_prints_its_facts_as_json_and_is_the_same_for_the_same_seed(tmp_pa
     facts = []
     for name in ("a.jsonl", "b.jsonl"):
         out = str(tmp_path / name)
-        done = reviewlm("synth", "--reviews", "50", "--seed", "3", "--out", out, "--json", home=tmp_path)
+        done = reviewlm("data", "synth", "--reviews", "50", "--seed", "3", "--out", out, "--json", home=tmp_path)
         assert done.returncode == 0, done.stderr
         facts.append(last_json(done))
     assert facts[0] == facts[1]
@@ -96,9 +96,9 @@ def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_li
     ("arguments", "said"),
     [
         (("history",), "No model is registered as 'reviewlm' yet. `reviewlm run` or `make demo` registers the first"),
-        (("tokens", "list"), "There is no token. `reviewlm tokens add NAME` makes one."),
+        (("home", "tokens", "list"), "There is no token. `reviewlm home tokens add NAME` makes one."),
         (("config", "list", "nosuchword"), "No setting has 'nosuchword' in its name or meaning."),
-        (("tracking", "waiting"), "No writes to MLflow are queued, and none was rejected."),
+        (("home", "sync"), "No runs wait for MLflow, and nothing was rejected."),
     ],
 )
 def test_an_empty_list_says_what_there_is_none_of_and_what_to_do(
@@ -124,7 +124,7 @@ def test_heaps_are_limited_before_any_library_starts_threads() -> None:
     code = (
         "import os, sys, reviewlm.options as options; from reviewlm.cli import main; "
         "options.limit_heaps = lambda: os._exit(100 + len(os.listdir('/proc/self/task'))); "
-        "sys.argv = ['reviewlm', 'prepare', '--preset', 'demo']; main()"
+        "sys.argv = ['reviewlm', 'run', '--until', 'prepare', '--preset', 'demo']; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert 101 <= done.returncode <= 103, done.stderr  # the main thread, and those that wait for signals

@@ -26,18 +26,18 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["compare", "champion", "previous"], 2, "no other version was champion before"),
     (["compare", "champion", "kn5", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["compare", "champion", "kn5", "--set", "models.lsmt.hidden=3"], 2, "did you mean 'lstm'?"),
-    (["drift"], 2, "no new reviews"),
-    (["drift", "--input", "nosuch.csv"], 3, "nosuch.csv"),
-    (["rescore", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["data", "drift"], 2, "no new reviews"),
+    (["data", "drift", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["version", "rescore", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["promote", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["promote", "--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"], 3, "nosuch.vec"),
     (["promote", "--version", "99", "--why", "x"], 3, "There is no version 99"),
     (["rollback", "--to", "99"], 3, "There is no version 99"),
     (["rollback", "--model", "nobody"], 3, "remedy: one of reviewlm"),
     (["history", "--model", "nobody"], 3, "No model is registered"),
-    (["lineage", "99"], 7, "There is no version 99"),
-    (["reproduce", "nobody"], 7, "'nobody' is neither an alias"),
-    (["reproduce", "champion", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["version", "lineage", "99"], 7, "There is no version 99"),
+    (["version", "reproduce", "nobody"], 7, "'nobody' is neither an alias"),
+    (["version", "reproduce", "champion", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["generate", "--model", "nobody"], 7, "'nobody' is neither an alias"),
     (["generate", "--model", "reviewln"], 7, "did you mean 'reviewlm'? one of champion, 1; `reviewlm history"),
     (["generate", "--model", "reviewln@champion"], 7, "did you mean 'reviewlm'?"),
@@ -45,21 +45,21 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["suggest", "the food", "--model", "reviewlm/99"], 7, "remedy: one of champion, 1"),
     (["suggest", "the food", "--model", "previous"], 7, "No version of 'reviewlm' has the alias 'previous'"),
     (["score", "nosuch.txt"], 3, "nosuch.txt"),
-    (["quarantine", "replay", "--fixed", "nosuch.jsonl"], 3, "nosuch.jsonl"),
-    (["quarantine", "show", "--input", "nosuch.jsonl"], 3, "nosuch.jsonl"),
-    (["checks", "run", "--table", "nosuch.parquet", "--suite", "nosuch.json"], 3, "nosuch.parquet"),
-    (["checks", "suggest", "--table", "nosuch.parquet", "--out", "suite.json"], 3, "nosuch.parquet"),
+    (["data", "quarantine", "replay", "--fixed", "nosuch.jsonl"], 3, "nosuch.jsonl"),
+    (["data", "quarantine", "show", "--input", "nosuch.jsonl"], 3, "nosuch.jsonl"),
+    (["data", "checks", "run", "--table", "nosuch.parquet", "--suite", "nosuch.json"], 3, "nosuch.parquet"),
+    (["data", "checks", "suggest", "--table", "nosuch.parquet", "--out", "suite.json"], 3, "nosuch.parquet"),
     (["run", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["run", "--set", "source.business=nosuch.json"], 3, "nosuch.json"),
     (["run", "--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"], 3, "nosuch.vec"),
     (["run", "--set", "models.lstm.vectors=own"], 2, "vectors.own=FILE"),
     (["run", "--set", "execution.device=cuda"], 2, "GPU"),
-    (["train", "--set", "baseline=nobody"], 2, "must be one of the models"),
+    (["run", "--until", "train", "--set", "baseline=nobody"], 2, "must be one of the models"),
     (["run", "--set", 'models.kn5+lstm.parts=["kn5","nobody"]'], 2, "'nobody'"),
     (["run", "--set", "models.lstm.name=''"], 2, "name"),
     (["run", "--rebuild", "nosuchstage"], 2, "execution.rebuild"),
-    (["sweep", "--preset", "demo", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
-    (["ingest", "--preset", "smal"], 2, "did you mean 'small'?"),
+    (["models", "sweep", "--preset", "demo", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
+    (["data", "ingest", "--preset", "smal"], 2, "did you mean 'small'?"),
 ]
 PROBE = """
 import json, sys
@@ -120,7 +120,7 @@ def flows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_a_verb_about_a_version_says_which_data_and_settings_it_takes(
     champion: Path, flows_run: list[tuple[Any, ...]]
 ) -> None:
-    done = CliRunner().invoke(app, ["rescore", "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["version", "rescore", "--json"], catch_exceptions=False)
     whose = "version 1 (champion) of 'reviewlm'"
     assert f"Data: {whose}: the embedded corpus, 20,000 synthetic reviews." in done.stdout
     found = json.loads(done.stdout.splitlines()[-1])
@@ -128,7 +128,7 @@ def test_a_verb_about_a_version_says_which_data_and_settings_it_takes(
     assert flows_run == [("rescore", "", [], [], {"versions": "champion"})], "the flow comes to the same by itself"
 
 
-@pytest.mark.parametrize("verb", [["rescore"], ["ingest"], ["prepare"]])
+@pytest.mark.parametrize("verb", [["version", "rescore"], ["data", "ingest"], ["run", "--until", "prepare"]])
 def test_a_verb_that_fits_no_model_needs_no_word_vectors(
     verb: list[str], champion: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,12 +138,12 @@ def test_a_verb_that_fits_no_model_needs_no_word_vectors(
     monkeypatch.setattr(options, "_run", stop)
     lost = ["--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"]
     assert complaint(*verb, *lost).what == "reached"
-    assert complaint("train", *lost).what == "There is no such file or folder"
+    assert complaint("run", "--until", "train", *lost).what == "There is no such file or folder"
 
 
 @pytest.mark.usefixtures("own_home")
 @pytest.mark.parametrize(
-    "verb", [["compare", "champion", "previous"], ["drift"], ["rescore"], ["promote"]]
+    "verb", [["compare", "champion", "previous"], ["data", "drift"], ["version", "rescore"], ["promote"]]
 )
 def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
     verb: list[str], flows_run: list[tuple[Any, ...]]
@@ -155,7 +155,9 @@ def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
 
 
 @pytest.mark.usefixtures("own_home")
-@pytest.mark.parametrize("verb", [["run"], ["run", "--minutes", "5"], ["ingest"], ["sweep", "--model", "lstm"]])
+@pytest.mark.parametrize(
+    "verb", [["run"], ["run", "--minutes", "5"], ["data", "ingest"], ["models", "sweep", "--model", "lstm"]]
+)
 def test_an_input_without_texts_starts_no_run(
     verb: list[str], tmp_path: Path, flows_run: list[tuple[Any, ...]]
 ) -> None:
@@ -168,10 +170,12 @@ def test_an_input_without_texts_starts_no_run(
 
 
 @pytest.mark.usefixtures("own_home")
-@pytest.mark.parametrize("verb", ["drift", "rescore"])
-def test_without_a_champion_new_reviews_are_compared_with_nothing(verb: str, flows_run: list[tuple[Any, ...]]) -> None:
+@pytest.mark.parametrize("verb", [("data", "drift"), ("version", "rescore")])
+def test_without_a_champion_new_reviews_are_compared_with_nothing(
+    verb: tuple[str, str], flows_run: list[tuple[Any, ...]]
+) -> None:
     for given in (["--input", __file__], ["--preset", "demo"]):
-        assert complaint(verb, *given).what == "There is no champion yet"
+        assert complaint(*verb, *given).what == "There is no champion yet"
     assert not flows_run
 
 
@@ -208,7 +212,7 @@ def data_set(home: Path, raw: Path, files: dict[str, bytes]) -> str:
 
 
 def shown(*arguments: str) -> dict[str, Any]:
-    done = CliRunner().invoke(app, ["quarantine", "show", *arguments, "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["data", "quarantine", "show", *arguments, "--json"], catch_exceptions=False)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -219,7 +223,7 @@ def test_the_quarantine_is_that_of_the_champions_data_or_of_the_files_that_are_n
     data_set(own_home, tmp_path / "mine", {"a.jsonl": b"bad a"})
     assert shown()["reasons"][0]["source"] == "a.jsonl", "the only one there is"
     data_set(own_home, tmp_path / "other", {"b.jsonl": b"bad b"})
-    error = complaint("quarantine", "show")
+    error = complaint("data", "quarantine", "show")
     assert (error.exit_code, error.value) == (2, "b.jsonl; a.jsonl")
     file = tmp_path / "mine" / "a.jsonl"
     register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
@@ -227,7 +231,7 @@ def test_the_quarantine_is_that_of_the_champions_data_or_of_the_files_that_are_n
     assert shown()["reasons"][0]["raw"] == "bad a"
     assert shown("--set", "source.max_chars=9")["reasons"][0]["raw"] == "bad a", "other limits, the same files"
     assert shown("--input", str(tmp_path / "other"))["reasons"][0]["raw"] == "bad b"
-    assert "not been ingested" in str(complaint("quarantine", "show", "--preset", "demo", "--set", "seed=9"))
+    assert "not been ingested" in str(complaint("data", "quarantine", "show", "--preset", "demo", "--set", "seed=9"))
 
 
 def test_a_gpu_that_torch_can_use_is_not_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_what_kill_nine_leaves_is_gone_after_the_next_command(tmp_path: Path, mo
 def test_a_verb_that_is_no_run_takes_back_its_unfinished_file(tmp_path: Path) -> None:
     out = tmp_path / "out" / "reviews.jsonl"
     out.parent.mkdir()
-    arguments = ("synth", "--reviews", "3000000", "--out", str(out))
+    arguments = ("data", "synth", "--reviews", "3000000", "--out", str(out))
     folder = out.parent
     with started(tmp_path / "home", "none", False, *arguments) as (terminal, _):
         terminal.wait_for(lambda: any(file.stat().st_size for file in folder.iterdir()))

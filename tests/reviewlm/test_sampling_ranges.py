@@ -35,7 +35,9 @@ def by_http(name: str, value: float) -> bool:
 
 
 def by_command(path: tuple[str, ...], name: str, value: float) -> bool:
-    command = COMMANDS["generate"] if path == ("generate",) else COMMANDS[path[0]].commands[path[1]]
+    command = COMMANDS[path[0]]
+    for inside in path[1:]:
+        command = command.commands[inside]
     option = next(one for one in command.params if one.name == name)
     context = command.make_context("verb", [], resilient_parsing=True)
     context.resilient_parsing = False
@@ -58,7 +60,7 @@ def test_every_door_allows_the_same_values(name: str) -> None:
         validator = Draft202012Validator(schema["properties"][name])
         assert [value for value in VALUES if validator.is_valid(value)] == allowed
     if name in ("temperature", "top_k", "top_p"):
-        assert [value for value in VALUES if by_command(("ngram", "generate"), name, value)] == allowed
+        assert [value for value in VALUES if by_command(("models", "ngram", "generate"), name, value)] == allowed
 
 
 def test_the_range_in_the_help_is_the_one_that_is_checked() -> None:

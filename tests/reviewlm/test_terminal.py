@@ -107,9 +107,9 @@ def test_only_a_slice_that_is_surely_harder_is_called_hard(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(("called", "found", "shown"), [
-    (".venv/bin/reviewlm", None, "`.venv/bin/reviewlm ui password` shows it"),
-    (".venv/bin/reviewlm", "/home/.venv/bin/reviewlm", "`reviewlm ui password` shows it"),
-    ("/usr/lib/pytest.py", None, "`reviewlm ui password` shows it"),
+    (".venv/bin/reviewlm", None, "`.venv/bin/reviewlm services password` shows it"),
+    (".venv/bin/reviewlm", "/home/.venv/bin/reviewlm", "`reviewlm services password` shows it"),
+    ("/usr/lib/pytest.py", None, "`reviewlm services password` shows it"),
 ])  # fmt: skip
 def test_a_hint_can_be_typed_as_it_stands(
     called: str, found: str | None, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -117,7 +117,7 @@ def test_a_hint_can_be_typed_as_it_stands(
     monkeypatch.setattr("sys.argv", [called])
     monkeypatch.setattr("shutil.which", lambda name: found)
     terminal.program.cache_clear()
-    hint = "`reviewlm ui password` shows it"
+    hint = "`reviewlm services password` shows it"
     terminal.say(hint)
     terminal.show_facts({"password": hint})
     terminal.show_warnings([hint])
@@ -246,14 +246,14 @@ def test_warnings_begin_with_their_name_and_other_messages_with_the_time(
 ) -> None:
     logger = logging.getLogger("shown")
     terminal.log_to_stderr(["shown"])
-    logger.warning("'lstm' is left out; run `reviewlm train`")
+    logger.warning("'lstm' is left out; run `reviewlm run --until train`")
     logger.info("reading")
     logger.debug("score lstm 0.5 s")
     terminal.show_details(True)
     logger.debug("score kn5 0.1 s")
     logger.handlers.clear()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "warning: 'lstm' is left out; run `reviewlm train`"
+    assert lines[0] == "warning: 'lstm' is left out; run `reviewlm run --until train`"
     assert [line.partition("  ")[2] for line in lines[1:]] == ["reading", "score kn5 0.1 s"]
 
 

@@ -29,7 +29,7 @@ os.kill(os.getpid(), 9)
 
 
 def collect(home: Path) -> None:
-    """Remove what `reviewlm gc` would remove a year from now."""
+    """Remove what `reviewlm home gc` would remove a year from now."""
     for found in leftovers(home, time.time_ns() + 365 * 86_400 * 10**9, set()):
         found.remove()
     Removal(home / "store").empty()

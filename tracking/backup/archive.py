@@ -1,4 +1,4 @@
-"""Open archives for `reviewlm backup` and `reviewlm restore`: tar, plain or packed with gzip or zstd."""
+"""Open archives for `reviewlm home backup` and `reviewlm home restore`: tar, plain or packed with gzip or zstd."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def tar_from(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def not_a_backup(path: Path, cause: str) -> Unreadable:
-    """Return the error for an archive that `reviewlm backup` has not written, or not to its end."""
+    """Return the error for an archive that `reviewlm home backup` has not written, or not to its end."""
     return Unreadable(
         "This is not a whole backup of reviewlm", where=path, cause=cause,
         remedy="use another backup; a copy that was cut off has another size than its original",

@@ -77,7 +77,7 @@ def _hostile_content(archive: Path) -> Iterator[None]:
     """Say that an archive is no backup where what it holds makes Python or the operating system refuse.
 
     Names that are too long or are a file and a folder, numbers out of range, text that is none: a backup has none of
-    these, so who made the archive has not made it with `reviewlm backup`.
+    these, so who made the archive has not made it with `reviewlm home backup`.
     """
     try:
         yield

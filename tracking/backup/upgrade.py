@@ -195,7 +195,7 @@ def migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Iterator[
             except sqlite3.Error as error:
                 raise ArtifactError(
                     f"{tables.library}'s migrated tables cannot be written", where=tables.file, cause=str(error),
-                    remedy="mend that, e.g. free some space; then `reviewlm upgrade` again",
+                    remedy="mend that, e.g. free some space; then `reviewlm home upgrade` again",
                 ) from error
 
         yield put_back
@@ -209,7 +209,7 @@ def _migrate_copy(tables: LibraryTables, copy: Path, backup: str) -> None:
         raise ArtifactError(
             f"{tables.library} could not migrate its database", where=tables.file, value=f"tables of revision {after}",
             cause="\n".join((done.stdout + done.stderr).splitlines()[-LINES:]),
-            remedy=f"it is as it was; to go back to the release before: reviewlm restore {backup} --home FOLDER",
+            remedy=f"it is as it was; to go back to the release before: reviewlm home restore {backup} --home FOLDER",
         )
 
 
@@ -231,5 +231,6 @@ def _give_up_after(seconds: float, file: Path) -> Callable[[int, int, int], obje
 
 def _in_use(file: Path, cause: str) -> ConfigError:
     return ConfigError(
-        "The home folder is in use", where=file, cause=cause, remedy="end what uses it, then `reviewlm upgrade` again"
+        "The home folder is in use", where=file, cause=cause,
+        remedy="end what uses it, then `reviewlm home upgrade` again",
     )

@@ -71,7 +71,7 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
 
 
 def require_content(tracker: Tracker, name: str, version: int) -> None:
-    """Refuse a version whose model files `reviewlm gc` has removed, perhaps while it was being tested.
+    """Refuse a version whose model files `reviewlm home gc` has removed, perhaps while it was being tested.
 
     Raises:
         BundleError: They are gone; the error has the note that was left.

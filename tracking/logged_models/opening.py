@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 SURELY_MEANT = 0.85
 """Likeness (`difflib`) from which a name is taken for a misspelt one; less may be another model, as of classifiers."""
 FIRST = "no champion: run `make demo` or `reviewlm run` first"
-FIRST_CLASSIFIER = "no champion: run `reviewlm classify fit` first"
+FIRST_CLASSIFIER = "no champion: run `reviewlm models classify fit` first"
 
 
 def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle, Version]:

@@ -40,11 +40,12 @@ MARK = ".removed-from"
 """File in the folder of a logged model that is being removed: the address of the store that had it."""
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 STAYS = (SPEC, FILE, WHY_MISSING)
-"""Files of a bundle that stay when the model itself goes: `reviewlm reproduce` needs them."""
+"""Files of a bundle that stay when the model itself goes: `reviewlm version reproduce` needs them."""
 NOTE = (
-    "removed on {day} by `reviewlm gc` to free space (upkeep.model_files), because the gate refused this version and "
-    "it was never champion; its record is kept: from the same raw files, `reviewlm reproduce {version} --home FOLDER` "
-    "makes the same model again, and a run with the same configuration registers it as a new version\n"
+    "removed on {day} by `reviewlm home gc` to free space (upkeep.model_files), because the gate refused this version "
+    "and it was never champion; its record is kept: from the same raw files, `reviewlm version reproduce "
+    "{version} --home FOLDER` makes the same model again, and a run with the same configuration "
+    "registers it as a new version\n"
 )
 VersionKey = tuple[str, int]
 """Name of a registered model and number of a version."""

@@ -1,7 +1,7 @@
 """Publish runs: send MLflow what their records hold, so that publishing again adds nothing.
 
 Whatever is written to a run goes into its record on this disk first (`tracking/runs/record.py`) and is then published.
-If MLflow does not answer, the record waits for the next write, the next flow, or `reviewlm tracking flush`. A request
+If MLflow does not answer, the record waits for the next write, the next flow, or `reviewlm home sync`. A request
 may have arrived although its answer was lost. MLflow does not detect all duplicates (a run, a logged model, a point
 without its time): these are searched for first.
 

@@ -1,6 +1,6 @@
 """Define the settings of review classifiers: what they predict, which are compared, and the policy of their gate.
 
-Define the settings of `reviewlm punctuate`: the options of the model, and how much text it reads.
+Define the settings of `reviewlm models punctuate`: the options of the model, and how much text it reads.
 """
 
 from __future__ import annotations

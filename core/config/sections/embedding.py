@@ -1,4 +1,4 @@
-"""Define the settings of word vectors (`reviewlm embed`)."""
+"""Define the settings of word vectors (`reviewlm models embed`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Define the section `execution`: home, device, parallelism, MLflow address, remote store, GPU pool, overdue limits.
 
-Define the settings of `reviewlm gc`, which removes what no recent run or version needs.
+Define the settings of `reviewlm home gc`, which removes what no recent run or version needs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ExecutionConfig(Section):
         tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other
             writes are kept and sent when it is back.
         overdue_factor: A stage is overdue after this many times the longest of its earlier builds on as much data, at
-            least ten minutes: a warning, and an alert (`reviewlm alerts`). 0: never.
+            least ten minutes: a warning, and an alert (`reviewlm home alerts`). 0: never.
         end_overdue: End a run if one of its stages takes twice the time after which it is overdue. The next run
             continues it.
         system_metrics_seconds: Seconds between two samples of a fit's use of processor, memory and GPU; 0: none.

@@ -25,7 +25,7 @@ class ServingConfig(Section):
         workers: Processes that share the port. Each opens the model by itself.
         hosts: Further values of the Host header that are answered, e.g. "reviews.example.org"; the names of this
             machine always are. Empty: if the server listens beyond this machine, all are.
-        tokens: File of access tokens (`reviewlm tokens`); empty: everyone who reaches the port is answered.
+        tokens: File of access tokens (`reviewlm home tokens`); empty: everyone who reaches the port is answered.
         requests_per_minute: Requests per token and minute; 0: no limit.
         max_streams: Texts that are generated at the same time.
         max_waiting: Texts that wait for their turn; further requests are refused with status 429.

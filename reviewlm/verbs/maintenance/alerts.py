@@ -25,7 +25,7 @@ def alerts_set(
     silence_days: Annotated[float, typer.Option(min=0.0002, help="Days without a retrain until an alert.")] = 8,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Send alerts to these addresses, and no others; a running server of `ui start` takes them over at once."""
+    """Send alerts to these addresses, and no others; a running server of `services start` takes them over at once."""
     from apprise import Apprise
 
     from core.services.join import renew_alerts
@@ -40,7 +40,7 @@ def alerts_set(
             raise typer.BadParameter(said, param_hint="ADDRESSES")  # without the address: it may be secret
     home = configured(preset, set).home
     settings = write_alerts(home, addresses, silence_days)
-    taken = "has taken them over" if renew_alerts(home) else "none runs; `ui start` takes them over"
+    taken = "has taken them over" if renew_alerts(home) else "none runs; `services start` takes them over"
     _show_alerts(settings, {"server": taken}, json)
 
 
@@ -63,7 +63,7 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
     home = configured(preset, set).home
     settings = read_alerts(home)
     if not settings.addresses:
-        raise ConfigError("There are no addresses", where=home / FILE, remedy="`reviewlm alerts set --file FILE`")
+        raise ConfigError("There are no addresses", where=home / FILE, remedy="`reviewlm home alerts set --file FILE`")
     sent = [
         bool((one := Apprise()).add(address) and one.notify(body="Alerts reach you.", title="ReviewLM: a test"))
         for address in settings.addresses

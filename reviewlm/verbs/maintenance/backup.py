@@ -17,7 +17,6 @@ from reviewlm import terminal
 from reviewlm.layout import size
 from reviewlm.options import Json, Preset, Set, configured
 
-app = typer.Typer()
 EVERY_SECONDS = 5.0
 REMOTE_TABLES = "execution.tracking_uri names another database: upgrade it where it is, see docs/how_to/upkeep.md"
 PREFECT_TABLES = (
@@ -40,7 +39,6 @@ COMMANDS = (
 log = logging.getLogger(__name__)
 
 
-@app.command()
 def backup(
     to: Annotated[Path, typer.Option("--to", help="Archive to write: .tar, .tar.gz or .tar.zst.")],
     without_store: Annotated[
@@ -60,7 +58,7 @@ def backup(
     places = sorted(places_elsewhere(config.home).items())
     warnings += [ELSEWHERE.format(place=place, count=count) for place, count in places]
     terminal.show_warnings(warnings)
-    terminal.say(f"Restore it with: reviewlm restore {to} --home FOLDER", whole=True)
+    terminal.say(f"Restore it with: reviewlm home restore {to} --home FOLDER", whole=True)
     terminal.last_line({**result, "without_store": without_store, "warnings": warnings}, json)
 
 
@@ -77,9 +75,8 @@ def _remote(uri: str) -> str:
     return REMOTE.format(where=without_password(uri), how=how)
 
 
-@app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="Archive that `reviewlm backup` wrote.")],
+    file: Annotated[Path, typer.Argument(help="Archive that `reviewlm home backup` wrote.")],
     home: Annotated[Path, typer.Option("--home", help="Folder to restore into; it is new or empty.")],
     json: Json = False,
 ) -> None:
@@ -97,14 +94,13 @@ def restore(
     terminal.last_line({**result, "warnings": warnings}, json)
 
 
-@app.command()
 def upgrade(
     to: Annotated[Path | None, typer.Option("--to", help="Archive of the backup; default: beside the home.")] = None,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Bring the home folder to the installed version: back it up, then migrate the tables of MLflow and Prefect.
 
-    If it is interrupted or killed, other commands say so, and the next `reviewlm upgrade` goes on with it.
+    If it is interrupted or killed, other commands say so, and the next `reviewlm home upgrade` goes on with it.
     """
     from core.config.presets import load_config
     from flows.server.tables import is_elsewhere, tables_of
@@ -117,7 +113,7 @@ def upgrade(
         if before != after:
             terminal.say(f"{library}'s tables are migrated from revision {before} to {after}.")
     if result["backup"]:
-        terminal.say(f"The way back: reviewlm restore {result['backup']} --home FOLDER", whole=True)
+        terminal.say(f"The way back: reviewlm home restore {result['backup']} --home FOLDER", whole=True)
     else:
         terminal.say(f"Nothing to do: {config.home} is of the installed version.")
     warnings = [REMOTE_TABLES] if config.execution.tracking_uri else []
@@ -139,7 +135,6 @@ def _progress() -> Callable[[int, int], None]:
     return tell
 
 
-@app.command()
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go; change nothing.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
@@ -164,3 +159,20 @@ def gc(
     before, after = (size(done[f"bytes_{when}"]) for when in ("before", "after"))
     terminal.say(f"{config.home}: {before} before, {after} {'afterwards; nothing was changed' if dry_run else 'now'}.")
     terminal.last_line(done, json)
+
+
+def sync(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Publish the runs that wait for MLflow. The next run does so too."""
+    config = configured(preset, set)
+    from core.errors import without_password
+    from tracking.runs.record import waiting_runs
+    from tracking.runs.runs import Tracker
+
+    stores = waiting_runs(config.home)
+    for store in stores:
+        Tracker(store["store"], store["experiment"], config.home / "mlartifacts").sync()
+    left = {(row["store"], row["experiment"]): row for row in waiting_runs(config.home)}
+    rows = [store | {"waiting": 0} | left.get((store["store"], store["experiment"]), {}) for store in stores]
+    rows = [row | {"store": without_password(row["store"])} for row in rows]
+    terminal.show_rows(rows, empty="No runs wait for MLflow, and nothing was rejected.")
+    terminal.last_line({"waiting": sum(row["waiting"] for row in rows), "stores": rows}, json)

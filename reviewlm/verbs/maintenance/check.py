@@ -26,16 +26,17 @@ from reviewlm.options import Input, Json, Preset, Set
 if TYPE_CHECKING:
     from tasks.quick_check import CheckedStage
 
-app = typer.Typer()
 PREFIX = "reviewlm-check-"
 
 FAILED = 1
 """Exit code if there is a problem."""
 
 
-@app.command()
 def check(input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Try every stage of a preset on 200 of your reviews, with tiny models, in seconds. Writes nothing to your home."""
+    """Try every stage on 200 of your reviews, in seconds.
+
+    With tiny models; it writes nothing to your home.
+    """
     from core.config.presets import load_config
 
     config = load_config(preset, set or []).with_input(input or [])
@@ -83,9 +84,11 @@ def _wall_seconds() -> float:
     return time.time() - psutil.Process().create_time()
 
 
-@app.command()
 def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Check packages, disk, memory, GPU, home folder, databases and servers, and say what to do. Changes nothing."""
+    """Check machine, home folder and servers, and say what to do.
+
+    Packages, disk, memory, GPU, databases. It changes nothing.
+    """
     from core.config.presets import load_config
     from reviewlm.doctor.examine import examine
 

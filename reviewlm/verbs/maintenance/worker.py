@@ -38,7 +38,7 @@ def start(
     ] = "",
     password_file: Annotated[
         Path | None,
-        typer.Option("--password-file", metavar="FILE", help="File with the password that `ui password` shows there."),
+        typer.Option("--password-file", metavar="FILE", help="File with the password of `services password` there."),
     ] = None,
     address: Annotated[
         str,

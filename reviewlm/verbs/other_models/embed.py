@@ -16,7 +16,6 @@ from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, Verify,
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
 
-app = typer.Typer()
 
 
 class VectorForm(StrEnum):
@@ -27,7 +26,6 @@ class VectorForm(StrEnum):
     GLOVE = "glove"
 
 
-@app.command()
 def embed(
     input: Input = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the vectors to this file.")] = None,
@@ -49,7 +47,7 @@ def embed(
     terminal.show_facts(result)
     if out is not None:
         result = {**result, **_write(Path(result["vectors"]), out, form)}
-    terminal.say("\nNext: `reviewlm neighbours WORD`")
+    terminal.say("\nNext: `reviewlm models neighbours WORD`")
     terminal.last_line(result, json)
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from evaluation.text_vectors import TextVectors
     from models.bundles.bundle import Bundle
 
-app = typer.Typer()
 SHOWN = 200
 """Most characters of a passage."""
 MOST_MEASURED = 20_000
@@ -52,7 +51,6 @@ class CompareBy(StrEnum):
     MODEL = "model"
 
 
-@app.command()
 def nearest(
     context: typer.Context,
     text: Annotated[str, typer.Argument(help="Text to which the nearest reviews are shown.")] = "",

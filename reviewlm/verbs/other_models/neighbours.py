@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from training.vectors.neighbours import Neighbour
 
-app = typer.Typer()
 VECTORS_HELP = "File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones."
 
 
-@app.command()
 def neighbours(
     words: Annotated[list[str] | None, typer.Argument(help="Words whose nearest words are shown.")] = None,
     analogy: Annotated[tuple[str, str, str] | None, typer.Option(

@@ -39,7 +39,7 @@ def fit(
     result = run_flow("punctuate", preset, input, with_rebuild(set, rebuild, verify))
     _show(result["rows"])
     terminal.say(f"Model: {result['model']}", whole=True)
-    terminal.say('\nNext: `reviewlm punctuate write "the food was great"`')
+    terminal.say('\nNext: `reviewlm models punctuate write "the food was great"`')
     terminal.last_line(result, json)
 
 
@@ -47,7 +47,7 @@ def fit(
 def write(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; or a file with one text per line; or - .")] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", help="Folder of a model of `punctuate fit`. Default: the newest one.")
+        Path | None, typer.Option("--model", help="Folder of a model of `models punctuate fit`. Default: the newest.")
     ] = None,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip

@@ -58,7 +58,7 @@ def test_those_of_a_living_process_and_of_others_stay(tmp_path: Path, monkeypatc
         assert is_held(mine / OWNER)
         assert remove_abandoned_folders(tmp_path) == []
         assert os.environ["TMPDIR"] == str(mine)
-        assert lasting_environment({"A": "1", "TMPDIR": str(mine)}) == {"A": "1", **outside}  # of `ui start`'s services
+        assert lasting_environment({"A": "1", "TMPDIR": str(mine)}) == {"A": "1", **outside}  # of the services
     assert tempfile.gettempdir() == str(tmp_path)
     assert {name: value for name, value in os.environ.items() if name == "TMPDIR"} == outside
     assert not mine.exists()

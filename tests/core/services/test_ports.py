@@ -1,4 +1,4 @@
-"""A home keeps the ports of its pages, and `ui start` says what it does and which ports it took."""
+"""A home keeps the ports of its pages, and `services start` says what it does and which ports it took."""
 
 from __future__ import annotations
 

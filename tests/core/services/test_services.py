@@ -60,7 +60,7 @@ def test_a_process_that_merely_got_an_old_id_is_left_alone(tmp_path: Path, sleep
     assert sleeper.poll() is None
 
 
-@pytest.mark.drill("clock set back", "by a day, while servers and workers run", "`ui stop` still ends exactly them")
+@pytest.mark.drill("clock set back", "by a day, while servers and workers run", "`services stop` ends exactly them")
 def test_a_service_is_known_whatever_the_clock_says(
     tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

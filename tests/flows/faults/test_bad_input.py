@@ -39,7 +39,7 @@ def reviewlm(
 
     def ask(verb: str, input: Path, home: Path = tmp_path / "home") -> Done:
         monkeypatch.setenv("REVIEWLM_HOME", str(home))
-        return call(monkeypatch, capfd, verb, "--preset", TINY, "--json", "--input", input)
+        return call(monkeypatch, capfd, *verb.split(), "--preset", TINY, "--json", "--input", input)
 
     return ask
 
@@ -86,7 +86,7 @@ def csv_without_text(folder: Path) -> Path:
 def test_input_that_cannot_be_used_is_named_and_nothing_is_left_that_looks_whole(
     reviewlm: Callable[..., Done], tmp_path: Path, make: Callable[[Path], Path], said: str
 ) -> None:
-    assert_refused(reviewlm("ingest", make(tmp_path)), 3, said)
+    assert_refused(reviewlm("data ingest", make(tmp_path)), 3, said)
     assert not list((tmp_path / "home" / "store" / "ingest").glob("*"))
 
 
@@ -101,7 +101,7 @@ def test_a_million_character_review_latin_1_bytes_and_stars_of_five_go_to_the_qu
     lines[30] = '{"review_id": "x", "stars": 4, "text": "Café", "date": "2019-01-01"}'.encode("latin-1")
     path = tmp_path / "mixed.jsonl"
     path.write_bytes(b"\n".join(lines))
-    done = reviewlm("ingest", path)
+    done = reviewlm("data ingest", path)
     assert done.code == 0, done.err[-3000:]
     assert (done.facts["rows"], done.facts["quarantined"]) == (297, 3)
     quarantine = pl.read_parquet(Path(done.facts["folder"]) / "quarantine.parquet").sort("line")
@@ -129,7 +129,7 @@ def test_a_store_that_cannot_be_written_is_named(reviewlm: Callable[..., Done], 
     home = tmp_path / "home"
     home.mkdir()
     (home / "store").write_text("not a folder")
-    assert_refused(reviewlm("ingest", write_lines(tmp_path / "fine.jsonl", reviews(300))), 5, "store")
+    assert_refused(reviewlm("data ingest", write_lines(tmp_path / "fine.jsonl", reviews(300))), 5, "store")
 
 
 @pytest.fixture
@@ -153,8 +153,8 @@ def test_a_full_disk_is_an_error_of_the_store_and_the_previous_data_set_stays_wh
     reviewlm: Callable[..., Done], tmp_path: Path, small_disk: Path
 ) -> None:
     home = small_disk / "home"
-    first = reviewlm("ingest", write_lines(tmp_path / "first.jsonl", reviews(300)), home)
+    first = reviewlm("data ingest", write_lines(tmp_path / "first.jsonl", reviews(300)), home)
     assert first.code == 0, first.err[-2000:]
     long = [{**row, "text": f"{row['text']} {os.urandom(2000).hex()}"} for row in reviews(6_000)]
-    assert_refused(reviewlm("ingest", write_lines(tmp_path / "second.jsonl", long), home), 5, "space")
+    assert_refused(reviewlm("data ingest", write_lines(tmp_path / "second.jsonl", long), home), 5, "space")
     assert len(list((home / "store" / "ingest").iterdir())) == 1

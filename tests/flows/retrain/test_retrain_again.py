@@ -83,8 +83,8 @@ def test_a_copied_home_goes_on_by_itself(ran: Ran, tmp_path: Path) -> None:
     try:
         run_in(copy, "models.1.training.learning_rate=0.003")
         assert reviewlm("generate", "--stars", "1")
-        assert reviewlm("lineage", "champion", "--verify")
-        assert "bit-equal" in reviewlm("reproduce", "champion")
+        assert reviewlm("version", "lineage", "champion", "--verify")
+        assert "bit-equal" in reviewlm("version", "reproduce", "champion")
         assert not ran.home.exists()
     finally:
         away.rename(ran.home)

@@ -91,7 +91,7 @@ retrain(sys.argv[1])
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services, dict[str, str]]]:
-    """Prefect's server with the limits of `ui start`, and the environment of its clients."""
+    """Prefect's server with the limits of `services start`, and the environment of its clients."""
     with running_prefect(tmp_path_factory.mktemp("limits") / "home") as (services, environment):
         for name in LIMITS:
             create(services, name)

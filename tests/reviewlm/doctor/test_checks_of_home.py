@@ -55,7 +55,7 @@ def test_an_upgrade_that_was_interrupted_is_a_problem(own_home: Path) -> None:
     own_home.mkdir()
     (own_home / "upgrade.json").write_text("{}")
     line = only("upgrade")
-    assert (line.state, "interrupted" in line.found, "`reviewlm upgrade`" in line.remedy) == ("problem", True, True)
+    assert (line.state, "interrupted" in line.found, "reviewlm home upgrade" in line.remedy) == ("problem", True, True)
 
 
 def test_runs_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> None:

@@ -28,19 +28,19 @@ def test_a_suggested_suite_passes_its_source_and_stops_what_differs(reviewlm: Ca
     ROWS.write_parquet(tmp_path / "reviews.parquet")
     ROWS.with_columns(stars=pl.lit(9.0)).write_parquet(tmp_path / "other.parquet")
     suite = tmp_path / "suite.json"
-    made = reviewlm("checks", "suggest", "--table", tmp_path / "reviews.parquet", "--out", suite, "--json")
+    made = reviewlm("data", "checks", "suggest", "--table", tmp_path / "reviews.parquet", "--out", suite, "--json")
     assert made.facts["columns"] == 2
 
-    passed = reviewlm("checks", "run", "--suite", suite, "--table", tmp_path / "reviews.parquet", "--json")
+    passed = reviewlm("data", "checks", "run", "--suite", suite, "--table", tmp_path / "reviews.parquet", "--json")
     assert passed.facts["passed"] is True
     assert (tmp_path / "data_docs" / "index.html").is_file()
 
-    failed = reviewlm("checks", "run", "--suite", suite, "--table", tmp_path / "other.parquet")
+    failed = reviewlm("data", "checks", "run", "--suite", suite, "--table", tmp_path / "other.parquet")
     assert failed.code == 4
     assert "stars" in failed.err
 
 
 def test_exporting_an_empty_quarantine_says_what_to_do_first(reviewlm: Called, tmp_path: Path) -> None:
-    nothing = reviewlm("quarantine", "export", "--out", tmp_path / "bad.jsonl")
+    nothing = reviewlm("data", "quarantine", "export", "--out", tmp_path / "bad.jsonl")
     assert nothing.code == 3
-    assert "reviewlm ingest" in nothing.err
+    assert "reviewlm data ingest" in nothing.err

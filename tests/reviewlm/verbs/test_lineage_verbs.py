@@ -1,4 +1,4 @@
-"""`reviewlm lineage` and `reviewlm reproduce`: what a person and a program get to see, and the exit codes."""
+"""`version lineage` and `version reproduce`: what a person and a program get to see, and the exit codes."""
 
 from __future__ import annotations
 

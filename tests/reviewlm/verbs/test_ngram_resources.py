@@ -1,4 +1,4 @@
-"""Threads, Dask, memory and temporary files of `reviewlm ngram` change no model; a full disk is said with advice."""
+"""Threads, Dask, memory and temporary files of `models ngram` change no model; a full disk is said with advice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "training" / "ngram" / "data"
 TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
 FIT = ("fit", "--text", TRAIN)
-ngram, complaint = partial(command_line.run, "ngram"), partial(command_line.complaint, "ngram")
+ngram, complaint = partial(command_line.run, "models", "ngram"), partial(command_line.complaint, "models", "ngram")
 
 
 def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(tmp_path: Path, own_home: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "ngram", *verb], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code, "models", "ngram", *verb], capture_output=True, text=True, check=False,
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 5, done.stderr
@@ -87,7 +87,7 @@ def test_temporary_files_and_threads_can_be_named_and_change_nothing(
 
 
 def fit(model: Path, *options: str) -> BaseException | None:
-    arguments = ("ngram", "fit", "--text", TRAIN, "--order", "3", "--arpa", model, *options)
+    arguments = ("models", "ngram", "fit", "--text", TRAIN, "--order", "3", "--arpa", model, *options)
     return CliRunner().invoke(app, [*map(str, arguments)]).exception
 
 

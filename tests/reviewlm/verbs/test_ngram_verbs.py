@@ -18,7 +18,7 @@ from tests import command_line
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "training" / "ngram" / "data"
 TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
-ngram, complaint = partial(command_line.run, "ngram"), partial(command_line.complaint, "ngram")
+ngram, complaint = partial(command_line.run, "models", "ngram"), partial(command_line.complaint, "models", "ngram")
 
 
 def test_a_model_is_fitted_and_scores_as_query_does(tmp_path: Path, own_home: Path) -> None:
@@ -79,7 +79,8 @@ def test_that_a_text_is_too_small_for_discounts_is_said_once_with_the_option(
     tmp_path: Path, own_home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "small.txt").write_text("the food was good\n")
-    fit = ["ngram", "fit", "--text", str(tmp_path / "small.txt"), "--order", "3", "--arpa", str(tmp_path / "m.arpa")]
+    fit = ["models", "ngram", "fit", "--text", str(tmp_path / "small.txt"), "--order", "3"]
+    fit += ["--arpa", str(tmp_path / "m.arpa")]
     done = CliRunner().invoke(app, fit, catch_exceptions=False)
     assert caplog.text.count("too little text to estimate the discounts of orders 1, 2, 3") == 1
     assert "set the option `fallback`" in caplog.text
@@ -204,7 +205,7 @@ def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: 
     ngram("generate", "--binary", "m")
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
     for verb in (FIT, ("score", "--text", TRAIN), ("suggest", "a"), ("generate",)):
-        done = CliRunner().invoke(app, ["ngram", *verb, "--preset", "small"])
+        done = CliRunner().invoke(app, ["models", "ngram", *verb, "--preset", "small"])
         assert done.exit_code == 2, verb
 
 

@@ -1,4 +1,4 @@
-"""`reviewlm reports` writes one page for all runs of a home; `reviewlm compare` shows two models as tables."""
+"""`reviewlm history --page` writes one page for all runs of a home; `reviewlm compare` shows two models as tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reports(home: Path) -> Path:
 
 
 def test_the_page_is_written_and_named(reports: Path) -> None:
-    ran = CliRunner().invoke(app, ["reports", "--json"], catch_exceptions=False)
+    ran = CliRunner().invoke(app, ["history", "--page", "--json"], catch_exceptions=False)
     told = json.loads(ran.stdout.splitlines()[-1])
     assert told == {"runs": 1, "page": str(reports / "index.html")}
     assert "run-1/report.html" in (reports / "index.html").read_text()
@@ -41,13 +41,13 @@ def test_open_shows_the_page_or_says_that_it_was_not_opened(
     opened: list[str] = []
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address) or found)
-    ran = CliRunner().invoke(app, ["reports", "--open"], catch_exceptions=False)
+    ran = CliRunner().invoke(app, ["history", "--page"], catch_exceptions=False)
     assert opened == [(reports / "index.html").resolve().as_uri()]
     assert ("Not opened" in ran.stdout) == (not found)
 
 
 def test_a_home_without_reports_says_what_writes_one() -> None:
-    ran = CliRunner().invoke(app, ["reports"], catch_exceptions=False)
+    ran = CliRunner().invoke(app, ["history", "--page"], catch_exceptions=False)
     assert ran.exit_code == 0
     assert "0 runs" in ran.stdout
     assert "`reviewlm run`" in ran.stdout

@@ -43,7 +43,8 @@ def test_options_of_the_sweep_become_overrides_that_the_configuration_understand
 ) -> None:
     space = "hidden=128..512:log training.optimizer=adamw|sgd"
     given, shown = call(
-        monkeypatch, capfd, SWEPT, "sweep", "--preset", "demo", "--model", "lstm", "--trials", "9", "--space", space,
+        monkeypatch, capfd, SWEPT, "models", "sweep", "--preset", "demo", "--model", "lstm", "--trials", "9",
+        "--space", space,
         "--set", "sweep.space.layers=1|2", "--json",
     )  # fmt: skip
     assert given[:3] == ("sweep", "demo", None)
@@ -60,7 +61,8 @@ def test_without_fresh_seeds_the_winners_figure_is_said_to_flatter(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lucky = {"trial": 0, "search_perplexity": 80.0}
-    _, shown = call(monkeypatch, capfd, SWEPT | {"finalists": [lucky], "winner": lucky}, "sweep", "--seeds", "0")
+    swept = SWEPT | {"finalists": [lucky], "winner": lucky}
+    _, shown = call(monkeypatch, capfd, swept, "models", "sweep", "--seeds", "0")
     assert "validation perplexity 80, which is too optimistic" in shown
 
 
@@ -78,14 +80,15 @@ def test_seeds_that_failed_are_told_with_the_winner(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], ended: dict[str, Any], shown: str
 ) -> None:
     winner = WINNER | ended
-    _, said = call(monkeypatch, capfd, SWEPT | {"finalists": [winner], "winner": winner}, "sweep")
+    _, said = call(monkeypatch, capfd, SWEPT | {"finalists": [winner], "winner": winner}, "models", "sweep")
     assert f"validation perplexity {shown}. In a preset" in said
 
 
 def test_an_option_that_stands_in_the_space_twice_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["reviewlm", "sweep", "--space", "hidden=8..9 dropout=0..0.5 hidden=9..10"])
+    space = "hidden=8..9 dropout=0..0.5 hidden=9..10"
+    monkeypatch.setattr("sys.argv", ["reviewlm", "models", "sweep", "--space", space])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
@@ -98,7 +101,7 @@ def test_an_option_that_stands_in_the_space_twice_is_an_error(
 def test_a_space_of_another_form_is_an_error_of_the_configuration(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], space: str
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["reviewlm", "sweep", "--space", space])
+    monkeypatch.setattr("sys.argv", ["reviewlm", "models", "sweep", "--space", space])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2

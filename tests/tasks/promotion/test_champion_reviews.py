@@ -119,7 +119,7 @@ def test_data_that_are_gone_or_damaged_are_a_finding_that_says_what_to_do(gate: 
     found = gate.asked(data=digest)
     assert found is not None
     assert "version 4, cannot be measured on its own test reviews" in found.problem
-    assert "`reviewlm lineage reviewlm/4`" in found.problem
+    assert "`reviewlm version lineage reviewlm/4`" in found.problem
     assert "promotion.max_champion_loss=none" in found.problem
 
 

@@ -21,7 +21,7 @@ DAY = 86_400 * 10**9
 TODAY = time.time_ns()
 BACK = TODAY - 400 * DAY
 """Now, by the clock that was set back."""
-DONE = ("clock set back", "by 400 days, then `reviewlm gc`", "nothing younger than the newest runs is removed")
+DONE = ("clock set back", "by 400 days, then `reviewlm home gc`", "nothing younger than the newest runs is removed")
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_what_is_left_names_the_version_and_the_way_back(config: RunConfig) -> N
     bundle, *_ = judged(config, False, False)
     collected(config)
     note = (bundle / WHY_MISSING).read_text(encoding="utf-8")
-    assert f"reviewlm reproduce models:/{config.promotion.model_name}/1 " in note
+    assert f"reviewlm version reproduce models:/{config.promotion.model_name}/1 " in note
     assert "upkeep.model_files" in note
 
 

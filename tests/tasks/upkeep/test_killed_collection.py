@@ -1,4 +1,4 @@
-"""Kill -9 of `reviewlm gc` before changes of files of a whole home: what is needed is whole, and the next one ends."""
+"""Kill -9 of `home gc` before changes of files of a whole home: what is needed is whole, and the next one ends."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def require_needed(made: Made) -> None:
 
 
 @pytest.mark.drill(
-    "killed at any moment", "kill -9 of `reviewlm gc` of a whole home, at five points",
+    "killed at any moment", "kill -9 of `reviewlm home gc` of a whole home, at five points",
     "all that is needed is whole; the next one completes it",
 )  # fmt: skip
 @pytest.mark.parametrize("point", range(1, POINTS + 1))

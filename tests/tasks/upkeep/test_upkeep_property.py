@@ -113,7 +113,7 @@ def test_exactly_what_is_reachable_or_recent_is_kept(drawn: Drawn) -> None:
                 store.verify(artifact)
 
 
-@pytest.mark.drill("killed at any moment", "`reviewlm gc` killed anywhere", "all that is needed is whole")
+@pytest.mark.drill("killed at any moment", "`reviewlm home gc` killed anywhere", "all that is needed is whole")
 @pytest.mark.long
 @examples(30)
 @given(graphs(), st.data())

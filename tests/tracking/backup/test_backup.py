@@ -269,7 +269,7 @@ def test_an_archive_that_only_a_stranger_makes_ends_as_one_that_is_no_backup(
         for member in members:
             tar.addfile(member, io.BytesIO(b""))
         tar.addfile(entry(MANIFEST, size=len(content)), io.BytesIO(content))
-    done = call(monkeypatch, capfd, "restore", tmp_path / "odd.tar", "--home", tmp_path / "restored")
+    done = call(monkeypatch, capfd, "home", "restore", tmp_path / "odd.tar", "--home", tmp_path / "restored")
     assert done.code == Unreadable.exit_code
     assert [path.name for path in tmp_path.iterdir()] == ["odd.tar"]
 
@@ -282,7 +282,7 @@ def test_a_restored_home_with_deployments_warns_that_they_run_commands(
     if with_prefect:
         shutil.copyfile(filled / "mlflow.db", filled / "prefect" / "prefect.db")
     write_backup(filled, tmp_path / "b.tar")
-    done = call(monkeypatch, capfd, "restore", tmp_path / "b.tar", "--home", tmp_path / "restored", "--json")
+    done = call(monkeypatch, capfd, "home", "restore", tmp_path / "b.tar", "--home", tmp_path / "restored", "--json")
     assert len(done.facts["warnings"]) == with_prefect
 
 
@@ -307,11 +307,11 @@ def test_the_commands_say_how_to_restore_and_what_a_remote_store_needs(
     migrated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     uri = "execution.tracking_uri=http://mlflow.example:5000"
-    saved = call(monkeypatch, capfd, "backup", "--to", tmp_path / "b.tar.zst", "--set", uri, "--json")
+    saved = call(monkeypatch, capfd, "home", "backup", "--to", tmp_path / "b.tar.zst", "--set", uri, "--json")
     assert saved.code == 0
     assert "Not part of the backup" in saved.facts["warnings"][0]
     assert "http://mlflow.example:5000" in saved.facts["warnings"][0]
-    done = call(monkeypatch, capfd, "restore", tmp_path / "b.tar.zst", "--home", tmp_path / "restored")
+    done = call(monkeypatch, capfd, "home", "restore", tmp_path / "b.tar.zst", "--home", tmp_path / "restored")
     assert done.code == 0
     assert f"REVIEWLM_HOME={tmp_path / 'restored'} reviewlm history" in done.out
 
@@ -326,7 +326,7 @@ def test_a_backup_says_which_files_of_its_runs_are_in_a_bucket(
     bucket = client.create_experiment("bucket", artifact_location="s3://user:secret@bucket/mlflow")
     for experiment in (inside, bucket, bucket):
         client.create_run(experiment)
-    saved = call(monkeypatch, capfd, "backup", "--to", tmp_path / "b.tar", "--json")
+    saved = call(monkeypatch, capfd, "home", "backup", "--to", tmp_path / "b.tar", "--json")
     [warning] = saved.facts["warnings"]
     assert "Not part of the backup: s3://user:***@bucket/mlflow, outside this home" in warning
     assert "(2)" in warning

@@ -72,7 +72,7 @@ def require_whole_or_marked(home: Path) -> None:
     if (home / MARK).exists():
         with pytest.raises(ArtifactError, match="was interrupted") as told:
             require_no_upgrade(home)
-        assert "`reviewlm upgrade` goes on" in told.value.remedy
+        assert "`reviewlm home upgrade` goes on" in told.value.remedy
     else:
         require_no_upgrade(home)
         assert found["MLflow"] == found["Prefect"]
@@ -96,7 +96,7 @@ def require_upgraded(home: Path, said: Path) -> None:
 
 
 @pytest.mark.drill(
-    "killed at any moment", "kill -9 of `reviewlm upgrade` before any touch of a file",
+    "killed at any moment", "kill -9 of `reviewlm home upgrade` before any touch of a file",
     "no database is half-migrated; the next goes on",
 )  # fmt: skip
 @pytest.mark.parametrize("part", long_but(range(8), [3, 7]))

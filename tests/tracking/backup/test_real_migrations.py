@@ -108,7 +108,7 @@ def refused(home: Path, *words: str) -> str:
     done = subprocess.run(command, env=user_environment(home), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 5, done.stderr
     error = json.loads(done.stdout.splitlines()[-1])["error"]
-    assert "`reviewlm upgrade`" in error["remedy"]
+    assert "`reviewlm home upgrade`" in error["remedy"]
     return str(error["what"])
 
 
@@ -121,7 +121,7 @@ def unlocked_revision(copy: Path) -> str:
 
 def kill_in_the_migration(home: Path, before: str) -> None:
     """Start an upgrade and kill it when the copy of MLflow's tables has changed."""
-    command = [sys.executable, "-m", "reviewlm.cli", "upgrade"]
+    command = [sys.executable, "-m", "reviewlm.cli", "home", "upgrade"]
     child = subprocess.Popen(command, env=user_environment(home), cwd=ROOT, stderr=subprocess.DEVNULL)
     while child.poll() is None:
         with suppress(sqlite3.Error):
@@ -147,22 +147,22 @@ def test_a_home_with_older_tables_is_whole_after_an_upgrade_that_was_killed_once
         revision, MIGRATED_LIMITS,
     )  # fmt: skip
     (text := home.with_name("text.txt")).write_text(TEXT)
-    for words in (("history",), ("score", str(text)), ("ui", "start"), ("gc",)):
+    for words in (("history",), ("score", str(text)), ("services", "start"), ("home", "gc")):
         assert refused(home, *words) == "The upgrade of this home folder was interrupted"
 
-    done = answer(home, "upgrade")
+    done = answer(home, "home", "upgrade")
     assert (done["upgraded"], done["before"], done["after"]) == (True, revision, head_revision())
     assert done["prefect_before"] == MIGRATED_LIMITS
     assert done["prefect_after"] not in ("", MIGRATED_LIMITS)
     assert facts(home) == before
     with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
         assert prefect_rows(lambda query: database.execute(query).fetchall()) == KEPT
-    assert answer(home, "upgrade")["backup"] == ""
+    assert answer(home, "home", "upgrade")["backup"] == ""
 
 
 @pytest.mark.long
 def test_prefects_server_reads_the_migrated_rows(home: Path) -> None:
-    assert answer(home, "upgrade")["prefect_before"] == MIGRATED_LIMITS
+    assert answer(home, "home", "upgrade")["prefect_before"] == MIGRATED_LIMITS
     done = subprocess.run([sys.executable, "-c", ASK_SERVER], env=user_environment(home), cwd=ROOT,
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr[-3_000:]

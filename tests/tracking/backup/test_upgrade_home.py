@@ -77,7 +77,7 @@ def test_nothing_opens_older_tables_before_the_upgrade(older_home: Path, monkeyp
     for opened in (lambda: open_client(uri).search_experiments(), lambda: require_whole(uri), application):
         with pytest.raises(ArtifactError, match="older MLflow") as told:
             opened()
-        assert "`reviewlm upgrade`" in told.value.remedy
+        assert "`reviewlm home upgrade`" in told.value.remedy
     assert revision_of(older_home / "mlflow.db") == before
 
 
@@ -144,7 +144,7 @@ def test_no_server_starts_on_older_tables_of_prefect(tmp_path: Path, monkeypatch
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with pytest.raises(ArtifactError, match="older Prefect") as told, private_server():
         pass
-    assert "`reviewlm upgrade`" in told.value.remedy
+    assert "`reviewlm home upgrade`" in told.value.remedy
 
 
 def test_current_tables_of_prefect_need_nothing_and_those_of_a_newer_one_are_refused(

@@ -175,7 +175,7 @@ def test_a_classifier_that_is_not_registered_is_an_error_before_any_data_are_cho
         settings_of_classifiers(["champion", "7"])
     with pytest.raises(BundleError) as refused:
         settings_of_classifiers(["champion"], overrides=["classification.promotion.model_name=mine"])
-    assert "reviewlm classify fit" in refused.value.remedy
+    assert "reviewlm models classify fit" in refused.value.remedy
 
 
 def test_a_classifier_without_a_record_needs_data_that_are_named(own_home: Path) -> None:

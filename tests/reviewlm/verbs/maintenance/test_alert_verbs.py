@@ -1,4 +1,4 @@
-"""`reviewlm alerts` keeps addresses secret, and refuses what nobody could send to."""
+"""`reviewlm home alerts` keeps addresses secret, and refuses what nobody could send to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ui start` names each step, and leads to the runs in MLflow, not to its welcome page; `gc` says what goes."""
+"""`services start` names each step, and leads to the runs in MLflow, not to its welcome page; `gc` says what goes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def started(monkeypatch: pytest.MonkeyPatch, migrated_home: Path) -> Path:
 
 
 def ui_start(*options: str) -> list[str]:
-    done = CliRunner().invoke(app, ["ui", "start", *options], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["services", "start", *options], catch_exceptions=False)
     assert done.exit_code == 0
     return done.stdout.splitlines()
 
@@ -107,7 +107,7 @@ def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_h
             Service("prefect", *about, address), Service("worker-cpu-pool", *about), Service("serve", *about, address)
         ])  # fmt: skip
         with patch.dict(os.environ):  # a command joins the services that run
-            done = CliRunner().invoke(app, ["ui", "status", "--json"], catch_exceptions=False)
+            done = CliRunner().invoke(app, ["services", "status", "--json"], catch_exceptions=False)
         server.shutdown()
     found = {row["service"]: row for row in json.loads(done.stdout.splitlines()[-1])["services"]}
     states = {name: row["state"] for name, row in found.items()}
@@ -116,7 +116,7 @@ def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_h
 
 
 def test_the_status_of_a_home_without_services_says_how_to_start_them(migrated_home: Path) -> None:
-    done = CliRunner().invoke(app, ["ui", "status"], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["services", "status"], catch_exceptions=False)
     assert "No service runs. To start them: make ui" in done.stdout
 
 
@@ -130,9 +130,10 @@ def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
     crash.write_text("Traceback")
     os.utime(crash, (1, 1))
     for options, goes in ((("--dry-run",), "would go"), ((), "gone")):
-        done = CliRunner().invoke(app, ["gc", "--set", "upkeep.runs=1", *options], catch_exceptions=False)
+        done = CliRunner().invoke(app, ["home", "gc", "--set", "upkeep.runs=1", *options], catch_exceptions=False)
         assert (done.exit_code, goes in done.stdout, crash.exists()) == (0, True, goes == "would go")
-    found = json.loads(CliRunner().invoke(app, ["gc", "--json"], catch_exceptions=False).stdout.splitlines()[-1])
+    done = CliRunner().invoke(app, ["home", "gc", "--json"], catch_exceptions=False)
+    found = json.loads(done.stdout.splitlines()[-1])
     assert found["dry_run"] is False
     assert found["notes"] == ["fewer than 5 runs have finished: all results count as recent"]
 

@@ -1,4 +1,4 @@
-"""What `reviewlm classify fit`, `predict`, `weights` and `compare` hand on, show, and give as JSON."""
+"""What `reviewlm models classify fit`, `predict`, `weights` and `compare` hand on, show, and give as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINES = "great lovely\n\n   \nawful rude\r\nта-та great\n"
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    return exit_code(monkeypatch, "classify", *arguments)
+    return exit_code(monkeypatch, "models", "classify", *arguments)
 
 
 def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -270,4 +270,4 @@ def test_compare_in_a_home_without_classifiers_says_how_to_make_one_and_takes_no
     assert call(monkeypatch, "compare", "champion", "previous", "--json") == 7
     error = answer(capfd)["error"]
     assert "reviewlm-stars@champion" in error["what"]
-    assert "reviewlm classify fit" in error["remedy"]
+    assert "reviewlm models classify fit" in error["remedy"]

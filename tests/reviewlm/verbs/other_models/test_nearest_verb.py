@@ -1,4 +1,4 @@
-"""What `reviewlm nearest` finds, measures and refuses."""
+"""What `reviewlm models nearest` finds, measures and refuses."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def cosine(bundle: Bundle, one: str, other: str) -> float:
 def test_the_nearest_reviews_of_a_file_are_those_with_the_largest_tf_idf_cosine_and_need_no_model(
     reviews: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    done = call(monkeypatch, capfd, "nearest", QUERY, "--input", reviews, "--n", 3, "--json")
+    done = call(monkeypatch, capfd, "models", "nearest", QUERY, "--input", reviews, "--n", 3, "--json")
     assert done.code == 0, done.err
     assert "1 record cannot be used" in done.err
     facts, texts = done.facts, [str(row["text"]) for row in ROWS]
@@ -82,7 +82,7 @@ def test_the_passage_is_that_of_the_review_which_is_nearest_to_the_text(
 ) -> None:
     file = write(tmp_path / "two.jsonl", f"We came by car. It rained!\n{TEXTS[1]}\nParking was easy.", "Lovely staff")
     more = ("--bundle", folder) if by == "model" else ()
-    found = call(monkeypatch, capfd, "nearest", TEXTS[1], "--input", file, "--by", by, *more, "--json").facts
+    found = call(monkeypatch, capfd, "models", "nearest", TEXTS[1], "--input", file, "--by", by, *more, "--json").facts
     passages = {near["review_id"]: near["passage"] for near in found["nearest"]}
     assert passages["r0"] in TEXTS[1]
     assert found["by"] == by
@@ -92,17 +92,18 @@ def test_no_review_is_near_that_has_no_word_of_the_text(
     tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = write(tmp_path / "two.jsonl", "warm soup", "cold tacos")
-    found = call(monkeypatch, capfd, "nearest", "tacos", "--input", file, "--json").facts
+    found = call(monkeypatch, capfd, "models", "nearest", "tacos", "--input", file, "--json").facts
     assert [near["review_id"] for near in found["nearest"]] == ["r1"]
-    assert call(monkeypatch, capfd, "nearest", "zeppelin", "--input", file, "--json").facts["nearest"] == []
-    wordless = call(monkeypatch, capfd, "nearest", "tacos", "--input", write(tmp_path / "no.jsonl", "!!", "?"))
+    assert call(monkeypatch, capfd, "models", "nearest", "zeppelin", "--input", file, "--json").facts["nearest"] == []
+    file = write(tmp_path / "no.jsonl", "!!", "?")
+    wordless = call(monkeypatch, capfd, "models", "nearest", "tacos", "--input", file)
     assert wordless.code == 3
 
 
 def test_by_the_model_the_nearest_are_those_with_the_largest_cosine_of_its_vectors(
     reviews: Path, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("nearest", QUERY, "--by", "model", "--bundle", folder, "--input", reviews, "--n", 3, "--json")
+    command = ("models", "nearest", QUERY, "--by", "model", "--bundle", folder, "--input", reviews, "--n", 3, "--json")
     done, bundle = call(monkeypatch, capfd, *command), bundle_of("lstm")
     assert "rating" not in done.err, "nobody gave one"
     wanted = sorted(ROWS, key=lambda row: -cosine(bundle, QUERY, str(row["text"])))[:3]
@@ -116,7 +117,7 @@ def test_the_champion_is_taken_unless_another_version_or_folder_is_named(
 ) -> None:
     names, version = [], SimpleNamespace(name="reviewlm", version=3)
     monkeypatch.setattr(nearest, "opened", lambda config, name: (names.append(name), (bundle_of("lstm"), version))[1])
-    command = ("nearest", "cold tacos", "--by", "model", "--input", reviews, "--json")
+    command = ("models", "nearest", "cold tacos", "--by", "model", "--input", reviews, "--json")
     facts = call(monkeypatch, capfd, *command).facts
     assert (facts["model"], facts["version"], names) == ("reviewlm", 3, ["champion"])
 
@@ -124,7 +125,7 @@ def test_the_champion_is_taken_unless_another_version_or_folder_is_named(
 def test_a_review_with_the_text_itself_is_no_discovery(
     reviews: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("nearest", TEXTS[2] + "  ", "--input", reviews)
+    command = ("models", "nearest", TEXTS[2] + "  ", "--input", reviews)
     facts = call(monkeypatch, capfd, *command, "--json").facts
     assert [same["review_id"] for same in facts["same_text"]] == ["r2"]
     assert "r2" not in [near["review_id"] for near in facts["nearest"]]
@@ -147,7 +148,7 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
     made = Store.of(config).build("prepare", 1, {}, {}, make).artifact
     bundle = bundle_of("lstm")
     save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [], {"clean_digest": made.digest})
-    command = ("nearest", "cold tacos", "--by", "model", "--bundle", folder, "--n", 20, "--json")
+    command = ("models", "nearest", "cold tacos", "--by", "model", "--bundle", folder, "--n", 20, "--json")
     facts = call(monkeypatch, capfd, *command).facts
     assert {near["review_id"] for near in facts["nearest"]} == {"r8", "r9", "r10", "r11"}
     assert facts["data"] == "the test reviews of 'lstm'"
@@ -164,7 +165,7 @@ def test_the_measure_compares_with_chance_the_model_and_word_vectors(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     save_vectors(tmp_path / "vectors", keyed(["great", "cold"], np.eye(2)))
-    command = ("nearest", "--measure", "--bundle", folder, "--input", reviews, "--json")
+    command = ("models", "nearest", "--measure", "--bundle", folder, "--input", reviews, "--json")
     facts = call(monkeypatch, capfd, *command, "--vectors", tmp_path / "vectors").facts
     rates = facts["rates"]
     assert [row["vectors"] for row in rates] == ["chance", "tf-idf", "language model", "mean word vector (vectors)"]
@@ -176,8 +177,8 @@ def test_the_measure_compares_with_chance_the_model_and_word_vectors(
     monkeypatch.setattr(nearest, "MOST_MEASURED", 8)  # two businesses of four reviews
     counted = bundle_of("ngram")
     save_bundle(tmp_path / "ngram", counted.spec, counted.vocabulary, counted.model, [], {})
-    alone = call(monkeypatch, capfd, "nearest", "--measure", "--bundle", tmp_path / "ngram", "--input", reviews,
-                 "--json")  # fmt: skip
+    alone = call(monkeypatch, capfd, "models", "nearest", "--measure", "--bundle", tmp_path / "ngram",
+                 "--input", reviews, "--json")  # fmt: skip
     assert (alone.facts["compared"], alone.facts["rates"][0]["queries"]) == (8, 8)
     assert alone.facts["word_vectors"] is None
     assert [row["vectors"] for row in alone.facts["rates"]] == ["chance", "tf-idf"]
@@ -188,7 +189,7 @@ def test_word_vectors_that_do_not_exist_are_refused_before_any_work(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(nearest, "opened", None)
-    assert call(monkeypatch, capfd, "nearest", "--measure", "--vectors", "glvoe.txt").code == 3
+    assert call(monkeypatch, capfd, "models", "nearest", "--measure", "--vectors", "glvoe.txt").code == 3
 
 
 @pytest.mark.parametrize("arguments", [
@@ -206,7 +207,7 @@ def test_word_vectors_that_do_not_exist_are_refused_before_any_work(
 def test_a_wrong_question_is_an_error(
     arguments: list[str], own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, capfd, "nearest", *arguments).code == 2
+    assert call(monkeypatch, capfd, "models", "nearest", *arguments).code == 2
 
 
 def test_a_model_without_a_network_and_reviews_that_are_gone_are_errors(
@@ -214,8 +215,8 @@ def test_a_model_without_a_network_and_reviews_that_are_gone_are_errors(
 ) -> None:
     counted = bundle_of("ngram")
     save_bundle(tmp_path / "ngram", counted.spec, counted.vocabulary, counted.model, [], {})
-    refused = call(monkeypatch, capfd, "nearest", "cold tacos", "--by", "model", "--bundle", tmp_path / "ngram")
+    refused = call(monkeypatch, capfd, "models", "nearest", "tacos", "--by", "model", "--bundle", tmp_path / "ngram")
     assert refused.code == 3
-    gone = call(monkeypatch, capfd, "nearest", "cold tacos", "--bundle", folder)
+    gone = call(monkeypatch, capfd, "models", "nearest", "cold tacos", "--bundle", folder)
     assert gone.code == 5
     assert "--input FILES" in gone.err

@@ -1,4 +1,4 @@
-"""What `reviewlm embed` hands to its flow and writes, and what `reviewlm neighbours` shows."""
+"""What `reviewlm models embed` hands to its flow and writes, and what `reviewlm models neighbours` shows."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def test_embed_writes_the_vectors_of_its_flow_to_a_file(
     made = {"vectors": str(folder), "words": 5}
     monkeypatch.setattr(reviewlm.verbs.other_models.embed, "run_flow", lambda *about: made)
     out = tmp_path / "new" / "out.vec"
-    assert exit_code(monkeypatch, "embed", "--out", str(out), "--form", form, "--json") == 0
+    assert exit_code(monkeypatch, "models", "embed", "--out", str(out), "--form", form, "--json") == 0
     told = answer(capfd)
     assert (told["written"], told["left_out"], told["form"]) == (4, 1, form)
     assert read_vectors(out).index_to_key == ROYAL.index_to_key[:4]
 
 
 def test_a_form_without_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(monkeypatch, "embed", "--form", "glove") == 2
+    assert exit_code(monkeypatch, "models", "embed", "--form", "glove") == 2
     assert "no effect without --out" in capfd.readouterr().err
 
 
 def test_neighbours_and_an_analogy_are_shown_and_given_as_json(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("neighbours", "King", "--analogy", "man", "king", "woman", "--n", "2", "--vectors", str(folder))
+    asked = ("models", "neighbours", "King", "--analogy", "man", "king", "woman", "--n", "2", "--vectors", str(folder))
     assert exit_code(monkeypatch, *asked, "--json") == 0
     told = answer(capfd)
     assert [near["word"] for near in told["neighbours"]["King"]] == ["man", "\n"]
@@ -62,7 +62,8 @@ def test_vectors_of_another_program_can_be_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "glove.txt").write_text("good 1 0\ngreat 0.9 0.1\nbad -1 0\n", encoding="utf-8")
-    assert exit_code(monkeypatch, "neighbours", "good", "--vectors", str(tmp_path / "glove.txt"), "--json") == 0
+    file = str(tmp_path / "glove.txt")
+    assert exit_code(monkeypatch, "models", "neighbours", "good", "--vectors", file, "--json") == 0
     assert [near["word"] for near in answer(capfd)["neighbours"]["good"]] == ["great", "bad"]
 
 
@@ -72,7 +73,7 @@ def test_vectors_that_hardly_differ_are_a_warning(
     save_vectors(tmp_path / "alike", keyed(ROYAL.index_to_key, ROYAL.vectors + 9))
     warned = {}
     for name in ("vectors", "alike"):
-        assert exit_code(monkeypatch, "neighbours", "king", "--vectors", str(tmp_path / name), "--json") == 0
+        assert exit_code(monkeypatch, "models", "neighbours", "king", "--vectors", str(tmp_path / name), "--json") == 0
         captured = capfd.readouterr()
         warned[json.loads(captured.out.splitlines()[-1])["mean_cosine"] > 0.8] = "have a cosine of" in captured.err
     assert warned == {False: False, True: True}
@@ -86,12 +87,12 @@ def test_a_wrong_question_is_an_error(
     arguments: list[str], code: int, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert exit_code(monkeypatch, "neighbours", *arguments, "--vectors", str(folder)) == code
+    assert exit_code(monkeypatch, "models", "neighbours", *arguments, "--vectors", str(folder)) == code
     assert said in capfd.readouterr().err
 
 
 def test_a_home_without_vectors_is_an_error_that_says_how_to_make_them(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_code(monkeypatch, "neighbours", "good") == 5
+    assert exit_code(monkeypatch, "models", "neighbours", "good") == 5
     assert "embed` trains them" in capfd.readouterr().err
