@@ -41,7 +41,7 @@ from reviewlm.verbs import (
     registry,
     sweep,
 )
-from reviewlm.verbs.maintenance import alerts, backup, check, drill, tracking, worker
+from reviewlm.verbs.maintenance import alerts, backup, check, drill, tracking
 from reviewlm.verbs.other_models import classify, embed, nearest, neighbours, punctuate
 
 app = typer.Typer(
@@ -71,7 +71,6 @@ app.add_typer(operate.tokens_app, name="tokens")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(tracking.app, name="tracking")
 app.add_typer(operate.ui_app, name="ui")
-app.add_typer(worker.app, name="worker")
 
 
 @app.callback()
