@@ -33,7 +33,7 @@ test: $(READY)-dev
 	@$(PYTEST) -m "not slow and not long"
 
 # What `make test` has no time for: docs/development/index.md.
-test-slow: $(READY)-dev
+test-slow: $(READY)-dev $(READY)-ray
 	@$(PYTEST) -m "slow and not long"
 
 ROWS ?= drill and not long
@@ -44,7 +44,7 @@ drill: $(READY)-dev
 # Some drills mostly wait for a server that waits; two more processes keep the cores busy.
 WAITING = $(shell expr $$(nproc) + 3)
 
-test-all: $(READY)-dev
+test-all: $(READY)-dev $(READY)-ray
 	@$(PYTEST) --maxprocesses 8 -n $(WAITING) --hypothesis-profile=nightly
 	@$(BIN)/python tests/instruction_sets.py avx512_bf16 avx512 avx2 sse4
 
@@ -63,7 +63,11 @@ docs: $(READY)-docs
 
 # What tests, docs and lint need beside the rest, so that a demo does not wait for it.
 $(READY)-dev: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(READY)-ray: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	@touch $@
 
 $(READY)-docs: $(READY)

@@ -21,7 +21,7 @@ ReviewLMError (1)
 ├── BundleError (7)          a saved model cannot be opened or answers differently from when it was saved
 ├── TrackingUnavailable (8)  MLflow cannot be reached; trying again may help
 │   └── NotAuthorized        MLflow rejects the credentials; waiting does not help
-├── PoolFailed (9)       a worker of another machine is lost, refuses a job, or its run was cancelled
+├── ClusterFailed (9)    nodes of the cluster were lost again and again, or the run was interrupted
 ├── Crash (70)               an unexpected exception; names its crash log
 └── OutputClosed (141)       the reader of standard output has closed it (128 + SIGPIPE); no message is shown
 
@@ -240,7 +240,7 @@ class NotAuthorized(TrackingUnavailable):
     """MLflow rejects the credentials: a person must correct them. Queued writes are kept until then."""
 
 
-class PoolFailed(ReviewLMError):
+class ClusterFailed(ReviewLMError):
     """A worker of another machine is lost, refuses a job, or its run was cancelled: the model itself has no fault."""
 
     exit_code = 9

@@ -21,8 +21,8 @@ from typing import Any
 from core.environment import ROOMS, available_cores
 
 LIBRARIES = (
-    "numba", "numpy", "orjson", "polars", "prefect-dask", "py3langid", "pyarrow", "safetensors", "scipy",
-    "tokenizers", "torch",
+    "numba", "numpy", "orjson", "polars", "py3langid", "pyarrow", "safetensors", "scipy",
+    "ray", "tokenizers", "torch",
 )
 """Libraries that process a review on its way to a score."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS")

@@ -24,7 +24,7 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit, fitted_parts, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.fitted import Fitted, FittedClassifier
-from tasks.fitting.pool_runs import require_pool
+from tasks.fitting.on_cluster import require_cluster
 from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
 from tasks.lineage.about_version import settings_of_classifiers
@@ -48,7 +48,7 @@ def classify(
     config = resolve(preset, input, overrides)
     require_classifiers(config)
     require_limits([PROMOTION, *limits_of_fits(config)])
-    require_pool(config)
+    require_cluster(config)
     with parent_run(config, "classify") as run_id:
         dataset = ingest(config)
         labels = labels_of(config, dataset)

@@ -19,7 +19,7 @@ from flows.retrain import resolve, run_pipeline
 from flows.server.parameters import Inputs, Overrides, PresetOrNone
 from flows.train import train
 from tasks.fitting.fit import limits_of_fits
-from tasks.fitting.pool_runs import require_pool
+from tasks.fitting.on_cluster import require_cluster
 from tasks.limits import require_limits
 from tasks.lineage.about_version import CHAMPION, quarantined, settings_of
 from tasks.run_report import make_report
@@ -102,7 +102,7 @@ def train_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: 
     """
     config = resolve(preset, input, overrides)
     require_limits(limits_of_fits(config))
-    require_pool(config)
+    require_cluster(config)
     with parent_run(config, "train") as run_id:
         return describe_fitted(train(config, prepare(config, ingest(config)), run_id), run_id)
 
@@ -119,7 +119,7 @@ def evaluate_only(preset: PresetOrNone = "small", input: Inputs = None, override
     """
     config = resolve(preset, input, overrides)
     require_limits(limits_of_fits(config))
-    require_pool(config)
+    require_cluster(config)
     with parent_run(config, "evaluate") as run_id:
         dataset = ingest(config)
         prepared = prepare(config, dataset)

@@ -32,7 +32,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
-from tasks.fitting.pool_runs import require_pool
+from tasks.fitting.on_cluster import require_cluster
 from tasks.flow_run import RETRAINED, announce, describe_flow_run
 from tasks.limits import PROMOTION, RETRAIN, SameRetrainWaits, asked_by_deployment, one_retrain, require_limits
 from tasks.lineage.about_version import CHAMPION, on_own_files, settings_of
@@ -117,7 +117,7 @@ def run_pipeline(
     if request:
         require_frame(config)
     require_limits([PROMOTION, RETRAIN, *limits_of_fits(config)])
-    require_pool(config, minutes=request is not None)
+    require_cluster(config, minutes=request is not None)
     with one_retrain(config.home, config.title, given), parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)

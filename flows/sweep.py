@@ -15,7 +15,7 @@ from flows.server.parameters import Given, Inputs, Overrides, Preset, on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
-from tasks.fitting.pool_runs import require_pool
+from tasks.fitting.on_cluster import require_cluster
 from tasks.fitting.warm_start import champion_digest
 from tasks.limits import require_limits
 from tasks.sweep import (
@@ -52,7 +52,7 @@ def sweep(
     """
     config = resolve(preset, input, overrides)
     require_limits(limits_of_fits(config))
-    require_pool(config)
+    require_cluster(config)
     plan = plan_sweep(config)
     prepared = prepare(plan.config, ingest(plan.config))
     with study_of(plan, prepared) as study, ExitStack() as stack:

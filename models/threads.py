@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class Handed(Protocol):
-    """An item in progress, as a future of `concurrent.futures` or of Dask."""
+    """An item in progress, as a future of `concurrent.futures` or of a cluster."""
 
     def cancel(self) -> object:
         """Do not begin it, if it has not begun."""

@@ -31,7 +31,7 @@ from reviewlm import terminal
 from reviewlm.boundary import aborts_told, run_verb
 from reviewlm.help_page import OrderedHelp, show_version, with_examples
 from reviewlm.verbs import compare, config, data, lineage, model, ngram, operate, pipeline, registry, sweep
-from reviewlm.verbs.maintenance import alerts, backup, check, worker
+from reviewlm.verbs.maintenance import alerts, backup, check
 from reviewlm.verbs.other_models import classify, embed, nearest, neighbours, punctuate
 
 TOP: tuple[Callable[..., None], ...] = (
@@ -79,7 +79,6 @@ for name, (text, functions, groups) in GROUPS.items():
         group.add_typer(members, name=inner)
     app.add_typer(group, name=name)
 app.add_typer(config.app, name="config")
-app.add_typer(worker.app, name="worker", hidden=True)
 
 
 @app.callback()

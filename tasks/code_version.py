@@ -19,7 +19,7 @@ from core.provenance import SOURCE
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
 RUNS_STAGES = re.compile(
-    r"tasks(\.(code_version|deadline|flow_run|generate|gpus|limits|progress|stage|table_file|track))?"
+    r"tasks(\.(cluster|code_version|deadline|flow_run|generate|gpus|limits|progress|stage|table_file|track))?"
 )
 """Modules of `tasks` that run stages and record runs."""
 REGISTRIES = {
@@ -33,7 +33,7 @@ WORKERS = {
     "fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker",
     "score": "tasks.evaluation.score_worker",
 }  # fmt: skip
-"""Modules that make the result of a stage in a process of their own, here or at a worker of a pool."""
+"""Modules that make the result of a stage in a process of their own, here or on a node of a cluster."""
 REGISTERED = re.compile(r'^    "(?P<kind>\w+)": .*"(?P<module>[.\w]+):\w+"', re.MULTILINE)
 """Row of a table of kinds: the kind, and the module of its class or of the function that fits it."""
 CALL = re.compile(r'\brun_stage\(\s*\w+,\s*(?:"(?P<name>[\w-]+)"|(?P<constant>\w+))')

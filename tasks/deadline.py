@@ -33,7 +33,7 @@ LEAST_SECONDS = 600.0
 """No stage is overdue before this time: what takes seconds may take minutes on a busy machine."""
 NAMES = frozenset({"name", "label"})
 """Options that only name the result; they are not compared."""
-MACHINE = {"device": None, "threads": None, "workers": None, "ranks": None, "engine": "threads", "fit_pool": ""}
+MACHINE = {"device": None, "threads": None, "workers": None, "ranks": None, "cluster": ""}
 """Settings of `execution` that change the time of a build, with what counts where a record does not have them."""
 INPUT_BYTES = "input_bytes"
 log = logging.getLogger(__name__)

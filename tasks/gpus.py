@@ -11,7 +11,7 @@ import platform
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.5
 
 
 @contextmanager
-def gpu_slot(device: str, count: int = 1, here: bool = False, limited: bool = True) -> Iterator[tuple[int, ...]]:
+def gpu_slot(device: str, count: int = 1, here: bool = False) -> Iterator[tuple[int, ...]]:
     """Wait for a slot of the limit `gpu` and for GPUs of this machine; yield their indices. On the CPU do nothing.
 
     An index is a place among the visible GPUs, as in torch's "cuda:1". Nothing is yielded where it is not known which
@@ -42,14 +42,13 @@ def gpu_slot(device: str, count: int = 1, here: bool = False, limited: bool = Tr
         device: "cpu" or "cuda".
         count: Number of GPUs; all are taken together, so that two fits do not wait for each other's.
         here: This process uses them itself, so only those are taken that it sees.
-        limited: Also wait for Prefect's limit; False: another limit counts, as for a worker of another machine.
     """
     if device != "cuda":
         yield ()
         return
     names = visible_gpu_names()
     seen = names[: usable_together(names)] if here else names
-    with slot(GPU) if limited else nullcontext(), _own_gpus(seen, count) as gpus:
+    with slot(GPU), _own_gpus(seen, count) as gpus:
         yield gpus
 
 

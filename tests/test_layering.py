@@ -30,12 +30,10 @@ BELOW = {
 """By room, the rooms that it may import."""
 HOMES = {
     "prefect": {"flows", "tasks"},
-    "prefect_dask": {"tasks"},
-    "distributed": {"tasks"},
     "mlflow": {"tracking"},
     "great_expectations": {"data_checks"},
     "fastapi": {"serving"},
-    "ray": {"serving"},
+    "ray": {"serving", "tasks"},
     "torch": {"models", "training", "serving", "course"},
     "optuna": {"tasks"},
     "obstore": {"core"},

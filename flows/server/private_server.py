@@ -56,7 +56,7 @@ WITHOUT = {
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }  # fmt: skip
 """Settings of a server without pages, and without the forms of blocks, which only pages show. Else it would import all
-collections of blocks, Dask among them, to see whether one has changed."""
+collections of blocks, Ray among them, to see whether one has changed."""
 
 UNASKED = {"PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false", "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
 """Settings of its clients. Else each asks whether it wants tokens of browsers, and for its version: ten requests."""

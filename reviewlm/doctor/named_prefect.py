@@ -236,19 +236,17 @@ def _code_lines(config: RunConfig, copies: Sequence[str]) -> Iterator[HealthLine
 
 
 def _needed_pools(config: RunConfig, ours: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the pools whose workers run our deployments and, for `execution.fit_pool`, our fits."""
+    """Return the pools whose workers run our deployments."""
     named = [str(one["work_pool_name"]) for one in ours if one.get("work_pool_name")]
-    return list(dict.fromkeys([*named, *filter(None, [config.execution.fit_pool])]))
+    return list(dict.fromkeys(named))
 
 
 def _pool_line(environment: Mapping[str, str], found: PrefectContents, name: str) -> HealthLine:
     check = f"{URL}: pool {name}"
-    fits = "`reviewlm worker start` on the machine that fits"
-    start = f"start one: `prefect worker start --pool {name}`; for `execution.fit_pool`, {fits}"
+    start = f"start one: `prefect worker start --pool {name}`"
     pool = next((one for one in found.pools if one["name"] == name), None)
     if pool is None:
-        make = f"for `execution.fit_pool`, {fits} makes it; otherwise {DEPLOY}"
-        return HealthLine(check, "problem", "there is no such pool", make)
+        return HealthLine(check, "problem", "there is no such pool", DEPLOY)
     workers = ask(environment, "POST", f"/work_pools/{name}/workers/filter", {"limit": MOST}, PATIENCE)
     online = [str(one["name"]) for one in workers if one.get("status") == "ONLINE"]
     if pool.get("is_paused"):

@@ -10,13 +10,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from core.environment import available_cores
 from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, disk_errors
 from core.model_errors import converted_errors
 from reviewlm import terminal
@@ -88,11 +87,8 @@ LimitVocabulary = Annotated[
     Path | None,
     typer.Option("--limit-vocab", help="File of words: drop n-grams with other words (as --limit_vocab_file)."),
 ]
-Engine = Annotated[
-    str, typer.Option("--engine", help="'threads' of this process, or 'dask' (the workers of a cluster).")
-]
-DaskAddress = Annotated[
-    str, typer.Option("--dask-address", help="Scheduler, e.g. tcp://host:8786. Default: workers on this machine.")
+Cluster = Annotated[
+    str, typer.Option("--cluster", metavar="ADDRESS", help="Ray cluster that counts, see `execution.cluster`.")
 ]
 
 PARAMETERS = ("k", "alpha", "cut", "weights", "discounts", "fallback", "kenlm_exact")
@@ -103,15 +99,14 @@ def fit(
     text: Text, order: Order = 5, arpa: NewArpa = None, binary: NewBinary = None, prune: Prune = "",
     entropy: Entropy = 0.0, smoothing: Smoothing = "modified_kneser_ney",
     option: Option = None, held_out: HeldOut = None, marks: Marks = "refuse", memory: Memory = 0, temp: Temp = None,
-    threads: Threads = None, pad: Pad = 0, limit_vocabulary: LimitVocabulary = None, engine: Engine = "threads",
-    dask_address: DaskAddress = "", as_json: Json = False,
+    threads: Threads = None, pad: Pad = 0, limit_vocabulary: LimitVocabulary = None, cluster: Cluster = "",
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """Estimate an n-gram model from a text file."""
     if arpa is None and binary is None:
         raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")
     options, thresholds = parameters(option or []), whole_numbers(prune, "--prune")
     _require_marks(marks)
-    does = engine_of(engine, dask_address, threads, temp or (binary or arpa or Path()).parent)
     if temp is not None and not temp.is_dir():
         raise ConfigError("There is no such folder", where="--temp", value=temp)
     from training.ngram.lines.text_files import checked_spec, fit_text, require_places, require_texts
@@ -121,11 +116,11 @@ def fit(
         require_places(arpa, binary, smoothing)
     checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
-    with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors(), does as opened:
+    with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():
         result = fit_text(
             text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,  # type: ignore[arg-type]
-            padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads, engine=opened,
-            limit_vocabulary=limit_vocabulary, **options,
+            padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads,
+            engine=engine_of(cluster), limit_vocabulary=limit_vocabulary, **options,
         )  # fmt: skip
     _show_fit(result, arpa, binary, smoothing, as_json)
 
@@ -245,27 +240,13 @@ def whole_numbers(given: str, option: str) -> list[int]:
         raise ConfigError(f"{option} must be whole numbers, separated by commas", where=option, value=given) from error
 
 
-def engine_of(name: str, address: str, processes: int | None, folder: Path) -> AbstractContextManager[Any]:
-    """Return a context manager that opens the engine of a fit; it yields None for threads.
+def engine_of(cluster: str) -> Any:
+    """Return the engine of a fit: that of the cluster at an address, None for threads."""
+    if not cluster:
+        return None
+    from tasks.cluster import RayEngine
 
-    Args:
-        name: "threads" or "dask"; an address selects Dask in any case.
-        address: Address of Dask's scheduler; "" for workers on this machine.
-        processes: Number of those workers; None for one per core.
-        folder: A folder that all machines can access.
-    """
-    if name not in ("threads", "dask"):
-        raise ConfigError("The engine must be 'threads' or 'dask'", where="--engine", value=name)
-    if name == "threads" and not address:
-        return nullcontext()
-    from models.base import ModelError
-    from tasks.dask_engine import dask_engine, require_dask
-
-    try:
-        require_dask()
-    except ModelError as error:
-        raise ConfigError(str(error), where="--engine") from error
-    return dask_engine(address, processes or available_cores(), folder)
+    return RayEngine(cluster)
 
 
 def parameters(given: list[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tasks.fitting.fit import bundle_digest, is_handed_over, made_of, remove, th
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.fitted import Fitted, FittedClassifier
 from tasks.fitting.listeners import both
-from tasks.fitting.pool_caller import Handover
+from tasks.fitting.on_cluster import ClusterRun
 from tasks.fitting.tracked import tracked_fit
 from tasks.gpus import device_for, gpu_slot
 from tasks.progress import progress
@@ -133,14 +133,12 @@ def build_classifier(
 ) -> Built:
     """Return the artifact of a planned fit; if the store does not have it, fit it in a child process.
 
-    The workers of `execution.fit_pool` fit networks. *listen* is called at every progress message with the path of the
+    The nodes of `execution.cluster` fit networks. *listen* is called at every progress message with the path of the
     journal. Errors: see `run_job`.
     """
     spec, chosen = plan.spec, config.classification
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
-    pool = None
-    if is_handed_over(config, spec):
-        pool = Handover(config, STAGE, plan.digest, str(classifier_version(spec)))
+    cluster = ClusterRun(config, _only_kind(spec)) if is_handed_over(config, spec) else None
 
     def make(work: Path) -> dict[str, Any]:
         lineage = made_of({name: bundle_digest(folder) for name, folder in plan.parts.items()})
@@ -154,16 +152,13 @@ def build_classifier(
             label=chosen.label, labels=plan.labels, train_reviews=chosen.train_reviews, seed=config.seed,
             clean=prepared.clean.folder if reads_texts(spec) else None, lexicons=plan.lexicons,
         )  # fmt: skip
-        with nullcontext(()) if pool else gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
-            summary = (pool or run_job)(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
+        with nullcontext(()) if cluster else gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
+            summary = (cluster or run_job)(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
         for leftover in work.glob("checkpoint*"):
             remove(leftover)
         facts = {"name": spec.name, "kind": spec.kind, "label": chosen.label, "summary": dict(summary)}
-        return {**facts, MADE_ELSEWHERE: pool.made_by} if pool else facts
+        return {**facts, MADE_ELSEWHERE: cluster.made_by} if cluster else facts
 
-    built = run_stage(
+    return run_stage(
         config, STAGE, plan.options, plan.inputs, make, spec.name, resumable=True, kind=_only_kind(spec)
     )  # fmt: skip
-    if pool and not built.reused:
-        pool.forget()
-    return built

@@ -127,13 +127,13 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
     inputs |= {f"{EARLIER}{digest}": digest for digest in sorted(one.digest for one in earlier)}
 
     def make(work: Path) -> dict[str, Any]:
-        with progress("prepare", 1, "reviews") as report, fan_out(config, work) as engine:
+        with progress("prepare", 1, "reviews") as report:
             return prepare(
                 dataset.folder, work, config.clean, config.split, selection=config.selection,
                 duplicates=config.duplicates, business=business, limits=limits_of(config.source),
                 earlier=[one.folder for one in earlier],
                 threads=config.execution.threads, report=lambda done, total: report(done, total=total),
-                fan_out=None if config.execution.engine == "threads" else engine,  # hashing limits its own threads
+                fan_out=fan_out(config) if config.execution.cluster else None,  # hashing limits its own threads
             )
 
     built = run_stage(config, "prepare", options, inputs, make, "clean text and split")
@@ -183,11 +183,7 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path |
     def make(work: Path) -> dict[str, Any]:
         batches = iter_split(clean.folder, "train", columns=["text"])
         texts = (text for batch in batches for text in batch["text"].to_list())
-        if kept:
-            vocabulary = Vocabulary.load(kept)
-        else:
-            with fan_out(config, work) as engine:
-                vocabulary = Vocabulary.train(texts, spec, form, work, engine)
+        vocabulary = Vocabulary.load(kept) if kept else Vocabulary.train(texts, spec, form, work, fan_out(config))
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest,
@@ -212,10 +208,10 @@ def tokenize(
 
     def make(work: Path) -> dict[str, Any]:
         total, began = int(clean.facts["splits"][split]["reviews"]), perf_counter()
-        with progress(f"tokens {label}", total, "reviews") as report, fan_out(config, work) as engine:
+        with progress(f"tokens {label}", total, "reviews") as report:
             batches = _counted(iter_split(clean.folder, split, columns=TOKENIZED), report)
             batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
-            facts = write_stream(work, vocabulary, batches, split != "train", engine)
+            facts = write_stream(work, vocabulary, batches, split != "train", fan_out(config))
         return {**facts, "unit": vocabulary.unit, "reviews_per_second": round(total / (perf_counter() - began))}
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}

@@ -14,7 +14,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.model_errors import converted_errors
-from core.store import Artifact, Built, Store
+from core.store import Artifact, Built
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.part_scores import PartScores
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
@@ -23,11 +23,11 @@ from models.streams import TokenStream
 from models.threads import return_freed
 from tasks.data.prepare import Prepared, check_table
 from tasks.evaluation.audit import audit_bundle, log_audit
-from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, recorded, score_version
+from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, recorded
 from tasks.fan_out import fan_out_scores
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.fitted import Fitted
-from tasks.fitting.pool_caller import Handover
+from tasks.fitting.on_cluster import ClusterRun
 from tasks.gpus import OpenBundle
 from tasks.measuring.model_work import ModelWork
 from tasks.measuring.observed import RELIABILITY_FILE, observed, scored
@@ -149,7 +149,7 @@ def score_bundle(
 ) -> Built:
     """Return the scores of a bundle on a token stream; champion and challenger go through this same stage.
 
-    A worker of `execution.fit_pool` scores what would take this machine long, see `is_worth_handing_over`.
+    A node of `execution.cluster` scores what would take this machine long, see `is_worth_handing_over`.
 
     Args:
         config: Section `evaluation` has the number of observed reviews.
@@ -157,31 +157,25 @@ def score_bundle(
         tokens: The token stream in its vocabulary.
         label: Name in messages.
         shared: Folder for the scores of the parts of a mixture, and in which those of a part are looked up
-            (`PartScores`); all calls with one folder have the same *config*. A pool and Dask do not use it.
+            (`PartScores`); all calls with one folder have the same *config*. A cluster does not use it.
     """
     options = config.evaluation.model_dump(mode="json", include={"observed_reviews", "seed"})
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
-    version, pool = score_version(), None
-    if is_worth_handing_over(config, bundle_folder, tokens):
-        pool = Handover(config, ScoreJob.STAGE, Store.digest(ScoreJob.STAGE, version, options, inputs), str(version))
+    cluster = ClusterRun(config) if is_worth_handing_over(config, bundle_folder, tokens) else None
 
     def make(work: Path) -> dict[str, Any]:
         job = ScoreJob(work=work, label=label, model=bundle_folder, tokens=tokens.folder, **options)
         with progress(label, len(TokenStream.open(job.tokens)), job.UNIT) as report:
-            if pool:
-                return {**pool(job, lambda news: report(news["step"])), MADE_ELSEWHERE: pool.made_by}
+            if cluster:
+                return {**cluster(job, lambda news: report(news["step"])), MADE_ELSEWHERE: cluster.made_by}
             if in_processes():
                 named = {"job": job.to_json(), "shared": str(shared or "")}
                 return with_model(ModelWork(scored, label, bundle_folder, work, named), opened, report)
-            parts = PartScores(shared) if shared and config.execution.engine == "threads" else None
-            with fan_out_scores(config, work) as engine:
-                return recorded(job, opened(), lambda done, total: report(done), engine, parts)
+            parts = PartScores(shared) if shared and not config.execution.cluster else None
+            return recorded(job, opened(), lambda done, total: report(done), fan_out_scores(config), parts)
 
     with OpenBundle(config, bundle_folder) as opened:
-        built = run_stage(config, "score", options, inputs, make, label)
-    if pool and not built.reused:
-        pool.forget()
-    return built
+        return run_stage(config, "score", options, inputs, make, label)
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:

@@ -1,4 +1,4 @@
-"""Describe the scoring of a network for a worker of a pool, and decide which scoring is worth handing over.
+"""Describe the scoring of a network for a node of a cluster, and decide which scoring is worth handing over.
 
 A network that a GPU trained in an hour would be scored for hours by the processor of the machine that asked for it.
 """
@@ -18,13 +18,12 @@ from evaluation.scoring.score import SCORES_FILE, drawn_reviews, record_scores
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream
 from models.threads import FanOut
-from tasks.code_version import WORKERS, running_code
 from tasks.fitting.job import SCORE, Deed, Job
 
 WEIGHTS = "*.safetensors"
 """Files of a bundle with the weights of networks; n-gram models have none."""
 LEAST_WORK = 2e13
-"""Bytes of weights × tokens from which scoring is handed over: about a minute of two cores. A worker needs less to take
+"""Bytes of weights × tokens from which scoring is handed over: about a minute of two cores. A node needs less to get
 the job and to start a process."""
 
 
@@ -75,19 +74,14 @@ class ScoreJob(Job):
         return {**super()._read(values), **{name: Path(values[name]) for name in ("model", "tokens")}}
 
 
-def score_version() -> str:
-    """Return the version of the code that scores."""
-    return running_code().version(WORKERS[ScoreJob.STAGE])
-
-
 def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifact) -> bool:
-    """Return whether a worker of `execution.fit_pool` scores a stream: if this machine has no GPU and needs long.
+    """Return whether a node of `execution.cluster` scores a stream: if this machine has no GPU and needs long.
 
     Args:
-        config: Names the pool and the device.
+        config: Names the cluster and the device.
         bundle_folder: Folder of the model's bundle.
     """
-    if not config.execution.fit_pool or chosen_device(config.execution.device) != "cpu":
+    if not config.execution.cluster or chosen_device(config.execution.device) != "cpu":
         return False
     weights = sum(file.stat().st_size for file in bundle_folder.rglob(WEIGHTS))
     return weights * int(tokens.facts["tokens"]) >= LEAST_WORK

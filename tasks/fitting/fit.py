@@ -18,14 +18,14 @@ from core.store import Built, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec, identity, parts_of
+from tasks.cluster import address_for_children
 from tasks.code_version import WORKERS, running_code
-from tasks.dask_engine import FOLDER
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.fitted import Fitted
 from tasks.fitting.job import LanguageModelJob
 from tasks.fitting.listeners import EnoughSeen, both
-from tasks.fitting.pool_caller import Handover
+from tasks.fitting.on_cluster import ClusterRun
 from tasks.fitting.tracked import tracked_fit
 from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.gpus import device_for, gpu_slot, is_neural
@@ -108,13 +108,12 @@ def build_fit(
     """
     spec = plan.spec
     away = run is None and is_handed_over(config, spec, parts)
-    machines = config.execution.fit_machines if hasattr(spec, "training") else 1
-    pool = Handover(config, "fit", plan.digest, str(fit_version(spec)), machines) if away else None
+    cluster = ClusterRun(config, _only_kind(spec)) if away else None
 
     def make(work: Path) -> dict[str, Any]:
         job = job_of(config, plan, prepared, work, parts)
-        slot = nullcontext(()) if pool else gpu_slot(job.device, job.ranks)
-        runs = pool or run or run_job
+        slot = nullcontext(()) if cluster else gpu_slot(job.device, job.ranks)
+        runs = cluster or run or run_job
         with slot as gpus, progress(spec.name, 1, "tokens") as report:
             try:
                 summary = runs(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
@@ -122,26 +121,23 @@ def build_fit(
                 for leftover in work.iterdir():
                     remove(leftover)
                 raise
-        for leftover in (*work.glob("checkpoint*"), *work.glob(f"{FOLDER}*")):
+        for leftover in work.glob("checkpoint*"):
             remove(leftover)
         facts = {"name": spec.name, "kind": spec.kind, "summary": summary}
-        return {**facts, MADE_ELSEWHERE: pool.made_by} if pool else facts
+        return {**facts, MADE_ELSEWHERE: cluster.made_by} if cluster else facts
 
     trained = hasattr(spec, "training")  # only such a fit writes checkpoints
-    built = run_stage(
+    return run_stage(
         config, "fit", identity(spec), plan.inputs, make, spec.name, resumable=trained,
         kind=_only_kind(spec),
     )  # fmt: skip
-    if pool and not built.reused:
-        pool.forget()
-    return built
 
 
 def is_handed_over(
     config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Mapping[str, Fitted] | None = None
 ) -> bool:
-    """Return whether the workers of `execution.fit_pool` fit a model: only networks, and models that hold one."""
-    return bool(config.execution.fit_pool) and is_neural(spec, [part.spec for part in (parts or {}).values()])
+    """Return whether the nodes of `execution.cluster` fit a model: only networks, and models that hold one."""
+    return bool(config.execution.cluster) and is_neural(spec, [part.spec for part in (parts or {}).values()])
 
 
 def fit_version(spec: ModelSpec) -> str:
@@ -169,7 +165,7 @@ def job_of(
         device=device_for(config, spec, [part.spec for part in (parts or {}).values()]),
         ranks=ranks, threads=max(1, threads_of(config) // ranks),
         parts={name: part.bundle for name, part in (parts or {}).items()},
-        dask=_dask_of(config, spec), init_weights=plan.start.folder, vectors=plan.vectors,
+        cluster=_cluster_of(config, spec), init_weights=plan.start.folder, vectors=plan.vectors,
         system_metrics_seconds=config.execution.system_metrics_seconds, pace=pace,
     )
 
@@ -179,10 +175,9 @@ def made_of(digests: Mapping[str, str]) -> dict[str, Any]:
     return {"parts": dict(digests)} if digests else {}
 
 
-def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
-    """Return the address of the Dask scheduler for a fit, "" for a local cluster, None for a fit without Dask."""
-    wanted = spec.kind == "ngram" and config.execution.engine == "dask"
-    return config.execution.dask_address if wanted else None
+def _cluster_of(config: RunConfig, spec: ModelSpec) -> str | None:
+    """Return the address of the cluster that counts n-grams; None for other models, and without a cluster."""
+    return address_for_children(config.execution.cluster) if spec.kind == "ngram" else None
 
 
 def limits_of_fits(config: RunConfig) -> list[str]:
@@ -225,15 +220,13 @@ def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
     """Return the number of processes of one fit: as configured, or one per GPU; 1 for models without a gradient.
 
     Without a number in the settings, no process gets fewer than `ROWS_OF_RANK` rows of the batch, because a GPU is
-    hardly faster with fewer. The other GPUs can serve other fits. Several machines (`execution.fit_machines`) share the
-    batch, and the number is that of each.
+    hardly faster with fewer. The other GPUs can serve other fits.
     """
     training = getattr(spec, "training", None)
     if training is None:
         return 1
     gpus = usable_together(visible_gpu_names()) if device_of(config) == "cuda" else 1
-    rows = training.batch // config.execution.fit_machines
-    return config.execution.ranks or max(1, min(gpus, rows // ROWS_OF_RANK))
+    return config.execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))
 
 
 def remove(path: Path) -> None:

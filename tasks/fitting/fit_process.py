@@ -32,7 +32,6 @@ from core.processes.gpus import VISIBLE, visible_gpu_names
 from core.processes.memory import OPERATIONS
 from models.base import ModelError
 from tasks.fitting.job import Deed, Job
-from tasks.fitting.meeting import Meeting
 from tasks.fitting.resources import SYSTEM_JOURNAL, sampled
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
@@ -57,18 +56,13 @@ class _Rank:
     last: dict[str, Any] = field(default_factory=dict)
 
 
-def run_job(
-    job: Job, report: Callable[[dict[str, Any]], None], meeting: Meeting | None = None,
-    require: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:  # fmt: skip
-    """Run a job in its child processes; return its summary, {} where the leading rank is on another machine.
+def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Run a job in its child processes; return its summary.
 
     If one process fails, the others are ended at once.
 
     Args:
         report: Gets the progress messages of the leading rank.
-        meeting: Where its ranks meet those of other machines; None: there are no others.
-        require: Called every few seconds without a message; what it raises ends the fit.
 
     Raises:
         FitError, InputError: The error of the model itself.
@@ -78,10 +72,9 @@ def run_job(
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
-        address = meeting.address if meeting else f"file://{folder}/meeting"
-        file.write_text(replace(job, init_method=address).to_json(), encoding="utf-8")
-        with _started(job, file, meeting) as ranks, _watched(job, ranks):
-            failed = _listen(job.name, ranks, report, require)
+        file.write_text(replace(job, init_method=f"file://{folder}/meeting").to_json(), encoding="utf-8")
+        with _started(job, file) as ranks, _watched(job, ranks):
+            failed = _listen(job.name, ranks, report)
         if failed is not None:
             ended = Ended(failed.last, failed.process.returncode, failed.errors)
             raise_failure(job.name, job.DEED, job.remedy, ended, failed.number, job.ranks)
@@ -89,24 +82,17 @@ def run_job(
 
 
 def environment_of(
-    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = (),
-    meeting: Meeting | None = None,
+    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = ()
 ) -> dict[str, str]:  # fmt: skip
     """Return the environment of a fit's process: threads, rank, an allocator that keeps freed memory, few operations.
 
     On a GPU also set the cuBLAS workspace size that makes cuDNN's recurrent layers and matrix products deterministic,
     and show only the GPUs that the fit holds.
     """
-    if meeting:
-        network = {"GLOO_SOCKET_IFNAME": meeting.interface, "NCCL_SOCKET_IFNAME": meeting.interface}
-    else:
-        # All ranks are on this machine. Its host name may be unknown to DNS, so gloo uses the loopback interface.
-        network = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    # All ranks are on this machine. Its host name may be unknown to DNS, so gloo uses the loopback interface.
+    network = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
     buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if device == "cuda" else {}
-    first, size = (meeting.first, meeting.ranks) if meeting else (0, ranks)
-    place = {
-        "RANK": str(first + rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(ranks),
-    }  # fmt: skip
+    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
     return {
         **KEEP_MEMORY, **dict([OPERATIONS]), **network, **buffers, **os.environ, **shown(gpus),
         **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
@@ -153,7 +139,7 @@ def interrupted() -> bool:
 
 
 @contextmanager
-def _started(job: Job, file: Path, meeting: Meeting | None) -> Iterator[list[_Rank]]:
+def _started(job: Job, file: Path) -> Iterator[list[_Rank]]:
     """Start the processes of a job; end all of them after the block."""
     ranks: list[_Rank] = []
     try:
@@ -162,7 +148,7 @@ def _started(job: Job, file: Path, meeting: Meeting | None) -> Iterator[list[_Ra
             with errors.open("wb") as stderr:
                 process = start_child(
                     ["-m", job.WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
-                    env=environment_of(job.threads, job.ranks, number, job.device, job.gpus, meeting),
+                    env=environment_of(job.threads, job.ranks, number, job.device, job.gpus),
                 )  # fmt: skip
             ranks.append(_Rank(number, process, errors))
             _running.add(process)
@@ -181,9 +167,7 @@ def _kill(ranks: list[_Rank]) -> None:
         rank.process.kill()
 
 
-def _listen(
-    name: str, ranks: list[_Rank], report: Callable[[dict[str, Any]], None], require: Callable[[], None]
-) -> _Rank | None:
+def _listen(name: str, ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Rank | None:
     """Forward progress until all ranks have ended or one has failed; return a failed rank or None.
 
     Log messages are passed on with the *name* of the model. A rank that only lost another rank is returned only if the
@@ -199,7 +183,6 @@ def _listen(
         except Empty:
             if bereft:
                 break
-            require()
             continue
         if entry is None:
             running -= 1

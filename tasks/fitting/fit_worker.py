@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +21,7 @@ from models.bundles.bundle import INT8_LOSS, save_bundle
 from models.specs import ModelSpec, model_class
 from models.streams import TRAINING_TEXT, TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
-from tasks.dask_engine import DaskEngine, dask_engine
+from tasks.cluster import RayEngine
 from tasks.fitting.job import PROBES, LanguageModelJob
 from tasks.fitting.worker import report_progress, run_worker
 from training.context import FitContext, FitProgress
@@ -37,14 +36,13 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None] | None = No
     """
     spec, vocabulary = job.spec, Vocabulary.load(job.vocabulary)
     train, validation = TokenStream.open(job.train), TokenStream.open(job.validation)
-    with _engine(job) as engine:
-        context = FitContext(
-            job.work, job.device, job.threads, report or report_progress, job.parts, engine, job.init_weights,
-            pace=job.pace, vectors=job.vectors,
-        )
-        if ranks_of_environment() > 1:
-            context = _among_others(context, spec, job.init_method)
-        result = fit_model(spec, vocabulary, train, validation, context)
+    context = FitContext(
+        job.work, job.device, job.threads, report or report_progress, job.parts,
+        RayEngine(job.cluster) if job.cluster else None, job.init_weights, pace=job.pace, vectors=job.vectors,
+    )  # fmt: skip
+    if ranks_of_environment() > 1:
+        context = _among_others(context, spec, job.init_method)
+    result = fit_model(spec, vocabulary, train, validation, context)
     if context.rank:
         return {}
     if job.pace:  # the training is not finished
@@ -94,11 +92,6 @@ def _among_others(context: FitContext, spec: ModelSpec, init_method: str) -> Fit
     rank, ranks = int(os.environ["RANK"]), ranks_of_environment()
     device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)
     return replace(context, device=device, rank=rank, ranks=ranks, init_method=init_method)
-
-
-def _engine(job: LanguageModelJob) -> AbstractContextManager[DaskEngine | None]:
-    """Return the engine for n-gram shards: Dask if the job has an address ("": local cluster), else None."""
-    return nullcontext() if job.dask is None else dask_engine(job.dask, job.threads, job.work)
 
 
 def main() -> int:

@@ -179,7 +179,7 @@ class LanguageModelJob(FitJob):
     """Fit of a language model.
 
     Args:
-        dask: Address of the Dask scheduler that counts n-grams, "" for a local cluster, None for no Dask.
+        cluster: Address of the cluster that counts n-grams; None: threads do.
         init_weights: Bundle that the fit starts from (warm start).
         pace: Time limit, at whose end the training stops before its decay, without a bundle; None: train to the end.
     """
@@ -188,7 +188,7 @@ class LanguageModelJob(FitJob):
     WORKER: ClassVar[str] = "tasks.fitting.fit_worker"
 
     spec: ModelSpec
-    dask: str | None = None
+    cluster: str | None = None
     init_weights: Path | None = None
     pace: Pace | None = None
 

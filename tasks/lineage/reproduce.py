@@ -76,7 +76,7 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     values["classification"] = values.get("classification", {}) | chosen
     try:
         with as_written():
-            return parse_config({**values, "execution": {"remote_store": "", "fit_pool": "", "fit_machines": 1}})
+            return parse_config({**values, "execution": {"remote_store": "", "cluster": ""}})
     except ConfigError as error:
         commit = lineage.step(lineage.fit).environment.get("git_commit") or "that the version was made by"
         raise ConfigError(

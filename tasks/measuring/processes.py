@@ -244,13 +244,13 @@ class ModelProcesses:
 def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
     """Do the works with models of this block in processes of their own, if they are worth it; a block in it joins it.
 
-    On a GPU and with Dask they are done here: the one has room for one model, the other has processes already.
+    On a GPU and with a cluster they are done here: the one has room for one model, the other has processes already.
 
     Args:
-        config: Names device and engine.
+        config: Names device and cluster.
         held_out: Tokens that the models are scored on, all together.
     """
-    here = config.execution.engine != "threads" or chosen_device(config.execution.device) != "cpu"
+    here = bool(config.execution.cluster) or chosen_device(config.execution.device) != "cpu"
     if _processes.get() is not None or here or held_out < LEAST_TOKENS:
         yield
         return
@@ -264,7 +264,7 @@ def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
 
 
 def done_alone(config: RunConfig, work: ModelWork) -> dict[str, Any]:
-    """Return the facts of a single work, done in a process of its own; with a GPU or Dask here."""
+    """Return the facts of a single work, done in a process of its own; with a GPU or a cluster here."""
     with model_processes(config, LEAST_TOKENS), OpenBundle(config, work.model) as opened:
         return with_model(work, opened)
 

@@ -30,7 +30,7 @@ EVERY = blocks()
 SHELL = [block for block in EVERY if block.language == "sh"]
 COMMANDS = [(block, command) for block in SHELL for command in commands(block.text)]
 UNCHECKED = {
-    "cat", "createdb", "curl", "dask", "docker", "export", "git", "install", "jupyter", "kubectl", "mkdir", "mlflow",
+    "cat", "createdb", "curl", "docker", "export", "git", "install", "jupyter", "kubectl", "mkdir", "mlflow",
     "ray", "serve", "source", "ssh", "sudo", "tar", "torchrun",
 }
 """Programs of others whose arguments are not checked here; those of MLflow are, by a test marked `long`."""

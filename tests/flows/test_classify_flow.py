@@ -15,9 +15,10 @@ import pytest
 from core.config.presets import load_config
 from core.errors import BundleError, ConfigError, InputError, Unreadable
 from tasks.classification.predict import PREDICTIONS_FILE
+from tasks.cluster import is_installed
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
-from tests.tasks.fitting.pool_homes import QUICK, Workers, home
+from tests.small_cluster import MISSING, small_cluster
 from tracking.logged_models.load_test import load_test
 from tracking.logged_models.opening import open_classifier, open_version, tracker_at
 from tracking.runs.params import metric_name
@@ -249,31 +250,26 @@ def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(done: 
     assert {row["figure"] for row in found["figures"]} == {"accuracy"}
 
 
-AT_WORKER = {"device": "cpu", "ranks": 1, "threads": 1}
-"""Resources that only the record of a fit at a worker of a pool names."""
+ON_NODE = {"device": "cpu", "ranks": 1, "threads": 1}
+"""Resources that only the record of a fit on a node of a cluster names."""
 
 
 def fits_of(home: Path) -> dict[str, tuple[dict[str, Any], bool]]:
-    """Return the files of each fitted classifier with size and SHA-256, and whether another machine fitted it."""
+    """Return the files of each fitted classifier with size and SHA-256, and whether a node of a cluster fitted it."""
     found = [json.loads(file.read_text()) for file in (home / "store" / "fit-classifier").glob("*/manifest.json")]
     varying = dict.fromkeys(("metrics.jsonl", "system.jsonl"))
-    return {one["facts"]["name"]: ({**one["files"], **varying}, one["environment"].get("resources") == AT_WORKER)
+    return {one["facts"]["name"]: ({**one["files"], **varying}, one["environment"].get("resources") == ON_NODE)
             for one in found if one["facts"]["label"] == "stars"}  # fmt: skip
 
 
-def test_networks_that_a_worker_of_another_home_fits_are_equal_to_the_last_byte(
-    done: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "shared").mkdir()
-    theirs = home(tmp_path, "theirs")
-    monkeypatch.setattr("tasks.fitting.pool_caller.PoolRuns", lambda pool, machines: Workers([theirs]))
-    monkeypatch.setattr("tasks.fitting.pool_caller.PATIENCE", QUICK)
-    monkeypatch.setattr("flows.classify.require_pool", lambda config: None)
+def test_networks_that_a_cluster_fits_are_equal_to_the_last_byte(done: Home) -> None:
+    if not is_installed():
+        pytest.skip(MISSING)
     before = fits_of(done.home)
-    store = f"execution.remote_store=file://{tmp_path / 'shared'}"
-    again = classified(done.home, store, "execution.fit_pool=pool", "execution.rebuild=['fit-classifier']")
+    with small_cluster(nodes=0, head=1) as cluster:
+        address = f"execution.cluster={cluster.address}"
+        again = classified(done.home, address, "execution.rebuild=['fit-classifier']")
     after = fits_of(done.home)
     assert {name: files for name, (files, _) in after.items()} == {name: files for name, (files, _) in before.items()}
     assert {name for name, (_, away) in after.items() if away} == {"bag", "fine-tuned"}
     assert [model["test"] for model in again["models"]] == [model["test"] for model in done.result["models"]]
-    assert not list((tmp_path / "shared" / "jobs").rglob("*"))

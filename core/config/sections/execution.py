@@ -1,4 +1,4 @@
-"""Define the section `execution`: home, device, parallelism, MLflow address, remote store, GPU pool, overdue limits.
+"""Define the section `execution`: home, device, parallelism, MLflow address, remote store, cluster, overdue limits.
 
 Define the settings of `reviewlm home gc`, which removes what no recent run or version needs.
 """
@@ -49,16 +49,13 @@ class ExecutionConfig(Section):
         remote_store: Second place of stage results, which other machines use too, e.g. "s3://bucket/prefix" or
             "file:///mnt/shared/results"; empty: none. `REVIEWLM_REMOTE_STORE` in the environment is used where the
             setting is not written.
-        fit_pool: Work pool of Prefect whose workers fit the networks, e.g. "gpu-pool" of another machine, and score
-            them where this machine has no GPU and needs long; data and models go through `remote_store`. Empty: none.
-        fit_machines: Workers of `fit_pool` that train each network together, with `ranks` processes each. They must
-            reach each other (`reviewlm worker start --address`).
+        cluster: Ray cluster that fits the networks, scores them where this machine has no GPU and needs long, and does
+            the parts of large work (cleaning, near-duplicates, words, tokens, n-grams): "HOST:PORT" or "auto" on one of
+            its nodes, "ray://HOST:PORT" elsewhere, "local" for one of this machine alone. Empty: none.
+        gpu_share: GPU that each process of a fit gets in the cluster; 0.25: four small networks share one.
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
-        engine: Who does the parts of large work (reading of several files, cleaning, near-duplicates, words, tokens,
-            n-grams, scores): threads of the run's process, or the workers of a Dask cluster.
-        dask_address: Scheduler of the Dask cluster, e.g. "tcp://host:8786"; empty: processes on this machine.
     """
 
     home: Line = ".reviewlm"
@@ -73,34 +70,22 @@ class ExecutionConfig(Section):
     end_overdue: bool = False
     system_metrics_seconds: Annotated[Number, Field(ge=0, le=1_000_000)] = 15.0
     remote_store: Line = Field(default_factory=lambda: os.environ.get(STORE_VARIABLE, ""))
-    fit_pool: Line = ""
-    fit_machines: Annotated[Whole, Field(ge=1, le=1_024)] = 1
+    cluster: Annotated[Line, Field(pattern=r"^(|local|auto|(ray://)?[^/\s]+:\d+)$")] = ""
+    gpu_share: Annotated[Number, Field(gt=0, le=1)] = 1.0
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     verify: bool = False
-    engine: Literal["threads", "dask"] = "threads"
-    dask_address: Line = ""
 
     @model_validator(mode="after")
-    def _dask_is_there(self) -> ExecutionConfig:
-        if self.engine == "dask" and find_spec("prefect_dask") is None:
-            raise ValueError("engine is 'dask', which needs prefect-dask: pip install -c constraints.txt -e '.[dask]'")
+    def _ray_is_there(self) -> ExecutionConfig:
+        if self.cluster and find_spec("ray") is None:
+            raise ValueError("cluster needs Ray, which is not installed: pip install -c constraints.txt -e '.[ray]'")
         return self
 
     @model_validator(mode="after")
     def _remote_store_can_be_opened(self) -> ExecutionConfig:
         if self.remote_store:
             require_address(self.remote_store)
-        return self
-
-    @model_validator(mode="after")
-    def _pool_gets_its_data(self) -> ExecutionConfig:
-        if self.fit_pool and not self.remote_store:
-            raise ValueError(
-                "fit_pool needs remote_store: a folder or bucket that this machine and the pool's workers can reach"
-            )
-        if self.fit_machines > 1 and not self.fit_pool:
-            raise ValueError("fit_machines above 1 needs fit_pool, the work pool of those machines")
         return self
 
     @model_validator(mode="after")

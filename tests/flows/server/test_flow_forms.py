@@ -23,7 +23,7 @@ from flows.server.parameters import with_absolute_paths
 
 MODULES = (
     "compare", "drift", "generate", "partial", "reproduce", "rescore", "retrain", "sweep", "upkeep",
-    "classify", "embed", "punctuate", "server.joined_worker",
+    "classify", "embed", "punctuate",
 )  # fmt: skip
 PARTS = ("config", "plan")
 """First parameter of flows that only other flows call; they get objects, so nobody fills in a form for them."""

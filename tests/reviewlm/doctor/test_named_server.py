@@ -245,12 +245,6 @@ def test_a_pool_without_a_worker_or_that_is_paused_is_named(named: Named) -> Non
     assert lines()["pool cpu-pool"].found == "there is no such pool"
 
 
-def test_the_pool_that_fits_is_needed_where_the_configuration_names_it(named: Named, tmp_path: Path) -> None:
-    found = lines(f"execution.remote_store={tmp_path.as_uri()}", "execution.fit_pool=fits-elsewhere")
-    assert found["pool fits-elsewhere"].state == "problem"
-    assert "reviewlm worker start" in found["pool fits-elsewhere"].remedy
-
-
 def test_missing_deployments_are_named_and_a_server_without_any_needs_none(named: Named) -> None:
     named.pages["/api/deployments/filter"] = deployments("", "weekly", "demo")
     line = lines()["deployments"]

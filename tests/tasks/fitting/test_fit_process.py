@@ -15,16 +15,19 @@ import psutil
 import pytest
 
 from core.config.run_config import RunConfig
+from core.config.sections.execution import ExecutionConfig
 from core.errors import Diverged, RankFailed
 from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tasks.cluster import is_installed
 from tasks.fitting import fit_worker
-from tasks.fitting.fit import _dask_of, run_job
-from tasks.fitting.fit_process import environment_of
+from tasks.fitting.fit import _cluster_of
+from tasks.fitting.fit_process import environment_of, run_job
 from tasks.fitting.job import LanguageModelJob
+from tests.small_cluster import MISSING
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -82,23 +85,24 @@ def test_equal_fits_give_equal_bundles(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_fit_with_a_dask_cluster_of_its_own_gives_the_very_bundle_and_leaves_nothing_behind(
+def test_a_fit_with_a_cluster_of_its_own_gives_the_very_bundle_and_leaves_nothing_behind(
     data: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install -c constraints.txt -e '.[dask]'")
+    if not is_installed():
+        pytest.skip(MISSING)
     digests = set()
-    for name, dask in (("one", None), ("two", "")):
-        run_job(job(data, tmp_path / name, NGramSpec(order=2), dask=dask), lambda news: None)
+    for name, cluster in (("one", None), ("two", "local")):
+        run_job(job(data, tmp_path / name, NGramSpec(order=2), cluster=cluster), lambda news: None)
         digests.add(load_bundle(tmp_path / name / "bundle").digest)
     assert len(digests) == 1
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
 
 
-def test_only_n_gram_fits_ask_for_dask_and_only_where_it_is_configured() -> None:
-    local, found = RunConfig(), RunConfig(execution={"engine": "dask", "dask_address": "tcp://host:8786"})
-    assert _dask_of(local, NGramSpec()) is None
-    assert _dask_of(found, NGramSpec()) == "tcp://host:8786"
-    assert _dask_of(found, RecurrentSpec()) is None
+def test_only_n_gram_fits_count_in_a_cluster_and_only_where_it_is_configured() -> None:
+    alone, found = RunConfig(), RunConfig(execution=ExecutionConfig.model_construct(cluster="host:6379"))
+    assert _cluster_of(alone, NGramSpec()) is None
+    assert _cluster_of(found, NGramSpec()) == "host:6379"
+    assert _cluster_of(found, RecurrentSpec()) is None
 
 
 @pytest.mark.long

@@ -1,0 +1,256 @@
+"""Connect to a Ray cluster (`execution.cluster`), and run shards and items of large work as its tasks.
+
+Arrays go through Ray's object store: a shared array once for several steps, any other large one once for its step. A
+worker's result returns the same way, and the process that asked puts it in its place. Shards are plain Ray tasks,
+because they are too many and too short for Prefect tasks. A shard whose worker or node is lost runs again on another.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import secrets
+import socket
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from core.environment import available_cores
+from core.errors import ConfigError
+from models.base import ModelError
+from models.threads import in_order
+
+LOCAL, AUTO = "local", "auto"
+"""Addresses: a cluster of this process on this machine alone; the cluster that this machine is a node of."""
+CONNECT_SECONDS = 10.0
+LARGE = 1 << 16
+"""Size in bytes from which an array is put into the object store by itself."""
+LOOPBACK = "127.0.0.1"
+_lock = threading.Lock()
+
+
+def is_installed() -> bool:
+    """Return whether the package ray is there."""
+    return find_spec("ray") is not None
+
+
+def connect(address: str) -> Any:
+    """Return the module `ray`, connected to a cluster: once in a process, which leaves it when it ends.
+
+    Args:
+        address: As in `execution.cluster`; not empty.
+
+    Raises:
+        ConfigError: Ray is not installed, or no cluster answers there.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # these are read when ray is imported
+    if not is_installed():
+        raise ConfigError(
+            "A cluster needs Ray, which is not installed", where="execution.cluster", value=address,
+            remedy="pip install -c constraints.txt -e '.[ray]'",
+        )
+    if address == LOCAL or _host_and_port(address)[0] in (LOOPBACK, "localhost"):
+        # All ports are on the loopback address then. Ray would replace it by the machine's own.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if address == LOCAL:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray would write one to the user's folder
+    import ray
+
+    with _lock:
+        if not ray.is_initialized():
+            logging.getLogger("ray").setLevel(logging.ERROR)
+            quiet: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
+            if address == LOCAL:
+                quiet |= {"num_cpus": available_cores(), "include_dashboard": False, "_node_ip_address": LOOPBACK}
+            try:
+                _require_listener(address)
+                _start(lambda: ray.init(address, **quiet))
+            except (OSError, ConnectionError, RuntimeError, ValueError) as error:
+                raise ConfigError(
+                    "No Ray cluster answers", where="execution.cluster", value=address, cause=str(error).strip(),
+                    remedy="start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none",
+                ) from error
+    return ray
+
+
+def _start(init: Callable[[], Any]) -> None:
+    """Call *init* in a thread that stays.
+
+    In the main thread Ray would take SIGTERM for itself, and its processes end with the thread that started them.
+    """
+    result = Future[None]()
+
+    def stay() -> None:
+        try:
+            init()
+        except BaseException as error:
+            result.set_exception(error)
+        else:
+            result.set_result(None)
+            threading.Event().wait()
+
+    threading.Thread(target=stay, name="ray", daemon=True).start()
+    result.result()
+
+
+def _require_listener(address: str) -> None:
+    """Raise OSError if nothing listens at HOST:PORT; Ray itself would ask for a minute and longer."""
+    if address in (LOCAL, AUTO):
+        return
+    socket.create_connection(_host_and_port(address), CONNECT_SECONDS).close()
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    place = urlsplit(address if "://" in address else f"//{address}")
+    return place.hostname or "", place.port or 0
+
+
+def address_for_children(address: str) -> str | None:
+    """Return where a child process reaches the cluster of this one; None without a cluster."""
+    if not address:
+        return None
+    return str(connect(address).get_runtime_context().gcs_address) if address == LOCAL else address
+
+
+class RayEngine:
+    """Engine that runs shards on the workers of a cluster; see `training.ngram.engine.ShardEngine`.
+
+    Args:
+        address: Address of the cluster.
+
+    Raises:
+        ConfigError: As `connect`.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address, self._ray = address, connect(address)
+        self._shared: dict[int, Any] = {}
+
+    def share(self, array: np.ndarray) -> np.ndarray:
+        """Put the array into the object store, and return it as it lies there, which cannot be written to."""
+        if array.nbytes < LARGE:
+            return array
+        reference = self._ray.put(np.asarray(array))
+        shared: np.ndarray = self._ray.get(reference)
+        self._shared[id(shared)] = reference
+        weakref.finalize(shared, self._shared.pop, id(shared), None).atexit = False
+        return shared
+
+    def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
+        """Run the shards on workers, in any order, and call *place* with each result as it arrives.
+
+        Raises:
+            ModelError: Workers died repeatedly, or have no such code; the cluster is gone.
+        """
+        submit, left, waiting = self._submitter(work), iter(range(shards)), dict[Any, int]()
+        try:
+            while True:
+                while len(waiting) < self._room() and (shard := next(left, None)) is not None:
+                    waiting[submit(shard)] = shard
+                if not waiting:
+                    return
+                for reference in self._ray.wait(list(waiting), num_returns=1)[0]:
+                    place(waiting.pop(reference), self._result(reference))
+        finally:
+            for reference in waiting:
+                self._ray.cancel(reference)
+
+    def ordered(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        """Yield `function(item)` for every item, in the order of the items; see `models.threads.FanOut`.
+
+        Raises:
+            ModelError: As `each`.
+        """
+        submit = self._submitter(function)
+        yield from in_order(lambda item: _Handed(self, submit(item)), items, self._room)
+
+    def _submitter(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return a function that gives an item to a worker, and returns the reference of its result."""
+        file = io.BytesIO()
+        pickler = _Pickler(file, self._ray.put, self._shared)
+        pickler.dump(function)
+        content, run = self._ray.put(file.getvalue()), self._ray.remote(_run).options(num_cpus=1)
+        return lambda item: run.remote(content, item, *pickler.references)
+
+    def _room(self) -> int:
+        """Return how many items may be in progress: two for each processor of the cluster."""
+        return 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+    def _result(self, reference: Any) -> Any:
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(reference)
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, ImportError | AttributeError):
+                raise ModelError(
+                    f"a worker of the cluster cannot process a shard: {error.cause}; all machines need the same "
+                    "ReviewLM installed"
+                ) from error
+            raise error.cause from error
+        except errors.RayError as error:
+            raise ModelError(
+                f"the cluster has lost a shard several times: {str(error).splitlines()[0]}; most likely its workers "
+                "ran out of memory, or the cluster has stopped"
+            ) from error
+
+
+class _Handed:
+    """An item that a worker has."""
+
+    def __init__(self, engine: RayEngine, reference: Any) -> None:
+        self._engine, self._reference = engine, reference
+
+    def result(self) -> Any:
+        return self._engine._result(self._reference)
+
+    def cancel(self) -> None:
+        self._engine._ray.cancel(self._reference)
+
+
+class _Pickler(pickle.Pickler):
+    """Pickler that replaces large arrays by their places among `references`.
+
+    Args:
+        file: Gets the bytes.
+        put: Puts an array into the object store, and returns its reference.
+        shared: References of the arrays that are there already, by `id`.
+    """
+
+    def __init__(self, file: io.BytesIO, put: Callable[[np.ndarray], Any], shared: dict[int, Any]) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._put, self._shared, self._places = put, shared, dict[int, int]()
+        self.references: list[Any] = []
+
+    def persistent_id(self, value: Any) -> int | None:
+        """Return the place of a large array; None for anything else."""
+        if not isinstance(value, np.ndarray) or value.nbytes < LARGE or value.dtype.hasobject:
+            return None
+        if id(value) not in self._places:
+            self._places[id(value)] = len(self.references)
+            self.references.append(self._shared.get(id(value)) or self._put(np.asarray(value)))
+        return self._places[id(value)]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickler that puts the arrays back."""
+
+    def __init__(self, content: bytes, arrays: tuple[np.ndarray, ...]) -> None:
+        super().__init__(io.BytesIO(content))
+        self._arrays = arrays
+
+    def persistent_load(self, place: int) -> np.ndarray:
+        """Return the array at a place."""
+        return self._arrays[place]
+
+
+def _run(content: bytes, item: Any, *arrays: np.ndarray) -> Any:
+    """Apply a function to an item on a worker."""
+    return _Unpickler(content, arrays).load()(item)

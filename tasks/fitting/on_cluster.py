@@ -1,0 +1,406 @@
+"""Run a job on a node of a Ray cluster, and take its files back into the work folder here.
+
+`run_job` runs a job in processes of this machine; `ClusterRun` does the same through an actor of the cluster
+(`execution.cluster`). Files travel in blocks through Ray's object store, each file with its SHA-256: the inputs to the
+node, and checkpoints and journals back as they are written. So the work folder here is as a fit of this machine would
+leave it. If the node is lost, another one goes on from there, and so does a later run if this process is killed. A node
+needs the same code, and neither MLflow nor Prefect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
+
+import psutil
+
+from core.config.run_config import RunConfig
+from core.environment import chosen_device
+from core.errors import ClusterFailed, ConfigError, Damaged, OutOfMemory, RankFailed, ReviewLMError, disk_errors
+from core.provenance import git_commit, made_with
+from tasks.cluster import connect
+from tasks.code_version import running_code
+from tasks.fitting.fit_process import interrupted, run_job
+from tasks.fitting.job import Job
+
+ATTEMPTS = 3
+"""Nodes that may be lost before a job is given up."""
+BLOCK = 32 << 20
+"""Bytes of a file that travel as one object."""
+POLL_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
+WAIT_SECONDS = 60.0
+"""Seconds without a free node after which the run says so."""
+JOURNALS, UNFINISHED = ".jsonl", ".part"
+"""Endings of files that grow in place, which are read last so that they are not older than a checkpoint; and of files
+that will get another name, which are left out."""
+FOLDER = "reviewlm-job-"
+"""Prefix of the folder of a job on its node, before the number of its process."""
+Listen = Callable[[dict[str, Any]], None]
+State = tuple[int, int]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SentFile:
+    """A file on its way: its name below a folder, SHA-256, and references of its blocks in the object store."""
+
+    name: str
+    sha256: str
+    blocks: list[Any]
+
+
+@dataclass
+class News:
+    """What an actor has to say: last progress, log messages, files that have changed, and the names of all files."""
+
+    progress: dict[str, Any] | None
+    logs: list[tuple[str, int, str]]
+    changed: list[SentFile]
+    names: frozenset[str]
+
+
+def sent(path: Path, name: str = "") -> list[SentFile]:
+    """Put a file, or the files of a folder, into the object store; journals last."""
+    if path.is_dir():
+        return [file for one in _names(path) for file in sent(path / one, one)]
+    import ray
+
+    whole, blocks = hashlib.sha256(), []
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            whole.update(block)
+            blocks.append(ray.put(block))
+    return [SentFile(name or path.name, whole.hexdigest(), blocks)]
+
+
+def received(files: list[SentFile], folder: Path) -> None:
+    """Write files from the object store into a folder; a file appears there when it is complete.
+
+    JSON files appear last: a checkpoint or a bundle is there as soon as its JSON file is.
+
+    Raises:
+        Damaged: A file has not the content that was sent, or a name leads out of the folder.
+        OSError: The disk.
+    """
+    import ray
+
+    for file in sorted(files, key=lambda one: one.name.endswith(".json")):
+        parts = PurePosixPath(file.name)
+        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+            raise Damaged("A file of a job has a name outside its folder", where=folder, value=file.name)
+        path, whole = folder / parts, hashlib.sha256()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}{UNFINISHED}")
+        try:
+            with unfinished.open("wb") as stream:
+                for reference in file.blocks:
+                    block = ray.get(reference)
+                    whole.update(block)
+                    stream.write(block)
+            if whole.hexdigest() != file.sha256:
+                raise Damaged("A file of a job arrived with other content", where=path)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def _names(folder: Path) -> list[str]:
+    names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+    return sorted((n for n in names if not n.endswith(UNFINISHED)), key=lambda name: (name.endswith(JOURNALS), name))
+
+
+class JobActor:
+    """Actor that does one job on a node, in child processes of its own.
+
+    It answers `news` while `run` runs, so it needs two threads. It is a plain class, so that a node without Ray's
+    decorator can still be tested, and nothing imports Ray before a cluster is used.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._progress: dict[str, Any] | None = None
+        self._logs: list[tuple[str, int, str]] = []
+        self._sent: dict[str, State] = {}
+        self._folder: Path | None = None
+        self._work: Path | None = None
+
+    def run(
+        self, text: str, kind: type[Job], code: str, model: str, inputs: Mapping[str, list[SentFile]],
+        so_far: list[SentFile], folders: frozenset[str], device: str,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
+
+        Args:
+            text: The job as JSON text, with paths of the machine that asks.
+            kind: The class of the job.
+            code: Version of the code that is to do it.
+            model: Kind of model for that version.
+            inputs: The files of each input.
+            so_far: Files of an earlier attempt in the work folder.
+            folders: Names of the inputs that are folders.
+            device: Value of `execution.device`.
+
+        Raises:
+            ConfigError: This node has other code.
+            ReviewLMError: The error of the job, with this node as its place.
+        """
+        node, job = platform.node(), kind.from_json(text)
+        if (here := running_code().version(kind.WORKER, model)) != code:
+            raise ConfigError(
+                f"A node of the cluster would {job.DEED.verb} '{job.name}' with other code", where=node, value=here,
+                cause=f"the run asks for {code}", remedy="bring all machines to the same commit",
+            )
+        folder = self._folder = _own_folder()
+        with _placed(node), disk_errors(folder), self._heard():
+            places = {}
+            for name, files in inputs.items():
+                received(files, folder / "inputs" / name)
+                places[name] = folder / "inputs" / name / ("" if name in folders else files[0].name)
+            work = folder / "work"
+            work.mkdir()
+            received(so_far, work)
+            if job.device == "cuda" and (chosen := chosen_device(device)) == "cpu":
+                log.warning("%s: the GPU of the node %s cannot be used", job.name, node)
+                job = replace(job, device=chosen)
+            self._work = work
+            summary = run_job(job.moved(places, work), self._report)
+            for leftover in work.glob("checkpoint*"):  # the training is finished
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        resources = {"device": job.device, "ranks": job.ranks, "threads": job.threads * job.ranks}
+        made_by = {**made_with(), "git_commit": git_commit(), "resources": resources}
+        return {"summary": dict(summary), "made_by": made_by}
+
+    def news(self) -> News:
+        """Return what is new since the last call."""
+        with self._lock:
+            logs, self._logs = self._logs, []
+            progress = self._progress
+        if self._work is None:
+            return News(progress, logs, [], frozenset())
+        changed, names = [], []
+        with TemporaryDirectory(dir=self._work.parent) as held:
+            states = _held(self._work, Path(held))
+            for name, state in states.items():
+                names.append(name)
+                if self._sent.get(name) != state:
+                    changed += sent(Path(held, name), name)
+        self._sent = states
+        return News(progress, logs, changed, frozenset(names))
+
+    def close(self) -> None:
+        """Remove the files of the job from this node."""
+        self._work = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _report(self, news: dict[str, Any]) -> None:
+        with self._lock:
+            self._progress = news
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Keep the log messages of the job for `news`."""
+        handler, root = logging.Handler(), logging.getLogger()
+        handler.emit = lambda record: self._logs.append((record.name, record.levelno, record.getMessage()))  # type: ignore[method-assign]
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+
+
+@contextmanager
+def _placed(node: str) -> Iterator[None]:
+    """Add the node to the place of an error."""
+    try:
+        yield
+    except ReviewLMError as error:
+        place = f"{error.where}, on {node}" if error.where else f"on {node}"
+        raise type(error)(
+            error.what, where=place, value=error.value, cause=error.cause, remedy=error.remedy
+        ) from error
+
+
+def _own_folder() -> Path:
+    """Return a new folder of this process; remove those of processes that were killed."""
+    for other in Path(gettempdir()).glob(f"{FOLDER}*"):
+        number = other.name.removeprefix(FOLDER)
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(other, ignore_errors=True)
+    folder = Path(gettempdir(), f"{FOLDER}{os.getpid()}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def _held(folder: Path, copies: Path) -> dict[str, State]:
+    """Hold the files of a folder as they are now in another one of the same disk; return time and size of each by name.
+
+    A link is enough where a file is never changed in place. An older checkpoint may vanish meanwhile: it is left out.
+    """
+    states = {}
+    for name in _names(folder):
+        (copies / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            about = (folder / name).stat()
+            if name.endswith(JOURNALS):
+                shutil.copyfile(folder / name, copies / name)
+            else:
+                os.link(folder / name, copies / name)
+            states[name] = about.st_mtime_ns, about.st_size
+        except FileNotFoundError:
+            continue
+    return states
+
+
+@dataclass
+class ClusterRun:
+    """A job that a node of the cluster does, called as `run_job` is.
+
+    Args:
+        config: Names the cluster, the device and the share of a GPU.
+        model: Kind of model that is fitted; "" for any.
+
+    Attributes:
+        made_by: After the job: code, libraries, machine and resources of the node, for the record.
+    """
+
+    config: RunConfig
+    model: str = ""
+    made_by: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, job: Job, report: Listen) -> dict[str, Any]:
+        """Have a job done; its work folder here then holds what `run_job` would leave.
+
+        Raises:
+            ConfigError: No cluster answers, no node has the resources, or a node has other code.
+            FitError, InputError, OutOfMemory, …: The error of the job there.
+            ClusterFailed: Several nodes were lost, or this process was interrupted.
+        """
+        ray = connect(self.config.execution.cluster)
+        job, asked = self._asked(ray, job)
+        inputs = {name: sent(path) for name, path in job.inputs.items()}
+        folders = frozenset(name for name, path in job.inputs.items() if path.is_dir())
+        code, cause = running_code().version(job.WORKER, self.model), ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                log.warning("%s: its node is lost (%s); it goes on elsewhere from its checkpoint", job.name, cause)
+            actor = ray.remote(JobActor).options(**asked, max_concurrency=2).remote()
+            try:
+                arguments = job.to_json(), type(job), code, self.model, inputs, sent(job.work), folders
+                ends = actor.run.remote(*arguments, self.config.execution.device)
+                end = self._followed(ray, actor, ends, job, report)
+                self.made_by = end["made_by"]
+                summary: dict[str, Any] = end["summary"]
+                return summary
+            except ray.exceptions.RayTaskError as error:
+                raise self._error_of(error.cause, job) from error
+            except ray.exceptions.RayError as error:
+                cause = str(error).strip().splitlines()[0]
+                memory = any(word in str(error) for word in ("running low on memory", "OOM", "OutOfMemory"))
+                failure = OutOfMemory if memory else ClusterFailed
+            finally:
+                with suppress(ray.exceptions.RayError):
+                    ray.get(actor.close.remote(), timeout=CLOSE_SECONDS)
+                ray.kill(actor)
+        raise failure(
+            f"The {job.DEED.noun} of '{job.name}' has lost {ATTEMPTS} nodes", where=self.config.execution.cluster,
+            cause=cause, remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
+        )
+
+    def _asked(self, ray: Any, job: Job) -> tuple[Job, dict[str, Any]]:
+        """Return the job with the resources that it gets, and the options of its actor.
+
+        Raises:
+            ConfigError: No node has so many GPUs.
+        """
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        chosen = self.config.execution
+        gpus = max(node.get("GPU", 0) for node in nodes)
+        wanted = job.ranks * chosen.gpu_share if chosen.device != "cpu" else 0
+        if wanted > gpus and (chosen.device == "cuda" or gpus):
+            raise ConfigError(
+                f"No node of the cluster has the GPUs to {job.DEED.verb} '{job.name}'", where=chosen.cluster,
+                value=wanted, cause=f"the largest number is {gpus:g}", remedy="lower execution.ranks, or add a node",
+            )
+        wanted = wanted if gpus else 0
+        most = max(1, int(max(node.get("CPU", 0) for node in nodes)))
+        threads = max(1, min(job.threads, most // job.ranks))
+        asked = {"num_cpus": 1 if wanted else min(most, threads * job.ranks), "num_gpus": wanted}
+        return replace(job, device="cuda" if wanted else "cpu", threads=threads, gpus=()), asked
+
+    def _followed(self, ray: Any, actor: Any, ends: Any, job: Job, report: Listen) -> dict[str, Any]:
+        """Forward progress and files until the job has ended; return how it ended."""
+        waited, begun, last = 0.0, False, None
+        while True:
+            ended = bool(ray.wait([ends], timeout=POLL_SECONDS)[0])
+            if interrupted():
+                raise ClusterFailed(f"The {job.DEED.noun} of '{job.name}' was interrupted; its node stops it, too")
+            told = actor.news.remote()
+            while not ray.wait([told], timeout=POLL_SECONDS)[0]:
+                if interrupted():
+                    raise ClusterFailed(f"The {job.DEED.noun} of '{job.name}' was interrupted before it began")
+                waited += POLL_SECONDS
+                if not begun and waited == WAIT_SECONDS:
+                    log.warning("%s: no node of the cluster is free yet", job.name)
+            news, begun = ray.get(told), True
+            for name, level, message in news.logs:
+                logging.getLogger(name).log(level, "%s", message)
+            received(news.changed, job.work)
+            if news.names:
+                for name in set(_names(job.work)) - news.names:
+                    if name.startswith("checkpoint"):
+                        (job.work / name).unlink()
+            if news.progress is not None and news.progress != last:
+                last = news.progress
+                report(last)
+            if ended:
+                end: dict[str, Any] = ray.get(ends)
+                return end
+
+    def _error_of(self, cause: BaseException, job: Job) -> BaseException:
+        if isinstance(cause, ReviewLMError):
+            return cause
+        if isinstance(cause, ImportError | AttributeError | TypeError):
+            return ConfigError(
+                f"A node of the cluster cannot {job.DEED.verb} '{job.name}'", cause=str(cause),
+                where=self.config.execution.cluster, remedy="install the same commit of the project on all machines",
+            )
+        return RankFailed(
+            f"The process that {job.DEED.past} '{job.name}' has failed", where=self.config.execution.cluster,
+            cause=f"{type(cause).__name__}: {cause}",
+        )
+
+
+def require_cluster(config: RunConfig, minutes: bool = False) -> None:
+    """Refuse, at the start of a run, a cluster that does not answer; without `execution.cluster` do nothing.
+
+    Args:
+        config: Names the cluster.
+        minutes: The run has a time budget.
+
+    Raises:
+        ConfigError: As `connect`; or the budget is planned by this machine's speed.
+    """
+    if not (address := config.execution.cluster):
+        return
+    if minutes:
+        raise ConfigError(
+            "--minutes plans with the speed of this machine, but the cluster fits the networks on others",
+            where="execution.cluster", value=address, remedy="use either --minutes or execution.cluster",
+        )
+    connect(address)

@@ -1,0 +1,39 @@
+"""A Ray cluster of a few nodes on this machine, on the loopback address, with pretended GPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+MISSING = "Ray is not installed: pip install -c constraints.txt -e '.[ray]'"
+NODE = {"num_cpus": 1, "num_gpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
+
+
+@contextmanager
+def small_cluster(nodes: int, head: int = 0) -> Iterator[Any]:
+    """Yield a `ray.cluster_utils.Cluster` with so many nodes of one core and one pretended GPU, beside its head.
+
+    Args:
+        nodes: Number of nodes, apart from the head.
+        head: Cores of the head; it has no GPU.
+    """
+    # A busy machine starts nodes slowly. Only the main thread can add one, because Ray sets signal handlers.
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_raylet_start_wait_time_s": "120", "RAY_AUTH_TOKEN": "0" * 64,
+    }  # fmt: skip
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True, head_node_args={**NODE, "num_cpus": head, "num_gpus": 0, "include_dashboard": False}
+    )
+    try:
+        for _ in range(nodes):
+            cluster.add_node(**NODE)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

@@ -1,0 +1,63 @@
+"""Homes and jobs of small fits for tests, without Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.store import Store
+from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
+from models.streams import write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.prepare import VOCABULARY_FILE
+from tasks.fitting.job import LanguageModelJob
+
+TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
+
+
+def home(tmp_path: Path, name: str, **execution: object) -> RunConfig:
+    settings = {"home": tmp_path / name, "threads": 1}
+    return load_config("demo", [f"execution.{key}={value}" for key, value in (settings | execution).items()])
+
+
+def network(epochs: float = 3, **training: Any) -> RecurrentSpec:
+    options = {"epochs": epochs, "batch": 2, "bptt_len": 8, "precision": "float32", "evaluations": 3, **training}
+    return RecurrentSpec(name="lstm", hidden=8, embedding=8, training=TrainingSpec(**options))
+
+
+def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
+    """Return a job whose inputs are results in the store of a home."""
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+
+    def words(folder: Path) -> dict[str, int]:
+        vocabulary.save(folder / VOCABULARY_FILE)
+        return {}
+
+    def stream(split: str) -> Callable[[Path], dict[str, int]]:
+        frame = pl.DataFrame(
+            {"review_id": [f"{split}{n}" for n in range(len(TEXTS))], "text": TEXTS, "stars": [5] * len(TEXTS),
+             "bytes": [len(text) + 1 for text in TEXTS], "words": [4] * len(TEXTS)}
+        )  # fmt: skip
+
+        def make(folder: Path) -> dict[str, int]:
+            write_stream(folder, vocabulary, [frame])
+            return {}
+
+        return make
+
+    store = Store.of(config)
+    learnt = store.build("vocabulary", 1, {}, {}, words).artifact
+    train, validation = (
+        store.build("tokens", 1, {"split": split}, {}, stream(split)).artifact for split in ("train", "validation")
+    )
+    work.mkdir(parents=True)
+    return LanguageModelJob(
+        spec=spec, vocabulary=learnt.folder / VOCABULARY_FILE, train=train.folder, validation=validation.folder,
+        work=work, facts={"fit_digest": "0" * 16},
+    )  # fmt: skip

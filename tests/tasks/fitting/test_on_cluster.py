@@ -1,0 +1,188 @@
+"""A fit on a cluster: a lost node, killed processes, other code; the result is that of a fit here to the bit."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from core.errors import ConfigError, RankFailed
+from core.provenance import SOURCE
+from models.bundles.bundle import load_bundle
+from tasks.cluster import is_installed
+from tasks.code_version import SourceCode, running_code
+from tasks.fitting import on_cluster
+from tasks.fitting.fit_process import run_job
+from tasks.fitting.job import LanguageModelJob
+from tasks.fitting.on_cluster import ClusterRun, JobActor
+from tests.small_cluster import MISSING, NODE, small_cluster
+from tests.tasks.fitting.small_jobs import home, job_in, network
+from tracking.client import open_client
+from tracking.runs.runs import Tracker
+
+LONG = network(epochs=40, evaluations=40)
+"""A fit of some seconds with many checkpoints."""
+
+
+def test_a_node_needs_neither_prefect_nor_mlflow_and_ray_is_imported_for_a_cluster_only() -> None:
+    code = "import sys, tasks.fitting.on_cluster; print(sorted({'prefect', 'mlflow', 'ray'} & {*sys.modules}))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SOURCE, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+def test_a_node_with_other_code_refuses_by_name_before_it_reads_anything(tmp_path: Path) -> None:
+    config = home(tmp_path, "here")
+    job = job_in(config, network(), tmp_path / "here" / "work")
+    with pytest.raises(ConfigError) as refused:
+        JobActor().run(job.to_json(), LanguageModelJob, "0" * 12, "lstm", {}, [], frozenset(), "cpu")
+    assert refused.value.where == platform.node()
+    assert "0" * 12 in refused.value.cause
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    if not is_installed():  # small_cluster imports it, after it has set Ray's variables
+        pytest.skip(MISSING)
+    with small_cluster(nodes=2) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> LanguageModelJob:
+    """The long fit, on this machine."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    job = job_in(home(folder, "here"), LONG, folder / "here" / "work")
+    run_job(job, lambda news: None)
+    return job
+
+
+def digest(job: LanguageModelJob) -> str:
+    return load_bundle(job.bundle).digest
+
+
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait until a condition is true, and return its value."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+    return value
+
+
+def fits_of(raylet: int) -> list[psutil.Process]:
+    """Return the processes that fit below the process of a node."""
+    below = psutil.Process(raylet).children(recursive=True)
+    with suppress(psutil.NoSuchProcess):
+        return [one for one in below if "tasks.fitting.fit_worker" in one.cmdline()]
+    return []
+
+
+def raylet(node: Any) -> int:
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+def busy_node(cluster: Any) -> Any:
+    return next((node for node in cluster.list_all_nodes() if fits_of(raylet(node))), None)
+
+
+@pytest.mark.slow
+def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure_once(
+    cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = home(tmp_path, "here", cluster=cluster.address)
+    job = job_in(config, LONG, tmp_path / "here" / "work")
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "reviewlm", tmp_path / "artifacts")
+    run_id = tracker.start_run("lost")
+
+    def listen(news: dict[str, Any]) -> None:
+        if (job.work / "metrics.jsonl").exists():
+            tracker.log_journal(run_id, job.work / "metrics.jsonl")
+
+    with ThreadPoolExecutor(1) as thread, caplog.at_level("INFO"):
+        run = ClusterRun(config, "lstm")
+        ends = thread.submit(run, job, listen)
+        until(lambda: list(job.work.glob("checkpoints/*.json")) or ends.done())
+        cluster.remove_node(busy_node(cluster), allow_graceful=False)
+        ends.result(240)
+    cluster.add_node(**NODE)
+    assert "its node is lost" in caplog.text
+    assert "training resumes after" in caplog.text
+    assert digest(job) == digest(undisturbed)
+    assert run.made_by["resources"] == {"device": "cpu", "ranks": 1, "threads": 1}
+    tracker.log_journal(run_id, job.work / "metrics.jsonl")
+    client = open_client(tracker.uri)
+    for name in client.get_run(run_id).data.metrics:
+        steps = Counter(point.step for point in client.get_metric_history(run_id, name))
+        assert max(steps.values()) == 1, name
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_remedy(
+    cluster: Any, tmp_path: Path
+) -> None:
+    config = home(tmp_path, "here", cluster=cluster.address)
+    job = job_in(config, LONG, tmp_path / "here" / "work")
+    with ThreadPoolExecutor(1) as thread:
+        ends = thread.submit(ClusterRun(config, "lstm"), job, lambda news: None)
+        until(lambda: list(job.work.glob("checkpoints/*.json")) or ends.done())
+        for process in fits_of(raylet(busy_node(cluster))):
+            process.kill()
+        with pytest.raises(RankFailed) as failed:
+            ends.result(120)
+    assert platform.node() in failed.value.where
+    assert "memory" in failed.value.cause
+    assert list(job.work.glob("checkpoints/*.json")), "a rerun goes on from here"
+
+
+@pytest.mark.slow
+def test_other_code_is_refused_through_the_cluster_and_nothing_is_fitted(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(SourceCode):
+        def _version(self, root: str, kind: str = "") -> str:
+            return "0" * 12
+
+    monkeypatch.setattr(on_cluster, "running_code", Other)
+    config = home(tmp_path, "here", cluster=cluster.address)
+    job = job_in(config, network(), tmp_path / "here" / "work")
+    with pytest.raises(ConfigError) as refused:
+        ClusterRun(config, "lstm")(job, lambda news: None)
+    assert refused.value.where == platform.node()
+    assert refused.value.value == running_code().version(job.WORKER, "lstm")
+    assert not job.bundle.exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_leaves_no_fit_behind_and_goes_on_where_it_was(
+    cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = home(tmp_path, "here", cluster=cluster.address)
+    job = job_in(config, LONG, tmp_path / "here" / "work")
+    child = multiprocessing.get_context("spawn").Process(target=_run_quietly, args=(config, job))
+    child.start()
+    until(lambda: list(job.work.glob("checkpoints/*.json")) or not child.is_alive())
+    os.kill(child.pid or 0, signal.SIGKILL)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    until(lambda: busy_node(cluster) is None)
+    with caplog.at_level("INFO"):
+        ClusterRun(config, "lstm")(job, lambda news: None)
+    assert "training resumes after" in caplog.text
+    assert digest(job) == digest(undisturbed)
+
+
+def _run_quietly(config: Any, job: LanguageModelJob) -> None:
+    ClusterRun(config, "lstm")(job, lambda news: None)

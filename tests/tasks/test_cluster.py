@@ -1,0 +1,118 @@
+"""Shards and items on a Ray cluster: the same bits as in one process, and errors of the work are those of the work."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.config.presets import load_config
+from core.errors import ConfigError
+from corpus.synthetic.synth import write_reviews
+from models.specs import NGramSpec
+from tasks import cluster as machinery
+from tasks.cluster import RayEngine, connect, is_installed
+from tasks.data.ingest import ingest_files
+from tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
+from tests.small_cluster import MISSING, small_cluster
+from training.ngram.counting import memory
+from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import fit_tables
+from training.ngram.smoothing import by_context
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[RayEngine]:
+    if not is_installed():
+        pytest.skip(MISSING)
+    with small_cluster(nodes=0, head=2) as cluster:
+        yield RayEngine(cluster.address)
+
+
+def test_without_ray_a_cluster_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.config.sections.execution.find_spec", lambda name: None)
+    monkeypatch.setattr(machinery, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"\.\[ray\]"):
+        load_config("demo", ["execution.cluster=local"])
+    with pytest.raises(ConfigError, match=r"\.\[ray\]"):
+        connect("local")
+
+
+@pytest.mark.parametrize("address", ["ray://", "tcp://host:8786", "host", "host:port", "a b:1"])
+def test_what_is_no_address_of_a_cluster_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"execution\.cluster"):
+        load_config("demo", [f"execution.cluster={address}"])
+
+
+def test_large_arrays_travel_once_beside_the_function_and_come_back_in_their_places() -> None:
+    large, small, sent = np.arange(100_000), np.arange(3), list[np.ndarray]()
+    file = machinery.io.BytesIO()
+    pickler = machinery._Pickler(file, lambda array: sent.append(array) or len(sent) - 1, {})
+    pickler.dump((large, small, {"again": large}))
+    assert len(file.getvalue()) < 1_000
+    assert len(sent) == len(pickler.references) == 1
+    back = machinery._Unpickler(file.getvalue(), (large,)).load()
+    assert back[0] is large
+    assert back[2]["again"] is large
+    assert (back[1] == small).all()
+    with pytest.raises(pickle.UnpicklingError):
+        pickle.loads(file.getvalue())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [None, 1 << 40], ids=["in memory", "in files"])
+def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
+    engine: RayEngine, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "MOST_WINDOWS", 1 << 14)  # several shards
+    monkeypatch.setattr(by_context, "NGRAMS", 1 << 14)
+    ids = np.minimum(np.random.default_rng(1).zipf(1.2, 60_000) + 2, 999).astype(np.int32)
+    ids[::30] = 1
+    text: Any = SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, len(ids), 30), len(ids)))
+
+    def tables(does: Any) -> dict[str, np.ndarray]:
+        counts = count_ngrams(text, 4, 1_000, {1, 3}, limit, engine=does)
+        return fit_tables(counts, NGramSpec(order=4), (), engine=does).tables.arrays()
+
+    here, there = tables(None), tables(engine)
+    assert here.keys() == there.keys()
+    assert all(here[name].tobytes() == there[name].tobytes() for name in here)
+
+
+@pytest.mark.slow
+def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: RayEngine) -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        list(engine.ordered(partial(divmod, 1), [1, "no number"]))
+    shared = engine.share(np.arange(100_000))
+    with pytest.raises(ValueError, match="read-only"):
+        shared[0] = 1
+
+
+@pytest.mark.slow
+def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
+    engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_reviews(tmp_path / "reviews.jsonl", 300, seed=1, duplicates=0.1, workers=1)
+
+    def made(address: str) -> list[Any]:
+        monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / (address.partition(":")[0] or "here")))
+        sets = [f"execution.cluster={address}", "execution.threads=2", f"source.input=['{tmp_path}/reviews.jsonl']"]
+        config = load_config("demo", sets)
+
+        def stored(task: Any, *arguments: Any) -> Any:
+            result = task.fn(*arguments)
+            return getattr(result, "data", result)
+
+        dataset = stored(ingest_files, config)
+        clean = stored(clean_and_split, config, dataset)
+        words = stored(train_vocabulary, config, next(iter(config.vocabulary)), clean)
+        return [clean, words, stored(tokenize, config, str(words.folder / VOCABULARY_FILE), "train", clean)]
+
+    for one, other in zip(made(""), made(engine.address), strict=True):
+        assert (one.digest, one.manifest["files"]) == (other.digest, other.manifest["files"]), one.stage
