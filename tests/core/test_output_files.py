@@ -17,8 +17,8 @@ from core.output import output_file, write_output
 from reviewlm.cli import app
 
 VERBS = {
-    "synth": ["synth", "--reviews", "20"], "export": ["quarantine", "export"],
-    "suggest": ["checks", "suggest", "--table", "absent.parquet"],
+    "synth": ["data", "synth", "--reviews", "20"], "export": ["data", "quarantine", "export"],
+    "suggest": ["data", "checks", "suggest", "--table", "absent.parquet"],
 }
 
 

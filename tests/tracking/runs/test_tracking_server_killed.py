@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from core.errors import TrackingUnavailable
-from reviewlm.verbs.maintenance import tracking as verbs
+from reviewlm.verbs.maintenance.backup import sync
 from tests.tracking.mlflow_servers import Served
 from tests.tracking.runs.written_runs import state, write_runs
 from tracking.registry.registry import Registry
@@ -60,13 +60,13 @@ def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_ba
     last = step
     write_runs(tracker, pieces)
     assert len(tracker.waiting()) >= 2
-    verbs.waiting(json=True)
+    sync(json=True)
     assert f'"waiting": {len(tracker.waiting())}' in capsys.readouterr().out
     with pytest.raises(TrackingUnavailable):
         tracker.wait(0)
 
     served.start()
-    verbs.flush(json=True)
+    sync(json=True)
     assert '"waiting": 0' in capsys.readouterr().out
     assert list(tracker.records.all()) == []
     curve = [(point.step, point.value) for point in tracker.client.get_metric_history(long_run, "curve")]
