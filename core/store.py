@@ -23,8 +23,7 @@ from filelock import FileLock, Timeout
 from core.content_check import differing_files, sha256_of_file
 from core.errors import Damaged, disk_errors
 from core.manifest import MANIFEST, canonical
-from core.storing.finished import ASIDE, DIGEST_LENGTH, Artifact, FinishedResults, digest_of
-from core.storing.publishing import publish
+from core.storing.finished import ASIDE, DIGEST_LENGTH, Artifact, FinishedResults, digest_of, publish
 from core.storing.remote import RemoteStore, remote_store
 from core.storing.removal import WORK, build_lock
 

@@ -98,7 +98,7 @@ class Reason(StrEnum):
     """The stars are not a finite number ("five"). The data checks handle numbers out of range."""
     BAD_VOTES = "bad_votes"
     BAD_DATE = "bad_date"
-    """The date is in none of the forms of `corpus.reading.dates`, before 1990 or in the future."""
+    """The date is in none of the forms of `corpus.reading.convert`, before 1990 or in the future."""
     DUPLICATE_ID = "duplicate_id"
     """Another record with this review_id is newer, or has the same date and comes later in the input."""
     UNREADABLE_FILE = "unreadable_file"

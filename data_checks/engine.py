@@ -2,7 +2,7 @@
 
 Nothing in this module depends on reviews. Polars measures what the expectations ask for, chunk by chunk, and Great
 Expectations' own classes judge it (`data_checks/gx.py`). So verdicts and result objects are the same as on pandas, and
-its stores, checkpoints and actions accept them. The page is our own (`data_checks/docs/page.py`).
+its stores, checkpoints and actions accept them. The page is our own (`data_checks/page.py`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from typing import Any
 
 from core.errors import ConfigError
 from data_checks import gx
-from data_checks.docs.page import CheckedTable, CheckPage, ShownResult, as_options
-from data_checks.metrics.measure import MetricError, Report, guarded, measure
 from data_checks.metrics.metrics import Metric
-from data_checks.metrics.tables import CHUNK_ROWS, Table
+from data_checks.metrics.tables import CHUNK_ROWS, MetricError, Report, Table, guarded, measure
+from data_checks.page import CheckedTable, CheckPage, ShownResult, as_options
 from data_checks.report import ExpectationResult
 
 PAGE, RESULTS = "index.html", "validation.json"

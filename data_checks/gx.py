@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.errors import ReviewLMError
-from data_checks.metrics.measure import MetricError
+from data_checks.metrics.tables import MetricError
 from data_checks.metrics.translation import MetricRequest
 
 

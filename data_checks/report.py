@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import CheckFailed, ReviewLMError
-from core.markdown import code, literal
+from core.output import code, literal
 
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
 """A failed critical expectation stops the run, a warning is shown with the run's result, an info is only logged."""
@@ -93,7 +93,7 @@ class CheckReport:
             raise ReviewLMError(
                 f"A data check of '{self.stage}' is broken: {'; '.join(self.broken)}", where=self.report_path,
                 cause="the expectation raised an error; the data were not judged",
-                remedy="correct data_checks/suites/expectations.py",
+                remedy="correct data_checks/expectations.py",
             )
         for result in self.results:
             if not result.passed and result.severity != CRITICAL:

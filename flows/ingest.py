@@ -78,7 +78,7 @@ def recorded_or_read(chosen: VersionSettings) -> Artifact:
 
 @flow(name="replay", flow_run_name="{config.title}", persist_result=False)
 def replay(config: Given[RunConfig], quarantined: Given[Artifact], fixed: Path | None = None) -> Artifact:
-    """Return the data set with the records recovered from its quarantine (see `corpus.quarantine.replay`)."""
+    """Return the data set with the records recovered from its quarantine (see `corpus.ingestion.replay`)."""
     with step("replay", "read the quarantined records again and check the reviews"):
         dataset = replay_quarantine(config, quarantined, fixed)
         check_table(config, "raw", dataset)

@@ -165,7 +165,7 @@ def settings_of_versions(
 def set_up(config: RunConfig) -> RunConfig:
     """Set up this process's environment for a configuration, and return it."""
     from core.services.join import join
-    from core.storing.migrations import require_no_upgrade
+    from core.storing.sqlite_files import require_no_upgrade
     from tracking.moved_home import mend_moved_home
 
     require_no_upgrade(config.home)

@@ -26,7 +26,7 @@ from core.config.presets import DEFAULT, load_config
 from core.config.run_config import RunConfig
 from core.environment import HOME_VARIABLE, available_cores, prepare_environment
 from core.errors import ReviewLMError
-from core.storing.migrations import require_no_upgrade
+from core.storing.sqlite_files import require_no_upgrade
 from serving.api.app import create_app
 from serving.metrics import Metrics
 from serving.server import KEEP_ALIVE, close, host_warnings, open_champions, require_safe, tokens_of

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 import uvicorn
 
-from core import access_tokens
-from core.access_tokens import AccessTokens
+from core import credentials
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import PromotionConfig
+from core.credentials import AccessTokens
 from core.errors import BundleError, ConfigError, ReviewLMError
 from core.processes import interrupts
 from serving.api.access import is_loopback
@@ -67,7 +67,7 @@ def token_file(config: RunConfig) -> Path | None:
     """Return the file of access tokens: the configured one, or that of the home folder if there is one."""
     if config.serving.tokens:
         return Path(config.serving.tokens)
-    file = config.home / access_tokens.FILE
+    file = config.home / credentials.TOKENS_FILE
     return file if file.exists() else None
 
 

@@ -23,7 +23,7 @@ from core.config.run_config import RunConfig
 from core.manifest import MANIFEST, read_manifest, seconds_of
 from core.processes import interrupts
 from core.store import Store
-from core.storing.publishing import newest_first
+from core.storing.finished import newest_first
 from tasks.flow_run import OVERDUE, announce
 from tasks.progress import duration
 

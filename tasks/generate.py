@@ -6,8 +6,8 @@ import logging
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.markdown import quoted
 from core.model_errors import converted_errors
+from core.output import quoted
 from models.bundles.unseen import unseen_warnings
 from models.sampling import generate
 from models.sampling.batch import rating_of

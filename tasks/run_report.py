@@ -31,8 +31,7 @@ from prefect.context import TaskRunContext
 from core.config.presets import command_line
 from core.config.run_config import RunConfig
 from core.errors import disk_errors, without_password
-from core.markdown import code
-from core.output import write_output
+from core.output import code, write_output
 from core.processes.interrupts import during
 from core.provenance import git_commit
 from core.store import Artifact

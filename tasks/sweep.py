@@ -34,7 +34,7 @@ from core.config.search_space import (
 )
 from core.config.sections.sweep import SweepConfig
 from core.errors import FitError, InputError
-from core.markdown import fenced
+from core.output import fenced
 from core.store import DIGEST_LENGTH, canonical
 from evaluation.reports.run_results import journal_lines
 from evaluation.statistics.seeds import MeanInterval, mean_interval

@@ -24,9 +24,9 @@ from prefect.states import State
 from core.config.run_config import RunConfig
 from core.environment import home_folder
 from core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
-from core.markdown import literal
+from core.output import literal
 from core.provenance import git_commit
-from core.services.ports import address_of
+from core.services.service_list import address_of
 from core.store import Artifact
 from corpus.splitting.split import TABLE
 from evaluation.scoring.metrics import Figures

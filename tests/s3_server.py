@@ -38,7 +38,7 @@ def s3_server() -> Iterator[str]:
     try:
         for method, path in (("POST", "moto-api/reset"), ("PUT", BUCKET)):  # all servers of a process have one content
             urllib.request.urlopen(urllib.request.Request(f"{address}/{path}", method=method), timeout=PATIENCE)
-        with mock.patch.multiple("core.storing.object_store", **times):
+        with mock.patch.multiple("core.storing.objects", **times):
             yield address
     finally:
         server.stop()

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
-from core.services.ports import address_of
-from core.storing.migrations import require_no_upgrade
-from core.storing.sqlite_files import DATABASE, database_file
+from core.services.service_list import address_of
+from core.storing.sqlite_files import DATABASE, database_file, require_no_upgrade
 from tracking.client import PRESENT, error_code, is_of_bucket, open_client, reaching
 from tracking.moved_home import mend_moved_home
 from tracking.tags import EXPERIMENT_KIND, stored_name

@@ -19,8 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
-from core.storing.migrations import LibraryTables, Revisions, revisions_in
-from core.storing.sqlite_files import damage_of, database_address, read_only
+from core.storing.sqlite_files import LibraryTables, Revisions, damage_of, database_address, read_only, revisions_in
 
 ARTIFACTS = "mlartifacts"
 """Artifact folder beside a database."""

@@ -20,11 +20,10 @@ import pyarrow.parquet  # noqa: F401  both routes read with it, so its memory co
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, ratio, say, summary
 from core.config.sections.data import ChecksConfig
 from data_checks.engine import SUMMARY, Batch, validate
+from data_checks.expectations import EXTRA_METRICS, PRIVATE, ROWS, Case
 from data_checks.gx import great_expectations
 from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
-from data_checks.suites.case import PRIVATE, Case
-from data_checks.suites.expectations import EXTRA_METRICS, ROWS
 from tests.data_checks.on_pandas import validate_on_pandas
 
 great_expectations()

@@ -28,7 +28,7 @@ from core.config.sections.source import SourceConfig
 from corpus.cleaning.business import read_businesses
 from corpus.ingestion.ingest import ingest
 from corpus.ingestion.parts import iter_quarantine
-from corpus.quarantine.records import export, summarise
+from corpus.ingestion.quarantine import export, summarise
 
 
 def records(rng: Random) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from core.manifest import CHECKSUM
 from core.store import MANIFEST, Store
 from corpus.ingestion.ingest import limits_of, read_source
 from corpus.ingestion.parts import SourceReading
-from corpus.quarantine.records import export
-from corpus.quarantine.replay import assemble_with, replay, replays_of
+from corpus.ingestion.quarantine import export
+from corpus.ingestion.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Source, identify
 
 BAD = b"\n".join(

@@ -25,8 +25,7 @@ from core.services.join import environment_of
 from core.services.json_logs import log_variables
 from core.services.launch import OF_PREFECT, SERVERS, ends_left_runs, server_command, worker_command
 from core.services.pools import POOLS, PROJECT, deploy
-from core.services.ports import DEFAULT_PORTS
-from core.services.service_list import Service
+from core.services.service_list import DEFAULT_PORTS, Service
 
 EVERYWHERE = "0.0.0.0"
 WORKERS = {f"worker-{pool}": pool for pool in POOLS}

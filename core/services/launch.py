@@ -28,13 +28,21 @@ from core.credentials import credentials_of, prefect_server
 from core.environment import TRACKING_VARIABLE
 from core.errors import ReviewLMError
 from core.processes import keep_running
-from core.processes.identity import process_name, this_machine
-from core.processes.leftovers import lasting_environment
+from core.processes.leftovers import lasting_environment, process_name, this_machine
 from core.services.join import OF_TERMINAL, environment_of
 from core.services.json_logs import log_variables, uvicorn_options
 from core.services.pools import PROJECT, deploy, usable_pools
-from core.services.ports import DEFAULT_PORTS, free_port, keep_ports, kept_ports
-from core.services.service_list import Service, process_of, remember, running, stop
+from core.services.service_list import (
+    DEFAULT_PORTS,
+    Service,
+    free_port,
+    keep_ports,
+    kept_ports,
+    process_of,
+    remember,
+    running,
+    stop,
+)
 
 SERVERS = {
     "prefect": ("Prefect server", "flows.server.prefect_server", "/api/health"),

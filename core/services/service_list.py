@@ -1,23 +1,26 @@
-"""List and stop the services that `services start` has started on this machine.
+"""List and stop the services that `services start` has started on this machine, and choose their ports.
 
 The started processes are written to `HOME/services.json` with process ids and their start in ticks since the boot. So
 `stop` ends exactly these processes, and no other process that got a reused id, also after the clock was set.
+
+Pages of finished runs hold links to these ports. So a home keeps its ports (`HOME/ports.json`) from the first link on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+import socket
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
-from core.errors import Unreadable
+from core.errors import ReviewLMError, Unreadable
 from core.output import write_output
-from core.processes.identity import is_gone, this_machine
 from core.processes.interrupts import pending
+from core.processes.leftovers import is_gone, this_machine
 
 STATE = "services.json"
 STOP_SECONDS = 20.0
@@ -27,7 +30,7 @@ INTERRUPTED_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Service:
-    """A background process: `process` (its name, see `core.processes.identity`) guards against a reused process id.
+    """A background process: `process` (its name, see `core.processes.leftovers`) guards against a reused process id.
 
     `machine` is where that id is valid, `home` the folder that the service was started for. Older entries have none of
     the three; for them, `created` (its start by the machine's clock, which may be set) is the guard. `tracking` is what
@@ -114,3 +117,47 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
         stopped.append(service.name)
     remember(home, kept[::-1])
     return stopped
+
+
+FILE = "ports.json"
+DEFAULT_PORTS = {"prefect": 4200, "mlflow": 5000, "serve": 8000}
+PORTS = range(1024, 65_536)
+"""Ports that a program of a user may take."""
+
+
+def address_of(home: Path, name: str) -> str:
+    """Return the address of the pages of "prefect" or "mlflow", for links: also while they are not running.
+
+    The first time, this is the default port, or the next one that no other program uses.
+    """
+    ports = kept_ports(home)
+    if name not in ports:
+        ports[name] = DEFAULT_PORTS[name]
+        with suppress(OSError, ReviewLMError):  # no free port, or a home that is read-only: only the link is at stake
+            ports[name] = free_port(DEFAULT_PORTS[name])
+            keep_ports(home, ports)
+    return f"http://127.0.0.1:{ports[name]}"
+
+
+def kept_ports(home: Path) -> dict[str, int]:
+    """Return the ports of this home by service; none for a service that was never started or linked to."""
+    with suppress(OSError, ValueError, AttributeError):
+        kept = json.loads((home / FILE).read_text(encoding="utf-8"))
+        return {name: kept[name] for name in DEFAULT_PORTS if kept.get(name) in PORTS}
+    return {}
+
+
+def keep_ports(home: Path, ports: Mapping[str, int]) -> None:
+    """Write the ports to the home folder, if there is one."""
+    if home.is_dir():
+        write_output(home / FILE, json.dumps(ports))
+
+
+def free_port(wanted: int) -> int:
+    """Return *wanted*, or the next port that no other program uses."""
+    for port in range(wanted, min(wanted + 100, PORTS.stop)):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # on POSIX it sets SO_REUSEADDR
+            return port
+    raise ReviewLMError(
+        f"No free port from {wanted} to {wanted + 99}", remedy="stop a program that uses one of these ports"
+    )

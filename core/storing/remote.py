@@ -25,9 +25,8 @@ from typing import Any, TypeVar
 from core.content_check import Seen
 from core.errors import FULL
 from core.manifest import MANIFEST, read_manifest
-from core.storing.finished import DIGEST_LENGTH, Artifact, digest_of
+from core.storing.finished import DIGEST_LENGTH, Artifact, digest_of, publish
 from core.storing.objects import FolderObjects, NotThere, Objects, RemoteError, folder_of
-from core.storing.publishing import publish
 
 T = TypeVar("T")
 READ, WRITE = "read", "written"
@@ -50,7 +49,7 @@ def remote_store(address: str) -> RemoteStore | None:
         return None
     if address.startswith("file:"):
         return RemoteStore(address, FolderObjects(folder_of(address)))
-    from core.storing.object_store import StoredObjects  # of an optional package
+    from core.storing.objects import StoredObjects  # of an optional package
 
     return RemoteStore(address, StoredObjects(address))
 

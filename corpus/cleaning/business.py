@@ -20,8 +20,7 @@ import orjson
 import polars as pl
 
 from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
-from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, is_tar, library, opened, unpacker_of
-from corpus.archives.tar_members import tar_members
+from corpus.reading.archives import BUFFER, DAMAGED, Unpacked, is_tar, library, opened, tar_members, unpacker_of
 from corpus.reading.ids import one_form
 from corpus.reading.long_lines import next_line
 from corpus.schema import Limits

@@ -28,8 +28,7 @@ from corpus.cleaning.clean_table import ROWS, write_clean, write_copies, write_c
 from corpus.cleaning.external_sort import Slices
 from corpus.cleaning.language import in_languages
 from corpus.cleaning.normalise import count_masks, normalise
-from corpus.duplicates.coverage import coverage
-from corpus.duplicates.exact import COVERED, LEARNT, STAYS, TRAIN, ExactDuplicates, hash_texts
+from corpus.duplicates.exact import COVERED, LEARNT, STAYS, TRAIN, ExactDuplicates, coverage, hash_texts
 from corpus.duplicates.near import ABSENT, NearDuplicates
 from corpus.duplicates.shingles import count_words
 from corpus.ingestion.ingest import iter_parts

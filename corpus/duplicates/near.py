@@ -11,7 +11,7 @@ bands are sorted, and 32 bytes of the files per text while pairs are checked.
 
 No library is used, because none compares candidates exactly, or limits the comparisons of ten thousand copies of one
 letter. `benchmarks/data/near_duplicates.py` compares time, memory, recall and false candidates with those of rensa,
-datasketch and datatrove. A text inside a longer one is not a near-duplicate: see `corpus.duplicates.coverage`.
+datasketch and datatrove. A text inside a longer one is not a near-duplicate: see `corpus.duplicates.exact`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,17 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.data import DuplicatesConfig
-from corpus.duplicates.minhash import Bands, Hashed, Hashing, Pairs, Sketches, buckets, stretches
-from corpus.duplicates.scattered import read_numbers, read_scattered
+from corpus.duplicates.minhash import (
+    Bands,
+    Hashed,
+    Hashing,
+    Pairs,
+    Sketches,
+    buckets,
+    read_numbers,
+    read_scattered,
+    stretches,
+)
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, Forms, hash_table, sets, slices
 from models.npy_files import load_arrays
 from models.threads import FanOut, ordered

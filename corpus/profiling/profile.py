@@ -23,8 +23,7 @@ import polars as pl
 
 from core.errors import ArtifactError, EmptyInput
 from corpus.profiling.sketches import Tally, TypeSample, name_hashes
-from corpus.profiling.word_counts import LISTED, WordCounts
-from corpus.profiling.word_statistics import WordStatistics
+from corpus.profiling.word_statistics import LISTED, WordCounts, WordStatistics
 from corpus.splitting.split import TRAIN_FIRST
 from models.text.personal_data import MASKS
 from models.threads import ordered

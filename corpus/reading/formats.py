@@ -1,6 +1,6 @@
 """Detect the format of an unpacked file and call its reader.
 
-The readers are `corpus.reading.jsonlines`, `corpus.reading.arrays` (JSON arrays), `corpus.reading.delimited` (CSV) and
+The readers are `corpus.reading.jsonlines` (and JSON arrays), `corpus.reading.delimited` (CSV) and
 `corpus.reading.parquet`; plain text is read here. All readers yield blocks of typed records, bounded by
 `Limits.block_bytes`.
 """
@@ -17,12 +17,11 @@ import orjson
 import polars as pl
 
 from core.errors import Unreadable
-from corpus.archives.names import uncompressed
-from corpus.reading.arrays import read_array
+from corpus.reading.archives import uncompressed
 from corpus.reading.convert import convert
 from corpus.reading.delimited import read_delimited
 from corpus.reading.field_names import text_names
-from corpus.reading.jsonlines import read_json_lines
+from corpus.reading.jsonlines import read_array, read_json_lines
 from corpus.reading.long_lines import BOM, next_line
 from corpus.reading.parquet import read_parquet
 from corpus.schema import FIELDS, Block, Limits, Problem, Reason

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import Unreadable
-from corpus.archives.names import PACK_MARK
+from corpus.reading.archives import PACK_MARK
 from corpus.reading.sources import Source, identify, input_errors, source_names
 
 PACK = "files.tar"

@@ -15,7 +15,7 @@ import orjson
 import polars as pl
 
 from core.errors import Unreadable
-from corpus.archives.seekable import seekable
+from corpus.reading.archives import seekable
 from corpus.reading.convert import convert
 from corpus.reading.field_names import our_columns, require_fields
 from corpus.reading.ids import IDS

@@ -2,7 +2,7 @@
 
 A file can be compressed (gzip, zstd, bzip2, xz), an archive (tar, zip), or both. Its content is in one of the formats
 of `corpus.reading.formats`. Magic bytes decide how it is packed; the format follows from magic bytes, the suffix and
-the first characters. Errors of the unpacking libraries about damaged bytes (`corpus.archives.packed`) become
+the first characters. Errors of the unpacking libraries about damaged bytes (`corpus.reading.archives`) become
 `Unreadable` here.
 """
 
@@ -19,11 +19,27 @@ from typing import IO, cast
 import polars as pl
 
 from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
-from corpus.archives.names import PACK_MARK, distinct, is_pack, looks_like_data, may_be_data, printable, tell_left_out
-from corpus.archives.packed import BUFFER, DAMAGED, ZIP, Unpacked, holds_data, is_tar, library, opened, unpacker_of
-from corpus.archives.seekable import seekable
-from corpus.archives.tar_members import tar_members
-from corpus.reading.folder_fields import folder_fields
+from corpus.reading.archives import (
+    BUFFER,
+    DAMAGED,
+    PACK_MARK,
+    ZIP,
+    Unpacked,
+    distinct,
+    holds_data,
+    is_pack,
+    is_tar,
+    library,
+    looks_like_data,
+    may_be_data,
+    opened,
+    printable,
+    seekable,
+    tar_members,
+    tell_left_out,
+    unpacker_of,
+)
+from corpus.reading.field_names import folder_fields
 from corpus.reading.formats import format_of, read_stream, read_together
 from corpus.reading.jsonlines import require_no_table
 from corpus.reading.long_lines import BOM

@@ -20,17 +20,17 @@ from typing import TypeVar
 
 from core.errors import EmptyInput, InputError, Unreadable, disk_errors
 from core.store import sha256_of_file
-from corpus.archives.names import (
+from corpus.reading.archives import (
     DATA_SUFFIXES,
     PACKED_SUFFIXES,
     distinct,
+    holds_data,
     looks_like_data,
     may_be_data,
     printable,
     tell_left_out,
 )
-from corpus.archives.packed import holds_data
-from corpus.reading.folder_fields import FIELD, folder_fields
+from corpus.reading.field_names import FIELD, folder_fields
 
 log = logging.getLogger(__name__)
 

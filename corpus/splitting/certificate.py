@@ -47,7 +47,7 @@ class Certificate:
             of texts with too few words to be near-duplicates, and the method with its parameters. None if
             near-duplicates were not searched.
         coverage: How much of the held-out reviews stands in train: `limit`, the constants of
-            `corpus.duplicates.coverage` and, by held-out split, the distribution (`spread`); `left` is 0 here too. None
+            `corpus.duplicates.exact` and, by held-out split, the distribution (`spread`); `left` is 0 here too. None
             if near-duplicates were not searched.
         code: Version of this program.
         copies: By split, `groups` of reviews that repeat each other within it, and the number of these `reviews`. They

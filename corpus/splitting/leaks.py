@@ -1,6 +1,6 @@
 """Check that no text, nor a near-duplicate of it, is in two splits, and record the result in a "leak certificate".
 
-It also records how much of each held-out review stands in passages of train (`corpus.duplicates.coverage`).
+It also records how much of each held-out review stands in passages of train (`corpus.duplicates.exact`).
 
 The check reads texts and splits from clean.parquet itself, whatever the filters before have decided. The certificate is
 bound to that file: it holds a digest of the texts of each split, and of the test reviews on which models are scored.
@@ -32,8 +32,7 @@ import polars as pl
 from core.config.sections.data import DuplicatesConfig
 from core.environment import available_cores
 from core.errors import CheckFailed, Damaged, disk_errors
-from corpus.duplicates.coverage import PASSAGE, SPAN, STOCK, coverage
-from corpus.duplicates.exact import TRAIN, NameIndex, distinct, hash_texts
+from corpus.duplicates.exact import PASSAGE, SPAN, STOCK, TRAIN, NameIndex, coverage, distinct, hash_texts
 from corpus.duplicates.minhash import SEED
 from corpus.duplicates.near import ABSENT, NearDuplicates
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read, reviews_digest, spread

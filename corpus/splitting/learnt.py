@@ -1,14 +1,19 @@
-"""Find the held-out reviews whose text is in the data that a model has learnt from before, and read those data.
+"""Find the held-out reviews that a model has learnt from before, and the earlier test reviews that it has not.
 
 A model that starts from the champion's weights has learnt from earlier data. A test review that repeats an earlier
 training review, under another id, would measure its memory. The rule is that within data: a text of test may not be in
 validation or train, one of validation not in train. Held-out reviews that passages of earlier training text cover leave
-as well (`corpus.cleaning.clean`, `corpus.duplicates.coverage`).
+as well (`corpus.cleaning.clean`, `corpus.duplicates.exact`).
+
+Test reviews of an earlier data set show whether a model loses earlier knowledge. A review from the training or
+validation data of the model cannot show it. Such a review is recognised by its id, or by its exact text in normal form,
+which may have another id in other data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +21,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from corpus.duplicates.coverage import SPAN
-from corpus.duplicates.exact import NameIndex
+from corpus.duplicates.exact import SPAN, NameIndex
 from corpus.duplicates.shingles import SLICE_BYTES, Forms, part_of, simple_bytes, slices, word_bytes
-from corpus.splitting.split import SPLITS, TABLE, TEXT_NAME
+from corpus.splitting.split import SPLITS, TABLE, TEXT_NAME, iter_split, places
 from models.threads import ordered
 
 _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
@@ -43,8 +47,8 @@ def find_learnt(
     names, text_H = np.unique(reviews["name"].to_numpy(), return_inverse=True)
     index, splits = NameIndex(names), np.zeros((len(SPLITS), len(names)), bool)
     groups = [group for folder in earlier for group in _groups(folder)]
-    for places, ranks, count in ordered(partial(_met, index), groups, threads):
-        splits[ranks, places] = True
+    for positions, ranks, count in ordered(partial(_met, index), groups, threads):
+        splits[ranks, positions] = True
         report(count)
     later = np.arange(len(SPLITS))[:, None] > reviews["rank"].to_numpy()
     return np.asarray((splits[:, text_H] & later).any(axis=0))
@@ -84,3 +88,73 @@ def _reviews(group: tuple[Path, int]) -> pl.DataFrame:
     with parquet.ParquetFile(file, pre_buffer=False) as table:
         rows = table.read_row_group(number, columns=["text", "split"], use_threads=False)
     return pl.DataFrame(pl.from_arrow(rows)).select("text", _RANK)
+
+
+TEST = "test"
+LEARNT = ("train", "validation")
+KEYS = (pl.col("review_id").hash().alias("id"), TEXT_NAME)
+"""Hashes by which a review is recognised, so that ids and texts of millions are never in memory together."""
+
+
+@dataclass(frozen=True)
+class Unlearnt:
+    """The chosen reviews, and the numbers of those left out.
+
+    Args:
+        reviews: Rows of the earlier `clean.parquet`, in its order; at most the requested number.
+        tests: Number of test reviews in the earlier data set.
+        learnt_ids: Number left out because of their id.
+        learnt_texts: Number left out because of their text, under another id.
+    """
+
+    reviews: pl.DataFrame
+    tests: int
+    learnt_ids: int
+    learnt_texts: int
+
+
+def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int) -> Unlearnt:
+    """Return the test reviews of *earlier* that are not among the training or validation reviews of *learnt*.
+
+    Args:
+        earlier: Folder of a prepared data set.
+        learnt: Folders of the prepared data sets from which the model has learnt.
+        most: Largest number of reviews; of more, this number is drawn by a hash of seed and id, equal on any machine.
+    """
+    none = pl.DataFrame(schema={"review_id": pl.String(), "id": pl.UInt64(), "name": pl.UInt64()})
+    tests = pl.concat([none, *(batch.select("review_id", *KEYS) for batch in _batches(earlier, TEST))])
+    batches = (batch for folder in learnt for side in LEARNT for batch in _batches(folder, side))
+    by_id, by_text = _tests_met(tests, batches)
+    rows = np.flatnonzero(~by_id & ~by_text)
+    if len(rows) > most:
+        left = tests[rows].select("review_id", row=pl.Series(rows))
+        left = left.with_columns(places(left["review_id"], f"champion reviews {seed}"))
+        rows = left.bottom_k(most, by=["place", "review_id"])["row"].to_numpy()
+    return Unlearnt(_rows(earlier, rows), len(tests), int(by_id.sum()), int((by_text & ~by_id).sum()))
+
+
+def _batches(folder: Path, split: str) -> Iterator[pl.DataFrame]:
+    return iter_split(folder, split, columns=("review_id", "text"))
+
+
+def _tests_met(tests: pl.DataFrame, batches: Iterable[pl.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
+    """Return masks of the tests whose id, and whose text, is in one of the batches."""
+    values = [np.unique(tests[name].to_numpy(), return_inverse=True) for name in ("id", "name")]
+    found = [(NameIndex(names), np.zeros(len(names), bool)) for names, _ in values]
+    for batch in batches:
+        for (index, met), keys in zip(found, batch.select(KEYS), strict=True):
+            place = index.find(keys.to_numpy())
+            met[place[place >= 0]] = True
+    by_id, by_text = (met[place] for (_, met), (_, place) in zip(found, values, strict=True))
+    return by_id, by_text
+
+
+def _rows(folder: Path, wanted: np.ndarray) -> pl.DataFrame:
+    """Return the test reviews with the wanted numbers, in the order of the table."""
+    chosen, start = [pl.scan_parquet(folder / TABLE).head(0).collect()], 0
+    for batch in iter_split(folder, TEST):
+        here = np.zeros(batch.height, bool)
+        here[wanted[(wanted >= start) & (wanted < start + batch.height)] - start] = True
+        chosen.append(batch.filter(pl.Series(here)))
+        start += batch.height
+    return pl.concat(chosen)

@@ -13,7 +13,7 @@ a plain string of weight 1), or `By(variable, {value: rule})`. Inside a template
     {variable=value}   give the variable a value
 
 The table has one entry per state, and each choice is one draw from explicit weights. So the latent choices can be
-enumerated: `corpus/synthetic/grammar_probability.py` sums over all choices that lead to a given text.
+enumerated: `corpus/synthetic/grammar.py` sums over all choices that lead to a given text.
 """
 
 from __future__ import annotations

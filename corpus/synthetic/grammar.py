@@ -4,24 +4,234 @@
     text = sample_review(stars=5, seed=1)
     log_probability(text, stars=5)      # nats, with the end of the review; on average no model can do better
 
-All modules are in `corpus/synthetic`: words (`lexicon.py`), variables (`grammar_domains.py`), sentences
-(`grammar_rules.py`, `grammar_rules_body.py`), typing errors (`typos.py`), the engine (`automaton.py`), the forward
-algorithm (`grammar_probability.py`), and files in Yelp's schema (`synth.py`).
+Other modules of `corpus/synthetic`: words and variables (`grammar_domains.py`), sentences (`grammar_rules.py`), typing
+errors (`typos.py`), the engine (`automaton.py`), and files in Yelp's schema (`synth.py`).
+
+The probability comes from the forward algorithm (Baum 1972; Rabiner 1989, eq. 19–21). A hypothesis is a state of the
+automaton together with the values bound so far. Its weight is the summed probability of all derivations that lead there
+and write the tokens read so far. A lazy variable stays open until its name is read, so thousands of names cost almost
+no time. Typing errors are inverted token by token (`corpus/synthetic/typos.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from math import exp, fsum, log
 from random import Random
+from typing import Any
 
-from corpus.synthetic.automaton import Automaton
+from corpus.synthetic.automaton import BIND, BY, END, PICK, SET, SLOT, TEXT, Automaton
 from corpus.synthetic.grammar_domains import STARS, domains
-from corpus.synthetic.grammar_probability import Forward
-from corpus.synthetic.grammar_rules import FRAME, RECALL
-from corpus.synthetic.grammar_rules_body import FILLERS, ITEMS, SERVICE
-from corpus.synthetic.typos import TOKEN, corrupt, corruptions, eligible
+from corpus.synthetic.grammar_rules import FILLERS, FRAME, ITEMS, RECALL, SERVICE
+from corpus.synthetic.typos import TOKEN, corrupt, corruptions, eligible, intended
+
+Values = tuple[str, ...]
+Changes = tuple[tuple[int, str], ...]
+Hypotheses = dict[tuple[int, Values], float]
+"""Weights by (state, values); inside a sequence of tokens the state is the one after the sequence."""
+_RESCALE = 1e-100
+
+
+class Forward:
+    """A scorer of texts under one automaton; it fills caches while it scores."""
+
+    def __init__(self, automaton: Automaton) -> None:
+        self.automaton = automaton
+        self._names = list(automaton.variables)
+        self._sequences: list[tuple[str, ...]] = []
+        self._ids: dict[str, int] = {}
+        self._starts: dict[tuple[str, str, str], dict[str, list[tuple[float, str, int]]]] = {}
+        self._ahead: dict[tuple[int, Values], tuple[dict[str, list[Any]], list[Any], float]] = {}
+        self._reached: dict[tuple[int, Values], dict[tuple[int, Changes], float]] = {}
+        self._reads: dict[int, tuple[int, ...]] = {}
+        self._meant: dict[str, dict[str, float]] = {}
+        self.vocabulary = self._words()
+
+    def log_probability(self, text: str, given: Mapping[str, str]) -> float | None:
+        """Return log P(text, end | given values) in nats, or None if the automaton cannot write the text."""
+        between: Hypotheses = {(self.automaton.start, self.automaton.initial(given)): 1.0}
+        within: dict[tuple[int, int], Hypotheses] = {}
+        scale = 0.0
+        for token in TOKEN.findall(text):
+            between, within = self._step(between, within, self._meanings(token))
+            whole = sum(between.values()) + sum(sum(group.values()) for group in within.values())
+            if not whole:
+                return None
+            if whole < _RESCALE:
+                scale += log(whole)
+                between, within = _scaled(between, whole), {at: _scaled(group, whole) for at, group in within.items()}
+        end = sum(weight * self._look_ahead(state, values)[2] for (state, values), weight in between.items())
+        return log(end) + scale if end > 0 else None
+
+    def _step(
+        self, between: Hypotheses, within: Mapping[tuple[int, int], Hypotheses], meanings: Mapping[str, float]
+    ) -> tuple[Hypotheses, dict[tuple[int, int], Hypotheses]]:
+        """Read one token; *meanings* gives P(token is written | word is meant).
+
+        Args:
+            between: Weights of the hypotheses at a state.
+            within: Weights of the hypotheses inside a sequence of tokens, by (sequence, position). The hypotheses of a
+                group advance together, independent of the state that follows.
+        """
+        new: Hypotheses = {}
+        groups: dict[tuple[int, int], Hypotheses] = {}
+        for (sequence, at), group in within.items():
+            tokens = self._sequences[sequence]
+            if chance := meanings.get(tokens[at]):
+                moved = group if chance == 1.0 else _scaled(group, 1.0 / chance)
+                if at + 1 < len(tokens):
+                    groups[sequence, at + 1] = moved
+                else:
+                    _merge(new, moved)
+        for (state, values), weight in between.items():
+            for sequence, key, share in self._options(state, values, meanings):
+                group = groups.setdefault((sequence, 1), {}) if len(self._sequences[sequence]) > 1 else new
+                group[key] = group.get(key, 0.0) + weight * share
+        return new, groups
+
+    def _options(
+        self, state: int, values: Values, meanings: Mapping[str, float]
+    ) -> Iterator[tuple[int, tuple[int, Values], float]]:
+        """Yield the sequences that can begin at a state with the token: (sequence, (state after, values), weight)."""
+        texts, slots, _ = self._look_ahead(state, values)
+        for word, chance in meanings.items():
+            for share, sequence, after, changes in texts.get(word, ()):
+                yield sequence, (after, _changed(values, changes)), chance * share
+        for share, op, changes in slots:
+            now = _changed(values, changes)
+            if now[op[1]]:
+                sequence = self._sequence(op[2][now[op[1]]][0])
+                if written := meanings.get(self._sequences[sequence][0]):
+                    yield sequence, (op[3], now), written * share
+                continue
+            first = self._first(op, now)
+            for word, chance in meanings.items():
+                for weight, value, sequence in first.get(word, ()):
+                    yield sequence, (op[3], (*now[: op[1]], value, *now[op[1] + 1 :])), chance * share * weight
+
+    def _look_ahead(self, state: int, values: Values) -> tuple[dict[str, list[Any]], list[Any], float]:
+        """Return what a state can write next: texts by their first word, slots, and the probability of the end."""
+        key = (state, self._projection(state, values))
+        if key not in self._ahead:
+            texts: dict[str, list[Any]] = {}
+            slots: list[Any] = []
+            end = 0.0
+            for (target, changes), share in self._silent(state, values).items():
+                op = self.automaton.ops[target]
+                if op[0] == TEXT:
+                    sequence = self._sequence(op[1])
+                    texts.setdefault(self._sequences[sequence][0], []).append((share, sequence, op[3], changes))
+                elif op[0] == SLOT:
+                    slots.append((share, op, changes))
+                else:
+                    end += share
+            self._ahead[key] = (texts, slots, end)
+        return self._ahead[key]
+
+    def _silent(self, state: int, values: Values) -> dict[tuple[int, Changes], float]:
+        """Return the writing states (and the end) reachable without writing, with their summed probabilities."""
+        op = self.automaton.ops[state]
+        if op[0] in (TEXT, SLOT, END):
+            return {(state, ()): 1.0}
+        key = (state, self._projection(state, values))
+        if key not in self._reached:
+            self._reached[key] = self._follow(op, values)
+        return self._reached[key]
+
+    def _follow(self, op: tuple[Any, ...], values: Values) -> dict[tuple[int, Changes], float]:
+        if op[0] == BY:
+            return self._silent(op[2][values[op[1]]], values)
+        steps: list[tuple[float, int, Changes]]
+        if op[0] == PICK:
+            steps = [(exp(logp), target, ()) for target, logp in zip(op[2], op[3], strict=True)]
+        elif op[0] == SET:
+            steps = [(1.0, op[3], ((op[1], op[2]),))]
+        else:
+            _, names, logs = op[2][values[op[3]] if op[3] >= 0 else ""]
+            lazy = self.automaton.domains[self._names[op[1]]].lazy
+            drawn = [("", 0.0)] if lazy else zip(names, logs, strict=True)
+            steps = [(exp(logp), op[4], ((op[1], value),)) for value, logp in drawn]
+        reached: dict[tuple[int, Changes], float] = {}
+        for chance, target, first in steps:
+            for (end, later), share in self._silent(target, _changed(values, first)).items():
+                key = (end, tuple(sorted({**dict(first), **dict(later)}.items())) if first else later)
+                reached[key] = reached.get(key, 0.0) + chance * share
+        return reached
+
+    def _projection(self, state: int, values: Values) -> Values:
+        """Return the part of the values that decides the result of `_silent` for a state."""
+        return tuple([values[variable] for variable in self._read_from(state)])
+
+    def _read_from(self, state: int) -> tuple[int, ...]:
+        if state not in self._reads:
+            op = self.automaton.ops[state]
+            targets = {PICK: lambda: op[2], BY: lambda: op[2].values(), SET: lambda: [op[3]], BIND: lambda: [op[4]]}
+            reads = {variable for target in targets.get(op[0], list)() for variable in self._read_from(target)}
+            if op[0] in (SET, BIND):
+                reads -= {op[1]}
+            if op[0] == BY:
+                reads |= {op[1]}
+            if op[0] == BIND and op[3] >= 0:
+                reads |= {op[3]}
+            self._reads[state] = tuple(sorted(reads))
+        return self._reads[state]
+
+    def _first(self, op: tuple[Any, ...], values: Values) -> dict[str, list[tuple[float, str, int]]]:
+        """Return the possible values of an open variable by first word: (probability, value, sequence)."""
+        name, form = op[4], op[5]
+        domain = self.automaton.domains[name]
+        key = values[self.automaton.variables[domain.key]] if domain.key else ""
+        if (name, form, key) not in self._starts:
+            starts: dict[str, list[tuple[float, str, int]]] = {}
+            whole = sum(domain.tables[key].values())
+            for value, weight in domain.tables[key].items():
+                sequence = self._sequence(op[2][value][0])
+                starts.setdefault(self._sequences[sequence][0], []).append((weight / whole, value, sequence))
+            self._starts[name, form, key] = starts
+        return self._starts[name, form, key]
+
+    def _sequence(self, text: str) -> int:
+        if text not in self._ids:
+            self._ids[text] = len(self._sequences)
+            self._sequences.append(tuple(TOKEN.findall(text)))
+        return self._ids[text]
+
+    def _meanings(self, token: str) -> dict[str, float]:
+        """Return P(token is written | word is meant) for each word for which it is not zero."""
+        if token not in self._meant:
+            rate = self.automaton.typo_rate
+            meant = {token: 1.0 - rate if eligible(token) else 1.0}
+            if rate:
+                meant.update((word, rate * share) for word, share in intended(token, self.vocabulary).items())
+            self._meant[token] = meant
+        return self._meant[token]
+
+    def _words(self) -> frozenset[str]:
+        """Return all tokens that the automaton can intend to write."""
+        texts = {op[1] for op in self.automaton.ops if op[0] == TEXT}
+        slots = {id(op[2]): op[2] for op in self.automaton.ops if op[0] == SLOT}  # many slots share a table of names
+        texts.update(text for table in slots.values() for text, _ in table.values())
+        return frozenset(token for text in texts for token in TOKEN.findall(text))
+
+
+def _changed(values: Values, changes: Changes) -> Values:
+    if not changes:
+        return values
+    after = list(values)
+    for variable, value in changes:
+        after[variable] = value
+    return tuple(after)
+
+
+def _scaled(hypotheses: Hypotheses, whole: float) -> Hypotheses:
+    return {key: weight / whole for key, weight in hypotheses.items()}
+
+
+def _merge(into: Hypotheses, more: Hypotheses) -> None:
+    for key, weight in more.items():
+        into[key] = into.get(key, 0.0) + weight
+
 
 TYPO_RATE = 0.004
 """Probability that a word is mistyped, for words that can be mistyped."""

@@ -15,21 +15,21 @@ import numpy as np
 import polars as pl
 
 from data_checks.metrics.conditions import CONDITIONS, JUDGE_MISSING, PAIR_CONDITIONS, Column, Options
-from data_checks.metrics.measure import MetricError
 from data_checks.metrics.metrics import (
     EVERY_ROW,
     Metric,
     Unexpected,
     distinct,
+    distinct_count,
     extreme,
     known,
     moments,
     numbers,
+    repeated,
     total,
     unexpected_rows,
 )
-from data_checks.metrics.repeated import distinct_count, repeated
-from data_checks.metrics.tables import Table
+from data_checks.metrics.tables import MetricError, Table
 
 MAX_DISTINCT_VALUES = 20
 UNEXPECTED: dict[str, Callable[[Unexpected], Any]] = {

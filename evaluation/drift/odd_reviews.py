@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from core.markdown import literal
+from core.output import literal
 from evaluation.scoring.metrics import LN2
 
 NEIGHBOURS = 400

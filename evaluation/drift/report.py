@@ -18,7 +18,7 @@ import polars as pl
 
 from core.config.sections.data import DriftConfig
 from core.errors import EmptyInput
-from core.markdown import literal
+from core.output import literal
 from evaluation.drift.features import Judged, of_scores, of_texts
 
 FEWEST = 50

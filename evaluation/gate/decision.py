@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from core.markdown import literal, table_row
+from core.output import literal, table_row
 from evaluation.statistics.bootstrap import Interval
 
 DIGITS = 9

@@ -21,7 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from core.errors import as_html
-from core.markdown import fenced, literal, table_row
+from core.output import fenced, literal, table_row
 from evaluation.palette import ON_DARK, PALETTE
 from evaluation.scoring.surprisal import LEGEND, TINTS, HeatMap
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from core.markdown import literal, quoted
+from core.output import literal, quoted
 from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import METRICS
 from evaluation.statistics.intervals import ComparedScores

@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed
 
 from core.processes import interrupts
-from core.processes.identity import is_gone, this_process
+from core.processes.leftovers import is_gone, this_process
 
 PREFIX = "process: "
 OPEN = [StateType.RUNNING, StateType.PENDING]

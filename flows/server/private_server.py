@@ -30,7 +30,7 @@ from core.credentials import one_time, prefect_client, prefect_server
 from core.environment import home_folder
 from core.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
 from core.processes.children import end_child, start_child
-from core.services.ports import address_of
+from core.services.service_list import address_of
 from flows.server.tables import database_file, require_current_tables
 
 PROGRAM = "flows.server.private_program"

@@ -18,9 +18,9 @@ from core.credentials import PASSWORD_FILE
 from core.manifest import read_manifest
 from core.processes.leftovers import is_held
 from core.store import ASIDE, MANIFEST, WORK
-from core.storing.migrations import require_no_upgrade
 from core.storing.objects import NotThere, RemoteError
 from core.storing.remote import PROBE, remote_store
+from core.storing.sqlite_files import require_no_upgrade
 from flows.server.tables import require_current_tables
 from reviewlm.doctor.health_line import HealthLine
 

@@ -20,7 +20,7 @@ from core.errors import ReviewLMError, without_password
 from core.services import launch, service_list
 from core.services.deployed_code import FOLDER, copies_of, problem_of
 from core.services.pools import LIMITS, deployed_code, deployments_of, usable_pools
-from core.services.ports import DEFAULT_PORTS, kept_ports
+from core.services.service_list import DEFAULT_PORTS, kept_ports
 from core.storing.sqlite_files import database_file
 from reviewlm.doctor.health_line import HealthLine
 

@@ -65,7 +65,7 @@ def quarantine_show(
     Without --input: of the champion's data, or of the only data set if there is no champion.
     """
     told, file = _quarantine(preset, input, set)
-    from corpus.quarantine.records import summarise
+    from corpus.ingestion.quarantine import summarise
 
     rows = summarise(file)
     terminal.show_rows(rows, f"Quarantine of {told['data']}", empty=f"No record of {told['data']} was set aside.")
@@ -86,7 +86,7 @@ def quarantine_export(
     """
     require_output(out)
     told, file = _quarantine(preset, input, set)
-    from corpus.quarantine.records import export
+    from corpus.ingestion.quarantine import export
 
     terminal.show_facts(result := {**export(file, out, reason), **told})
     terminal.last_line(result, json)
@@ -138,8 +138,8 @@ def checks_suggest(
     require_output(out)
     require_file(table, "--table")
     config = configured(preset, set)
-    from data_checks.suites.suggest import suggest
-    from data_checks.suites.suite_files import save_suite
+    from data_checks.suggest import suggest
+    from data_checks.suite_runs import save_suite
     from models.specs import as_name
 
     suite = suggest(table, as_name(table.stem, "table"), config.checks.chunk_rows)
@@ -160,7 +160,7 @@ def checks_run(
     require_file(table, "--table")
     require_file(suite, "--suite")
     config = configured(preset, set)
-    from data_checks.suites.suite_files import check_with
+    from data_checks.suite_runs import check_with
 
     require_folder(docs, "--docs")
     docs = docs.absolute()

@@ -27,7 +27,7 @@ def lineage(
 ) -> None:
     """Show the origin of a version, back to the raw files: stages, digests, sizes, times, code."""
     config = configured(preset, set)
-    from core.lineage import check as lineage_check
+    from core.lineage import tree
     from core.lineage.record import LINEAGE_TAG
     from core.lineage.tree import step_rows, tree_lines
     from tracking.registry.lineage import find, required_record
@@ -36,7 +36,7 @@ def lineage(
     record = required_record(found.folder)
     store, root = config.home / "store", found.version.tags.get(LINEAGE_TAG, "")
     findings = (
-        lineage_check.verify(record, store, found.folder, root) if verify else lineage_check.present(record, store)
+        tree.verify(record, store, found.folder, root) if verify else tree.present(record, store)
     )
     aliases = ", ".join(found.version.aliases)
     terminal.say(f"version {found.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}")
@@ -47,7 +47,7 @@ def lineage(
     for finding in findings:
         terminal.say(f"{finding.state}: {finding.where}")
     if verify:
-        lineage_check.require_whole(findings)
+        tree.require_whole(findings)
         terminal.say(f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged")
     terminal.last_line(
         {

@@ -199,9 +199,9 @@ def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: b
 @tokens_app.command("add")
 def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Make a token and show it, this once: only its hash is kept. From then on the server needs a token."""
-    from core.access_tokens import FILE, add_token
+    from core.credentials import TOKENS_FILE, add_token
 
-    file = configured(preset, set).home / FILE
+    file = configured(preset, set).home / TOKENS_FILE
     token = add_token(file, name)
     terminal.say(f"Token of {name}, which is not shown again:")
     terminal.say(token, whole=True)
@@ -211,9 +211,9 @@ def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json
 @tokens_app.command("list")
 def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """List the names of the tokens."""
-    from core.access_tokens import FILE, list_tokens
+    from core.credentials import TOKENS_FILE, list_tokens
 
-    rows = list_tokens(configured(preset, set).home / FILE)
+    rows = list_tokens(configured(preset, set).home / TOKENS_FILE)
     terminal.show_rows(rows, empty="There is no token. `reviewlm home tokens add NAME` makes one.")
     terminal.last_line({"tokens": rows}, json)
 
@@ -221,8 +221,8 @@ def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -
 @tokens_app.command("remove")
 def tokens_remove(name: Name, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Remove a token; a running server refuses it at once."""
-    from core.access_tokens import FILE, remove_token
+    from core.credentials import TOKENS_FILE, remove_token
 
-    remove_token(configured(preset, set).home / FILE, name)
+    remove_token(configured(preset, set).home / TOKENS_FILE, name)
     terminal.say(f"The token of {name} is removed.")
     terminal.last_line({"removed": name}, json)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from math import ceil
 from time import monotonic
 
-from core.access_tokens import AccessTokens
+from core.credentials import AccessTokens
 from core.errors import Unreadable
 from core.web_guard import Message, foreign, header
 from serving.api.errors import ApiError

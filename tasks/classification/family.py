@@ -11,7 +11,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.classification import ClassificationPromotion
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
-from corpus.splitting.unlearnt import TEST
+from corpus.splitting.learnt import TEST
 from evaluation.classification.predicted import Predicted
 from evaluation.gate.classification import ClassifierCase
 from evaluation.gate.evidence import ModelEvidence

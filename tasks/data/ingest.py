@@ -19,7 +19,7 @@ from core.errors import Damaged, EmptyInput, Unreadable
 from core.store import Artifact, Built, Store, sha256_of_file
 from corpus.ingestion.ingest import limits_of
 from corpus.ingestion.parts import SET_ASIDE, SourceReading
-from corpus.quarantine.replay import assemble_with, replay, replays_of
+from corpus.ingestion.replay import assemble_with, replay, replays_of
 from corpus.reading.packs import PACK, Pack, all_sources
 from corpus.reading.sources import Listed, Source, identify, originals
 from corpus.synthetic.synth import write_reviews

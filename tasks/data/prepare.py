@@ -24,7 +24,7 @@ from corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
 from corpus.splitting.split import iter_split
 from corpus.synthetic.canaries import Canaries, choose_canaries
 from data_checks.report import CheckReport
-from data_checks.suites.suites import check
+from data_checks.suite_runs import check
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE as VOCABULARY_FILE

@@ -15,9 +15,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.errors import Unreadable
 from core.store import Built
-from corpus.ingestion.ingest import read_source, settings_of
-from corpus.ingestion.parts import SET_ASIDE, SourceReading
-from corpus.ingestion.set_aside import (
+from corpus.ingestion.first_look import (
     Refused,
     error_of,
     refused_in_pack,
@@ -27,6 +25,8 @@ from corpus.ingestion.set_aside import (
     set_aside,
     why_of,
 )
+from corpus.ingestion.ingest import read_source, settings_of
+from corpus.ingestion.parts import SET_ASIDE, SourceReading
 from corpus.reading.packs import Pack
 from corpus.reading.sources import Listed, Source
 from tasks.flow_run import SET_ASIDE as FOUND_SET_ASIDE

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.markdown import quoted
+from core.output import quoted
 from core.store import Artifact
 from evaluation.scoring.metrics import star_slices
 from models.base import STATIC

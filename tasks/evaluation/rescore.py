@@ -12,8 +12,8 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, EmptyInput
-from core.markdown import literal
 from core.model_errors import converted_errors
+from core.output import literal
 from core.store import Artifact
 from corpus.cleaning.language import in_languages
 from corpus.profiling.sample import first_of_months, month_of, sample_months

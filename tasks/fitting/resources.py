@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from core.processes.side_thread import side_thread
+from core.processes.children import side_thread
 
 SYSTEM_JOURNAL = "system.jsonl"
 MEGABYTE = 1e6

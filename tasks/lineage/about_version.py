@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from core.config.presets import DEFAULT, load_config
 from core.store import Artifact, Store
-from corpus.quarantine.records import data_set_of, only_data_set
+from corpus.ingestion.quarantine import data_set_of, only_data_set
 from tracking.registry.version_settings import NothingChosen
 from tracking.registry.version_settings import VersionSettings as VersionSettings
 from tracking.registry.version_settings import on_own_files as on_own_files

@@ -14,8 +14,8 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, InputError, ReviewLMError
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
+from corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
 from corpus.splitting.split import TABLE, scan_split
-from corpus.splitting.unlearnt import TEST, Unlearnt, choose_unlearnt
 from evaluation.gate.case import IDENTITY
 from evaluation.gate.evidence import ChampionReviews
 from models.bundles.bundle import SPEC

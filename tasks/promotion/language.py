@@ -19,8 +19,8 @@ from core.config.sections.promotion import PromotionConfig
 from core.errors import BundleError, NotWritable, StoreFull
 from core.model_errors import converted_errors
 from core.store import Artifact
+from corpus.splitting.learnt import TEST
 from corpus.splitting.split import TABLE, scan_split
-from corpus.splitting.unlearnt import TEST
 from evaluation.gate.case import IDENTITY
 from evaluation.gate.evidence import Evidence, ModelEvidence, departure
 from evaluation.gate.language import LanguageCase

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from core.config.run_config import RunConfig
 from core.lineage.record import LINEAGE_TAG
-from core.markdown import literal
+from core.output import literal
 from core.processes.interrupts import during
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE

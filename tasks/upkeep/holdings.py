@@ -14,8 +14,8 @@ from typing import Any
 
 from core.manifest import MANIFEST, read_manifest
 from core.store import Artifact
-from core.storing.publishing import newest_first
-from core.storing.uses import Uses
+from core.storing.finished import newest_first
+from core.storing.removal import Uses
 from tasks.fitting.warm_start import INPUT as START
 from tasks.lineage.inputs import Inputs, by_file
 from tasks.start_vectors import STAGE as VECTORS

@@ -11,8 +11,8 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.lineage.record import Lineage
+from core.storing.removal import Uses
 from core.storing.sqlite_files import home_database
-from core.storing.uses import Uses
 from evaluation.reports.run_record import REPORTS, read_records
 from tasks.stage import MINUTE
 from tasks.track import tracker_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.access_tokens import AccessTokens, add_token, list_tokens, remove_token
+from core.credentials import AccessTokens, add_token, list_tokens, remove_token
 from core.errors import InputError, Unreadable
 
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from core.config.sections.source import SourceConfig
 from corpus.ingestion.ingest import iter_parts, limits_of, read_source
-from corpus.quarantine.replay import assemble_with, replay, replays_of
+from corpus.ingestion.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import identify
 
 STRICT = SourceConfig(max_chars=50, part_rows=4)

@@ -10,11 +10,11 @@ import pytest
 
 from core.config.sections.data import ChecksConfig
 from core.errors import CheckFailed, ConfigError, ReviewLMError
+from data_checks import suite_runs as suites
 from data_checks.engine import MARKER
 from data_checks.gx import exception_in, expect
 from data_checks.report import CheckReport, ExpectationResult
-from data_checks.suites import suites
-from data_checks.suites.suites import check
+from data_checks.suite_runs import check
 
 SECRET = "my phone is 602-555-0199"
 

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from core.config.sections.data import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.engine import SUMMARY, Batch, validate
+from data_checks.expectations import COLUMNS, ROWS, Case
 from data_checks.gx import exception_in, expect, quiet
-from data_checks.metrics.patterns import contains
+from data_checks.metrics.conditions import contains
 from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
-from data_checks.suites.case import COLUMNS, Case
-from data_checks.suites.expectations import ROWS
 from tests.data_checks.on_pandas import validate_on_pandas
 from tests.data_checks.review_tables import planted, varied_reviews
 from tests.examples import examples

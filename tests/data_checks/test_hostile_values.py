@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from core.errors import ConfigError
-from data_checks.suites.suite_files import check_with
+from data_checks.suite_runs import check_with
 
 TAGS = (
     '<script>alert("x1")</script>', "<b onclick=alert('x2')>z", '"><img src=x onerror=alert("x3")>', "${x4} $$ %(x5)s",

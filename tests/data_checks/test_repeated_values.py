@@ -5,11 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Unreadable
-from data_checks.metrics import repeated
-from data_checks.metrics.measure import MetricError, measure
-from data_checks.metrics.metrics import total
-from data_checks.metrics.repeated import distinct_count, straddling
-from data_checks.metrics.tables import Table
+from data_checks.metrics.metrics import distinct_count, repeated, straddling, total
+from data_checks.metrics.tables import MetricError, Table, measure
 from tests.examples import examples
 
 VALUES = st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=30)
@@ -17,7 +14,7 @@ VALUES = st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=30
 
 def found(values, rows=4):
     table = Table.of(pl.DataFrame({"v": pl.Series(values, dtype=pl.String)}))
-    return measure(table, {"r": repeated.repeated("v", pl.col("v"), pl.col("v"))}, rows)["r"]
+    return measure(table, {"r": repeated("v", pl.col("v"), pl.col("v"))}, rows)["r"]
 
 
 @examples(60, derandomize=True)
@@ -35,7 +32,7 @@ def test_values_of_one_hash_are_told_apart(monkeypatch):
     table = Table.of(pl.DataFrame({"v": ["a", "b", "c", "b"]}))
     # All hashes are equal, as if by the worst of chances.
     monkeypatch.setattr(pl.Expr, "hash", lambda self, seed=0: self.is_not_null().cast(pl.UInt64))
-    result = measure(table, {"r": repeated.repeated("v", pl.col("v"), pl.col("v"))}, 2)["r"]
+    result = measure(table, {"r": repeated("v", pl.col("v"), pl.col("v"))}, 2)["r"]
     assert (result.count, result.indexes) == (2, (1, 3))
     split = Table.of(pl.DataFrame({"v": ["a", "b", "c"], "s": ["train", "test", "train"]}))
     assert measure(split, {"s": straddling("v", "s", ["train", "test"])}, 2)["s"] == 0

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError
-from data_checks.suites.suggest import suggest
-from data_checks.suites.suite_files import check_with, load_suite, save_suite
+from data_checks.suggest import suggest
+from data_checks.suite_runs import check_with, load_suite, save_suite
 from tests.data_checks.review_tables import planted, varied_reviews
 from tests.examples import examples
 from tests.marked_cases import long_but

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from core.config.sections.data import ChecksConfig
-from data_checks.suites.suites import check, token_table
+from data_checks.suite_runs import check, token_table
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm

@@ -204,7 +204,7 @@ def test_without_the_reviews_of_the_earlier_champion_it_says_that_they_are_neede
 def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_before_anything_is_made(
     registered: Registered, tmp_path: Path
 ) -> None:
-    from core.lineage.check import require_whole, verify
+    from core.lineage.tree import require_whole, verify
     from tasks.lineage.gather import recorded_version
     from tasks.track import registry_of
     from tracking.tags import PACKED, packed, unpacked

@@ -20,7 +20,7 @@ import pytest
 from core.credentials import credentials_of
 from core.services import launch, service_list
 from core.services.join import environment_of
-from core.services.ports import keep_ports
+from core.services.service_list import keep_ports
 from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
 
 LONG_FIT = ["models.1.training.epochs=30", "execution.workers=1"]

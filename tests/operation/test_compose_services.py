@@ -17,7 +17,7 @@ from core.processes import keep_running
 from core.services import foreground
 from core.services.json_logs import VARIABLE
 from core.services.launch import SERVERS
-from core.services.ports import DEFAULT_PORTS
+from core.services.service_list import DEFAULT_PORTS
 from core.web_guard import HOSTS_VARIABLE
 from reviewlm.cli import app
 

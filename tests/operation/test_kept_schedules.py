@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.services.model_events import DRIFT_SEEN, DRIFTED, INGESTED, send_event
+from core.services.model_events import DRIFT_SEEN, DRIFTED, INGESTED, ask, send_event
 from core.services.pools import deploy
-from core.services.prefect_api import ask
 from tests.operation.started_services import running_prefect
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

@@ -16,7 +16,7 @@ import pytest
 
 from core.credentials import credentials_of, password_of
 from core.services import launch, service_list
-from core.services.ports import keep_ports
+from core.services.service_list import keep_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # tests/core/test_web_guard.py checks the guard itself
 EVIL = "http://evil.example"

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from core.access_tokens import AccessTokens
+from core.credentials import AccessTokens
 from serving.api.app import create_app
 from serving.server import KEEP_ALIVE
 from serving.versions.versions import Versions

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 import reviewlm
 from core.config.presets import load_config
-from core.services.ports import DEFAULT_PORTS
+from core.services.service_list import DEFAULT_PORTS
 from reviewlm.cli import app
 from serving.api.about import router
 

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from core.access_tokens import FILE, add_token
+from core.credentials import TOKENS_FILE, add_token
 from core.errors import ConfigError
 from models.sampling import generate
 from tests.serving.made_versions import bundle_of
@@ -96,7 +96,7 @@ def test_beyond_this_machine_tokens_are_needed_and_replicas_that_answer_under_ev
     outside = {"serving.host": "0.0.0.0"}
     with pytest.raises(ConfigError, match="without access tokens"):
         application(outside)
-    add_token(own_home / FILE, "ann")
+    add_token(own_home / TOKENS_FILE, "ann")
     application(outside)
     assert [record.message.partition(".")[0] for record in caplog.records] == [
         "The server answers under every Host name"

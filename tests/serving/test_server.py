@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 import reviewlm
-from core.access_tokens import FILE, add_token
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
+from core.credentials import TOKENS_FILE, add_token
 from core.errors import BundleError, ConfigError, ReviewLMError, Unreadable
 from core.processes import interrupts
 from models.sampling import generate
@@ -111,14 +111,14 @@ def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(own_ho
         server.require_safe(config(), False)
     with pytest.raises(Unreadable):
         server.require_safe(config(f"serving.tokens={tmp_path / 'none.json'}"), True)
-    add_token(own_home / FILE, "ci")
+    add_token(own_home / TOKENS_FILE, "ci")
     server.require_safe(config(), False)
-    assert server.token_file(load_config("small")) == own_home / FILE
+    assert server.token_file(load_config("small")) == own_home / TOKENS_FILE
 
 
 def test_a_home_with_tokens_answers_only_them(own_home: Path) -> None:
     version(own_home, 1, "champion")
-    token = add_token(own_home / FILE, "ci")
+    token = add_token(own_home / TOKENS_FILE, "ci")
     with served() as client:
         assert client.post("/suggest", json={"prompt": "The"}).status_code == 401
         headers = {"Authorization": f"Bearer {token}"}

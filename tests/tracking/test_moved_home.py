@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from core.errors import StoreFull, TrackingUnavailable
-from core.processes.identity import this_machine
+from core.processes.leftovers import this_machine
 from core.services import service_list
 from tracking import moved_home
 from tracking.moved_home import MARKER, mend_moved_home

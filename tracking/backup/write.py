@@ -23,8 +23,7 @@ from core.errors import ConfigError, Damaged, EmptyInput, disk_errors
 from core.output import output_file, require_output
 from core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from core.store import MANIFEST as RESULT
-from core.storing.migrations import MARK
-from core.storing.sqlite_files import read_only
+from core.storing.sqlite_files import MARK, read_only
 from models.atomic_files import written_straight
 from tracking.backup.archive import FORMAT, MANIFEST, packing_of, tar_to
 from tracking.runs.open_runs import marks_of

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.errors import ReviewLMError, TrackingUnavailable
-from core.processes.identity import is_elsewhere, is_gone
-from core.processes.leftovers import is_held
+from core.processes.leftovers import is_elsewhere, is_gone, is_held
 from core.storing.sqlite_files import home_database
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.opening import tracker_at

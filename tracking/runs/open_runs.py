@@ -19,8 +19,7 @@ from pathlib import Path
 
 from core.errors import ReviewLMError
 from core.processes import interrupts
-from core.processes.identity import this_process
-from core.processes.leftovers import hold
+from core.processes.leftovers import hold, this_process
 from tracking.client import ABSENT, error_code
 from tracking.runs.publish import Publisher
 from tracking.runs.record import remember_store, store_key
@@ -45,7 +44,7 @@ class MarkedRun:
 
 
 def process_tags() -> dict[str, str]:
-    """Return the tag with the process that writes a run (see `core/processes/identity.py`)."""
+    """Return the tag with the process that writes a run (see `core/processes/leftovers.py`)."""
     return {PROCESS: this_process()}
 
 

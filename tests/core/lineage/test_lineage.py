@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import ArtifactError, Damaged
-from core.lineage.check import Defect, present, require_whole, verify
 from core.lineage.compare import compare, conclude
 from core.lineage.record import Lineage
-from core.lineage.tree import tree_lines
+from core.lineage.tree import Defect, present, require_whole, tree_lines, verify
 from tests.core.made_lineage import made_lineage, step_named
 
 

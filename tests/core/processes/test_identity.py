@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from core.processes.identity import is_gone, this_machine, this_process
+from core.processes.leftovers import is_gone, this_machine, this_process
 
 
 def ended_process() -> int:

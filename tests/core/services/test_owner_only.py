@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.environment import OURS, prepare_environment, restrict
-from core.services.ports import FILE as PORTS
+from core.services.service_list import FILE as PORTS
 from core.services.service_list import STATE
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.services import launch, service_list
-from core.services.ports import address_of, keep_ports
+from core.services.service_list import address_of, keep_ports
 
 Step = tuple[str, float | None, str]
 

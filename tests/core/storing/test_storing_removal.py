@@ -12,8 +12,7 @@ import pytest
 
 from core.content_check import record_of
 from core.store import Artifact, Store
-from core.storing.removal import TRASH, Removal
-from core.storing.uses import Uses, _unmark
+from core.storing.removal import TRASH, Removal, Uses, _unmark
 
 LONG_AGO = 1_000_000_000
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.duplicates import coverage as measured
-from corpus.duplicates.coverage import coverage
+from corpus.duplicates import exact as measured
+from corpus.duplicates.exact import coverage
 from corpus.duplicates.shingles import part_of, simple_bytes, slices, word_bytes
 from tests.corpus.duplicates.test_near_duplicates import random_text, words
 from tests.examples import examples

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.duplicates.scattered import read_numbers, read_scattered
+from corpus.duplicates.minhash import read_numbers, read_scattered
 
 COLD = """
 import sys, numpy as np
 from pathlib import Path
-from corpus.duplicates.scattered import read_scattered
+from corpus.duplicates.minhash import read_scattered
 sys.stdout.buffer.write(read_scattered(Path(sys.argv[1]), np.array([1, 4]), np.array([3, 6])).tobytes())
 """
 

@@ -15,7 +15,7 @@ from core.store import Store
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import read_source
 from corpus.ingestion.parts import SourceReading
-from corpus.quarantine.replay import assemble_with
+from corpus.ingestion.replay import assemble_with
 from corpus.reading.sources import identify, source_names
 from corpus.splitting.split import iter_split
 from models.specs import VocabularySpec

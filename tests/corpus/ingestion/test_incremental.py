@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import corpus.ingestion.repeats
+import corpus.ingestion.build_dataset
 from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
-from corpus.ingestion.build_dataset import DATASET_FILE, assemble
+from corpus.ingestion.build_dataset import DATASET_FILE, assemble, find_repeats
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
 from corpus.ingestion.parts import added, describe
-from corpus.ingestion.repeats import find_repeats
 from corpus.reading.sources import identify, source_names
 from corpus.schema import COLUMNS
 from tests.corpus.review_lines import line
@@ -161,8 +160,8 @@ class TestRepeatedIds:
             missing = [pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items() if name not in frame.columns]
             frame.with_columns(missing).select(COLUMNS.keys()).write_parquet(paths[-1])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(corpus.ingestion.repeats, "HASHES", at_once)
-            patch.setattr(corpus.ingestion.repeats, "FETCHED", fetched)
+            patch.setattr(corpus.ingestion.build_dataset, "HASHES", at_once)
+            patch.setattr(corpus.ingestion.build_dataset, "FETCHED", fetched)
             found = find_repeats(paths, [len(part) for part in parts])
         losers, identical, renamed = {}, {}, Counter()
         best, occurrence = {}, {}

@@ -10,8 +10,7 @@ import pytest
 
 from core.config.sections.source import SourceConfig
 from corpus.ingestion import build_dataset, parts
-from corpus.ingestion.ingest import ingest
-from corpus.ingestion.part_writer import PartWriter
+from corpus.ingestion.ingest import PartWriter, ingest
 from tests.marked_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,15 +57,15 @@ def killed_after(monkeypatch, writes):
             raise Killed
         whole(path, content)
 
-    for module in ("corpus.ingestion.ingest", "corpus.ingestion.part_writer", "corpus.ingestion.build_dataset"):
+    for module in ("corpus.ingestion.ingest", "corpus.ingestion.ingest", "corpus.ingestion.build_dataset"):
         monkeypatch.setattr(f"{module}.write_whole", write)
 
 
 @pytest.mark.parametrize("stars", ["five", 5])
 def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(tmp_path, monkeypatch, stars):
     monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1 << 16)
-    monkeypatch.setattr("corpus.ingestion.part_writer.BAD_BYTES", 1 << 18)
-    monkeypatch.setattr("corpus.ingestion.part_writer.PART_BYTES", 1 << 18)
+    monkeypatch.setattr("corpus.ingestion.ingest.BAD_BYTES", 1 << 18)
+    monkeypatch.setattr("corpus.ingestion.ingest.PART_BYTES", 1 << 18)
     records = [{"review_id": f"r{n}", "text": "long " * 1000, "stars": stars} for n in range(400)]
     lines = [orjson.dumps(record) for record in [*records, {"review_id": "last", "text": "good"}]]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from core.errors import ArtifactError
 from corpus.profiling.profile import NEW, Profile, take_survey
-from corpus.profiling.word_counts import WordCounts
 from corpus.profiling.word_statistics import (
+    WordCounts,
     WordStatistics,
 )
 from models.specs import VocabularySpec

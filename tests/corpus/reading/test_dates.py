@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.config.sections.source import SourceConfig
 from corpus.ingestion.ingest import ingest, iter_parts
-from corpus.reading.dates import FORMS, read_dates
+from corpus.reading.convert import FORMS, read_dates
 from tests.corpus.review_files import in_formats
 from tests.examples import examples
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Unreadable
-from corpus.reading.arrays import read_array
+from corpus.reading.jsonlines import read_array
 from corpus.schema import Limits
 from tests.examples import examples
 

@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from core.errors import EmptyInput, ReviewLMError, Unreadable
-from corpus.quarantine.replay import replay
+from corpus.ingestion.replay import replay
 from corpus.reading import convert
 from corpus.reading.sources import Listed
 from tests.corpus.hostile_files import CSV, having, member, tar_of
@@ -180,7 +180,7 @@ def test_a_damaged_head_of_a_tar_is_an_input_error(tmp_path, content):
 
 def test_the_names_of_equal_members_cost_no_more_the_more_there_are():
     """Counted, not timed: how often a name is looked up."""
-    from corpus.archives.names import distinct
+    from corpus.reading.archives import distinct
 
     class Counting(dict):
         looks = 0

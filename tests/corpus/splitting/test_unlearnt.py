@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from corpus.splitting.unlearnt import choose_unlearnt
+from corpus.splitting.learnt import choose_unlearnt
 
 
 def prepared(folder: Path, **splits: dict[str, str]) -> Path:

@@ -6,7 +6,7 @@ from math import exp, fsum, log
 import pytest
 
 from corpus.synthetic.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, By, Domain
-from corpus.synthetic.grammar_probability import Forward
+from corpus.synthetic.grammar import Forward
 from corpus.synthetic.typos import TOKEN, corruptions, eligible
 from tests.marked_cases import slow_but
 

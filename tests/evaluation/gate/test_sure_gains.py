@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from core.config.sections.promotion import PromotionConfig
-from core.markdown import literal
+from core.output import literal
 from evaluation.gate import language
 from evaluation.gate.decision import Decision
 from evaluation.gate.language import LanguageCase

@@ -18,7 +18,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from core.errors import InputError
-from core.markdown import literal, quoted
+from core.output import literal, quoted
 from data_checks.report import CheckReport, ExpectationResult
 from evaluation.drift.figures import drift_page
 from evaluation.drift.odd_reviews import odd_markdown

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.synthetic.automaton import Automaton, Domain
-from corpus.synthetic.grammar_probability import Forward
+from corpus.synthetic.grammar import Forward
 from evaluation.scoring.metrics import figures_of
 from evaluation.scoring.score import score_stream
 from evaluation.statistics.floor import floor_of, judged_reviews

@@ -12,7 +12,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.environment import other_home
-from core.storing.uses import _unmark
+from core.storing.removal import _unmark
 from tests.flows.first_run import TINY, Ran, mlflow_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -33,7 +33,7 @@ def make_older(home: Path, before_ms: int) -> None:
 
 
 def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
-    from core.lineage.check import verify
+    from core.lineage.tree import verify
     from tasks.lineage.gather import recorded_version
     from tasks.upkeep.collect import collect
     from tracking.logged_models.opening import open_version

@@ -12,7 +12,7 @@ from prefect.states import Completed, Running, State
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.processes.identity import this_machine, this_process
+from core.processes.leftovers import this_machine, this_process
 from flows.retrain import resolve
 from flows.server.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process, flow_run_names
 from tasks.track import prefect_link

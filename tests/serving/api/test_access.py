@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.access_tokens import AccessTokens, add_token, remove_token
+from core.credentials import AccessTokens, add_token, remove_token
 from serving.api.access import Access
 from serving.api.app import create_app
 from serving.api.errors import ApiError

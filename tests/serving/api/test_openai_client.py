@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.access_tokens import AccessTokens, add_token
+from core.credentials import AccessTokens, add_token
 from models.completion.beam import beam_search
 from models.sampling import generate
 from models.tokens.special import EOS

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.access_tokens import AccessTokens, add_token
+from core.credentials import AccessTokens, add_token
 from serving.page.routes import FOLDER
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering

@@ -14,9 +14,9 @@ from core.config.sections.execution import ExecutionConfig
 from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
 from core.store import Artifact
+from corpus.ingestion.first_look import read_labels
 from corpus.ingestion.ingest import iter_parts
-from corpus.ingestion.labels import read_labels
-from corpus.quarantine.records import export
+from corpus.ingestion.quarantine import export
 from corpus.reading import packs
 from tasks.data.ingest import files_of, ingest_files, replay_quarantine
 from tasks.run_summary import describe_dataset

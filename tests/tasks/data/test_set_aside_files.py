@@ -17,7 +17,7 @@ from core.errors import EmptyInput, Unreadable
 from core.lineage.record import step_of
 from core.store import Artifact
 from corpus.ingestion.first_look import require_usable
-from corpus.quarantine.records import data_set_of, export, summarise
+from corpus.ingestion.quarantine import data_set_of, export, summarise
 from tasks.data import read as module
 from tasks.data.ingest import files_of, ingest_files, replay_quarantine
 from tasks.lineage.gather import Gathering

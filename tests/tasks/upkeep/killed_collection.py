@@ -14,7 +14,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.content_check import record_of
 from core.store import Artifact
-from core.storing.uses import _unmark
+from core.storing.removal import _unmark
 from tasks.stage import store_of
 from tasks.track import tracker_of
 from tasks.upkeep.collect import collect

@@ -12,7 +12,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.content_check import record_of
 from core.store import Artifact, Store
-from core.storing.uses import _unmark
+from core.storing.removal import _unmark
 from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect

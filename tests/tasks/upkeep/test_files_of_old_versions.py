@@ -16,7 +16,7 @@ from core.config.run_config import RunConfig
 from core.content_check import record_of
 from core.errors import BundleError
 from core.lineage.record import LINEAGE_FILE, RecordedSource
-from core.storing.uses import _unmark
+from core.storing.removal import _unmark
 from models.bundles.sealed_folder import WHY_MISSING
 from tasks.stage import store_of
 from tasks.track import tracker_of

@@ -17,7 +17,7 @@ from core.errors import Damaged, TrackingUnavailable
 from core.services import deployed_code
 from core.services.deployed_code import FOLDER
 from core.store import Artifact, Store
-from core.storing.uses import _unmark
+from core.storing.removal import _unmark
 from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect

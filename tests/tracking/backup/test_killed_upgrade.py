@@ -23,7 +23,7 @@ import pytest
 
 from core.errors import ArtifactError, ConfigError
 from core.processes.leftovers import hold
-from core.storing.migrations import LOCK, MARK, LibraryTables, Revisions, require_no_upgrade
+from core.storing.sqlite_files import LOCK, MARK, LibraryTables, Revisions, require_no_upgrade
 from tests.marked_cases import long_but
 from tests.tracking.backup.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
 from tracking.backup.restore import restore_backup

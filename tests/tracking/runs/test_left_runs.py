@@ -17,8 +17,7 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.processes import keep_running
-from core.processes.identity import this_process
-from core.processes.leftovers import hold
+from core.processes.leftovers import hold, this_process
 from reviewlm.options import tidy
 from tasks.track import parent_run
 from tracking.client import open_client

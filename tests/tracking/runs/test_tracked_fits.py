@@ -19,7 +19,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
-from core.processes.identity import is_gone, this_machine
+from core.processes.leftovers import is_gone, this_machine
 from models.specs import spec_from_dict
 from tasks import track
 from tasks.track import JOURNAL, log_inputs, open_model_run, parent_run

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from core.errors import Damaged, NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
-from core.services.ports import address_of
+from core.services.service_list import address_of
 from tracking.runs.runs import Tracker, run_tags
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from core.config.sections.source import SourceConfig
 from core.errors import Damaged, EmptyInput, Unreadable
-from corpus.quarantine.records import export, summarise
-from corpus.quarantine.replay import replays_of
+from corpus.ingestion.quarantine import export, summarise
+from corpus.ingestion.replay import replays_of
 from tests.corpus.replayed_home import Home
 from tests.corpus.review_files import as_csv
 from tests.corpus.review_lines import line

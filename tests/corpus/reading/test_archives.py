@@ -18,8 +18,8 @@ import pytest
 
 from core.config.sections.source import SourceConfig
 from core.errors import MissingColumn, Unreadable
-from corpus.archives.names import looks_like_data, may_be_data
 from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.reading.archives import looks_like_data, may_be_data
 from corpus.reading.readers import LAYERS
 from tests.corpus.review_files import json_lines, review, zstd
 

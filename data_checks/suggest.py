@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from data_checks.expectations import FLOATS, INTEGERS, INVISIBLE, TEXTS
 from data_checks.gx import expect
-from data_checks.metrics.measure import MetricError, measure
-from data_checks.metrics.metrics import Metric, distinct, extreme, moments, numbers, present, total
-from data_checks.metrics.patterns import contains
-from data_checks.metrics.repeated import distinct_count
-from data_checks.metrics.tables import CHUNK_ROWS, Table
+from data_checks.metrics.conditions import contains
+from data_checks.metrics.metrics import Metric, distinct, distinct_count, extreme, moments, numbers, present, total
+from data_checks.metrics.tables import CHUNK_ROWS, MetricError, Table, measure
 from data_checks.metrics.texts import MEASURES, MOJIBAKE
 from data_checks.report import CRITICAL, INFO, WARNING
-from data_checks.suites.case import FLOATS, INTEGERS, INVISIBLE, TEXTS
-from data_checks.suites.suite_files import Suite
+from data_checks.suite_runs import Suite
 
 FEW, FEW_NUMBERS = 20, 6
 """Most distinct values of a column that gets a set of allowed values, for texts and for numbers.

@@ -6,7 +6,7 @@ from core.config.sections.source import SourceConfig
 from core.errors import ConfigError, Damaged, EmptyInput
 from core.store import Store
 from corpus.ingestion.ingest import ingest
-from corpus.quarantine.records import data_set_of, only_data_set, summarise
+from corpus.ingestion.quarantine import data_set_of, only_data_set, summarise
 from corpus.reading.sources import identify
 
 LINES = [

@@ -103,7 +103,7 @@ def _shown(raw: bytes) -> str:
 def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
     """Write quarantined records as JSON lines: source, line, reason, detail and raw.
 
-    The user corrects `raw` and gives the file to `corpus.quarantine.replay`. Bytes that are not UTF-8 appear as lone
+    The user corrects `raw` and gives the file to `corpus.ingestion.replay`. Bytes that are not UTF-8 appear as lone
     surrogates (`\\udce9` for E9), as in Python's "surrogateescape", so that no byte is lost.
 
     Args:

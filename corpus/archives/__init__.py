@@ -1,1 +1,0 @@
-"""Read compressed files and archives as streams."""

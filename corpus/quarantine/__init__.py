@@ -1,1 +1,0 @@
-"""Show, export, correct and replay the records that ingestion set aside."""

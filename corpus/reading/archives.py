@@ -1,0 +1,401 @@
+"""Unpack compressed streams and archives, with a limit on their size and one error class for damage.
+
+A tar archive is read in one pass, without trusting the sizes in its headers. `tarfile` trusts the headers. A sparse
+member of two kilobytes can expand to terabytes of zeros, and one with an overlapping map is read without end. A header
+can announce an attachment of any length. All headers are kept in memory. A stream is made seekable for Parquet and zip,
+which have their table of contents at the end.
+
+A member's name decides whether it is read, and which name its reviews get in the column `source`.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import logging
+import lzma
+import re
+import shutil
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import PurePosixPath
+from typing import IO, Any, cast
+
+import polars as pl
+
+from core.errors import InputError, Unreadable, disk_errors
+from corpus.schema import Limits
+
+BUFFER = 1 << 20
+ZIP = b"PK\x03\x04"
+JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*\{)')
+
+
+class Damage(Exception):
+    """An error of an unpacking library, of any class."""
+
+
+DAMAGED = (
+    Damage, EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile,
+    pl.exceptions.PolarsError, pl.exceptions.PanicException,
+)
+"""Errors that damaged bytes can cause. The PanicException of polars is not a subclass of `Exception`."""
+
+
+@contextmanager
+def library() -> Iterator[None]:
+    """Convert any error of an unpacking library to `Damage`; wrap calls of libraries only, never our own code."""
+    try:
+        yield
+    except InputError:
+        raise
+    except MemoryError as error:  # the head of an LZMA stream may ask for a dictionary of 4 GiB
+        raise Damage("to unpack it takes more memory than there is") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise  # an error of the disk, not of the content
+        raise Damage(str(error)) from error
+    except Exception as error:
+        raise Damage(str(error) or type(error).__name__) from error
+
+
+def unpacker_of(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
+    """Return the function that unpacks a stream with these first bytes, or None if it is not compressed."""
+    return next((unpacker for magic, unpacker in _UNPACKERS.items() if head.startswith(magic)), None)
+
+
+@contextmanager
+def opened(unpacker: Callable[[IO[bytes]], IO[bytes]], stream: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Yield the stream that an unpacker makes, and close it afterwards.
+
+    A stream of pyarrow must not be left to garbage collection: it calls Python code to close itself, and if that
+    happens at the limit of recursion, pyarrow ends the process with a segmentation fault.
+    """
+    with library():
+        content = unpacker(stream)
+    try:
+        yield content
+    finally:
+        with suppress(Exception):  # an error of damaged content has been raised by reading it
+            content.close()
+
+
+class Unpacked(io.RawIOBase):
+    """The unpacked content of a packed stream, up to a limit, because a few kilobytes can unpack to petabytes.
+
+    Args:
+        stream: The stream that an unpacker returned.
+        source: The name of the packed file.
+        limits: Creates the error when the limit is exceeded.
+        room: Largest number of unpacked bytes.
+    """
+
+    def __init__(self, stream: IO[bytes], source: str, limits: Limits, room: int) -> None:
+        self.stream, self.source, self.limits, self.room, self.given = stream, source, limits, room, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer; raise Unreadable beyond the limit."""
+        with library():
+            content = self.stream.read(len(buffer))
+        buffer[: len(content)] = content
+        self.given += len(content)
+        if self.given > self.room:
+            raise self.limits.too_much(self.source, self.room)
+        return len(content)
+
+
+def _gzip(stream: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
+
+
+def _zstd(stream: IO[bytes]) -> IO[bytes]:
+    import pyarrow  # Python's standard library has zstd only from version 3.14
+
+    return cast(IO[bytes], pyarrow.CompressedInputStream(stream, "zstd"))
+
+
+class _Following:
+    """Compressed streams that follow each other in a file, with padding of zeros between them or after the last.
+
+    Python's `LZMAFile` and `BZ2File` stop without a word at anything after the first that is no stream: padding, or a
+    damaged head, would lose all that follows.
+
+    Args:
+        new: `bz2.BZ2Decompressor` or `lzma.LZMADecompressor`.
+    """
+
+    def __init__(self, stream: IO[bytes], new: Callable[[], Any]) -> None:
+        self.stream, self.new, self.current = stream, new, new()
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most *size*; empty at the end."""
+        while True:
+            if self.current.eof:
+                packed = self._after_padding(self.current.unused_data)
+                if not packed:
+                    return b""
+                self.current = self.new()
+            else:
+                packed = self.stream.read(BUFFER) if self.current.needs_input else b""
+                if self.current.needs_input and not packed:
+                    raise EOFError("it ends within a compressed stream")
+            if found := self.current.decompress(packed, size):
+                return cast(bytes, found)
+
+    def _after_padding(self, packed: bytes) -> bytes:
+        while not (packed := packed.lstrip(b"\0")):
+            if not (packed := self.stream.read(BUFFER)):
+                return b""
+        return packed
+
+    def close(self) -> None:
+        """Do nothing: the packed stream belongs to the caller."""
+
+
+def _bz2(stream: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], _Following(stream, bz2.BZ2Decompressor))
+
+
+def _xz(stream: IO[bytes]) -> IO[bytes]:
+    return cast(IO[bytes], _Following(stream, lzma.LZMADecompressor))
+
+
+_UNPACKERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": _gzip, b"\x28\xb5\x2f\xfd": _zstd, b"BZh": _bz2, b"\xfd7zXZ\x00": _xz,
+    **{bytes([sign]) + b"\x2a\x4d\x18": _zstd for sign in range(0x50, 0x60)},
+}
+"""First bytes of compressed files, with the function that unpacks them; the last are skippable frames, as of pzstd."""
+
+
+def holds_data(head: bytes) -> bool:
+    """Return whether the first bytes are those of a packed file, of Parquet or of JSON, whatever the file's name is."""
+    packed = unpacker_of(head) is not None or is_tar(head) or head.startswith(ZIP)
+    return packed or head.startswith(b"PAR1") or JSON.match(head) is not None
+
+
+def is_tar(head: bytes) -> bool:
+    """Return whether these are the first 512 bytes of a tar; the zero tells it from a text with mustard in it."""
+    return head[257:265].startswith((b"ustar\0", b"ustar  \0"))
+
+
+log = logging.getLogger(__name__)
+
+ATTACHED = 1 << 20
+"""Largest attachment of a header (a long name or a table of attributes), in bytes."""
+MANY = 16
+"""Number of empty reads in a row that are allowed at the end of an archive."""
+_ATTACHMENTS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)
+
+
+IMPOSSIBLE = (tarfile.HeaderError, ValueError, TypeError, LookupError, OverflowError, RecursionError, struct.error)
+"""Errors that `tarfile` raises for headers with invalid numbers, negative sizes, or headers nested without end."""
+
+
+class _Header(tarfile.TarInfo):
+    """The header of a member; for an unreadable header `tarfile` itself would silently drop the rest of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:
+        """Read the next header; raise ReadError if it is damaged or the archive stops without an end marker."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed has only its base class
+            raise
+        except IMPOSSIBLE as error:
+            what = str(error) or type(error).__name__
+            raise tarfile.ReadError(f"the head of a member cannot be read: {what}") from error
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        """Read one block; raise ValueError if the size is impossible."""
+        head = super().frombuf(buf, encoding, errors)
+        if head.size < 0 or (head.type in _ATTACHMENTS and head.size > ATTACHED):
+            raise ValueError(f"its size is {head.size}")
+        return head
+
+
+class _Ending:
+    """A stream that reports its end: `tarfile` would skip a member of exabytes block by block after the end."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream, self.empty = stream, 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; raise ReadError after several empty reads in a row."""
+        content = self.stream.read(size)
+        self.empty = 0 if content else self.empty + 1
+        if self.empty > MANY:
+            raise tarfile.ReadError("it ends within a member")
+        return content
+
+
+def tar_members(
+    stream: IO[bytes], archive: str, wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield name and content of the wanted files; read each content before asking for the next.
+
+    Args:
+        stream: The archive; it is read forwards only.
+        archive: Its name.
+        wanted: Returns whether a file with this name is wanted; asked once for each file.
+
+    Raises:
+        Unreadable: A wanted file is sparse.
+        tarfile.TarError, OSError: The archive is damaged.
+    """
+    with tarfile.open(fileobj=cast(IO[bytes], _Ending(stream)), mode="r|", tarinfo=_Header) as members:
+        while (member := members.next()) is not None:
+            members.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all headers in memory
+            if (member.issym() or member.islnk()) and looks_like_data(member.name):
+                log.warning("%s: %s is a link, which is not followed; put the file itself into the archive",
+                            archive, printable(member.name))  # fmt: skip
+            if not member.isfile():
+                continue
+            if not wanted(member.name):
+                continue
+            if member.issparse():
+                raise Unreadable(
+                    "A member of the archive is sparse", where=f"{archive}:{printable(member.name)}",
+                    value=f"{member.size:,} bytes", cause="most of it is holes without text",
+                    remedy="pack it again without --sparse",
+                )
+            content = members.extractfile(member)
+            if content is not None:
+                yield member.name, content
+
+
+IN_MEMORY = 256 << 20
+"""Largest copy kept in memory, in bytes; a larger one goes to a temporary file without a name."""
+PIECE = 1 << 20
+
+
+@contextmanager
+def seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
+    """Yield the stream itself if it is a plain file, otherwise a copy of its remaining bytes.
+
+    Unpacking streams may be able to seek too, but each step backwards unpacks again from the beginning.
+
+    Raises:
+        StoreFull, NotWritable: The folder for temporary files cannot be written.
+    """
+    if isinstance(stream.raw, io.FileIO):
+        yield stream
+        return
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as copy:
+        with disk_errors(tempfile.gettempdir(), "name another folder in TMPDIR"):
+            shutil.copyfileobj(stream, copy, PIECE)
+        copy.seek(0)
+        yield cast(IO[bytes], copy)
+
+
+DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
+COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz"})
+"""Suffixes of files that hold one compressed file; the suffix before them shows the format."""
+PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
+UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
+"""Suffixes that programs add to the name of a file while they write it."""
+SIBLINGS = frozenset(
+    ("business", "businesses", "checkin", "checkins", "photo", "photos", "tip", "tips", "user", "users")
+)
+"""The other tables of the Yelp Open Dataset, which are not reviews."""
+WORDS_OF_SIBLINGS = SIBLINGS | {"yelp", "academic", "dataset", "hours", "attributes", "id", "to"}
+"""Words of which the names of their files are made, and nothing else: `tip_top_diner.csv` holds reviews."""
+PACK_MARK = ".reviewlm-small-files"
+"""Name of the first member of an archive of small files that we made (`corpus.reading.packs`)."""
+MOST_NAMED = 3
+"""Files that are not read and that the log names."""
+def looks_like_data(name: str) -> bool:
+    """Return whether a file in a folder or an archive should be read, judged by its name only."""
+    path = PurePosixPath(name)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if _is_hidden(path) or _is_sibling(path) or not UNFINISHED.isdisjoint(suffixes[-1:]):
+        return False
+    return any(suffix in DATA_SUFFIXES | PACKED_SUFFIXES for suffix in suffixes[-2:])
+
+
+def may_be_data(name: str) -> bool:
+    """Return whether the first bytes of a file must tell whether to read it, because its name has no suffix."""
+    path = PurePosixPath(name)
+    return not path.suffix and not _is_hidden(path) and not _is_sibling(path)
+
+
+def _is_sibling(path: PurePosixPath) -> bool:
+    words = set(re.split(r"[-_.\d]+", path.name.lower())) - {suffix.lower()[1:] for suffix in path.suffixes} - {""}
+    return not words.isdisjoint(SIBLINGS) and words <= WORDS_OF_SIBLINGS
+
+
+def tell_left_out(where: str, read: int, names: Sequence[str]) -> None:
+    """Log which files of a folder or an archive are not read; warn if a name has the form of one that is read."""
+    if names:
+        named = tuple(map(printable, sorted(names, key=lambda name: not _has_data_suffix(name))[:MOST_NAMED]))
+        level = logging.WARNING if any(map(_has_data_suffix, names)) else logging.INFO
+        _tell_once(level, where, read, named, len(names))
+
+
+def _has_data_suffix(name: str) -> bool:
+    path = PurePosixPath(name)
+    last = {suffix.lower() for suffix in path.suffixes[-2:]}
+    return not _is_hidden(path) and (not last or not last.isdisjoint(DATA_SUFFIXES | PACKED_SUFFIXES))
+
+
+@cache
+def _tell_once(level: int, where: str, read: int, names: tuple[str, ...], count: int) -> None:
+    """Log once per process: several stages ask for the same files."""
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    do = "does" if count == 1 else "do"
+    log.log(level, "%s: %d of %d files are read; %s%s %s not look like reviews (name one that holds reviews with an "
+            "--input of its own)", where, read, read + count, ", ".join(names), more, do)  # fmt: skip
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    """Return whether the file is internal to a program: `.ipynb_checkpoints/a.csv`, `__MACOSX/a.json`, `_SUCCESS`."""
+    return any(part.startswith((".", "_")) and part != ".." for part in path.parts)
+
+
+def is_pack(head: bytes) -> bool:
+    """Return whether these are the first bytes of an archive of small files that we made."""
+    return head.startswith(PACK_MARK.encode() + b"\0")
+
+
+def printable(name: str) -> str:
+    """Return the file name with question marks for bytes that are not UTF-8, because a table cannot hold them."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def uncompressed(name: str) -> PurePosixPath:
+    """Return the file name without its compression suffixes: `a.json.gz` gives `a.json`."""
+    path = PurePosixPath(name)
+    while path.suffix.lower() in COMPRESSED_SUFFIXES:
+        path = path.with_suffix("")
+    return path
+
+
+def distinct(name: str, taken: dict[str, int]) -> str:
+    """Return the name, numbered if it is taken, and mark it as taken; the suffix stays because it shows the format.
+
+    Args:
+        name: The wanted name.
+        taken: Taken names, each with the last number tried for it, because an archive can hold one name many times.
+    """
+    folder, slash, last = name.rpartition("/")
+    stem, dot, ending = last.partition(".")
+    chosen, number = name, taken.get(name, 1)
+    while chosen in taken:
+        number += 1
+        chosen = f"{folder}{slash}{stem}#{number}{dot}{ending}"
+    taken[name] = number
+    taken.setdefault(chosen, 1)
+    return chosen

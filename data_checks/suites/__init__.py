@@ -1,1 +1,0 @@
-"""Suites of expectations for the tables between the stages."""
