@@ -72,14 +72,14 @@ def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dic
         folder: Folder that contains the files.
         files: Their names, each with `sha256`, as in a manifest.
     """
-    found = {}
+    states = {}
     for name, entry in files.items():
         path = folder / name
         if not path.is_file():
-            found[name] = GONE
+            states[name] = GONE
         elif sha256_of_file(path) != entry["sha256"]:
-            found[name] = CHANGED
-    return found
+            states[name] = CHANGED
+    return states
 
 
 def record_of(root: Path, folder: Path) -> Path:
@@ -129,8 +129,8 @@ class ContentCheck:
         stamps, bad = self._stamps(folder, files)
         if bad:
             return bad
-        known, thorough = _right.get(folder, ({}, False))
-        if known == stamps and (thorough or not whole):
+        checked, thorough = _right.get(folder, ({}, False))
+        if checked == stamps and (thorough or not whole):
             return None
         uses, before = self._read(folder)
         now: dict[str, Seen] = {}
@@ -139,9 +139,9 @@ class ContentCheck:
             if not whole and seen and seen.stamp == stamps[name] and _sample_agrees(folder / name, seen, uses):
                 now[name] = seen
                 continue
-            found, now[name] = hash_file(folder / name)
-            if found != entry["sha256"]:
-                return BadFile(name, CHANGED, f"its SHA-256 is {found[:16]}… instead of {entry['sha256'][:16]}…")
+            digest, now[name] = hash_file(folder / name)
+            if digest != entry["sha256"]:
+                return BadFile(name, CHANGED, f"its SHA-256 is {digest[:16]}… instead of {entry['sha256'][:16]}…")
         _right[folder] = {name: seen.stamp for name, seen in now.items()}, whole or not before
         if now != before or any(seen.blocks for seen in now.values()):
             self._record(folder, now, uses + 1)

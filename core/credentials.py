@@ -105,11 +105,11 @@ def read_password(file: Path, remedy: str = RENEW) -> str:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
         raise Unreadable("The servers' password cannot be read", where=file, cause=str(error), remedy=remedy) from error
-    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as found:
-        about = os.fstat(found.fileno())
+    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as stream:
+        about = os.fstat(stream.fileno())
         if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077 or not stat.S_ISREG(about.st_mode):
             raise Unreadable("The password of the servers may be known to other users", where=file, remedy=remedy)
-        password = found.read(1_000).strip()
+        password = stream.read(1_000).strip()
     if len(password) < 16 or not password.isascii() or not password.isprintable() or ":" in password:
         raise Unreadable("The file holds no password of at least 16 characters", where=file, remedy=remedy)
     return password
@@ -144,10 +144,10 @@ class AccessTokens:
 
     def name_of(self, token: str) -> str | None:
         """Return the name of a token, or None; the time it takes tells nothing about the tokens."""
-        given, found = _sha256(token), None
-        for name, known in self._hashes.items():
-            found = name if hmac.compare_digest(given, known) else found
-        return found
+        given, owner = _sha256(token), None
+        for name, digest in self._hashes.items():
+            owner = name if hmac.compare_digest(given, digest) else owner
+        return owner
 
 
 def list_tokens(file: Path) -> list[dict[str, str]]:
@@ -183,8 +183,8 @@ def remove_token(file: Path, name: str) -> None:
     """
     entries = _read(file) if file.exists() else {}
     if entries.pop(name, None) is None:
-        known = ", ".join(entries) or "none"
-        raise InputError("There is no token of this name", value=name, cause=f"known: {known}")
+        holders = ", ".join(entries) or "none"
+        raise InputError("There is no token of this name", value=name, cause=f"known: {holders}")
     _write(file, entries)
 
 

@@ -284,12 +284,12 @@ def _set_mode(path: Path, group: bool) -> bool:
         if foreign or not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)) or about.st_mode & stat.S_ISVTX:
             return False
         mode = stat.S_IMODE(about.st_mode)
-        wanted = mode & 0o700
+        target = mode & 0o700
         if group:  # new files in a folder with this bit belong to the folder's group
-            wanted |= wanted >> 3 | (stat.S_ISGID if stat.S_ISDIR(about.st_mode) else 0)
-        if mode == wanted:
+            target |= target >> 3 | (stat.S_ISGID if stat.S_ISDIR(about.st_mode) else 0)
+        if mode == target:
             return False
-        path.chmod(wanted)
+        path.chmod(target)
     except OSError as error:  # deleted meanwhile, or a file system without permissions
         log.debug("permissions of %s stay: %s", path, error)
         return False

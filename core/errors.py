@@ -308,7 +308,7 @@ def disk_errors(where: str | Path, elsewhere: str = "") -> Iterator[None]:
 
 def visible(text: str) -> str:
     """Return the text with an escape for every character that a terminal obeys instead of showing it."""
-    return _UNSEEN.sub(lambda found: _escape(ord(found[0])), text)
+    return _UNSEEN.sub(lambda match: _escape(ord(match[0])), text)
 
 
 def as_html(text: str) -> str:

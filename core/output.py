@@ -120,8 +120,8 @@ def literal(text: str) -> str:
     """Return text on one line, escaped so that Markdown starts no tag, link, emphasis, list or table cell in it."""
     text = " ".join(visible(text).splitlines())
     text = _SIGNS.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
-    text = _ADDRESS.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", text)
-    return _AT_THE_BEGINNING.sub(lambda found: f"{found[1]}{found[3] or ''}\\{found[2] or found[4]}", text)
+    text = _ADDRESS.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", text)
+    return _AT_THE_BEGINNING.sub(lambda match: f"{match[1]}{match[3] or ''}\\{match[2] or match[4]}", text)
 
 
 def code(text: str) -> str:

@@ -41,13 +41,13 @@ def made_with() -> dict[str, Any]:
 @cache
 def libraries() -> Mapping[str, str]:
     """Return the version of Python and of every installed library of `LIBRARIES`."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 @cache
@@ -115,13 +115,13 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """
     if not then.get("machine") or not then.get("libraries"):
         return ["the platform was not recorded"]
-    found = []
+    lines = []
     for section in ("libraries", "machine"):
         before, after = then[section], now.get(section, {})
         for name in sorted({*before, *after}):
             if before.get(name) != after.get(name):
-                found.append(f"{name}: {_short(before.get(name))} then, {_short(after.get(name))} now")
-    return found
+                lines.append(f"{name}: {_short(before.get(name))} then, {_short(after.get(name))} now")
+    return lines
 
 
 def _short(value: Any) -> str:

@@ -79,8 +79,8 @@ class Store(FinishedResults):
         Raises:
             Damaged: The folder exists here, but its files differ from its manifest.
         """
-        if (found := super().find(stage, digest)) or self.remote is None or not self.remote.has(stage, digest):
-            return found
+        if (artifact := super().find(stage, digest)) or self.remote is None or not self.remote.has(stage, digest):
+            return artifact
         with disk_errors(self.root), build_lock(self.root, digest):
             return self._find_locked(stage, digest) or self._fetch(stage, digest)
 
@@ -113,16 +113,16 @@ class Store(FinishedResults):
         """
         digest = self.digest(stage, version, options, inputs)
         with disk_errors(self.root):
-            if not rebuild and (found := self._find_whole(stage, digest)):
-                return self._shared(Built(found, reused=True))
+            if not rebuild and (artifact := self._find_whole(stage, digest)):
+                return self._shared(Built(artifact, reused=True))
             work = self.root / WORK / (digest if resumable else f"{ONCE}{digest}")
             with build_lock(self.root, digest):
                 # Another process may have built it while this one waited for the lock.
-                if not rebuild and (found := self._find_locked(stage, digest)):
-                    return Built(found, reused=True)
+                if not rebuild and (artifact := self._find_locked(stage, digest)):
+                    return Built(artifact, reused=True)
                 self._set_aside(stage, digest)
-                if not rebuild and (found := self._fetch(stage, digest)):
-                    return Built(found, reused=True)
+                if not rebuild and (artifact := self._fetch(stage, digest)):
+                    return Built(artifact, reused=True)
                 if rebuild or not resumable:
                     shutil.rmtree(work, ignore_errors=True)
                 work.mkdir(exist_ok=True)

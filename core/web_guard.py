@@ -83,9 +83,9 @@ def header(scope: Message, name: bytes) -> list[bytes]:
 def _own_hosts(scope: Message) -> set[bytes]:
     """Return the allowed Host headers: loopback names with the server's port, and those that the user added."""
     port = (scope.get("server") or ("", None))[1]
-    own = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-    own |= {name.strip().lower() for name in os.environ.get(HOSTS_VARIABLE, "").split(",")} - {""}
-    return {name.encode() for name in own}
+    hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+    hosts |= {name.strip().lower() for name in os.environ.get(HOSTS_VARIABLE, "").split(",")} - {""}
+    return {name.encode() for name in hosts}
 
 
 def _from_another_page(scope: Message) -> bool:

@@ -83,15 +83,15 @@ def validate(batch: Batch, rows: int = CHUNK_ROWS, report: Report | None = None)
     """
     for expectation in batch.expectations:
         expectation.id = expectation.id or str(uuid.uuid4())
-    wanted = [gx.requests(expectation, SUMMARY) for expectation in batch.expectations]
+    requested = [gx.requests(expectation, SUMMARY) for expectation in batch.expectations]
     metrics: dict[Hashable, Metric | MetricError] = dict(batch.extra_metrics.items())
-    for request in chain(*wanted):
+    for request in chain(*requested):
         if request.key not in metrics:
             metrics[request.key] = guarded(request.metric, batch.table, EXAMPLES)
     measured = measure(batch.table, metrics, rows, report)
     results = [
         gx.verdict(expectation, {each.id: each.value(measured[each.key]) for each in requests}, SUMMARY)
-        for expectation, requests in zip(batch.expectations, wanted, strict=True)
+        for expectation, requests in zip(batch.expectations, requested, strict=True)
     ]
     return Validated(batch, results, {name: measured[name] for name in batch.extra_metrics})
 
@@ -158,17 +158,17 @@ def _empty(docs_folder: Path) -> None:
 
 
 def _finding(batch: Batch, expectation: Any, validation: Any) -> ShownResult:
-    options, found = validation.expectation_config.kwargs, validation.result
+    options, figures = validation.expectation_config.kwargs, validation.result
     columns = [str(options[key]) for key in ("column", "column_A", "column_B") if key in options]
     columns += map(str, options.get("column_list", ()))
     rows = ""
-    if "element_count" in found:
-        share = found["unexpected_count"] / max(1, found["element_count"])
-        rows = f"{found['unexpected_count']:,} of {found['element_count']:,} ({share:.2%})"
+    if "element_count" in figures:
+        share = figures["unexpected_count"] / max(1, figures["element_count"])
+        rows = f"{figures['unexpected_count']:,} of {figures['element_count']:,} ({share:.2%})"
     return ShownResult(
         _translated(expectation, validation), batch.name, str(expectation.description), ", ".join(columns),
         as_options(options), rows,
-        tuple(dict.fromkeys(_shown(value) for value in found.get("partial_unexpected_list", ()))),
+        tuple(dict.fromkeys(_shown(value) for value in figures.get("partial_unexpected_list", ()))),
         not batch.table.private.isdisjoint(columns),
     )
 

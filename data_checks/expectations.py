@@ -83,12 +83,12 @@ class Case:
         return self.facts[name]
 
 
-def columns_expected(wanted: Mapping[str, Sequence[str]]) -> Any:
+def columns_expected(columns: Mapping[str, Sequence[str]]) -> Any:
     """Return the expectation that a table of (column, type) rows lists every column with an accepted type."""
     return expect().ExpectColumnPairValuesToBeInSet(
         column_A="column", column_B="type",
-        value_pairs_set=[(column, kind) for column, kinds in wanted.items() for kind in kinds],
-        description=f"The table has the columns {', '.join(wanted)}, each of its type",
+        value_pairs_set=[(column, kind) for column, kinds in columns.items() for kind in kinds],
+        description=f"The table has the columns {', '.join(columns)}, each of its type",
     )
 
 
@@ -110,7 +110,7 @@ MAX_WORD_RUN, MAX_CHARACTER_RUN = 10, 50
 
 
 def _raw_rows(case: Case) -> list[Any]:
-    gx, known = expect(), case.limits.min_stars_known
+    gx, share = expect(), case.limits.min_stars_known
     longest = int(case.facts.get("max_chars", MAX_CHARACTERS))
     # Dates may be local times: tomorrow is still plausible.
     tomorrow = datetime.now(UTC).replace(tzinfo=None, microsecond=0) + timedelta(days=1)
@@ -128,11 +128,11 @@ def _raw_rows(case: Case) -> list[Any]:
             column="text", min_value=MIN_DIFFERENT, severity=WARNING,
             description=f"At least {MIN_DIFFERENT:.0%} of the texts are different (the value is their share)"),
         gx.ExpectColumnValuesToBeInSet(
-            column="stars", value_set=[1, 2, 3, 4, 5], mostly=known,
-            description=f"At least {known:.1%} of the ratings are 1, 2, 3, 4 or 5 stars"),
+            column="stars", value_set=[1, 2, 3, 4, 5], mostly=share,
+            description=f"At least {share:.1%} of the ratings are 1, 2, 3, 4 or 5 stars"),
         gx.ExpectColumnValuesToNotBeNull(
-            column="stars", mostly=known, severity=WARNING,
-            description=f"At least {known:.1%} of the reviews have a rating"),
+            column="stars", mostly=share, severity=WARNING,
+            description=f"At least {share:.1%} of the reviews have a rating"),
         gx.ExpectColumnValuesToBeBetween(
             column="date", min_value=datetime.fromisoformat(case.limits.earliest), max_value=tomorrow, mostly=MOSTLY,
             severity=WARNING, description=f"At least {MOSTLY:.0%} of the dates are from {case.limits.earliest} to now"),
@@ -209,8 +209,8 @@ def _clean_whole(case: Case, extra: Extra) -> tuple[dict[str, Any], list[Any]]:
 def _language(case: Case) -> dict[str, float]:
     """Return the share of the most common language, if the stage identified languages; "" means not identified."""
     languages = case.facts.get("languages") or {}
-    told = [count for language, count in languages.items() if language]
-    return {"one_language": max(told) / sum(told)} if sum(told) else {}
+    counts = [count for language, count in languages.items() if language]
+    return {"one_language": max(counts) / sum(counts)} if sum(counts) else {}
 
 
 def _texts(mostly: float) -> list[Any]:
@@ -301,8 +301,8 @@ def predictions_extra(case: Case) -> dict[str, Metric]:
 def predictions_whole(case: Case, extra: Extra) -> tuple[dict[str, Any], list[Any]]:
     """Return the fact and the expectation for all scores: the mean nats per token."""
     del case
-    known = {"nats", "tokens"} <= set(extra) and extra["tokens"]
-    return {"nats_per_token": extra["nats"] / extra["tokens"]} if known else {}, [
+    measured = {"nats", "tokens"} <= set(extra) and extra["tokens"]
+    return {"nats_per_token": extra["nats"] / extra["tokens"]} if measured else {}, [
         expect().ExpectColumnMaxToBeBetween(
             column="nats_per_token", max_value=20, severity=INFO,
             description="A token costs at most 20 nats on average (the value is the mean)"),

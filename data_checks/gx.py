@@ -83,17 +83,17 @@ def requests(expectation: Any, result_format: Mapping[str, Any]) -> list[MetricR
     """
     configuration = {"result_format": dict(result_format)}
     with quiet():
-        found = expectation.get_validation_dependencies(runtime_configuration=configuration)
-    wanted = []
-    for each in found.get_metric_configurations():
+        dependencies = expectation.get_validation_dependencies(runtime_configuration=configuration)
+    needed = []
+    for each in dependencies.get_metric_configurations():
         options = {key: value for key, value in (each.metric_value_kwargs or {}).items() if key != "result_format"}
-        wanted.append(MetricRequest(each.metric_name, each.metric_domain_kwargs, options, each.id))
+        needed.append(MetricRequest(each.metric_name, each.metric_domain_kwargs, options, each.id))
     reason = ""
     if getattr(expectation, "row_condition", None):
         reason = "it has a row_condition"
     elif expectation.suite_parameter_options:
         reason = f"its parameters {list(expectation.suite_parameter_options)} have no values"
-    elif unknown := [request.name for request in wanted if not request.known]:
+    elif unknown := [request.name for request in needed if not request.known]:
         reason = f"it depends on {', '.join(unknown)}"
     if reason:
         raise ReviewLMError(
@@ -102,7 +102,7 @@ def requests(expectation: Any, result_format: Mapping[str, Any]) -> list[MetricR
             remedy="declare it with another class (data_checks/metrics/translation.py has those that can be), "
                    "or add its metric there",
         )
-    return wanted
+    return needed
 
 
 def verdict(expectation: Any, values: Mapping[Any, Any], result_format: Mapping[str, Any]) -> Any:

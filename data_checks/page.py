@@ -97,21 +97,21 @@ class CheckPage:
     @property
     def verdict(self) -> str:
         """The outcome in one sentence."""
-        found = [finding.result.severity for finding in self.failed]
+        severities = [finding.result.severity for finding in self.failed]
         total = len(self.findings) + len(self.broken)
-        if not found and not self.broken:
+        if not severities and not self.broken:
             return f"Passed: all {total} expectations hold."
-        counted = [f"{severity}: {found.count(severity)}" for severity in MEANINGS if severity in found]
-        said = [f"{len(found)} of {total} expectations do not hold ({', '.join(counted)})"] if found else []
-        said += [f"{len(self.broken)} of {total} could not be evaluated"] if self.broken else []
-        return f"{'Failed' if self.stops else 'Passed'}: {'; '.join(said)}."
+        counted = [f"{severity}: {severities.count(severity)}" for severity in MEANINGS if severity in severities]
+        parts = [f"{len(severities)} of {total} expectations do not hold ({', '.join(counted)})"] if severities else []
+        parts += [f"{len(self.broken)} of {total} could not be evaluated"] if self.broken else []
+        return f"{'Failed' if self.stops else 'Passed'}: {'; '.join(parts)}."
 
     @property
     def to_do(self) -> list[str]:
         """What to do, by the severities of the failed expectations."""
         severities = {finding.result.severity for finding in self.failed}
-        said = [meaning for severity, meaning in MEANINGS.items() if severity in severities]
-        return [*([BROKEN] if self.broken else []), *said, *(self.advice if severities else ())]
+        steps = [meaning for severity, meaning in MEANINGS.items() if severity in severities]
+        return [*([BROKEN] if self.broken else []), *steps, *(self.advice if severities else ())]
 
     def to_html(self) -> str:
         """Return the page."""
@@ -120,8 +120,8 @@ class CheckPage:
 
 def as_options(options: Mapping[str, Any]) -> str:
     """Return the options of an expectation as text, without its columns; a long list is cut."""
-    said = "; ".join(f"{name} = {value}" for name, value in options.items() if not name.startswith("column"))
-    return said if len(said) <= LONGEST else f"{said[:LONGEST]} …"
+    text = "; ".join(f"{name} = {value}" for name, value in options.items() if not name.startswith("column"))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def _escape(value: Any) -> Markup:

@@ -87,14 +87,14 @@ def _figures(table: Table) -> dict[Hashable, Metric | MetricError]:
 
 
 def _figures_of_texts(column: str) -> dict[Hashable, Metric]:
-    found: dict[Hashable, Metric] = {
+    figures: dict[Hashable, Metric] = {
         (column, "lengths"): numbers(column, pl.col(column).str.len_chars(), _quantiles),
     }
     for name, pattern in {"invisible": INVISIBLE.pattern, "mojibake": MOJIBAKE}.items():
-        found[column, name] = total((column,), contains(pl.col(column), pattern).sum())
+        figures[column, name] = total((column,), contains(pl.col(column), pattern).sum())
     for name, members in ID_CHARACTERS.items():
-        found[column, name] = total((column,), contains(pl.col(column), f"[^{members}]").sum())
-    return found
+        figures[column, name] = total((column,), contains(pl.col(column), f"[^{members}]").sum())
+    return figures
 
 
 def _quantiles(lengths: np.ndarray) -> list[int]:
@@ -115,25 +115,25 @@ def _whole(table: Table) -> Any:
 
 
 def _of_column(column: str, kind: pl.DataType, rows: int, figures: dict[Hashable, Any], private: bool) -> list[Any]:
-    known = rows - figures[column, "missing"]
-    expected = _presence(column, rows, known)
-    if not known:
+    count = rows - figures[column, "missing"]
+    expected = _presence(column, rows, count)
+    if not count:
         return expected
     values = figures.get((column, "set"))
     few = FEW_NUMBERS if kind.is_numeric() else FEW
-    in_set = isinstance(values, frozenset) and len(values) <= few and known >= ROWS_OF_EACH * len(values)
+    in_set = isinstance(values, frozenset) and len(values) <= few and count >= ROWS_OF_EACH * len(values)
     if kind.is_numeric() and isinstance(values, frozenset):
         in_set = in_set and all(map(math.isfinite, values))  # JSON has no other numbers
     if isinstance(values, frozenset) and in_set and not private and column not in MEASURES:
         expected.append(expect().ExpectColumnValuesToBeInSet(
             column=column, value_set=sorted(values), description=f"{column} is one of {len(values)} values"))
     if kind.is_numeric():
-        expected += _numbers(column, kind, known, figures)
+        expected += _numbers(column, kind, count, figures)
     elif isinstance(kind, pl.Date | pl.Datetime):
         expected.append(_moments(column, figures[column, "least"], figures[column, "greatest"]))
     elif kind == pl.String() and not in_set:
-        expected += _texts(column, known, figures, private)
-    return expected + _repetition(column, known, figures, in_set)
+        expected += _texts(column, count, figures, private)
+    return expected + _repetition(column, count, figures, in_set)
 
 
 def _moments(column: str, least: date, greatest: date) -> Any:
@@ -149,13 +149,13 @@ def _moments(column: str, least: date, greatest: date) -> Any:
         description=f"{column} is from {lower:%Y-%m-%d} to {upper:%Y-%m-%d}")
 
 
-def _presence(column: str, rows: int, known: int) -> list[Any]:
+def _presence(column: str, rows: int, count: int) -> list[Any]:
     gx = expect()
-    if rows and not known:
+    if rows and not count:
         return [gx.ExpectColumnValuesToBeNull(column=column, severity=INFO, description=f"{column} is empty")]
-    if known == rows:
+    if count == rows:
         return [gx.ExpectColumnValuesToNotBeNull(column=column, description=f"{column} is never missing")]
-    least = _share_below(known, rows)
+    least = _share_below(count, rows)
     return [gx.ExpectColumnValuesToNotBeNull(
         column=column, mostly=least, severity=WARNING,
         description=f"{column} is known in at least {least:.1%} of rows")]
@@ -171,24 +171,24 @@ def _share_below(part: int, whole: int) -> float:
     return max(0.0, math.floor((share - margin) * 1000) / 1000)
 
 
-def _numbers(column: str, kind: pl.DataType, known: int, figures: dict[Hashable, Any]) -> list[Any]:
+def _numbers(column: str, kind: pl.DataType, count: int, figures: dict[Hashable, Any]) -> list[Any]:
     """Return the limits of numbers and of their mean; a side on which they are infinite has none."""
-    gx, found = expect(), figures[column, "moments"]
+    gx, spread = expect(), figures[column, "moments"]
     lower, upper = _limits(column, kind, figures[column, "least"], figures[column, "greatest"])
-    mean, deviation = found.mean, found.deviation or 0.0
+    mean, deviation = spread.mean, spread.deviation or 0.0
     at_least = dict(column=column, severity=WARNING, min_value=lower, description=f"{column} is at least {lower:g}")
     at_most = dict(column=column, severity=WARNING, max_value=upper, description=f"{column} is at most {upper:g}")
     both = {**at_least, **at_most, "description": f"{column} is from {lower:g} to {upper:g}"}
     rare = {**at_most, "mostly": 0.99, "description": f"{column} is at most {upper:g} in 99% of rows"}
     bounded = math.isfinite(lower), math.isfinite(upper)
     if bounded == (True, True):
-        wanted = [at_least, rare] if figures[column, "greatest"] > mean + FAR * deviation else [both]
+        ranges = [at_least, rare] if figures[column, "greatest"] > mean + FAR * deviation else [both]
     else:
-        wanted = [options for options, is_bounded in zip((at_least, at_most), bounded, strict=True) if is_bounded]
-    expected = [gx.ExpectColumnValuesToBeBetween(**options) for options in wanted]
-    margin = max(0.3 * deviation, 5 * deviation / math.sqrt(known))
+        ranges = [options for options, is_bounded in zip((at_least, at_most), bounded, strict=True) if is_bounded]
+    expected = [gx.ExpectColumnValuesToBeBetween(**options) for options in ranges]
+    margin = max(0.3 * deviation, 5 * deviation / math.sqrt(count))
     is_known = all(map(math.isfinite, (mean - margin, mean + margin)))
-    if deviation and is_known and figures.get((column, "distinct")) != known:
+    if deviation and is_known and figures.get((column, "distinct")) != count:
         lowest, highest = _rounded(mean - margin, mean + margin)
         expected.append(gx.ExpectColumnMeanToBeBetween(
             column=column, min_value=lowest, max_value=highest, severity=WARNING,
@@ -216,7 +216,7 @@ def _rounded(lower: float, upper: float) -> tuple[float, float]:
     return round(math.floor(lower / unit) * unit, digits), round(math.ceil(upper / unit) * unit, digits)
 
 
-def _texts(column: str, known: int, figures: dict[Hashable, Any], private: bool) -> list[Any]:
+def _texts(column: str, count: int, figures: dict[Hashable, Any], private: bool) -> list[Any]:
     gx = expect()
     least, *quantiles, greatest = figures[column, "lengths"]
     members = next((name for name in ID_CHARACTERS if not figures[column, name]), "")
@@ -234,7 +234,7 @@ def _texts(column: str, known: int, figures: dict[Hashable, Any], private: bool)
         ("invisible", INVISIBLE.pattern, "control or invisible characters"),
         ("mojibake", MOJIBAKE, "traces of a wrong encoding"),
     ):
-        mostly = 1.0 if not figures[column, name] else _share_below(known - figures[column, name], known)
+        mostly = 1.0 if not figures[column, name] else _share_below(count - figures[column, name], count)
         expected.append(gx.ExpectColumnValuesToNotMatchRegex(
             column=column, regex=pattern, mostly=mostly, severity=WARNING,
             description=f"{column} shows no {words}" + (f" in at least {mostly:.1%} of rows" if mostly < 1 else "")))
@@ -258,16 +258,16 @@ def _lengths(column: str, quantiles: list[int]) -> list[Any]:
     return expected
 
 
-def _repetition(column: str, known: int, figures: dict[Hashable, Any], in_set: bool) -> list[Any]:
+def _repetition(column: str, count: int, figures: dict[Hashable, Any], in_set: bool) -> list[Any]:
     gx, distinct = expect(), figures.get((column, "distinct"))
     if distinct is None or in_set or column in MEASURES:
         return []
-    if distinct == known:
+    if distinct == count:
         # A repeated value may be correct if texts are long or rows are few.
-        severity = CRITICAL if _largest(figures, column) <= LONG and known >= FEW else WARNING
+        severity = CRITICAL if _largest(figures, column) <= LONG and count >= FEW else WARNING
         return [gx.ExpectColumnValuesToBeUnique(
             column=column, severity=severity, description=f"{column} is different in every row")]
-    share = distinct / known
+    share = distinct / count
     least = math.floor(max(0.0, share - max(0.02, 0.2 * share)) * 1000) / 1000
     # The share falls as a table grows, unless most values are distinct: no expectation at 0.5 or below.
     return [gx.ExpectColumnProportionOfUniqueValuesToBeBetween(

@@ -88,11 +88,11 @@ def types_of(table: Table) -> dict[str, str]:
     return {column: str(kind.base_type()) for column, kind in table.schema.items()}
 
 
-def columns_batch(suite: str, wanted: Mapping[str, tuple[str, ...]], types: Mapping[str, str]) -> Batch:
+def columns_batch(suite: str, columns: Mapping[str, tuple[str, ...]], types: Mapping[str, str]) -> Batch:
     """Return the batch of the required columns: one row per column with its type, "missing" if it is absent."""
-    found = [types.get(column, "missing") for column in wanted]
-    return Batch(f"{suite} columns", Table.of(pl.DataFrame({"column": list(wanted), "type": found})),
-                 [columns_expected(wanted)])  # fmt: skip
+    kinds = [types.get(column, "missing") for column in columns]
+    return Batch(f"{suite} columns", Table.of(pl.DataFrame({"column": list(columns), "type": kinds})),
+                 [columns_expected(columns)])  # fmt: skip
 
 
 def report_of(
@@ -132,8 +132,8 @@ def _disagreeing(stream: TokenStream) -> int:
     for rows in Table.of(stream.folder / DOCUMENTS).chunks(["tokens"]):
         # A row counts neither the begin token nor the star token.
         lengths = np.diff(stream.offsets[done : done + rows.height + 1]).astype(np.int64) - 2
-        found = rows["tokens"].to_numpy()
-        wrong += int(np.count_nonzero(found[: len(lengths)] != lengths)) + abs(len(found) - len(lengths))
+        counts = rows["tokens"].to_numpy()
+        wrong += int(np.count_nonzero(counts[: len(lengths)] != lengths)) + abs(len(counts) - len(lengths))
         done += rows.height
     return wrong + max(0, len(stream) - done)
 

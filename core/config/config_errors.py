@@ -67,18 +67,18 @@ def _place(loc: Sequence[int | str]) -> tuple[str, ...]:
 
 def _remedy(place: tuple[str, ...], options: Mapping[str, Any]) -> str:
     key, section = place[-1], place[:-1]
-    all_keys = sorted(_all_keys(options), key=lambda found: found[0][:2] != section[:2])  # this model's keys first
-    own = [name for found, name in all_keys if found == section]
-    near = difflib.get_close_matches(key, own, n=1)
-    said = [f"did you mean '{near[0]}'?"] if near else []
-    elsewhere = [".".join((*found, name)) for found, name in all_keys if name == key]
+    all_keys = sorted(_all_keys(options), key=lambda path: path[0][:2] != section[:2])  # this model's keys first
+    options_here = [name for path, name in all_keys if path == section]
+    near = difflib.get_close_matches(key, options_here, n=1)
+    hints = [f"did you mean '{near[0]}'?"] if near else []
+    elsewhere = [".".join((*path, name)) for path, name in all_keys if name == key]
     if not elsewhere and not near and (far := difflib.get_close_matches(key, [name for _, name in all_keys], n=1)):
-        elsewhere = [".".join((*found, name)) for found, name in all_keys if name == far[0]]
-        said = [f"did you mean '{far[0]}'?"]
+        elsewhere = [".".join((*path, name)) for path, name in all_keys if name == far[0]]
+        hints = [f"did you mean '{far[0]}'?"]
     if elsewhere:
         several = ", ".join(elsewhere[:SHOWN]) + (", …" if len(elsewhere) > SHOWN else "")
-        said.append(f"there is {several}" + (f"; {_holder(section, options)}" if section else ""))
-    return " ".join(said) or f"settings of {'.'.join(section) or 'the configuration'}: {', '.join(own)}"
+        hints.append(f"there is {several}" + (f"; {_holder(section, options)}" if section else ""))
+    return " ".join(hints) or f"settings of {'.'.join(section) or 'the configuration'}: {', '.join(options_here)}"
 
 
 def _holder(section: tuple[str, ...], options: Mapping[str, Any]) -> str:

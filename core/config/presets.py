@@ -120,10 +120,10 @@ def parse_config(options: dict[str, Any], overrides: Sequence[str] = ()) -> RunC
     try:
         return RunConfig.model_validate(options)
     except ValidationError as error:
-        found = explain(error, options)
-        where = _as_typed(found.where, options, overrides)
+        problem = explain(error, options)
+        where = _as_typed(problem.where, options, overrides)
         raise ConfigError(
-            found.what, where=where, value=found.value, cause=found.cause, remedy=found.remedy
+            problem.what, where=where, value=problem.value, cause=problem.cause, remedy=problem.remedy
         ) from error  # fmt: skip
     except RecursionError as error:
         raise _too_deep("configuration") from error
@@ -263,11 +263,12 @@ def _index(place: list[Any], parts: Sequence[str], override: str) -> tuple[int, 
     for used in range(len(parts), 0, -1):
         if (name := ".".join(parts[:used])) in names:
             return names.index(name), used
-    known = [name for name in names if name]
-    near = difflib.get_close_matches(parts[0], known, n=1)
-    remedy = f"use {_or(known)}, or " if known else "use "
+    choices = [name for name in names if name]
+    near = difflib.get_close_matches(parts[0], choices, n=1)
+    remedy = f"use {_or(choices)}, or " if choices else "use "
     raise ConfigError(
-        f"There is no {'model ' if known else ''}'{parts[0]}' among these {len(place)}", where="--set", value=override,
+        f"There is no {'model ' if choices else ''}'{parts[0]}' among these {len(place)}", where="--set",
+        value=override,
         remedy=(f"did you mean '{near[0]}'? " if near else "") + f"{remedy}a number from 0 to {len(place) - 1}",
     )
 
@@ -312,9 +313,9 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 
 def _overrides(config: RunConfig) -> list[str]:
     """Return the settings that differ between a configuration and its preset, as `key=value`."""
-    preset, wanted = (_identity(one) for one in (load_config(config.preset).with_input(config.source.input), config))
-    wanted["source"]["input"] = preset["source"]["input"]
-    changes = _changes(preset, wanted, "")
+    preset, current = (_identity(one) for one in (load_config(config.preset).with_input(config.source.input), config))
+    current["source"]["input"] = preset["source"]["input"]
+    changes = _changes(preset, current, "")
     return [f"{key}={NONE if value is None else json.dumps(value, ensure_ascii=False)}" for key, value in changes]
 
 

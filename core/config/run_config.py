@@ -144,8 +144,8 @@ class RunConfig(Section):
             raise ValueError(f"baseline is {self.baseline!r}; it must be one of the models {names}")
         for spec in self.models:
             if spec.vocabulary not in self.vocabulary:
-                known = list(self.vocabulary)
-                raise ValueError(f"model {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {known}")
+                vocabularies = list(self.vocabulary)
+                raise ValueError(f"model {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {vocabularies}")
             require_parts(spec, self.models)
             self._require_vectors(spec)
             if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
@@ -187,16 +187,16 @@ class RunConfig(Section):
             self._require_lexicons(classifier)
             if not (start := language_model_of(classifier)):
                 continue
-            found = models.get(start)
-            if not isinstance(found, RecurrentSpec) or found.vocabulary != classifier.vocabulary:
+            model = models.get(start)
+            if not isinstance(model, RecurrentSpec) or model.vocabulary != classifier.vocabulary:
                 raise ValueError(
                     f"classifier {classifier.name!r} starts from {start!r}, which must be a recurrent language model "
                     f"of the section `models` with the vocabulary {classifier.vocabulary!r}; there are {list(models)}"
                 )
-            if wanted := unlike_start(classifier, found):
+            if difference := unlike_start(classifier, model):
                 raise ValueError(
                     f"classifier {classifier.name!r} starts from {start!r}, whose network has other options; set "
-                    f"for the classifier: {wanted}"
+                    f"for the classifier: {difference}"
                 )
 
     def with_input(self, input: Sequence[str]) -> RunConfig:
@@ -261,8 +261,8 @@ def default_models() -> list[dict[str, Any]]:
 def _below(options: dict[str, Any], *names: str) -> dict[str, Any]:
     """Return a section, created if it is missing; a temporary empty one if the value there is no table."""
     for name in names:
-        found = options.setdefault(name, {})
-        options = found if isinstance(found, dict) else {}
+        below = options.setdefault(name, {})
+        options = below if isinstance(below, dict) else {}
     return options
 
 

@@ -74,15 +74,15 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> dict[str, Dimensio
         ConfigError: The space is empty; an option does not exist (the nearest is named) or cannot be searched; the text
             has no known form; the option would refuse a limit of its range, or takes effect in no trial.
     """
-    known = _types_of(spec)
-    found = {name: _dimension(spec, known, name, text) for name, text in flat(space).items()}
-    if not found:
+    options = _types_of(spec)
+    dimensions = {name: _dimension(spec, options, name, text) for name, text in flat(space).items()}
+    if not dimensions:
         raise ConfigError(
             "The sweep has no space to search", where="sweep.space",
             remedy='e.g. --space "hidden=128..512:log training.learning_rate=1e-3..1e-2:log dropout=0..0.5"',
         )
-    _require_parts(spec, found)
-    return found
+    _require_parts(spec, dimensions)
+    return dimensions
 
 
 def with_options(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
@@ -103,7 +103,7 @@ def to_write(spec: ModelSpec, values: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def _changed(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
-    own = {name: value for name, value in values.items() if "." not in name}
+    direct = {name: value for name, value in values.items() if "." not in name}
     sections: dict[str, dict[str, Value]] = {}
     for name, value in values.items():
         if "." in name:
@@ -111,7 +111,7 @@ def _changed(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
             sections.setdefault(section, {})[option] = value
     with as_written():
         below: dict[str, Any] = {name: replace(getattr(spec, name), **inner) for name, inner in sections.items()}
-        changes: dict[str, Any] = {**own, **below}
+        changes: dict[str, Any] = {**direct, **below}
         return replace(spec, **changes)
 
 
@@ -122,7 +122,7 @@ def _require_parts(spec: ModelSpec, space: Mapping[str, Dimension]) -> None:
         ConfigError: Names the option, and the condition under which it would take effect.
     """
     never: dict[str, str] | None = None
-    named = {name: found.values for name, found in space.items() if isinstance(found, Choice) and _words(found)}
+    named = {name: each.values for name, each in space.items() if isinstance(each, Choice) and _words(each)}
     for words in product(*named.values()):
         try:
             idle = inapplicable(_changed(spec, dict(zip(named, words, strict=True))))
@@ -145,29 +145,29 @@ def _words(choice: Choice) -> bool:
 
 def _values_of(spec: Any, prefix: str = "") -> dict[str, Any]:
     """Return all options by full name, including those of its sections."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for entry in fields(spec):
         value, name = getattr(spec, entry.name), f"{prefix}{entry.name}"
-        found |= _values_of(value, f"{name}.") if is_dataclass(value) else {name: value}
-    return found
+        values |= _values_of(value, f"{name}.") if is_dataclass(value) else {name: value}
+    return values
 
 
 def _types_of(spec: Any, prefix: str = "") -> dict[str, Any]:
     """Return the types of all options by full name, including those of its sections."""
     hints = get_type_hints(type(spec))
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for entry in fields(spec):
         value = getattr(spec, entry.name)
         below = _types_of(value, f"{prefix}{entry.name}.") if is_dataclass(value) else None
-        found |= {f"{prefix}{entry.name}": hints[entry.name]} if below is None else below
-    return found
+        options |= {f"{prefix}{entry.name}": hints[entry.name]} if below is None else below
+    return options
 
 
-def _dimension(spec: ModelSpec, known: Mapping[str, Any], name: str, text: Any) -> Dimension:
+def _dimension(spec: ModelSpec, options: Mapping[str, Any], name: str, text: Any) -> Dimension:
     where = f"sweep.space, option '{name}'"
-    if name not in known:
+    if name not in options:
         what = f"The model '{spec.name}' has no option '{name}'"
-        raise ConfigError(what, where="sweep.space", remedy=_near(name, known))
+        raise ConfigError(what, where="sweep.space", remedy=_near(name, options))
     if name == "embedding" and getattr(spec, "vectors", None):
         raise ConfigError("The option 'embedding' cannot be searched: it is the size of the model's word vectors",
                           where="sweep.space")  # fmt: skip
@@ -178,7 +178,7 @@ def _dimension(spec: ModelSpec, known: Mapping[str, Any], name: str, text: Any) 
     if not isinstance(text, str) or not text.strip():
         raise ConfigError("A range or choices are needed", where=where, value=text, remedy=FORMS)
     try:
-        dimension = _range(known[name], text) if ".." in text else _choice(known[name], text)
+        dimension = _range(options[name], text) if ".." in text else _choice(options[name], text)
         for value in dimension.ends():
             with_options(spec, {name: value})
     except ValueError as error:
@@ -187,9 +187,9 @@ def _dimension(spec: ModelSpec, known: Mapping[str, Any], name: str, text: Any) 
     return dimension
 
 
-def _near(name: str, known: Mapping[str, Any]) -> str:
+def _near(name: str, options: Mapping[str, Any]) -> str:
     """Return a remedy with the nearest option, which the user may have written without its section."""
-    free = [option for option in known if option not in FIXED]
+    free = [option for option in options if option not in FIXED]
     short = {option.rpartition(".")[2]: option for option in reversed(free)}
     if near := difflib.get_close_matches(name, free, n=1) or difflib.get_close_matches(name, list(short), n=1):
         return f"did you mean '{short.get(near[0], near[0])}'?"

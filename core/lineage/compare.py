@@ -66,13 +66,13 @@ def changed_files(then: Step, now: Step) -> tuple[str, ...]:
 
 def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
     """Return the differences of version, options and inputs between two steps of one stage, one sentence each."""
-    found = [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
+    differences = [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
     for what in ("options", "inputs"):
         before, after = (flat(to_json(getattr(step, what))) for step in (then, now))
         for name in sorted({*before, *after}):
             if before.get(name) != after.get(name):
-                found.append(f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now")
-    return tuple(found)
+                differences.append(f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now")
+    return tuple(differences)
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:

@@ -111,11 +111,11 @@ class Step:
 
 def step_of(artifact: Artifact, made_by: Mapping[str, str], facts: Mapping[str, Any]) -> Step:
     """Return the step of an artifact."""
-    told = artifact.manifest
+    content = artifact.manifest
     return Step(
-        artifact.stage, artifact.digest, told["version"], dict(told["options"]), dict(told["inputs"]), dict(made_by),
-        dict(told["files"]), dict(facts), told.get("seconds", 0.0), told.get("created", 0.0),
-        dict(told.get("environment", {})),
+        artifact.stage, artifact.digest, content["version"], dict(content["options"]), dict(content["inputs"]),
+        dict(made_by), dict(content["files"]), dict(facts), content.get("seconds", 0.0), content.get("created", 0.0),
+        dict(content.get("environment", {})),
     )
 
 
@@ -164,12 +164,12 @@ class Lineage:
 
     def links(self) -> dict[str, str]:
         """Return the link of every step, by the step's key."""
-        found: dict[str, str] = {}
+        digests: dict[str, str] = {}
         for step in self.steps:
-            before = {name: found.get(step.made_by.get(name, ""), value) for name, value in step.inputs.items()}
+            before = {name: digests.get(step.made_by.get(name, ""), value) for name, value in step.inputs.items()}
             about = {"stage": step.stage, "version": step.version, "options": to_json(step.options)}
-            found[step.key] = _sha256({**about, "inputs": before, "files": step.hashes})
-        return found
+            digests[step.key] = _sha256({**about, "inputs": before, "files": step.hashes})
+        return digests
 
     @property
     def root(self) -> str:

@@ -136,15 +136,15 @@ def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[
         bundle: Folder of the version's bundle.
         root: Value of the version's lineage tag, "" if it has none.
     """
-    found = [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
-    found += _bundle(lineage, bundle)
+    defects = [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
+    defects += _bundle(lineage, bundle)
     missing = present(lineage, store)
     gone = {finding.key for finding in missing}
     for step in lineage.steps:
         if step.key not in gone:
             states = differing_files(store / step.key, step.files)
-            found += [Defect(step.key, state, str(store / step.key / name)) for name, state in states.items()]
-    return [*found, *missing, *(finding for source in lineage.sources if (finding := _source(source, store)))]
+            defects += [Defect(step.key, state, str(store / step.key / name)) for name, state in states.items()]
+    return [*defects, *missing, *(finding for source in lineage.sources if (finding := _source(source, store)))]
 
 
 def _bundle(lineage: Lineage, bundle: Path) -> list[Defect]:
@@ -154,10 +154,10 @@ def _bundle(lineage: Lineage, bundle: Path) -> list[Defect]:
         if name.startswith(BUNDLE)
     }
     states = differing_files(bundle, files)
-    found = [Defect("bundle", state, str(bundle / name)) for name, state in states.items()]
-    if not found and sha256_of_file(bundle / SPEC) != lineage.bundle:
-        found.append(Defect("bundle", CHANGED, str(bundle / SPEC)))
-    return found
+    defects = [Defect("bundle", state, str(bundle / name)) for name, state in states.items()]
+    if not defects and sha256_of_file(bundle / SPEC) != lineage.bundle:
+        defects.append(Defect("bundle", CHANGED, str(bundle / SPEC)))
+    return defects
 
 
 def _source(source: RecordedSource, store: Path) -> Defect | None:
@@ -180,14 +180,14 @@ def require_whole(findings: list[Defect]) -> None:
         Damaged: Something has changed: the chain is broken there.
         ArtifactError: Something is missing, and nothing has changed.
     """
-    for state, kind, said in (
+    for state, kind, predicate in (
         (CHANGED, Damaged, "was changed after registration"),
         (GONE, ArtifactError, "was deleted after registration"),
     ):
         places = [finding.where for finding in findings if finding.state == state]
         if places:
             raise kind(
-                f"A file in the version's lineage {said}", where=places[0],
+                f"A file in the version's lineage {predicate}", where=places[0],
                 value=f"{len(places)} files" if len(places) > 1 else None,
                 remedy="`reviewlm version reproduce VERSION` rebuilds it from the raw files and compares both",
             )

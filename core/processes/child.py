@@ -47,9 +47,9 @@ def main() -> None:
 
 
 def _end_with(lifeline: int, writing: int | None, group: bool) -> None:
-    while said := os.read(lifeline, 4096):
+    while block := os.read(lifeline, 4096):
         if writing is not None:
-            os.write(writing, said)
+            os.write(writing, block)
     if group and os.getpgrp() == os.getpid():  # else it is the group of whoever started this one
         os.killpg(0, signal.SIGKILL)
     os._exit(1)  # at once: a second process may already work in the same folder

@@ -38,8 +38,8 @@ def start_child(
         options: Options of `subprocess.Popen`. The standard input is the lifeline and must stay open while the child is
             to run. So do not call `communicate`, which closes it.
     """
-    asked = [*(["--fed"] if fed else []), *(["--group"] if group else [])]
-    command = [sys.executable, *(["-I"] if isolated else []), LAUNCHER, *asked, *program]
+    switches = [*(["--fed"] if fed else []), *(["--group"] if group else [])]
+    command = [sys.executable, *(["-I"] if isolated else []), LAUNCHER, *switches, *program]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **options)
     with _lock:
         _children.difference_update([other for other in _children if other.returncode is not None])

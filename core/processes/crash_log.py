@@ -87,7 +87,7 @@ def says_out_of_memory(text: str) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the type and the first line of the message of an exception."""
     try:
-        said = str(error).partition("\n")[0]
+        message = str(error).partition("\n")[0]
     except Exception:  # an exception whose `__str__` fails
-        said = ""
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        message = ""
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

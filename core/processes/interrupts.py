@@ -197,13 +197,13 @@ def _begin(number: int, line: str = "") -> None:
 
 
 def _line(number: int, doing: list[str], last: str) -> str:
-    said = SAID[signal.Signals(number).name]
+    event = SAID[signal.Signals(number).name]
     if _process.stop is not None:
-        return f"{said}; finishing the requests in progress, for at most {_process.draining:g} s"
+        return f"{event}; finishing the requests in progress, for at most {_process.draining:g} s"
     if not _process.resumable:
-        return said
+        return event
     when = f"during {', '.join(doing)}" if doing else f"after {last}" if last else "during start-up"
-    return f"{said} {when}; {_process.hint}"
+    return f"{event} {when}; {_process.hint}"
 
 
 def _tell(number: int, line: str) -> None:
@@ -220,8 +220,8 @@ def _say(line: str) -> None:
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
         if not _process.silent:
-            told = json_line(__name__, "warning", line) if wants_json() else line
-            os.write(2, f"{before}{told}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
+            message = json_line(__name__, "warning", line) if wants_json() else line
+            os.write(2, f"{before}{message}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):

@@ -59,14 +59,14 @@ def keep_running(program: list[str], logger: str = "", once: bool = False) -> in
         logger: Its name in the JSON lines that its output becomes; "": the output stays as it is.
         once: Never start it again. Then only this process is told to stop, so it passes that on at once.
     """
-    told, running = list[int](), list[subprocess.Popen[bytes]]()
+    signals, running = list[int](), list[subprocess.Popen[bytes]]()
 
     def pass_on(number: int) -> None:
         for child in running:
             child.send_signal(number)
 
     def stop(number: int, _: FrameType | None) -> None:
-        told.append(number)
+        signals.append(number)
         timer = threading.Timer(0.0 if once else OWN_SECONDS, pass_on, (number,))
         timer.daemon = True
         timer.start()
@@ -81,19 +81,19 @@ def keep_running(program: list[str], logger: str = "", once: bool = False) -> in
         code = process.wait()
         ran = time.monotonic() - began
         proven |= ran >= PROVEN_SECONDS
-        if once or told or not proven or code in (0, -signal.SIGTERM, -signal.SIGINT):
+        if once or signals or not proven or code in (0, -signal.SIGTERM, -signal.SIGINT):
             return code if code >= 0 else 128 - code
         pause = SHORTEST_PAUSE if ran > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
         how = f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
-        said = f"{' '.join(program)} {how}; restart in {pause:g} s"
+        message = f"{' '.join(program)} {how}; restart in {pause:g} s"
         if logger:
-            _write(_as_json(said, LEVELS[1], "keep_running"))
+            _write(_as_json(message, LEVELS[1], "keep_running"))
         else:
-            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {said}", file=sys.stderr, flush=True)
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}", file=sys.stderr, flush=True)
         until = time.monotonic() + pause
         while time.monotonic() < until:
             time.sleep(0.1)
-            if told:
+            if signals:
                 return 0
 
 

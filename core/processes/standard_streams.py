@@ -71,51 +71,51 @@ def guarded_streams() -> Iterator[None]:
 
 
 @contextmanager
-def json_alone(wanted: bool) -> Iterator[JsonDocument | None]:
+def json_alone(enabled: bool) -> Iterator[JsonDocument | None]:
     """Reserve standard output for one JSON document, which is written at the end of the block unless it is empty.
 
     Args:
-        wanted: Whether the command line has --json; otherwise nothing is changed.
+        enabled: Whether the command line has --json; otherwise nothing is changed.
     """
     global document, _kept
-    if not wanted:
+    if not enabled:
         yield None
         return
     _flush(sys.stdout)
-    kept, before, outer = os.dup(STANDARD_OUTPUT), sys.stdout, (document, _kept)
+    terminal, before, outer = os.dup(STANDARD_OUTPUT), sys.stdout, (document, _kept)
     os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
-    sys.stdout, document, _kept = sys.stderr, JsonDocument(), kept
+    sys.stdout, document, _kept = sys.stderr, JsonDocument(), terminal
     try:
         yield document
         _kept = None
         if document.content:
             with _told_of_output():
-                _write_all(kept, as_json_line(document.content).encode("ascii"))
+                _write_all(terminal, as_json_line(document.content).encode("ascii"))
     finally:
-        os.dup2(kept, STANDARD_OUTPUT)
-        os.close(kept)
+        os.dup2(terminal, STANDARD_OUTPUT)
+        os.close(terminal)
         sys.stdout, (document, _kept) = before, outer
 
 
 def end_with(error: Mapping[str, Any]) -> None:
     """Write an error as the JSON document, if one is expected, and block later writes: the process is being ended."""
     global _kept
-    if (kept := _kept) is None:
+    if (terminal := _kept) is None:
         return
     _kept = None
     with suppress(OSError):
-        _write_all(kept, as_json_line({"error": error}).encode("ascii"))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), kept)
+        _write_all(terminal, as_json_line({"error": error}).encode("ascii"))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
 
 
 def answer_now(result: Mapping[str, Any]) -> None:
     """Write the JSON document now, for a command that goes on until it is ended; nothing is written after it."""
     global _kept
-    if (kept := _kept) is None:
+    if (terminal := _kept) is None:
         return
     _kept = None
     with _told_of_output():
-        _write_all(kept, as_json_line(result).encode("ascii"))
+        _write_all(terminal, as_json_line(result).encode("ascii"))
 
 
 def discard_output() -> None:

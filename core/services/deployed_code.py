@@ -83,8 +83,8 @@ def _files(copy: Path) -> Iterator[str]:
     for place, folders, files in os.walk(copy):
         folders[:] = [name for name in folders if name != CACHE]
         for name in files:
-            if (found := Path(place, name).relative_to(copy).as_posix()) != DEPLOYED_RECORD:
-                yield found
+            if (path := Path(place, name).relative_to(copy).as_posix()) != DEPLOYED_RECORD:
+                yield path
 
 
 def _digest(file: Path) -> str:

@@ -22,9 +22,9 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
     addresses = {"PREFECT_API_URL": services["prefect"].address + "/api"}
     if "mlflow" in services:
         addresses["REVIEWLM_MLFLOW_URL"] = services["mlflow"].address
-    known = {**addresses, **prefect_client(credentials_of(home)), "REVIEWLM_PROJECT": str(PROJECT)}
+    variables = {**addresses, **prefect_client(credentials_of(home)), "REVIEWLM_PROJECT": str(PROJECT)}
     # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
-    environment = {**os.environ, **known, **log_variables(), "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment = {**os.environ, **variables, **log_variables(), "PREFECT_LOGGING_LEVEL": "INFO"}
     environment.pop(OF_TERMINAL, None)
     return environment
 

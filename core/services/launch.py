@@ -139,8 +139,8 @@ def _serve(
 
     Return its address, with a note if it could not get the wanted port.
     """
-    known = kept_ports(home)
-    wanted = known.get(name, DEFAULT_PORTS[name])
+    ports = kept_ports(home)
+    preferred = ports.get(name, DEFAULT_PORTS[name])
     for _ in range(PORT_TRIES):
         address = f"http://127.0.0.1:{_port(home, name)}"
         with suppress(_PortTaken):
@@ -148,11 +148,11 @@ def _serve(
             break
     else:
         raise ReviewLMError(f"The {name} service found no free port: other programs took {PORT_TRIES} in turn")
-    if address.endswith(f":{wanted}"):
+    if address.endswith(f":{preferred}"):
         return address
     port = address.rpartition(":")[2]
-    earlier = f"; new links lead to port {port}, those in earlier runs still to {wanted}" if name in known else ""
-    return f"{address}, because another program uses port {wanted}{earlier}"
+    earlier = f"; new links lead to port {port}, those in earlier runs still to {preferred}" if name in ports else ""
+    return f"{address}, because another program uses port {preferred}{earlier}"
 
 
 def _launch_server(
@@ -193,9 +193,9 @@ def ends_left_runs(home: Path) -> list[str]:
 
 def _port(home: Path, name: str) -> int:
     """Return the port of a service: the one it had, or the next free one, which it keeps."""
-    known = kept_ports(home)
-    port = free_port(known.get(name, DEFAULT_PORTS[name]))
-    keep_ports(home, {**known, name: port})
+    ports = kept_ports(home)
+    port = free_port(ports.get(name, DEFAULT_PORTS[name]))
+    keep_ports(home, {**ports, name: port})
     return port
 
 
@@ -281,7 +281,7 @@ class Status:
 
 def status(home: Path) -> list[Status]:
     """Return the services that run on this machine, in the order of their start."""
-    return [found for service in running(home) if (found := _status(service)) is not None]
+    return [entry for service in running(home) if (entry := _status(service)) is not None]
 
 
 def _status(service: Service) -> Status | None:

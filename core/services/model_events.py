@@ -47,11 +47,11 @@ def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> N
     address = os.environ.get("PREFECT_API_URL")
     if not address:
         return
-    told = {
+    body = {
         "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": event,
         "resource": resource_of(model), "payload": payload,
     }
     try:
-        ask(os.environ, "POST", "/events", [told], SECONDS)
+        ask(os.environ, "POST", "/events", [body], SECONDS)
     except (OSError, ValueError) as error:
         log.warning("no alert is sent, because Prefect's server at %s did not take the event: %s", address, error)

@@ -97,11 +97,11 @@ def deploy(environment: dict[str, str], pools: Collection[str], home: Path, keep
 def _are_whole(environment: dict[str, str], names: Collection[str], home: Path) -> bool:
     """Return whether a server has these deployments, each with a copy of its code that is as it was made."""
     try:
-        found = {one["name"]: copies_of([one]) for one in deployments_on(environment)}
+        by_name = {one["name"]: copies_of([one]) for one in deployments_on(environment)}
     except (OSError, ValueError, KeyError):
         return False
-    copies = set[str]().union(*found.values())
-    return all(found.get(name) for name in names) and not any(problem_of(home / FOLDER / copy) for copy in copies)
+    copies = set[str]().union(*by_name.values())
+    return all(by_name.get(name) for name in names) and not any(problem_of(home / FOLDER / copy) for copy in copies)
 
 
 def deployed_code() -> str:
@@ -150,26 +150,26 @@ def kept_deployments(environment: Mapping[str, str], home: Path) -> Iterator[Non
     """
     notes = _notes(home)
     theirs = _deployments(environment)[1] | notes.get("theirs", {})  # of a start that was killed
-    said = notes.get("said", {})
-    write_output(home / FILE, json.dumps({"said": said, "theirs": theirs}))
+    deployed_before = notes.get("said", {})
+    write_output(home / FILE, json.dumps({"said": deployed_before, "theirs": theirs}))
     yield
     numbers, deployed = _deployments(environment)
     for name, now in deployed.items():
-        merged = _merged(said.get(name, {}), theirs.get(name, {}), now)
-        if wanted := {key: value for key, value in merged.items() if value != now[key]}:
+        merged = _merged(deployed_before.get(name, {}), theirs.get(name, {}), now)
+        if changes := {key: value for key, value in merged.items() if value != now[key]}:
             _tell(name.partition("/")[2], merged, now)
-            switches = wanted.pop(AUTOMATIONS, {})
-            if wanted:
-                _ask(environment, "PATCH", f"/deployments/{numbers[name]}", wanted)
+            switches = changes.pop(AUTOMATIONS, {})
+            if changes:
+                _ask(environment, "PATCH", f"/deployments/{numbers[name]}", changes)
             _switch(environment, numbers[name], switches)
     write_output(home / FILE, json.dumps({"said": deployed}))
 
 
-def _merged(said: Mapping[str, Any], theirs: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(deployed: Mapping[str, Any], theirs: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a deployment: each field as a user has changed it, else as the file says now."""
     merged = {}
     for key, value in now.items():
-        before, users = said.get(key), theirs.get(key)
+        before, users = deployed.get(key), theirs.get(key)
         if users is None:
             merged[key] = value
         elif key == "schedules":
@@ -181,23 +181,23 @@ def _merged(said: Mapping[str, Any], theirs: Mapping[str, Any], now: Mapping[str
     return merged
 
 
-def _merged_fields(said: Mapping[str, Any], theirs: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+def _merged_fields(deployed: Mapping[str, Any], theirs: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     merged = {}
     for name in dict.fromkeys([*now, *theirs]):
         users = theirs.get(name, ABSENT)
-        value = now.get(name, ABSENT) if users == said.get(name, ABSENT) else users
+        value = now.get(name, ABSENT) if users == deployed.get(name, ABSENT) else users
         if value is not ABSENT:
             merged[name] = value
     return merged
 
 
 def _merged_schedules(
-    said: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]
+    deployed: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return the schedules of the file with the users' changes of each, without those they removed, and their own."""
-    users, files = _pairs(said, theirs), _pairs(said, now)
+    users, files = _pairs(deployed, theirs), _pairs(deployed, now)
     merged = [one for place, one in enumerate(now) if place not in files.values()]
-    for place, before in enumerate(said):
+    for place, before in enumerate(deployed):
         if place in users and place in files:
             merged.append(_merged_fields(before, theirs[users[place]], now[files[place]]))
         elif place in users and theirs[users[place]] != before:
@@ -220,13 +220,13 @@ def _pairs(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any
 def _tell(name: str, merged: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Log each field that stays as a user has left it although the file says something else."""
     for key, value in merged.items():
-        kept, file = (each if isinstance(each, Mapping) else {"": each} for each in (value, now[key]))
-        for field in dict.fromkeys([*kept, *file]):
-            if kept.get(field, ABSENT) != file.get(field, ABSENT):
+        users, file = (each if isinstance(each, Mapping) else {"": each} for each in (value, now[key]))
+        for field in dict.fromkeys([*users, *file]):
+            if users.get(field, ABSENT) != file.get(field, ABSENT):
                 where = f"{key}.{field}" if field else key
                 log.info(
                     "deployment %s keeps %s = %s of Prefect's pages; the file says %s", name, where,
-                    *(json.dumps(each[field]) if field in each else "nothing" for each in (kept, file)),
+                    *(json.dumps(each[field]) if field in each else "nothing" for each in (users, file)),
                 )  # fmt: skip
 
 
@@ -236,15 +236,15 @@ def _written(schedule: Mapping[str, Any]) -> str:
 
 def _deployments(environment: Mapping[str, str]) -> tuple[dict[str, str], Settings]:
     """Return number and settings of each deployment of the server."""
-    found = _ask(environment, "POST", "/deployments/filter", {"limit": MOST})
-    names = [f"{one['flow_id']}/{one['name']}" for one in found]  # two flows may have deployments of one name
+    entries = _ask(environment, "POST", "/deployments/filter", {"limit": MOST})
+    names = [f"{one['flow_id']}/{one['name']}" for one in entries]  # two flows may have deployments of one name
     switches = _automations(environment)
     settings = [
         {**{key: one[key] for key in KEPT}, "schedules": _schedules(one),
          AUTOMATIONS: {each["name"]: each["enabled"] for each in switches if _starts(each, str(one["id"]))}}
-        for one in found
+        for one in entries
     ]
-    return dict(zip(names, (str(one["id"]) for one in found), strict=True)), dict(zip(names, settings, strict=True))
+    return dict(zip(names, (str(one["id"]) for one in entries), strict=True)), dict(zip(names, settings, strict=True))
 
 
 def _automations(environment: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -255,16 +255,16 @@ def _starts(automation: Mapping[str, Any], deployment: str) -> bool:
     return any(str(action.get("deployment_id")) == deployment for action in automation["actions"])
 
 
-def _switch(environment: Mapping[str, str], deployment: str, wanted: Mapping[str, bool]) -> None:
+def _switch(environment: Mapping[str, str], deployment: str, states: Mapping[str, bool]) -> None:
     """Switch the automations that start a deployment on or off."""
-    for one in _automations(environment) if wanted else ():
-        if _starts(one, deployment) and wanted.get(one["name"], one["enabled"]) != one["enabled"]:
-            _ask(environment, "PATCH", f"/automations/{one['id']}", {"enabled": wanted[one["name"]]})
+    for one in _automations(environment) if states else ():
+        if _starts(one, deployment) and states.get(one["name"], one["enabled"]) != one["enabled"]:
+            _ask(environment, "PATCH", f"/automations/{one['id']}", {"enabled": states[one["name"]]})
 
 
 def _schedules(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = [{name: one[name] for name in SCHEDULE if one.get(name) is not None} for one in deployment["schedules"]]
-    return sorted(found, key=_written)
+    schedules = [{name: one[name] for name in SCHEDULE if one.get(name) is not None} for one in deployment["schedules"]]
+    return sorted(schedules, key=_written)
 
 
 def _notes(home: Path) -> dict[str, Settings]:

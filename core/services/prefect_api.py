@@ -12,8 +12,8 @@ from typing import Any
 
 def ask(environment: Mapping[str, str], method: str, path: str, body: Any, seconds: float) -> Any:
     """Return the answer to a request as JSON; None if it is empty. Arguments and errors as in `asked`."""
-    told, _ = asked(environment, method, path, body, seconds)
-    return json.loads(told) if told else None
+    body_text, _ = asked(environment, method, path, body, seconds)
+    return json.loads(body_text) if body_text else None
 
 
 def asked(

@@ -98,13 +98,13 @@ def process_of(service: Service) -> psutil.Process | None:
 
 def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
     """Stop the services except *keep*, the last started first, each with its children; return the stopped names."""
-    stopped, kept = [], []
+    stopped, remaining = [], []
     for service in reversed(running(home)):
         process = process_of(service)
         if process is None:
             continue
         if service.name in keep:
-            kept.append(service)
+            remaining.append(service)
             continue
         family = [*process.children(recursive=True), process]
         for member in family:
@@ -115,7 +115,7 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
             with suppress(psutil.Error):
                 member.kill()
         stopped.append(service.name)
-    remember(home, kept[::-1])
+    remember(home, remaining[::-1])
     return stopped
 
 
@@ -142,8 +142,8 @@ def address_of(home: Path, name: str) -> str:
 def kept_ports(home: Path) -> dict[str, int]:
     """Return the ports of this home by service; none for a service that was never started or linked to."""
     with suppress(OSError, ValueError, AttributeError):
-        kept = json.loads((home / FILE).read_text(encoding="utf-8"))
-        return {name: kept[name] for name in DEFAULT_PORTS if kept.get(name) in PORTS}
+        ports = json.loads((home / FILE).read_text(encoding="utf-8"))
+        return {name: ports[name] for name in DEFAULT_PORTS if ports.get(name) in PORTS}
     return {}
 
 
@@ -153,11 +153,11 @@ def keep_ports(home: Path, ports: Mapping[str, int]) -> None:
         write_output(home / FILE, json.dumps(ports))
 
 
-def free_port(wanted: int) -> int:
-    """Return *wanted*, or the next port that no other program uses."""
-    for port in range(wanted, min(wanted + 100, PORTS.stop)):
+def free_port(first: int) -> int:
+    """Return *first*, or the next port that no other program uses."""
+    for port in range(first, min(first + 100, PORTS.stop)):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # on POSIX it sets SO_REUSEADDR
             return port
     raise ReviewLMError(
-        f"No free port from {wanted} to {wanted + 99}", remedy="stop a program that uses one of these ports"
+        f"No free port from {first} to {first + 99}", remedy="stop a program that uses one of these ports"
     )

@@ -32,10 +32,10 @@ def publish(work: Path, final: Path, manifest: dict[str, Any]) -> dict[str, Seen
         left.unlink(missing_ok=True)
     files = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
     hashed = {name: hash_file(path) for name, path in files.items()}
-    found = {name: {"bytes": seen.stamp.size, "sha256": sha256} for name, (sha256, seen) in hashed.items()}
-    listed = manifest.setdefault("files", found)
-    if listed != found:
-        differs = next(name for name in sorted({*listed, *found}) if listed.get(name) != found.get(name))
+    entries = {name: {"bytes": seen.stamp.size, "sha256": sha256} for name, (sha256, seen) in hashed.items()}
+    listed = manifest.setdefault("files", entries)
+    if listed != entries:
+        differs = next(name for name in sorted({*listed, *entries}) if listed.get(name) != entries.get(name))
         raise ValueError(f"{differs[:60]!r} differs from its manifest")
     write_manifest(work / MANIFEST, manifest)
     for path in [*files.values(), work / MANIFEST]:
@@ -244,10 +244,10 @@ class FinishedResults:
         Raises:
             Damaged: Its files differ from its manifest.
         """
-        found = max(self.all(stage), key=lambda one: float(one.manifest.get("created", 0.0)), default=None)
-        if found is not None:
-            self.check(found)
-        return found
+        artifact = max(self.all(stage), key=lambda one: float(one.manifest.get("created", 0.0)), default=None)
+        if artifact is not None:
+            self.check(artifact)
+        return artifact
 
     def all(self, stage: str) -> Iterator[Artifact]:
         """Yield the artifacts of a stage, newest first; damaged ones are skipped with a warning.

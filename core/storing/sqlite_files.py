@@ -31,10 +31,10 @@ def require_addressable(folder: Path) -> None:
     Raises:
         ConfigError: Names what stands in its path.
     """
-    if found := UNADDRESSABLE.search(str(folder)):
+    if match := UNADDRESSABLE.search(str(folder)):
         raise ConfigError(
             "The path of a home folder may hold no '?', no '%' with two hexadecimal digits, and no control character",
-            where=folder, value=found[0], remedy="choose another folder with REVIEWLM_HOME",
+            where=folder, value=match[0], remedy="choose another folder with REVIEWLM_HOME",
         )
 
 
@@ -136,8 +136,8 @@ def stored_revision(file: Path) -> str:
         sqlite3.DatabaseError: It is not a complete database, or cannot be opened now.
     """
     with read_only(file) as database:
-        known = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
-        row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+        has_table = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+        row = database.execute("SELECT version_num FROM alembic_version").fetchone() if has_table else None
     return str(row[0]) if row else ""
 
 

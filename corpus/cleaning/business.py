@@ -84,20 +84,20 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     with _opened(path, limits) as stream:
         first = stream.peek(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if first in (b"{", b"["):
-            found, fields = _json_lines(stream, path, limits)
+            rows, fields = _json_lines(stream, path, limits)
         else:
-            found, fields = _csv(stream, path)
-    if not found.height:
+            rows, fields = _csv(stream, path)
+    if not rows.height:
         raise EmptyInput("The table of businesses is empty", where=path, remedy=_REMEDY)
-    found = found.with_columns(one_form(pl.col(KEY)))
-    named = found.filter(pl.col(KEY).is_not_null() & (pl.col(KEY) != ""))
+    rows = rows.with_columns(one_form(pl.col(KEY)))
+    named = rows.filter(pl.col(KEY).is_not_null() & (pl.col(KEY) != ""))
     if not named.height:
         raise MissingColumn(
             f"There is no field '{KEY}'", where=path, value="the fields are: " + ", ".join(fields),
             cause="the file is not the table of businesses", remedy=_REMEDY,
         )
     table = named.unique(KEY, keep="last", maintain_order=True).rename({"name": "business_name"})
-    result = Businesses(table, named.height - table.height, found.height - named.height)
+    result = Businesses(table, named.height - table.height, rows.height - named.height)
     if result.repeated or result.without_id:
         log.warning(
             "%s: %d repeated business ids (the last one is used), %d records without an id; correct the file",
@@ -223,5 +223,5 @@ def _csv(stream: IO[bytes], path: Path) -> tuple[pl.DataFrame, list[str]]:
         raise Unreadable(
             "The table of businesses is neither JSON lines nor CSV", where=path, cause=str(error)[:200], remedy=_REMEDY
         ) from error
-    known = [pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name) for name in FIELDS]
-    return frame.select(known), frame.columns
+    columns = [pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name) for name in FIELDS]
+    return frame.select(columns), frame.columns

@@ -155,11 +155,11 @@ class _Counts:
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of `prepare` about reviews that were dropped for what they are, masks and ratings."""
-        found = {
+        facts = {
             "empty": self.empty, "languages": dict(sorted(self.languages.items())),
             "masks": dict(sorted(self.masks.items())), "unrated": self._unrated(),
         }  # fmt: skip
-        return {**found, "learnt": self.learnt} if self.learnt else found
+        return {**facts, "learnt": self.learnt} if self.learnt else facts
 
     def add(self, other: _Counts) -> None:
         self.read += other.read
@@ -269,8 +269,8 @@ def _is_held_out(frame: pl.DataFrame) -> bool:
 def _drop_near(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates) -> dict[str, Any]:
     """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
     index.add_all(_distinct(repeats, slices))
-    found = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
-    ends = np.sort(repeats.named(found.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0)
+    pairs = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
+    ends = np.sort(repeats.named(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0)
     repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
     return {"pairs": repeats.near_pairs, "examined": index.examined}
 
@@ -310,20 +310,20 @@ def _distinct(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]) -> Itera
 
 
 def _require_all_splits(repeats: ExactDuplicates, counts: _Counts, grouping: Grouping, folder: Path) -> None:
-    kept, left = repeats.kept(), repeats.left()
+    staying, left = repeats.kept(), repeats.left()
     for name in SPLITS:
-        if not kept[name]:
-            covered, known = left[name].get("covered", 0), sum(counts.learnt.get(name, {}).values())
+        if not staying[name]:
+            covered, repeating = left[name].get("covered", 0), sum(counts.learnt.get(name, {}).values())
             gone, aside = sum(left[name].values()) - covered, sum(counts.languages.values())
             causes = [f"there are only {counts.read} reviews"]
             causes += [f"{gone} were removed from this split as exact or near duplicates"] if gone else []
             causes += [f"{covered} are covered by passages of train (duplicates.coverage)"] if covered else []
-            causes += [f"{known} repeat reviews that the start weights have learnt from"] if known else []
+            causes += [f"{repeating} repeat reviews that the start weights have learnt from"] if repeating else []
             causes += [f"{counts.empty} had no text left after cleaning"] if counts.empty else []
             causes += [f"{aside} are in other languages than selection.languages"] if aside else []
             raise EmptyInput(
                 f"The split '{name}' has no reviews", where=folder, cause="; ".join(causes),
-                value=", ".join(f"{side} {kept[side]}" for side in SPLITS),
+                value=", ".join(f"{side} {staying[side]}" for side in SPLITS),
                 remedy=grouping.remedy,
             )
 

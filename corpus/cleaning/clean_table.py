@@ -122,9 +122,9 @@ def _staying(slices: Iterator[pl.DataFrame], code: np.ndarray) -> Iterator[tuple
     """Yield the name of a split and its kept reviews, slice by slice."""
     start = 0
     for frame in slices:
-        kept = frame.filter(pl.Series(code[start : start + frame.height] == 0))
+        staying = frame.filter(pl.Series(code[start : start + frame.height] == 0))
         start += frame.height
-        yield SPLITS[frame["rank"][0]], kept.select(ROWS)
+        yield SPLITS[frame["rank"][0]], staying.select(ROWS)
 
 
 def _with_business(frame: pl.DataFrame, businesses: Businesses | None) -> pl.DataFrame:

@@ -55,7 +55,7 @@ class Slices:
 
         Call it once, after the last row was added, because it frees the memory of the hashes.
         """
-        sizes = [sum(map(len, found)) for found in self._keys]
+        sizes = [sum(map(len, hashes)) for hashes in self._keys]
         high, low = np.empty(sum(sizes), np.uint64), np.empty(sum(sizes), np.uint64)
         start = 0
         for which, size in enumerate(sizes):

@@ -49,11 +49,11 @@ def detect(texts: pl.Series) -> pl.Series:
     identifier = _identifier()
     plain = texts.fill_null("").str.slice(0, EXCERPT).str.replace_all(_PLACEHOLDERS, "").str.to_lowercase()
     letters = plain.str.replace_all(_NOT_LETTERS, "").str.len_chars() + 2 * plain.str.count_matches(_IDEOGRAPHS)
-    found = [
+    codes = [
         _language(identifier, text) if enough else ""
         for text, enough in zip(plain.to_list(), (letters >= MIN_LETTERS).to_list(), strict=True)
     ]
-    return pl.Series("language", found, dtype=pl.String)
+    return pl.Series("language", codes, dtype=pl.String)
 
 
 def in_languages(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.DataFrame, Counter[str]]:

@@ -68,8 +68,8 @@ def count_masks(texts: pl.Series) -> dict[str, int]:
     count in the raw texts.
     """
     marks = dict.fromkeys(step.replacement for step in MASKS)
-    found = texts.filter(texts.str.contains("_", literal=True).fill_null(False))
-    return {mark.strip("_"): int(found.str.count_matches(mark, literal=True).sum()) for mark in marks}
+    marked = texts.filter(texts.str.contains("_", literal=True).fill_null(False))
+    return {mark.strip("_"): int(marked.str.count_matches(mark, literal=True).sum()) for mark in marks}
 
 
 def _substitute(texts: pl.Series, steps: tuple[Step, ...]) -> pl.Series:
@@ -99,16 +99,16 @@ def _nfc(texts: pl.Series) -> pl.Series:
 
 def _unescape(texts: pl.Series) -> pl.Series:
     for _ in range(ENTITY_ROUNDS):
-        known = _references(texts)
-        if not known:
+        references = _references(texts)
+        if not references:
             return texts
-        texts = texts.str.replace_many(list(known), list(known.values()))
+        texts = texts.str.replace_many(list(references), list(references.values()))
     left = list(_references(texts))
     return texts.str.replace_many(left, [" "] * len(left)) if left else texts
 
 
 def _references(texts: pl.Series) -> dict[str, str]:
     """Return the character references in the texts with their decoded text; they are few and cannot overlap."""
-    found = texts.str.extract_all(ENTITY).explode().drop_nulls().unique().sort().to_list()
-    decoded = {reference: decode_entity(reference) for reference in found}
+    references = texts.str.extract_all(ENTITY).explode().drop_nulls().unique().sort().to_list()
+    decoded = {reference: decode_entity(reference) for reference in references}
     return {reference: text for reference, text in decoded.items() if text is not None}

@@ -59,12 +59,12 @@ class NameIndex:
     def __init__(self, names: np.ndarray) -> None:
         self._names, self._table = names, _first_equal(names, names)[1]
 
-    def find(self, wanted: np.ndarray) -> np.ndarray:
+    def find(self, names: np.ndarray) -> np.ndarray:
         """Return where each wanted name is first, as int64; -1: nowhere."""
         from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
-        place = np.empty(len(wanted), np.int64)
-        kernels.places_of(wanted, self._names, self._table, place)
+        place = np.empty(len(names), np.int64)
+        kernels.places_of(names, self._names, self._table, place)
         return place
 
 
@@ -104,8 +104,8 @@ class ExactDuplicates:
         self.first = _first_equal(high, low)[0]
         """The number (N,) UInt32 of the first review with the same text."""
         numbers = np.arange(len(high), dtype=np.uint32)
-        own, best = self.ranks(numbers), self.ranks(self.first)
-        self.code = np.where(own > best, np.uint8(OF_TEST) + best, np.uint8(STAYS))
+        ranks, best = self.ranks(numbers), self.ranks(self.first)
+        self.code = np.where(ranks > best, np.uint8(OF_TEST) + best, np.uint8(STAYS))
         """The reason to drop each review (N,) UInt8: 0 for a kept one, otherwise 1 + the position in `REASONS`."""
         self.code[(best == TRAIN) & (self.first != numbers)] = OF_TRAIN
         self._near = np.zeros((2, 0), np.uint32)
@@ -239,15 +239,15 @@ def coverage(held_out: Stream, learnt: Stream, threads: int = 1) -> np.ndarray:
         learnt: Called at least twice; the training texts.
         threads: Number of threads; they do not change the result.
     """
-    shares, waiting, kept = [np.zeros(0)], list[_Runs](), 0
+    shares, waiting, runs = [np.zeros(0)], list[_Runs](), 0
     rare = _rare_runs(held_out, learnt, threads)
     for (values, offsets), packed in zip(_hashed(held_out, threads), rare, strict=True):
         place = np.flatnonzero(np.unpackbits(packed, count=len(values)))
         waiting.append(_Runs(values[place], place, offsets))
-        kept += len(place)
-        if kept > MOST_KEPT:
+        runs += len(place)
+        if runs > MOST_KEPT:
             shares.append(_covered(waiting, learnt, threads))
-            waiting, kept = [], 0
+            waiting, runs = [], 0
     return np.concatenate([*shares, _covered(waiting, learnt, threads)])
 
 
@@ -293,14 +293,14 @@ def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarra
     portions = max(1, -(-sum(words) // MOST_RUNS))  # a text has fewer runs than words
     size, rare = sum(words) // portions, list[np.ndarray]()
     for portion in range(portions):
-        table, known = np.zeros(1 << (2 * size).bit_length(), np.uint32), _Filter(size)
+        table, members = np.zeros(1 << (2 * size).bit_length(), np.uint32), _Filter(size)
         for values, _ in _hashed(held_out, threads):
-            own = values[_of_portion(values, portion, portions)]
-            kernels.add_runs(own, table)
-            known.add(own)
+            portion_values = values[_of_portion(values, portion, portions)]
+            kernels.add_runs(portion_values, table)
+            members.add(portion_values)
         for values, _ in _hashed(learnt, threads):
-            own = values[known.places(values)]
-            kernels.count_runs(own[_of_portion(own, portion, portions)], STOCK, table)
+            portion_values = values[members.places(values)]
+            kernels.count_runs(portion_values[_of_portion(portion_values, portion, portions)], STOCK, table)
         for item, (values, _) in enumerate(_hashed(held_out, threads)):
             rare_S = _of_portion(values, portion, portions)
             kernels.mark_rare(values, STOCK, table, rare_S)
@@ -345,12 +345,12 @@ def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: i
 
     order = np.argsort(names, kind="stable")
     names, texts_P = names[order], texts[order]
-    index, known, fingerprints = NameIndex(names), _Filter(len(names)), Fingerprints(SPAN, short=False)
-    known.add(names)
+    index, members, fingerprints = NameIndex(names), _Filter(len(names)), Fingerprints(SPAN, short=False)
+    members.add(names)
 
     def looked_up(forms: Forms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values, offsets = fingerprints.of(*forms)
-        place = known.places(values)
+        place = members.places(values)
         first = index.find(values[place])
         place, first = place[first >= 0], first[first >= 0]
         bounds = np.searchsorted(place, offsets)

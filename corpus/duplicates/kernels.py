@@ -39,13 +39,13 @@ def mixed(value: Any) -> Any:
 def words(data_N: Any, offsets_D: Any, words_D: Any) -> None:
     """Write the number of words of each text: the pieces between spaces and line breaks."""
     for d in range(len(words_D)):
-        begin, end, found = offsets_D[d], offsets_D[d + 1], 0
+        begin, end, count = offsets_D[d], offsets_D[d + 1], 0
         if begin < end:
-            found += (data_N[begin] != _SPACE) & (data_N[begin] != _LINE_BREAK)
+            count += (data_N[begin] != _SPACE) & (data_N[begin] != _LINE_BREAK)
         for n in range(begin + 1, end):  # without branches: the compiler takes many bytes at once
             byte, before = data_N[n], data_N[n - 1]
-            found += (byte != _SPACE) & (byte != _LINE_BREAK) & ((before == _SPACE) | (before == _LINE_BREAK))
-        words_D[d] = found
+            count += (byte != _SPACE) & (byte != _LINE_BREAK) & ((before == _SPACE) | (before == _LINE_BREAK))
+        words_D[d] = count
 
 
 @kernel
@@ -168,8 +168,8 @@ def first_equal(high_D: Any, low_D: Any, table_T: Any, first_D: Any) -> None:
     for d in range(len(high_D)):
         at = mixed(high_D[d]) & rest
         while table_T[at]:
-            known = table_T[at] - 1
-            if high_D[known] == high_D[d] and low_D[known] == low_D[d]:
+            first = table_T[at] - 1
+            if high_D[first] == high_D[d] and low_D[first] == low_D[d]:
                 break
             at = (at + _U(1)) & rest
         if not table_T[at]:

@@ -40,12 +40,12 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
     """
     from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
-    found = np.empty(int((end - begin).sum()), np.uint8)
+    buffer = np.empty(int((end - begin).sum()), np.uint8)
     with file.open("rb", buffering=0) as opened:
-        count = kernels.read(opened.fileno(), begin, end, found)
-    if count < len(found):
+        count = kernels.read(opened.fileno(), begin, end, buffer)
+    if count < len(buffer):
         raise OSError(errno.EIO, "a stretch of the file cannot be read", str(file))
-    return found
+    return buffer
 
 
 def read_numbers(file: Path, kind: type[np.generic], places: np.ndarray, each: int = 1) -> np.ndarray:
@@ -56,8 +56,8 @@ def read_numbers(file: Path, kind: type[np.generic], places: np.ndarray, each: i
     """
     size = np.dtype(kind).itemsize
     begin = places.astype(np.int64) * size
-    found = read_scattered(file, begin, begin + each * size).view(kind)
-    return found if each == 1 else found.reshape(-1, each)
+    numbers = read_scattered(file, begin, begin + each * size).view(kind)
+    return numbers if each == 1 else numbers.reshape(-1, each)
 
 
 SEED = 1

@@ -147,9 +147,9 @@ def sets(fingerprints: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.
     """
     from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
-    found, ends = np.empty_like(fingerprints), np.zeros(len(offsets), np.int64)
-    kernels.sets(fingerprints, offsets, *hash_table(offsets), found, ends[1:])
-    return found[: ends[-1]], ends
+    members, ends = np.empty_like(fingerprints), np.zeros(len(offsets), np.int64)
+    kernels.sets(fingerprints, offsets, *hash_table(offsets), members, ends[1:])
+    return members[: ends[-1]], ends
 
 
 def hash_table(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,9 +174,9 @@ def count_words(texts: pl.Series) -> pl.Series:
     """
     from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
-    found = np.empty(len(texts), np.int32)
-    kernels.words(*bytes_of(texts), found)
-    return pl.Series("words", found)
+    counts = np.empty(len(texts), np.int32)
+    kernels.words(*bytes_of(texts), counts)
+    return pl.Series("words", counts)
 
 
 def mix(values: np.ndarray) -> np.ndarray:

@@ -93,13 +93,13 @@ def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> RepeatedIds:
         rows: Number of rows of each part.
     """
     starts = np.concatenate([[0], np.cumsum(rows)]).tolist()
-    found: list[tuple[np.ndarray, ...]] = []
+    repeats: list[tuple[np.ndarray, ...]] = []
     for low, high in _ranges(sum(rows)):
         hashes, counts = _repeated_hashes(paths, sum(rows), low, high)
         for group in _groups(hashes, counts):
-            found.append(_compare(_fetch(paths, starts, group)))
+            repeats.append(_compare(_fetch(paths, starts, group)))
     losers, identical, renamed, occurrence = (
-        np.concatenate([each[index] for each in found]) if found else np.empty(0, dtype)
+        np.concatenate([each[index] for each in repeats]) if repeats else np.empty(0, dtype)
         for index, dtype in enumerate((np.int64, np.bool_, np.int64, np.int32))
     )
     by_loser, by_name = np.argsort(losers), np.argsort(renamed)
@@ -140,18 +140,18 @@ def _groups(hashes: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
         yield from np.split(hashes, np.flatnonzero(np.diff(np.cumsum(counts + 1) // FETCHED)) + 1)
 
 
-def _fetch(paths: Sequence[Path], starts: Sequence[int], wanted: np.ndarray) -> pl.DataFrame:
-    """Return id, date, row number and content hash of all rows whose id has one of the *wanted* hashes."""
-    found = ordered(partial(_fetch_of, wanted), zip(paths, starts, strict=False), workers=2, ahead=0)
-    return pl.concat([pl.DataFrame(schema=_FETCHED_SCHEMA), *found])
+def _fetch(paths: Sequence[Path], starts: Sequence[int], hashes: np.ndarray) -> pl.DataFrame:
+    """Return id, date, row number and content hash of all rows whose id has one of the *hashes* hashes."""
+    frames = ordered(partial(_fetch_of, hashes), zip(paths, starts, strict=False), workers=2, ahead=0)
+    return pl.concat([pl.DataFrame(schema=_FETCHED_SCHEMA), *frames])
 
 
-def _fetch_of(wanted: np.ndarray, part: tuple[Path, int]) -> pl.DataFrame:
+def _fetch_of(repeated: np.ndarray, part: tuple[Path, int]) -> pl.DataFrame:
     """Return the result of `_fetch` for one part, given with the number of its first row."""
     path, start = part
     hashes = _hashes(path)
-    place = np.minimum(np.searchsorted(wanted, hashes), wanted.size - 1)
-    chosen = np.flatnonzero(wanted[place] == hashes)
+    place = np.minimum(np.searchsorted(repeated, hashes), repeated.size - 1)
+    chosen = np.flatnonzero(repeated[place] == hashes)
     if not chosen.size:
         return pl.DataFrame(schema=_FETCHED_SCHEMA)
     frame = pl.read_parquet(path, columns=list(FIELDS))[chosen]
@@ -295,10 +295,10 @@ def _without_repeats(item: tuple[Path, dict[str, Any], RepeatedIds]) -> _Part:
         return _Part(path, part)
     frame, content = _rename(pl.read_parquet(path), repeats, added([part["content"]]))
     dropped = frame[repeats.losers]
-    kept = frame[np.delete(np.arange(frame.height), repeats.losers)]
-    described = describe(kept, content - content_of(dropped)) if kept.height else None
+    remaining = frame[np.delete(np.arange(frame.height), repeats.losers)]
+    described = describe(remaining, content - content_of(dropped)) if remaining.height else None
     gone = _as_quarantine(dropped, repeats.identical)
-    return _Part(parquet_bytes(kept) if kept.height else path, described, gone, int(repeats.identical.sum()))
+    return _Part(parquet_bytes(remaining) if remaining.height else path, described, gone, int(repeats.identical.sum()))
 
 
 def _rename(frame: pl.DataFrame, repeats: RepeatedIds, content: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:

@@ -189,14 +189,14 @@ def read_labels(
     """
     limits, progress = limits_with_label(config, field), Progress()
     schema = {"source": pl.Categorical(), "line": pl.Int64(), "content": pl.UInt64(), "label": pl.String()}
-    found = [pl.DataFrame(schema=schema)]
+    frames = [pl.DataFrame(schema=schema)]
     for source in sources:
         for block in read(source.path, source.name, limits, progress):
-            found.append(block.good.select(SOURCE, "line", pl.col("text").hash().alias("content"), label=LABEL))
+            frames.append(block.good.select(SOURCE, "line", pl.col("text").hash().alias("content"), label=LABEL))
             if report:
                 report(progress.bytes_done)
         source.require_unchanged()
-    labels = pl.concat(found)
+    labels = pl.concat(frames)
     if not labels["label"].count():
         raise MissingColumn(
             f"There is no field {field!r}", where=", ".join(source.name for source in sources)[:200],
@@ -265,10 +265,10 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
     require_few(damaged, len(files), sum(file.bytes for file in files.values()), config.max_unreadable)
     if unknown:
         return
-    found = pl.concat(bad) if bad else None
-    if found is None or not found.height:
+    quarantined = pl.concat(bad) if bad else None
+    if quarantined is None or not quarantined.height:
         raise no_records(list(names.values()))
-    raise none_usable(found.height, Counter(found["reason"]), found, "correct the input")
+    raise none_usable(quarantined.height, Counter(quarantined["reason"]), quarantined, "correct the input")
 
 
 def _beginning(path: Path, name: str, limits: Limits) -> tuple[list[pl.DataFrame], bool, int]:

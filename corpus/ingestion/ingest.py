@@ -323,8 +323,8 @@ def limits_of(config: SourceConfig, now: datetime | None = None) -> Limits:
     Args:
         now: The present moment in UTC, if it is not that of the clock.
     """
-    known = {field.name for field in fields(Limits)} & set(SETTINGS)
-    limits = {name: getattr(config, name) for name in known}
+    names = {field.name for field in fields(Limits)} & set(SETTINGS)
+    limits = {name: getattr(config, name) for name in names}
     return Limits(block_bytes=BLOCK_BYTES, renamed=config.fields.renamed, now=now or datetime.now(UTC), **limits)
 
 
@@ -374,8 +374,8 @@ def _with_pack(source: Source, folder: Path) -> Path:
     if isinstance(source, Pack):
         return source.write(folder)
     with input_errors(source.path), source.path.open("rb") as file:
-        known = is_pack(file.read(512))
-    if known and source.path != folder / PACK:
+        packed = is_pack(file.read(512))
+    if packed and source.path != folder / PACK:
         link_whole(source.path, folder / PACK)
     return source.path
 

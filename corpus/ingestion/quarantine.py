@@ -35,10 +35,10 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
         Unreadable: A file does not exist.
         Damaged: The data set differs from what was written.
     """
-    known = store.find("ingest", digest) if digest else None
-    wanted = _identity(_listed(known)) if known else _identity(_sources(store, source))
-    for dataset in store.all("ingest") if wanted else ():
-        if _identity(_listed(dataset)) == wanted:
+    default = store.find("ingest", digest) if digest else None
+    identity = _identity(_listed(default)) if default else _identity(_sources(store, source))
+    for dataset in store.all("ingest") if identity else ():
+        if _identity(_listed(dataset)) == identity:
             return store.open(dataset.stage, dataset.digest)
     raise EmptyInput(
         "These data have not been ingested yet", where=store.root,
@@ -56,17 +56,17 @@ def only_data_set(store: Store) -> Artifact:
         ConfigError: There are several data sets.
         Damaged: The data set differs from what was written.
     """
-    found = list(store.all("ingest"))
-    if not found:
+    data_sets = list(store.all("ingest"))
+    if not data_sets:
         raise EmptyInput("Nothing has been ingested yet", where=store.root, remedy="run `reviewlm data ingest` first")
-    if len(found) > 1:
-        names = [", ".join(entry["name"] for entry in one.facts["sources"][:3]) for one in found]
+    if len(data_sets) > 1:
+        names = [", ".join(entry["name"] for entry in one.facts["sources"][:3]) for one in data_sets]
         raise ConfigError(
             "It is not clear which data set to use", where="--input", value="; ".join(dict.fromkeys(names)),
-            cause=f"{len(found)} data sets have been ingested, and no champion gives a default",
+            cause=f"{len(data_sets)} data sets have been ingested, and no champion gives a default",
             remedy="name its files: --input FILES, or --preset demo for the embedded corpus",
         )
-    return store.open("ingest", found[0].digest)
+    return store.open("ingest", data_sets[0].digest)
 
 
 def _listed(dataset: Artifact) -> list[Listed]:
@@ -120,8 +120,8 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
     records = 0
     with output_file(out) as file:
         for bad in iter_quarantine(path):
-            wanted = pl.col("reason") == reason if reason else ~pl.col("reason").is_in(NOT_TO_CORRECT)
-            for record in bad.filter(wanted).iter_rows(named=True):
+            chosen = pl.col("reason") == reason if reason else ~pl.col("reason").is_in(NOT_TO_CORRECT)
+            for record in bad.filter(chosen).iter_rows(named=True):
                 file.write(_as_json(record) + b"\n")
                 records += 1
         if not records:
@@ -138,7 +138,7 @@ def _as_json(record: dict[str, Any]) -> bytes:
 
 
 def _nothing_to_export(path: Path, reason: str | None) -> EmptyInput:
-    found = {row["reason"]: row["records"] for row in summarise(path)}
-    there = ", ".join(f"{name} ({count})" for name, count in found.items()) or "it is empty"
+    counts = {row["reason"]: row["records"] for row in summarise(path)}
+    there = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "it is empty"
     what = f"with the reason {reason!r}" if reason else "that could be corrected"
     return EmptyInput(f"The quarantine holds no record {what}", where=path, value=there)

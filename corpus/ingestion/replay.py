@@ -80,16 +80,16 @@ def read_mended(fixed: Path, pending: Iterable[pl.DataFrame]) -> Mended:
     Raises:
         Unreadable: A line is not such an object, or names a place that is not among the pending records.
     """
-    known = {place for frame in pending for place in frame.select(PLACE).iter_rows()}
-    found: dict[tuple[str, int], bytes] = {}
+    places = {place for frame in pending for place in frame.select(PLACE).iter_rows()}
+    records: dict[tuple[str, int], bytes] = {}
     with input_errors(fixed), fixed.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 source, place, raw = _mended_record(line, f"{fixed}, line {number}")
-                if (source, place) not in known:
+                if (source, place) not in places:
                     raise _unknown(source, place, f"{fixed}, line {number}")
-                found[source, place] = raw
-    columns = {"source": [s for s, _ in found], "line": [n for _, n in found], "raw": list(found.values())}
+                records[source, place] = raw
+    columns = {"source": [s for s, _ in records], "line": [n for _, n in records], "raw": list(records.values())}
     return Mended(pl.DataFrame(columns, schema={name: QUARANTINE[name] for name in (*PLACE, "raw")}))
 
 
@@ -232,16 +232,16 @@ def replays_of(replays: Path, reading: SourceReading) -> list[Path]:
     Raises:
         Damaged: A replay differs from what was written. Replays are user data: they cannot be computed again.
     """
-    found = sorted(_numbered(replays / reading.key), key=lambda path: int(path.stem))
-    for path in found:
+    files = sorted(_numbered(replays / reading.key), key=lambda path: int(path.stem))
+    for path in files:
         checksum = path.with_suffix(CHECKSUM)
         if not checksum.is_file() or checksum.read_text().strip() != sha256_of_file(path):
             raise Damaged(
                 "Records that came back from quarantine are damaged", where=path, cause="its SHA-256 has changed",
                 remedy="restore a backup; or move it away and replay them again (`reviewlm data quarantine replay`)",
             )
-    used = [path for path in found if _names_of(path) == reading.renamed]
-    if left := len(found) - len(used):
+    used = [path for path in files if _names_of(path) == reading.renamed]
+    if left := len(files) - len(used):
         log.warning(
             "%d replays of %s are not used, because source.fields was another then: replay these records again",
             left, reading.facts["name"],

@@ -244,10 +244,10 @@ def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Su
             reviews for batch in chain([first], regrouped)
             for reviews in batch.partition_by("split", maintain_order=True)
         )
-        for reviews, texts, found in ordered(counted, batches_of_side):
+        for reviews, texts, counted_words in ordered(counted, batches_of_side):
             side = str(reviews["split"][0])
             profile.sides[side].add(reviews, texts)
-            counts.add(found)
+            counts.add(counted_words)
             if side == sides[0]:
                 _sample(reviews, samples)
         words, tops, types = counts.finish()
@@ -293,7 +293,7 @@ def _growing(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 def _sample(reviews: pl.DataFrame, samples: dict[int, list[str]]) -> None:
     """Keep the first reviews of each rating that are not very short or long; the order is like a shuffle."""
     for star in range(1, 6):
-        found = samples.setdefault(star, [])
-        if len(found) < SAMPLES_PER_STAR:
+        texts = samples.setdefault(star, [])
+        if len(texts) < SAMPLES_PER_STAR:
             fitting = reviews.filter(pl.col("stars") == star, pl.col("words").is_between(*SAMPLE_WORDS))
-            found += fitting["text"].head(SAMPLES_PER_STAR - len(found)).to_list()
+            texts += fitting["text"].head(SAMPLES_PER_STAR - len(texts)).to_list()

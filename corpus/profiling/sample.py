@@ -24,21 +24,21 @@ def sample_reviews(
     dataset_folder: Path,
     reviews: int,
     form: NormalForm,
-    wanted: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
+    eligible: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
 ) -> pl.DataFrame:
     """Return at most *reviews* cleaned reviews of an ingested data set, drawn by a hash of their ids.
 
     Args:
         dataset_folder: Folder of the data set, with `parts/`.
         reviews: Largest number of reviews; texts that are empty after cleaning are left out afterwards.
-        wanted: Gets the review_ids of a part, returns which of them may be drawn.
+        eligible: Gets the review_ids of a part, returns which of them may be drawn.
 
     Returns:
         Columns review_id, text, stars (Int8, 0 where unknown), bytes (UTF-8 of the text + 1), words, date, business_id.
     """
     chosen: list[pl.DataFrame] = []
     for part in iter_parts(dataset_folder):
-        rows = part.filter(wanted(part["review_id"]))
+        rows = part.filter(eligible(part["review_id"]))
         chosen.append(rows.with_columns(places(rows["review_id"], SALT)).bottom_k(reviews, by="place"))
         chosen = [pl.concat(chosen).bottom_k(reviews, by="place")]
     return _cleaned(chosen[0].sort("place", "review_id"), form) if chosen else _none()
@@ -48,12 +48,12 @@ def sample_months(
     dataset_folder: Path,
     reviews: int,
     form: NormalForm,
-    wanted: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
+    eligible: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
 ) -> pl.DataFrame:
     """Return at most *reviews* cleaned reviews of each month; those without a date are left out.
 
     Args:
-        dataset_folder: See `sample_reviews`; the same for *form* and *wanted*.
+        dataset_folder: See `sample_reviews`; the same for *form* and *eligible*.
         reviews: Largest number of reviews in a month.
 
     Returns:
@@ -61,7 +61,7 @@ def sample_months(
     """
     chosen: list[pl.DataFrame] = []
     for part in iter_parts(dataset_folder):
-        rows = part.filter(wanted(part["review_id"]) & part["date"].is_not_null())
+        rows = part.filter(eligible(part["review_id"]) & part["date"].is_not_null())
         chosen.append(rows.with_columns(places(rows["review_id"], SALT), month_of()))
         chosen = [first_of_months(pl.concat(chosen), reviews, "place", "review_id")]
     if not chosen:

@@ -54,9 +54,9 @@ class Tally:
 
     def shortened(self) -> Tally:
         """Return the tally with at most `capacity` names."""
-        kept = self.top(self.capacity + 1)
-        dropped = kept[self.capacity][1] if len(kept) > self.capacity else 0
-        return Tally(self.capacity, dict(kept[: self.capacity]), self.total, self.unlisted + dropped)
+        entries = self.top(self.capacity + 1)
+        dropped = entries[self.capacity][1] if len(entries) > self.capacity else 0
+        return Tally(self.capacity, dict(entries[: self.capacity]), self.total, self.unlisted + dropped)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values with at most `capacity` names."""

@@ -150,24 +150,24 @@ def heaps_points(ends: Sequence[int], firsts: Mapping[int, int]) -> list[Point]:
         firsts: Number of a batch → number of words first seen in it.
     """
     points: list[Point] = []
-    types, wanted = 0, 1.0
+    types, threshold = 0, 1.0
     for number, tokens in enumerate(ends):
         types += firsts.get(number, 0)
-        if tokens >= wanted or number == len(ends) - 1:
+        if tokens >= threshold or number == len(ends) - 1:
             points.append((tokens, types))
-            wanted = tokens * 10 ** (1 / PER_DECADE)
+            threshold = tokens * 10 ** (1 / PER_DECADE)
     return points
 
 
 def out_of_vocabulary(
-    top: pl.DataFrame, tokens: Mapping[str, int], known: Mapping[str, int], types: int
+    top: pl.DataFrame, tokens: Mapping[str, int], in_train: Mapping[str, int], types: int
 ) -> dict[str, list[tuple[int, float]]]:
     """Return the share of each side's tokens that are not among the n most frequent words of train, for several n.
 
     Args:
         top: The most frequent words of train, in order, with a column of counts for each other side.
         tokens: Number of tokens of each other side; a side without tokens has no curve.
-        known: Tokens of each other side that occur in train.
+        in_train: Tokens of each other side that occur in train.
         types: Different words of train, used as the last size.
     """
     sizes = [size for size in OOV_SIZES if size < types]
@@ -176,7 +176,7 @@ def out_of_vocabulary(
         if total:
             covered = top[side].cum_sum().to_list()
             curves[side] = [(size, 1 - covered[size - 1] / total) for size in sizes]
-            curves[side].append((types, 1 - known[side] / total))
+            curves[side].append((types, 1 - in_train[side] / total))
     return curves
 
 
@@ -270,10 +270,10 @@ class WordCounts:
 
     def finish(self) -> tuple[WordStatistics, dict[str, Tally], dict[str, TypeSample]]:
         """Return the statistics of all words, and for each side its most frequent words and its types."""
-        found = _Findings(self._sides, self.tokens)
+        findings = _Findings(self._sides, self.tokens)
         for table in self._table.parts():
-            found.add(table)
-        return found.statistics(self._ends), found.most_frequent(), found.samples
+            findings.add(table)
+        return findings.statistics(self._ends), findings.most_frequent(), findings.samples
 
 
 class _Findings:

@@ -150,8 +150,8 @@ class _Following:
                 packed = self.stream.read(BUFFER) if self.current.needs_input else b""
                 if self.current.needs_input and not packed:
                     raise EOFError("it ends within a compressed stream")
-            if found := self.current.decompress(packed, size):
-                return cast(bytes, found)
+            if content := self.current.decompress(packed, size):
+                return cast(bytes, content)
 
     def _after_padding(self, packed: bytes) -> bytes:
         while not (packed := packed.lstrip(b"\0")):
@@ -243,14 +243,14 @@ class _Ending:
 
 
 def tar_members(
-    stream: IO[bytes], archive: str, wanted: Callable[[str], bool]
+    stream: IO[bytes], archive: str, accepts: Callable[[str], bool]
 ) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield name and content of the wanted files; read each content before asking for the next.
 
     Args:
         stream: The archive; it is read forwards only.
         archive: Its name.
-        wanted: Returns whether a file with this name is wanted; asked once for each file.
+        accepts: Returns whether a file with this name is wanted; asked once for each file.
 
     Raises:
         Unreadable: A wanted file is sparse.
@@ -264,7 +264,7 @@ def tar_members(
                             archive, printable(member.name))  # fmt: skip
             if not member.isfile():
                 continue
-            if not wanted(member.name):
+            if not accepts(member.name):
                 continue
             if member.issparse():
                 raise Unreadable(

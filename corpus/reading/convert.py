@@ -186,8 +186,8 @@ def _typed(
     if good:
         return Block(_with_ids(typed), quarantine(source, problems))
     reason = _reasons(loose, typed, limits.max_chars)
-    found = [*problems, *_problems(loose, reason, raw, limits)]
-    return Block(_with_ids(typed.filter(reason.is_null())), quarantine(source, found))
+    all_problems = [*problems, *_problems(loose, reason, raw, limits)]
+    return Block(_with_ids(typed.filter(reason.is_null())), quarantine(source, all_problems))
 
 
 def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFrame:
@@ -275,11 +275,11 @@ def _problems(
     loose: pl.DataFrame, reasons: pl.Series, raw: Callable[[int], bytes], limits: Limits
 ) -> list[Problem]:
     rows = reasons.is_not_null().arg_true().to_list()
-    found = []
+    problems = []
     for row in rows:
         reason, record = Reason(reasons[row]), loose.row(row, named=True)
-        found.append(Problem(record["line"], reason, _detail(reason, record, limits), raw(row)))
-    return found
+        problems.append(Problem(record["line"], reason, _detail(reason, record, limits), raw(row)))
+    return problems
 
 
 def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:

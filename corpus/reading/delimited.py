@@ -62,8 +62,8 @@ class _Form:
         """Return the form that the first lines of a file have."""
         sign, fields = delimiter.encode(), lines[0].count(delimiter.encode()) + 1
         if delimiter in UNQUOTED:
-            records = [found for line in lines if len(found := line.rstrip(b"\r\n").split(sign)) == fields]
-            if any(b'"' in field and BROKEN_FIELD.match(field) for found in records for field in found):
+            records = [record for line in lines if len(record := line.rstrip(b"\r\n").split(sign)) == fields]
+            if any(b'"' in field and BROKEN_FIELD.match(field) for record in records for field in record):
                 return cls(delimiter, quoted=False)
         text, end = b"".join(lines), re.escape(sign) + rb'"\r\n'
         escaped = len(re.findall(rb'\\"[^' + end + rb"]", text))
@@ -211,8 +211,8 @@ class _Records:
         problems: list[Problem] = []
         size, lines = 0, self.lines
         self.reader = self.form.reader(lines)
-        while size < self.limits.block_bytes and (found := self._next()) is not None:
-            row, problem = found
+        while size < self.limits.block_bytes and (record := self._next()) is not None:
+            row, problem = record
             raw = b"".join(lines.taken)
             size += len(raw)
             if problem:

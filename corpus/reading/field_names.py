@@ -56,9 +56,9 @@ def our_record(record: Any, renamed: Mapping[str, str]) -> Any:
     """Return a decoded JSON object with our names; other values, which are no records, are returned unchanged."""
     if not renamed or not isinstance(record, dict):
         return record
-    found = {our: record[their] for our, their in renamed.items() if their in record}
-    theirs = {renamed[our] for our in found}
-    return {name: value for name, value in record.items() if name not in theirs} | found
+    translated = {our: record[their] for our, their in renamed.items() if their in record}
+    theirs = {renamed[our] for our in translated}
+    return {name: value for name, value in record.items() if name not in theirs} | translated
 
 
 def require_fields(source: str, columns: Collection[str], renamed: Mapping[str, str]) -> None:

@@ -144,15 +144,15 @@ def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
 
 
 def decode(
-    lines: Sequence[bytes], numbers: Sequence[int], source: str, limits: Limits, known: Sequence[Problem] = ()
+    lines: Sequence[bytes], numbers: Sequence[int], source: str, limits: Limits, others: Sequence[Problem] = ()
 ) -> Block:
     """Return the records of some lines, decoded with orjson, and a reason for each line that cannot be used.
 
     Args:
         numbers: Number of each line in its file, ascending.
-        known: Problems of other lines.
+        others: Problems of other lines.
     """
-    problems, objects = list(known), list[Any]()
+    problems, objects = list(others), list[Any]()
     failed, loads, keep = list[int](), orjson.loads, objects.append
     for row, line in enumerate(lines):
         try:
@@ -217,11 +217,11 @@ def from_objects(
     """
     if limits.renamed:
         objects = [our_record(value, limits.renamed) for value in objects]
-    found, columns = list(problems), _columns(objects, limits.fields) if _are_records(objects) else {}
+    all_problems, columns = list(problems), _columns(objects, limits.fields) if _are_records(objects) else {}
     if not _are_usual(columns):
         labelled = LABEL in limits.fields
         misfits = {row: why for row, value in enumerate(objects) if (why := _misfit(value, labelled))}
-        found += [Problem(numbers[row], *why, raws[row]) for row, why in misfits.items()]
+        all_problems += [Problem(numbers[row], *why, raws[row]) for row, why in misfits.items()]
         objects, numbers, raws = (_without(misfits, some) for some in (objects, numbers, raws))
         columns = _columns(objects, limits.fields)
     if LABEL in columns:  # a truth value is written as in JSON
@@ -232,13 +232,13 @@ def from_objects(
             columns[name] = [_vote(record, name, flat) for record, flat in zip(objects, columns[name], strict=True)]
     loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
-    return convert(loose, source, lambda row: raws[row], limits, found)
+    return convert(loose, source, lambda row: raws[row], limits, all_problems)
 
 
 def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Sequence[Any]]:
     """Return the values of each field; None where a record lacks it."""
     usual = [name for name in names if records and name in records[0]]
-    found: dict[str, Sequence[Any]] = {}
+    columns: dict[str, Sequence[Any]] = {}
     if len(usual) > 1:
         take, rows = itemgetter(*usual), []  # all values of a record at once, if it has the fields of the first one
         for record in records:
@@ -246,8 +246,8 @@ def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[st
                 rows.append(take(record))
             except KeyError:
                 rows.append(tuple(map(record.get, usual)))
-        found = dict(zip(usual, zip(*rows, strict=True), strict=True))
-    return {name: found[name] if name in found else [record.get(name) for record in records] for name in names}
+        columns = dict(zip(usual, zip(*rows, strict=True), strict=True))
+    return {name: columns[name] if name in columns else [record.get(name) for record in records] for name in names}
 
 
 def _as_text(values: Sequence[Any]) -> Sequence[str | None]:

@@ -70,8 +70,8 @@ def _batches(file: Any, source: str, limits: Limits) -> Iterator[pyarrow.RecordB
 
     try:
         table = parquet.ParquetFile(file, pre_buffer=False)
-        wanted = _wanted(table.schema_arrow.names, source, limits)
-        for batch in table.iter_batches(RECORDS_PER_BLOCK, columns=wanted):
+        columns = _wanted(table.schema_arrow.names, source, limits)
+        for batch in table.iter_batches(RECORDS_PER_BLOCK, columns=columns):
             yield batch.rename_columns(our_columns(batch.schema.names, limits.renamed))
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.filename is not None:
@@ -83,10 +83,10 @@ def _wanted(names: Sequence[str], source: str, limits: Limits) -> list[str]:
     """Return the names in the file of the columns that are read."""
     require_fields(source, names, limits.renamed)
     ours = our_columns(names, limits.renamed)
-    wanted = [name for name, our in zip(names, ours, strict=True) if our in (*limits.fields, "votes")]
-    if repeated := {name for name in wanted if wanted.count(name) > 1} - {RECORD_TYPE}:
+    usable = [name for name, our in zip(names, ours, strict=True) if our in (*limits.fields, "votes")]
+    if repeated := {name for name in usable if usable.count(name) > 1} - {RECORD_TYPE}:
         raise twice(source, repeated)
-    return [name for name in wanted if wanted.count(name) == 1]
+    return [name for name in usable if usable.count(name) == 1]
 
 
 def twice(source: str, names: set[str]) -> Unreadable:
@@ -146,11 +146,11 @@ def _without_broken_strings(
         try:
             problems = _broken_strings(batch)
             broken = {problem.line - number for problem in problems}
-            kept = batch.take(pyarrow.array([row for row in range(batch.num_rows) if row not in broken], "int64"))
-            kept.validate(full=True)
+            valid = batch.take(pyarrow.array([row for row in range(batch.num_rows) if row not in broken], "int64"))
+            valid.validate(full=True)
         except (pyarrow.ArrowException, IndexError, ValueError):
             raise _damaged(source, error) from error
-        return kept, problems
+        return valid, problems
 
 
 def _broken_strings(batch: pyarrow.RecordBatch) -> list[Problem]:
@@ -207,15 +207,15 @@ def _plain(frame: pl.DataFrame, source: str, units: dict[str, str], fields: Sequ
     for name, dtype in frame.schema.items():
         if (name in units and name != "date") or not _is_expected(name, dtype):
             raise _misnamed(name, source, f"moments ({units[name]})" if name in units else str(dtype))
-    found = {name: _readable(frame[name], units.get(name, "")) for name in frame.columns}
-    return pl.DataFrame(found)
+    columns = {name: _readable(frame[name], units.get(name, "")) for name in frame.columns}
+    return pl.DataFrame(columns)
 
 
-def _misnamed(name: str, source: str, found: str) -> Unreadable:
+def _misnamed(name: str, source: str, kind: str) -> Unreadable:
     if name == LABEL:
-        return Unreadable("The field with the labels holds lists or objects", where=source, value=found)
+        return Unreadable("The field with the labels holds lists or objects", where=source, value=kind)
     what = {"text": "text", "date": "dates", "votes": "votes"}.get(name, "numbers" if name in NUMBERS else "ids")
-    return Unreadable(f"The column {name!r} holds no {what}", where=source, value=found)
+    return Unreadable(f"The column {name!r} holds no {what}", where=source, value=kind)
 
 
 def _flat_votes(frame: pl.DataFrame, source: str) -> pl.DataFrame:

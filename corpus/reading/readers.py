@@ -212,9 +212,9 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     with seekable(stream) as file:
         with library():
             archive = zipfile.ZipFile(file)
-            found = [info for info in archive.infolist() if not info.is_dir()]
+            entries = [info for info in archive.infolist() if not info.is_dir()]
         members, room = _Members(place), place.room
-        for member in found:
+        for member in entries:
             if not members.wanted(member.filename):
                 continue
             inside = place.inside(members.named(member.filename), room)

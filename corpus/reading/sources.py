@@ -111,8 +111,8 @@ def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
     seen: set[str] = set()
     for pattern in map(Path, patterns):
         with input_errors(pattern):
-            found = _expand(pattern)
-        for path, name in found.items():
+            matches = _expand(pattern)
+        for path, name in matches.items():
             if (place := os.path.abspath(path)) not in seen:
                 seen.add(place)
                 names[path] = printable(_with_fields_above(path, name))
@@ -151,12 +151,12 @@ def _first_wild(parts: Sequence[str]) -> int:
 
 def _files_below(folder: Path) -> list[Path]:
     """Return all files; an unreadable folder is an error, while `rglob` would silently skip it."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_raise):
         for linked in (path for name in folders if (path := Path(place, name)).is_symlink()):
             log.warning("%s is a link to a folder, which is not followed; name it with an --input of its own", linked)
-        found += [Path(place, name) for name in files]
-    return sorted(path for path in found if path.is_file())
+        paths += [Path(place, name) for name in files]
+    return sorted(path for path in paths if path.is_file())
 
 
 def _raise(error: OSError) -> None:
@@ -219,18 +219,18 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     if not stat.S_ISREG(now.st_mode):
         raise Unreadable("This is not a regular file", where=path, remedy="write its content to a file first")
     times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # programs that copy files set the former, so it is not enough
-    known = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}" if memory else None
-    if known and known.is_file() and len(digest := known.read_text()) == DIGEST:  # the file is empty after a power loss
+    record = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}" if memory else None
+    if record and record.is_file() and len(digest := record.read_text()) == DIGEST:  # empty after a power loss
         return Source(name, now.st_size, digest, path, now.st_mtime_ns)
     with input_errors(path):
         source = Source(name, now.st_size, sha256_of_file(path), path, now.st_mtime_ns)
     source.require_unchanged()
-    if known:
-        with disk_errors(known.parent):
-            known.parent.mkdir(parents=True, exist_ok=True)
-            temporary = known.with_suffix(f".{os.getpid()}")
+    if record:
+        with disk_errors(record.parent):
+            record.parent.mkdir(parents=True, exist_ok=True)
+            temporary = record.with_suffix(f".{os.getpid()}")
             temporary.write_text(source.sha256)
-            temporary.rename(known)
+            temporary.rename(record)
     return source
 
 
@@ -245,8 +245,8 @@ def originals(sources: Sequence[AnyListed]) -> dict[str, AnyListed]:
         best = chosen.setdefault(source.key, source)
         if (len(source.name), source.name) < (len(best.name), best.name):
             chosen[source.key] = source
-    kept = set(chosen.values())
-    return {source.key: source for source in sources if source in kept}
+    first_copies = set(chosen.values())
+    return {source.key: source for source in sources if source in first_copies}
 
 
 def cause_of(error: InputError, source: Source) -> InputError:

@@ -195,7 +195,7 @@ class Keys:
         if self.by == "review":
             return {"in_two_splits": 0}
         none = np.empty(0, np.uint64)
-        sides = {name: np.unique(np.concatenate([none, *found])) for name, found in self.sides.items()}
+        sides = {name: np.unique(np.concatenate([none, *members])) for name, members in self.sides.items()}
         together = np.concatenate(list(sides.values()))
         twice = len(together) - len(np.unique(together))
-        return {"keys": {name: len(found) for name, found in sides.items()}, "in_two_splits": twice}
+        return {"keys": {name: len(members) for name, members in sides.items()}, "in_two_splits": twice}

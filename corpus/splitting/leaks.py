@@ -49,7 +49,7 @@ _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 
 def certify(
     folder: Path, config: DuplicatesConfig, threads: int = 1, copies: dict[str, dict[str, int]] | None = None,
-    known: NearDuplicates | None = None, covered: dict[str, Any] | None = None,
+    hashed: NearDuplicates | None = None, covered: dict[str, Any] | None = None,
 ) -> Certificate:
     """Check `folder/clean.parquet` and write `folder/leak_certificate.json`; threads do not change the result.
 
@@ -60,7 +60,7 @@ def certify(
         config: Definition of near-duplicates.
         threads: Number of threads for the comparison.
         copies: Entry of the certificate for repeats within a split.
-        known: Texts that were hashed before, by `text_names`; it does not change the result. Its folder is removed.
+        hashed: Texts that were hashed before, by `text_names`; it does not change the result. Its folder is removed.
         covered: Distribution of the coverage by held-out split, if it was measured before (`spread`).
 
     Raises:
@@ -72,7 +72,7 @@ def certify(
         log.debug("searching for texts that are in two splits")
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         texts = _Texts(folder / TABLE)
-        index = known or NearDuplicates(folder / "leaks.work", config, threads) if config.near else None
+        index = hashed or NearDuplicates(folder / "leaks.work", config, threads) if config.near else None
         near = passages = None
         if index:
             near, passages = _near(texts, config, index), _passages(texts, config, index, threads, covered)
@@ -99,12 +99,12 @@ def verify(folder: Path, near: bool = False) -> Certificate:
     """
     certificate = read(folder)
     texts = _Texts(folder / TABLE)
-    exact, found = texts.exact(), texts.sides()
+    exact, current = texts.exact(), texts.sides()
     for name in SPLITS:
-        if certificate.sides.get(name) != found[name]:
+        if certificate.sides.get(name) != current[name]:
             raise Damaged(
                 "The leak certificate belongs to other reviews", where=folder / CERTIFICATE_FILE,
-                value=f"{name}: {certificate.sides.get(name)}, but clean.parquet has {found[name]}",
+                value=f"{name}: {certificate.sides.get(name)}, but clean.parquet has {current[name]}",
                 cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
             )
     stated = (certificate.test_digest, certificate.test_reviews, certificate.exact)
@@ -189,12 +189,13 @@ class _Texts:
 
     def sides(self) -> dict[str, CertifiedSplit]:
         """Return the record of each split for the certificate."""
-        found = {}
+        splits = {}
         for rank, name in enumerate(SPLITS):
             hashes = np.sort(self.hash_D[self.side_D == rank])
             texts = int((hashes[1:] != hashes[:-1]).sum()) + bool(len(hashes))
-            found[name] = CertifiedSplit(len(hashes), texts, hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest())
-        return found
+            digest = hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest()
+            splits[name] = CertifiedSplit(len(hashes), texts, digest)
+        return splits
 
     def exact(self) -> dict[str, int]:
         """Compare all texts of each split with those of the others.
@@ -216,10 +217,10 @@ class _Texts:
         return self.index.find(self.hash_D) == np.arange(len(self.hash_D))
 
     def _leak(self, what: str, rows: Sequence[int] | np.ndarray) -> None:
-        wanted, named = np.zeros(len(self.hash_D), bool), []
-        wanted[rows] = True
-        for start, batch in self.numbered(wanted):
-            for row in np.flatnonzero(wanted[start : start + batch.height]).tolist():
+        leaking, named = np.zeros(len(self.hash_D), bool), []
+        leaking[rows] = True
+        for start, batch in self.numbered(leaking):
+            for row in np.flatnonzero(leaking[start : start + batch.height]).tolist():
                 review = batch.row(row, named=True)
                 named.append(f"{review['split']} {review['review_id']}: {review['text'][:60]!r}")
         raise CheckFailed(
@@ -268,10 +269,10 @@ def _passages(
     if covered is None:
         sides = texts.side_of(index.keys)
         held_out = sides < TRAIN
-        found = coverage(partial(index.forms, held_out), partial(index.forms, sides == TRAIN), threads)
+        shares = coverage(partial(index.forms, held_out), partial(index.forms, sides == TRAIN), threads)
         coverage_R = np.zeros(len(texts.hash_D))
         text_R = NameIndex(index.keys[held_out]).find(texts.hash_D)
-        coverage_R[text_R >= 0] = found[text_R[text_R >= 0]]
+        coverage_R[text_R >= 0] = shares[text_R[text_R >= 0]]
         texts.refuse_covered(coverage_R >= config.coverage)
         covered = {name: spread(coverage_R[texts.side_D == rank]) for name, rank in _RANKS.items() if rank < TRAIN}
     return {"left": 0, "limit": config.coverage, "span": SPAN, "passage": PASSAGE, "stock": STOCK, **covered}

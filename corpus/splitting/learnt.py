@@ -140,21 +140,21 @@ def _batches(folder: Path, split: str) -> Iterator[pl.DataFrame]:
 def _tests_met(tests: pl.DataFrame, batches: Iterable[pl.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
     """Return masks of the tests whose id, and whose text, is in one of the batches."""
     values = [np.unique(tests[name].to_numpy(), return_inverse=True) for name in ("id", "name")]
-    found = [(NameIndex(names), np.zeros(len(names), bool)) for names, _ in values]
+    indexes = [(NameIndex(names), np.zeros(len(names), bool)) for names, _ in values]
     for batch in batches:
-        for (index, met), keys in zip(found, batch.select(KEYS), strict=True):
+        for (index, met), keys in zip(indexes, batch.select(KEYS), strict=True):
             place = index.find(keys.to_numpy())
             met[place[place >= 0]] = True
-    by_id, by_text = (met[place] for (_, met), (_, place) in zip(found, values, strict=True))
+    by_id, by_text = (met[place] for (_, met), (_, place) in zip(indexes, values, strict=True))
     return by_id, by_text
 
 
-def _rows(folder: Path, wanted: np.ndarray) -> pl.DataFrame:
+def _rows(folder: Path, numbers: np.ndarray) -> pl.DataFrame:
     """Return the test reviews with the wanted numbers, in the order of the table."""
     chosen, start = [pl.scan_parquet(folder / TABLE).head(0).collect()], 0
     for batch in iter_split(folder, TEST):
         here = np.zeros(batch.height, bool)
-        here[wanted[(wanted >= start) & (wanted < start + batch.height)] - start] = True
+        here[numbers[(numbers >= start) & (numbers < start + batch.height)] - start] = True
         chosen.append(batch.filter(pl.Series(here)))
         start += batch.height
     return pl.concat(chosen)

@@ -202,8 +202,8 @@ class Automaton:
         if "=" in content:
             name, value = content.split("=")
             return self._add((SET, self._register(name), value, after))
-        known = content.split(".")[0] in self.variables
-        return self._slot(content, after) if known else self._reference(content, after)
+        is_variable = content.split(".")[0] in self.variables
+        return self._slot(content, after) if is_variable else self._reference(content, after)
 
     def _slot(self, content: str, after: int) -> int:
         name, _, form = content.partition(".")

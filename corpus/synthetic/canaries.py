@@ -93,8 +93,8 @@ class Canaries:
             here = self.rows.filter(pl.col("place").is_between(start, start + batch.height - 1))
             if here.height:
                 reviews = batch.with_columns(place=pl.int_range(start, start + batch.height, dtype=pl.Int64))
-                known = [name for name in reviews.columns if name in here.columns]
-                canaries = here.select(known).cast(pl.Schema({name: reviews.schema[name] for name in known}))
+                columns = [name for name in reviews.columns if name in here.columns]
+                canaries = here.select(columns).cast(pl.Schema({name: reviews.schema[name] for name in columns}))
                 both = [canaries, reviews]  # canaries first, so that the stable sort puts each before its review
                 yield pl.concat(both, how="diagonal").sort("place", maintain_order=True).select(batch.columns)
             else:
@@ -104,10 +104,10 @@ class Canaries:
     def draw(self, count: int) -> list[str]:
         """Return *count* texts that were never planted, drawn in the same way as the planted ones."""
         generator = np.random.default_rng([self.seed, CANDIDATES])
-        planted, found = set(self.texts), list[str]()
-        while len(found) < count:
-            found += [text for text in _drawn(generator, self.words, self.length, count) if text not in planted]
-        return found[:count]
+        planted, texts = set(self.texts), list[str]()
+        while len(texts) < count:
+            texts += [text for text in _drawn(generator, self.words, self.length, count) if text not in planted]
+        return texts[:count]
 
     def facts(self) -> dict[str, Any]:
         """Return the facts for the manifest."""
@@ -156,10 +156,10 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     """
     words, stars, reviews = _survey(clean_folder)
     allowed = int(config.max_canary_share * reviews)
-    wanted = [config.copies[i % len(config.copies)] for i in range(config.canaries)]
-    copies = [number for number, total in zip(wanted, np.cumsum(wanted), strict=True) if total <= allowed]
+    targets = [config.copies[i % len(config.copies)] for i in range(config.canaries)]
+    copies = [number for number, total in zip(targets, np.cumsum(targets), strict=True) if total <= allowed]
     why = ""
-    if not wanted:
+    if not targets:
         why = "none was requested"
     elif len(words) < FEWEST_WORDS:
         why = f"only {len(words)} words of three letters or more are frequent enough, {FEWEST_WORDS} are needed"
@@ -182,8 +182,8 @@ def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
     words, stars, reviews = [], np.zeros(6, np.int64), 0
     for batch in iter_split(clean_folder, "train"):
         if reviews < COUNTED_REVIEWS:
-            found = batch["text"].str.split(" ").explode().drop_nulls()
-            words.append(found.filter(found.str.contains(WORD)).alias("word").value_counts(name="count"))
+            written = batch["text"].str.split(" ").explode().drop_nulls()
+            words.append(written.filter(written.str.contains(WORD)).alias("word").value_counts(name="count"))
         stars += np.bincount(batch["stars"].to_numpy(), minlength=6)
         reviews += batch.height
     if not words:
@@ -199,8 +199,8 @@ def _drawn(generator: np.random.Generator, words: Iterable[str], length: int, co
 
 
 def _distinct(generator: np.random.Generator, words: list[str], length: int, count: int) -> list[str]:
-    found: dict[str, None] = {}
-    while len(found) < count:
+    texts: dict[str, None] = {}
+    while len(texts) < count:
         [text] = _drawn(generator, words, length, 1)
-        found[text] = None
-    return list(found)
+        texts[text] = None
+    return list(texts)

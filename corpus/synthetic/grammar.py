@@ -298,6 +298,6 @@ def log_probability(text: str, stars: int) -> float | None:
     """
     if stars:
         return _forward().log_probability(text, {"stars": str(stars)})
-    known = {star: _forward().log_probability(text, {"stars": star}) for star in STARS}
-    terms = [logp + log(STARS[star]) for star, logp in known.items() if logp is not None]
+    by_stars = {star: _forward().log_probability(text, {"stars": star}) for star in STARS}
+    terms = [logp + log(STARS[star]) for star, logp in by_stars.items() if logp is not None]
     return max(terms) + log(fsum(exp(term - max(terms)) for term in terms)) if terms else None

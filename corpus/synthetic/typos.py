@@ -73,8 +73,8 @@ def intended(surface: str, vocabulary: Container[str]) -> dict[str, float]:
     candidates.update(
         surface[:i] + letter + surface[i:] for i in range(1, len(surface) + 1) for letter in _LETTERS
     )
-    found = {}
+    words = {}
     for word in sorted(candidates):
         if word in vocabulary and eligible(word) and (probability := corruptions(word).get(surface)):
-            found[word] = probability
-    return found
+            words[word] = probability
+    return words

@@ -2,41 +2,28 @@
 
 Regular expressions keep the meaning they have in Python, hence in Great Expectations on pandas. Polars uses Rust's
 engine, which has no look-around and no references to groups, and gives some signs another meaning (`\\s`, `\\w`, `\\b`,
-`$` before a final line feed). So Python's own parser parses the pattern. A pattern with the same meaning in both
-engines is rewritten for Rust. Any other pattern is searched by Python, which is slower but correct.
+`$` before a final line feed). A pattern with any of these is searched by Python, which is slower but correct.
 """
 
 from __future__ import annotations
 
 import re
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
 import polars as pl
 from dateutil.parser import parse
 
 from core.errors import ReviewLMError
 from data_checks.metrics.metrics import present
 from data_checks.metrics.tables import Table
-from data_checks.metrics.texts import pieces, text_of
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from re import _constants as codes  # type: ignore[attr-defined]
-    from re import _parser as parser  # type: ignore[attr-defined]
-
-FEW_RANGES = 4
-REPEATS = {codes.MAX_REPEAT: "", codes.MIN_REPEAT: "?"}
-
-
-class NotPortable(ValueError):
-    """The pattern has a part that Rust's engine does not support, or understands in another way."""
+DIFFERENT = re.compile(
+    r"\\(?:[^xuUAafnrtv\W]|[<>])|\$|[*+?}]\+|\(\?(?!:)|\{(?:,|[^}]*\s)|\[\^?\]|\[[^\]]*\[|&&|--|~~"
+)
+"""Signs that Rust's engine refuses or may understand in another way than Python's."""
 
 
 def contains(values: pl.Expr, pattern: str) -> pl.Expr:
@@ -46,141 +33,27 @@ def contains(values: pl.Expr, pattern: str) -> pl.Expr:
         ReviewLMError: The pattern is not a valid regular expression.
     """
     try:
-        rust = for_rust(pattern)
-        members = _ascii_members(pattern)
-    except NotPortable:
         search = re.compile(pattern).search
-
-        def found(texts: pl.Series) -> pl.Series:
-            hits = [None if text is None else search(text) is not None for text in texts]
-            return pl.Series(texts.name, hits, pl.Boolean)
-
-        return values.map_batches(found, return_dtype=pl.Boolean)
-    if members is None:
-        return values.str.contains(rust)
-    return values.map_batches(partial(_with_member, members, rust), return_dtype=pl.Boolean)
-
-
-def _with_member(members: tuple[tuple[int, int], ...], rust: str, texts: pl.Series) -> pl.Series:
-    """Return which texts hold a character of a class: search ASCII texts by their bytes, other texts with the engine.
-
-    For classes whose members are rare, such as control characters, this takes a third of the time.
-    """
-    found = np.zeros(len(texts), bool)
-    shifted, hits = np.zeros(0, np.uint8), np.zeros(0, bool)
-    for first, codes, begins in pieces(texts, ended=False):
-        if len(codes) > len(hits):  # reused, since new memory for each piece costs more than the comparisons
-            shifted, hits = np.empty(len(codes), np.uint8), np.empty(len(codes), bool)
-        for lower, upper in members:
-            # Unsigned subtraction wraps around: bytes below the range become larger than its width.
-            np.subtract(codes, np.uint8(lower), out=shifted[: len(codes)])
-            here = np.less_equal(shifted[: len(codes)], upper - lower, out=hits[: len(codes)])
-            if here.any():
-                found[first + text_of(begins, np.flatnonzero(here))] = True
-    other = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False)
-    if other.any():
-        found[np.flatnonzero(other.to_numpy())] |= texts.filter(other).str.contains(rust).to_numpy()
-    return pl.select(pl.when(texts.is_not_null()).then(pl.Series(found))).to_series().alias(texts.name)
-
-
-@lru_cache(maxsize=256)
-def _ascii_members(pattern: str) -> tuple[tuple[int, int], ...] | None:
-    """Return the ASCII ranges of a pattern that is one character class; None if they are many or hold the line feed."""
-    parsed = list(parser.parse(pattern))
-    if len(parsed) != 1 or parsed[0][0] is not codes.IN or parsed[0][1][0][0] is codes.NEGATE:
-        return None
-    ranges = [(each, each) if code is codes.LITERAL else each for code, each in parsed[0][1]]
-    plain = tuple((lower, min(upper, 0x7F)) for lower, upper in ranges if lower <= 0x7F)
-    return plain if len(plain) <= FEW_RANGES and not any(lower <= 10 <= upper for lower, upper in plain) else None
-
-
-@lru_cache(maxsize=256)
-def for_rust(pattern: str) -> str:
-    """Return a pattern for Rust's engine with the same matches as this one in Python.
-
-    Raises:
-        NotPortable: This function cannot translate the pattern.
-        ReviewLMError: The pattern is not a valid regular expression.
-    """
-    try:
-        parsed = parser.parse(pattern)
     except re.error as error:
         raise ReviewLMError(
             "This is not a valid regular expression", value=pattern, cause=str(error), remedy="correct it in the suite"
         ) from error
-    if parsed.state.flags & ~re.UNICODE:
-        raise NotPortable("flags")
-    parts = list(parsed)
-    # "$" also matches before a final line feed. Nothing can follow the last "$", so consuming it is safe.
-    ends = bool(parts) and parts[-1] == (codes.AT, codes.AT_END)
-    written = _sequence(parts[:-1]) + r"\n?\z" if ends else _sequence(parts)
+    if not DIFFERENT.search(pattern) and _suits_rust(pattern):
+        return values.str.contains(pattern)
+
+    def matches(texts: pl.Series) -> pl.Series:
+        hits = [None if text is None else search(text) is not None for text in texts]
+        return pl.Series(texts.name, hits, pl.Boolean)
+
+    return values.map_batches(matches, return_dtype=pl.Boolean)
+
+
+def _suits_rust(pattern: str) -> bool:
     try:
-        pl.Series([""]).str.contains(written)
-    except pl.exceptions.ComputeError as error:
-        raise NotPortable("too large for Rust's engine") from error
-    return written
-
-
-def _sequence(parsed: Any) -> str:
-    return "".join(_WRITERS.get(code, _unknown)(argument) for code, argument in parsed)
-
-
-def _unknown(_: Any) -> str:
-    raise NotPortable("a construct of Python's engine alone")
-
-
-def _literal(character: int) -> str:
-    if character > sys.maxunicode or 0xD800 <= character < 0xE000:
-        raise NotPortable("half of a character")
-    return f"\\x{{{character:X}}}"
-
-
-def _at(where: Any) -> str:
-    anchors = {codes.AT_BEGINNING: r"\A", codes.AT_BEGINNING_STRING: r"\A", codes.AT_END_STRING: r"\z"}
-    if where not in anchors:
-        raise NotPortable("$ and \\b")
-    return anchors[where]
-
-
-def _class(members: list[tuple[Any, Any]]) -> str:
-    negated = members[0][0] is codes.NEGATE
-    parts = []
-    for code, argument in members[negated:]:
-        if code is codes.LITERAL:
-            parts.append(_literal(argument))
-        elif code is codes.RANGE and not (argument[0] < 0xE000 and argument[1] >= 0xD800):
-            parts.append(f"{_literal(argument[0])}-{_literal(argument[1])}")
-        else:
-            raise NotPortable("classes such as \\w")
-    return f"[{'^' if negated else ''}{''.join(parts)}]"
-
-
-def _repeat(lazy: str) -> Any:
-    def write(argument: tuple[int, Any, Any]) -> str:
-        least, most, repeated = argument
-        upper = "" if most is codes.MAXREPEAT else int(most)
-        return f"(?:{_sequence(repeated)}){{{least},{upper}}}{lazy}"
-
-    return write
-
-
-def _group(argument: tuple[Any, int, int, Any]) -> str:
-    _, added, removed, inner = argument
-    if added or removed:
-        raise NotPortable("flags of a group")
-    return f"(?:{_sequence(inner)})"
-
-
-_WRITERS: dict[Any, Any] = {
-    codes.LITERAL: _literal,
-    codes.NOT_LITERAL: lambda character: f"[^{_literal(character)}]",
-    codes.ANY: lambda _: r"[^\n]",
-    codes.IN: _class,
-    codes.AT: _at,
-    codes.SUBPATTERN: _group,
-    codes.BRANCH: lambda argument: "(?:" + "|".join(_sequence(part) for part in argument[1]) + ")",
-    **{code: _repeat(lazy) for code, lazy in REPEATS.items()},
-}
+        pl.Series([""]).str.contains(pattern)
+    except pl.exceptions.ComputeError:
+        return False
+    return True
 
 
 Options = Mapping[str, Any]

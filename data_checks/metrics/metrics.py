@@ -85,12 +85,12 @@ def unexpected_rows(
         shown: Values to keep of an unexpected row; several are kept as a tuple.
         keep: Number of unexpected rows to keep.
     """
-    found = pl.struct(ROW, *dict.fromkeys(columns)).filter((judged & unexpected).fill_null(False))
+    failing = pl.struct(ROW, *dict.fromkeys(columns)).filter((judged & unexpected).fill_null(False))
 
     def part(evaluated: int, rows: pl.Series) -> Unexpected:
         first = rows.head(keep).struct.unnest()
-        kept = first.select(each.alias(str(number)) for number, each in enumerate(shown)).rows()
-        values = kept if len(shown) > 1 else [value for (value,) in kept]
+        examples = first.select(each.alias(str(number)) for number, each in enumerate(shown)).rows()
+        values = examples if len(shown) > 1 else [value for (value,) in examples]
         return Unexpected(evaluated, len(rows), tuple(values), tuple(first[ROW]))
 
     def finish(parts: list[Unexpected], read: Read) -> Unexpected:
@@ -98,7 +98,7 @@ def unexpected_rows(
         indexes = tuple(index for each in parts for index in each.indexes)[:keep]
         return Unexpected(sum(each.rows for each in parts), sum(each.count for each in parts), values, indexes)
 
-    return Metric(columns, (judged.sum(), found.implode()), finish, part)
+    return Metric(columns, (judged.sum(), failing.implode()), finish, part)
 
 
 def known(value: Any) -> Metric:
@@ -120,8 +120,8 @@ def total(columns: tuple[str, ...], expression: pl.Expr, divisor: int = 0) -> Me
     """Return the metric of the sum of an expression over the chunks, divided by *divisor* unless that is 0."""
 
     def finish(parts: list[Any], read: Read) -> Any:
-        found = sum(part or 0 for part in parts)
-        return found / divisor if divisor else found
+        result = sum(part or 0 for part in parts)
+        return result / divisor if divisor else result
 
     return Metric(columns, (expression,), finish)
 
@@ -148,7 +148,7 @@ class Moments:
         return math.sqrt(self.squares / (self.count - 1)) if self.count > 1 and self.squares is not None else None
 
 
-def moments(column: str, kind: pl.DataType, finish: Callable[[Moments], Any] = lambda found: found) -> Metric:
+def moments(column: str, kind: pl.DataType, finish: Callable[[Moments], Any] = lambda figures: figures) -> Metric:
     """Return the metric of a figure of the moments of a column.
 
     Raises:
@@ -173,23 +173,23 @@ def numbers(column: str, values: pl.Expr, finish: Callable[[np.ndarray], Any]) -
 
 def distinct(
     column: str, kind: pl.DataType, most: int = 1_000_000,
-    finish: Callable[[frozenset[Any]], Any] = lambda found: found,
+    finish: Callable[[frozenset[Any]], Any] = lambda members: members,
 ) -> Metric:
     """Return the metric of a figure of the distinct values of a column; more than *most* are an error.
 
     The chunks share one set, so the metric measures one table, and once.
     """
-    found: set[Any] = set()
+    members: set[Any] = set()
 
     def part(values: pl.Series) -> None:
-        found.update(values)
-        if len(found) > most:
+        members.update(values)
+        if len(members) > most:
             raise ValueError(
                 f"the column {column!r} has more than {most:,} distinct values; "
                 "use an expectation about their number instead")
 
     unique = present(column, kind).drop_nulls().unique().implode()
-    return Metric((column,), (unique,), lambda parts, read: finish(frozenset(found)), part)
+    return Metric((column,), (unique,), lambda parts, read: finish(frozenset(members)), part)
 
 
 SLICE = 100_000
@@ -221,21 +221,21 @@ def repeated(column: str, values: pl.Expr, shown: pl.Expr, keep: int = KEPT) -> 
 
     def values_of(read: Read, hashes: np.ndarray) -> pl.DataFrame:
         """Return the values with these hashes that are repeated: their count, and the first rows of each."""
-        found: list[pl.DataFrame] = []
+        groups: list[pl.DataFrame] = []
         for chunk in _suspects(read, (column,), values, hashes):
             rows = chunk.select(
                 key=values, count=pl.lit(1, pl.Int64), shown=shown, places=pl.concat_list(pl.col(ROW).cast(pl.Int64)))
             # Added up after every chunk, so that a value of many rows takes the memory of one.
-            found = [pl.concat([*found, rows]).group_by("key", maintain_order=True).agg(
+            groups = [pl.concat([*groups, rows]).group_by("key", maintain_order=True).agg(
                 pl.col("count").sum(), pl.col("shown").first(), pl.col("places").explode().head(keep))]
-        return found[0].filter(pl.col("count") > 1)
+        return groups[0].filter(pl.col("count") > 1)
 
     def finish(parts: list[np.ndarray], read: Read) -> Unexpected:
         hashes = _sorted(parts)
-        found = [values_of(read, some) for some in _slices(_twice(hashes))]
-        if not any(each.height for each in found):
+        groups = [values_of(read, some) for some in _slices(_twice(hashes))]
+        if not any(each.height for each in groups):
             return Unexpected(len(hashes), 0, (), ())
-        together = pl.concat(found)
+        together = pl.concat(groups)
         first = together.explode("places").sort("places").head(keep)
         return Unexpected(len(hashes), int(together["count"].sum()), tuple(first["shown"]), tuple(first["places"]))
 

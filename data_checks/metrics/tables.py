@@ -84,8 +84,8 @@ class Table:
             return dict(self.source.schema)
         first = self._schema(self.source[0])
         for path in self.source[1:]:
-            if (found := self._schema(path)) != first:
-                differing = sorted({name for name, _ in first.items() ^ found.items()})
+            if (schema := self._schema(path)) != first:
+                differing = sorted({name for name, _ in first.items() ^ schema.items()})
                 raise Unreadable(
                     "The parts of a table have different columns", where=path, value=differing,
                     remedy=f"write it with the columns and types of {self.source[0].name}",
@@ -95,8 +95,8 @@ class Table:
     @cached_property
     def schema(self) -> dict[str, pl.DataType]:
         """Types of all columns, including measures."""
-        known = {name: each.kind for name, each in self.measures.items() if each.source in self.physical}
-        return {**self.physical, **{name: kind for name, kind in known.items() if name not in self.physical}}
+        derived = {name: each.kind for name, each in self.measures.items() if each.source in self.physical}
+        return {**self.physical, **{name: kind for name, kind in derived.items() if name not in self.physical}}
 
     @cached_property
     def height(self) -> int:
@@ -111,15 +111,15 @@ class Table:
 
     def _chunks(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         measures = {name: self.measures[name] for name in columns if name not in self.physical}
-        wanted = [name for name in columns if name in self.physical]
-        sources = list(dict.fromkeys([*wanted, *(each.source for each in measures.values())]))
+        stored = [name for name in columns if name in self.physical]
+        sources = list(dict.fromkeys([*stored, *(each.source for each in measures.values())]))
         empty = True
         for chunk in self._physical_chunks(sources, rows):
             empty = False
             # A function that computes several measures is called once.
             made = {each.of: each.of(chunk[each.source]) for each in measures.values()}
             derived = [made[each.of][name] for name, each in measures.items()]
-            yield pl.DataFrame([*(chunk[name] for name in wanted), *derived]) if derived else chunk.select(wanted)
+            yield pl.DataFrame([*(chunk[name] for name in stored), *derived]) if derived else chunk.select(stored)
         if empty:
             yield pl.DataFrame(schema={name: self.schema[name] for name in columns})
 

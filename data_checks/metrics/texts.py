@@ -15,12 +15,10 @@ from data_checks.metrics.tables import Measure
 PIECE = 2 << 20
 
 
-def pieces(texts: pl.Series, ended: bool = True) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def pieces(texts: pl.Series) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield the texts in pieces of about `PIECE` bytes, so that arrays computed from a piece fit the processor's cache.
 
-    Args:
-        texts: Texts; a missing one counts as empty.
-        ended: Whether to put a line break after each text.
+    A missing text counts as empty. A line break follows each text.
 
     Yields:
         The number of the first text, the UTF-8 bytes of the piece's texts, and the position at which each text begins
@@ -29,12 +27,6 @@ def pieces(texts: pl.Series, ended: bool = True) -> Iterator[tuple[int, np.ndarr
     filled = texts.fill_null("") if texts.null_count() else texts
     ends: np.ndarray = filled.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
     cuts = np.flatnonzero(np.diff(ends // PIECE, prepend=-1)).tolist()
-    if not ended:
-        begins, codes = _bytes(filled)
-        for first, last in zip(cuts, [*cuts[1:], len(texts)], strict=False):
-            start = int(begins[first])
-            yield first, codes[start : int(begins[last])], begins[first : last + 1] - start
-        return
     for first, last in zip(cuts, [*cuts[1:], len(texts)], strict=False):
         begins, codes = _bytes(filled[first:last] + "\n")
         yield first, codes, begins

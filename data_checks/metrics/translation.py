@@ -33,11 +33,11 @@ from data_checks.metrics.tables import MetricError, Table
 
 MAX_DISTINCT_VALUES = 20
 UNEXPECTED: dict[str, Callable[[Unexpected], Any]] = {
-    "unexpected_count": lambda found: found.count,
-    "unexpected_values": lambda found: list(found.values),
-    "unexpected_index_list": lambda found: list(found.indexes),
-    "unexpected_index_query": lambda found: None,
-    "filtered_row_count": lambda found: found.rows,
+    "unexpected_count": lambda rows: rows.count,
+    "unexpected_values": lambda rows: list(rows.values),
+    "unexpected_index_list": lambda rows: list(rows.indexes),
+    "unexpected_index_query": lambda rows: None,
+    "filtered_row_count": lambda rows: rows.rows,
 }
 """Values of a metric of rows, by suffix. The query for the rows is always None, since there is no database."""
 
@@ -139,8 +139,8 @@ def _quantiles(column: Column, options: Options, rows: int) -> Metric:
         raise ValueError(f"allow_relative_error must be a method of interpolation, not {method!r}")
 
     def finish(values: np.ndarray) -> list[float]:
-        found = np.quantile(values, quantiles, method=method) if len(values) else np.full(len(quantiles), np.nan)
-        return [float(value) for value in found]
+        result = np.quantile(values, quantiles, method=method) if len(values) else np.full(len(quantiles), np.nan)
+        return [float(value) for value in result]
 
     return _numbers(column, finish)
 
@@ -161,8 +161,8 @@ def _difference(missing: bool, finish: Callable[[list[Any]], Any]) -> Callable[[
     def metric(column: Column, options: Options, rows: int) -> Metric:
         members = frozenset(options["value_set"] or ())
 
-        def ordered(found: frozenset[Any]) -> Any:
-            left = members - found if missing else found - members
+        def ordered(distinct_values: frozenset[Any]) -> Any:
+            left = members - distinct_values if missing else distinct_values - members
             return finish(sorted(left, key=lambda value: (str(type(value)), value)))
 
         return distinct(column.name, column.kind, finish=ordered)
@@ -178,9 +178,9 @@ AGGREGATES: dict[str, Callable[[Column, Options, int], Metric]] = {
     "column.min": lambda column, options, rows: extreme(column.name, column.kind, least=True),
     "column.max": lambda column, options, rows: extreme(column.name, column.kind, least=False),
     "column.sum": _sum,
-    "column.mean": lambda column, options, rows: moments(column.name, column.kind, lambda found: found.mean),
+    "column.mean": lambda column, options, rows: moments(column.name, column.kind, lambda figures: figures.mean),
     "column.standard_deviation": lambda column, options, rows: moments(
-        column.name, column.kind, lambda found: found.deviation),
+        column.name, column.kind, lambda figures: figures.deviation),
     "column.median": lambda column, options, rows: _numbers(
         column, lambda values: float(np.median(values)) if len(values) else None),
     "column.quantile_values": _quantiles,

@@ -19,8 +19,8 @@ DEMO_MODEL = "reviewlm-demo"
 
 def demo_of(name: str) -> str:
     """Return the name that the demo's presets use where a run registers *name*; "" for a name of the user's own."""
-    own = name == OWN_MODEL or name.startswith(f"{OWN_MODEL}-")
-    return DEMO_MODEL + name.removeprefix(OWN_MODEL) if own and not name.startswith(DEMO_MODEL) else ""
+    is_users = name == OWN_MODEL or name.startswith(f"{OWN_MODEL}-")
+    return DEMO_MODEL + name.removeprefix(OWN_MODEL) if is_users and not name.startswith(DEMO_MODEL) else ""
 
 
 RegisteredName = Annotated[str, AfterValidator(partial(require_name, field="the name of the registered model"))]
