@@ -1,12 +1,11 @@
 """Create Prefect's work pools, limits, deployments and automations, as far as this machine can run them.
 
-Keep the changes that users made to deployments in Prefect's pages when `prefect.yaml` is deployed again.
-
-`prefect deploy` overwrites schedules and parameters with those of the file, and creates the automations of the file's
-triggers again, so what was switched on would be off after each start of the services, for example after a reboot. What
-the file said is therefore noted: a value that differs from it later was changed by a user, and is written back after
-the deployment, by the next start if this one is killed in between. Values are single fields, such as one parameter or
-the switch of a schedule: of all others, the file decides.
+Changes that users made to deployments in Prefect's pages stay when `prefect.yaml` is deployed again. `prefect deploy`
+overwrites schedules and parameters with those of the file, and creates the automations of the file's triggers again, so
+what was switched on would be off after each start of the services, for example after a reboot. What the file said is
+therefore noted: a value that differs from it later was changed by a user, and is written back after the deployment, by
+the next start if this one is killed in between. Values are all schedules, all parameters, the pause, and the switches
+of automations: of what a user has not changed, the file decides.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,6 @@ AUTOMATIONS = "automations"
 """Among the kept values: whether each automation that starts the deployment is switched on, by its name."""
 Settings = dict[str, dict[str, Any]]
 """By flow and name of the deployment, the values of `KEPT` and `AUTOMATIONS`."""
-ABSENT = object()
 log = logging.getLogger(__name__)
 
 
@@ -150,84 +148,24 @@ def kept_deployments(environment: Mapping[str, str], home: Path) -> Iterator[Non
     """
     notes = _notes(home)
     theirs = _deployments(environment)[1] | notes.get("theirs", {})  # of a start that was killed
-    deployed_before = notes.get("said", {})
-    write_output(home / FILE, json.dumps({"said": deployed_before, "theirs": theirs}))
+    deployed_before = notes.get("deployed", {})
+    write_output(home / FILE, json.dumps({"deployed": deployed_before, "theirs": theirs}))
     yield
     numbers, deployed = _deployments(environment)
     for name, now in deployed.items():
         merged = _merged(deployed_before.get(name, {}), theirs.get(name, {}), now)
         if changes := {key: value for key, value in merged.items() if value != now[key]}:
-            _tell(name.partition("/")[2], merged, now)
+            log.info("deployment %s keeps %s of Prefect's pages", name.partition("/")[2], ", ".join(changes))
             switches = changes.pop(AUTOMATIONS, {})
             if changes:
                 _ask(environment, "PATCH", f"/deployments/{numbers[name]}", changes)
             _switch(environment, numbers[name], switches)
-    write_output(home / FILE, json.dumps({"said": deployed}))
+    write_output(home / FILE, json.dumps({"deployed": deployed}))
 
 
 def _merged(deployed: Mapping[str, Any], theirs: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a deployment: each field as a user has changed it, else as the file says now."""
-    merged = {}
-    for key, value in now.items():
-        before, users = deployed.get(key), theirs.get(key)
-        if users is None:
-            merged[key] = value
-        elif key == "schedules":
-            merged[key] = users if before is None else _merged_schedules(before, users, value)
-        elif isinstance(value, Mapping):
-            merged[key] = _merged_fields(before or {}, users, value)
-        else:
-            merged[key] = value if users == before else users
-    return merged
-
-
-def _merged_fields(deployed: Mapping[str, Any], theirs: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {}
-    for name in dict.fromkeys([*now, *theirs]):
-        users = theirs.get(name, ABSENT)
-        value = now.get(name, ABSENT) if users == deployed.get(name, ABSENT) else users
-        if value is not ABSENT:
-            merged[name] = value
-    return merged
-
-
-def _merged_schedules(
-    deployed: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return the schedules of the file with the users' changes of each, without those they removed, and their own."""
-    users, files = _pairs(deployed, theirs), _pairs(deployed, now)
-    merged = [one for place, one in enumerate(now) if place not in files.values()]
-    for place, before in enumerate(deployed):
-        if place in users and place in files:
-            merged.append(_merged_fields(before, theirs[users[place]], now[files[place]]))
-        elif place in users and theirs[users[place]] != before:
-            merged.append(theirs[users[place]])
-    merged += [one for place, one in enumerate(theirs) if place not in users.values()]
-    return sorted(merged, key=_written)
-
-
-def _pairs(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Return which schedule of *after* each one of *before* is: the one with equal times, else the next one left."""
-    pairs: dict[int, int] = {}
-    for alike in (lambda one, other: one["schedule"] == other["schedule"], lambda one, other: True):
-        for place, one in enumerate(before):
-            left = [index for index, other in enumerate(after) if index not in pairs.values() and alike(one, other)]
-            if place not in pairs and left:
-                pairs[place] = left[0]
-    return pairs
-
-
-def _tell(name: str, merged: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Log each field that stays as a user has left it although the file says something else."""
-    for key, value in merged.items():
-        users, file = (each if isinstance(each, Mapping) else {"": each} for each in (value, now[key]))
-        for field in dict.fromkeys([*users, *file]):
-            if users.get(field, ABSENT) != file.get(field, ABSENT):
-                where = f"{key}.{field}" if field else key
-                log.info(
-                    "deployment %s keeps %s = %s of Prefect's pages; the file says %s", name, where,
-                    *(json.dumps(each[field]) if field in each else "nothing" for each in (users, file)),
-                )  # fmt: skip
+    """Return the settings of a deployment: each as a user has changed it, else as the file says now."""
+    return {key: value if theirs.get(key) in (None, deployed.get(key)) else theirs[key] for key, value in now.items()}
 
 
 def _written(schedule: Mapping[str, Any]) -> str:

@@ -93,18 +93,15 @@ def test_an_automation_that_was_switched_on_stays_on_and_off_when_it_is_switched
             assert server.switches == {"weekly__automation_1": on, "reviewlm: drift": True}
 
 
-def test_a_new_time_in_the_file_reaches_a_schedule_that_a_user_has_only_switched_on(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_new_time_in_the_file_reaches_a_schedule_unless_a_user_has_changed_it(server: Server, tmp_path: Path) -> None:
     start(server, tmp_path)
-    server.deployments["weekly"]["schedules"][0]["active"] = True
-    server.file["weekly"] = deployment(DAILY)
+    server.file["weekly"] = deployment(DAILY, wide=True)
     for _ in range(2):
-        assert start(server, tmp_path) == {"cron": DAILY["cron"], "active": True, "preset": "small"}
-    server.deployments["weekly"]["schedules"][0]["schedule"] = {"cron": "0 9 * * *", "timezone": "UTC"}
+        assert start(server, tmp_path) == {"cron": DAILY["cron"], "active": False, "preset": "small", "wide": True}
+    server.deployments["weekly"]["schedules"][0]["active"] = True
     server.file["weekly"] = deployment(WEEKLY)
     for _ in range(2):
-        assert start(server, tmp_path) == {"cron": "0 9 * * *", "active": True, "preset": "small"}
+        assert start(server, tmp_path) == {"cron": DAILY["cron"], "active": True, "preset": "small"}
 
 
 def test_a_start_that_is_killed_before_it_wrote_them_back_loses_no_changes(server: Server, tmp_path: Path) -> None:
