@@ -107,7 +107,6 @@ class RunConfig(Section):
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic")]
         sections += [_below(options, name) for name in ("evaluation", "audit", "sweep")]
-        sections.append(_below(options, "punctuation", "training"))
         specs = options.setdefault("models", default_models())
         classifiers = _below(options, "classification").get("models")
         for spec in [*_listed(specs), *_listed(classifiers)]:

@@ -5,7 +5,6 @@ Define the settings of `reviewlm models punctuate`: the options of the model, an
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -14,7 +13,8 @@ from core.config.section import Line, Section
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
 from models.names import require_name
-from models.options import MOST_WHOLE, Count, OrNone, ShareBelowOne, Whole, options
+from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
+from models.specs import TrainingSpec
 from models.tagging.spec import PunctuatorSpec
 
 LabelledSlice = Literal["label", "length", "month", "category"]
@@ -111,19 +111,34 @@ class ClassificationConfig(Section):
         return self
 
 
-@options
-class PunctuationConfig(PunctuatorSpec):
-    """Settings of a model that restores case and punctuation.
+class PunctuationConfig(Section):
+    """Settings of a model that restores case and punctuation; how it is optimised beyond them is `spec`'s.
 
-    Args:
+    Attributes:
+        kind: The cell: "lstm", "gru" or "rnn".
+        layers: Number of recurrent layers.
+        hidden: Units of each layer and direction.
+        embedding: Features of a piece of a word.
+        dropout: On embeddings, between layers, and before the tags.
+        epochs: Passes over the training text.
+        batch: Windows of 200 words between two updates.
         train_words: Words of the training reviews that are read at most; validation gets a tenth of that.
-        test_words: Words of the test reviews that are scored at most.
     """
 
+    kind: Literal["lstm", "gru", "rnn"] = "lstm"
+    layers: Count = 1
+    hidden: Count = 160
+    embedding: Count = 128
+    dropout: ShareBelowOne = 0.2
+    epochs: Annotated[Number, Field(gt=0, le=1_000)] = 4
+    batch: Count = 16
     train_words: Count = 2_000_000
-    test_words: Count = 200_000
 
-    @property
-    def spec(self) -> PunctuatorSpec:
-        """The options of the model."""
-        return PunctuatorSpec(**{entry.name: getattr(self, entry.name) for entry in fields(PunctuatorSpec)})
+    def spec(self, seed: int) -> PunctuatorSpec:
+        """Return the options of the model; the rate suits the batch, which changes little with the amount of text."""
+        return PunctuatorSpec(
+            kind=self.kind, layers=self.layers, hidden=self.hidden, embedding=self.embedding, dropout=self.dropout,
+            training=TrainingSpec(
+                epochs=self.epochs, batch=self.batch, learning_rate=4e-3, evaluations=8, seed=seed
+            ),
+        )  # fmt: skip
