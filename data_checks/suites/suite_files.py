@@ -14,7 +14,7 @@ from core.errors import ConfigError
 from core.output import write_output
 from data_checks import gx
 from data_checks.engine import SUMMARY, Batch, require_docs_folder, validate
-from data_checks.metrics.tables import CHUNK_ROWS, Table
+from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.report import CRITICAL, CheckReport
 from data_checks.suites.suites import columns_batch, report_of, types_of
@@ -74,7 +74,7 @@ def load_suite(file: Path) -> Suite:
 
 
 def check_with(
-    file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = "", rows: int = CHUNK_ROWS
+    file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = ""
 ) -> CheckReport:
     """Validate a table against a suite from a file and write the Data Docs.
 
@@ -84,7 +84,6 @@ def check_with(
         table: A frame, a Parquet file, or a folder of Parquet parts.
         docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
         name: Name of the table, as the report shows it; default: the name of the suite.
-        rows: Most rows of a chunk.
 
     Raises:
         ConfigError: The file is not a suite, or the folder holds other files.
@@ -100,7 +99,7 @@ def check_with(
     batches = [Batch(f"{suite.name} rows", judged, usable)]
     if suite.columns:
         batches.insert(0, columns_batch(suite.name, suite.columns, types))
-    validated = [validate(batch, rows) for batch in batches]
+    validated = [validate(batch) for batch in batches]
     advice = [f"If the data are as they should be, change the limit of the expectation in the suite, {file}."]
     title, about = as_name(name, suite.name), {"Suite": suite.name}
     return report_of(validated, docs_folder, suite.name, name or suite.name, title, advice, about)

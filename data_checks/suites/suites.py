@@ -73,7 +73,7 @@ def check(
     measured = [name for name, each in MEASURES.items() if each.source in usable]
     case = Case(stage, table, frozenset([*usable, *measured]), limits, dict(facts or {}))
     with_columns = validate(columns_batch(stage, COLUMNS[stage], types))
-    rows = validate(_rows(case), limits.chunk_rows, report)
+    rows = validate(_rows(case), report=report)
     judged = [with_columns, rows, *_whole(case, rows.extra)]
     advice = [*ADVICE.get(stage, ()), LIMITS]
     return report_of(judged, docs_folder, stage, name, name, advice, {"Suite": stage, "Data": data})
