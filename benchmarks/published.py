@@ -24,7 +24,7 @@ from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
 from corpus.synthetic.grammar import log_probability
-from corpus.synthetic.synth import DUPLICATE_SHARE, MALFORMED_SHARE, write_reviews
+from corpus.synthetic.synth import write_reviews
 from evaluation.scoring.metrics import Figures
 from evaluation.scoring.score import figures_of_bundle, score_stream
 from models.bundles.bundle import Bundle
@@ -97,7 +97,7 @@ class Demo:
     def raw(self) -> Path:
         """Raw file of reviews."""
         file, options = self.folder / "reviews.jsonl", self.config.source.synthetic
-        write_reviews(file, options.reviews, options.seed, MALFORMED_SHARE, DUPLICATE_SHARE)
+        write_reviews(file, options.reviews, options.seed, options.malformed, options.duplicates)
         return file
 
     @cached_property

@@ -47,7 +47,6 @@ EXAMPLES = {
     "data quarantine replay": ("--fixed bad.jsonl",),
     "data synth": ("--out reviews.json --reviews 50000",),
     "services start": ("--serve",),
-    "worker start": ("--server http://127.0.0.1:4200 --store file:///mnt/shared/reviewlm --password-file password",),
     "home gc": ("--dry-run", "--set upkeep.runs=3"),
     "doctor": ("--json",),
     "check": ("--input reviews.json", "--input reviews.csv --preset demo"),

@@ -32,8 +32,6 @@ CHUNK = 2_000
 USERS = 200_000
 FIRST_DAY, DAYS = np.datetime64("2015-01-01T00:00:00"), 2_922
 MALFORMED = ("truncated", "stars in words", "no text", "invalid UTF-8", "empty text", "not an object")
-MALFORMED_SHARE, DUPLICATE_SHARE = 0.001, 0.005
-"""Shares of broken and of repeated lines in the embedded corpus: a few of each show what quarantine and cleaning do."""
 _BLOCK = 8_192
 
 

@@ -22,7 +22,7 @@ from corpus.ingestion.parts import SET_ASIDE, SourceReading
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.packs import PACK, Pack, all_sources
 from corpus.reading.sources import Listed, Source, identify, originals
-from corpus.synthetic.synth import DUPLICATE_SHARE, MALFORMED_SHARE, write_reviews
+from corpus.synthetic.synth import write_reviews
 from tasks.code_version import running_code
 from tasks.data.read import read_all
 from tasks.progress import progress
@@ -44,7 +44,7 @@ def synthesise(config: RunConfig) -> Artifact:
     def make(work: Path) -> dict[str, Any]:
         with progress("synthesise", options.reviews, "reviews") as report:
             return write_reviews(
-                work / SYNTHETIC_FILE, options.reviews, options.seed, MALFORMED_SHARE, DUPLICATE_SHARE,
+                work / SYNTHETIC_FILE, options.reviews, options.seed, options.malformed, options.duplicates,
                 workers=available_cores(), report=lambda done, total: report(done),
             )
 

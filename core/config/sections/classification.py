@@ -20,8 +20,10 @@ from models.tagging.spec import PunctuatorSpec
 LabelledSlice = Literal["label", "length", "month", "category"]
 
 
-class ClassificationPromotion(GatePolicy):
-    """Policy of the gate for classifiers: a challenger must beat the champion on the same test reviews, in macro-F1.
+class ClassifierLimits(Section):
+    """What the gate for classifiers asks: a challenger must beat the champion on the same test reviews, in macro-F1.
+
+    The rules without a limit of their own here follow the section `promotion`.
 
     docs/concepts/evaluation/classification.md lists the rule of each field. A limit that is a number requires its
     evidence: if that is missing, the rule fails. Gains are differences of shares: 0.01 is one point of 100.
@@ -32,6 +34,7 @@ class ClassificationPromotion(GatePolicy):
             the embedded corpus: with files as input, it is read as empty.
         max_champion_loss: Largest loss of macro-F1 against the champion on the champion's own test reviews, if these
             are other reviews. The rule fails if the whole confidence interval of the loss is above it.
+        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
         min_gain: Minimum gain in macro-F1 over the champion. The lower end of the interval must be above it.
         min_gain_over_majority: Minimum gain in accuracy over always answering the most frequent label. The lower end of
             the interval must be above it. With very unequal labels "none" may be right: then a useful classifier can
@@ -46,12 +49,18 @@ class ClassificationPromotion(GatePolicy):
     """
 
     model_name: RegisteredName | Literal[""] = ""
+    max_champion_loss: Limit = 0.01
     min_gain: ShareBelowOne = 0.0
     min_gain_over_majority: Annotated[ShareBelowOne | None, OrNone] = 0.0
     min_gain_over_baseline: ShareBelowOne = 0.0
     min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 100
+    max_slice_loss: Limit = 0.05
     slice_dimensions: tuple[LabelledSlice, ...] = ("label", "length", "month", "category")
     max_latency_ms: Limit = 1_000.0
+
+
+class ClassificationPromotion(ClassifierLimits, GatePolicy):
+    """Policy of the gate for classifiers: its own limits, and what it shares with that of language models."""
 
 
 Classifier = Annotated[ClassifierSpec, Field(discriminator="kind")]
@@ -77,7 +86,7 @@ class ClassificationConfig(Section):
     models: tuple[Classifier, ...] = ()
     baseline: str = "tfidf_logistic"
     train_reviews: Count | None = None
-    promotion: ClassificationPromotion = ClassificationPromotion()
+    promotion: ClassifierLimits = ClassifierLimits()
 
     @property
     def model_name(self) -> str:

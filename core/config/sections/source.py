@@ -41,10 +41,14 @@ class SyntheticConfig(Section):
     Attributes:
         reviews: Reviews to generate.
         seed: Seed of the generator.
+        malformed: Share of records that are broken on purpose.
+        duplicates: Share of reviews that repeat another one.
     """
 
     reviews: Annotated[Whole, Field(ge=1, le=1_000_000_000)] = 20_000
     seed: Seed = 1
+    malformed: Annotated[Number, Field(ge=0, le=0.5)] = 0.001
+    duplicates: Annotated[Number, Field(ge=0, le=0.5)] = 0.005
 
 
 class FieldNames(Section):

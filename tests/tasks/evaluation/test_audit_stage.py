@@ -110,7 +110,7 @@ def test_only_what_decides_about_the_planting_plants_again(prepared: Prepared) -
     assert same.digest == canaries_of(prepared).digest
     changes: list[dict[str, Any]] = [{"canaries": 4}, {"copies": [2]}, {"seed": 2}]
     others = [result_of(choose.fn(config_of(**change), prepared.clean)).digest for change in changes]
-    assert len({same.digest, *others}) == 5
+    assert len({same.digest, *others}) == 4
 
 
 def test_a_model_is_audited_once_and_the_reference_serves_all(prepared: Prepared, bundle: Path) -> None:
