@@ -22,7 +22,7 @@ from core.output import write_output
 from data_checks import expectations, gx
 from data_checks.engine import PAGE, SUMMARY, Batch, Validated, publish, require_docs_folder, validate
 from data_checks.expectations import COLUMNS, PRIVATE, Case, columns_expected
-from data_checks.metrics.tables import CHUNK_ROWS, MetricError, Report, Table
+from data_checks.metrics.tables import MetricError, Report, Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.report import CRITICAL, CheckReport
 from models.names import as_name, require_name
@@ -77,7 +77,7 @@ def check(
     measured = [name for name, each in MEASURES.items() if each.source in usable]
     case = Case(stage, table, frozenset([*usable, *measured]), limits, dict(facts or {}))
     with_columns = validate(columns_batch(stage, COLUMNS[stage], types))
-    rows = validate(_rows(case), limits.chunk_rows, report)
+    rows = validate(_rows(case), report=report)
     judged = [with_columns, rows, *_whole(case, rows.extra)]
     advice = [*ADVICE.get(stage, ()), LIMITS]
     return report_of(judged, docs_folder, stage, name, name, advice, {"Suite": stage, "Data": data})
@@ -222,7 +222,7 @@ def load_suite(file: Path) -> Suite:
 
 
 def check_with(
-    file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = "", rows: int = CHUNK_ROWS
+    file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = ""
 ) -> CheckReport:
     """Validate a table against a suite from a file and write the Data Docs.
 
@@ -232,7 +232,6 @@ def check_with(
         table: A frame, a Parquet file, or a folder of Parquet parts.
         docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
         name: Name of the table, as the report shows it; default: the name of the suite.
-        rows: Most rows of a chunk.
 
     Raises:
         ConfigError: The file is not a suite, or the folder holds other files.
@@ -248,7 +247,7 @@ def check_with(
     batches = [Batch(f"{suite.name} rows", judged, usable)]
     if suite.columns:
         batches.insert(0, columns_batch(suite.name, suite.columns, types))
-    validated = [validate(batch, rows) for batch in batches]
+    validated = [validate(batch) for batch in batches]
     advice = [f"If the data are as they should be, change the limit of the expectation in the suite, {file}."]
     title, about = as_name(name, suite.name), {"Suite": suite.name}
     return report_of(validated, docs_folder, suite.name, name or suite.name, title, advice, about)

@@ -90,7 +90,7 @@ def fit_finalists(
     plan: Given[SweepPlan], prepared: Given[Prepared], study: Given[Study], parent_run_id: str
 ) -> list[Finalist]:
     """Fit the best trials again with seeds that the search has not used."""
-    best, confidence = finalists_of(plan, study), plan.config.sweep.confidence
+    best, confidence = finalists_of(plan, study), plan.config.evaluation.confidence
     with interruptible_fits():
         fits = {
             (trial.number, seed): run_seed.submit(

@@ -16,7 +16,6 @@ from pydantic.fields import FieldInfo
 
 from core.config.run_config import RunConfig
 from core.config.section import Section
-from core.config.sections.classification import PunctuationConfig
 from models.options import OnlyWith, allowed_values
 from models.specs import KINDS, VocabularySpec
 
@@ -61,8 +60,7 @@ class SettingsTable:
 
 def tables() -> Iterator[SettingsTable]:
     """Yield the tables of all settings: sections of the configuration, vocabularies, models by kind."""
-    yield from _sections("", RunConfig, ("vocabulary", "models", "punctuation"))
-    yield from _options("punctuation", "punctuation", PunctuationConfig, set())
+    yield from _sections("", RunConfig, ("vocabulary", "models"))
     yield from _options("vocabulary.NAME", "vocabulary.NAME", VocabularySpec, set())
     kinds: dict[type, list[str]] = {}
     for kind, (spec, _) in KINDS.items():

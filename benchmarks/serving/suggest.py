@@ -8,7 +8,7 @@
 The texts are typed letter by letter, with what `POST /suggest` asks for by default: quick cutoffs, and both readings of
 a text that ends in a word. A session is one text on a reader that has read nothing yet. Without `--pause`, a letter
 follows at once on the answer to the last one, so nothing is read ahead. With it, the typist waits so long, and the
-engine reads ahead meanwhile as the server does (`serving.read_ahead`). The models are a network, and
+engine reads ahead meanwhile as the server does (`READ_AHEAD` of its route `/suggest`). The models are a network, and
 its gated mixture with a Kneser-Ney 5-gram model, each of words and of parts of words (BPE). They are fitted for some
 minutes on the given reviews, because the search for words visits fewer beginnings the surer a model is. `--keep` names
 a folder for the fitted models; where they are there, they are used again.
@@ -38,13 +38,13 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serving.made_home import made_texts, make_home
 from benchmarks.serving.servers import ours
 from benchmarks.small_text import ask_for_reviews, opened, prepare, read_reviews
-from core.config.sections.serving import ServingConfig
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.completion.ahead import ahead_steps
 from models.completion.reading import Readers
 from models.completion.spellings import QUICK
 from models.completion.suggestions import suggest
 from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from serving.api.suggest import READ_AHEAD
 from serving.engine.engine import Engine, EngineContext
 from serving.engine.requests import EngineLimits
 from serving.engine.search import Search
@@ -122,7 +122,7 @@ def key_presses(
             began = thread_time()
             suggest(engine.bundle, prompt, SHOWN, stars, True, readers, QUICK)
             if pause_ms:
-                wanted = (prompt, SHOWN, stars, True, readers, QUICK, ServingConfig().read_ahead)
+                wanted = (prompt, SHOWN, stars, True, readers, QUICK, READ_AHEAD)
                 context.when_idle(Search(lambda _: ahead_steps(engine.bundle, *wanted)))
             return thread_time() - began
 

@@ -107,7 +107,6 @@ class RunConfig(Section):
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic")]
         sections += [_below(options, name) for name in ("evaluation", "audit", "sweep")]
-        sections.append(_below(options, "punctuation", "training"))
         specs = options.setdefault("models", default_models())
         classifiers = _below(options, "classification").get("models")
         for spec in [*_listed(specs), *_listed(classifiers)]:
@@ -151,7 +150,7 @@ class RunConfig(Section):
             if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
                 raise ValueError(
                     f"model {spec.name!r} has smoothing 'stupid_backoff', which gives scores, not probabilities, so "
-                    "it has no perplexity; use `reviewlm models ngram compare` to compare it with other methods"
+                    "it has no perplexity; choose another method (`reviewlm models ngram fit` knows this one too)"
                 )
         self._require_classifiers()
         return self

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MIN_LETTERS = 20
 """Texts with fewer letters are too short to detect; a Chinese, Japanese or Korean character counts as three letters."""
 
+MIN_WORDS = 5
+"""Reviews with fewer words are kept, because their language cannot be detected."""
+
 CERTAIN = 0.8
 """Lowest probability at which an answer is accepted."""
 
@@ -60,7 +63,7 @@ def in_languages(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.
     """Set aside the reviews that are certainly in a language that is not wanted.
 
     Args:
-        reviews: Columns text and words; a text with fewer than `min_language_words` words is always kept.
+        reviews: Columns text and words; a text with fewer than `MIN_WORDS` words is always kept.
         selection: The wanted languages; none means that all reviews are kept.
 
     Returns:
@@ -70,7 +73,7 @@ def in_languages(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.
         return reviews, Counter()
     language = detect(reviews["text"])
     signs = reviews["text"].str.count_matches(WITHOUT_SPACES)
-    enough = reviews["words"] + signs >= selection.min_language_words
+    enough = reviews["words"] + signs >= MIN_WORDS
     foreign = enough & (language != "") & ~language.is_in(list(selection.languages))
     return reviews.filter(~foreign), Counter(language.filter(foreign).to_list())
 

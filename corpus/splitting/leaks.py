@@ -121,7 +121,7 @@ def verify(folder: Path, near: bool = False) -> Certificate:
 
 def _search_again(folder: Path, texts: _Texts, near: dict[str, Any], covered: dict[str, Any]) -> None:
     """Search for near-duplicates and passages as a certificate says; refuse another distribution of coverage."""
-    options = {name: near[name] for name in ("similarity", "shingle", "permutations")}
+    options = {name: near[name] for name in ("similarity", "shingle")}
     config, threads = DuplicatesConfig(**options, coverage=covered["limit"]), available_cores()
     with tempfile.TemporaryDirectory(prefix="leaks-") as work:
         index = NearDuplicates(Path(work) / "near", config, threads)

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 CANARIES_FILE = "canaries.json"
 POOL = 256
 """Number of words to draw from: 8 bits per word."""
+CANARY_WORDS = 5
+"""Words in a canary: as many as in an n-gram of the baseline."""
 FEWEST_WORDS = 50
 """Least number of words to draw from; with fewer, candidates would often equal planted canaries."""
 LEAST_COUNT = 10
@@ -168,8 +170,8 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     if why:
         log.warning("no canary was planted: %s. Give more reviews, or set audit.canaries=0", why)
         copies = []
-    texts = _distinct(np.random.default_rng([config.seed, PLANTING]), words, config.canary_words, len(copies))
-    return Canaries(tuple(words), config.canary_words, stars, tuple(texts), tuple(copies), config.seed, reviews, why)
+    texts = _distinct(np.random.default_rng([config.seed, PLANTING]), words, CANARY_WORDS, len(copies))
+    return Canaries(tuple(words), CANARY_WORDS, stars, tuple(texts), tuple(copies), config.seed, reviews, why)
 
 
 def as_reviews(texts: pl.DataFrame, stars: int) -> pl.DataFrame:

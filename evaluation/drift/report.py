@@ -21,6 +21,8 @@ from core.errors import EmptyInput
 from core.output import literal
 from evaluation.drift.features import Judged, of_scores, of_texts
 
+PERMUTATIONS = 1_000
+"""Fewest permutations for the p-values: more change which figures are flagged hardly ever."""
 FEWEST = 50
 """Minimum number of reviews in each sample."""
 
@@ -95,7 +97,7 @@ def compare(
         held_out: A sample of reviews of the same source that the model was not trained on, scored by it: nats, bytes,
             tokens, oov, spelling_nats. Training reviews would make the model look better than it is.
         batch: A sample of the new reviews, with all these columns.
-        config: Limits, the chance of a false alarm, resamples.
+        config: Limits, the chance of a false alarm.
         seed: Seed of the permutations; equal seeds give equal reports.
 
     Raises:
@@ -109,7 +111,7 @@ def compare(
             )
     texts, scores = of_texts(known, batch, config), of_scores(held_out, batch, config)
     level = config.false_alarm / (len(texts.measures) + len(scores.measures))
-    resamples = max(config.resamples, math.ceil(2 / level))
+    resamples = max(PERMUTATIONS, math.ceil(2 / level))
     judged = [*texts.judge(resamples, seed), *scores.judge(resamples, seed + 1)]
     return DriftReport(
         tuple(_figure(one, level) for one in judged), batch.height, known.height, config.false_alarm,

@@ -42,7 +42,7 @@ def not_rolled_back(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, True, "nobody has rolled back from this fit")
     if case.policy.allow_rolled_back:
         return RuleOutcome(name, None, f"{why}; the policy allows it")
-    remedy = f"change data or settings, promote it by hand (--force), or set {case.SECTION}.allow_rolled_back"
+    remedy = "change data or settings, promote it by hand (--force), or set promotion.allow_rolled_back"
     return RuleOutcome(name, False, f"{why}: {remedy}")
 
 
@@ -53,7 +53,7 @@ def champion_at_hand(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.lost and case.policy.replace_lost_champion:
         return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
-    remedy = f"roll back to a version that opens, or set {case.SECTION}.replace_lost_champion"
+    remedy = "roll back to a version that opens, or set promotion.replace_lost_champion"
     detail = f"{case.lost}: {remedy}" if case.lost else "the champion's bundle opens"
     return RuleOutcome(name, not case.lost, detail)
 
@@ -86,7 +86,7 @@ def same_family(case: GateCase) -> RuleOutcome:
     other = f"the challenger was made from data of the family '{ours.name}', the champion from '{theirs.name}'"
     if case.policy.allow_other_family:
         return RuleOutcome(name, None, f"{other}; the policy allows it")
-    remedy = f"register it under another name ({case.name_setting}), or set {case.SECTION}.allow_other_family"
+    remedy = f"register it under another name ({case.name_setting}), or set promotion.allow_other_family"
     return RuleOutcome(name, False, f"{other}: {remedy}")
 
 

@@ -100,7 +100,7 @@ def draw_samples(
         return_freed()  # distributions of fewer and fewer texts leave gaps that those of the next batch do not fit
         report(done)
 
-    sampling = Sampling(config.temperature, top_p=config.top_p)
+    sampling = Sampling()  # of the unchanged model: only such samples can be compared with real reviews
     texts = generate_rated(bundle, counts, sampling, most, config.seed, after_batch)
     rows = [
         {"stars": stars, "number": number, "text": text, "seed": config.seed}

@@ -132,17 +132,16 @@ def _quarantined(preset: str, input: list[str] | None, overrides: list[str] | No
 def checks_suggest(
     table: Table,
     out: Annotated[Path, typer.Option("--out", help="File to write: a suite as JSON, to be corrected by hand.")],
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    json: Json = False,
 ) -> None:
     """Write a suite of expectations that this table meets."""
     require_output(out)
     require_file(table, "--table")
-    config = configured(preset, set)
     from data_checks.suggest import suggest
     from data_checks.suite_runs import save_suite
     from models.specs import as_name
 
-    suite = suggest(table, as_name(table.stem, "table"), config.checks.chunk_rows)
+    suite = suggest(table, as_name(table.stem, "table"))
     save_suite(suite, out)
     result = {"expectations": len(suite.expectations), "columns": len(suite.columns), "out": str(out)}
     terminal.show_facts(result)
@@ -154,17 +153,16 @@ def checks_run(
     table: Table,
     suite: Annotated[Path, typer.Option("--suite", help="A suite as JSON, such as `data checks suggest` writes.")],
     docs: Annotated[Path, typer.Option("--docs", help="Folder for the Data Docs.")] = Path("data_docs"),
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    json: Json = False,
 ) -> None:
     """Check a table with a suite; a failed critical expectation is an error."""
     require_file(table, "--table")
     require_file(suite, "--suite")
-    config = configured(preset, set)
     from data_checks.suite_runs import check_with
 
     require_folder(docs, "--docs")
     docs = docs.absolute()
-    report = check_with(suite, table, docs, table.name, config.checks.chunk_rows).located(docs.parent)
+    report = check_with(suite, table, docs, table.name).located(docs.parent)
     rows = [{"passed": row.passed, "severity": row.severity, "what": row.sentence} for row in report.results]
     terminal.show_rows(rows, empty="The suite has no expectations.")
     report.require()

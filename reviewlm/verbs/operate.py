@@ -48,8 +48,8 @@ def start(
     terminal.say(f"Starting the pages{'; the first start takes about a minute' if first else ''}.")
     sets = [word for override in set or [] for word in ("--set", override)]
     champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
-    uri, log_bytes = config.execution.tracking_uri, config.upkeep.log_megabytes * 1_000_000
-    result = launch.start(config.home, _show_step, uri, champion, log_bytes=log_bytes, keep_code=keep_code)
+    uri = config.execution.tracking_uri
+    result = launch.start(config.home, _show_step, uri, champion, keep_code=keep_code)
     runs, folder = result["MLflow"], config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
         runs = Tracker(config.tracking_address, config.execution.experiment, folder, ui=runs).runs_page

@@ -27,7 +27,7 @@ from serving.api.errors import ApiError, as_api_error, defect
 from serving.api.request_schemas import CompletionRequest
 from serving.api.response_schemas import CompletionAnswer, CompletionEvent
 from serving.api.tokens import read_prompt
-from serving.api.work import Services, read_body, warnings_of, while_connected
+from serving.api.work import MOST_LOGPROBS, Services, read_body, warnings_of, while_connected
 from serving.engine.jobs import EngineContext
 from serving.engine.requests import Generation, Piece, TokenLogprob
 from serving.engine.search import Search
@@ -55,13 +55,16 @@ async def completions(request: Request) -> Response:
     return _Events(_events(services, request, work), writing, services.seconds_left(request) + LATE)
 
 
+MOST_TOKENS, MOST_CHOICES, MOST_STOPS = 4_096, 128, 16
+"""Limits of `max_tokens`, of texts in all, and of stop strings: a request beyond them holds the engine for minutes."""
+
+
 def _require_limits(services: Services, query: CompletionRequest) -> None:
     """Refuse what is beyond the limits of this server."""
-    settings = services.settings
     numbers = (
-        ("max_tokens", query.max_tokens, settings.max_tokens), ("stop", len(query.stop), settings.max_stops),
-        ("logprobs", query.logprobs or 0, settings.max_logprobs),
-        ("n", query.n * len(query.prompt), settings.max_choices),
+        ("max_tokens", query.max_tokens, MOST_TOKENS), ("stop", len(query.stop), MOST_STOPS),
+        ("logprobs", query.logprobs or 0, MOST_LOGPROBS),
+        ("n", query.n * len(query.prompt), MOST_CHOICES),
     )  # fmt: skip
     for name, value, limit in numbers:
         if value > limit:

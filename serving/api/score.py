@@ -15,7 +15,7 @@ from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
 from serving.api.request_schemas import ClassifyRequest, ScoreRequest
 from serving.api.response_schemas import ClassifyAnswer, ScoreAnswer
-from serving.api.work import Services, how_read, read_body, require_number, while_connected
+from serving.api.work import MOST_LOGPROBS, Services, how_read, read_body, require_number, while_connected
 from serving.scoring import Scoring
 
 router = APIRouter()
@@ -33,11 +33,10 @@ async def score(request: Request) -> Response:
 
 def _require_few_alternatives(services: Services, query: ScoreRequest) -> None:
     """Refuse more alternatives than this server allows, and those of so many texts that the answer would be huge."""
-    settings = services.settings
-    if query.alternatives > settings.max_logprobs:
-        message = f"alternatives is {query.alternatives:,}; this server allows at most {settings.max_logprobs:,}"
+    if query.alternatives > MOST_LOGPROBS:
+        message = f"alternatives is {query.alternatives:,}; this server allows at most {MOST_LOGPROBS:,}"
         raise ApiError(400, message, "too_many", "alternatives")
-    if query.alternatives and (size := sum(map(len, query.texts))) > (limit := settings.max_prompt_characters):
+    if query.alternatives and (size := sum(map(len, query.texts))) > (limit := services.settings.max_prompt_characters):
         message = f"texts has {size:,} characters in all; with alternatives it must have at most {limit:,}"
         raise ApiError(400, message, "too_long", "texts")
 

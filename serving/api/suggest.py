@@ -20,6 +20,8 @@ from serving.versions.open_version import OpenVersion
 
 Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)
 router = APIRouter()
+READ_AHEAD = 8
+"""Likeliest next letters for which an answer is prepared meanwhile: most key presses are among them."""
 
 
 @router.post("/suggest", **described(
@@ -29,7 +31,7 @@ async def suggest(request: Request) -> Response:
     """Return words with their probabilities, and the remaining probability."""
 
     async def found(services: Services, version: OpenVersion, query: SuggestRequest) -> dict[str, Any]:
-        question, letters = (query.prompt, query.k, query.stars, query.both), services.settings.read_ahead
+        question, letters = (query.prompt, query.k, query.stars, query.both), READ_AHEAD
         search = Search(
             lambda context: suggestion_steps(
                 context.bundle, *question, context.readers, EXACT if query.exact else QUICK

@@ -81,9 +81,15 @@ class Services:
             raise ApiError(400, message, "too_long", name)
 
 
+MOST_LOGPROBS = 20
+"""Alternatives to each token that a request may ask for: more make answers of megabytes."""
+MOST_TEXTS = 256
+"""Texts that one request may hold: a client splits more, and others get their turn."""
+
+
 def require_number(services: Services, texts: list[str], name: str = "texts") -> None:
     """Refuse a request with too many texts."""
-    if len(texts) > (limit := services.settings.max_texts):
+    if len(texts) > (limit := MOST_TEXTS):
         message = f"{name} has {len(texts):,} texts; it must have at most {limit:,}"
         raise ApiError(400, message, "too_many", name)
 

@@ -88,7 +88,7 @@ def engine_limits(settings: ServingConfig) -> EngineLimits:
     threads = settings.threads or max(1, available_cores() // settings.workers)
     return EngineLimits(
         live=settings.max_streams, queue=settings.max_waiting, cache_megabytes=settings.cache_megabytes,
-        cache_seconds=settings.cache_seconds, threads=threads, numbers=settings.numbers,
+        threads=threads, numbers=settings.numbers,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.config.sections.classification import ClassificationPromotion
+from core.config.sections.promotion import GatePolicy
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.learnt import TEST
@@ -56,7 +57,8 @@ class Classifiers(ModelFamily):
 
     def policy(self, config: RunConfig) -> ClassificationPromotion:
         """See `ModelFamily`."""
-        return config.classification.promotion
+        shared = config.promotion.model_dump(include=set(GatePolicy.model_fields))
+        return ClassificationPromotion(**shared | config.classification.promotion.model_dump())
 
     def stored(self, config: RunConfig, prepared: Prepared, model: MeasuredClassifier) -> Scored:
         """See `ModelFamily`."""

@@ -42,7 +42,7 @@ TOKENIZED = ("review_id", "text", "stars", "bytes", "words")
 
 CANARIES_INPUT = "canaries"
 """Name of the canaries among the inputs of a token stream that contains them."""
-OPTIONS = {"canaries", "copies", "canary_words", "max_canary_share", "seed"}
+OPTIONS = {"canaries", "copies", "max_canary_share", "seed"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
             **{f"failed_{severity}": failed.count(severity) for severity in ("critical", "warning", "info")},
         }
 
-    options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json", exclude={"chunk_rows"})}
+    options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
     built = run_stage(config, "check", options, {"subject": subject.digest}, make, label)
     report = read_report(built.artifact)
     show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")

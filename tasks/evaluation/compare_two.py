@@ -56,7 +56,7 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
     a, b = (side_of(config, prepared, name) for name in (first, second))
     chosen = config.evaluation
     options = SliceOptions(
-        A, chosen.min_slice_reviews, chosen.length_bins, chosen.confidence, chosen.resamples, chosen.seed
+        A, chosen.min_slice_reviews, confidence=chosen.confidence, resamples=chosen.resamples, seed=chosen.seed
     )
     pair = compare_pair(a, b, documents_of(prepared.clean), options)
     _log(config, pair, parent_run_id)

@@ -39,7 +39,7 @@ from tasks.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
-SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
+SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
 
 OPTIONS = {"observed_reviews", "seed"}
 

@@ -126,7 +126,7 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
     """Return intervals, paired differences and slices of the models of a run, computed on the test reviews."""
     chosen = config.evaluation
     sure: dict[str, Any] = {"confidence": chosen.confidence, "resamples": chosen.resamples, "seed": chosen.seed}
-    limits = {"min_reviews": chosen.min_slice_reviews, "length_bins": chosen.length_bins}
+    limits = {"min_reviews": chosen.min_slice_reviews}
     observed = {model.name: model.observed for model in measured}
     baseline = baselines_of(config, measured)
 

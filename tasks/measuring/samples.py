@@ -24,7 +24,7 @@ def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
     from models.completion.suggestions import next_words  # imports torch, which a run that re-uses all does not need
     from models.sampling import Sampling, generate_rated
 
-    sampling = Sampling(options["temperature"], options["top_k"], options["top_p"])
+    sampling = Sampling(options["temperature"], top_p=options["top_p"])
     counts = dict.fromkeys(options["sample_stars"], options["samples_per_star"])
     texts = generate_rated(bundle, counts, sampling, options["max_tokens"], options["seed"])
     rows = [

@@ -6,6 +6,7 @@ import ast
 import doctest
 import json
 import re
+import shlex
 import subprocess
 import tomllib
 from functools import cache
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from typer.main import get_command
 
@@ -69,11 +71,55 @@ def whole_command_line() -> Any:
 def understood(words: list[str]) -> dict[str, Any]:
     """Parse a command of ours without running it; return its parameters."""
     command, context = whole_command_line(), None
-    while hasattr(command, "commands"):
+    while words and hasattr(command, "commands"):
         name, *words = words
         context = command.make_context("reviewlm", [name], parent=context, resilient_parsing=True)
         command = command.commands[name]
     return dict(command.make_context("verb", words, parent=context).params)
+
+
+MENTIONED = re.compile(r"`reviewlm ([a-z][^`|]*)")
+ROOMS = ("core", "corpus", "data_checks", "evaluation", "flows", "models", "reviewlm", "serving", "tasks", "tracking",
+         "training")  # fmt: skip
+FILLED = "\0"
+"""Stands for what an f-string fills in: a value, or options, or nothing."""
+
+
+def literals(file: Path) -> list[str]:
+    """The strings of a module, also its docstrings."""
+    texts = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            texts.append("".join(str(part.value) if isinstance(part, ast.Constant) else FILLED for part in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append(node.value)
+    return texts
+
+
+def refusal(command: str) -> str:
+    """Return why a command cannot be typed as it stands, "" if only what its reader adds is missing."""
+    try:
+        understood(shlex.split(re.sub(r"\b(N|NUMBER|VERSION)\b", "1", command)))
+    except (typer.BadParameter.__base__, KeyError) as error:
+        incomplete = type(error).__name__ in ("MissingParameter", "NoArgsIsHelpError")
+        return "" if incomplete or "requires an argument" in str(error) else repr(error)
+    return ""
+
+
+def test_the_commands_that_messages_name_can_be_typed() -> None:
+    named = {
+        (str(file.relative_to(ROOT)), " ".join(command.split()))
+        for room in ROOMS for file in (ROOT / room).rglob("*.py") for text in literals(file)
+        for command in MENTIONED.findall(text)
+    }  # fmt: skip
+    assert len(named) > 100
+    wrong = []
+    for file, command in sorted(named):
+        usual = re.sub(rf"{FILLED}(?=[-{FILLED}])", "", command)
+        reasons = [refusal(usual.replace(FILLED, filled)) for filled in ("1", "")]
+        if all(reasons):
+            wrong.append(f"{file}: {command!r}: {reasons[0]}")
+    assert wrong == []
 
 
 def require_ours(words: list[str]) -> None:

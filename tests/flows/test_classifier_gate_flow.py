@@ -19,7 +19,7 @@ from tracking.registry.versions import Version
 pytestmark = pytest.mark.long
 PRESET = str(Path(__file__).parent / "gated_classifier.toml")
 FEW = "classification.train_reviews=60"
-REPLACE = "classification.promotion.replace_lost_champion=true"
+REPLACE = "promotion.replace_lost_champion=true"
 
 
 class Shop:
@@ -100,7 +100,7 @@ def test_a_rollback_is_not_undone_by_the_next_run_on_the_same_reviews(shop: Shop
     assert (again.promoted, again.version, again.champion_version) == (False, 2, 1)
     assert "ann rolled back from it" in again.reason
     assert "complaints since Monday" in again.reason
-    allowed = shop.classify("back", "classification.promotion.allow_rolled_back=true")
+    allowed = shop.classify("back", "promotion.allow_rolled_back=true")
     assert (allowed.promoted, allowed.champion_version) == (True, 2)
 
 

@@ -47,7 +47,7 @@ def test_ten_thousand_requests_leave_the_memory_as_it_was(record_property: Calla
     source = MadeSource(champion=1)
     source.make = lambda number: replace(Bundle(spec, vocabulary, model, {INT8_LOSS: 0.0}), digest=f"{number:064d}")
     memory, kept, answered, waiting = [], [], 0, texts()
-    with answering(source, cache_megabytes=CACHE_MB, numbers="int8", read_ahead=8) as (address, versions):
+    with answering(source, cache_megabytes=CACHE_MB, numbers="int8") as (address, versions):
         for part in range(PARTS):
             asked = requests(list(islice(waiting, REQUESTS // PARTS)), part)
             answers = send_all(int(address.rpartition(":")[2]), asked, 16).answers

@@ -5,7 +5,6 @@ Define the settings of `reviewlm models punctuate`: the options of the model, an
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -14,14 +13,17 @@ from core.config.section import Line, Section
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
 from models.names import require_name
-from models.options import MOST_WHOLE, Count, OrNone, ShareBelowOne, Whole, options
+from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
+from models.specs import TrainingSpec
 from models.tagging.spec import PunctuatorSpec
 
 LabelledSlice = Literal["label", "length", "month", "category"]
 
 
-class ClassificationPromotion(GatePolicy):
-    """Policy of the gate for classifiers: a challenger must beat the champion on the same test reviews, in macro-F1.
+class ClassifierLimits(Section):
+    """What the gate for classifiers asks: a challenger must beat the champion on the same test reviews, in macro-F1.
+
+    The rules without a limit of their own here follow the section `promotion`.
 
     docs/concepts/evaluation/classification.md lists the rule of each field. A limit that is a number requires its
     evidence: if that is missing, the rule fails. Gains are differences of shares: 0.01 is one point of 100.
@@ -32,6 +34,7 @@ class ClassificationPromotion(GatePolicy):
             the embedded corpus: with files as input, it is read as empty.
         max_champion_loss: Largest loss of macro-F1 against the champion on the champion's own test reviews, if these
             are other reviews. The rule fails if the whole confidence interval of the loss is above it.
+        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
         min_gain: Minimum gain in macro-F1 over the champion. The lower end of the interval must be above it.
         min_gain_over_majority: Minimum gain in accuracy over always answering the most frequent label. The lower end of
             the interval must be above it. With very unequal labels "none" may be right: then a useful classifier can
@@ -46,12 +49,18 @@ class ClassificationPromotion(GatePolicy):
     """
 
     model_name: RegisteredName | Literal[""] = ""
+    max_champion_loss: Limit = 0.01
     min_gain: ShareBelowOne = 0.0
     min_gain_over_majority: Annotated[ShareBelowOne | None, OrNone] = 0.0
     min_gain_over_baseline: ShareBelowOne = 0.0
     min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 100
+    max_slice_loss: Limit = 0.05
     slice_dimensions: tuple[LabelledSlice, ...] = ("label", "length", "month", "category")
     max_latency_ms: Limit = 1_000.0
+
+
+class ClassificationPromotion(ClassifierLimits, GatePolicy):
+    """Policy of the gate for classifiers: its own limits, and what it shares with that of language models."""
 
 
 Classifier = Annotated[ClassifierSpec, Field(discriminator="kind")]
@@ -77,7 +86,7 @@ class ClassificationConfig(Section):
     models: tuple[Classifier, ...] = ()
     baseline: str = "tfidf_logistic"
     train_reviews: Count | None = None
-    promotion: ClassificationPromotion = ClassificationPromotion()
+    promotion: ClassifierLimits = ClassifierLimits()
 
     @property
     def model_name(self) -> str:
@@ -111,19 +120,34 @@ class ClassificationConfig(Section):
         return self
 
 
-@options
-class PunctuationConfig(PunctuatorSpec):
-    """Settings of a model that restores case and punctuation.
+class PunctuationConfig(Section):
+    """Settings of a model that restores case and punctuation; how it is optimised beyond them is `spec`'s.
 
-    Args:
+    Attributes:
+        kind: The cell: "lstm", "gru" or "rnn".
+        layers: Number of recurrent layers.
+        hidden: Units of each layer and direction.
+        embedding: Features of a piece of a word.
+        dropout: On embeddings, between layers, and before the tags.
+        epochs: Passes over the training text.
+        batch: Windows of 200 words between two updates.
         train_words: Words of the training reviews that are read at most; validation gets a tenth of that.
-        test_words: Words of the test reviews that are scored at most.
     """
 
+    kind: Literal["lstm", "gru", "rnn"] = "lstm"
+    layers: Count = 1
+    hidden: Count = 160
+    embedding: Count = 128
+    dropout: ShareBelowOne = 0.2
+    epochs: Annotated[Number, Field(gt=0, le=1_000)] = 4
+    batch: Count = 16
     train_words: Count = 2_000_000
-    test_words: Count = 200_000
 
-    @property
-    def spec(self) -> PunctuatorSpec:
-        """The options of the model."""
-        return PunctuatorSpec(**{entry.name: getattr(self, entry.name) for entry in fields(PunctuatorSpec)})
+    def spec(self, seed: int) -> PunctuatorSpec:
+        """Return the options of the model; the rate suits the batch, which changes little with the amount of text."""
+        return PunctuatorSpec(
+            kind=self.kind, layers=self.layers, hidden=self.hidden, embedding=self.embedding, dropout=self.dropout,
+            training=TrainingSpec(
+                epochs=self.epochs, batch=self.batch, learning_rate=4e-3, evaluations=8, seed=seed
+            ),
+        )  # fmt: skip

@@ -35,11 +35,9 @@ class SelectionConfig(Section):
 
     Attributes:
         languages: Languages to keep (ISO 639-1, e.g. "en"); empty: all.
-        min_language_words: Reviews with fewer words are kept, because their language cannot be detected.
     """
 
     languages: tuple[str, ...] = ()
-    min_language_words: Annotated[Whole, Field(ge=1, le=1_000_000)] = 5
 
 
 class DuplicatesConfig(Section):
@@ -49,14 +47,12 @@ class DuplicatesConfig(Section):
         near: Look for near-duplicates; otherwise only equal texts are found.
         similarity: Least Jaccard similarity of the sets of word shingles of two near-duplicates.
         shingle: Words in a shingle.
-        permutations: MinHash values per text, by which candidates are found.
         coverage: Held-out reviews leave of which passages of train cover this share of the words, or more.
     """
 
     near: bool = True
     similarity: Annotated[Number, Field(gt=0, le=1)] = 0.7
     shingle: Annotated[Whole, Field(ge=1, le=1_000)] = 3
-    permutations: Annotated[Whole, Field(ge=16, le=16_384)] = 128
     coverage: Annotated[Number, Field(gt=0, le=1)] = 0.45
 
 
@@ -105,14 +101,12 @@ class ChecksConfig(Section):
         min_stars_known: Least share of reviews that must have a star rating.
         max_unknown_tokens: Largest share of tokens that may be unknown to the vocabulary.
         earliest: Earliest date that a review may have (ISO date).
-        chunk_rows: Rows that are checked at a time; changes memory, not the result.
     """
 
     max_quarantined: Share = 0.05
     min_stars_known: Share = 0.99
     max_unknown_tokens: Share = 0.2
     earliest: str = "2004-01-01"
-    chunk_rows: Annotated[Whole, Field(ge=1, le=100_000_000)] = 200_000
 
     @field_validator("earliest")
     @classmethod
@@ -135,7 +129,6 @@ class DriftConfig(Section):
         coverage: Limit of the loss in the share of words that the champion's vocabulary contains.
         surprisal: Limit of the relative rise of the champion's bits per byte, with unknown words spelt out.
         reviews: Largest number of reviews compared on each side.
-        resamples: Bootstrap draws.
     """
 
     false_alarm: Annotated[Number, Field(gt=0, lt=0.5)] = 0.01
@@ -146,4 +139,3 @@ class DriftConfig(Section):
     coverage: NotNegative = 0.01
     surprisal: NotNegative = 0.02
     reviews: Annotated[Whole, Field(ge=50, le=100_000_000)] = 2_000
-    resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 1_000

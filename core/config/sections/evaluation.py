@@ -26,12 +26,10 @@ class EvaluationConfig(Section):
         resamples: Bootstrap draws of reviews for each interval.
         confidence: Level of the intervals.
         min_slice_reviews: Slices with fewer reviews are skipped.
-        length_bins: Slices by length, with about the same number of reviews each.
         observed_reviews: Test reviews whose tokens are analysed one by one; the same reviews for every model.
         sample_stars: Star ratings for which reviews are written (0: none given).
         samples_per_star: Reviews written for each of them.
         temperature: Of sampling; below 1, likely words become likelier.
-        top_k: Sample only from the k likeliest tokens; 0 means all.
         top_p: Sample only from the likeliest tokens that together have this probability.
         max_tokens: Longest review written, in tokens.
         prompts: Beginnings for which next words are suggested.
@@ -42,12 +40,10 @@ class EvaluationConfig(Section):
     resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 10_000
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     min_slice_reviews: Annotated[Whole, Field(ge=5, le=MOST_WHOLE)] = 30
-    length_bins: Annotated[Whole, Field(ge=2, le=20)] = 5
     observed_reviews: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
     sample_stars: tuple[Stars, ...] = (1, 3, 5)
     samples_per_star: Annotated[Whole, Field(ge=1, le=100_000)] = 2
     temperature: Temperature = 0.8
-    top_k: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 0
     top_p: Annotated[Number, Field(gt=0, le=1)] = 0.95
     max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
     prompts: tuple[str, ...] = ("The food was", "I will never", "The staff")
@@ -61,11 +57,8 @@ class AuditConfig(Section):
     Attributes:
         samples: Reviews that each model writes.
         max_words: Longest such review, in words.
-        temperature: Of sampling; only samples of the unchanged model (1) can be compared with real reviews.
-        top_p: Cut-off of sampling; 1 means none.
         canaries: Number of canaries planted in the training text.
         copies: How often canaries are planted: the i-th canary as often as the i-th number says; the list is repeated.
-        canary_words: Words in a canary, drawn from the frequent ones.
         max_canary_share: Largest share of the training reviews that canaries may be.
         candidates: Random sentences that were never planted, among which a canary's rank gives its exposure.
         seed: Seed of samples, canaries and candidates.
@@ -73,11 +66,8 @@ class AuditConfig(Section):
 
     samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 1_000
     max_words: Annotated[Whole, Field(ge=10, le=100_000)] = 200
-    temperature: Temperature = 1.0
-    top_p: Annotated[Number, Field(gt=0, le=1)] = 1.0
     canaries: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
     copies: Annotated[tuple[Copies, ...], Field(min_length=1)] = (1,)
-    canary_words: Annotated[Whole, Field(ge=3, le=20)] = 5
     max_canary_share: Annotated[Number, Field(gt=0, le=0.05)] = 0.005
     candidates: Annotated[Whole, Field(ge=100, le=10_000_000)] = 10_000
     seed: Seed = 1

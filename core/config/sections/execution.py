@@ -117,11 +117,8 @@ class UpkeepConfig(Section):
         model_files: Newest versions of each registered model whose model files are kept, beside those with an alias,
             former champions and versions that the gate has not refused. All versions keep their records and decisions;
             at least `versions` keep their files.
-        log_megabytes: Size of the log of a service (`logs` in the home folder) at which it is begun anew; what it held
-            is kept until the next time, in NAME.log.1.
     """
 
     runs: Count = 5
     versions: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3
     model_files: Annotated[Whole, Field(ge=1, le=MOST_WHOLE)] = 10
-    log_megabytes: Annotated[Whole, Field(ge=1, le=100_000)] = 10

@@ -31,9 +31,6 @@ class ServingConfig(Section):
         max_waiting: Texts that wait for their turn; further requests are refused with status 429.
         cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap; a quarter as
             much again for what the search for words has read.
-        cache_seconds: Time after which an unused state is dropped.
-        read_ahead: Next letters, the most probable ones, for which `/suggest` prepares its answer while nothing else is
-            to do, after it has answered; 0: none. Only for models of subwords, and without `exact: true`.
         threads: Threads of the model; 0: the cores are divided among the workers.
         numbers: Number format in which completions are computed. With "float32" a seed gives the text that the command
             line writes. "int8" gives other texts, as good: it is used only where the processor sums it exactly and the
@@ -45,11 +42,6 @@ class ServingConfig(Section):
         drain_seconds: Time that requests in progress get to finish when the server is ended.
         max_body_kilobytes: Largest request body, in thousands of bytes.
         max_prompt_characters: Longest prompt or text.
-        max_tokens: Largest `max_tokens` that a request may ask for.
-        max_choices: Most texts that one request may ask for: `n` times the number of prompts.
-        max_texts: Most texts that one request to `/score`, `/classify` or `/v1/embeddings` may hold.
-        max_stops: Most stop strings of a request.
-        max_logprobs: Most alternatives to each token (`logprobs`).
         max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for
             longest is closed.
         poll_seconds: Time between two looks at the registry, for a new champion or challenger.
@@ -66,19 +58,12 @@ class ServingConfig(Section):
     max_streams: Most = 64
     max_waiting: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
-    cache_seconds: Seconds = 600.0
-    read_ahead: Annotated[Whole, Field(ge=0, le=128)] = 8
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
     numbers: Literal["float32", "int8", "auto"] = "float32"
     request_seconds: Seconds = 120.0
     drain_seconds: Annotated[Number, Field(ge=0, le=3_600)] = 25.0
     max_body_kilobytes: Most = 1_000
     max_prompt_characters: Most = 20_000
-    max_tokens: Most = 4_096
-    max_choices: Most = 128
-    max_texts: Most = 256
-    max_stops: Most = 16
-    max_logprobs: Annotated[Whole, Field(ge=0, le=1_000)] = 20
     max_versions: Annotated[Whole, Field(ge=0, le=100)] = 2
     poll_seconds: Seconds = 2.0
     classify: bool = True

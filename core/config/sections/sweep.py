@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from core.config.section import Section, require_numbers
-from models.options import MOST_WHOLE, Count, Number, Seed, Whole
+from models.options import MOST_WHOLE, Count, Seed, Whole
 
 
 class SweepConfig(Section):
@@ -24,7 +24,6 @@ class SweepConfig(Section):
         prune_after: Number of the evaluation from which on trials are pruned.
         finalists: Best trials that are fitted again.
         seeds: New seeds for each of them; 0: none.
-        confidence: Level of the intervals over seeds.
         seed: Seed of the search.
     """
 
@@ -36,7 +35,6 @@ class SweepConfig(Section):
     prune_after: Count = 2
     finalists: Count = 1
     seeds: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3
-    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     seed: Seed = 1
 
     @field_validator("space")

@@ -44,7 +44,7 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest_valid_one(override: s
     ("override", "where", "said"),
     [
         ("models.1.hidden=650", "models.1.hidden",
-         ["there is models.2.hidden", "models.1 is 'kn5' of kind 'ngram', and it has no such setting"]),
+         ["models.2.hidden", "models.1 is 'kn5' of kind 'ngram', and it has no such setting"]),
         ("models.5.training.nonlinearity=relu", "models.5.training.nonlinearity",
          ["there is models.5.nonlinearity", "its section training has no such setting"]),
         ("sweep.learning_rate=0.1", "sweep.learning_rate",

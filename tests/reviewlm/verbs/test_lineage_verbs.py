@@ -12,8 +12,10 @@ import pytest
 import tracking.registry.lineage
 from core.errors import ArtifactError, Damaged, NotReproduced
 from core.lineage.record import LINEAGE_TAG, Lineage
+from evaluation.reports.run_record import FORMAT, RECORD_FILE, REPORT_FILE, REPORTS
 from reviewlm.verbs import lineage as verbs
 from tests.core.made_lineage import made_lineage, step_named
+from tracking.tags import BUNDLE_TAG
 
 
 @pytest.fixture
@@ -104,3 +106,21 @@ def test_a_version_that_comes_out_differently_is_an_error_that_names_stage_file_
     assert error.value.where == "ids.bin"
     assert error.value.cause == "version 1 then, 2 now; the code is not that of commit c0ffee"
     assert "other code" in capsys.readouterr().out
+
+
+def test_the_report_of_a_version_is_that_of_the_run_that_made_it(
+    record: Lineage, own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = SimpleNamespace(version=7, tags={BUNDLE_TAG: "abc"})
+    monkeypatch.setattr(tracking.registry.lineage, "find", lambda *of: (None, SimpleNamespace(version=version)))
+    for run, bundle in (("other", "xyz"), ("made it", "abc")):
+        folder = own_home / REPORTS / run
+        folder.mkdir(parents=True)
+        (folder / RECORD_FILE).write_text(json.dumps({"format": FORMAT, "bundle": bundle, "promoted": True}))
+        (folder / REPORT_FILE).write_text("page")
+    verbs.report("champion", json=True)
+    shown = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert shown == {"version": 7, "report": str(own_home / REPORTS / "made it" / REPORT_FILE)}
+    version.tags[BUNDLE_TAG] = "never reported"
+    with pytest.raises(ArtifactError):
+        verbs.report("champion")

@@ -33,7 +33,7 @@ def test_sections_that_decide_about_the_rows_prepare_again_and_others_do_not(dat
     assert cleaned(dataset, checks={"max_quarantined": 0.2}, execution={"threads": 1}).digest == first.digest
     changes = [
         {"clean": {"mask_personal_data": False}}, {"duplicates": {"near": False}}, {"split": {"salt": "other"}},
-        {"selection": {"min_language_words": 9}},
+        {"selection": {"languages": ["en"]}},
     ]
     digests = [cleaned(dataset, **change).digest for change in changes]
     assert len({first.digest, *digests}) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from core.errors import BundleError, Damaged, ReviewLMError, TrackingUnavailable
+from reviewlm.cli import app
 from tests.marked_cases import long_but
 from tests.tracking.runs.written_runs import state, write_runs
 from tracking.logged_models.bundles import log_bundle
@@ -328,3 +331,14 @@ def test_a_folder_without_a_bundle_is_refused_before_anything_waits(tracker: Tra
     with pytest.raises(BundleError):
         log_bundle(tracker, run_id, tmp_path)
     assert tracker.waiting() == []
+
+
+@pytest.mark.slow
+def test_home_sync_shows_what_waits_for_a_server_that_is_away(own_home: Path) -> None:
+    Tracker("http://127.0.0.1:9", "reviewlm", own_home / "mlartifacts").start_run("lstm")  # the port "discard"
+    done = CliRunner().invoke(app, ["home", "sync", "--json"], catch_exceptions=False)
+    document = json.loads(done.stdout.splitlines()[-1])
+    assert (done.exit_code, document["waiting"]) == (0, 1)
+    assert document["stores"] == [
+        {"store": "http://127.0.0.1:9", "experiment": "reviewlm", "waiting": 1, "refused": 0}
+    ]
