@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from .base import ModelError
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
@@ -110,8 +112,10 @@ def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Pat
 def save_tensors(save_file: Callable[[dict[str, Any], Path], None], tensors: dict[str, Any], path: Path) -> None:
     """Write tensors with safetensors' *save_file*, with the permissions of any other new file.
 
-    Its release 0.8 renames a file of its own, which only the owner may read, even where a group shares the folder.
+    Its release 0.8 renames a file of its own, which only the owner may read, even where a group shares the folder. For
+    numpy it writes the bytes as they lie in memory, so an array in Fortran order would be read as another matrix.
     """
+    tensors = {name: np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x for name, x in tensors.items()}
     path.touch()
     mode = stat.S_IMODE(path.stat().st_mode)
     save_file(tensors, path)

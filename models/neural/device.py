@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -251,31 +250,6 @@ def _was_made_by(name: str, node: Any) -> bool:
     if node is None:
         return False
     return type(node).__name__.startswith(name) or any(_was_made_by(name, before) for before, _ in node.next_functions)
-
-
-@cache
-def has_triton(device: torch.device) -> bool:
-    """Return whether Triton compiles and runs kernels on a GPU; log once if it does not.
-
-    It comes with the CUDA builds of torch, compiles with the system's C compiler, and needs the GPU to have bf16. The
-    function runs a tiny kernel.
-    """
-    if torch.version.hip:  # not tried; warps there are twice as wide
-        return False
-    try:
-        from .output.gpu_softmax import nats_and_gradient
-
-        logits_NC = torch.zeros(1, 8, device=device, dtype=torch.bfloat16)
-        found_N = nats_and_gradient(logits_NC, torch.zeros(1, device=device, dtype=torch.int64))
-        if abs(float(found_N) - math.log(8)) < 1e-3:
-            return True
-        reason = "a wrong result"
-    except Exception as error:  # Triton's own errors have no common type
-        if is_out_of_memory(error):
-            raise
-        reason = first_line(error)
-    log.warning("no kernels of our own on this GPU (%s): training is slower", reason)
-    return False
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def save_vectors(folder: Path, vectors: KeyedVectors) -> None:
     """Write vectors into a folder: the matrix, and JSON with words, counts and the matrix's SHA-256, written last."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HEADER).unlink(missing_ok=True)
-    save_tensors(save_file, {MATRIX: np.ascontiguousarray(vectors.vectors)}, folder / ARRAYS)
+    save_tensors(save_file, {MATRIX: vectors.vectors}, folder / ARRAYS)
     counts = vectors.expandos.get(COUNT, np.zeros(0)).tolist()
     header = {"words": vectors.index_to_key, "counts": counts, "sha256": sha256_of(folder / ARRAYS)}
     (folder / HEADER).write_text(json.dumps(header, ensure_ascii=False) + "\n", encoding="utf-8")

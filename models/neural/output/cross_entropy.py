@@ -13,13 +13,14 @@ Shapes: N positions, E features, C entries of this softmax.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..device import has_triton, to_device
+from ..device import to_device
 
 LOGITS_BYTES = 1 << 30
 """Memory of the logits of one piece on a GPU: each piece launches kernels of its own, and a large one is no slower."""
@@ -30,6 +31,8 @@ FEATURE_MULTIPLE = 32
 ENTRY_MULTIPLE = 64
 """On a GPU, the number of logits of a row in bf16 is a multiple of this; see `spare_entries`."""
 MOST_SPARE = ENTRY_MULTIPLE - 1
+training_softmax: Callable[[Tensor, Tensor], Tensor | None] | None = None
+"""Kernel of the trainer: −log softmax of the classes (N,), with p − y over the logits; None where it has no kernel."""
 
 
 class Gradients(NamedTuple):
@@ -147,11 +150,8 @@ def _plus_bias(logits_NC: Tensor, bias_C: Tensor) -> Tensor:
 
 def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Tensor]:
     """Return −log softmax(logits) of the right entries (N) and p − y (N, C), which may overwrite the logits."""
-    if logits_NC.dtype == torch.bfloat16 and logits_NC.is_cuda and has_triton(logits_NC.device):
-        from .gpu_softmax import MOST_ENTRIES, nats_and_gradient
-
-        if logits_NC.shape[1] <= MOST_ENTRIES:
-            return nats_and_gradient(logits_NC, right_N1[:, 0]), logits_NC
+    if training_softmax and (nats_N := training_softmax(logits_NC, right_N1[:, 0])) is not None:
+        return nats_N, logits_NC
     nats_N, delta_NC = softmax_nats(logits_NC, right_N1[:, 0])
     delta_NC.scatter_(1, right_N1, delta_NC.gather(1, right_N1) - 1)  # scatter_add_ in bf16 is a slow pass
     return nats_N, delta_NC

@@ -1,23 +1,29 @@
-"""Choose which of our own layers a network trains with in bf16: those of this folder where they are the faster ones.
+"""Choose which of our own layers and kernels a network trains with in bf16: those of this folder where they are faster.
 
-They are imported when one is first needed: those of the CPU need numba, that of the GPU needs Triton.
+They are imported when one is first needed: those of the CPU need numba, those of the GPU need Triton.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from functools import cache, partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from models.neural.device import has_triton
+from models.neural.device import first_line, is_out_of_memory
 from models.neural.layers.recurrent_layers import OwnRun
+from models.neural.output import cross_entropy
 from training.neural.fused.captured import for_replays
 from training.neural.fused.sequence import run_sequence
 
+log = logging.getLogger(__name__)
+
 
 def train_with_own_layers(network: nn.Module) -> None:
-    """Let the fused layers of a network train in bf16 with ours; it has no effect on scoring or in float32."""
+    """Let the fused layers and softmaxes of a network train in bf16 with ours; no effect on scoring or in float32."""
+    cross_entropy.training_softmax = gpu_softmax
     for layer in network.modules():
         if isinstance(layer, nn.RNNBase):
             layer.chosen_run = own_run  # type: ignore[assignment]
@@ -37,6 +43,40 @@ def own_run(mode: str, device: torch.device, resets: bool) -> OwnRun | None:
     if device.type == "cpu":
         return sequences().get(mode)
     return gpu_sequences(device).get(mode) if resets or for_replays.get() else None
+
+
+def gpu_softmax(logits_NC: Tensor, classes_N: Tensor) -> Tensor | None:
+    """Return −log softmax of the classes (N,), with p − y over the logits; None where we have no kernel for them."""
+    if logits_NC.dtype != torch.bfloat16 or not logits_NC.is_cuda or not has_triton(logits_NC.device):
+        return None
+    from training.neural.fused.gpu_softmax import MOST_ENTRIES, nats_and_gradient
+
+    return nats_and_gradient(logits_NC, classes_N) if logits_NC.shape[1] <= MOST_ENTRIES else None
+
+
+@cache
+def has_triton(device: torch.device) -> bool:
+    """Return whether Triton compiles and runs kernels on a GPU; log once if it does not.
+
+    It comes with the CUDA builds of torch, compiles with the system's C compiler, and needs the GPU to have bf16. The
+    function runs a tiny kernel.
+    """
+    if torch.version.hip:  # not tried; warps there are twice as wide
+        return False
+    try:
+        from training.neural.fused.gpu_softmax import nats_and_gradient
+
+        logits_NC = torch.zeros(1, 8, device=device, dtype=torch.bfloat16)
+        found_N = nats_and_gradient(logits_NC, torch.zeros(1, device=device, dtype=torch.int64))
+        if abs(float(found_N) - math.log(8)) < 1e-3:
+            return True
+        reason = "a wrong result"
+    except Exception as error:  # Triton's own errors have no common type
+        if is_out_of_memory(error):
+            raise
+        reason = first_line(error)
+    log.warning("no kernels of our own on this GPU (%s): training is slower", reason)
+    return False
 
 
 @cache
