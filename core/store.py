@@ -135,12 +135,6 @@ class Store(FinishedResults):
                 self._contents.remember(final, seen)
         return self._shared(Built(self.open(stage, digest), reused=False))
 
-    def fetch_again(self, stage: str, digest: str) -> Artifact | None:
-        """Set a damaged artifact aside and download it again; None if the remote store does not have it."""
-        with disk_errors(self.root), build_lock(self.root, digest):
-            self._set_aside(stage, digest)
-            return self._fetch(stage, digest)
-
     def hand_over(self, digest: str, files: Mapping[str, Path]) -> None:
         """Move files to their names in the work folder of a resumable build, which then continues from them."""
         work = self.root / WORK / digest

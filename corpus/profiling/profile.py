@@ -1,17 +1,16 @@
-"""Profile reviews in figures that can be added and compared: the sum of two profiles is the profile of both.
+"""Profile reviews side by side in figures that can be added, in one pass.
 
-    survey = take_survey(batches, work)        # one pass; memory does not grow with the reviews
+    survey = take_survey(batches, work)        # memory does not grow with the reviews
     survey.profile.to_json()                   # about 1 MB for any size of the corpus
-    before + after                             # the profile of both
 
-All figures are sums, histograms with fixed edges, or the sketches of `corpus/profiling/sketches.py`. So parts can be
-merged in any order to the profile of the whole, except for words too rare to be listed (see `Tally.unlisted`).
+All figures are sums, histograms with fixed edges, or the sketches of `corpus/profiling/sketches.py`. So the sides can
+be merged to the whole, except for words too rare to be listed (see `Tally.unlisted`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import chain
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.errors import ArtifactError, EmptyInput
+from core.errors import EmptyInput
 from corpus.profiling.sketches import Tally, TypeSample, name_hashes
 from corpus.profiling.word_statistics import LISTED, WordCounts, WordStatistics
 from corpus.splitting.split import TRAIN_FIRST
@@ -29,7 +28,6 @@ from models.text.personal_data import MASKS
 from models.threads import ordered
 from models.tokens.chunks import Chunks
 
-VERSION = 1
 NEW = "new"
 """Name of the side for reviews without a split, that is, new reviews."""
 LENGTH_EDGES = tuple(sorted({round(2 ** (step / 8)) for step in range(8 * 16 + 1)}))
@@ -45,8 +43,6 @@ COLUMNS: dict[str, pl.DataType] = {
 SAMPLES_PER_STAR, SAMPLE_WORDS = 3, (15, 120)
 PLACEHOLDERS = tuple(dict.fromkeys(step.replacement for step in MASKS))
 """Placeholders that the normal form writes in place of personal data (`models/text/normal_form.py`)."""
-TALLIES = ("masks", "months", "categories", "cities", "top_words")
-TYPES = ("types", "businesses", "users")
 MONTHS, NAMES = 2_400, 2_000
 """Numbers of months, and of categories or cities, that are kept."""
 
@@ -141,14 +137,6 @@ class ReviewSummary:
         """Return JSON values."""
         return {name: value.to_dict() if hasattr(value, "to_dict") else value for name, value in vars(self).items()}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ReviewSummary:
-        """Return the summary that `to_dict` wrote."""
-        kinds: dict[str, Any] = {**dict.fromkeys(TALLIES, Tally), **dict.fromkeys(TYPES, TypeSample)}
-        return cls(**{
-            name: kinds[name].from_dict(value) if name in kinds else value for name, value in values.items()
-        })
-
 
 def _added(left: list[int], right: Iterable[int]) -> list[int]:
     return [int(a) + int(b) for a, b in zip(left, right, strict=True)]
@@ -168,44 +156,15 @@ class Profile:
 
     sides: dict[str, ReviewSummary]
 
-    @classmethod
-    def of(cls, batches: Iterable[pl.DataFrame], work: Path | None = None) -> Profile:
-        """Return the profile of the reviews, see `take_survey`."""
-        return take_survey(batches, work).profile
-
     @property
     def total(self) -> ReviewSummary:
         """The summary of all sides together."""
         return reduce(lambda left, right: left + right, self.sides.values(), ReviewSummary())
 
-    def __add__(self, other: Profile) -> Profile:
-        names = dict.fromkeys([*self.sides, *other.sides])
-        none = ReviewSummary()
-        return Profile({name: self.sides.get(name, none) + other.sides.get(name, none) for name in names})
-
     def to_json(self) -> str:
         """Return the profile as JSON."""
         sides = {name: summary.to_dict() for name, summary in self.sides.items()}
-        content = {"version": VERSION, "length_edges": LENGTH_EDGES, "sides": sides}
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Profile:
-        """Return the profile that `to_json` wrote.
-
-        Raises:
-            ArtifactError: It is damaged, or has another version, whose figures cannot be compared with these.
-        """
-        try:
-            content = json.loads(text)
-            if content["version"] != VERSION or tuple(content["length_edges"]) != LENGTH_EDGES:
-                raise ValueError(f"it has version {content['version']}; this code reads version {VERSION}")
-            return cls({name: ReviewSummary.from_dict(values) for name, values in content["sides"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtifactError(
-                "This profile of reviews cannot be read", cause=f"{type(error).__name__}: {error}",
-                remedy="make it again: --rebuild card",
-            ) from error
+        return json.dumps({"length_edges": LENGTH_EDGES, "sides": sides}, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass

@@ -5,7 +5,7 @@ The result of a merge does not depend on order or grouping: `a + b == b + a` and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -62,12 +62,6 @@ class Tally:
         """Return JSON values with at most `capacity` names."""
         return vars(self.shortened())
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Tally:
-        """Return the tally that `to_dict` wrote."""
-        return cls(**values)
-
-
 @dataclass
 class TypeSample:
     """An estimate of the number of different names, and of those that occur once, from the names with lowest hashes.
@@ -123,11 +117,6 @@ class TypeSample:
     def to_dict(self) -> dict[str, int]:
         """Return JSON values; hashes are hexadecimal, because not every JSON reader supports 64-bit integers."""
         return {f"{key:016x}": count for key, count in sorted(self.counts.items())}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, int]) -> TypeSample:
-        """Return the sample that `to_dict` wrote."""
-        return cls({int(key, 16): count for key, count in values.items()})
 
 
 def name_hashes(names: Sequence[str]) -> np.ndarray:

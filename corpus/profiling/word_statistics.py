@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -98,19 +97,6 @@ class WordStatistics:
     def to_json(self) -> str:
         """Return the statistics as JSON."""
         return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> WordStatistics:
-        """Return the statistics that `to_json` wrote."""
-        values = json.loads(text)
-        oov = {side: _pairs(curve) for side, curve in values.pop("oov").items()}
-        contrast = [tuple(row) for row in values.pop("contrast")]
-        zipf, heaps = _pairs(values.pop("zipf")), _pairs(values.pop("heaps"))
-        return cls(oov=oov, contrast=contrast, zipf=zipf, heaps=heaps, **values)
-
-
-def _pairs(rows: Iterable[Sequence[Any]]) -> list[Any]:
-    return [tuple(row) for row in rows]
 
 
 def fit_power_law(points: Sequence[Point], low: int, high: int | None = None) -> PowerLaw | None:
