@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from importlib.util import find_spec
@@ -48,9 +48,6 @@ class Objects(Protocol):
 
     def write(self, key: str, content: Path | bytes) -> None:
         """Write a local file, or bytes, as an object, which appears when it is complete."""
-
-    def remove(self, key: str) -> None:
-        """Delete an object, or all objects below a key; do nothing if there is none."""
 
 
 def require_address(address: str) -> None:
@@ -120,12 +117,6 @@ class FolderObjects:
             finally:
                 part.unlink(missing_ok=True)
 
-    def remove(self, key: str) -> None:
-        """Delete a file, or a folder with all that is in it."""
-        path = self.root / key
-        with self._errors(), suppress(FileNotFoundError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
     @contextmanager
     def _errors(self) -> Iterator[None]:
         if not self.root.is_dir():
@@ -143,8 +134,6 @@ PART = 5 << 20
 """Bytes of one request of an upload."""
 PARTS = 2
 """Parts of one file that are uploaded at the same time."""
-MOST_DELETED = 1000
-"""Objects of one request to delete; S3 takes no more."""
 METADATA = "/latest/api/token"
 CODE = re.compile(r"<Code>(\w+)</Code>")
 
@@ -178,14 +167,6 @@ class StoredObjects:
         """Write an object, a large one in parts; it appears when it is complete."""
         with _errors():
             obstore.put(self._files, key, content, chunk_size=PART, max_concurrency=PARTS)
-
-    def remove(self, key: str) -> None:
-        """Delete an object, and all objects below its key."""
-        with _errors():
-            for some in obstore.list(self._requests, key, chunk_size=MOST_DELETED):
-                obstore.delete(self._requests, [about["path"] for about in some])
-            with suppress(FileNotFoundError):
-                obstore.delete(self._requests, key)
 
     @cached_property
     def _requests(self) -> Any:
