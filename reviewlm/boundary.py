@@ -54,9 +54,9 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
         error: ReviewLMError | None
         try:
             with json_alone(wants_json(arguments)) as document:
-                code, error, told = _attempted(verb, arguments)
+                code, error, document_entry = _attempted(verb, arguments)
                 if document is not None and error is not None:
-                    document.add({"error": told})
+                    document.add({"error": document_entry})
             sys.stdout.flush()
         except ReviewLMError as unwritten:
             discard_output()
@@ -151,7 +151,7 @@ def aborts_told() -> Iterator[None]:
     def handler(number: int) -> None:
         error: ReviewLMError = refused
         with suppress(BaseException):
-            error = _crash(said) if (said := said_by_libc()) else refused
+            error = _crash(message) if (message := said_by_libc()) else refused
             os.write(STANDARD_ERROR, f"error: {error}\n".encode("utf-8", "replace"))
             standard_streams.end_with(error.to_dict())
         os._exit(error.exit_code)
@@ -179,9 +179,9 @@ class _AbortMessage(ctypes.Structure):
     _fields_ = (("size", ctypes.c_uint), ("text", ctypes.c_char * 200))
 
 
-def _crash(said: str) -> Crash:
+def _crash(message: str) -> Crash:
     """Write a crash log with the stacks of all threads, and return the error that names it."""
-    cause = f"a library ended the process (SIGABRT): {said}"
+    cause = f"a library ended the process (SIGABRT): {message}"
     file = write_crash_log(RuntimeError(cause), sys.argv[1:])
     if file is not None:
         with suppress(OSError), file.open("a", encoding="utf-8") as log:

@@ -112,18 +112,18 @@ def _meanings(described: type) -> dict[str, str]:
     A class that extends another one describes only what it adds.
     """
     above = [base for base in described.__bases__ if is_dataclass(base) or _is_section(base)]
-    found: dict[str, str] = {name: text for base in above for name, text in _meanings(base).items()}
+    meanings: dict[str, str] = {name: text for base in above for name, text in _meanings(base).items()}
     text = inspect.cleandoc(described.__doc__ or "")
     name = ""
     for line in "\n".join(re.split(r"\n(?:Attributes|Args):\n", text)[1:]).split("\n"):
         if entry := re.match(r" {4}(\w+(?:, \w+)*): (.*)", line):
             name = entry[1]
-            found |= dict.fromkeys(name.split(", "), entry[2])
+            meanings |= dict.fromkeys(name.split(", "), entry[2])
         elif name and line.startswith(" " * 8):
-            found |= {one: f"{found[one]} {line.strip()}" for one in name.split(", ")}
+            meanings |= {one: f"{meanings[one]} {line.strip()}" for one in name.split(", ")}
         else:
             name = ""
-    return found
+    return meanings
 
 
 def _is_section(kind: Any) -> bool:

@@ -112,8 +112,8 @@ def require_versions_or_models(chosen: VersionSettings, references: Sequence[str
     from tracking.registry.version_settings import no_such_model, version_called
 
     for reference in references:
-        known = [spec.name for spec in chosen.config.models]
-        if version_called(chosen.config, reference) is None and reference not in known:
+        models = [spec.name for spec in chosen.config.models]
+        if version_called(chosen.config, reference) is None and reference not in models:
             raise no_such_model(chosen.config, reference)
 
 

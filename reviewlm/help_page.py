@@ -68,7 +68,6 @@ EXAMPLES = {
 """Examples by command: what follows its name; those of "reviewlm" are of the first page."""
 
 
-
 class OrderedHelp(TyperGroup):
     """Command group whose help page shows its commands, then the groups in it, with whole first sentences."""
 
@@ -101,9 +100,9 @@ def with_examples(command: Any, path: str = "") -> Any:
     return command
 
 
-def show_version(wanted: bool) -> None:
+def show_version(enabled: bool) -> None:
     """Write the version and end, if --version was given."""
-    if wanted:
+    if enabled:
         from reviewlm import __version__, terminal
 
         terminal.say(f"reviewlm {__version__}")

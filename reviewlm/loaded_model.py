@@ -254,13 +254,13 @@ def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
     from core.store import Store
 
     store, digest = Store.of(config), str(bundle.facts.get("clean_digest", ""))
-    if not digest or (found := store.listed("prepare", digest)) is None:
+    if not digest or (artifact := store.listed("prepare", digest)) is None:
         raise ArtifactError(
             f"The reviews of '{bundle.spec.name}' are not in the store", where=store.root,
             remedy="set REVIEWLM_HOME to the home folder of its run, or name others: --input FILES",
         )
-    store.check(found)
-    return found
+    store.check(artifact)
+    return artifact
 
 
 def open_folder(folder: Path) -> Bundle:

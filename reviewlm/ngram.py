@@ -131,7 +131,7 @@ def _reviews(text: str | Path | Iterable[str], stars: Iterable[int | None] | Non
         pairs: Iterable[tuple[str, int]] = _of_files(text)
     else:
         pairs = _of_list(text, stars)
-    clean = [(found, rating) for found, rating in ((normal_form(one), rating) for one, rating in pairs) if found]
+    clean = [(normal, rating) for normal, rating in ((normal_form(one), rating) for one, rating in pairs) if normal]
     if not clean:
         raise EmptyInput("There is no text to learn from", where=text if isinstance(text, str | Path) else "text")
     return _Reviews(*map(list, zip(*clean, strict=True)))

@@ -198,7 +198,7 @@ def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None, verify:
 def run_flow(
     name: str, preset: str, input: list[str] | None, overrides: list[str],
     check: Callable[[RunConfig], object] = lambda config: None,
-    kept: str = "run the same command to resume", **arguments: Any,
+    hint: str = "run the same command to resume", **arguments: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Check the configuration, then import and run a flow, and return its result.
 
@@ -206,7 +206,7 @@ def run_flow(
         input: Reviews.
         overrides: Settings.
         check: Raises if the configuration does not suit the flow, before a Prefect server is started for it.
-        kept: Hint for the user after an interrupt.
+        hint: Hint for the user after an interrupt.
         arguments: Further arguments of this flow.
     """
     limit_heaps()  # before the first library starts threads
@@ -220,7 +220,7 @@ def run_flow(
         from tracking.client import require_whole
 
         require_whole(config.tracking_address)
-    return _run(name, kept, config, preset, list(input or []), overrides, **arguments)
+    return _run(name, hint, config, preset, list(input or []), overrides, **arguments)
 
 
 def run_version_flow(
@@ -236,19 +236,19 @@ def run_version_flow(
     limit_heaps()  # before the first library starts threads
     require_device(chosen.config, checked)
     terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
-    kept, given = "run the same command to resume", list(input or [])
-    result = _run(name, kept, chosen.config, preset, given, overrides, **arguments)
+    hint, given = "run the same command to resume", list(input or [])
+    result = _run(name, hint, chosen.config, preset, given, overrides, **arguments)
     return {**result, **chosen.told()}
 
 
-def _run(name: str, kept: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+def _run(name: str, hint: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
     begun, clock = datetime.now(UTC), time.monotonic()
     server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
     waits = f"the Prefect server at {server} is used" if server else "a temporary Prefect server needs some seconds"
     logging.getLogger(__name__).info("starting; %s", waits)
     started = import_module("flows.server.private_server").private_server
     # The server needs as long to start as this process needs for its imports and for a new MLflow database.
-    with interrupts.resumable(kept), reaching_prefect(), started() as wait_for_server:
+    with interrupts.resumable(hint), reaching_prefect(), started() as wait_for_server:
         with lasting_objects():
             chosen: Callable[..., dict[str, Any]] = getattr(import_module(WHOLE_FLOWS.get(name, "flows.partial")), name)
             own_runs, client = import_module("flows.server.own_runs"), import_module("tracking.client")
@@ -316,16 +316,16 @@ def _parts(stages: Sequence[StageRun], step: str) -> str:
     """Return the stages of a step that were built, with their seconds, and the number of those that were re-used."""
     from tasks.progress import duration
 
-    own = [one for one in stages if one.step == step]
+    reached = [one for one in stages if one.step == step]
     sums: dict[str, list[float]] = {}
-    for one in own:
+    for one in reached:
         if not one.reused:
             sums.setdefault(one.label if one.stage in NAMED else one.stage, []).append(one.seconds)
     parts = [
         f"{name}{f' ×{len(took)}' if len(took) > 1 else ''} {_short(sum(took)) or duration(sum(took))}"
         for name, took in sums.items()
     ]
-    if reused := sum(one.reused for one in own):
+    if reused := sum(one.reused for one in reached):
         parts.append(f"{reused} re-used")
     return ", ".join(part.replace(" ", TOGETHER) for part in parts)
 

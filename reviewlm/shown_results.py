@@ -115,19 +115,19 @@ def _change(test: Mapping[str, Any]) -> str:
 
 def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> None:
     """Write the slices that are surely harder than all reviews together, and those worse than the baseline."""
-    own = [row for row in slices["worst"] if row["model"] == name]
-    hard = [row for row in own if row["relative_to"] == "whole" and row["surely_harder"]][:3]
+    rows = [row for row in slices["worst"] if row["model"] == name]
+    hard = [row for row in rows if row["relative_to"] == "whole" and row["surely_harder"]][:3]
     if hard:
         far = ["infinite" if row["excess"] is None else f"{row['excess']:+.1%}" for row in hard]
-        said = ", ".join(f"{slice_name(row)} {how}" for row, how in zip(hard, far, strict=True))
+        listed = ", ".join(f"{slice_name(row)} {how}" for row, how in zip(hard, far, strict=True))
         count = hard[0]["looked_at"]
         looked_at = f"{count} slice{'s' * (count != 1)} of reviews"
-        terminal.say(f"Hardest for {name} of {looked_at}, relative to all reviews: {said}.")
-    worse = [row for row in own if row["relative_to"] == "baseline" and row["surely_worse"]]
+        terminal.say(f"Hardest for {name} of {looked_at}, relative to all reviews: {listed}.")
+    worse = [row for row in rows if row["relative_to"] == "baseline" and row["surely_worse"]]
     if worse:
-        said = ", ".join(f"{slice_name(row)} ({-row['gain']:+.1%})" for row in worse)
+        listed = ", ".join(f"{slice_name(row)} ({-row['gain']:+.1%})" for row in worse)
         compared = f"{worse[0]['looked_at']} slices were compared, those of tokens included"
-        terminal.say(f"Surely worse than {baseline} in {said}; {compared}.")
+        terminal.say(f"Surely worse than {baseline} in {listed}; {compared}.")
 
 
 def _or_infinite(value: float | None) -> float:

@@ -32,8 +32,8 @@ OF_PREFECT = {"flow": "flow_name", "flow_run": "flow_run_name", "flow_run_id": "
 @cache
 def program() -> str:
     """Return how the user calls this program: "reviewlm", or the path that was typed if the shell would not find it."""
-    found = Path(sys.argv[0]).name != "reviewlm" or shutil.which("reviewlm")
-    return "reviewlm" if found else sys.argv[0]
+    on_path = Path(sys.argv[0]).name != "reviewlm" or shutil.which("reviewlm")
+    return "reviewlm" if on_path else sys.argv[0]
 
 
 def typed(text: str) -> str:
@@ -72,11 +72,11 @@ def _log_libraries(without: Container[str]) -> None:
     logging.getLogger().addHandler(_of_libraries)
 
 
-def show_details(wanted: bool) -> bool:
+def show_details(enabled: bool) -> bool:
     """Also show the log messages of each stage (level DEBUG), if --verbose was given."""
-    if wanted:
+    if enabled:
         _handler.setLevel(logging.DEBUG)
-    return wanted
+    return enabled
 
 
 class _Plain(logging.Formatter):
@@ -129,9 +129,9 @@ def say(text: str = "", whole: bool = False) -> None:
     sys.stdout.write((typed(text) if whole else for_stream(typed(text), sys.stdout, indent=2)) + "\n")
 
 
-def last_line(result: Mapping[str, Any], wanted: bool) -> None:
+def last_line(result: Mapping[str, Any], enabled: bool) -> None:
     """Write the JSON object of a command, if --json was given; `reviewlm/boundary.py` writes it at the end."""
-    if not wanted:
+    if not enabled:
         return
     if (document := standard_streams.document) is not None:
         document.add(result)
@@ -171,8 +171,8 @@ def show_rows(
         empty: Sentence to write if there are no rows; by default the title, with "none" after it.
     """
     if not rows:
-        if said := empty or (f"{title}: none" if title else ""):
-            say(said)
+        if message := empty or (f"{title}: none" if title else ""):
+            say(message)
         return
     shown = [{name: cell(value) for name, value in row.items()} for row in rows]
     table = fitted(shown, spare, width())
@@ -259,8 +259,8 @@ def read_lines(file: str) -> list[tuple[int, str]]:
         Unreadable: As for `read_text`.
         EmptyInput: There is no text in it.
     """
-    found = read_text(file).split("\n")  # splitlines() also cuts at U+2028 etc. in texts
-    lines = [(number, line) for number, line in enumerate(found, 1) if line.strip()]
+    split = read_text(file).split("\n")  # splitlines() also cuts at U+2028 etc. in texts
+    lines = [(number, line) for number, line in enumerate(split, 1) if line.strip()]
     if not lines:
         raise EmptyInput("There is no text", where=file, remedy="give one text per line")
     return lines
@@ -285,14 +285,14 @@ class JsonLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line. Control characters in a message are escaped, as JSON does."""
-        told = {
+        entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
             "process": record.process, **_flow_run(record),
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False)
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
 
 
 def _flow_run(record: logging.LogRecord) -> dict[str, str]:

@@ -50,9 +50,9 @@ SECONDS = 10.0
 
 def examine(config: RunConfig, checks: Mapping[str, Check] = CHECKS, seconds: float = SECONDS) -> list[HealthLine]:
     """Return the results of all checks; a check that does not end in time is a problem."""
-    found: dict[str, list[HealthLine]] = {}
+    results: dict[str, list[HealthLine]] = {}
     threads = {
-        name: threading.Thread(target=lambda n=name, c=check: found.update({n: _lines(n, c, config)}), daemon=True)
+        name: threading.Thread(target=lambda n=name, c=check: results.update({n: _lines(n, c, config)}), daemon=True)
         for name, check in checks.items()
     }
     for thread in threads.values():
@@ -63,7 +63,7 @@ def examine(config: RunConfig, checks: Mapping[str, Check] = CHECKS, seconds: fl
     late = "look at the disk or the server that it asks; other commands may hang there, too"
     return [
         line for name in checks
-        for line in found.get(name, [HealthLine(name, "problem", f"no result within {seconds:g} seconds", late)])
+        for line in results.get(name, [HealthLine(name, "problem", f"no result within {seconds:g} seconds", late)])
     ]
 
 
@@ -76,7 +76,7 @@ def _lines(name: str, check: Check, config: RunConfig) -> list[HealthLine]:
         where = f" ({without_password(error.where)})" if error.where else ""
         lines.append(HealthLine(name, "problem", f"{error.what}{where}", error.remedy))
     except Exception as error:
-        said = without_password(str(error)) or "no message"
-        lines.append(HealthLine(name, "problem", f"the check failed: {type(error).__name__}: {said}",
+        message = without_password(str(error)) or "no message"
+        lines.append(HealthLine(name, "problem", f"the check failed: {type(error).__name__}: {message}",
                                 "correct what the message names, then run `reviewlm doctor` again"))
     return lines

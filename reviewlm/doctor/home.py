@@ -118,8 +118,8 @@ def check_interrupted(config: RunConfig) -> Iterator[HealthLine]:
             "nothing to do: the next command that uses this home ends them",
         )
     else:
-        kept = f"none; {len(unfinished)} unfinished results, from which runs go on" if unfinished else "none"
-        yield HealthLine("interrupted runs", "ok", kept)
+        unfinished_note = f"none; {len(unfinished)} unfinished results, from which runs go on" if unfinished else "none"
+        yield HealthLine("interrupted runs", "ok", unfinished_note)
 
 
 def check_queue(config: RunConfig) -> Iterator[HealthLine]:

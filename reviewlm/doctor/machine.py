@@ -41,11 +41,11 @@ def check_python(config: RunConfig) -> Iterator[HealthLine]:
     """Compare the version of Python with the one that the project needs."""
     from packaging.specifiers import SpecifierSet
 
-    found, wanted = platform.python_version(), _declared("Requires-Python", ">=3.11")
-    if SpecifierSet(wanted).contains(found, prereleases=True):
-        yield HealthLine("Python", "ok", f"{found} ({sys.executable})")
+    installed, required = platform.python_version(), _declared("Requires-Python", ">=3.11")
+    if SpecifierSet(required).contains(installed, prereleases=True):
+        yield HealthLine("Python", "ok", f"{installed} ({sys.executable})")
     else:
-        yield HealthLine("Python", "problem", f"{found}, needed {wanted}", "make a new .venv with that Python")
+        yield HealthLine("Python", "problem", f"{installed}, needed {required}", "make a new .venv with that Python")
 
 
 def check_packages(config: RunConfig) -> Iterator[HealthLine]:
@@ -55,16 +55,17 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
     wrong: list[tuple[bool, str]] = []
     number = 0
     for text in requires(DISTRIBUTION) or []:
-        wanted = Requirement(text)
-        needed = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+        requirement = Requirement(text)
+        needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         number += needed
         try:
-            found = version(wanted.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            wrong += [(needed, f"{wanted.name} is missing (needed: {wanted.specifier or 'any'})")] if needed else []
+            if needed:
+                wrong.append((needed, f"{requirement.name} is missing (needed: {requirement.specifier or 'any'})"))
             continue
-        if not wanted.specifier.contains(found, prereleases=True):
-            wrong.append((needed, f"{wanted.name} {found} (needed: {wanted.specifier})"))
+        if not requirement.specifier.contains(installed, prereleases=True):
+            wrong.append((needed, f"{requirement.name} {installed} (needed: {requirement.specifier})"))
     if not wrong:
         yield HealthLine("packages", "ok", f"{number} packages have the declared versions")
     for needed in (True, False):
@@ -161,21 +162,21 @@ def check_gpu(config: RunConfig) -> Iterator[HealthLine]:
     yield gpu_line(config.execution.device, Path("/dev"), Path("/proc/driver/nvidia/version"), torch_cuda())
 
 
-def gpu_line(wanted: str, devices: Path, driver_file: Path, cuda: str) -> HealthLine:
+def gpu_line(device: str, devices: Path, driver_file: Path, cuda: str) -> HealthLine:
     """Return the result for a GPU.
 
     Args:
-        wanted: "auto", "cpu" or "cuda": `execution.device`.
+        device: "auto", "cpu" or "cuda": `execution.device`.
         devices: Folder of device files.
         driver_file: File in which the driver names its version.
         cuda: Version of CUDA that the installed torch was built for, "" for a build without GPUs.
     """
     present = present_gpus(devices)
-    if wanted == "cpu" or not present:
-        needed = wanted == "cuda"
-        found = "no GPU found" if needed else "none, the processor is used"
-        return HealthLine("GPU", "problem" if needed else "ok", found, "set execution.device=auto" if needed else "")
-    lacking: State = "problem" if wanted == "cuda" else "warning"
+    if device == "cpu" or not present:
+        needed = device == "cuda"
+        result = "no GPU found" if needed else "none, the processor is used"
+        return HealthLine("GPU", "problem" if needed else "ok", result, "set execution.device=auto" if needed else "")
+    lacking: State = "problem" if device == "cuda" else "warning"
     if not cuda:
         return HealthLine("GPU", lacking, "there is one, but torch is a build for processors only",
                           "install the torch build for your CUDA driver (docs/how_to/gpu_worker.md)")  # fmt: skip

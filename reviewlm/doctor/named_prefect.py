@@ -51,8 +51,8 @@ def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
         yield HealthLine(URL, "problem", f"{shown} is not an address of a web server", AS)
         return
     try:
-        said, headers = asked(_environment(url), "GET", "/admin/version", None, PATIENCE)
-        there = _version_in(said)
+        answer, headers = asked(_environment(url), "GET", "/admin/version", None, PATIENCE)
+        there = _version_in(answer)
     except HTTPError as error:
         yield HealthLine(URL, "problem", f"{shown} {_refusal(error)}", _remedy_of(error))
         return
@@ -72,9 +72,9 @@ def _environment(url: str) -> dict[str, str]:
     return {**os.environ, URL: url.rstrip("/")}
 
 
-def _version_in(said: bytes) -> str:
+def _version_in(answer: bytes) -> str:
     """Return the version that a server has told; ValueError if it has told something else, as its pages do."""
-    version = json.loads(said)
+    version = json.loads(answer)
     if not isinstance(version, str):
         raise ValueError("no version")
     return version
@@ -121,9 +121,9 @@ def _clock_line(headers: Mapping[str, str], began: float, ended: float) -> Itera
         yield HealthLine(check, "ok", "as here, to a few seconds")
         return
     side = "behind" if behind > ahead else "ahead of"
-    found = f"{late:.0f} seconds {side} that of this machine: schedules and the age of heartbeats are wrong"
+    message = f"{late:.0f} seconds {side} that of this machine: schedules and the age of heartbeats are wrong"
     remedy = "let both machines take the time from the network (`timedatectl set-ntp true`)"
-    yield HealthLine(check, "problem" if late >= most[1] else "warning", found, remedy)
+    yield HealthLine(check, "problem" if late >= most[1] else "warning", message, remedy)
 
 
 def _lease_line(url: str) -> Iterator[HealthLine]:
@@ -131,15 +131,15 @@ def _lease_line(url: str) -> Iterator[HealthLine]:
     check = f"{URL}: lease storage"
     try:
         settings = ask(_environment(url), "GET", "/admin/settings", None, PATIENCE)
-        kept = str(settings["server"]["concurrency"]["lease_storage"])
+        storage = str(settings["server"]["concurrency"]["lease_storage"])
     except (OSError, ValueError, KeyError, TypeError):
         yield HealthLine(check, "ok", "the server does not tell it")
         return
-    if kept == IN_MEMORY:
+    if storage == IN_MEMORY:
         lost = "in the server's memory: if it is started again, runs that hold a place end, and the place stays taken"
         yield HealthLine(check, "warning", lost, f"start that server with {'='.join(LEASES)}")
     else:
-        yield HealthLine(check, "ok", "on disk" if kept == ON_DISK else kept)
+        yield HealthLine(check, "ok", "on disk" if storage == ON_DISK else storage)
 
 
 @dataclass(frozen=True)
@@ -161,15 +161,15 @@ def check_named_contents(config: RunConfig) -> Iterator[HealthLine]:
         return
     environment = _environment(url)
     try:
-        found = PrefectContents(*(
+        contents = PrefectContents(*(
             ask(environment, "POST", f"/{path}/filter", {"limit": MOST}, PATIENCE)
             for path in ("v2/concurrency_limits", "work_pools", "deployments")
         ))  # fmt: skip
-        ours = [one for one in found.deployments if one["name"] in deployments_of(POOLS)]
-        yield from _limit_lines(found)
+        ours = [one for one in contents.deployments if one["name"] in deployments_of(POOLS)]
+        yield from _limit_lines(contents)
         yield from _deployment_lines(config, ours)
         for name in _needed_pools(config, ours):
-            yield _pool_line(environment, found, name)
+            yield _pool_line(environment, contents, name)
     except HTTPError as error:
         if error.code not in TOLD:
             yield HealthLine(f"{URL}: contents", "warning", f"the server does not list them: {error}", "see its log")
@@ -177,11 +177,11 @@ def check_named_contents(config: RunConfig) -> Iterator[HealthLine]:
         return
 
 
-def _limit_lines(found: PrefectContents) -> Iterator[HealthLine]:
+def _limit_lines(contents: PrefectContents) -> Iterator[HealthLine]:
     """Check that each limit is there, is on, and lets the right number of runs go on at a time."""
-    check, known, right = f"{URL}: limits", {str(one["name"]): one for one in found.limits}, list[str]()
+    check, limits, right = f"{URL}: limits", {str(one["name"]): one for one in contents.limits}, list[str]()
     for name in LIMITS:
-        if (limit := known.get(name)) is None:
+        if (limit := limits.get(name)) is None:
             yield HealthLine(check, "problem", f"{name} is missing: runs end at their start",
                              f"`prefect gcl create {name} --limit {size_of_limit(name)}`")  # fmt: skip
             continue
@@ -241,10 +241,10 @@ def _needed_pools(config: RunConfig, ours: Sequence[Mapping[str, Any]]) -> list[
     return list(dict.fromkeys(named))
 
 
-def _pool_line(environment: Mapping[str, str], found: PrefectContents, name: str) -> HealthLine:
+def _pool_line(environment: Mapping[str, str], contents: PrefectContents, name: str) -> HealthLine:
     check = f"{URL}: pool {name}"
     start = f"start one: `prefect worker start --pool {name}`"
-    pool = next((one for one in found.pools if one["name"] == name), None)
+    pool = next((one for one in contents.pools if one["name"] == name), None)
     if pool is None:
         return HealthLine(check, "problem", "there is no such pool", DEPLOY)
     workers = ask(environment, "POST", f"/work_pools/{name}/workers/filter", {"limit": MOST}, PATIENCE)

@@ -52,13 +52,14 @@ def _server_line(home: Path, name: str, title: str, address: str) -> HealthLine:
     installed = installed_version(name)
     log = home / "logs" / f"{name}.log"
     try:
-        found = ask(address + VERSIONS[name], _login(home))
+        answer = ask(address + VERSIONS[name], _login(home))
     except urllib.error.HTTPError as error:
-        said = "does not accept the password of this home" if error.code == 401 else f"answers with error {error.code}"
-        return HealthLine(title, "problem", f"{address} {said}", f"{AGAIN}; see {log}")
+        refused = error.code == 401
+        reaction = "does not accept the password of this home" if refused else f"answers with error {error.code}"
+        return HealthLine(title, "problem", f"{address} {reaction}", f"{AGAIN}; see {log}")
     except OSError as error:
         return HealthLine(title, "problem", f"runs, but {address} does not answer: {error}", f"{AGAIN}; see {log}")
-    there = found.strip().strip('"')
+    there = answer.strip().strip('"')
     if there != installed:
         return HealthLine(title, "warning", f"has version {there}, installed is {installed}", AGAIN)
     return HealthLine(title, "ok", f"{address}, version {there}")
@@ -66,19 +67,19 @@ def _server_line(home: Path, name: str, title: str, address: str) -> HealthLine:
 
 def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
     """Compare the pools, limits and deployments of a Prefect server with those that the project needs."""
-    known: dict[str, set[str]] = {}
+    present: dict[str, set[str]] = {}
     deployed: list[dict[str, Any]] = []
     try:
         for what, path in (("pool", "work_pools"), ("limit", "v2/concurrency_limits"), ("deployment", "deployments")):
             answer = ask(f"{address}/api/{path}/filter", _login(home), {"limit": 200})
             deployed = json.loads(answer)  # those of the last question
-            known[what] = {str(entry["name"]) for entry in deployed}
+            present[what] = {str(entry["name"]) for entry in deployed}
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield HealthLine("pools and limits", "warning", f"Prefect does not list them: {error}", AGAIN)
         return
     pools = usable_pools()
     needed = {"pool": set(pools), "limit": set(LIMITS), "deployment": set(deployments_of(pools))}
-    missing = [f"{what} {name}" for what, names in needed.items() for name in sorted(names - known[what])]
+    missing = [f"{what} {name}" for what, names in needed.items() for name in sorted(names - present[what])]
     if missing:
         yield HealthLine("pools and limits", "problem", f"missing: {', '.join(missing)}",
                          f"{AGAIN} creates them; without a limit, runs do not wait for each other")  # fmt: skip
@@ -95,8 +96,8 @@ def _deployed_code(home: Path, deployed: list[dict[str, Any]]) -> Iterator[Healt
         yield HealthLine("deployed code", "problem", "; ".join(wrong), "`reviewlm services start` makes the copy again")
     elif copies:
         edited = {one.get("version") for one in deployed if copies_of([one])} != {deployed_code()}
-        found = "other than the code here: runs of deployments use it until the next `reviewlm services start`"
-        yield HealthLine("deployed code", "ok", found if edited else "the code here")
+        difference = "other than the code here: runs of deployments use it until the next `reviewlm services start`"
+        yield HealthLine("deployed code", "ok", difference if edited else "the code here")
 
 
 def check_ports(config: RunConfig) -> Iterator[HealthLine]:
@@ -134,8 +135,8 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
         else:
             yield _tracking_server_line(config.home, uri.rstrip("/"))
     except ReviewLMError as error:
-        found = f"{error.what}{f': {error.cause}' if error.cause else ''}"
-        yield HealthLine("tracking", "problem", f"{found} ({without_password(error.where)})", error.remedy)
+        message = f"{error.what}{f': {error.cause}' if error.cause else ''}"
+        yield HealthLine("tracking", "problem", f"{message} ({without_password(error.where)})", error.remedy)
 
 
 def check_champions(config: RunConfig) -> Iterator[HealthLine]:
@@ -170,8 +171,8 @@ def _postgres_line(uri: str) -> HealthLine:
     shown = without_password(plain)
     try:
         with psycopg.connect(plain, connect_timeout=int(PATIENCE)) as database:
-            known = database.execute("SELECT to_regclass('alembic_version')").fetchone()
-            if not known or known[0] is None:
+            table = database.execute("SELECT to_regclass('alembic_version')").fetchone()
+            if not table or table[0] is None:
                 return HealthLine("tracking", "ok", f"{shown} answers and is empty: the first run creates its tables")
             row = database.execute("SELECT version_num FROM alembic_version").fetchone()
     except psycopg.Error as error:
@@ -185,9 +186,9 @@ def _postgres_line(uri: str) -> HealthLine:
 
 
 def _tracking_server_line(home: Path, address: str) -> HealthLine:
-    own = any(service.address == address for service in service_list.running(home))
+    local = any(service.address == address for service in service_list.running(home))
     user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
-    login = f"{user}:{password}" if user else _login(home) if own else ""
+    login = f"{user}:{password}" if user else _login(home) if local else ""
     shown = without_password(address)
     try:
         there = ask(address + VERSIONS["mlflow"], login).strip()[:40]

@@ -28,10 +28,10 @@ def presets(json: Json = False) -> None:
     """List the presets with their models. A preset is a TOML file with settings for --preset."""
     from core.config.presets import PRESETS, load_config, preset_names, purpose
 
-    found = {name: load_config(name) for name in preset_names()}
+    configs = {name: load_config(name) for name in preset_names()}
     rows = [
         {"preset": name, "purpose": purpose(name), "models": ", ".join(model.name for model in config.models)}
-        for name, config in found.items()
+        for name, config in configs.items()
     ]
     terminal.show_rows(rows, f"Presets in {PRESETS}")
     terminal.last_line({"presets": rows}, json)
@@ -74,13 +74,13 @@ def explain(
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Explain one setting: its value in the preset, its default, its values and range, and what it is for."""
-    found = {key: (one, value) for key, one, value in _described(_loaded(preset, set))}
-    if setting not in found:
-        inside = [key for key in found if key.rpartition(".")[2] == setting.rpartition(".")[2]]
-        near = inside or difflib.get_close_matches(setting, found, n=3)
+    settings = {key: (one, value) for key, one, value in _described(_loaded(preset, set))}
+    if setting not in settings:
+        inside = [key for key in settings if key.rpartition(".")[2] == setting.rpartition(".")[2]]
+        near = inside or difflib.get_close_matches(setting, settings, n=3)
         remedy = f"did you mean {' or '.join(near[:6])}?" if near else "see `reviewlm config list`"
         raise ConfigError("There is no such setting", where=setting, remedy=remedy)
-    one, value = found[setting]
+    one, value = settings[setting]
     facts = {"setting": setting, "value": value, "default": one.default, "values": one.values}
     shown = f"{facts['value']}  (preset {preset}{', --set' if set else ''})"
     terminal.show_facts({**facts, "value": shown})

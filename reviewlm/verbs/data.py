@@ -64,12 +64,12 @@ def quarantine_show(
 
     Without --input: of the champion's data, or of the only data set if there is no champion.
     """
-    told, file = _quarantine(preset, input, set)
+    counts, file = _quarantine(preset, input, set)
     from corpus.ingestion.quarantine import summarise
 
     rows = summarise(file)
-    terminal.show_rows(rows, f"Quarantine of {told['data']}", empty=f"No record of {told['data']} was set aside.")
-    terminal.last_line({"reasons": rows, **told}, json)
+    terminal.show_rows(rows, f"Quarantine of {counts['data']}", empty=f"No record of {counts['data']} was set aside.")
+    terminal.last_line({"reasons": rows, **counts}, json)
 
 
 @quarantine_app.command("export")
@@ -85,10 +85,10 @@ def quarantine_export(
     Correct the field `raw` of its lines, then run `reviewlm data quarantine replay --fixed FILE`.
     """
     require_output(out)
-    told, file = _quarantine(preset, input, set)
+    counts, file = _quarantine(preset, input, set)
     from corpus.ingestion.quarantine import export
 
-    terminal.show_facts(result := {**export(file, out, reason), **told})
+    terminal.show_facts(result := {**export(file, out, reason), **counts})
     terminal.last_line(result, json)
 
 

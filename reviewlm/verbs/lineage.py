@@ -32,14 +32,14 @@ def lineage(
     from core.lineage.tree import step_rows, tree_lines
     from tracking.registry.lineage import find, required_record
 
-    found = find(config, version)[1]
-    record = required_record(found.folder)
-    store, root = config.home / "store", found.version.tags.get(LINEAGE_TAG, "")
+    opened = find(config, version)[1]
+    record = required_record(opened.folder)
+    store, root = config.home / "store", opened.version.tags.get(LINEAGE_TAG, "")
     findings = (
-        tree.verify(record, store, found.folder, root) if verify else tree.present(record, store)
+        tree.verify(record, store, opened.folder, root) if verify else tree.present(record, store)
     )
-    aliases = ", ".join(found.version.aliases)
-    terminal.say(f"version {found.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}")
+    aliases = ", ".join(opened.version.aliases)
+    terminal.say(f"version {opened.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}")
     terminal.say(f"bundle {record.bundle}\nroot   {record.root}")
     terminal.say("Stage or source, its digest, hash of its content, size, when (UTC), duration, commit of the code:")
     for line in tree_lines(record, {finding.key: finding.state for finding in findings}):
@@ -51,7 +51,7 @@ def lineage(
         terminal.say(f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged")
     terminal.last_line(
         {
-            "version": found.version.version, "model": record.model, "bundle": record.bundle, "root": record.root,
+            "version": opened.version.version, "model": record.model, "bundle": record.bundle, "root": record.root,
             "steps": step_rows(record), "sources": [vars(source) for source in record.sources],
             "findings": [vars(finding) for finding in findings], "verified": verify,
         },
@@ -70,12 +70,12 @@ def report(
     from tracking.registry.lineage import find
     from tracking.tags import BUNDLE_TAG
 
-    found = find(config, version)[1].version
+    registered = find(config, version)[1].version
     reports = config.home / REPORTS
-    if (run := run_of_bundle(reports, found.tags.get(BUNDLE_TAG, ""))) is None:
-        raise ArtifactError("There is no report of this version", where=reports, value=found.version,
+    if (run := run_of_bundle(reports, registered.tags.get(BUNDLE_TAG, ""))) is None:
+        raise ArtifactError("There is no report of this version", where=reports, value=registered.version,
                             remedy="`reviewlm run --until evaluate` writes one, with the settings of the version")
-    result = {"version": found.version, "report": str(reports / run["folder"] / REPORT_FILE)}
+    result = {"version": registered.version, "report": str(reports / run["folder"] / REPORT_FILE)}
     show_report(result, open)
     terminal.last_line(result, json)
 

@@ -83,8 +83,8 @@ def generate(
     from models.sampling.batch import rating_of
 
     if beam:
-        found = checked(lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens))
-        texts, facts = [each.text for each in found], {"logp": [each.logp for each in found]}
+        beams = checked(lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens))
+        texts, facts = [each.text for each in beams], {"logp": [each.logp for each in beams]}
         ratings = [stars] * len(texts)
     else:
         texts, facts = checked(lambda: sample(
@@ -125,11 +125,11 @@ def suggest(
     from models.bundles.unseen import unseen_warnings
     from models.completion.suggestions import suggest as likely_words
 
-    found = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
+    suggestions = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
-    terminal.show_suggestions(prompt, found)
+    terminal.show_suggestions(prompt, suggestions)
     read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
-    terminal.last_line({**_which(version), **found.as_json(), **read}, json)
+    terminal.last_line({**_which(version), **suggestions.as_json(), **read}, json)
 
 
 def score(
@@ -158,9 +158,9 @@ def score(
     _show_scores(result)
     _say_test_figure(config, version)
     terminal.show_rows([{"text": number, **mark} for number, mark in enumerate(marks, start=1)])
-    told = {"watermarks": marks} if watermark else {}
+    watermarks = {"watermarks": marks} if watermark else {}
     terminal.last_line(
-        {**_which(version), **result, **told, "ratings": _ratings(bundle, stars), "warnings": warnings}, json
+        {**_which(version), **result, **watermarks, "ratings": _ratings(bundle, stars), "warnings": warnings}, json
     )
 
 
@@ -180,9 +180,9 @@ def export(
     from reviewlm.loaded_model import PROBES
 
     network = checked(lambda: exportable(bundle, part))
-    found = checked(lambda: write_export(to, network, PROBES, _which(version)))
-    facts = {"folder": str(to), "network": network.spec.name, "positions": found.positions,
-             "largest_difference": found.largest_difference, "greedy_texts": found.greedy_texts}  # fmt: skip
+    exported = checked(lambda: write_export(to, network, PROBES, _which(version)))
+    facts = {"folder": str(to), "network": network.spec.name, "positions": exported.positions,
+             "largest_difference": exported.largest_difference, "greedy_texts": exported.greedy_texts}  # fmt: skip
     terminal.show_facts(facts)
     terminal.last_line({**_which(version), **facts}, json)
 

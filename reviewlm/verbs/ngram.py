@@ -160,9 +160,9 @@ def suggest(
     model = _opened(arpa, binary)
     from training.ngram.lines.next_words import next_words
 
-    found = checked(lambda: next_words(model, prompt, k))
+    words = checked(lambda: next_words(model, prompt, k))
     name = "probability" if model.normalised else "score"
-    rows = [{"word": word, name: value} for word, value in found]
+    rows = [{"word": word, name: value} for word, value in words]
     terminal.show_rows(rows)
     terminal.last_line({"words": rows}, as_json)
 
@@ -265,12 +265,12 @@ def parameters(given: list[str]) -> dict[str, Any]:
 def _value(name: str, text: str) -> float | bool | tuple[float, ...]:
     many = name in ("weights", "discounts", "fallback")
     try:
-        found = json.loads(f"[{text}]")
-        if name == "kenlm_exact" and not isinstance(found[0], bool):
+        values = json.loads(f"[{text}]")
+        if name == "kenlm_exact" and not isinstance(values[0], bool):
             raise ValueError(name)
-        if isinstance(found[0], str) and not many:
-            raise ConfigError(f"{name} is {found[0]!r}; it must be a number", where="--option", value=text)
-        return tuple(found) if many else found[0]
+        if isinstance(values[0], str) and not many:
+            raise ConfigError(f"{name} is {values[0]!r}; it must be a number", where="--option", value=text)
+        return tuple(values) if many else values[0]
     except (ValueError, IndexError, RecursionError) as error:
         what = "numbers, separated by commas" if many else "one number (kenlm_exact: true or false)"
         raise ConfigError(f"{name} needs {what}", where="--option", value=text) from error

@@ -158,7 +158,7 @@ def serve(
     command = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets, *(["--without-tokens"] * without_tokens)]
     share(
         command, config.serving.workers, listener, config.serving.drain_seconds,
-        lambda told: _show_address(address, told, config, json),
+        lambda facts: _show_address(address, facts, config, json),
     )
 
 
@@ -175,16 +175,16 @@ def _serve_as_worker(config: RunConfig, inherited: str) -> None:
     server.serve(config, socket.socket(fileno=listener), ready)
 
 
-def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: bool) -> None:
+def _show_address(address: str, facts: dict[str, Any], config: RunConfig, json: bool) -> None:
     """Say where the model answers, and how to ask it."""
     if json:
-        standard_streams.answer_now({"address": address, "workers": config.serving.workers, **told})
+        standard_streams.answer_now({"address": address, "workers": config.serving.workers, **facts})
     if wants_json():  # of a service: the lines below would be text
-        logging.getLogger(__name__).info("serving %s, the champion, at %s", told["model"], address)
+        logging.getLogger(__name__).info("serving %s, the champion, at %s", facts["model"], address)
         return
-    terminal.say(f"Serving {told['model']}, the champion, at {address}")
+    terminal.say(f"Serving {facts['model']}, the champion, at {address}")
     question = """-H 'Content-Type: application/json' -d """
-    if told["task"] == "classification":
+    if facts["task"] == "classification":
         body = """'{"texts": ["The food was great."]}'"""
         terminal.say("There is no language model yet; a first champion will be served as soon as it is there.")
         terminal.say(f"Try it: curl -s {address}/classify {question}{body}", whole=True)
@@ -192,7 +192,7 @@ def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: b
         body = """'{"prompt": "the food was"}'"""
         terminal.say(f"Open {address}/ in a browser to try it.")
         terminal.say(f"Or: curl -s {address}/suggest {question}{body}", whole=True)
-        terminal.say(f"Completions are computed in {told['numbers']}: {told['why_numbers']}.")
+        terminal.say(f"Completions are computed in {facts['numbers']}: {facts['why_numbers']}.")
     terminal.say("Ctrl-C ends it. It follows promotions and rollbacks by itself.")
 
 

@@ -75,12 +75,12 @@ def demo(
 
     options = {"options": config.evaluation.model_dump(mode="json")}
     # In a process of its own: this one has the libraries of a run, and a model would need torch beside them.
-    found, version = use_version(config, "champion", lambda folder: done_alone(
+    written, version = use_version(config, "champion", lambda folder: done_alone(
         config, ModelWork(shown, "champion", folder, folder, options)
     ))  # fmt: skip
-    for stars, text in zip(STARS, found["texts"], strict=True):
+    for stars, text in zip(STARS, written["texts"], strict=True):
         terminal.show_review(stars, text)
-    terminal.show_suggestions(config.evaluation.prompts[0], SimpleNamespace(**found["suggestions"]))
+    terminal.show_suggestions(config.evaluation.prompts[0], SimpleNamespace(**written["suggestions"]))
     shown_results.show_next_steps(version.name, version.version)
     shown_results.show_report(result, open)
     terminal.last_line(result, json)

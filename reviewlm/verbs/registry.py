@@ -252,11 +252,11 @@ def _require_version(registry: Registry, number: int | None) -> None:
     """
     from tracking.logged_models.lookup import versions_of
 
-    known = [] if number is None else versions_of(registry.tracker, registry.name)
-    if number is not None and number not in known:
+    versions = [] if number is None else versions_of(registry.tracker, registry.name)
+    if number is not None and number not in versions:
         raise InputError(
             f"There is no version {number}", where=f"models:/{registry.name}", value=number,
-            remedy=f"one of {', '.join(map(str, known)) or 'none'}; `reviewlm history` shows more",
+            remedy=f"one of {', '.join(map(str, versions)) or 'none'}; `reviewlm history` shows more",
         )
 
 
@@ -264,8 +264,8 @@ def _tested(config: RunConfig, registry: Registry, version: int) -> dict[str, An
     from tracking.logged_models.load_test import load_test
 
     device = "cuda" if config.execution.device == "cuda" else "cpu"
-    found = asdict(load_test(registry.tracker, registry.name, version, device))
-    return {name: value for name, value in found.items() if value not in (None, "")}
+    measured = asdict(load_test(registry.tracker, registry.name, version, device))
+    return {name: value for name, value in measured.items() if value not in (None, "")}
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -299,12 +299,12 @@ def _decided(
         ) from error
     if event is None:
         return _newest_decision(registry)
-    told = event.as_row(state)
-    sentence = f"By hand, by {told['who']}: {told['why']}"
+    decision = event.as_row(state)
+    sentence = f"By hand, by {decision['who']}: {decision['why']}"
     send_event(config.home, alert, registry.name, {"version": event.version, "sentence": sentence})
     return {
         "champion_version": event.version, "previous_version": event.against,
-        **{name: told[name] for name in ("event", "decision", "who", "when", "why", "state")},
+        **{name: decision[name] for name in ("event", "decision", "who", "when", "why", "state")},
     }
 
 

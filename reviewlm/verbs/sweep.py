@@ -29,8 +29,8 @@ def sweep(
     input: Input = None, preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Search a model's options. --space replaces the preset's; a rerun continues where the last one stopped."""
-    told = {"model": model or None, "trials": trials, "seeds": seeds, "finalists": finalists}
-    chosen = [f"sweep.{name}={value}" for name, value in told.items() if value is not None]
+    given = {"model": model or None, "trials": trials, "seeds": seeds, "finalists": finalists}
+    chosen = [f"sweep.{name}={value}" for name, value in given.items() if value is not None]
     if space is not None:
         chosen.append(f"sweep.space={_table(space)}")
     result = run_flow("sweep", preset, input, [*(set or []), *chosen], _check_sweep)
@@ -70,8 +70,8 @@ def _show(result: Mapping[str, Any]) -> None:
     left_out = ("state", "reached", "reason", "mlflow_run_id")
     shown = [{name: value for name, value in row.items() if name not in left_out} for row in complete[:BEST_SHOWN]]
     counts = {state: sum(row["state"] == state for row in rows) for state in ("complete", "pruned", "failed")}
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    terminal.show_rows(shown, f"{told}; the best by validation perplexity")
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+    terminal.show_rows(shown, f"{summary}; the best by validation perplexity")
     for row in rows:
         if row["state"] == "failed":
             terminal.say(f"Trial {row['trial']} failed: {row['reason']}")

@@ -163,7 +163,7 @@ def noisy(result: dict[str, Any], error: Exception | None = None) -> Callable[[]
         terminal.say("for people")
         os.write(1, b"from a library written in C\n")
         subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
-        terminal.last_line(result, wanted=True)
+        terminal.last_line(result, enabled=True)
         if error is not None:
             raise error
 

@@ -36,8 +36,8 @@ def alerts_set(
         raise typer.BadParameter("name an address, or a file with --file", param_hint="ADDRESSES")
     for number, address in enumerate(addresses, 1):
         if "," in address or Apprise.instantiate(address) is None:
-            said = f"Apprise does not know the form of address {number}; write a comma in a password as %2C"
-            raise typer.BadParameter(said, param_hint="ADDRESSES")  # without the address: it may be secret
+            message = f"Apprise does not know the form of address {number}; write a comma in a password as %2C"
+            raise typer.BadParameter(message, param_hint="ADDRESSES")  # without the address: it may be secret
     home = configured(preset, set).home
     settings = write_alerts(home, addresses, silence_days)
     taken = "has taken them over" if renew_alerts(home) else "none runs; `services start` takes them over"
@@ -88,6 +88,6 @@ def alerts_off(preset: Preset = "small", set: Set = None, json: Json = False) ->
 
 
 def _show_alerts(settings: AlertSettings, more: dict[str, str], json: bool) -> None:
-    told = {"to": ", ".join(settings.shown()) or "nobody", "silence_days": settings.silence_days, **more}
-    terminal.show_facts(told)
-    terminal.last_line({**told, "to": settings.shown()}, json)
+    facts = {"to": ", ".join(settings.shown()) or "nobody", "silence_days": settings.silence_days, **more}
+    terminal.show_facts(facts)
+    terminal.last_line({**facts, "to": settings.shown()}, json)

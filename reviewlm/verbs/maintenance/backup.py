@@ -124,12 +124,12 @@ def upgrade(
 
 def _progress() -> Callable[[int, int], None]:
     """Return a function that logs the progress every few seconds."""
-    told = time.monotonic()
+    last_shown = time.monotonic()
 
     def tell(done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told > EVERY_SECONDS:
-            told = time.monotonic()
+        nonlocal last_shown
+        if time.monotonic() - last_shown > EVERY_SECONDS:
+            last_shown = time.monotonic()
             log.info("%s%s", size(done), f" of about {size(total)}" if total else "")
 
     return tell

@@ -73,8 +73,8 @@ def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None
     elif rows:
         terminal.say(f"The stage '{rows[-1]['stage']}' failed. Its files are kept for a look: {home}")
         terminal.say(f"Wall time {seconds:.1f} s, with the start of the program")
-    kept = {} if home is None else {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
-    terminal.last_line({"stages": rows, "seconds": round(seconds, 1), **kept}, json)
+    failure = {} if home is None else {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
+    terminal.last_line({"stages": rows, "seconds": round(seconds, 1), **failure}, json)
 
 
 def _wall_seconds() -> float:

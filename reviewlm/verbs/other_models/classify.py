@@ -91,8 +91,8 @@ def predict(
     from tracking.logged_models.opening import open_classifier
 
     bundle, version = open_classifier(config, model)
-    found = checked(lambda: bundle.classify(texts))
-    rows = [{"line": line, "text": text, **_answer(bundle.labels, found, row)}
+    classified = checked(lambda: bundle.classify(texts))
+    rows = [{"line": line, "text": text, **_answer(bundle.labels, classified, row)}
             for row, (line, text) in enumerate(lines)]  # fmt: skip
     terminal.show_warnings(warnings := script_warnings(bundle.vocabulary, "\n".join(texts)))
     shown = [{name: row.get(name) for name in ("line", "label", "probability", "text")} for row in rows]
@@ -121,13 +121,16 @@ def weights(
             "This classifier has no weight for each feature", where=f"{version.name} version {version.version}",
             value=f"kind {bundle.spec.kind}", remedy="name a version of the kind logistic: --model NAME/NUMBER",
         )
-    found = [weight._asdict() for weight in bundle.model.strongest(bundle.vocabulary, top)]
+    strongest = [weight._asdict() for weight in bundle.model.strongest(bundle.vocabulary, top)]
     grouped: dict[tuple[str, str], list[str]] = {}
-    for one in found:
+    for one in strongest:
         grouped.setdefault((one["label"], one["block"]), []).append(f"{one['feature']} {one['weight']:+.2f}")
-    rows = [{"label": label, "kind": block, "features": "; ".join(said)} for (label, block), said in grouped.items()]
+    rows = [
+        {"label": label, "kind": block, "features": "; ".join(features)}
+        for (label, block), features in grouped.items()
+    ]
     terminal.show_rows(rows, f"{version.name} version {version.version}: what speaks for each label")
-    terminal.last_line({"model": version.name, "version": version.version, "weights": found}, json)
+    terminal.last_line({"model": version.name, "version": version.version, "weights": strongest}, json)
 
 
 @app.command("compare")
@@ -155,13 +158,13 @@ def compare(
     terminal.last_line(result, json)
 
 
-def _answer(labels: Sequence[str], found: Any, row: int) -> dict[str, Any]:
+def _answer(labels: Sequence[str], classified: Any, row: int) -> dict[str, Any]:
     """Return the answer to one text; with the probability of every label if the classifier has them."""
-    number = int(found.answers_N[row])
+    number = int(classified.answers_N[row])
     answer: dict[str, Any] = {"label": labels[number]}
-    if found.probabilities_NK is not None:
-        answer["probability"] = float(found.probabilities_NK[row, number])
-        answer["probabilities"] = dict(zip(labels, map(float, found.probabilities_NK[row]), strict=True))
+    if classified.probabilities_NK is not None:
+        answer["probability"] = float(classified.probabilities_NK[row, number])
+        answer["probabilities"] = dict(zip(labels, map(float, classified.probabilities_NK[row]), strict=True))
     return answer
 
 

@@ -133,8 +133,8 @@ def _searched(
         return reviews_of_files(config, input), ", ".join(input)
     assert bundle is not None, "opened without --input"
     name = "reviews" if split is Split.ALL else f"{split.value} reviews"
-    wanted = SPLITS if split is Split.ALL else (split.value,)
-    return prepared_reviews(prepared_of(config, bundle), wanted), f"the {name} of '{bundle.spec.name}'"
+    splits = SPLITS if split is Split.ALL else (split.value,)
+    return prepared_reviews(prepared_of(config, bundle), splits), f"the {name} of '{bundle.spec.name}'"
 
 
 def _nearest(
@@ -156,9 +156,9 @@ def _nearest(
     same = np.flatnonzero(same_N)
 
     def passage(row: int) -> str:
-        found = [part for part in PASSAGES.split(texts[row]) if part.strip()] or [texts[row]]
-        best = int(cosines_to(vectors(found))(query_1F)[0].argmax())
-        return textwrap.shorten(found[best], SHOWN, placeholder=" …")
+        passages = [part for part in PASSAGES.split(texts[row]) if part.strip()] or [texts[row]]
+        best = int(cosines_to(vectors(passages))(query_1F)[0].argmax())
+        return textwrap.shorten(passages[best], SHOWN, placeholder=" …")
 
     return {
         "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6),
@@ -174,16 +174,16 @@ def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
     return [{name: row[name] or None for name in names} for row in rows.to_dicts()]
 
 
-def _show_reviews(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+def _show_reviews(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     terminal.say(f"Nearest of {about['reviews']:,} reviews ({about['data']}) by cosine; half of them are below "
-                 f"{found['typical_cosine']:.2f}.")  # fmt: skip
-    for review in found["same_text"]:
+                 f"{result['typical_cosine']:.2f}.")  # fmt: skip
+    for review in result["same_text"]:
         terminal.say(f"\nThe text itself: review {review['review_id']}{_stars(review)}")
-    if (more := found["same_texts"] - len(found["same_text"])) > 0:
+    if (more := result["same_texts"] - len(result["same_text"])) > 0:
         terminal.say(f"and {more:,} more with the text itself")
-    for review in found["nearest"]:
+    for review in result["nearest"]:
         terminal.say(f"\n{review['cosine']:.3f}{_stars(review)}  {review['review_id']}\n  {review['passage']}")
-    if not found["nearest"]:
+    if not result["nearest"]:
         terminal.say("No other review has a word of the text.")
 
 
@@ -219,14 +219,14 @@ def _measured(config: RunConfig, bundle: Bundle | None, reviews: pl.DataFrame, v
     return {"compared": len(chosen), "word_vectors": words and str(words), "rates": rates}
 
 
-def _show_rates(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+def _show_rates(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     rows = [
         {"vectors": row["vectors"], "same business": with_interval(row, "business_id"),
          "minus tf-idf": with_interval(row, "business_id_gain"), "same stars": with_interval(row, "stars"),
          "stars minus tf-idf": with_interval(row, "stars_gain")}
-        for row in found["rates"]
+        for row in result["rates"]
     ]  # fmt: skip
-    queries = found["rates"][0]["queries"]
-    reviews = f"{found['compared']:,} of {about['reviews']:,} reviews"
+    queries = result["rates"][0]["queries"]
+    reviews = f"{result['compared']:,} of {about['reviews']:,} reviews"
     terminal.show_rows(rows, f"Nearest by other users, of {reviews} ({about['data']}); {queries:,} queries; "
                        "± is half of a 95 % interval over businesses")  # fmt: skip

@@ -82,10 +82,10 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     ways = list(dict.fromkeys(row["model"] for row in rows))
     shown = []
     for one in dict.fromkeys(row["class"] for row in rows if row["written"]):
-        found = {row["model"]: row for row in rows if row["class"] == one}
-        best = found[ways[0]]
+        by_way = {row["model"]: row for row in rows if row["class"] == one}
+        best = by_way[ways[0]]
         shown.append({
-            "restored": one, "written": f"{best['written']:,}", **{name: _share(found[name]["f1"]) for name in ways},
+            "restored": one, "written": f"{best['written']:,}", **{name: _share(by_way[name]["f1"]) for name in ways},
             "gain": f"{_share(best['gain_lo'], '+')} to {_share(best['gain_hi'], '+')}",
         })  # fmt: skip
     terminal.show_rows(shown, "F1 on test reviews")
