@@ -156,8 +156,8 @@ def _check_probes(bundle: ClassifierBundle, probes: Sequence[Mapping[str, Any]],
         expected_K = np.array(probe["scores"])
         same = expected_K.shape == found_K.shape and np.allclose(found_K, expected_K, PROBE_TOLERANCE, PROBE_TOLERANCE)
         if not same:
-            said = f"{np.round(found_K, 6).tolist()} instead of {np.round(expected_K, 6).tolist()}"
-            what = f"the bundle {folder} answers differently from when it was saved: scores {said}"
+            difference = f"{np.round(found_K, 6).tolist()} instead of {np.round(expected_K, 6).tolist()}"
+            what = f"the bundle {folder} answers differently from when it was saved: scores {difference}"
             raise ModelError(f"{what} for the probe {probe['text'][:60]!r}", "bundle")
 
 

@@ -1,9 +1,9 @@
-"""Define the options of the neural models, importable without torch; `models/specs.py` re-exports them.
+"""Define the options of the neural models and of their training, importable without torch.
+
+`models/specs.py` re-exports them.
 
 The four choices of a recipe are separate: data (`VocabularySpec`), architecture (the fields of a model's spec),
-objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`, in `models/neural/spec.py`).
-
-Define the options of neural training, importable without torch; `models/specs.py` re-exports them.
+objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`).
 """
 
 from __future__ import annotations
@@ -285,8 +285,8 @@ class RecurrentSpec:
         require(usual, "nonlinearity", self.nonlinearity, needs_reference)
         gate = self.forget_bias == 1 or self.kind == "lstm"
         require(gate, "forget_bias", self.forget_bias, "1 but for the kind 'lstm': no other has that gate")
-        kept = self.kind == "rnn" or self.recurrent_start != "identity"
-        require(kept, "recurrent_start", self.recurrent_start, "another one where there are gates; the identity is for "
+        fits = self.kind == "rnn" or self.recurrent_start != "identity"
+        require(fits, "recurrent_start", self.recurrent_start, "another one where there are gates; the identity is for "
                 "the kind 'rnn'")  # fmt: skip
 
 

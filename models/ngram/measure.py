@@ -90,5 +90,5 @@ def measure(model: LanguageModel, ids_T: np.ndarray, given: Collection[int]) -> 
     Without tokens only the two counts are returned.
     """
     scores = total(ids_T, score_chunks(model, ids_T), given)
-    found: dict[str, float] = {"tokens": scores.tokens, "zero_probability_events": scores.impossible}
-    return found | {"nats": scores.nats / scores.tokens, "perplexity": scores.perplexity} if scores.tokens else found
+    values: dict[str, float] = {"tokens": scores.tokens, "zero_probability_events": scores.impossible}
+    return values | {"nats": scores.nats / scores.tokens, "perplexity": scores.perplexity} if scores.tokens else values
