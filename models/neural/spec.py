@@ -36,7 +36,7 @@ Optimizer = Literal[
     "adamw", "adam", "adam_simplified", "gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta",
     "nt_asgd",
 ]  # fmt: skip
-"""Names of the optimisers, which `training/neural/optimization/optimizers.py` explains."""
+"""Names of the optimisers, which `training/neural/optimizers.py` explains."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
 WITH_BETAS = ("adamw", "adam", "adam_simplified")
 
@@ -63,7 +63,7 @@ class TrainingSpec:
         precision: Number format of the matrix products; parameters and optimiser state are always float32. "bf16" is
             float32 on a CPU that has no instructions for bfloat16.
         seed: For initialisation, dropout and order.
-        optimizer: A rule of `training/neural/optimization/optimizers.py`.
+        optimizer: A rule of `training/neural/optimizers.py`.
         momentum: γ of "momentum", "nesterov" and "rmsprop", ρ of "adadelta".
         l2: λ of the penalty λ‖θ‖² of the weight matrices. Unlike `weight_decay`, its gradient 2 λ θ goes through the
             optimiser; it is added after clipping.

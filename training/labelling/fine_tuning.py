@@ -21,7 +21,7 @@ import torch
 
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.spec import TrainingSpec
-from training.neural.optimization.optimizers import learning_rate, make_rule
+from training.neural.optimizers import learning_rate, make_rule
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.callbacks.checkpointing import BackOff, Checkpointing
 from training.neural.callbacks.reporting import JOURNAL_LINES, REPORT_SECONDS
 from training.neural.checkpoint import SETTLED, Checkpoints, Journal, random_tensors, set_random
-from training.neural.optimization.clipping import scale_and_clip
+from training.neural.clipping import scale_and_clip
 from training.neural.step import Divergence
 
 PIECE_POSITIONS = 131_072

@@ -23,8 +23,8 @@ from models.neural.weights_file import (
 )
 from models.options import stored
 from training.labelling.fine_tuning import FineTuning, Rates
+from training.neural.averaging import WeightAverage
 from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
-from training.neural.optimization.averaging import WeightAverage
 from training.neural.parallel.data_parallel import Ranks
 
 

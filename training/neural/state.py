@@ -28,9 +28,9 @@ from models.neural.weights_file import (
     without_prefix,
 )
 from models.options import stored
+from training.neural.averaging import NonMonotonicTrigger, WeightAverage
 from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
-from training.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
-from training.neural.optimization.optimizers import learning_rate, make_optimizer
+from training.neural.optimizers import learning_rate, make_optimizer
 from training.neural.parallel.data_parallel import Ranks
 from training.neural.tbptt import Memory
 from training.neural.training_metrics import TrainingMetrics

@@ -37,7 +37,7 @@ from training.neural.callbacks.checkpointing import BackOff, Checkpointing
 from training.neural.callbacks.pacing import Pacing, Paused, shortened
 from training.neural.callbacks.reporting import Curves, ProgressReport
 from training.neural.checkpoint import Checkpoints, Journal
-from training.neural.optimization.optimizers import PLATEAU_FACTOR, decay_start
+from training.neural.optimizers import PLATEAU_FACTOR, decay_start
 from training.neural.parallel.data_parallel import joined
 from training.neural.state import TrainingState
 from training.neural.step import Divergence, TrainingStep

@@ -9,7 +9,7 @@ from statistics import quantiles
 
 from models.perplexity import perplexity
 from training.context import FitProgress
-from training.neural.optimization.clipping import Clipped
+from training.neural.clipping import Clipped
 
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
 HORIZON = 100

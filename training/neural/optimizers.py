@@ -294,7 +294,7 @@ def make_rule(groups: Iterable[Any], training: TrainingSpec) -> torch.optim.Opti
     """Return the optimiser that `training.optimizer` names, with the constants of the options.
 
     "gd" and "sgd" are one rule: for gradient descent over the whole text, set `batch` to the number of windows in the
-    text. "nt_asgd" is SGD too; `training/neural/optimization/averaging.py` says what it averages, and from when on.
+    text. "nt_asgd" is SGD too; `training/neural/averaging.py` says what it averages, and from when on.
 
     Args:
         groups: Of parameters, each with its "weight_decay".
