@@ -3,7 +3,7 @@
 Every trial is a whole fit by the trainer, from the same initial weights, over the same windows in the same order.
 Weight decay is 0 in all trials, because a decoupled decay grows with the rate, and the best rates of the rules differ
 by a factor of a thousand: a rule is only compared at its own best rate. "gd" takes one step per epoch, from all windows
-at once; "nt_asgd" keeps its rate constant. The rules are written out in `training/neural/optimization/optimizers.py`.
+at once; "nt_asgd" keeps its rate constant. The rules are written out in `training/neural/optimizers.py`.
 
     python -m course.optimizers --rules sgd,momentum,adagrad,adamw [--text reviews.txt]
 """

@@ -32,8 +32,8 @@ from models.neural.network import Network
 from models.neural.output import NOT_SCORED
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from training.neural.optimization.clipping import scale_and_clip
-from training.neural.optimization.optimizers import learning_rate, make_optimizer
+from training.neural.clipping import scale_and_clip
+from training.neural.optimizers import learning_rate, make_optimizer
 
 Build = Callable[[RecurrentSpec, torch.Tensor], Network]
 """Makes a network from its options and one number per entry of the vocabulary, like `RecurrentNetwork`."""

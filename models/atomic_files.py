@@ -71,9 +71,9 @@ def written_straight(path: Path) -> bool:
 
 def _descriptor(path: Path) -> int | None:
     """Return the number of the file descriptor that a name such as /dev/stdout means, or None."""
-    known = {"/dev/stdout": 1, "/dev/stderr": 2}.get(str(path))
-    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
-    return int(found[1]) if found else known
+    standard = {"/dev/stdout": 1, "/dev/stderr": 2}.get(str(path))
+    match = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
+    return int(match[1]) if match else standard
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -140,6 +140,6 @@ def adaptation_of(model: Any) -> str:
 
 
 def _ways(model: Any) -> list[str]:
-    own = getattr(model, "adaptation", "")
+    adaptation = getattr(model, "adaptation", "")
     inner = [way for part in getattr(model, "parts", ()) for way in _ways(part.model)]
-    return [*inner, own] if own else inner
+    return [*inner, adaptation] if adaptation else inner

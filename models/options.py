@@ -1,11 +1,10 @@
-"""Declare model options as pydantic dataclasses; their annotations hold types, ranges and the marks below.
+"""Declare model options as pydantic dataclasses, and describe their allowed values in words.
 
+The annotations hold types, ranges and the marks below; error messages and the reference of settings are made from them.
 A check that involves several options is a `require` in the class's `__post_init__`.
 
 Some options only take effect with certain values of others: `momentum` only with the optimisers that use it. Setting
 an option that has no effect is an error: it would change nothing except the identity of the fit.
-
-Describe the allowed values of an option in words, for error messages and for the reference of settings.
 """
 
 from __future__ import annotations
@@ -50,9 +49,9 @@ def allowed_values(kind: Any, metadata: Iterable[Any] = ()) -> tuple[str, str]:
     if origin is Annotated:
         return allowed_values(inside[0], (*inside[1:], *metadata))
     if origin in (Union, UnionType):
-        found = [allowed_values(one) for one in inside]
-        nouns = ", or ".join(dict.fromkeys(noun for noun, _ in found))
-        return nouns, limits or next((each for _, each in found if each), "")
+        descriptions = [allowed_values(one) for one in inside]
+        nouns = ", or ".join(dict.fromkeys(noun for noun, _ in descriptions))
+        return nouns, limits or next((each for _, each in descriptions if each), "")
     if origin in (tuple, list):
         noun, each = allowed_values(inside[0])
         count = "" if inside[-1] is Ellipsis or origin is list else f"{len(inside)} "
@@ -253,23 +252,23 @@ def marks(spec: Any, name: str) -> tuple[Any, ...]:
 
 def inapplicable(spec: Any) -> dict[str, str]:
     """Return the options of a spec and its sections that have no effect: full name → where the option takes effect."""
-    found: dict[str, str] = {}
+    idle: dict[str, str] = {}
     for entry in fields(spec):
         if is_dataclass(section := getattr(spec, entry.name)):
-            found |= {f"{entry.name}.{name}": where for name, where in inapplicable(section).items()}
-    return found | _own_inapplicable(spec)
+            idle |= {f"{entry.name}.{name}": where for name, where in inapplicable(section).items()}
+    return idle | _own_inapplicable(spec)
 
 
 def _own_inapplicable(spec: Any) -> dict[str, str]:
     """Return the options that have no effect according to the marks of this spec's own fields."""
-    found: dict[str, str] = {}
+    idle: dict[str, str] = {}
     for entry in fields(spec):
         for mark in marks(spec, entry.name):
             if isinstance(mark, OnlyWith) and getattr(spec, mark.option) not in mark.values:
-                found[entry.name] = str(mark)
+                idle[entry.name] = str(mark)
             if isinstance(mark, Unused):
-                found |= {f"{entry.name}.{name}": mark.where for name in mark.options}
-    return found
+                idle |= {f"{entry.name}.{name}": mark.where for name in mark.options}
+    return idle
 
 
 def _refuse_inapplicable(spec: Spec) -> Spec:

@@ -237,9 +237,9 @@ def _shares(text_tokens: int, totals: Mapping[str, int]) -> dict[str, float]:
 
 def _verify(folder: Path, expected: dict[str, str]) -> None:
     for name, digest in expected.items():
-        found = sha256_of(folder / name)
-        if found != digest:
-            raise ValueError(f"{name} has changed since it was written (SHA-256 {found} instead of {digest})")
+        actual = sha256_of(folder / name)
+        if actual != digest:
+            raise ValueError(f"{name} has changed since it was written (SHA-256 {actual} instead of {digest})")
 
 
 def side_by_side(lengths_D: np.ndarray, positions: int) -> Iterator[np.ndarray]:

@@ -1,8 +1,6 @@
-"""Apply a function to a stream, several items at a time, with results in order and bounded memory.
+"""Apply a function to a stream, several items at a time, with results in order, and tell how much memory there is.
 
 `ordered` uses threads of this process. A caller may give another `FanOut`, whose workers are processes or machines.
-
-Tell the memory of this process, and return to the system what it has freed.
 """
 
 from __future__ import annotations
@@ -47,9 +45,9 @@ class FanOut(Protocol):
 
 def allowed_threads() -> int:
     """Return the number of threads to use: OMP_NUM_THREADS if it is set, else the number of processors, at most 4."""
-    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if said.isdigit() and int(said) > 0:
-        return int(said)
+    setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if setting.isdigit() and int(setting) > 0:
+        return int(setting)
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 

@@ -52,8 +52,8 @@ class AnyRatingState:
     def join(cls, states: Sequence[AnyRatingState]) -> AnyRatingState:
         """Return one state of all texts; all of them have begun, or none."""
         inner = type(states[0].inner).join([state.inner for state in states])
-        known = [state.next_BRV for state in states if state.next_BRV is not None]
-        following = torch.cat(known) if len(known) == len(states) else None
+        rows = [state.next_BRV for state in states if state.next_BRV is not None]
+        following = torch.cat(rows) if len(rows) == len(states) else None
         return cls(inner, np.concatenate([state.logp_BR for state in states]), states[0].begun, following)
 
     def nats_of(self, ids_B: np.ndarray) -> np.ndarray | None:
@@ -145,13 +145,13 @@ class AnyRatingMixture(AnyRating):
         if first:
             self._require_bos(ids_BT[:, 0])
             rows_NT = np.insert(rows_NT, 1, self._stars(len(ids_BT)), axis=1)
-        found, inner = self._model.attribute(rows_NT, state.inner)  # type: ignore[attr-defined]
+        inner_attribution, inner = self._model.attribute(rows_NT, state.inner)  # type: ignore[attr-defined]
         if first:
-            found = found.without(1)
-        logp_BRT = _logp_of_ratings(found.nats_BT.reshape(*state.logp_BR.shape, -1), state.logp_BR)
+            inner_attribution = inner_attribution.without(1)
+        logp_BRT = _logp_of_ratings(inner_attribution.nats_BT.reshape(*state.logp_BR.shape, -1), state.logp_BR)
         given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))
         after = AnyRatingState(inner, logp_BRT[:, :, -1], state.begun or first)
-        return averaged(found, logp_BRT[:, :, :-1], given_BT), after
+        return averaged(inner_attribution, logp_BRT[:, :, :-1], given_BT), after
 
 
 def _logp_of_ratings(nats_BRT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ class Bundle:
             ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
         """
         model, prefix = self.reader(stars)
-        found: list[TextScore] = []
+        results: list[TextScore] = []
         for some in batched(texts):
             read = TextsToScore(self.vocabulary, prefix)
             read.add(some, stars)
@@ -103,8 +103,8 @@ class Bundle:
             for rows in read.side_by_side(POSITIONS // len(self.ratings(stars))):
                 nats_BT = model.score(read.padded(rows), model.start(len(rows)))[0]
                 scores |= {row: read.score(row, nats_T) for row, nats_T in zip(rows, nats_BT, strict=True)}
-            found += [scores[row] for row in range(len(some))]
-        return found
+            results += [scores[row] for row in range(len(some))]
+        return results
 
 
 def require_stars(stars: int | None) -> None:
@@ -186,17 +186,17 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
 def _check_probes(bundle: Bundle, probes: Sequence[Mapping[str, Any]], folder: Path) -> None:
     for probe in probes:
         try:
-            found, expected = bundle.score_text(probe["text"], probe["stars"]).nats, probe["nats"]
+            nats, expected = bundle.score_text(probe["text"], probe["stars"]).nats, probe["nats"]
         except ModelError as error:
             raise ModelError(f"the bundle {folder} has a probe that cannot be scored: {error}", "bundle") from error
         if expected is None:
-            same, before = found == inf, "infinitely many"
+            same, before = nats == inf, "infinitely many"
         else:
-            same = isfinite(found) and abs(found - expected) <= PROBE_TOLERANCE * max(1.0, abs(expected))
+            same = isfinite(nats) and abs(nats - expected) <= PROBE_TOLERANCE * max(1.0, abs(expected))
             before = f"{expected:.6f}"
         if not same:
             raise ModelError(
-                f"the bundle {folder} answers differently from when it was saved: {found:.6f} instead of {before} nats "
+                f"the bundle {folder} answers differently from when it was saved: {nats:.6f} instead of {before} nats "
                 f"for the probe {probe['text'][:60]!r}",
                 "bundle",
             )

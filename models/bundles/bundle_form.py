@@ -28,17 +28,17 @@ def require_form(values: Any) -> None:
 
 
 def require_fields(
-    values: Any, wanted: Mapping[str, tuple[Callable[[Any], bool], str]], kinds: Collection[str]
+    values: Any, fields: Mapping[str, tuple[Callable[[Any], bool], str]], kinds: Collection[str]
 ) -> None:
     """Raise ValueError that names the field, unless *values* has all fields and is of a known kind.
 
     Args:
         values: Of the description.
-        wanted: By field, a function that says whether its value is valid, and what is allowed.
+        fields: By field, a function that says whether its value is valid, and what is allowed.
     """
     if not isinstance(values, dict):
         raise ValueError(f"it is of type {type(values).__name__}, not an object")
-    for name, (fits, allowed) in wanted.items():
+    for name, (fits, allowed) in fields.items():
         if name not in values:
             raise ValueError(f"it lacks {name!r}")
         if not fits(values[name]):

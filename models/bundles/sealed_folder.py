@@ -68,9 +68,9 @@ def verify_files(folder: Path, files: Mapping[str, str]) -> None:
             path = folder / name
             if not path.is_file():
                 raise ModelError(f"the bundle {folder} lacks its file {name}{_why(folder)}", "bundle")
-            found = sha256_of(path)
-            if found != expected:
+            actual = sha256_of(path)
+            if actual != expected:
                 raise ModelError(
-                    f"the file {name} of bundle {folder} is damaged: its SHA-256 is {found} instead of {expected}",
+                    f"the file {name} of bundle {folder} is damaged: its SHA-256 is {actual} instead of {expected}",
                     "bundle",
                 )

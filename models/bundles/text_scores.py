@@ -85,12 +85,12 @@ class TextsToScore:
         Args:
             positions: Largest number of texts times length of the longest; a longer text is a batch alone.
         """
-        order, found = sorted(range(len(self)), key=lambda row: -len(self._ids[row])), list[list[int]]()
+        order, batches = sorted(range(len(self)), key=lambda row: -len(self._ids[row])), list[list[int]]()
         while order:
             count = max(1, positions // len(self._ids[order[0]]))
-            found.append(order[:count])
+            batches.append(order[:count])
             order = order[count:]
-        return found
+        return batches
 
     def padded(self, rows: Sequence[int]) -> np.ndarray:
         """Return the tokens of some texts (B, T), padded with `<bos>`, which no model predicts."""

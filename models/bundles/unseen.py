@@ -49,11 +49,11 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
 
 def script_warnings(vocabulary: Vocabulary, text: str) -> list[str]:
     """Return a sentence for each script of the text of which no entry of the vocabulary has a letter."""
-    found = scripts_of(vocabulary.normal_form.apply(text))
+    scripts = scripts_of(vocabulary.normal_form.apply(text))
     unable = "reads them as bytes and has seen hardly any" if vocabulary.lossless else "cannot read them"
     return [
         f"The text has letters in {SCRIPTS[name]} script, which the model's vocabulary lacks: it {unable}."
-        for name in sorted(found and found - _known_scripts(vocabulary))
+        for name in sorted(scripts and scripts - _known_scripts(vocabulary))
     ]
 
 

@@ -17,14 +17,14 @@ PAIRS = 1 << 22
 def levels(recent_BK: np.ndarray, order: int) -> list[np.ndarray]:
     """Return for k = 1 … n which remembered tokens followed the last k − 1 tokens of the stream; (B, K) bool."""
     row_BK = recent_BK != NONE
-    found = [row_BK]
+    rows = [row_BK]
     for back in range(1, order):
         newest_B1 = recent_BK[:, recent_BK.shape[1] - back, None]
         before_BK = np.full_like(recent_BK, NONE)
         before_BK[:, back:] = recent_BK[:, : recent_BK.shape[1] - back]
         row_BK = row_BK & (before_BK == newest_B1) & (newest_B1 != NONE)
-        found.append(row_BK)
-    return found
+        rows.append(row_BK)
+    return rows
 
 
 def counts(

@@ -94,9 +94,9 @@ def _sums(
         shut_BCM = torch.from_numpy(~band_BCM).to(likeness_BCM.device)
         highest_BC1 = _highest(likeness_BCM, shut_BCM)
         for s, theta in enumerate(thetas):
-            found = _log_sums(theta, likeness_BCM - highest_BC1, highest_BC1[..., 0], shut_BCM, same_BCM)
-            for sums, own in zip((hits, totals), found, strict=True):
-                sums[s, w] = np.logaddexp(sums[s, w - 1], own) if w else own
+            log_sums = _log_sums(theta, likeness_BCM - highest_BC1, highest_BC1[..., 0], shut_BCM, same_BCM)
+            for sums, log_sum in zip((hits, totals), log_sums, strict=True):
+                sums[s, w] = np.logaddexp(sums[s, w - 1], log_sum) if w else log_sum
     return hits, totals
 
 

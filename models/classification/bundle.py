@@ -118,13 +118,12 @@ def save_classifier(
     seal(folder, SPEC, values)
 
 
-def load_classifier(folder: Path | str, device: str = "cpu", check_probes: bool = True) -> ClassifierBundle:
+def load_classifier(folder: Path | str, device: str = "cpu") -> ClassifierBundle:
     """Open a bundle.
 
     Args:
         folder: Folder that `save_classifier` wrote.
         device: Device of the model, "cpu" or "cuda".
-        check_probes: Classify the probe texts and compare.
 
     Raises:
         ModelError: kind "bundle": the folder is not the bundle of a classifier, it is newer than this version or
@@ -144,9 +143,8 @@ def load_classifier(folder: Path | str, device: str = "cpu", check_probes: bool 
         model = classifier_class(spec.kind).load(folder, spec, vocabulary, device)
     facts = {key: value for key, value in values.items() if key not in _FIELDS}
     bundle = ClassifierBundle(spec, vocabulary, model, facts, hashlib.sha256(raw).hexdigest())
-    if check_probes:
-        with stored(f"the classifier of bundle {folder}, asked for its probes,"):
-            _check_probes(bundle, values["probes"], folder)
+    with stored(f"the classifier of bundle {folder}, asked for its probes,"):
+        _check_probes(bundle, values["probes"], folder)
     return bundle
 
 
@@ -156,8 +154,8 @@ def _check_probes(bundle: ClassifierBundle, probes: Sequence[Mapping[str, Any]],
         expected_K = np.array(probe["scores"])
         same = expected_K.shape == found_K.shape and np.allclose(found_K, expected_K, PROBE_TOLERANCE, PROBE_TOLERANCE)
         if not same:
-            said = f"{np.round(found_K, 6).tolist()} instead of {np.round(expected_K, 6).tolist()}"
-            what = f"the bundle {folder} answers differently from when it was saved: scores {said}"
+            difference = f"{np.round(found_K, 6).tolist()} instead of {np.round(expected_K, 6).tolist()}"
+            what = f"the bundle {folder} answers differently from when it was saved: scores {difference}"
             raise ModelError(f"{what} for the probe {probe['text'][:60]!r}", "bundle")
 
 

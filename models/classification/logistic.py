@@ -66,15 +66,15 @@ class LogisticClassifier(Classifier):
         A weight is the mean over the labels taken off W: adding a number to the weights of a feature for all labels
         changes no answer. Weights are per unit of the feature's value, so only those of one block are comparable.
         """
-        centred_KF, found = self.weight_KF - self.weight_KF.mean(0), []
+        centred_KF, strongest = self.weight_KF - self.weight_KF.mean(0), []
         for number, label in enumerate(self.spec.labels):
             first = 0
             for block, names in self.features.names(vocabulary).items():
                 weight_F = centred_KF[number, first : first + len(names)]
                 order = np.argsort(-weight_F, kind="stable")[:most]
-                found += [FeatureWeight(label, block, names[place], float(weight_F[place])) for place in order]
+                strongest += [FeatureWeight(label, block, names[place], float(weight_F[place])) for place in order]
                 first += len(names)
-        return found
+        return strongest
 
     def save(self, folder: Path) -> None:
         """Write weights and features."""

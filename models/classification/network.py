@@ -44,8 +44,8 @@ class NetworkClassifier(Classifier):
 
     def scores_of_texts(self, texts: Rows) -> np.ndarray:
         """Return the scores of the head, or how near its number is to each label (N, K)."""
-        found = self.labeller.scores(self.inputs(texts)).astype(np.float64)
-        return -np.square(found - label_numbers(self.spec)) if self.spec.numbers else found
+        scores = self.labeller.scores(self.inputs(texts)).astype(np.float64)
+        return -np.square(scores - label_numbers(self.spec)) if self.spec.numbers else scores
 
     def inputs(self, texts: Rows) -> InputRows:
         """Return what the network reads of texts without special tokens."""

@@ -44,8 +44,8 @@ def language_model_of(spec: ClassifierSpec) -> str:
 
 def unlike_start(spec: ClassifierSpec, model: Any) -> str:
     """Return what must be set so that a classifier has the form of the language model that it starts from, or ""."""
-    return ", ".join(f"{name} = {wanted!r} (not {getattr(spec, name)!r})" for name in FORM
-                     if (wanted := getattr(model, name)) != getattr(spec, name))  # fmt: skip
+    return ", ".join(f"{name} = {value!r} (not {getattr(spec, name)!r})" for name in FORM
+                     if (value := getattr(model, name)) != getattr(spec, name))  # fmt: skip
 
 
 def to_dict(spec: ClassifierSpec) -> dict[str, Any]:

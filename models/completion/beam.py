@@ -135,7 +135,7 @@ def beam_steps(
 
 def _required(vocabulary: Vocabulary, words: Sequence[str]) -> list[tuple[re.Pattern[str], tuple[int, ...]]]:
     """Return what finds each required word in a text, and the tokens that write it."""
-    found = []
+    patterns = []
     for word in dict.fromkeys(words):
         clean = vocabulary.normal_form.apply(word)
         ids = tuple(vocabulary.encode(" " + clean if vocabulary.lossless else clean).tolist())
@@ -143,8 +143,8 @@ def _required(vocabulary: Vocabulary, words: Sequence[str]) -> list[tuple[re.Pat
             raise ModelError(f"the required word {word!r} has no letter or digit", "input")
         if UNK in ids:
             raise ModelError(f"the model does not know the required word {word!r}; it cannot write it", "input")
-        found.append((re.compile(rf"(?<!\w){re.escape(clean)}(?!['’]?\w)", re.IGNORECASE), ids))
-    return found
+        patterns.append((re.compile(rf"(?<!\w){re.escape(clean)}(?!['’]?\w)", re.IGNORECASE), ids))
+    return patterns
 
 
 class _Search:
@@ -169,19 +169,19 @@ class _Search:
         live = [_Beginning(0.0, (), 0, not self._required, self._met((), frozenset()))]
         logp_BV = logp_1V
         for position in range(1, self._max_tokens + 1):
-            kept = self._kept(list(self._choices(live, logp_BV, self._max_tokens - position)))
-            live = [self._longer(choice, row) for row, choice in enumerate(kept)]
+            choices = self._kept(list(self._choices(live, logp_BV, self._max_tokens - position)))
+            live = [self._longer(choice, row) for row, choice in enumerate(choices)]
             if not live or self._is_decided(live):
                 break
             if position < self._max_tokens:
-                rows = [choice.parent.row for choice in kept]
+                rows = [choice.parent.row for choice in choices]
                 logp_BV, state = self._model.step(np.array([each.ids[-1] for each in live]), state.take(rows))
             yield
         else:
             for each in live:
                 if self._is_complete(each):
                     self._ended.append((each.logp, each.ids, False))
-        best = sorted(self._ended, key=lambda found: -self._rank(found[0], len(found[1]) + found[2]))[: self._n]
+        best = sorted(self._ended, key=lambda text: -self._rank(text[0], len(text[1]) + text[2]))[: self._n]
         return [FoundText(self._text(ids), logp, ended, len(ids)) for logp, ids, ended in best]
 
     def _choices(self, live: Sequence[_Beginning], logp_BV: torch.Tensor, left: int) -> Iterator[_Choice]:
@@ -226,9 +226,9 @@ class _Search:
         for choice in ranked:
             banks.setdefault(self._written(self._complete(choice.parent), choice.doing), []).append(choice)
         share = max(1, self._width // max(len(banks), 1))
-        kept = [choice for bank in banks.values() for choice in bank[:share]]
+        best = [choice for bank in banks.values() for choice in bank[:share]]
         rest = [choice for bank in banks.values() for choice in bank[share:]]
-        return kept + sorted(rest, key=lambda choice: -choice.logp)[: max(0, self._width - len(kept))]
+        return best + sorted(rest, key=lambda choice: -choice.logp)[: max(0, self._width - len(best))]
 
     def _written(self, met: frozenset[int], doing: tuple[int, int] | None) -> int:
         return sum(len(self._required[word][1]) for word in met) + (doing[1] if doing else 0)

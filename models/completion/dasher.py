@@ -89,15 +89,15 @@ def intervals(
 
 def interval_steps(
     bundle: Bundle, text: str, stars: int | None = None, other: bool = False, smallest: float = 1.0,
-    readers: Readers | None = None, known: dict[tuple[str, Inside], list[DasherInterval]] | None = None,
+    readers: Readers | None = None, divisions: dict[tuple[str, Inside], list[DasherInterval]] | None = None,
     begun: str = "",
 ) -> Steps[list[DasherInterval]]:  # fmt: skip
     """Divide as `intervals` does and return the intervals; yield before each batch that the model reads.
 
-    Args: as for `intervals`; known: the divisions made so far, so that an interrupted call can be made again.
+    Args: as for `intervals`; divisions: those made so far, so that an interrupted call can be made again.
     """
     require_unicode(text)
-    known = {} if known is None else known
+    divisions = {} if divisions is None else divisions
     reader = _Reader.of(bundle, stars, readers)
     if not (isinstance(smallest, int | float) and 0 < smallest <= 1):
         raise ModelError(f"smallest is {smallest!r}; it must be above 0 and at most 1", "input")
@@ -106,9 +106,9 @@ def interval_steps(
     for _ in range(NODES if smallest < 1 else 1):
         share, _, parent, before = heapq.heappop(waiting)
         inside = _inside(parent)
-        if (before, inside) not in known:
-            [known[before, inside]] = yield from run_together(reader.read, _divided(reader, before, inside))
-        parent.children = [replace(child, children=[]) for child in known[before, inside]]
+        if (before, inside) not in divisions:
+            [divisions[before, inside]] = yield from run_together(reader.read, _divided(reader, before, inside))
+        parent.children = [replace(child, children=[]) for child in divisions[before, inside]]
         for child in parent.children:
             if share * child.probability <= -smallest and child.kind != "end":
                 heapq.heappush(waiting, (share * child.probability, next(numbers), child, before + child.symbol))
@@ -128,8 +128,8 @@ def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
     for place, char in enumerate([*text, ""]):
         inside: Inside = None
         while True:
-            [found] = result_of(run_together(reader.read, _divided(reader, text[:place], inside)))
-            entered = next((each for each in found if _holds(each, char)), None)
+            [children] = result_of(run_together(reader.read, _divided(reader, text[:place], inside)))
+            entered = next((each for each in children if _holds(each, char)), None)
             if entered is None:
                 raise ModelError(f"{char!r} cannot follow {text[:place][-30:]!r}", "input")
             bits -= log2(entered.probability)
@@ -161,8 +161,8 @@ def _inside(interval: DasherInterval) -> Inside:
     except ValueError:
         begun = b"?"
     if begun and character_of(begun) != "":
-        wanted = "the first bytes (UTF-8) of characters beyond ASCII, in hexadecimal"
-        raise ModelError(f"begun is {interval.begun[:20]!r}; it must be {wanted}", "input")
+        allowed = "the first bytes (UTF-8) of characters beyond ASCII, in hexadecimal"
+        raise ModelError(f"begun is {interval.begun[:20]!r}; it must be {allowed}", "input")
     return begun
 
 
@@ -197,15 +197,15 @@ def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherIn
     ways.extend([node])
     quotes = _curly(ways.next_bytes(node), reader.quotes(text))
     if inside is None:
-        found = _characters(ways, node, quotes)
+        children = _characters(ways, node, quotes)
     else:
-        found = yield from _other_characters(ways, node, inside, quotes)
-    whole = sum(each.probability for each in found)
+        children = yield from _other_characters(ways, node, inside, quotes)
+    whole = sum(each.probability for each in children)
     if whole <= 0:
         return [DasherInterval("end", "", 1.0)]
-    for each in found:
+    for each in children:
         each.probability /= whole
-    return sorted((each for each in found if each.probability > 0), key=_order)
+    return sorted((each for each in children if each.probability > 0), key=_order)
 
 
 def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
@@ -233,11 +233,11 @@ def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
 
 def _curly(mass_C: np.ndarray, quotes: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Return the probability of each curly quote, which is taken from the straight one."""
-    found: dict[str, float] = {}
+    masses: dict[str, float] = {}
     for straight, shares in quotes.items():
         whole = float(mass_C[ord(straight)])
-        found |= {form: whole * share for form, share in shares.items() if form != straight and whole}
-    return found
+        masses |= {form: whole * share for form, share in shares.items() if form != straight and whole}
+    return masses
 
 
 def _characters(ways: Spellings, node: Node, curly: Mapping[str, float]) -> list[DasherInterval]:
@@ -254,7 +254,7 @@ def _other_characters(
 ) -> Search[list[DasherInterval]]:
     """Return the characters beyond ASCII that begin so: the probable beginnings are followed, byte by byte."""
     depth, least = len(node.text), -1.0
-    found = [] if begun else [DasherInterval("character", form, mass) for form, mass in curly.items()]
+    children = [] if begun else [DasherInterval("character", form, mass) for form, mass in curly.items()]
     for byte in begun:
         longer = ways.child(node, byte)
         if longer is None:
@@ -273,12 +273,12 @@ def _other_characters(
             if (char := character_of(bytes_)) in curly:
                 continue
             if char:
-                found.append(DasherInterval("character", char, mass))
+                children.append(DasherInterval("character", char, mass))
             elif mass > least and (longer := ways.child(each, bytes_[-1])) is not None:
                 nodes.append(longer)
             else:
-                found.append(DasherInterval("other", "", mass, begun=bytes_.hex()))
-    return found
+                children.append(DasherInterval("other", "", mass, begun=bytes_.hex()))
+    return children
 
 
 def _one_byte_longer(ways: Spellings, node: Node, depth: int) -> list[tuple[Node, bytes, float]]:

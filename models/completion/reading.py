@@ -86,10 +86,10 @@ class PrefixReader:
             self._keep([ids], *self._read(list(ids), self._model))
         if longer:
             self._step(longer)
-        found = [self._known[ids] for ids in prefixes]
-        for reading in found:
+        readings = [self._known[ids] for ids in prefixes]
+        for reading in readings:
             self._batches.move_to_end(reading.batch)
-        return found
+        return readings
 
     def knows(self, prefixes: Sequence[Ids]) -> bool:
         """Return whether all of some prefixes are kept."""
@@ -163,9 +163,9 @@ class Readers:
         """
         model, prefix = self._bundle.reader(stars)
         key, now = tuple(prefix), self._clock()
-        kept = {one: reader for one, reader in self._readers.items() if now - self._used[one] <= self._seconds}
+        recent = {one: reader for one, reader in self._readers.items() if now - self._used[one] <= self._seconds}
         self._used[key] = now
-        self._readers = {key: PrefixReader(model, self._read), **kept}
+        self._readers = {key: PrefixReader(model, self._read), **recent}
         for reader in self._readers.values():
             reader.forget_oldest(self._most / len(self._readers))
         return self._readers[key], key
@@ -196,17 +196,17 @@ def run_together(reader: PrefixReader, *searches: Search[Any]) -> Steps[list[Any
 
     Yields before each batch that is not known yet; a batch has at most `MOST_READ` token sequences.
     """
-    found: dict[int, Any] = {}
-    while len(found) < len(searches):
-        wanted: list[Ids] = []
+    results: dict[int, Any] = {}
+    while len(results) < len(searches):
+        prefixes: list[Ids] = []
         for number, search in enumerate(searches):
-            if number not in found:
+            if number not in results:
                 try:
-                    wanted += next(search)
+                    prefixes += next(search)
                 except StopIteration as end:
-                    found[number] = end.value
-        for begin in range(0, len(wanted), MOST_READ):
-            if not reader.knows(some := wanted[begin : begin + MOST_READ]):
+                    results[number] = end.value
+        for begin in range(0, len(prefixes), MOST_READ):
+            if not reader.knows(some := prefixes[begin : begin + MOST_READ]):
                 yield
                 reader(some)
-    return [found[number] for number in range(len(searches))]
+    return [results[number] for number in range(len(searches))]

@@ -88,10 +88,10 @@ class TokenSource:
 
     def between(self, low: int, high: int) -> float:
         """Return the probability of a range of entries."""
-        found = float(self.sums_E[high] - self.sums_E[low])
-        if found < ROUNDED and self.p_V is not None:
-            found = float(self.p_V[self.index.ids_E[low:high]].sum())
-        return self.weight * found
+        mass = float(self.sums_E[high] - self.sums_E[low])
+        if mass < ROUNDED and self.p_V is not None:
+            mass = float(self.p_V[self.index.ids_E[low:high]].sum())
+        return self.weight * mass
 
     def among(self, bounds: np.ndarray) -> np.ndarray:
         """Return the probabilities of the ranges of entries between these bounds (G + 1); none of them is empty."""
@@ -167,10 +167,10 @@ class Spellings:
             if self._fits(node, text[depth:]):
                 yield self.unread([node])
                 self.extend([node])
-            found = self.child(node, text[depth])
-            if found is None:
+            child = self.child(node, text[depth])
+            if child is None:
                 return None
-            node = found
+            node = child
         return node
 
     @staticmethod
@@ -180,12 +180,12 @@ class Spellings:
 
     def extend(self, nodes: Iterable[Node]) -> None:
         """Let the model read the token sequences that end at some nodes, in one batch."""
-        wanted = []
+        pairs = []
         for node in nodes:
-            wanted += [(node, ended) for ended in node.ended]
+            pairs += [(node, ended) for ended in node.ended]
             node.read, node.ended = node.read + node.ended, []
-        readings = self._reader([ended.ids for _, ended in wanted])
-        for (node, ended), reading in zip(wanted, readings, strict=True):
+        readings = self._reader([ended.ids for _, ended in pairs])
+        for (node, ended), reading in zip(pairs, readings, strict=True):
             node.sources += self._sources(node, ended, reading)
 
     def _sources(self, node: Node, ended: TokenSequence, reading: PrefixReading) -> list[TokenSource]:
@@ -232,26 +232,26 @@ class Spellings:
             whole: Probability of which `Cutoffs.sequence` is a share; default: that of the node returned.
         """
         text = node.text + bytes([byte])
-        found = Node(text, 0.0)
+        child = Node(text, 0.0)
         for source in node.sources:
             rest = text[source.start :]
             low, high, _ = source.index.place(rest)
             if (mass := source.between(low, high) if high > low else 0.0) > 0:
-                found.mass += mass
-                found.sources.append(source)
+                child.mass += mass
+                child.sources.append(source)
         ends: list[SequenceEnd] = []
-        for source in found.sources:
+        for source in child.sources:
             low, _, longer = source.index.place(text[source.start :])
             ends += [SequenceEnd(source.between(place, place + 1), source, place) for place in range(low, longer)]
-        for end in self._kept(ends, self._cutoffs.sequence * (whole or found.mass)):
-            self._end(found, end)
-        return found if found.mass > 0 else None
+        for end in self._kept(ends, self._cutoffs.sequence * (whole or child.mass)):
+            self._end(child, end)
+        return child if child.mass > 0 else None
 
     def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
         """Return the ends that are probable enough, and the best one; see `Cutoffs.reachable`."""
-        kept = [end for end in ends if end.weight > least]
+        likely = [end for end in ends if end.weight > least]
         best = max(ends, key=lambda end: end.weight, default=None) if self._cutoffs.reachable else None
-        return [best] if best is not None and not kept and best.weight > 0 else kept
+        return [best] if best is not None and not likely and best.weight > 0 else likely
 
     def _end(self, node: Node, end: SequenceEnd) -> None:
         """Add a token sequence that ends at a node."""

@@ -1,6 +1,6 @@
 """Suggest the next words of a text, or the completions of the word being typed, with exact probabilities.
 
-Search the most probable words of a subword vocabulary that begin with given characters, character by character.
+With a subword vocabulary a word is several tokens, so the most probable words are searched character by character.
 """
 
 from __future__ import annotations
@@ -250,18 +250,18 @@ def _next(
 ) -> Search[Suggestions]:
     if unit := bundle.vocabulary.word_unit:
         p_V = reader([typed.ids])[0].p_V
-        found = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k, marks))
+        suggestions = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k, marks))
         low, high = texts_of(bundle.vocabulary).after(typed.text).range(b" ")
         begun = low == high
     else:
-        found = _best(k, *(yield from _spelled_words(bundle.vocabulary, typed, k, reader, cutoffs)))
+        suggestions = _best(k, *(yield from _spelled_words(bundle.vocabulary, typed, k, reader, cutoffs)))
         begun = typed.begun
-    return replace(found, space="" if typed.spaced or begun else " ")
+    return replace(suggestions, space="" if typed.spaced or begun else " ")
 
 
-def _best(k: int, found: dict[str, float], whole: float) -> Suggestions:
+def _best(k: int, masses: dict[str, float], whole: float) -> Suggestions:
     """Return the k best words, relative to the probability of all that the typed characters allow."""
-    ranked = heapq.nsmallest(k, found.items(), key=lambda item: (-item[1], item[0]))
+    ranked = heapq.nsmallest(k, masses.items(), key=lambda item: (-item[1], item[0]))
     best = [(word, min(1.0, p / whole)) for word, p in ranked] if whole > 0 else []
     return Suggestions(best, max(0.0, 1.0 - sum(probability for _, probability in best)))
 
@@ -281,11 +281,11 @@ def _whole_words(
     candidates = np.flatnonzero(allowed_V)
     ranked = candidates[np.argsort(-p_V[candidates], kind="stable")]
     writer = unit.page_after(typed.text)
-    found: defaultdict[str, float] = defaultdict(float)  # entries that look the same in text are one word
+    masses: defaultdict[str, float] = defaultdict(float)  # entries that look the same in text are one word
     for token in ranked[: 2 * k]:
         shown = writer.shown(vocabulary.token(token))
-        found[shown.strip() or shown] += float(p_V[token])
-    return found, whole
+        masses[shown.strip() or shown] += float(p_V[token])
+    return masses, whole
 
 
 def _completions(
@@ -343,12 +343,12 @@ def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed:
     finished = unknown * ends
     finished += sum(float(p_V[token]) for token in ids[:1] if vocabulary.token(token) == beginning)
     writer = unit.page_after(typed.text[: len(typed.text) - len(typed.word)])
-    found: defaultdict[str, float] = defaultdict(float)
+    masses: defaultdict[str, float] = defaultdict(float)
     for token in ids[np.argsort(-p_V[ids], kind="stable")][: 2 * k]:
         word = vocabulary.token(token)
-        found[in_case(writer.shown(word).strip(), word, typed.word, beginning)] += float(p_V[token])
+        masses[in_case(writer.shown(word).strip(), word, typed.word, beginning)] += float(p_V[token])
     whole = float(p_V[ids].sum()) + unknown
-    return replace(_best(k, found, whole), typed=typed.word, finished=finished / whole if whole > 0 else 0.0)
+    return replace(_best(k, masses, whole), typed=typed.word, finished=finished / whole if whole > 0 else 0.0)
 
 
 def _spelled_words(

@@ -83,8 +83,8 @@ def divide(vocabulary: Vocabulary, prompt: str, prefix: Ids) -> Typed:
 def _last_word(vocabulary: Vocabulary, text: str) -> tuple[str, int]:
     """Return the word at the end of a text, and how many tokens it has (0: to be found by encoding the rest)."""
     if vocabulary.word_unit is None:
-        found = DROW.match(text[::-1])
-        return (found[0][::-1], 0) if found else ("", 0)
+        match = DROW.match(text[::-1])
+        return (match[0][::-1], 0) if match else ("", 0)
     pieces = pieces_of(text, vocabulary.spec.lowercase)
     for count in (1, 2):  # an apostrophe after letters may belong to the word: "don'"
         if len(pieces) >= count and (count == 1 or pieces[-1] == "'") and is_word(pieces[-count]):

@@ -181,8 +181,8 @@ class UnknownWords:
 
     def __init__(self, unit: WordUnit, letters: str) -> None:
         self._spelling = unit.spelling
-        known = {char: number for number, char in enumerate(self._spelling.characters)}
-        self._known_L = np.array([known.get(char, -1) for char in letters])
+        numbers = {char: number for number, char in enumerate(self._spelling.characters)}
+        self._known_L = np.array([numbers.get(char, -1) for char in letters])
         self._other_L = BYTE ** np.array([len(char.encode()) for char in letters])
         self.after = lru_cache(maxsize=1 << 12)(self._after)
 
@@ -286,10 +286,10 @@ class WrittenWords:
         rows = []
         for token, word in enumerate(words, FIRST):
             for form in self.unit.forms(word):
-                found = self.unit.traits(form)
-                kind = found.kind if found.kind >= 0 else NO_KIND
+                form_traits = self.unit.traits(form)
+                kind = form_traits.kind if form_traits.kind >= 0 else NO_KIND
                 for spaced in range(1 + (kind < NO_KIND)):
-                    price = ((kind * 2 + spaced) * (UNKNOWN + 1) + found.usual) * (SHAPES + 1) + found.shape
+                    price = ((kind * 2 + spaced) * (UNKNOWN + 1) + form_traits.usual) * (SHAPES + 1) + form_traits.shape
                     rows.append((b" " * spaced + form.encode(), token, price))
         texts, tokens, prices = zip(*sorted(rows), strict=True)
         self.forms = EntryIndex(texts, range(len(texts)))
@@ -307,10 +307,10 @@ class WrittenWords:
         """Return what the price of the next piece depends on, after a piece as it is written; "": nothing is."""
         if not piece:
             return Place()
-        found = self.unit.traits(piece)
+        piece_traits = self.unit.traits(piece)
         folded = piece.lower() if self.unit.folds else piece
-        folded = folded.removeprefix(" ") if found.kind >= 0 else folded
-        return Place(found.place_after, found.shape, found.symbol, folded)
+        folded = folded.removeprefix(" ") if piece_traits.kind >= 0 else folded
+        return Place(piece_traits.place_after, piece_traits.shape, piece_traits.symbol, folded)
 
     def _may_follow(self, piece: str) -> np.ndarray:
         """Return before which letters a piece ends if nothing is between them (L,)."""
@@ -356,15 +356,15 @@ class WordSpellings(Spellings):
         may_L = words.may_follow(ended.after.piece)
         p_E = reading.p_V[words.token_E] * (gap[:, :, None, None] * case).ravel()[words.price_E]
         p_E *= may_L[words.first_E] | (words.first_E < 0)
-        found = [TokenSource(ended.weight, words.forms, _sums(p_E), start, ended.ids, p_E)]
+        sources = [TokenSource(ended.weight, words.forms, _sums(p_E), start, ended.ids, p_E)]
         if words.unit.folds and len(words.known.token_W):
             weight_W = reading.p_V[words.known.token_W] * case[words.known.usual_W, OTHER]
-            known = Letters(KnownWords(words.known, weight_W), ended.ids, np.array([0, 0, 0, 1.0]))
-            found.append(self._letters(known, ended.weight * float(weight_W.sum()), start, gap, may_L))
+            known_words = Letters(KnownWords(words.known, weight_W), ended.ids, np.array([0, 0, 0, 1.0]))
+            sources.append(self._letters(known_words, ended.weight * float(weight_W.sum()), start, gap, may_L))
         shapes = case[UNKNOWN, LETTER_SHAPES]
         unknown = Letters(words.unknown, ended.ids, shapes / shapes.sum())
-        found.append(self._letters(unknown, ended.weight * float(reading.p_V[UNK]), start, gap, may_L))
-        return found
+        sources.append(self._letters(unknown, ended.weight * float(reading.p_V[UNK]), start, gap, may_L))
+        return sources
 
     def _letters(
         self, letters: Letters, weight: float, start: int, gap: np.ndarray | None = None, may_L: np.ndarray = NOTHING
@@ -383,14 +383,14 @@ class WordSpellings(Spellings):
         if letters.begun:
             p_S = np.full(len(signs.signs), BYTE)
         else:
-            found = letters.speller.after(letters.folded)
-            p_S = np.where(signs.letter_S >= 0, found.p_L[signs.letter_S], found.other * BYTE)
+            after = letters.speller.after(letters.folded)
+            p_S = np.where(signs.letter_S >= 0, after.p_L[signs.letter_S], after.other * BYTE)
             p_S = p_S * letters.cases().sum(1)[signs.cased_S]
             may_L = words.may_go_on(letters.folded) if gap is None else may_L
             p_S *= may_L[signs.letter_S] | signs.free_S
             if gap is not None:
                 in_piece = letters.speller.after(" ").p_L[signs.letter_S[signs.in_piece_M]]
-                p_S[signs.in_piece_M] = in_piece * found.p_L[words.space]
+                p_S[signs.in_piece_M] = in_piece * after.p_L[words.space]
                 p_S *= gap[signs.kind_S, signs.spaced_S]
         return LetterSource(weight, signs.index, NOTHING, start, letters.before, p_S, signs.signs, letters=letters)
 
@@ -402,10 +402,10 @@ class WordSpellings(Spellings):
             return
         letters = source.letters.after(source.signs[entry])
         node.sources.append(self._letters(letters, end.weight, len(node.text)))
-        found = None if letters.begun else letters.speller.after(letters.folded)
-        if found and found.end > 0:
+        after = None if letters.begun else letters.speller.after(letters.folded)
+        if after and after.end > 0:
             place = self._words.place_after(letters.written)
-            node.ended.append(TokenSequence((*letters.before, found.token), end.weight * found.end, place))
+            node.ended.append(TokenSequence((*letters.before, after.token), end.weight * after.end, place))
 
     def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
         """Return the ends that are probable enough, and the best one of each kind of source."""
@@ -417,16 +417,16 @@ class WordSpellings(Spellings):
 
     def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:
         """Return the node of the text and one more byte; sequences of the same tokens and effects are one."""
-        found = super().child(node, byte, whole)
-        if found and found.ended:
+        child = super().child(node, byte, whole)
+        if child and child.ended:
             together: dict[tuple[Ids, Place], float] = {}
-            for ended in found.ended:
+            for ended in child.ended:
                 key = ended.ids, ended.after
                 together[key] = together.get(key, 0.0) + ended.weight
             best = max(together.values())
-            least = self._cutoffs.sequence * (whole or found.mass)
-            found.ended = [TokenSequence(*key[:1], p, key[1]) for key, p in together.items() if p > least or p == best]
-        return found
+            least = self._cutoffs.sequence * (whole or child.mass)
+            child.ended = [TokenSequence(*key[:1], p, key[1]) for key, p in together.items() if p > least or p == best]
+        return child
 
 
 @lru_cache(maxsize=4)

@@ -65,19 +65,20 @@ def attribution_of(
     return Attribution(tuple(names), nats_BT, weights_BTP, nats_BTP, contribution_BTP, share_BTP)
 
 
-def averaged(found: Attribution, logp_BRT: np.ndarray, given_BT: np.ndarray) -> Attribution:
+def averaged(attribution: Attribution, logp_BRT: np.ndarray, given_BT: np.ndarray) -> Attribution:
     """Return the attribution of B texts that were read with each of R ratings.
 
     Args:
-        found: Of the B · R streams: the R ratings of the first text, then of the next.
+        attribution: Of the B · R streams: the R ratings of the first text, then of the next.
         logp_BRT: log π_k, the ratings' log-probabilities before each token.
         given_BT: Which tokens are given.
     """
-    shape_BRTP = *logp_BRT.shape, len(found.names)
-    nats_BRTP, weights_BRTP = (each.reshape(shape_BRTP) for each in (found.part_nats_BTP, found.weights_BTP))
+    shape_BRTP = *logp_BRT.shape, len(attribution.names)
+    part_nats_NTP, weights_NTP = attribution.part_nats_BTP, attribution.weights_BTP
+    nats_BRTP, weights_BRTP = part_nats_NTP.reshape(shape_BRTP), weights_NTP.reshape(shape_BRTP)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_joint_BRTP = logp_BRT[..., None] + np.log(weights_BRTP)  # log of π λ
         log_weights_BTP = np.logaddexp.reduce(log_joint_BRTP, axis=1)
         nats_BTP = log_weights_BTP - np.logaddexp.reduce(log_joint_BRTP - nats_BRTP, axis=1)
     nats_BTP = np.where(np.isneginf(log_weights_BTP), np.inf, nats_BTP)  # a part of weight 0
-    return attribution_of(found.names, nats_BTP, log_weights_BTP, given_BT)
+    return attribution_of(attribution.names, nats_BTP, log_weights_BTP, given_BT)

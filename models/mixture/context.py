@@ -51,27 +51,27 @@ def matched_before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> Mat
 def matched_after(model: NGramLM, state: NGramState) -> Matched:
     """Return the longest known context before the next token, (B,)."""
     shape = len(state.context_BK)
-    found = Matched(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
-    _note(found, model, enumerate(model.contexts(state), start=1))
-    return found
+    matched = Matched(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
+    _note(matched, model, enumerate(model.contexts(state), start=1))
+    return matched
 
 
 def _matched(model: NGramLM, ids_BL: np.ndarray, last: int) -> Matched:
     shape = len(ids_BL), last
-    found = Matched(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
+    matched = Matched(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
     if model.order == 1:
-        return found
+        return matched
     apart_BL = apart(ids_BL)
     rows = (row_T.reshape(apart_BL.shape) for row_T in follow(apart_BL.ravel(), model.tables.followers[:-1]))
     # The context of a position ends at the position before it.
     contexts = (row_BL[:, -last - 1 : -1].ravel() for row_BL in chain([apart_BL], rows))
-    _note(found, model, enumerate(contexts, start=1))
-    return found
+    _note(matched, model, enumerate(contexts, start=1))
+    return matched
 
 
-def _note(found: Matched, model: NGramLM, contexts: Iterable[tuple[int, np.ndarray]]) -> None:
-    """Write every context that was continued into *found*, shortest first, so that the longest remains."""
-    length_N, backoff_N, followers_N = (a.reshape(-1) for a in (found.length, found.backoff, found.followers))
+def _note(matched: Matched, model: NGramLM, contexts: Iterable[tuple[int, np.ndarray]]) -> None:
+    """Write every context that was continued into *matched*, shortest first, so that the longest remains."""
+    length_N, backoff_N, followers_N = (a.reshape(-1) for a in (matched.length, matched.backoff, matched.followers))
     for length, context_N in contexts:
         at = np.flatnonzero(context_N != NONE)
         context_Q = context_N[at].astype(np.int64)
@@ -85,19 +85,19 @@ def _note(found: Matched, model: NGramLM, contexts: Iterable[tuple[int, np.ndarr
 
 def ngram_models(parts: Sequence[Part]) -> list[NGramLM]:
     """Return the n-gram models among the parts and inside them, at any depth, in order."""
-    found: list[NGramLM] = []
+    models: list[NGramLM] = []
     for part in parts:
         model = part.model
-        found += [model] if isinstance(model, NGramLM) else ngram_models(getattr(model, "parts", ()))
-    return found
+        models += [model] if isinstance(model, NGramLM) else ngram_models(getattr(model, "parts", ()))
+    return models
 
 
 def ngram_states(parts: Sequence[Part], states: Sequence[Any]) -> list[NGramState]:
     """Return the states of `ngram_models`, in the same order; states are nested as the models are."""
-    found: list[NGramState] = []
+    inner_states: list[NGramState] = []
     for part, state in zip(parts, states, strict=True):
         if isinstance(part.model, NGramLM):
-            found.append(state)
+            inner_states.append(state)
         elif inner := getattr(part.model, "parts", ()):
-            found += ngram_states(inner, state.parts)
-    return found
+            inner_states += ngram_states(inner, state.parts)
+    return inner_states

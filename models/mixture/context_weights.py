@@ -123,5 +123,5 @@ class ContextWeights:
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Return log softmax over the last axis."""
     shifted = logits - logits.max(-1, keepdims=True)
-    found: np.ndarray = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    return found
+    log_weights: np.ndarray = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return log_weights

@@ -80,7 +80,7 @@ class MixtureLM:
 
     def _stepped(self, ids_B: np.ndarray, state: MixtureState) -> tuple[list[torch.Tensor], tuple[Any, ...]]:
         """Return the parts' distributions of the next token (B, V), on one device, and their states."""
-        pairs = [model.step(ids_B, own) for model, own in zip(self.models, state.parts, strict=True)]
+        pairs = [model.step(ids_B, part) for model, part in zip(self.models, state.parts, strict=True)]
         device = next((logp_BV.device for logp_BV, _ in pairs if logp_BV.device.type != "cpu"), torch.device("cpu"))
         return [logp_BV.to(device) for logp_BV, _ in pairs], tuple(after for _, after in pairs)
 
@@ -92,35 +92,35 @@ class MixtureLM:
 
     def step_first(self, ids_B: np.ndarray, state: MixtureState) -> tuple[FirstEntries, MixtureState]:
         """Read one token of each stream; see `StepsFirst`. Other parts are stepped as usual."""
-        found = [stepped_first(model, ids_B, own) for model, own in zip(self.models, state.parts, strict=True)]
-        states, count = tuple(after for _, after in found), self.first_entries
+        steps = [stepped_first(model, ids_B, part) for model, part in zip(self.models, state.parts, strict=True)]
+        states, count = tuple(after for _, after in steps), self.first_entries
         log_weight_BP = np.broadcast_to(self.weighting.following(states), (len(ids_B), len(self.models)))
         log_weight_PB = torch.from_numpy(log_weight_BP.T.astype(np.float32))
-        first_BC = log_sum_of([entries.logp_BC[:, :count] for entries, _ in found], log_weight_PB)
+        first_BC = log_sum_of([entries.logp_BC[:, :count] for entries, _ in steps], log_weight_PB)
 
         def whole(rows_M: np.ndarray) -> torch.Tensor:
-            return log_sum_of([entries.whole(rows_M) for entries, _ in found], log_weight_PB[:, rows_M])
+            return log_sum_of([entries.whole(rows_M) for entries, _ in steps], log_weight_PB[:, rows_M])
 
         return FirstEntries(first_BC, whole), MixtureState(states)
 
     def advance(self, ids_BT: np.ndarray, state: MixtureState) -> MixtureState:
         """Read T tokens of each stream without scoring them."""
         states = zip(self.models, state.parts, strict=True)
-        return MixtureState(tuple(read_on(model, ids_BT, own) for model, own in states))
+        return MixtureState(tuple(read_on(model, ids_BT, part) for model, part in states))
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores."""
         pairs = zip(self.models, state.parts, strict=True)
-        return self.mixed(ids_BT, state, [model.score(ids_BT, own) for model, own in pairs])
+        return self.mixed(ids_BT, state, [model.score(ids_BT, part) for model, part in pairs])
 
     def mixed(
-        self, ids_BT: np.ndarray, state: MixtureState, found: Sequence[tuple[np.ndarray, Any]]
+        self, ids_BT: np.ndarray, state: MixtureState, scored: Sequence[tuple[np.ndarray, Any]]
     ) -> tuple[np.ndarray, MixtureState]:
         """Return what `score` does, from what the `score` of each part gave."""
-        nats_BTP = np.stack([nats_BT for nats_BT, _ in found], -1)
+        nats_BTP = np.stack([nats_BT for nats_BT, _ in scored], -1)
         nats_BT = mixed_nats(nats_BTP, self.weighting.before(ids_BT, state.parts))
         nats_BT[np.isin(ids_BT, sorted(CONTEXT_IDS))] = 0.0
-        return nats_BT, MixtureState(tuple(after for _, after in found))
+        return nats_BT, MixtureState(tuple(after for _, after in scored))
 
     @property
     def in_bulk(self) -> bool:
@@ -136,8 +136,8 @@ class MixtureLM:
         log_weights_BTP = self.weighting.before(ids_BT, self.start(len(ids_BT)).parts)
         log_weights_BTP = np.broadcast_to(log_weights_BTP, (*ids_BT.shape, len(self.models)))
         [network] = (model for model in self.models if not isinstance(model, NGramLM))
-        for found in predictions(network, ids_BT, wanted_BT):
-            text_N, position_N, logp_NV = found
+        for batch in predictions(network, ids_BT, wanted_BT):
+            text_N, position_N, logp_NV = batch
             log_weight_PN = torch.from_numpy(log_weights_BTP[text_N, position_N].T.astype(logp_NV.dtype))
             parts = [
                 model.distributions_at(ids_BT, text_N, position_N) if isinstance(model, NGramLM) else logp_NV
@@ -148,7 +148,7 @@ class MixtureLM:
 
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
         """Score tokens and return the contribution of each part to each; see `mixture/attribution.py`."""
-        pairs = [model.score(ids_BT, own) for model, own in zip(self.models, state.parts, strict=True)]
+        pairs = [model.score(ids_BT, part) for model, part in zip(self.models, state.parts, strict=True)]
         nats_BTP = np.stack([nats_BT for nats_BT, _ in pairs], -1)
         log_weights_BTP = self.weighting.before(ids_BT, state.parts)
         given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))

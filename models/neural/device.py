@@ -1,6 +1,4 @@
-"""Check that torch can use the requested device, and which number formats it supports.
-
-Recognise out-of-memory errors of every device and library that torch uses.
+"""Check that torch can use a device, which number formats it supports there, and whether an error means lack of memory.
 
 Torch has its own error type only for refusals by its own GPU allocator. Refusals by the driver ("CUDA error: out of
 memory"), cuBLAS (CUBLAS_STATUS_ALLOC_FAILED), cuDNN (CUDNN_STATUS_ALLOC_FAILED, since version 9
@@ -80,8 +78,8 @@ def require_device(device: str) -> None:
     Raises:
         ModelError: kind "input": the device is a GPU that does not exist.
     """
-    wanted = torch.device(device)
-    if wanted.type != "cuda":
+    place = torch.device(device)
+    if place.type != "cuda":
         return
     if not torch.cuda.is_available():
         lacking = "finds none" if torch.backends.cuda.is_built() else f"{torch.__version__} was built without CUDA"
@@ -90,7 +88,7 @@ def require_device(device: str) -> None:
             "a driver and a torch with CUDA",
             "input",
         )
-    if (wanted.index or 0) >= torch.cuda.device_count():
+    if (place.index or 0) >= torch.cuda.device_count():
         seen = torch.cuda.device_count()
         raise ModelError(f"device {device} is requested, but {seen} GPUs are visible", "input")
     torch.backends.cudnn.allow_tf32 = False
@@ -105,13 +103,13 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 @contextmanager
-def tf32_in_layers(wanted: bool) -> Iterator[None]:
-    """Within the block, if *wanted*, let cuDNN's layers in float32 round the factors of their products to TF32.
+def tf32_in_layers(on: bool) -> Iterator[None]:
+    """Within the block, if *on*, let cuDNN's layers in float32 round the factors of their products to TF32.
 
     It is for a training in bf16 on a GPU whose cuDNN has no such layers. TF32's mantissa is three bits longer than that
     of bf16. The switch is one of the process, so the threads of the backward pass see it.
     """
-    if not wanted:
+    if not on:
         yield
         return
     before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
@@ -135,7 +133,7 @@ def is_one(scale: Tensor) -> bool:
     """Return whether a scalar is 1, as far as that is known without a wait for a GPU: there, whether it is `one`."""
     if not scale.is_cuda:
         return scale.item() == 1
-    return (known := _ONES.get(scale.device)) is not None and known.data_ptr() == scale.data_ptr()
+    return (stored := _ONES.get(scale.device)) is not None and stored.data_ptr() == scale.data_ptr()
 
 
 def free_cached_memory() -> None:

@@ -63,15 +63,15 @@ class KeptFeatures:
                 for number in range(len(arrays.files) // len(Features._fields)):
                     yield Features(*(arrays[f"{name}.{number}"] for name in Features._fields))
             return
-        found = []
+        blocks = []
         for some in compute():
-            found.append(some)
+            blocks.append(some)
             yield some
-        self._write(file, found)
+        self._write(file, blocks)
 
-    def _write(self, file: Path, found: list[Features]) -> None:
+    def _write(self, file: Path, blocks: list[Features]) -> None:
         """Write a file; without room for it, write none: the other model then reads the texts itself."""
-        arrays = {f"{name}.{n}": getattr(some, name) for n, some in enumerate(found) for name in Features._fields}
+        arrays = {f"{name}.{n}": getattr(some, name) for n, some in enumerate(blocks) for name in Features._fields}
         self._left -= sum(array.nbytes for array in arrays.values())
         if self._left < 0:
             return

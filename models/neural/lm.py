@@ -178,10 +178,10 @@ class NeuralLM:
 
         The network reads many positions at a time; the output layer runs only at the wanted ones.
         """
-        reader, rows, kept = self.reader(), max(1, ENTRIES // self.vocabulary_size), self.kept_features
+        reader, rows, stored = self.reader(), max(1, ENTRIES // self.vocabulary_size), self.kept_features
         logp = self.network.output.logp if reader is None else reader.logp
         compute = partial(self._features_at, ids_BT, wanted_BT)
-        for text_N, position_N, features_NE in kept.read(ids_BT, wanted_BT, compute) if kept else compute():
+        for text_N, position_N, features_NE in stored.read(ids_BT, wanted_BT, compute) if stored else compute():
             for first in range(0, len(text_N), rows):
                 some = slice(first, first + rows)
                 logp_MV = logp(torch.from_numpy(features_NE[some]).to(self.device))
@@ -213,8 +213,8 @@ class NeuralLM:
         ids = np.ascontiguousarray(ids, dtype=np.int64)
         # As unsigned numbers, negative ids are the largest: one pass instead of two.
         if ids.size and ids.view(np.uint64).max() >= self.vocabulary_size:
-            known = f"this model knows 0 to {self.vocabulary_size - 1}"
-            raise ModelError(f"token ids go from {ids.min()} to {ids.max()}; {known}", "input")
+            limits = f"this model knows 0 to {self.vocabulary_size - 1}"
+            raise ModelError(f"token ids go from {ids.min()} to {ids.max()}; {limits}", "input")
         return torch.from_numpy(ids).to(self.device)
 
     def save(self, folder: Path) -> None:

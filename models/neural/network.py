@@ -76,8 +76,8 @@ class Network(nn.Module):
     @property
     def products(self) -> Precision:
         """The number format of matrix products now: `precision` in training mode, but float32 where that is faster."""
-        wanted = self.training and self.precision == "bf16"
-        return "bf16" if wanted and (self.output.weight.is_cuda or bf16_on_processor()) else "float32"
+        trains = self.training and self.precision == "bf16"
+        return "bf16" if trains and (self.output.weight.is_cuda or bf16_on_processor()) else "float32"
 
     def reads_pieces(self) -> bool:
         """Return whether it reads windows faster on its device if it also gets their ids on the processor."""

@@ -67,5 +67,5 @@ class NPLMNetwork(Network):
         words_BTn = past_BS.unfold(1, self.context, 1).flip(-1)
         seen_BTn = (words_BTn == BOS).cumsum(-1) > 0
         x_BTF = self.embedding(words_BTn.masked_fill(seen_BTn, BOS)).flatten(2)
-        kept = past_BS.shape[1] - (self.context - 1)
-        return x_BTF, (past_BS[:, kept:].T.contiguous(),)
+        oldest = past_BS.shape[1] - (self.context - 1)
+        return x_BTF, (past_BS[:, oldest:].T.contiguous(),)

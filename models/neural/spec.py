@@ -1,9 +1,9 @@
-"""Define the options of the neural models, importable without torch; `models/specs.py` re-exports them.
+"""Define the options of the neural models and of their training, importable without torch.
+
+`models/specs.py` re-exports them.
 
 The four choices of a recipe are separate: data (`VocabularySpec`), architecture (the fields of a model's spec),
-objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`, in `models/neural/spec.py`).
-
-Define the options of neural training, importable without torch; `models/specs.py` re-exports them.
+objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Optimizer = Literal[
     "adamw", "adam", "adam_simplified", "gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta",
     "nt_asgd",
 ]  # fmt: skip
-"""Names of the optimisers, which `training/neural/optimization/optimizers.py` explains."""
+"""Names of the optimisers, which `training/neural/optimizers.py` explains."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
 WITH_BETAS = ("adamw", "adam", "adam_simplified")
 
@@ -63,7 +63,7 @@ class TrainingSpec:
         precision: Number format of the matrix products; parameters and optimiser state are always float32. "bf16" is
             float32 on a CPU that has no instructions for bfloat16.
         seed: For initialisation, dropout and order.
-        optimizer: A rule of `training/neural/optimization/optimizers.py`.
+        optimizer: A rule of `training/neural/optimizers.py`.
         momentum: γ of "momentum", "nesterov" and "rmsprop", ρ of "adadelta".
         l2: λ of the penalty λ‖θ‖² of the weight matrices. Unlike `weight_decay`, its gradient 2 λ θ goes through the
             optimiser; it is added after clipping.
@@ -285,8 +285,8 @@ class RecurrentSpec:
         require(usual, "nonlinearity", self.nonlinearity, needs_reference)
         gate = self.forget_bias == 1 or self.kind == "lstm"
         require(gate, "forget_bias", self.forget_bias, "1 but for the kind 'lstm': no other has that gate")
-        kept = self.kind == "rnn" or self.recurrent_start != "identity"
-        require(kept, "recurrent_start", self.recurrent_start, "another one where there are gates; the identity is for "
+        fits = self.kind == "rnn" or self.recurrent_start != "identity"
+        require(fits, "recurrent_start", self.recurrent_start, "another one where there are gates; the identity is for "
                 "the kind 'rnn'")  # fmt: skip
 
 

@@ -70,11 +70,11 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless the tensors are exactly those of a network, each of its shape."""
-    own = {name: tuple(tensor.shape) for name, tensor in stored_once(network).items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in stored_once(network).items()}
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if own != given:
-        name = min(set(own.items()) ^ set(given.items()))[0]
-        raise ValueError(f"{name} is {given.get(name, 'absent')} there and {own.get(name, 'absent')} in the network")
+    if shapes != given:
+        name = min(set(shapes.items()) ^ set(given.items()))[0]
+        raise ValueError(f"{name} is {given.get(name, 'absent')} there and {shapes.get(name, 'absent')} in the network")
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

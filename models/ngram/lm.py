@@ -176,8 +176,8 @@ class NGramLM:
         """
         if self.order == 1:
             return []
-        if (known := self._looked_up) and known[0] is state:  # a mixture calls again, right after the step
-            return known[1]
+        if (latest := self._looked_up) and latest[0] is state:  # a mixture calls again, right after the step
+            return latest[1]
         first_U, which_B = different(state.context_BK)
         context_UK, orders = state.context_BK[first_U], self.tables.followers[: self.order - 2]
         if kernels and (packed := self.tables.packed):

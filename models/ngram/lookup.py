@@ -43,8 +43,8 @@ class Followers:
         for at in range(0, len(keys_M), _BLOCK):
             context_P, word_M[at : at + _BLOCK] = np.divmod(keys_M[at : at + _BLOCK], vocabulary_size)
             low = int(context_P[0])
-            found = np.bincount(context_P - low)
-            first_C[low + 1 : low + 1 + len(found)] += found.astype(first_C.dtype)
+            counts = np.bincount(context_P - low)
+            first_C[low + 1 : low + 1 + len(counts)] += counts.astype(first_C.dtype)
         return cls(word_M, np.cumsum(first_C, out=first_C))
 
     def __len__(self) -> int:
@@ -77,8 +77,8 @@ class Followers:
         """Return the row of each n-gram, given the row of its context and its last word; NONE if it is absent."""
         word_Q = word_Q.astype(self.word_M.dtype, copy=False)
         if len(context_Q) <= _FEW:
-            found = [self._find_one(int(context), word) for context, word in zip(context_Q, word_Q, strict=True)]
-            return np.array(found, np.int64)
+            rows = [self._find_one(int(context), word) for context, word in zip(context_Q, word_Q, strict=True)]
+            return np.array(rows, np.int64)
         if len(self) == 0:
             return np.full(len(context_Q), NONE, np.int64)
         first_Q, number_Q = self.span(context_Q)

@@ -74,11 +74,11 @@ def total(
     return Scores(known_nats, oov_nats, tokens, oov, impossible)
 
 
-def score_chunks(model: LanguageModel, ids_T: np.ndarray, chunk: int = CHUNK) -> Iterator[np.ndarray]:
-    """Score one long row of ids piece by piece; yield the nats of each piece, (at most *chunk*,) float64."""
+def score_chunks(model: LanguageModel, ids_T: np.ndarray) -> Iterator[np.ndarray]:
+    """Score one long row of ids piece by piece; yield the nats of each piece, (at most `CHUNK`,) float64."""
     state = model.start(1)
-    for first in range(0, len(ids_T), chunk):
-        nats_1T, state = model.score(np.asarray(ids_T[first : first + chunk])[None], state)
+    for first in range(0, len(ids_T), CHUNK):
+        nats_1T, state = model.score(np.asarray(ids_T[first : first + CHUNK])[None], state)
         yield nats_1T[0]
 
 
@@ -90,5 +90,5 @@ def measure(model: LanguageModel, ids_T: np.ndarray, given: Collection[int]) -> 
     Without tokens only the two counts are returned.
     """
     scores = total(ids_T, score_chunks(model, ids_T), given)
-    found: dict[str, float] = {"tokens": scores.tokens, "zero_probability_events": scores.impossible}
-    return found | {"nats": scores.nats / scores.tokens, "perplexity": scores.perplexity} if scores.tokens else found
+    values: dict[str, float] = {"tokens": scores.tokens, "zero_probability_events": scores.impossible}
+    return values | {"nats": scores.nats / scores.tokens, "perplexity": scores.perplexity} if scores.tokens else values

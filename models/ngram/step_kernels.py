@@ -212,7 +212,7 @@ def is_blank(byte: Any) -> Any:
 @partial(kernel, fast=False)
 def slot_of(text: Any, begin: Any, end: Any, number: Any, words: Any) -> Any:
     """Return the slot of the word text[begin : end], whose hash is *number*, or the free slot where it would be."""
-    slots, mask, known = int64_at(words, 0), int64_at(words, 1), int64_at(words, 2)
+    slots, mask, spelt = int64_at(words, 0), int64_at(words, 1), int64_at(words, 2)
     slot = (number ^ (number >> 32)) & mask
     while True:
         place = int64_at(slots, 2 * slot + 1)
@@ -220,9 +220,9 @@ def slot_of(text: Any, begin: Any, end: Any, number: Any, words: Any) -> Any:
             return slot
         if int64_at(slots, 2 * slot) == number:
             stored, at = (place >> 32) - begin, begin
-            while at < end and byte_at(known, stored + at) == byte_at(text, at):  # at the latest the line feed differs
+            while at < end and byte_at(spelt, stored + at) == byte_at(text, at):  # at the latest the line feed differs
                 at += 1
-            if at == end and byte_at(known, stored + at) == LINE_FEED:
+            if at == end and byte_at(spelt, stored + at) == LINE_FEED:
                 return slot
         slot = (slot + 1) & mask
 

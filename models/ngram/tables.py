@@ -104,8 +104,8 @@ class Tables:
     def log_probabilities(self, ids_BT: np.ndarray) -> np.ndarray:
         """Return log p of every token after all tokens before it in its row, (B, T) float64; 0 for `lookup.NONE`."""
         if (kernels := short_kernels(ids_BT.size)) and self.packed:
-            found: np.ndarray = kernels.log_probabilities(ids_BT, self.packed)
-            return found
+            logp_BT: np.ndarray = kernels.log_probabilities(ids_BT, self.packed)
+            return logp_BT
         ids_BL = apart(ids_BT)
         logp_T = log_probabilities(ids_BL.ravel(), self.followers, self.logp, self.backoff)
         return logp_T.reshape(ids_BL.shape)[:, 1:]

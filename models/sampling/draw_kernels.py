@@ -65,9 +65,9 @@ def draw(
                 floor = max(floor, _F(min_p) * largest(weights_V))
             for block in range(len(sums)):
                 sums[block] = _cut(_part(weights_V, block), floor)
-        found = _id_at(uniforms_N[n] * sums.sum(), weights_V, sums)
-        if found >= 0:
-            ids_N[n] = found
+        entry = _id_at(uniforms_N[n] * sums.sum(), weights_V, sums)
+        if entry >= 0:
+            ids_N[n] = entry
 
 
 @kernel
@@ -136,17 +136,17 @@ def _cut(weights: Any, floor: Any) -> Any:
 @njit  # type: ignore[untyped-decorator]
 def _id_at(left: Any, weights_V: Any, sums: Any) -> Any:
     """Return the id at which the weights before it and its own exceed a number; else the last that has a weight."""
-    V, block, found = len(weights_V), 0, -1
+    V, block, entry = len(weights_V), 0, -1
     while block < len(sums) - 1 and left >= sums[block]:
         left -= sums[block]
         block += 1
     for v in range(block * BLOCK, V):
         if weights_V[v] > _F(0.0):
-            found = v
+            entry = v
             left -= weights_V[v]
             if left < 0.0:
                 break
-    return found
+    return entry
 
 
 @njit  # type: ignore[untyped-decorator]

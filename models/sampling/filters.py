@@ -66,9 +66,9 @@ def among(logp_V: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
     """Return the distribution given that the token is one of some; if all are impossible, no token is possible."""
     chosen = torch.as_tensor(ids, dtype=torch.int64, device=logp_V.device)
     whole = torch.logsumexp(logp_V[chosen], 0)
-    found = torch.full_like(logp_V, -torch.inf)
-    found[chosen] = logp_V[chosen] - whole.masked_fill(torch.isneginf(whole), 0.0)
-    return found
+    conditional_V = torch.full_like(logp_V, -torch.inf)
+    conditional_V[chosen] = logp_V[chosen] - whole.masked_fill(torch.isneginf(whole), 0.0)
+    return conditional_V
 
 
 def filter_logp(

@@ -69,8 +69,8 @@ def generate(
     sampling = Sampling(
         temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size, watermark
     )
-    wanted = [(number, stars) for number in range(n)]
-    return _written(bundle, wanted, prompt, sampling, max_tokens, seed, stop)
+    requests = [(number, stars) for number in range(n)]
+    return _written(bundle, requests, prompt, sampling, max_tokens, seed, stop)
 
 
 def generate_rated(
@@ -92,8 +92,8 @@ def generate_rated(
     Raises:
         ModelError: kind "input": a parameter is out of its range.
     """
-    wanted = [(number, stars) for stars, count in counts.items() for number in range(count)]
-    texts = iter(_written(bundle, wanted, "", sampling, max_tokens, seed, (), report))
+    requests = [(number, stars) for stars, count in counts.items() for number in range(count)]
+    texts = iter(_written(bundle, requests, "", sampling, max_tokens, seed, (), report))
     return {stars: [next(texts) for _ in range(count)] for stars, count in counts.items()}
 
 
@@ -126,7 +126,7 @@ class _Writing(SampledText):
 
 
 def _written(
-    bundle: Bundle, wanted: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
+    bundle: Bundle, requests: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
     stop: Sequence[str], report: Callable[[int], None] = lambda done: None,
 ) -> list[str]:  # fmt: skip
     """Return whole texts, generated in batches."""
@@ -134,8 +134,8 @@ def _written(
     together = BATCH
     if first_step(bundle.model) and sampling == Sampling():
         together = max(BATCH, min(BATCH_BY_FIRST, MOST_ENTRIES // bundle.vocabulary.size))
-    for first in range(0, len(wanted), together):
-        batch = wanted[first : first + together]
+    for first in range(0, len(requests), together):
+        batch = requests[first : first + together]
         written = [""] * len(batch)
         for row, piece in _pieces(bundle, batch, prompt, sampling, max_tokens, seed, stop):
             written[row] += piece
@@ -145,13 +145,13 @@ def _written(
 
 
 def _pieces(
-    bundle: Bundle, wanted: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
+    bundle: Bundle, requests: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
     stop: Sequence[str],
 ) -> Iterator[tuple[int, str]]:  # fmt: skip
     """Yield row and next piece of the wanted texts, position by position."""
     require_allowed("max_tokens", max_tokens, Count)
     require_stop(stop)
-    ratings = [rating_of(bundle, stars, seed, number) for number, stars in wanted]
+    ratings = [rating_of(bundle, stars, seed, number) for number, stars in requests]
     ways = _ways(bundle, prompt, ratings)
     model = bundle.model
     batch: TextBatch[_Writing] = TextBatch(
@@ -159,7 +159,7 @@ def _pieces(
         step_first=first_step(model),
     )
     texts, prefixes = [], []
-    for row, ((number, _), rating) in enumerate(zip(wanted, ratings, strict=True)):
+    for row, ((number, _), rating) in enumerate(zip(requests, ratings, strict=True)):
         start = start_by(ways[rating], sampling, seed, number, rating, prompt)
         written = WrittenText(bundle.vocabulary, prompt, stop, start)
         uniforms = uniforms_of(seed, number, rating, prompt)

@@ -47,17 +47,17 @@ class Punctuator:
                 if first + WINDOW >= len(words):
                     break
         windows = [window for window in windows if window[2]]
-        found: list[list[int]] = [[0] * len(words) for words in texts]
+        tags: list[list[int]] = [[0] * len(words) for words in texts]
         if not windows:
-            return found
+            return tags
         rows = [cut(words) for _, _, words in windows]
         answers_P = self.labeller.answers(Sequences.of([ids for ids, _ in rows]))
         starts = np.cumsum([0, *(len(ids) for ids, _ in rows)])
         for (number, first, words), (_, last_N), start in zip(windows, rows, starts, strict=False):
             tags_N = answers_P[start + last_N].tolist()
-            kept = OVERLAP // 2 if first else 0  # the window before knows more of what comes earlier
-            found[number][first + kept : first + len(words)] = tags_N[kept:]
-        return found
+            overlap = OVERLAP // 2 if first else 0  # the window before knows more of what comes earlier
+            tags[number][first + overlap : first + len(words)] = tags_N[overlap:]
+        return tags
 
     def restore(self, texts: Sequence[str]) -> list[str]:
         """Return texts with case and punctuation; what they have of them is taken off first.
@@ -68,7 +68,7 @@ class Punctuator:
         for text in texts:
             require_unicode(text)
         words = [taken_off(text).words for text in texts]
-        return [put_back(known, tags) for known, tags in zip(words, self.tags(words), strict=True)]
+        return [put_back(row, tags) for row, tags in zip(words, self.tags(words), strict=True)]
 
     def save(self, folder: Path) -> None:
         """Write the model into a folder, which is created if needed."""

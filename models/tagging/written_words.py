@@ -37,16 +37,16 @@ class TaggedWords(NamedTuple):
 
 def taken_off(text: str) -> TaggedWords:
     """Return the words and tags of a text."""
-    found = TaggedWords([], [])
+    tagged = TaggedWords([], [])
     for chunk in text.split():
         core = chunk.strip(AROUND)
         mark = _mark(chunk[len(chunk.rstrip(AROUND)) :] if core else chunk)
         if core:
-            found.words.append(core.lower())
-            found.tags.append(_case(core) * len(MARKS) + mark)
-        elif found.tags and found.tags[-1] % len(MARKS) == 0 and STRENGTH.keys() >= {*chunk}:
-            found.tags[-1] += mark  # a mark that stands alone belongs to the word before
-    return found
+            tagged.words.append(core.lower())
+            tagged.tags.append(_case(core) * len(MARKS) + mark)
+        elif tagged.tags and tagged.tags[-1] % len(MARKS) == 0 and STRENGTH.keys() >= {*chunk}:
+            tagged.tags[-1] += mark  # a mark that stands alone belongs to the word before
+    return tagged
 
 
 def put_back(words: Sequence[str], tags: Sequence[int]) -> str:

@@ -29,9 +29,9 @@ def _space(words_B: Any, at: Any, end: Any) -> Any:
     """Return the place of the first space from a place on; *end* if there is none before."""
     while at < end:
         other = words_B[at] ^ _SPACES
-        found = (other - _ONES) & ~other & _HIGHEST  # its lowest bit is that of the first byte that is a space
-        if found:
-            below = (found - _ONE) & ~found  # 7 bits, and 8 more for each byte before
+        spaces = (other - _ONES) & ~other & _HIGHEST  # its lowest bit is that of the first byte that is a space
+        if spaces:
+            below = (spaces - _ONE) & ~spaces  # 7 bits, and 8 more for each byte before
             return min(end, at + np.int64((below & _ONES) * _ONES >> _56) - 1)
         at += WORD
     return end

@@ -27,7 +27,7 @@ _SSN = re.compile(
 )
 SSN = Repair(
     "social security number", rf"[0-9]{{3}}(?:{_DASH}|[ .])?[0-9]{{2}}(?:{_DASH}|[ .])?[0-9]{{4}}",
-    lambda text: _SSN.sub(lambda found: f"{found['cue'] or ''}_ssn_", text), "_ssn_",
+    lambda text: _SSN.sub(lambda match: f"{match['cue'] or ''}_ssn_", text), "_ssn_",
 )  # fmt: skip
 
 _IBAN_LENGTHS = {
@@ -43,10 +43,10 @@ _IBAN = re.compile(rf"{_START}[A-Za-z]{{2}}[0-9]{{2}}(?=[ -]?[A-Za-z0-9]{{4}})")
 
 def _mask_ibans(text: str) -> str:
     parts, place = [], 0
-    while found := _IBAN.search(text, place):
-        end = _end_of_iban(text, found.start())
-        parts += [text[place : found.start()], "_iban_" if end else found[0]]
-        place = end or found.end()
+    while match := _IBAN.search(text, place):
+        end = _end_of_iban(text, match.start())
+        parts += [text[place : match.start()], "_iban_" if end else match[0]]
+        place = end or match.end()
     return "".join([*parts, text[place:]])
 
 
@@ -79,13 +79,13 @@ _IP = re.compile(
 )
 
 
-def _mask_ip(found: re.Match[str]) -> str:
-    if (six := found["six"]) is not None:
-        return "_ip_" if _is_ipv6(six) else found[0]
-    octets = found["four"].split(".")
+def _mask_ip(match: re.Match[str]) -> str:
+    if (six := match["six"]) is not None:
+        return "_ip_" if _is_ipv6(six) else match[0]
+    octets = match["four"].split(".")
     counted = all(len(octet) == 1 for octet in octets) and len(set(octets)) > 1  # 1.2.3.4 is a section or a countdown
-    usual = found["version"] is not None or counted or octets[0] == "0"
-    return found[0] if usual else "_ip_"
+    usual = match["version"] is not None or counted or octets[0] == "0"
+    return match[0] if usual else "_ip_"
 
 
 def _is_ipv6(text: str) -> bool:
@@ -150,20 +150,20 @@ _TOKEN = re.compile(
 TOKEN = Repair("token", r"[0-9][A-Za-z0-9_-]{6}", lambda text: _TOKEN.sub(_mask_token, text), "_key_")
 
 
-def _mask_key(found: re.Match[str]) -> str:
-    return found[0] if found["known"] and _bits(found["known"]) <= 2.5 else "_key_"
+def _mask_key(match: re.Match[str]) -> str:
+    return match[0] if match["known"] and _bits(match["known"]) <= 2.5 else "_key_"
 
 
-def _mask_token(found: re.Match[str]) -> str:
-    if found["told"]:
-        return f"{found['cue']}_key_" if _mixed(found["told"], 3.0, turns=2) else found[0]
-    return "_key_" if _mixed(found["mixed"], 3.2) else found[0]
+def _mask_token(match: re.Match[str]) -> str:
+    if match["told"]:
+        return f"{match['cue']}_key_" if _mixed(match["told"], 3.0, turns=2) else match[0]
+    return "_key_" if _mixed(match["mixed"], 3.2) else match[0]
 
 
 def _mixed(text: str, least: float, turns: int = 5) -> bool:
     """Return whether letters and digits alternate as only a machine writes them."""
-    found = sum(before.isdigit() != after.isdigit() for before, after in pairwise(text))
-    return found >= turns and any(sign.isalpha() for sign in text) and _bits(text) >= least
+    changes = sum(before.isdigit() != after.isdigit() for before, after in pairwise(text))
+    return changes >= turns and any(sign.isalpha() for sign in text) and _bits(text) >= least
 
 
 def _bits(text: str) -> float:

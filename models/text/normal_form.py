@@ -1,14 +1,14 @@
 r"""Bring text into normal form, the same for training data and prompts; its options are stored in every bundle.
 
-The steps are tables in this folder: `rules.py` (characters, layout), `mojibake.py`, `line_breaks.py`,
-`personal_data.py`. `NormalForm.apply` runs them on one text. `corpus/cleaning/normalise.py` runs the same tables on
+The steps are tables: of characters and layout (`rules.py`), mojibake and line breaks (both here), personal data
+(`personal_data.py`). `NormalForm.apply` runs them on one text. `corpus/cleaning/normalise.py` runs the same tables on
 columns and gives the same result for any string.
 
 The order of the steps makes the form idempotent: no earlier step would change the output of a later one. The only
 library call is Python's own Unicode table (NFC), so upgrading a package does not change the normal form of a trained
 model. A change of the tables gets a new edition; a vocabulary of another edition is refused.
 
-Restore line breaks that were escaped twice (written as `\n`), written as tags, or removed together with tags.
+**Line breaks** may have been escaped twice (written as `\n`), written as tags, or removed together with tags.
 
 **Tags.** `<br />`, `<br>`, `<p>` and `</p>` become line breaks, also with spaces in them. Other tags stay.
 
@@ -23,7 +23,7 @@ sources with intact line breaks this is every case. Not changed are ellipses (`s
 `P.F.Chang`), addresses (`Yelp.Com`, any word with `://`, `@`, `www.`), file names, and a full stop before a small
 letter.
 
-Repair mojibake: UTF-8 that was decoded as Windows-1252 or Latin-1, once or several times.
+**Mojibake** is UTF-8 that was decoded as Windows-1252 or Latin-1, once or several times.
 
 `cafÃ©` is the UTF-8 of `café`, read byte by byte. A run of such characters is repaired where its bytes are valid
 UTF-8 for a character of `EXPECTED`. This is our own table and not a library's heuristic, because models are trained on

@@ -121,14 +121,14 @@ class Merges:
 
     def _find(self, codes: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the places of each of these pairs (sorted). One table has pair and place together in 64 bits."""
-        found = [np.zeros(0, np.int64)]
+        places = [np.zeros(0, np.int64)]
         for at in self._slices():
             at, pairs = self._codes(at)
             row = np.minimum(np.searchsorted(codes, pairs), max(len(codes) - 1, 0))
-            wanted = codes[row] == pairs if len(codes) else np.zeros(len(at), bool)
-            found.append(row[wanted] << 32 | at[wanted])
-        table = np.concatenate(found)
-        del found
+            equal = codes[row] == pairs if len(codes) else np.zeros(len(at), bool)
+            places.append(row[equal] << 32 | at[equal])
+        table = np.concatenate(places)
+        del places
         table.sort()
         bounds = np.searchsorted(table, np.arange(len(codes) + 1, dtype=np.int64) << 32)
         for start, stop in pairwise(bounds.tolist()):
@@ -175,8 +175,8 @@ def learn_merges(
         least: Minimum count of a pair; rarer pairs are not merged.
     """
     chains = Merges(words, counts, alphabet, least)
-    found: list[tuple[int, int]] = []
-    while len(found) < entries and (pair := chains.most_frequent()):
-        chains.merge(*pair, first + len(found))
-        found.append(pair)
-    return found
+    merges: list[tuple[int, int]] = []
+    while len(merges) < entries and (pair := chains.most_frequent()):
+        chains.merge(*pair, first + len(merges))
+        merges.append(pair)
+    return merges

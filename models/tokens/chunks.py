@@ -45,8 +45,8 @@ class Chunks(NamedTuple):
         data, starts = array.buffers()[2].slice(starts[0], size), starts - starts[0]
         whole_D = np.zeros(len(texts), bool) if whole_D is None else whole_D
         kernels = _kernels() if size >= COMPILED_BYTES else None
-        found = _split_compiled(kernels, data, starts, whole_D) if kernels else _split(data, starts, whole_D)
-        dictionary, codes_N, offsets = found
+        parts = _split_compiled(kernels, data, starts, whole_D) if kernels else _split(data, starts, whole_D)
+        dictionary, codes_N, offsets = parts
         distinct = pl.Series(texts.name, dictionary, dtype=pl.String)
         order = np.argsort((distinct.str.len_bytes() != distinct.str.len_chars()).to_numpy(), kind="stable")
         return cls(distinct.gather(order), np.argsort(order)[codes_N], offsets)

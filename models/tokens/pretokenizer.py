@@ -130,8 +130,8 @@ def gathered(row: np.ndarray, starts: np.ndarray, widths: np.ndarray) -> np.ndar
 def count_pieces(texts: Sequence[str]) -> pl.DataFrame:
     """Return the pieces of `SPLIT` in these texts: `piece`, `count`."""
     chunks = Chunks.of(pl.Series("piece", texts, dtype=pl.String))
-    found = pl.DataFrame({"piece": chunks.distinct.str.extract_all(PATTERN), "count": chunks.counts()})
-    counts = found.explode("piece").drop_nulls("piece").group_by("piece").agg(pl.col("count").sum())
+    pieces = pl.DataFrame({"piece": chunks.distinct.str.extract_all(PATTERN), "count": chunks.counts()})
+    counts = pieces.explode("piece").drop_nulls("piece").group_by("piece").agg(pl.col("count").sum())
     # Runs of white space with the text that follows: cut off the last space, which belongs to the text or is alone.
     runs = pl.col("piece").str.contains(r"^\s{2,}\S")
     lead = pl.col("piece").str.extract(r"^(\s+)\s", 1)

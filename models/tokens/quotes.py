@@ -42,21 +42,21 @@ def quote_nats_of_one(text: str, weights: Mapping[str, Sequence[float]]) -> floa
 
 def quote_shares(text: str, weights: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
     """Return the probability of each form of a quote after a text, by the straight quote: that of its urn."""
-    found = {}
+    shares_of_quotes = {}
     for quote, forms in QUOTES.items():
         counts = [weight + text.count(form) for weight, form in zip(weights[quote], forms, strict=True)]
-        found[quote] = {form: count / sum(counts) for form, count in zip(forms, counts, strict=True)}
-    return found
+        shares_of_quotes[quote] = {form: count / sum(counts) for form, count in zip(forms, counts, strict=True)}
+    return shares_of_quotes
 
 
 def urns(texts: pl.Series) -> dict[str, list[float]]:
     """Return the weights of the urn of each quote, one for each form: shares of the training texts."""
     sums = pl.select(count.sum() for count in _counts(texts)).row(0, named=True)
-    found = {}
+    urns_of_quotes = {}
     for quote, forms in QUOTES.items():
         counts = np.array([sums[form] or 0 for form in forms], np.float64)
-        found[quote] = rounded((counts + SMOOTHING) / (counts + SMOOTHING).sum()).clip(1e-6).tolist()
-    return found
+        urns_of_quotes[quote] = rounded((counts + SMOOTHING) / (counts + SMOOTHING).sum()).clip(1e-6).tolist()
+    return urns_of_quotes
 
 
 def rounded(nats: np.ndarray) -> np.ndarray:

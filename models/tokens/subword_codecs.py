@@ -167,13 +167,13 @@ class CharUnit(LosslessUnit):
         for batch in batched(texts):
             seen.add(batch)
         ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
-        kept = [(char, count) for char, count in ranked if count >= min_count][: size - FIRST - SPARE]
+        frequent = [(char, count) for char, count in ranked if count >= min_count][: size - FIRST - SPARE]
         total = sum(count for _, count in ranked)
         facts: dict[str, int | float] = {
             "types": len(ranked), "types_used": len(ranked), "occurrences": total, "share_used": 1.0,
-            "coverage": round(sum(count for _, count in kept) / max(total, 1), 6),
+            "coverage": round(sum(count for _, count in frequent) / max(total, 1), 6),
         }
-        return cls([char for char, _ in kept]), facts
+        return cls([char for char, _ in frequent]), facts
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
@@ -200,12 +200,12 @@ class CharUnit(LosslessUnit):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CharUnit:
         """Rebuild the unit from the result of `to_dict`; raise ValueError for other values."""
-        known = values["characters"]
-        if not isinstance(known, list) or not all(isinstance(char, str) and len(char) == 1 for char in known):
+        characters = values["characters"]
+        if not isinstance(characters, list) or not all(isinstance(char, str) and len(char) == 1 for char in characters):
             raise ValueError("'characters' must be a list of single characters")
-        if len(set(known)) < len(known):
+        if len(set(characters)) < len(characters):
             raise ValueError("'characters' holds one of them twice")
-        return cls(known)
+        return cls(characters)
 
 
 def require_room(unit: str, size: int, bytes_needed: int) -> None:
@@ -222,9 +222,9 @@ def require_room(unit: str, size: int, bytes_needed: int) -> None:
         )
 
 
-def spare_bytes(known: Container[str]) -> list[int]:
+def spare_bytes(characters: Container[str]) -> list[int]:
     """Return the bytes that may be needed for characters without their own entry."""
-    return [b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in known)]
+    return [b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in characters)]
 
 
 def _byte_fallback(name: str) -> bytes:

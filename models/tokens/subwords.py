@@ -70,17 +70,17 @@ def most_frequent(
         work: Folder for temporary files.
         fan_out: Who counts the batches of texts.
     """
-    kept, found, total = pl.DataFrame(schema={"piece": pl.String, "count": pl.Int64}), 0, 0
+    frequent, types_before, total = pl.DataFrame(schema={"piece": pl.String, "count": pl.Int64}), 0, 0
     characters = CharacterCounts()
     with TypeCounts("piece", ["count"], work) as counts:
         for counted in fan_out(count_pieces, batched(texts)):
             counts.add(counted)
         for part in counts.parts():
-            found, total = found + part.height, total + int(part["count"].sum())
+            types_before, total = types_before + part.height, total + int(part["count"].sum())
             characters.add(part["piece"].to_list(), part["count"].to_numpy())
-            kept = pl.concat([kept, part]).sort(["count", "piece"], descending=[True, False]).head(types)
-            kept = kept.filter(pl.col("piece").str.len_bytes().cum_sum() <= size)
-    return Pieces(kept, found, total, dict(characters.items()))
+            frequent = pl.concat([frequent, part]).sort(["count", "piece"], descending=[True, False]).head(types)
+            frequent = frequent.filter(pl.col("piece").str.len_bytes().cum_sum() <= size)
+    return Pieces(frequent, types_before, total, dict(characters.items()))
 
 
 def train_bpe(
@@ -138,10 +138,10 @@ def train_unigram(
     values = json.loads(tokenizer.to_str())
     ranked = _in_order({piece: score for piece, score in values["model"]["vocab"] if piece != UNKNOWN})
     frequent = pieces.characters
-    kept = [(piece, score) for piece, score in ranked if len(piece) > 1 or frequent.get(piece, 0) >= min_count]
-    floor = min((score for _, score in kept), default=0.0) - 10.0
-    spare = [(f"<0x{byte:02X}>", floor) for byte in spare_bytes(dict(kept))]
-    values["model"]["vocab"] = [(UNKNOWN, floor), *kept, *spare]
+    vocabulary = [(piece, score) for piece, score in ranked if len(piece) > 1 or frequent.get(piece, 0) >= min_count]
+    floor = min((score for _, score in vocabulary), default=0.0) - 10.0
+    spare = [(f"<0x{byte:02X}>", floor) for byte in spare_bytes(dict(vocabulary))]
+    values["model"]["vocab"] = [(UNKNOWN, floor), *vocabulary, *spare]
     values["model"].update(unk_id=0, byte_fallback=True)
     return SubwordUnit({**values, "added_tokens": []}), {**pieces.facts(), "occurrences_fed": int(times.sum())}
 

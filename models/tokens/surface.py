@@ -58,8 +58,8 @@ class Sample:
         keys = np.frombuffer(hashes, ">u8")
         highest = max(self._texts) if len(self._texts) == SAMPLE_TEXTS else 2**64 - 1
         some = np.flatnonzero(keys <= np.uint64(highest)).tolist()
-        found = {int(keys[place]): texts[place][:SAMPLE_CHARACTERS] for place in some} | self._texts
-        self._texts = {key: found[key] for key in sorted(found)[:SAMPLE_TEXTS]}
+        sample = {int(keys[place]): texts[place][:SAMPLE_CHARACTERS] for place in some} | self._texts
+        self._texts = {key: sample[key] for key in sorted(sample)[:SAMPLE_TEXTS]}
         return texts
 
     def texts(self) -> list[str]:
@@ -128,33 +128,33 @@ class Surface:
     regular: Sequence[float]
 
     @classmethod
-    def train(cls, texts: pl.Series, found: SurfacePieces, fold: bool) -> Surface:
-        """Estimate the prices from some texts; *found* is the result of `read` for them without symbols."""
-        counts = Counter(dict(zip(found.symbols, np.bincount(found.before_N, minlength=len(found.symbols)).tolist(),
+    def train(cls, texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
+        """Estimate the prices from some texts; *pieces* is the result of `read` for them without symbols."""
+        counts = Counter(dict(zip(pieces.symbols, np.bincount(pieces.before_N, minlength=len(pieces.symbols)).tolist(),
                                   strict=True)))  # fmt: skip
-        kept = [symbol for symbol, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:BEFORE]]
-        place = {symbol: number for number, symbol in enumerate(kept)}
-        before_N = np.array([place.get(symbol, len(kept)) for symbol in found.symbols], np.int64)[found.before_N]
-        choice_N = found.kind_N >= 0
-        gap = _counted((len(kept) + 1, 3, 2), before_N[choice_N], found.kind_N[choice_N], found.spaced_N[choice_N])
-        cased_N = found.shape_N < SHAPES
-        shapes = [column_N[cased_N] for column_N in _contexts(found)]
+        common = [symbol for symbol, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:BEFORE]]
+        place = {symbol: number for number, symbol in enumerate(common)}
+        before_N = np.array([place.get(symbol, len(common)) for symbol in pieces.symbols], np.int64)[pieces.before_N]
+        choice_N = pieces.kind_N >= 0
+        gap = _counted((len(common) + 1, 3, 2), before_N[choice_N], pieces.kind_N[choice_N], pieces.spaced_N[choice_N])
+        cased_N = pieces.shape_N < SHAPES
+        shapes = [column_N[cased_N] for column_N in _contexts(pieces)]
         case = _counted(CASES, *shapes) if fold else np.zeros((0,))
-        share = (SMOOTHING + np.array([found.regular_D.sum(), (~found.regular_D).sum()])) / (len(texts) + 1)
-        return cls(case, (*kept, ""), gap, urns(texts), tuple(rounded(-np.log(share)).tolist()))
+        share = (SMOOTHING + np.array([pieces.regular_D.sum(), (~pieces.regular_D).sum()])) / (len(texts) + 1)
+        return cls(case, (*common, ""), gap, urns(texts), tuple(rounded(-np.log(share)).tolist()))
 
-    def nats(self, texts: pl.Series, found: SurfacePieces) -> np.ndarray:
-        """Return −log p(text | pieces) of each text (D,); *found* is the result of `read` with these symbols."""
-        choice_N, cased_N = found.kind_N >= 0, found.shape_N < SHAPES
-        nats_N = np.zeros(len(found.row_N))
-        nats_N[choice_N] = self.gap[found.before_N[choice_N], found.kind_N[choice_N], found.spaced_N[choice_N]]
+    def nats(self, texts: pl.Series, pieces: SurfacePieces) -> np.ndarray:
+        """Return −log p(text | pieces) of each text (D,); *pieces* is the result of `read` with these symbols."""
+        choice_N, cased_N = pieces.kind_N >= 0, pieces.shape_N < SHAPES
+        nats_N = np.zeros(len(pieces.row_N))
+        nats_N[choice_N] = self.gap[pieces.before_N[choice_N], pieces.kind_N[choice_N], pieces.spaced_N[choice_N]]
         if self.case.size:
-            nats_N[cased_N] += self.case[tuple(column_N[cased_N] for column_N in _contexts(found))]
-            nats_N += found.letters_N * np.where(found.shape_N == SPELT, BYTE_NATS, LN2)
-        priced_D = np.bincount(found.row_N, nats_N, len(texts)) + self.regular[0] + quote_nats(texts, self.quotes)
+            nats_N[cased_N] += self.case[tuple(column_N[cased_N] for column_N in _contexts(pieces))]
+            nats_N += pieces.letters_N * np.where(pieces.shape_N == SPELT, BYTE_NATS, LN2)
+        priced_D = np.bincount(pieces.row_N, nats_N, len(texts)) + self.regular[0] + quote_nats(texts, self.quotes)
         bytes_D = texts.str.len_bytes().cast(pl.Float64).to_numpy()
         spelt_D = self.regular[1] + (bytes_D + 1) * BYTE_NATS
-        return np.where(found.regular_D, priced_D, spelt_D)
+        return np.where(pieces.regular_D, priced_D, spelt_D)
 
     @cached_property
     def _lists(self) -> tuple[Any, Any, dict[str, int]]:
@@ -227,11 +227,11 @@ def read(
     """
     pieces, characters = pl.lit(written).list, pl.element().str.len_chars()
     whole = pieces.eval(characters).list.sum() == pl.lit(straight).str.len_chars()
-    found = pl.select(width=pieces.len(), regular=whole & (pieces.len() == pl.lit(folded).list.len()))
-    regular_M = found["regular"].to_numpy().copy()
-    widths_M = np.where(regular_M, found["width"].to_numpy(), 0)
-    kept = pl.Series(widths_M > 0)
-    ours, theirs = (each.filter(kept).explode() for each in (written, folded))
+    facts = pl.select(width=pieces.len(), regular=whole & (pieces.len() == pl.lit(folded).list.len()))
+    regular_M = facts["regular"].to_numpy().copy()
+    widths_M = np.where(regular_M, facts["width"].to_numpy(), 0)
+    nonempty = pl.Series(widths_M > 0)
+    ours, theirs = (each.filter(nonempty).explode() for each in (written, folded))
     low = ours.str.to_lowercase() if fold else ours
     alike_P, bare_P = (low == theirs).to_numpy(), (low.str.strip_prefix(" ") == theirs).to_numpy().copy()
     odd = np.flatnonzero(~(alike_P | bare_P))  # "Σ" has two lower cases, of which the piece alone may have the other
@@ -250,7 +250,7 @@ def read(
     columns = np.array(rows, np.int64).reshape(-1, len(Traits._fields)).T[:, code_P]
     # A space is coded only before a word, a number or a mark; other pieces include the space themselves.
     odd_P = ~(alike_P | bare_P & (columns[0] >= 0)) | (columns[4] < 0)
-    regular_M[np.repeat(np.arange(len(kept)), widths_M)[odd_P]] = False
+    regular_M[np.repeat(np.arange(len(nonempty)), widths_M)[odd_P]] = False
     regular_D = ~chunks.texts_with(~regular_M)
     index_N, lengths_D = chunks.pieces(widths_M)
     row_N = np.repeat(np.arange(len(lengths_D)), lengths_D)
@@ -268,12 +268,12 @@ def read(
     )  # fmt: skip
 
 
-def traits(form: str, lowered: str, fold: bool, casing: Mapping[str, str], known: Collection[str]) -> Traits:
+def traits(form: str, lowered: str, fold: bool, casing: Mapping[str, str], vocabulary: Collection[str]) -> Traits:
     """Return the traits of a written form; *lowered*: without its space, in lower case.
 
     Args:
         casing: Folded word → usual form, for words whose usual form is not the folded one.
-        known: Words whose usual form is known.
+        vocabulary: Words whose usual form is known.
     """
     spaced = form[0] == " "
     written = form.removeprefix(" ")
@@ -282,15 +282,15 @@ def traits(form: str, lowered: str, fold: bool, casing: Mapping[str, str], known
     kind = MARK if folded[0] == "_" else kind
     usual = casing.get(folded, folded)
     shape, letters = shape_of(written, folded, usual) if fold else (CASELESS, 0)
-    usually = shape_of(usual, folded, usual)[0] if folded in known else UNKNOWN
+    usually = shape_of(usual, folded, usual)[0] if folded in vocabulary else UNKNOWN
     place = IN_SENTENCE if kind in (WORD, NUMBER) or written == "," else ELSEWHERE
     place = AT_START if kind < 0 and set(written) & set(".!?\n") else place
     symbol = {WORD: "a", NUMBER: "0"}.get(kind, form)
     return Traits(kind, spaced and kind >= 0, usually, shape, letters, place, symbol)
 
 
-def _contexts(found: SurfacePieces) -> tuple[np.ndarray, ...]:
-    return found.place_N, found.usual_N, found.shape_before_N, found.shape_N
+def _contexts(pieces: SurfacePieces) -> tuple[np.ndarray, ...]:
+    return pieces.place_N, pieces.usual_N, pieces.shape_before_N, pieces.shape_N
 
 
 def _counted(shape: tuple[int, ...], *index: np.ndarray) -> np.ndarray:

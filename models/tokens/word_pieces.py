@@ -37,8 +37,8 @@ _STRAIGHT = str.maketrans(STRAIGHT)
 def _of_ascii(pattern: str) -> str:
     """Return a pattern with the letters and digits of ASCII in place of all, in Python's syntax."""
 
-    def narrowed(found: re.Match[str]) -> str:
-        ranges = reduce(lambda text, names: text.replace(*names), ASCII_RANGES.items(), found[0])
+    def narrowed(match: re.Match[str]) -> str:
+        ranges = reduce(lambda text, names: text.replace(*names), ASCII_RANGES.items(), match[0])
         return ranges if ranges[0] == "[" else f"[{ranges}]"
 
     return re.sub(r"\[(?:[^\]\\]|\\.)+\]|\\p\{[LMN]\}", narrowed, pattern)
@@ -115,7 +115,7 @@ def moved(straight: pl.Series) -> np.ndarray:
 
 def _cut_as(text: str, pieces: Sequence[str]) -> list[str]:
     """Return the pieces of a text whose folded pieces are these; fewer where one of its signs belongs to two."""
-    found, place = [], 0
+    parts, place = [], 0
     for piece in pieces:
         start = place
         place += text[place : place + 1] == " " and piece[0] != " "
@@ -123,8 +123,8 @@ def _cut_as(text: str, pieces: Sequence[str]) -> list[str]:
         while length < len(piece) and place < len(text):
             length += len(text[place].lower())
             place += 1
-        found.append(text[start:place])
-    return [piece for piece in found if piece.strip(" ")]
+        parts.append(text[start:place])
+    return [piece for piece in parts if piece.strip(" ")]
 
 
 @lru_cache(maxsize=256)

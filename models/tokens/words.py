@@ -74,24 +74,24 @@ class WordUnit:
         Raises:
             ModelError: kind "input": no word is frequent enough.
         """
-        found, sample = Words(size - FIRST, min_count), Sample()
+        word_counts, sample = Words(size - FIRST, min_count), Sample()
         with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
             for counted in fan_out(count_pieces, map(sample.add, batched(texts))):
                 counts.add(counted)
             for part in counts.parts():
-                found.add(part.with_columns(word=_word(fold)))
-        words = found.kept["word"].to_list()
+                word_counts.add(part.with_columns(word=_word(fold)))
+        words = word_counts.kept["word"].to_list()
         if not words:
             raise ModelError(
                 f"no word of the training text occurs at least {min_count} times; give more text or a lower min_count",
                 "input",
             )
-        casing = usual_case(found.forms, found.kept) if fold else {}
-        unit = cls(words, fold, casing, Spelling(words, dict(found.rare.select("word", "count").iter_rows())))
+        casing = usual_case(word_counts.forms, word_counts.kept) if fold else {}
+        unit = cls(words, fold, casing, Spelling(words, dict(word_counts.rare.select("word", "count").iter_rows())))
         texts = pl.Series("text", sample.texts(), dtype=pl.String)
         straight, chunks = folded(texts, False), Chunks.single(texts)
         unit.surface = Surface.train(texts, unit._read(chunks, straight, unit._cut(straight)), fold)
-        return unit, found.facts()
+        return unit, word_counts.facts()
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
@@ -110,8 +110,8 @@ class WordUnit:
         The surface of a text is its case, spaces and quotes. All
         prices are 0 if *whole* is not set.
         """
-        if len(texts) == 1 and (found := self._encode_one(texts[0], whole)) is not None:
-            return found
+        if len(texts) == 1 and (priced := self._encode_one(texts[0], whole)) is not None:
+            return priced
         series = pl.Series("text", texts, dtype=pl.String)
         chunks = Chunks.of(series)
         straight = folded(chunks.distinct, False)
@@ -183,13 +183,13 @@ class WordUnit:
         return read(written, lists, straight, chunks, self._fold, self._traits_of, symbols)
 
     def _traits_of(self, form: str, lowered: str) -> Traits:
-        found = self._traits.get((form, lowered))
-        if found is None:
+        form_traits = self._traits.get((form, lowered))
+        if form_traits is None:
             if len(self._traits) >= CACHED:
                 self._traits.clear()
-            found = traits(form, lowered, self._fold, self._casing, self._ids.keys())
-            self._traits[form, lowered] = found
-        return found
+            form_traits = traits(form, lowered, self._fold, self._casing, self._ids.keys())
+            self._traits[form, lowered] = form_traits
+        return form_traits
 
     def _encode(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
@@ -284,10 +284,10 @@ class Words:
 
     def facts(self) -> dict[str, int | float]:
         """Return the number of counted words, and the share of the text that the kept words cover."""
-        kept = int(self.kept["count"].sum())
+        counted = int(self.kept["count"].sum())
         return {
             "types": self.types, "types_used": self.types, "occurrences": self.occurrences, "share_used": 1.0,
-            "coverage": round(kept / max(self.occurrences, 1), 6),
+            "coverage": round(counted / max(self.occurrences, 1), 6),
         }
 
 

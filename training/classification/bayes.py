@@ -39,8 +39,8 @@ def fit_bayes(
     models = []
     for label in range(labels):
         reviews = _Documents.of(documents, train.targets == label)
-        known = validation.targets == label
-        held = _Documents.of(held_out, known if known.any() else ~known)  # for methods that tune parameters
+        in_class = validation.targets == label
+        held = _Documents.of(held_out, in_class if in_class.any() else ~in_class)  # for methods that tune parameters
         counts = count_ngrams(reviews, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine)
         tables = fit_tables(counts, of_label, held_out=held, engine=context.engine).tables
         models.append(NGramLM(tables))

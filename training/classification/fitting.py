@@ -78,18 +78,18 @@ def validation_figures(model: Classifier, validation: LabelledSequences) -> dict
     """Return accuracy and macro-F1, and log loss of a classifier that has probabilities, each with "validation/"."""
     scores_NK = model.scores(validation.sequences)
     answers_N = model.answers(scores_NK)
-    found = {
+    measured = {
         "validation/accuracy": float((answers_N == validation.targets).mean()),
         "validation/macro_f1": macro_f1(validation.targets, answers_N, scores_NK.shape[1]),
     }
-    return found | ({"validation/log_loss": log_loss(scores_NK, validation.targets)} if model.probabilistic else {})
+    return measured | ({"validation/log_loss": log_loss(scores_NK, validation.targets)} if model.probabilistic else {})
 
 
 def _require_targets(name: str, examples: LabelledSequences, labels: int) -> None:
     targets = examples.targets
     if targets.shape != (len(examples.sequences),) or not np.issubdtype(targets.dtype, np.integer):
-        found = f"{targets.shape} of {targets.dtype}"
-        raise ModelError(f"{name} targets are {found}; one whole number for each review is needed", "input")
+        received = f"{targets.shape} of {targets.dtype}"
+        raise ModelError(f"{name} targets are {received}; one whole number for each review is needed", "input")
     wrong = np.flatnonzero((targets < 0) | (targets >= labels))
     if len(wrong):
         what = f"the target of {name} review {wrong[0]} is {targets[wrong[0]]}"

@@ -79,16 +79,17 @@ def train_network(
 
 def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, context: FitContext) -> RecurrentNetwork:
     if spec.start not in context.parts:
-        known = ", ".join(map(repr, context.parts)) or "none"
-        raise ModelError(f"start is {spec.start!r}; there is no fitted model of this name (there is: {known})", "input")
+        available = ", ".join(map(repr, context.parts)) or "none"
+        what = f"start is {spec.start!r}; there is no fitted model of this name (there is: {available})"
+        raise ModelError(what, "input")
     bundle = load_bundle(context.parts[spec.start], check_probes=False)
     network = getattr(bundle.model, "network", None)
     if not isinstance(network, RecurrentNetwork):
         what = f"start is {spec.start!r}, a model of the kind {bundle.spec.kind!r}"
         raise ModelError(f"{what}; a classifier can only start from a recurrent one", "input")
-    if wanted := unlike_start(spec, bundle.spec):
+    if differences := unlike_start(spec, bundle.spec):
         what = f"start is {spec.start!r}, whose network has other options; set for the classifier"
-        raise ModelError(f"{what}: {wanted}", "input")
+        raise ModelError(f"{what}: {differences}", "input")
     if bundle.vocabulary.digest != vocabulary.digest:
         theirs, ours = bundle.vocabulary.digest[:12], vocabulary.digest[:12]
         what = f"the language model {spec.start!r} has another vocabulary ({theirs}) than the classifier ({ours})"

@@ -21,7 +21,7 @@ import torch
 
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.spec import TrainingSpec
-from training.neural.optimization.optimizers import learning_rate, make_rule
+from training.neural.optimizers import learning_rate, make_rule
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Rates:
     ) -> None:
         self.training, self.updates, self.per_epoch, self.tuning = training, updates, per_epoch, tuning
         parts = list(reversed(network.groups())) if tuning else [network]
-        self.parts = [[own for own in part.parameters() if own.requires_grad] for part in parts]
+        self.parts = [[weight for weight in part.parameters() if weight.requires_grad] for part in parts]
         groups: list[dict[str, Any]] = []
         for depth, parameters in enumerate(self.parts):
             for matrices, decay in ((True, training.weight_decay), (False, 0.0)):

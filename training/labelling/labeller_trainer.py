@@ -6,11 +6,9 @@ gives the same weights, bit for bit, and the same journal, on the CPU and within
 (see `determinism_class`). Checkpoints and the way back after a divergence are those of the language
 models (`training/neural/callbacks/checkpointing.py`).
 
-Make one update of a classifier or tagger: the gradient of the mean loss over all targets of a batch.
-
-The gradient is that of the sum of all losses, divided by the number of targets. So a batch can be read in pieces whose
-gradients are added up: only rounding and the draws of dropout change. A piece has at most `micro_batch` sequences and
-`PIECE_POSITIONS` positions.
+The gradient of an update is that of the mean loss over all targets of its batch: that of the sum of all losses, divided
+by the number of targets. So a batch can be read in pieces whose gradients are added up: only rounding and the draws of
+dropout change. A piece has at most `micro_batch` sequences and `PIECE_POSITIONS` positions.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.callbacks.checkpointing import BackOff, Checkpointing
 from training.neural.callbacks.reporting import JOURNAL_LINES, REPORT_SECONDS
 from training.neural.checkpoint import SETTLED, Checkpoints, Journal, random_tensors, set_random
-from training.neural.optimization.clipping import scale_and_clip
+from training.neural.clipping import scale_and_clip
 from training.neural.step import Divergence
 
 PIECE_POSITIONS = 131_072
@@ -100,14 +98,14 @@ def gradient(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarr
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or min(state.metrics.micro_batch, len(rows_B)) == 1:
                 raise
-            said = first_line(error)
+            message = first_line(error)
         # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
         if state.device.type == "cuda":
             torch.cuda.empty_cache()
         state.metrics.micro_batch = -(-min(state.metrics.micro_batch, len(rows_B)) // 2)
         log.warning(
             "out of memory (%s): gradients are now accumulated over micro-batches of %d sequences; results differ only "
-            "by rounding and dropout draws. A smaller training.batch avoids this", said, state.metrics.micro_batch
+            "by rounding and dropout draws. A smaller training.batch avoids this", message, state.metrics.micro_batch
         )  # fmt: skip
         set_random(random, state.device)
 
@@ -116,17 +114,17 @@ def add_gradients(
     network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellerSpec, micro_batch: int
 ) -> LossSums:
     """Add the gradient of the summed loss of some sequences to that of the parameters, *micro_batch* at a time."""
-    found = LossSums(0.0, 0, 0)
+    sums = LossSums(0.0, 0, 0)
     for piece in pieces(examples.sequences.lengths[rows_B], micro_batch):
         batch, targets = examples.sequences.batch(rows_B[piece]), examples.of_rows(spec, rows_B[piece])
         features_NF, targets_N = asked_features(network, batch, targets, spec)
-        own = 0.0
+        loss_sum = 0.0
         if len(targets_N):
             loss = network.head.loss(network.head(features_NF), targets_N).sum()
             loss.backward()
-            own = float(loss.detach())
-        found = LossSums(found.loss + own, found.targets + len(targets_N), found.tokens + batch.size())
-    return found
+            loss_sum = float(loss.detach())
+        sums = LossSums(sums.loss + loss_sum, sums.targets + len(targets_N), sums.tokens + batch.size())
+    return sums
 
 
 def pieces(lengths_B: np.ndarray, most: int) -> Iterator[slice]:
@@ -147,10 +145,10 @@ def asked_features(
     features_NF = network(*input_tensors(batch, network.device))
     if spec.numbers:
         return features_NF, torch.from_numpy(targets.astype(np.float64)).to(features_NF)
-    asked = np.flatnonzero(targets != NOT_SCORED)  # chosen here: a mask on a GPU would make the host wait for it
-    targets_N = to_device(torch.from_numpy(targets[asked].astype(np.int64)), network.device)
-    if len(asked) < len(targets):
-        features_NF = features_NF[to_device(torch.from_numpy(asked), network.device)]
+    scored = np.flatnonzero(targets != NOT_SCORED)  # chosen here: a mask on a GPU would make the host wait for it
+    targets_N = to_device(torch.from_numpy(targets[scored].astype(np.int64)), network.device)
+    if len(scored) < len(targets):
+        features_NF = features_NF[to_device(torch.from_numpy(scored), network.device)]
     return features_NF, targets_N
 
 

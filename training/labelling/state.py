@@ -23,8 +23,8 @@ from models.neural.weights_file import (
 )
 from models.options import stored
 from training.labelling.fine_tuning import FineTuning, Rates
+from training.neural.averaging import WeightAverage
 from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
-from training.neural.optimization.averaging import WeightAverage
 from training.neural.parallel.data_parallel import Ranks
 
 
@@ -128,26 +128,26 @@ class LabellerState:
                   "numbers": [entry.name for entry in fields(LabellerProgress)]}  # fmt: skip
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
-    def require_weights(self, found: Checkpoint) -> None:
+    def require_weights(self, saved: Checkpoint) -> None:
         """Raise ValueError unless a checkpoint holds all weights of the network, the latest and the best."""
         for name in ("network", "best"):
-            require_weights(self.network, without_prefix(name, found.tensors))
+            require_weights(self.network, without_prefix(name, saved.tensors))
 
-    def fill(self, found: Checkpoint) -> None:
+    def fill(self, saved: Checkpoint) -> None:
         """Restore the results of `tensors` and `facts`."""
-        self.metrics = LabellerProgress(**found.facts["progress"])
-        self.best = without_prefix("best", found.tensors)
-        fill_network(self.network, without_prefix("network", found.tensors))
-        fill_optimizer(self.rates.optimizer, without_prefix("optimizer", found.tensors))
+        self.metrics = LabellerProgress(**saved.facts["progress"])
+        self.best = without_prefix("best", saved.tensors)
+        fill_network(self.network, without_prefix("network", saved.tensors))
+        fill_optimizer(self.rates.optimizer, without_prefix("optimizer", saved.tensors))
         if self.average is not None:
-            self.average.fill(without_prefix("average", found.tensors))
-        set_random(without_prefix("random", found.tensors), self.device)
+            self.average.fill(without_prefix("average", saved.tensors))
+        set_random(without_prefix("random", saved.tensors), self.device)
 
 
 def _digest(examples: LabelledSequences) -> str:
     """Return the SHA-256 of all numbers of labelled sequences; networks do not read the texts."""
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     rows = examples.sequences
     for array in (*(getattr(rows, entry.name) for entry in fields(rows) if entry.compare), examples.targets):
-        found.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).data)
-    return found.hexdigest()
+        content.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).data)
+    return content.hexdigest()

@@ -141,7 +141,7 @@ def _candidates(model: NeuralCacheLM, validation: TokenStream) -> Iterator[tuple
         static.append(static_BT[batch.scored_BT])
         cache.append(nats[..., batch.scored_BT])
         number.append(remembered[..., batch.scored_BT])
-    static_T, cache_SWT, number_WT = (np.concatenate(found, -1) for found in (static, cache, number))
+    static_T, cache_SWT, number_WT = (np.concatenate(pieces, -1) for pieces in (static, cache, number))
     for (s, theta), (w, window) in product(enumerate(thetas), enumerate(windows)):
         nats_T = np.where(number_WT[w] > 0, cache_SWT[s, w], static_T)
         yield theta, window, np.stack([static_T, nats_T], 1), range_of(number_WT[w])

@@ -1,21 +1,18 @@
-"""Tune the weights of a mixture's fitted parts on held-out text.
+"""Tune the weights of a mixture's parts on held-out text, and measure where the mixture gains over its parts.
 
-Tune weights of a mixture that depend on the context (`models/mixture/context_weights.py`) on held-out tokens.
-
-The descent starts at W = 0 and b = log of the fixed weights that EM finds, each at least `LEAST`, and the nats never
+Fixed weights are found by EM. For weights that depend on the context (`models/mixture/context_weights.py`) the descent
+starts at W = 0 and b = log of the fixed weights that EM finds, each at least `LEAST`, and the nats never
 increase. If the fixed weights are still better (EM may give a part the weight 0), they are kept. So on the tuning text,
 weights by context are at least as good as fixed ones.
 
+It is BFGS with a backtracking line search. The inverse Hessian is estimated from the changes of the gradient between
+steps (Broyden, Fletcher, Goldfarb, Shanno 1970; Nocedal and Wright 2006, "Numerical Optimization", algorithm 6.1). A
+step is halved until the function falls by a given share of the fall that its slope predicts (Armijo). No step increases
+the function, so the result is at most the value at the start.
+
+The gains are perplexities by the length of the context that the n-gram model knows.
+
 Shapes: T held-out tokens, P parts, F features.
-
-Minimise a smooth function of a few dozen numbers by BFGS with a backtracking line search.
-
-The inverse Hessian is estimated from the changes of the gradient between steps (Broyden, Fletcher, Goldfarb, Shanno
-1970; Nocedal and Wright 2006, "Numerical Optimization", algorithm 6.1). A step is halved until the function falls by a
-given share of the fall that its slope predicts (Armijo). No step increases the function, so the result is at most the
-value at the start.
-
-Measure where a mixture gains over its parts: perplexity by the length of the context that the n-gram model knows.
 """
 
 from __future__ import annotations
@@ -161,8 +158,8 @@ def known_lengths(parts: Sequence[Part], batch: TuningBatch) -> np.ndarray:
     if not ngrams:
         return np.zeros(int(batch.scored_BT.sum()), np.int64)
     states = [part.model.start(len(batch.ids_BT)) for part in parts]
-    known = matched_before(ngrams[0], batch.ids_BT, ngram_states(parts, states)[0])
-    return known.length[batch.scored_BT]
+    matched = matched_before(ngrams[0], batch.ids_BT, ngram_states(parts, states)[0])
+    return matched.length[batch.scored_BT]
 
 
 def gains(names: Sequence[str], length_T: np.ndarray, nats_T: np.ndarray, part_TP: np.ndarray) -> pl.DataFrame:
@@ -275,34 +272,34 @@ def _evidence(
 
 
 def _linear(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[Weighting, dict[str, float]]:
-    found = _evidence(parts, validation, spec.tuning_tokens)
-    weights_P, rounds = em(found.nats_TP)
+    evidence = _evidence(parts, validation, spec.tuning_tokens)
+    weights_P, rounds = em(evidence.nats_TP)
     fixed = Fixed(weights_P)
-    figures = _figures(parts, found, fixed.log_weights_P) | _rounds(rounds, ROUNDS)
+    figures = _figures(parts, evidence, fixed.log_weights_P) | _rounds(rounds, ROUNDS)
     return fixed, figures | _named("weight", parts, weights_P)
 
 
 def _gated(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[Weighting, dict[str, float]]:
     weighting = ContextWeights.untrained(parts)
-    found = _evidence(parts, validation, spec.tuning_tokens, weighting)
-    weights_P, _ = em(found.nats_TP)
-    weighting, rounds = fit_context_weights(weighting, found.nats_TP, found.features_TF, weights_P, spec.ridge)
-    log_weights_TP = weighting.log_weights(found.features_TF)
-    fixed = float(mixed_nats(found.nats_TP, Fixed(weights_P).log_weights_P).mean())
-    figures = _figures(parts, found, log_weights_TP) | _rounds(rounds, STEPS)
+    evidence = _evidence(parts, validation, spec.tuning_tokens, weighting)
+    weights_P, _ = em(evidence.nats_TP)
+    weighting, rounds = fit_context_weights(weighting, evidence.nats_TP, evidence.features_TF, weights_P, spec.ridge)
+    log_weights_TP = weighting.log_weights(evidence.features_TF)
+    fixed = float(mixed_nats(evidence.nats_TP, Fixed(weights_P).log_weights_P).mean())
+    figures = _figures(parts, evidence, log_weights_TP) | _rounds(rounds, STEPS)
     figures["validation/perplexity_linear"] = float(np.exp(fixed))
     return weighting, figures | _named("mean_weight", parts, np.exp(log_weights_TP).mean(0))
 
 
-def _figures(parts: Sequence[Part], found: _Evidence, log_weights: np.ndarray) -> dict[str, float]:
+def _figures(parts: Sequence[Part], evidence: _Evidence, log_weights: np.ndarray) -> dict[str, float]:
     """Return the figures of a mixture with these log λ: one set for all tokens (P,), or one per token (T, P)."""
-    nats_T = mixed_nats(found.nats_TP, log_weights)
+    nats_T = mixed_nats(evidence.nats_TP, log_weights)
     figures = {"tokens": float(len(nats_T)), "validation/nats": float(nats_T.mean())}
-    figures |= _named("validation/perplexity_of", parts, np.exp(found.nats_TP.mean(0)))
+    figures |= _named("validation/perplexity_of", parts, np.exp(evidence.nats_TP.mean(0)))
     if not ngram_models(parts):
         return figures
     names = [part.name for part in parts]
-    return figures | gain_figures(gains(names, found.length_T, nats_T, found.nats_TP), names)
+    return figures | gain_figures(gains(names, evidence.length_T, nats_T, evidence.nats_TP), names)
 
 
 def _rounds(rounds: int, most: int) -> dict[str, float]:

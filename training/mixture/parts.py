@@ -25,8 +25,8 @@ def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext
     parts = []
     for name in names:
         if name not in context.parts:
-            known = ", ".join(context.parts) or "none"
-            raise ModelError(f"the part '{name}' is not a fitted model; fitted models: {known}", "input")
+            available = ", ".join(context.parts) or "none"
+            raise ModelError(f"the part '{name}' is not a fitted model; fitted models: {available}", "input")
         bundle = load_bundle(context.parts[name], context.device)
         if bundle.vocabulary.digest != vocabulary.digest:
             raise ModelError(f"the part '{name}' has another vocabulary than the model that uses it", "input")

@@ -1,17 +1,16 @@
-"""Cut a token stream into the windows of truncated back-propagation through time (truncated BPTT).
+"""Cut a token stream into the windows of truncated back-propagation through time (BPTT), and plan a training of them.
 
 The reviews of a stream are shuffled in every epoch and put into B lanes, which form the batch. In `TBPTTBatches` the
 lanes are equal parts of one continuous stream: a review may begin at the end of one lane and continue at the start of
 the next. In `ReviewBatches` every lane holds whole reviews, one after another, so that the model can start each review
 from a fresh state. The lengths of these lanes are as equal as whole reviews allow.
 
-Shapes: B lanes, T positions of a window, D reviews.
-
-Keep the piece of a token stream that windows are cut from on a GPU, as ids of 16 bits where the stream has them.
-
+On a GPU, the piece of the stream that windows are cut from is kept there, in 16 bits where the stream's ids have them.
 So a window needs no copy from the processor: it is a slice, widened to the 64 bits that the network's look-ups take.
 
-Plan a training: its windows, epoch by epoch, and when to evaluate. Follows from the options and the data alone.
+The plan (windows, epoch by epoch, and when to evaluate) follows from the options and the data alone.
+
+Shapes: B lanes, T positions of a window, D reviews.
 """
 
 from __future__ import annotations

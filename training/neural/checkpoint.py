@@ -74,7 +74,7 @@ class Checkpoints:
         self._prune()
 
     def load(
-        self, check: Callable[[Checkpoint], None] = lambda found: None, good: bool = False
+        self, check: Callable[[Checkpoint], None] = lambda checkpoint: None, good: bool = False
     ) -> Checkpoint | None:
         """Return the newest checkpoint that is complete (with *good*: the newest good one), or None.
 
@@ -87,9 +87,9 @@ class Checkpoints:
             if good and body and not body["good"]:
                 continue
             try:
-                found = self._read(number, body)
-                check(found)
-                return found
+                checkpoint = self._read(number, body)
+                check(checkpoint)
+                return checkpoint
             except (OSError, SafetensorError, ValueError) as error:
                 log.warning("checkpoint %s cannot be used and is skipped: %s", self._path(number, "json"), error)
                 if isinstance(error, FileNotFoundError) or not isinstance(error, OSError):
@@ -116,9 +116,9 @@ class Checkpoints:
     def _prune(self) -> None:
         numbers = {number: body for number, body in self._all() if body}
         good = sorted(number for number, body in numbers.items() if body["good"])
-        kept = {*good[-2:], max(numbers)}
+        latest = {*good[-2:], max(numbers)}
         for path in self.folder.iterdir():
-            if path.stem.isdigit() and int(path.stem) not in kept:
+            if path.stem.isdigit() and int(path.stem) not in latest:
                 path.unlink()
 
     def _delete(self, number: int) -> None:

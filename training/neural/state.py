@@ -28,9 +28,9 @@ from models.neural.weights_file import (
     without_prefix,
 )
 from models.options import stored
+from training.neural.averaging import NonMonotonicTrigger, WeightAverage
 from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
-from training.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
-from training.neural.optimization.optimizers import learning_rate, make_optimizer
+from training.neural.optimizers import learning_rate, make_optimizer
 from training.neural.parallel.data_parallel import Ranks
 from training.neural.tbptt import Memory
 from training.neural.training_metrics import TrainingMetrics
@@ -111,18 +111,18 @@ class TrainingState:
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, not copies, for a checkpoint. All ranks call it; the leading one gets them."""
         place = self.device if self.ranks.size == 1 else torch.device("cpu")  # other ranks send theirs
-        own = {name: tensor.to(place) for name, tensor in self.memory.tensors().items()}
-        found = self.ranks.gather((own, random_tensors(self.device)))
+        own_memory = {name: tensor.to(place) for name, tensor in self.memory.tensors().items()}
+        of_ranks = self.ranks.gather((own_memory, random_tensors(self.device)))
         if not self.ranks.leads:
             return {}
-        memory = Memory.join([Memory.of(tensors, place) for tensors, _ in found])
+        memory = Memory.join([Memory.of(tensors, place) for tensors, _ in of_ranks])
         return {
             **prefixed("network", stored_once(self.network)),
             **prefixed("best", self.best),
             **prefixed("optimizer", optimizer_tensors(self.optimizer)),
             **prefixed("average", self.average.tensors() if self.average else {}),
             **prefixed("memory", memory.tensors()),
-            **{k: v for rank, (_, random) in enumerate(found) for k, v in prefixed(_stream(rank), random).items()},
+            **{k: v for rank, (_, random) in enumerate(of_ranks) for k, v in prefixed(_stream(rank), random).items()},
         }
 
     def facts(self) -> dict[str, Any]:
@@ -137,22 +137,22 @@ class TrainingState:
             "streams": [[stream.vocabulary_digest, stream.facts["sha256"]] for stream in streams],
         }
 
-    def require_weights(self, found: Checkpoint) -> None:
+    def require_weights(self, saved: Checkpoint) -> None:
         """Raise ValueError unless a checkpoint holds all weights of the network, the latest and the best."""
         for name in ("network", "best"):
-            require_weights(self.network, without_prefix(name, found.tensors))
+            require_weights(self.network, without_prefix(name, saved.tensors))
 
-    def fill(self, found: Checkpoint) -> None:
+    def fill(self, saved: Checkpoint) -> None:
         """Restore the results of `tensors` and `facts`."""
-        tensors, self.unread = found.tensors, None
-        self.metrics = TrainingMetrics(**found.facts["course"])
+        tensors, self.unread = saved.tensors, None
+        self.metrics = TrainingMetrics(**saved.facts["course"])
         self.best = without_prefix("best", tensors)
         fill_network(self.network, without_prefix("network", tensors))
         fill_optimizer(self.optimizer, without_prefix("optimizer", tensors))
         if self.average is not None:
             self.average.fill(without_prefix("average", tensors))
         if self.trigger is not None:
-            self.trigger.fill(found.facts["trigger"])
+            self.trigger.fill(saved.facts["trigger"])
         self.memory = Memory.of(without_prefix("memory", tensors), self.device).rows(self.rows)
         if random := without_prefix(_stream(self.ranks.rank), tensors):
             set_random(random, self.device)

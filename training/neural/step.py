@@ -1,7 +1,7 @@
 """Make one update: compute a window's gradient and take an optimiser step.
 
 The two parts are separate. `TrainingStep.gradient` adds up sums over the scored tokens of a window's streams
-(`window_gradient.py`). `TrainingStep.apply` divides them by streams × positions, clips (`clipping.py`) and steps. The
+(`tbptt.py`). `TrainingStep.apply` divides them by streams × positions, clips (`clipping.py`) and steps. The
 division gives every token the same weight, also in a window that is partly padding.
 
 On a GPU the host only queues work: it reads loss and norm of an update after it has queued the next one. So a
@@ -24,8 +24,8 @@ from torch import Tensor
 from models.neural.device import Unread, first_line, free_cached_memory, is_out_of_memory, tf32_in_layers, to_device
 from training.neural.batches import StreamPiece
 from training.neural.checkpoint import random_tensors, set_random
+from training.neural.clipping import Clipped, scale_and_clip, scale_and_clip_unread
 from training.neural.fused.captured import CapturedReading, Read, captured
-from training.neural.optimization.clipping import Clipped, scale_and_clip, scale_and_clip_unread
 from training.neural.state import TrainingState
 from training.neural.tbptt import Memory, Sums, add_gradients
 
@@ -81,28 +81,28 @@ class TrainingStep:
         state, random = self.state, random_tensors(self.state.device)
         while True:
             state.optimizer.zero_grad(set_to_none=True)
-            own, after, said = Sums(0.0, 0), state.memory, ""
+            sums, after, message = Sums(0.0, 0), state.memory, ""
             try:
                 micro_batch = state.metrics.micro_batch
                 with tf32_in_layers(x_BT.is_cuda and state.network.products == "bf16"):
                     read = self._reading(x_BT)
-                    own, after = add_gradients(
+                    sums, after = add_gradients(
                         state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch, read, ids_on_host
                     )
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or (micro_batch == 1 and not self._may_replay(x_BT)):
                     raise
-                said = first_line(error)
+                message = first_line(error)
             read = None  # else the graph would stay in memory when it is given up
-            failed, nats, tokens = state.ranks.add_up(state.parameters, bool(said), own.nats, own.tokens)
+            failed, nats, tokens = state.ranks.add_up(state.parameters, bool(message), sums.nats, sums.tokens)
             if not failed:
                 return Sums(nats, tokens), after
             # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
-            said = said or "on another rank"
+            message = message or "on another rank"
             if self._may_replay(x_BT):  # a graph needs more memory than the kernels one by one
-                self._launch_from_now_on(said)
+                self._launch_from_now_on(message)
             else:
-                self._halve_micro_batch(said)
+                self._halve_micro_batch(message)
             set_random(random, state.device)
 
     def _reading(self, x_BT: Tensor) -> Read | None:
@@ -118,8 +118,8 @@ class TrainingStep:
         """Return whether windows of all these streams may be replayed: in parts, their gradients are added up."""
         return self._captures and self.state.metrics.micro_batch >= len(x_BT)
 
-    def _launch_from_now_on(self, said: str) -> None:
-        log.warning("not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly", said)
+    def _launch_from_now_on(self, message: str) -> None:
+        log.warning("not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly", message)
         self._captured, self._captures = None, False
         self._free_memory()
 
@@ -128,7 +128,7 @@ class TrainingStep:
         if self.state.device.type == "cuda":
             free_cached_memory()
 
-    def _halve_micro_batch(self, said: str) -> None:
+    def _halve_micro_batch(self, message: str) -> None:
         metrics = self.state.metrics
         self._free_memory()
         most = self.state.ranks.most_rows(self.training.batch)
@@ -137,7 +137,7 @@ class TrainingStep:
         log.warning(
             "out of memory (%s): gradients are now accumulated over micro-batches of %d rows; results differ only by "
             "rounding and dropout draws. A smaller training.batch avoids this",
-            said,
+            message,
             metrics.micro_batch,
         )
 
@@ -159,9 +159,9 @@ class TrainingStep:
             read = Unread([sums.nats, *clipped]).read
             count: Callable[[], None] = partial(self._count_unread, read, tokens, all_positions, state.metrics.updates)
         else:
-            found = scale_and_clip(state.parameters, scale, training.clip, training.clip_value)
-            self._require_sound(sums.nats, tokens, found, all_positions)
-            count = partial(state.metrics.count, sums.nats, tokens, found)
+            norms = scale_and_clip(state.parameters, scale, training.clip, training.clip_value)
+            self._require_sound(sums.nats, tokens, norms, all_positions)
+            count = partial(state.metrics.count, sums.nats, tokens, norms)
         for group in state.optimizer.param_groups:
             group["lr"] = state.rate(state.metrics.updates) * (positions / training.bptt_len)
         state.optimizer.step()

@@ -1,15 +1,16 @@
-"""Read windows for truncated back-propagation through time with carried state (Williams & Peng 1990, BPTT(h; h')).
+"""Compute the gradient of a window by truncated back-propagation through time (Williams & Peng 1990, BPTT(h; h')).
 
 Every k1 tokens there is one update, whose gradient flows back through the last k2 ≥ k1 tokens. The state is carried
 from window to window, its gradient is not. With k2 = k1 a window starts where the last one ended. With k2 > k1 the
 last k2 − k1 tokens are read again, from the state that was saved before them, without being scored again.
 
-Shapes: B streams, T = k1 positions of a window, P positions of the past that are read again.
+A window may be read some streams at a time. The code adds up sums over tokens, not means. The sums are divided once, by
+the positions of the whole window. So a token has the same weight in every part of the window, for any number of scored
+tokens in the parts.
 
-Penalise the outputs of the last recurrent layer: activation regularisation (AR, TAR).
-
-Merity, McCann & Socher 2017, "Revisiting activation regularization for language RNNs", equations 1 and 2, with the mean
-square instead of the norm, as in their program.
+The outputs of the last recurrent layer are penalised (activation regularisation, AR and TAR) as in Merity, McCann &
+Socher 2017, "Revisiting activation regularization for language RNNs", equations 1 and 2, with the mean square instead
+of the norm, as in their program.
 
     AR  = α mean(m ⊙ h_t)²                       outputs after dropout, so that they stay small
     TAR = β mean(h_t − h_{t+1})²                 outputs before dropout, so that they change slowly
@@ -17,10 +18,7 @@ square instead of the norm, as in their program.
 The means are over all streams, positions and units. The penalties are part of the training objective, not of the
 reported figures.
 
-Compute the gradient of one window: read it, some streams at a time, and add up the gradients of its summed nats.
-
-The code adds up sums over tokens, not means. The sums are divided once, by the positions of the whole window. So a
-token has the same weight in every part of the window, for any number of scored tokens in the parts.
+Shapes: B streams, T = k1 positions of a window, P positions of the past that are read again.
 """
 
 from __future__ import annotations
@@ -86,10 +84,10 @@ class Memory:
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Memory:
         """Rebuild a memory from the result of `tensors`."""
-        own = {name: tensor.to(device) for name, tensor in tensors.items()}
-        states = sum(name.startswith("state.") for name in own)
-        resets = {int(name[6:]): keep_B for name, keep_B in own.items() if name.startswith("reset.")}
-        return cls(tuple(own[f"state.{index}"] for index in range(states)), own["past"], resets)
+        moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+        states = sum(name.startswith("state.") for name in moved)
+        resets = {int(name[6:]): keep_B for name, keep_B in moved.items() if name.startswith("reset.")}
+        return cls(tuple(moved[f"state.{index}"] for index in range(states)), moved["past"], resets)
 
 
 @dataclass(frozen=True)
@@ -206,9 +204,9 @@ def add_gradients(
     with network.output.one_update():
         for begin in range(0, len(x_BT), micro_batch):
             part = slice(begin, min(begin + micro_batch, len(x_BT)))
-            kept, targets_BT = None if keep_B is None else keep_B[part], y_BT[part]
+            keep, targets_BT = None if keep_B is None else keep_B[part], y_BT[part]
             network.ids_on_host = None if ids_on_host is None else ids_on_host[part]
-            reading, after = read_window(network, memory.rows(part), x_BT[part], kept, past, read)
+            reading, after = read_window(network, memory.rows(part), x_BT[part], keep, past, read)
             features_BTE = reading.features_BTE
             if features_BTE.is_cuda and features_BTE.transpose(0, 1).is_contiguous():  # then this order needs no copy
                 features_BTE, targets_BT = features_BTE.transpose(0, 1), targets_BT.t()

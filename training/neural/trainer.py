@@ -6,9 +6,9 @@
 All randomness is either torch's random stream, whose state is in each checkpoint, or derived from (seed, epoch,
 window). Everything else is a function of the number of updates. Therefore a fit that was killed at any moment and
 started again with the same work folder gives the same weights, bit for bit, and the same journal. That holds on the
-CPU, within one class of determinism (`determinism.py`); on a GPU the weights are the same to rounding.
+CPU, within one class of determinism (`determinism_class`); on a GPU the weights are the same to rounding.
 
-Use a measurement on validation: keep the best weights, lower the rate on a plateau, begin to average.
+Each measurement on validation decides: keep the best weights, lower the rate on a plateau, begin to average.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from training.neural.callbacks.checkpointing import BackOff, Checkpointing
 from training.neural.callbacks.pacing import Pacing, Paused, shortened
 from training.neural.callbacks.reporting import Curves, ProgressReport
 from training.neural.checkpoint import Checkpoints, Journal
-from training.neural.optimization.optimizers import PLATEAU_FACTOR, decay_start
+from training.neural.optimizers import PLATEAU_FACTOR, decay_start
 from training.neural.parallel.data_parallel import joined
 from training.neural.state import TrainingState
 from training.neural.step import Divergence, TrainingStep
@@ -146,8 +146,8 @@ def train(
             free_cached_memory()  # that of the updates
         nats, tokens = validation_nats(network, validation_stream, FINAL_TOKENS, ranks=ranks)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
-        own = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}
-        return {**own, **held_out, "threads": torch.get_num_threads()}
+        figures = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}
+        return {**figures, **held_out, "threads": torch.get_num_threads()}
 
 
 def _callbacks(

@@ -9,7 +9,7 @@ from statistics import quantiles
 
 from models.perplexity import perplexity
 from training.context import FitProgress
-from training.neural.optimization.clipping import Clipped
+from training.neural.clipping import Clipped
 
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
 HORIZON = 100
@@ -104,9 +104,9 @@ class TrainingMetrics:
         self.cut += clipped.by_value
         self._keep_norm(clipped.norm)
         loss = nats / tokens
-        known = math.isfinite(self.running_nats)
-        share = 1 / min((self.updates if before is None else before) + 1, HORIZON) if known else 1.0
-        self.running_nats = self.running_nats + share * (loss - self.running_nats) if known else loss
+        finite = math.isfinite(self.running_nats)
+        share = 1 / min((self.updates if before is None else before) + 1, HORIZON) if finite else 1.0
+        self.running_nats = self.running_nats + share * (loss - self.running_nats) if finite else loss
         sums = {"nats": nats, "tokens": tokens, "clipped": clipped.by_norm, "cut": clipped.by_value, "updates": 1}
         for name, value in sums.items():
             self.since[name] += value
@@ -134,10 +134,10 @@ class TrainingMetrics:
 
     def step_seconds(self, share: float) -> float:
         """Return the time within which *share* of the updates so far finished, to 1 %; 0 before the first one."""
-        wanted = share * sum(self.times.values())
+        remaining = share * sum(self.times.values())
         for power in sorted(map(int, self.times)):
-            wanted -= self.times[str(power)]
-            if wanted <= 0:
+            remaining -= self.times[str(power)]
+            if remaining <= 0:
                 return FINENESS**power
         return 0.0
 
@@ -195,12 +195,12 @@ class TrainingMetrics:
     def progress(self, updates: int, total_tokens: int, nats: bool = True) -> FitProgress:
         """Return one progress report; figures that are not known yet are left out, as is an estimator's loss."""
         left = self.seconds / max(1, self.updates) * (updates - self.updates)
-        known = {
+        losses = {
             "perplexity": self._train_now() if nats else math.inf,
             "validation_perplexity": self.validation_nats,
             "best_perplexity": self.best_nats,
         }
-        figures = {name: perplexity(nats) for name, nats in known.items() if math.isfinite(nats)}
+        figures = {name: perplexity(nats) for name, nats in losses.items() if math.isfinite(nats)}
         figures["tokens_per_second"] = self.tokens / max(self.seconds, 1e-9)
         figures["seconds_left"] = left
         return FitProgress(min(self.tokens, total_tokens), total_tokens, figures)

@@ -80,12 +80,12 @@ def _score_with_less(
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or positions == 1:
                 raise
-            said = first_line(error)
+            message = first_line(error)
         # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
         if network.output.weight.is_cuda:
             torch.cuda.empty_cache()
         positions = -(-min(positions, x_BT.size) // 2)
-        log.warning("not enough memory for validation (%s): reading %d positions at a time", said, positions)
+        log.warning("not enough memory for validation (%s): reading %d positions at a time", message, positions)
 
 
 @torch.no_grad()

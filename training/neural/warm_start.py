@@ -47,10 +47,10 @@ def find_network(bundle: Path, spec: RecurrentSpec | NPLMSpec, vocabulary_digest
     if theirs != vocabulary_digest:
         return None, f"it has another vocabulary ({theirs[:12]} instead of {vocabulary_digest[:12]})"
     reasons = []
-    for folder, found in _networks(bundle, options):
-        if not (differing := _differing(spec, found)):
+    for folder, candidate in _networks(bundle, options):
+        if not (differing := _differing(spec, candidate)):
             return folder, ""
-        reasons.append(f"'{found.name}' has {', '.join(differing)}")
+        reasons.append(f"'{candidate.name}' has {', '.join(differing)}")
     return None, "; ".join(reasons) or f"there is no neural network in it (it is of kind '{options['kind']}')"
 
 
@@ -66,9 +66,9 @@ def _networks(folder: Path, options: dict[str, Any]) -> Iterator[tuple[Path, Rec
 
 def _differing(ours: RecurrentSpec | NPLMSpec, theirs: RecurrentSpec | NPLMSpec) -> list[str]:
     """Return the options that differ, e.g. "hidden 640 instead of 320"."""
-    wanted, found = _function(ours), _function(theirs)
-    names = [name for name in wanted | found if wanted.get(name) != found.get(name)]
-    return [f"{name} {found.get(name)} instead of {wanted.get(name)}" for name in names]
+    our_options, their_options = _function(ours), _function(theirs)
+    names = [name for name in our_options | their_options if our_options.get(name) != their_options.get(name)]
+    return [f"{name} {their_options.get(name)} instead of {our_options.get(name)}" for name in names]
 
 
 def _function(spec: RecurrentSpec | NPLMSpec) -> dict[str, Any]:

@@ -80,32 +80,32 @@ def fit_tables(
     """
     require_options(spec, prune, entropy, padded_vocabulary, limited=allowed_V is not None)
     _require_documents(spec, counts)
-    kept = _kept(counts, prune, allowed_V)
+    masks = _kept(counts, prune, allowed_V)
     if entropy:
-        ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in kept) if kept else sum(map(len, counts.orders))
+        ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in masks) if masks else sum(map(len, counts.orders))
         require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams)
     if spec.smoothing in KNESER_NEY:
         made = kneser_ney(
-            counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary,
+            counts, spec.smoothing, spec.kenlm_exact, spec.fallback, masks, padded_vocabulary,
             "double" if entropy else precision, engine, spec.interpolate_unigrams,
         )  # fmt: skip
     else:
         made = estimate(counts, spec, held_out)
     tables, ids = packed_tables(counts, made), np.arange(counts.vocabulary_size)
-    if kept is not None:
-        tables, ids = _only_kept(tables, ids, kept, counts, spec)
+    if masks is not None:
+        tables, ids = _only_kept(tables, ids, masks, counts, spec)
     if entropy:
         history = observed_history(counts)
-        if kept is not None:
-            history = [log_p[kept_M] for log_p, kept_M in zip(history, kept, strict=False)]
+        if masks is not None:
+            history = [log_p[kept_M] for log_p, kept_M in zip(history, masks, strict=False)]
         tables = prune_by_entropy(tables, entropy, history)
     return FittedTables(_rounded(tables, precision, counts.allocator), ids, made)
 
 
 def _require_documents(spec: NGramSpec, counts: NGramCounts) -> None:
     """Refuse `min_documents` for counts that do not know the documents: every n-gram would stay without a word."""
-    known = any(entry.widespread_M is not None for entry in counts.orders)
-    if spec.min_documents > 1 and counts.order > 1 and not known:
+    counted = any(entry.widespread_M is not None for entry in counts.orders)
+    if spec.min_documents > 1 and counts.order > 1 and not counted:
         raise ModelError(
             f"min_documents is {spec.min_documents}, but the counts do not say how many documents hold an n-gram: "
             "give it to `count_ngrams`, too", kind="input",
@@ -113,13 +113,13 @@ def _require_documents(spec: NGramSpec, counts: NGramCounts) -> None:
 
 
 def _only_kept(
-    tables: Tables, ids: np.ndarray, kept: Sequence[np.ndarray], counts: NGramCounts, spec: NGramSpec
+    tables: Tables, ids: np.ndarray, masks: Sequence[np.ndarray], counts: NGramCounts, spec: NGramSpec
 ) -> tuple[Tables, np.ndarray]:
     """Return tables of the n-grams that stay, and the old id of each new id."""
     suffix = [entry.suffix_M for entry in counts.orders[1:]]
     if spec.smoothing in KNESER_NEY or spec.smoothing in SCORES_ONLY:
-        return keep(tables, kept, suffix, counts.allocator)
-    return drop(tables, kept, suffix, counts.allocator), ids
+        return keep(tables, masks, suffix, counts.allocator)
+    return drop(tables, masks, suffix, counts.allocator), ids
 
 
 def packed_tables(counts: NGramCounts, estimate: Estimate) -> Tables:
@@ -147,7 +147,7 @@ def require_options(
     smoothing = spec.smoothing
     is_kneser_ney, is_scores = smoothing in KNESER_NEY, smoothing in SCORES_ONLY
     drops_words = thresholds(prune, spec.order)[0] > 0 and not (is_kneser_ney or is_scores)
-    for wrong, said in (
+    for wrong, message in (
         (drops_words, f"prune is {tuple(prune)}; {smoothing} keeps all unigrams: the threshold of order 1 must be 0"),
         (not 0 <= entropy < math.inf, f"entropy is {entropy}; it must be 0 or more and finite"),
         (entropy > 0 and is_scores, f"{smoothing} gives scores, which do not sum to 1 and have no entropy"),
@@ -158,19 +158,19 @@ def require_options(
         (limited and not is_kneser_ney, f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
     ):
         if wrong:
-            raise ModelError(said, kind="input")
+            raise ModelError(message, kind="input")
 
 
 def _kept(
     counts: NGramCounts, prune: Sequence[int], allowed_V: np.ndarray | None
 ) -> tuple[np.ndarray, ...] | None:
     """Return which n-grams stay by their counts, documents and words; None if all stay."""
-    found = [
+    rules = [
         kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None,
         kept_by_documents(counts) if any(entry.widespread_M is not None for entry in counts.orders) else None,
         None if allowed_V is None else kept_by_words(counts, allowed_V),
     ]
-    masks = [one for one in found if one is not None]
+    masks = [one for one in rules if one is not None]
     for others in masks[1:]:
         for kept_M, other_M in zip(masks[0], others, strict=True):
             kept_M &= other_M

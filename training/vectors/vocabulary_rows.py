@@ -119,8 +119,8 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     except ModelError as error:
         remedy = "name vectors of the language of the texts, or vectors that were trained with this vocabulary"
         raise ModelError(f"{path}: {error}: {remedy}", "input") from error
-    known = float(counts_V[FIRST:].sum()) / max(float(counts_V[FIRST:].sum() + counts_V[UNK]), 1.0)
-    coverage = replace(coverage, share_of_text=(coverage.share_of_text or 0.0) * known)
+    share = float(counts_V[FIRST:].sum()) / max(float(counts_V[FIRST:].sum() + counts_V[UNK]), 1.0)
+    coverage = replace(coverage, share_of_text=(coverage.share_of_text or 0.0) * share)
     usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))
     special_SD = np.random.default_rng(0).normal(0.0, usual, (FIRST, matrix_ND.shape[1])).astype(np.float32)
     return np.concatenate([special_SD, matrix_ND]), coverage

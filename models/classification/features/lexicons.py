@@ -44,19 +44,19 @@ def read_lexicon(path: Path) -> Lexicon:
     given = [(number, line.rstrip("\r")) for number, line in enumerate(lines, 1)]
     given = [(number, line) for number, line in given if line.strip() and not line.startswith("#")]
     words = _entries([line.partition("\t")[0] for _, line in given])
-    found: dict[str, tuple[float, int]] = {}
+    entries: dict[str, tuple[float, int]] = {}
     for (number, line), word in zip(given, words, strict=True):
         place = f"line {number} of the lexicon {path}"
         weight = _weight(line, place)
         if not word:
             raise ModelError(f"{place} has no word: {FORM}", "input")
-        known, before = found.setdefault(word, (weight, number))
-        if known != weight:
-            what = f"{place} gives {word!r} the weight {weight:g}; line {before} gives it {known:g}"
+        first, before = entries.setdefault(word, (weight, number))
+        if first != weight:
+            what = f"{place} gives {word!r} the weight {weight:g}; line {before} gives it {first:g}"
             raise ModelError(f"{what}: remove one of them", "input")
-    if not found:
+    if not entries:
         raise ModelError(f"the lexicon {path} has no entry: {FORM}", "input")
-    return {word: found[word][0] for word in sorted(found)}
+    return {word: entries[word][0] for word in sorted(entries)}
 
 
 def _entries(texts: Sequence[str]) -> list[str]:

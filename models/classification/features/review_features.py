@@ -160,14 +160,14 @@ class ReviewFeatures:
         Args:
             texts: Reviews without special tokens; with their texts, if there are lexicons or patterns.
         """
-        found = [block.transform(texts) for block in self._blocks]
-        return found[0] if len(found) == 1 else _side_by_side(found, [len(block) for block in self._blocks])
+        blocks = [block.transform(texts) for block in self._blocks]
+        return blocks[0] if len(blocks) == 1 else _side_by_side(blocks, [len(block) for block in self._blocks])
 
     def names(self, vocabulary: Vocabulary) -> dict[str, list[str]]:
         """Return a name of each feature for people, by block: "so good", "lexicon joy"."""
         words = [vocabulary.token(entry).replace("\n", "\\n") for entry in range(vocabulary.size)]
-        found = {"n-grams": self.ngrams.names(words)}
-        return found | ({"counts": self.counts.names} if self.counts else {})
+        names = {"n-grams": self.ngrams.names(words)}
+        return names | ({"counts": self.counts.names} if self.counts else {})
 
     def save(self, folder: Path) -> None:
         """Write everything but the options."""
@@ -185,8 +185,8 @@ class ReviewFeatures:
         """
         arrays, counts = load_file(folder / FEATURES), None
         if spec.lexicons or spec.patterns:
-            known = load_lexicons(folder / LEXICONS) if spec.lexicons else {}
-            lexicons = {name: known[name] for name in spec.lexicons}
+            stored = load_lexicons(folder / LEXICONS) if spec.lexicons else {}
+            lexicons = {name: stored[name] for name in spec.lexicons}
             counts = Counts(lexicons, sorted_patterns(spec), spec.sublinear, arrays["counts.scale"])
         return cls(TfidfFeatures.from_arrays(spec, entries, arrays), counts)
 
@@ -199,8 +199,9 @@ def sorted_patterns(spec: LogisticSpec | TfidfSpec) -> dict[str, str]:
 def _lexicons(spec: LogisticSpec | TfidfSpec, lexicons: Mapping[str, Lexicon]) -> dict[str, Lexicon]:
     for name in spec.lexicons:
         if name not in lexicons:
-            known = ", ".join(map(repr, lexicons)) or "none"
-            raise ModelError(f"lexicons has {name!r}; there is no lexicon of this name (there is: {known})", "input")
+            available = ", ".join(map(repr, lexicons)) or "none"
+            what = f"lexicons has {name!r}; there is no lexicon of this name (there is: {available})"
+            raise ModelError(what, "input")
     return {name: lexicons[name] for name in spec.lexicons}
 
 

@@ -65,14 +65,14 @@ def count_keys(keys_P: np.ndarray, rows_P: np.ndarray, keys: int, reviews: int) 
         keys: Number of possible keys.
         reviews: D.
     """
-    known = None
+    distinct = None
     if keys * reviews >= KEYS:
-        known, keys_P = np.unique(keys_P, return_inverse=True)
+        distinct, keys_P = np.unique(keys_P, return_inverse=True)
     packed_P = np.sort(keys_P * reviews + rows_P)
     starts = np.flatnonzero(np.diff(packed_P, prepend=-1))
     keys_M, rows_M = np.divmod(packed_P[starts], reviews)
     counts_M = np.diff(starts, append=len(packed_P))
-    return PairCounts(keys_M if known is None else known[keys_M], rows_M, counts_M)
+    return PairCounts(keys_M if distinct is None else distinct[keys_M], rows_M, counts_M)
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,16 @@ class TfidfFeatures:
             ModelError: kind "input": no n-gram is in enough reviews, or the orders are too long for the vocabulary.
         """
         _require_orders(spec.orders, entries)
-        found = [ngram_totals(texts, order, entries) for order in spec.orders]
-        kept = [reviews_U >= spec.min_reviews for _, reviews_U, _ in found]
-        total = np.concatenate([counts_U[kept_U] for (_, _, counts_U), kept_U in zip(found, kept, strict=True)])
+        totals = [ngram_totals(texts, order, entries) for order in spec.orders]
+        frequent = [reviews_U >= spec.min_reviews for _, reviews_U, _ in totals]
+        total = np.concatenate([counts_U[kept_U] for (_, _, counts_U), kept_U in zip(totals, frequent, strict=True)])
         if not len(total):
             what = f"no n-gram of the orders {spec.orders} is in {spec.min_reviews} training reviews"
             raise ModelError(f"{what}: lower min_reviews, or train on more reviews", "input")
         chosen_U = np.zeros(len(total), bool)
         chosen_U[np.argsort(-total, kind="stable")[: spec.features]] = True
         keys, frequency, first = [], [], 0
-        for (keys_U, reviews_U, _), kept_U in zip(found, kept, strict=True):
+        for (keys_U, reviews_U, _), kept_U in zip(totals, frequent, strict=True):
             last = first + int(kept_U.sum())
             keys.append(keys_U[kept_U][chosen_U[first:last]])
             frequency.append(reviews_U[kept_U][chosen_U[first:last]])
@@ -139,11 +139,11 @@ class TfidfFeatures:
 
     def names(self, words: Sequence[str]) -> list[str]:
         """Return each feature's n-gram, with the name of each vocabulary entry given."""
-        found = []
+        names = []
         for order, keys_F in zip(self.orders, self.keys, strict=True):
             places = [keys_F // self.entries**place % self.entries for place in reversed(range(order))]
-            found += [" ".join(words[entry] for entry in row) for row in np.stack(places, axis=1).tolist()]
-        return found
+            names += [" ".join(words[entry] for entry in row) for row in np.stack(places, axis=1).tolist()]
+        return names
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything but the options, to be stored."""

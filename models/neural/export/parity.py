@@ -72,8 +72,8 @@ def compare(bundle: Bundle, exported: ExportedLM, probes: Sequence[tuple[str, in
                          f"{TOLERANCE:g} is allowed", "bundle")  # fmt: skip
     copy = replace(bundle, model=cast(Any, exported))  # has what generation needs
     for text, stars in greedy:
-        if (found := _greedy(copy, stars)) != text:
-            raise ModelError(f"the exported graph writes another text for {stars} stars: {found!r}, not {text!r}",
+        if (written := _greedy(copy, stars)) != text:
+            raise ModelError(f"the exported graph writes another text for {stars} stars: {written!r}, not {text!r}",
                              "bundle")  # fmt: skip
     return Parity(ids_BT.size, largest, len(greedy), expected)
 

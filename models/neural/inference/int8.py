@@ -125,19 +125,19 @@ def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | No
     if isinstance(model, NeuralLM):
         reader = int8_reader(model.network, normalise)
         return None if reader is None else model.with_reader(reader)
-    found = copy(model)
+    converted = copy(model)
     changed = False
     for name in ("model", "network_model"):
         part = getattr(model, name, None)
         quick = in_int8(part, normalise=True) if part is not None else None
         if quick is not None:
-            setattr(found, name, quick)
+            setattr(converted, name, quick)
             changed = True
     if parts := getattr(model, "models", ()):
         quick_parts = [in_int8(part, normalise=True) for part in parts]
-        found.models = tuple(quick or part for quick, part in zip(quick_parts, parts, strict=True))  # type: ignore[attr-defined]
+        converted.models = tuple(quick or part for quick, part in zip(quick_parts, parts, strict=True))  # type: ignore[attr-defined]
         changed = changed or any(quick is not None for quick in quick_parts)
-    return found if changed else None
+    return converted if changed else None
 
 
 def loss_of_int8(model: LanguageModel, stream: TokenStream) -> float | None:

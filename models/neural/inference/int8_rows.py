@@ -27,16 +27,16 @@ def rows_of(network: RecurrentNetwork, output: Linear) -> Rows:
         network: The network in float32.
         output: Its output layer in int8.
     """
-    own, layer = network.embedding.weight, network.output
+    embedding, layer = network.embedding.weight, network.output
     output = output.logits if isinstance(output, SoftmaxLogp) else output
-    if layer.weight is own and isinstance(layer, AdaptiveOutput) and isinstance(output, AdaptiveLogp):
+    if layer.weight is embedding and isinstance(layer, AdaptiveOutput) and isinstance(output, AdaptiveLogp):
         levels = [output.head, *output.tails]
-        found = [rows for level in levels if (rows := getattr(level, "rows", None)) is not None]
-        if not layer.shrinks and len(found) == len(levels):
-            return _RowsOfLevels(layer, found)
-    elif layer.weight is own and (rows := getattr(output, "rows", None)) is not None:
+        level_rows = [rows for level in levels if (rows := getattr(level, "rows", None)) is not None]
+        if not layer.shrinks and len(level_rows) == len(levels):
+            return _RowsOfLevels(layer, level_rows)
+    elif layer.weight is embedding and (rows := getattr(output, "rows", None)) is not None:
         return rows
-    return plain_rows(*quantised(own))
+    return plain_rows(*quantised(embedding))
 
 
 class _RowsOfLevels:

@@ -224,9 +224,9 @@ class AdaptiveLogp:
         self.tails = [make(tail.weight_CE, tail.bias_C) for tail in tails]
         self.order_P = output.order_P
         self.given = np.setdiff1d(np.arange(self.entries), self.order_P.numpy())
-        known = np.sort(np.concatenate([self.given, self.order_P[: self.cuts[0]].numpy()]))
-        in_order = kernels is not None and np.array_equal(known, np.arange(len(known)))
-        self.first_entries = len(known) if in_order else 0
+        first = np.sort(np.concatenate([self.given, self.order_P[: self.cuts[0]].numpy()]))
+        in_order = kernels is not None and np.array_equal(first, np.arange(len(first)))
+        self.first_entries = len(first) if in_order else 0
 
     def __call__(self, h_NE: Tensor) -> Tensor:
         """Return log p of every entry (N, V)."""

@@ -110,12 +110,12 @@ def _tile(rows: int) -> Callable[..., None]:
                     builder.store(builder.call(dot, [builder.load(place), w, everywhere(four, _REGISTER)]), place)
         for row, place_P in enumerate(places):
             less = everywhere(builder.load(at(excess, bytes_(4 * row), _I32), align=4), _REGISTER)
-            own = everywhere(builder.load(at(scale, bytes_(4 * row), _F32), align=4), _FLOATS)
+            row_scale = everywhere(builder.load(at(scale, bytes_(4 * row), _F32), align=4), _FLOATS)
             for number, place in enumerate(place_P):
                 offset = bytes_(LINE * number)
                 scale_G, bias_G = (builder.load(at(base, offset, _FLOATS), align=4) for base in (scales, biases))
                 sums = builder.sitofp(builder.sub(builder.load(place), less), _FLOATS)
-                made = builder.call(fma, [sums, builder.fmul(own, scale_G), bias_G])
+                made = builder.call(fma, [sums, builder.fmul(row_scale, scale_G), bias_G])
                 target = builder.add(out, builder.mul(step, bytes_(row)))
                 builder.store(made, at(target, offset, _FLOATS), align=4)
         return context.get_dummy_value()

@@ -62,16 +62,16 @@ class LabelledSequences:
             raise ModelError(f"targets are {targets.shape}; one for each {each} is needed, {needed} in all", "input")
         if spec.numbers:
             right = np.isfinite(targets) if np.issubdtype(targets.dtype, np.number) else np.zeros(needed, bool)
-            wanted = "a finite number"
+            allowed = "a finite number"
         else:
             low = NOT_SCORED if tagging else 0
             whole = np.issubdtype(targets.dtype, np.integer)
             right = (targets >= low) & (targets < len(spec.labels)) if whole else np.zeros(needed, bool)
-            wanted = f"a whole number from 0 to {len(spec.labels) - 1}, or {NOT_SCORED} where a tagger is not asked"
+            allowed = f"a whole number from 0 to {len(spec.labels) - 1}, or {NOT_SCORED} where a tagger is not asked"
         if not right.all():
             wrong = int(np.flatnonzero(~right)[0])
             place = self.sequences.place(wrong) if tagging else f"sequence {wrong}"
-            raise ModelError(f"the target of {place} is {targets[wrong]!r}; it must be {wanted}", "input")
+            raise ModelError(f"the target of {place} is {targets[wrong]!r}; it must be {allowed}", "input")
         if not len(self.asked(spec)):
             raise ModelError(f"there is nothing to learn: all labels are {NOT_SCORED}", "input")
 

@@ -91,9 +91,9 @@ class Labeller:
             ModelError: kind "input": see `LabelledSequences.require`.
         """
         examples.require(self.spec, self.entries)
-        asked = examples.asked(self.spec)
-        scores_NK = torch.from_numpy(self.scores(examples.sequences)[asked]).double()
-        targets_N = torch.from_numpy(examples.targets[asked].astype(np.float64 if self.spec.numbers else np.int64))
+        scored = examples.asked(self.spec)
+        scores_NK = torch.from_numpy(self.scores(examples.sequences)[scored]).double()
+        targets_N = torch.from_numpy(examples.targets[scored].astype(np.float64 if self.spec.numbers else np.int64))
         mean = float(self.network.head.loss(scores_NK, targets_N).mean())
         if self.spec.numbers:
             return {self.spec.loss: mean, "root_mean_square": math.sqrt(mean)}
@@ -144,10 +144,10 @@ class Labeller:
             spec, weights = from_dict(values["spec"]), load(raw)
             network = empty_network(spec, values["entries"])
             network.load_state_dict(weights)
-            known = str(values["vocabulary_digest"])
-        if vocabulary_digest is not None and vocabulary_digest != known:
-            raise ModelError(f"{folder} was trained with vocabulary {known!r}, not {vocabulary_digest!r}", "bundle")
-        return cls(spec, network.to(device), known)
+            digest = str(values["vocabulary_digest"])
+        if vocabulary_digest is not None and vocabulary_digest != digest:
+            raise ModelError(f"{folder} was trained with vocabulary {digest!r}, not {vocabulary_digest!r}", "bundle")
+        return cls(spec, network.to(device), digest)
 
 
 def input_tensors(batch: LabelledBatch | FeatureBatch, device: torch.device) -> list[torch.Tensor]:

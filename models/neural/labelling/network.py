@@ -56,10 +56,10 @@ class LabellingNetwork(nn.Module):
         The last one is the head with all modules of the trunk that are new too, such as attention.
         """
         below = self.trunk.groups()
-        known = {id(parameter) for part in below for parameter in part.parameters()}
-        new = [part for part in self.trunk.children() if not known.issuperset(map(id, part.parameters()))]
+        earlier = {id(parameter) for part in below for parameter in part.parameters()}
+        new = [part for part in self.trunk.children() if not earlier.issuperset(map(id, part.parameters()))]
         return [*below, nn.ModuleList([*new, self.head])]
 
     def _in_bf16(self) -> bool:
-        wanted = self.training and self.precision == "bf16"
-        return wanted and (self.head.linear.weight.is_cuda or network.bf16_on_processor())
+        trains = self.training and self.precision == "bf16"
+        return trains and (self.head.linear.weight.is_cuda or network.bf16_on_processor())

@@ -133,8 +133,8 @@ class Rows:
         low, high = int(self.ids_P.min()), int(self.ids_P.max())
         if low < 0 or high >= entries:
             wrong = int(np.flatnonzero((self.ids_P < 0) | (self.ids_P >= entries))[0])
-            known = f"is not in the vocabulary, whose ids are 0 to {entries - 1}"
-            raise ModelError(f"id {self.ids_P[wrong]} of {self.place(wrong)} {known}", "input")
+            problem = f"is not in the vocabulary, whose ids are 0 to {entries - 1}"
+            raise ModelError(f"id {self.ids_P[wrong]} of {self.place(wrong)} {problem}", "input")
 
     def place(self, position: int) -> str:
         """Describe in words a position of `ids_P`."""

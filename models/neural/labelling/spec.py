@@ -155,8 +155,8 @@ def require_labels(labels: Sequence[str], allowed: str) -> None:
 def require_cells(spec: Any) -> None:
     """Refuse options that no recurrent network can have, by building a language model's spec from them."""
     shared = {entry.name for entry in fields(RecurrentSpec)} & {entry.name for entry in fields(spec)}
-    own = {"training", "bidirectional", "name", "vocabulary"}
-    RecurrentSpec(**{name: getattr(spec, name) for name in shared - own})
+    others = {"training", "bidirectional", "name", "vocabulary"}
+    RecurrentSpec(**{name: getattr(spec, name) for name in shared - others})
 
 
 def require_training(training: TrainingSpec) -> None:

@@ -100,8 +100,8 @@ def make_layer(
 def _fused(name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: bool) -> nn.Module:
     make = CELLS[name].fused
     if make is None or layer_norm or nonlinearity not in ("tanh", "relu"):
-        asked = f"{name!r}, nonlinearity {nonlinearity!r}, layer_norm {layer_norm}"
-        raise ValueError(f"torch has no fused layer for the cell {asked}: that needs cells = 'reference'")
+        cell = f"{name!r}, nonlinearity {nonlinearity!r}, layer_norm {layer_norm}"
+        raise ValueError(f"torch has no fused layer for the cell {cell}: that needs cells = 'reference'")
     options: dict[str, Any] = {"nonlinearity": nonlinearity} if name == "rnn" else {}
     return make(inputs, hidden, batch_first=True, **options)
 
@@ -129,8 +129,8 @@ def run_layer(
         h_BTH, every hidden state; and the last state.
     """
     device = state[0].device
-    if trains_in_bf16(layer, device) and (own := _chosen_run(layer, device, keep_BT is not None)):
-        return own(inputs, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
+    if trains_in_bf16(layer, device) and (chosen_run := _chosen_run(layer, device, keep_BT is not None)):
+        return chosen_run(inputs, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
     x_BTE = inputs.x_BTE if isinstance(inputs, RepeatedInputs) else inputs
     if isinstance(layer, OwnLayer):
         return layer(x_BTE, state, keep_BT, weights)
@@ -208,8 +208,8 @@ def _own_format(mode: str, device: torch.device) -> torch.dtype | None:
     """
     if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
         return None
-    wanted = torch.get_autocast_dtype("cuda")
-    return wanted if wanted != torch.bfloat16 else _format(mode, device)
+    dtype = torch.get_autocast_dtype("cuda")
+    return dtype if dtype != torch.bfloat16 else _format(mode, device)
 
 
 def _format(mode: str, device: torch.device) -> torch.dtype:

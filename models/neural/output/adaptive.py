@@ -206,7 +206,7 @@ class AdaptiveOutput(OutputLayer):
         grad_XE[self._head_rows()] = into_CE[: self.head]
         grad_V[self.order_P[: self.head]] = first.parameters[1][: self.head]
 
-        own: list[Tensor] = []
+        projections: list[Tensor] = []
         for k, (tail, (rows_M, classes_M)) in enumerate(zip(tails, within, strict=True)):
             h_ME = with_spare_rows(h_NE.index_select(0, rows_M))
             second = self._tail_gradients(k, tail, h_ME, classes_M, grad_XE)
@@ -214,9 +214,9 @@ class AdaptiveOutput(OutputLayer):
             first.features_NE.index_add_(0, rows_M, second.features_NE[: len(rows_M)])
             grad_C, *rest = second.parameters
             grad_V[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_C
-            own += rest
+            projections += rest
         of_tails = into_CE[self.head :].view_as(self.tail_weight), first.parameters[1][self.head :]
-        return Gradients(first.nats_N, first.features_NE, (grad_XE, grad_V, *of_tails, *own))
+        return Gradients(first.nats_N, first.features_NE, (grad_XE, grad_V, *of_tails, *projections))
 
     def _clear(self, grad_XE: Tensor) -> None:
         """Write zeros to the rows that no level writes."""
@@ -234,19 +234,19 @@ class AdaptiveOutput(OutputLayer):
         if self.shrinks:
             project_SE, rows_CS = self._own(k)
             (shrunk, features), grad_CS = project_SE.shape, torch.empty_like(rows_CS)
-            found = level_gradients(
+            gradients = level_gradients(
                 self._features(k, h_ME), tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CS
             )
-            grad_MS = found.features_NE[:, :shrunk]
+            grad_MS = gradients.features_NE[:, :shrunk]
             grad_SE = torch.mm(grad_MS.t(), h_ME)[:, :features].to(dtype)
             grad_ME = torch.mm(grad_MS, in_format(project_SE, h_ME.dtype))
-            return Gradients(found.nats_N, grad_ME, (found.parameters[1], grad_SE, grad_CS))
+            return Gradients(gradients.nats_N, grad_ME, (gradients.parameters[1], grad_SE, grad_CS))
         within = self._ranges[k]
         grad_CE = grad_XE[within] if within is not None else grad_XE.new_empty(len(tail.bias_C), grad_XE.shape[1])
-        found = level_gradients(h_ME, tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CE)
+        gradients = level_gradients(h_ME, tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CE)
         if within is None:
             grad_XE[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_CE
-        return Gradients(found.nats_N, found.features_NE, (found.parameters[1],))
+        return Gradients(gradients.nats_N, gradients.features_NE, (gradients.parameters[1],))
 
     @torch.no_grad()
     @torch.no_grad()
@@ -256,8 +256,8 @@ class AdaptiveOutput(OutputLayer):
         share_K = torch.cat([head_H, self.tail_bias]).double().softmax(0)[self.head :].tolist()
         features, tails = self.weight.shape[1], 0.0
         for k, ((low, high), share) in enumerate(zip(pairwise(self.cuts), share_K, strict=True)):
-            own = sum(parameter.numel() for parameter in self._own(k)) if self.shrinks else 0
-            tails += share * (own or (high - low) * features)
+            weights = sum(parameter.numel() for parameter in self._own(k)) if self.shrinks else 0
+            tails += share * (weights or (high - low) * features)
         return features * (self.head + len(share_K)) + tails
 
     def logp(self, features_NE: Tensor) -> Tensor:

@@ -40,12 +40,12 @@ class _LossAndGradient(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:  # fmt: skip
         scored_NE = features_NE if rows is None else features_NE.index_select(0, rows)
-        found = layer.training_gradients(in_format(scored_NE, dtype), targets_N)
-        grad_NE = found.features_NE[:, : features_NE.shape[1]].to(features_NE.dtype)
+        gradients = layer.training_gradients(in_format(scored_NE, dtype), targets_N)
+        grad_NE = gradients.features_NE[:, : features_NE.shape[1]].to(features_NE.dtype)
         if rows is not None:
             grad_NE = torch.zeros_like(features_NE).index_copy_(0, rows, grad_NE)
-        ctx.gradients = [grad_NE, *found.parameters]
-        return found.nats_N.sum()
+        ctx.gradients = [grad_NE, *gradients.parameters]
+        return gradients.nats_N.sum()
 
     @staticmethod
     @once_differentiable

@@ -5,19 +5,14 @@
 Morin & Bengio 2005, "Hierarchical probabilistic neural network language model", with Huffman's tree instead of
 WordNet's (Mikolov et al. 2013, "Distributed representations of words and phrases", eq. 3). σ(x) + σ(−x) = 1, so the
 probabilities of all words sum to 1. A word costs its code length instead of V: on average at least the entropy of
-the counts, H ≤ log₂ P bits, and less than H + 1.
+the counts, H ≤ log₂ P bits, and less than H + 1: no code is shorter on average (Huffman 1952, "A method for the
+construction of minimum-redundancy codes").
+
+A child below P is a leaf; any other child is the inner node (child − P). Inner nodes are numbered level by level from
+the root, which is 0.
 
 Shapes: N positions, V vocabulary entries, E features, P predicted entries, I = P − 1 inner nodes, F inner nodes on the
 paths of some words together.
-
-Build Huffman's tree over word counts, the code with the shortest mean length, with paths for a softmax over it.
-
-Huffman 1952, "A method for the construction of minimum-redundancy codes"; as output of a network: Mikolov et al. 2013,
-"Distributed representations of words and phrases", section 2.1. The mean code length is between the entropy of the
-counts in bits and one more.
-
-P leaves, I = P − 1 inner nodes, F the sum of all code lengths. A child below P is a leaf; any other child is the inner
-node (child − P). Inner nodes are numbered level by level from the root, which is 0.
 """
 
 from __future__ import annotations
@@ -109,12 +104,12 @@ def tree_paths(children_I2: np.ndarray) -> Paths:
         parent_X[children_I2[:, side]] = np.arange(len(children_I2))
         sign_X[children_I2[:, side]] = sign
     climbers, at = np.arange(leaves), np.arange(leaves)
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    levels: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     while len(climbers := climbers[parent_X[at] >= 0]):
         at = at[parent_X[at] >= 0]
-        found.append((climbers, parent_X[at], sign_X[at]))
+        levels.append((climbers, parent_X[at], sign_X[at]))
         at = leaves + parent_X[at]
-    leaf_F, nodes_F, signs_F = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    leaf_F, nodes_F, signs_F = (np.concatenate(parts) for parts in zip(*levels, strict=True))
     order_F = np.argsort(leaf_F, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(leaf_F, minlength=leaves))])
     return Paths(starts, nodes_F[order_F], signs_F[order_F])
@@ -135,7 +130,7 @@ class HierarchicalOutput(OutputLayer):
     Attributes:
         weight: (I, E), one row per inner node, level by level from the root.
         bias: (I); initially the log-odds of the counts below, so that training starts from the unigram model.
-        tree: (I, 2), the children of each inner node; see `huffman.py`. Saved in the state, because the counts are not.
+        tree: (I, 2), the children of each inner node (`huffman_tree`). Saved in the state, because the counts are not.
 
     Raises:
         ModelError: There are fewer than two entries to choose between.

@@ -100,9 +100,9 @@ class _EstimatedOutput(SoftmaxOutput):
             self._shares, self._shared = False, None
 
     def _negatives(self) -> Negatives:
-        found = self._shared or self._drawn()
-        self._shared = found if self._shares else None
-        return found
+        negatives = self._shared or self._drawn()
+        self._shared = negatives if self._shares else None
+        return negatives
 
     def _drawn(self) -> Negatives:
         ids_U, times_U = torch.unique(self.draw(self.samples), return_counts=True)

@@ -54,9 +54,9 @@ def bag(folders, tmp_path):
     return Path(shutil.copytree(folders("bag")[0], tmp_path / "bundle"))
 
 
-def refusal(folder, **options):
+def refusal(folder):
     with pytest.raises(ModelError) as caught:
-        load_classifier(folder, **options)
+        load_classifier(folder)
     assert caught.value.kind == "bundle"
     return str(caught.value)
 

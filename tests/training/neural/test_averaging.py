@@ -8,7 +8,7 @@ from torch import nn
 
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from training.neural.optimization.averaging import WeightAverage
+from training.neural.averaging import WeightAverage
 from training.neural.state import TrainingState
 
 

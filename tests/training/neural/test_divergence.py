@@ -7,8 +7,8 @@ import torch
 
 from models.base import ModelError
 from tests.models.neural.made_trainings import TRAINING, Planted, curve, journal, run
-from training.neural.optimization.clipping import Clipped
-from training.neural.optimization.optimizers import learning_rate
+from training.neural.clipping import Clipped
+from training.neural.optimizers import learning_rate
 from training.neural.training_metrics import TrainingMetrics
 
 SPIKE = replace(TRAINING, loss_spike_threshold=3.0)

@@ -11,7 +11,7 @@ from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION
 from training.context import FitContext, Pace
 from training.neural.batches import Plan
 from training.neural.callbacks import pacing
-from training.neural.optimization.optimizers import decay_start, learning_rate
+from training.neural.optimizers import decay_start, learning_rate
 from training.neural.trainer import CHECKPOINTS, PAUSED, train
 
 TRAPEZOID = replace(TRAINING, schedule="trapezoid", epochs=8, warmup=0.02, final_rate=0.0, evaluations=4)

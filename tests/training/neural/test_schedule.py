@@ -11,7 +11,7 @@ from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import TRAIN, TRAINING, V, curve, run
 from training.neural import trainer
 from training.neural.batches import make_batches
-from training.neural.optimization.optimizers import learning_rate
+from training.neural.optimizers import learning_rate
 from training.neural.step import TrainingStep
 
 

@@ -13,7 +13,7 @@ from models.neural.output import CONTEXT_IDS
 from models.neural.recurrent import RecurrentNetwork
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, curve, journal, network_of, run
-from training.neural.optimization.optimizers import make_optimizer
+from training.neural.optimizers import make_optimizer
 from training.neural.validation import validation_nats
 
 # --- one step

@@ -1,13 +1,12 @@
 """Save a training, resume it, and go back to the last good state after a divergence.
 
-Write the checkpoints of a training on a GPU in a thread, so that its updates do not wait for the disk.
+On a GPU a thread writes the checkpoints, so that the updates do not wait for the disk.
 
-Name the conditions under which two fits can be equal to the last bit.
-
-On the CPU, equal options, data and seeds give equal weights as long as the kernels sum in the same order. That order
-depends on the release of torch, the kind of CPU, the number of threads and the number of ranks. Fits with the same
-values of these are in one class of determinism. Between classes, weights agree only to rounding; between numbers of
-ranks, only to rounding and the draws of dropout.
+A checkpoint names the conditions under which two fits can be equal to the last bit. On the CPU, equal options, data and
+seeds give equal weights as long as the kernels sum in the same order. That order depends on the release of torch, the
+kind of CPU, the number of threads and the number of ranks. Fits with the same values of these are in one class of
+determinism. Between classes, weights agree only to rounding; between numbers of ranks, only to rounding and the draws
+of dropout.
 
 On a GPU there is no fixed order: the gradients of a row that is read or drawn several times are added in the order in
 which the threads finish (`index_add_`, the embedding's gradient). A class names the GPU; fits agree to rounding.
@@ -103,16 +102,16 @@ def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | i
     }
 
 
-def announcement(found: dict[str, str | int]) -> str:
+def announcement(facts: dict[str, str | int]) -> str:
     """Return one line that says how far another fit of the same class will agree."""
-    if found["device"] == "cpu":
-        return f"determinism class: {in_words(found)}; equal fits in this class are equal bit for bit"
-    return f"determinism class: none on a GPU ({in_words(found)}); equal fits are equal up to rounding"
+    if facts["device"] == "cpu":
+        return f"determinism class: {in_words(facts)}; equal fits in this class are equal bit for bit"
+    return f"determinism class: none on a GPU ({in_words(facts)}); equal fits are equal up to rounding"
 
 
-def in_words(found: dict[str, str | int]) -> str:
+def in_words(facts: dict[str, str | int]) -> str:
     """Return a class as one line of text."""
-    return ", ".join(f"{name} {value}" for name, value in found.items())
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
 CHECKPOINT_SECONDS = 60.0
@@ -153,10 +152,10 @@ class ResumableState(Protocol):
     def facts(self) -> dict[str, Any]:
         """Return all numbers as JSON values."""
 
-    def require_weights(self, found: Checkpoint) -> None:
+    def require_weights(self, saved: Checkpoint) -> None:
         """Raise ValueError unless a checkpoint holds all weights."""
 
-    def fill(self, found: Checkpoint) -> None:
+    def fill(self, saved: Checkpoint) -> None:
         """Restore the results of `tensors` and `facts`."""
 
 
@@ -166,7 +165,7 @@ AnyState = TypeVar("AnyState", bound=ResumableState)
 class Checkpointing(Callback[AnyState]):
     """Save the state after each evaluation and every `CHECKPOINT_SECONDS`; resume from the newest checkpoint.
 
-    On a GPU a thread writes the checkpoints (`checkpoint_writer.py`), so a training must be within the writer's block.
+    On a GPU a thread writes the checkpoints (`CheckpointWriter`), so a training must be within the writer's block.
 
     Args:
         state: Saved and restored. All ranks take part; only the leading rank reads and writes files.
@@ -189,9 +188,9 @@ class Checkpointing(Callback[AnyState]):
     def on_start(self) -> None:
         """Resume from the newest checkpoint, or write the first one."""
         log.debug("%s", announcement(self._class()))
-        if found := self.load():
-            self.restore(found)
-            self._compare_class(found.facts["class"])
+        if saved := self.load():
+            self.restore(saved)
+            self._compare_class(saved.facts["class"])
             if updates := self.state.metrics.updates:
                 log.info("training resumes after %d of %d updates", updates, self.state.total_updates)
             else:
@@ -218,8 +217,8 @@ class Checkpointing(Callback[AnyState]):
         self.state.settle()
         tensors = self.state.tensors()
         if self.state.ranks.leads:
-            own = {"journal": self.journal.length, "identity": self.identity, "class": self._class()}
-            self.writer.write(tensors, self.state.facts() | own, good, self.state.device)
+            facts = {"journal": self.journal.length, "identity": self.identity, "class": self._class()}
+            self.writer.write(tensors, self.state.facts() | facts, good, self.state.device)
         self.saved, self.saved_update = self.state.ranks.clock(), self.state.metrics.updates
 
     def load(self, good: bool = False) -> Checkpoint | None:
@@ -228,21 +227,21 @@ class Checkpointing(Callback[AnyState]):
         self.writer.finish()
         return ranks.same(self.checkpoints.load(self._require_own, good) if ranks.leads else None)
 
-    def restore(self, found: Checkpoint) -> None:
+    def restore(self, saved: Checkpoint) -> None:
         """Make state and journal what they were when the checkpoint was written."""
-        self._cut(found.facts["journal"])
-        self.state.fill(found)
+        self._cut(saved.facts["journal"])
+        self.state.fill(saved)
 
     def _cut(self, length: int) -> None:
         if self.state.ranks.leads:
             self.journal.cut(length)
 
-    def _require_own(self, found: Checkpoint) -> None:
-        if found.facts["identity"] != self.identity:
+    def _require_own(self, saved: Checkpoint) -> None:
+        if saved.facts["identity"] != self.identity:
             raise ValueError("it belongs to another training")
-        if self.journal.size() < found.facts["journal"]:
+        if self.journal.size() < saved.facts["journal"]:
             raise ValueError("the journal has become shorter since")
-        self.state.require_weights(found)
+        self.state.require_weights(saved)
 
     def _class(self) -> dict[str, str | int]:
         return determinism_class(self.state.device, self.state.ranks.size)
@@ -270,8 +269,8 @@ class BackOff(Callback[AnyState]):
         """
         before, training = self.state.metrics, self.state.training
         times, rate = before.divergences + 1, training.learning_rate * before.rate_factor
-        found = self.checkpointing.load(good=True)
-        if times > BACK_OFFS or found is None:
+        saved = self.checkpointing.load(good=True)
+        if times > BACK_OFFS or saved is None:
             raise ModelError(
                 f"Training diverged after {before.tokens} tokens ({error}), {times} times in all; the last peak "
                 f"learning rate was {rate:g}. Set training.learning_rate (now {training.learning_rate:g}) lower "
@@ -280,7 +279,7 @@ class BackOff(Callback[AnyState]):
             )
         log.warning("%s; back to the last good state with half the learning rate. If this happens again, set "
                     "training.learning_rate (now %g) lower", error, training.learning_rate)  # fmt: skip
-        self.checkpointing.restore(found)
+        self.checkpointing.restore(saved)
         metrics = self.state.metrics
         metrics.divergences, metrics.rate_factor = times, 0.5**times
         metrics.keep_machine(before)

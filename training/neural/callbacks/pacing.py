@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from training.context import Pace
 from training.neural.batches import Plan
 from training.neural.callbacks.callback import Callback, ValidationResult
-from training.neural.optimization.optimizers import DECAY, decay_start
+from training.neural.optimizers import DECAY, decay_start
 from training.neural.state import TrainingState
 
 if TYPE_CHECKING:

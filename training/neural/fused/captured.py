@@ -111,14 +111,14 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
         cause = error.__context__ or error  # the end of a capture that has failed is an error of its own
         if is_out_of_memory(cause):
             raise cause from None
-        said = first_line(cause)
+        reason = first_line(cause)
     finally:
         for_replays.reset(token)
         if collects:
             gc.enable()
         torch.set_rng_state(random)
         torch.cuda.set_rng_state(of_gpu, device)
-    log.warning("the updates cannot be captured as a CUDA graph (%s): training goes on without it, more slowly", said)
+    log.warning("the updates cannot be captured as a CUDA graph (%s): training goes on without it, more slowly", reason)
     free_cached_memory()  # what the error and its frames held
     return None
 

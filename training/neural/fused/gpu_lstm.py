@@ -158,12 +158,12 @@ def _lstm_forward(
 ) -> None:  # fmt: skip
     b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside, at, a, p = j < H, b * H + j, gates + b * 4 * H + j, past + b * 4 * H + j
-    kept = 1.0 if KEEPS else tl.load(keep + b).to(tl.float32)
-    i = _sigmoid(tl.load(a, inside).to(tl.float32) + kept * tl.load(p, inside).to(tl.float32))
-    f = _sigmoid(tl.load(a + H, inside).to(tl.float32) + kept * tl.load(p + H, inside).to(tl.float32))
-    g = _tanh(tl.load(a + 2 * H, inside).to(tl.float32) + kept * tl.load(p + 2 * H, inside).to(tl.float32))
-    o = _sigmoid(tl.load(a + 3 * H, inside).to(tl.float32) + kept * tl.load(p + 3 * H, inside).to(tl.float32))
-    c = f * kept * tl.load(c_0 + at, inside) + i * g
+    keeps = 1.0 if KEEPS else tl.load(keep + b).to(tl.float32)
+    i = _sigmoid(tl.load(a, inside).to(tl.float32) + keeps * tl.load(p, inside).to(tl.float32))
+    f = _sigmoid(tl.load(a + H, inside).to(tl.float32) + keeps * tl.load(p + H, inside).to(tl.float32))
+    g = _tanh(tl.load(a + 2 * H, inside).to(tl.float32) + keeps * tl.load(p + 2 * H, inside).to(tl.float32))
+    o = _sigmoid(tl.load(a + 3 * H, inside).to(tl.float32) + keeps * tl.load(p + 3 * H, inside).to(tl.float32))
+    c = f * keeps * tl.load(c_0 + at, inside) + i * g
     tl.store(c_1 + at, c, inside)
     tl.store(h + at, (o * _tanh(c)).to(h.dtype.element_ty), inside)
     form = gates.dtype.element_ty
@@ -181,7 +181,7 @@ def _lstm_backward(
 ) -> None:  # fmt: skip
     b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside, at, a = j < H, b * H + j, gates + b * 4 * H + j
-    kept = 1.0 if KEEPS else tl.load(keep + b).to(tl.float32)
+    keeps = 1.0 if KEEPS else tl.load(keep + b).to(tl.float32)
     kept_after = 1.0 if KEEPS else tl.load(keep_after + b).to(tl.float32)
     i, f = tl.load(a, inside).to(tl.float32), tl.load(a + H, inside).to(tl.float32)
     g, o = tl.load(a + 2 * H, inside).to(tl.float32), tl.load(a + 3 * H, inside).to(tl.float32)
@@ -190,7 +190,7 @@ def _lstm_backward(
     dc_t = kept_after * tl.load(dc + at, inside) + dh_t * o * (1 - squashed * squashed)
     form = gates.dtype.element_ty
     tl.store(a, (dc_t * g * i * (1 - i)).to(form), inside)
-    tl.store(a + H, (dc_t * kept * tl.load(c_0 + at, inside) * f * (1 - f)).to(form), inside)
+    tl.store(a + H, (dc_t * keeps * tl.load(c_0 + at, inside) * f * (1 - f)).to(form), inside)
     tl.store(a + 2 * H, (dc_t * i * (1 - g * g)).to(form), inside)
     tl.store(a + 3 * H, (dh_t * squashed * o * (1 - o)).to(form), inside)
     tl.store(dc + at, dc_t * f, inside)

@@ -38,12 +38,12 @@ def _row(
     logits: tl.tensor, classes: tl.tensor, nats: tl.tensor, entries: tl.tensor, stride: tl.tensor, BLOCK: tl.constexpr
 ) -> None:
     n, c = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
-    row, inside, own = logits + n * stride + c, c < entries, tl.load(classes + n)
+    row, inside, label = logits + n * stride + c, c < entries, tl.load(classes + n)
     x = tl.load(row, inside, other=-float("inf")).to(tl.float32)
-    own_x = tl.sum(tl.where(c == own, x, 0.0), 0)
+    own_x = tl.sum(tl.where(c == label, x, 0.0), 0)
     most = tl.max(x, 0)
     exponentials = tl.exp(x - most)
     total = tl.sum(exponentials, 0)
     tl.store(nats + n, tl.log(total) + most - own_x)
     p = exponentials / total
-    tl.store(row, tl.where(c == own, p - 1, p).to(logits.dtype.element_ty), inside)
+    tl.store(row, tl.where(c == label, p - 1, p).to(logits.dtype.element_ty), inside)

@@ -8,15 +8,13 @@ of the streams' memory, and its own random stream for dropout and samples.
 Synchronous data parallelism with averaged gradients: Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.3.
 All gradients are sent in one flat buffer: Li et al. 2020, "PyTorch Distributed", section 3.2.3, with a single bucket.
 The few other numbers of an update are at its end, so that an update is one exchange.
-Between processes of one machine it is in shared memory (`shared_sum.py`), else it is sent over gloo or NCCL.
+Between processes of one machine it is in shared memory, else it is sent over gloo or NCCL.
 
 Only the leading rank, number 0, reads and writes files. It sends the content to the others.
 
-Sum a vector over the processes of one machine (all-reduce) in shared memory, because Gloo copies more.
-
-Gloo sends vectors through sockets even within a machine, which copies them more often. Here each process writes its
-vector into its own row. When all have written, each adds up one part of all rows. When all parts are ready, each copies
-the whole sum into its row. All get the same bits: the rows are added in the order of the ranks.
+Gloo sends vectors through sockets even within a machine, which copies them more often. In shared memory each process
+writes its vector into its own row. When all have written, each adds up one part of all rows. When all parts are ready,
+each copies the whole sum into its row. All get the same bits: the rows are added in the order of the ranks.
 
 Shapes: R ranks, N numbers.
 """
@@ -191,13 +189,13 @@ class Group(Ranks):
         """Return shared memory for the flat buffer; None if there is none, or ranks are on several machines."""
         path = self.same(reserve(self.size, length) if self.leads else "")
         if self.total([float(path != "" and os.path.exists(path))])[0] < self.size:
-            found = None
+            shared = None
         else:
-            found = SharedSum(path, self.rank, self.size, length, lambda: self._do(distributed.barrier))
-            found.meet()
+            shared = SharedSum(path, self.rank, self.size, length, lambda: self._do(distributed.barrier))
+            shared.meet()
         if path and self.leads:
             os.unlink(path)  # the system frees the memory when the last rank ends, also by a crash
-        return found
+        return shared
 
     def total(self, numbers: Sequence[float]) -> list[float]:
         """See `Ranks.total`."""
@@ -217,11 +215,11 @@ class Group(Ranks):
 
         On a GPU the host waits once, and does not read the nats.
         """
-        own = [(piece, p.grad) for piece, p in zip(self.pieces, parameters, strict=True) if p.grad is not None]
-        if len(own) < len(self.pieces):
+        pairs = [(piece, p.grad) for piece, p in zip(self.pieces, parameters, strict=True) if p.grad is not None]
+        if len(pairs) < len(self.pieces):
             self.flat.zero_()
-        if own:
-            torch._foreach_copy_([piece for piece, _ in own], [grad for _, grad in own])
+        if pairs:
+            torch._foreach_copy_([piece for piece, _ in pairs], [grad for _, grad in pairs])
         numbers = [float(parameter.grad is not None) for parameter in parameters]
         numbers += [float(failed), float(tokens), monotonic() - self._began if self.leads else 0.0]
         self.tail.copy_(to_device(torch.tensor(numbers), self.tail.device))
@@ -230,8 +228,8 @@ class Group(Ranks):
             self.shared.add_up()
         else:
             self._do(distributed.all_reduce, self.flat)
-        *known, failures, all_tokens, self._seconds = self.tail.tolist()
-        for piece, parameter, ranks in zip(self.pieces, parameters, known, strict=True):
+        *rank_counts, failures, all_tokens, self._seconds = self.tail.tolist()
+        for piece, parameter, ranks in zip(self.pieces, parameters, rank_counts, strict=True):
             parameter.grad = piece if ranks else None
         return bool(failures), self.nats[0] if self.nats.is_cuda else float(self.nats), round(all_tokens)
 

@@ -82,10 +82,10 @@ def _header(source: LineSource) -> tuple[set[str], list[int]]:
             given |= set(line.decode("utf-8", "replace").removeprefix(GIVEN_NOTE).split())
     sizes: list[int] = []
     while not (line := source.next_line("ngram 1=…" if not sizes else "\\1-grams:")).startswith(b"\\"):
-        found = _COUNT.fullmatch(line)
-        if not found or int(found[1]) != len(sizes) + 1:
+        match = _COUNT.fullmatch(line)
+        if not match or int(match[1]) != len(sizes) + 1:
             source.fail(f"ngram {len(sizes) + 1}=…", _shown(line), source.line - 1)
-        sizes.append(int(found[2]))
+        sizes.append(int(match[2]))
     source.back(line)
     if not sizes:
         source.fail("ngram 1=…", _shown(line))
@@ -101,33 +101,33 @@ def _title(source: LineSource, title: str) -> None:
 def _unigrams(source: LineSource, sizes: list[int]) -> tuple[list[str], Entries]:
     """Return the words, marks first, and their entries in the same order."""
     parts = list(_rows(source, 1, sizes, None))
-    found = pl.concat(parts) if parts else _columns(b"", ["w1"])
-    found = _one_unknown(source, found)
-    if found["w1"].is_duplicated().any():
-        _refuse_twice(source.path, 1, int(np.flatnonzero(~found["w1"].is_first_distinct().to_numpy())[0]))
-    if "<unk>" not in found["w1"]:
+    rows = pl.concat(parts) if parts else _columns(b"", ["w1"])
+    rows = _one_unknown(source, rows)
+    if rows["w1"].is_duplicated().any():
+        _refuse_twice(source.path, 1, int(np.flatnonzero(~rows["w1"].is_first_distinct().to_numpy())[0]))
+    if "<unk>" not in rows["w1"]:
         logger.warning("%s has no <unk>; it gets log10 p = %g", source.path, _UNKNOWN_MISSING)
-        unknown = pl.DataFrame({"p": [_UNKNOWN_MISSING], "w1": ["<unk>"], "backoff": [0.0]}, schema=found.schema)
-        found = pl.concat([unknown, found])
+        unknown = pl.DataFrame({"p": [_UNKNOWN_MISSING], "w1": ["<unk>"], "backoff": [0.0]}, schema=rows.schema)
+        rows = pl.concat([unknown, rows])
     for mark in MARKS:
-        if mark not in found["w1"]:
+        if mark not in rows["w1"]:
             source.fail(f"the word {mark} among the 1-grams")
     rank = pl.col("w1").replace_strict({mark: place for place, mark in enumerate(MARKS)}, default=len(MARKS))
-    found = found.sort(rank, maintain_order=True)
-    return found["w1"].to_list(), _entries(found, np.arange(len(found))[:, None])
+    rows = rows.sort(rank, maintain_order=True)
+    return rows["w1"].to_list(), _entries(rows, np.arange(len(rows))[:, None])
 
 
-def _one_unknown(source: LineSource, found: pl.DataFrame) -> pl.DataFrame:
+def _one_unknown(source: LineSource, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the unigrams with `<UNK>` as `<unk>`; if a file has both, the later one counts, as in KenLM."""
-    unknown = found["w1"].is_in(["<unk>", CAPITAL_UNKNOWN])
-    if found["w1"].filter(unknown).n_unique() > 1:
+    unknown = rows["w1"].is_in(["<unk>", CAPITAL_UNKNOWN])
+    if rows["w1"].filter(unknown).n_unique() > 1:
         logger.warning(
             "%s has both <unk> and %s; both are the unknown word, with the numbers of the later one",
             source.path, CAPITAL_UNKNOWN,
         )  # fmt: skip
         last = int(np.flatnonzero(unknown.to_numpy())[-1])
-        found = found.filter(~unknown | (pl.int_range(pl.len()) == last))
-    return found.with_columns(pl.col("w1").replace({CAPITAL_UNKNOWN: "<unk>"}))
+        rows = rows.filter(~unknown | (pl.int_range(pl.len()) == last))
+    return rows.with_columns(pl.col("w1").replace({CAPITAL_UNKNOWN: "<unk>"}))
 
 
 def _section(source: LineSource, order: int, sizes: list[int], symbols: pl.Enum) -> Entries:

@@ -8,9 +8,9 @@ All windows of N tokens are sorted once (`windows.py`). Then the n-grams of ever
 link to its suffix (`window_counts.py`), so that the estimators can sum with one `bincount`. Within a memory limit, text
 and counts are in temporary files, and memory holds what is worked on at a time (`disk_counts.py`).
 
-Read documents for counting block by block, so that they may be in a file that is larger than memory.
+Documents are read block by block, so that they too may be in a file that is larger than memory.
 
-T: tokens. V: vocabulary.
+Shapes: T tokens, V vocabulary entries.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def _without_leading(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAll
     length = sum(int(np.count_nonzero(kept_B)) for _, kept_B in _not_leading(ids_T, given_V))
     if length == len(ids_T) and ids_T.dtype == np.int32:
         return ids_T
-    found, end = allocator.empty(length, np.int32), 0
+    later_ids, end = allocator.empty(length, np.int32), 0
     for ids_B, kept_B in _not_leading(ids_T, given_V):
         some = ids_B[kept_B]
-        found[end : end + len(some)] = some
+        later_ids[end : end + len(some)] = some
         end += len(some)
         allocator.release()
-    return found
+    return later_ids
 
 
 def _not_leading(ids_T: np.ndarray, given_V: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -134,18 +134,18 @@ def last_in_suffix_order(ids_T: np.ndarray, given_V: np.ndarray, raw_V: np.ndarr
     greatest = int(np.flatnonzero(raw_V).max(initial=NONE))
     if greatest == NONE:
         return NONE
-    found = []
+    places = []
     for part in _blocks(len(ids_T)):
-        found.append(np.flatnonzero(ids_T[part] == greatest) + part.start)
+        places.append(np.flatnonzero(ids_T[part] == greatest) + part.start)
         let_go(ids_T)
-    best = looking = np.concatenate(found)
+    best = looking = np.concatenate(places)
     for _ in range(order):
         words = _taken(ids_T, looking)
-        kept = words == words.max()
-        best, looking = best[kept], looking[kept]
+        greatest_word = words == words.max()
+        best, looking = best[greatest_word], looking[greatest_word]
         if len(best) == 1:
             break
-        looking = np.where(given_V[words[kept]], looking, looking - 1)
+        looking = np.where(given_V[words[greatest_word]], looking, looking - 1)
     return int(best[0])
 
 
@@ -305,9 +305,9 @@ def count_ngrams(
     limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator)) if min_documents > 1 else None
     longer = (_longer if memory_limit is None else _longer_on_disk)(ids_T, given_V, order, plan, engine, limit)
     orders = [words]
-    for found in longer:
-        followers = [one.followers for one in orders if one.followers is not None] + [found.followers]
-        orders.append(OrderCounts(*found, vocabulary_size, _open_row(followers, ids_T, given_V, last)))
+    for counted in longer:
+        followers = [one.followers for one in orders if one.followers is not None] + [counted.followers]
+        orders.append(OrderCounts(*counted, vocabulary_size, _open_row(followers, ids_T, given_V, last)))
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)
 
 

@@ -4,7 +4,7 @@ The result is that of `window_counts.py`, and so is the way: all windows are sor
 But nothing is looked up at a random place of a file, which would move a page of the disk for every token:
 
 * Windows are sorted in batches that fit into memory. For each batch, one pass over the text copies the words of its
-  windows, N for each, so that they can be sorted without the text (`disk_windows.py`).
+  windows, N for each, so that they can be sorted without the text (`sort_windows_on_disk`).
 * The last word of each n-gram is written while its window is in memory.
 * The row of the n-gram without its first word, which begins one position later, is looked up in memory: for a range of
   positions at a time, one pass over the sorted windows writes the rows of the order below at their positions, and
@@ -12,10 +12,6 @@ But nothing is looked up at a random place of a file, which would move a page of
 
 A batch or a range as large as the text makes each of this a single pass. K. Heafield et al. 2013 ("Scalable modified
 Kneser–Ney language model estimation") sort the n-grams of every order several times instead.
-
-Read a text that is larger than memory block by block: its ids stay in a file.
-
-Sort all windows of a text that is larger than memory, in batches; see `disk_counts.py`.
 """
 
 from __future__ import annotations
@@ -47,7 +43,7 @@ def count_order_on_disk(
     """Count the n-grams of one order; *word_M*: their last words."""
     rows, contexts, allocator = windows.ngrams(order), windows.ngrams(order - 1), plan.allocator
     first_C = allocator.empty(contexts + 1, row_type(rows))
-    found = WindowRows(
+    counted = WindowRows(
         Followers(word_M, first_C), allocator.empty(rows, np.int32), allocator.empty(rows, np.int32),
         allocator.empty(rows, bool), allocator.empty(rows, bool) if windows.limit else None,
     )  # fmt: skip
@@ -57,20 +53,20 @@ def count_order_on_disk(
         first, last = windows.rows_NS[order - 2, number : number + 2].tolist()
         here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
         first_C[first:last] = part.first_C
-        found.raw_M[here:there], found.begins_M[here:there] = part.raw_M, part.begins_M
-        if found.widespread_M is not None:
-            found.widespread_M[here:there] = part.widespread_M
+        counted.raw_M[here:there], counted.begins_M[here:there] = part.raw_M, part.begins_M
+        if counted.widespread_M is not None:
+            counted.widespread_M[here:there] = part.widespread_M
         allocator.release()
 
     engine.each(partial(_count_part, windows, order), place, windows.shards)
-    for positions in ranges_in_memory(len(ids_T), found.suffix_M.itemsize, plan.allocator.limit):
-        _link(windows, order, ids_T, positions, found.suffix_M, plan, engine)
-    return found
+    for positions in ranges_in_memory(len(ids_T), counted.suffix_M.itemsize, plan.allocator.limit):
+        _link(windows, order, ids_T, positions, counted.suffix_M, plan, engine)
+    return counted
 
 
 def _count_part(windows: SortedWindows, order: int, number: int) -> Grouped:
-    found = grouped(windows.shard(number), order, int(windows.rows_NS[order - 1, number]), windows.limit)
-    return found._replace(at_M=NOTHING, row_P=NOTHING)  # an engine would send them for nothing
+    groups = grouped(windows.shard(number), order, int(windows.rows_NS[order - 1, number]), windows.limit)
+    return groups._replace(at_M=NOTHING, row_P=NOTHING)  # an engine would send them for nothing
 
 
 def _link(
@@ -319,10 +315,10 @@ def sort_windows_on_disk(
     rows_NS = np.concatenate([edges[None], np.cumsum(np.concatenate(ngrams), axis=0).T])
     start_W, shared_W, length_W = (engine.share(array_W) for array_W in arrays[:3])
     changed_W = None if arrays.changed_W is None else engine.share(arrays.changed_W)
-    found = SortedWindows(
+    sorted_windows = SortedWindows(
         like, start_W, shared_W, length_W, first_V, np.array(cuts), edges, rows_NS, limit, changed_W
     )
-    return found, [growing.finished() for growing in words]
+    return sorted_windows, [growing.finished() for growing in words]
 
 
 def batches(first_S: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
@@ -366,7 +362,7 @@ def _sort_batch(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Sort the windows of a batch into the arrays of `SortedWindows`; yield the end and n-grams of each piece."""
     start_P, shared_P, length_P, changed_P = arrays
-    found: dict[int, tuple[list[int], np.ndarray]] = {}
+    parts: dict[int, tuple[list[int], np.ndarray]] = {}
 
     def place(number: int, part: SortedPart) -> None:
         at = batch.part(number)
@@ -374,12 +370,12 @@ def _sort_batch(
         start_P[at], length_P[at] = batch.start_P[at][part.order_P], batch.length_P[at][part.order_P]
         if changed_P is not None:
             changed_P[at] = part.changed_P
-        found[number] = part.ends, part.ngrams_SN
+        parts[number] = part.ends, part.ngrams_SN
         plan.allocator.release()
 
     engine.each(partial(_sort_part, batch, like, plan.windows, limit), place, len(batch.first_S) - 1)
-    for number in sorted(found):
-        ends, ngrams_SN = found[number]
+    for number in sorted(parts):
+        ends, ngrams_SN = parts[number]
         yield from zip((int(batch.first_S[number]) + end for end in ends), ngrams_SN, strict=True)
 
 
@@ -423,11 +419,11 @@ def _append_words(
     engine: ShardEngine,
 ) -> None:
     """Write the last words of the n-grams of one order that begin in a batch."""
-    found: dict[int, np.ndarray] = {}
+    parts: dict[int, np.ndarray] = {}
     work = partial(_last_words, batch, shared_P, length_P, order)
-    engine.each(work, found.__setitem__, len(batch.first_S) - 1)
-    for number in sorted(found):
-        growing.append(found.pop(number))
+    engine.each(work, parts.__setitem__, len(batch.first_S) - 1)
+    for number in sorted(parts):
+        growing.append(parts.pop(number))
 
 
 def _last_words(batch: WindowBatch, shared_P: np.ndarray, length_P: np.ndarray, order: int, number: int) -> np.ndarray:

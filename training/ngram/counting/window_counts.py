@@ -24,7 +24,7 @@ class SortedWindows:
     """All windows of at least two tokens, sorted, in shards.
 
     Args:
-        text: The text; without tokens if it is in a file (`disk_windows.py`).
+        text: The text; without tokens if it is in a file (`disk_counts.py`).
         start_W: Position in the text where each window begins; int32.
         shared_W: Number of first words shared with the window before; uint8.
         length_W: Number of tokens in the window; uint8.
@@ -139,12 +139,12 @@ def sort_windows(
     rows_NS = np.zeros((text.order, len(edges)), np.int64)
     rows_NS[0] = edges
 
-    def place(number: int, found: Sorted) -> None:
+    def place(number: int, piece: Sorted) -> None:
         part = slice(int(first_S[number]), int(first_S[number + 1]))
-        start_W[part], shared_W[part], length_W[part] = found[:3]
+        start_W[part], shared_W[part], length_W[part] = piece[:3]
         if changed_W is not None:
-            changed_W[part] = found.changed_P
-        rows_NS[1:, number + 1] = found.ngrams
+            changed_W[part] = piece.changed_P
+        rows_NS[1:, number + 1] = piece.ngrams
         allocator.release()
 
     engine.each(partial(sort_part, text, engine.share(start_W), first_S, most), place, len(edges) - 1)
@@ -182,7 +182,7 @@ def count_order(
         longer_T: Output: the same for this order, where such an n-gram exists; None if it is not needed.
     """
     rows, contexts = windows.ngrams(order), windows.ngrams(order - 1)
-    found = WindowRows(
+    order_rows = WindowRows(
         Followers(
             allocator.empty(rows, word_type(windows.text.vocabulary_size)),
             allocator.empty(contexts + 1, row_type(rows))
@@ -190,15 +190,15 @@ def count_order(
         allocator.empty(rows, np.int32), allocator.empty(rows, np.int32), allocator.empty(rows, bool),
         allocator.empty(rows, bool) if windows.limit else None,
     )  # fmt: skip
-    found.followers.first_C[-1] = rows
+    order_rows.followers.first_C[-1] = rows
 
     def place(number: int, counted: tuple[WindowRows, np.ndarray | None]) -> None:
         part, row_P = counted
         first, last = windows.rows_NS[order - 2, number : number + 2].tolist()
         here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
-        found.followers.first_C[first:last] = part.followers.first_C
-        found.followers.word_M[here:there] = part.followers.word_M
-        for all_M, part_M in zip(found[1:], part[1:], strict=True):
+        order_rows.followers.first_C[first:last] = part.followers.first_C
+        order_rows.followers.word_M[here:there] = part.followers.word_M
+        for all_M, part_M in zip(order_rows[1:], part[1:], strict=True):
             if all_M is not None:
                 all_M[here:there] = part_M
         if longer_T is not None:
@@ -207,7 +207,7 @@ def count_order(
 
     work = partial(count_part, windows, order, engine.share(row_T), longer_T is not None)
     engine.each(work, place, windows.shards)
-    return found
+    return order_rows
 
 
 def count_part(
@@ -223,11 +223,11 @@ def count_part(
     """
     first_row = int(windows.rows_NS[order - 1, number])
     shard = windows.shard(number)
-    found = grouped(shard, order, first_row, windows.limit)
-    start_M = shard.start_P.take(found.at_M)
-    followers = Followers(windows.text.later_ids(start_M, order - 1), found.first_C)
-    rows = WindowRows(followers, found.raw_M, row_T.take(start_M + 1), found.begins_M, found.widespread_M)
-    return rows, found.row_P if with_rows else None
+    groups = grouped(shard, order, first_row, windows.limit)
+    start_M = shard.start_P.take(groups.at_M)
+    followers = Followers(windows.text.later_ids(start_M, order - 1), groups.first_C)
+    rows = WindowRows(followers, groups.raw_M, row_T.take(start_M + 1), groups.begins_M, groups.widespread_M)
+    return rows, groups.row_P if with_rows else None
 
 
 class Grouped(NamedTuple):

@@ -15,12 +15,11 @@ memory is short. The sorted shards one after another are the sorted text. Within
 words as fit into one 64-bit integer together with the window's place. A window whose words so far occur only once is
 finished.
 
-Tell which n-grams occur in enough documents: their document frequency, up to a limit.
-
-An n-gram that only one review has may be somebody's secret, and a table of n-grams tells it to everybody who asks
-(docs/concepts/evaluation/memorisation.md). In the order of `windows.py`, the occurrences of an n-gram are neighbours.
-So its documents are at most 1 + the number of its occurrences that are in another document than the occurrence before.
-For a limit of 2 this is exact. For a higher one, only n-grams with enough changes are looked at closely.
+The order also tells which n-grams occur in enough documents. One that only one review has may be somebody's secret, and
+a table of n-grams tells it to everybody who asks (docs/concepts/evaluation/memorisation.md). In this order, the
+occurrences of an n-gram are neighbours. So its documents are at most 1 + the number of its occurrences that are in
+another document than the occurrence before. For a limit of 2 this is exact. For a higher one, only n-grams with enough
+changes are looked at closely.
 """
 
 from __future__ import annotations
@@ -152,20 +151,20 @@ def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray, most: int)
     shared_P[0] = 0
 
 
-def _sort_piece(text: Text, start_P: np.ndarray, shared_P: np.ndarray, known: int, most: int) -> None:
-    """Sort windows that share their first *known* words, in place; arguments as in `sort_shard`.
+def _sort_piece(text: Text, start_P: np.ndarray, shared_P: np.ndarray, depth: int, most: int) -> None:
+    """Sort windows that share their first *depth* words, in place; arguments as in `sort_shard`.
 
-    shared_P[0] becomes *known*: only the caller knows the window before.
+    shared_P[0] becomes *depth*: only the caller knows the window before.
     """
-    edges = _sort_by_word(text, start_P, known, most)
+    edges = _sort_by_word(text, start_P, depth, most)
     for first, last in pairwise(edges):
         piece = slice(first, last)
         if last - first <= most:
             at_A = np.arange(last - first)
-            _refine(text, start_P[piece], shared_P[piece], at_A, np.zeros(len(at_A), np.int32), known)
-        elif known + 1 < text.order and text.code_T[start_P[first] + known] > 0:
-            _sort_piece(text, start_P[piece], shared_P[piece], known + 1, most)
-        shared_P[first] = known
+            _refine(text, start_P[piece], shared_P[piece], at_A, np.zeros(len(at_A), np.int32), depth)
+        elif depth + 1 < text.order and text.code_T[start_P[first] + depth] > 0:
+            _sort_piece(text, start_P[piece], shared_P[piece], depth + 1, most)
+        shared_P[first] = depth
 
 
 def _sort_by_word(text: Text, start_P: np.ndarray, place: int, most: int) -> list[int]:
@@ -193,42 +192,42 @@ def _sort_by_word(text: Text, start_P: np.ndarray, place: int, most: int) -> lis
 
 
 def _refine(
-    text: Text, start_P: np.ndarray, shared_P: np.ndarray, at_A: np.ndarray, group_A: np.ndarray, known: int
+    text: Text, start_P: np.ndarray, shared_P: np.ndarray, at_A: np.ndarray, group_A: np.ndarray, depth: int
 ) -> None:
-    """Sort windows by their group, then by the words from place *known* on.
+    """Sort windows by their group, then by the words from place *depth* on.
 
     Args:
         start_P: Where the windows of the shard begin; changed in place.
         shared_P: See `sort_shard`; changed in place.
         at_A: Places in the shard of the windows to sort, ascending; the other windows keep their places.
-        group_A: The same number for windows with the same first *known* words. Ascending, except in the first call.
-        known: Number of first words that the groups already tell apart.
+        group_A: The same number for windows with the same first *depth* words. Ascending, except in the first call.
+        depth: Number of first words that the groups already tell apart.
     """
-    while known < text.order and len(at_A):
+    while depth < text.order and len(at_A):
         place_bits, word_bits = _bits(len(at_A)), _bits(text.vocabulary_size + 1)
-        words = min((WORD_BITS - _bits(int(group_A.max()) + 1) - place_bits) // word_bits, text.order - known)
+        words = min((WORD_BITS - _bits(int(group_A.max()) + 1) - place_bits) // word_bits, text.order - depth)
         if words < 1:
-            if known == 1:
+            if depth == 1:
                 order_A = np.argsort(group_A, kind="stable")
                 start_P[at_A], group_A = start_P[at_A][order_A], group_A[order_A]
             middle = group_A[len(group_A) // 2]
             cut = int(np.searchsorted(group_A, middle if middle > group_A[0] else middle + 1))
             for part in (slice(cut), slice(cut, None)):
-                _refine(text, start_P, shared_P, at_A[part], group_A[part] - group_A[part][0], known)
+                _refine(text, start_P, shared_P, at_A[part], group_A[part] - group_A[part][0], depth)
             return
-        key_A = _keys(text, start_P[at_A], group_A, known, words, word_bits)
+        key_A = _keys(text, start_P[at_A], group_A, depth, words, word_bits)
         key_A <<= np.uint64(place_bits)
         key_A |= np.arange(len(at_A), dtype=np.uint64)
         key_A.sort()
         start_P[at_A] = start_P[at_A][(key_A & np.uint64((1 << place_bits) - 1)).astype(np.int32)]
         key_A >>= np.uint64(place_bits)
-        differs_A = _mark(shared_P, at_A, key_A, known, words, word_bits)
+        differs_A = _mark(shared_P, at_A, key_A, depth, words, word_bits)
         again_A = ~differs_A
         again_A[:-1] |= again_A[1:]
         again_A &= (key_A & np.uint64((1 << word_bits) - 1)) != 0  # 0 is after the document's end: no further words
         group_A = np.cumsum(differs_A, dtype=np.int32)[again_A]
         group_A = np.cumsum(np.diff(group_A, prepend=group_A[:1]) != 0, dtype=np.int32)
-        at_A, known = at_A[again_A], known + words
+        at_A, depth = at_A[again_A], depth + words
 
 
 def _bits(values: int) -> int:
@@ -236,11 +235,11 @@ def _bits(values: int) -> int:
     return max(values - 1, 0).bit_length()
 
 
-def _keys(text: Text, start_A: np.ndarray, group_A: np.ndarray, known: int, words: int, word_bits: int) -> np.ndarray:
+def _keys(text: Text, start_A: np.ndarray, group_A: np.ndarray, depth: int, words: int, word_bits: int) -> np.ndarray:
     """Return group and words packed into one integer per window, (A,) uint64; after a document's end, words are 0."""
     key_A = group_A.astype(np.uint64)
     inside_A: np.ndarray | None = None
-    for place in range(known, known + words):
+    for place in range(depth, depth + words):
         code_A = np.maximum(text.code_T.take(start_A + place), 0)
         if inside_A is not None:
             code_A *= inside_A
@@ -251,17 +250,17 @@ def _keys(text: Text, start_A: np.ndarray, group_A: np.ndarray, known: int, word
 
 
 def _mark(
-    shared_P: np.ndarray, at_A: np.ndarray, key_A: np.ndarray, known: int, words: int, word_bits: int
+    shared_P: np.ndarray, at_A: np.ndarray, key_A: np.ndarray, depth: int, words: int, word_bits: int
 ) -> np.ndarray:
     """Write the number of words shared with the window before into *shared_P*; return which differ from it (A,)."""
     differs_A = np.ones(len(key_A), bool)
     change_A = key_A[1:] ^ key_A[:-1]
     np.not_equal(change_A, 0, out=differs_A[1:])
-    shared_A = np.full(len(change_A), known + words, np.uint8)
+    shared_A = np.full(len(change_A), depth + words, np.uint8)
     for word in range(words):
         shared_A -= change_A >= np.uint64(1 << (word * word_bits))
     within_A = (change_A < np.uint64(1 << (words * word_bits))) if words * word_bits < WORD_BITS else change_A >= 0
-    if known == 1:  # first call: the groups are first words and were not sorted before
+    if depth == 1:  # first call: the groups are first words and were not sorted before
         shared_A[~within_A] = 0
         within_A[:] = True
         shared_P[at_A[0]] = 0

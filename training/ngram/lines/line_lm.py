@@ -231,9 +231,9 @@ class LineLM(NGramLM):
         """
         if compiled := self._compiled:
             kernels, tables, words = compiled
-            found: float = kernels.sentence(_utf8(sentence), tables.address, words.address)
-            if found == found:  # not NaN
-                return found
+            logp: float = kernels.sentence(_utf8(sentence), tables.address, words.address)
+            if logp == logp:  # not NaN
+                return logp
         self._require_probabilities()
         return float(np.cumsum(self._read_sentence(self._ids(sentence))[0])[-1])
 
@@ -304,8 +304,8 @@ def require_ours(folder: Path) -> None:
         if not other and (not names or TABLE_FACTS in names):
             break
         if _identity(folder) == seen:  # else another process has replaced it meanwhile: check again
-            found = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
-            message = f"{folder} is not a model, so it is not replaced: it {found}; name another folder"
+            content = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
+            message = f"{folder} is not a model, so it is not replaced: it {content}; name another folder"
             raise ModelError(message, kind="input")
     if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise ModelError(f"{folder} is the current folder, which cannot be replaced; name a folder in it", kind="input")

@@ -163,10 +163,10 @@ def table_of(words: Sequence[str]) -> dict[str, int]:
 
 def _encoded(
     blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, marks: Marks, place: str,
-    known: dict[str, int] | None = None, allocator: ArrayAllocator = IN_MEMORY,
+    names_table: dict[str, int] | None = None, allocator: ArrayAllocator = IN_MEMORY,
 ) -> LineCorpus:  # fmt: skip
     fixed, names = None if words is None else tuple(words), list(MARKS)
-    table = known or table_of(names if fixed is None else fixed)
+    table = names_table or table_of(names if fixed is None else fixed)
     ids, begins, warned = allocator.growing(np.int32), allocator.growing(np.int64), False
     ids.append(np.array([BEGIN]))
     begins.append(np.array([0]))

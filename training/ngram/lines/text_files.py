@@ -68,8 +68,8 @@ def fit_lines(
     options = (prune, entropy, held_out, padded_vocabulary, precision, engine or Threads(threads), allowed_V)
     tables, ids, made = fit_tables(counts, spec, *options)  # type: ignore[arg-type]
     model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
-    discounts = [list(found.values[1:]) for found in made.discounts]
-    fallbacks = [order for order, found in enumerate(made.discounts, start=1) if found.fallback]
+    discounts = [list(discount.values[1:]) for discount in made.discounts]
+    fallbacks = [order for order, discount in enumerate(made.discounts, start=1) if discount.fallback]
     return model, {"ngrams": [len(p) for p in tables.logp], "discounts": discounts, "fallback_orders": fallbacks}
 
 

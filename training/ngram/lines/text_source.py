@@ -78,9 +78,9 @@ class LineSource:
     done: bool = False
     held: bytes = b""
 
-    def fail(self, expected: str, found: object = None, line: int | None = None) -> NoReturn:
+    def fail(self, expected: str, actual: object = None, line: int | None = None) -> NoReturn:
         """Raise the error of a damaged file."""
-        shown = "" if found is None else f", found {found!r}"
+        shown = "" if actual is None else f", found {actual!r}"
         raise ModelError(f"{self.path}, line {line or self.line}: expected {expected}{shown}", kind="input")
 
     def fill(self) -> None:

@@ -61,16 +61,16 @@ def kept_by_count(counts: NGramCounts, prune: Sequence[int]) -> tuple[np.ndarray
 
     Unigrams that are given, `<unk>` and the end always stay. With a threshold of 0 everything stays.
     """
-    kept = []
+    masks = []
     for order, threshold in enumerate(thresholds(prune, counts.order), start=1):
         raw_M = counts.orders[order - 1].raw_M
         kept_M = counts.allocator.empty(len(raw_M), bool)
         for part in pieces(raw_M):
             kept_M[part] = raw_M[part] > threshold if threshold else True
             counts.allocator.release()
-        kept.append(kept_M)
-    kept[0][[UNK, END, *counts.given]] = True
-    return tuple(kept)
+        masks.append(kept_M)
+    masks[0][[UNK, END, *counts.given]] = True
+    return tuple(masks)
 
 
 def kept_by_documents(counts: NGramCounts) -> tuple[np.ndarray, ...]:
@@ -86,27 +86,27 @@ def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarra
     """
     allowed_V = allowed_V.copy()
     allowed_V[[UNK, END, *counts.given]] = True
-    kept = [allowed_V]
+    masks = [allowed_V]
     for entry in counts.orders[1:]:
         assert entry.followers is not None  # order 2 and up
         kept_M = counts.allocator.empty(len(entry), bool)
         for contexts in contexts_in_blocks(entry.followers):
             span, context_P = continuations(entry.followers, contexts)
-            kept_M[span] = kept[-1][contexts].take(context_P) & allowed_V.take(entry.followers.word_M[span])
+            kept_M[span] = masks[-1][contexts].take(context_P) & allowed_V.take(entry.followers.word_M[span])
             counts.allocator.release()
-        kept.append(kept_M)
-    return tuple(kept)
+        masks.append(kept_M)
+    return tuple(masks)
 
 
 def keep(
-    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
+    tables: Tables, masks: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
 ) -> tuple[Tables, np.ndarray]:
     """Remove the n-grams that are not kept; probabilities and back-off weights do not change.
 
     Ids that are not kept are removed from the vocabulary, and the other ids are renumbered in the same order.
 
     Args:
-        kept: Per order, (M,) bool.
+        masks: Per order, (M,) bool.
         suffix: Suffix rows of orders 2 … N, see `links`.
         allocator: Allocator of the smaller tables.
 
@@ -116,24 +116,25 @@ def keep(
     Raises:
         ModelError: A kept n-gram has a context, a suffix or a word that is not kept; kind "input".
     """
-    ids = np.flatnonzero(kept[0])
-    new_V = np.cumsum(kept[0], dtype=np.int64) - 1
+    ids = np.flatnonzero(masks[0])
+    new_V = np.cumsum(masks[0], dtype=np.int64) - 1
     followers = []
     for order, suffix_M in enumerate(suffix, start=2):
-        below = kept[order - 2]
+        below = masks[order - 2]
         for part in pieces(suffix_M):
-            kept_P = kept[order - 1][part]
-            if not (below.take(suffix_M[part][kept_P]).all() and kept[0].take(tables.words(order)[part][kept_P]).all()):
+            kept_P = masks[order - 1][part]
+            word_P = tables.words(order)[part][kept_P]
+            if not (below.take(suffix_M[part][kept_P]).all() and masks[0].take(word_P).all()):
                 raise ModelError(ORPHAN.format(order), kind="input")
             allocator.release()
-        followers.append(_fewer(tables.followers[order - 2], below, kept[order - 1], new_V, len(ids), allocator))
+        followers.append(_fewer(tables.followers[order - 2], below, masks[order - 1], new_V, len(ids), allocator))
         if followers[-1] is None:
             raise ModelError(ORPHAN.format(order), kind="input")
         allocator.release()
     smaller = Tables(
         tuple(one for one in followers if one is not None),
-        logp=tuple(_taken(logp, mask, allocator) for logp, mask in zip(tables.logp, kept, strict=True)),
-        backoff=tuple(_taken(backoff, mask, allocator) for backoff, mask in zip(tables.backoff, kept, strict=False)),
+        logp=tuple(_taken(logp, mask, allocator) for logp, mask in zip(tables.logp, masks, strict=True)),
+        backoff=tuple(_taken(backoff, mask, allocator) for backoff, mask in zip(tables.backoff, masks, strict=False)),
         vocabulary_size=len(ids),
         given=tuple(int(new_V[token]) for token in tables.given),
     )
@@ -176,25 +177,25 @@ def _taken(values_M: np.ndarray, kept_M: np.ndarray, allocator: ArrayAllocator) 
 
 
 def drop(
-    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
+    tables: Tables, masks: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
 ) -> Tables:
     """Remove the n-grams that are not kept and compute the changed back-off weights again; unigrams must stay.
 
     Args:
-        kept: Per order, (M,) bool.
+        masks: Per order, (M,) bool.
 
     Raises:
         ModelError: A kept n-gram has a context or suffix that is not kept, or not all unigrams are kept; kind "input".
     """
-    if not kept[0].all():
+    if not masks[0].all():
         raise ModelError("unigrams cannot be dropped from a finished model", kind="input")
     backoff = []
     for order, suffix_M in enumerate(suffix, start=2):
         backoff.append(allocator.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype))
         for contexts in contexts_in_blocks(tables.followers[order - 2]):
-            backoff[-1][contexts] = _weights(tables, order, contexts, suffix_M, kept[order - 1])
+            backoff[-1][contexts] = _weights(tables, order, contexts, suffix_M, masks[order - 1])
             allocator.release()
-    return keep(replace(tables, backoff=tuple(backoff)), kept, suffix, allocator)[0]
+    return keep(replace(tables, backoff=tuple(backoff)), masks, suffix, allocator)[0]
 
 
 def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray) -> np.ndarray:
@@ -212,10 +213,10 @@ def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, 
 
 def links(tables: Tables) -> list[np.ndarray]:
     """Return the row, at the order below, of each n-gram of orders 2 … N without its first word; (M,), NONE: absent."""
-    found = [tables.words(order).astype(np.int64) for order in range(2, min(tables.order, 2) + 1)]
+    suffixes = [tables.words(order).astype(np.int64) for order in range(2, min(tables.order, 2) + 1)]
     for order in range(3, tables.order + 1):
-        found.append(tables.followers[order - 3].find(found[-1][tables.contexts(order)], tables.words(order)))
-    return found
+        suffixes.append(tables.followers[order - 3].find(suffixes[-1][tables.contexts(order)], tables.words(order)))
+    return suffixes
 
 
 def unlisted(

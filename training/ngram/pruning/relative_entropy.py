@@ -43,16 +43,16 @@ def prune_by_entropy(tables: Tables, threshold: float, history: Sequence[np.ndar
         raise ModelError(f"the threshold is {threshold}; it must be 0 or more", kind="input")
     if threshold == 0 or tables.order == 1:
         return tables
-    kept = [np.ones(len(logp), bool) for logp in tables.logp]
+    masks = [np.ones(len(logp), bool) for logp in tables.logp]
     suffix = links(tables)
     for order in range(2, tables.order + 1):
         change_M = perplexity_change(tables, order, suffix[order - 2], history[order - 2])
-        kept[order - 1] = ~(change_M < threshold)
+        masks[order - 1] = ~(change_M < threshold)
     for order in range(tables.order, 2, -1):
-        kept_M = kept[order - 1]
-        kept[order - 2][tables.contexts(order)[kept_M]] = True
-        kept[order - 2][suffix[order - 2][kept_M]] = True
-    return drop(tables, kept, suffix)
+        kept_M = masks[order - 1]
+        masks[order - 2][tables.contexts(order)[kept_M]] = True
+        masks[order - 2][suffix[order - 2][kept_M]] = True
+    return drop(tables, masks, suffix)
 
 
 def perplexity_change(tables: Tables, order: int, suffix_M: np.ndarray, history: np.ndarray) -> np.ndarray:

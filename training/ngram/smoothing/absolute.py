@@ -32,15 +32,15 @@ def estimate(
         fallback: Its first number is D if n1 or n2 is 0. Then D would be 0 (nothing for unseen words) or 1 (words seen
             once would get nothing).
     """
-    found = [order_discount(counts, order, discounts, fallback) for order in range(1, counts.order + 1)]
+    estimates = [order_discount(counts, order, discounts, fallback) for order in range(1, counts.order + 1)]
 
     def absolute(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        discount = found[level.order - 1].values[1]
+        discount = estimates[level.order - 1].values[1]
         own_M = np.maximum(level.count_M - discount, 0.0) / level.divisor_C[level.context_M]
         return own_M, discount * level.followers_C / level.divisor_C
 
-    fallbacks = {order: "fixed_discount" for order, one in enumerate(found, start=1) if one.fallback}
-    return build(counts, absolute, discounts=tuple(found), fallbacks=fallbacks)
+    fallbacks = {order: "fixed_discount" for order, one in enumerate(estimates, start=1) if one.fallback}
+    return build(counts, absolute, discounts=tuple(estimates), fallbacks=fallbacks)
 
 
 def order_discount(

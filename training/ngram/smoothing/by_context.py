@@ -3,9 +3,8 @@
 So blocks run in parallel. Counts and results may be in temporary files (`counting/array_allocator.py`): then memory
 only holds p of the order below, or as much of it as fits, and the current blocks.
 
-Define the result of a smoothing method (log p, back-off weights, discounts), and compute discounts.
-
-The discounts from counts of counts are here because several methods use them.
+The result of every smoothing method (`Estimate`) and the discounts from counts of counts, which several methods use,
+are here too.
 """
 
 from __future__ import annotations
@@ -74,10 +73,10 @@ def estimate_order(
     below = Below.of(counts, p_below, entry.suffix_M)
     edges = np.array([0, 1]) if followers is None else context_blocks(followers.first_C, NGRAMS)
 
-    def place(number: int, found: tuple[np.ndarray, np.ndarray]) -> None:
+    def place(number: int, estimates: tuple[np.ndarray, np.ndarray]) -> None:
         part = slice(int(edges[number]), int(edges[number + 1]))
         rows = slice(None) if followers is None else slice(*followers.first_C[[part.start, part.stop]].tolist())
-        p_P, gamma_C = found
+        p_P, gamma_C = estimates
         if len(p_M):
             p_M[rows] = p_P
         with np.errstate(divide="ignore"):

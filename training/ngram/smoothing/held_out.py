@@ -49,14 +49,14 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
         raise ModelError(f"held-out ids from {span}; the vocabulary has {counts.vocabulary_size}", kind="input")
     at_T = np.flatnonzero(~np.isin(ids_T, counts.given))
     raw_V = counts.orders[0].raw_M
-    found = [HeldOutCounts(raw_V[ids_T[at_T]], np.full(len(at_T), float(raw_V.sum())), np.zeros(len(at_T), bool))]
+    by_order = [HeldOutCounts(raw_V[ids_T[at_T]], np.full(len(at_T), float(raw_V.sum())), np.zeros(len(at_T), bool))]
     # No n-gram crosses a document, so all documents are looked up as one row. The row of a token's context is the row
     # of the n-gram that ends before the token; the first token has none.
     longer = [entry.followers for entry in counts.orders if entry.followers is not None]
     below_T: np.ndarray = ids_T
     for order, row_T in enumerate(follow(ids_T, longer), start=2):
         context_T = np.append(NONE, below_T[:-1])[at_T]
-        found.append(
+        by_order.append(
             HeldOutCounts(
                 _taken(counts.orders[order - 1].raw_M, row_T[at_T]),
                 _taken(continued(counts, order), context_T),
@@ -64,7 +64,7 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
             )
         )
         below_T = row_T
-    return found
+    return by_order
 
 
 def continued(counts: NGramCounts, order: int) -> np.ndarray:

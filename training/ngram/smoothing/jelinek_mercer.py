@@ -48,8 +48,8 @@ def estimate(
     if weights is None:
         orders = evidence(counts, held_out) if held_out is not None else []
         weights = tune(orders, counts.predictable) or [START] * counts.order
-        told = {order for order, one in enumerate(orders, start=1) if one.seen_T.any()}
-        fallbacks = {order: "equal_weights" for order in range(1, counts.order + 1) if order not in told}
+        seen_orders = {order for order, one in enumerate(orders, start=1) if one.seen_T.any()}
+        fallbacks = {order: "equal_weights" for order in range(1, counts.order + 1) if order not in seen_orders}
     chosen = tuple(float(weight) for weight in weights)
 
     def jelinek_mercer(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,15 +77,15 @@ def _round(
     weights: Sequence[float], ratio: Sequence[np.ndarray], seen: Sequence[np.ndarray], predictable: int
 ) -> list[float]:
     """Return the weights after one round of EM."""
-    own, p = [], [np.full(len(ratio[0]), 1.0 / predictable)]
+    shares, p = [], [np.full(len(ratio[0]), 1.0 / predictable)]
     for weight, ratio_T, seen_T in zip(weights, ratio, seen, strict=True):
-        own.append(weight * ratio_T)
-        p.append(own[-1] + np.where(seen_T, 1.0 - weight, 1.0) * p[-1])
-    found = list(weights)
+        shares.append(weight * ratio_T)
+        p.append(shares[-1] + np.where(seen_T, 1.0 - weight, 1.0) * p[-1])
+    updated = list(weights)
     arrived_T = np.ones(len(ratio[0]))
     for order in range(len(weights), 0, -1):
-        stopped_T = arrived_T * own[order - 1] / p[order]
+        stopped_T = arrived_T * shares[order - 1] / p[order]
         arrivals = arrived_T[seen[order - 1]].sum()
-        found[order - 1] = float((stopped_T.sum() + 1.0) / (arrivals + 2.0))
+        updated[order - 1] = float((stopped_T.sum() + 1.0) / (arrivals + 2.0))
         arrived_T = arrived_T - stopped_T
-    return found
+    return updated

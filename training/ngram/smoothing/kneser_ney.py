@@ -60,7 +60,7 @@ def estimate(
     smoothing: str = "modified_kneser_ney",
     kenlm_exact: bool = True,
     fallback: Sequence[float] = FALLBACK,
-    kept: Sequence[np.ndarray] | None = None,
+    masks: Sequence[np.ndarray] | None = None,
     padded_vocabulary: int = 0,
     precision: str = "double",
     engine: ShardEngine | None = None,
@@ -76,7 +76,7 @@ def estimate(
         kenlm_exact: Handle counts of counts and discounts of 0 as `lmplz` does, see `counts_of_counts` and
             `estimate.order_discounts`: with a small text an unseen word may then have probability 0.
         fallback: D1, D2, D3+ (plain Kneser–Ney takes D1), with 0 < Dj <= j.
-        kept: Per order, which n-grams will stay (M,) bool; contexts and suffixes of kept n-grams must be kept. The
+        masks: Per order, which n-grams will stay (M,) bool; contexts and suffixes of kept n-grams must be kept. The
             estimate still has one entry per counted n-gram, but only the entries of kept n-grams are valid:
             `prune.keep` removes the others. None keeps all.
         padded_vocabulary: V below the unigrams, if greater than the number of predictable entries. It makes
@@ -91,26 +91,26 @@ def estimate(
         ModelError: The engine failed.
     """
     logp, backoff, discounts, unsure = [], [], [], list[int]()
-    p_below = _below_unigrams(counts, kept[0] if kept else None, padded_vocabulary, interpolate_unigrams)
+    p_below = _below_unigrams(counts, masks[0] if masks else None, padded_vocabulary, interpolate_unigrams)
     for order in range(1, counts.order + 1):
-        adjusted_M, kept_M = adjusted_counts(counts, order), kept[order - 1] if kept else None
+        adjusted_M, kept_M = adjusted_counts(counts, order), masks[order - 1] if masks else None
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
-        found = order_discounts(n, smoothing, fallback, kenlm_exact)
+        discount = order_discounts(n, smoothing, fallback, kenlm_exact)
         # A vocabulary with a least count has no word seen once, so a fallback is no surprise in unigrams.
-        if found.fallback and (counts.order > 1 or n[0]):
+        if discount.fallback and (counts.order > 1 or n[0]):
             unsure.append(order)
-        work = partial(_of_block, adjusted_M=adjusted_M, discounts=found, kept_M=kept_M)
+        work = partial(_of_block, adjusted_M=adjusted_M, discounts=discount, kept_M=kept_M)
         logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, engine or Threads(), precision)
         logp.append(logp_M)
         if order > 1:
             backoff.append(log_gamma)
-        discounts.append(found)
+        discounts.append(discount)
     if unsure:
         orders = f"order{'s' * (len(unsure) > 1)} {', '.join(map(str, unsure))}"
         logger.warning("too little text to estimate the discounts of %s: %s are used instead. This is fine for a "
                        "trial; otherwise train on more text, or set the option `fallback`",
                        orders, discounts[unsure[0] - 1].values[1:])  # fmt: skip
-    fallbacks = {order: "fixed_discounts" for order, found in enumerate(discounts, start=1) if found.fallback}
+    fallbacks = {order: "fixed_discounts" for order, discount in enumerate(discounts, start=1) if discount.fallback}
     return Estimate(tuple(logp), tuple(backoff), tuple(discounts), fallbacks=fallbacks)
 
 

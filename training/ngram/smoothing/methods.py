@@ -86,6 +86,6 @@ def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -
         values[f"fallback/{order}"] = float(order in made.fallbacks)
         if order in made.fallbacks:
             values[f"fallback/{order}/{made.fallbacks[order]}"] = 1.0
-    for order, found in enumerate(made.discounts, start=1):
-        values |= {f"discount/{order}/{j}": found.values[j] for j in (1, 2, 3)}
+    for order, discount in enumerate(made.discounts, start=1):
+        values |= {f"discount/{order}/{j}": discount.values[j] for j in (1, 2, 3)}
     return values | dict(made.facts)

@@ -104,7 +104,7 @@ class RecurrentTrunk(Trunk):
         require_lengths(ids_BT, lengths_B)
         inside_BT = inside(lengths_B, ids_BT.shape[1])
         x_BTE = self.dropout(self.embedding(ids_BT.masked_fill(~inside_BT, 0)))
-        h_BTF, last_BF = (found.to(x_BTE.dtype) for found in self.encoder(x_BTE, lengths_B))
+        h_BTF, last_BF = (each.to(x_BTE.dtype) for each in self.encoder(x_BTE, lengths_B))
         if self.tagging:  # of a mask, a GPU would look up the positions once more in the backward pass
             return h_BTF.flatten(0, 1).index_select(0, inside_BT.flatten().nonzero()[:, 0])
         return self._summary(h_BTF, last_BF, inside_BT)
@@ -131,10 +131,10 @@ class RecurrentTrunk(Trunk):
         if not isinstance(self.encoder, ForwardEncoder):
             raise ModelError("a language model reads from the beginning only: bidirectional must be false", "input")
         pairs = {"embedding": (self.embedding, trained.embedding), "layers": (self.encoder.layers, trained.layers)}
-        for name, (own, other) in pairs.items():
+        for name, (part_below, other) in pairs.items():
             ours, theirs = ({key: tuple(value.shape) for key, value in part.state_dict().items()}
-                            for part in (own, other))  # fmt: skip
+                            for part in (part_below, other))  # fmt: skip
             if ours != theirs:
                 raise ModelError(f"{name} of the language model is {theirs}, here {ours}", "input")
-        for own, other in pairs.values():
-            own.load_state_dict(other.state_dict())
+        for part_below, other in pairs.values():
+            part_below.load_state_dict(other.state_dict())

@@ -28,7 +28,7 @@ from tests.training.neural.callbacks.killed_trainings import (
     without_clock,
 )
 from training.neural.callbacks import checkpointing
-from training.neural.optimization.optimizers import AdamW, learning_rate
+from training.neural.optimizers import AdamW, learning_rate
 from training.neural.trainer import CHECKPOINTS
 
 

@@ -1,4 +1,4 @@
-"""Implement the optimisers, each written out from its equation.
+"""Implement the optimisers, each written out from its equation, and the learning-rate schedules.
 
 The symbols are the same in all of them; every operation is entry by entry:
 
@@ -12,13 +12,9 @@ which is torch's own fused AdamW: it is the default, so its speed matters.
 As in torch, a new η changes the whole velocity of the momentum at once, and ε is outside the root, except for AdaDelta
 (`docs/concepts/models/tuning.md` compares the forms in use).
 
-Take torch's optimisers without what they do for its compiler, which this project does not use.
-
-Compute the learning rate of each update.
-
-Loshchilov & Hutter 2017, "SGDR", eq. 5 (half a cosine); Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.2
-(linear warm-up); "plateau" is the rule of PyTorch's example word_language_model; "trapezoid" is that of Zhai et al.
-2022, "Scaling Vision Transformers", section 3.5: constant, then a short linear decay.
+Schedules: Loshchilov & Hutter 2017, "SGDR", eq. 5 (half a cosine); Goyal et al. 2017, "Accurate, large minibatch SGD",
+section 2.2 (linear warm-up); "plateau" is the rule of PyTorch's example word_language_model; "trapezoid" is that of
+Zhai et al. 2022, "Scaling Vision Transformers", section 3.5: constant, then a short linear decay.
 """
 
 from __future__ import annotations
@@ -298,7 +294,7 @@ def make_rule(groups: Iterable[Any], training: TrainingSpec) -> torch.optim.Opti
     """Return the optimiser that `training.optimizer` names, with the constants of the options.
 
     "gd" and "sgd" are one rule: for gradient descent over the whole text, set `batch` to the number of windows in the
-    text. "nt_asgd" is SGD too; `training/neural/optimization/averaging.py` says what it averages, and from when on.
+    text. "nt_asgd" is SGD too; `training/neural/averaging.py` says what it averages, and from when on.
 
     Args:
         groups: Of parameters, each with its "weight_decay".

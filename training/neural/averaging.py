@@ -73,9 +73,9 @@ class WeightAverage:
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        kept = [parameter.detach().clone() for parameter in self.parameters]
+        current = [parameter.detach().clone() for parameter in self.parameters]
         torch._foreach_copy_(self.parameters, self.mean)
-        torch._foreach_copy_(self.mean, kept)
+        torch._foreach_copy_(self.mean, current)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, for a checkpoint; before the first update only the count."""

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.models.neural.made_trainings import TRAINING
-from training.neural.optimization.clipping import scale_and_clip, scale_and_clip_unread
-from training.neural.optimization.optimizers import make_rule
+from training.neural.clipping import scale_and_clip, scale_and_clip_unread
+from training.neural.optimizers import make_rule
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.neural.optimization import optimizers as rules
-from training.neural.optimization.averaging import WeightAverage
+from training.neural import optimizers as rules
+from training.neural.averaging import WeightAverage
 
 
 class LeastSquares:

@@ -10,10 +10,10 @@ from torch import nn
 
 from models.specs import TrainingSpec
 from tests.examples import examples
-from tests.training.neural.optimization.all_rules import ALL, BETAS, RATE, Parts, draws, go, options
+from tests.training.neural.all_rules import ALL, BETAS, RATE, Parts, draws, go, options
+from training.neural import optimizers as rules
 from training.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
-from training.neural.optimization import optimizers as rules
-from training.neural.optimization.optimizers import make_optimizer
+from training.neural.optimizers import make_optimizer
 
 SUBNORMAL = 1e-300
 """Below this, numbers have few digits."""

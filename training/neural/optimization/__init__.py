@@ -1,1 +1,0 @@
-"""Optimisers, averages of weights, learning-rate schedules, clipping and the range test."""
