@@ -120,15 +120,15 @@ def _row(boot: Bootstrap, name: str, baseline: str, queries: int) -> dict[str, A
     return row
 
 
-def _figures(name: str, found: Interval) -> dict[str, float]:
-    return {name: found.estimate, f"{name}_lo": found.low, f"{name}_hi": found.high}
+def _figures(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.estimate, f"{name}_lo": interval.low, f"{name}_hi": interval.high}
 
 
 def _numbers(keys: pl.Series) -> np.ndarray:
     """Return a number from 0 for each different key; -1 for an unknown one: null, "" and 0 stars."""
-    known = keys.is_not_null() & (keys != ("" if keys.dtype == pl.String else 0))
+    present = keys.is_not_null() & (keys != ("" if keys.dtype == pl.String else 0))
     return keys.to_frame("key").select(
-        pl.when(known).then(pl.col("key")).rank("dense").cast(pl.Int64).fill_null(0) - 1
+        pl.when(present).then(pl.col("key")).rank("dense").cast(pl.Int64).fill_null(0) - 1
     ).to_series().to_numpy()  # fmt: skip
 
 

@@ -74,15 +74,15 @@ def longest(
         execution: The section `execution` of the configuration.
         size: Bytes of its inputs. Smaller inputs than before get no less time.
     """
-    found = []
+    estimates = []
     for manifest in earlier:
         before = manifest.get("environment", {})
         machine = before.get("execution", {})
         same = manifest.get("version") == version and _compared(manifest.get("options", {})) == _compared(options)
         took = seconds_of(manifest)
         if took is not None and same and INPUT_BYTES in before and _alike(machine, execution):
-            found.append(took * max(1.0, size / max(before[INPUT_BYTES], 1)))
-    return max(found, default=None)
+            estimates.append(took * max(1.0, size / max(before[INPUT_BYTES], 1)))
+    return max(estimates, default=None)
 
 
 def _compared(options: Mapping[str, Any]) -> dict[str, Any]:

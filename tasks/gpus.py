@@ -95,8 +95,8 @@ def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Itera
 
 def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> bool:
     """Return False for n-gram models, mixtures of them alone, and classifiers that count; parts as in `device_for`."""
-    found: list[Any] = [spec, *parts]
-    return any(hasattr(one, "training") for one in found) or any(parts_of(one) for one in found[len(found) > 1 :])
+    models: list[Any] = [spec, *parts]
+    return any(hasattr(one, "training") for one in models) or any(parts_of(one) for one in models[len(models) > 1 :])
 
 
 def on_gpu(device: str, gpus: tuple[int, ...]) -> str:

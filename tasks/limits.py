@@ -57,8 +57,8 @@ def require_limits(names: Collection[str]) -> None:
     if not is_shared():
         return
     with get_client(sync_client=True) as client:
-        known = {limit.name for limit in client.read_global_concurrency_limits(limit=ALL)}
-    if missing := sorted({*names} - known):
+        present = {limit.name for limit in client.read_global_concurrency_limits(limit=ALL)}
+    if missing := sorted({*names} - present):
         raise _lacks(missing)
 
 
@@ -102,20 +102,20 @@ class SameRetrainWaits(Exception):
     """A retrain with the same parameters waits already; it will read all files that there are when its turn comes."""
 
 
-def asked_by_deployment(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def asked_by_deployment(parameters: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the parameters if a deployment made this run; None for a command, whose user wants its result."""
-    return asked if deployment.id else None
+    return parameters if deployment.id else None
 
 
 @contextmanager
-def one_retrain(home: Path, name: str, asked: Mapping[str, Any] | None = None) -> Iterator[None]:
+def one_retrain(home: Path, name: str, parameters: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Hold the place of the home's and the server's one retrain in this block; wait until both are free.
 
     A command without a lasting Prefect server takes the place if it is free, but does not wait for it.
 
     Args:
         name: What those who wait are told about this retrain.
-        asked: Parameters of the run. If one with the same ones waits already, this one is not needed. None: always
+        parameters: Parameters of the run. If one with the same ones waits already, this one is not needed. None: always
             wait.
 
     Raises:
@@ -127,7 +127,7 @@ def one_retrain(home: Path, name: str, asked: Mapping[str, Any] | None = None) -
     with ExitStack() as held:
         free = _took(folder / RUNNING, held)
         if is_shared():
-            with _waiting(folder, asked) as wait:
+            with _waiting(folder, parameters) as wait:
                 if not free:
                     wait(f"another retrain has ended: {_holder(folder)}")
                     held.enter_context(FileLock(folder / RUNNING).acquire(poll_interval=LOOK_SECONDS))
@@ -150,7 +150,7 @@ def _took(lock: Path, held: ExitStack) -> bool:
 
 
 @contextmanager
-def _waiting(folder: Path, asked: Mapping[str, Any] | None) -> Iterator[Callable[[str], None]]:
+def _waiting(folder: Path, parameters: Mapping[str, Any] | None) -> Iterator[Callable[[str], None]]:
     """Yield a function to call before each wait; this retrain counts as waiting from its first call to the block's end.
 
     The function raises SameRetrainWaits if one with the same parameters waits already.
@@ -160,7 +160,7 @@ def _waiting(folder: Path, asked: Mapping[str, Any] | None) -> Iterator[Callable
 
         def wait(until: str) -> None:
             nonlocal waits
-            if not waits and asked is not None and not _took(folder / _name_of(asked), held):
+            if not waits and parameters is not None and not _took(folder / _name_of(parameters), held):
                 raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends")
             if not waits:
                 held.enter_context(during("wait for another retrain"))
@@ -170,9 +170,9 @@ def _waiting(folder: Path, asked: Mapping[str, Any] | None) -> Iterator[Callable
         yield wait
 
 
-def _name_of(asked: Mapping[str, Any]) -> str:
+def _name_of(parameters: Mapping[str, Any]) -> str:
     """Return the name of the lock of those who wait with these parameters."""
-    content = json.dumps(asked, sort_keys=True, default=str).encode()
+    content = json.dumps(parameters, sort_keys=True, default=str).encode()
     return f"waiting-{hashlib.sha256(content).hexdigest()[:DIGITS]}.lock"
 
 

@@ -140,11 +140,11 @@ class _Line:
         """Return remaining time, speed and perplexity as the text of their columns; the bar shows the rest."""
         left = self._left(done, figures)
         validation = figures.get("validation_perplexity", figures.get("validation/perplexity"))
-        known = {"ppl": figures.get("perplexity"), "val": validation}
+        shown = {"ppl": figures.get("perplexity"), "val": validation}
         return {
             "left": "" if left is None else f"ETA {str(timedelta(seconds=round(left))).removeprefix('0:')}",
             "speed": self._speed(done, figures).partition(" (")[0] if done else "",
-            "perplexity": ", ".join(f"{name} {_short(value)}" for name, value in known.items() if value is not None),
+            "perplexity": ", ".join(f"{name} {_short(value)}" for name, value in shown.items() if value is not None),
         }
 
     def _left(self, done: int, figures: Mapping[str, float]) -> float | None:
@@ -191,11 +191,11 @@ def slug(key: str) -> str:
 
 
 def _show(figures: Mapping[str, float]) -> str:
-    own = {name: value for name, value in figures.items() if name not in TOLD_ELSEWHERE}
-    known = {re.sub("[_/]", " ", name): value for name, value in own.items()}
-    if known.get("best perplexity") == known.get("validation perplexity"):
-        known.pop("best perplexity", None)
-    return "; " + ", ".join(f"{name} {_short(value)}" for name, value in known.items()) if known else ""
+    shown = {name: value for name, value in figures.items() if name not in TOLD_ELSEWHERE}
+    values = {re.sub("[_/]", " ", name): value for name, value in shown.items()}
+    if values.get("best perplexity") == values.get("validation perplexity"):
+        values.pop("best perplexity", None)
+    return "; " + ", ".join(f"{name} {_short(value)}" for name, value in values.items()) if values else ""
 
 
 def _short(value: float) -> str:

@@ -59,7 +59,7 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
             for split, words in (("train", chosen.train_words), ("validation", chosen.train_words // 10 + 1),
                                  ("test", TEST_WORDS))
         )  # fmt: skip
-        texts, chosen_by, scored_on = ([text for text, _ in found] for found in (train, validation, test))
+        texts, chosen_by, scored_on = ([text for text, _ in pairs] for pairs in (train, validation, test))
         _require_case(texts)
         model, summary, tags = _fitted(config, texts, chosen_by, scored_on, work)
         rows = _compared(config, tags, texts, test)
@@ -81,12 +81,12 @@ def _texts(folder: Path, split: str, words: int) -> Iterator[tuple[TaggedWords, 
     """
     for batch in iter_split(folder, split):
         for text, group in zip(batch["text"], batch["business_id"], strict=True):
-            found = taken_off(text)
+            tagged = taken_off(text)
             if words <= 0:
                 return
-            if found.words:
-                words -= len(found.words)
-                yield found, group
+            if tagged.words:
+                words -= len(tagged.words)
+                yield tagged, group
 
 
 def _require_case(texts: list[TaggedWords]) -> None:
@@ -154,9 +154,9 @@ def newest_punctuator(config: RunConfig) -> Artifact:
         Damaged: Its files have changed.
     """
     store = store_of(config)
-    if (found := store.newest(STAGE)) is None:
+    if (newest := store.newest(STAGE)) is None:
         raise ArtifactError(
             "There is no model yet that restores punctuation", where=store.root,
             remedy="`reviewlm models punctuate fit` trains one on reviews",
         )
-    return found
+    return newest

@@ -209,8 +209,8 @@ def _ignore(journal: Path) -> None:
 
 def _result(stage: Stage[..., R], *arguments: Any) -> R:
     """Return the result of a stage's function, called without Prefect."""
-    found: Any = stage.fn(*arguments)
-    return found.result() if isinstance(found, State) else found  # type: ignore[no-any-return]
+    result: Any = stage.fn(*arguments)
+    return result.result() if isinstance(result, State) else result  # type: ignore[no-any-return]
 
 
 def write_sample(config: RunConfig, file: Path, most: int) -> int:
@@ -232,20 +232,20 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
     if rows.is_empty():
         raise EmptyInput("No file has a review that can be used", where=", ".join(config.source.input),
                          remedy="`reviewlm data ingest` names the reasons, record by record")  # fmt: skip
-    known = [{name: value for name, value in row.items() if value is not None} for row in rows.iter_rows(named=True)]
-    file.write_bytes(b"".join(orjson.dumps(row, default=str, option=PLAIN) + b"\n" for row in known))
+    present = [{name: value for name, value in row.items() if value is not None} for row in rows.iter_rows(named=True)]
+    file.write_bytes(b"".join(orjson.dumps(row, default=str, option=PLAIN) + b"\n" for row in present))
     return rows.height
 
 
 def _beginning(blocks: Generator[Block], most: int) -> pl.DataFrame:
     """Return at most *most* usable reviews of a file; after `MOST_BLOCKS` blocks the rest is not read."""
-    found = pl.DataFrame(schema=COLUMNS)
+    beginning = pl.DataFrame(schema=COLUMNS)
     with closing(blocks):
         for block in islice(blocks, MOST_BLOCKS):
-            found = pl.concat([found, block.good.select(*COLUMNS)]).head(most)
-            if found.height == most:
+            beginning = pl.concat([beginning, block.good.select(*COLUMNS)]).head(most)
+            if beginning.height == most:
                 break
-    return found
+    return beginning
 
 
 def tiny(config: RunConfig, sample: Path) -> RunConfig:
@@ -272,14 +272,14 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
 
 def one_of_each_kind(config: RunConfig) -> list[ModelSpec]:
     """Return the baseline, the first model of each kind and vocabulary, and the models that these combine."""
-    wanted, kinds = {config.baseline}, set[tuple[str, str]]()
+    names, kinds = {config.baseline}, set[tuple[str, str]]()
     for spec in config.models:
         if (kind := (spec.kind, spec.vocabulary)) not in kinds:
             kinds.add(kind)
-            wanted.add(spec.name)
+            names.add(spec.name)
     for spec in reversed(config.models):  # a model comes after its parts
-        wanted |= set(parts_of(spec)) if spec.name in wanted else set()
-    return [spec for spec in config.models if spec.name in wanted]
+        names |= set(parts_of(spec)) if spec.name in names else set()
+    return [spec for spec in config.models if spec.name in names]
 
 
 def _tiny_model(spec: ModelSpec) -> ModelSpec:

@@ -209,13 +209,13 @@ def report_figures(config: RunConfig, evaluated: Evaluated, winner: str) -> list
 def _write(drawn: Sequence[DrawnFigure], folder: Path) -> None:
     for figure in drawn:
         (folder / f"{figure.name}.png").write_bytes(figure.png)
-    told = [{name: value for name, value in asdict(figure).items() if name != "png"} for figure in drawn]
-    (folder / WORDS_FILE).write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    entries = [{name: value for name, value in asdict(figure).items() if name != "png"} for figure in drawn]
+    (folder / WORDS_FILE).write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
 
 
 def _read(folder: Path) -> list[DrawnFigure]:
-    told = json.loads((folder / WORDS_FILE).read_text(encoding="utf-8"))
-    return [DrawnFigure(**figure, png=(folder / f"{figure['name']}.png").read_bytes()) for figure in told]
+    entries = json.loads((folder / WORDS_FILE).read_text(encoding="utf-8"))
+    return [DrawnFigure(**figure, png=(folder / f"{figure['name']}.png").read_bytes()) for figure in entries]
 
 
 def results_of(
@@ -253,29 +253,29 @@ def results_of(
 def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
     facts, clean, source = dataset.facts, prepared.clean.facts, config.source
     names = [str(entry.get("name", "")) for entry in facts.get("sources", []) if isinstance(entry, Mapping)]
-    found: dict[str, Any] = {"source": ", ".join(names) if source.input else "the embedded synthetic corpus"}
-    found |= {words: facts[name] for name, words in COUNTS.items() if name in facts}
-    found |= {f"reviews for {name}": split["reviews"] for name, split in clean["splits"].items()}
+    entries: dict[str, Any] = {"source": ", ".join(names) if source.input else "the embedded synthetic corpus"}
+    entries |= {words: facts[name] for name, words in COUNTS.items() if name in facts}
+    entries |= {f"reviews for {name}": split["reviews"] for name, split in clean["splits"].items()}
     dates = [str(facts.get(name) or "unknown")[:10] for name in ("date_min", "date_max")]
-    found |= {"first review": dates[0], "last review": dates[1]}
-    found["split by"] = config.split.by
-    found["languages"] = ", ".join(config.selection.languages) or "not told apart"
-    found["personal data"] = "masked by patterns" if config.clean.mask_personal_data else "not masked"
-    found["licence"] = source.licence or "not stated"
-    return found
+    entries |= {"first review": dates[0], "last review": dates[1]}
+    entries["split by"] = config.split.by
+    entries["languages"] = ", ".join(config.selection.languages) or "not told apart"
+    entries["personal data"] = "masked by patterns" if config.clean.mask_personal_data else "not masked"
+    entries["licence"] = source.licence or "not stated"
+    return entries
 
 
 def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dict[str, str]:
     sources = [entry for entry in dataset.facts.get("sources", []) if isinstance(entry, Mapping)]
-    found = {f"source {entry.get('name', '')}": str(entry.get("sha256", "")) for entry in sources}
-    found |= {"data set": dataset.digest, "clean reviews": prepared.clean.digest}
-    found |= {
+    digests = {f"source {entry.get('name', '')}": str(entry.get("sha256", "")) for entry in sources}
+    digests |= {"data set": dataset.digest, "clean reviews": prepared.clean.digest}
+    digests |= {
         "test reviews": prepared.clean.facts["test_digest"],
         "leak certificate": prepared.clean.facts["certificate"],
     }
-    found |= {f"vocabulary {name}": artifact.facts["vocabulary_digest"] for name, artifact in
+    digests |= {f"vocabulary {name}": artifact.facts["vocabulary_digest"] for name, artifact in
               prepared.vocabularies.items()}  # fmt: skip
-    return found | {"comparison": evaluated.comparison.artifact.digest}
+    return digests | {"comparison": evaluated.comparison.artifact.digest}
 
 
 def _run(config: RunConfig, run_id: str) -> dict[str, str]:
@@ -346,8 +346,8 @@ def _model(model: Measured) -> ModelResults:
 def _kept(model: Measured) -> tuple[float, float] | None:
     """Return tokens seen by a network's final weights and their perplexity on all validation reviews, if known."""
     summary = model.fitted.artifact.facts.get("summary", {})
-    found = summary.get("best_tokens"), summary.get("validation_perplexity")
-    return None if None in found else (float(found[0]), float(found[1]))
+    best = summary.get("best_tokens"), summary.get("validation_perplexity")
+    return None if None in best else (float(best[0]), float(best[1]))
 
 
 def _table(artifact: Artifact, file: str) -> pl.DataFrame:

@@ -103,7 +103,7 @@ def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> lis
     ]  # fmt: skip
     reviews = int(prepared.clean.facts["splits"]["train"]["reviews"])
     return [
-        *(f"{told}." for told in told_set_aside(dataset)),
+        *(f"{warning}." for warning in told_set_aside(dataset)),
         *training_hints(trainings, evaluated.comparison.table.to_dicts(), reviews),
     ]
 
@@ -124,16 +124,16 @@ def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, rep
 
 def describe_dataset(dataset: Artifact) -> dict[str, Any]:
     """Return the facts of an ingested data set, with digest and folder, and the number of files that were set aside."""
-    aside = {"unreadable_files": len(told)} if (told := told_set_aside(dataset)) else {}
+    aside = {"unreadable_files": len(files)} if (files := told_set_aside(dataset)) else {}
     return {**dataset.facts, **aside, "digest": dataset.digest, "folder": dataset.path}
 
 
-def describe_drift(found: Artifact | NotCompared) -> dict[str, Any]:
+def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
     """Return the result of the drift test; `compared` is false if there was nothing to compare."""
-    if isinstance(found, NotCompared):
-        reason = " ".join(found.reason.split())  # an error has several lines
+    if isinstance(measured, NotCompared):
+        reason = " ".join(measured.reason.split())  # an error has several lines
         return {"compared": False, "drifted": [], "sentence": f"nothing was compared: {reason}"}
-    return {"compared": True, **found.facts, "digest": found.digest, "folder": found.path}
+    return {"compared": True, **measured.facts, "digest": measured.digest, "folder": measured.path}
 
 
 def describe_prepared(prepared: Prepared) -> dict[str, Any]:

@@ -214,9 +214,9 @@ def stages_of_this_run() -> list[tuple[str, bool]]:
 
 def reuse_of_this_run() -> dict[str, Any]:
     """Return the stages whose results were all `reused`, and the number of `stages`, since `recorded_stages` began."""
-    asked = set(stages_of_this_run())
-    reused = sorted(stage for stage, reused in asked if reused and (stage, False) not in asked)
-    return {"reused": reused, "stages": len({stage for stage, _ in asked})}
+    stages = set(stages_of_this_run())
+    reused = sorted(stage for stage, reused in stages if reused and (stage, False) not in stages)
+    return {"reused": reused, "stages": len({stage for stage, _ in stages})}
 
 
 def build_seconds(stages: Collection[str]) -> float | None:
@@ -225,11 +225,11 @@ def build_seconds(stages: Collection[str]) -> float | None:
     None if a stage has no result yet, or if one of its results is from an earlier run.
     """
     record = _record.get()
-    asked = [one for one in record.stages if one.stage in stages] if record else []
-    built, reused = ({(one.stage, one.label) for one in asked if one.reused is whether} for whether in (False, True))
+    steps = [one for one in record.stages if one.stage in stages] if record else []
+    built, reused = ({(one.stage, one.label) for one in steps if one.reused is whether} for whether in (False, True))
     if reused - built or {stage for stage, _ in built} != set(stages):
         return None
-    return sum(one.seconds for one in asked)
+    return sum(one.seconds for one in steps)
 
 
 def started() -> datetime:

@@ -41,13 +41,13 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
     if not (name := getattr(spec, "vectors", "")):
         return None
     tokens = prepared.tokens[spec.vocabulary]["train"]
-    found = rows_of_file(config, name, Path(config.vectors[name]), prepared.vocabularies[spec.vocabulary], tokens)
-    if (dimensions := found.facts["dimensions"]) != spec.embedding:
+    matrix = rows_of_file(config, name, Path(config.vectors[name]), prepared.vocabularies[spec.vocabulary], tokens)
+    if (dimensions := matrix.facts["dimensions"]) != spec.embedding:
         raise InputError(
             f"The word vectors {name!r} have {dimensions} dimensions", where=f"{spec.name}: embedding",
             value=spec.embedding, remedy=f"set embedding = {dimensions} in this model",
         )
-    return found
+    return matrix
 
 
 def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact) -> Artifact:
@@ -57,9 +57,9 @@ def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact,
     def make(work: Path) -> dict[str, Any]:
         from training.vectors.vocabulary_rows import vocabulary_rows
 
-        known, stream = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE), TokenStream.open(train.folder)
+        words, stream = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE), TokenStream.open(train.folder)
         place = source.path.parent if source.path.name == HEADER else source.path
-        matrix_VD, coverage = vocabulary_rows(place, known, unigram_counts(stream, known.size))
+        matrix_VD, coverage = vocabulary_rows(place, words, unigram_counts(stream, words.size))
         source.require_unchanged()
         save_matrix(work, matrix_VD)
         return {

@@ -160,7 +160,7 @@ def study_of(plan: SweepPlan, prepared: Prepared) -> AbstractContextManager[Stud
     tokens = {split: artifact.digest for split, artifact in prepared.tokens[plan.base.vocabulary].items()}
     about = {
         "fit": fit_version(plan.base), "model": _not_searched(plan), "tokens": tokens, "champion": champion,
-        "space": [[name, asdict(found)] for name, found in plan.dimensions.items()],
+        "space": [[name, asdict(dimension)] for name, dimension in plan.dimensions.items()],
         "search": options.model_dump(include={"random_trials", "pruner", "prune_after", "seed"}),
     }
     if (vectors := start_vectors(plan.config, plan.base, prepared)) is not None:

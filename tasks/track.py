@@ -105,10 +105,10 @@ def prefect_link() -> str:
 
 
 @contextmanager
-def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
+def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]:
     """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
 
-    Its name says flow, preset, data and time of start. *known*: run of an earlier flow run, reopened if it exists.
+    Its name says flow, preset, data and time of start. *earlier*: run of an earlier flow run, reopened if it exists.
     """
     tracker, begun = tracker_of(config), started()
     tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
@@ -117,7 +117,7 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     describe_flow_run(config)
     about = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
-    run_id = known if known and reopen_run(tracker, known) else ""
+    run_id = earlier if earlier and reopen_run(tracker, earlier) else ""
     if run_id:
         tracker.set_tags(run_id, about)
     else:
@@ -142,9 +142,9 @@ def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
 def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
     """Append a paragraph to a run's description if it is not there yet; do nothing if MLflow does not answer."""
     with suppress(TrackingUnavailable):
-        said = tracker.tag(run_id, tag.NOTE)
-        if text and text not in said:
-            tracker.set_tags(run_id, {tag.NOTE: f"{said[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()})
+        note = tracker.tag(run_id, tag.NOTE)
+        if text and text not in note:
+            tracker.set_tags(run_id, {tag.NOTE: f"{note[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()})
 
 
 @contextmanager
@@ -290,14 +290,14 @@ def _is_whole(tracker: Tracker, uri: str) -> bool:
 def model_note(spec: ModelSpec, figures: Figures) -> str:
     """Return a model run's description: the model, its figures on the test reviews, a link to the Prefect run."""
     made_of = f", built on {', '.join(parts)}" if (parts := parts_of(spec)) else ""
-    said = (
+    note = (
         f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}{made_of}. Test reviews: "
         f"{figures.open_bits_per_byte:.4f} open bits per byte, perplexity {figures.perplexity:.1f} a token, "
         f"{figures.word_perplexity:.1f} a word."
     )
     if figures.adaptation != STATIC:
-        said += " It adapts to the review it is measured on: compare it only with other adapting models."
-    return f"{said}\n\n{prefect_link()}".strip()
+        note += " It adapts to the review it is measured on: compare it only with other adapting models."
+    return f"{note}\n\n{prefect_link()}".strip()
 
 
 def parameters_of(config: RunConfig, spec: FittedSpec, prepared: Prepared) -> dict[str, Any]:

@@ -141,14 +141,14 @@ class Connection:
 
     def _find_experiment(self) -> str:
         with self.reaching() as client:
-            found = client.get_experiment_by_name(self.experiment)
-            if found is None:
+            experiment = client.get_experiment_by_name(self.experiment)
+            if experiment is None:
                 return ""
-            if found.lifecycle_stage == "deleted":
-                client.restore_experiment(found.experiment_id)
-            if EXPERIMENT_KIND not in found.tags:
-                client.set_experiment_tag(found.experiment_id, EXPERIMENT_KIND, TRAINING)
-            return str(found.experiment_id)
+            if experiment.lifecycle_stage == "deleted":
+                client.restore_experiment(experiment.experiment_id)
+            if EXPERIMENT_KIND not in experiment.tags:
+                client.set_experiment_tag(experiment.experiment_id, EXPERIMENT_KIND, TRAINING)
+            return str(experiment.experiment_id)
 
     def _create_experiment(self) -> str:
         here = None if self.uri.startswith("http") else self.artifact_root.as_uri()
@@ -163,15 +163,15 @@ class Connection:
 
     def find_run(self, tag: str, value: str, status: str = "") -> str | None:
         """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""
-        found = self.newest_run(tag, value, status)
-        return None if found is None else str(found.info.run_id)
+        run = self.newest_run(tag, value, status)
+        return None if run is None else str(run.info.run_id)
 
     def newest_run(self, tag: str, value: str, status: str = "") -> Run | None:
         """Return the newest run with this tag (and status), with all its tags, or None if there is none."""
-        wanted = f" and attributes.status = '{status}'" if status else ""
+        condition = f" and attributes.status = '{status}'" if status else ""
         quote = '"' if "'" in value else "'"  # MLflow's filter language has no escape character
-        found = self.search(f"tags.`{stored_name(tag)}` = {quote}{value}{quote}{wanted}", most=1)
-        return found[0] if found else None
+        runs = self.search(f"tags.`{stored_name(tag)}` = {quote}{value}{quote}{condition}", most=1)
+        return runs[0] if runs else None
 
     def search(self, where: str, most: int) -> list[Run]:
         """Return the newest runs of the experiment that a filter of MLflow selects."""

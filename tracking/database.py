@@ -54,9 +54,9 @@ def is_ready(file: Path) -> bool:
             "The tracking database cannot be opened", where=file, cause=str(error),
             remedy="make it a file that you may read and write, or move it aside",
         ) from error
-    if (found := _tables(file)) is None:
+    if (state := _tables(file)) is None:
         return False
-    tables, revision = found
+    tables, revision = state
     if tables and MADE_BY_MLFLOW not in tables:
         raise ArtifactError(
             "The tracking database belongs to another application", where=file,
@@ -90,8 +90,8 @@ def _tables(file: Path) -> tuple[set[str], str] | None:
 def _asked(file: Path) -> tuple[set[str], str]:
     with read_only(file) as database:
         tables = {str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        known = "alembic_version" in tables
-        row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+        versioned = "alembic_version" in tables
+        row = database.execute("SELECT version_num FROM alembic_version").fetchone() if versioned else None
     return tables, str(row[0]) if row else ""
 
 
@@ -173,11 +173,11 @@ def require_current_at(uri: str) -> bool:
     from sqlalchemy.pool import NullPool
 
     with create_engine(uri, poolclass=NullPool).connect() as database:
-        known = inspect(database).has_table("alembic_version")
-        stored = database.execute(text("SELECT version_num FROM alembic_version")).scalar() if known else None
+        versioned = inspect(database).has_table("alembic_version")
+        stored = database.execute(text("SELECT version_num FROM alembic_version")).scalar() if versioned else None
     if Revisions(str(stored or ""), head_revision()).differ:
         raise older(uri)
-    return known
+    return versioned
 
 
 def damaged(file: Path | str, cause: str) -> Damaged:
@@ -205,10 +205,10 @@ def older(uri: str) -> ArtifactError:
     )
 
 
-def error_of_schema(uri: str, said: str) -> ReviewLMError | None:
+def error_of_schema(uri: str, message: str) -> ReviewLMError | None:
     """Return the error for tables that MLflow cannot use, from the text of its message; None for any other message."""
-    if OLDER in said:
+    if OLDER in message:
         return older(uri)
-    if NEWER in said:
+    if NEWER in message:
         return newer(uri)
-    return damaged(uri, said[:300]) if any(words in said for words in DAMAGED) else None
+    return damaged(uri, message[:300]) if any(words in message for words in DAMAGED) else None

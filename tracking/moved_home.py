@@ -103,8 +103,8 @@ def _leave_services(home: Path, copied: bool) -> None:
     same folder at another path.
     """
     try:
-        own = {service.name for service in service_list.running(home) if service.home == str(home)}
-        (service_list.forget if copied else service_list.stop)(home, own)
+        names = {service.name for service in service_list.running(home) if service.home == str(home)}
+        (service_list.forget if copied else service_list.stop)(home, names)
     except Unreadable as error:
         log.warning("%s", error)
 
@@ -160,21 +160,21 @@ def _rewrite(home: Path, former: Path) -> tuple[int, Path | None]:
 
 
 def _not_rewritten(error: sqlite3.Error, home: Path, backup: Path) -> int:
-    said = str(error)
-    if "readonly" in said:
-        raise OSError(said) from error
+    message = str(error)
+    if "readonly" in message:
+        raise OSError(message) from error
     backup.unlink(missing_ok=True)
-    if "full" in said:
+    if "full" in message:
         raise StoreFull(
-            "This home folder was moved, and there is no space to update its database", where=backup, cause=said,
+            "This home folder was moved, and there is no space to update its database", where=backup, cause=message,
             remedy="free some space: a copy of the database is made first",
         ) from error
-    if "locked" in said:
+    if "locked" in message:
         raise TrackingUnavailable(
-            "This home folder was moved, and its database is in use", where=home / DATABASE, cause=said,
+            "This home folder was moved, and its database is in use", where=home / DATABASE, cause=message,
             remedy="end the other process, or wait for it",
         ) from error
-    log.warning("the addresses in %s could not be checked: %s", home / DATABASE, said)
+    log.warning("the addresses in %s could not be checked: %s", home / DATABASE, message)
     return 0  # `open_client` reports what is wrong with the file
 
 
@@ -242,12 +242,12 @@ def places_elsewhere(home: Path) -> Counter[str]:
     MLflow is not asked: its import takes seconds, and it opens no database that needs an upgrade. The database of a
     home that was moved names the folder that it had before, until the first command in it that uses the database.
     """
-    found = Counter[str]()
+    counts = Counter[str]()
     with suppress(OSError, sqlite3.Error):  # none, or not MLflow's
         former = moved_from(home)
         roots = [place / ARTIFACTS for place in (home, *([former[0]] if former else []))]
         with read_only(home / DATABASE) as database:
             for run_id, address in database.execute(RUNS):
                 if all(folder_below(address, root) is None for root in roots):
-                    found[place_of(run_id, address)] += 1
-    return found
+                    counts[place_of(run_id, address)] += 1
+    return counts

@@ -79,7 +79,7 @@ def compare(a: Predicted, b: Predicted, *, confidence: float, resamples: int, se
         for column_N in (better_N, a.answers_N != b.answers_N)
     )
     only_a, only_b, groups_a, groups_b, differ = (
-        int(found.sum()) for found in (better_N < 0, better_N > 0, better_C < 0, better_C > 0, differ_C > 0)
+        int(sign.sum()) for sign in (better_N < 0, better_N > 0, better_C < 0, better_C > 0, differ_C > 0)
     )
     p_value = mcnemar(groups_a, groups_b)
     return ClassifierComparison(accuracy, macro_f1, only_a, only_b, groups_a, groups_b, differ, p_value)
@@ -177,8 +177,8 @@ def mismatch(a: Predicted, b: Predicted) -> str:
     if (other_N := a.truth_N != b.truth_N).any():
         first = a.review_ids[int(other_N.argmax())]
         return f"the true labels of {int(other_N.sum())} reviews differ, first of review {first}"
-    own = [np.arange(len(rows)) if rows.groups_N is None else rows.groups_N for rows in (a, b)]
-    if not np.array_equal(own[0], own[1]):
+    groupings = [np.arange(len(rows)) if rows.groups_N is None else rows.groups_N for rows in (a, b)]
+    if not np.array_equal(groupings[0], groupings[1]):
         return "the groups of dependent reviews differ"
     return ""
 

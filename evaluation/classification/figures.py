@@ -104,22 +104,22 @@ def figures(predicted: Predicted) -> ClassifierFigures:
     """Return all figures of a classifier."""
     columns = columns_of(predicted)
     sums = {key: np.float64(column_N.sum()) for key, column_N in columns.items()}
-    found = values_of(formulas(predicted), sums)
+    values = values_of(formulas(predicted), sums)
     labels = range(len(predicted.labels))
     confusion_KK = confusion(predicted)
     per_label = tuple(
         LabelFigures(
             predicted.labels[label], int(sums["true", label]), int(sums["answered", label]),
-            *(found[name, label] for name in ("precision", "recall", "f1")),
+            *(values[name, label] for name in ("precision", "recall", "f1")),
         )
         for label in labels
     )  # fmt: skip
     true_K = confusion_KK.sum(1)
     return ClassifierFigures(
-        predicted.labels, len(predicted), found["accuracy"], found["macro_f1"], per_label,
+        predicted.labels, len(predicted), values["accuracy"], values["macro_f1"], per_label,
         tuple(map(tuple, confusion_KK.tolist())), predicted.labels[int(true_K.argmax())],
-        float(true_K.max() / len(predicted)), found.get("log_loss"), *_calibration(predicted),
-        found.get("mean_absolute_error"), found.get("quadratic_kappa"),
+        float(true_K.max() / len(predicted)), values.get("log_loss"), *_calibration(predicted),
+        values.get("mean_absolute_error"), values.get("quadratic_kappa"),
     )  # fmt: skip
 
 
@@ -151,26 +151,26 @@ def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
 def formulas(predicted: Predicted) -> dict[Any, Formula]:
     """Return the formulas that apply to a classifier; those of a label have a key (figure, number of the label)."""
     labels = range(len(predicted.labels))
-    found: dict[Any, Formula] = {
+    formula_of: dict[Any, Formula] = {
         "accuracy": lambda sums: sums["right"] / sums["reviews"],
         "macro_f1": lambda sums: mean_f1(*([sums[name, label] for label in labels] for name in LABEL_SUMS)),
     }
     for label in labels:
-        found["precision", label] = _right_of("answered", label)
-        found["recall", label] = _right_of("true", label)
-        found["f1", label] = partial(_f1, label=label)
+        formula_of["precision", label] = _right_of("answered", label)
+        formula_of["recall", label] = _right_of("true", label)
+        formula_of["f1", label] = partial(_f1, label=label)
     if predicted.probabilities_NK is not None:
-        found["log_loss"] = lambda sums: sums["loss"] / sums["reviews"]
+        formula_of["log_loss"] = lambda sums: sums["loss"] / sums["reviews"]
     if predicted.values_K is not None:
-        found["mean_absolute_error"] = lambda sums: sums["apart"] / sums["reviews"]
-        found["quadratic_kappa"] = _kappa
-    return found
+        formula_of["mean_absolute_error"] = lambda sums: sums["apart"] / sums["reviews"]
+        formula_of["quadratic_kappa"] = _kappa
+    return formula_of
 
 
-def values_of(found: Mapping[Any, Formula], sums: Sums) -> dict[Any, float]:
+def values_of(formula_of: Mapping[Any, Formula], sums: Sums) -> dict[Any, float]:
     """Return the value of each formula; NaN where it divides by 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return {name: float(formula(sums)) for name, formula in found.items()}
+        return {name: float(formula(sums)) for name, formula in formula_of.items()}
 
 
 def _right_of(what: str, label: int) -> Formula:

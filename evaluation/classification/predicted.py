@@ -155,8 +155,8 @@ def _probabilities(predicted: Predicted) -> np.ndarray:
     table_NK, shape = np.asarray(predicted.probabilities_NK), (len(predicted), len(predicted.labels))
     where, ids = "probabilities_NK", predicted.review_ids
     if table_NK.shape != shape or table_NK.dtype.kind != "f":
-        found = f"{table_NK.dtype} {table_NK.shape}"
-        raise InputError(f"Probabilities must be floating-point numbers of shape {shape}", where=where, value=found)
+        actual = f"{table_NK.dtype} {table_NK.shape}"
+        raise InputError(f"Probabilities must be floating-point numbers of shape {shape}", where=where, value=actual)
     table_NK = table_NK.astype(np.float64)
     outside_NK = (table_NK < 0) | (table_NK > 1 + CLOSE)
     if outside_NK.any():

@@ -10,8 +10,7 @@ Its figures are the confusion matrix and reliability diagrams; MLflow has the cu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -44,7 +43,6 @@ ABOUT_CALIBRATION = (
     "by reviews."
 )
 
-Styles = Mapping[str, Mapping[str, Any]]
 MOST_LABELS = 20
 """Maximum number of labels of a confusion matrix that can be read."""
 WIDE_CELLS = 8
@@ -163,19 +161,19 @@ def _errors(results: ClassificationResults) -> Iterator[Part]:
 def _answered(results: ClassificationResults, row: int) -> str:
     """Return true label and answer of a review, with their probabilities."""
     rows = results.of(results.winner).predicted
-    said = []
+    answers = []
     for what, number in (("true", rows.truth_N[row]), ("answered", rows.answers_N[row])):
         probability = "" if rows.probabilities_NK is None else f" ({rows.probabilities_NK[row, number]:.2%})"
-        said.append(f"{what} {rows.labels[number]}{probability}")
-    return f"{', '.join(said)} · {rows.review_ids[row]}"
+        answers.append(f"{what} {rows.labels[number]}{probability}")
+    return f"{', '.join(answers)} · {rows.review_ids[row]}"
 
 
-def confusion_figure(found: ClassifierFigures, name: str) -> Figure:
+def confusion_figure(measured: ClassifierFigures, name: str) -> Figure:
     """Draw the confusion matrix: each cell has its number of reviews, and its share of those of the true label."""
-    labels = [literal(label) for label in found.labels]
+    labels = [literal(label) for label in measured.labels]
     count = len(labels)
     figure, axes = canvas(min(WIDTH, 2.4 + 0.95 * count), 1.7 + 0.55 * count)
-    for row, (numbers, of_label) in enumerate(zip(found.confusion, found.per_label, strict=True)):
+    for row, (numbers, of_label) in enumerate(zip(measured.confusion, measured.per_label, strict=True)):
         whole = max(1, of_label.reviews)
         for column, number in enumerate(numbers):
             place = column - 0.5, row - 0.5
@@ -189,7 +187,7 @@ def confusion_figure(found: ClassifierFigures, name: str) -> Figure:
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_ylim(count - 0.5, -0.5)
     axes.tick_params(length=0)
-    ticks_at(axes.xaxis, range(count), found.labels)
+    ticks_at(axes.xaxis, range(count), measured.labels)
     axes.set_yticks(range(count), labels)
     if max(map(len, labels)) * count > 60:
         axes.tick_params(axis="x", rotation=35)

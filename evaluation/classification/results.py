@@ -87,8 +87,8 @@ class ClassificationResults:
     @cached_property
     def figures(self) -> dict[str, ClassifierFigures]:
         """Figures by classifier, the highest macro-F1 first."""
-        found = {one.name: figures(one.predicted) for one in self.classifiers}
-        return dict(sorted(found.items(), key=lambda pair: (-pair[1].macro_f1, pair[0])))
+        measured = {one.name: figures(one.predicted) for one in self.classifiers}
+        return dict(sorted(measured.items(), key=lambda pair: (-pair[1].macro_f1, pair[0])))
 
     @cached_property
     def intervals(self) -> dict[str, dict[Any, Interval]]:
@@ -133,9 +133,9 @@ class ClassificationResults:
         cost_N, values_K = rows.loss_N, rows.values_K
         if cost_N is None and values_K is not None:
             cost_N = np.abs(values_K[rows.answers_N] - values_K[rows.truth_N])
-        known = [row for row in np.flatnonzero(~rows.correct_N).tolist() if rows.review_ids[row] in self.texts]
+        mistakes = [row for row in np.flatnonzero(~rows.correct_N).tolist() if rows.review_ids[row] in self.texts]
         worth = np.zeros(len(rows)) if cost_N is None else np.nan_to_num(cost_N, nan=np.inf)
-        return sorted(known, key=lambda row: (-worth[row], rows.review_ids[row]))[:count]
+        return sorted(mistakes, key=lambda row: (-worth[row], rows.review_ids[row]))[:count]
 
     @property
     def _drawn(self) -> dict[str, Any]:

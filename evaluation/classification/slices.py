@@ -44,15 +44,15 @@ def label_slicings(
     member_NK = predicted.truth_N[:, None] == np.arange(len(predicted.labels))
     large_K = member_NK.sum(0) >= min_reviews
     names = tuple(label for label, large in zip(predicted.labels, large_K, strict=True) if large)
-    found = [Slicing("label", names, member_NK[:, large_K])]
+    slicings = [Slicing("label", names, member_NK[:, large_K])]
     if documents is not None:
-        known = predicted.review_ids.to_frame().join(
+        documents_N = predicted.review_ids.to_frame().join(
             documents.unique("review_id").drop("stars", strict=False), on="review_id", how="left", maintain_order="left"
         )
-        if "words" in known.columns and known["words"].null_count():
-            known = known.drop("words")
-        found += review_slicings(known, min_reviews, length_bins)
-    return [slicing for slicing in found if slicing.names]
+        if "words" in documents_N.columns and documents_N["words"].null_count():
+            documents_N = documents_N.drop("words")
+        slicings += review_slicings(documents_N, min_reviews, length_bins)
+    return [slicing for slicing in slicings if slicing.names]
 
 
 def accuracy_by_slice(
@@ -75,13 +75,13 @@ def accuracy_by_slice(
     if not columns:
         return ACCURACIES.to_frame()
     boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=first.groups_N)
-    found = []
+    accuracies = []
     for name in rows:
         for place, (dimension, label, member_N) in enumerate(slices):
             interval = boot.interval(_accuracy(name, place))
             ends = interval.estimate, interval.low, interval.high
-            found.append((name, dimension, label, int(member_N.sum()), *ends))
-    return pl.DataFrame(found, ACCURACIES, orient="row").with_columns(pl.col("lo", "hi").fill_nan(None))
+            accuracies.append((name, dimension, label, int(member_N.sum()), *ends))
+    return pl.DataFrame(accuracies, ACCURACIES, orient="row").with_columns(pl.col("lo", "hi").fill_nan(None))
 
 
 def accuracy_losses(

@@ -24,14 +24,14 @@ ABOUT_RESULT = (
 def result(results: ClassificationResults) -> list[Row]:
     """Return one row per classifier, and one of always answering the most frequent label."""
     rows = [_row(results, name) for name in results.figures]
-    found = results.majority
-    majority = {"classifier": f"always '{found.majority_label}'", "macro-F1": _share(found.macro_f1),
-                "accuracy": _share(found.accuracy)}  # fmt: skip
-    if found.mean_absolute_error is not None:
-        majority["mean error"] = f"{found.mean_absolute_error:.3f}"
-    kept = [head for head in rows[0] if any(row[head] != NONE for row in rows)]
+    measured = results.majority
+    majority = {"classifier": f"always '{measured.majority_label}'", "macro-F1": _share(measured.macro_f1),
+                "accuracy": _share(measured.accuracy)}  # fmt: skip
+    if measured.mean_absolute_error is not None:
+        majority["mean error"] = f"{measured.mean_absolute_error:.3f}"
+    columns = [head for head in rows[0] if any(row[head] != NONE for row in rows)]
     return [
-        {head: row.get(head, NONE) if head == "classifier" else Amount(row.get(head, NONE)) for head in kept}
+        {head: row.get(head, NONE) if head == "classifier" else Amount(row.get(head, NONE)) for head in columns}
         for row in (*rows, majority)
     ]
 
@@ -47,7 +47,7 @@ def about_result(results: ClassificationResults) -> str:
 
 
 def _row(results: ClassificationResults, name: str) -> Row:
-    found, ends, one = results.figures[name], results.intervals[name], results.of(name)
+    measured, ends, one = results.figures[name], results.intervals[name], results.of(name)
     kind = f" ({one.kind})" if one.kind and one.kind != name else ""
     gain = results.comparisons[name].macro_f1 if name in results.comparisons else None
     return {
@@ -56,7 +56,7 @@ def _row(results: ClassificationResults, name: str) -> Row:
         "vs baseline": NONE if gain is None else points(gain),
         "accuracy": _percent(ends["accuracy"]),
         "log loss": _number(ends.get("log_loss")),
-        "calibration error": _calibration(found.calibration_error, found.calibration_chance),
+        "calibration error": _calibration(measured.calibration_error, measured.calibration_chance),
         "mean error": _number(ends.get("mean_absolute_error")),
         "kappa": _number(ends.get("quadratic_kappa")),
     }
@@ -102,17 +102,17 @@ def _cost(value: Any) -> str:
 
 def headline(results: ClassificationResults) -> str:
     """Return the result in one or two sentences."""
-    name, found = results.winner, results.figures[results.winner]
+    name, measured = results.winner, results.figures[results.winner]
     best = f", best on the validation reviews of {len(results.classifiers)} classifiers,"
-    said = (
+    sentence = (
         f"{name}{best if len(results.classifiers) > 1 else ''} has a macro-F1 of "
-        f"{found.macro_f1:.1%} and an accuracy of {found.accuracy:.1%} on the test reviews; always answering "
-        f"'{found.majority_label}' has {found.majority_accuracy:.1%}."
+        f"{measured.macro_f1:.1%} and an accuracy of {measured.accuracy:.1%} on the test reviews; always answering "
+        f"'{measured.majority_label}' has {measured.majority_accuracy:.1%}."
     )
     if name not in results.comparisons:
-        return said
+        return sentence
     gain = results.comparisons[name].macro_f1
-    return f"{said} Its macro-F1 is {_apart(gain.estimate)} the baseline {results.baseline}: {verdict(gain)}."
+    return f"{sentence} Its macro-F1 is {_apart(gain.estimate)} the baseline {results.baseline}: {verdict(gain)}."
 
 
 def _apart(gain: float) -> str:
@@ -144,11 +144,11 @@ def said_of_pairs(results: ClassificationResults) -> list[str]:
 
 def said_of_confusion(results: ClassificationResults) -> str:
     """Return the most frequent kind of error of the winner; empty if it makes none."""
-    found = results.figures[results.winner]
+    measured = results.figures[results.winner]
     wrong = [
         (number, true, answer)
-        for true, numbers in zip(found.labels, found.confusion, strict=True)
-        for answer, number in zip(found.labels, numbers, strict=True)
+        for true, numbers in zip(measured.labels, measured.confusion, strict=True)
+        for answer, number in zip(measured.labels, numbers, strict=True)
         if true != answer and number
     ]
     if not wrong:
@@ -159,10 +159,10 @@ def said_of_confusion(results: ClassificationResults) -> str:
 
 def said_of_slices(results: ClassificationResults) -> str:
     """Return the slice on which the winner has the lowest accuracy."""
-    own = results.slices.filter(results.slices["model"] == results.winner).sort("accuracy", "dimension", "slice")
-    if own.is_empty():
+    slices = results.slices.filter(results.slices["model"] == results.winner).sort("accuracy", "dimension", "slice")
+    if slices.is_empty():
         return ""
-    worst: Mapping[str, Any] = own.row(0, named=True)
+    worst: Mapping[str, Any] = slices.row(0, named=True)
     return f"Lowest accuracy of {results.winner}: {worst['dimension']} {worst['slice']}, {worst['accuracy']:.1%}."
 
 
@@ -172,20 +172,20 @@ def points(gain: Interval, between: str = "\n") -> str:
     return f"{100 * gain.estimate:+.2f}" + (f"{between}({ends})" if ends else "")
 
 
-def _percent(found: Interval) -> str:
-    ends = _ends(found, lambda value: f"{100 * value:.1f}")
-    return _share(found.estimate) + (f"\n({ends})" if ends else "")
+def _percent(interval: Interval) -> str:
+    ends = _ends(interval, lambda value: f"{100 * value:.1f}")
+    return _share(interval.estimate) + (f"\n({ends})" if ends else "")
 
 
-def _number(found: Interval | None) -> str:
-    if found is None or not math.isfinite(found.estimate):
+def _number(interval: Interval | None) -> str:
+    if interval is None or not math.isfinite(interval.estimate):
         return NONE
-    ends = _ends(found, lambda value: f"{value:.3f}")
-    return f"{found.estimate:.3f}" + (f"\n({ends})" if ends else "")
+    ends = _ends(interval, lambda value: f"{value:.3f}")
+    return f"{interval.estimate:.3f}" + (f"\n({ends})" if ends else "")
 
 
-def _ends(found: Interval, shown: Any) -> str:
-    return f"{shown(found.low)} to {shown(found.high)}" if math.isfinite(found.low + found.high) else ""
+def _ends(interval: Interval, shown: Any) -> str:
+    return f"{shown(interval.low)} to {shown(interval.high)}" if math.isfinite(interval.low + interval.high) else ""
 
 
 def _calibration(error: float | None, chance: float | None) -> str:

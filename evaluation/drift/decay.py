@@ -120,8 +120,8 @@ def _drawn(rows: pl.DataFrame, *, confidence: float, resamples: int, seed: int) 
 
 
 def _interval(boot: Bootstrap) -> tuple[float, float, float]:
-    found = boot.interval(FIGURES["open_bits_per_byte"])
-    return found.estimate, found.low, found.high
+    interval = boot.interval(FIGURES["open_bits_per_byte"])
+    return interval.estimate, interval.low, interval.high
 
 
 def _difference(boot: Bootstrap, reference: Bootstrap) -> tuple[float, float, float]:

@@ -67,12 +67,12 @@ class Pool:
         for start in range(0, resamples, AT_ONCE):
             sides_RN = np.tile(self.new_N, (min(AT_ONCE, resamples - start), 1))
             parts.append(self._values(generator.permuted(sides_RN, axis=1).astype(np.float32), total_F))
-        found = []
+        verdicts = []
         for measure in self.measures:
             value, null_R = float(observed[measure.name][0]), np.concatenate([part[measure.name] for part in parts])
             p_value = float((1 + np.count_nonzero(null_R >= value)) / (1 + len(null_R)))
-            found.append(Judged(measure, value, float(null_R.mean()), p_value))
-        return found
+            verdicts.append(Judged(measure, value, float(null_R.mean()), p_value))
+        return verdicts
 
     def _values(self, new_RN: np.ndarray, total_F: np.ndarray) -> dict[str, np.ndarray]:
         new_RF = (new_RN @ self.features_NF).astype(np.float64)
@@ -81,13 +81,13 @@ class Pool:
 
     def histograms(self) -> dict[str, dict[str, list[Any]]]:
         """Return the shares of both sides for the figures with few classes."""
-        found = {}
+        counts = {}
         for measure in self.measures:
             if measure.name in ("stars", "length", "categories"):
                 known_C, new_C = (shares(sums_C) for sums_C in self._sums(measure))
                 labels = self.labels[measure.name]
-                found[measure.name] = {"labels": labels, "known": known_C.tolist(), "new": new_C.tolist()}
-        return found
+                counts[measure.name] = {"labels": labels, "known": known_C.tolist(), "new": new_C.tolist()}
+        return counts
 
     def _sums(self, measure: DriftFigure) -> tuple[np.ndarray, np.ndarray]:
         known_C, new_C = (self.features_NF[side, measure.columns].sum(0) for side in (~self.new_N, self.new_N))
@@ -104,10 +104,10 @@ class Pool:
 
 
 
-def of_texts(known: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
+def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
     """Pool the samples for the figures of words, lengths, stars and categories."""
-    new_N = np.r_[np.zeros(known.height, bool), np.ones(batch.height, bool)]
-    both = [pl.concat([known[name], batch[name]]) for name in ("stars", "words", "text")]
+    new_N = np.r_[np.zeros(reference.height, bool), np.ones(batch.height, bool)]
+    both = [pl.concat([reference[name], batch[name]]) for name in ("stars", "words", "text")]
     stars_N = both[0].to_numpy().astype(np.int64)
     length_N = np.searchsorted(LENGTHS, both[1].to_numpy(), side="right") - 1
     words, counts_NK = _word_counts(both[2])
@@ -118,8 +118,8 @@ def of_texts(known: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> P
         ("length", population_stability, config.psi_length, "population stability index of the lengths in words"),
         ("words", jensen_shannon, config.js_words, "Jensen-Shannon divergence of single words, in bits"),
     ]
-    if "categories" in known.columns and "categories" in batch.columns and known["categories"].count():
-        names, flags_NC = _categories(pl.concat([known["categories"], batch["categories"]]))
+    if "categories" in reference.columns and "categories" in batch.columns and reference["categories"].count():
+        names, flags_NC = _categories(pl.concat([reference["categories"], batch["categories"]]))
         if len(names) > 1:
             blocks.append(flags_NC)
             labels["categories"] = names
@@ -176,8 +176,8 @@ def _categories(column: pl.Series) -> tuple[list[str], np.ndarray]:
     names = sorted(common.head(CATEGORIES)[common.columns[0]].to_list())
     place = {name: number for number, name in enumerate(names)}
     flags_NC = np.zeros((len(lists), len(names) + 1), np.float32)
-    for row, found in enumerate(lists):
-        for name in found:
+    for row, categories in enumerate(lists):
+        for name in categories:
             flags_NC[row, place.get(name, len(names))] = 1
     return [*names, "(none or another)"], flags_NC
 

@@ -112,9 +112,9 @@ def moved_words(report: DriftReport) -> Figure:
 
 def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
     classes = report.histograms[name]
-    labels, known, new = _most(classes["labels"], classes["known"], classes["new"])
+    labels, reference, new = _most(classes["labels"], classes["known"], classes["new"])
     places = range(len(labels))
-    axes.bar([place - 0.2 for place in places], known, 0.4, color=KNOWN_COLOR, label="known to the champion")
+    axes.bar([place - 0.2 for place in places], reference, 0.4, color=KNOWN_COLOR, label="known to the champion")
     axes.bar([place + 0.2 for place in places], new, 0.4, color=NEW_COLOR, label="new reviews")
     slanted = name == "categories"
     names = [f"{label}+" for label in labels] if name == "length" else [literal(str(label)) for label in labels]

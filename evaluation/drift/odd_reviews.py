@@ -59,16 +59,16 @@ class OddScores(NamedTuple):
         return np.minimum(1.0, 2 * np.minimum(self.above_N, self.below_N))
 
 
-def compare(known: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOURS) -> OddScores:
+def compare(reference: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOURS) -> OddScores:
     """Compare every review of a batch with known reviews.
 
     Args:
-        known: Scored reviews of known origin that the model was not trained on (see `surprise`).
+        reference: Scored reviews of known origin that the model was not trained on (see `surprise`).
         batch: Scored reviews to be judged.
         neighbours: Number of known reviews closest in length that each review is compared with.
     """
-    sizes_R, sizes_N = (rows["bytes"].to_numpy() for rows in (known, batch))
-    return compare_values(surprise(known), sizes_R, surprise(batch), sizes_N, neighbours)
+    sizes_R, sizes_N = (rows["bytes"].to_numpy() for rows in (reference, batch))
+    return compare_values(surprise(reference), sizes_R, surprise(batch), sizes_N, neighbours)
 
 
 def compare_values(
@@ -89,11 +89,11 @@ def compare_values(
     return OddScores(above_N, below_N, median_N, (found_N - median_N) / spread_N)
 
 
-def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.DataFrame:
+def odd_table(reference: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.DataFrame:
     """Return the oddest reviews of a batch, the oddest first.
 
     Args:
-        known: See `compare`.
+        reference: See `compare`.
         batch: See `compare`; it also needs review_id, stars and text.
         count: Maximum number of rows.
 
@@ -101,25 +101,25 @@ def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.DataFr
         review_id, stars, bytes, bits_per_byte, expected and deviation (see `OddScores`), p_value (two-sided), odd ("too
         surprising" or "too predictable"), text (its beginning).
     """
-    found = compare(known, batch)
+    scores = compare(reference, batch)
     rows = batch.select(
-        "review_id", "stars", "bytes", bits_per_byte=pl.Series(surprise(batch)), expected=pl.Series(found.expected_N),
-        deviation=pl.Series(found.deviation_N), p_value=pl.Series(found.two_sided_N),
-        odd=pl.Series(np.where(found.deviation_N > 0, SURPRISING, PREDICTABLE)), text=pl.col("text").str.slice(0, 160),
+        "review_id", "stars", "bytes", bits_per_byte=pl.Series(surprise(batch)), expected=pl.Series(scores.expected_N),
+        deviation=pl.Series(scores.deviation_N), p_value=pl.Series(scores.two_sided_N),
+        odd=pl.Series(np.where(scores.deviation_N > 0, SURPRISING, PREDICTABLE)), text=pl.col("text").str.slice(0, 160),
     )  # fmt: skip
     return rows.sort(pl.col("deviation").abs(), "review_id", descending=[True, False]).head(count)
 
 
-def odd_counts(known: pl.DataFrame, batch: pl.DataFrame, level: float) -> dict[str, float]:
+def odd_counts(reference: pl.DataFrame, batch: pl.DataFrame, level: float) -> dict[str, float]:
     """Return how many reviews of a batch are odd in each way, and the number expected if all were of the same source.
 
     Args:
         known, batch: See `compare`.
         level: Chance of a false alarm for each review and each way of being odd.
     """
-    found = compare(known, batch)
+    scores = compare(reference, batch)
     return {
-        "surprising": int((found.above_N <= level).sum()), "predictable": int((found.below_N <= level).sum()),
+        "surprising": int((scores.above_N <= level).sum()), "predictable": int((scores.below_N <= level).sum()),
         "by_chance": level * batch.height, "reviews": batch.height,
     }
 

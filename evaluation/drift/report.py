@@ -88,12 +88,12 @@ class DriftReport:
 
 
 def compare(
-    known: pl.DataFrame, held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig, seed: int = 1
+    reference: pl.DataFrame, held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig, seed: int = 1
 ) -> DriftReport:
     """Compare a batch of new reviews with the reviews that a model was trained on.
 
     Args:
-        known: A sample of the model's training reviews: text, stars, words, and categories if there are any.
+        reference: A sample of the model's training reviews: text, stars, words, and categories if there are any.
         held_out: A sample of reviews of the same source that the model was not trained on, scored by it: nats, bytes,
             tokens, oov, spelling_nats. Training reviews would make the model look better than it is.
         batch: A sample of the new reviews, with all these columns.
@@ -103,18 +103,18 @@ def compare(
     Raises:
         EmptyInput: One of the samples is too small.
     """
-    for name, sample in (("new", batch), ("known", known), ("held-out", held_out)):
+    for name, sample in (("new", batch), ("known", reference), ("held-out", held_out)):
         if sample.height < FEWEST:
             raise EmptyInput(
                 f"There are too few {name} reviews to measure drift", value=f"{sample.height} reviews",
                 remedy=f"at least {FEWEST} are needed",
             )
-    texts, scores = of_texts(known, batch, config), of_scores(held_out, batch, config)
+    texts, scores = of_texts(reference, batch, config), of_scores(held_out, batch, config)
     level = config.false_alarm / (len(texts.measures) + len(scores.measures))
     resamples = max(PERMUTATIONS, math.ceil(2 / level))
     judged = [*texts.judge(resamples, seed), *scores.judge(resamples, seed + 1)]
     return DriftReport(
-        tuple(_figure(one, level) for one in judged), batch.height, known.height, config.false_alarm,
+        tuple(_figure(one, level) for one in judged), batch.height, reference.height, config.false_alarm,
         texts.histograms(), texts.moved(),
     )
 

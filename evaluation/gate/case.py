@@ -94,10 +94,10 @@ class GateCase(ABC):
     @property
     def champion_pair(self) -> tuple[Any, Any] | None:
         """What challenger and champion did on the champion's own test reviews; None unless both were tried on them."""
-        found = self.evidence.champion_reviews
-        if found is None or found.challenger is None or found.champion is None:
+        own_reviews = self.evidence.champion_reviews
+        if own_reviews is None or own_reviews.challenger is None or own_reviews.champion is None:
             return None
-        return found.challenger, found.champion
+        return own_reviews.challenger, own_reviews.champion
 
     @cached_property
     def problem(self) -> str:
@@ -156,12 +156,12 @@ class GateCase(ABC):
         if (baseline := self.evidence.baseline) and not self.unlike(baseline):
             sides["baseline"] = baseline
         named = {who: self.figures_of(side) for who, side in sides.items()}
-        found = {f"{who}, {name}": value for who, figures in named.items() for name, value in figures.items()}
-        found |= {"test reviews": float(self.reviews), "test groups": float(len(self.group_sizes)),
+        values = {f"{who}, {name}": value for who, figures in named.items() for name, value in figures.items()}
+        values |= {"test reviews": float(self.reviews), "test groups": float(len(self.group_sizes)),
                   "test groups, effective": self.effective_groups}  # fmt: skip
-        found |= loss_figures(self.champion_loss) if self.champion_loss else {}
-        found |= gain_figures(self.interval) if self.interval else {}
-        return found | dict(self.further_figures())
+        values |= loss_figures(self.champion_loss) if self.champion_loss else {}
+        values |= gain_figures(self.interval) if self.interval else {}
+        return values | dict(self.further_figures())
 
     # What a family says
 

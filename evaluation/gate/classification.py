@@ -57,13 +57,13 @@ def answers_at_hand(case: ClassifierCase) -> RuleOutcome:
 def better_than_majority(case: ClassifierCase) -> RuleOutcome:
     """Refuse a classifier that is not surely better than always answering the most frequent label, in accuracy."""
     name, limit = "better than the majority label", case.policy.min_gain_over_majority
-    rows, found = case.challenger, case.figures
-    majority_N = rows.truth_N == rows.labels.index(found.majority_label)
+    rows, measured = case.challenger, case.figures
+    majority_N = rows.truth_N == rows.labels.index(measured.majority_label)
     gain = ratio_interval(
         rows.correct_N.astype(float) - majority_N, np.ones(len(rows)), confidence=case.policy.confidence,
         resamples=case.evidence.resamples, seed=case.evidence.seed, groups=rows.groups_N,
     )  # fmt: skip
-    detail = f"accuracy {found.accuracy:.2%}, always '{found.majority_label}' {found.majority_accuracy:.2%}: "
+    detail = f"accuracy {measured.accuracy:.2%}, always '{measured.majority_label}' {measured.majority_accuracy:.2%}: "
     return RuleOutcome.compared(name, detail + interval_text(gain, "the gain over this label"), gain.low, limit, gt)
 
 
@@ -179,27 +179,27 @@ class ClassifierCase(GateCase):
         An interval is too sure if the gain rests on a few reviews, for example those of a rare label.
         """
         assert other.rows is not None
-        found = self.comparison if other is self.evidence.champion else self._compared(other.rows, self.challenger)
-        assert found is not None
-        gain = found.macro_f1
+        comparison = self.comparison if other is self.evidence.champion else self._compared(other.rows, self.challenger)
+        assert comparison is not None
+        gain = comparison.macro_f1
         detail = f"macro-F1 {points(gain.estimate)}: {interval_text(gain, f'the gain over {who}')}; the challenger "
-        detail += f"alone is right on {found.only_b} reviews, {who} alone on {found.only_a} (McNemar's exact test: "
-        detail += f"p = {found.p_value:.2g})"
+        detail += f"alone is right on {comparison.only_b} reviews, {who} alone on {comparison.only_a} (McNemar's exact "
+        detail += f"test: p = {comparison.p_value:.2g})"
         if gain.low > limit:
-            chance = self._too_often_by_chance(other.rows, found)
+            chance = self._too_often_by_chance(other.rows, comparison)
             return RuleOutcome(name, not chance, detail + chance, gain.low, limit)
         near = gain.low <= limit < gain.estimate
         return RuleOutcome(name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit)
 
-    def _too_often_by_chance(self, other: Predicted, found: ClassifierComparison) -> str:
+    def _too_often_by_chance(self, other: Predicted, comparison: ClassifierComparison) -> str:
         """Return a remark if one of two equally good classifiers would gain as much too often; otherwise ""."""
         chance = chance_of_gain(other, self.challenger, resamples=self.evidence.resamples, seed=self.evidence.seed)
         if chance <= (most := (1 - self.policy.confidence) / 2) + ROUNDING:
             return ""
         what = "groups of reviews" if self.grouped else "reviews"
         return (
-            f"; it may be chance: their answers differ on {found.differ} {what}, and an equally good classifier would "
-            f"gain as much with a probability of {100 * chance:.2f} %, above {100 * most:.4g} %; {MORE_REVIEWS}"
+            f"; it may be chance: their answers differ on {comparison.differ} {what}, and an equally good classifier "
+            f"would gain as much with a probability of {100 * chance:.2f} %, above {100 * most:.4g} %; {MORE_REVIEWS}"
         )
 
     def slice_losses(self) -> pl.DataFrame:
@@ -228,13 +228,13 @@ class ClassifierCase(GateCase):
     def figures_of(self, side: ModelEvidence[Predicted]) -> Mapping[str, float]:
         """See `GateCase`."""
         assert side.rows is not None
-        found = figures(side.rows)
-        return {"macro-F1": found.macro_f1, "accuracy": found.accuracy}
+        measured = figures(side.rows)
+        return {"macro-F1": measured.macro_f1, "accuracy": measured.accuracy}
 
     def further_figures(self) -> Mapping[str, float]:
         """See `GateCase`."""
-        found = {"majority label, accuracy": self.figures.majority_accuracy}
-        return found | ({"McNemar's p": self.comparison.p_value} if self.comparison else {})
+        values = {"majority label, accuracy": self.figures.majority_accuracy}
+        return values | ({"McNemar's p": self.comparison.p_value} if self.comparison else {})
 
     def digest_of(self, rows: Predicted) -> str:
         """Return the SHA-256 of labels, answers, true labels and probabilities."""
@@ -250,9 +250,9 @@ class ClassifierCase(GateCase):
                        seed=self.evidence.seed)  # fmt: skip
 
 
-def _nans(found: ClassifierFigures) -> Iterator[str]:
-    values = {"accuracy": found.accuracy, "macro-F1": found.macro_f1, "log loss": found.log_loss,
-              "calibration error": found.calibration_error}  # fmt: skip
+def _nans(measured: ClassifierFigures) -> Iterator[str]:
+    values = {"accuracy": measured.accuracy, "macro-F1": measured.macro_f1, "log loss": measured.log_loss,
+              "calibration error": measured.calibration_error}  # fmt: skip
     yield from (name for name, value in values.items() if value is not None and not math.isfinite(value))
 
 
@@ -261,9 +261,9 @@ def points(gain: float) -> str:
     return f"{100 * gain:+.2f} points"
 
 
-def interval_text(found: Interval, what: str) -> str:
+def interval_text(interval: Interval, what: str) -> str:
     """Return the interval of *what*, a difference of shares, as text."""
-    if not math.isfinite(found.low + found.high):
+    if not math.isfinite(interval.low + interval.high):
         return f"{what} has no interval: there are fewer than two groups of reviews"
-    ends = f"{100 * found.low:+.2f} to {100 * found.high:+.2f} points"
-    return f"the {100 * found.confidence:.4g} % interval of {what} is {ends}"
+    ends = f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f} points"
+    return f"the {100 * interval.confidence:.4g} % interval of {what} is {ends}"

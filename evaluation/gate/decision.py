@@ -119,8 +119,8 @@ class Decision:
         """Read the decision that `to_json` wrote."""
         values = json.loads(text)
         rules = tuple(RuleOutcome(**rule) for rule in values["rules"])
-        told = {name: tuple(values.get(name, ())) for name in ("passed_over", "warnings")}
-        return cls(**{**values, "rules": rules, **told})
+        lists = {name: tuple(values.get(name, ())) for name in ("passed_over", "warnings")}
+        return cls(**{**values, "rules": rules, **lists})
 
     def to_markdown(self) -> str:
         """Return the verdict, the figures of both models, the table of rules and the evidence, as Markdown.
@@ -183,8 +183,8 @@ def loss_figures(loss: Interval) -> dict[str, float]:
     return {"champion's reviews": float(loss.reviews), **_ends("champion's reviews, loss", loss)}
 
 
-def _ends(name: str, found: Interval) -> dict[str, float]:
-    return {name: found.estimate, f"{name}, lower end": found.low, f"{name}, upper end": found.high}
+def _ends(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.estimate, f"{name}, lower end": interval.low, f"{name}, upper end": interval.high}
 
 
 def rounded(value: float | None) -> float | None:

@@ -145,17 +145,17 @@ def same_adaptation(case: LanguageCase) -> RuleOutcome:
     return RuleOutcome(name, True, f"all figures of the challenger are {way}")
 
 
-def unwanted_adaptation(way: str, wanted: str) -> str:
+def unwanted_adaptation(way: str, allowed: str) -> str:
     """Return why a model that adapts in this way may not be challenger; empty if it may.
 
     Args:
         way: "static", or how it adapts to the review that it is measured on.
-        wanted: `promotion.adaptation`.
+        allowed: `promotion.adaptation`.
     """
-    if wanted in ("any", way):
+    if allowed in ("any", way):
         return ""
-    said = "it is a static model" if way == STATIC else f"it adapts to the text that it is measured on ({way})"
-    return f"{said}, and promotion.adaptation asks for {wanted} models"
+    reason = "it is a static model" if way == STATIC else f"it adapts to the text that it is measured on ({way})"
+    return f"{reason}, and promotion.adaptation asks for {allowed} models"
 
 
 def drift(case: LanguageCase) -> RuleOutcome:
@@ -170,8 +170,8 @@ def not_below_floor(case: LanguageCase) -> RuleOutcome:
     """Refuse a model that surely needs fewer bits than the process that wrote the text: a correct model cannot."""
     name, gap = "not below the floor", case.floor_gap
     if gap is None:
-        known = "these reviews have no known floor" if case.evidence.data.floor is None else NO_INTERVAL
-        return RuleOutcome(name, None, known)
+        reason = "these reviews have no known floor" if case.evidence.data.floor is None else NO_INTERVAL
+        return RuleOutcome(name, None, reason)
     detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {100 * gap.confidence:.4g} % interval is "
     detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
     below = gap.high < -ROUNDING
@@ -308,8 +308,8 @@ class LanguageCase(GateCase):
         columns = open_nats(self.challenger_rows), open_nats(other), self._bytes
         if not all(np.isfinite(column_D).all() for column_D in columns):
             return None
-        found = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
-        return found and replace(found, estimate=1 - found.estimate, low=1 - found.high, high=1 - found.low)
+        ratio = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
+        return ratio and replace(ratio, estimate=1 - ratio.estimate, low=1 - ratio.high, high=1 - ratio.low)
 
     def surely_better_than(
         self, name: str, who: str, other: ModelEvidence[pl.DataFrame], limit: float
@@ -348,12 +348,12 @@ class LanguageCase(GateCase):
 
     def _facts(self) -> dict[str, pl.Series]:
         """Return the month and the categories of each review, as far as they are known."""
-        known = self.evidence.data.reviews
-        if known is None:
+        documents = self.evidence.data.reviews
+        if documents is None:
             return {}
         names = {"date": ("month", pl.col("date").dt.strftime("%Y-%m")), "categories": ("category", split_categories())}
-        chosen = [column.alias(name) for fact, (name, column) in names.items() if fact in known.columns]
-        facts = known.unique("review_id").select("review_id", *chosen)
+        chosen = [column.alias(name) for fact, (name, column) in names.items() if fact in documents.columns]
+        facts = documents.unique("review_id").select("review_id", *chosen)
         rows = self.challenger_rows.select("review_id").join(facts, on="review_id", how="left", maintain_order="left")
         return {name: rows[name] for name in rows.columns[1:]}
 
@@ -364,8 +364,8 @@ class LanguageCase(GateCase):
         None if there are no such scores, if they are not finite or not of the same reviews, or with fewer than two
         groups.
         """
-        found = self.evidence.champion_reviews
-        if found is None or self.champion_pair is None:
+        own_reviews = self.evidence.champion_reviews
+        if own_reviews is None or self.champion_pair is None:
             return None
         ours, theirs = (rows.sort("review_id") for rows in self.champion_pair)
         if not ours.select(IDENTITY).equals(theirs.select(IDENTITY)):
@@ -373,7 +373,7 @@ class LanguageCase(GateCase):
         ours_D, theirs_D = open_nats(ours), open_nats(theirs)
         if not (np.isfinite(ours_D).all() and np.isfinite(theirs_D).all()):
             return None
-        groups_D = groups_of(ours["review_id"], found.documents)
+        groups_D = groups_of(ours["review_id"], own_reviews.documents)
         level = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
         return level and replace(level, estimate=level.estimate - 1, low=level.low - 1, high=level.high - 1)
 
@@ -416,8 +416,8 @@ class LanguageCase(GateCase):
     def figures_of(self, side: ModelEvidence[pl.DataFrame]) -> Mapping[str, float]:
         """See `GateCase`."""
         assert side.rows is not None
-        found = figures_of(side.rows)
-        return {"open bits per byte": found.open_bits_per_byte, "bits per byte": found.bits_per_byte}
+        scores = figures_of(side.rows)
+        return {"open bits per byte": scores.open_bits_per_byte, "bits per byte": scores.bits_per_byte}
 
     def further_figures(self) -> Mapping[str, float]:
         """See `GateCase`."""
@@ -514,8 +514,8 @@ def scores_digest(rows: pl.DataFrame) -> str:
         rows: Columns review_id, stars, bytes, nats and spelling_nats; the last two are included with all their bits.
     """
     ordered = rows.sort("review_id")
-    told = ordered.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series()
-    digest = hashlib.sha256("\n".join(told).encode())
+    lines = ordered.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series()
+    digest = hashlib.sha256("\n".join(lines).encode())
     for column in ("nats", "spelling_nats"):
         digest.update(ordered[column].cast(pl.Float64).to_numpy().astype("<f8").tobytes())
     return digest.hexdigest()
@@ -539,15 +539,15 @@ def _drawn_apart(case: LanguageCase, ours_D: np.ndarray, theirs_D: np.ndarray, o
     Miller 2011).
     """
     residual_D = ours_D - ours_D.sum() / theirs_D.sum() * theirs_D
-    known = case.evidence.data.reviews
-    if known is None or not residual_D.any():
+    documents = case.evidence.data.reviews
+    if documents is None or not residual_D.any():
         return
     drawn = 1.0 if case.groups_D is None else design_effect(residual_D, case.groups_D)[0]
     for who, column in IDS.items():
-        if column not in known.columns:
+        if column not in documents.columns:
             continue
         alike = pl.when(pl.col(column) != "").then(pl.col(column)).alias("group")
-        groups_D = groups_of(case.challenger_rows["review_id"], known.select("review_id", alike))
+        groups_D = groups_of(case.challenger_rows["review_id"], documents.select("review_id", alike))
         if groups_D is None or _within(groups_D, case.groups_D):
             continue
         effect, error = design_effect(residual_D, groups_D)

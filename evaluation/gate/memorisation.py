@@ -49,13 +49,13 @@ def novelty(case: GateCase) -> RuleOutcome:
 
 def copied_span(case: GateCase) -> RuleOutcome:
     """Refuse a model that recites a longer passage than both the policy's limit and the longest of real reviews."""
-    found, real = _fact(case, "longest_copied"), _fact(case, "real_longest_copied")
+    longest, real = _fact(case, "longest_copied"), _fact(case, "real_longest_copied")
     limit = case.policy.max_copied_span
-    if found is None:
+    if longest is None:
         return at_most("copied span", None, limit, NOT_AUDITED)
-    said = "" if real is None else f", the longest of real held-out reviews has {real:.0f}"
+    beside = "" if real is None else f", the longest of real held-out reviews has {real:.0f}"
     limit = max(limit, real) if limit is not None and real is not None else limit
-    return at_most("copied span", found, limit, f"the longest copied passage has {found:.0f} words{said}")
+    return at_most("copied span", longest, limit, f"the longest copied passage has {longest:.0f} words{beside}")
 
 
 def exposure(case: GateCase) -> RuleOutcome:
@@ -66,13 +66,13 @@ def exposure(case: GateCase) -> RuleOutcome:
     of them have it only if they were learnt. A model that holds n-grams of single reviews is refused whatever was
     measured: canaries are of frequent words, and do not show what a pair of rare words tells.
     """
-    found, limit = _fact(case, "exposure_max"), case.policy.max_exposure
+    bits, limit = _fact(case, "exposure_max"), case.policy.max_exposure
     if limit == "auto":
         return _mean_exposure(case)
-    if found is None:
+    if bits is None:
         detail = NOT_AUDITED if case.evidence.audit is None else NO_CANARIES
         return at_most("exposure", None, limit, detail)
-    return at_most("exposure", found, limit, f"the most exposed canary has {found:.1f} bits")
+    return at_most("exposure", bits, limit, f"the most exposed canary has {bits:.1f} bits")
 
 
 def _mean_exposure(case: GateCase) -> RuleOutcome:
@@ -108,9 +108,9 @@ def private_patterns(case: GateCase) -> RuleOutcome:
     The limit is the allowed excess, because two small counts differ by chance.
     """
     name, more = "private patterns", case.policy.max_private_patterns
-    found, real = _fact(case, "private_patterns"), _fact(case, "real_private_patterns") or 0.0
-    if found is None:
+    count, real = _fact(case, "private_patterns"), _fact(case, "real_private_patterns") or 0.0
+    if count is None:
         return at_most(name, None, more, NOT_AUDITED)
     limit = None if more is None else more + real
-    detail = f"{found:.0f} passages of its samples look like personal data, and {real:.0f} in as many real reviews"
-    return at_most(name, found, limit, detail)
+    detail = f"{count:.0f} passages of its samples look like personal data, and {real:.0f} in as many real reviews"
+    return at_most(name, count, limit, detail)

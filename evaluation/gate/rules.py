@@ -137,20 +137,20 @@ def smoke_test(case: GateCase) -> RuleOutcome:
 
 def latency(case: GateCase) -> RuleOutcome:
     """Refuse a model that is too slow with its answers."""
-    name, found, limit = "latency", case.evidence.serving.latency, case.policy.max_latency_ms
-    if found is None and case.identical:
+    name, measured, limit = "latency", case.evidence.serving.latency, case.policy.max_latency_ms
+    if measured is None and case.identical:
         return RuleOutcome(name, None, NOTHING_NEW)
-    if found is None:
+    if measured is None:
         return at_most(name, None, limit, "the time that an answer takes was not measured")
-    what = "an answer" if found.word is None else "a suggestion"
-    detail = f"{what} takes {found.p50:.1f} ms (median), 95 % come within {found.p95:.1f} ms"
-    detail += "" if found.word is None else f"; a written word takes {found.word:.1f} ms"
-    if limit is not None and not found.p95 <= limit:
+    what = "an answer" if measured.word is None else "a suggestion"
+    detail = f"{what} takes {measured.p50:.1f} ms (median), 95 % come within {measured.p95:.1f} ms"
+    detail += "" if measured.word is None else f"; a written word takes {measured.word:.1f} ms"
+    if limit is not None and not measured.p95 <= limit:
         detail += (
             f". At most {limit:g} ms are allowed: fit a smaller model, or repeat the command with "
-            f"`--set {case.SECTION}.max_latency_ms={_above(found.p95)}`"
+            f"`--set {case.SECTION}.max_latency_ms={_above(measured.p95)}`"
         )
-    return at_most(name, found.p95, limit, detail)
+    return at_most(name, measured.p95, limit, detail)
 
 
 def _above(value: float) -> str:
@@ -160,9 +160,9 @@ def _above(value: float) -> str:
 
 def size(case: GateCase) -> RuleOutcome:
     """Refuse a bundle that is larger than the limit."""
-    found = case.evidence.serving.megabytes
-    detail = "the size of the bundle is not known" if found is None else f"the bundle has {found:.1f} MB"
-    return at_most("size", found, case.policy.max_megabytes, detail)
+    megabytes = case.evidence.serving.megabytes
+    detail = "the size of the bundle is not known" if megabytes is None else f"the bundle has {megabytes:.1f} MB"
+    return at_most("size", megabytes, case.policy.max_megabytes, detail)
 
 
 def better_than_baseline(case: GateCase) -> RuleOutcome:
@@ -235,17 +235,17 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
     "Surely" means that the whole interval of the loss is above the limit. So an equal model is hardly ever refused, and
     a much worse model is refused if there are enough reviews.
     """
-    name, limit, found = "no forgetting", case.policy.max_champion_loss, case.evidence.champion_reviews
+    name, limit, own_reviews = "no forgetting", case.policy.max_champion_loss, case.evidence.champion_reviews
     if why := _nothing_to_forget(case):
         return RuleOutcome(name, None, why, None, limit)
-    if found is None:
+    if own_reviews is None:
         return RuleOutcome(name, False, "the models were not tried on the champion's own test reviews", None, limit)
-    if found.problem:
-        return RuleOutcome(name, False, found.problem, None, limit)
-    if found.same:
+    if own_reviews.problem:
+        return RuleOutcome(name, False, own_reviews.problem, None, limit)
+    if own_reviews.same:
         return RuleOutcome(name, True, "the champion's own test reviews are those of the challenger", None, limit)
-    about = _about_reviews(found, "drawn" if found.left > case.policy.champion_reviews else "with a label")
-    if found.tried < case.policy.min_test_reviews:
+    about = _about_reviews(own_reviews, "drawn" if own_reviews.left > case.policy.champion_reviews else "with a label")
+    if own_reviews.tried < case.policy.min_test_reviews:
         return RuleOutcome(name, None, f"{about}: too few to judge", None, limit)
     if outcome := case.loss_without_interval():
         return RuleOutcome(name, outcome.passed, f"{about}: {outcome.detail}")
@@ -272,13 +272,13 @@ def _nothing_to_forget(case: GateCase) -> str:
     return ""
 
 
-def _about_reviews(found: ChampionReviews[Any], chosen: str) -> str:
+def _about_reviews(own_reviews: ChampionReviews[Any], chosen: str) -> str:
     """Return which of the champion's own test reviews were used, and how many were left out.
 
     *chosen* says in which way only some of those were used that the challenger has not learnt from.
     """
-    drawn = f"{found.tried} {chosen} of " if found.tried < found.left else ""
-    about = f"on {drawn}{found.left} of the champion's own {found.reviews} test reviews"
-    left_out = {"id": found.learnt_ids, "text": found.learnt_texts}
+    drawn = f"{own_reviews.tried} {chosen} of " if own_reviews.tried < own_reviews.left else ""
+    about = f"on {drawn}{own_reviews.left} of the champion's own {own_reviews.reviews} test reviews"
+    left_out = {"id": own_reviews.learnt_ids, "text": own_reviews.learnt_texts}
     shares = [f"{count} by {what}" for what, count in left_out.items() if count]
     return f"{about} (the challenger learnt from the others: {', '.join(shares)})" if shares else about

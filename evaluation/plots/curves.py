@@ -32,7 +32,7 @@ LARGEST = 130.0
 
 
 def loss_curves(
-    histories: Mapping[str, Sequence[Mapping[str, float]]], kept: Mapping[str, tuple[float, float]] = {}
+    histories: Mapping[str, Sequence[Mapping[str, float]]], final: Mapping[str, tuple[float, float]] = {}
 ) -> Figure:
     """Draw perplexity against training tokens: validation as marked lines, training as thin pale lines behind them.
 
@@ -42,7 +42,7 @@ def loss_curves(
         histories: Per model the lines of its journal: `step` (tokens seen), and `train/perplexity` and
             `validation/perplexity` if they were measured. A model with a single point (a count-based one) becomes a
             horizontal line. Points that are not finite are left out; if all points of a model are, the legend says so.
-        kept: Per network the tokens seen by its final weights and their perplexity on all validation reviews, of which
+        final: Per network the tokens seen by its final weights and their perplexity on all validation reviews, of which
             a curve's points measure a part; it is ringed and in the legend.
     """
     figure, axes = canvas(WIDTH, 5.0)
@@ -57,10 +57,10 @@ def loss_curves(
             level = f"{name}: {values[0]:.4g}"
             axes.axhline(values[0], color=style["color"], linestyle="--", linewidth=1.6, label=level)
         elif values:
-            best = f"{name}: {kept[name][1]:.4g}" if name in kept else f"{name}: best {min(values):.4g}"
+            best = f"{name}: {final[name][1]:.4g}" if name in final else f"{name}: best {min(values):.4g}"
             axes.plot(steps, values, **style, markersize=5, linewidth=1.8, label=best)
-            if name in kept:
-                axes.plot(*kept[name], marker="o", markersize=11, markerfacecolor="none", color=style["color"])
+            if name in final:
+                axes.plot(*final[name], marker="o", markersize=11, markerfacecolor="none", color=style["color"])
     axes.set_yscale("log")
     axes.grid(axis="y", which="minor", color="#F0F0F0", linewidth=0.8)
     plain_log_ticks(axes.yaxis)
@@ -191,8 +191,8 @@ def _part(axes: Axes, groups: pl.DataFrame) -> None:
 def _interval(row: Mapping[str, Any], column: str) -> list[float] | None:
     """Return the ends of a figure's interval; None if there is none, or an end is not finite."""
     ends = [row.get(f"{column}_lo"), row.get(f"{column}_hi")]
-    known = [float(end) for end in ends if end is not None and math.isfinite(end)]
-    return known if len(known) == 2 else None
+    finite_ends = [float(end) for end in ends if end is not None and math.isfinite(end)]
+    return finite_ends if len(finite_ends) == 2 else None
 
 
 def _has_intervals(table: pl.DataFrame) -> bool:
@@ -266,6 +266,6 @@ def _panel(axes: Axes, name: str, table: pl.DataFrame, facts: Mapping[str, Any],
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0))
         axis.set_ticks([0, 0.5, 1])
-    known = [f"ECE {facts['ece']:.3f}"] if facts.get("ece") is not None else []
-    known += [f"T = {facts['temperature']:.2f}"] if facts.get("temperature") is not None else []
-    axes.set_title("\n".join([name, ", ".join(known)]).strip())
+    captions = [f"ECE {facts['ece']:.3f}"] if facts.get("ece") is not None else []
+    captions += [f"T = {facts['temperature']:.2f}"] if facts.get("temperature") is not None else []
+    axes.set_title("\n".join([name, ", ".join(captions)]).strip())

@@ -204,8 +204,8 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapp
     figure, axes = canvas(WIDTH, 4.6)
     real: dict[int, float] = {}
     for name, table in curves.items():
-        known = table.drop_nulls("samples")
-        axes.plot(known["n"], known["samples"], **styles[name], markersize=5, linewidth=1.6, label=name)
+        shares = table.drop_nulls("samples")
+        axes.plot(shares["n"], shares["samples"], **styles[name], markersize=5, linewidth=1.6, label=name)
         real |= dict(table.drop_nulls("real").select("n", "real").iter_rows())
     axes.plot(list(real), list(real.values()), color=GREY, linestyle="--", linewidth=2.6, label="held-out reviews")
     lengths = sorted({n for table in curves.values() for n in table["n"].to_list()})
@@ -234,11 +234,11 @@ def exposure_figure(
         limit: The largest exposure that the ranking can show, if it is known: the dotted line.
     """
     figure, axes = canvas(WIDTH, 4.6)
-    known = {name: table.drop_nulls("exposure") for name, table in exposures.items()}
-    copies = sorted({count for table in known.values() for count in table["copies"].to_list()})
+    measured = {name: table.drop_nulls("exposure") for name, table in exposures.items()}
+    copies = sorted({count for table in measured.values() for count in table["copies"].to_list()})
     places = {count: place for place, count in enumerate(copies)}
-    for number, (name, table) in enumerate(known.items()):
-        shift = (number - (len(known) - 1) / 2) * min(0.12, 0.7 / max(1, len(known)))
+    for number, (name, table) in enumerate(measured.items()):
+        shift = (number - (len(measured) - 1) / 2) * min(0.12, 0.7 / max(1, len(measured)))
         style, xs = styles[name], [places[count] + shift for count in table["copies"]]
         axes.plot(xs, table["exposure"], linestyle="none", marker=style["marker"], color=style["color"], markersize=6,
                   alpha=0.75, label=name)  # fmt: skip

@@ -76,18 +76,18 @@ def slice_figure(
         styles: Colour, marker and line of each model (`evaluation.plots.canvas.styles_of`).
     """
     tokens = dimension in OF_TOKENS
-    known = slices.filter((pl.col("dimension") == dimension) & pl.col("model").is_in(list(vocabularies)))
-    groups = list(dict.fromkeys(vocabularies[name] for name in known["model"].unique(maintain_order=True)))
+    rows = slices.filter((pl.col("dimension") == dimension) & pl.col("model").is_in(list(vocabularies)))
+    groups = list(dict.fromkeys(vocabularies[name] for name in rows["model"].unique(maintain_order=True)))
     if not tokens:
         groups = ["all"]
     figure, panels = canvas(WIDTH, 1.0 + 3.3 * max(1, len(groups)), rows=max(1, len(groups)))
     for axes, group in zip([panels] if len(groups) < 2 else panels, groups, strict=False):
-        own = [name for name, vocabulary in vocabularies.items() if vocabulary == group or not tokens]
-        _panel(axes, known.filter(pl.col("model").is_in(own)), dimension, styles)
+        models = [name for name, vocabulary in vocabularies.items() if vocabulary == group or not tokens]
+        _panel(axes, rows.filter(pl.col("model").is_in(models)), dimension, styles)
         if len(groups) > 1:
             axes.set_title(f"vocabulary: {group}")
     what = "Bits per token" if tokens else "Bits per byte"
-    title, _ = spoken(dimension, known["slice"].unique().to_list())
+    title, _ = spoken(dimension, rows["slice"].unique().to_list())
     figure.suptitle(f"{what} {title}; lower is better, with intervals")
     return figure
 
@@ -204,11 +204,11 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
 
 def _unique_labels(figure: Figure) -> tuple[list[Any], list[str]]:
     """Return handles and labels of all panels, each label once."""
-    found: dict[str, Any] = {}
+    handles_of: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    return list(found.values()), list(found)
+            handles_of.setdefault(label, handle)
+    return list(handles_of.values()), list(handles_of)
 
 
 def short(count: float) -> str:
@@ -221,8 +221,8 @@ def short(count: float) -> str:
 
 def _whiskers(rows: Sequence[Mapping[str, Any]], column: str, low: str, high: str) -> list[list[float]]:
     """Return the lengths of the intervals below and above, in the form Matplotlib needs; 0 if there is no interval."""
-    known = [_finite(row[low]) and _finite(row[high]) for row in rows]
-    spans = [(row[low], row[high]) if has else (row[column],) * 2 for row, has in zip(rows, known, strict=True)]
+    has_interval = [_finite(row[low]) and _finite(row[high]) for row in rows]
+    spans = [(row[low], row[high]) if has else (row[column],) * 2 for row, has in zip(rows, has_interval, strict=True)]
     downs = [max(0.0, row[column] - start) for row, (start, _) in zip(rows, spans, strict=True)]
     ups = [max(0.0, end - row[column]) for row, (_, end) in zip(rows, spans, strict=True)]
     return [downs, ups]

@@ -45,8 +45,8 @@ Styles = Mapping[str, Mapping[str, Any]]
 
 def title_of(figure: Figure) -> Text | None:
     """Return the title of a figure: that above all panels, or that of its only panel."""
-    found: Text | None = getattr(figure, "_suptitle", None)
-    return found or (figure.axes[0].title if len(figure.axes) == 1 else None)
+    title: Text | None = getattr(figure, "_suptitle", None)
+    return title or (figure.axes[0].title if len(figure.axes) == 1 else None)
 
 
 def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
@@ -79,7 +79,7 @@ def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
     text = re.sub(r'xlink:href="#', f'href="#{place}-', text)
     # Hatched bars have their colour in an attribute, which takes no variable.
     text = re.sub(r' fill="(#[0-9a-f]{6})"', r' style="fill: \1"', text)
-    text = re.sub(r'style="[^"<>]*"', lambda style: COLOUR.sub(lambda found: _of_page(found[0]), style[0]), text)
+    text = re.sub(r'style="[^"<>]*"', lambda style: COLOUR.sub(lambda colour: _of_page(colour[0]), style[0]), text)
     return text.strip().removesuffix("</svg>") + "".join(_hits(figure)) + "</svg>"
 
 
@@ -107,7 +107,7 @@ def _hidden(title: Text | None) -> Iterator[None]:
 
 
 def _of_page(colour: str) -> str:
-    return {**_models(), **{one.lower(): own for one, own in INK.items()}}.get(colour.lower(), colour)
+    return {**_models(), **{one.lower(): variable for one, variable in INK.items()}}.get(colour.lower(), colour)
 
 
 def _models() -> dict[str, str]:
@@ -123,8 +123,8 @@ def _mark(figure: Figure, styles: Styles) -> None:
             artist.set_gid(f"m{places[colour]}.{next(serial)}")
     for legend in [*figure.legends, *(axes.get_legend() for axes in figure.axes)]:
         for text in legend.get_texts() if legend else []:
-            said = text.get_text()
-            named = [name for name in styles if said == name or said.startswith((f"{name}:", f"{name},"))]
+            label = text.get_text()
+            named = [name for name in styles if label == name or label.startswith((f"{name}:", f"{name},"))]
             if named:
                 colour = str(styles[max(named, key=len)]["color"]).lower()
                 text.set_gid(f"key m{places[colour]}.{next(serial)}")
@@ -149,11 +149,11 @@ def _hits(figure: Figure) -> Iterator[str]:
         for artist, label, points in [*_lines(axes), *_bars(axes)]:
             name = (artist.get_gid() or "").partition(".")[0]
             circles = []
-            for x, y, said in points:
+            for x, y, words in points:
                 across, up = axes.transData.transform((x, y)) * 72 / figure.dpi
-                told = as_html(f"{label}\n{said}" if label else said)
+                title = as_html(f"{label}\n{words}" if label else words)
                 circles.append(f'<circle class="hit" cx="{across:.1f}" cy="{height - up:.1f}" r="{RADIUS}">'
-                               f"<title>{told}</title></circle>")  # fmt: skip
+                               f"<title>{title}</title></circle>")  # fmt: skip
             yield f'<g class="{name}">{"".join(circles)}</g>' if circles else ""
 
 
@@ -167,8 +167,8 @@ def _lines(axes: Axes) -> Iterator[tuple[Artist, str, list[tuple[float, float, s
     for points in axes.collections:
         if isinstance(points, PathCollection) and points.get_gid():
             words = getattr(points, WORDS, None)
-            told = _told(axes, points.get_offsets()) if words is None else _named(points, words)
-            yield points, panel if words is None else "", told
+            named_points = _told(axes, points.get_offsets()) if words is None else _named(points, words)
+            yield points, panel if words is None else "", named_points
 
 
 def _named(points: PathCollection, words: Sequence[str]) -> list[tuple[float, float, str]]:

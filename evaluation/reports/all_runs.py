@@ -49,8 +49,8 @@ def all_runs_page(records: Mapping[str, Mapping[str, Any]]) -> str:
 def _cells(name: str, record: Mapping[str, Any]) -> list[tuple[str, float | None]]:
     """Return the text of each column and the number to sort by; a run without a record has only its name."""
     if not record:
-        known = {"started": name, "outcome": "its record cannot be read"}
-        return [(known.get(column, "–"), None) for column in COLUMNS]
+        placeholder = {"started": name, "outcome": "its record cannot be read"}
+        return [(placeholder.get(column, "–"), None) for column in COLUMNS]
     run, winner = record["run"], winner_of(record)
     gain = winner.get("gain")
     return [

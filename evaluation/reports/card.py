@@ -122,8 +122,8 @@ def data_card(survey: Survey, origin: Origin, pictures: Mapping[str, Picture]) -
         PageSection("Samples", [_SAMPLES, _samples(survey)]),
         PageSection("Known limits", [LIMITS]),
     ]
-    kept = [section for section in sections if any(part and not isinstance(part, str) for part in section.parts)]
-    return Page("Data card", lead, tiles, kept, look="card")
+    filled = [section for section in sections if any(part and not isinstance(part, str) for part in section.parts)]
+    return Page("Data card", lead, tiles, filled, look="card")
 
 
 _COVERAGE = (
@@ -146,14 +146,14 @@ _CONTRAST = (
 
 
 def _provenance(origin: Origin) -> list[PageSection]:
-    found, clean = origin.dataset, origin.clean
-    sources = [source for source in found.get("sources", []) if isinstance(source, Mapping)]
+    dataset, clean = origin.dataset, origin.clean
+    sources = [source for source in dataset.get("sources", []) if isinstance(source, Mapping)]
     counts = ("records", "rows", "quarantined", "duplicates")
     hashes = [(source.get("name"), source.get("sha256")) for source in sources]
     files = [[source.get(column) for column in ("name", "bytes", *counts)] for source in sources]
     near = clean.get("near") or {}
-    accounts = [(name, found[name]) for name in counts if name in found]
-    accounts += [(f"quarantined: {name}", count) for name, count in _flat(found.get("reasons"))]
+    accounts = [(name, dataset[name]) for name in counts if name in dataset]
+    accounts += [(f"quarantined: {name}", count) for name, count in _flat(dataset.get("reasons"))]
     accounts += [("empty after cleaning", clean["empty"])] if "empty" in clean else []
     accounts += [(f"kept without a rating: stars {name}", count) for name, count in _flat(clean.get("unrated"))]
     accounts += [(f"set aside, language {name}", count) for name, count in _flat(clean.get("languages"))]
@@ -193,9 +193,9 @@ def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     sources = {"coverage": "train", "learnt_coverage": "what the champion has learnt from"}
     edges = (0, BINS // 10, BINS // 4, BINS)
     rows = [
-        (split, text, found["none"], *(sum(found["counts"][low:high]) for low, high in pairwise(edges)),
-         f"{found['mean']:.2%}")
-        for name, text in sources.items() for split, found in (clean.get(name) or {}).items()
+        (split, text, coverage["none"], *(sum(coverage["counts"][low:high]) for low, high in pairwise(edges)),
+         f"{coverage['mean']:.2%}")
+        for name, text in sources.items() for split, coverage in (clean.get(name) or {}).items()
     ]  # fmt: skip
     header = ("split", "passages of", "none", "below 10 %", "10 to 25 %", "25 % or more", "mean")
     return [_COVERAGE, [PageTable(header, rows, "Held-out reviews by the share of their words")]] if rows else []

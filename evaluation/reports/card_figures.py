@@ -211,8 +211,8 @@ def contrast_figure(words: WordStatistics) -> Figure:
 def names_figure(summary: ReviewSummary) -> Figure:
     """Draw the most frequent categories and cities of the reviewed businesses."""
     figure, both = canvas(8.5, 1.3 + 0.27 * LISTED, columns=2)
-    known = (summary.categories.top(LISTED), summary.cities.top(LISTED))
-    for axes, rows, title in zip(both, known, ("categories", "cities"), strict=True):
+    rankings = (summary.categories.top(LISTED), summary.cities.top(LISTED))
+    for axes, rows, title in zip(both, rankings, ("categories", "cities"), strict=True):
         axes.barh(range(len(rows)), [count / summary.reviews for _, count in rows], color=PALETTE[0], height=0.7)
         axes.set_ylim(-0.6, LISTED - 0.4)
         axes.set_yticks(range(len(rows)), [literal(name[:28]) for name, _ in rows])

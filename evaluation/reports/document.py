@@ -91,8 +91,8 @@ class Link:
     @property
     def safe(self) -> str:
         """The address; "" for one that a browser would run or that names no place, e.g. `javascript:`."""
-        known = self.address.startswith(("http://", "https://")) or ":" not in self.address.partition("/")[0]
-        return self.address if known and not self.address.startswith("//") else ""
+        allowed = self.address.startswith(("http://", "https://")) or ":" not in self.address.partition("/")[0]
+        return self.address if allowed and not self.address.startswith("//") else ""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class PageTable:
     def of(cls, rows: Sequence[Mapping[str, Any]], caption: str = "") -> PageTable:
         """Return a table with the keys of the first row as its header; numbers and `Amount` are aligned right."""
         header, cells = list(rows[0]) if rows else [], [list(row.values()) for row in rows]
-        found = {column for row in cells for column, cell in enumerate(row) if _is_number(cell)}
-        return cls(header, cells, caption, found)
+        numeric = {column for row in cells for column, cell in enumerate(row) if _is_number(cell)}
+        return cls(header, cells, caption, numeric)
 
     @classmethod
     def facts(

@@ -76,12 +76,12 @@ def pointer(run_link: str) -> str:
 def _glance(results: RunResults, model: ModelResults, row: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the key facts of the model, as (value, label)."""
     whole = row.get("parameters")
-    found = [
+    tiles = [
         (model.kind, "kind"), (model.unit, "unit of its vocabulary"), (model.adaptation, "adaptation"),
         ("not counted" if whole is None else f"{whole:,.0f}", "parameters"),
         (f"{amount(row.get('megabytes'), 3)} MB", "size"), (f"{amount(row.get('fit_seconds'), 3)} s", "time to fit"),
     ]  # fmt: skip
-    return found + [(value, what) for what, value in results.run.items()]
+    return tiles + [(value, what) for what, value in results.run.items()]
 
 
 def _about_figures(results: RunResults) -> str:
@@ -107,9 +107,9 @@ def _weak(results: RunResults) -> Iterator[PageSection]:
     """Yield the slices in which the model surely needs more bits than for all reviews, the hardest first."""
     if results.slices is None:
         return
-    own = results.slices.filter(pl.col("model") == results.winner)
+    slices = results.slices.filter(pl.col("model") == results.winner)
     against = baseline_of(results.against, results.winner)
-    worst = worst_slices(own, against).filter(pl.col("relative_to") == "whole", "surely_harder").to_dicts()
+    worst = worst_slices(slices, against).filter(pl.col("relative_to") == "whole", "surely_harder").to_dicts()
     header = ["slice", "reviews", "bits above all reviews"]
     rows = [[slice_name(row, ": "), f"{row['reviews']:,}",
              "infinite" if row["excess"] is None else f"{row['excess']:+.1%}"] for row in worst]  # fmt: skip
@@ -163,16 +163,16 @@ def _memorisation(model: ModelResults) -> Iterator[str]:
     if (most := audit.get("exposure_max")) is not None:
         chance = "A text that was never there has 1 bit or less in half of all cases."
         yield f"Canaries in its training text: highest exposure {most:.2f} bits. {chance}"
-    if (found := audit.get("private_patterns")) is not None:
-        yield f"In {audit.get('samples', 'its')} samples {found:,} patterns of personal data were found."
+    if (patterns := audit.get("private_patterns")) is not None:
+        yield f"In {audit.get('samples', 'its')} samples {patterns:,} patterns of personal data were found."
 
 
 def _gate(results: RunResults) -> Iterator[PageSection]:
     if results.decision is None:
         return
     rows = [(row["rule"], row["outcome"], row["why"]) for row in tables.rules(results.decision)]
-    said = [results.decision.headline, *(f"Warning: {what}" for what in results.decision.warnings)]
-    yield PageSection("The gate", [". ".join(said), PageTable(("rule", "outcome", "why"), rows, numbers=())])
+    sentences = [results.decision.headline, *(f"Warning: {what}" for what in results.decision.warnings)]
+    yield PageSection("The gate", [". ".join(sentences), PageTable(("rule", "outcome", "why"), rows, numbers=())])
 
 
 def _asking(results: RunResults, name: str) -> Iterator[PageSection]:

@@ -158,14 +158,14 @@ def _of_models(results: RunResults) -> Iterator[Drawing]:
             words.said_of_costs(results),
         )  # fmt: skip
     curves = {model.name: model.curve for model in results.models}
-    kept = {model.name: model.kept for model in results.models if model.kept is not None}
+    best = {model.name: model.kept for model in results.models if model.kept is not None}
     if any(curves.values()):
         yield Drawing(
-            "loss_curves", CURVES, loss_curves(curves, kept),
+            "loss_curves", CURVES, loss_curves(curves, best),
             "Marked lines: validation perplexity; pale lines: training; dashed and level: models that are not trained "
             "step by step. Compare within one vocabulary."
             + " While a network is trained, a part of the validation reviews is measured; ring and legend: the weights "
-            "that were kept, on all of them." * bool(kept),
+            "that were kept, on all of them." * bool(best),
             words.said_of_curves(results),
         )  # fmt: skip
 
@@ -177,16 +177,16 @@ def _of_slices(results: RunResults) -> Iterator[Drawing]:
         return
     styles, named = _styles(results), _vocabularies(results)
     vocabularies = {model.name: named[model.name] for model in results.shown(SHOWN)}
-    if said := words.said_of_worst(results):
+    if caption := words.said_of_worst(results):
         base = baseline_of(results.against, results.winner)
         yield Drawing(
             "worst_slices", SLICES, worst_slices_figure(results.slices, results.winner, base, styles),
             f"The slices in which {results.winner} does worst, by two measures, the worst on top; whiskers: bootstrap "
             "intervals.",
-            said,
+            caption,
         )  # fmt: skip
-    for (dimension,), own in results.slices.group_by("dimension", maintain_order=True):
-        if own["slice"].n_unique() < 2:  # nothing to compare
+    for (dimension,), slices in results.slices.group_by("dimension", maintain_order=True):
+        if slices["slice"].n_unique() < 2:  # nothing to compare
             continue
         tokens = dimension in OF_TOKENS
         yield Drawing(

@@ -70,8 +70,8 @@ def models(results: RunResults, adapting: bool | None = None) -> list[Row]:
     """
     observed = {model.name: model.observed for model in results.models}
     rows = [{**observed.get(row["model"], {}), **row} for row in results.table.to_dicts()]
-    wanted = [row for row in rows if adapting is None or _adapts(row) == adapting]
-    return _written(wanted, MODEL_COLUMNS)
+    chosen = [row for row in rows if adapting is None or _adapts(row) == adapting]
+    return _written(chosen, MODEL_COLUMNS)
 
 
 def about_adapting(results: RunResults) -> str:
@@ -96,11 +96,11 @@ def costs(results: RunResults) -> list[Row]:
     return rows if rows and len(rows[0]) > 1 else []
 
 
-def _written(known: list[Row], columns: Mapping[str, Callable[[Row], str]]) -> list[Row]:
-    shown = {head: [write(row) for row in known] for head, write in columns.items()}
-    kept = [head for head, cells in shown.items() if any(cell != "–" for cell in cells)]
+def _written(rows: list[Row], columns: Mapping[str, Callable[[Row], str]]) -> list[Row]:
+    shown = {head: [write(row) for row in rows] for head, write in columns.items()}
+    heads = [head for head, cells in shown.items() if any(cell != "–" for cell in cells)]
     return [
-        {"model": _named(row), **{head: Amount(shown[head][place]) for head in kept}} for place, row in enumerate(known)
+        {"model": _named(row), **{head: Amount(shown[head][place]) for head in heads}} for place, row in enumerate(rows)
     ]
 
 
@@ -139,8 +139,8 @@ def rules(decision: Decision, close: bool = False) -> list[Row]:
     """Return one row per rule of the gate, failed rules first; with *close*, only those that failed or nearly did."""
     order = {False: 0, True: 1, None: 2}
     named = zip(decision.rules, decision.rows(), strict=True)
-    wanted = [pair for pair in named if not close or pair[0].passed is False or _is_near(pair[0])]
-    rows = [row for _, row in sorted(wanted, key=lambda pair: order[pair[0].passed])]
+    chosen = [pair for pair in named if not close or pair[0].passed is False or _is_near(pair[0])]
+    rows = [row for _, row in sorted(chosen, key=lambda pair: order[pair[0].passed])]
     return [
         {"rule": name, "outcome": outcome, "value": Amount(value), "limit": Amount(limit), "why": why}
         for name, outcome, value, limit, why in rows
@@ -149,8 +149,8 @@ def rules(decision: Decision, close: bool = False) -> list[Row]:
 
 def count_of_rules(decision: Decision) -> str:
     """Return how many rules there are, by outcome: "All 25 rules: 14 passed, 11 not applicable"."""
-    found = Counter(rule.outcome for rule in decision.rules)
-    return f"All {len(decision.rules)} rules: {', '.join(f'{count} {outcome}' for outcome, count in found.items())}"
+    counts = Counter(rule.outcome for rule in decision.rules)
+    return f"All {len(decision.rules)} rules: {', '.join(f'{count} {outcome}' for outcome, count in counts.items())}"
 
 
 def _is_near(rule: RuleOutcome) -> bool:
@@ -200,20 +200,20 @@ def _figure(name: str, value: Any) -> str:
 
 def digests(results: RunResults) -> dict[str, str]:
     """Return the digests of data and models, which identify them in the store and the lineage."""
-    own = {f"{model.name}: {what}": digest for model in results.models for what, digest in model.digests.items()}
-    return {**results.digests, **own}
+    of_models = {f"{model.name}: {what}": digest for model in results.models for what, digest in model.digests.items()}
+    return {**results.digests, **of_models}
 
 
 def policies(results: RunResults) -> list[Row]:
     """Return the policies of the figures; if models differ, one row per variant with its models."""
     rows = []
     for name in dict.fromkeys(name for model in results.models for name in model.policies):
-        said: dict[str, list[str]] = {}
+        models_of: dict[str, list[str]] = {}
         for model in results.models:
             if name in model.policies:
-                said.setdefault(model.policies[name], []).append(model.name)
-        for text, models_of_it in said.items():
-            rows.append({"what": name, "is": text, "of": "all" if len(said) == 1 else ", ".join(models_of_it)})
+                models_of.setdefault(model.policies[name], []).append(model.name)
+        for text, models_of_it in models_of.items():
+            rows.append({"what": name, "is": text, "of": "all" if len(models_of) == 1 else ", ".join(models_of_it)})
     return rows
 
 

@@ -81,19 +81,19 @@ def said_of_curves(results: RunResults) -> str:
         before = sum(_tokens_read(results, part) for part in model.parts)
         seen = "validation/perplexity"
         measured = [(line["step"], line[seen]) for line in model.curve if seen in line]
-        known = measured if model.kept is None else [model.kept]  # on all validation reviews, not on a part
-        points = [(value, model.name, step + before) for step, value in known if math.isfinite(value)]
+        points_of_model = measured if model.kept is None else [model.kept]  # on all validation reviews, not on a part
+        points = [(value, model.name, step + before) for step, value in points_of_model if math.isfinite(value)]
         if points:
             group = model.adaptation != STATIC, model.vocabulary
             best[group] = min([*points, *([best[group]] if group in best else [])])
     sentences = []
     for adapting, of in ((False, ""), (True, " of the models that adapt to what they read")):
-        said = [
+        lowest = [
             f"{name} with {amount(value)} after {step:,.0f} tokens{_of_parts(results, name)}"
             for (adapts, _), (value, name, step) in best.items() if adapts == adapting
         ]  # fmt: skip
-        each = " (one for each vocabulary)" if len(said) > 1 else ""
-        sentences += [f"Lowest validation perplexity{of}{each}: {'; '.join(said)}."] if said else []
+        each = " (one for each vocabulary)" if len(lowest) > 1 else ""
+        sentences += [f"Lowest validation perplexity{of}{each}: {'; '.join(lowest)}."] if lowest else []
     return " ".join(sentences)
 
 
@@ -114,8 +114,8 @@ def _tokens_read(results: RunResults, name: str) -> float:
     model = next((model for model in results.models if model.name == name), None)
     if model is None:
         return 0
-    own = max((line["step"] for line in model.curve if "step" in line), default=0)
-    return own + sum(_tokens_read(results, part) for part in model.parts)
+    steps = max((line["step"] for line in model.curve if "step" in line), default=0)
+    return steps + sum(_tokens_read(results, part) for part in model.parts)
 
 
 def _of_parts(results: RunResults, name: str) -> str:
@@ -128,13 +128,14 @@ def said_of_bars(results: RunResults) -> str:
     rows = results.table.to_dicts()
     best = {way: next((row for row in rows if (row.get("adaptation", STATIC) != STATIC) == way), None)
             for way in (False, True)}  # fmt: skip
-    said = []
+    sentences = []
     for adapting, row in best.items():
         if row is None or not math.isfinite(row[BITS]):
             continue
         of = f"Of the models that adapt to what they read, {row['model']}" if adapting else row["model"]
-        said.append(f"{of} needs the fewest open bits per byte, {with_interval(row, BITS)}{_compared(results, row)}.")
-    return " ".join(said) or "Every model calls at least one test review impossible."
+        bits = with_interval(row, BITS)
+        sentences.append(f"{of} needs the fewest open bits per byte, {bits}{_compared(results, row)}.")
+    return " ".join(sentences) or "Every model calls at least one test review impossible."
 
 
 def said_of_slices(results: RunResults, dimension: str) -> str:
@@ -142,8 +143,8 @@ def said_of_slices(results: RunResults, dimension: str) -> str:
     if results.slices is None:
         return ""
     column = "bits_per_token" if dimension in OF_TOKENS else BITS
-    own = (pl.col("model") == results.winner) & (pl.col("dimension") == dimension) & pl.col(column).is_finite()
-    rows = results.slices.filter(own).sort(column, descending=True)
+    of_winner = (pl.col("model") == results.winner) & (pl.col("dimension") == dimension) & pl.col(column).is_finite()
+    rows = results.slices.filter(of_winner).sort(column, descending=True)
     if len(rows) < 2:
         return ""
     most, least = rows.row(0, named=True), rows.row(-1, named=True)
@@ -157,21 +158,21 @@ def said_of_worst(results: RunResults) -> str:
     """Return the slice that is surely hardest for the winner, and where it is surely worse than the baseline."""
     if results.slices is None:
         return ""
-    own = results.slices.filter(pl.col("model") == results.winner)
+    slices = results.slices.filter(pl.col("model") == results.winner)
     base = baseline_of(results.against, results.winner)
-    if not len(own):
+    if not len(slices):
         return ""
-    said = "No slice is surely harder than all reviews."
-    hardest = worst_slices(own, base, 1).filter(pl.col("relative_to") == "whole", "surely_harder")
+    sentence = "No slice is surely harder than all reviews."
+    hardest = worst_slices(slices, base, 1).filter(pl.col("relative_to") == "whole", "surely_harder")
     for row in hardest.to_dicts():
         far = "infinite" if row["excess"] is None else beside_all(row["excess"])
-        said = f"Hardest: {slice_name(row)}, {far}."
-    lost = [slice_name(row) for row in own.filter(pl.col("surely_worse")).to_dicts()]
+        sentence = f"Hardest: {slice_name(row)}, {far}."
+    lost = [slice_name(row) for row in slices.filter(pl.col("surely_worse")).to_dicts()]
     where = f"in {'; '.join(lost)}" if lost else "in no slice"
-    of_tokens = own["dimension"].is_in(OF_TOKENS).sum()
-    kinds = f"{len(own) - of_tokens} slices of reviews" + (f" and {of_tokens} of tokens" if of_tokens else "")
+    of_tokens = slices["dimension"].is_in(OF_TOKENS).sum()
+    kinds = f"{len(slices) - of_tokens} slices of reviews" + (f" and {of_tokens} of tokens" if of_tokens else "")
     against = f" Of {kinds} it is surely worse than {base} {where}."
-    return said + (against if base not in ("", results.winner) else "")
+    return sentence + (against if base not in ("", results.winner) else "")
 
 
 def beside_all(excess: float) -> str:
@@ -212,13 +213,13 @@ def _tokens_of(models: Sequence[ModelResults], winner: str) -> pl.DataFrame | No
 
 def said_of_calibration(models: Sequence[ModelResults]) -> str:
     """Return the calibration error and temperature of each model."""
-    known = [model for model in models if model.observed.get("ece") is not None]
-    said = [
+    calibrated = [model for model in models if model.observed.get("ece") is not None]
+    errors = [
         f"{model.name} {model.observed['ece']:.3f}"
         + (f" (T = {model.observed['temperature']:.2f})" if model.observed.get("temperature") is not None else "")
-        for model in known
+        for model in calibrated
     ]
-    return f"Expected calibration error: {', '.join(said)}. T above 1: surer than it is right." if said else ""
+    return f"Expected calibration error: {', '.join(errors)}. T above 1: surer than it is right." if errors else ""
 
 
 def said_of_copying(results: RunResults) -> str:

@@ -84,15 +84,15 @@ def run_of_bundle(reports: Path, digest: str, but: str = "") -> dict[str, Any] |
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return nested settings as dotted names and JSON texts; an entry of a list of models is called by its name."""
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, list) and value and all(isinstance(one, Mapping) and "name" in one for one in value):
             value = {str(one["name"]): one for one in value}
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
+            entries |= flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return found
+            entries[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return entries
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str], ignored: Sequence[str] = ()) -> list[dict[str, str]]:

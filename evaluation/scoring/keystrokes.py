@@ -115,6 +115,6 @@ def usefulness(tokens: pl.DataFrame, bytes_typed: int) -> dict[str, float]:
         hit@1, hit@3, hit@5, mrr (mean of 1/rank, 0 if the token was not suggested), keystroke_savings.
     """
     rank_N = tokens["suggestion"].cast(pl.Float64).fill_null(np.inf).to_numpy()
-    found = {f"hit@{k}": float((rank_N <= k).mean()) for k in HITS}
-    found["mrr"] = float((1 / rank_N).mean())
-    return {**found, "keystroke_savings": int(tokens["keys_spared"].sum()) / bytes_typed}
+    figures = {f"hit@{k}": float((rank_N <= k).mean()) for k in HITS}
+    figures["mrr"] = float((1 / rank_N).mean())
+    return {**figures, "keystroke_savings": int(tokens["keys_spared"].sum()) / bytes_typed}

@@ -104,17 +104,17 @@ def observe(
         for part in predictions(bundle.model, window.ids_BT, window.scored_BT)
     ]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in JUDGED} if parts else None
-    found = pl.DataFrame(columns, JUDGED).sort("row", "position")
-    names = {token: bundle.vocabulary.token(token) for token in found["id"].unique().to_list()}
-    found = found.with_columns(
+    judged = pl.DataFrame(columns, JUDGED).sort("row", "position")
+    names = {token: bundle.vocabulary.token(token) for token in judged["id"].unique().to_list()}
+    judged = judged.with_columns(
         pl.col("rank", "suggestion").replace(NO_RANK, None),
-        review_id=stream.documents["review_id"].gather(found["row"]),
+        review_id=stream.documents["review_id"].gather(judged["row"]),
         position=pl.col("position") - PREFIX,
         token=pl.col("id").replace_strict(names, return_dtype=pl.String),
-        training_count=pl.Series(np.asarray(training_counts_V, np.int64)[found["id"].to_numpy()], dtype=pl.Int64),
+        training_count=pl.Series(np.asarray(training_counts_V, np.int64)[judged["id"].to_numpy()], dtype=pl.Int64),
     )
     require_sums(token_nats, scores)
-    return _with_nats(found, token_nats).select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
+    return _with_nats(judged, token_nats).select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
 
 
 def held_out_temperature(bundle: Bundle, stream: TokenStream, reviews: np.ndarray, seed: int) -> Temperature:
@@ -217,26 +217,26 @@ def require_sums(token_nats: pl.DataFrame, scores: pl.DataFrame) -> None:
         )
 
 
-def _with_nats(found: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
+def _with_nats(judged: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
     """Add the nats from the score stage.
 
     Raises:
         ReviewLMError: They are of other reviews, or differ from the nats of the distributions.
     """
     key = ["review_id", "position"]
-    if not found.select(key).equals(token_nats.select(key)):
+    if not judged.select(key).equals(token_nats.select(key)):
         raise ReviewLMError(
             "The scores of tokens belong to other reviews than the observed ones",
-            value=f"{len(token_nats)} and {len(found)} tokens", cause="drawn with another seed or number",
+            value=f"{len(token_nats)} and {len(judged)} tokens", cause="drawn with another seed or number",
             remedy="run again with --rebuild score",
         )  # fmt: skip
-    nats_N, predicted_N = token_nats["nats"].to_numpy(), found["predicted_nats"].to_numpy()
+    nats_N, predicted_N = token_nats["nats"].to_numpy(), judged["predicted_nats"].to_numpy()
     far_N = ~np.isclose(nats_N, predicted_N, rtol=TOLERANCE, atol=TOLERANCE)
     if far_N.any():
-        worst = found.row(int(np.flatnonzero(far_N)[0]), named=True)
+        worst = judged.row(int(np.flatnonzero(far_N)[0]), named=True)
         raise ReviewLMError(
             "A model's distribution and its score of a token differ", where=worst["review_id"],
             value=f"token {worst['position']}: {nats_N[far_N][0]:.6g} nats scored, {predicted_N[far_N][0]:.6g} stepped",
             cause="the model is not the one that was scored, or its `step` and `score` disagree",
         )  # fmt: skip
-    return found.with_columns(nats=pl.Series(nats_N))
+    return judged.with_columns(nats=pl.Series(nats_N))

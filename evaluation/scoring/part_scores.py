@@ -53,7 +53,7 @@ class MixesScores(Protocol):
         ...
 
     def mixed(
-        self, ids_BT: np.ndarray, state: Any, found: Sequence[tuple[np.ndarray, Any]]
+        self, ids_BT: np.ndarray, state: Any, part_scores: Sequence[tuple[np.ndarray, Any]]
     ) -> tuple[np.ndarray, Any]:
         """Return what `score` does, from what the `score` of each part gave."""
         ...
@@ -98,12 +98,12 @@ def score_each(model: Any, ids_BT: np.ndarray, state: Any, parts: bool) -> tuple
     if not parts:
         nats_BT, after = model.score(ids_BT, state)
         return [(nats_BT, perf_counter() - began)], after
-    found, each = [], []
-    for part, own in zip(model.models, state.parts, strict=True):
+    part_scores, each = [], []
+    for part, part_state in zip(model.models, state.parts, strict=True):
         start = perf_counter()
-        found.append(part.score(ids_BT, own))
-        each.append((found[-1][0], perf_counter() - start))
-    nats_BT, after = model.mixed(ids_BT, state, found)
+        part_scores.append(part.score(ids_BT, part_state))
+        each.append((part_scores[-1][0], perf_counter() - start))
+    nats_BT, after = model.mixed(ids_BT, state, part_scores)
     return [(nats_BT, perf_counter() - began), *each], after
 
 

@@ -36,23 +36,23 @@ def scored(
     columns: dict[Any, np.ndarray] = {}
     for name, tags in ways.items():
         for one in CLASSES:
-            pairs = ((np.array(said, int), np.array(true, int)) for said, true in zip(tags, right, strict=True))
-            counts_DK = np.array([_counts(one, said, true) for said, true in pairs])
+            pairs = ((np.array(answered, int), np.array(true, int)) for answered, true in zip(tags, right, strict=True))
+            counts_DK = np.array([_counts(one, answered, true) for answered, true in pairs])
             columns |= {(name, one, what): counts_DK[:, k] for k, what in enumerate(("both", "said", "true"))}
     boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
     return [_row(boot, name, one, baseline) for name in ways for one in CLASSES]
 
 
-def _counts(one: str, said: np.ndarray, true: np.ndarray) -> tuple[int, int, int]:
+def _counts(one: str, tags: np.ndarray, true: np.ndarray) -> tuple[int, int, int]:
     """Return how often a class is found rightly, found, and written."""
     if one == CAPITALS:
-        found, wanted = said >= len(MARKS), true >= len(MARKS)
-        return int((found & wanted).sum()), int(found.sum()), int(wanted.sum())
-    found, wanted = said % len(MARKS), true % len(MARKS)
+        answers, truths = tags >= len(MARKS), true >= len(MARKS)
+        return int((answers & truths).sum()), int(answers.sum()), int(truths.sum())
+    answers, truths = tags % len(MARKS), true % len(MARKS)
     if one == MARKS_TOGETHER:
-        return int(((found == wanted) & (wanted > 0)).sum()), int((found > 0).sum()), int((wanted > 0).sum())
+        return int(((answers == truths) & (truths > 0)).sum()), int((answers > 0).sum()), int((truths > 0).sum())
     mark = MARKS.index(NAMES[one])
-    return int(((found == mark) & (wanted == mark)).sum()), int((found == mark).sum()), int((wanted == mark).sum())
+    return int(((answers == mark) & (truths == mark)).sum()), int((answers == mark).sum()), int((truths == mark).sum())
 
 
 def _f1(name: str, one: str) -> Callable[[Mapping[Any, Any]], Any]:
@@ -60,9 +60,9 @@ def _f1(name: str, one: str) -> Callable[[Mapping[Any, Any]], Any]:
 
 
 def _row(boot: Bootstrap, name: str, one: str, baseline: str) -> dict[str, Any]:
-    both, said, true = (boot.totals[name, one, what] for what in ("both", "said", "true"))
+    both, answered, true = (boot.totals[name, one, what] for what in ("both", "said", "true"))
     row: dict[str, Any] = {
-        "model": name, "class": one, "written": int(true), "precision": both / said if said else None,
+        "model": name, "class": one, "written": int(true), "precision": both / answered if answered else None,
         "recall": both / true if true else None, **_ends("f1", boot.interval(_f1(name, one))),
     }  # fmt: skip
     if name == baseline:
@@ -70,6 +70,6 @@ def _row(boot: Bootstrap, name: str, one: str, baseline: str) -> dict[str, Any]:
     return row | _ends("gain", boot.interval(lambda sums: _f1(name, one)(sums) - _f1(baseline, one)(sums)))
 
 
-def _ends(name: str, found: Interval) -> dict[str, float | None]:
-    values = {name: found.estimate, f"{name}_lo": found.low, f"{name}_hi": found.high}
+def _ends(name: str, interval: Interval) -> dict[str, float | None]:
+    values = {name: interval.estimate, f"{name}_lo": interval.low, f"{name}_hi": interval.high}
     return {key: value if np.isfinite(value) else None for key, value in values.items()}

@@ -92,19 +92,19 @@ def score_stream(
     digests = () if beside is None else digests_of_parts(bundle)
     tokens_D, keep_D, done = np.zeros(len(stream), np.int64), np.zeros(len(stream), bool), 0
     keep_D[list(observed)] = True
-    own, *parts = (ModelScores(np.zeros(len(stream))) for _ in ("", *digests))
+    whole, *parts = (ModelScores(np.zeros(len(stream))) for _ in ("", *digests))
     score = partial(_scored, Opened(bundle, stream, bundle_folder), tokens_per_batch, len(parts))
     some_reviews = ((rows_B, keep_D[rows_B]) for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch))
-    for rows_B, tokens_B, found in fan_out(score, some_reviews):
+    for rows_B, tokens_B, scored in fan_out(score, some_reviews):
         tokens_D[rows_B] = tokens_B
-        for model, some in zip((own, *parts), found, strict=True):
+        for model, some in zip((whole, *parts), scored, strict=True):
             model.add(rows_B, some)
         done += len(rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
     if beside is not None:
         _keep_parts(beside, dict(zip(digests, parts, strict=True)), stream)
-    return _written(own, stream, folder)
+    return _written(whole, stream, folder)
 
 
 def _keep_parts(beside: PartScores, parts: Mapping[str, ModelScores], stream: TokenStream) -> None:
@@ -158,9 +158,9 @@ def _scored(
     """
     rows_B, keep_B = part
     tokens_B, models = np.zeros(len(rows_B), np.int64), [ModelScores(np.zeros(len(rows_B))) for _ in range(1 + parts)]
-    for window, found in _scores(opened.bundle, opened.stream, rows_B, width, parts > 0):
+    for window, scored in _scores(opened.bundle, opened.stream, rows_B, width, parts > 0):
         tokens_B += np.count_nonzero(window.scored_BT, axis=1)
-        for model, (nats_BT, seconds) in zip(models, found, strict=True):
+        for model, (nats_BT, seconds) in zip(models, scored, strict=True):
             model.nats_D += nats_BT.sum(axis=1)
             model.seconds += seconds
             if keep_B.any():
@@ -248,19 +248,19 @@ def _scores(
     width = max(1, width // len(rows_B))
     state = bundle.model.start(len(rows_B))
     for window in windows(stream, rows_B, width):
-        found, state = score_each(bundle.model, window.ids_BT, state, parts)
-        yield window, found
+        scored, state = score_each(bundle.model, window.ids_BT, state, parts)
+        yield window, scored
 
 
 def _kept(window: ScoringWindow, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
-    kept = np.flatnonzero(keep_B)
-    row_N, t_N = np.nonzero(window.scored_BT[kept])
-    return np.stack([window.rows_B[kept[row_N]], window.start + t_N - PREFIX, nats_BT[kept[row_N], t_N]])
+    rows = np.flatnonzero(keep_B)
+    row_N, t_N = np.nonzero(window.scored_BT[rows])
+    return np.stack([window.rows_B[rows[row_N]], window.start + t_N - PREFIX, nats_BT[rows[row_N], t_N]])
 
 
-def _token_table(stream: TokenStream, found: Sequence[np.ndarray]) -> pl.DataFrame:
-    row_N, position_N, nats_N = np.concatenate(found, axis=1)
+def _token_table(stream: TokenStream, columns: Sequence[np.ndarray]) -> pl.DataFrame:
+    row_N, position_N, nats_N = np.concatenate(columns, axis=1)
     order_N = np.lexsort((position_N, row_N))
     return pl.DataFrame({
         "review_id": stream.documents["review_id"].gather(row_N[order_N].astype(np.int64)),

@@ -123,8 +123,8 @@ def _token(row: Mapping[str, Any], unit: str, writer: Writer | None) -> Token:
     lines = shown(row["token"], unit).replace("↵", "↵\n").split("\n")
     bits = row["nats"] / LN2
     rank = "never suggested" if row["rank"] is None else f"rank {row['rank']:,}"
-    said = f"p = {_probability(row['nats'])}, {rank}, {bits:.1f} bits"
-    return Token(lines, level_of(bits), said, _space_before(row["token"], writer) if writer else "")
+    description = f"p = {_probability(row['nats'])}, {rank}, {bits:.1f} bits"
+    return Token(lines, level_of(bits), description, _space_before(row["token"], writer) if writer else "")
 
 
 def _space_before(token: str, writer: Writer) -> str:

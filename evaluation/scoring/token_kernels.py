@@ -40,8 +40,8 @@ def judge(
     V = logp_NV.shape[1]
     for n in range(len(logp_NV)):
         logp, better, target = logp_NV[n], better_NV[n], target_N[n]
-        top_N[n], own = largest(logp), logp[target]
-        rank_N[n] = 1 + _compare(logp, own, target, better)
+        top_N[n], target_logp = largest(logp), logp[target]
+        rank_N[n] = 1 + _compare(logp, target_logp, target, better)
         entropy_N[n] = sum_N[n] = mass_N[n] = 0.0
         for begin in range(0, V, BLOCK):
             entropy, total, mass = _sums(logp[begin : begin + BLOCK], top_N[n], inverse_temperature, lowest)
@@ -51,15 +51,15 @@ def judge(
 
 
 @njit  # type: ignore[untyped-decorator]
-def _compare(logp: Any, own: Any, target: Any, better: Any) -> Any:
+def _compare(logp: Any, target_logp: Any, target: Any, better: Any) -> Any:
     """Write which entries come before the written token; return their number."""
     count = 0
     for v in range(target):
-        better[v] = logp[v] >= own
+        better[v] = logp[v] >= target_logp
         count += better[v]
     better[target] = False
     for v in range(target + 1, len(logp)):
-        better[v] = logp[v] > own
+        better[v] = logp[v] > target_logp
         count += better[v]
     return count
 

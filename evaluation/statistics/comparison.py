@@ -43,8 +43,8 @@ def own_baselines(
         kin = [name for name in adapts if made_of[name] == (baseline,) or made_of.get(baseline) == (name,)]
         return next((name for name in kin if adapts[name] == adapting), "")
 
-    found = {adapting: variant(adapting) for adapting in (False, True)}
-    return {name: found[adapting] for name, adapting in adapts.items()}
+    variants = {adapting: variant(adapting) for adapting in (False, True)}
+    return {name: variants[adapting] for name, adapting in adapts.items()}
 
 
 def baseline_of(baseline: Baseline, model: str) -> str:
@@ -75,11 +75,11 @@ def comparison_table(
     bits = {name: entry.open_bits_per_byte for name, entry in figures.items()}
     rows = []
     for name, entry in figures.items():
-        own = baseline_of(baseline, name)
-        base = bits.get(own, math.nan)
+        reference = baseline_of(baseline, name)
+        base = bits.get(reference, math.nan)
         gain = 1 - bits[name] / base if math.isfinite(bits[name] + base) else None
         kind = (kinds or {}).get(name, "")
-        rows.append({"model": name, "kind": kind, **entry.to_dict(), "baseline": own, "gain": gain})
+        rows.append({"model": name, "kind": kind, **entry.to_dict(), "baseline": reference, "gain": gain})
     table = pl.DataFrame(rows, infer_schema_length=None)
     return table.sort(pl.col("adaptation") != STATIC, "open_bits_per_byte", "model", nulls_last=True)
 

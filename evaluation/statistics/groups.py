@@ -35,9 +35,9 @@ def united(*keys: pl.Series) -> pl.Series:
     reviews = len(keys[0])
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for series in keys:
-        known = series.is_not_null()
-        number_N = (series.filter(known).rank("dense").cast(pl.Int64) - 1).to_numpy()
-        pairs.append((np.flatnonzero(known.to_numpy()), number_N))
+        present = series.is_not_null()
+        number_N = (series.filter(present).rank("dense").cast(pl.Int64) - 1).to_numpy()
+        pairs.append((np.flatnonzero(present.to_numpy()), number_N))
     return pl.Series(GROUP, np.unique(_first_of_group(reviews, pairs), return_inverse=True)[1].astype(np.int64))
 
 
@@ -74,10 +74,10 @@ def groups_of(review_ids: pl.Series, documents: pl.DataFrame | None) -> np.ndarr
     """
     if documents is None or GROUP not in documents.columns:
         return None
-    known = review_ids.to_frame("review_id").join(
+    keys = review_ids.to_frame("review_id").join(
         documents.select("review_id", GROUP).unique("review_id"), on="review_id", how="left", maintain_order="left"
     )
-    return united(known[GROUP]).to_numpy()
+    return united(keys[GROUP]).to_numpy()
 
 
 def effective_number(sizes: np.ndarray) -> float:

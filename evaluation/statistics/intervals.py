@@ -129,15 +129,15 @@ class ComparedScores:
 
     def _difference(self, name: str, other: str, relation: str, metric: str) -> tuple[Any, ...]:
         of = FIGURES[metric]
-        found = self.boot.interval(lambda sums: of(_own(sums, name)) - of(_own(sums, other)))
+        difference = self.boot.interval(lambda sums: of(_own(sums, name)) - of(_own(sums, other)))
         gain = self.boot.interval(partial(_gain_of, name, other, of))
-        numbers = (found.estimate, found.low, found.high, gain.estimate, gain.low, gain.high)
+        numbers = (difference.estimate, difference.low, difference.high, gain.estimate, gain.low, gain.high)
         return (name, other, relation, metric, *map(_finite, numbers))
 
     def _pairs(self, baseline: Baseline) -> Iterator[tuple[str, str, str]]:
         order = sorted(self.figures, key=lambda name: (self.figures[name].open_bits_per_byte, name))
-        own = {name: baseline_of(baseline, name) for name in order}
-        yield from ((name, own[name], "baseline") for name in order if own[name] in own and own[name] != name)
+        reference_of = {name: baseline_of(baseline, name) for name in order}
+        yield from ((a, b, "baseline") for a, b in reference_of.items() if b in reference_of and b != a)
         for adapting in (False, True):
             alike = [name for name in order if (self.figures[name].adaptation != STATIC) == adapting]
             yield from ((worse, better, "next better") for better, worse in pairwise(alike))
@@ -231,16 +231,16 @@ def usefulness_table(
         raise ReviewLMError("The models were observed on different reviews", remedy="run again with --rebuild observe")
     shares = {**{f"hit@{k}": (f"hit@{k}", "tokens") for k in HITS}, "mrr": ("mrr", "tokens")}
     shares["keystroke_savings"] = ("keys", "bytes")
-    wanted = {key for share in shares.values() for key in share}
-    columns = {(name, key): frame[key].to_numpy() for name, frame in sums.items() for key in sorted(wanted)}
+    keys = {key for share in shares.values() for key in share}
+    columns = {(name, key): frame[key].to_numpy() for name, frame in sums.items() for key in sorted(keys)}
     groups = groups_of(next(iter(sums.values()))["review_id"], documents)
     boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
     rows = []
     for name in tokens:
         row: dict[str, Any] = {"model": name}
         for figure, (part, whole) in shares.items():
-            found = boot.interval(partial(_share, (name, part), (name, whole)))
-            row |= {figure: _finite(found.estimate)} | ends(figure, found)
+            interval = boot.interval(partial(_share, (name, part), (name, whole)))
+            row |= {figure: _finite(interval.estimate)} | ends(figure, interval)
         rows.append(row)
     return pl.DataFrame(rows, dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String()})
 
@@ -257,8 +257,8 @@ def ends(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 def _own(sums: Sums, name: str) -> dict[str, Any]:
     """Return the sums of one model, and the sums shared by all, under plain names."""
-    own = {column: sums[name, column] for column in OWN if (name, column) in sums}
-    return own | {column: sums[column] for column in SHARED if column in sums}
+    model_sums = {column: sums[name, column] for column in OWN if (name, column) in sums}
+    return model_sums | {column: sums[column] for column in SHARED if column in sums}
 
 
 def _gain_of(name: str, other: str, of: Callable[[Sums], Any], sums: Sums) -> Any:

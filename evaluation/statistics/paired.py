@@ -168,8 +168,8 @@ def _slices(table: pl.DataFrame) -> pl.DataFrame:
     a = table.filter(pl.col("model") == A).select(*keys, "reviews", figure.alias(A))
     b = table.filter(pl.col("model") == B).select(*keys, figure.alias(B), "gain", "gain_lo", "gain_hi")
     joined = a.join(b, on=keys, how="inner", maintain_order="left")
-    said = [verdict(*ends) for ends in joined.select("gain_lo", "gain_hi").iter_rows()]
-    return joined.with_columns(pl.Series("verdict", said, pl.String()))
+    verdicts = [verdict(*ends) for ends in joined.select("gain_lo", "gain_hi").iter_rows()]
+    return joined.with_columns(pl.Series("verdict", verdicts, pl.String()))
 
 
 def _samples(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:

@@ -32,7 +32,7 @@ def pareto_front(rows: Sequence[Mapping[str, Any]], measures: Sequence[str] = PA
     points = [tuple(row.get(name) for name in measures) for row in rows]
     placed = [point if all(map(_finite, point)) else None for point in points]
     adapts = [row.get("adaptation", STATIC) != STATIC for row in rows]
-    rivals = [[other for other, way in zip(placed, adapts, strict=True) if way == own] for own in adapts]
+    rivals = [[other for other, way in zip(placed, adapts, strict=True) if way == adapting] for adapting in adapts]
     return [
         None if point is None else not any(_dominates(other, point) for other in others)
         for point, others in zip(placed, rivals, strict=True)
@@ -41,8 +41,8 @@ def pareto_front(rows: Sequence[Mapping[str, Any]], measures: Sequence[str] = PA
 
 def known_costs(table: pl.DataFrame) -> list[str]:
     """Return the costs for which some model has a positive figure and a finite quality; others cannot be drawn."""
-    known = [name for name in COSTS if name in table.columns]
-    return [name for name in known if any(is_placed(row, name) for row in table.to_dicts())]
+    costs = [name for name in COSTS if name in table.columns]
+    return [name for name in costs if any(is_placed(row, name) for row in table.to_dicts())]
 
 
 def on_front(table: pl.DataFrame) -> list[str]:

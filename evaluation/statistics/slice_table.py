@@ -92,12 +92,12 @@ def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | 
     nats = {name: (frame["nats"] + frame["spelling_nats"]).to_numpy() for name, frame in rows.items()}
     groups = groups_of(first["review_id"], documents)
     cut = _Cut(slicings, np.arange(len(first)), first["bytes"].to_numpy(), nats, groups)
-    found = cut.figures(options)
+    figures_of = cut.figures(options)
     frames = []
     for name, frame in rows.items():
         tokens_S, closed_S = cut.sums(frame["tokens"].to_numpy()), cut.sums(frame["nats"].to_numpy())
-        own = {"open_bits_per_byte": found[name]["figure"], "tokens": tokens_S, "bytes": cut.sums(cut.size_N)}
-        frames.append(cut.frame(name, {**found[name], **own, "bits_per_token": closed_S / tokens_S / LN2}))
+        sizes = {"open_bits_per_byte": figures_of[name]["figure"], "tokens": tokens_S, "bytes": cut.sums(cut.size_N)}
+        frames.append(cut.frame(name, {**figures_of[name], **sizes, "bits_per_token": closed_S / tokens_S / LN2}))
     return Sliced(pl.concat(frames), {slicing.dimension: slicing.left_out for slicing in slicings})
 
 
@@ -128,10 +128,10 @@ def token_slices(
         nats = {name: frame["nats"].to_numpy() for name, frame in rows.items()}
         groups = groups_of(first["review_id"].unique().sort(), documents)
         cut = _Cut(slicings, review_N, np.ones(len(first)), nats, groups)
-        found = cut.figures(options)
-        for name, figures in found.items():
-            own = {"bits_per_token": figures["figure"], "tokens": cut.sums(cut.size_N)}
-            frames.append(cut.frame(name, {**figures, **own}))
+        figures_of = cut.figures(options)
+        for name, figures in figures_of.items():
+            sizes = {"bits_per_token": figures["figure"], "tokens": cut.sums(cut.size_N)}
+            frames.append(cut.frame(name, {**figures, **sizes}))
         left_out |= {each.dimension: max(left_out.get(each.dimension, 0), each.left_out) for each in slicings}
     return Sliced(pl.concat(frames) if frames else pl.DataFrame(schema=SLICES), left_out)
 
@@ -151,18 +151,18 @@ def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) ->
     endless = pl.when(infinite).then(math.inf)
     against = pl.when(infinite & _finite_for(table, baseline)).then(math.inf)
     rules = {"whole": endless.otherwise("excess"), "baseline": against.otherwise(-pl.col("gain"))}
-    found = []
+    rankings = []
     for relative_to, badness in rules.items():
-        known = table.with_columns(relative_to=pl.lit(relative_to), badness=badness)
+        rated = table.with_columns(relative_to=pl.lit(relative_to), badness=badness)
         if relative_to == "baseline":
-            known = known.filter(pl.col("model") != _own(table, baseline)).drop_nulls("badness")
+            rated = rated.filter(pl.col("model") != _own(table, baseline)).drop_nulls("badness")
         else:
-            known = known.filter(pl.col("open_bits_per_byte").is_not_null())
-        known = known.with_columns(looked_at=pl.len().over("model").cast(pl.Int64)).drop_nulls("badness")
-        ordered = known.sort("badness", "dimension", "slice", descending=[True, False, False])
+            rated = rated.filter(pl.col("open_bits_per_byte").is_not_null())
+        rated = rated.with_columns(looked_at=pl.len().over("model").cast(pl.Int64)).drop_nulls("badness")
+        ordered = rated.sort("badness", "dimension", "slice", descending=[True, False, False])
         rank = pl.int_range(1, pl.len() + 1).over("model")
-        found.append(ordered.with_columns(rank=rank.cast(pl.Int64)))
-    worst = pl.concat(found).filter(pl.col("rank") <= count)
+        rankings.append(ordered.with_columns(rank=rank.cast(pl.Int64)))
+    worst = pl.concat(rankings).filter(pl.col("rank") <= count)
     return worst.drop("badness").sort("model", "relative_to", "rank", descending=[False, True, False])
 
 
@@ -210,14 +210,14 @@ class _Cut:
         """Return by model the arrays (S,) of `figure`, `BOUNDED` and the verdicts; see `SLICES`."""
         how = {"confidence": options.confidence, "resamples": options.resamples, "seed": options.seed}
         boot = Bootstrap(self._columns(), **how, groups=self.groups)  # type: ignore[arg-type]
-        own = {name: baseline_of(options.baseline, name) for name in self.nats}
-        return {name: self._figures(boot, name, own[name] if own[name] in self.nats else "") for name in self.nats}
+        base_of = {name: baseline_of(options.baseline, name) for name in self.nats}
+        return {name: self._figures(boot, name, base if base in self.nats else "") for name, base in base_of.items()}
 
     def frame(self, name: str, columns: Mapping[str, np.ndarray]) -> pl.DataFrame:
         """Return the rows of one model; an interval or a gain that is not a finite number is null."""
         frame = pl.DataFrame(self.places, {"dimension": pl.String, "slice": pl.String}, orient="row").with_columns(
             model=pl.lit(name),
-            reviews=pl.Series([len(np.unique(self.review_N[own])) for own in self.member_NS.T]),
+            reviews=pl.Series([len(np.unique(self.review_N[is_member])) for is_member in self.member_NS.T]),
             **{key: pl.Series(values) for key, values in columns.items() if key in SLICES},
         )
         frame = frame.with_columns(pl.lit(None).alias(key) for key in SLICES if key not in frame.columns)

@@ -74,8 +74,8 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
     if "categories" in reviews.columns:
         labels["category"] = reviews.select(split_categories())["categories"]
         orders["category"] = sorted(labels["category"].explode().drop_nulls().unique())
-    found = [slicing_of(name, labels[name], orders[name], reviews["review_id"], min_reviews) for name in labels]
-    return [slicing for slicing in found if slicing.names or slicing.left_out]
+    slicings = [slicing_of(name, labels[name], orders[name], reviews["review_id"], min_reviews) for name in labels]
+    return [slicing for slicing in slicings if slicing.names or slicing.left_out]
 
 
 def losses_by_slice(
@@ -94,7 +94,7 @@ def losses_by_slice(
     """
     from scipy.special import stdtrit  # Student's t quantile; `scipy.stats` takes twice as long to import
 
-    slices, found = list(members_of(slicings)), []
+    slices, losses = list(members_of(slicings)), []
     tail = (1 - confidence) / 2 / max(1, len(slices))
     for dimension, name, member_N in slices:
         lost_M, of_M = lost_N[member_N], of_N[member_N]
@@ -105,8 +105,8 @@ def losses_by_slice(
         groups = len(sums_C)
         error = np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / whole if groups > 1 else np.inf
         sure = loss - stdtrit(max(groups - 1, 1), 1 - tail) * error
-        found.append((dimension, name, len(lost_M), loss, float(sure)))
-    table = pl.DataFrame(found, LOSSES, orient="row")
+        losses.append((dimension, name, len(lost_M), loss, float(sure)))
+    table = pl.DataFrame(losses, LOSSES, orient="row")
     return table.sort("loss", "dimension", "slice", descending=[True, False, False])
 
 
@@ -123,8 +123,9 @@ def star_labels() -> pl.Expr:
 
 
 def split_categories() -> pl.Expr:
-    """Return the column categories ("Food, Bars") as lists without repetitions."""
-    return pl.col("categories").str.split(",").list.eval(pl.element().str.strip_chars()).list.unique()
+    """Return the column categories ("Food, Bars") as lists without repetitions or empty names ("Food,, ")."""
+    name = pl.element().str.strip_chars()
+    return pl.col("categories").str.split(",").list.eval(name.filter(name != "")).list.unique()
 
 
 def token_slicings(tokens: pl.DataFrame, min_reviews: int) -> list[Slicing]:
@@ -164,7 +165,7 @@ def length_labels(words: pl.Series, bins: int) -> pl.Series:
     edges = np.unique(np.quantile(lengths_D, np.arange(1, bins) / bins)) if len(lengths_D) else np.zeros(0)
     bin_D = np.searchsorted(edges, lengths_D, side="right")
     inside = {each: lengths_D[bin_D == each] for each in np.unique(bin_D)}
-    names = {each: _span(int(found.min()), int(found.max())) for each, found in inside.items()}
+    names = {each: _span(int(lengths.min()), int(lengths.max())) for each, lengths in inside.items()}
     return pl.Series("length", [names[each] for each in bin_D], pl.String)
 
 
@@ -220,7 +221,7 @@ def slicing_of(
     frame = pl.DataFrame({"row": np.arange(len(labels)), "label": labels})
     if labels.dtype == pl.List:
         frame = frame.explode("label")
-    known = frame.filter(pl.col("label").is_in(list(names)))
+    labelled = frame.filter(pl.col("label").is_in(list(names)))
     member_NS = np.zeros((len(labels), len(names)), bool)
-    member_NS[known["row"].to_numpy(), [column[name] for name in known["label"]]] = True
+    member_NS[labelled["row"].to_numpy(), [column[name] for name in labelled["label"]]] = True
     return Slicing(dimension, names, member_NS, len(reviews) - len(names))

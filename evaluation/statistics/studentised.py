@@ -131,12 +131,12 @@ def studentised_intervals(
             for one, count in zip(ratios, reviews, strict=True)
         ]
     farther = _with_an_unseen_group(grouped, (1 - confidence) / 2, resamples, seed)
-    found = []
+    intervals = []
     for row, (one, (least, most)) in enumerate(zip(grouped, farther, strict=True)):
         low, high = studentised_ends(boot, row, expanded_tail(confidence, effective_reviews(one.bytes_D)))
         ends = one.estimate + min(low, least), one.estimate + max(high, most)
-        found.append(Interval(one.estimate, *ends, confidence, resamples, reviews[row], boot.groups))
-    return found
+        intervals.append(Interval(one.estimate, *ends, confidence, resamples, reviews[row], boot.groups))
+    return intervals
 
 
 def studentised_ends(boot: Bootstrap, row: int, tail: float) -> tuple[float, float]:

@@ -73,17 +73,17 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
     Args:
         table: Rows of `evaluation.statistics.comparison.comparison_table`, with the intervals of the gain.
     """
-    known = {training.model: training for training in trainings}
-    rows = [row for row in table if row["model"] in known and row["adaptation"] == STATIC and _finite(row)]
+    training_of = {training.model: training for training in trainings}
+    rows = [row for row in table if row["model"] in training_of and row["adaptation"] == STATIC and _finite(row)]
     if not rows:
         return []
     row = min(rows, key=lambda row: float(row["open_bits_per_byte"]))
-    training = known[row["model"]]
+    training = training_of[row["model"]]
     course = _course(training.curve)
     if course is None:
         return []
-    found = _judged(training, course, row, reviews)
-    return [*found, *_beside_baseline(row)] if found else []
+    hints = _judged(training, course, row, reviews)
+    return [*hints, *_beside_baseline(row)] if hints else []
 
 
 def _finite(row: Mapping[str, Any]) -> bool:
@@ -110,9 +110,9 @@ def _course(curve: Sequence[Mapping[str, float]]) -> _Course | None:
 
 def _points(curve: Sequence[Mapping[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return steps and values of a figure; of several values at one step, the last one, which a resumed fit wrote."""
-    found = {line["step"]: line[name] for line in curve if name in line}
-    steps = np.array(sorted(found), np.float64)
-    return steps, np.array([found[step] for step in steps], np.float64)
+    values = {line["step"]: line[name] for line in curve if name in line}
+    steps = np.array(sorted(values), np.float64)
+    return steps, np.array([values[step] for step in steps], np.float64)
 
 
 def _mean_before(points: tuple[np.ndarray, np.ndarray], step: float, last: float) -> float:

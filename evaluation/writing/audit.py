@@ -122,21 +122,21 @@ def shared_out(count: int, shares: Sequence[float]) -> list[int]:
 def _novelty(
     samples: pl.DataFrame, texts: WordStream, reference: RealText, most_words: int, folder: Path
 ) -> dict[str, Any]:
-    found = overlap(texts, reference.training)
+    copies = overlap(texts, reference.training)
     pieces = pieces_of(samples["text"]).list.head(most_words)
-    spans = copied_spans(samples.select("stars", "number", pieces=pieces), found, reference.training.offsets)
+    spans = copied_spans(samples.select("stars", "number", pieces=pieces), copies, reference.training.offsets)
     ids = reference.review_ids.gather(spans["review"])
     spans.with_columns(review_id=ids).drop("review").write_parquet(folder / COPIED_FILE)
-    curve = {"n": range(1, ORDERS + 1), "samples": found.curve(), "real": reference.real_curve}
+    curve = {"n": range(1, ORDERS + 1), "samples": copies.curve(), "real": reference.real_curve}
     pl.DataFrame(curve, schema={"n": pl.Int64, "samples": pl.Float64, "real": pl.Float64}).write_parquet(
         folder / NOVELTY_FILE
     )
     return {
         "samples": samples.height,
         "words": len(texts.words_N),
-        **{f"copied_{n}": found.share(n) for n in (4, 8)},
+        **{f"copied_{n}": copies.share(n) for n in (4, 8)},
         **{f"real_copied_{n}": reference.real_curve[n - 1] for n in (4, 8)},
-        "longest_copied": int(found.longest_D.max()),
+        "longest_copied": int(copies.longest_D.max()),
         "real_longest_copied": int(reference.real["longest"].head(samples.height).max() or 0),  # type: ignore[arg-type]
     }
 
@@ -145,23 +145,23 @@ def _passages(
     texts: WordStream, copied: float | None, reference: RealText, most_words: int
 ) -> dict[str, float | None]:
     """Return the share of passages that occur in the training text: 8 words, or whole texts that are shorter."""
-    found: dict[str, float | None] = {}
+    passages: dict[str, float | None] = {}
     real = word_stream(reference.real["text"]).cut_at(most_words)
     for name, stream, share in (("", texts, copied), ("real_", real, reference.real_curve[PASSAGE - 1])):
         grams = int(np.maximum(stream.lengths_D - PASSAGE + 1, 0).sum())
-        found[f"{name}copied_passages"] = copied_passages(stream, (share or 0.0) * grams, reference.training)
-    return found
+        passages[f"{name}copied_passages"] = copied_passages(stream, (share or 0.0) * grams, reference.training)
+    return passages
 
 
 def _private(samples: pl.DataFrame, reference: RealText, folder: Path) -> dict[str, Any]:
-    found = private_patterns(samples["text"])
+    patterns = private_patterns(samples["text"])
     shown = samples.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-    table = found.join(shown, left_on="text", right_on="row", how="left", suffix="_written").select(
+    table = patterns.join(shown, left_on="text", right_on="row", how="left", suffix="_written").select(
         "stars", "number", "pattern", "count", text="text_written"
     )
     table.write_parquet(folder / PRIVATE_FILE)
     real = private_patterns(reference.real["text"].head(samples.height))
-    return {"private_patterns": int(found["count"].sum()), "real_private_patterns": int(real["count"].sum())}
+    return {"private_patterns": int(patterns["count"].sum()), "real_private_patterns": int(real["count"].sum())}
 
 
 def private_patterns(texts: pl.Series) -> pl.DataFrame:
@@ -175,12 +175,12 @@ def private_patterns(texts: pl.Series) -> pl.DataFrame:
     Returns:
         Columns text (the number of the text), pattern, count: one row for each kind of pattern in a text.
     """
-    found = []
+    counts = []
     for number, text in enumerate(texts.to_list()):
         for name, step in PATTERNS.items():
             masked = step.apply(text)
             if masked != text:
                 count = masked.count(step.replacement) - text.count(step.replacement)
-                found.append({"text": number, "pattern": name, "count": count})
+                counts.append({"text": number, "pattern": name, "count": count})
             text = masked
-    return pl.DataFrame(found, schema={"text": pl.Int64, "pattern": pl.String, "count": pl.Int64})
+    return pl.DataFrame(counts, schema={"text": pl.Int64, "pattern": pl.String, "count": pl.Int64})

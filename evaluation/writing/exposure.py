@@ -112,16 +112,16 @@ def measure_exposure(
         schema=TABLE,
     ).with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))
     distance, p = follow_theory(controls_C, candidates_R)
-    known = table.drop_nulls("exposure")
+    measured = table.drop_nulls("exposure")
     return table, {
         "canaries": len(texts),
-        "canaries_unknown": table.height - known.height,
+        "canaries_unknown": table.height - measured.height,
         "canaries_written": int(lowered.str.contains_any(texts).sum()),
-        "exposure_max": known["exposure"].max(),
-        "exposure_mean": known["exposure"].mean(),
-        "exposure_once": known.filter(pl.col("copies") == 1)["exposure"].mean(),
-        "exposure_extrapolated_max": known["extrapolated"].max(),
-        "exposure_limit": math.log2(candidates + 1) if known.height else None,
+        "exposure_max": measured["exposure"].max(),
+        "exposure_mean": measured["exposure"].mean(),
+        "exposure_once": measured.filter(pl.col("copies") == 1)["exposure"].mean(),
+        "exposure_extrapolated_max": measured["extrapolated"].max(),
+        "exposure_limit": math.log2(candidates + 1) if measured.height else None,
         "skew_normal_ks": fitted.distance if fitted else None,
         "control_ks": distance,
         "control_p": p,
@@ -172,8 +172,8 @@ def follow_theory(controls_C: np.ndarray, candidates_R: np.ndarray) -> tuple[flo
     """
     from scipy.stats import ks_2samp  # here, because the import takes half a second
 
-    found: Any = ks_2samp(controls_C, candidates_R)
-    return float(found.statistic), float(found.pvalue)
+    test: Any = ks_2samp(controls_C, candidates_R)
+    return float(test.statistic), float(test.pvalue)
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,11 @@ def copied_passages(texts: WordStream, copied: float, training: WordStream) -> f
 
 def _whole_texts(texts: WordStream, training: WordStream) -> np.ndarray:
     """Return for each text of 1 to 7 words whether it is equal to a whole training text."""
-    found = [np.zeros(0, bool)]
+    copied = [np.zeros(0, bool)]
     for words in range(1, PASSAGE):
         ours, theirs = (_fingerprints(stream, words) for stream in (texts, training))
-        found.append(np.isin(ours, theirs))
-    return np.concatenate(found)
+        copied.append(np.isin(ours, theirs))
+    return np.concatenate(copied)
 
 
 def _fingerprints(stream: WordStream, words: int) -> np.ndarray:
@@ -109,23 +109,23 @@ def _fingerprints(stream: WordStream, words: int) -> np.ndarray:
     return hash_S
 
 
-def copied_spans(samples: pl.DataFrame, found: Overlap, training_offsets: np.ndarray) -> pl.DataFrame:
+def copied_spans(samples: pl.DataFrame, copies: Overlap, training_offsets: np.ndarray) -> pl.DataFrame:
     """Return each sample's longest copied span, the longest first.
 
     Args:
         samples: D rows with a column `pieces`, the words of each sample, and any others, which are kept.
-        found: Their overlap with the training text.
+        copies: Their overlap with the training text.
         training_offsets: Position where each training text begins, and the end.
 
     Returns:
         The other columns, and longest (words), span (the words, separated by spaces), of_sample (its share of the
         sample's words), review (number of the training text that contains it; null if nothing is copied).
     """
-    review_D = np.searchsorted(training_offsets, found.at_D, side="right") - 1
+    review_D = np.searchsorted(training_offsets, copies.at_D, side="right") - 1
     spans = samples.with_columns(
-        longest=pl.Series(found.longest_D),
-        start=pl.Series(found.start_D),
-        review=pl.Series(review_D).set(pl.Series(found.at_D < 0), None),
+        longest=pl.Series(copies.longest_D),
+        start=pl.Series(copies.start_D),
+        review=pl.Series(review_D).set(pl.Series(copies.at_D < 0), None),
     )
     words = pl.col("pieces").list.len()
     return (

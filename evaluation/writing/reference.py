@@ -80,7 +80,7 @@ def make_reference(
     training = write_word_stream(folder, texts())
     pl.DataFrame({"review_id": pl.concat(ids)}).write_parquet(folder / REVIEWS_FILE)
     real = next(iter_split(clean_folder, "test", REAL_REVIEWS)).select("review_id", "text")
-    found = overlap(word_stream(real["text"]).cut_at(most_words), training)
-    real.with_columns(longest=pl.Series(found.longest_D)).write_parquet(folder / REAL_FILE)
-    (folder / CURVE_FILE).write_text(json.dumps(found.curve()), encoding="utf-8")
+    copies = overlap(word_stream(real["text"]).cut_at(most_words), training)
+    real.with_columns(longest=pl.Series(copies.longest_D)).write_parquet(folder / REAL_FILE)
+    (folder / CURVE_FILE).write_text(json.dumps(copies.curve()), encoding="utf-8")
     return {"words": len(training.words_N), "real_reviews": real.height}

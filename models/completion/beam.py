@@ -140,9 +140,9 @@ def _required(vocabulary: Vocabulary, words: Sequence[str]) -> list[tuple[re.Pat
         clean = vocabulary.normal_form.apply(word)
         ids = tuple(vocabulary.encode(" " + clean if vocabulary.lossless else clean).tolist())
         if not any(char.isalnum() for char in clean):
-            raise ModelError(f"the required word {word!r} has no letter or digit", "input")
+            raise ModelError(f"require is {word!r}; it must have a letter or a digit", "input")
         if UNK in ids:
-            raise ModelError(f"the model does not know the required word {word!r}; it cannot write it", "input")
+            raise ModelError(f"require is {word!r}; the model does not know that word and cannot write it", "input")
         patterns.append((re.compile(rf"(?<!\w){re.escape(clean)}(?!['’]?\w)", re.IGNORECASE), ids))
     return patterns
 

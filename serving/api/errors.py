@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import ceil
 from typing import Any
@@ -19,6 +20,8 @@ SHOWN = 80
 """Characters of a refused value that a message repeats."""
 REFUSED = "refused_value"
 """Type of pydantic's error for a check of ours, whose message is a whole sentence."""
+OF_PARAMETER = re.compile(r"(\w+) (?:is|only)\b")
+"""Beginning of a model's message about one option, such as "top_k is 0; it must be …"; others are about none."""
 RETRY_AFTER = "Retry-After"
 KINDS = {429: "rate_limit_error", 504: "timeout_error"}
 
@@ -65,7 +68,8 @@ def as_api_error(error: BaseException) -> ApiError | None:
     if isinstance(error, Busy):
         return busy(error.retry_after)
     if isinstance(error, ModelError) and error.kind == "input":
-        return ApiError(400, str(error), "invalid_value", str(error).partition(" ")[0])
+        parameter = OF_PARAMETER.match(str(error))
+        return ApiError(400, str(error), "invalid_value", parameter[1] if parameter else None)
     reason = error.reason if isinstance(error, StreamEnded) else ""
     if reason == "deadline" or isinstance(error, TimeoutError):
         return ApiError(504, "the answer took longer than this server allows", "deadline_exceeded")

@@ -72,8 +72,8 @@ async def _after_the_prompt(
 
     async def answer() -> Response:
         async with services.leased(request, query.model) as version:
-            found = await find(services, version, query)
+            words = await find(services, version, query)
             read = await how_read(version, [query.prompt], query.stars)
-        return as_json({"model": version.id, **found, **read})
+        return as_json({"model": version.id, **words, **read})
 
     return await while_connected(request, services.seconds_left(request), answer())

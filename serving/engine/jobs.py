@@ -248,9 +248,9 @@ class Jobs:
 
 def _called(
     work: Callable[[], object], then: Callable[[], None], failed: Callable[[Exception], None],
-    wanted: Callable[[], bool],
+    is_awaited: Callable[[], bool],
 ) -> None:  # fmt: skip
-    if not wanted():
+    if not is_awaited():
         return
     try:
         work()

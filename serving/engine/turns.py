@@ -27,13 +27,13 @@ class Turn:
         advance: Reads at most so many tokens; returns whether there are more.
         then: Called when all is read.
         failed: Called with the error if reading fails.
-        wanted: Whether somebody still waits for it.
+        is_awaited: Whether somebody still waits for it.
     """
 
     advance: Callable[[int], bool]
     then: Callable[[], None]
     failed: Callable[[Exception], None]
-    wanted: Callable[[], bool]
+    is_awaited: Callable[[], bool]
 
 
 class Turns:
@@ -67,7 +67,7 @@ class Turns:
     def drop_unwanted(self) -> None:
         """Drop those that nobody waits for."""
         if self._turns:
-            self._turns = deque(turn for turn in self._turns if turn.wanted())
+            self._turns = deque(turn for turn in self._turns if turn.is_awaited())
 
 
 class ContextReading:
@@ -78,18 +78,18 @@ class ContextReading:
         ids: The tokens.
         done: Number of tokens that were read before.
         state: The state after them.
-        found: The result, if nothing is left to read.
+        result: What was read, if nothing is left to read.
     """
 
     def __init__(
-        self, model: LanguageModel, ids: Sequence[int], done: int, state: Any, found: Read | None = None
+        self, model: LanguageModel, ids: Sequence[int], done: int, state: Any, result: Read | None = None
     ) -> None:
-        self.model, self.ids, self.done, self.state, self.found = model, tuple(ids), done, state, found
+        self.model, self.ids, self.done, self.state, self.result = model, tuple(ids), done, state, result
 
     @property
     def left(self) -> int:
         """Number of tokens to read."""
-        return 0 if self.found else len(self.ids) - self.done
+        return 0 if self.result else len(self.ids) - self.done
 
     def advance(self, width: int) -> bool:
         """Read at most *width* tokens and the last one; return whether there are more."""
@@ -98,8 +98,8 @@ class ContextReading:
             self.state = read_on(self.model, np.array([self.ids[self.done : end]], np.int64), self.state)
             self.done = end
         if end == len(self.ids) - 1:
-            self.found = self.model.step(np.array(self.ids[-1:], np.int64), self.state)
-        return self.found is None
+            self.result = self.model.step(np.array(self.ids[-1:], np.int64), self.state)
+        return self.result is None
 
 
 class Contexts:
@@ -132,9 +132,9 @@ class Contexts:
         )  # fmt: skip
         saved = self._cache.longest([*mark, *prefix])
         done = 0 if saved is None else len(saved.ids) - len(mark)
-        if best is not None and best.found and len(best.ids) >= done:
-            whole = best.found if best.ids == prefix else None
-            return ContextReading(model, prefix, len(best.ids), best.found[1], whole)
+        if best is not None and best.result and len(best.ids) >= done:
+            whole = best.result if best.ids == prefix else None
+            return ContextReading(model, prefix, len(best.ids), best.result[1], whole)
         self._counts["cached_tokens"] += done
         if saved is None:
             return ContextReading(model, prefix, 0, model.start(1))
@@ -149,16 +149,16 @@ class Contexts:
         mark, near_end = self._mark(reading.model), reading.done == len(reading.ids) - 1
         if near_end and reading.done > before:
             self._cache.store([*mark, *reading.ids[:-1]], reading.state)
-        if reading.found is not None:
-            self._cache.store([*mark, *reading.ids], reading.found[1], reading.found[0])
+        if reading.result is not None:
+            self._cache.store([*mark, *reading.ids], reading.result[1], reading.result[0])
         self._counts["prefill_tokens"] += reading.done - before + (not more)
         return more
 
     def whole(self, reading: ContextReading) -> Read:
         """Read all that is left, and return the result."""
-        while reading.found is None:
+        while reading.result is None:
             self.read(reading, reading.left)
-        return reading.found
+        return reading.result
 
     def _mark(self, model: LanguageModel) -> tuple[int, ...]:
         return () if model is self._model else (OTHER_MODEL,)

@@ -105,16 +105,16 @@ def compare_classifiers(
         test = {model.name: predicted(names, predictions_of(model.test), documents) for model in models}
         held = {model.name: predicted(names, predictions_of(model.validation)) for model in models}
         rows = [row_of(config, name, test[name], test[config.classification.baseline]) for name in test]
-        found = {"rows": rows, "validation": {name: figures(one).to_dict() for name, one in held.items()}}
-        (work / COMPARED_FILE).write_text(json.dumps(to_json(found), indent=1, allow_nan=False), encoding="utf-8")
+        stored = {"rows": rows, "validation": {name: figures(one).to_dict() for name, one in held.items()}}
+        (work / COMPARED_FILE).write_text(json.dumps(to_json(stored), indent=1, allow_nan=False), encoding="utf-8")
         return {"classifiers": len(models), "reviews": len(next(iter(test.values())))}
 
     inputs = {f"{model.name} {split}": getattr(model, split).digest for model in models for split in HELD_OUT}
     built = run_stage(
         config, "compare-classifiers", options, {**inputs, "clean": prepared.clean.digest}, make
     )
-    found = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
-    compared = Compared(models, tuple(found["rows"]), found["validation"], built.artifact)
+    stored = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
+    compared = Compared(models, tuple(stored["rows"]), stored["validation"], built.artifact)
     _log(tracker_of(config), compared, config.classification.baseline, parent_run_id)
     show_table("classifiers", [_flat(row) for row in compared.rows], "Figures on the test reviews")
     return compared
@@ -135,8 +135,8 @@ def row_of(config: RunConfig, name: str, answers: Predicted, baseline: Predicted
     """Return the figures of one classifier, with intervals, and its difference from the baseline."""
     chosen = config.evaluation
     drawn: dict[str, Any] = {"confidence": chosen.confidence, "resamples": chosen.resamples, "seed": chosen.seed}
-    found: ClassifierFigures = figures(answers)
-    row = {"name": name, **found.to_dict()}
+    measured: ClassifierFigures = figures(answers)
+    row = {"name": name, **measured.to_dict()}
     for key, interval in intervals(answers, **drawn).items():
         if isinstance(key, str):
             row |= {f"{key}_lo": interval.low, f"{key}_hi": interval.high}
@@ -164,8 +164,8 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
         if tracker.has_tag(run_id, MEASURED_TAG, compared.artifact.digest):
             continue
         test = NO_GAIN | compared.row(model.name) if model.name == baseline else compared.row(model.name)
-        for split, found in (("test", test), ("final_validation", compared.validation[model.name])):
-            numbers = {f"{split}/{key}": value for key, value in _flat(found).items() if isinstance(value, int | float)}
+        for split, part in (("test", test), ("final_validation", compared.validation[model.name])):
+            numbers = {f"{split}/{key}": value for key, value in _flat(part).items() if isinstance(value, int | float)}
             tracker.log_metrics(run_id, numbers)
         row = compared.row(model.name)
         columns = {"truth": row["labels"]} | {

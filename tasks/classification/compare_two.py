@@ -98,32 +98,32 @@ def learnt_reviews(config: RunConfig, bundle: Path, clean: Artifact) -> tuple[fr
     """
     data, problems = learnt_data(config, bundle)
     earlier = (then for digest, then in data.items() if digest != clean.digest)
-    found = set[str]().union(*(_test_reviews_known(then, clean) for then in earlier))
-    return frozenset(found), tuple(problems)
+    review_ids = set[str]().union(*(_test_reviews_known(then, clean) for then in earlier))
+    return frozenset(review_ids), tuple(problems)
 
 
 def _test_reviews_known(then: Artifact, clean: Artifact) -> set[str]:
     """Return the ids of the test reviews of *clean* whose id or text was in another split than "test" of *then*."""
     test = scan_split(clean.folder, "test")
     before = pl.scan_parquet(then.folder / TABLE).filter(pl.col("split") != "test")
-    found = [test.join(before, on=key, how="semi").select("review_id").collect() for key in ("review_id", "text")]
-    return set(pl.concat(found)["review_id"].to_list())
+    matches = [test.join(before, on=key, how="semi").select("review_id").collect() for key in ("review_id", "text")]
+    return set(pl.concat(matches)["review_id"].to_list())
 
 
 def _side(
     config: RunConfig, clean: Artifact, labels: Artifact | None, letter: str, reference: str
 ) -> ComparedClassifier:
-    found = find_classifier(config, reference)
-    with converted_errors(found.folder):
-        bundle = load_classifier(found.folder)
-    name = f"{found.version.name} version {found.version.version}"
-    asked = config.classification.label
-    other_names = asked in LABELLINGS and bundle.labels != LABELLINGS[asked].names
-    if other_names or bundle.facts.get("label", asked) != asked:
+    classifier = find_classifier(config, reference)
+    with converted_errors(classifier.folder):
+        bundle = load_classifier(classifier.folder)
+    name = f"{classifier.version.name} version {classifier.version.version}"
+    label = config.classification.label
+    other_names = label in LABELLINGS and bundle.labels != LABELLINGS[label].names
+    if other_names or bundle.facts.get("label", label) != label:
         raise _something_else(config, name, ", ".join(bundle.labels))
     name = f"{name} ({bundle.spec.name})"
-    rows = predictions_of(predict_bundle(config, found.folder, clean, "test", name, labels).artifact)
-    learnt, problems = learnt_reviews(config, found.folder, clean)
+    rows = predictions_of(predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact)
+    learnt, problems = learnt_reviews(config, classifier.folder, clean)
     return ComparedClassifier(letter, name, bundle.labels, rows, learnt & set(rows["review_id"]), problems)
 
 
@@ -138,8 +138,8 @@ def _something_else(config: RunConfig, name: str, labels: str) -> InputError:
 
 def _answers(clean: Artifact, sides: list[ComparedClassifier], left_out: frozenset[str]) -> dict[str, Predicted]:
     """Return the answers of both on the reviews that neither has learnt from."""
-    documents, kept = documents_of(clean), ~pl.col("review_id").is_in(list(left_out))
-    rows = {side.letter: side.rows.filter(kept) for side in sides}
+    documents, common = documents_of(clean), ~pl.col("review_id").is_in(list(left_out))
+    rows = {side.letter: side.rows.filter(common) for side in sides}
     if rows["A"].is_empty():
         raise EmptyInput(
             "There is no test review that neither version has learnt from", where=str(clean.folder),

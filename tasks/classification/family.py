@@ -78,10 +78,10 @@ class Classifiers(ModelFamily):
     ) -> Scored:
         """See `ModelFamily`; a champion of other labels is whole, but it has no answers to these reviews."""
         bundle = load_classifier(folder)  # checks every file and the probe texts
-        labels, ours, asked = bundle.labels, challenger.fitted.spec.labels, config.classification.label
+        labels, ours, own_label = bundle.labels, challenger.fitted.spec.labels, config.classification.label
         test = reviews_digest(tests_of(prepared.clean))
-        if (predicts := bundle.facts.get("label", asked)) != asked and labels == ours:
-            other = f"the champion predicts '{predicts}', and the challenger '{asked}'; {ClassifierCase.OTHER_NAME}"
+        if (predicts := bundle.facts.get("label", own_label)) != own_label and labels == ours:
+            other = f"the champion predicts '{predicts}', and the challenger '{own_label}'; {ClassifierCase.OTHER_NAME}"
             return Scored(test=test, problem=other)
         if not set(labels) <= set(ours):
             return Scored(test=test, labels=labels)
@@ -98,22 +98,22 @@ class Classifiers(ModelFamily):
     ) -> tuple[Predicted, Predicted] | None:  # fmt: skip
         """See `ModelFamily`."""
         labels, names = labels_of_prepared(config, earlier), scored[0].labels
-        found: list[Predicted] = []
+        predictions: list[Predicted] = []
         for who in ("challenger", "champion"):
             label = f"{who} on the champion's reviews"
             built = predict_bundle(config, folders[who], chosen, TEST, label, labels, names if labels else ())
             answers = built.artifact
             if not answers.facts["reviews"]:
                 return None
-            found.append(Answers(config, names, answers, earlier).read())
-        return found[0], found[1]
+            predictions.append(Answers(config, names, answers, earlier).read())
+        return predictions[0], predictions[1]
 
     def baseline(
         self, config: RunConfig, prepared: Prepared, evaluated: Compared, challenger: MeasuredClassifier
     ) -> ModelEvidence[Predicted]:
         """See `ModelFamily`: the configured baseline."""
-        found = evaluated.named(config.classification.baseline)
-        return self.stored(config, prepared, found).evidence(bundle_digest(found.fitted.bundle), name=found.name)
+        base = evaluated.named(config.classification.baseline)
+        return self.stored(config, prepared, base).evidence(bundle_digest(base.fitted.bundle), name=base.name)
 
 
 def choose(compared: Compared) -> MeasuredClassifier:

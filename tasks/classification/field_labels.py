@@ -46,9 +46,9 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
     def make(work: Path) -> dict[str, Any]:
         files = files_of(config, dataset)
         with progress("labels", sum(file.bytes for file in files), "bytes") as report:
-            found = read_labels(files, iter_parts(dataset.folder), source, field, report)
-        found.table.write_parquet(work / LABELS_FILE, compression="zstd")
-        return {"field": field, "labelled": found.table.height, "unplaced": found.unplaced}
+            labelled = read_labels(files, iter_parts(dataset.folder), source, field, report)
+        labelled.table.write_parquet(work / LABELS_FILE, compression="zstd")
+        return {"field": field, "labelled": labelled.table.height, "unplaced": labelled.unplaced}
 
     options = {"field": field, "settings": settings}
     built = run_stage(config, STAGE, options, {"dataset": dataset.digest}, make, field)
@@ -95,10 +95,10 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
     if labels is None:
         return LABELLINGS[config.classification.label].names
     split = pl.scan_parquet(clean.folder / TABLE).select("review_id", "split")
-    found = pl.scan_parquet(labels.folder / LABELS_FILE).join(split, on="review_id", how="inner").collect()
-    names = _frequent(config, Counter(found.filter(pl.col("split") == "train")["label"].to_list()))
-    rare = found.filter(~pl.col("label").is_in(names))["label"].value_counts(sort=True, name="reviews")
-    log.info("labels   %s: %d labels of %d reviews", config.classification.label, len(names), found.height)
+    labelled = pl.scan_parquet(labels.folder / LABELS_FILE).join(split, on="review_id", how="inner").collect()
+    names = _frequent(config, Counter(labelled.filter(pl.col("split") == "train")["label"].to_list()))
+    rare = labelled.filter(~pl.col("label").is_in(names))["label"].value_counts(sort=True, name="reviews")
+    log.info("labels   %s: %d labels of %d reviews", config.classification.label, len(names), labelled.height)
     if rare.height:
         log.warning(
             "%d labels are too rare to be learnt; their %d reviews are left out: %s", rare.height,

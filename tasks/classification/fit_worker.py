@@ -76,8 +76,8 @@ def written(
         raise ModelError("lexicons and patterns are counted in texts: the job has no prepared data", "input")
     ids = stream.documents.select("review_id")[rows_N]
     batches = iter_split(job.clean, split)
-    known = pl.concat([batch.select("review_id", "text").join(ids, "review_id", how="semi") for batch in batches])
-    texts = ids.join(known, "review_id", how="left", maintain_order="left")["text"]
+    texts_of = pl.concat([batch.select("review_id", "text").join(ids, "review_id", how="semi") for batch in batches])
+    texts = ids.join(texts_of, "review_id", how="left", maintain_order="left")["text"]
     for row in texts.is_null().arg_true():
         texts[int(row)] = vocabulary.decode(stream.document(int(rows_N[row])))
     return texts

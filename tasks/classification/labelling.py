@@ -71,8 +71,8 @@ class FieldLabels:
 
     def numbers(self, reviews: pl.DataFrame) -> np.ndarray:
         """See `Labelling`."""
-        found = reviews.select("review_id").join(self._number_of, on="review_id", how="left", maintain_order="left")
-        return found["number"].fill_null(LEFT_OUT).to_numpy().astype(np.int64)
+        numbered = reviews.select("review_id").join(self._number_of, on="review_id", how="left", maintain_order="left")
+        return numbered["number"].fill_null(LEFT_OUT).to_numpy().astype(np.int64)
 
 
 def drawn_rows(total: int, count: int, seed: int) -> np.ndarray:
@@ -99,13 +99,13 @@ def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Label
     Raises:
         InputError: The names are not those of this value.
     """
-    found: Labelling = LABELLINGS[label] if folder is None else FieldLabels(names, folder)
-    if found.names != tuple(names):
+    labelling: Labelling = LABELLINGS[label] if folder is None else FieldLabels(names, folder)
+    if labelling.names != tuple(names):
         raise InputError(
             "The classifier predicts other labels", where="classification.label", value=label,
             cause=f"its labels are {', '.join(names)}", remedy="name what it predicts: --set classification.label=NAME",
         )
-    return found
+    return labelling
 
 
 def require_labelled_reviews(config: RunConfig, prepared: Prepared) -> None:

@@ -95,12 +95,12 @@ def answered(
         report(done)
         if rows.is_empty():
             continue
-        found = bundle.classify(rows["text"].to_list())
-        known = found.probabilities_NK is not None and bundle.labels == labelling.names
-        chances = found.probabilities_NK.tolist() if known and found.probabilities_NK is not None else None
+        predicted = bundle.classify(rows["text"].to_list())
+        comparable = predicted.probabilities_NK is not None and bundle.labels == labelling.names
+        chances = predicted.probabilities_NK.tolist() if comparable and predicted.probabilities_NK is not None else None
         parts.append(pl.DataFrame({
             "review_id": rows["review_id"], "truth": truth_N[truth_N != LEFT_OUT],
-            "answer": number_K[found.answers_N],
+            "answer": number_K[predicted.answers_N],
             "probabilities": pl.Series(chances or [None] * rows.height, dtype=SCHEMA["probabilities"]),
         }, schema=SCHEMA))  # fmt: skip
     return pl.concat(parts)

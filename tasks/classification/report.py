@@ -69,8 +69,8 @@ def _classifier(model: MeasuredClassifier, labels: tuple[str, ...], documents: p
         "megabytes": megabytes(model.fitted.bundle), "reviews per second": model.test.facts["reviews_per_second"],
     }  # fmt: skip
     answers = predicted(labels, predictions_of(model.test), documents)
-    kept = {name: value for name, value in costs.items() if value is not None}
-    return ClassifierResults(model.name, answers, model.fitted.spec.kind, kept)
+    measured_costs = {name: value for name, value in costs.items() if value is not None}
+    return ClassifierResults(model.name, answers, model.fitted.spec.kind, measured_costs)
 
 
 def used(compared: Compared) -> dict[str, int]:

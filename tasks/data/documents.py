@@ -37,12 +37,12 @@ def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
     """Return the group of each test review that has exact or near-duplicates in the test split; None if none has."""
     if not (file := clean.folder / COPIES_FILE).exists():
         return None
-    found = pl.read_parquet(file).filter(pl.col("split") == "test")
-    groups = found.select("review_id", "group").unique("review_id")
+    copies_of_test = pl.read_parquet(file).filter(pl.col("split") == "test")
+    groups = copies_of_test.select("review_id", "group").unique("review_id")
     if groups.is_empty():
         return None
-    known = reviews.select("review_id").join(groups, on="review_id", how="left", maintain_order="left")
-    return known["group"].alias("copies of a text")
+    grouped = reviews.select("review_id").join(groups, on="review_id", how="left", maintain_order="left")
+    return grouped["group"].alias("copies of a text")
 
 
 GROUPINGS: tuple[Grouping, ...] = (split_key, copies)
@@ -72,8 +72,8 @@ def grouped_by(clean: Artifact, documents: pl.DataFrame) -> str:
 
 
 def _keys(clean: Artifact, table: pl.DataFrame) -> list[pl.Series]:
-    found = (grouping(clean, table) for grouping in GROUPINGS)
-    return [keys for keys in found if keys is not None]
+    groupings = (grouping(clean, table) for grouping in GROUPINGS)
+    return [keys for keys in groupings if keys is not None]
 
 
 def documents_with_words(clean: Artifact) -> pl.DataFrame:

@@ -51,14 +51,14 @@ class NotCompared:
 
 @stage("drift")
 def measure_drift(
-    config: RunConfig, dataset: Artifact, parent_run_id: str, asked: Mapping[str, Any] | None = None
+    config: RunConfig, dataset: Artifact, parent_run_id: str, parameters: Mapping[str, Any] | None = None
 ) -> Artifact | NotCompared:
     """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
     Args:
         config: Its section `drift` has limits and sample sizes.
         parent_run_id: The MLflow run that gets the report.
-        asked: Parameters of the flow `drift`, which the event of newly found drift passes on to the retrain that it
+        parameters: Those of the flow `drift`, which the event of newly found drift passes on to the retrain that it
             starts. None: the run retrains anyway, and the event only tells.
 
     Returns:
@@ -68,11 +68,11 @@ def measure_drift(
     if isinstance(comparable := _comparable(config, dataset), NotCompared):
         log.log(comparable.level, "drift: %s", comparable.reason)
         return comparable
-    version, folder, known, seen, new = comparable
+    version, folder, reference, seen, new = comparable
     options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
                "selection": config.selection.model_dump(mode="json")}
-    inputs = {"bundle": bundle_digest(folder), "known": known.digest, "dataset": dataset.digest}
-    facts = {"champion": f"version {version.version}", "champion's data": known.digest, "new data": dataset.digest,
+    inputs = {"bundle": bundle_digest(folder), "known": reference.digest, "dataset": dataset.digest}
+    facts = {"champion": f"version {version.version}", "champion's data": reference.digest, "new data": dataset.digest,
              "new reviews": f"{new:,}", "from": dataset.facts.get("date_min"), "to": dataset.facts.get("date_max")}
 
     def make(work: Path) -> dict[str, Any]:
@@ -80,14 +80,14 @@ def measure_drift(
 
         with converted_errors(folder):
             bundle = opened()
-        report, odd = _report(config, bundle, known, dataset, seen, work)
+        report, odd = _report(config, bundle, reference, dataset, seen, work)
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         text = f"{report.to_markdown()}\n\n{odd_markdown(pl.read_parquet(work / ODD_FILE), odd)}"
         (work / TABLE_FILE).write_text(text, encoding="utf-8")
         (work / PAGE_FILE).write_text(drift_page(report, facts), encoding="utf-8")
         excesses = {figure.name: figure.excess for figure in report.figures}
-        said = {"sentence": flagged_sentence(report), "drifted": list(report.drifted)}
-        return {**said, "new": new, "excess": excesses, "odd": odd}
+        outcome = {"sentence": flagged_sentence(report), "drifted": list(report.drifted)}
+        return {**outcome, "new": new, "excess": excesses, "odd": odd}
 
     try:
         with OpenBundle(config, folder) as opened:
@@ -97,7 +97,7 @@ def measure_drift(
         return NotCompared(str(error))
     _show(config, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"] and not built.reused:
-        _announce(config, built.artifact, version, asked)
+        _announce(config, built.artifact, version, parameters)
     return as_task_state(built)
 
 
@@ -115,9 +115,9 @@ def _comparable(config: RunConfig, dataset: Artifact) -> _Comparable | NotCompar
     """Return what is compared, or why nothing can be."""
     if (version := registry_of(config).alias(CHAMPION)) is None:
         return NotCompared("there is no champion yet, so nothing to compare with")
-    if isinstance(known := _data_of(config, version), NotCompared):
-        return known
-    seen = known_ids(store_of(config), known)
+    if isinstance(reference := _data_of(config, version), NotCompared):
+        return reference
+    seen = known_ids(store_of(config), reference)
     new = _count_new(dataset, seen)
     if new < FEWEST:
         few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
@@ -126,17 +126,17 @@ def _comparable(config: RunConfig, dataset: Artifact) -> _Comparable | NotCompar
         folder = registry_of(config).bundle_folder(version)
     except BundleError as error:  # the gate will refuse it too, with a remedy
         return NotCompared(f"champion v{version.version} cannot be measured: {error}", logging.WARNING)
-    return _Comparable(version, folder, known, seen, new)
+    return _Comparable(version, folder, reference, seen, new)
 
 
-def known_ids(store: Store, known: Artifact) -> np.ndarray:
+def known_ids(store: Store, reference: Artifact) -> np.ndarray:
     """Return the sorted hashes of all review_ids of a prepared data set; the hashes are valid in this process only.
 
-    Reviews that were removed when *known* was prepared, such as duplicates, are not new either. They are included as
-    long as the store still has the ingested data set.
+    Reviews removed when *reference* was prepared, such as duplicates, are not new either. They are included as long
+    as the store still has the ingested data set.
     """
-    files = [known.folder / TABLE]
-    digest = known.manifest["inputs"].get("dataset", "")
+    files = [reference.folder / TABLE]
+    digest = reference.manifest["inputs"].get("dataset", "")
     if digest and (dataset := store.find_usable("ingest", digest)):
         files += sorted((dataset.folder / "parts").glob("part-*.parquet"))
     ids = pl.concat([pl.scan_parquet(file).select(pl.col("review_id").hash(seed=1)) for file in files])
@@ -155,17 +155,17 @@ def unknown_to(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
 
 
 def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
-    wanted = unknown_to(seen)
+    is_new = unknown_to(seen)
     parts = sorted((dataset.folder / "parts").glob("part-*.parquet"))
-    return sum(int(wanted(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum()) for part in parts)
+    return sum(int(is_new(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum()) for part in parts)
 
 
 def _data_of(config: RunConfig, version: Version) -> Artifact | NotCompared:
     """Return the prepared data set that the champion was trained on, or why nothing can be compared with it."""
     digest = version.tags.get(DATA_TAG, "")
-    known = store_of(config).find_usable("prepare", digest) if digest else None
-    if known is not None:
-        return known
+    reference = store_of(config).find_usable("prepare", digest) if digest else None
+    if reference is not None:
+        return reference
     return NotCompared(
         f"the data of champion v{version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
         "`reviewlm run --until prepare --input`", logging.WARNING,
@@ -173,7 +173,7 @@ def _data_of(config: RunConfig, version: Version) -> Artifact | NotCompared:
 
 
 def _report(
-    config: RunConfig, bundle: Bundle, known: Artifact, dataset: Artifact, seen: np.ndarray, work: Path
+    config: RunConfig, bundle: Bundle, reference: Artifact, dataset: Artifact, seen: np.ndarray, work: Path
 ) -> tuple[DriftReport, dict[str, float]]:
     """Return the drift figures and the counts of odd reviews; write the oddest reviews as a table to *work*."""
     count = config.drift.reviews
@@ -182,24 +182,24 @@ def _report(
     batch, _ = in_languages(batch, config.selection)
     if config.source.business:
         batch = read_businesses(Path(config.source.business), limits_of(config.source)).join(batch)
-    held_out = _first(known.folder, ("validation", "test"), count)
+    held_out = _first(reference.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:
         scored = [_scored(bundle, rows, work / name, report) for name, rows in (("new", batch), ("known", held_out))]
     batch = batch.with_columns(scored[0].select("nats", "tokens", "oov", "spelling_nats"))
-    found = compare(_first(known.folder, ("train",), count), scored[1], batch, config.drift, config.seed)
+    compared = compare(_first(reference.folder, ("train",), count), scored[1], batch, config.drift, config.seed)
     odd_table(scored[1], batch, ODD_SHOWN).write_parquet(work / ODD_FILE)
-    return found, odd_counts(scored[1], batch, config.drift.false_alarm)
+    return compared, odd_counts(scored[1], batch, config.drift.false_alarm)
 
 
 def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
     """Return the first *count* reviews of the splits: a random sample, because rows are in the order of a hash."""
-    found: list[pl.DataFrame] = []
+    batches: list[pl.DataFrame] = []
     for split in splits:
         for batch in iter_split(clean_folder, split, count):
-            found.append(batch)
-            if sum(rows.height for rows in found) >= count:
-                return pl.concat(found).head(count)
-    return pl.concat(found)
+            batches.append(batch)
+            if sum(rows.height for rows in batches) >= count:
+                return pl.concat(batches).head(count)
+    return pl.concat(batches)
 
 
 def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[..., None]) -> pl.DataFrame:
@@ -225,10 +225,10 @@ def _show(config: RunConfig, artifact: Artifact, parent_run_id: str) -> None:
     tracker.set_tags(parent_run_id, {DRIFT_TAG: ", ".join(facts["drifted"]) or "none"})
 
 
-def _announce(config: RunConfig, artifact: Artifact, version: Version, asked: Mapping[str, Any] | None) -> None:
+def _announce(config: RunConfig, artifact: Artifact, version: Version, parameters: Mapping[str, Any] | None) -> None:
     """Emit an event about new drift; one with the parameters of a flow starts the deployment `on-drift`."""
     facts = artifact.facts
-    announce(DRIFT_SEEN if asked is None else DRIFTED, config, {
-        **(asked or {}), "version": version.version, "drifted": facts["drifted"], "sentence": facts["sentence"],
+    announce(DRIFT_SEEN if parameters is None else DRIFTED, config, {
+        **(parameters or {}), "version": version.version, "drifted": facts["drifted"], "sentence": facts["sentence"],
         "excess": facts["excess"], "report": str(artifact.folder / PAGE_FILE),
     })  # fmt: skip

@@ -142,9 +142,9 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     by_content = {source.sha256: source for source in named if not isinstance(source, Pack)}
     entries = dataset.facts["sources"]
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in entries]
-    kept, found = originals(sources), list[Source]()
+    first_files, files = originals(sources), list[Source]()
     for index, listed in enumerate(sources):
-        if kept[listed.key] != listed or SET_ASIDE in entries[index]:
+        if first_files[listed.key] != listed or SET_ASIDE in entries[index]:
             continue
         if (source := by_content.get(listed.sha256)) is None:
             read = store.find_usable("read", inputs[_input_name(index, listed)])
@@ -155,8 +155,8 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
                 "A file that the reviews were read from is missing or was changed", where=listed.name,
                 value=f"SHA-256 {listed.sha256[:16]}", remedy="name the unchanged file: --input FILE",
             )
-        found.append(replace(source, name=listed.name))
-    return found
+        files.append(replace(source, name=listed.name))
+    return files
 
 
 def path_now(store: Store, read: Artifact) -> Path:
@@ -164,8 +164,8 @@ def path_now(store: Store, read: Artifact) -> Path:
     if (pack := read.folder / PACK).is_file():
         return pack
     path = Path(read.facts["path"])
-    own = store.root.joinpath(*path.parts[-3:])  # synthesise/DIGEST/reviews.jsonl
-    return own if own.is_file() else path
+    in_store = store.root.joinpath(*path.parts[-3:])  # synthesise/DIGEST/reviews.jsonl
+    return in_store if in_store.is_file() else path
 
 
 def _news(new: Sequence[str], count: int) -> str:

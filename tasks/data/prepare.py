@@ -175,15 +175,15 @@ def _digest_of(business: Path) -> str:
 
 
 @stage("vocabulary")
-def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path | None = None) -> Artifact:
-    """Train one vocabulary on the training split only; for a warm start, take the one in the file *kept* instead."""
+def train_vocabulary(config: RunConfig, name: str, clean: Artifact, file: Path | None = None) -> Artifact:
+    """Train one vocabulary on the training split only; for a warm start, take the one in the file *file* instead."""
     spec = config.vocabulary[name]
     form = NormalForm(**config.clean.model_dump())
 
     def make(work: Path) -> dict[str, Any]:
         batches = iter_split(clean.folder, "train", columns=["text"])
         texts = (text for batch in batches for text in batch["text"].to_list())
-        vocabulary = Vocabulary.load(kept) if kept else Vocabulary.train(texts, spec, form, work, fan_out(config))
+        vocabulary = Vocabulary.load(file) if file else Vocabulary.train(texts, spec, form, work, fan_out(config))
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest,
@@ -191,7 +191,7 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path |
         }
 
     options = {"spec": asdict(spec), "normal_form": form.to_dict()}
-    inputs = {"kept": Vocabulary.load(kept).digest} if kept else {"clean": clean.digest}
+    inputs = {"kept": Vocabulary.load(file).digest} if file else {"clean": clean.digest}
     built = run_stage(config, "vocabulary", options, inputs, make, name)
     show_facts(f"vocabulary-{name}", built.artifact, built.reused)
     return as_task_state(built)
@@ -231,8 +231,8 @@ def _counted(batches: Iterator[pl.DataFrame], report: Any) -> Iterator[pl.DataFr
 
 def vocabularies_in_use(config: RunConfig) -> Sequence[str]:
     """Return the names of the vocabularies that at least one model uses, in the configuration's order."""
-    wanted = {spec.vocabulary for spec in config.models}
-    return [name for name in config.vocabulary if name in wanted]
+    names = {spec.vocabulary for spec in config.models}
+    return [name for name in config.vocabulary if name in names]
 
 
 @stage("canaries")

@@ -79,10 +79,10 @@ def _tell_set_aside(config: RunConfig, sources: Mapping[str, Source], read: Mapp
     size = sum(source.bytes for source in sources.values())
     require_few([one for one, _ in refused], files, size, config.source.max_unreadable)
     for one, built in refused:
-        said = f"{one.file.name} was set aside: {sentence(why_of(one.error))}"
-        log.warning("%s", said)
+        message = f"{one.file.name} was set aside: {sentence(why_of(one.error))}"
+        log.warning("%s", message)
         if not built.reused:
-            announce(FOUND_SET_ASIDE, config, {"sentence": said})
+            announce(FOUND_SET_ASIDE, config, {"sentence": message})
 
 
 def read_file(

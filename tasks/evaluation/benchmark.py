@@ -63,19 +63,19 @@ def frozen_benchmark(config: RunConfig, store: BenchmarkStore, crowned: list[Ver
         ReviewLMError: The named file differs from the set that was frozen.
         EmptyInput: There is nothing to freeze: no champion yet, or its data are not in this store.
     """
-    known, named = store.find(), config.rescore.benchmark
-    if known and not named:
-        return known
+    frozen, named = store.find(), config.rescore.benchmark
+    if frozen and not named:
+        return frozen
     if named:
         reviews, source = _reviews_of_file(config, named), named
-        if known and digest_of(reviews) != known.digest:
+        if frozen and digest_of(reviews) != frozen.digest:
             raise ReviewLMError(
                 "The file is not the frozen benchmark set", where=named, value=digest_of(reviews),
-                cause=f"{known.digest} was frozen before", remedy="leave rescore.benchmark empty",
+                cause=f"{frozen.digest} was frozen before", remedy="leave rescore.benchmark empty",
             )
     else:
         reviews, source = _first_test_reviews(config, crowned)
-    return known or store.freeze(reviews, source)
+    return frozen or store.freeze(reviews, source)
 
 
 def _reviews_of_file(config: RunConfig, file: str) -> pl.DataFrame:
@@ -116,12 +116,12 @@ def _row(config: RunConfig, benchmark: Benchmark, version: Version) -> dict[str,
     if not scores["nats"].is_finite().all():
         log.warning("benchmark: version %d gives reviews probability 0; it has no figure", version.version)
         return None
-    found = ratio_interval(bits, scores["bytes"].to_numpy(), confidence=options.confidence,
+    ratio = ratio_interval(bits, scores["bytes"].to_numpy(), confidence=options.confidence,
                            resamples=options.resamples, seed=options.seed)
     return {
         "version": version.version, "model": version.tags.get("model", version.tags.get("kind", "")),
         "registered": version.created.isoformat(timespec="seconds"), "reviews": benchmark.reviews.height,
-        "open_bits_per_byte": found.estimate, "lo": found.low, "hi": found.high,
+        "open_bits_per_byte": ratio.estimate, "lo": ratio.low, "hi": ratio.high,
         "in_training": _in_training(config, benchmark, version), "digest": benchmark.digest,
     }
 

@@ -136,10 +136,10 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
         rows.append({"checked": label, "passed": report.passed, "result": report.summary,
                      "page": f"data_docs/{label}/index.html"})
     failed = [row["checked"] for row in rows if not row["passed"]]
-    said = f"{len(rows)} checks, " + (f"failed: {', '.join(failed)}" if failed else "no critical expectation failed")
+    summary = f"{len(rows)} checks, " + (f"failed: {', '.join(failed)}" if failed else "no critical expectation failed")
     tracker.log_table(run_id, pl.DataFrame(rows, schema={"checked": pl.String, "passed": pl.Boolean,
                                                          "result": pl.String, "page": pl.String}), "checks.json")
-    tracker.set_tags(run_id, {CHECKS: said})
+    tracker.set_tags(run_id, {CHECKS: summary})
 
 
 def star_plots(config: RunConfig, measured: Sequence[Measured]) -> Path:

@@ -70,16 +70,16 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         ConfigError: There is no such version, alias or model.
         BundleError: The model cannot be opened.
     """
-    found = version_called(config, name)
-    if found is not None:
-        folder, version = found.folder, found.version
+    registered = version_called(config, name)
+    if registered is not None:
+        folder, version = registered.folder, registered.version
         shown = f"version {version.version}" if name.isdigit() else f"{name} (version {version.version})"
         cost = _costs_of_run(config, version.run_id)
     else:
         fits = _stored_fits(config, prepared, name)
         folder, shown = fits[name].bundle, name
-        own = {one: cost_of_fit(fit.artifact) for one, fit in fits.items()}
-        cost = with_parts(name, own, {one: parts_of(fit.spec) for one, fit in fits.items()})
+        costs = {one: cost_of_fit(fit.artifact) for one, fit in fits.items()}
+        cost = with_parts(name, costs, {one: parts_of(fit.spec) for one, fit in fits.items()})
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
         test = score_bundle(config, folder, tokens, f"{shown} test").artifact
@@ -106,17 +106,17 @@ def _stored_fits(config: RunConfig, prepared: Prepared, name: str) -> dict[str, 
     spec = next((spec for spec in config.models if spec.name == name), None)
     if spec is None:
         raise no_such_model(config, name)
-    found: dict[str, Fitted] = {}
+    fits: dict[str, Fitted] = {}
     for part in parts_of(spec):
-        found |= _stored_fits(config, prepared, part)
-    parts = {part: found[part] for part in parts_of(spec)}
+        fits |= _stored_fits(config, prepared, part)
+    parts = {part: fits[part] for part in parts_of(spec)}
     artifact = store_of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
     if artifact is None:
         raise ConfigError(
             f"The model '{name}' has not been fitted with these settings", value=name,
             remedy="run `reviewlm run --until train` first",
         )
-    return {**found, name: Fitted(spec, artifact, "", True)}
+    return {**fits, name: Fitted(spec, artifact, "", True)}
 
 
 def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:

@@ -43,24 +43,24 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
         the test reviews), seconds_per_million_tokens (from the reciprocal of tokens_per_second).
     """
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}
-    own = {model.name: cost_of_fit(model.fitted.artifact) | _cost(model) for model in measured}
-    return {name: own[name] | with_parts(name, own, parts) for name in own}
+    costs = {model.name: cost_of_fit(model.fitted.artifact) | _cost(model) for model in measured}
+    return {name: costs[name] | with_parts(name, costs, parts) for name in costs}
 
 
 def cost_of_fit(fit: Artifact) -> dict[str, float | None]:
     """Return what a fit itself took, without its parts: parameters, fit_seconds and `OF_FIT`; None if not recorded."""
     summary = fit.facts.get("summary", {})
-    measured = {name: summary.get(known) for name, known in OF_FIT.items()}
+    measured = {name: summary.get(key) for name, key in OF_FIT.items()}
     return {"parameters": summary.get("parameters"), "fit_seconds": seconds_of(fit.manifest), **measured}
 
 
 def with_parts(
-    name: str, own: Mapping[str, Mapping[str, float | None]], parts: Mapping[str, Sequence[str]]
+    name: str, costs: Mapping[str, Mapping[str, float | None]], parts: Mapping[str, Sequence[str]]
 ) -> dict[str, float | None]:
     """Return parameters and fit times of a model including its parts, each part counted once.
 
     Args:
-        own: By model name, its own parameters, fit_seconds and fit_cpu_seconds, as far as known.
+        costs: By model name, its own parameters, fit_seconds and fit_cpu_seconds, as far as known.
         parts: By model name, the names of its parts.
 
     Returns:
@@ -70,10 +70,10 @@ def with_parts(
     whole = _within(name, parts)
 
     def total(figure: str, names: Sequence[str]) -> float | None:
-        values = [own[one].get(figure) if one in own else None for one in names]
+        values = [costs[one].get(figure) if one in costs else None for one in names]
         return None if not values or None in values else sum(value for value in values if value is not None)
 
-    updated = [one for one in whole if one in own and own[one].get("fit_cpu_seconds") is not None]
+    updated = [one for one in whole if one in costs and costs[one].get("fit_cpu_seconds") is not None]
     return {
         "parameters": total("parameters", [one for one in whole if not parts.get(one)]),
         "fit_seconds": total("fit_seconds", whole), "fit_cpu_seconds": total("fit_cpu_seconds", updated),

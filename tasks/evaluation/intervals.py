@@ -103,8 +103,8 @@ def baselines_of(config: RunConfig, measured: Sequence[Measured]) -> Baseline:
     """Return the baseline of each model; only the configured name if it is the baseline of all."""
     ways = {model.name: str(model.test.facts["adaptation"]) for model in measured}
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}
-    own = own_baselines(ways, parts, config.baseline)
-    return config.baseline if set(own.values()) == {config.baseline} else own
+    baselines = own_baselines(ways, parts, config.baseline)
+    return config.baseline if set(baselines.values()) == {config.baseline} else baselines
 
 
 def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
@@ -134,21 +134,21 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
         scores = {model.name: scores_of(model.test) for model in measured}
         figures = {model.name: figures_of_artifact(model.test) for model in measured}
         judged = floor.folder / JUDGED_FILE
-        known = documents_of(prepared.clean)
+        reviews = documents_of(prepared.clean)
         floor_rows = pl.read_parquet(judged) if judged.exists() else None
-        found = ComparedScores(scores, figures, floor_rows, documents=known, **sure)
-        table = found.interval_table(baseline)
+        compared = ComparedScores(scores, figures, floor_rows, documents=reviews, **sure)
+        table = compared.interval_table(baseline)
         tokens = {name: pl.read_parquet(each.folder / TOKEN_SCORES_FILE) for name, each in observed.items()}
         sizes = next(iter(scores.values())).select("review_id", "bytes")
-        useful = usefulness_table(tokens, sizes, documents=known, **sure)
-        for beside in (useful, uncovered_table(scores, known)):
+        useful = usefulness_table(tokens, sizes, documents=reviews, **sure)
+        for beside in (useful, uncovered_table(scores, reviews)):
             table = table.join(beside, on="model", how="left", maintain_order="left")
         table.write_parquet(work / INTERVALS_FILE)
-        found.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
+        compared.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
         options = SliceOptions(baseline, **limits, **sure)
         vocabularies = {name: figures[name].vocabulary for name in tokens}
-        sliced = [review_slices(scores, known, options), token_slices(tokens, vocabularies, options, known)]
-        drawn = {"groups": found.boot.groups, "grouped_by": grouped_by(prepared.clean, known)}
+        sliced = [review_slices(scores, reviews, options), token_slices(tokens, vocabularies, options, reviews)]
+        drawn = {"groups": compared.boot.groups, "grouped_by": grouped_by(prepared.clean, reviews)}
         below = list(flagged_below_floor(table))
         return {**drawn, "below_floor": below, **_write_slices(work, sliced, baseline)}
 

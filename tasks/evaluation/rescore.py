@@ -76,8 +76,8 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
     new to it.
     """
     digest = version.tags.get(DATA_TAG, "")
-    known = store_of(config).find_usable("prepare", digest) if digest else None
-    if known is None:
+    reference = store_of(config).find_usable("prepare", digest) if digest else None
+    if reference is None:
         log.warning(
             "rescore: the data of version %d (%s) are not in this store; prepare them with "
             "`reviewlm run --until prepare --input`",
@@ -86,7 +86,7 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
         return None
     try:
         folder = registry_of(config).bundle_folder(version)
-        scores = _scored_months(config, folder, _reviews_of(config, folder, known, dataset), version.version)
+        scores = _scored_months(config, folder, _reviews_of(config, folder, reference, dataset), version.version)
     except BundleError as error:
         log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
@@ -98,14 +98,14 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
     return Aged(version.version, decay)
 
 
-def _reviews_of(config: RunConfig, folder: Path, known: Artifact, dataset: Artifact) -> pl.DataFrame:
+def _reviews_of(config: RunConfig, folder: Path, reference: Artifact, dataset: Artifact) -> pl.DataFrame:
     """Return held-out and new reviews with month and part; per month, only the first by a hash of their ids."""
     form = _form(folder)
     most = config.rescore.month_reviews
-    new = sample_months(dataset.folder, most, form, unknown_to(known_ids(store_of(config), known)))
+    new = sample_months(dataset.folder, most, form, unknown_to(known_ids(store_of(config), reference)))
     new, _ = in_languages(new, config.selection)
     held_out: list[pl.DataFrame] = []
-    for batch in iter_split(known.folder, "test"):  # batches are in hash order
+    for batch in iter_split(reference.folder, "test"):  # batches are in hash order
         dated = batch.filter(pl.col("date").is_not_null()).with_columns(month_of())
         held_out = [first_of_months(pl.concat([*held_out, dated.select(_columns(new))]), most)]
     parts = [(HELD_OUT, held_out[0] if held_out else new.clear()), (NEW, new)]

@@ -84,7 +84,7 @@ def plan_fit(
     tokens = prepared.tokens[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
     digests = {name: bundle_digest(part.bundle) for name, part in (parts or {}).items()}
-    inputs |= {f"part {name}": found for name, found in digests.items()}
+    inputs |= {f"part {name}": digest for name, digest in digests.items()}
     start = starting_point(config, spec, prepared.vocabularies[spec.vocabulary], inputs)
     inputs |= {INPUT: start.digest} if start.digest else {}
     vectors = start_vectors(config, spec, prepared)

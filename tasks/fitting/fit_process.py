@@ -239,15 +239,15 @@ def raise_failure(name: str, deed: Deed, remedy: str, ended: Ended, rank: int = 
         raise RanksLost(f"The processes that fitted '{name}' lost their connection", where=which, cause=last["error"])
     if "error" in last:
         # All ranks diverge together, so do not name a single rank.
-        said = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
+        message = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
         with converted_errors(name):
-            raise ModelError(said, last["kind"])
-    code, said = ended.code, ended.errors.read_text(encoding="utf-8", errors="replace").strip()
-    where, words = which if size > 1 else "", said.splitlines()[-1] if said else ""
-    if code != KILLED and says_out_of_memory(said):  # some libraries abort the process
+            raise ModelError(message, last["kind"])
+    code, message = ended.code, ended.errors.read_text(encoding="utf-8", errors="replace").strip()
+    where, words = which if size > 1 else "", message.splitlines()[-1] if message else ""
+    if code != KILLED and says_out_of_memory(message):  # some libraries abort the process
         raise OutOfMemory(f"There is not enough memory to {deed.verb} '{name}'", where=where, cause=words, remedy=LOWER)
-    if code != KILLED and said:
-        log = write_crash_log(RuntimeError(f"the process that {deed.past} '{name}' said:\n{said}"), sys.argv[1:])
+    if code != KILLED and message:
+        log = write_crash_log(RuntimeError(f"the process that {deed.past} '{name}' said:\n{message}"), sys.argv[1:])
         words = f"{words} (crash log: {log})"
     cause = "killed by the system, most likely because memory ran out" if code == KILLED else words
     raise RankFailed(

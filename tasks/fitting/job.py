@@ -202,5 +202,5 @@ class LanguageModelJob(FitJob):
     def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
         weights = None if values["init_weights"] is None else Path(values["init_weights"])
         pace = None if values["pace"] is None else Pace(**values["pace"])
-        known = {"spec": spec_from_dict(values["spec"]), "init_weights": weights, "pace": pace}
-        return {**super()._read(values), **known}
+        typed = {"spec": spec_from_dict(values["spec"]), "init_weights": weights, "pace": pace}
+        return {**super()._read(values), **typed}

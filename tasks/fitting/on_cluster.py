@@ -292,14 +292,14 @@ class ClusterRun:
             ClusterFailed: Several nodes were lost, or this process was interrupted.
         """
         ray = connect(self.config.execution.cluster)
-        job, asked = self._asked(ray, job)
+        job, resources = self._asked(ray, job)
         inputs = {name: sent(path) for name, path in job.inputs.items()}
         folders = frozenset(name for name, path in job.inputs.items() if path.is_dir())
         code, cause = running_code().version(job.WORKER, self.model), ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 log.warning("%s: its node is lost (%s); it goes on elsewhere from its checkpoint", job.name, cause)
-            actor = ray.remote(JobActor).options(**asked, max_concurrency=2).remote()
+            actor = ray.remote(JobActor).options(**resources, max_concurrency=2).remote()
             try:
                 arguments = job.to_json(), type(job), code, self.model, inputs, sent(job.work), folders
                 ends = actor.run.remote(*arguments, self.config.execution.device)
@@ -331,17 +331,17 @@ class ClusterRun:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         chosen = self.config.execution
         gpus = max(node.get("GPU", 0) for node in nodes)
-        wanted = job.ranks * chosen.gpu_share if chosen.device != "cpu" else 0
-        if wanted > gpus and (chosen.device == "cuda" or gpus):
+        needed = job.ranks * chosen.gpu_share if chosen.device != "cpu" else 0
+        if needed > gpus and (chosen.device == "cuda" or gpus):
             raise ConfigError(
                 f"No node of the cluster has the GPUs to {job.DEED.verb} '{job.name}'", where=chosen.cluster,
-                value=wanted, cause=f"the largest number is {gpus:g}", remedy="lower execution.ranks, or add a node",
+                value=needed, cause=f"the largest number is {gpus:g}", remedy="lower execution.ranks, or add a node",
             )
-        wanted = wanted if gpus else 0
+        needed = needed if gpus else 0
         most = max(1, int(max(node.get("CPU", 0) for node in nodes)))
         threads = max(1, min(job.threads, most // job.ranks))
-        asked = {"num_cpus": 1 if wanted else min(most, threads * job.ranks), "num_gpus": wanted}
-        return replace(job, device="cuda" if wanted else "cpu", threads=threads, gpus=()), asked
+        resources = {"num_cpus": 1 if needed else min(most, threads * job.ranks), "num_gpus": needed}
+        return replace(job, device="cuda" if needed else "cpu", threads=threads, gpus=()), resources
 
     def _followed(self, ray: Any, actor: Any, ends: Any, job: Job, report: Listen) -> dict[str, Any]:
         """Forward progress and files until the job has ended; return how it ended."""
@@ -350,14 +350,14 @@ class ClusterRun:
             ended = bool(ray.wait([ends], timeout=POLL_SECONDS)[0])
             if interrupted():
                 raise ClusterFailed(f"The {job.DEED.noun} of '{job.name}' was interrupted; its node stops it, too")
-            told = actor.news.remote()
-            while not ray.wait([told], timeout=POLL_SECONDS)[0]:
+            pending = actor.news.remote()
+            while not ray.wait([pending], timeout=POLL_SECONDS)[0]:
                 if interrupted():
                     raise ClusterFailed(f"The {job.DEED.noun} of '{job.name}' was interrupted before it began")
                 waited += POLL_SECONDS
                 if not begun and waited == WAIT_SECONDS:
                     log.warning("%s: no node of the cluster is free yet", job.name)
-            news, begun = ray.get(told), True
+            news, begun = ray.get(pending), True
             for name, level, message in news.logs:
                 logging.getLogger(name).log(level, "%s", message)
             received(news.changed, job.work)

@@ -105,14 +105,14 @@ class Sampler:
 def gpu_figures(visible: str | None) -> dict[str, float]:
     """Return utilisation and memory of GPUs from nvidia-smi, see `parse_gpus`; empty if it does not answer."""
     try:
-        said = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=10, check=True).stdout
-        return parse_gpus(said, visible)
+        output = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=10, check=True).stdout
+        return parse_gpus(output, visible)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         log.debug("nvidia-smi: %s", error)
         return {}
 
 
-def parse_gpus(said: str, visible: str | None = None) -> dict[str, float]:
+def parse_gpus(output: str, visible: str | None = None) -> dict[str, float]:
     """Parse lines "index, percent, MiB, UUID"; *visible* has the GPUs to keep, in the form of CUDA_VISIBLE_DEVICES.
 
     A part of a GPU (MIG) has no line.
@@ -122,7 +122,7 @@ def parse_gpus(said: str, visible: str | None = None) -> dict[str, float]:
     """
     chosen = [name.strip() for name in visible.split(",")] if visible else None
     figures = {}
-    for line in said.strip().splitlines():
+    for line in output.strip().splitlines():
         index, percent, mebibytes, *uuid = (part.strip() for part in line.split(","))
         beginnings = tuple(name for name in chosen or () if name.startswith("GPU-"))
         if chosen is None or index in chosen or (uuid and uuid[0].startswith(beginnings)):

@@ -93,9 +93,9 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
         digest = _weights_as_saved(bundle, folder / WEIGHTS)
     except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
-    own = _fit_of(store_of(config), digest, spec, inputs)
-    if own is not None and (not own.manifest["inputs"].get(INPUT) or _is_kept(config, own)):
-        return Start(None, own.manifest["inputs"].get(INPUT, ""), f"champion v{version.version} is this same fit")
+    same_fit = _fit_of(store_of(config), digest, spec, inputs)
+    if same_fit is not None and (not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config, same_fit)):
+        return Start(None, same_fit.manifest["inputs"].get(INPUT, ""), f"champion v{version.version} is this same fit")
     log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
     return Start(folder, digest, f"from the weights of champion v{version.version}")
 
@@ -107,11 +107,11 @@ def _weights_as_saved(bundle: Path, weights: Path) -> str:
         BundleError: The weights are gone or have changed since they were saved.
     """
     try:
-        told = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["files"][weights.relative_to(bundle).as_posix()]
+        saved = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["files"][weights.relative_to(bundle).as_posix()]
         digest = sha256_of_file(weights)
     except (OSError, ValueError, KeyError) as error:
         raise BundleError("The weights of the bundle cannot be read", where=weights, cause=repr(error)) from error
-    if digest != told:
+    if digest != saved:
         raise BundleError("The weights of the bundle have changed since they were saved", where=weights)
     return digest
 
@@ -180,8 +180,8 @@ def _kept_vocabulary(
         return None
     from training.neural.warm_start import find_network  # imports torch
 
-    found = [find_network(bundle, spec, theirs.digest)[0] for spec in specs]  # type: ignore[arg-type]
-    folder = next((folder for folder in found if folder), None)
+    folders = [find_network(bundle, spec, theirs.digest)[0] for spec in specs]  # type: ignore[arg-type]
+    folder = next((folder for folder in folders if folder), None)
     if folder is None:
         return None
     _weights_as_saved(bundle, folder / WEIGHTS)
@@ -191,15 +191,15 @@ def _kept_vocabulary(
     return bundle / FILE
 
 
-def warn_of_unknown(name: str, kept: Path, tokens: Artifact) -> None:
+def warn_of_unknown(name: str, file: Path, tokens: Artifact) -> None:
     """Say how well a champion's vocabulary fits the new training text, beside the text it was fitted on.
 
     Args:
         name: Name of the vocabulary in the configuration.
-        kept: The champion's vocabulary file.
+        file: The champion's vocabulary file.
         tokens: The new training text, encoded with it.
     """
-    before = json.loads((kept.parent / SPEC).read_text(encoding="utf-8")).get(TRAINING_TEXT)
+    before = json.loads((file.parent / SPEC).read_text(encoding="utf-8")).get(TRAINING_TEXT)
     unknown, tokens_per_word = tokens.facts["oov_share"], tokens.facts["fertility"]
     message = (
         f"vocabulary '{name}' is the champion's: {tokens.facts['oov']:,} tokens of the new training text "

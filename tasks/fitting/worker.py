@@ -95,6 +95,6 @@ def _errno_of(error: BaseException) -> int | None:
     """Return the errno of a disk error, else None; safetensors gives the number only in its text."""
     if not isinstance(error, OSError | SafetensorError):
         return None
-    found = re.search(r"os error (\d+)", str(error))
-    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    match = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(match[1]) if match else None
     return number if number in DISK_ERRORS else None

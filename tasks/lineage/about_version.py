@@ -29,10 +29,10 @@ def quarantined(preset: str, input: Sequence[str], overrides: Sequence[str]) -> 
     same_data = [one for one in overrides if one.strip().startswith(DATA) or not one.strip().startswith("source.")]
     try:
         chosen = settings_of(preset=preset, input=input, overrides=overrides)
-        known = settings_of(preset=preset, input=input, overrides=same_data)
+        recorded = settings_of(preset=preset, input=input, overrides=same_data)
     except NothingChosen:
         config = load_config(DEFAULT, overrides)
         dataset = only_data_set(Store.of(config))
         names = ", ".join(source["name"] for source in dataset.facts["sources"][:3])
         return VersionSettings(config, f"the only data set there is: {names}", f"preset '{DEFAULT}'"), dataset
-    return chosen, data_set_of(Store.of(chosen.config), known.config.source, known.dataset)
+    return chosen, data_set_of(Store.of(chosen.config), recorded.config.source, recorded.dataset)

@@ -98,13 +98,13 @@ def _size(path: Path) -> int:
 
 def facts_of(artifact: Artifact) -> dict[str, Any]:
     """Return the scalar facts of an artifact; of a fit also its options, of a file why it was set aside."""
-    kept = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
+    facts = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
     if SET_ASIDE in artifact.facts:
-        kept[SET_ASIDE] = artifact.facts[SET_ASIDE]
+        facts[SET_ASIDE] = artifact.facts[SET_ASIDE]
     if artifact.stage in FITS:
         spec = json.loads((artifact.folder / BUNDLE_SPEC).read_text(encoding="utf-8"))
-        kept["spec"] = spec["spec"]
-    return kept
+        facts["spec"] = spec["spec"]
+    return facts
 
 
 def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = ()) -> Lineage:
@@ -152,11 +152,11 @@ def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Path, 
         ArtifactError: It has no record: no run registered it.
         Damaged: The record was changed, or the record does not match the root in the version's tag.
     """
-    _, found = find(config, reference)
-    record = required_record(found.folder)
-    if (root := found.version.tags.get(LINEAGE_TAG, record.root)) != record.root:
+    _, entry = find(config, reference)
+    record = required_record(entry.folder)
+    if (root := entry.version.tags.get(LINEAGE_TAG, record.root)) != record.root:
         raise Damaged(
-            f"The record of version {found.version.version} differs from the one that it was registered with",
-            where=found.folder.parent.parent / LINEAGE_FILE, value=f"root {record.root[:16]}, the tag says {root[:16]}",
+            f"The record of version {entry.version.version} differs from the one that it was registered with",
+            where=entry.folder.parent.parent / LINEAGE_FILE, value=f"root {record.root[:16]}, the tag says {root[:16]}",
         )
-    return record, found.folder, found.version.version
+    return record, entry.folder, entry.version.version

@@ -75,11 +75,11 @@ class Inputs:
         Different data may give equal vocabularies, for example of letters.
         """
         equal = [one for one in self._vocabularies if one.facts["vocabulary_digest"] == digest]
-        own = [one for one in equal if one.manifest["inputs"].get("clean", clean) == clean]
-        return next(iter([*own, *equal]), None)
+        of_data = [one for one in equal if one.manifest["inputs"].get("clean", clean) == clean]
+        return next(iter([*of_data, *equal]), None)
 
 
 def by_file(artifacts: Iterable[Artifact], file: str) -> dict[str, Artifact]:
     """Return artifacts by the SHA-256 of one of their files; for equal hashes the newest."""
-    found = reversed(list(artifacts))
-    return {one.manifest["files"][file]["sha256"]: one for one in found if file in one.manifest["files"]}
+    oldest_first = reversed(list(artifacts))
+    return {one.manifest["files"][file]["sha256"]: one for one in oldest_first if file in one.manifest["files"]}

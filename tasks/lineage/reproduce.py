@@ -175,8 +175,8 @@ class Reproduction:
 
     def _vocabulary(self, config: RunConfig, step: Step) -> Artifact:
         [name] = config.vocabulary
-        kept = self.bundle / FILE if "kept" in step.inputs else None
-        return _built(train_vocabulary.fn(config, name, self._clean(), kept))
+        file = self.bundle / FILE if "kept" in step.inputs else None
+        return _built(train_vocabulary.fn(config, name, self._clean(), file))
 
     def _clean(self) -> Artifact:
         return next(artifact for artifact in self.made.values() if artifact.stage == "prepare")

@@ -32,7 +32,7 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
         Unreadable: A file has changed or is gone, and no given file has its bytes.
         ArtifactError: The record does not say where an input came from.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     others = list(source_names(given)) if given else []
     for source in lineage.sources:
         if source.kind == "unknown":
@@ -47,8 +47,8 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
         match = next((path for path in places if path.is_file() and sha256_of_file(path) == source.sha256), None)
         if match is None:
             raise _lost(source)
-        found[source.sha256] = match
-    return found
+        files[source.sha256] = match
+    return files
 
 
 def _lost(source: RecordedSource) -> Unreadable:
@@ -66,10 +66,10 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
     Raises:
         BundleError: No registered version has the weights any more.
     """
-    found: dict[str, Path] = {}
-    wanted = {source.sha256 for source in lineage.sources if source.kind == "weights"}
-    if not wanted:
-        return found
+    folders: dict[str, Path] = {}
+    digests = {source.sha256 for source in lineage.sources if source.kind == "weights"}
+    if not digests:
+        return folders
     registry = registry_of(config)
     for version in registry.versions():
         try:
@@ -78,14 +78,14 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
             log.warning("%s", error)
             continue
         for file in folder.rglob(WEIGHTS):
-            if (digest := sha256_of_file(file)) in wanted:
-                found[digest] = file.parent
-    if lost := wanted - found.keys():
+            if (digest := sha256_of_file(file)) in digests:
+                folders[digest] = file.parent
+    if lost := digests - folders.keys():
         raise BundleError(
             "No registered version has the weights that the training started from", value=f"SHA-256 {lost.pop()}",
             cause="the champion of that time was deleted",
         )
-    return found
+    return folders
 
 
 def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
@@ -94,7 +94,7 @@ def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
     Raises:
         ArtifactError: They are not in the store any more.
     """
-    found = {}
+    artifacts = {}
     for source in lineage.sources:
         if source.kind == EARLIER_REVIEWS:
             if (artifact := store_of(config).find_usable("prepare", source.sha256)) is None:
@@ -103,5 +103,5 @@ def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
                     value=source.sha256, cause="the start weights of this version had learnt from them, so test "
                     "reviews that repeat them were left out", remedy="restore the home folder that made this version",
                 )
-            found[source.sha256] = artifact
-    return found
+            artifacts[source.sha256] = artifact
+    return artifacts

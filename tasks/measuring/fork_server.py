@@ -111,11 +111,11 @@ def become_worker(connection: socket.socket, errors: int, server: int, others: l
 
 def told_of_ended_children() -> socket.socket:
     """Return a socket that can be read from when a child has ended."""
-    told, tells = socket.socketpair()
+    receiver, tells = socket.socketpair()
     tells.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     signal.set_wakeup_fd(tells.detach())
-    return told
+    return receiver
 
 
 def tell_ended(running: Running) -> None:

@@ -126,8 +126,8 @@ class ModelProcess:
             code = last.pop("ended", None)
             return Ended(last, code, self._errors)
         code, errors = self._server.ended()
-        said = self._errors.exists() and self._errors.stat().st_size
-        return Ended({}, code, self._errors if said else errors)
+        has_output = self._errors.exists() and self._errors.stat().st_size
+        return Ended({}, code, self._errors if has_output else errors)
 
     def _listen(self, work: ModelWork, report: Report) -> dict[str, Any]:
         """Pass on progress and log messages; return the message that ends the work, {} if no process is left."""

@@ -49,5 +49,5 @@ def shown(bundle: Bundle, report: Report, folder: Path, options: Mapping[str, An
 
     names = ("temperature", "top_p", "max_tokens", "seed")
     texts = [generate(bundle, 1, stars, **{name: options[name] for name in names})[0] for stars in STARS]
-    found = next_words(bundle, options["prompts"][0], options["suggestions"])
-    return {"texts": texts, "suggestions": {"words": found.words, "rest": found.rest, "typed": found.typed}}
+    suggested = next_words(bundle, options["prompts"][0], options["suggestions"])
+    return {"texts": texts, "suggestions": {"words": suggested.words, "rest": suggested.rest, "typed": suggested.typed}}

@@ -34,20 +34,20 @@ def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     return {**made.to_dict(), "reached": reached}
 
 
-def _passes(found: Mapping[str, Any]) -> dict[str, str]:
+def _passes(planned_run: Mapping[str, Any]) -> dict[str, str]:
     """Return the passes of the training, if the clock let it make clearly more or fewer than planned."""
-    planned, made = (found.get("network") or {}).get("passes"), found["reached"].get("passes")
+    planned, made = (planned_run.get("network") or {}).get("passes"), planned_run["reached"].get("passes")
     if not planned or not made or abs(made - planned) < OFF * planned:
         return {}
     speed = "slower" if made < planned else "faster"
     return {"passes": f"{made:.2g} instead of {planned:.2g}: the machine was {speed}"}
 
 
-def in_words(found: Mapping[str, Any]) -> dict[str, str]:
+def in_words(planned_run: Mapping[str, Any]) -> dict[str, str]:
     """Return the result of `outcome` as facts for people."""
-    expected, reached = found["expected"], found["reached"]
+    expected, reached = planned_run["expected"], planned_run["reached"]
     place = "inside the interval" if reached["inside"] else "outside the interval"
-    given = {"time given": f"{found['minutes']:g} min"} | _passes(found)
+    given = {"time given": f"{planned_run['minutes']:g} min"} | _passes(planned_run)
     if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
         return given | {"reached on validation": f"{reached['bits']:.3f} open bits/byte"}
     interval = f"{expected['low']:.3f} to {expected['high']:.3f}"

@@ -54,14 +54,14 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
         with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
             job = replace(job, gpus=gpus)
             summary = run_job(job, lambda news: report(news["step"], news["figures"], total=news["total"]))
-        found = {name: summary[name] for name in KEPT}
+        lengths = {name: summary[name] for name in KEPT}
         whole, store = plan_fit(config, _of_length(spec, summary), prepared), store_of(config)
         if store.find_usable("fit", whole.digest) is None:
             store.hand_over(whole.digest, {CHECKPOINTS: work / PAUSED, JOURNAL: work / JOURNAL})
         for leftover in work.iterdir():
             remove(leftover)
-        (work / PACE_FILE).write_text(json.dumps(found, indent=2), encoding="utf-8")
-        return {"fit": whole.digest, **found}
+        (work / PACE_FILE).write_text(json.dumps(lengths, indent=2), encoding="utf-8")
+        return {"fit": whole.digest, **lengths}
 
     inputs = plan_fit(config, spec, prepared).inputs
     options = {"spec": identity(spec), "minutes": request.minutes}
@@ -74,9 +74,9 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
     return config.model_copy(update={"models": models})
 
 
-def _of_length(spec: RecurrentSpec, found: Mapping[str, float]) -> RecurrentSpec:
+def _of_length(spec: RecurrentSpec, pace: Mapping[str, float]) -> RecurrentSpec:
     """Return the network with the length that a paced training found."""
-    training = replace(spec.training, epochs=found["epochs"], warmup=found["warmup"])
+    training = replace(spec.training, epochs=pace["epochs"], warmup=pace["warmup"])
     return replace(spec, training=training)
 
 

@@ -344,9 +344,9 @@ def measured_speed(config: RunConfig, prepared: Prepared) -> tuple[float, float]
         job = job_of(config, plan_fit(config, probe, prepared), prepared, Path(folder), pace=pace)
         with gpu_slot(job.device, job.ranks) as gpus:
             begun = monotonic()
-            found = run_job(replace(job, system_metrics_seconds=0.0, gpus=gpus), lambda news: None)
-            around = monotonic() - begun - found["seconds"]
-    return found["tokens"] / found["updates"] / found["step_seconds"], max(0.0, around)
+            speed = run_job(replace(job, system_metrics_seconds=0.0, gpus=gpus), lambda news: None)
+            around = monotonic() - begun - speed["seconds"]
+    return speed["tokens"] / speed["updates"] / speed["step_seconds"], max(0.0, around)
 
 
 def _baseline(config: RunConfig) -> NGramSpec:

@@ -51,10 +51,10 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
         clean: The current prepared data; the leak certificate compares their own splits.
         bundle: Folder of the challenger's bundle.
     """
-    found, problems = learnt_data(config, bundle)
-    earlier = [digest for digest in found if digest != clean.digest]
+    artifacts, problems = learnt_data(config, bundle)
+    earlier = [digest for digest in artifacts if digest != clean.digest]
     for digest in earlier:
-        if learnt := _learnt(found[digest], clean):
+        if learnt := _learnt(artifacts[digest], clean):
             named = ", ".join([*learnt[:EXAMPLES], *(["…"] if len(learnt) > EXAMPLES else [])])
             problems.append(
                 f"{len(learnt):,} of today's test reviews ({named}) were training reviews of the prepared data "
@@ -75,40 +75,40 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
     The list describes problems in tracing them, and data that are missing.
     """
     builds, problems = _ancestors(config, bundle)
-    found = {digest: store_of(config).find_usable("prepare", digest) for digest in _data_of(builds)}
+    artifacts = {digest: store_of(config).find_usable("prepare", digest) for digest in _data_of(builds)}
     problems += [
         f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their "
         "reviews are not known"
-        for digest, one in found.items() if one is None
+        for digest, one in artifacts.items() if one is None
     ]  # fmt: skip
-    return {digest: one for digest, one in found.items() if one is not None}, problems
+    return {digest: one for digest, one in artifacts.items() if one is not None}, problems
 
 
 def _ancestors(config: RunConfig, bundle: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what `spec.json` says of a bundle, its parts and its start weights, itself first; and problems."""
-    known = _Known(config)
+    fits = _Known(config)
     waiting, seen, builds, problems = [bundle], set[str](), list[dict[str, Any]](), []
     while waiting:
         folder = waiting.pop()
         if (digest := bundle_digest(folder)) in seen:
             continue
         seen.add(digest)
-        builds.append(told := json.loads((folder / SPEC).read_text(encoding="utf-8")))
-        for what, found in known.parents(told):
-            if found is None:
+        builds.append(build := json.loads((folder / SPEC).read_text(encoding="utf-8")))
+        for what, folder_of_parent in fits.parents(build):
+            if folder_of_parent is None:
                 problems.append(f"how its {what} were made is not known: their fit and versions are deleted")
             else:
-                waiting.append(found)
+                waiting.append(folder_of_parent)
     return builds, problems
 
 
 def _data_of(builds: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(told.get("clean_digest", "unknown") for told in builds))
+    return list(dict.fromkeys(build.get("clean_digest", "unknown") for build in builds))
 
 
 def _word_vectors(builds: list[dict[str, Any]]) -> list[str]:
     """Say of each file of word vectors in which an embedding began that its texts are not known."""
-    names = dict.fromkeys(name for told in builds if (name := told.get("spec", {}).get("vectors")))
+    names = dict.fromkeys(name for build in builds if (name := build.get("spec", {}).get("vectors")))
     return [f"it is not known on which texts the word vectors '{name}' were trained" for name in names]
 
 
@@ -130,11 +130,11 @@ class _Known:
                     within.setdefault(entry["sha256"], fit)
         self.weights = within | self.weights  # prefer a network's own fit to a mixture with a copy of its weights
 
-    def parents(self, told: dict[str, Any]) -> Iterator[tuple[str, Path | None]]:
+    def parents(self, build: dict[str, Any]) -> Iterator[tuple[str, Path | None]]:
         """Yield each part and the start weights named in a bundle's `spec.json`, with their bundle folder or None."""
-        for name, digest in told.get("parts", {}).items():
+        for name, digest in build.get("parts", {}).items():
             yield f"weights of part '{name}'", self._stored(self.bundles, digest) or self._registered(digest, SPEC)
-        if start := told.get(INPUT):
+        if start := build.get(INPUT):
             yield f"start weights {start[:16]}", self._stored(self.weights, start) or self._registered(start, WEIGHTS)
 
     def _stored(self, fits: dict[str, Artifact], sha256: str) -> Path | None:
@@ -162,5 +162,5 @@ def _learnt(then: Artifact, clean: Artifact) -> list[str]:
         scan_split(artifact.folder, split).select("review_id")
         for artifact, split in ((then, "train"), (clean, "test"))
     )
-    found = train.join(test, on="review_id", how="semi").collect(engine="streaming")
-    return sorted(found["review_id"].to_list())
+    learnt = train.join(test, on="review_id", how="semi").collect(engine="streaming")
+    return sorted(learnt["review_id"].to_list())

@@ -66,22 +66,22 @@ def score_champion_reviews(
         return None
     if policy.max_champion_loss is None or champion.digest == bundle_digest(bundle):
         return None
-    own = find_own_reviews(
+    chosen = find_own_reviews(
         config, prepared.clean, bundle, champion.version, data_of(champion.folder, champion.data), family.case.SECTION,
         policy.champion_reviews,
     )  # fmt: skip
-    if isinstance(own, ChampionReviews):
-        return own
+    if isinstance(chosen, ChampionReviews):
+        return chosen
     try:
         folders = {"challenger": bundle, "champion": champion.folder}
         both = scored, champion.scored
-        pair = family.score_own_reviews(config, prepared, own.chosen, own.earlier, both, folders)
+        pair = family.score_own_reviews(config, prepared, chosen.chosen, chosen.earlier, both, folders)
     except (BundleError, Damaged, InputError) as error:  # of a field of the files: they may be gone
-        return ChampionReviews(*own.counts, problem=_not_tried(error))
+        return ChampionReviews(*chosen.counts, problem=_not_tried(error))
     if pair is None:
-        return ChampionReviews(*own.counts)
+        return ChampionReviews(*chosen.counts)
     ours, theirs = pair
-    return ChampionReviews(*own.counts, challenger=ours, champion=theirs, documents=documents_of(own.earlier))
+    return ChampionReviews(*chosen.counts, challenger=ours, champion=theirs, documents=documents_of(chosen.earlier))
 
 
 def find_own_reviews(
@@ -125,18 +125,18 @@ def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact],
     inputs = {"earlier": earlier.digest, **{f"learnt {one.digest}": one.digest for one in learnt}}
 
     def make(work: Path) -> dict[str, Any]:
-        found: Unlearnt = choose_unlearnt(earlier.folder, [one.folder for one in learnt], **options)
-        found.reviews.write_parquet(work / TABLE)
-        counts = {name: getattr(found, name) for name in COUNTS}
-        return {**counts, "splits": {TEST: {"reviews": len(found.reviews)}}}
+        choice: Unlearnt = choose_unlearnt(earlier.folder, [one.folder for one in learnt], **options)
+        choice.reviews.write_parquet(work / TABLE)
+        counts = {name: getattr(choice, name) for name in COUNTS}
+        return {**counts, "splits": {TEST: {"reviews": len(choice.reviews)}}}
 
     return run_stage(config, STAGE, options, inputs, make, "champion's own test reviews").artifact
 
 
 def data_of(folder: Path, tagged: str) -> str:
     """Return the digest of the prepared data that a version was trained on: its tag, or else what its bundle says."""
-    told = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-    return tagged or str(told.get("clean_digest", "unknown"))
+    spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+    return tagged or str(spec.get("clean_digest", "unknown"))
 
 
 def _not_tried(error: ReviewLMError) -> str:
@@ -149,11 +149,11 @@ def _learnt_by(config: RunConfig, clean: Artifact, bundle: Path, section: str) -
 
     The text says what is not known of them, and what to do; empty where all is.
     """
-    found, problems = learnt_data(config, bundle)
+    artifacts, problems = learnt_data(config, bundle)
     if not problems:
-        return list(({clean.digest: clean} | found).values()), ""
-    told = f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
-    return [], f"{told}; {REMEDY}, or set {_switch(section)}"
+        return list(({clean.digest: clean} | artifacts).values()), ""
+    why = f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
+    return [], f"{why}; {REMEDY}, or set {_switch(section)}"
 
 
 def _lost(config: RunConfig, version: int, section: str, what: str) -> str:

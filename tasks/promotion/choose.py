@@ -33,11 +33,11 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     Raises:
         TrackingUnavailable: The registry does not answer, so the champion is unknown.
     """
-    ranked, wanted = ranking(evaluated), config.promotion.adaptation
-    allowed = [model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], wanted)]
+    ranked, adaptation = ranking(evaluated), config.promotion.adaptation
+    allowed = [model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], adaptation)]
     names = {model.name for model in allowed}
     if other := ", ".join(f"'{model.name}'" for model in ranked if model.name not in names):
-        log.info("not tried as challenger: %s (promotion.adaptation asks for %s models)", other, wanted)
+        log.info("not tried as challenger: %s (promotion.adaptation asks for %s models)", other, adaptation)
     champion = _champion_folder(config)
     for place, model in enumerate(allowed):
         if not (reason := hopeless(config, prepared, model, champion)):
@@ -63,8 +63,8 @@ def ranking(evaluated: Evaluated) -> list[Measured]:
 
 def best_allowed(config: RunConfig, evaluated: Evaluated) -> Measured:
     """Return the best model on validation among those that adapt as the policy wants; if none does, among all."""
-    ranked, wanted = ranking(evaluated), config.promotion.adaptation
-    allowed = (model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], wanted))
+    ranked, adaptation = ranking(evaluated), config.promotion.adaptation
+    allowed = (model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], adaptation))
     return next(allowed, ranked[0])
 
 

@@ -37,11 +37,11 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
     """
     if not any(map(wants_champion, config.models)):
         return []
-    found, problems, version = _of_champion(config)
+    artifacts, problems, version = _of_champion(config)
     for problem in problems:
         log.warning("the gate will refuse models that start from champion v%d: %s", version, problem)
-    own = dataset.digest, cleaning_options(config)
-    others = [one for one in found if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != own]
+    this_run = dataset.digest, cleaning_options(config)
+    others = [one for one in artifacts if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run]
     covered = {digest for one in others for digest in _covered(config, one)}
     return [one for one in others if one.digest not in covered]
 
@@ -55,8 +55,8 @@ def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
     then = store_of(config).find_usable("prepare", clean) if clean else None
     if then is None:
         return None
-    found = [store_of(config).find_usable("prepare", digest) for digest in _earlier(then)]
-    return None if None in found else [one for one in found if one is not None]
+    artifacts = [store_of(config).find_usable("prepare", digest) for digest in _earlier(then)]
+    return None if None in artifacts else [one for one in artifacts if one is not None]
 
 
 def warn_of_part(config: RunConfig, dataset: Artifact) -> None:
@@ -89,10 +89,10 @@ def _of_champion(config: RunConfig) -> tuple[list[Artifact], list[str], int]:
     try:
         bundle = registry.bundle_folder(version)
         with converted_errors(bundle):
-            found, problems = learnt_data(config, bundle)
+            artifacts, problems = learnt_data(config, bundle)
     except (BundleError, OSError, ValueError, KeyError):
         return [], [], version.version
-    return list(found.values()), problems, version.version
+    return list(artifacts.values()), problems, version.version
 
 
 def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:

@@ -55,7 +55,7 @@ def gather_evidence(
     passed, detail = checked(prepared.checks)
     leaks = with_past(look_for_leaks(clean, champion), look_back(config, clean, bundle))
     documents = documents_with_words(clean)
-    found = Evidence(
+    gathered = Evidence(
         scored.evidence(bundle_digest(bundle), family_of_run(config, clean), challenger.name),
         champion.scored.evidence(champion.digest, champion.family, f"version {champion.version}") if champion else None,
         family.baseline(config, prepared, evaluated, challenger),
@@ -68,7 +68,7 @@ def gather_evidence(
         rolled_back=rolled_back(config, challenger.fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
-    return family.completed(found, config, prepared, evaluated, challenger, champion)
+    return family.completed(gathered, config, prepared, evaluated, challenger, champion)
 
 
 def rolled_back(config: RunConfig, fitted: AnyFitted) -> str:
@@ -105,8 +105,8 @@ def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
     stated = clean.facts.get("certificate")
     if stated != certificate.digest:
         return Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
-    said = f"{certificate.summary}; certificate {certificate.digest[:16]}{_other_data(clean, champion)}"
-    return Leaks(True, said, certificate.test_reviews)
+    summary = f"{certificate.summary}; certificate {certificate.digest[:16]}{_other_data(clean, champion)}"
+    return Leaks(True, summary, certificate.test_reviews)
 
 
 def with_past(leaks: Leaks, past: Past) -> Leaks:

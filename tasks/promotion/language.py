@@ -97,9 +97,9 @@ class LanguageModels(ModelFamily):
         """See `ModelFamily`; if all of the reviews are test reviews of this run, their scores are there."""
         ours, theirs = (one.rows for one in scored)
         types = {name: ours.schema[name] for name in IDENTITY}
-        wanted = pl.read_parquet(chosen.folder / TABLE, columns=list(IDENTITY)).cast(types)  # type: ignore[arg-type]
-        ours, theirs = (rows.join(wanted, on=IDENTITY, how="semi") for rows in (ours, theirs))
-        if len(ours) == len(theirs) == len(wanted):
+        ids = pl.read_parquet(chosen.folder / TABLE, columns=list(IDENTITY)).cast(types)  # type: ignore[arg-type]
+        ours, theirs = (rows.join(ids, on=IDENTITY, how="semi") for rows in (ours, theirs))
+        if len(ours) == len(theirs) == len(ids):
             return ours, theirs
 
         def scored_by(who: str) -> pl.DataFrame:
@@ -118,9 +118,9 @@ class LanguageModels(ModelFamily):
 
         Otherwise return the configured baseline, which an adapting model must beat at least.
         """
-        own = baseline_of(baselines_of(config, evaluated.models), challenger.name)
-        found = evaluated.named(own or config.baseline)
-        return stored_scores(found.test).evidence(bundle_digest(found.fitted.bundle), name=found.name)
+        name = baseline_of(baselines_of(config, evaluated.models), challenger.name)
+        reference = evaluated.named(name or config.baseline)
+        return stored_scores(reference.test).evidence(bundle_digest(reference.fitted.bundle), name=reference.name)
 
     def completed(
         self, evidence: Evidence[pl.DataFrame], config: RunConfig, prepared: Prepared, evaluated: Evaluated,
@@ -199,8 +199,8 @@ def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:
     """Return the names of the n-gram models with n-grams of one review, among a model and its parts, at any depth."""
     if isinstance(spec, NGramSpec):
         return [spec.name] if spec.order > 1 and spec.min_documents < 2 else []
-    known = {one.name: one for one in config.models}
-    return [name for part in parts_of(spec) for name in models_of_single_reviews(config, known[part])]
+    spec_of = {one.name: one for one in config.models}
+    return [name for part in parts_of(spec) for name in models_of_single_reviews(config, spec_of[part])]
 
 
 def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:

@@ -76,9 +76,9 @@ def promote_challenger(
         # on the version of the first round all the same, or it would keep the alias `challenger` for ever.
         registered = register(config, prepared, challenger, champion) or registered
         scored = score_challenger(family, config, prepared, challenger, registered)
-        kept = score_champion_reviews(family, config, prepared, challenger, scored, champion, registered)
+        reviews = score_champion_reviews(family, config, prepared, challenger, scored, champion, registered)
         return decide(
-            family, config, prepared, evaluated, challenger, scored, champion, registered, parent_run_id, drift, kept
+            family, config, prepared, evaluated, challenger, scored, champion, registered, parent_run_id, drift, reviews
         )
 
     return retry_on_champion_change(judge)
@@ -107,15 +107,15 @@ def register_fit(
     run_id = tracker.known_id(fitted.run_id)
     uri = tracker.tag(run_id, tag.MODEL_URI_TAG)
     family = family_of_run(config, clean).tags()
-    known = {
+    version_tags = {
         LINEAGE_TAG: keep_lineage(config, uri, fitted.artifact, measured),
         tag.MODEL_KIND: fitted.spec.kind, tag.MODEL_NAME: fitted.spec.name,
         tag.BUNDLE_TAG: bundle_digest(fitted.bundle), tag.FIT_TAG: fitted.artifact.digest, tag.DATA_TAG: clean.digest,
         tag.LEAK_CERTIFICATE: clean.facts.get("certificate") or "none",
     }  # fmt: skip
     if adaptation := measured[0].facts.get("adaptation"):
-        known[tag.VERSION_ADAPTATION] = adaptation
-    number = registry.register(uri, run_id, known | family)
+        version_tags[tag.VERSION_ADAPTATION] = adaptation
+    number = registry.register(uri, run_id, version_tags | family)
     tag_version(registry, number, family)  # for a version of an earlier run, e.g. with another family
     return number
 

@@ -157,10 +157,10 @@ def _decide(
     for tracker in trackers:
         for version in chosen[tracker.uri]:
             roots |= results_of(tracker, holdings, version)
-    kept = _kept(holdings, roots, chain(*versions.values()), times)
+    reasons = _kept(holdings, roots, chain(*versions.values()), times)
     removal = Removal(store)
     items = [
-        Item(RESULT, (store / stage / digest,), kept.get((stage, digest), ""),
+        Item(RESULT, (store / stage / digest,), reasons.get((stage, digest), ""),
              partial(removal.remove, stage, digest, used))
         for (stage, digest), used in holdings.used.items()
     ]  # fmt: skip
@@ -175,7 +175,7 @@ def _decide(
         if tracker.uri not in listed:
             notes.append(f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`")
         else:
-            items += _models(listed[tracker.uri], tracker, needed, runs[tracker.uri], kept, times, store)
+            items += _models(listed[tracker.uri], tracker, needed, runs[tracker.uri], reasons, times, store)
             items += _files(runs[tracker.uri], versions[tracker.uri], times)
             notes += _elsewhere(runs[tracker.uri], tracker)
     bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
@@ -187,16 +187,16 @@ def _decide(
 
 def _kept(holdings: Holdings, roots: Mapping[Key, str], versions: Iterable[Version], times: Times) -> dict[Key, str]:
     """Return the kept results with their reasons; *roots* are those of versions that are kept whole."""
-    kept = kept_results(holdings, roots, times.limits)
-    if holdings.starts_unknown(kept):  # the gate asks which reviews the earlier champions were trained on
+    reasons = kept_results(holdings, roots, times.limits)
+    if holdings.starts_unknown(reasons):  # the gate asks which reviews the earlier champions were trained on
         data = {("prepare", version.tags.get(DATA_TAG, "")): VERSION for version in versions}
-        kept = with_inputs(data | kept, holdings.made_from)
-    return kept
+        reasons = with_inputs(data | reasons, holdings.made_from)
+    return reasons
 
 
 def _models(
     models: Iterable[LoggedFiles], tracker: Tracker, needed: Container[Path], runs: list[Run],
-    kept: dict[Key, str], times: Times, store: Path,
+    reasons: dict[Key, str], times: Times, store: Path,
 ) -> Iterable[Item]:
     """Yield the logged models, and the model files of those versions that are not *needed* and can be made again.
 
@@ -207,7 +207,7 @@ def _models(
         run = by_id.get(model.run_id)
         fit = (_stage_of(run.fit, store), run.fit) if run and run.fit else None
         started = max(model.created, run.started if run else 0)
-        unused = "of a kept fit" if fit in kept else "of a recent run" if started >= times.oldest else ""
+        unused = "of a kept fit" if fit in reasons else "of a recent run" if started >= times.oldest else ""
         stored = store.joinpath(*fit) if fit else None
         reason = "" if model.deleted else "of a version" if model.registered else unused
         yield Item(MODEL, (model.folder,), reason, partial(_remove_model, tracker, model, stored))
@@ -289,17 +289,17 @@ def _freed(items: Iterable[Item]) -> int:
 
 def _inodes(folders: Iterable[Path], names: Counter[tuple[int, int]] | None = None) -> Inodes:
     """Return the files below folders, once each; count their names in *names*."""
-    found: Inodes = {}
+    inodes: Inodes = {}
     for folder in folders:
         for path in (folder, *folder.rglob("*")):
             with suppress(OSError):
                 about = path.lstat()
                 if not path.is_dir() or path.is_symlink():
                     inode = (about.st_dev, about.st_ino)
-                    found[inode] = (about.st_size, about.st_nlink)
+                    inodes[inode] = (about.st_size, about.st_nlink)
                     if names is not None:
                         names[inode] += 1
-    return found
+    return inodes
 
 
 def _size(files: Inodes) -> int:

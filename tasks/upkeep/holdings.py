@@ -28,7 +28,6 @@ RUNNING = "used by a running process"
 RECENT = "used by a recent run"
 YOUNG = "younger than an hour"
 INPUT = "input of a kept result"
-REASONS = (VERSION, RUNNING, RECENT, YOUNG, INPUT)
 
 
 class Holdings:
@@ -73,10 +72,10 @@ class Holdings:
                  if key[0] in ("score", "samples") and one.manifest["inputs"].get("bundle") == bundle]  # fmt: skip
         return [*([(fit.stage, fit.digest)] if fit else []), *about]
 
-    def starts_unknown(self, kept: Iterable[Key]) -> bool:
+    def starts_unknown(self, results: Iterable[Key]) -> bool:
         """Return whether a kept fit started from weights that no stored fit has."""
-        found = (self.artifacts[key].manifest["inputs"].get(START) for key in kept if key in self.artifacts)
-        return any(start and start not in self._inputs.weights for start in found)
+        starts = (self.artifacts[key].manifest["inputs"].get(START) for key in results if key in self.artifacts)
+        return any(start and start not in self._inputs.weights for start in starts)
 
     @cached_property
     def _embedded(self) -> dict[str, Artifact]:
@@ -118,23 +117,23 @@ class UsedAfter:
 
 def used_since(used: Mapping[Key, int], limits: Sequence[UsedAfter]) -> dict[Key, str]:
     """Return the results that were used since one of the times, each with the first reason that applies."""
-    found: dict[Key, str] = {}
+    reasons: dict[Key, str] = {}
     for limit in limits:
         for key, last in used.items():
             if last >= limit.time:
-                found.setdefault(key, limit.reason)
-    return found
+                reasons.setdefault(key, limit.reason)
+    return reasons
 
 
 def with_inputs(roots: Mapping[Key, str], made_from: Callable[[Key], Iterable[Key]]) -> dict[Key, str]:
     """Return the kept results and everything that they were made from, at any distance, each with its reason."""
-    kept, waiting = dict(roots), deque(roots)
+    reasons, waiting = dict(roots), deque(roots)
     while waiting:
         for key in made_from(waiting.popleft()):
-            if key not in kept:
-                kept[key] = INPUT
+            if key not in reasons:
+                reasons[key] = INPUT
                 waiting.append(key)
-    return kept
+    return reasons
 
 
 def cutoff(starts: Iterable[int], runs: int) -> int:

@@ -59,8 +59,8 @@ def trackers_of(config: RunConfig) -> list[Tracker]:
     The home folder's own database is left out if it does not exist.
     """
     configured = tracker_of(config)
-    own = home_database(config.home)
-    uris = dict.fromkeys([*([] if configured.uri == own else [configured.uri]), *known_stores(config.home)])
+    database = home_database(config.home)
+    uris = dict.fromkeys([*([] if configured.uri == database else [configured.uri]), *known_stores(config.home)])
     return [Tracker(uri, configured.experiment, configured.artifact_root) for uri in uris]
 
 
@@ -79,9 +79,9 @@ def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int, loo
         now: Time in nanoseconds since 1970.
         look_only: Leave the marks of ended processes.
     """
-    own = runs.get(home_database(config.home), ())
-    starts = _starts_of_reports(config.home / REPORTS, {run.id for run in own})
-    starts += [run.started for run in own if run.status == FINISHED and run.flow in COUNTED]
+    runs_of_home = runs.get(home_database(config.home), ())
+    starts = _starts_of_reports(config.home / REPORTS, {run.id for run in runs_of_home})
+    starts += [run.started for run in runs_of_home if run.status == FINISHED and run.flow in COUNTED]
     recent = cutoff((start for start in starts if start <= now), config.upkeep.runs)
     going = [run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING]
     if (since := Uses(config.home / "store").since(look_only)) is not None:
@@ -90,12 +90,12 @@ def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int, loo
     return Times(max(0, recent - HOUR), now - HOUR, began)
 
 
-def _starts_of_reports(reports: Path, known: Collection[str]) -> list[int]:
-    """Return when the runs with a report began, without those that are *known*."""
+def _starts_of_reports(reports: Path, run_ids: Collection[str]) -> list[int]:
+    """Return when the runs with a report began, without those that are *run_ids*."""
     starts = []
     for name, record in read_records(reports).items():
         with suppress(KeyError, ValueError, TypeError):
-            if name in known:
+            if name in run_ids:
                 continue
             begun = datetime.strptime(record["run"]["started"], MINUTE).replace(tzinfo=UTC)
             starts.append(int(begun.timestamp()) * SECOND)
@@ -116,11 +116,11 @@ def refused_versions(tracker: Tracker, versions: Iterable[Version], newest: int)
     Those with an alias and the newest of each model are left out.
     """
     every = list(versions)
-    kept = {(one.name, one.version) for one in kept_versions(every, newest)}
+    retained = {(one.name, one.version) for one in kept_versions(every, newest)}
     for name in {one.name for one in every}:
-        kept |= {(name, number) for number in fold_events(Registry(tracker, name).events()).past_champions}
+        retained |= {(name, number) for number in fold_events(Registry(tracker, name).events()).past_champions}
     never = (one for one in every if one.tags.get(OUTCOME) == REFUSED and not one.tags.keys() & {SINCE, BY_HAND_WHY})
-    return {(one.name, one.version) for one in never} - kept
+    return {(one.name, one.version) for one in never} - retained
 
 
 def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[Key, str]:
@@ -131,10 +131,10 @@ def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[K
     Raises:
         Damaged: Its record was changed. Nothing may be removed then, because it is not known what it needs.
     """
-    found = [("prepare", version.tags.get(DATA_TAG, "")), *holdings.fits_of(version.tags.get(BUNDLE_TAG, ""))]
+    results = [("prepare", version.tags.get(DATA_TAG, "")), *holdings.fits_of(version.tags.get(BUNDLE_TAG, ""))]
     if (record := _record(tracker, version)) is not None:
-        found += [(step.stage, step.digest) for step in record.steps]
-    return dict.fromkeys(found, VERSION)
+        results += [(step.stage, step.digest) for step in record.steps]
+    return dict.fromkeys(results, VERSION)
 
 
 def _record(tracker: Tracker, version: Version) -> Lineage | None:

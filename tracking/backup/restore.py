@@ -91,7 +91,7 @@ def _hostile_content(archive: Path) -> Iterator[None]:
 
 def _unpacked(archive: Path, folder: Path, report: Callable[[int], object]) -> tuple[dict[str, Any], int]:
     """Unpack all files of an archive and return its manifest, with which they agree, and their size."""
-    found: dict[str, tuple[int, str]] = {}
+    files: dict[str, tuple[int, str]] = {}
     manifest: dict[str, Any] | None = None
     done = 0
     with tar_from(archive) as tar:
@@ -102,11 +102,11 @@ def _unpacked(archive: Path, folder: Path, report: Callable[[int], object]) -> t
                 manifest = _manifest_of(tar, member, archive)
                 continue
             _require_safe(member, folder, archive)
-            found[member.name] = _unpack(tar, member, folder / member.name, archive)
+            files[member.name] = _unpack(tar, member, folder / member.name, archive)
             report(done := done + member.size)
     if manifest is None:
         raise not_a_backup(archive, "it has no manifest at its end")
-    _require_equal(found, manifest["files"], archive)
+    _require_equal(files, manifest["files"], archive)
     return manifest, done
 
 
@@ -144,23 +144,23 @@ def _manifest_of(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -
         if manifest["format"] != FORMAT:
             raise not_a_backup(archive, f"its format is {manifest['format']!r}; this version reads {FORMAT}")
         files, links = manifest["files"], manifest["links"]
-        known = {str(name): {"bytes": int(of["bytes"]), "sha256": str(of["sha256"])} for name, of in files.items()}
+        entries = {str(name): {"bytes": int(of["bytes"]), "sha256": str(of["sha256"])} for name, of in files.items()}
         for name, target in links.items():
             place = PurePosixPath(name)
             outside = place.is_absolute() or ".." in place.parts or "/" in target or target in ("", ".", "..")
-            if outside or name in known:
+            if outside or name in entries:
                 raise not_a_backup(archive, f"the link {name[:200]!r} leads out of its folder")
-        return {**manifest, "files": known, "home": str(manifest["home"]), "without_store": manifest["without_store"]}
+        return {**manifest, "files": entries, "home": str(manifest["home"]), "without_store": manifest["without_store"]}
     except (LookupError, AttributeError, TypeError) as error:
         raise not_a_backup(archive, f"its manifest cannot be read: {type(error).__name__} {error}") from error
 
 
-def _require_equal(found: dict[str, tuple[int, str]], listed: dict[str, dict[str, Any]], archive: Path) -> None:
+def _require_equal(unpacked: dict[str, tuple[int, str]], listed: dict[str, dict[str, Any]], archive: Path) -> None:
     """Compare names, sizes and checksums of the unpacked files with the manifest."""
-    wanted = {name: (entry["bytes"], entry["sha256"]) for name, entry in listed.items()}
-    if found == wanted:
+    expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in listed.items()}
+    if unpacked == expected:
         return
-    name = next(name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name))
-    state = "missing" if name not in found else "not in the manifest" if name not in wanted else "changed"
+    name = next(name for name in sorted({*unpacked, *expected}) if unpacked.get(name) != expected.get(name))
+    state = "missing" if name not in unpacked else "not in the manifest" if name not in expected else "changed"
     raise Damaged("A file of the backup is damaged", where=f"{archive}: {name}", cause=f"it is {state}",
                   remedy="use another backup; nothing was restored")  # fmt: skip

@@ -87,10 +87,10 @@ class _Counted:
 
     def read(self, size: int) -> bytes:
         """Return the next bytes."""
-        found = self.file.read(min(size, self.left))
-        self.left -= len(found)
-        self.digest.update(found)
-        return found
+        block = self.file.read(min(size, self.left))
+        self.left -= len(block)
+        self.digest.update(block)
+        return block
 
 
 def write_backup(

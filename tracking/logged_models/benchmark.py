@@ -62,20 +62,20 @@ class BenchmarkStore:
         remedy = "delete the file; it is fetched again"
         try:
             reviews = pl.read_parquet(file)
-            found = digest_of(reviews)
+            actual = digest_of(reviews)
         except pl.exceptions.PolarsError as error:
             cause = str(error).partition("\n")[0]
             raise Damaged("The frozen benchmark set cannot be read", where=file, cause=cause, remedy=remedy) from error
-        if found != digest:
+        if actual != digest:
             raise Damaged(
-                "The frozen benchmark set was changed after it was frozen", where=file, value=found, remedy=remedy
+                "The frozen benchmark set was changed after it was frozen", where=file, value=actual, remedy=remedy
             )
         return Benchmark(digest, run_id, reviews)
 
     def freeze(self, reviews: pl.DataFrame, source: str) -> Benchmark:
         """Freeze these reviews as the benchmark set; if a set is frozen already, return that one."""
-        if (known := self.find()) is not None:
-            return known
+        if (frozen := self.find()) is not None:
+            return frozen
         digest = digest_of(reviews)
         run_id = self.tracker.start_run("benchmark", {BENCHMARK_DIGEST: digest, BENCHMARK_SOURCE: source})
         with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder:
@@ -86,10 +86,10 @@ class BenchmarkStore:
         with self.tracker.reaching() as client:  # the digest last: it marks the set as frozen
             client.set_registered_model_tag(self.name, BENCHMARK_RUN, run_id)
             client.set_registered_model_tag(self.name, BENCHMARK_DIGEST, digest)
-        found = self.find()
-        if found is None:
+        existing = self.find()
+        if existing is None:
             raise ReviewLMError("The benchmark set could not be frozen", where=f"models:/{self.name}")
-        return found
+        return existing
 
     def history(self, benchmark: Benchmark) -> pl.DataFrame:
         """Return the table of scores, one row per version; empty if there is none yet."""
@@ -105,12 +105,12 @@ class BenchmarkStore:
 
     def append(self, benchmark: Benchmark, rows: pl.DataFrame) -> pl.DataFrame:
         """Add the scores of versions that are not in the table, and return the whole table; existing rows stay."""
-        known = self.history(benchmark)
-        if known.height:
-            rows = rows.filter(~pl.col("version").is_in(known["version"].to_list()))
+        measured = self.history(benchmark)
+        if measured.height:
+            rows = rows.filter(~pl.col("version").is_in(measured["version"].to_list()))
         if rows.is_empty():
-            return known
-        table = pl.concat([known, rows], how="vertical_relaxed") if known.height else rows
+            return measured
+        table = pl.concat([measured, rows], how="vertical_relaxed") if measured.height else rows
         self.tracker.log_table(benchmark.run_id, table, HISTORY)
         for row in rows.to_dicts():
             figures = {name: row[name] for name in ("open_bits_per_byte", "lo", "hi")}
@@ -131,8 +131,8 @@ class BenchmarkStore:
     def _fetch(self, run_id: str, path: str, file: Path) -> None:
         """Download a file of a run; it gets its final name only when it is complete."""
         with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder, self.tracker.reaching() as client:
-            found = Path(client.download_artifacts(run_id, path, folder))
+            download = Path(client.download_artifacts(run_id, path, folder))
             file.parent.mkdir(parents=True, exist_ok=True)
             unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")  # others may fetch it too
-            unfinished.write_bytes(found.read_bytes())
+            unfinished.write_bytes(download.read_bytes())
             unfinished.replace(file)

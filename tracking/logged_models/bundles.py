@@ -109,14 +109,14 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
         model = tracker.ask(lambda client: client.get_logged_model(model_id))
         if (folder := bundle_in(tracker, model.artifact_location)) is not None:
             return _is_undamaged(folder)
-        found = tracker.ask(lambda client: client.list_logged_model_artifacts(model_id, BUNDLE_PATH))
+        files = tracker.ask(lambda client: client.list_logged_model_artifacts(model_id, BUNDLE_PATH))
     except BundleError:
         return False
     except ReviewLMError as error:
         if error_code(error) in ABSENT:
             return False
         raise
-    return any(Path(file.path).name == SPEC for file in found)
+    return any(Path(file.path).name == SPEC for file in files)
 
 
 def _is_undamaged(folder: Path) -> bool:

@@ -89,8 +89,8 @@ def _logged_model(
         MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of_file(bundle / SPEC),
         CODE_TAG: code_name(package, form.modules),
     }
-    known = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
-    model = next((model for model in known if model.name == name and tags.items() <= model.tags.items()), None)
+    candidates = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+    model = next((model for model in candidates if model.name == name and tags.items() <= model.tags.items()), None)
     if model is None:
         params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
         model = client.create_logged_model(

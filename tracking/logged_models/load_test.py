@@ -56,8 +56,8 @@ def load_test(tracker: Tracker, model_name: str, version: int, device: str = "cp
     from models.base import ModelError
 
     start, address = time.perf_counter(), f"models:/{model_name}/{version}"
-    found = find_version(tracker, Reference(model_name, version=version))
-    classifier = found is not None and task_of(found.folder) == CLASSIFICATION
+    entry = find_version(tracker, Reference(model_name, version=version))
+    classifier = entry is not None and task_of(entry.folder) == CLASSIFICATION
     try:
         if classifier:
             bundle, _ = open_classifier_at(tracker, address, device)
@@ -73,8 +73,8 @@ def load_test(tracker: Tracker, model_name: str, version: int, device: str = "cp
 
 
 def _labels(bundle: ClassifierBundle) -> tuple[dict[str, Any], bool]:
-    found = bundle.classify([TEXT])
-    label, chances_NK = int(found.answers_N[0]), found.probabilities_NK
+    predicted = bundle.classify([TEXT])
+    label, chances_NK = int(predicted.answers_N[0]), predicted.probabilities_NK
     answers = {"label": bundle.labels[label]}
     if chances_NK is None:
         return answers, True
@@ -84,10 +84,10 @@ def _labels(bundle: ClassifierBundle) -> tuple[dict[str, Any], bool]:
 def _words(bundle: Bundle) -> tuple[dict[str, Any], bool]:
     from models.sampling import suggest
 
-    score, found = bundle.score_text(TEXT), suggest(bundle, PROMPT, SUGGESTED)
-    total = sum(probability for _, probability in found.words) + found.rest
+    score, suggested = bundle.score_text(TEXT), suggest(bundle, PROMPT, SUGGESTED)
+    total = sum(probability for _, probability in suggested.words) + suggested.rest
     answers = {
         "perplexity": math.exp(score.nats / score.tokens) if math.isfinite(score.nats) else math.nan,
-        "next_word": found.words[0][0] if found.words else "",
+        "next_word": suggested.words[0][0] if suggested.words else "",
     }
     return answers, math.isfinite(score.nats) and score.nats >= 0 and abs(total - 1) <= TOLERANCE

@@ -83,8 +83,8 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     """
     name = config.promotion.model_name
     demo = demo_of(name)
-    own = registered(tracker, name) or registered(tracker, name + LOG)  # or it was deleted: another is no replacement
-    if not demo or own or not registered(tracker, demo):
+    present = registered(tracker, name) or registered(tracker, name + LOG)  # if deleted, another does not replace it
+    if not demo or present or not registered(tracker, demo):
         return name
     _warn_of_demo(tracker.uri, name, demo)
     return demo
@@ -151,10 +151,10 @@ def find_classifier(config: RunConfig, reference: str) -> Found:
 
 def _found(config: RunConfig, reference: str, first: str) -> Found:
     tracker, address = locate(config, reference)
-    found = find_version(tracker, Reference.parse(address))
-    if found is None:
+    version = find_version(tracker, Reference.parse(address))
+    if version is None:
         raise nothing_registered(tracker, address, first)
-    return found
+    return version
 
 
 def open_classifier_at(tracker: Tracker, reference: str, device: str = "cpu") -> tuple[ClassifierBundle, Version]:
@@ -171,19 +171,19 @@ def _opened(
     tracker: Tracker, reference: str, load: Callable[[Path], Opened], first: str = FIRST
 ) -> tuple[Opened, Version]:
     """Return what *load* makes of a registered version's bundle; *first* says how to register the first one."""
-    found = find_version(tracker, Reference.parse(reference))
-    if found is None:
+    entry = find_version(tracker, Reference.parse(reference))
+    if entry is None:
         raise nothing_registered(tracker, reference, first)
     from models.base import ModelError
 
     try:
-        return load(found.folder), found.version
+        return load(entry.folder), entry.version
     except ModelError as error:
         if error.kind == "input":  # the version is not at fault
             raise InputError(str(error), where=reference) from error
         of = f"--model {Reference.parse(reference).name}"
         raise BundleError(
-            f"{reference} cannot be opened", where=found.folder, cause=str(error),
+            f"{reference} cannot be opened", where=entry.folder, cause=str(error),
             remedy=f"choose another version (`reviewlm history {of}`), or go back to the previous champion "
             f"(`reviewlm rollback {of}`)",
         ) from error
@@ -191,42 +191,43 @@ def _opened(
 
 def nothing_registered(tracker: Tracker, reference: str, first: str = FIRST) -> BundleError:
     """Return the error for a version that does not exist, with advice for the user; *first*: see `_opened`."""
-    asked = Reference.parse(reference)
-    numbers = versions_of(tracker, asked.name) if registered(tracker, asked.name) else []
-    if asked.alias == CHAMPION and (how := lost_champion_of(tracker, asked.name)):
-        return _champion_lost(tracker, asked.name, how)
-    if numbers and asked.alias == CHAMPION:
-        return _no_champion(tracker, asked.name, numbers[-1])
+    target = Reference.parse(reference)
+    numbers = versions_of(tracker, target.name) if registered(tracker, target.name) else []
+    if target.alias == CHAMPION and (how := lost_champion_of(tracker, target.name)):
+        return _champion_lost(tracker, target.name, how)
+    if numbers and target.alias == CHAMPION:
+        return _no_champion(tracker, target.name, numbers[-1])
     if numbers:
-        return _no_such_version(tracker, reference, asked)
-    if near := difflib.get_close_matches(asked.name, registered_names(tracker), n=1, cutoff=SURELY_MEANT):
+        return _no_such_version(tracker, reference, target)
+    if near := difflib.get_close_matches(target.name, registered_names(tracker), n=1, cutoff=SURELY_MEANT):
         return BundleError(
-            f"No model is registered as '{asked.name}'", where=reference,
+            f"No model is registered as '{target.name}'", where=reference,
             remedy=f"did you mean '{near[0]}'? `reviewlm history --model {near[0]}` lists its versions. "
             f"Otherwise: {first}",
         )
     return BundleError(
         f"Nothing is registered as {reference} yet", where=tracker.uri,
-        remedy=f"{first}; `reviewlm history` lists the versions{_or_the_demo(tracker, asked.name)}",
+        remedy=f"{first}; `reviewlm history` lists the versions{_or_the_demo(tracker, target.name)}",
     )
 
 
-def _no_such_version(tracker: Tracker, reference: str, asked: Reference) -> BundleError:
+def _no_such_version(tracker: Tracker, reference: str, target: Reference) -> BundleError:
     """Return the error for a number or alias that no version has: the existing ones, and the one that is most alike."""
-    aliases, versions = contents_of(tracker, asked.name)
-    what, near = f"There is no version {asked.version}", list[str]()
-    if asked.alias in (CHALLENGER, PREVIOUS):
-        what = f"No version of '{asked.name}' has the alias '{asked.alias}'"
-    elif asked.alias in registered_names(tracker):
-        what, near = f"'{asked.alias}' is not an alias of '{asked.name}', but another registered model", [asked.alias]
-    elif asked.alias:  # a word without "@" may be meant as the name of a model, see `locate`
-        what = f"'{asked.alias}' is neither an alias of '{asked.name}' nor the name of a registered model"
-        near = difflib.get_close_matches(asked.alias, [*aliases, *registered_names(tracker)], n=1)
+    aliases, versions = contents_of(tracker, target.name)
+    what, near = f"There is no version {target.version}", list[str]()
+    if target.alias in (CHALLENGER, PREVIOUS):
+        what = f"No version of '{target.name}' has the alias '{target.alias}'"
+    elif target.alias in registered_names(tracker):
+        what = f"'{target.alias}' is not an alias of '{target.name}', but another registered model"
+        near = [target.alias]
+    elif target.alias:  # a word without "@" may be meant as the name of a model, see `locate`
+        what = f"'{target.alias}' is neither an alias of '{target.name}' nor the name of a registered model"
+        near = difflib.get_close_matches(target.alias, [*aliases, *registered_names(tracker)], n=1)
     meant = f"did you mean '{near[0]}'? " if near else ""
-    known = ", ".join([*sorted(aliases), *map(str, sorted(versions))])
+    choices = ", ".join([*sorted(aliases), *map(str, sorted(versions))])
     return BundleError(
-        what, where=reference, value=asked.alias or asked.version,
-        remedy=f"{meant}one of {known}; `reviewlm history --model {asked.name}` shows more",
+        what, where=reference, value=target.alias or target.version,
+        remedy=f"{meant}one of {choices}; `reviewlm history --model {target.name}` shows more",
     )
 
 
@@ -250,8 +251,8 @@ def champion_again(tracker: Tracker, name: str) -> str:
 
 def _no_champion(tracker: Tracker, name: str, newest: int) -> BundleError:
     """Return the error for a model whose newest version was not promoted: the reason, and the commands that help."""
-    found = find_version(tracker, Reference(name, version=newest))
-    tags = found.version.tags if found else {}
+    entry = find_version(tracker, Reference(name, version=newest))
+    tags = entry.version.tags if entry else {}
     refused = tags.get(OUTCOME) == REFUSED
     cause = f"the gate refused version {newest}: {tags.get(REASON)}" if refused else f"version {newest} is not promoted"
     remedy = (

@@ -112,16 +112,16 @@ class LoggedFiles:
 
 def runs_of(tracker: Tracker) -> list[Run]:
     """Return all runs of all experiments, the newest first."""
-    found = [_run_of(tracker, run) for some in _experiments(tracker) for run in _pages(
+    all_runs = [_run_of(tracker, run) for some in _experiments(tracker) for run in _pages(
         tracker, partial(_search_runs, some))]
-    return sorted(found, key=lambda run: -run.started)
+    return sorted(all_runs, key=lambda run: -run.started)
 
 
 def _experiments(tracker: Tracker) -> list[list[str]]:
     """Return the ids of all experiments, in lists that are short enough for a request."""
-    found = [str(one.experiment_id) for one in _pages(
+    ids = [str(one.experiment_id) for one in _pages(
         tracker, lambda client, token: client.search_experiments(max_results=PAGE, page_token=token))]
-    return [found[first : first + SOME] for first in range(0, len(found), SOME)]
+    return [ids[first : first + SOME] for first in range(0, len(ids), SOME)]
 
 
 def _run_of(tracker: Tracker, run: Any) -> Run:
@@ -142,20 +142,20 @@ def models_of(tracker: Tracker, registered: Mapping[str, set[VersionKey]]) -> li
         tracker: Connection to the store.
         registered: Versions by the id of the logged model that they were made from.
     """
-    known = {str(model.model_id): model for some in _experiments(tracker) for model in _pages(
+    entries = {str(model.model_id): model for some in _experiments(tracker) for model in _pages(
         tracker, partial(_search_models, some))}
-    found = []
+    files = []
     for folder in sorted((tracker.artifact_root / "models").glob("m-*")):
-        model = known.get(folder.name)
+        model = entries.get(folder.name)
         if model is None:
             if _was_removed(tracker, folder):
-                found.append(LoggedFiles(folder.name, folder, deleted=True))
+                files.append(LoggedFiles(folder.name, folder, deleted=True))
         elif folder_below(model.artifact_location, tracker.artifact_root) is not None:
             made = frozenset(registered.get(folder.name, ()))
             used = bool(made) or MODEL_VERSIONS in model.tags
             created = model.creation_timestamp * MILLION
-            found.append(LoggedFiles(folder.name, folder, str(model.source_run_id or ""), created, used, made))
-    return found
+            files.append(LoggedFiles(folder.name, folder, str(model.source_run_id or ""), created, used, made))
+    return files
 
 
 def _search_runs(experiments: list[str], client: Any, token: str | None) -> Any:
@@ -179,11 +179,11 @@ def registered_models(tracker: Tracker, versions: list[Version]) -> dict[str, se
     for name in {version.name for version in versions}:
         for entry in entries_of(tracker, name):
             sources.append((name, int(entry.version), f"{entry.source} {getattr(entry, 'model_id', '')}"))
-    found: dict[str, set[VersionKey]] = {}
+    versions_of_model: dict[str, set[VersionKey]] = {}
     for name, number, source in sources:
         for model in MODEL_ID.findall(source):
-            found.setdefault(model, set()).add((name, number))
-    return found
+            versions_of_model.setdefault(model, set()).add((name, number))
+    return versions_of_model
 
 
 def remove_model(tracker: Tracker, model: LoggedFiles) -> bool:
@@ -234,9 +234,9 @@ def _pages(tracker: Tracker, page: Callable[[Any, str | None], Any]) -> Iterator
     """Yield the entries of all pages of an answer."""
     token = None
     while True:
-        found = tracker.ask(partial(_page, page, token))
-        yield from found
-        if not (token := found.token):
+        entries = tracker.ask(partial(_page, page, token))
+        yield from entries
+        if not (token := entries.token):
             return
 
 

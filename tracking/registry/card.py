@@ -37,7 +37,7 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     if entry is None:
         raise ReviewLMError("There is no such version", where=f"{name}/{number}")
     tags, description = unpacked(entry.tags), entry.description or ""
-    rules = [(key.removeprefix(RULE), *said.partition(": ")[::2]) for key, said in tags.items() if key.startswith(RULE)]
+    rules = [(key.removeprefix(RULE), *text.partition(": ")[::2]) for key, text in tags.items() if key.startswith(RULE)]
     made = MADE_FROM.search(description)
     return {
         "verdict": ": ".join(filter(None, (tags.get(OUTCOME), tags.get(REASON)))),

@@ -78,11 +78,11 @@ class Change:
             self._look()
         champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
         why = "the log begins here" if not self.events else "an alias was set by other means than reviewlm"
-        found = Event(
+        event = Event(
             ADOPTED, False, champion or 0, self.state.champion, why, who="unknown", previous=previous,
             carried_out="found so",
         )
-        self.log.append(found, self.events)
+        self.log.append(event, self.events)
         self._look()
 
     @property
@@ -210,10 +210,10 @@ def retag(tracker: Tracker, entry: Any, tags: Mapping[str, str], gone: Collectio
     """
     stored = dict(entry.tags)
     others = unpacked({PACKED: stored.get(PACKED, "{}")})
-    wanted = packed({**{name: value for name, value in others.items() if name not in gone}, **tags})
+    new_tags = packed({**{name: value for name, value in others.items() if name not in gone}, **tags})
     if PACKED in stored:
-        wanted.setdefault(PACKED, "{}")
-    for name, value in wanted.items():
+        new_tags.setdefault(PACKED, "{}")
+    for name, value in new_tags.items():
         if stored.get(name) != value:
             upsert(tracker, "set_model_version_tag", entry.name, str(entry.version), name, value)
     for name in stored:

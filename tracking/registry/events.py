@@ -103,8 +103,8 @@ class Event:
 
     def computed_digest(self) -> str:
         """Return the digest of the event's current content."""
-        said = {**self.content(), "who": self.who, "key": self.key, "after": self.after}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        signed = {**self.content(), "who": self.who, "key": self.key, "after": self.after}
+        return hashlib.sha256(json.dumps(signed, sort_keys=True).encode()).hexdigest()
 
 
 class DecisionLog:
@@ -126,19 +126,19 @@ class DecisionLog:
             event: The event; texts that are too long for MLflow are shortened.
             seen: The events of the log when the decision was made.
         """
-        newest = max(seen, key=lambda known: known.number, default=None)
+        newest = max(seen, key=lambda one: one.number, default=None)
         event = _storable(event, f"{newest.number} {newest.digest}" if newest else "")
         try:
             return self._create(event)
         except TrackingUnavailable:
-            arrived = [known for known in self.read() if known.key == event.key]
+            arrived = [one for one in self.read() if one.key == event.key]
             if not arrived:
                 raise
             return arrived[0]
 
     def _create(self, event: Event) -> Event:
-        said = f"{event.outcome}: version {event.version or 'none'}, by {event.who}: {event.why}"
-        text = event.report if event.action == GATE else said
+        summary = f"{event.outcome}: version {event.version or 'none'}, by {event.who}: {event.why}"
+        text = event.report if event.action == GATE else summary
         with self.tracker.reaching() as client:
             if event.after == "":
                 self._create_log()
@@ -158,8 +158,8 @@ class DecisionLog:
 
     def mark(self, event: Event, how: str = "") -> None:
         """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
-        said = how or datetime.now(UTC).isoformat(timespec="seconds")
-        upsert(self.tracker, "set_model_version_tag", self.name, str(event.number), CARRIED_OUT, said)
+        value = how or datetime.now(UTC).isoformat(timespec="seconds")
+        upsert(self.tracker, "set_model_version_tag", self.name, str(event.number), CARRIED_OUT, value)
 
 
 def upsert(tracker: Tracker, method: str, *arguments: str) -> None:
@@ -189,16 +189,16 @@ def author() -> str:
 
 def complaints(events: Iterable[Event]) -> list[str]:
     """Return a sentence for each event that is missing or was changed; an empty list for an intact log."""
-    known = {event.number: event for event in events}
-    found = [f"event {number} is gone" for number in range(1, max(known, default=0)) if number not in known]
-    for event in known.values():
+    event_of = {event.number: event for event in events}
+    faults = [f"event {number} is gone" for number in range(1, max(event_of, default=0)) if number not in event_of]
+    for event in event_of.values():
         if event.computed_digest() != event.digest:
-            found.append(f"event {event.number} was changed after it was written")
+            faults.append(f"event {event.number} was changed after it was written")
         number, _, digest = event.after.partition(" ")
-        before = known.get(int(number)) if number else None
+        before = event_of.get(int(number)) if number else None
         if before and before.digest != digest:
-            found.append(f"event {number} was replaced: event {event.number} recorded another digest of it")
-    return found
+            faults.append(f"event {number} was replaced: event {event.number} recorded another digest of it")
+    return faults
 
 
 def same_decision(events: Sequence[Event], event: Event) -> Event | None:
@@ -208,9 +208,9 @@ def same_decision(events: Sequence[Event], event: Event) -> Event | None:
     times again, so the texts differ. Without a run, only the newest event can be the same decision.
     """
     if event.run_id:
-        return next((known for known in reversed(events) if _subject(known) == _subject(event)), None)
+        return next((earlier for earlier in reversed(events) if _subject(earlier) == _subject(event)), None)
     content = _storable(event, "").content()
-    return next((known for known in events[-1:] if known.content() == content), None)
+    return next((earlier for earlier in events[-1:] if earlier.content() == content), None)
 
 
 def _subject(event: Event) -> tuple[object, ...]:
@@ -234,15 +234,15 @@ def _own_tags(event: Event) -> dict[str, str]:
 
 def _event_of(entry: Any) -> Event:
     tags = unpacked(entry.tags)
-    own = {name.removeprefix(OWN): value for name, value in tags.items() if name.startswith(OWN)}
+    fields = {name.removeprefix(OWN): value for name, value in tags.items() if name.startswith(OWN)}
     given = {name: value for name, value in tags.items() if not name.startswith(OWN)}
-    numbers = {name: _number(own.get(name, "")) for name in ("version", "against", "previous")}
-    texts = {name: own.get(name, "") for name in ("action", "why", "who", "run_id", "key", "after", "digest")}
+    numbers = {name: _number(fields.get(name, "")) for name in ("version", "against", "previous")}
+    texts = {name: fields.get(name, "") for name in ("action", "why", "who", "run_id", "key", "after", "digest")}
     return Event(
         **texts, version=numbers["version"] or 0, against=numbers["against"], previous=numbers["previous"],
-        promote=own.get("promote") == "True", tags=given,
-        report=(entry.description or "") if own.get("action") == GATE else "",
-        number=int(entry.version), when=_time(entry), carried_out=own.get("carried_out", ""),
+        promote=fields.get("promote") == "True", tags=given,
+        report=(entry.description or "") if fields.get("action") == GATE else "",
+        number=int(entry.version), when=_time(entry), carried_out=fields.get("carried_out", ""),
     )
 
 

@@ -27,10 +27,10 @@ def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
         TrackingUnavailable: MLflow does not answer.
     """
     tracker, address = locate(config, reference)
-    found = find_version(tracker, Reference.parse(address))
-    if found is None:
+    version = find_version(tracker, Reference.parse(address))
+    if version is None:
         raise nothing_registered(tracker, address)
-    return tracker, found
+    return tracker, version
 
 
 def record_of(bundle: Path) -> Lineage | None:
@@ -60,9 +60,9 @@ def tag_version(registry: Registry, number: int, tags: Mapping[str, str]) -> Non
     with registry_lock(registry.tracker):  # the packed tag is read and written whole
         with registry.tracker.reaching() as client:
             entry = client.get_model_version(registry.name, str(number))
-        known = unpacked(entry.tags)
-        if wanted := {name: value for name, value in version_tags(tags).items() if known.get(name) != value}:
-            retag(registry.tracker, entry, wanted)
+        present = unpacked(entry.tags)
+        if changes := {name: value for name, value in version_tags(tags).items() if present.get(name) != value}:
+            retag(registry.tracker, entry, changes)
 
 
 def attach(tracker: Tracker, model_uri: str, lineage: Lineage) -> None:

@@ -59,12 +59,12 @@ class Registry:
         """
         self._create_model()
         with exclusive_change(self.tracker, self.name) as change:
-            known = next((version for version in self.versions() if version.source == model_uri), None)
+            same = next((version for version in self.versions() if version.source == model_uri), None)
             with self.tracker.reaching() as client:
                 model = client.get_logged_model(model_uri.removeprefix("models:/"))
-            number = known.version if known else self._create_version(model, model_uri, run_id, tags or {}, description)
+            number = same.version if same else self._create_version(model, model_uri, run_id, tags or {}, description)
             self._link(model, number)
-            if known is None or OUTCOME not in known.tags:
+            if same is None or OUTCOME not in same.tags:
                 change.set_alias(CHALLENGER, number)
         return number
 
@@ -89,10 +89,10 @@ class Registry:
 
     def _link(self, model: Any, number: int) -> None:
         """Note the version in a tag of the logged model, as MLflow's own registration does."""
-        known = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))
-        if (self.name, str(number)) in {(entry["name"], str(entry["version"])) for entry in known}:
+        linked = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))
+        if (self.name, str(number)) in {(entry["name"], str(entry["version"])) for entry in linked}:
             return
-        entries = [*known, {"name": self.name, "version": number}]
+        entries = [*linked, {"name": self.name, "version": number}]
         with self.tracker.reaching() as client:
             client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: json.dumps(entries)})
 
@@ -137,8 +137,8 @@ class Registry:
     def versions(self) -> list[Version]:
         """Return all versions, the newest first; an empty list if the model does not exist."""
         aliases = self._aliases()
-        found = [version_of(entry, aliases) for entry in entries_of(self.tracker, self.name)]
-        return sorted(found, key=lambda version: -version.version)
+        entries = [version_of(entry, aliases) for entry in entries_of(self.tracker, self.name)]
+        return sorted(entries, key=lambda version: -version.version)
 
     def _aliases(self) -> dict[str, int]:
         return aliases_of(self.tracker, self.name)
@@ -212,11 +212,11 @@ class Registry:
 
     def require_promotable(self, version: int, force: bool = False) -> None:
         """Raise a ReviewLMError if the gate has refused a version (unless *force*), or if it does not exist."""
-        known = self.version(version)
-        if known.tags.get(OUTCOME) == REFUSED and not force:
+        entry = self.version(version)
+        if entry.tags.get(OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
                 f"The gate has refused version {version}", where=f"models:/{self.name}/{version}",
-                cause=known.tags.get(REASON, ""), remedy="promote another version, or this one with --force",
+                cause=entry.tags.get(REASON, ""), remedy="promote another version, or this one with --force",
             )
 
     def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> Event:
@@ -270,9 +270,9 @@ class Registry:
                 f"Version {to} is the champion already", where=f"models:/{self.name}",
             )
         if target not in state.past_champions:
-            known = ", ".join(map(str, state.past_champions)) or "none"
+            numbers = ", ".join(map(str, state.past_champions)) or "none"
             raise ReviewLMError(
-                f"Version {to} of {self.name} was never champion", value=to, cause=f"champions so far: {known}",
+                f"Version {to} of {self.name} was never champion", value=to, cause=f"champions so far: {numbers}",
                 remedy="make it champion with `reviewlm promote --version N --why TEXT`",
             )
         return target
@@ -282,10 +282,10 @@ class Registry:
         with exclusive_change(self.tracker, self.name) as change:
             if event.action == MANUAL:
                 require_content(self.tracker, self.name, event.version)
-            known = same_decision(change.events, event)
-            if known is None or change.state.states[known.number] == OVERTAKEN:
+            earlier = same_decision(change.events, event)
+            if earlier is None or change.state.states[earlier.number] == OVERTAKEN:
                 return self._enter(change, event)
-            return known
+            return earlier
 
     def _enter(self, change: Change, event: Event) -> Event:
         champion = change.state.champion

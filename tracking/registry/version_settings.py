@@ -74,8 +74,8 @@ def settings_of(
     """
     where = where_of(preset, overrides).with_input(input)
     where = where.asking(asked_model(where, tracker_at(where)))
-    found = newest([version for name in references if (version := version_called(where, name)) is not None])
-    return _settings(where, references, found, preset, input, overrides)
+    base = newest([version for name in references if (version := version_called(where, name)) is not None])
+    return _settings(where, references, base, preset, input, overrides)
 
 
 def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -108,31 +108,31 @@ def settings_of_classifiers(
 
 
 def _settings(
-    where: RunConfig, references: Sequence[str], found: Found | None, preset: str, input: Sequence[str],
+    where: RunConfig, references: Sequence[str], entry: Found | None, preset: str, input: Sequence[str],
     overrides: Sequence[str],
 ) -> VersionSettings:  # fmt: skip
     """Return what `settings_of` returns for the newest of the versions; *where* locates registry and store."""
-    record = record_of(found.folder) if found is not None else None
+    record = record_of(entry.folder) if entry is not None else None
     if preset:
         given = load_config(preset, overrides).with_input(input)
         if given.source.input or record is None:
-            return _explicit(given, preset, found)
-        assert found is not None
+            return _explicit(given, preset, entry)
+        assert entry is not None
         source = _source_of(record)
         config = load_config(preset, overrides, source)
-        return _of_version(config, found, record, f"preset '{preset}'", _changes_data(overrides))
-    if found is None or record is None:
+        return _of_version(config, entry, record, f"preset '{preset}'", _changes_data(overrides))
+    if entry is None or record is None:
         if input:
-            return _explicit(load_config(DEFAULT, overrides).with_input(input), DEFAULT, found)
-        raise _nothing_chosen(references, found)
+            return _explicit(load_config(DEFAULT, overrides).with_input(input), DEFAULT, entry)
+        raise _nothing_chosen(references, entry)
     options = {**record.configuration, "execution": where.execution.model_dump(mode="json")}
     options["source"] = {**_source_of(record), **({"input": list(input)} if input else {})}
     options |= {section: _named_files(record, section) for section in ("vectors", "lexicons")}
     try:
         config = change_config(options, overrides)
     except ConfigError as error:
-        raise _unknown_today(error, found, overrides) from error
-    return _of_version(config, found, record, _name(found), _changes_data(overrides), list(input))
+        raise _unknown_today(error, entry, overrides) from error
+    return _of_version(config, entry, record, _name(entry), _changes_data(overrides), list(input))
 
 
 def where_of(preset: str = "", overrides: Sequence[str] = ()) -> RunConfig:
@@ -172,25 +172,25 @@ def no_such_model(config: RunConfig, reference: str) -> ConfigError:
 
 def newest(versions: Sequence[Found]) -> Found | None:
     """Return the version that was registered last: the gate compared it with older ones on its own test reviews."""
-    return max(versions, key=lambda found: found.version.created, default=None)
+    return max(versions, key=lambda entry: entry.version.created, default=None)
 
 
-def _explicit(config: RunConfig, preset: str, found: Found | None) -> VersionSettings:
-    if found is not None:
-        config = config.asking(found.version.name)
-    return VersionSettings(config, data_said(config), f"preset '{preset}'", found)
+def _explicit(config: RunConfig, preset: str, entry: Found | None) -> VersionSettings:
+    if entry is not None:
+        config = config.asking(entry.version.name)
+    return VersionSettings(config, data_said(config), f"preset '{preset}'", entry)
 
 
 def _of_version(
-    config: RunConfig, found: Found, record: Lineage, settings: str, changed: bool, input: Sequence[str] = ()
+    config: RunConfig, entry: Found, record: Lineage, settings: str, changed: bool, input: Sequence[str] = ()
 ) -> VersionSettings:
-    config = config.asking(found.version.name)
+    config = config.asking(entry.version.name)
     if input or changed:
-        return VersionSettings(config, data_said(config), settings, found)
+        return VersionSettings(config, data_said(config), settings, entry)
     steps = {step.stage: step.digest for step in record.steps}
     files = [source.name for source in record.sources if source.kind == "file"]
-    data = f"{_name(found)}: {_several(files) if files else _synthetic(config)}"
-    return VersionSettings(config, data, settings, found, steps.get("ingest", ""), steps.get("prepare", ""))
+    data = f"{_name(entry)}: {_several(files) if files else _synthetic(config)}"
+    return VersionSettings(config, data, settings, entry, steps.get("ingest", ""), steps.get("prepare", ""))
 
 
 def data_said(config: RunConfig) -> str:
@@ -206,9 +206,9 @@ def _several(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _name(found: Found) -> str:
-    aliases = f" ({', '.join(found.version.aliases)})" if found.version.aliases else ""
-    return f"version {found.version.version}{aliases} of '{found.version.name}'"
+def _name(entry: Found) -> str:
+    aliases = f" ({', '.join(entry.version.aliases)})" if entry.version.aliases else ""
+    return f"version {entry.version.version}{aliases} of '{entry.version.name}'"
 
 
 def _changes_data(overrides: Sequence[str]) -> bool:
@@ -245,29 +245,29 @@ def _below(folder: str, pattern: str) -> str:
     return str(Path(glob.escape(folder) if glob.has_magic(pattern) else folder, pattern))
 
 
-def _nothing_chosen(references: Sequence[str], found: Found | None) -> ConfigError:
+def _nothing_chosen(references: Sequence[str], entry: Found | None) -> ConfigError:
     remedy = (
         "name them: --input FILES (and --preset NAME for other settings than 'small'), or --preset demo for the "
         "embedded corpus"
     )
-    if found is None:
+    if entry is None:
         names = _several(references)
         return NothingChosen(
             "It is not clear which data and settings to use", where=names, remedy=remedy,
             cause=f"no version is registered as {names}; `reviewlm history` lists the versions",
         )
     return ConfigError(
-        f"It is not recorded which data and settings {_name(found)} was made with", where=found.folder, remedy=remedy,
+        f"It is not recorded which data and settings {_name(entry)} was made with", where=entry.folder, remedy=remedy,
         cause="no run registered it",
     )
 
 
-def _unknown_today(error: ReviewLMError, found: Found, overrides: Sequence[str]) -> ReviewLMError:
+def _unknown_today(error: ReviewLMError, entry: Found, overrides: Sequence[str]) -> ReviewLMError:
     """Return the error for invalid settings: the user's own, or recorded ones that the current code does not accept."""
     if any(error.where.split(".")[-1] in override for override in overrides) or error.where == "--set":
         return error
     return ConfigError(
-        f"The recorded settings of {_name(found)} do not fit this version of the code: {error.what}", where=error.where,
+        f"The recorded settings of {_name(entry)} do not fit this version of the code: {error.what}", where=error.where,
         value=error.value, cause="a setting was renamed or removed since then", remedy="name one: --preset NAME",
     )
 

@@ -111,13 +111,13 @@ def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
 
 def entries_of(tracker: Connection, name: str) -> list[Any]:
     """Return MLflow's entries of all versions of a registered model; an empty list if it does not exist."""
-    found: list[Any] = []
+    entries: list[Any] = []
     token = None
     with tracker.reaching() as client:
         while True:
             page = client.search_model_versions(
                 f"name = '{name}'", max_results=1000, order_by=["version_number ASC"], page_token=token
             )
-            found += page
+            entries += page
             if not (token := page.token):
-                return found
+                return entries

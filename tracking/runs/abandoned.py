@@ -82,8 +82,8 @@ def _tracker_of(config: RunConfig, listed: MarkedRun) -> Tracker | None:
 def _is_left(tracker: Tracker, listed: MarkedRun) -> bool:
     """Return whether a run is open as the process left it that listed it; another process may have gone on with it."""
     try:
-        known = tracker.known_id(listed.run)
-        run = tracker.ask(lambda client: client.get_run(known))
+        run_id = tracker.known_id(listed.run)
+        run = tracker.ask(lambda client: client.get_run(run_id))
     except ReviewLMError as error:
         if error_code(error) in ABSENT:
             return False
@@ -103,10 +103,10 @@ def end_unheld(config: RunConfig, now: int) -> list[str]:
     Raises:
         TrackingUnavailable: MLflow does not answer.
     """
-    own = home_database(config.home)
-    if own not in known_stores(config.home):
+    database = home_database(config.home)
+    if database not in known_stores(config.home):
         return []
-    tracker = Tracker(own, config.execution.experiment, config.home / "mlartifacts")
+    tracker = Tracker(database, config.execution.experiment, config.home / "mlartifacts")
     lists = [listed_runs(mark) for mark in held_marks(config.home)]
     if not all(lists):  # a process that is just starting
         return []
@@ -141,15 +141,15 @@ def held_marks(home: Path) -> list[Path]:
 
 def _marks(home: Path) -> list[tuple[Path, bool]]:
     """Return each file with whether a process holds it; one of another user that cannot be opened counts as held."""
-    found = []
+    marks = []
     with suppress(OSError):
         for mark in marks_of(home).iterdir():
             with suppress(FileNotFoundError):  # removed just now
                 try:
-                    found.append((mark, is_held(mark)))
+                    marks.append((mark, is_held(mark)))
                 except PermissionError:
-                    found.append((mark, True))
-    return found
+                    marks.append((mark, True))
+    return marks
 
 
 if __name__ == "__main__":

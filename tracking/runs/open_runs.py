@@ -76,15 +76,15 @@ def opened(tracker: Publisher, run_id: str) -> None:
 
 def reopen_run(tracker: Publisher, run_id: str) -> bool:
     """Set the run of an earlier process back to RUNNING; return False if it does not exist or is marked as deleted."""
-    known = tracker.known_id(run_id)
+    known_id = tracker.known_id(run_id)
     with starting():
         try:
             with tracker.reaching() as client:
-                if client.get_run(known).info.lifecycle_stage == "deleted":
+                if client.get_run(known_id).info.lifecycle_stage == "deleted":
                     return False
                 for name, value in process_tags().items():  # first: whoever ends the former process's runs looks at it
-                    client.set_tag(known, name, value)
-                client.update_run(known, status="RUNNING")
+                    client.set_tag(known_id, name, value)
+                client.update_run(known_id, status="RUNNING")
         except ReviewLMError as error:
             if error_code(error) in ABSENT:
                 return False
@@ -125,12 +125,12 @@ def end_open_runs() -> None:
 
 def listed_runs(mark: Path) -> list[MarkedRun]:
     """Return the runs that the file of a process lists; none if it is gone."""
-    found = []
+    marked = []
     with suppress(OSError):
         for line in mark.read_bytes().splitlines():
             with suppress(ValueError, TypeError):  # cut off by a full disk
-                found.append(MarkedRun(**json.loads(line)))
-    return found
+                marked.append(MarkedRun(**json.loads(line)))
+    return marked
 
 
 def marks_of(home: Path) -> Path:

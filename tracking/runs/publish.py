@@ -225,20 +225,20 @@ def publish(tracker: Publisher, record: Record, again: bool = True, first: bool 
 def _start(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
     """Start a run, unless it was started before, or the run that it would repeat (`unless`) exists."""
     details = dict(record.start or {})
-    known = None
+    run_id = None
     if again:
-        known = tracker.find_run(KEY, record.run)
-        if not known and details["unless"]:
-            known = tracker.find_run(*details["unless"])
-    if not known:
+        run_id = tracker.find_run(KEY, record.run)
+        if not run_id and details["unless"]:
+            run_id = tracker.find_run(*details["unless"])
+    if not run_id:
         tags = _known_tags(tracker, details["tags"])
         with tracker.reaching() as client:
             run = client.create_run(
                 tracker.experiment_id, start_time=details["time"], run_name=details["name"],
                 tags={**tags, stored_name(KEY): record.run},
             )
-        known = str(run.info.run_id)
-    record.run_id = sent.run_id = known
+        run_id = str(run.info.run_id)
+    record.run_id = sent.run_id = run_id
     record.start = None
 
 
@@ -311,11 +311,11 @@ def _points(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None
     if measured:
         with tracker.reaching() as client:
             data = client.get_run(record.run_id).data
-            known = _known_values(client, record.run_id, data.metrics, [point for point, _, _ in measured])
+            values = _known_values(client, record.run_id, data.metrics, [point for point, _, _ in measured])
             model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/")
         new = []
         for point, name, digest in measured:
-            if not _same(known.get((point.name, point.step)), point.value):
+            if not _same(values.get((point.name, point.step)), point.value):
                 tied = {"model_id": model, "dataset_name": name, "dataset_digest": digest} if name and model else {}
                 new.append(_metric(point, **tied))
         _log(tracker, record.run_id, "metrics", new)
@@ -326,18 +326,18 @@ def _known_values(
     client: MlflowClient, run_id: str, latest: dict[str, float], points: list[Point]
 ) -> dict[tuple[str, int], float]:
     """Return the values that a run has, by (name, step); only curves need one more request per metric."""
-    known = {(name, 0): value for name, value in latest.items()}
+    values = {(name, 0): value for name, value in latest.items()}
     for name in sorted({point.name for point in points if point.step and point.name in latest}):
         history = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
-        known |= {(name, metric.step): metric.value for metric in history}
-    return known
+        values |= {(name, metric.step): metric.value for metric in history}
+    return values
 
 
-def _same(known: float | None, value: float) -> bool:
+def _same(stored: float | None, value: float) -> bool:
     """Return whether a value is known already, up to the rounding error of sums in another order."""
-    if known is None:
+    if stored is None:
         return False
-    return math.isclose(known, value, rel_tol=1e-12) or (math.isnan(known) and math.isnan(value))
+    return math.isclose(stored, value, rel_tol=1e-12) or (math.isnan(stored) and math.isnan(value))
 
 
 def send_journal(tracker: Connection, run_id: str, points: list[Point], again: bool = False) -> int:
@@ -349,9 +349,9 @@ def send_journal(tracker: Connection, run_id: str, points: list[Point], again: b
     steps = {} if again else steps
     if unknown := {point.name for point in points} - set(steps):
         with tracker.reaching() as client:
-            known = client.get_run(run_id).data.metrics
+            latest = client.get_run(run_id).data.metrics
             for name in unknown:
-                history = client.get_metric_history(run_id, name) if name in known else ()
+                history = client.get_metric_history(run_id, name) if name in latest else ()
                 steps[name] = {point.step for point in history}
     new = [point for point in points if point.step not in steps[point.name]]
     _log(tracker, run_id, "metrics", [_metric(point) for point in new])
@@ -373,10 +373,10 @@ def _tables(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None
     if record.texts:
         return
     with tracker.reaching() as client:
-        known = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
-        new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in known]
+        logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
+        new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
         if new:
-            client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*known, *new]))
+            client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
     record.tables = []
 
 

@@ -223,9 +223,9 @@ def remember_store(tracker: Connection) -> None:
 
 def known_stores(home: Path) -> list[str]:
     """Return the addresses of the home folder's own database, if it exists, and of all remembered stores."""
-    own = [home_database(home)] if (home / DATABASE).is_file() else []
+    of_home = [home_database(home)] if (home / DATABASE).is_file() else []
     files = sorted((home / STORES).glob("*")) if (home / STORES).is_dir() else []
-    return [*own, *(file.read_text(encoding="utf-8") for file in files if file.suffix != ".part")]
+    return [*of_home, *(file.read_text(encoding="utf-8") for file in files if file.suffix != ".part")]
 
 
 def waiting_runs(home: Path, of: Callable[[str], str] = str) -> list[dict[str, Any]]:

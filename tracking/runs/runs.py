@@ -84,12 +84,12 @@ class Tracker(Publisher):
         *unless* is the tag, its value and the status of a run that this one would repeat. If the start had to wait
         and such a run exists when it is sent, no new run is created.
         """
-        own = {USER: _user(), SOURCE_NAME: "reviewlm", SOURCE_TYPE: "PROJECT"}
-        own |= open_runs.process_tags()
+        all_tags = {USER: _user(), SOURCE_NAME: "reviewlm", SOURCE_TYPE: "PROJECT"}
+        all_tags |= open_runs.process_tags()
         if parent_run_id:
-            own[PARENT] = parent_run_id
-        own |= tags or {}
-        details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(own), "time": _now(), "unless": unless}
+            all_tags[PARENT] = parent_run_id
+        all_tags |= tags or {}
+        details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(all_tags), "time": _now(), "unless": unless}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         with open_runs.starting():
             run_id = self.write(local, start=details).run_id or local
@@ -108,8 +108,8 @@ class Tracker(Publisher):
 
     def tag(self, run_id: str, name: str) -> str:
         """Return the value of a run's tag, or "" if the run does not have it."""
-        known = self.known_id(run_id)
-        return value_of(self.ask(lambda client: client.get_run(known).data.tags), legal_name(name))
+        known_id = self.known_id(run_id)
+        return value_of(self.ask(lambda client: client.get_run(known_id).data.tags), legal_name(name))
 
     def has_tag(self, run_id: str, name: str, value: str) -> bool:
         """Return whether a run has a tag with this value; False also while MLflow does not answer.
@@ -123,8 +123,8 @@ class Tracker(Publisher):
 
     def metrics(self, run_id: str) -> dict[str, float]:
         """Return the last value of each of a run's metrics, under our names (`tracking.runs.params.metric_name`)."""
-        known = self.known_id(run_id)
-        stored = self.ask(lambda client: client.get_run(known).data.metrics)
+        known_id = self.known_id(run_id)
+        stored = self.ask(lambda client: client.get_run(known_id).data.metrics)
         return {own_metric_name(name): value for name, value in stored.items()}
 
     def log_params(self, run_id: str, nested: Mapping[str, Any]) -> None:

@@ -116,6 +116,12 @@ def test_a_review_belongs_to_all_categories_of_its_business_and_to_none_without_
     assert set(table.filter(dimension="month")["slice"]) == {"2019-03", "2020-11"}
 
 
+def test_an_empty_name_is_no_category():
+    bare = documents(categories=("Food,, Bars", "Food, ", " ,", ""))
+    (categories,) = (each for each in review_slicings(bare, 5, 2) if each.dimension == "category")
+    assert set(categories.names) == {"Food", "Bars"}
+
+
 def test_documents_are_joined_by_review_whatever_their_order():
     one = sliced({"kn5": scores()}, documents()).table
     assert one.equals(sliced({"kn5": scores().reverse()}, documents().sample(fraction=1, shuffle=True, seed=1)).table)

@@ -68,6 +68,8 @@ TOGETHER: list[tuple[str, dict[str, object], str]] = [
     (COMPLETIONS, {"beam": 2, "n": 3}, "n"),
     (COMPLETIONS, {"beam": 2, "stream": True}, "stream"),
     (COMPLETIONS, {"beam": 2, "max_tokens": 0}, "max_tokens"),
+    (COMPLETIONS, {"prompt": "the", "beam": 2, "require": ["zxqv"]}, "require"),
+    (COMPLETIONS, {"prompt": "the", "beam": 2, "require": ["?!"]}, "require"),
     (COMPLETIONS, {f"p{i}": i for i in range(1_000)}, "p0"),
     (INTERVALS, {"prompt": "the", "other": True, "begun": "41"}, "begun"),
     (SCORE, {"texts": ["x" * 11_000] * 2, "alternatives": 1}, "texts"),

@@ -106,7 +106,7 @@ def test_beam_search_finds_the_likeliest_texts_with_the_words_required(client: o
     assert made.usage.completion_tokens == sum(found.tokens + found.ended for found in wanted)
     with pytest.raises(openai.BadRequestError, match="temperature has no effect with beam"):
         client.completions.create(model="", prompt="The", temperature=1, extra_body=extra)
-    with pytest.raises(openai.BadRequestError, match="does not know the required word"):
+    with pytest.raises(openai.BadRequestError, match="does not know that word"):
         client.completions.create(model="", prompt="The", extra_body={"beam": 2, "require": ["zxqv"]})
 
 

@@ -90,8 +90,8 @@ class ReviewModel(PythonModel):
             raise _bad(f"task is {options['task']!r}; it must be one of {sorted(self._tasks)}")
         texts = _texts(model_input)
         try:
-            found = self._tasks[options["task"]](texts, options)
-            return [self._answer(text, facts, options) for text, facts in zip(texts, found, strict=True)]
+            answers = self._tasks[options["task"]](texts, options)
+            return [self._answer(text, facts, options) for text, facts in zip(texts, answers, strict=True)]
         except self._error as error:
             raise self._refused(error) from error
 
@@ -110,8 +110,8 @@ class ReviewModel(PythonModel):
         """
         options = self._options(params)
         if options["task"] != "generate" or options["n"] != 1:
-            asked = f"task is {options['task']!r} and n is {options.get('n')}"
-            raise _bad(f"{asked}; only task 'generate' with n = 1 can be streamed")
+            request = f"task is {options['task']!r} and n is {options.get('n')}"
+            raise _bad(f"{request}; only task 'generate' with n = 1 can be streamed")
         [prompt] = _texts([model_input[COLUMN] if isinstance(model_input, dict) else model_input])
         chosen = {name: options[name] for name in SAMPLING if name != "n"}
         try:
@@ -134,10 +134,10 @@ class ReviewModel(PythonModel):
 
     def _suggest(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for text in texts:
-            found = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
-            words = [{"word": word, "probability": float(probability)} for word, probability in found.words]
+            shown = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
+            words = [{"word": word, "probability": float(probability)} for word, probability in shown.words]
             yield {
-                "words": words, "rest": float(found.rest), "typed": found.typed, "finished": float(found.finished),
+                "words": words, "rest": float(shown.rest), "typed": shown.typed, "finished": float(shown.finished),
             }  # fmt: skip
 
     def _score(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -152,15 +152,15 @@ class ReviewModel(PythonModel):
 
 
     def _classify(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        found, names = self._bundle.classify(texts), self._bundle.labels
+        answer, names = self._bundle.classify(texts), self._bundle.labels
         for row in range(len(texts)):
             labels = [
-                {"label": name, "score": float(score)} for name, score in zip(names, found.scores_NK[row], strict=True)
+                {"label": name, "score": float(score)} for name, score in zip(names, answer.scores_NK[row], strict=True)
             ]
-            if found.probabilities_NK is not None:
-                for one, chance in zip(labels, found.probabilities_NK[row], strict=True):
+            if answer.probabilities_NK is not None:
+                for one, chance in zip(labels, answer.probabilities_NK[row], strict=True):
                     one["probability"] = float(chance)
-            yield {"label": names[found.answers_N[row]], "labels": labels}
+            yield {"label": names[answer.answers_N[row]], "labels": labels}
 
     def _options(self, params: dict[str, Any] | None) -> dict[str, Any]:
         """Return the parameters of a request with the defaults of the others; an unknown one is an error."""

@@ -91,10 +91,10 @@ def labels(ask: Ask) -> str:
 def latency(ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time) -> dict[str, float]:
     """Return milliseconds: `p50` and `p95` per suggestion while typing, and `word` per generated word."""
     ends = [TYPED[:place] for place, letter in enumerate(TYPED) if letter == " "]
-    found = _percentiles(lambda text: ask(text, task="suggest", k=3), ends, clock, processor)
+    milliseconds = _percentiles(lambda text: ask(text, task="suggest", k=3), ends, clock, processor)
     writing, answer = _seconds_of(lambda: ask("", task="generate", n=2, max_tokens=60, seed=2), clock, processor)
     words = max(1, sum(len(text.split()) for text in answer["texts"]))
-    return found | {"word": round(1e3 * writing / words, 3)}
+    return milliseconds | {"word": round(1e3 * writing / words, 3)}
 
 
 def label_latency(ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time) -> dict[str, float]:
