@@ -61,8 +61,8 @@ def test_required_words_are_in_every_text_as_whole_words(unit, require):
 def test_what_the_model_cannot_write_is_refused():
     bundle = model_of()
     for match, options in {
-        "does not know the required word 'zqx'": {"require": ["zqx"]},
-        "no letter": {"require": ["!"]},
+        "require is .zqx.": {"require": ["zqx"]},
+        "require is .!.": {"require": ["!"]},
         "required words alone are 3 tokens": {"require": ["the soup", "slow"], "max_tokens": 2},
         "width is 0": {"width": 0},
         "n is 9": {"n": 9},
