@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 MISSING = "Ray is not installed: pip install -c constraints.txt -e '.[ray]'"
 NODE = {"num_cpus": 1, "num_gpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
@@ -14,6 +18,8 @@ NODE = {"num_cpus": 1, "num_gpus": 1, "node_ip_address": "127.0.0.1", "object_st
 @contextmanager
 def small_cluster(nodes: int, head: int = 0) -> Iterator[Any]:
     """Yield a `ray.cluster_utils.Cluster` with so many nodes of one core and one pretended GPU, beside its head.
+
+    One at a time on this machine: three that started together did not come up.
 
     Args:
         nodes: Number of nodes, apart from the head.
@@ -27,13 +33,14 @@ def small_cluster(nodes: int, head: int = 0) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**NODE, "num_cpus": head, "num_gpus": 0, "include_dashboard": False}
-    )
-    try:
-        for _ in range(nodes):
-            cluster.add_node(**NODE)
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    with FileLock(Path(tempfile.gettempdir()) / "reviewlm-test-cluster.lock"):
+        cluster = Cluster(
+            initialize_head=True, head_node_args={**NODE, "num_cpus": head, "num_gpus": 0, "include_dashboard": False}
+        )
+        try:
+            for _ in range(nodes):
+                cluster.add_node(**NODE)
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()

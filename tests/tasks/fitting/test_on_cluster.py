@@ -98,7 +98,7 @@ def busy_node(cluster: Any) -> Any:
     return next((node for node in cluster.list_all_nodes() if fits_of(raylet(node))), None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure_once(
     cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,7 +129,7 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure
         assert max(steps.values()) == 1, name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_remedy(
     cluster: Any, tmp_path: Path
 ) -> None:
@@ -147,7 +147,7 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_re
     assert list(job.work.glob("checkpoints/*.json")), "a rerun goes on from here"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_other_code_is_refused_through_the_cluster_and_nothing_is_fitted(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +165,7 @@ def test_other_code_is_refused_through_the_cluster_and_nothing_is_fitted(
     assert not job.bundle.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_is_killed_leaves_no_fit_behind_and_goes_on_where_it_was(
     cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
