@@ -250,7 +250,7 @@ def call(redirection: str, home: Path, arguments: str) -> subprocess.CompletedPr
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "arguments", long_but(["tracking waiting", "tracking waiting --json", "--help"], {"tracking waiting --json"})
+    "arguments", long_but(["home sync", "home sync --json", "--help"], {"home sync --json"})
 )
 def test_a_full_or_closed_standard_output_ends_quietly(arguments: str, tmp_path: Path) -> None:
     full = call(">/dev/full", tmp_path, arguments)
