@@ -1,6 +1,6 @@
 """Read and write the objects of a remote store by their keys: in a folder that machines share, or in S3 and its like.
 
-A folder needs no extra package; this is the only module that imports obstore. Credentials, region and endpoint come
+A folder needs no extra package: obstore is imported when an object store is opened. Credentials, region and endpoint come
 from the environment, as obstore takes them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION,
 AWS_ENDPOINT_URL.
 """
@@ -19,10 +19,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
-
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import from_url
 
 SCHEMES = ("s3", "gs", "az")
 """Schemes of object stores that obstore opens; `file` is the other one."""
@@ -150,6 +146,8 @@ class StoredObjects:
 
     def exists(self, key: str) -> bool:
         """Return whether there is an object with this key."""
+        import obstore
+
         try:
             with _errors():
                 obstore.head(self._requests, key)
@@ -159,12 +157,16 @@ class StoredObjects:
 
     def read(self, key: str) -> Iterator[bytes]:
         """Yield the content of an object in blocks."""
+        import obstore
+
         with _errors():
             for block in obstore.get(self._files, key).stream():
                 yield bytes(block)
 
     def write(self, key: str, content: Path | bytes) -> None:
         """Write an object, a large one in parts; it appears when it is complete."""
+        import obstore
+
         with _errors():
             obstore.put(self._files, key, content, chunk_size=PART, max_concurrency=PARTS)
 
@@ -177,6 +179,8 @@ class StoredObjects:
         return self._client({"read_timeout": STALLED, "timeout": LONG})
 
     def _client(self, times: dict[str, timedelta]) -> Any:
+        from obstore.store import from_url
+
         # An endpoint without encryption is used only if AWS_ENDPOINT_URL names one.
         options: Any = {"allow_http": True, "connect_timeout": CONNECT, **times}
         return from_url(self.address, client_options=options, retry_config=RETRY)
@@ -185,6 +189,8 @@ class StoredObjects:
 @contextmanager
 def _errors() -> Iterator[None]:
     """Turn the errors of obstore into ours, without the request's details and the server's page."""
+    from obstore.exceptions import BaseError
+
     try:
         yield
     except FileNotFoundError as error:

@@ -34,9 +34,9 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 from core.config.presets import load_config
-from core.processes import identity
+from core.processes import leftovers
 if sys.argv[2]:
-    identity.this_machine = lambda: sys.argv[2]
+    leftovers.this_machine = lambda: sys.argv[2]
 from tracking.logged_models.opening import tracker_at
 tracker = tracker_at(load_config(sys.argv[1], []))
 for name in ("finished", "left"):
