@@ -1,8 +1,8 @@
 """Read and write the objects of a remote store by their keys: in a folder that machines share, or in S3 and its like.
 
 A folder needs no extra package: obstore is imported when an object store is opened. Credentials, region and
-endpoint come from the environment, as obstore takes them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION,
-AWS_ENDPOINT_URL.
+endpoint come from the environment, as obstore takes them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
+AWS_REGION, AWS_ENDPOINT_URL.
 """
 
 from __future__ import annotations
