@@ -1,0 +1,24 @@
+"""The installation without extras: the pipeline's modules import no optional package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from core.provenance import SOURCE
+
+OPTIONAL = ("obstore", "boto3", "ray", "py3langid", "psycopg", "psycopg2", "triton", "moto", "openai", "hypothesis")
+CODE = f"""
+import sys
+sys.modules |= dict.fromkeys({OPTIONAL!r})
+import reviewlm.cli, flows.retrain, flows.classify, flows.sweep, flows.punctuate, serving.api.app
+import core.config.presets, core.storing.objects, tasks.cluster, tracking.registry.registry
+"""
+
+
+@pytest.mark.slow
+def test_nothing_optional_is_imported_before_it_is_asked_for() -> None:
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=SOURCE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2_000:]
