@@ -22,28 +22,10 @@ from evaluation.classification.compare import ClassifierComparison, chance_of_ga
 from evaluation.classification.figures import ROUNDING, ClassifierFigures, figures
 from evaluation.classification.predicted import Predicted
 from evaluation.classification.slices import accuracy_losses
+from evaluation.gate import rules
 from evaluation.gate.case import MORE_REVIEWS, GateCase
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.evidence import Evidence, ModelEvidence
-from evaluation.gate.rules import (
-    another_model,
-    better_than_baseline,
-    better_than_champion,
-    champion_at_hand,
-    data_checks,
-    enough_reviews,
-    finite_figures,
-    latency,
-    leak_certificate,
-    no_forgetting,
-    no_slice_worse,
-    not_rolled_back,
-    same_family,
-    same_test_reviews,
-    size,
-    smoke_test,
-    surely_better,
-)
 from evaluation.statistics.bootstrap import Interval, ratio_interval
 
 
@@ -90,9 +72,11 @@ class ClassifierCase(GateCase):
     METRIC: ClassVar[str] = "macro-F1 (higher is better)"
     OTHER_NAME: ClassVar[str] = f"register it under another name ({SECTION}.model_name)"
     RULES = (
-        another_model, not_rolled_back, champion_at_hand, same_family, data_checks, leak_certificate, smoke_test,
-        latency, size, answers_at_hand, same_test_reviews, enough_reviews, finite_figures, better_than_majority,
-        better_than_baseline, better_than_champion, surely_better, no_slice_worse, no_label_given_up, no_forgetting,
+        rules.another_model, rules.not_rolled_back, rules.champion_at_hand, rules.same_family, rules.data_checks,
+        rules.leak_certificate, rules.smoke_test, rules.latency, rules.size, answers_at_hand,
+        rules.same_test_reviews, rules.enough_reviews, rules.finite_figures, better_than_majority,
+        rules.better_than_baseline, rules.better_than_champion, rules.surely_better, rules.no_slice_worse,
+        no_label_given_up, rules.no_forgetting,
     )  # fmt: skip
 
     policy: ClassificationPromotion

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -20,33 +20,16 @@ import polars as pl
 
 from core.config.sections.promotion import PromotionConfig
 from corpus.splitting.certificate import reviews_digest
+from evaluation.gate import rules
 from evaluation.gate.case import IDENTITY, MORE_REVIEWS, NO_CHAMPION, GateCase
+from evaluation.gate.cautions import drawn_apart, worse_than_allowed_for
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.evidence import Evidence, ModelEvidence
 from evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
-from evaluation.gate.rules import (
-    another_model,
-    better_than_baseline,
-    better_than_champion,
-    champion_at_hand,
-    data_checks,
-    enough_reviews,
-    finite_figures,
-    latency,
-    leak_certificate,
-    no_forgetting,
-    no_slice_worse,
-    not_rolled_back,
-    same_family,
-    same_test_reviews,
-    size,
-    smoke_test,
-    surely_better,
-)
 from evaluation.scoring.metrics import LN2, Figures, figures_of
 from evaluation.statistics.bootstrap import Bootstrap, Interval
 from evaluation.statistics.floor import floor_nats
-from evaluation.statistics.groups import design_effect, groups_of, least_sure_gain
+from evaluation.statistics.groups import groups_of, least_sure_gain
 from evaluation.statistics.slices import losses_by_slice, slicing_of, split_categories, star_labels
 from evaluation.statistics.studentised import Intervals, Ratio, gain_ratio, studentised_intervals
 from models.base import STATIC
@@ -65,16 +48,6 @@ BAND_NAMES = (
     f"1 to {BANDS[0]} words", *(f"{low + 1} to {high} words" for low, high in pairwise(BANDS)),
     f"over {BANDS[-1]} words",
 )  # fmt: skip
-IDS = {"user": "user_id", "business": "business_id"}
-PLURAL = {"user": "users", "business": "businesses"}
-RESEMBLANCE, SURE = 1.1, 2.0
-"""Ratio of variances below which nothing is said (an interval that is wider by about 5 %), and the number of standard
-errors by which the ratio must be beyond chance.
-"""
-MATTERS = 1.5
-"""Ratio of variances from which a warning is given although the gain is sure there too: an interval that is wider by
-more than a fifth.
-"""
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:
@@ -191,10 +164,11 @@ class LanguageCase(GateCase):
     SECTION: ClassVar[str] = "promotion"
     METRIC: ClassVar[str] = "open bits per byte (lower is better)"
     RULES = (
-        another_model, not_rolled_back, champion_at_hand, scored_now, same_test_reviews, same_family, same_reading,
-        same_adaptation, enough_reviews, finite_figures, not_below_floor, data_checks, leak_certificate, drift,
-        smoke_test, latency, size, better_than_baseline, better_than_champion, surely_better, no_slice_worse,
-        no_forgetting, novelty, copied_span, exposure, private_patterns,
+        rules.another_model, rules.not_rolled_back, rules.champion_at_hand, scored_now, rules.same_test_reviews,
+        rules.same_family, same_reading, same_adaptation, rules.enough_reviews, rules.finite_figures,
+        not_below_floor, rules.data_checks, rules.leak_certificate, drift, rules.smoke_test, rules.latency,
+        rules.size, rules.better_than_baseline, rules.better_than_champion, rules.surely_better,
+        rules.no_slice_worse, rules.no_forgetting, novelty, copied_span, exposure, private_patterns,
     )  # fmt: skip
 
     policy: PromotionConfig
@@ -441,8 +415,19 @@ class LanguageCase(GateCase):
         ours_D, theirs_D = open_nats(self.challenger_rows), open_nats(other.rows)
         if not np.isfinite(ours_D).all() or not np.isfinite(theirs_D).all() or not (theirs_D > 0).all():
             return ()
-        worse = _worse_than_allowed_for(self, ours_D / theirs_D - 1)
-        return (*worse, *_drawn_apart(self, ours_D, theirs_D, other.rows))
+        ids, documents = self.challenger_rows["review_id"], self.evidence.data.reviews
+        worse = worse_than_allowed_for(ours_D / theirs_D - 1, self.policy.max_review_loss)
+        apart = drawn_apart(ours_D, theirs_D, ids, self.groups_D, documents, partial(self._not_sure, other.rows))
+        return (*worse, *apart)
+
+    def _not_sure(self, other: pl.DataFrame, times: float) -> str:
+        """Return a remark if a sure gain would not be sure with *times* the variance; otherwise an empty text."""
+        gain = self.interval if self.champion_measured else self.gain_over(other)
+        margin = self.policy.min_relative_gain if self.champion_measured else self.policy.min_gain_over_baseline
+        if gain is None or gain.low <= margin:
+            return ""
+        wider = gain.estimate - math.sqrt(times) * (gain.estimate - gain.low)
+        return "" if wider > margin else ", and the gain is not sure there"
 
     @property
     def _bytes(self) -> np.ndarray:
@@ -519,59 +504,3 @@ def scores_digest(rows: pl.DataFrame) -> str:
     for column in ("nats", "spelling_nats"):
         digest.update(ordered[column].cast(pl.Float64).to_numpy().astype("<f8").tobytes())
     return digest.hexdigest()
-
-
-def _worse_than_allowed_for(case: LanguageCase, loss_D: np.ndarray) -> Iterator[str]:
-    """Warn of reviews with a larger loss of the challenger than the policy assumes for unseen reviews."""
-    most = case.policy.max_review_loss
-    if worse := int((loss_D > most).sum()):
-        yield (
-            f"on {worse} of {len(loss_D)} test reviews the challenger needs up to {1 + loss_D.max():.3g} times the "
-            f"other model's bits; the interval allows for {1 + most:g} times on reviews unlike these "
-            "(promotion.max_review_loss)"
-        )
-
-
-def _drawn_apart(case: LanguageCase, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl.DataFrame) -> Iterator[str]:
-    """Warn if reviews of one user, or of one business, resemble each other but are not one group.
-
-    For two ways of grouping reviews, the variances add up, minus the variance of single reviews (Cameron, Gelbach and
-    Miller 2011).
-    """
-    residual_D = ours_D - ours_D.sum() / theirs_D.sum() * theirs_D
-    documents = case.evidence.data.reviews
-    if documents is None or not residual_D.any():
-        return
-    drawn = 1.0 if case.groups_D is None else design_effect(residual_D, case.groups_D)[0]
-    for who, column in IDS.items():
-        if column not in documents.columns:
-            continue
-        alike = pl.when(pl.col(column) != "").then(pl.col(column)).alias("group")
-        groups_D = groups_of(case.challenger_rows["review_id"], documents.select("review_id", alike))
-        if groups_D is None or _within(groups_D, case.groups_D):
-            continue
-        effect, error = design_effect(residual_D, groups_D)
-        times = 1 + (effect - 1) / drawn
-        unsure = _not_sure(case, other, times)
-        if times > max(RESEMBLANCE if unsure else MATTERS, 1 + SURE * error / drawn):
-            yield (
-                f"reviews of one {who} resemble each other: for other {PLURAL[who]} the gain's variance is "
-                f"{times:.2f} times as large{unsure}; to decide for them, set "
-                f'split.by = "{who}"'
-            )
-
-
-def _within(inner_D: np.ndarray, outer_D: np.ndarray | None) -> bool:
-    """Return whether every group of the first grouping is inside one group of the second grouping."""
-    outer_D = np.arange(len(inner_D)) if outer_D is None else outer_D
-    return len(np.unique(np.stack([inner_D, outer_D]), axis=1).T) == inner_D.max() + 1
-
-
-def _not_sure(case: LanguageCase, other: pl.DataFrame, times: float) -> str:
-    """Return a remark if a sure gain would not be sure with *times* the variance; otherwise an empty text."""
-    gain = case.interval if case.champion_measured else case.gain_over(other)
-    margin = case.policy.min_relative_gain if case.champion_measured else case.policy.min_gain_over_baseline
-    if gain is None or gain.low <= margin:
-        return ""
-    wider = gain.estimate - math.sqrt(times) * (gain.estimate - gain.low)
-    return "" if wider > margin else ", and the gain is not sure there"

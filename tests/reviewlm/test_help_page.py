@@ -48,9 +48,23 @@ def test_the_surface_is_that_of_the_design() -> None:
 def test_an_example_can_be_typed(path: str, line: str) -> None:
     words = shlex.split(line if path == "reviewlm" else f"{path} {line}")
     name = next(name for name in sorted(COMMANDS, key=len, reverse=True) if words[: len(name.split())] == name.split())
-    context = COMMANDS[name].make_context("verb", words[len(name.split()) :])
-    if context.params.get("set"):
-        load_config(context.params["preset"], context.params["set"])
+    assert refusal(COMMANDS[name], words[len(name.split()) :]) == ""
+
+
+def refusal(command: Any, words: list[str]) -> str:
+    """Return why a command, or the settings that it is given, are refused; empty if they are not."""
+    try:
+        parameters = command.make_context("verb", words).params
+        if parameters.get("set"):
+            load_config(parameters["preset"], parameters["set"])
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def test_an_unknown_option_or_setting_is_refused() -> None:
+    assert refusal(COMMANDS["run"], ["--nosuch"])
+    assert refusal(COMMANDS["run"], ["--set", "nosuch=1"])
 
 
 def test_the_help_page_fits_on_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:

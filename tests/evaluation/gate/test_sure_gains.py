@@ -8,7 +8,7 @@ import pytest
 
 from core.config.sections.promotion import PromotionConfig
 from core.output import literal
-from evaluation.gate import language
+from evaluation.gate import cautions
 from evaluation.gate.decision import Decision
 from evaluation.gate.language import LanguageCase
 from evaluation.statistics.bootstrap import Bootstrap
@@ -186,9 +186,9 @@ def test_reviews_of_one_user_that_resemble_each_other_are_warned_of_unless_they_
 
 @pytest.mark.parametrize(("apart", "warned"), [(1.3, False), (1.6, True)])
 def test_a_resemblance_that_changes_nothing_is_not_warned_of(apart, warned, monkeypatch):
-    monkeypatch.setattr(language, "design_effect", lambda residual_D, groups_D: (apart, 0.01))
+    monkeypatch.setattr(cautions, "design_effect", lambda residual_D, groups_D: (apart, 0.01))
     assert bool(judge(**alike(0.05)).warnings) is warned
-    monkeypatch.setattr(language, "_not_sure", lambda *given: ", and the gain is not sure there")
+    monkeypatch.setattr(LanguageCase, "_not_sure", lambda *given: ", and the gain is not sure there")
     assert f"{apart:.2f} times as large, and the gain is not sure there" in judge(**alike(0.05)).warnings[0]
 
 
