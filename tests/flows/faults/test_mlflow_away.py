@@ -136,7 +136,7 @@ def ended(run: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
 def test_a_server_that_is_back_before_the_gate_gets_everything_once(place: Place, undisturbed: dict[str, Any]) -> None:
     run = place.run()
     kill_in_the_first_fit(place, run)
-    until(lambda: place.waiting() > 5, run)
+    until(lambda: place.waiting() > 1, run)  # the run and a model's
     place.served.start()
     code, result = ended(run)
     assert (code, result["promoted"], result["champion_version"]) == (0, True, 1)
