@@ -17,9 +17,10 @@ from core.errors import ConfigError
 from corpus.synthetic.synth import write_reviews
 from models.specs import NGramSpec
 from tasks import cluster as machinery
-from tasks.cluster import RayEngine, connect, is_installed
+from tasks.cluster import RayEngine, is_installed
 from tasks.data.ingest import ingest_files
 from tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
+from tasks.fitting.on_cluster import require_cluster
 from tests.small_cluster import MISSING, small_cluster
 from training.ngram.counting import memory
 from training.ngram.counting.counts import count_ngrams
@@ -36,12 +37,9 @@ def engine() -> Iterator[RayEngine]:
 
 
 def test_without_ray_a_cluster_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.config.sections.execution.find_spec", lambda name: None)
     monkeypatch.setattr(machinery, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"\.\[ray\]"):
-        load_config("demo", ["execution.cluster=local"])
-    with pytest.raises(ConfigError, match=r"\.\[ray\]"):
-        connect("local")
+        require_cluster(load_config("demo", ["execution.cluster=local"]))
 
 
 @pytest.mark.parametrize("address", ["ray://", "tcp://host:8786", "host", "host:port", "a b:1"])

@@ -77,12 +77,6 @@ class ExecutionConfig(Section):
     verify: bool = False
 
     @model_validator(mode="after")
-    def _ray_is_there(self) -> ExecutionConfig:
-        if self.cluster and find_spec("ray") is None:
-            raise ValueError("cluster needs Ray, which is not installed: pip install -c constraints.txt -e '.[ray]'")
-        return self
-
-    @model_validator(mode="after")
     def _remote_store_can_be_opened(self) -> ExecutionConfig:
         if self.remote_store:
             require_address(self.remote_store)

@@ -14,8 +14,8 @@ import polars as pl
 import psutil
 import pytest
 
+from core.config.presets import parse_config
 from core.config.run_config import RunConfig
-from core.config.sections.execution import ExecutionConfig
 from core.errors import Diverged, RankFailed
 from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
@@ -99,10 +99,10 @@ def test_a_fit_with_a_cluster_of_its_own_gives_the_very_bundle_and_leaves_nothin
 
 
 def test_only_n_gram_fits_count_in_a_cluster_and_only_where_it_is_configured() -> None:
-    alone, found = RunConfig(), RunConfig(execution=ExecutionConfig.model_construct(cluster="host:6379"))
+    alone, shared = RunConfig(), parse_config({"execution": {"cluster": "host:6379"}})
     assert _cluster_of(alone, NGramSpec()) is None
-    assert _cluster_of(found, NGramSpec()) == "host:6379"
-    assert _cluster_of(found, RecurrentSpec()) is None
+    assert _cluster_of(shared, NGramSpec()) == "host:6379"
+    assert _cluster_of(shared, RecurrentSpec()) is None
 
 
 @pytest.mark.long

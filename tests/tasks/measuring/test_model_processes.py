@@ -16,7 +16,6 @@ import pytest
 
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig
-from core.config.sections.execution import ExecutionConfig
 from core.environment import numpy_features
 from core.errors import InputError, RankFailed
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS
@@ -183,7 +182,7 @@ def test_a_block_ends_its_processes_and_an_inner_one_uses_them(made: tuple[Path,
 
 @pytest.mark.parametrize(("config", "held_out"), [
     (CONFIG, LEAST_TOKENS - 1),
-    (RunConfig(execution=ExecutionConfig.model_construct(device="cpu", cluster="local")), LEAST_TOKENS),
+    (parse_config({"execution": {"device": "cpu", "cluster": "local"}}), LEAST_TOKENS),
     (parse_config({"execution": {"device": "cuda"}}), LEAST_TOKENS),
 ])  # fmt: skip
 def test_little_work_and_work_for_a_gpu_or_a_cluster_is_done_here(
