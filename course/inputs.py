@@ -53,7 +53,7 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> A
 def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
     """Return the first reviews of a file, whose ratings are unknown, or reviews drawn from the embedded grammar."""
     from corpus.synthetic.grammar import sample_review
-    from corpus.synthetic.grammar_domains import STARS
+    from corpus.synthetic.lexicon import STARS
 
     if file is None:
         stars = [int(star) for star in Random(seed).choices(list(STARS), list(STARS.values()), k=count)]

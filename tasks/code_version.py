@@ -108,8 +108,10 @@ class SourceCode:
         return {row["kind"]: absolute(row["module"], package) for row in rows}
 
     def _digest_of(self, module: str) -> str:
+        """Return the digest of a module's file, and of the data that stand beside it under its name."""
         file = self._file(module)
-        return _short(file.read_bytes()) if file else ""
+        files = sorted(file.parent.glob(f"{file.stem}.*")) if file else []
+        return _short(b"".join(path.read_bytes() for path in files))
 
 
 def _short(content: bytes) -> str:

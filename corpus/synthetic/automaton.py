@@ -2,8 +2,9 @@
 
 It is a weighted automaton with registers (its variables), kept as one flat table.
 
-A grammar is a dictionary of rules over variables. A rule is a template, a list of templates (`(weight, template)` or
-a plain string of weight 1), or `By(variable, {value: rule})`. Inside a template:
+A grammar is a dictionary of rules over variables, as YAML holds it. A rule is a template; or a list of rules, one of
+which is drawn (`[weight, rule]`, or weight 1); or `{by: variable, value: rule, …}`, which depends on the value of the
+variable, with "" for all values that are not listed. Inside a template:
 
     {rule}             the text of that rule
     [a|b*3|]           one of these, here with weights 1, 3 and 1 (the last is empty)
@@ -29,15 +30,7 @@ from corpus.synthetic.typos import count_eligible
 
 PICK, TEXT, SLOT, BIND, BY, SET, END = range(7)
 Rule = Any
-"""The type str | (weight, str) list | By; it is recursive, so it is not written out for the type checker."""
-
-
-@dataclass(frozen=True)
-class By:
-    """A rule that depends on the value of a variable; the key "" is for all values that are not listed."""
-
-    variable: str
-    rules: Mapping[str, Rule]
+"""The type is recursive, so it is not written out for the type checker."""
 
 
 @dataclass(frozen=True)
@@ -163,22 +156,22 @@ class Automaton:
     def _rule(self, rule: Rule, after: int) -> int:
         if isinstance(rule, str):
             return self._sequence(_parse(rule), after)
-        if isinstance(rule, By):
-            return self._by(rule, after)
-        pairs = [entry if isinstance(entry, tuple) else (1.0, entry) for entry in rule]
+        if isinstance(rule, Mapping):
+            return self._by(rule["by"], {value: entry for value, entry in rule.items() if value != "by"}, after)
+        pairs = [entry if isinstance(entry, list) else (1.0, entry) for entry in rule]
         return self._pick([(weight, self._rule(entry, after)) for weight, entry in pairs])
 
-    def _by(self, rule: By, after: int) -> int:
-        targets = {value: self._rule(entry, after) for value, entry in rule.rules.items()}
-        values = self._domain(rule.variable).values()
+    def _by(self, variable: str, rules: Mapping[str, Rule], after: int) -> int:
+        targets = {value: self._rule(entry, after) for value, entry in rules.items()}
+        values = self._domain(variable).values()
         if unknown := set(targets) - set(values) - {""}:
-            raise ValueError(f"{rule.variable!r} is never {unknown.pop()!r}")
+            raise ValueError(f"{variable!r} is never {unknown.pop()!r}")
         if "" not in targets and (missing := set(values) - set(targets)):
-            raise ValueError(f"no rule for {rule.variable!r} = {missing.pop()!r}")
-        if self._domain(rule.variable).lazy:
-            raise ValueError(f"{rule.variable!r} is lazy; a rule must not depend on it")
+            raise ValueError(f"no rule for {variable!r} = {missing.pop()!r}")
+        if self._domain(variable).lazy:
+            raise ValueError(f"{variable!r} is lazy; a rule must not depend on it")
         table = {value: targets[value if value in targets else ""] for value in values}
-        return self._add((BY, self.variables[rule.variable], table))
+        return self._add((BY, self.variables[variable], table))
 
     def _pick(self, pairs: Sequence[tuple[float, int]]) -> int:
         cumulative, logs = _cumulative([weight for weight, _ in pairs])

@@ -4,7 +4,7 @@
     text = sample_review(stars=5, seed=1)
     log_probability(text, stars=5)      # nats, with the end of the review; on average no model can do better
 
-Other modules of `corpus/synthetic`: words and variables (`grammar_domains.py`), sentences (`grammar_rules.py`), typing
+Beside it in `corpus/synthetic`: sentences (`grammar.yaml`), words and variables (`lexicon.py` and `.yaml`), typing
 errors (`typos.py`), the engine (`automaton.py`), and files in Yelp's schema (`synth.py`).
 
 The probability comes from the forward algorithm (Baum 1972; Rabiner 1989, eq. 19–21). A hypothesis is a state of the
@@ -18,12 +18,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from math import exp, fsum, log
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import yaml
+
 from corpus.synthetic.automaton import BIND, BY, END, PICK, SET, SLOT, TEXT, Automaton
-from corpus.synthetic.grammar_domains import STARS, domains
-from corpus.synthetic.grammar_rules import FILLERS, FRAME, ITEMS, RECALL, SERVICE
+from corpus.synthetic.lexicon import STARS, domains
 from corpus.synthetic.typos import TOKEN, corrupt, corruptions, eligible, intended
 
 Values = tuple[str, ...]
@@ -240,7 +242,8 @@ TYPO_RATE = 0.004
 @cache
 def automaton() -> Automaton:
     """Return the compiled grammar (built once per process)."""
-    return Automaton({**FRAME, **RECALL, **ITEMS, **SERVICE, **FILLERS}, domains(), TYPO_RATE)
+    rules = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    return Automaton(rules, domains(), TYPO_RATE)
 
 
 @cache

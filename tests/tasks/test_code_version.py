@@ -33,6 +33,7 @@ PROJECT = {
         "def clean():\n    from models.text.normal import (\n        lower,  # of words\n    )\n\n    return lower\n"
     ),
     "corpus/shown.py": "COLOUR = 1\n",
+    "corpus/clean.yaml": "start: a\n",
     "tasks/stage.py": "def run_stage(): ...\n",
     "tasks/data/prepare.py": (
         "from typing import TYPE_CHECKING\n\nfrom corpus.clean import clean\nfrom tasks.stage import run_stage\n\n"
@@ -120,6 +121,10 @@ def test_an_edited_function_far_below_changes_the_version_of_all_stages_that_use
     assert edit("models/text/normal.py", "lower()", "upper()") == {
         "prepare", "fit", "observe", "fit ngram", "fit lstm",
     }  # fmt: skip
+
+
+def test_data_beside_a_module_under_its_name_belong_to_it(edit: Edit) -> None:
+    assert edit("corpus/clean.yaml", "a", "b") == {"prepare"}
 
 
 def test_an_edited_network_concerns_the_fits_of_its_kind_and_what_opens_models_of_any_kind(edit: Edit) -> None:

@@ -5,7 +5,7 @@ from math import exp, fsum, log
 
 import pytest
 
-from corpus.synthetic.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, By, Domain
+from corpus.synthetic.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, Domain
 from corpus.synthetic.grammar import Forward
 from corpus.synthetic.typos import TOKEN, corruptions, eligible
 from tests.marked_cases import slow_but
@@ -24,14 +24,14 @@ DOMAINS = {
 }
 RULES = {
     "start": [
-        (2, "{!where}{first}{last}"), "{!where}{!mood}A {where}.{last}",
+        [2, "{!where}{first}{last}"], "{!where}{!mood}A {where}.{last}",
         "{!where}The {+dish}{told=yes}, the {+dish}.{last}",
     ],
     "first": [
-        "Their {+dish}{told=yes} {dish.was} ok.", (0.5, "Their [soup*3|stews] was[|*2] ok."), "{!mood}{judged}",
+        "Their {+dish}{told=yes} {dish.was} ok.", [0.5, "Their [soup*3|stews] was[|*2] ok."], "{!mood}{judged}",
     ],
-    "judged": By("mood", {"good": "[Good|Fine].", "bad": ["Bad.", "Fine."]}),
-    "last": By("told", {"yes": " That {dish}[!|]", "no": ["", " {+dish}!"]}),
+    "judged": {"by": "mood", "good": "[Good|Fine].", "bad": ["Bad.", "Fine."]},
+    "last": {"by": "told", "yes": " That {dish}[!|]", "no": ["", " {+dish}!"]},
 }
 
 

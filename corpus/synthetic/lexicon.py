@@ -1,0 +1,172 @@
+"""Define the variables of the embedded corpus: their values, the probabilities of these, and their written forms.
+
+The usual values stand in `lexicon.yaml`; rare names and items, with a Zipf tail, are composed here. Ranks follow Zipf's
+law with Mandelbrot's shift, weight(r) = 1 / (r + 2)^1.05.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+
+from corpus.synthetic.automaton import Domain
+
+EXPONENT, SHIFT = 1.05, 2.0
+
+
+@cache
+def lexicon() -> dict[str, Any]:
+    """Return the usual values, and for each category its words."""
+    return dict(yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")))
+
+
+def zipf(values: Iterable[str]) -> dict[str, float]:
+    """Return weights by rank, with the most popular value first."""
+    return {value: (rank + SHIFT) ** -EXPONENT for rank, value in enumerate(dict.fromkeys(values), 1)}
+
+
+def made_up(syllables: list[str], count: int, seed: str, lengths: tuple[int, ...] = (2, 3, 3, 4)) -> list[str]:
+    """Return distinct pronounceable words; equal arguments give equal words on every platform."""
+    draw, words = Random(seed), dict[str, None]()
+    while len(words) < count:
+        length = lengths[int(draw.random() * len(lengths))]
+        word = "".join(_one_of(syllables, draw) for _ in range(length))
+        if len(word) >= 4 and not any(a == b == c for a, b, c in zip(word, word[1:], word[2:], strict=False)):
+            words[word] = None
+    return list(words)
+
+
+def rare_items(name: str, count: int) -> list[str]:
+    """Return composed items of a category, e.g. "khapra curry"."""
+    category, draw = lexicon()["categories"][name], Random(f"items of {name}")
+    words = made_up(category["syllables"], count, name)
+    return [f"{word} {_one_of(category['nouns'], draw)}" for word in words]
+
+
+def _one_of(words: list[str], draw: Random) -> str:
+    return words[int(draw.random() * len(words))]
+
+
+STARS = {"1": 0.15, "2": 0.09, "3": 0.12, "4": 0.22, "5": 0.42}
+"""Share of each rating, close to that of Yelp's open dataset."""
+RARE_ITEMS, RARE_PLACES, RARE_PEOPLE, RARE_CITIES = 150, 140, 700, 400
+FLAGS = ("place", "who", "size", "person", "side", "wait", "price", "city", "event", "day")
+"""Names x for which a variable `has_x` records whether x was mentioned; only then a later sentence may refer to x."""
+FOOD = {"1": (6, 20, 74), "2": (15, 40, 45), "3": (35, 50, 15), "4": (72, 24, 4), "5": (93, 6, 1)}
+SERVICE = {"1": (6, 14, 80), "2": (20, 30, 50), "3": (40, 40, 20), "4": (70, 22, 8), "5": (94, 5, 1)}
+TONES = ("love", "fine", "bad")
+
+
+def domains() -> dict[str, Domain]:
+    """Return all variables in the order of their registers."""
+    return {
+        "stars": Domain({"": STARS}),
+        **{f"has_{name}": Domain({"": {"yes": 1.0, "no": 1.0}}, initial="no") for name in FLAGS},
+        "kind": Domain({"": {"food": 0.76, "care": 0.24}}),
+        "category": _categories(),
+        "food": Domain({star: dict(zip(TONES, row, strict=True)) for star, row in FOOD.items()}, key="stars"),
+        "service": Domain({star: dict(zip(TONES, row, strict=True)) for star, row in SERVICE.items()}, key="stars"),
+        "dish": _items("dishes", RARE_ITEMS),
+        "side": _items("sides", 0),
+        "other": _items("dishes", RARE_ITEMS),
+        "place": _by_category(_place_names),
+        "role": _by_category(lambda name: lexicon()["categories"][name]["roles"]),
+        "person": _people(),
+        "who": _company(),
+        "city": _simple(lexicon()["cities"] + _rare_cities()),
+        **{name: _simple(lexicon()[name]) for name in ("size", "minutes", "price", "event", "day")},
+    }
+
+
+def _simple(values: Iterable[str]) -> Domain:
+    table = zipf(values)
+    return Domain({"": table}, _named(table), lazy=True)
+
+
+def _named(values: Iterable[str]) -> dict[str, dict[str, str]]:
+    return {"name": {value: value for value in values}}
+
+
+def _by_category(values: Callable[[str], list[str]]) -> Domain:
+    tables = {name: zipf(values(name)) for name in lexicon()["categories"]}
+    return Domain(tables, _named(value for table in tables.values() for value in table), key="category", lazy=True)
+
+
+def _categories() -> Domain:
+    categories = lexicon()["categories"]
+    kinds = sorted({category["kind"] for category in categories.values()})
+    tables = {kind: {name: c["weight"] for name, c in categories.items() if c["kind"] == kind} for kind in kinds}
+    forms = {
+        form: {name: category[form] for name, category in categories.items()} for form in ("spot", "cuisine", "craving")
+    }
+    forms["spots"] = {name: f"{spot}s" for name, spot in forms["spot"].items()}
+    return Domain(tables, forms, key="kind")
+
+
+def _items(block: str, rare: int) -> Domain:
+    """Return the items of each category, with forms that agree in number; a plus in the lexicon marks plurals."""
+    entries = {
+        name: category[block] + (rare_items(name, rare) if rare else [])
+        for name, category in lexicon()["categories"].items()
+    }
+    tables = {name: zipf([entry.rstrip("+") for entry in marked]) for name, marked in entries.items()}
+    plural = {entry.rstrip("+"): entry.endswith("+") for marked in entries.values() for entry in marked}
+    makers: dict[str, Callable[[str, bool], str]] = {
+        "name": lambda item, many: item,
+        "the": lambda item, many: f"the {item}",
+        "The": lambda item, many: f"The {item}",
+        "that": lambda item, many: f"{'those' if many else 'that'} {item}",
+        "some": lambda item, many: f"{'some' if many else 'a good'} {item}",
+        "a": lambda item, many: item if many else f"{'an' if item[0] in 'aeiou' else 'a'} {item}",
+        "was": lambda item, many: "were" if many else "was",
+        "is": lambda item, many: "are" if many else "is",
+        "it": lambda item, many: "they" if many else "it",
+        "it_object": lambda item, many: "them" if many else "it",
+        "It": lambda item, many: "They" if many else "It",
+    }
+    forms = {form: {item: make(item, many) for item, many in plural.items()} for form, make in makers.items()}
+    return Domain(tables, forms, key="category", lazy=True)
+
+
+def _place_names(name: str) -> list[str]:
+    category, draw = lexicon()["categories"][name], Random(f"places of {name}")
+    people, names = lexicon()["women"] + lexicon()["men"], []
+    for word in made_up(category["syllables"], RARE_PLACES, f"places {name}"):
+        owner, house, kind = _one_of(people, draw), _one_of(category["houses"], draw), draw.random()
+        plain = f"{word.title()} {house}" if kind < 0.6 else f"{word.title()}'s"
+        names.append(f"{owner}'s {house}" if kind > 0.75 else plain)
+    return names
+
+
+def _people() -> Domain:
+    women, men = lexicon()["women"], lexicon()["men"]
+    rare = [word.title() for word in made_up(lexicon()["person_syllables"], RARE_PEOPLE, "people", (2, 3))]
+    names = list(dict.fromkeys([name for pair in zip(women, men, strict=False) for name in pair] + rare))
+    she = {name for name in names if name in women or (name not in men and name[-1] in "aeiy")}
+    forms = {
+        "name": {name: name for name in names},
+        "He": {name: "She" if name in she else "He" for name in names},
+        "his": {name: "her" if name in she else "his" for name in names},
+    }
+    return Domain({"": zipf(names)}, forms, lazy=True)
+
+
+def _company() -> Domain:
+    company = lexicon()["company"]
+    forms = {
+        "name": {who: who for who in company},
+        "cap": {who: who[0].upper() + who[1:] for who in company},
+        "poss": {who: f"{who}'s" for who in company},
+        "he": company,
+    }
+    return Domain({"": zipf(company)}, forms, lazy=True)
+
+
+def _rare_cities() -> list[str]:
+    draw = Random("cities")
+    return [_one_of(lexicon()["city_stems"], draw) + _one_of(lexicon()["city_ends"], draw) for _ in range(RARE_CITIES)]
