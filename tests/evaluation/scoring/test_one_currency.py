@@ -46,7 +46,7 @@ class Grammar:
 
     def forward(self):
         articles = "|".join(f"{text}*{weight}" for text, weight in zip(ARTICLES, self.articles, strict=True))
-        more = [(self.second[0], " and {+dish}"), (self.second[1], "")]
+        more = [[self.second[0], " and {+dish}"], [self.second[1], ""]]
         table = dict(zip(DISHES, self.dishes, strict=True))
         dish = Domain({"": table}, {"name": DISHES}, lazy=True)
         return Forward(Automaton({"start": f"[{articles}] {{+dish}}{{more}}", "more": more}, {"dish": dish}))
