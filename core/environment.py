@@ -61,7 +61,7 @@ PRIVATE = ("ui-password",)
 """Left unchanged: a password that others could read is refused, not hidden (see `core/credentials.py`)."""
 OURS = frozenset({
     *PRIVATE, "store", "prefect", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "mlflow.db-journal", "mlartifacts",
-    "logs", "services.json", "services.json.new", "reports", "comparisons", "replays", "sweeps", "runs", "stores",
+    "logs", "services.json", "services.json.new", "reports", "comparisons", "sweeps", "runs", "stores",
     "crashes", "running", "registry.lock", "mlflow.db.lock", "home.json", "home.lock", "moved", "ports.json",
     "deployed", "deployments.json", "tokens.json", "alerts.json",
 })  # fmt: skip

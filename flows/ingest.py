@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import cast
 
 from prefect import State, flow
@@ -11,7 +10,7 @@ from prefect import State, flow
 from core.config.run_config import RunConfig
 from core.store import Artifact
 from flows.server.parameters import Given, Inputs, Overrides, with_absolute_paths
-from tasks.data.ingest import ingest_files, replay_quarantine, synthesise
+from tasks.data.ingest import ingest_files, synthesise
 from tasks.data.prepare import check_table
 from tasks.flow_run import INGESTED, announce
 from tasks.lineage.about_version import VersionSettings
@@ -74,12 +73,3 @@ def recorded_or_read(chosen: VersionSettings) -> Artifact:
     """Return the stored data set of the version in *chosen*; ingest again if there is none or the store lost it."""
     dataset = store_of(chosen.config).find("ingest", chosen.dataset) if chosen.dataset else None
     return ingest(chosen.config) if dataset is None else dataset
-
-
-@flow(name="replay", flow_run_name="{config.title}", persist_result=False)
-def replay(config: Given[RunConfig], quarantined: Given[Artifact], fixed: Path | None = None) -> Artifact:
-    """Return the data set with the records recovered from its quarantine (see `corpus.ingestion.replay`)."""
-    with step("replay", "read the quarantined records again and check the reviews"):
-        dataset = replay_quarantine(config, quarantined, fixed)
-        check_table(config, "raw", dataset)
-        return dataset

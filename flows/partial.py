@@ -1,4 +1,4 @@
-"""Define one Prefect flow per part of the pipeline: ingest, replay, prepare, train, evaluate, promote.
+"""Define one Prefect flow per part of the pipeline: ingest, prepare, train, evaluate, promote.
 
 Each function is a complete flow. It takes finished stages from the store.
 """
@@ -6,14 +6,13 @@ Each function is a complete flow. It takes finished stages from the store.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.states import Completed
 
 from flows.evaluate import evaluate
-from flows.ingest import announce_new_files, ingest, known_data_set, replay
+from flows.ingest import announce_new_files, ingest, known_data_set
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
 from flows.server.parameters import Inputs, Overrides, PresetOrNone
@@ -21,7 +20,7 @@ from flows.train import train
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.on_cluster import require_cluster
 from tasks.limits import require_limits
-from tasks.lineage.about_version import CHAMPION, quarantined, settings_of
+from tasks.lineage.about_version import CHAMPION, settings_of
 from tasks.run_report import make_report
 from tasks.run_summary import (
     describe_dataset,
@@ -58,22 +57,6 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
         dataset = ingest(config)
     announce_new_files(config, dataset, record, preset, input, overrides)
     return describe_dataset(dataset)
-
-
-@flow(name="replay-only", persist_result=False)
-def replay_only(
-    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None, fixed: str = ""
-) -> dict[str, Any]:
-    """Replay a quarantine: read its records, or the corrected file *fixed*, again; return the new data set.
-
-    Args:
-        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
-        input: Files, folders or globs that the data set was read from. None: the champion's data, or the only data set.
-        overrides: Settings as `key=value`; those that choose the data are the ones that count.
-        fixed: File with the corrected records. Empty: read the quarantined bytes again.
-    """
-    chosen, dataset = quarantined(preset, input or [], overrides or [])
-    return describe_dataset(replay(chosen.config, dataset, Path(fixed) if fixed else None))
 
 
 @flow(name="prepare-only", persist_result=False)

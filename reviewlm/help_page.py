@@ -44,7 +44,6 @@ EXAMPLES = {
     "data checks run": ("--table reviews.parquet --suite suite.json",),
     "data quarantine show": ("--input reviews.json",),
     "data quarantine export": ("--out bad.jsonl",),
-    "data quarantine replay": ("--fixed bad.jsonl",),
     "data synth": ("--out reviews.json --reviews 50000",),
     "services start": ("--serve",),
     "home gc": ("--dry-run", "--set upkeep.runs=3"),

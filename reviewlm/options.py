@@ -124,9 +124,9 @@ WHOLE_FLOWS = {
     "embed": "flows.embed", "punctuate": "flows.punctuate",
 }
 """Flows with a module of their own; the others stop early and are in `flows/partial.py`."""
-WITHOUT_FITS = ("ingest_only", "prepare_only", "replay_only", "embed")
+WITHOUT_FITS = ("ingest_only", "prepare_only", "embed")
 """Flows that fit no model of the configuration, and so need no files of word vectors."""
-WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only")
+WITHOUT_TRACKING = ("ingest_only", "prepare_only")
 """Flows that need no MLflow."""
 NeuralModel = Annotated[
     str, typer.Option("--model", help="Name of a neural model of the preset. Required if it has several.")

@@ -10,10 +10,8 @@ from benchmarks.fuzz.mutations import damaged, damaged_json
 from core.config.sections.source import SourceConfig
 from core.manifest import CHECKSUM
 from core.store import MANIFEST, Store
-from corpus.ingestion.ingest import limits_of, read_source
+from corpus.ingestion.ingest import read_source
 from corpus.ingestion.parts import SourceReading
-from corpus.ingestion.quarantine import export
-from corpus.ingestion.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Source, identify
 
 BAD = b"\n".join(
@@ -62,40 +60,3 @@ def _reading(folder: Path) -> tuple[Source, SourceReading]:
     (folder / "r.jsonl").write_bytes(BAD)
     source = identify(folder / "r.jsonl", "r.jsonl")
     return source, read_source(source, folder / "reading", SourceConfig())
-
-
-def make_replay(rng: Random, case: Path) -> None:
-    """Write quarantined records as a user might correct and return them."""
-    _, reading = _reading(case / "made")
-    export(reading.quarantine, case / "fixed.jsonl")
-    lines = (case / "fixed.jsonl").read_bytes().splitlines()
-    for place, line in enumerate(lines):
-        record = json.loads(line)
-        if rng.random() < 0.5:
-            record["raw"] = rng.choice(
-                ['{"review_id": "z", "text": "mended"}', {"text": "mended"}, "not JSON", "a,b,c\n", "\0\0\0\0", "\0a"]
-            )
-            lines[place] = json.dumps(record).encode()
-        if rng.random() < 0.15:
-            lines[place] = damaged_json(rng, record)
-    content = b"\n".join(lines)
-    (case / "fixed.jsonl").write_bytes(damaged(rng, content) if rng.random() < 0.1 else content)
-
-
-def check_replay(case: Path, work: Path) -> str:
-    """Replay the records; each must be accepted or stay in quarantine, and the data set must account for all."""
-    source, reading = _reading(work / "made")
-    facts = replay(
-        [source],
-        {source.sha256: reading},
-        work / "replays",
-        limits_of(SourceConfig()),
-        case / "fixed.jsonl",
-        {source.sha256: source.path},
-    )
-    assert facts["replayed"] + facts["left"] == 4, facts
-    (work / "set").mkdir()
-    replays = {source.sha256: replays_of(work / "replays", reading)}
-    made = assemble_with(work / "set", [source], {source.sha256: reading}, replays)
-    assert made["records"] == made["rows"] + made["quarantined"] + made["duplicates"] == 6, made
-    return str(made["content_sha256"])

@@ -31,7 +31,6 @@ TARGETS = {
     "lines": Target(model_files.make_lines, model_files.check_lines),
     "arpa": Target(model_files.make_arpa, model_files.check_arpa),
     "manifest": Target(stored_files.make_manifest, stored_files.check_manifest),
-    "replay": Target(stored_files.make_replay, stored_files.check_replay),
 }
 WEIGHTS = {"input": 6, "settings": 2, "bundle": 2}
 """Relative frequency of targets; 1 for targets that are not listed."""

@@ -24,7 +24,7 @@ class Family:
 
     Args:
         name: Name of the family.
-        sources: SHA-256 of the sorted SHA-256 of all raw files and replays; "" if they are not known.
+        sources: SHA-256 of the sorted SHA-256 of all raw files; "" if they are not known.
     """
 
     name: str = UNKNOWN
@@ -49,11 +49,6 @@ def digest_of_sources(hashes: Iterable[str]) -> str:
     """Return one digest of a set of raw files from their SHA-256, independent of their order."""
     ordered = sorted(set(hashes))
     return hashlib.sha256("\n".join(ordered).encode()).hexdigest() if ordered else ""
-
-
-def replayed(inputs: Mapping[str, str]) -> list[str]:
-    """Return the SHA-256 of the files replayed from quarantine into a data set, from the inputs of its stage."""
-    return [value for name, value in inputs.items() if name.startswith("replay:")]
 
 
 NOT_KNOWN = Family()

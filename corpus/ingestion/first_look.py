@@ -150,19 +150,6 @@ SOURCE = pl.col("source").cast(pl.Categorical)
 """Many reviews have the same source, which is kept once this way."""
 
 
-@dataclass(frozen=True)
-class LabelledReviews:
-    """Labels of the reviews of a data set.
-
-    Args:
-        table: Columns review_id and label, sorted by review_id; reviews without a label are left out.
-        unplaced: Reviews that are not in the files as they are now, such as corrected records of the quarantine.
-    """
-
-    table: pl.DataFrame
-    unplaced: int
-
-
 def limits_with_label(config: SourceConfig, field: str) -> Limits:
     """Return the limits for readers that also read a field of the files as `LABEL`."""
     limits = limits_of(config)
@@ -172,8 +159,8 @@ def limits_with_label(config: SourceConfig, field: str) -> Limits:
 def read_labels(
     sources: Sequence[Source], parts: Iterator[pl.DataFrame], config: SourceConfig, field: str,
     report: Callable[[int], None] | None = None,
-) -> LabelledReviews:  # fmt: skip
-    """Return the labels of the reviews of a data set.
+) -> pl.DataFrame:  # fmt: skip
+    """Return the columns review_id and label of the reviews of a data set that have one, sorted by review_id.
 
     A review is found again by its place (`source` and `line`), because records may have no id or share one.
 
@@ -202,19 +189,18 @@ def read_labels(
             f"There is no field {field!r}", where=", ".join(source.name for source in sources)[:200],
             cause="no record has it, or it is empty everywhere", remedy="name another: --set classification.label=NAME",
         )
-    tables, unplaced = [pl.DataFrame(schema={"review_id": pl.String(), "label": pl.String()})], 0
+    tables = [pl.DataFrame(schema={"review_id": pl.String(), "label": pl.String()})]
     for part in parts:
         here = part.select("review_id", SOURCE, "line", pl.col("text").hash().alias("then"))
         joined = here.join(labels, on=PLACE, how="left", maintain_order="left")
         _require_same(joined)
-        unplaced += joined["content"].null_count()
         tables.append(joined.drop_nulls("label").select("review_id", "label"))
-    return LabelledReviews(pl.concat(tables).sort("review_id"), unplaced)
+    return pl.concat(tables).sort("review_id")
 
 
 def _require_same(joined: pl.DataFrame) -> None:
     """Refuse a place at which another text stands than when the reviews were read."""
-    other = joined.filter(pl.col("content") != pl.col("then"))
+    other = joined.filter(pl.col("content").ne_missing(pl.col("then")))
     if other.height:
         source, line = other.row(0, named=True)["source"], other["line"][0]
         raise Unreadable(

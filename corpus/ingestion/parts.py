@@ -33,14 +33,10 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}"
 
 
-def parquet_bytes(frame: pl.DataFrame, about: Mapping[str, str] | None = None) -> memoryview:
-    """Return the frame as a Parquet file in memory, so that Python writes the file and reports a full disk.
-
-    Args:
-        about: Metadata of the file.
-    """
+def parquet_bytes(frame: pl.DataFrame) -> memoryview:
+    """Return the frame as a Parquet file in memory, so that Python writes the file and reports a full disk."""
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", compression_level=1, metadata=dict(about) if about else None)
+    frame.write_parquet(buffer, compression="zstd", compression_level=1)
     return buffer.getbuffer()
 
 
@@ -77,11 +73,6 @@ class SourceReading:
     def key(self) -> str:
         """The `Listed.key` of the file."""
         return Listed(self.facts["name"], self.facts["bytes"], self.facts["sha256"]).key
-
-    @property
-    def renamed(self) -> dict[str, str]:
-        """The names of fields that the user had given: {our name: their name}."""
-        return dict(self.facts["settings"].get("fields", {}))
 
     @property
     def paths(self) -> list[Path]:

@@ -23,7 +23,7 @@ SHOWN = 80
 
 
 def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifact:
-    """Return the newest data set of these sources; several exist after a replay or a change of settings.
+    """Return the newest data set of these sources; several exist after a change of settings.
 
     Args:
         store: The store with all artifacts.
@@ -101,10 +101,12 @@ def _shown(raw: bytes) -> str:
 
 
 def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
-    """Write quarantined records as JSON lines: source, line, reason, detail and raw.
+    """Write quarantined records as JSON lines that can be corrected and then read like any other file.
 
-    The user corrects `raw` and gives the file to `corpus.ingestion.replay`. Bytes that are not UTF-8 appear as lone
-    surrogates (`\\udce9` for E9), as in Python's "surrogateescape", so that no byte is lost.
+    A record that is a JSON object keeps its fields; of any other, `raw` is its text, and its fields are to be written
+    beside it. `quarantined` says where it stood and why it was set aside. Readers ignore both, so a record that is not
+    corrected is set aside again. Bytes that are not UTF-8 appear as lone surrogates (`\\udce9` for E9), as in Python's
+    "surrogateescape", so that no byte is lost.
 
     Args:
         path: The quarantine file.
@@ -122,19 +124,21 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
         for bad in iter_quarantine(path):
             chosen = pl.col("reason") == reason if reason else ~pl.col("reason").is_in(NOT_TO_CORRECT)
             for record in bad.filter(chosen).iter_rows(named=True):
-                file.write(_as_json(record) + b"\n")
+                file.write(json.dumps(_to_correct(**record)).encode() + b"\n")
                 records += 1
         if not records:
             raise _nothing_to_export(path, reason)
     return {"records": records, "out": str(out)}
 
 
-def _as_json(record: dict[str, Any]) -> bytes:
-    values = {**record, "raw": record["raw"].decode("utf-8", "surrogateescape")}
+def _to_correct(source: str, line: int, reason: str, detail: str, raw: bytes) -> dict[str, Any]:
+    text = raw.decode("utf-8", "surrogateescape")
     try:
-        return json.dumps(values, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(values).encode()
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        fields = None
+    fields = fields if isinstance(fields, dict) else {"raw": text.rstrip("\r\n")}
+    return {**fields, "quarantined": f"{source}, line {line}: {reason} ({detail})"}
 
 
 def _nothing_to_export(path: Path, reason: str | None) -> EmptyInput:

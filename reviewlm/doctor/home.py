@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 3.0
 """Time for looking at stored results: a large store is looked at in part."""
-SECRETS = (PASSWORD_FILE, "tokens.json", "mlflow.db", "replays", "store")
+SECRETS = (PASSWORD_FILE, "tokens.json", "mlflow.db", "store")
 """Parts of a home that other users should not read: passwords, reviews, personal data."""
 NAMED = 3
 """Number of damaged results to name."""

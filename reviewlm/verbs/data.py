@@ -30,10 +30,9 @@ from reviewlm.options import (
 )
 
 if TYPE_CHECKING:
-    from core.store import Artifact
-    from tracking.registry.version_settings import VersionSettings
+    pass
 
-quarantine_app = typer.Typer(no_args_is_help=True, help="Show, correct and replay records that were set aside.")
+quarantine_app = typer.Typer(no_args_is_help=True, help="Show and export records that were set aside.")
 checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
 Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")]
 
@@ -82,7 +81,7 @@ def quarantine_export(
 ) -> None:
     """Write rejected records to a file for correction.
 
-    Correct the field `raw` of its lines, then run `reviewlm data quarantine replay --fixed FILE`.
+    Correct its lines and name the file beside the others: --input FILES --input FILE. Uncorrected ones are set aside again.
     """
     require_output(out)
     counts, file = _quarantine(preset, input, set)
@@ -92,40 +91,15 @@ def quarantine_export(
     terminal.last_line(result, json)
 
 
-@quarantine_app.command("replay")
-def quarantine_replay(
-    fixed: Annotated[
-        Path | None, typer.Option("--fixed", help="The corrected file. Default: the records as they are.")
-    ] = None,
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
-    verbose: Verbose = False, json: Json = False,
-) -> None:
-    """Read rejected records again and add the valid ones.
-
-    They are read with other settings (--set), or after correction (--fixed).
-    """
-    if fixed is not None:
-        require_file(fixed, "--fixed")
-    chosen, _ = _quarantined(preset, input, set)
-    result = run_version_flow("replay_only", chosen, preset, input, set or [], fixed=str(fixed or ""))
-    terminal.show_facts(result)
-    terminal.last_line(result, json)
-
-
 def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:
     """Return the origin of the data and the path of their quarantine file."""
     from corpus.ingestion.parts import QUARANTINE_FILE
-
-    chosen, dataset = _quarantined(preset, input, overrides)
-    return chosen.told(), dataset.folder / QUARANTINE_FILE
-
-
-def _quarantined(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[VersionSettings, Artifact]:
     from tasks.lineage.about_version import quarantined
     from tracking.registry.version_settings import where_of
 
     set_up(where_of(preset, overrides or []))
-    return quarantined(preset, input or [], overrides or [])
+    chosen, dataset = quarantined(preset, input or [], overrides or [])
+    return chosen.told(), dataset.folder / QUARANTINE_FILE
 
 
 @checks_app.command("suggest")

@@ -47,13 +47,11 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
         files = files_of(config, dataset)
         with progress("labels", sum(file.bytes for file in files), "bytes") as report:
             labelled = read_labels(files, iter_parts(dataset.folder), source, field, report)
-        labelled.table.write_parquet(work / LABELS_FILE, compression="zstd")
-        return {"field": field, "labelled": labelled.table.height, "unplaced": labelled.unplaced}
+        labelled.write_parquet(work / LABELS_FILE, compression="zstd")
+        return {"field": field, "labelled": labelled.height}
 
     options = {"field": field, "settings": settings}
     built = run_stage(config, STAGE, options, {"dataset": dataset.digest}, make, field)
-    if unplaced := built.artifact.facts["unplaced"]:
-        log.warning("%d reviews have no label, because they are not in the files: corrected records", unplaced)
     show_facts(STAGE, built.artifact, built.reused)
     return as_task_state(built)
 

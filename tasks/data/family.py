@@ -6,7 +6,7 @@ import logging
 
 from core.config.run_config import RunConfig
 from core.config.sections.source import family_name
-from core.lineage.family import Family, digest_of_sources, replayed
+from core.lineage.family import Family, digest_of_sources
 from core.store import Artifact
 from tasks.stage import store_of
 from tasks.track import registry_of
@@ -25,7 +25,7 @@ def family_of_run(config: RunConfig, clean: Artifact) -> Family:
     dataset = store_of(config).find("ingest", clean.manifest.get("inputs", {}).get("dataset", ""))
     hashes: list[str] = []
     if dataset is not None:
-        hashes = [source["sha256"] for source in dataset.facts["sources"]] + replayed(dataset.manifest["inputs"])
+        hashes = [source["sha256"] for source in dataset.facts["sources"]]
     return Family(family_name(config.source.family, bool(config.source.input)), digest_of_sources(hashes))
 
 

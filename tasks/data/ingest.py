@@ -1,13 +1,12 @@
 """Ingest raw files, or the embedded corpus if none are given, into typed Parquet parts and a quarantine.
 
 Every source file is a separate artifact (stage "read"). So only the new files of a growing folder are read. The data
-set (stage "ingest") combines these artifacts with the records that were replayed from their quarantines.
+set (stage "ingest") combines these artifacts.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +14,13 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores
-from core.errors import Damaged, EmptyInput, Unreadable
-from core.store import Artifact, Built, Store, sha256_of_file
-from corpus.ingestion.ingest import limits_of
+from core.errors import Unreadable
+from core.store import Artifact, Built, Store
+from corpus.ingestion.build_dataset import assemble
 from corpus.ingestion.parts import SET_ASIDE, SourceReading
-from corpus.ingestion.replay import assemble_with, replay, replays_of
 from corpus.reading.packs import PACK, Pack, all_sources
 from corpus.reading.sources import Listed, Source, identify, originals
 from corpus.synthetic.synth import write_reviews
-from tasks.code_version import running_code
 from tasks.data.read import read_all
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
@@ -31,8 +28,6 @@ from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 log = logging.getLogger(__name__)
 
 SYNTHETIC_FILE = "reviews.jsonl"
-REPLAYS = "replays"
-"""Folder in the home folder with the records replayed from quarantine. These are data and cannot be rebuilt."""
 
 
 @stage("synthesise")
@@ -73,20 +68,17 @@ def make_data_set(
     """Return the data set built from sources that have been read.
 
     Args:
-        config: Locates the store and the replays.
+        config: Locates the store.
         sources: All source files, in order.
         read: Their artifacts, by `Listed.key` of the file.
         new: Names of the sources read in this run; recorded in the run's facts only, not in the artifact.
     """
     readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
-    replays = {key: replays_of(config.home / REPLAYS, reading) for key, reading in readings.items()}
 
     def make(work: Path) -> dict[str, Any]:
-        return assemble_with(work, sources, readings, replays)
+        return assemble(work, sources, readings)
 
     inputs = {_input_name(index, source): read[source.key].digest for index, source in enumerate(sources)}
-    for key, paths in replays.items():
-        inputs |= {f"replay:{key}:{path.stem}": sha256_of_file(path) for path in paths}
     built = run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
     facts = {**built.artifact.facts, "new_sources": len(new), "reused_sources": len(read) - len(new)}
     artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
@@ -96,36 +88,6 @@ def make_data_set(
 
 def _input_name(index: int, source: Listed) -> str:
     return f"{index:05d}:{source.name}"
-
-
-@stage("replay")
-def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None = None) -> Artifact:
-    """Replay a data set's quarantine, or a file with corrected records (*fixed*), and build the data set again.
-
-    Raises:
-        EmptyInput: The data set was made by other code; its records cannot be replayed.
-    """
-    store = store_of(config)
-    if dataset.manifest["version"] != running_code().version(__name__):
-        raise EmptyInput(
-            "This data set cannot be replayed", where=dataset.folder, cause="it was made by other code",
-            remedy="run `reviewlm data ingest` with the same --input first",
-        )
-    sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
-    inputs = dataset.manifest["inputs"]
-    read = {
-        source.key: store.open("read", inputs[_input_name(index, source)]) for index, source in enumerate(sources)
-    }
-    readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
-    if others := [reading.renamed for reading in readings.values() if reading.renamed != config.source.fields.renamed]:
-        given = ", ".join(f"source.fields.{ours}={theirs}" for ours, theirs in others[0].items()) or "ours"
-        log.info("the records are read by the names of fields that their file was read by: %s", given)
-    facts = replay(
-        sources, readings, config.home / REPLAYS, limits_of(config.source), fixed,
-        {key: path_now(store, artifact) for key, artifact in read.items()},
-    )
-    log.info("%d records were replayed from quarantine, %d remain", facts["replayed"], facts["left"])
-    return as_task_state(make_data_set(config, sources, read, []))
 
 
 def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
@@ -174,16 +136,3 @@ def _news(new: Sequence[str], count: int) -> str:
         return f"None of the {count} source files is new."
     some = ", ".join(f"`{name}`" for name in new[:10]) + (" …" if len(new) > 10 else "")
     return f"{len(new)} of the {count} source files are new: {some}"
-
-
-def replay_file(home: Path, name: str) -> Path:
-    """Return the file of a replay from the name of an artifact's input, "replay:key of the source:number".
-
-    The name may come from a record in a registry, so its form is checked before it is joined to a path.
-
-    Raises:
-        Damaged: The name has another form.
-    """
-    if (parts := re.fullmatch(r"replay:([0-9a-f]{64}):([0-9]{1,9})", name)) is None:
-        raise Damaged("The name of a replay is not valid", value=name, remedy="do not use this record")
-    return home / REPLAYS / parts[1] / f"{parts[2]}.parquet"

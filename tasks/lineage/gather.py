@@ -15,7 +15,7 @@ from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import identify
 from models.neural.spec import WEIGHTS
 from tasks.classification.job import LEXICON_STAGE
-from tasks.data.ingest import path_now, replay_file
+from tasks.data.ingest import path_now
 from tasks.data.prepare import EARLIER
 from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
 from tasks.lineage.sources import EARLIER_REVIEWS
@@ -65,9 +65,6 @@ class Gathering:
             return self._named("vectors", self.config.vectors, artifact, value)
         if artifact.stage == LEXICON_STAGE and name == "file":
             return self._named("lexicon", self.config.lexicons, artifact, value)
-        if name.startswith("replay:"):
-            path = replay_file(self.config.home, name)
-            return RecordedSource("replay", f"{path.parent.name}/{path.name}", value, _size(path), str(path))
         if name == "business":
             path = Path(self.config.source.business).absolute()
             return RecordedSource("business", path.name, value, _size(path), str(path))

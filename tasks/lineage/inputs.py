@@ -45,7 +45,7 @@ class Inputs:
                 return self.fits.get(value)
         if stage == "read":
             return self._synthetic.get(value)
-        if stage == "ingest" and not name.startswith("replay:"):
+        if stage == "ingest":
             return self.find("read", value)
         if stage in FITS and name.startswith(LEXICON):
             return self.find(LEXICON_STAGE, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
@@ -29,7 +28,7 @@ from tasks.classification.fit import build_classifier, plan_classifier
 from tasks.classification.job import LEXICON, LEXICON_STAGE
 from tasks.classification.job import read as read_lexicon
 from tasks.classification.predict import predict_bundle
-from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, replay_file, synthesise
+from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, synthesise
 from tasks.data.prepare import (
     CANARIES_INPUT,
     EARLIER,
@@ -159,11 +158,6 @@ class Reproduction:
             reading = self._of(step, name)
             listed.append(Listed(name.partition(":")[2], reading.facts["bytes"], reading.facts["sha256"]))
             readings[listed[-1].key] = reading
-        for name, sha256 in step.inputs.items():
-            if name.startswith("replay:"):
-                copy = replay_file(config.home, name)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.sources[sha256], copy)
         return make_data_set(config, listed, readings, []).artifact
 
     def _prepare(self, config: RunConfig, step: Step) -> Artifact:

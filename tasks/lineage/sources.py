@@ -15,7 +15,7 @@ from models.neural.spec import WEIGHTS
 from tasks.stage import store_of
 from tasks.track import registry_of
 
-ON_DISK = ("file", "replay", "business", "vectors", "lexicon")
+ON_DISK = ("file", "business", "vectors", "lexicon")
 """Kinds of sources that are files on disk."""
 EARLIER_REVIEWS = "reviews"
 """Kind of the prepared data of earlier champions, which are in the store."""

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError
-from core.lineage.family import replayed
 from core.model_errors import converted_errors
 from core.store import Artifact
 from tasks.data.prepare import EARLIER, cleaning_options
@@ -114,9 +113,8 @@ def _earlier(clean: Artifact) -> list[str]:
 
 
 def _files_of(config: RunConfig, inputs: Mapping[str, str]) -> frozenset[str]:
-    """Return the SHA-256 of the files of a data set and of its replayed records; empty if it is not in the store."""
+    """Return the SHA-256 of the files of a data set; empty if it is not in the store."""
     dataset = store_of(config).find_usable("ingest", inputs.get("dataset", ""))
     if dataset is None:
         return frozenset()
-    files = [source["sha256"] for source in dataset.facts["sources"]]
-    return frozenset([*files, *replayed(dataset.manifest["inputs"])])
+    return frozenset(source["sha256"] for source in dataset.facts["sources"])

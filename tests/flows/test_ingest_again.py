@@ -12,8 +12,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.states import State
 
 from core.errors import CheckFailed
-from corpus.ingestion.quarantine import export
-from flows.partial import ingest_only, replay_only
+from flows.partial import ingest_only
 from tasks.stage import recorded_stages
 from tests.flows.first_run import TINY
 
@@ -135,16 +134,3 @@ def test_a_stage_that_is_to_be_built_again_is(told: list[Event], own_home: Path,
     assert not str(run(tmp_path / "in", "execution.rebuild=['check']").message).startswith("Nothing new")
     written = {name for name, when in files_below(own_home).items() if before.get(name) != when}
     assert {name.partition("/")[0] for name in written} == {"check"}
-
-
-@pytest.mark.slow
-def test_the_time_of_a_replay_has_a_name(told: list[Event], own_home: Path, tmp_path: Path) -> None:
-    add(tmp_path / "in", "first.jsonl", 30, broken='{"review_id": "bad", "stars": "five", "text": "It was fine."}\n')
-    run(tmp_path / "in")
-    [quarantine] = own_home.glob("store/ingest/*/quarantine.parquet")
-    export(quarantine, tmp_path / "bad.jsonl")
-    (tmp_path / "bad.jsonl").write_text((tmp_path / "bad.jsonl").read_text().replace('\\"five\\"', "5"))
-    with recorded_stages() as record:
-        found = replay_only(TINY, [str(tmp_path / "in")], [], str(tmp_path / "bad.jsonl"))
-    assert found["replayed"] == 1
-    assert list(record.steps) == ["replay"]

@@ -45,7 +45,6 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["suggest", "the food", "--model", "reviewlm/99"], 7, "remedy: one of champion, 1"),
     (["suggest", "the food", "--model", "previous"], 7, "No version of 'reviewlm' has the alias 'previous'"),
     (["score", "nosuch.txt"], 3, "nosuch.txt"),
-    (["data", "quarantine", "replay", "--fixed", "nosuch.jsonl"], 3, "nosuch.jsonl"),
     (["data", "quarantine", "show", "--input", "nosuch.jsonl"], 3, "nosuch.jsonl"),
     (["data", "checks", "run", "--table", "nosuch.parquet", "--suite", "nosuch.json"], 3, "nosuch.parquet"),
     (["data", "checks", "suggest", "--table", "nosuch.parquet", "--out", "suite.json"], 3, "nosuch.parquet"),

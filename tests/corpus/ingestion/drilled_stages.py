@@ -13,9 +13,9 @@ from core.config.sections.data import CleanConfig, SplitConfig
 from core.config.sections.source import SourceConfig
 from core.store import Store
 from corpus.cleaning.clean import prepare
+from corpus.ingestion.build_dataset import assemble
 from corpus.ingestion.ingest import read_source
 from corpus.ingestion.parts import SourceReading
-from corpus.ingestion.replay import assemble_with
 from corpus.reading.sources import identify, source_names
 from corpus.splitting.split import iter_split
 from models.specs import VocabularySpec
@@ -78,7 +78,7 @@ def build(home: Path, inputs: Path, touches: Touches) -> None:
     }
     readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}
     data = stage("ingest", {}, {digest: artifact.digest for digest, artifact in read.items()},
-                 lambda work: assemble_with(work, sources, readings, {}))
+                 lambda work: assemble(work, sources, readings))
     clean = stage("prepare", {}, {"data": data.digest},
                   lambda work: prepare(data.folder, work, CleanConfig(), SplitConfig()))
     vocabularies = [

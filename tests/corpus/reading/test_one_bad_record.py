@@ -14,9 +14,8 @@ import pytest
 from pyarrow import parquet
 
 from core.errors import EmptyInput, ReviewLMError, Unreadable
-from corpus.ingestion.replay import replay
+from corpus.ingestion.quarantine import export
 from corpus.reading import convert
-from corpus.reading.sources import Listed
 from tests.corpus.hostile_files import CSV, having, member, tar_of
 from tests.corpus.review_files import REVIEWS, ingested, json_lines, packed_tar, review
 
@@ -79,23 +78,13 @@ def test_a_moment_of_parquet_out_of_range_costs_its_row(tmp_path, kind):
 def test_a_string_of_parquet_that_is_not_utf8_costs_its_row(tmp_path):
     content = parquet_of(text=["good", "caf\xe9", "fine"], user_id=["u", "v", "caf\xe9"], review_id=list("123"))
     content = content.replace("caf\xe9".encode(), b"caf\xff\xff")
-    facts, rows, quarantine = ingested(tmp_path, ("r.parquet", content))
+    _, rows, quarantine = ingested(tmp_path, ("r.parquet", content))
     assert reasons(quarantine) == [(2, "encoding"), (3, "encoding")]
     assert rows["text"].to_list() == ["good"]
     assert b"caf\\udcff\\udcff" in quarantine["raw"][0]
+    export(tmp_path / "out" / "quarantine.parquet", tmp_path / "bad.jsonl")
     with pytest.raises(EmptyInput, match="encoding"):  # given back as it is it stays what it was
-        replay_of(tmp_path, facts)
-
-
-def replay_of(tmp_path, facts):
-    from core.config.sections.source import SourceConfig
-    from corpus.ingestion.ingest import limits_of, read_source
-    from corpus.reading.sources import identify
-
-    source = identify(tmp_path / "r.parquet", "r.parquet")
-    reading = read_source(source, tmp_path / "again", SourceConfig())
-    listed = Listed(source.name, source.bytes, source.sha256)
-    return replay([listed], {source.sha256: reading}, tmp_path / "replays", limits_of(SourceConfig()))
+        ingested(tmp_path, ("bad.jsonl", (tmp_path / "bad.jsonl").read_bytes()))
 
 
 VOTES = {"useful": 1, "funny": 2, "cool": 3}

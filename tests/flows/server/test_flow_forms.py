@@ -78,7 +78,7 @@ def test_the_presets_are_a_choice_and_an_example_of_an_override_can_be_used(name
 def test_an_empty_preset_is_offered_where_the_settings_of_a_version_can_be_used() -> None:
     without = {name for name, flow in FLOWS.items() if "" in presets_in(fields(flow).get("preset", EMPTY))}
     assert without == {
-        "compare", "compare-classifiers", "drift", "ingest-only", "replay-only", "prepare-only", "train",
+        "compare", "compare-classifiers", "drift", "ingest-only", "prepare-only", "train",
         "evaluate-only", "promote-only", "rescore", "retrain",
     }  # fmt: skip
 

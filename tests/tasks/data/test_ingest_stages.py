@@ -1,4 +1,4 @@
-"""Ingestion as stages: of a growing folder only new files are read; what was replayed is there for every later run."""
+"""Ingestion as stages: of a growing folder only new files are read; what was corrected comes back as a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from corpus.ingestion.first_look import read_labels
 from corpus.ingestion.ingest import iter_parts
 from corpus.ingestion.quarantine import export
 from corpus.reading import packs
-from tasks.data.ingest import files_of, ingest_files, replay_quarantine
+from tasks.data.ingest import files_of, ingest_files
 from tasks.run_summary import describe_dataset
 from tasks.stage import recorded_stages, stages_of_this_run
 
@@ -74,30 +74,25 @@ def test_another_limit_reads_again_and_another_clean_section_does_not(config: Ru
     assert run(ingest_files, config.model_copy(update={"clean": clean}))[0] == first
 
 
-def test_what_a_person_corrected_is_there_in_every_later_run(config: RunConfig, tmp_path: Path) -> None:
-    write(tmp_path / "in" / "b.jsonl", "bad", stars="five")
+def test_corrected_records_are_a_file_like_any_other(config: RunConfig, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "b.jsonl", "bad", "worse", stars="five")
+    (tmp_path / "in" / "c.csv").write_text("review_id,text,stars\nlast,It was fine.,six\n")
     before, _ = run(ingest_files, config)
-    export(before.folder / "quarantine.parquet", tmp_path / "bad.jsonl")
-    (tmp_path / "bad.jsonl").write_text((tmp_path / "bad.jsonl").read_text().replace('\\"five\\"', "5"))
-    replayed, stages = run(replay_quarantine, config, before, tmp_path / "bad.jsonl")
-    assert stages == [("ingest", False)]
-    assert (replayed.facts["rows"], replayed.facts["quarantined"], replayed.facts["replayed"]) == (3, 0, 1)
-    assert (before.facts["rows"], before.facts["quarantined"]) == (2, 1)
-    later, stages = run(ingest_files, config)
-    assert later == replayed
-    assert all(reused for _, reused in stages)
-    write(tmp_path / "in" / "c.jsonl", "new")
-    grown, _ = run(ingest_files, config)
-    assert (grown.facts["rows"], grown.facts["replayed"]) == (4, 1)
-
-
-def test_a_raised_limit_brings_records_back_without_reading_their_file(config: RunConfig, tmp_path: Path) -> None:
-    write(tmp_path / "in" / "b.jsonl", "long", text="x" * 200)
-    strict = config.model_copy(update={"source": config.source.model_copy(update={"max_chars": 100})})
-    before, _ = run(ingest_files, strict)
-    (tmp_path / "in" / "b.jsonl").unlink()
-    replayed, _ = run(replay_quarantine, config, before)
-    assert (replayed.facts["rows"], replayed.facts["replayed"], replayed.facts["settings"]["max_chars"]) == (3, 1, 100)
+    assert (before.facts["rows"], before.facts["quarantined"]) == (2, 3)
+    export(before.folder / "quarantine.parquet", tmp_path / "in" / "d.jsonl")
+    records = [json.loads(line) for line in (tmp_path / "in" / "d.jsonl").read_text().splitlines()]
+    assert [record["quarantined"].partition(":")[0] for record in records] == [
+        "b.jsonl, line 1", "b.jsonl, line 2", "c.csv, line 2",
+    ]  # fmt: skip
+    assert records[2]["raw"] == "last,It was fine.,six"
+    records[0]["stars"] = 5
+    records[2] |= {"review_id": "last", "text": "It was fine.", "stars": 6}
+    (tmp_path / "in" / "d.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    after, stages = run(ingest_files, config)
+    assert stages.count(("read", False)) == 1
+    assert (after.facts["rows"], after.facts["quarantined"]) == (4, 4), "what was not corrected is set aside again"
+    rows = pl.read_parquet(after.folder / "parts" / "*.parquet").filter(pl.col("source") == "d.jsonl")
+    assert rows.select("review_id", "stars").rows() == [("bad", 5.0), ("last", 6.0)]
 
 
 @pytest.fixture
@@ -123,28 +118,14 @@ def test_many_small_files_make_few_results_and_of_a_new_one_few_are_read_again(
     assert stages.count(("read", False)) == 1
 
 
-def test_what_is_corrected_of_a_small_file_joins_the_data_set_as_that_file(
-    small_files: RunConfig, tmp_path: Path
-) -> None:
-    write(tmp_path / "in" / "07.jsonl", "r7", stars="five")
-    dataset, _ = run(ingest_files, small_files)
-    assert dataset.facts["reasons"] == {"bad_stars": 1}
-    export(dataset.folder / "quarantine.parquet", tmp_path / "bad.jsonl")
-    (tmp_path / "bad.jsonl").write_text((tmp_path / "bad.jsonl").read_text().replace("five", "5"))
-    again, _ = run(replay_quarantine, small_files, dataset, tmp_path / "bad.jsonl")
-    assert (again.facts["rows"], again.facts["quarantined"]) == (40, 0)
-    rows = pl.read_parquet(again.folder / "parts" / "*.parquet").filter(review_id="r7")
-    assert rows.select("source", "line", "stars").rows() == [("07.jsonl", 1, 5.0)]
-
-
 def test_labels_are_read_from_the_archives_even_if_the_files_are_gone(small_files: RunConfig, tmp_path: Path) -> None:
     dataset, _ = run(ingest_files, small_files)
     for file in (tmp_path / "in").iterdir():
         file.unlink()
     write(tmp_path / "in" / "other.jsonl", "other")
-    found = read_labels(files_of(small_files, dataset), iter_parts(dataset.folder), small_files.source, "kind")
-    assert found.unplaced == 0
-    assert found.table["label"].value_counts(sort=True, name="n")["n"].to_list() == [20, 20]
+    labels = read_labels(files_of(small_files, dataset), iter_parts(dataset.folder), small_files.source, "kind")
+    assert labels.height == 40
+    assert labels["label"].value_counts(sort=True, name="n")["n"].to_list() == [20, 20]
 
 
 def test_too_many_damaged_small_files_end_the_run_and_few_are_set_aside(

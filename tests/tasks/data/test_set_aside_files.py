@@ -19,7 +19,7 @@ from core.store import Artifact
 from corpus.ingestion.first_look import require_usable
 from corpus.ingestion.quarantine import data_set_of, export, summarise
 from tasks.data import read as module
-from tasks.data.ingest import files_of, ingest_files, replay_quarantine
+from tasks.data.ingest import files_of, ingest_files
 from tasks.lineage.gather import Gathering
 from tasks.lineage.reproduce import Reproduction
 from tasks.run_summary import describe_dataset
@@ -174,13 +174,11 @@ def test_a_file_that_is_still_written_ends_the_run_as_before(
         run(config)
 
 
-def test_what_was_set_aside_cannot_be_corrected_or_replayed(config: RunConfig, folder: Path, tmp_path: Path) -> None:
+def test_what_was_set_aside_cannot_be_corrected(config: RunConfig, folder: Path, tmp_path: Path) -> None:
     damage(folder / "03.jsonl.gz")
     dataset, _ = run(config)
     with pytest.raises(EmptyInput, match="no record that could be corrected"):
         export(dataset.folder / "quarantine.parquet", tmp_path / "bad.jsonl")
-    with pytest.raises(EmptyInput, match="nothing to replay"):
-        replay_quarantine.fn(config, dataset)
     assert [source.name for source in files_of(config, dataset)] == [
         f"{number:02d}.jsonl.gz" for number in range(FILES) if number != 3
     ]

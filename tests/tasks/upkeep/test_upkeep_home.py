@@ -188,7 +188,7 @@ def test_what_old_runs_left_behind_goes_and_the_work_of_people_stays(config: Run
         home / "reports" / "a" / "report.html",
     ]  # fmt: skip
     stays = [
-        home / "runs" / "home" / "r" / "record.json", home / "replays" / "0123" / "1.parquet",
+        home / "runs" / "home" / "r" / "record.json",
         home / "sweeps" / "x" / "db",
         home / "comparisons" / "a.md", home / "ui-password", store / ".files" / "x",
     ]  # fmt: skip

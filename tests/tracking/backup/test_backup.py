@@ -30,7 +30,7 @@ ENDINGS = (".tar", ".tar.gz", ".tar.zst")
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
-    """A home folder with a database, a result, an artifact, a replay and things that do not belong to a backup."""
+    """A home folder with a database, a result, an artifact and things that do not belong to a backup."""
     folder = tmp_path / "home"
 
     def make(work: Path) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def filled(tmp_path: Path) -> Path:
     (folder / "store" / "fit" / "0123456789abcdef").mkdir(parents=True)
     (folder / "store" / "fit" / "0123456789abcdef" / "weights").write_text("no manifest: unfinished")
     for name, text in {
-        "mlartifacts/1/model.bin": "weights", "replays/aa/0.parquet": "corrected", "ui-password": "secret",
+        "mlartifacts/1/model.bin": "weights", "ui-password": "secret",
         "home.json": json.dumps({"path": str(folder)}), "services.json": "[]", "registry.lock": "", "running/1": "",
         "reports/run/report.html": "<p>", "logs/empty.log": "",
     }.items():
@@ -76,7 +76,7 @@ def test_what_is_restored_is_what_was_backed_up(ending: str, filled: Path, tmp_p
     [result] = [path.relative_to(filled).as_posix() for path in (filled / "store" / "ingest").iterdir()]
     assert names_of(restored) == {
         f"{result}/rows.txt", f"{result}/manifest.json", "mlflow.db", "mlartifacts/1/model.bin",
-        "replays/aa/0.parquet", "ui-password", "home.json", "reports/run/report.html", "logs/empty.log",
+        "ui-password", "home.json", "reports/run/report.html", "logs/empty.log",
     }
     for name in names_of(restored) - {"mlflow.db", "reports/latest"}:
         assert (restored / name).read_bytes() == (filled / name).read_bytes()
@@ -98,7 +98,7 @@ def test_the_small_form_leaves_out_only_the_store(filled: Path, tmp_path: Path) 
     told = restore_backup(tmp_path / "small.tar.gz", tmp_path / "restored")
     assert told["without_store"] is True
     assert not (tmp_path / "restored" / "store").exists()
-    assert {"mlflow.db", "mlartifacts/1/model.bin", "replays/aa/0.parquet"} <= names_of(tmp_path / "restored")
+    assert {"mlflow.db", "mlartifacts/1/model.bin"} <= names_of(tmp_path / "restored")
 
 
 def test_a_database_that_is_being_written_is_copied_between_two_transactions(filled: Path, tmp_path: Path) -> None:
