@@ -1,6 +1,6 @@
 """Write the data card: facts and figures of a data set and its origin, on one page.
 
-    draw(survey, Origin(dataset=facts, clean=facts, digests={...}), folder)
+    draw(profile_of(folder), Origin(dataset=facts, clean=facts, digests={...}), folder)
 
 writes `data_card.html` (with embedded pictures), `data_card.md` (tables only) and `figures/*.png`. The idea comes from
 "datasheets for datasets" (Gebru et al. 2021).
@@ -14,17 +14,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpus.profiling.profile import SAMPLE_WORDS, Profile, Survey
-from corpus.profiling.sketches import TypeSample
-from corpus.profiling.word_statistics import WordStatistics
+import numpy as np
+import polars as pl
+
+from corpus.profile import SAMPLE_WORDS, Profile
 from corpus.splitting.certificate import BINS
-from evaluation.reports.document import Page, PageSection, PageTable, Picture, Quote, as_text
+from corpus.splitting.split import TRAIN_FIRST
+from evaluation.palette import PALETTE
+from evaluation.reports.document import Page, PageSection, PageTable, Picture, Quote, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HTML, MARKDOWN, FIGURES = "data_card.html", "data_card.md", "figures"
-QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+SIDE_COLOURS = dict(zip(TRAIN_FIRST, (PALETTE[0], PALETTE[4], PALETTE[2]), strict=True))
 LIMITS = (
     "The ratings, dates and names are those of the source; nobody has compared them with Yelp.",
     "Whether a text was written by a customer, and by a human being, was not checked.",
@@ -33,7 +36,6 @@ LIMITS = (
     "what a text says about health, belief or origin are not found and not masked.",
     "Languages were told apart only where the selection names some; short texts cannot be told.",
     "Offensive, defamatory or sexual content was not looked for and was not removed.",
-    "Numbers of businesses and authors, marked ≈, are estimates with a standard error of 3 %.",
     "The licence of the source was not checked: the terms under which the files were obtained hold.",
 )
 
@@ -55,71 +57,84 @@ class Origin:
     synthetic: bool = False
 
 
-def draw(survey: Survey, origin: Origin, folder: Path) -> Page:
+def draw(profile: Profile, origin: Origin, folder: Path) -> Page:
     """Write the data card into *folder* and return the page as data."""
-    pictures = _pictures(survey, folder / FIGURES)
-    page = data_card(survey, origin, pictures)
+    figures = {"lengths": (lengths_figure(profile), "Bars: share of reviews by number of words")}
+    if profile.months.height:
+        figures["months"] = (months_figure(profile), "Bars: reviews per month")
+    pictures = {name: Picture(png(figure), alt) for name, (figure, alt) in figures.items()}
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        (folder / FIGURES / f"{name}.png").write_bytes(picture.png)
+    page = data_card(profile, origin, pictures)
     (folder / HTML).write_text(page.to_html(), encoding="utf-8")
     (folder / MARKDOWN).write_text(page.to_markdown(), encoding="utf-8")
     return page
 
 
-def _pictures(survey: Survey, folder: Path) -> dict[str, Picture]:
-    from evaluation.plots.curves import save
-    from evaluation.reports import card_figures as drawn
+def months_figure(profile: Profile) -> Figure:
+    """Draw reviews per month, with the splits stacked; a month without reviews is a gap."""
+    from evaluation.plots.canvas import canvas
 
-    profile, words = survey.profile, survey.words
-    figures: dict[str, tuple[Figure, str]] = {
-        "stars": (drawn.stars_figure(profile), "Bars: share of reviews by rating, for each split"),
-        "months": (drawn.months_figure(profile), "Bars: reviews per month"),
-        "lengths": (drawn.lengths_figure(profile), "Steps: distribution of words per review on a log scale"),
-        "oov": (drawn.oov_figure(words), "Lines: share of tokens out of vocabulary against vocabulary size"),
-        "zipf": (drawn.zipf_figure(words), "Dots: occurrences of a word against its rank, both on log scales"),
-        "heaps": (drawn.heaps_figure(words), "Dots: different words against tokens read, both on log scales"),
-    }
-    if words.contrast:
-        figures["contrast"] = (drawn.contrast_figure(words), "Bars: words that tell 1-star from 5-star reviews")
-    if (total := profile.total).categories.total:
-        figures["names"] = (drawn.names_figure(total), "Bars: commonest categories and cities")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, (figure, _) in figures.items():
-        save(figure, folder / f"{name}.png")
-    return {name: Picture((folder / f"{name}.png").read_bytes(), alt) for name, (_, alt) in figures.items()}
+    figure, axes = canvas(7.5, 3.2)
+    dated = profile.months.with_columns(pl.col("month").str.to_date("%Y-%m"))
+    months = dated.select(pl.date_range(pl.col("month").min(), pl.col("month").max(), "1mo"))
+    below = np.zeros(months.height)
+    for name in TRAIN_FIRST:
+        here = months.join(dated.filter(split=name), on="month", how="left", maintain_order="left")
+        counts = here["reviews"].fill_null(0).to_numpy()
+        axes.bar(months["month"].to_numpy(), counts, 31, bottom=below, color=SIDE_COLOURS[name], label=name)
+        below += counts
+    axes.set_ylabel("reviews per month")
+    axes.legend(loc="upper left")
+    return figure
 
 
-def data_card(survey: Survey, origin: Origin, pictures: Mapping[str, Picture]) -> Page:
+def lengths_figure(profile: Profile) -> Figure:
+    """Draw the share of each split's reviews by number of words, in doublings; a good split has equal bars."""
+    from evaluation.plots.canvas import canvas
+
+    figure, axes = canvas(7.5, 3.2)
+    lows = profile.doublings["words"].unique().sort().to_list()
+    width = 0.8 / len(TRAIN_FIRST)
+    for number, name in enumerate(TRAIN_FIRST):
+        counts = dict(profile.doublings.filter(split=name).select("words", "reviews").iter_rows())
+        places = [place - 0.4 + (number + 0.5) * width for place in range(len(lows))]
+        shares = [counts.get(low, 0) / max(1, sum(counts.values())) for low in lows]
+        axes.bar(places, shares, width * 0.92, color=SIDE_COLOURS[name], label=name)
+    axes.set_xticks(range(len(lows)), [f"{low}–{2 * low - 1}" if low > 1 else "1" for low in lows])
+    axes.set_xlabel("words per review")
+    axes.set_ylabel("share of reviews")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture]) -> Page:
     """Return the data card as data; *pictures* by name, missing ones are left out."""
-    profile, words = survey.profile, survey.words
-    total = profile.total
-    dates = sorted(total.months.counts)
-    span = f"{dates[0]} – {dates[-1]}" if dates else "unknown"
-    tokens = sum(words.tokens.values())
+    months = profile.months["month"]
+    span = f"{months[0]} – {months[-1]}" if len(months) else "unknown"
+    reviews, words, size, dated = profile.splits.select("reviews", "words", "bytes", "dated").sum().row(0)
     what = "synthetic reviews, written by the embedded grammar" if origin.synthetic else "reviews"
     lead = (
-        f"{total.reviews:,} clean {what}, {span}. "
+        f"{reviews:,} clean {what}, {span}. "
         + "; ".join(f"{name} {digest}" for name, digest in origin.digests.items())
     )
-    tiles = [
-        (f"{total.reviews:,}", "reviews"), (_short(total.words), "words (white space)"),
-        (_short(tokens), "tokens (words and signs)"), (_short(words.types["all"]), "types: different tokens"),
-        (_size(total.bytes), "of text, UTF-8"), (span, "months"),
-        (_about(total.businesses), "businesses"), (_about(total.users), "authors"),
-    ]
+    tiles = [(f"{reviews:,}", "reviews"), (_short(words), "words (white space)"), (_size(size), "of text, UTF-8"),
+             (span, "months")]  # fmt: skip
 
-    def picture(*names: str) -> list[Picture]:
-        return [pictures[name] for name in names if name in pictures]
+    def picture(name: str) -> list[Picture]:
+        return [pictures[name]] if name in pictures else []
 
+    masks = PageTable(("placeholder", "occurrences"), sorted((origin.clean.get("masks") or {}).items()))
     sections = [
         *_provenance(origin),
-        PageSection("Splits", [[_splits(survey)], *_coverage(origin.clean)]),
-        PageSection("Ratings", [[_stars(profile)], *picture("stars")]),
-        PageSection("Time", [_dated(total.months.total, total.reviews), *picture("months")]),
-        PageSection("Length", [_LENGTH, [_lengths(profile)], *picture("lengths")]),
-        PageSection("Vocabulary", [_VOCABULARY, _vocabulary(words), *picture("oov", "zipf", "heaps")]),
-        PageSection("Words by rating", [_CONTRAST, *picture("contrast")]),
-        PageSection("Characters and masks", [_characters(profile)]),
-        PageSection("Businesses", picture("names")),
-        PageSection("Samples", [_SAMPLES, _samples(survey)]),
+        PageSection("Splits", [[_table(profile.splits.drop("dated"))], *_coverage(origin.clean)]),
+        PageSection("Ratings", [[_table(profile.stars.rename({"0": "unknown"}), "Reviews by rating")]]),
+        PageSection("Time", [_dated(dated, reviews), *picture("months")]),
+        PageSection("Length", [[_table(profile.lengths, "Words per review: quantiles")], *picture("lengths")]),
+        PageSection("Masked personal data", [[masks] if masks.rows else []]),
+        PageSection("Businesses", [[_table(names, name) for name, names in profile.names.items() if names.height]]),
+        PageSection("Samples", [_SAMPLES, _samples(profile)]),
         PageSection("Known limits", [LIMITS]),
     ]
     filled = [section for section in sections if any(part and not isinstance(part, str) for part in section.parts)]
@@ -130,19 +145,21 @@ _COVERAGE = (
     "Coverage: the share of a review's words that stand in passages of training text (runs of eight equal words). "
     "Reviews at the limit or above it have left; a paraphrase is not found."
 )
-_LENGTH = "Words are what white space separates. Quantiles are interpolated within bins 9 % wide."
-_VOCABULARY = (
-    "Tokens are those of the word unit: words, numbers, punctuation and line breaks, case folded. Counts are exact. A "
-    "vocabulary holds the most frequent tokens of train."
-)
 _SAMPLES = (
     f"The first of train in its shuffled order, among those of {SAMPLE_WORDS[0]} to {SAMPLE_WORDS[1]} words: as they "
     "are, not chosen."
 )
-_CONTRAST = (
-    "z-scores of log-odds ratios between the 1-star and 5-star reviews of train, with the corpus's own frequencies as "
-    "prior, so that a word must be frequent as well as telling."
-)
+
+
+def _table(rows: pl.DataFrame, caption: str = "") -> PageTable:
+    return PageTable(rows.columns, rows.with_columns(pl.selectors.float().round(1)).rows(), caption)
+
+
+def _samples(profile: Profile) -> list[Quote]:
+    return [
+        Quote(text, f"{star} star{'s' if star > 1 else ''}")
+        for star, texts in profile.samples.items() for text in texts
+    ]  # fmt: skip
 
 
 def _provenance(origin: Origin) -> list[PageSection]:
@@ -177,17 +194,6 @@ def _provenance(origin: Origin) -> list[PageSection]:
     return [PageSection("Provenance", [text, tables])]
 
 
-def _splits(survey: Survey) -> PageTable:
-    words = survey.words
-    rows = [
-        (name, summary.reviews, summary.words, words.tokens[name], words.types[name], words.hapaxes[name],
-         summary.bytes, _about(summary.businesses), _about(summary.users))
-        for name, summary in survey.profile.sides.items()
-    ]  # fmt: skip
-    header = ("split", "reviews", "words", "tokens", "types", "types seen once", "bytes", "businesses", "authors")
-    return PageTable(header, rows)
-
-
 def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     """Return how much of the held-out reviews stands in training text; nothing if that was not measured."""
     sources = {"coverage": "train", "learnt_coverage": "what the champion has learnt from"}
@@ -199,51 +205,6 @@ def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     ]  # fmt: skip
     header = ("split", "passages of", "none", "below 10 %", "10 to 25 %", "25 % or more", "mean")
     return [_COVERAGE, [PageTable(header, rows, "Held-out reviews by the share of their words")]] if rows else []
-
-
-def _stars(profile: Profile) -> PageTable:
-    rows = [(name, *summary.stars) for name, summary in profile.sides.items()]
-    return PageTable(("split", "unknown", "1", "2", "3", "4", "5"), rows, "Reviews by rating")
-
-
-def _lengths(profile: Profile) -> PageTable:
-    rows = [
-        (name, f"{summary.words / summary.reviews:.1f}", *(f"{summary.length_quantile(q):.0f}" for q in QUANTILES))
-        for name, summary in profile.sides.items() if summary.reviews
-    ]
-    return PageTable(("split", "mean", *(f"{share:.0%}" for share in QUANTILES)), rows, "Words per review: quantiles")
-
-
-def _vocabulary(words: WordStatistics) -> list[PageTable]:
-    sizes = [size for size, _ in next(iter(words.oov.values()), [])]
-    rows = [(name, *(f"{share:.2%}" for _, share in curve)) for name, curve in words.oov.items()]
-    caption = "Tokens out of vocabulary, by its size; the last is all of train"
-    laws = [("Zipf's exponent", words.zipf_law, "rank"), ("Heaps' β", words.heaps_law, "tokens")]
-    fitted = [
-        (name, f"{abs(law.exponent):.3f}", f"{law.factor:,.3g}", f"{unit} {law.low:,} – {law.high:,}",
-         f"{10**law.error - 1:.1%}")
-        for name, law, unit in laws if law is not None
-    ]  # fmt: skip
-    header = ("law", "exponent", "factor", "fitted on", "typical error")
-    tables = [PageTable(("split", *map(as_text, sizes)), rows, caption), PageTable(header, fitted, "Fitted power laws")]
-    return [table for table in tables if table.rows]
-
-
-def _characters(profile: Profile) -> list[PageTable]:
-    classes, masks = profile.total.classes, profile.total.masks.counts
-    whole, reviews = max(1, sum(classes.values())), max(1, profile.total.reviews)
-    shares = [(name, count, f"{count / whole:.3%}") for name, count in classes.items()]
-    masked = [(name, count, f"{1e5 * count / reviews:.1f}") for name, count in masks.items()]
-    return [PageTable(("class", "characters", "share"), shares, "Characters"),
-            PageTable(("placeholder", "occurrences", "per 100,000 reviews"), masked,
-                      "Masked personal data")]  # fmt: skip
-
-
-def _samples(survey: Survey) -> list[Quote]:
-    return [
-        Quote(text, f"{star} star{'s' if star > 1 else ''}")
-        for star, texts in survey.samples.items() for text in texts
-    ]  # fmt: skip
 
 
 def _dated(dated: int, reviews: int) -> str:
@@ -265,12 +226,6 @@ def _flat(values: Any, before: str = "") -> Iterable[tuple[str, Any]]:
             yield from _flat(value, f"{before}{name}, ")
         else:
             yield f"{before}{name}".replace("_", " "), value
-
-
-def _about(sample: TypeSample) -> str:
-    if not sample.counts:
-        return "unknown"
-    return f"{sample.types:,}" if sample.exact else f"≈ {_short(sample.types)}"
 
 
 def _scaled(value: float, units: Iterable[tuple[float, str]], plain: Callable[[float], str]) -> str:

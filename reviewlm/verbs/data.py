@@ -81,7 +81,7 @@ def quarantine_export(
 ) -> None:
     """Write rejected records to a file for correction.
 
-    Correct its lines and name the file beside the others: --input FILES --input FILE. Uncorrected ones are set aside again.
+    Correct its lines and name the file beside the others (--input). What is not corrected is set aside again.
     """
     require_output(out)
     counts, file = _quarantine(preset, input, set)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,52 +11,31 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from corpus.profiling.profile import take_survey
-from corpus.splitting.split import SPLITS, iter_split
+from corpus.profile import profile_of
 from evaluation.reports.card import MARKDOWN, Origin, draw
-from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_markdown, show_table, stage
 from tasks.track import tracker_of, tracking_was_away
 from tracking.tags import CARD_TAG
 
-PROFILE_FILE, WORDS_FILE = "profile.json", "words.json"
-BATCH_ROWS = 2_000
+PROFILE_FILE = "profile.json"
 
 
 @stage("card")
 def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Artifact:
-    """Draw the data card: `data_card.html`, `data_card.md`, `figures/`, `profile.json` and `words.json`."""
+    """Draw the data card: `data_card.html`, `data_card.md`, `figures/` and `profile.json`."""
     synthetic = not config.source.input
     digests = {"dataset": dataset.digest, "clean": clean.digest}
 
     def make(work: Path) -> dict[str, Any]:
-        with progress("data card", int(clean.facts["rows"]), "reviews") as report:
-            survey = take_survey(_reviews(clean.folder, report), work)
-        (work / PROFILE_FILE).write_text(survey.profile.to_json(), encoding="utf-8")
-        (work / WORDS_FILE).write_text(survey.words.to_json(), encoding="utf-8")
-        draw(survey, Origin(dataset.facts, clean.facts, digests, synthetic), work)
-        words, total = survey.words, survey.profile.total
-        laws = {"zipf": words.zipf_law, "heaps": words.heaps_law}
-        return {
-            "reviews": total.reviews, "words": total.words, "bytes": total.bytes, "tokens": words.tokens,
-            "types": words.types, "hapaxes": words.hapaxes, "masks": total.masks.counts,
-            "exponents": {name: round(law.exponent, 4) for name, law in laws.items() if law},
-            "oov": {side: {str(size): round(share, 6) for size, share in curve} for side, curve in words.oov.items()},
-        }
+        profile = profile_of(clean.folder)
+        (work / PROFILE_FILE).write_text(json.dumps(profile.to_dict(), ensure_ascii=False), encoding="utf-8")
+        draw(profile, Origin(dataset.facts, clean.facts, digests, synthetic), work)
+        return dict(profile.splits.select(pl.col("reviews", "words", "bytes").sum()).to_dicts()[0])
 
     built = run_stage(config, "card", {"synthetic": synthetic}, digests, make, "of the clean reviews")
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
     show_markdown("data-card", page, f"With figures and samples: `{built.artifact.folder}`")
     return as_task_state(built)
-
-
-def _reviews(folder: Path, report: Any) -> Iterator[pl.DataFrame]:
-    done = 0
-    for split in SPLITS:
-        for batch in iter_split(folder, split, BATCH_ROWS):
-            yield batch
-            done += batch.height
-            report(done)
 
 
 def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping[str, str]) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from core.store import Artifact, Store
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.language import in_languages
 from corpus.ingestion.ingest import limits_of
-from corpus.profiling.sample import sample_reviews
+from corpus.sample import sample_reviews
 from corpus.splitting.split import TABLE, iter_split
 from evaluation.drift.odd_reviews import odd_counts, odd_markdown, odd_table
 from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence

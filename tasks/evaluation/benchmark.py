@@ -14,7 +14,7 @@ from core.errors import BundleError, EmptyInput, ReviewLMError
 from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.ingestion.ingest import ingest
-from corpus.profiling.sample import sample_reviews
+from corpus.sample import sample_reviews
 from corpus.splitting.split import iter_split, scan_split
 from evaluation.drift.figures import benchmark_curve
 from evaluation.scoring.metrics import LN2

@@ -16,7 +16,7 @@ from core.model_errors import converted_errors
 from core.output import literal
 from core.store import Artifact
 from corpus.cleaning.language import in_languages
-from corpus.profiling.sample import first_of_months, month_of, sample_months
+from corpus.sample import first_of_months, month_of, sample_months
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay

@@ -20,12 +20,12 @@ def data():
 
 PROGRAMS = {
     "ngram_methods": "--reviews 60", "state_carry": "--reviews 60", "context_use": "--reviews 250 --tokens 20",
-    "lr_find": "--reviews 120", "brown_clusters": "--reviews 60 --clusters 5",
+    "lr_find": "--reviews 120", "brown_clusters": "--reviews 60 --clusters 5", "word_laws": "--reviews 60",
     "gradient_flow": "--hidden 8 --distances 5", "optimizers": "--reviews 60 --rules adamw --epochs 0.5",
     "scaling": "--reviews 120 --epochs 4", "toy": "recall --lag 3 --networks gru --updates 3",
     "forecast": "--epochs 1", "probes": "--reviews 60", "dynamic_evaluation": "--reviews 60",
 }  # fmt: skip
-QUICK = {"brown_clusters", "gradient_flow", "ngram_methods", "toy"}
+QUICK = {"brown_clusters", "gradient_flow", "ngram_methods", "toy", "word_laws"}
 
 
 @pytest.mark.slow

@@ -1,0 +1,103 @@
+"""Profile prepared reviews: what the data card and a reader of the data ask, as small tables.
+
+    profile = profile_of(clean.folder)         # one pass over the small columns; memory does not grow with the texts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.errors import EmptyInput
+from corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST, iter_split
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+NAMES = 15
+"""Categories and cities that are listed."""
+SAMPLES_PER_STAR, SAMPLE_WORDS = 3, (15, 120)
+SAMPLED = 20_000
+"""First reviews of train among which samples are looked for."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The tables; the splits stand in the order train, validation, test.
+
+    Args:
+        splits: split, reviews, words, bytes, dated, businesses and authors (0 where no review names one).
+        stars: split, and the reviews of each rating as columns "0" (unknown) to "5".
+        lengths: split, mean, and the `QUANTILES` of the words per review as columns "1%", ….
+        months: month ("2015-03") and split with the number of reviews.
+        doublings: Words per review (lower end of 1, 2, 4, …, doubling) and split with the number of reviews.
+        names: By "categories" and "cities": name and reviews, the most frequent first; a business has several.
+        samples: By rating: the first reviews of train that are neither very short nor very long.
+    """
+
+    splits: pl.DataFrame
+    stars: pl.DataFrame
+    lengths: pl.DataFrame
+    months: pl.DataFrame
+    doublings: pl.DataFrame
+    names: Mapping[str, pl.DataFrame]
+    samples: Mapping[int, list[str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tables as JSON values, without the samples."""
+        tables = {name: value.to_dicts() for name, value in vars(self).items() if isinstance(value, pl.DataFrame)}
+        return tables | {"names": {name: table.to_dicts() for name, table in self.names.items()}}
+
+
+def profile_of(folder: Path) -> Profile:
+    """Return the profile of prepared reviews.
+
+    Args:
+        folder: Holds `clean.parquet`.
+
+    Raises:
+        EmptyInput: There are no reviews.
+    """
+    reviews = pl.scan_parquet(folder / TABLE)
+    by_split, words = reviews.group_by("split"), pl.col("words")
+    names = {"categories": pl.col("categories").str.split(", "), "cities": pl.concat_list("city")}
+    splits, stars, lengths, months, doublings, *rankings = pl.collect_all([
+        by_split.agg(
+            pl.len().alias("reviews"), pl.col("words", "bytes").cast(pl.Int64).sum(), dated=pl.col("date").count(),
+            businesses=pl.col("business_id").drop_nulls().hash().n_unique(),
+            authors=pl.col("user_id").drop_nulls().hash().n_unique(),
+        ),
+        by_split.agg((pl.col("stars").fill_null(0) == star).sum().alias(str(star)) for star in range(6)),
+        by_split.agg(words.mean().alias("mean"), *(words.quantile(q, "linear").alias(f"{q:.0%}") for q in QUANTILES)),
+        reviews.drop_nulls("date").group_by(pl.col("date").dt.strftime("%Y-%m").alias("month"), "split").len("reviews"),
+        reviews.group_by(_doubling(words).alias("words"), "split").len("reviews"),
+        *(reviews.select(name=name).explode("name").drop_nulls().group_by("name").len("reviews")
+          .sort("reviews", "name", descending=[True, False]).head(NAMES) for name in names.values()),
+    ])  # fmt: skip
+    if splits.is_empty():
+        raise EmptyInput("There are no reviews to describe", where=folder)
+    return Profile(
+        _in_order(splits), _in_order(stars), _in_order(lengths), months.sort("month", "split"),
+        doublings.sort("words", "split"), dict(zip(names, rankings, strict=True)), _samples(folder),
+    )
+
+
+def _doubling(words: pl.Expr) -> pl.Expr:
+    """Return the largest power of two that is not above a number of words; of none, 1."""
+    return (2 ** (words.clip(1).log(2) + 1e-9).floor()).cast(pl.Int64)
+
+
+def _in_order(table: pl.DataFrame) -> pl.DataFrame:
+    return table.sort(pl.col("split").replace_strict({name: place for place, name in enumerate(TRAIN_FIRST)}))
+
+
+def _samples(folder: Path) -> dict[int, list[str]]:
+    """Return the first reviews of each rating; the order of the table is like a shuffle."""
+    first = next(iter(iter_split(folder, SPLITS[-1], SAMPLED)), None)
+    if first is None:
+        return {}
+    fitting = first.filter(pl.col("words").is_between(*SAMPLE_WORDS))
+    rated = {star: fitting.filter(stars=star)["text"].head(SAMPLES_PER_STAR).to_list() for star in range(1, 6)}
+    return {star: texts for star, texts in rated.items() if texts}

@@ -1,1 +1,0 @@
-"""Profile a data set in bounded memory: counts, sketches, samples."""
