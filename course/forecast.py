@@ -36,7 +36,7 @@ from torch import nn
 from course.inputs import show
 from models.base import ModelError
 from models.neural.device import limited_threads
-from models.neural.labelling.trunks.recurrent import ForwardEncoder
+from models.neural.labelling.network import ForwardEncoder
 from models.specs import TrainingSpec
 from training.neural.clipping import scale_and_clip
 from training.neural.optimizers import learning_rate, make_optimizer

@@ -16,14 +16,13 @@ from tasks.classification.compare import Compared, compare_classifiers, require_
 from tasks.classification.compare_two import compare_two_classifiers
 from tasks.classification.family import Classifiers, choose
 from tasks.classification.field_labels import label_names, labels_of
-from tasks.classification.fit import fit_classifier, language_model_of
 from tasks.classification.labelling import require_labelled_reviews
 from tasks.classification.predict import predict
 from tasks.classification.report import write_classifier_report
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import fit, fitted_parts, limits_of_fits
+from tasks.fitting.fit import fit, fitted_parts, limits_of_fits, relative_cost
 from tasks.fitting.fit_process import interruptible_fits
-from tasks.fitting.fitted import Fitted, FittedClassifier
+from tasks.fitting.job import Fitted
 from tasks.fitting.on_cluster import require_cluster
 from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
@@ -102,7 +101,7 @@ def _compared(config: RunConfig, prepared: Prepared, run_id: str) -> Compared:
 
 def _language_models(config: RunConfig, prepared: Prepared, run_id: str) -> dict[str, Fitted]:
     """Fit the language models that classifiers start from, with their parts, and return them by name."""
-    names = {language_model_of(spec) for spec in config.classification.models} - {""}
+    names = {name for spec in config.classification.models for name in getattr(spec, "parts", ())}
     fitted: dict[str, Fitted] = {}
     if not names:
         return fitted
@@ -116,12 +115,12 @@ def _language_models(config: RunConfig, prepared: Prepared, run_id: str) -> dict
 @flow(name="fit-classifiers", flow_run_name="{config.title}", persist_result=False)
 def fit_classifiers(
     config: Given[RunConfig], prepared: Given[Prepared], parent_run_id: str, starts: Given[dict[str, Fitted]]
-) -> list[FittedClassifier]:
+) -> list[Fitted]:
     """Return the fitted classifiers in the configuration's order; the longest fits begin first."""
     specs = config.classification.models
-    longest_first = sorted(specs, key=lambda spec: -bool(language_model_of(spec)) - hasattr(spec, "training"))
+    longest_first = sorted(specs, key=relative_cost, reverse=True)
     running = {
-        spec.name: fit_classifier.submit(config, spec, prepared, parent_run_id, starts.get(language_model_of(spec)))
+        spec.name: fit.submit(config, spec, prepared, parent_run_id, fitted_parts(spec, starts) or {})
         for spec in longest_first
     }
     return [running[spec.name].result() for spec in specs]
@@ -129,7 +128,7 @@ def fit_classifiers(
 
 @flow(name="evaluate-classifiers", flow_run_name="{config.title}", persist_result=False)
 def predict_all(
-    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[FittedClassifier]], parent_run_id: str
+    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str
 ) -> Compared:
     """Let every classifier answer the held-out reviews; compare them on the same reviews."""
     running = [predict.submit(config, model, prepared) for model in fitted]

@@ -27,7 +27,7 @@ from tasks.evaluation.evaluate import (
     write_samples,
 )
 from tasks.fitting.fit import device_of
-from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import Fitted
 from tasks.measuring.processes import model_processes
 from tasks.stage import step
 

@@ -15,7 +15,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.intervals import estimate_floor
 from tasks.fitting.fit import fit, fitted_parts, relative_cost
 from tasks.fitting.fit_process import interruptible_fits
-from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import Fitted
 from tasks.stage import step
 from tasks.track import log_inputs
 

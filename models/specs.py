@@ -61,9 +61,9 @@ KINDS: dict[str, tuple[type, str]] = {
 }
 
 
-def parts_of(spec: ModelSpec) -> tuple[str, ...]:
-    """Return the names of the models that a model combines; empty for most kinds."""
-    return spec.parts if isinstance(spec, MixtureSpec | CacheSpec | NeuralCacheSpec) else ()
+def parts_of(spec: Any) -> tuple[str, ...]:
+    """Return the names of the models that a model of any family combines or starts from; empty for most kinds."""
+    return getattr(spec, "parts", ())
 
 
 def model_class(kind: str) -> Any:

@@ -63,7 +63,7 @@ def require_input(config: RunConfig) -> None:
 
 
 def require_model_files(config: RunConfig, classifiers: bool = False) -> None:
-    """Refuse files of word vectors and lexicons that do not exist, before a command that fits models which need them.
+    """Refuse files of word vectors that do not exist, before a command that fits models which need them.
 
     Args:
         classifiers: The command also fits its classifiers.
@@ -74,8 +74,6 @@ def require_model_files(config: RunConfig, classifiers: bool = False) -> None:
     for spec in (*config.models, *(config.classification.models if classifiers else ())):
         if name := getattr(spec, "vectors", ""):
             require_file(Path(config.vectors[name]), f"vectors.{name}")
-        for name in getattr(spec, "lexicons", ()):
-            require_file(Path(config.lexicons[name]), f"lexicons.{name}")
 
 
 def require_file(path: Path, where: str) -> None:

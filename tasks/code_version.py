@@ -75,14 +75,14 @@ class SourceCode:
 
     def makers(self) -> dict[str, str]:
         """Return the module that makes the result of each stage: that of its call of `run_stage`, or its worker."""
-        makers: dict[str, str] = {}
+        makers = {stage: worker for stage, worker in WORKERS.items() if self._file(worker)}
         for file in sorted((self.folder / "tasks").rglob("*.py")):
             module = ".".join(file.relative_to(self.folder).with_suffix("").parts)
             text = file.read_text(encoding="utf-8")
             for call in CALL.finditer(text) if not RUNS_STAGES.fullmatch(module) else ():
                 constant = re.search(rf'^{call["constant"]}\b.*?= "([\w-]+)"', text, re.MULTILINE)
-                stage = call["name"] or (constant[1] if constant else "?")
-                makers[stage] = WORKERS.get(stage, module)
+                if stage := call["name"] or (constant[1] if constant else ""):  # else a stage of `WORKERS`
+                    makers.setdefault(stage, module)
         return makers
 
     def _file_of(self, module: str) -> Path | None:

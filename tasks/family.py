@@ -22,7 +22,7 @@ from evaluation.gate.case import GateCase
 from evaluation.gate.evidence import Evidence, ModelEvidence
 from models.base import STATIC
 from tasks.data.prepare import Prepared
-from tasks.fitting.fitted import AnyFitted
+from tasks.fitting.job import Fitted
 from tracking.logged_models.forms import Form
 
 
@@ -42,7 +42,7 @@ class Candidate(Protocol):
     """A model of a run, measured on its held-out reviews."""
 
     @property
-    def fitted(self) -> AnyFitted:
+    def fitted(self) -> Fitted:
         """Its fit."""
         ...
 

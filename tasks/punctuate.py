@@ -33,6 +33,8 @@ from training.labelling import punctuator
 STAGE, MODEL, CHECKPOINTS = "punctuation", "model", "checkpoints"
 NETWORK, USUAL, RULES = "network", "usual tag of each word", "rules"
 """What is compared: the model, and two ways without one."""
+PIECES = 8_000
+"""Largest size of the vocabulary of pieces (byte-level BPE)."""
 TEST_WORDS = 200_000
 """Words of the test reviews that are scored at most: they give the F1 of each mark to about one point."""
 LEAST_CAPITALS = 0.001
@@ -48,7 +50,8 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
     """
     chosen = config.punctuation
     options = {
-        **stored(chosen.spec(config.seed)), "train_words": chosen.train_words, "test_words": TEST_WORDS,
+        **stored(chosen.spec(config.seed)), "pieces": PIECES, "train_words": chosen.train_words,
+        "test_words": TEST_WORDS,
         "confidence": config.evaluation.confidence, "resamples": config.evaluation.resamples,
         "seed": config.evaluation.seed,
     }  # fmt: skip
@@ -110,7 +113,7 @@ def _fitted(
     """Return the fitted model on the processor, the fit's summary, and the model's tags of the test texts."""
     spec, form = config.punctuation.spec(config.seed), NormalForm(**config.clean.model_dump())
     vocabulary = Vocabulary.train(
-        [" ".join(text.words) for text in train], VocabularySpec(unit="bpe", size=spec.pieces, min_count=1), form
+        [" ".join(text.words) for text in train], VocabularySpec(unit="bpe", size=PIECES, min_count=1), form
     )  # fmt: skip
     device = device_of(config)
     with gpu_slot(device, here=True) as gpus, progress(STAGE, 1, "tokens") as report, converted_errors(STAGE):

@@ -51,8 +51,7 @@ from tasks.evaluation.evaluate import Measured, draw_samples, observe_bundle, sc
 from tasks.evaluation.intervals import compare
 from tasks.fitting.fit import build_fit, fitted_parts, plan_fit
 from tasks.fitting.fit_worker import run as fit_here
-from tasks.fitting.fitted import Fitted
-from tasks.fitting.job import LanguageModelJob
+from tasks.fitting.job import FitJob, Fitted, LanguageModelJob
 from tasks.stage import Stage
 from training.neural.overfit import GOAL, overfit_one_batch
 
@@ -198,7 +197,8 @@ def _overfit(config: RunConfig, prepared: Prepared, record: StageLog) -> None:
                 )
 
 
-def _run_here(job: LanguageModelJob, report: Callable[[dict[str, Any]], None]) -> Mapping[str, float]:
+def _run_here(job: FitJob, report: Callable[[dict[str, Any]], None]) -> Mapping[str, float]:
+    assert isinstance(job, LanguageModelJob)
     with converted_errors(job.spec.name):
         return fit_here(job, lambda news: None)
 

@@ -18,7 +18,7 @@ from tasks.data.drift import NotCompared
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
-from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import Fitted
 from tasks.planning.outcome import outcome
 from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion

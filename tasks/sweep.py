@@ -41,9 +41,8 @@ from evaluation.statistics.seeds import MeanInterval, mean_interval
 from models.perplexity import perplexity
 from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import FitPlan, build_fit, fit_version, plan_fit
+from tasks.fitting.fit import EnoughSeen, FitPlan, build_fit, fit_version, plan_fit
 from tasks.fitting.fit_process import interrupted
-from tasks.fitting.listeners import EnoughSeen
 from tasks.fitting.warm_start import champion_digest
 from tasks.stage import show_markdown, show_table, stage
 from tasks.start_vectors import start_vectors

@@ -34,7 +34,7 @@ from models.base import JOURNAL, STATIC
 from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
-from tasks.fitting.fitted import FittedSpec
+from tasks.fitting.job import FittedSpec
 from tasks.fitting.resources import SYSTEM_JOURNAL
 from tasks.flow_run import describe_flow_run
 from tasks.stage import MINUTE, recorded_stages, started

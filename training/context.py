@@ -51,7 +51,7 @@ class Pace:
 class FitContext:
     """Where and how to fit a model.
 
-    Only `parts`, `init_weights`, `vectors` and `lexicons` may change the result beyond rounding. Exception:
+    Only `parts`, `init_weights` and `vectors` may change the result beyond rounding. Exception:
     with dropout, another number of ranks draws other dropout masks.
 
     Args:
@@ -69,8 +69,6 @@ class FitContext:
         pace: Time limit of a neural fit; None: the options alone say how long it is.
         vectors: Folder with a word vector for each entry (`vectors/stored_matrix.py`), for a model whose option
             `vectors` names some.
-        lexicons: Weight of each entry of each lexicon (`classification/features/lexicons.py`), for a classifier whose
-            option `lexicons` names some.
     """
 
     work: Path
@@ -85,7 +83,6 @@ class FitContext:
     init_method: str = "env://"
     pace: Pace | None = None
     vectors: Path | None = None
-    lexicons: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> None:

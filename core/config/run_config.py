@@ -63,8 +63,6 @@ class RunConfig(Section):
         baseline: Name of the model that all others are compared with.
         vectors: Files of word vectors by name, for networks whose option `vectors` names one: word2vec, GloVe or
             fastText, or the folder of `reviewlm models embed`.
-        lexicons: Files of lexicons by name, for classifiers whose option `lexicons` names some: one word per line, or
-            a word, a tab and its weight.
     """
 
     preset: Line = "small"
@@ -77,7 +75,6 @@ class RunConfig(Section):
     drift: DriftConfig = DriftConfig()
     split: SplitConfig = SplitConfig()
     vectors: dict[Name, Line] = Field(default_factory=dict)
-    lexicons: dict[Name, Line] = Field(default_factory=dict)
     vocabulary: dict[Name, VocabularySpec] = Field(default_factory=lambda: {"word": VocabularySpec()})
     models: tuple[Model, ...] = MODELS
     baseline: str = "kn5"
@@ -111,7 +108,7 @@ class RunConfig(Section):
         classifiers = _below(options, "classification").get("models")
         for spec in [*_listed(specs), *_listed(classifiers)]:
             if isinstance(spec, dict) and spec.get("kind") not in UNTRAINED:
-                sections.append(_below(spec, "training"))
+                sections.append(spec if spec.get("kind") == "tfidf" else _below(spec, "training"))
         for section in sections:
             section.setdefault("seed", options["seed"])
         return options
@@ -164,15 +161,6 @@ class RunConfig(Section):
                 f"file (vectors.{name}=FILE); it has {list(self.vectors)}"
             )
 
-    def _require_lexicons(self, spec: Any) -> None:
-        """Refuse a classifier that counts the words of a lexicon that the configuration does not name."""
-        for name in getattr(spec, "lexicons", ()):
-            if not self.lexicons.get(name):
-                raise ValueError(
-                    f"classifier {spec.name!r} counts the words of the lexicon {name!r}; the section `lexicons` must "
-                    f"name its file (lexicons.{name}=FILE); it has {list(self.lexicons)}"
-                )
-
     def _require_classifiers(self) -> None:
         """Refuse classifiers without a vocabulary, or that start from a model that cannot give its layers."""
         models = {spec.name: spec for spec in self.models}
@@ -183,7 +171,6 @@ class RunConfig(Section):
                     f"{list(self.vocabulary)}"
                 )
             self._require_vectors(classifier)
-            self._require_lexicons(classifier)
             if not (start := language_model_of(classifier)):
                 continue
             model = models.get(start)

@@ -33,10 +33,10 @@ FITS = tuple(PRODUCT)
 
 @dataclass(frozen=True)
 class RecordedSource:
-    """An input from outside: a raw file, businesses, word vectors, a lexicon, or weights.
+    """An input from outside: a raw file, businesses, word vectors, or weights.
 
     Args:
-        kind: "file", "business", "vectors", "lexicon", "vocabulary", "weights", or "reviews" for prepared
+        kind: "file", "business", "vectors", "vocabulary", "weights", or "reviews" for prepared
             data that the weights have learnt from; "unreadable file" if it was set aside, so that it is not needed
             again; "unknown" if the store has no record of it.
         name: Name of the source in the data.

@@ -25,7 +25,7 @@ from core.errors import InputError
 from evaluation.classification.figures import ROUNDING, Formula, columns_of, formulas
 from evaluation.classification.predicted import Predicted
 from evaluation.statistics.bootstrap import DRAWS_AT_ONCE, MAX_UNITS, Bootstrap, Interval
-from models.classification.figures import mean_f1
+from models.classification.classifier import mean_f1
 
 COMPARED = ("accuracy", "macro_f1")
 """Figures whose differences have an interval; higher is better."""

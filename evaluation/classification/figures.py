@@ -7,7 +7,7 @@ answer, and as both:
     accuracy    Σ B / N, the share of right answers
     precision   B / A, of one label                    recall    B / T
     F1          2 B / (T + A), of one label            macro-F1  mean F1 of the labels with T > 0
-                                                                 (`models/classification/figures.py`)
+                                                                 (`models/classification/classifier.py`)
     log loss    mean of −log p(true label), in nats; p is kept above 2.2e-16
     error       mean of |answer − truth|, if the labels are numbers
     kappa       1 − Σ (answer − truth)² / the same sum if answers and truths were paired at random, if the labels are
@@ -31,7 +31,7 @@ import numpy as np
 from evaluation.classification.predicted import Predicted
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability
 from evaluation.scoring.metrics import Sums
-from models.classification.figures import mean_f1
+from models.classification.classifier import mean_f1
 
 LABEL_SUMS = ("true", "answered", "both")
 """T, A and B of a label, as `columns_of` names them."""

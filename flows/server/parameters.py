@@ -26,7 +26,7 @@ T = TypeVar("T")
 CHAMPIONS_OWN = ""
 """Instead of a preset: the settings of the champion, or of the version that the run is about."""
 FILE = r"\.toml$"
-NAMES_FILES = ("source.input", "source.business", "vectors", "lexicons")
+NAMES_FILES = ("source.input", "source.business", "vectors")
 """Settings, or sections of settings, whose values are paths."""
 
 P = ParamSpec("P")

@@ -21,7 +21,7 @@ from ..bundles.bundle_form import are_files, is_number, is_text, is_version, req
 from ..bundles.sealed_folder import read_description, seal, verify_files
 from ..neural.labelling.rows import Rows
 from ..tokens.vocabulary import FILE, Vocabulary
-from .classifier import Classifier
+from .classifier import Classifier, softmax
 from .spec import CLASSIFIERS, ClassifierSpec, classifier_class, classifier_from_dict, to_dict
 
 FORMAT = 1
@@ -35,12 +35,18 @@ class Classified(NamedTuple):
     Attributes:
         answers_N: Number of the label of each text (int64).
         scores_NK: Score of each label (float64); the highest is the answer's.
-        probabilities_NK: Probability of each label (float64); None if the classifier has none.
+        probabilities_NK: Probability of each label (float64).
     """
 
     answers_N: np.ndarray
     scores_NK: np.ndarray
-    probabilities_NK: np.ndarray | None
+    probabilities_NK: np.ndarray
+
+    def answer(self, labels: Sequence[str], row: int) -> dict[str, Any]:
+        """Return the label of one text with its probability, and the probability of every label, as JSON values."""
+        number, chances = int(self.answers_N[row]), [float(chance) for chance in self.probabilities_NK[row]]
+        every = dict(zip(labels, chances, strict=True))
+        return {"label": labels[number], "probability": chances[number], "probabilities": every}
 
 
 @dataclass(frozen=True)
@@ -69,16 +75,15 @@ class ClassifierBundle:
     def classify(self, texts: Sequence[str]) -> Classified:
         """Return the answers to texts, each first brought into normal form.
 
-        A text without tokens gets the shares of the labels in training. Of a text longer than `texts.LONGEST` tokens, a
-        neural classifier reads only the beginning.
+        A text without tokens gets the shares of the labels in training. Of a text longer than `classifier.LONGEST`
+        tokens, a network reads only the beginning.
         """
         if not len(texts):
             nothing: np.ndarray = np.zeros((0, len(self.labels)))
-            return Classified(np.zeros(0, np.int64), nothing, nothing.copy() if self.model.probabilistic else None)
+            return Classified(np.zeros(0, np.int64), nothing, nothing)
         written = [self.vocabulary.normal_form.apply(text) for text in texts]
-        scores_NK = self.model.scores(Rows.of(self.vocabulary.encode_batch(written), written))
-        probabilities_NK = self.model.normalised(scores_NK) if self.model.probabilistic else None
-        return Classified(self.model.answers(scores_NK), scores_NK, probabilities_NK)
+        scores_NK = self.model.scores(Rows.of(self.vocabulary.encode_batch(written)))
+        return Classified(self.model.answers(scores_NK), scores_NK, softmax(scores_NK))
 
 
 def save_classifier(

@@ -1,4 +1,6 @@
-"""Define the interface of every classifier, so that callers need not know its kind.
+"""Define the interface of every classifier, so that callers need not know its kind; what it reads, and its macro-F1.
+
+A classifier must not see the star token of a review's stream, which would give the answer away.
 
 Shapes: N reviews, K labels.
 """
@@ -13,14 +15,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..base import ModelError
-from ..neural.labelling.rows import Rows
-from .texts import text_rows, without_empty
+from ..neural.labelling.rows import Rows, Sequences
+from ..tokens.special import BOS, EOS, UNK
+from ..tokens.words import FIRST
 
 if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary
 
-WEIGHTS, FEATURES = "weights.safetensors", "features.safetensors"
+WEIGHTS = "weights.safetensors"
+LONGEST = 65_536
+"""Tokens of a text that a network reads; it ignores the rest. The memory of one pass is bounded."""
 
 
 class Classifier(ABC):
@@ -30,12 +34,7 @@ class Classifier(ABC):
         spec: Its options, with the labels.
         entries: V of its vocabulary.
         prior_K: Share of each label in the training reviews, above 0: the answer to a text without tokens.
-
-    Attributes:
-        probabilistic: Whether softmax(scores) are probabilities.
     """
-
-    probabilistic: bool = True
 
     def __init__(self, spec: Any, entries: int, prior_K: np.ndarray) -> None:
         self.spec, self.entries, self.prior_K = spec, entries, prior_K
@@ -64,22 +63,8 @@ class Classifier(ABC):
         raise NotImplementedError
 
     def probabilities(self, sequences: Rows) -> np.ndarray:
-        """Return the probability of each label (N, K; float64); each row sums to 1.
-
-        Raises:
-            ModelError: kind "input": see `scores`; or the classifier has no probabilities.
-        """
-        return self.normalised(self.scores(sequences))
-
-    def normalised(self, scores_NK: np.ndarray) -> np.ndarray:
-        """Return softmax(scores).
-
-        Raises:
-            ModelError: kind "input": the classifier has no probabilities.
-        """
-        if not self.probabilistic:
-            raise ModelError(f"a classifier of the loss {self.spec.loss!r} has no probabilities: use scores", "input")
-        return softmax(scores_NK)
+        """Return the probability of each label (N, K; float64), softmax of the scores; errors as in `scores`."""
+        return softmax(self.scores(sequences))
 
     def answers(self, scores_NK: np.ndarray) -> np.ndarray:
         """Return the number of the label with the highest score (N, int64); of equal scores the first."""
@@ -133,3 +118,63 @@ def softmax(scores_NK: np.ndarray) -> np.ndarray:
 def log_loss(scores_NK: np.ndarray, targets_N: np.ndarray) -> float:
     """Return the mean of −log softmax(scores) of the targets, in nats."""
     return -float(log_softmax(scores_NK)[np.arange(len(targets_N)), targets_N].mean())
+
+
+def text_rows(sequences: Rows) -> Rows:
+    """Return reviews without special tokens; a review may be empty then. Unknown words stay."""
+    special_P = (sequences.ids_P < FIRST) & (sequences.ids_P != UNK)
+    special = np.flatnonzero(special_P)  # a few of each review
+    if not len(special):
+        return Rows(sequences.ids_P, sequences.offsets)
+    return Rows(
+        np.asarray(sequences.ids_P)[~special_P], sequences.offsets - np.searchsorted(special, sequences.offsets)
+    )
+
+
+def without_empty(texts: Rows) -> Rows:
+    """Return the texts that have at least one token, in their order."""
+    return Rows(texts.ids_P, np.concatenate([[0], np.cumsum(texts.lengths[texts.lengths > 0])]))
+
+
+def framed(texts: Rows, longest: int = LONGEST) -> Sequences:
+    """Return the first *longest* tokens of each text between `<bos>` and `<eos>`."""
+    lengths = np.minimum(texts.lengths, longest)
+    offsets = np.concatenate([[0], np.cumsum(lengths + 2)])
+    ids_P = np.empty(offsets[-1], texts.ids_P.dtype)
+    of_text_P = np.ones(offsets[-1], bool)
+    for places, token in ((offsets[:-1], BOS), (offsets[1:] - 1, EOS)):
+        ids_P[places], of_text_P[places] = token, False
+    place_P = np.arange(len(texts.ids_P)) - np.repeat(texts.offsets[:-1], texts.lengths)
+    ids_P[of_text_P] = texts.ids_P[place_P < longest]
+    return Sequences(ids_P, offsets)
+
+
+def macro_f1(truth_N: np.ndarray, answers_N: np.ndarray, labels: int) -> float:
+    """Return the macro-F1 of answers, see `mean_f1`; 0 if there are none.
+
+    Args:
+        truth_N: Label numbers.
+        answers_N: Label numbers.
+        labels: K.
+    """
+    right_K = np.bincount(truth_N[truth_N == answers_N], minlength=labels)
+    true_K, answered_K = (np.bincount(numbers_N, minlength=labels) for numbers_N in (truth_N, answers_N))
+    return float(mean_f1(true_K, answered_K, right_K))
+
+
+def mean_f1(true_K: Any, answered_K: Any, right_K: Any) -> Any:
+    """Return the mean of F1 = 2 · right / (true + answered) over the labels that are the truth of a review.
+
+    So the mean is over the same labels for every classifier of the same reviews. If it were also over labels that are
+    only answered, as scikit-learn does by default, one wrong answer with such a label would add an F1 of 0 for its
+    classifier alone. A wrong answer costs the recall of its true label in any case.
+
+    Args:
+        true_K: Number of reviews with each label as truth, (K,) or (K, …), for example of many samples.
+        answered_K: Number of reviews with it as answer.
+        right_K: Number of reviews with it as both.
+    """
+    true_K, answered_K, right_K = (np.asarray(counts, np.float64) for counts in (true_K, answered_K, right_K))
+    there_K = true_K > 0
+    f1_K = np.where(there_K, 2 * right_K / np.maximum(true_K + answered_K, 1), 0.0)
+    return f1_K.sum(0) / np.maximum(there_K.sum(0), 1)

@@ -12,14 +12,24 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from safetensors.torch import load_file, save_file
 
-from ..base import ModelError
-from ..neural.labelling.labelled_sequences import Sequences
+from .. import options
+from ..atomic_files import save_tensors
+from ..base import stored
+from ..bundles.sealed_folder import read_description, seal, verify_files
+from ..neural.device import require_device
 from ..neural.labelling.labeller import Labeller
+from ..neural.labelling.network import empty_network
+from ..neural.labelling.rows import Sequences
+from ..neural.labelling.spec import TaggingSpec
+from ..neural.spec import WEIGHTS
+from ..neural.weights_file import fill_network, network_tensors
 from ..text.normal_form import require_unicode
 from ..tokens.vocabulary import FILE, Vocabulary
 from .written_words import put_back, taken_off
 
+FORMAT, DESCRIPTION = 1, "tagger.json"
 WINDOW, OVERLAP = 200, 40
 """Words that are read at a time, and those that two windows share in restoring."""
 MOST_CHARACTERS, MOST_PIECES = 200, 30
@@ -36,7 +46,6 @@ class Punctuator:
 
     def __init__(self, vocabulary: Vocabulary, labeller: Labeller) -> None:
         self.vocabulary, self.labeller = vocabulary, labeller
-
 
     def tags(self, texts: Sequence[Sequence[str]]) -> list[list[int]]:
         """Return the number of the tag of each word of each text."""
@@ -71,23 +80,29 @@ class Punctuator:
         return [put_back(row, tags) for row, tags in zip(words, self.tags(words), strict=True)]
 
     def save(self, folder: Path) -> None:
-        """Write the model into a folder, which is created if needed."""
+        """Write the model into a folder, which is created if needed; `tagger.json` is written last."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / DESCRIPTION).unlink(missing_ok=True)
         self.vocabulary.save(folder / FILE)
-        self.labeller.save(folder)
+        save_tensors(save_file, network_tensors(self.labeller.network), folder / WEIGHTS)
+        seal(folder, DESCRIPTION, {"format": FORMAT, "spec": options.stored(self.labeller.spec)})
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Self:
         """Open a model written by `save`.
 
         Raises:
-            ModelError: kind "bundle": see `Labeller.load`, or the vocabulary cannot be read.
+            ModelError: kind "bundle": no such model, newer than this version, or damaged; "input": there is no such
+                device.
         """
-        try:
-            vocabulary = Vocabulary.load(folder / FILE)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"the vocabulary in {folder} cannot be read: {error}", "bundle") from error
-        return cls(vocabulary, Labeller.load(folder, vocabulary.digest, device))
+        require_device(device)
+        _, values = read_description(folder, DESCRIPTION, {"format": FORMAT}, lambda values: None)
+        with stored(f"{folder} is not a valid tagger: it"):
+            verify_files(folder, {FILE: "", WEIGHTS: "", **values["files"]})
+            spec, vocabulary = TaggingSpec(**values["spec"]), Vocabulary.load(folder / FILE)
+            network = empty_network(spec, vocabulary.size)
+            fill_network(network, load_file(folder / WEIGHTS))
+        return cls(vocabulary, Labeller(spec, network.to(device)))
 
 
 class WordPieces:

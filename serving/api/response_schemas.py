@@ -228,9 +228,8 @@ class LabelAnswer(AnswerPart):
     """What a classifier says about one text."""
 
     label: str
-    probability: Probability = 0.0
-    """Missing if the classifier has no probabilities, like the next."""
-    probabilities: dict[str, Probability] = {}
+    probability: Probability
+    probabilities: dict[str, Probability]
 
 
 class ClassifyAnswer(FromVersion):

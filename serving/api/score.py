@@ -76,14 +76,5 @@ async def _answered(request: Request, services: Services, query: ClassifyRequest
     async with services.leased(request, query.model, services.classifiers) as version:
         bundle: Any = version.bundle
         classified: Classified = await services.run(version, lambda opened: opened.classify(query.texts))
-        answers = [_answer(bundle.labels, classified, row) for row in range(len(query.texts))]
+        answers = [classified.answer(bundle.labels, row) for row in range(len(query.texts))]
     return as_json({"model": version.id, "labels": list(bundle.labels), "answers": answers})
-
-
-def _answer(labels: tuple[str, ...], classified: Classified, row: int) -> dict[str, Any]:
-    number = int(classified.answers_N[row])
-    answer: dict[str, Any] = {"label": labels[number]}
-    if classified.probabilities_NK is not None:
-        chances = [float(chance) for chance in classified.probabilities_NK[row]]
-        answer |= {"probability": chances[number], "probabilities": dict(zip(labels, chances, strict=True))}
-    return answer

@@ -26,7 +26,7 @@ from evaluation.statistics.groups import GROUP, united
 from tasks.classification.predict import HELD_OUT, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
-from tasks.fitting.fitted import FittedClassifier
+from tasks.fitting.job import Fitted
 from tasks.promotion.promote import Promotion
 from tasks.stage import reuse_of_this_run, run_stage, show_table, stage
 from tasks.track import tracker_of
@@ -43,7 +43,7 @@ NO_GAIN = {f"gain_{key}{end}": 0.0 for key in WITH_INTERVALS for end in ("", "_l
 class MeasuredClassifier:
     """Fitted classifier with its predictions on both held-out splits."""
 
-    fitted: FittedClassifier
+    fitted: Fitted
     test: Artifact
     validation: Artifact
 
@@ -86,7 +86,7 @@ class Compared:
 
 @stage("compare classifiers")
 def compare_classifiers(
-    config: RunConfig, prepared: Prepared, fitted: list[FittedClassifier], predictions: list[dict[str, Built]],
+    config: RunConfig, prepared: Prepared, fitted: list[Fitted], predictions: list[dict[str, Built]],
     parent_run_id: str,
 ) -> Compared:  # fmt: skip
     """Compare the classifiers, and log their figures to their MLflow runs and to the flow's."""

@@ -17,7 +17,7 @@ from models.classification.bundle import ClassifierBundle, load_classifier
 from tasks.classification.labelling import LEFT_OUT, Labelling, labelling_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest, device_of
-from tasks.fitting.fitted import FittedClassifier
+from tasks.fitting.job import Fitted
 from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, stage
@@ -31,7 +31,7 @@ HELD_OUT = ("validation", "test")
 
 
 @stage("predict", run_name="predict {fitted.spec.name}")
-def predict(config: RunConfig, fitted: FittedClassifier, prepared: Prepared) -> dict[str, Built]:
+def predict(config: RunConfig, fitted: Fitted, prepared: Prepared) -> dict[str, Built]:
     """Return the predictions of one fitted classifier for each held-out split."""
     built = {
         split: predict_bundle(config, fitted.bundle, prepared.clean, split, fitted.spec.name, prepared.labels)
@@ -96,8 +96,7 @@ def answered(
         if rows.is_empty():
             continue
         predicted = bundle.classify(rows["text"].to_list())
-        comparable = predicted.probabilities_NK is not None and bundle.labels == labelling.names
-        chances = predicted.probabilities_NK.tolist() if comparable and predicted.probabilities_NK is not None else None
+        chances = predicted.probabilities_NK.tolist() if bundle.labels == labelling.names else None
         parts.append(pl.DataFrame({
             "review_id": rows["review_id"], "truth": truth_N[truth_N != LEFT_OUT],
             "answer": number_K[predicted.answers_N],

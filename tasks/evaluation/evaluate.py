@@ -26,7 +26,7 @@ from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, recorded
 from tasks.fan_out import fan_out_scores
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import Fitted
 from tasks.fitting.on_cluster import ClusterRun
 from tasks.gpus import OpenBundle
 from tasks.measuring.model_work import ModelWork

@@ -1,80 +1,149 @@
-"""Fit the models: one artifact per model with its bundle and its journal of metrics, and one MLflow run."""
+"""Fit models of any family: one artifact per model with its bundle and its journal of metrics, and one MLflow run."""
 
 from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device
-from core.errors import Diverged
+from core.errors import Diverged, TrackingUnavailable
+from core.manifest import seconds_of
 from core.processes.gpus import usable_together, visible_gpu_names
-from core.store import Built, Store, sha256_of_file
+from core.store import Artifact, Built, Store, sha256_of_file
 from models.bundles.bundle import SPEC
-from models.classification.spec import ClassifierSpec
-from models.specs import ModelSpec, identity, parts_of
+from models.classification.spec import ClassifierOptions
+from models.classification.spec import identity as identity_of_classifier
+from models.specs import identity, parts_of
 from tasks.cluster import address_for_children
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.fitted import Fitted
-from tasks.fitting.job import LanguageModelJob
-from tasks.fitting.listeners import EnoughSeen, both
+from tasks.fitting.job import (
+    BUNDLE_FOLDER,
+    FIT,
+    FIT_CLASSIFIER,
+    PART,
+    ClassifierJob,
+    FitJob,
+    Fitted,
+    FittedSpec,
+    LanguageModelJob,
+)
 from tasks.fitting.on_cluster import ClusterRun
-from tasks.fitting.tracked import tracked_fit
 from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.gpus import device_for, gpu_slot, is_neural
 from tasks.limits import GPU
-from tasks.progress import progress
-from tasks.stage import MADE_ELSEWHERE, run_stage, stage
+from tasks.progress import duration, progress
+from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.start_vectors import INPUT as VECTORS
 from tasks.start_vectors import start_vectors
-from tasks.track import JOURNAL
+from tasks.track import JOURNAL, open_model_run
+from tracking.tags import START_TAG
 from training.context import Pace
 
-RunJob = Callable[[LanguageModelJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
+RunJob = Callable[[FitJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
+LABELS = "labels"
+"""Name of the labels of a field among the inputs of a classifier's fit."""
 ROWS_OF_RANK = 64
+FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
+
+
+class EnoughSeen(Exception):
+    """Raised by a listener to stop a fit: its process is ended and its files are deleted."""
 
 
 @dataclass(frozen=True)
 class FitPlan:
-    """Everything that determines a fit's digest, with its starting point and the folder of its word vectors."""
+    """Everything that determines a fit's digest, and where it starts from.
 
-    spec: ModelSpec
+    Args:
+        spec: The model; of a classifier, with the labels.
+        options: Options of its stage.
+        inputs: Digests of what the fit reads, by name.
+        parts: Digests of the bundles that the model is made of, or starts from, by name.
+        start: The weights of a warm start.
+        vectors: Folder of the word vectors that its embedding starts from.
+        labels: Folder with the labels of a classifier that predicts a field of the files.
+    """
+
+    spec: FittedSpec
+    options: dict[str, Any]
     inputs: dict[str, str]
     parts: dict[str, str]
-    start: Start
+    start: Start = field(default_factory=Start)
     vectors: Path | None = None
+    labels: Path | None = None
+
+    @property
+    def stage(self) -> str:
+        """The stage that fits it."""
+        return FIT_CLASSIFIER if isinstance(self.spec, ClassifierOptions) else FIT
 
     @property
     def digest(self) -> str:
         """Digest of the fitted model's artifact."""
-        return Store.digest("fit", fit_version(self.spec), identity(self.spec), self.inputs)
+        return Store.digest(self.stage, fit_version(self.spec, self.stage), self.options, self.inputs)
 
 
 @stage("fit", run_name="fit {spec.name}")
 def fit(
-    config: RunConfig, spec: ModelSpec, prepared: Prepared, parent_run_id: str, parts: Mapping[str, Fitted]
+    config: RunConfig, spec: FittedSpec, prepared: Prepared, parent_run_id: str, parts: Mapping[str, Fitted]
 ) -> Fitted:
     """Fit one model in a child process; if the store has the fit, reuse it and link its MLflow run.
 
     *parts* are the fitted parts of the model by name. A mixture of the same bundles is not fitted again.
+
+    Raises:
+        FitError, InputError, RankFailed: See `run_job`.
     """
     plan = plan_fit(config, spec, prepared, parts)
-    return tracked_fit(
-        config, "fit", spec, plan.digest, prepared, parent_run_id,
-        lambda listen: build_fit(config, plan, prepared, listen, parts), plan.start.note,
-    )  # fmt: skip
+    rebuilt = plan.stage in config.execution.rebuild
+    there = not rebuilt and store_of(config).find_usable(plan.stage, plan.digest) is not None
+    with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
+        built = build_fit(config, plan, prepared, now_and_then(run.forward), parts)
+        run.complete(built.artifact, BUNDLE_FOLDER)
+    if plan.start.note and not run.known:
+        run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
+    if not built.reused:
+        log.info("fitted   %s", in_words(built.artifact))
+    show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
+    return result_as_task_state(built, Fitted(plan.spec, built.artifact, run.run_id, built.reused))
+
+
+def in_words(artifact: Artifact) -> str:
+    """Return name, time and validation perplexity of a fit, as far as it measured one."""
+    facts, summary = artifact.facts, artifact.facts["summary"]
+    perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
+    quality = "" if perplexity is None else f", validation perplexity {perplexity:,.4g}"
+    return f"{facts['name']} in {duration(seconds_of(artifact.manifest) or 0.0)}{quality}"
+
+
+def now_and_then(forward: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Return a listener that forwards the journal to MLflow at most every `FORWARD_SECONDS`."""
+    forwarded = time.monotonic()
+
+    def listen(journal: Path) -> None:
+        nonlocal forwarded
+        if time.monotonic() - forwarded > FORWARD_SECONDS:
+            forwarded = time.monotonic()
+            try:
+                forward(journal)
+            except TrackingUnavailable as error:  # the journal keeps the points; the fit continues
+                log.warning("%s; its figures follow later", error.what)
+
+    return listen
 
 
 def plan_fit(
-    config: RunConfig, spec: ModelSpec, prepared: Prepared, parts: Mapping[str, Fitted] | None = None
+    config: RunConfig, spec: FittedSpec, prepared: Prepared, parts: Mapping[str, Fitted] | None = None
 ) -> FitPlan:
     """Return the plan of a fit; a warm start is resolved here, and word vectors are looked up.
 
@@ -84,13 +153,28 @@ def plan_fit(
     tokens = prepared.tokens[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
     digests = {name: bundle_digest(part.bundle) for name, part in (parts or {}).items()}
-    inputs |= {f"part {name}": digest for name, digest in digests.items()}
+    inputs |= {f"{PART}{name}": digest for name, digest in digests.items()}
     start = starting_point(config, spec, prepared.vocabularies[spec.vocabulary], inputs)
     inputs |= {INPUT: start.digest} if start.digest else {}
-    vectors = start_vectors(config, spec, prepared)
-    if vectors is None:
-        return FitPlan(spec, inputs, digests, start)
-    return FitPlan(spec, inputs | {VECTORS: vectors.digest}, digests, start, vectors.folder)
+    if (vectors := start_vectors(config, spec, prepared)) is not None:
+        inputs[VECTORS] = vectors.digest
+    labels = None
+    if isinstance(spec, ClassifierOptions):
+        spec, labels = replace(spec, labels=prepared.label_names), prepared.labels
+        inputs |= {LABELS: labels.digest} if labels else {}
+    folders = (artifact.folder if artifact else None for artifact in (vectors, labels))
+    return FitPlan(spec, options_of(config, spec), inputs, digests, start, *folders)
+
+
+def options_of(config: RunConfig, spec: FittedSpec) -> dict[str, Any]:
+    """Return the options of the stage that fits a model; those of a classifier also say what it predicts."""
+    if not isinstance(spec, ClassifierOptions):
+        return identity(spec)
+    chosen = config.classification
+    return {
+        **identity_of_classifier(spec), "label": chosen.label, "train_reviews": chosen.train_reviews,
+        "drawn_by": config.seed if chosen.train_reviews else None,
+    }  # fmt: skip
 
 
 def build_fit(
@@ -115,37 +199,41 @@ def build_fit(
         slot = nullcontext(()) if cluster else gpu_slot(job.device, job.ranks)
         runs = cluster or run or run_job
         with slot as gpus, progress(spec.name, 1, "tokens") as report:
+
+            def heard(news: dict[str, Any]) -> None:
+                report(news["step"], news["figures"], total=news["total"])
+                listen(work / JOURNAL)
+
             try:
-                summary = runs(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
+                summary = runs(replace(job, gpus=gpus), heard)
             except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
                 for leftover in work.iterdir():
                     remove(leftover)
                 raise
         for leftover in work.glob("checkpoint*"):
             remove(leftover)
-        facts = {"name": spec.name, "kind": spec.kind, "summary": summary}
+        label = {"label": job.label} if isinstance(job, ClassifierJob) else {}
+        facts = {"name": spec.name, "kind": spec.kind, **label, "summary": dict(summary)}
         return {**facts, MADE_ELSEWHERE: cluster.made_by} if cluster else facts
 
     trained = hasattr(spec, "training")  # only such a fit writes checkpoints
     return run_stage(
-        config, "fit", identity(spec), plan.inputs, make, spec.name, resumable=trained,
+        config, plan.stage, plan.options, plan.inputs, make, spec.name, resumable=trained,
         kind=_only_kind(spec),
     )  # fmt: skip
 
 
-def is_handed_over(
-    config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Mapping[str, Fitted] | None = None
-) -> bool:
+def is_handed_over(config: RunConfig, spec: FittedSpec, parts: Mapping[str, Fitted] | None = None) -> bool:
     """Return whether the nodes of `execution.cluster` fit a model: only networks, and models that hold one."""
     return bool(config.execution.cluster) and is_neural(spec, [part.spec for part in (parts or {}).values()])
 
 
-def fit_version(spec: ModelSpec) -> str:
+def fit_version(spec: FittedSpec, stage: str = FIT) -> str:
     """Return the version of the fits of a model."""
-    return running_code().version(WORKERS["fit"], _only_kind(spec))
+    return running_code().version(WORKERS[stage], _only_kind(spec))
 
 
-def _only_kind(spec: ModelSpec) -> str:
+def _only_kind(spec: FittedSpec) -> str:
     """Return the kind of a model that opens no others; "" for a model with parts."""
     return "" if parts_of(spec) else spec.kind
 
@@ -153,21 +241,25 @@ def _only_kind(spec: ModelSpec) -> str:
 def job_of(
     config: RunConfig, plan: FitPlan, prepared: Prepared, work: Path, parts: Mapping[str, Fitted] | None = None,
     pace: Pace | None = None,
-) -> LanguageModelJob:  # fmt: skip
+) -> FitJob:  # fmt: skip
     """Return the job of a planned fit; with *pace*, of the part of its training before the decay."""
-    spec, ranks = plan.spec, ranks_of(config, plan.spec)
+    spec, ranks, chosen = plan.spec, ranks_of(config, plan.spec), config.classification
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
     lineage = made_of(plan.parts) | {name: plan.inputs[name] for name in (INPUT, VECTORS) if name in plan.inputs}
-    return LanguageModelJob(
-        spec=spec, vocabulary=vocabulary.folder / VOCABULARY_FILE, train=tokens["train"].folder,
-        validation=tokens["validation"].folder, work=work,
-        facts={"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
-        device=device_for(config, spec, [part.spec for part in (parts or {}).values()]),
-        ranks=ranks, threads=max(1, threads_of(config) // ranks),
-        parts={name: part.bundle for name, part in (parts or {}).items()},
-        cluster=_cluster_of(config, spec), init_weights=plan.start.folder, vectors=plan.vectors,
-        system_metrics_seconds=config.execution.system_metrics_seconds, pace=pace,
-    )
+    shared: dict[str, Any] = {
+        "spec": spec, "vocabulary": vocabulary.folder / VOCABULARY_FILE, "train": tokens["train"].folder,
+        "validation": tokens["validation"].folder, "work": work,
+        "facts": {"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
+        "device": device_for(config, spec, [part.spec for part in (parts or {}).values()]),
+        "ranks": ranks, "threads": max(1, threads_of(config) // ranks),
+        "parts": {name: part.bundle for name, part in (parts or {}).items()}, "vectors": plan.vectors,
+        "system_metrics_seconds": config.execution.system_metrics_seconds,
+    }  # fmt: skip
+    if isinstance(spec, ClassifierOptions):
+        return ClassifierJob(
+            **shared, label=chosen.label, labels=plan.labels, train_reviews=chosen.train_reviews, seed=config.seed
+        )
+    return LanguageModelJob(**shared, cluster=_cluster_of(config, spec), init_weights=plan.start.folder, pace=pace)
 
 
 def made_of(digests: Mapping[str, str]) -> dict[str, Any]:
@@ -175,7 +267,7 @@ def made_of(digests: Mapping[str, str]) -> dict[str, Any]:
     return {"parts": dict(digests)} if digests else {}
 
 
-def _cluster_of(config: RunConfig, spec: ModelSpec) -> str | None:
+def _cluster_of(config: RunConfig, spec: FittedSpec) -> str | None:
     """Return the address of the cluster that counts n-grams; None for other models, and without a cluster."""
     return address_for_children(config.execution.cluster) if spec.kind == "ngram" else None
 
@@ -185,7 +277,7 @@ def limits_of_fits(config: RunConfig) -> list[str]:
     return [GPU] if device_of(config) == "cuda" else []
 
 
-def fitted_parts(spec: ModelSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:
+def fitted_parts(spec: FittedSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:
     """Return the fitted parts of a model by name (most models have none); None while a part is not fitted yet.
 
     Args:
@@ -200,7 +292,7 @@ def bundle_digest(folder: Path) -> str:
     return sha256_of_file(folder / SPEC)
 
 
-def relative_cost(spec: ModelSpec) -> float:
+def relative_cost(spec: FittedSpec) -> float:
     """Return the rough relative duration of a fit; the longest fits start first so that the workers end together."""
     training = getattr(spec, "training", None)
     return 0.0 if training is None else training.epochs * getattr(spec, "hidden", 1)
@@ -216,14 +308,14 @@ def threads_of(config: RunConfig) -> int:
     return config.execution.threads or max(1, available_cores() // config.execution.workers)
 
 
-def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
-    """Return the number of processes of one fit: as configured, or one per GPU; 1 for models without a gradient.
+def ranks_of(config: RunConfig, spec: FittedSpec) -> int:
+    """Return the number of processes of one fit: as configured, or one per GPU; 1 for classifiers and n-gram models.
 
     Without a number in the settings, no process gets fewer than `ROWS_OF_RANK` rows of the batch, because a GPU is
     hardly faster with fewer. The other GPUs can serve other fits.
     """
     training = getattr(spec, "training", None)
-    if training is None:
+    if training is None or isinstance(spec, ClassifierOptions):
         return 1
     gpus = usable_together(visible_gpu_names()) if device_of(config) == "cuda" else 1
     return config.execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))

@@ -1,4 +1,4 @@
-"""Describe a job for its processes: which model, on which data, and with which resources."""
+"""Describe a job for its processes (which model, on which data, with which resources), and a model that was fitted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+from core.store import Artifact
 from models.bundles.bundle import SPEC
+from models.classification.spec import ClassifierSpec, classifier_from_dict
 from models.specs import ModelSpec, spec_from_dict
 from training.context import Pace
 
+FIT, FIT_CLASSIFIER = "fit", "fit-classifier"
+"""Stages that fit the models of each family; a stage's code is that of its worker."""
 BUNDLE_FOLDER = "bundle"
 BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 PART = "part "
@@ -25,6 +29,32 @@ PROBES = (
 """Texts and stars whose scores are stored with a fitted model, and compared whenever it is opened."""
 
 
+FittedSpec = ModelSpec | ClassifierSpec
+"""Options of a fitted model; each has `name`, `kind` and `vocabulary`."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model of any family, in the store.
+
+    Args:
+        spec: Its options; of a classifier, with the labels.
+        artifact: The result of the stage that fitted it.
+        run_id: The MLflow run that describes it.
+        reused: The store had it.
+    """
+
+    spec: Any
+    artifact: Artifact
+    run_id: str
+    reused: bool
+
+    @property
+    def bundle(self) -> Path:
+        """The folder with `spec.json`."""
+        return self.artifact.folder / BUNDLE_FOLDER
+
+
 class Deed(NamedTuple):
     """Words for what a job does with a model, for messages: "to fit", "it fitted", "the fit of"."""
 
@@ -33,7 +63,7 @@ class Deed(NamedTuple):
     noun: str
 
 
-FIT, SCORE = Deed("fit", "fitted", "fit"), Deed("score", "scored", "scoring")
+FITTING, SCORE = Deed("fit", "fitted", "fit"), Deed("score", "scored", "scoring")
 EVALUATE = Deed("evaluate", "evaluated", "evaluation")
 
 
@@ -119,7 +149,7 @@ class FitJob(Job):
         vectors: Folder of the word vectors that the embedding starts from; None: the model has none.
     """
 
-    DEED: ClassVar[Deed] = FIT
+    DEED: ClassVar[Deed] = FITTING
     UNIT: ClassVar[str] = "tokens"
 
     spec: Any
@@ -184,7 +214,7 @@ class LanguageModelJob(FitJob):
         pace: Time limit, at whose end the training stops before its decay, without a bundle; None: train to the end.
     """
 
-    STAGE: ClassVar[str] = "fit"
+    STAGE: ClassVar[str] = FIT
     WORKER: ClassVar[str] = "tasks.fitting.fit_worker"
 
     spec: ModelSpec
@@ -204,3 +234,34 @@ class LanguageModelJob(FitJob):
         pace = None if values["pace"] is None else Pace(**values["pace"])
         typed = {"spec": spec_from_dict(values["spec"]), "init_weights": weights, "pace": pace}
         return {**super()._read(values), **typed}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierJob(FitJob):
+    """Fit of a classifier; its `spec` has the labels.
+
+    Args:
+        label: What is predicted, see `labelling_of` of `tasks/classification/labelling.py`.
+        labels: Folder of the stage `labels`, if that is a field of the files.
+        train_reviews: Number of training reviews whose label may be used, drawn at random; None: all.
+        seed: Draws these reviews.
+    """
+
+    STAGE: ClassVar[str] = FIT_CLASSIFIER
+    WORKER: ClassVar[str] = "tasks.classification.fit_worker"
+
+    spec: ClassifierSpec
+    label: str
+    labels: Path | None = None
+    train_reviews: int | None = None
+    seed: int = 1
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Files and folders that the processes read, by name."""
+        return {**super().inputs, **({} if self.labels is None else {"labels": self.labels})}
+
+    @classmethod
+    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
+        labels = None if values["labels"] is None else Path(values["labels"])
+        return {**super()._read(values), "spec": classifier_from_dict(values["spec"]), "labels": labels}

@@ -24,6 +24,7 @@ from models.specs import ModelSpec, identity
 from models.streams import TRAINING_TEXT
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
+from tasks.fitting.job import FittedSpec
 from tasks.stage import store_of
 from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION, Version
@@ -45,7 +46,7 @@ class Start:
     note: str = ""
 
 
-def wants_champion(spec: ModelSpec) -> bool:
+def wants_champion(spec: FittedSpec) -> bool:
     """Return whether a model is configured to start from the champion's weights."""
     return getattr(getattr(spec, "training", None), "start", "fresh") == "champion"
 
@@ -65,7 +66,7 @@ def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
         return ""
 
 
-def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inputs: Mapping[str, str]) -> Start:
+def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, inputs: Mapping[str, str]) -> Start:
     """Return the starting point of a fit; its digest is one of the fit's inputs.
 
     The champion may be the result of this same fit on the same tokens. Then return the original starting point, so that
@@ -120,7 +121,7 @@ def _lost(version: Version, error: BundleError) -> str:
     return f"champion v{version.version} is lost: {'; '.join(part for part in (error.what, error.cause) if part)}"
 
 
-def _fresh(spec: ModelSpec, reason: str) -> Start:
+def _fresh(spec: FittedSpec, reason: str) -> Start:
     log.warning("'%s' starts from fresh weights, not from the champion's: %s", spec.name, reason)
     return Start(note=f"fresh: {reason}")
 
@@ -130,7 +131,7 @@ def _is_kept(config: RunConfig, fit: Artifact) -> bool:
     return "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", fit.digest) is not None
 
 
-def _fit_of(store: Store, weights: str, spec: ModelSpec, inputs: Mapping[str, str]) -> Artifact | None:
+def _fit_of(store: Store, weights: str, spec: Any, inputs: Mapping[str, str]) -> Artifact | None:
     """Return the stored fit of *spec* on *inputs* that produced these weights; None if there is none."""
     for fit in store.all("fit"):
         made, options = fit.manifest["inputs"], fit.manifest["options"]

@@ -14,7 +14,6 @@ from core.store import Artifact
 from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import identify
 from models.neural.spec import WEIGHTS
-from tasks.classification.job import LEXICON_STAGE
 from tasks.data.ingest import path_now
 from tasks.data.prepare import EARLIER
 from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
@@ -63,8 +62,6 @@ class Gathering:
             return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), str(path))
         if artifact.stage == VECTORS_STAGE and name == "file":
             return self._named("vectors", self.config.vectors, artifact, value)
-        if artifact.stage == LEXICON_STAGE and name == "file":
-            return self._named("lexicon", self.config.lexicons, artifact, value)
         if name == "business":
             path = Path(self.config.source.business).absolute()
             return RecordedSource("business", path.name, value, _size(path), str(path))

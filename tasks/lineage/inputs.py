@@ -9,7 +9,6 @@ from core.lineage.record import FITS
 from core.store import Artifact
 from models.neural.spec import WEIGHTS
 from tasks.classification.field_labels import STAGE as LABELS_STAGE
-from tasks.classification.job import LEXICON, LEXICON_STAGE
 from tasks.data.ingest import SYNTHETIC_FILE
 from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC, PART
 from tasks.start_vectors import INPUT as VECTORS
@@ -47,8 +46,6 @@ class Inputs:
             return self._synthetic.get(value)
         if stage == "ingest":
             return self.find("read", value)
-        if stage in FITS and name.startswith(LEXICON):
-            return self.find(LEXICON_STAGE, value)
         return self.find(MADE_BY[name], value) if name in MADE_BY else None
 
     @cached_property

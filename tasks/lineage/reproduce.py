@@ -23,10 +23,6 @@ from models.classification.spec import classifier_from_dict
 from models.specs import as_written, spec_from_dict
 from models.tokens.vocabulary import FILE
 from tasks.classification.field_labels import field_labels
-from tasks.classification.fit import STAGE as CLASSIFIER_STAGE
-from tasks.classification.fit import build_classifier, plan_classifier
-from tasks.classification.job import LEXICON, LEXICON_STAGE
-from tasks.classification.job import read as read_lexicon
 from tasks.classification.predict import predict_bundle
 from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, synthesise
 from tasks.data.prepare import (
@@ -41,9 +37,8 @@ from tasks.data.prepare import (
 )
 from tasks.data.read import READ_AT, read_file, set_aside_again
 from tasks.evaluation.evaluate import draw_samples, score_bundle
-from tasks.fitting.fit import FitPlan, build_fit, bundle_digest
-from tasks.fitting.fitted import Fitted
-from tasks.fitting.job import BUNDLE_FOLDER
+from tasks.fitting.fit import LABELS, FitPlan, build_fit, bundle_digest, options_of
+from tasks.fitting.job import BUNDLE_FOLDER, FIT_CLASSIFIER, Fitted
 from tasks.fitting.warm_start import INPUT, Start
 from tasks.lineage.gather import facts_of
 from tasks.lineage.inputs import PART
@@ -65,7 +60,7 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     values = deepcopy(lineage.configuration)
     # Take the model names from the fits: a reused fit may have been built under another name, kept in its bundle.
     specs = [step.facts["spec"] for step in lineage.steps if step.stage == "fit"]
-    classifiers = [step.facts["spec"] for step in lineage.steps if step.stage == CLASSIFIER_STAGE]
+    classifiers = [step.facts["spec"] for step in lineage.steps if step.stage == FIT_CLASSIFIER]
     name = [*specs, *classifiers][0]["vocabulary"]
     vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
     specs = specs or [{"kind": "ngram", "name": UNUSED, "vocabulary": name}]
@@ -123,9 +118,9 @@ class Reproduction:
             "synthesise": self._synthesise, "read": self._read,
             "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
             "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
-            "vectors": self._vectors, LEXICON_STAGE: self._lexicon,
+            "vectors": self._vectors,
             "labels": lambda config, step: _built(field_labels.fn(config, self._of(step, "dataset"))),
-            "fit": self._fit, CLASSIFIER_STAGE: self._fit_classifier,
+            "fit": self._fit, FIT_CLASSIFIER: self._fit,
             "predict": self._predict, "score": self._score, "samples": self._samples,
         }
 
@@ -185,11 +180,8 @@ class Reproduction:
         [vocabulary, train] = (self._of(step, name) for name in ("vocabulary", "train"))
         return rows_of_file(config, step.facts["name"], self.sources[step.inputs["file"]], vocabulary, train)
 
-    def _lexicon(self, config: RunConfig, step: Step) -> Artifact:
-        return read_lexicon(config, step.facts["name"], self.sources[step.inputs["file"]])
-
     def _fit(self, config: RunConfig, step: Step) -> Artifact:
-        spec: Any = spec_from_dict(step.facts["spec"])
+        spec: Any = (classifier_from_dict if step.stage == FIT_CLASSIFIER else spec_from_dict)(step.facts["spec"])
         tokens = {split: self._of(step, split) for split in ("train", "validation")}
         parts = {name.removeprefix(PART): self._fitted(step, name) for name in step.inputs if name.startswith(PART)}
         digests = {name: bundle_digest(part.bundle) for name, part in parts.items()}
@@ -198,23 +190,14 @@ class Reproduction:
         start = Start()
         if sha256 := step.inputs.get(INPUT, ""):
             start, inputs[INPUT] = Start(self.weights[sha256], sha256), sha256
-        vectors = self._of(step, VECTORS) if VECTORS in step.made_by else None
-        inputs |= {VECTORS: vectors.digest} if vectors else {}
+        made = {name: self._of(step, name) for name in (VECTORS, LABELS) if name in step.made_by}
+        inputs |= {name: artifact.digest for name, artifact in made.items()}
+        vectors, labels = (made[name].folder if name in made else None for name in (VECTORS, LABELS))
+        plan = FitPlan(spec, options_of(config, spec), inputs, digests, start, vectors, labels)
         prepared = self._prepared(spec.vocabulary, tokens)
-        plan = FitPlan(spec, inputs, digests, start, vectors.folder if vectors else None)
         artifact = build_fit(config, plan, prepared, lambda journal: None, parts).artifact
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact
-
-    def _fit_classifier(self, config: RunConfig, step: Step) -> Artifact:
-        tokens = {split: self._of(step, split) for split in ("train", "validation")}
-        start = next((self._fitted(step, name).bundle for name in step.inputs if name.startswith(PART)), None)
-        vectors = self._of(step, VECTORS) if VECTORS in step.made_by else None
-        spec = classifier_from_dict(step.facts["spec"])
-        named = [name for name in step.inputs if name.startswith(LEXICON)]
-        lexicons = {name.removeprefix(LEXICON): self._of(step, name) for name in named}
-        plan = plan_classifier(config, spec, tokens, start, vectors, lexicons, self._labels(step))
-        return build_classifier(config, plan, self._prepared(spec.vocabulary, tokens), lambda journal: None).artifact
 
     def _prepared(self, vocabulary: str, tokens: dict[str, Artifact]) -> Prepared:
         learned = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")

@@ -1,4 +1,4 @@
-"""Find the inputs of a registered version from outside: raw files, word vectors, lexicons, what its start learnt."""
+"""Find the inputs of a registered version from outside: raw files, word vectors, what its start learnt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.neural.spec import WEIGHTS
 from tasks.stage import store_of
 from tasks.track import registry_of
 
-ON_DISK = ("file", "business", "vectors", "lexicon")
+ON_DISK = ("file", "business", "vectors")
 """Kinds of sources that are files on disk."""
 EARLIER_REVIEWS = "reviews"
 """Kind of the prepared data of earlier champions, which are in the store."""

@@ -19,7 +19,7 @@ from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared, read_report
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.fitted import AnyFitted
+from tasks.fitting.job import Fitted
 from tasks.measuring.processes import end_idle_processes
 from tasks.promotion.ancestry import Past, look_back
 from tasks.promotion.choose import megabytes
@@ -71,7 +71,7 @@ def gather_evidence(
     return family.completed(gathered, config, prepared, evaluated, challenger, champion)
 
 
-def rolled_back(config: RunConfig, fitted: AnyFitted) -> str:
+def rolled_back(config: RunConfig, fitted: Fitted) -> str:
     """Return who rolled back from a version of this fit, when and why; empty if nobody did.
 
     A version whose files are lost does not count: then the fit was made again to replace them.
@@ -127,7 +127,7 @@ def _other_data(clean: Artifact, champion: Champion | None) -> str:
 
 
 def served(
-    config: RunConfig, fitted: AnyFitted, version: int | None, form: Form
+    config: RunConfig, fitted: Fitted, version: int | None, form: Form
 ) -> ServingEvidence:
     """Test the registered model in a fresh process and another folder; return the result, latency and bundle size."""
     size = megabytes(fitted.bundle)

@@ -23,7 +23,7 @@ from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.fitted import AnyFitted, FittedSpec
+from tasks.fitting.job import Fitted, FittedSpec
 from tasks.flow_run import PROMOTED, REFUSED, announce
 from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
@@ -95,7 +95,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Candidate, champ
 
 
 def register_fit(
-    config: RunConfig, clean: Artifact, fitted: AnyFitted, measured: Sequence[Artifact]
+    config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]
 ) -> int:
     """Register the logged model of a fit as the challenger, and return its version; a repeated call returns the same.
 
@@ -141,7 +141,7 @@ def decide(
 
 
 def carry_out(
-    config: RunConfig, clean: Artifact, decision: Decision, fitted: AnyFitted, version: int | None,
+    config: RunConfig, clean: Artifact, decision: Decision, fitted: Fitted, version: int | None,
     expected: int | None, parent_run_id: str, tags: Mapping[str, str] | None = None,
 ) -> Promotion:  # fmt: skip
     """Write a decision to the registry and to the flow's run, and move the alias if it says so.

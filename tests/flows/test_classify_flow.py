@@ -35,18 +35,14 @@ FINE_TUNED = """{kind="lstm", name="fine-tuned", start="lstm", hidden=24, embedd
 
 
 def classified(home: Path, *overrides: str, files: list[str] | None = None) -> dict[str, Any]:
-    """Run the flow; "bag" starts from a file with vectors of five words, "logistic" has features of all kinds."""
+    """Run the flow; "gru" starts from a file with vectors of five words."""
     from flows.classify import classify
 
     file = home.parent / "vectors.txt"
     file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
-    lexicon = home.parent / "praise.txt"
-    lexicon.write_text("great\nfriendly\t2\nnot good\t-1\n")
-    logistic = "classification.models.logistic"
-    features = [f"{logistic}.lexicons=['praise']", f"{logistic}.patterns.signs=[!?]"]
-    named = [f"vectors.five={file}", f"lexicons.praise={lexicon}", "classification.models.bag.vectors=five"]
+    named = [f"vectors.five={file}", "classification.models.gru.vectors=five"]
     with living_in(home):
-        return classify(PRESET, files, [*named, *features, *overrides])
+        return classify(PRESET, files, [*named, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +54,7 @@ def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, templat
 
 def test_all_classifiers_answer_the_same_reviews_and_beat_the_majority(done: Home) -> None:
     models = done.result["models"]
-    assert [model["name"] for model in models] == ["logistic", "bag", "fine-tuned"]
+    assert [model["name"] for model in models] == ["logistic", "gru", "fine-tuned"]
     assert len({model["test"]["reviews"] for model in models}) == 1
     best = max(model["test"]["accuracy"] for model in models)
     assert best > done.result["majority"]["accuracy"]
@@ -125,7 +121,6 @@ def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
     assert version.name == NAME
     texts = ["the food was great", "", "it was awful and the staff was rude " * 50]
     found = bundle.classify(texts)
-    assert found.probabilities_NK is not None
     assert found.probabilities_NK.sum(1) == pytest.approx(np.ones(3), abs=1e-6)
     alone = [bundle.classify([text]).answers_N[0] for text in texts]
     assert found.answers_N.tolist() == alone
@@ -148,33 +143,18 @@ def test_the_word_vectors_that_a_classifier_starts_from_are_part_of_its_identity
     assert told["facts"]["missing"]
     fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
     started = {fit["facts"]["name"]: fit["inputs"].get("vectors") for fit in fits if fit["facts"]["label"] == "stars"}
-    assert started == {"logistic": None, "bag": rows.parent.name, "fine-tuned": None}
+    assert started == {"logistic": None, "gru": rows.parent.name, "fine-tuned": None}
 
 
 def test_vectors_that_the_configuration_does_not_name_are_refused(done: Home) -> None:
     with pytest.raises(ConfigError, match=r"starts from the word vectors 'six'.*vectors\.six=FILE"):
-        classified(done.home, "classification.models.bag.vectors=six")
+        classified(done.home, "classification.models.gru.vectors=six")
     with pytest.raises(Unreadable) as refused:
         classified(done.home, "vectors.five=nowhere.txt")
     assert str(refused.value.where) == "nowhere.txt"
     with pytest.raises(InputError, match="'five' have 16 dimensions") as refused_size:
-        classified(done.home, "classification.models.bag.embedding=17")
+        classified(done.home, "classification.models.gru.embedding=17")
     assert "embedding = 16" in str(refused_size.value.remedy)
-
-
-def test_the_lexicons_of_a_classifier_are_part_of_its_identity_and_in_its_bundle(done: Home, tmp_path: Path) -> None:
-    [artifact] = (done.home / "store" / "lexicon").glob("*/manifest.json")
-    assert json.loads(artifact.read_text())["facts"]["entries"] == 3
-    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
-    counted = {fit["facts"]["name"]: fit["inputs"].get("lexicon praise") for fit in fits}
-    assert counted == {"logistic": artifact.parent.name, "bag": None, "fine-tuned": None}
-    [bundled] = (done.home / "store" / "fit-classifier").glob("*/bundle/lexicons.json")
-    assert json.loads(bundled.read_text())["praise"] == {"friendly": 2.0, "great": 1.0, "not good": -1.0}
-    with pytest.raises(ConfigError, match=r"counts the words of the lexicon 'joy'.*lexicons\.joy=FILE"):
-        classified(done.home, "classification.models.logistic.lexicons=['joy']")
-    (tmp_path / "wrong.txt").write_text("great\nawful\tvery\n")
-    with pytest.raises(InputError, match=r"line 2 of the lexicon .*wrong\.txt has the weight 'very'"):
-        classified(done.home, f"lexicons.praise={tmp_path / 'wrong.txt'}")
 
 
 @pytest.mark.long
@@ -272,5 +252,5 @@ def test_networks_that_a_cluster_fits_are_equal_to_the_last_byte(done: Home) -> 
         again = classified(done.home, address, "execution.rebuild=['fit-classifier']")
     after = fits_of(done.home)
     assert {name: files for name, (files, _) in after.items()} == {name: files for name, (files, _) in before.items()}
-    assert {name for name, (_, away) in after.items() if away} == {"bag", "fine-tuned"}
+    assert {name for name, (_, away) in after.items() if away} == {"gru", "fine-tuned"}
     assert [model["test"] for model in again["models"]] == [model["test"] for model in done.result["models"]]

@@ -291,7 +291,7 @@ def fits(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> list[FitPlan]:
         return SimpleNamespace(artifact=SimpleNamespace(folder=Path("none"), facts=facts, digest="d"), reused=False)
 
     def planned(config: RunConfig, spec: Any, prepared: Any) -> FitPlan:
-        return FitPlan(spec, {}, {}, Start(note="from the weights of champion v3"))
+        return FitPlan(spec, {}, {}, {}, Start(note="from the weights of champion v3"))
 
     monkeypatch.setattr(tasks.sweep, "build_fit", build)
     monkeypatch.setattr(tasks.sweep, "plan_fit", planned)

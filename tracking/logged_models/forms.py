@@ -71,10 +71,7 @@ def classifier_signature() -> ModelSignature:
     from tracking.logged_models.programs.pyfunc import COLUMN
 
     string, double = DataType.string, DataType.double
-    label = Object([
-        Property("label", string), Property("score", double, required=False),
-        Property("probability", double, required=False),
-    ])  # fmt: skip
+    label = Object([Property("label", string), Property("score", double), Property("probability", double)])
     outputs = [ColSpec(string, COLUMN), ColSpec(string, "label"), ColSpec(Array(label), "labels")]
     return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema([*outputs, ColSpec(string, "bundle")]))
 

@@ -35,7 +35,7 @@ class LoadTest:
         perplexity: Per token of a short text; None for a classifier.
         next_word: The most probable word after a prompt; "" for a classifier.
         label: Label of a short text; "" for a language model.
-        probability: Of the label, if the classifier has probabilities.
+        probability: Of the label; None for a language model.
     """
 
     version: int
@@ -75,10 +75,8 @@ def load_test(tracker: Tracker, model_name: str, version: int, device: str = "cp
 def _labels(bundle: ClassifierBundle) -> tuple[dict[str, Any], bool]:
     predicted = bundle.classify([TEXT])
     label, chances_NK = int(predicted.answers_N[0]), predicted.probabilities_NK
-    answers = {"label": bundle.labels[label]}
-    if chances_NK is None:
-        return answers, True
-    return answers | {"probability": float(chances_NK[0, label])}, abs(float(chances_NK[0].sum()) - 1) <= TOLERANCE
+    answers = {"label": bundle.labels[label], "probability": float(chances_NK[0, label])}
+    return answers, abs(float(chances_NK[0].sum()) - 1) <= TOLERANCE
 
 
 def _words(bundle: Bundle) -> tuple[dict[str, Any], bool]:

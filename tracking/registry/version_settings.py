@@ -127,7 +127,7 @@ def _settings(
         raise _nothing_chosen(references, entry)
     options = {**record.configuration, "execution": where.execution.model_dump(mode="json")}
     options["source"] = {**_source_of(record), **({"input": list(input)} if input else {})}
-    options |= {section: _named_files(record, section) for section in ("vectors", "lexicons")}
+    options["vectors"] = _named_files(record)
     try:
         config = change_config(options, overrides)
     except ConfigError as error:
@@ -229,9 +229,9 @@ def _source_of(record: Lineage) -> dict[str, Any]:
     return {**source, "input": input, "business": next(iter(business), "")}
 
 
-def _named_files(record: Lineage, section: str) -> dict[str, str]:
-    """Return the recorded files of a section, with relative paths resolved against the working folder of the run."""
-    named: Mapping[str, str] = record.configuration.get(section, {})
+def _named_files(record: Lineage) -> dict[str, str]:
+    """Return the recorded word vectors, with relative paths resolved against the working folder of the run."""
+    named: Mapping[str, str] = record.configuration.get("vectors", {})
     return {name: str(Path(record.folder, path)) for name, path in named.items()}
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.base import ModelError
-from models.classification.classifier import Classifier, ClassifierFit, log_loss
-from models.classification.figures import macro_f1
+from models.classification.classifier import Classifier, ClassifierFit, log_loss, macro_f1
 from models.classification.spec import ClassifierSpec
 from training.context import FitContext
 
@@ -20,11 +19,9 @@ if TYPE_CHECKING:
 
 
 FITS = {
-    "logistic": "training.classification.logistic:fit_logistic",
-    "bayes": "training.classification.bayes:fit_bayes",
-    "tfidf": "training.classification.networks:fit_tfidf_network",
-    "bag": "training.classification.networks:fit_network_classifier",
-    "cnn": "training.classification.networks:fit_network_classifier",
+    "logistic": "training.classification.features:fit_on_features",
+    "bayes": "training.classification.features:fit_on_features",
+    "tfidf": "training.classification.features:fit_on_features",
     "rnn": "training.classification.networks:fit_network_classifier",
     "gru": "training.classification.networks:fit_network_classifier",
     "lstm": "training.classification.networks:fit_network_classifier",
@@ -75,14 +72,14 @@ def fit_classifier(
 
 
 def validation_figures(model: Classifier, validation: LabelledSequences) -> dict[str, float]:
-    """Return accuracy and macro-F1, and log loss of a classifier that has probabilities, each with "validation/"."""
+    """Return accuracy, macro-F1 and log loss, each with "validation/"."""
     scores_NK = model.scores(validation.sequences)
     answers_N = model.answers(scores_NK)
-    measured = {
+    return {
         "validation/accuracy": float((answers_N == validation.targets).mean()),
         "validation/macro_f1": macro_f1(validation.targets, answers_N, scores_NK.shape[1]),
+        "validation/log_loss": log_loss(scores_NK, validation.targets),
     }
-    return measured | ({"validation/log_loss": log_loss(scores_NK, validation.targets)} if model.probabilistic else {})
 
 
 def _require_targets(name: str, examples: LabelledSequences, labels: int) -> None:

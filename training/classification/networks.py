@@ -6,75 +6,39 @@ from typing import TYPE_CHECKING
 
 from models.base import ModelError
 from models.bundles.bundle import load_bundle
-from models.classification.classifier import ClassifierFit, prior
-from models.classification.features.review_features import ReviewFeatures
-from models.classification.network import NetworkClassifier, label_numbers
-from models.classification.spec import NetworkSpec, RecurrentClassifierSpec, TfidfSpec, unlike_start
-from models.classification.texts import framed, text_rows
-from models.classification.tfidf_network import TfidfNetworkClassifier
+from models.classification.classifier import ClassifierFit, framed, prior, text_rows
+from models.classification.network import NetworkClassifier
+from models.classification.spec import RecurrentClassifierSpec, unlike_start
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.recurrent import RecurrentNetwork
 from training.context import FitContext
 from training.labelling.fine_tuning import FineTuning
-from training.labelling.labeller_fit import FittedLabeller, fit
+from training.labelling.labeller_fit import fit
 
 if TYPE_CHECKING:
     from models.tokens.vocabulary import Vocabulary
 
 
 def fit_network_classifier(
-    spec: NetworkSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
+    spec: RecurrentClassifierSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
     context: FitContext,
 ) -> ClassifierFit:  # fmt: skip
-    """Train; a killed fit resumes from the checkpoints in `context.work`."""
-    data = [LabelledSequences(framed(text_rows(one.sequences)), one.targets) for one in (train, validation)]
-    fitted = train_network(spec, vocabulary, vocabulary.size, data, context)
-    model = NetworkClassifier(fitted.model, vocabulary.size, prior(train.targets, len(spec.labels)))
-    return ClassifierFit(model, network_figures(fitted))
-
-
-def fit_tfidf_network(
-    spec: TfidfSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
-    context: FitContext,
-) -> ClassifierFit:  # fmt: skip
-    """Learn the features, then train; a killed fit resumes from the checkpoints in `context.work`."""
-    texts = text_rows(train.sequences)
-    features = ReviewFeatures.learn(spec, texts, vocabulary.size, context.lexicons)
-    held_out = features.transform(text_rows(validation.sequences))
-    data = [
-        LabelledSequences(features.transform(texts), train.targets),
-        LabelledSequences(held_out, validation.targets),
-    ]
-    fitted = train_network(spec, vocabulary, len(features), data, context)
-    model = TfidfNetworkClassifier(fitted.model, features, prior(train.targets, len(spec.labels)))
-    return ClassifierFit(model, {**network_figures(fitted), "features": float(len(features))})
-
-
-def train_network(
-    spec: NetworkSpec, vocabulary: Vocabulary, entries: int, data: list[LabelledSequences], context: FitContext
-) -> FittedLabeller:
-    """Train the network of a spec.
-
-    Args:
-        spec: With its labels.
-        vocabulary: Must be that of the language model that the network starts from, if any.
-        entries: V, or the number of features.
-        data: Training and validation examples as the network reads them; targets are label numbers.
-        context: Work folder, device, threads, listener, and the bundle of that language model.
+    """Train, from the weights of a language model if the spec names one; a killed fit resumes in `context.work`.
 
     Raises:
         ModelError: kind "input": there is no such language model, or it has another vocabulary, kind or size.
     """
-    if spec.numbers:
-        data = [LabelledSequences(one.sequences, label_numbers(spec)[one.targets]) for one in data]
+    data = [LabelledSequences(framed(text_rows(one.sequences)), one.targets) for one in (train, validation)]
     start, tuning = None, None
-    if isinstance(spec, RecurrentClassifierSpec) and spec.start:
+    if spec.start:
         start = _language_model(spec, vocabulary, context)
         tuning = FineTuning(spec.rate_decay, spec.rate_ratio, spec.unfreeze_epochs)
-    return fit(
-        spec, entries, *data, start=start, tuning=tuning, vocabulary_digest=vocabulary.digest, device=context.device,
-        threads=context.threads, report=context.report, work=context.work, vectors=context.vectors,
+    model, summary = fit(
+        spec, vocabulary.size, *data, start=start, tuning=tuning, device=context.device, threads=context.threads,
+        report=context.report, work=context.work, vectors=context.vectors,
     )  # fmt: skip
+    figures = {name: summary[name] for name in ("parameters", "updates", "best_update", "seconds", "seconds_per_epoch")}
+    return ClassifierFit(NetworkClassifier(model, prior(train.targets, len(spec.labels))), figures)
 
 
 def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, context: FitContext) -> RecurrentNetwork:
@@ -95,9 +59,3 @@ def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, conte
         what = f"the language model {spec.start!r} has another vocabulary ({theirs}) than the classifier ({ours})"
         raise ModelError(f"{what}: set vocabulary of both to the same name", "input")
     return network
-
-
-def network_figures(fitted: FittedLabeller) -> dict[str, float]:
-    """Return the figures of a training that are not those of the model."""
-    names = ("parameters", "updates", "best_update", "seconds", "seconds_per_epoch")
-    return {name: fitted.summary[name] for name in names}

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from models.base import ModelError
 from models.neural.device import first_line, is_out_of_memory, limited_threads, require_device
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.spec import LabellerSpec
-from models.neural.labelling.trunks.recurrent import RecurrentTrunk
+from models.neural.labelling.spec import LabellingOptions
 from models.neural.recurrent import RecurrentNetwork
 from training.context import FitProgress
 from training.labelling.fine_tuning import FineTuning
@@ -40,9 +38,9 @@ class FittedLabeller(NamedTuple):
 
 
 def fit(
-    spec: LabellerSpec, entries: int, train: LabelledSequences, validation: LabelledSequences, *,
-    start: RecurrentNetwork | None = None, tuning: FineTuning | None = None, vocabulary_digest: str = "",
-    device: str = "cpu", threads: int = 1, report: Callable[[FitProgress], None] = lambda progress: None,
+    spec: LabellingOptions, entries: int, train: LabelledSequences, validation: LabelledSequences, *,
+    start: RecurrentNetwork | None = None, tuning: FineTuning | None = None, device: str = "cpu", threads: int = 1,
+    report: Callable[[FitProgress], None] = lambda progress: None,
     work: Path | None = None, vectors: Path | None = None,
 ) -> FittedLabeller:  # fmt: skip
     """Train on some examples, choose the best state on others.
@@ -51,14 +49,13 @@ def fit(
     weights are equal up to rounding (see `determinism_class`). Torch's random streams stay as they are.
 
     Args:
-        spec: Task, architecture, loss, recipe.
-        entries: V of the vocabulary that made the ids, or the number of features.
+        spec: Task, architecture, recipe.
+        entries: V of the vocabulary that made the ids.
         train: Training examples; every one is read once in an epoch.
         validation: Examples for choosing the state, `training.evaluations` times, evenly spaced over the updates: the
             one with the lowest mean loss or, with `choose_by` "macro_f1", the highest macro-F1.
         start: A language model's network; training starts from its embedding and recurrent layers.
         tuning: Rates of the parts of a network that starts from a language model; None: the same rate for all.
-        vocabulary_digest: Stored with the model.
         device: "cpu" or "cuda".
         threads: For matrix products.
         report: Called after each evaluation with its figures; steps are tokens read.
@@ -66,7 +63,7 @@ def fit(
         vectors: Folder of the word vectors that the embedding of a spec with `vectors` starts from.
 
     Raises:
-        ModelError: kind "input": see `LabelledSequences.require`, `RecurrentTrunk.take_over`, `start_embedding` and
+        ModelError: kind "input": see `LabelledSequences.require`, `LabellingNetwork.take_over`, `start_embedding` and
             `require_device`; "diverged": a loss or gradient is not a finite number; "memory".
     """
     require_device(device)
@@ -78,22 +75,16 @@ def fit(
         gpus = [torch.device(device)] if device.startswith("cuda") else []
         with limited_threads(threads), torch.random.fork_rng(devices=gpus):
             torch.manual_seed(spec.training.seed)
-            network = LabellingNetwork(spec, entries, train.targets[train.asked(spec)])
-            if getattr(spec, "vectors", "") and isinstance(network.trunk.embedding, nn.Embedding):
-                start_embedding(network.trunk.embedding, spec, vectors)
+            network = LabellingNetwork(spec, entries, train.targets[train.asked()])
+            if getattr(spec, "vectors", ""):
+                start_embedding(network.embedding, spec, vectors)
             if start is not None:
-                _take_over(network, start)
+                network.take_over(start)
             train_with_own_layers(network)
-            model = Labeller(spec, network.to(device), vocabulary_digest)
+            model = Labeller(spec, network.to(device))
             return FittedLabeller(model, Trainer(model, train, validation, work, report, tuning).run())
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         what = f"not enough memory on {device}: {first_line(error)}; a smaller batch or hidden size needs less"
         raise ModelError(what, "memory") from error
-
-
-def _take_over(network: LabellingNetwork, start: RecurrentNetwork) -> None:
-    if not isinstance(network.trunk, RecurrentTrunk):
-        raise ModelError("only a recurrent network can start from a language model", "input")
-    network.trunk.take_over(start)

@@ -24,14 +24,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.base import ModelError
 from models.neural.device import first_line, is_out_of_memory, to_device
 from models.neural.labelling.labelled_sequences import LabelledSequences
-from models.neural.labelling.labeller import Labeller, input_tensors
+from models.neural.labelling.labeller import LOSS, Labeller, input_tensors
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.rows import FeatureBatch, LabelledBatch
-from models.neural.labelling.spec import LabellerSpec
+from models.neural.labelling.rows import LabelledBatch
+from models.neural.labelling.spec import LabellingOptions
 from models.neural.output import NOT_SCORED
 from models.neural.weights_file import fill_network, network_tensors
 from training.context import CHECKPOINTS, FitProgress
@@ -111,16 +112,16 @@ def gradient(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarr
 
 
 def add_gradients(
-    network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellerSpec, micro_batch: int
+    network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellingOptions, micro_batch: int
 ) -> LossSums:
     """Add the gradient of the summed loss of some sequences to that of the parameters, *micro_batch* at a time."""
     sums = LossSums(0.0, 0, 0)
     for piece in pieces(examples.sequences.lengths[rows_B], micro_batch):
         batch, targets = examples.sequences.batch(rows_B[piece]), examples.of_rows(spec, rows_B[piece])
-        features_NF, targets_N = asked_features(network, batch, targets, spec)
+        features_NF, targets_N = asked_features(network, batch, targets)
         loss_sum = 0.0
         if len(targets_N):
-            loss = network.head.loss(network.head(features_NF), targets_N).sum()
+            loss = F.cross_entropy(network.head(features_NF), targets_N, reduction="sum")
             loss.backward()
             loss_sum = float(loss.detach())
         sums = LossSums(sums.loss + loss_sum, sums.targets + len(targets_N), sums.tokens + batch.size())
@@ -139,12 +140,10 @@ def pieces(lengths_B: np.ndarray, most: int) -> Iterator[slice]:
 
 
 def asked_features(
-    network: LabellingNetwork, batch: LabelledBatch | FeatureBatch, targets: np.ndarray, spec: LabellerSpec
+    network: LabellingNetwork, batch: LabelledBatch, targets: np.ndarray
 ) -> tuple[Tensor, Tensor]:
-    """Return the features that have a target, and the targets (float for numbers, int64 for labels)."""
+    """Return the features that have a target, and the targets (int64)."""
     features_NF = network(*input_tensors(batch, network.device))
-    if spec.numbers:
-        return features_NF, torch.from_numpy(targets.astype(np.float64)).to(features_NF)
     scored = np.flatnonzero(targets != NOT_SCORED)  # chosen here: a mask on a GPU would make the host wait for it
     targets_N = to_device(torch.from_numpy(targets[scored].astype(np.int64)), network.device)
     if len(scored) < len(targets):
@@ -221,13 +220,13 @@ class Trainer:
         yield from groups[done : done + self.updates - made]
 
     def _update(self, rows_B: np.ndarray) -> None:
-        began, progress, loss = time.perf_counter(), self.state.metrics, self.model.spec.loss
+        began, progress = time.perf_counter(), self.state.metrics
         rate = self.state.rates.set(progress.updates, progress.rate_factor)
         norm = update_once(self.state, self.train, rows_B)
         progress.seconds += time.perf_counter() - began
         last = progress.updates == self.updates
         if progress.targets and (last or progress.updates % max(1, self.updates // JOURNAL_LINES) == 0):
-            figures = {f"train/{loss}": progress.loss / progress.targets, "learning_rate": rate,
+            figures = {f"train/{LOSS}": progress.loss / progress.targets, "learning_rate": rate,
                        "gradient_norm": norm, "tokens_per_second": progress.tokens / progress.seconds}  # fmt: skip
             progress.loss, progress.targets = 0.0, 0
             self._write(figures)
@@ -242,7 +241,7 @@ class Trainer:
         with state.averaged():
             self.network.eval()
             figures = self.model.measure(self.validation)
-            if not math.isfinite(loss := figures[self.model.spec.loss]):
+            if not math.isfinite(loss := figures[LOSS]):
                 raise Divergence(f"validation loss {loss}")
             progress.latest, improved = figures, self._rank(figures) < self._rank(progress.best)
             if improved:
@@ -274,7 +273,7 @@ class Trainer:
         """Return a key that is lower for a better state."""
         if not figures:
             return (math.inf,)
-        loss = figures[self.model.spec.loss]
+        loss = figures[LOSS]
         return (-figures["macro_f1"], loss) if self.model.spec.choose_by == "macro_f1" else (loss,)
 
     def _write(self, figures: Mapping[str, float]) -> None:

@@ -9,16 +9,16 @@ import numpy as np
 
 from models.base import ModelError
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.spec import TaggingSpec
 from models.neural.output import NOT_SCORED
 from models.tagging.punctuator import WINDOW, Punctuator, WordPieces
-from models.tagging.spec import PunctuatorSpec
 from models.tagging.written_words import TaggedWords
 from models.tokens.vocabulary import Vocabulary
 from training.labelling.labeller_fit import fit as fit_labeller
 
 
 def fit_punctuator(
-    spec: PunctuatorSpec, vocabulary: Vocabulary, train: Iterable[TaggedWords],
+    spec: TaggingSpec, vocabulary: Vocabulary, train: Iterable[TaggedWords],
     validation: Iterable[TaggedWords], **options: Any,
 ) -> tuple[Punctuator, dict[str, float]]:  # fmt: skip
     """Train on some texts and choose the best state on others; return the model and the fit's summary.
@@ -33,7 +33,7 @@ def fit_punctuator(
         ModelError: See `fit`; kind "input": a set of texts has no word.
     """
     sets = [examples(vocabulary, texts) for texts in (train, validation)]
-    fitted = fit_labeller(spec.labelling, len(vocabulary), *sets, vocabulary_digest=vocabulary.digest, **options)
+    fitted = fit_labeller(spec, len(vocabulary), *sets, **options)
     return Punctuator(vocabulary, fitted.model), fitted.summary
 
 

@@ -13,9 +13,10 @@ from core.config.section import Line, Section
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
 from models.names import require_name
+from models.neural.labelling.spec import TaggingSpec
 from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
 from models.specs import TrainingSpec
-from models.tagging.spec import PunctuatorSpec
+from models.tagging.written_words import TAGS
 
 LabelledSlice = Literal["label", "length", "month", "category"]
 
@@ -143,11 +144,10 @@ class PunctuationConfig(Section):
     batch: Count = 16
     train_words: Count = 2_000_000
 
-    def spec(self, seed: int) -> PunctuatorSpec:
+    def spec(self, seed: int) -> TaggingSpec:
         """Return the options of the model; the rate suits the batch, which changes little with the amount of text."""
-        return PunctuatorSpec(
-            kind=self.kind, layers=self.layers, hidden=self.hidden, embedding=self.embedding, dropout=self.dropout,
-            training=TrainingSpec(
-                epochs=self.epochs, batch=self.batch, learning_rate=4e-3, evaluations=8, seed=seed
-            ),
+        return TaggingSpec(
+            labels=TAGS, kind=self.kind, layers=self.layers, hidden=self.hidden, embedding=self.embedding,
+            dropout=self.dropout,
+            training=TrainingSpec(epochs=self.epochs, batch=self.batch, learning_rate=4e-3, evaluations=8, seed=seed),
         )  # fmt: skip

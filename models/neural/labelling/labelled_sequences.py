@@ -1,4 +1,4 @@
-"""Store labelled sequences: rows of token ids or features, and the targets.
+"""Store labelled sequences: rows of token ids, and the targets.
 
 Shapes: D sequences, P positions of all of them, B sequences of a batch.
 """
@@ -13,9 +13,8 @@ import numpy as np
 
 from ...base import ModelError
 from ..output import NOT_SCORED
-from .rows import InputRows
 from .rows import Sequences as Sequences
-from .spec import LabellerSpec
+from .spec import LabellingOptions
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,12 @@ class LabelledSequences:
     """Sequences, and a target for each sequence or for each of their positions.
 
     Args:
-        sequences: D sequences of P positions, or sparse rows.
-        targets: Labels (whole numbers) or numbers, D of them for classification, P for tagging; the label `NOT_SCORED`
+        sequences: D sequences of P positions.
+        targets: Labels (whole numbers), D of them for classification, P for tagging; the label `NOT_SCORED`
             (tagging only) leaves a position out of loss and error rate.
     """
 
-    sequences: InputRows
+    sequences: Sequences
     targets: np.ndarray
 
     @classmethod
@@ -48,37 +47,33 @@ class LabelledSequences:
             return cls(Sequences.of(sequences), np.concatenate(rows))
         return cls(Sequences.of(sequences), np.asarray(targets))
 
-    def require(self, spec: LabellerSpec, entries: int) -> None:
+    def require(self, spec: LabellingOptions, entries: int) -> None:
         """Refuse examples that do not fit a spec and a vocabulary.
 
         Raises:
             ModelError: kind "input": see `Sequences.require`; not one target for each sequence or position; a label
-                that the spec does not have, a number that is not finite (both with their place); no target at all.
+                that the spec does not have (with its place); no target at all.
         """
         self.sequences.require(entries)
         tagging, targets = spec.task == "tagging", self.targets
         needed, each = (len(self.sequences.ids_P), "position") if tagging else (len(self.sequences), "sequence")
         if targets.shape != (needed,):
             raise ModelError(f"targets are {targets.shape}; one for each {each} is needed, {needed} in all", "input")
-        if spec.numbers:
-            right = np.isfinite(targets) if np.issubdtype(targets.dtype, np.number) else np.zeros(needed, bool)
-            allowed = "a finite number"
-        else:
-            low = NOT_SCORED if tagging else 0
-            whole = np.issubdtype(targets.dtype, np.integer)
-            right = (targets >= low) & (targets < len(spec.labels)) if whole else np.zeros(needed, bool)
-            allowed = f"a whole number from 0 to {len(spec.labels) - 1}, or {NOT_SCORED} where a tagger is not asked"
+        low = NOT_SCORED if tagging else 0
+        whole = np.issubdtype(targets.dtype, np.integer)
+        right = (targets >= low) & (targets < len(spec.labels)) if whole else np.zeros(needed, bool)
         if not right.all():
             wrong = int(np.flatnonzero(~right)[0])
             place = self.sequences.place(wrong) if tagging else f"sequence {wrong}"
+            allowed = f"a whole number from 0 to {len(spec.labels) - 1}, or {NOT_SCORED} where a tagger is not asked"
             raise ModelError(f"the target of {place} is {targets[wrong]!r}; it must be {allowed}", "input")
-        if not len(self.asked(spec)):
+        if not len(self.asked()):
             raise ModelError(f"there is nothing to learn: all labels are {NOT_SCORED}", "input")
 
-    def asked(self, spec: LabellerSpec) -> np.ndarray:
+    def asked(self) -> np.ndarray:
         """Return the numbers of the sequences or positions that have a target."""
-        return np.arange(len(self.targets)) if spec.numbers else np.flatnonzero(self.targets != NOT_SCORED)
+        return np.flatnonzero(self.targets != NOT_SCORED)
 
-    def of_rows(self, spec: LabellerSpec, rows_B: np.ndarray) -> np.ndarray:
+    def of_rows(self, spec: LabellingOptions, rows_B: np.ndarray) -> np.ndarray:
         """Return the targets of some sequences: one per sequence or, for tagging, one per position."""
         return self.targets[self.sequences.positions(rows_B) if spec.task == "tagging" else rows_B]

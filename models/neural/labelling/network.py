@@ -1,65 +1,190 @@
-"""Build the network of a classifier or tagger: a trunk (`trunks/`), dropout and a head (`heads.py`).
+"""Read sequences with recurrent layers; give a classifier a summary of each, or a tagger every position; score labels.
 
-Shapes: N = sequences, or for tagging positions of all of them; F = features of the trunk.
+    x_t = C[w_t]
+    h_t = encoder(x)_t            from the beginning, or with `bidirectional` from both ends
+    tagging                       features of every position: h_t
+    classification                features of a sequence: (last state of each direction, max_t h_t, 1/n Σ_t h_t), joined
+                                  (Howard & Ruder 2018, section 3.3)
+    s = W features + b            the scores; p = softmax(s), trained by cross-entropy
+
+Padding never changes a result.
+Shapes: B sequences, T positions of the longest, F features, K labels; N = B or, for tagging, positions of all of them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...base import ModelError
 from .. import network
+from ..layers.bidirectional import BidirectionalEncoder
+from ..layers.cells import CELLS
 from ..layers.dropout import Dropout
-from .heads import make_head
-from .spec import LabellerSpec
-from .trunks.build import make_trunk
+from ..layers.recurrent_layers import make_layer, run_layer
+from ..network import EMBEDDING_STD
+from ..recurrent import RecurrentNetwork
+from .spec import LabellingOptions
+
+
+def inside(lengths_B: Tensor, positions: int) -> Tensor:
+    """Return a mask (B, T), True for positions that are not padding."""
+    return torch.arange(positions, device=lengths_B.device) < lengths_B[:, None]
+
+
+def mean(h_BTF: Tensor, inside_BT: Tensor) -> Tensor:
+    """Return the mean over the positions inside each sequence (B, F)."""
+    inside_BT1 = inside_BT[..., None]
+    return torch.where(inside_BT1, h_BTF, 0.0).sum(1) / inside_BT1.sum(1).to(h_BTF.dtype)
+
+
+def largest(h_BTF: Tensor, inside_BT: Tensor) -> Tensor:
+    """Return the maximum over the positions inside each sequence (B, F)."""
+    return h_BTF.masked_fill(~inside_BT[..., None], -torch.inf).amax(1)
+
+
+class ForwardEncoder(nn.Module):
+    """L layers that read from the beginning; arguments and results as in `BidirectionalEncoder`, with H for 2 H.
+
+    The parameters have the names and shapes of a recurrent language model's `layers`.
+    """
+
+    def __init__(
+        self, kind: str, inputs: int, hidden: int, layers: int = 1, cells: str = "fused", dropout: float = 0.0,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.hidden, self.states = hidden, CELLS[kind].states
+        sizes = [inputs] + [hidden] * (layers - 1)
+        self.layers = nn.ModuleList(make_layer(kind, size, hidden, cells, **options) for size in sizes)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x_BTE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Read whole sequences.
+
+        Args:
+            x_BTE: Inputs; positions at and after a sequence's length are padding with any finite numbers.
+            lengths_B: int64, from 1 to T.
+
+        Returns:
+            h_BTH, 0 in the padding; and h_n of each sequence (B, H).
+        """
+        start = (x_BTE.new_zeros(len(x_BTE), self.hidden),) * self.states
+        h_BTH = x_BTE
+        for index, layer in enumerate(self.layers):
+            h_BTH = h_BTH if index == 0 else self.dropout(h_BTH)
+            h_BTH, _ = run_layer(layer, dict(layer.named_parameters()), h_BTH, start)
+        h_BTH = torch.where(inside(lengths_B, h_BTH.shape[1])[..., None], h_BTH, 0.0)
+        return h_BTH, h_BTH[torch.arange(len(h_BTH), device=h_BTH.device), lengths_B - 1]
 
 
 class LabellingNetwork(nn.Module):
-    """Trunk and head.
+    """Embedding, encoder, pooling or positions, head.
 
     In evaluation mode there is no dropout and all is float32, so that an answer does not depend on the batch.
 
     Args:
-        spec: Task, architecture and loss.
-        entries: V of the vocabulary, or the number of features.
-        targets_N: Targets in training, for the head's first bias.
-
-    Attributes:
-        trunk: See `trunks/trunk.py`.
-        head: See `heads.py`.
+        spec: Task and architecture.
+        entries: V of the vocabulary.
+        targets_N: Targets in training (without `NOT_SCORED`). The head's b starts at the logarithm of the share of each
+            label, 0.5 added to each count, and W so small that the first answers are nearly these shares.
     """
 
-    def __init__(self, spec: LabellerSpec, entries: int, targets_N: np.ndarray) -> None:
+    def __init__(self, spec: LabellingOptions, entries: int, targets_N: np.ndarray) -> None:
         super().__init__()
-        self.precision = spec.training.precision
-        self.trunk = make_trunk(spec, entries)
+        self.entries, self.precision, self.tagging = entries, spec.training.precision, spec.task == "tagging"
+        self.embedding = nn.Embedding(entries, spec.embedding)
+        nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
+        make = BidirectionalEncoder if spec.bidirectional else ForwardEncoder
+        self.encoder = make(
+            spec.kind, spec.embedding, spec.hidden, spec.layers, spec.cells, spec.dropout,
+            nonlinearity=spec.nonlinearity, form=spec.form, forget_bias=spec.forget_bias, layer_norm=spec.layer_norm,
+            start=spec.recurrent_start,
+        )  # fmt: skip
         self.dropout = Dropout(spec.dropout)
-        self.head = make_head(spec, self.trunk.features, targets_N)
+        width = spec.hidden * (2 if spec.bidirectional else 1)
+        self.head = nn.Linear(width if self.tagging else 3 * width, len(spec.labels))
+        nn.init.normal_(self.head.weight, 0.0, EMBEDDING_STD)
+        counts_K = torch.from_numpy(np.bincount(targets_N, minlength=len(spec.labels))).double() + 0.5
+        share_K = counts_K / counts_K.sum()
+        with torch.no_grad():
+            self.head.bias.copy_(share_K.log())
 
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return self.head.linear.weight.device
+        return self.head.weight.device
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the features that enter the head (N, F) of a batch; see `Trunk.forward`."""
+    def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return the features that enter the head (N, F).
+
+        Raises:
+            ModelError: kind "input": no sequence, or not one length between 1 and T for each.
+        """
+        require_lengths(ids_BT, lengths_B)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16()):
-            features_NF = self.trunk(*inputs)
-        dropped_NF: Tensor = self.dropout(features_NF.to(self.head.linear.weight.dtype))
+            features_NF = self._features(ids_BT, lengths_B)
+        dropped_NF: Tensor = self.dropout(features_NF.to(self.head.weight.dtype))
         return dropped_NF
 
-    def groups(self) -> list[nn.Module]:
-        """Return the parts of the network from the input to the answer, for fine-tuning.
+    def _features(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        inside_BT = inside(lengths_B, ids_BT.shape[1])
+        x_BTE = self.dropout(self.embedding(ids_BT.masked_fill(~inside_BT, 0)))
+        h_BTF, last_BF = (each.to(x_BTE.dtype) for each in self.encoder(x_BTE, lengths_B))
+        if self.tagging:  # of a mask, a GPU would look up the positions once more in the backward pass
+            return h_BTF.flatten(0, 1).index_select(0, inside_BT.flatten().nonzero()[:, 0])
+        return torch.cat([last_BF, largest(h_BTF, inside_BT), mean(h_BTF, inside_BT)], 1)
 
-        The last one is the head with all modules of the trunk that are new too, such as attention.
+    def groups(self) -> Sequence[nn.Module]:
+        """Return the parts from the input to the answer, for fine-tuning; all but the head are a language model's."""
+        layers = self.encoder.layers if isinstance(self.encoder, ForwardEncoder) else [self.encoder]
+        return [self.embedding, *layers, self.head]
+
+    def take_over(self, trained: RecurrentNetwork) -> None:
+        """Copy embedding and recurrent layers of a language model, which was trained on more text than has labels.
+
+        Raises:
+            ModelError: kind "input": this network also reads from the end, which no language model does; or a shape
+                differs.
         """
-        below = self.trunk.groups()
-        earlier = {id(parameter) for part in below for parameter in part.parameters()}
-        new = [part for part in self.trunk.children() if not earlier.issuperset(map(id, part.parameters()))]
-        return [*below, nn.ModuleList([*new, self.head])]
+        if not isinstance(self.encoder, ForwardEncoder):
+            raise ModelError("a language model reads from the beginning only: bidirectional must be false", "input")
+        pairs = {"embedding": (self.embedding, trained.embedding), "layers": (self.encoder.layers, trained.layers)}
+        for name, (part_below, other) in pairs.items():
+            ours, theirs = ({key: tuple(value.shape) for key, value in part.state_dict().items()}
+                            for part in (part_below, other))  # fmt: skip
+            if ours != theirs:
+                raise ModelError(f"{name} of the language model is {theirs}, here {ours}", "input")
+        for part_below, other in pairs.values():
+            part_below.load_state_dict(other.state_dict())
 
     def _in_bf16(self) -> bool:
         trains = self.training and self.precision == "bf16"
-        return trains and (self.head.linear.weight.is_cuda or network.bf16_on_processor())
+        return trains and (self.head.weight.is_cuda or network.bf16_on_processor())
+
+
+def empty_network(spec: LabellingOptions, entries: int) -> LabellingNetwork:
+    """Return a network whose weights are filled in later; the random stream does not change."""
+    with torch.random.fork_rng(devices=[]):
+        return LabellingNetwork(spec, entries, np.zeros(0, np.int64))
+
+
+def require_lengths(ids_BT: Tensor, lengths_B: Tensor) -> None:
+    """Refuse a batch of no sequences, or lengths that are not between 1 and T.
+
+    On a GPU the lengths are not read, because the host would wait for them; `Sequences.batch` makes no others.
+
+    Raises:
+        ModelError: kind "input".
+    """
+    if ids_BT.ndim != 2 or not ids_BT.numel():
+        raise ModelError(f"ids are {tuple(ids_BT.shape)}; one row for each of 1 or more sequences is needed", "input")
+    batch, positions = ids_BT.shape
+    readable = not lengths_B.is_cuda
+    if lengths_B.shape != (batch,) or (readable and (lengths_B.min() < 1 or lengths_B.max() > positions)):
+        needed = f"{batch} of them are needed, each between 1 and {positions}"
+        raise ModelError(f"lengths are {lengths_B.tolist()}; {needed}", "input")

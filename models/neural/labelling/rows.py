@@ -1,4 +1,4 @@
-"""Store token sequences, and sparse features, as rows of different lengths, and read them in batches.
+"""Store token sequences as rows of different lengths, and read them in batches.
 
 The form is that of a token stream (`models/streams.py`), so memory-mapped ids can be passed without a copy.
 Shapes: D rows, P positions of all of them, B rows of a batch, T positions of the longest of these, M positions of all
@@ -7,15 +7,13 @@ rows of a batch.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-import polars as pl
 
 from ...base import ModelError
 from ...tokens.special import STARS
@@ -34,30 +32,9 @@ class LabelledBatch(NamedTuple):
     ids_BT: np.ndarray
     lengths_B: np.ndarray
 
-    def inputs(self) -> tuple[np.ndarray, ...]:
-        """Return the arguments of a network that reads sequences."""
-        return self.ids_BT, self.lengths_B
-
     def size(self) -> int:
         """Return the number of tokens."""
         return int(self.lengths_B.sum())
-
-
-class FeatureBatch(NamedTuple):
-    """Sparse rows one after another: their numbers rows_B, feature numbers ids_M, values_M, and starts_B."""
-
-    rows_B: np.ndarray
-    ids_M: np.ndarray
-    values_M: np.ndarray
-    starts_B: np.ndarray
-
-    def inputs(self) -> tuple[np.ndarray, ...]:
-        """Return the arguments of a network that reads features."""
-        return self.ids_M, self.values_M, self.starts_B
-
-    def size(self) -> int:
-        """Return the number of features."""
-        return len(self.ids_M)
 
 
 @dataclass(frozen=True)
@@ -67,16 +44,13 @@ class Rows:
     Args:
         ids_P: Whole numbers, all rows one after another.
         offsets: The position where each begins, and the end (D + 1).
-        written: The texts in normal form that the rows were made from (D), for features that are counted in them; None
-            if they are not known. Rows that are made of these rows have them only where it is said.
 
     Raises:
-        ModelError: kind "input": no row, ids that are not whole numbers, offsets or texts that do not fit.
+        ModelError: kind "input": no row, ids that are not whole numbers, offsets that do not fit.
     """
 
     ids_P: np.ndarray
     offsets: np.ndarray
-    written: pl.Series | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         ids_P, offsets = self.ids_P, self.offsets
@@ -86,16 +60,13 @@ class Rows:
             raise ModelError("there is no sequence", "input")
         if offsets[0] != 0 or offsets[-1] != len(ids_P) or bool((np.diff(offsets) < 0).any()):
             raise ModelError(f"offsets must rise from 0 to {len(ids_P)}, the number of ids", "input")
-        if self.written is not None and len(self.written) != len(self):
-            raise ModelError(f"there are {len(self.written)} texts for {len(self)} sequences", "input")
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray], written: Sequence[str] | None = None) -> Self:
-        """Return rows given one by one, with their texts if these are given; the errors are those of the class."""
+    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray]) -> Self:
+        """Return rows given one by one; the errors are those of the class."""
         offsets = np.cumsum([0, *(len(ids) for ids in sequences)])
         parts = [np.asarray(ids) for ids in sequences if len(ids)]
-        texts = None if written is None else pl.Series("text", written, dtype=pl.String)
-        return cls(np.concatenate(parts) if parts else np.zeros(0, np.int64), offsets, written=texts)
+        return cls(np.concatenate(parts) if parts else np.zeros(0, np.int64), offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -142,50 +113,7 @@ class Rows:
         return f"sequence {row}, position {position - self.offsets[row]}"
 
 
-class InputRows(Rows):
-    """Rows that a network reads in batches: token sequences or sparse features."""
-
-    def require(self, entries: int) -> None:
-        """Refuse rows that a network of *entries* entries cannot read.
-
-        Raises:
-            ModelError: kind "input"; names the sequence and the position.
-        """
-        self.require_ids(entries)
-
-    @abstractmethod
-    def batch(self, rows_B: np.ndarray) -> LabelledBatch | FeatureBatch:
-        """Return the chosen rows, in the order given; a row may be chosen more than once.
-
-        Raises:
-            ModelError: kind "input": none is chosen.
-        """
-        raise NotImplementedError
-
-    def by_length(self, positions: int) -> Iterator[Any]:
-        """Yield all rows in batches of at most *positions* padded positions, or of one row; longest first.
-
-        They are sorted by length, so that padding is short; the batch's `rows_B` has their numbers.
-        """
-        order = np.argsort(-self.lengths, kind="stable")
-        first = 0
-        while first < len(order):
-            count = max(1, positions // max(1, int(self.lengths[order[first]])))
-            yield self.batch(order[first : first + count])
-            first += count
-
-    def shuffled(self, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
-        """Yield the numbers of all rows once, *size* at a time, in random order, similar lengths together."""
-        order, groups = draw.permutation(len(self)), []
-        for first, last in pairwise([*range(0, len(self), POOL * size), len(self)]):
-            pool = order[first:last]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            groups += [pool[i : i + size] for i in range(0, len(pool), size)]
-        for index in draw.permutation(len(groups)):
-            yield groups[index]
-
-
-class Sequences(InputRows):
+class Sequences(Rows):
     """Token sequences, none of them empty; arguments as those of `Rows`.
 
     Raises:
@@ -206,7 +134,7 @@ class Sequences(InputRows):
         Raises:
             ModelError: kind "input"; names the sequence and the position.
         """
-        super().require(entries)
+        self.require_ids(entries)
         rated = np.flatnonzero((self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1]))
         if len(rated):
             first = int(rated[0])
@@ -214,38 +142,41 @@ class Sequences(InputRows):
             raise ModelError(f"{token}, which gives the rating away: replace it by <stars_0>", "input")
 
     def take(self, rows_B: np.ndarray) -> Sequences:
-        """Return the chosen sequences, in the order given, with their texts."""
-        written = None if self.written is None else self.written.gather(rows_B)
-        return Sequences(self.ids_of(rows_B), np.concatenate([[0], np.cumsum(self.lengths[rows_B])]), written=written)
+        """Return the chosen sequences, in the order given."""
+        return Sequences(self.ids_of(rows_B), np.concatenate([[0], np.cumsum(self.lengths[rows_B])]))
 
     def batch(self, rows_B: np.ndarray) -> LabelledBatch:
-        """Return the chosen sequences side by side; see `InputRows.batch`."""
-        _require_some(rows_B)
+        """Return the chosen sequences side by side, in the order given; a row may be chosen more than once.
+
+        Raises:
+            ModelError: kind "input": none is chosen.
+        """
+        if not len(rows_B):
+            raise ModelError("a batch of no sequences", "input")
         lengths_B = self.lengths[rows_B]
         inside_BT = np.arange(lengths_B.max()) < lengths_B[:, None]
         ids_BT = np.zeros(inside_BT.shape, np.int64)
         ids_BT[inside_BT] = self.ids_of(rows_B)
         return LabelledBatch(rows_B, ids_BT, lengths_B)
 
+    def by_length(self, positions: int) -> Iterator[LabelledBatch]:
+        """Yield all rows in batches of at most *positions* padded positions, or of one row; longest first.
 
-@dataclass(frozen=True)
-class FeatureRows(InputRows):
-    """Sparse rows: numbers of features in `ids_P`, and their values.
+        They are sorted by length, so that padding is short; the batch's `rows_B` has their numbers.
+        """
+        order = np.argsort(-self.lengths, kind="stable")
+        first = 0
+        while first < len(order):
+            count = max(1, positions // max(1, int(self.lengths[order[first]])))
+            yield self.batch(order[first : first + count])
+            first += count
 
-    Args:
-        values_P: Value of each feature.
-    """
-
-    values_P: np.ndarray
-
-    def batch(self, rows_B: np.ndarray) -> FeatureBatch:
-        """Return the chosen rows one after another; see `InputRows.batch`."""
-        _require_some(rows_B)
-        positions_M, lengths_B = self.positions(rows_B), self.lengths[rows_B]
-        ids_M = self.ids_P[positions_M].astype(np.int64)
-        return FeatureBatch(rows_B, ids_M, self.values_P[positions_M], np.cumsum(lengths_B) - lengths_B)
-
-
-def _require_some(rows_B: np.ndarray) -> None:
-    if not len(rows_B):
-        raise ModelError("a batch of no sequences", "input")
+    def shuffled(self, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
+        """Yield the numbers of all rows once, *size* at a time, in random order, similar lengths together."""
+        order, groups = draw.permutation(len(self)), []
+        for first, last in pairwise([*range(0, len(self), POOL * size), len(self)]):
+            pool = order[first:last]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            groups += [pool[i : i + size] for i in range(0, len(pool), size)]
+        for index in draw.permutation(len(groups)):
+            yield groups[index]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -92,7 +92,7 @@ def predict(
 
     bundle, version = open_classifier(config, model)
     classified = checked(lambda: bundle.classify(texts))
-    rows = [{"line": line, "text": text, **_answer(bundle.labels, classified, row)}
+    rows = [{"line": line, "text": text, **classified.answer(bundle.labels, row)}
             for row, (line, text) in enumerate(lines)]  # fmt: skip
     terminal.show_warnings(warnings := script_warnings(bundle.vocabulary, "\n".join(texts)))
     shown = [{name: row.get(name) for name in ("line", "label", "probability", "text")} for row in rows]
@@ -103,32 +103,27 @@ def predict(
 @app.command("weights")
 def weights(
     model: Version = "champion",
-    top: Annotated[int, typer.Option("--top", min=1, max=1_000, help="Features of each label and kind.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, max=1_000, help="Features of each label.")] = 10,
     preset: Classes = PRESET, set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Show the features that speak most for each label, of a classifier of the kind `logistic`.
-
-    Weights of words and counts have different units: compare only those of one kind.
-    """
+    """Show the words that speak most for each label, of a classifier of the kind `logistic` or `bayes`."""
     config = configured(preset, set)
     from core.errors import InputError
-    from models.classification.logistic import LogisticClassifier
+    from models.classification.features import FeatureClassifier
     from tracking.logged_models.opening import open_classifier
 
     bundle, version = open_classifier(config, model)
-    if not isinstance(bundle.model, LogisticClassifier):
+    if not isinstance(bundle.model, FeatureClassifier) or len(bundle.model.layers) > 1:
         raise InputError(
             "This classifier has no weight for each feature", where=f"{version.name} version {version.version}",
             value=f"kind {bundle.spec.kind}", remedy="name a version of the kind logistic: --model NAME/NUMBER",
         )
     strongest = [weight._asdict() for weight in bundle.model.strongest(bundle.vocabulary, top)]
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for one in strongest:
-        grouped.setdefault((one["label"], one["block"]), []).append(f"{one['feature']} {one['weight']:+.2f}")
     rows = [
-        {"label": label, "kind": block, "features": "; ".join(features)}
-        for (label, block), features in grouped.items()
-    ]
+        {"label": label, "features": "; ".join(
+            f"{one['feature']} {one['weight']:+.2f}" for one in strongest if one["label"] == label)}
+        for label in bundle.labels
+    ]  # fmt: skip
     terminal.show_rows(rows, f"{version.name} version {version.version}: what speaks for each label")
     terminal.last_line({"model": version.name, "version": version.version, "weights": strongest}, json)
 
@@ -156,16 +151,6 @@ def compare(
     _show_table(result)
     terminal.say(result["sentence"])
     terminal.last_line(result, json)
-
-
-def _answer(labels: Sequence[str], classified: Any, row: int) -> dict[str, Any]:
-    """Return the answer to one text; with the probability of every label if the classifier has them."""
-    number = int(classified.answers_N[row])
-    answer: dict[str, Any] = {"label": labels[number]}
-    if classified.probabilities_NK is not None:
-        answer["probability"] = float(classified.probabilities_NK[row, number])
-        answer["probabilities"] = dict(zip(labels, map(float, classified.probabilities_NK[row]), strict=True))
-    return answer
 
 
 def _show_table(result: Mapping[str, Any]) -> None:

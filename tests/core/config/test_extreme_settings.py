@@ -13,7 +13,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from models.classification.spec import CLASSIFIERS
-from models.neural.labelling.spec import LabellingSpec
+from models.neural.labelling.spec import TaggingSpec
 from models.specs import KINDS, TrainingSpec, VocabularySpec
 from tests.core.config.setting_types import types_in
 
@@ -72,7 +72,7 @@ def test_no_option_of_a_vocabulary_takes_an_extreme_number(option):
 
 
 OF_MODELS = [spec for spec, _ in (*KINDS.values(), *CLASSIFIERS.values())]
-SPECS = list(dict.fromkeys([*OF_MODELS, VocabularySpec, TrainingSpec, LabellingSpec]))
+SPECS = list(dict.fromkeys([*OF_MODELS, VocabularySpec, TrainingSpec, TaggingSpec]))
 
 
 @pytest.mark.parametrize(

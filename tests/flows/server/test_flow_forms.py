@@ -130,7 +130,7 @@ def test_the_parameters_of_an_event_name_the_same_files_in_another_folder(
     (tmp_path / "tiny.toml").write_text('extends = "demo"\n')
     overrides = [
         "seed=9", "source.business=b.json", 'vectors.glove="v.txt"',
-        'lexicons={own = "l.txt"}', "source.licence=b.json",
+        "source.licence=b.json",
         'source.input=["x.json"]', "execution.remote_store=file:///mnt/results",
     ]  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -141,7 +141,7 @@ def test_the_parameters_of_an_event_name_the_same_files_in_another_folder(
     assert config.seed == 9
     assert config.source.input == (f"{tmp_path}/x.json",)
     assert config.source.business == f"{tmp_path}/b.json"
-    assert (config.vectors["glove"], config.lexicons["own"]) == (f"{tmp_path}/v.txt", f"{tmp_path}/l.txt")
+    assert config.vectors["glove"] == f"{tmp_path}/v.txt"
     assert {"seed=9", "source.licence=b.json", "execution.remote_store=file:///mnt/results"} <= {*found["overrides"]}
     assert with_absolute_paths("demo", None, None) == {"preset": "demo", "input": None, "overrides": None}
     assert with_absolute_paths("", [], [])["preset"] == ""

@@ -14,6 +14,7 @@ import pytest
 
 from models.base import ModelError
 from models.classification.bundle import load_classifier, save_classifier
+from models.classification.classifier import softmax
 from models.neural.labelling.rows import Rows
 from tests.marked_cases import long_but
 from tests.models.classification.made_reviews import LABELS, MECHANISMS, OPTIONS, RECIPE, small, texts
@@ -49,9 +50,9 @@ def folders(words, train, held_out, tmp_path_factory):
 
 
 @pytest.fixture
-def bag(folders, tmp_path):
+def bundle(folders, tmp_path):
     """A copy of a bundle that a test may damage."""
-    return Path(shutil.copytree(folders("bag")[0], tmp_path / "bundle"))
+    return Path(shutil.copytree(folders("gru")[0], tmp_path / "bundle"))
 
 
 def refusal(folder):
@@ -77,11 +78,11 @@ def test_what_is_opened_answers_as_what_was_saved(kind, folders, words):
     assert np.array_equal(found.scores_NK, expected)
     assert np.array_equal(found.answers_N, expected.argmax(1))
     assert found.answers_N.dtype == np.int64
-    assert np.array_equal(found.probabilities_NK, model.normalised(expected))
+    assert np.array_equal(found.probabilities_NK, softmax(expected))
 
 
 def test_no_texts_have_no_answers(folders):
-    found = load_classifier(folders("bag")[0]).classify([])
+    found = load_classifier(folders("gru")[0]).classify([])
     assert found.scores_NK.shape == found.probabilities_NK.shape == (0, 3)
     assert found.answers_N.shape == (0,)
 
@@ -91,8 +92,8 @@ def test_no_texts_have_no_answers(folders):
     [
         ({"format": 2}, "has format 2, newer than this version reads"),
         ({"kind": "transformer"}, "kind 'transformer'; known: logistic"),
-        ({"kind": "cnn"}, "of kind 'cnn', its options of kind 'bag'"),
-        ({"spec": {"kind": "bag"}}, "it has 0 labels"),
+        ({"kind": "lstm"}, "of kind 'lstm', its options of kind 'gru'"),
+        ({"spec": {"kind": "gru"}}, "it has 0 labels"),
         ({"spec": []}, "'spec' must be an object"),
         ({"probes": [{"text": 1}]}, "'probes' must be objects"),
         ({"files": {"../x": "0"}}, "'files' must be"),
@@ -102,25 +103,25 @@ def test_no_texts_have_no_answers(folders):
     ],
     ids=str,
 )
-def test_a_description_that_does_not_fit_is_refused(changes, complaint, bag):
-    change(bag, **changes)
-    assert re.search(complaint, refusal(bag))
+def test_a_description_that_does_not_fit_is_refused(changes, complaint, bundle):
+    change(bundle, **changes)
+    assert re.search(complaint, refusal(bundle))
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json"])
-def test_a_missing_or_damaged_file_is_named(name, bag):
-    raw = bytearray((bag / name).read_bytes())
+def test_a_missing_or_damaged_file_is_named(name, bundle):
+    raw = bytearray((bundle / name).read_bytes())
     raw[-2] ^= 1
-    (bag / name).write_bytes(raw)
-    assert f"the file {name} of bundle {bag} is damaged" in refusal(bag)
-    (bag / name).unlink()
-    assert f"lacks its file {name}" in refusal(bag)
+    (bundle / name).write_bytes(raw)
+    assert f"the file {name} of bundle {bundle} is damaged" in refusal(bundle)
+    (bundle / name).unlink()
+    assert f"lacks its file {name}" in refusal(bundle)
 
 
 def test_a_classifier_whose_scores_are_no_numbers_is_not_saved(words, folders, tmp_path):
-    broken = copy.deepcopy(folders("bag")[1])
-    broken.labeller.network.head.linear.bias.data.fill_(float("nan"))
+    broken = copy.deepcopy(folders("gru")[1])
+    broken.labeller.network.head.bias.data.fill_(float("nan"))
     with pytest.raises(ModelError, match="not a finite number") as caught:
-        save_classifier(tmp_path / "bundle", quick("bag"), words, broken, PROBES, {})
+        save_classifier(tmp_path / "bundle", quick("gru"), words, broken, PROBES, {})
     assert caught.value.kind == "diverged"
     assert not (tmp_path / "bundle" / "spec.json").exists()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.classification.texts import framed, text_rows, without_empty
+from models.classification.classifier import framed, text_rows, without_empty
 from models.neural.labelling.rows import Rows
-from models.tokens.special import BOS, EOS, STARS
+from models.tokens.special import BOS, EOS
 
 streams = st.lists(st.lists(st.integers(0, 30), max_size=9), min_size=1, max_size=9)
 
@@ -30,5 +30,3 @@ def test_a_frame_surrounds_the_beginning_of_each_text(reviews, longest):
     texts = Rows.of([[token + 9 for token in review] for review in reviews])
     expected = [[token + 9 for token in review[:longest]] for review in reviews]
     assert rows_of(framed(texts, longest=longest)) == [[BOS, *text, EOS] for text in expected]
-    begin = (BOS, STARS[0])
-    assert rows_of(framed(texts, begin, longest)) == [[*begin, *text, EOS] for text in expected]

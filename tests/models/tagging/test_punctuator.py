@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
+from models.neural.labelling.spec import TaggingSpec
 from models.neural.output import NOT_SCORED
 from models.specs import TrainingSpec, VocabularySpec
 from models.tagging.punctuator import OVERLAP, WINDOW, Punctuator
-from models.tagging.spec import PunctuatorSpec
-from models.tagging.written_words import TaggedWords, taken_off
+from models.tagging.written_words import TAGS, TaggedWords, taken_off
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from training.labelling.punctuator import examples, fit_punctuator
@@ -22,8 +22,8 @@ TEXTS = [
     for who in ("I", "We", "They") for food in ("soup", "bread", "tea") for word in ("good", "bad")
     for end in ("No", "It was")
 ]  # fmt: skip
-SPEC = PunctuatorSpec(
-    hidden=24, embedding=16, dropout=0.0, pieces=300,
+SPEC = TaggingSpec(
+    labels=TAGS, hidden=24, embedding=16, dropout=0.0,
     training=TrainingSpec(epochs=40, batch=8, learning_rate=2e-2, evaluations=4, precision="float32"),
 )  # fmt: skip
 

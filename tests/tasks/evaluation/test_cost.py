@@ -9,7 +9,7 @@ from core.manifest import seconds_of
 from core.store import Artifact
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
 from tasks.evaluation.cost import COSTS, OF_FIT, costs_of
-from tasks.fitting.tracked import _in_words
+from tasks.fitting.fit import in_words
 from training.neural.training_metrics import MEASURED
 
 
@@ -52,7 +52,7 @@ def fit_of(stage: dict[str, float], summary: dict[str, float]) -> Artifact:
 
 
 def test_the_time_of_a_resumed_fit_is_at_least_that_of_all_its_updates() -> None:
-    assert _in_words(fit_of({"seconds": 34.0}, {"seconds": 144.8})) == "lstm in 2 min 25 s"
+    assert in_words(fit_of({"seconds": 34.0}, {"seconds": 144.8})) == "lstm in 2 min 25 s"
     found = costs_of([
         measured(RecurrentSpec(), {"seconds": 120.0}), measured(CacheSpec(name="lstm+cache", part="lstm"), {}),
     ])  # fmt: skip

@@ -26,7 +26,7 @@ from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, _
 from tasks.evaluation.cost import costs_of
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
-from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import Fitted
 from tasks.run_summary import describe_evaluated
 from tasks.stage import store_of
 

@@ -14,10 +14,8 @@ import pytest
 import tasks.fitting.fit
 from core.config.presets import parse_config
 from models.specs import MixtureSpec, NGramSpec
-from tasks.fitting import tracked
 from tasks.fitting.fit import bundle_digest, fit
-from tasks.fitting.fitted import Fitted
-from tasks.fitting.job import LanguageModelJob
+from tasks.fitting.job import Fitted, LanguageModelJob
 
 KN, LSTM_LIKE = NGramSpec(name="kn"), NGramSpec(name="other", order=2)
 MIX = MixtureSpec(name="mix", parts=("kn", "other"))
@@ -37,9 +35,9 @@ def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
 
     run = SimpleNamespace(complete=lambda *args: None, forward=lambda *args: None, link="", run_id="run")
     monkeypatch.setattr(tasks.fitting.fit, "run_job", run_job)
-    monkeypatch.setattr(tracked, "open_model_run", lambda *args: nullcontext(run))
-    monkeypatch.setattr(tracked, "show_facts", lambda *args: None)
-    monkeypatch.setattr(tracked, "result_as_task_state", lambda built, value: value)
+    monkeypatch.setattr(tasks.fitting.fit, "open_model_run", lambda *args: nullcontext(run))
+    monkeypatch.setattr(tasks.fitting.fit, "show_facts", lambda *args: None)
+    monkeypatch.setattr(tasks.fitting.fit, "result_as_task_state", lambda built, value: value)
     stream = SimpleNamespace(digest="data", folder=own_home)
     prepared = SimpleNamespace(
         tokens={"word": {"train": stream, "validation": stream}}, vocabularies={"word": stream}, clean=stream

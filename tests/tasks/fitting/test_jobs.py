@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from models.classification.spec import BagSpec
+from models.classification.spec import RecurrentClassifierSpec
 from models.specs import RecurrentSpec
-from tasks.classification.job import ClassifierJob
 from tasks.code_version import WORKERS
 from tasks.evaluation.score_job import ScoreJob
-from tasks.fitting.job import Job, LanguageModelJob
+from tasks.fitting.job import ClassifierJob, Job, LanguageModelJob
 
 
 def files(*names: str) -> dict[str, Any]:
@@ -27,9 +26,9 @@ JOBS: list[Job] = [
         **files("vectors", "init_weights"), facts={}, parts=files("kn", "other"), gpus=(1,),
     ),
     ClassifierJob(
-        spec=BagSpec(name="bag", labels=("bad", "good")), **files("vocabulary", "train", "validation", "work"),
-        **files("vectors", "labels", "clean"), facts={"clean_digest": "0" * 16}, parts=files("lstm"), label="mood",
-        lexicons=files("praise", "blame"), train_reviews=7,
+        spec=RecurrentClassifierSpec(labels=("bad", "good")), **files("vocabulary", "train", "validation", "work"),
+        **files("vectors", "labels"), facts={"clean_digest": "0" * 16}, parts=files("lstm"), label="mood",
+        train_reviews=7,
     ),
     ScoreJob(label="lstm test", **files("model", "tokens", "work"), observed_reviews=3, seed=1),
 ]  # fmt: skip

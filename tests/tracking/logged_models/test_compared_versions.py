@@ -19,7 +19,7 @@ from evaluation.scoring.metrics import figures_of
 from models.specs import ModelSpec
 from tasks.evaluation import compare_two as comparison
 from tasks.evaluation.compare_two import compare_two, side_of, write_markdown
-from tasks.fitting.fitted import Fitted
+from tasks.fitting.job import Fitted
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
 LABELS = {"unit": "word", "vocabulary": "v1", "boundary": "eos", "adaptation": "static"}

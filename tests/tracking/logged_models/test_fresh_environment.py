@@ -21,7 +21,7 @@ import pytest
 
 from models.bundles.bundle import Bundle, save_bundle
 from models.classification.bundle import ClassifierBundle, load_classifier, save_classifier
-from models.classification.spec import ConvolutionSpec
+from models.classification.spec import RecurrentClassifierSpec
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.sampling import generate, suggest
 from models.specs import TrainingSpec, VocabularySpec
@@ -90,14 +90,14 @@ def champion(request: pytest.FixtureRequest, tracker: Tracker) -> tuple[str, Bun
 
 @pytest.fixture(scope="module")
 def classifier(tracker: Tracker, folder: Path) -> ClassifierBundle:
-    """A convolutional classifier of two sentences, registered in the same store."""
+    """A recurrent classifier of two sentences, registered in the same store."""
     texts = ["The food was great.", "The food was awful."] * 20
     vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
     encoded = vocabulary.encode_documents(texts, [0] * len(texts), whole=False)
     examples = LabelledSequences(Sequences(encoded.ids, encoded.offsets), np.array([1, 0] * 20))
     training = TrainingSpec(epochs=8, batch=8, learning_rate=2e-2, precision="float32")
-    spec = ConvolutionSpec(
-        labels=("negative", "positive"), windows=(1, 2), filters=8, embedding=8, dropout=0.0, training=training
+    spec = RecurrentClassifierSpec(
+        labels=("negative", "positive"), hidden=8, embedding=8, dropout=0.0, training=training
     )
     fitted = fit_classifier(spec, vocabulary, examples, examples, FitContext(folder / "fit"))
     save_classifier(folder / "classifier", spec, vocabulary, fitted.model, probes=texts[:2], facts={})
@@ -171,7 +171,6 @@ def test_mlflow_serves_a_classifier(
     with served("stars", python, tracker, folder) as address:
         answers = answers_of(address, texts)
     found = classifier.classify(texts)
-    assert found.probabilities_NK is not None
     assert [answer["label"] for answer in answers] == [classifier.labels[number] for number in found.answers_N]
     assert [answer["label"] for answer in answers[:2]] == ["positive", "negative"]
     for answer, chances_K in zip(answers, found.probabilities_NK, strict=True):

@@ -204,14 +204,13 @@ def test_relative_paths_are_those_of_the_folder_that_the_run_was_made_in(
     own_home: Path, nested: list[Path], pattern: str
 ) -> None:
     folder = nested[0].parent.parent
-    files = ["vectors.near=own.vec", "vectors.far=/data/glove.txt", "lexicons.joy=joy.txt"]
+    files = ["vectors.near=own.vec", "vectors.far=/data/glove.txt"]
     overrides = ["source.business=business.json", *files]
     config = load_config("small", overrides).with_input([pattern])
     register(own_home, config, 1, ["champion"], nested, folder=str(folder))
     found = settings_of(["champion"]).config
     source = found.source
     assert found.vectors == {"near": str(folder / "own.vec"), "far": "/data/glove.txt"}
-    assert found.lexicons == {"joy": str(folder / "joy.txt")}
     assert [file.resolve() for file in source_names(source.input)] == nested
     assert source.business == str(folder / "business.json")
 

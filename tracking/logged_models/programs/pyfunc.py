@@ -154,12 +154,10 @@ class ReviewModel(PythonModel):
     def _classify(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         answer, names = self._bundle.classify(texts), self._bundle.labels
         for row in range(len(texts)):
+            figures = zip(names, answer.scores_NK[row], answer.probabilities_NK[row], strict=True)
             labels = [
-                {"label": name, "score": float(score)} for name, score in zip(names, answer.scores_NK[row], strict=True)
+                {"label": name, "score": float(score), "probability": float(chance)} for name, score, chance in figures
             ]
-            if answer.probabilities_NK is not None:
-                for one, chance in zip(labels, answer.probabilities_NK[row], strict=True):
-                    one["probability"] = float(chance)
             yield {"label": names[answer.answers_N[row]], "labels": labels}
 
     def _options(self, params: dict[str, Any] | None) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.classification.spec import RecurrentClassifierSpec
 from models.neural.labelling.labelled_sequences import LabelledSequences
-from models.neural.labelling.spec import LabellingSpec
+from models.neural.labelling.spec import TaggingSpec
 from models.neural.output import NOT_SCORED
 from models.specs import TrainingSpec
 
@@ -14,8 +15,11 @@ NOISE = 20
 """Words from 9 on that mean nothing; those above decide."""
 DECIDES = 9 + NOISE
 TRAINING = TrainingSpec(epochs=3, batch=32, learning_rate=1e-2, evaluations=3, precision="float32")
-SMALL = LabellingSpec(kind="gru", hidden=24, embedding=16, dropout=0.0, training=TRAINING)
+OPTIONS = {"kind": "gru", "hidden": 24, "embedding": 16, "dropout": 0.0, "training": TRAINING}
+SMALL = RecurrentClassifierSpec(labels=("negative", "positive"), **OPTIONS)
 QUICK = replace(SMALL, training=replace(TRAINING, epochs=1, evaluations=2), dropout=0.2)
+TAGS = TaggingSpec(labels=("odd", "even"), **OPTIONS)
+QUICK_TAGS = replace(TAGS, training=QUICK.training, dropout=0.2)
 
 
 def reviews(count, labels, seed, longest=14):

@@ -57,13 +57,13 @@ def test_frozen_parts_keep_the_weights_of_the_language_model_until_their_epoch()
     start, data = language_model(), reviews(160, 2, 1)
     short = replace(TUNED, training=replace(TUNED.training, epochs=1.4, evaluations=1))
     model, _ = fit(short, V, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5))
-    trunk = model.network.trunk
+    trunk = model.network
     assert torch.equal(trunk.embedding.weight, start.embedding.weight)
     for own, theirs in zip(trunk.encoder.layers, start.layers, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(own.parameters(), theirs.parameters(), strict=True))
     assert all(parameter.requires_grad for parameter in model.network.parameters())
     longer = replace(TUNED, training=replace(TUNED.training, epochs=2, evaluations=1))
-    trunk = fit(longer, V, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5)).model.network.trunk
+    trunk = fit(longer, V, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5)).model.network
     assert torch.equal(trunk.embedding.weight, start.embedding.weight)
     changed = [not torch.equal(a.weight_hh_l0, b.weight_hh_l0)
                for a, b in zip(trunk.encoder.layers, start.layers, strict=True)]  # fmt: skip

@@ -1,14 +1,14 @@
-"""One trunk under two tasks: shapes, padding, gradients, and a start from a language model."""
-
+"""One trunk under two tasks: padding, gradients, the summary of a sequence, and where the head starts."""
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
+from models.base import ModelError
+from models.classification.spec import RecurrentClassifierSpec
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.spec import LabellingSpec
-from models.neural.recurrent import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec
+from models.neural.labelling.spec import TaggingSpec
 from tests.models.neural.labelling.made_labels import TRAINING, V
 
 H, E = 6, 5
@@ -17,10 +17,9 @@ LENGTHS = np.array([3, 9, 1, 6])
 
 def network(**options):
     torch.manual_seed(1)
-    usual = {"hidden": H, "embedding": E, "layers": 2, "dropout": 0.0, "training": TRAINING}
-    spec = LabellingSpec(**usual | options)
-    made = LabellingNetwork(spec, V, np.zeros(0, np.float64 if spec.numbers else np.int64))
-    return made.double()
+    usual = {"labels": ("a", "b", "c"), "hidden": H, "embedding": E, "layers": 2, "dropout": 0.0, "training": TRAINING}
+    make = TaggingSpec if options.pop("task", "") == "tagging" else RecurrentClassifierSpec
+    return LabellingNetwork(make(**usual | options), V, np.zeros(0, np.int64)).double()
 
 
 def some_ids():
@@ -50,29 +49,48 @@ def test_padding_never_changes_a_result_or_a_gradient(task, bidirectional, cells
     torch.testing.assert_close(torch.cat(alone), found, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "hinge", "hinge_sum", "squared_error"])
 @pytest.mark.parametrize(("task", "bidirectional"), [("classification", False), ("tagging", True)])
-def test_gradients_of_the_whole_network_equal_numeric_differences(loss, task, bidirectional):
-    labels = () if loss == "squared_error" else ("a", "b", "c")
-    about = {"loss": loss, "labels": labels, "task": task, "bidirectional": bidirectional}
-    made = network(kind="gru", cells="reference", layers=1, **about)
-    torch.nn.init.normal_(made.trunk.embedding.weight)
-    torch.nn.init.normal_(made.head.linear.weight)
+def test_gradients_of_the_whole_network_equal_numeric_differences(task, bidirectional):
+    made = network(kind="gru", cells="reference", layers=1, task=task, bidirectional=bidirectional)
+    torch.nn.init.normal_(made.embedding.weight)
+    torch.nn.init.normal_(made.head.weight)
     ids, lengths = some_ids()[:2, :4], torch.tensor([4, 2])
-    rows = 6 if task == "tagging" else 2
-    targets = torch.arange(rows).double() if made.head.linear.out_features == 1 else torch.arange(rows) % 3
+    targets = torch.arange(6 if task == "tagging" else 2) % 3
     names, weights = zip(*made.named_parameters(), strict=True)
 
     def loss_of(*values):
-        features = torch.func.functional_call(made, dict(zip(names, values, strict=True)), (ids, lengths))
-        head = {name: value for name, value in zip(names, values, strict=True) if name.startswith("head.")}
-        weight, bias = head["head.linear.weight"], head["head.linear.bias"]
-        return made.head.loss(features @ weight.T + bias, targets)
+        by_name = dict(zip(names, values, strict=True))
+        features = torch.func.functional_call(made, by_name, (ids, lengths))
+        return F.cross_entropy(features @ by_name["head.weight"].T + by_name["head.bias"], targets)
 
     assert torch.autograd.gradcheck(loss_of, weights, fast_mode=True)
 
 
-def language_model(**options):
-    torch.manual_seed(7)
-    shape = {"kind": "gru", "hidden": 24, "embedding": 16, "tied": False, "objective": ObjectiveSpec("softmax")}
-    return RecurrentNetwork(RecurrentSpec(**shape | options), torch.ones(V))
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_summary_is_that_of_torchs_layer(bidirectional):
+    """The last state of each direction, then the maximum and the mean over the real positions."""
+    reference = torch.nn.LSTM(E, H, batch_first=True, bidirectional=bidirectional).double()
+    made = network(layers=1, bidirectional=bidirectional).eval()
+    torch.nn.init.normal_(made.embedding.weight)
+    layers = [made.encoder.forwards[0], made.encoder.backwards[0]] if bidirectional else made.encoder.layers
+    for layer, suffix in zip(layers, ("", "_reverse"), strict=False):
+        for name, parameter in layer.named_parameters():
+            parameter.data.copy_(getattr(reference, name + suffix))
+    found = made(some_ids(), torch.from_numpy(LENGTHS))
+    for row, length in enumerate(LENGTHS.tolist()):
+        h, (last, _) = reference(made.embedding.weight[some_ids()[row, :length]][None])
+        torch.testing.assert_close(found[row], torch.cat([last[:, 0].flatten(), h[0].amax(0), h[0].mean(0)]))
+
+
+def test_a_head_starts_at_the_share_of_each_label():
+    """Counts 6, 3, 0 with 0.5 added: 6.5, 3.5 and 0.5 of 10.5."""
+    spec = RecurrentClassifierSpec(labels=("a", "b", "c"), hidden=H, embedding=E, training=TRAINING)
+    made = LabellingNetwork(spec, V, np.repeat([0, 1], [6, 3]))
+    torch.testing.assert_close(torch.softmax(made.head.bias, 0), torch.tensor([6.5, 3.5, 0.5]) / 10.5)
+
+
+@pytest.mark.parametrize("lengths", [[0, 1], [1, 5], [1], [[1, 1]]])
+def test_lengths_that_do_not_fit_are_refused(lengths):
+    with pytest.raises(ModelError, match="2 of them are needed, each between 1 and 4") as caught:
+        network()(some_ids()[:2, :4], torch.tensor(lengths))
+    assert caught.value.kind == "input"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import polars as pl
 import pytest
 
 import reviewlm.verbs.other_models.classify
@@ -19,7 +17,7 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError
 from models.classification.bundle import ClassifierBundle
 from tests.command_line import exit_code
-from tests.models.classification.made_reviews import examples, small, texts, vocabulary
+from tests.models.classification.made_reviews import examples, small, vocabulary
 from tracking.registry.version_settings import VersionSettings
 from training.classification.fitting import fit_classifier
 from training.context import FitContext
@@ -93,11 +91,11 @@ def test_fit_gives_the_result_of_the_flow_as_json(
     assert answer(capfd) == FITTED
 
 
-def classifier(loss: str = "cross_entropy") -> ClassifierBundle:
+def classifier() -> ClassifierBundle:
     """A classifier of three ratings that has read Latin letters only."""
     words = vocabulary()
     train = examples(words, 60, 1)
-    spec = small("bag", loss=loss)
+    spec = small("logistic")
     return ClassifierBundle(spec, words, fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model)
 
 
@@ -112,8 +110,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> l
         asked.append(reference)
         if reference == "nobody":
             raise BundleError("Nothing is registered as nobody yet")
-        bundle = classifier("hinge" if reference == "margins" else "cross_entropy")
-        return bundle, SimpleNamespace(name="reviewlm-stars", version=4)
+        return classifier(), SimpleNamespace(name="reviewlm-stars", version=4)
 
     monkeypatch.setattr("tracking.logged_models.opening.open_classifier", find)
     return asked
@@ -152,12 +149,13 @@ def test_texts_may_come_from_standard_input_and_the_table_shows_their_lines(
     opened: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\ngreat lovely\n")))
-    assert call(monkeypatch, "predict", "-", "--model", "margins") == 0
+    assert call(monkeypatch, "predict", "-", "--model", "2") == 0
     shown = capfd.readouterr().out
-    assert opened == ["margins"]
+    assert opened == ["2"]
     assert "reviewlm-stars version 4" in shown
     row = next(line for line in shown.splitlines() if "great lovely" in line)
-    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["2", "5", "–", "great lovely"]
+    cells = [cell.strip() for cell in row.strip("│ ").split("│")]
+    assert (cells[:2], cells[3]) == (["2", "5"], "great lovely")
 
 
 @pytest.mark.parametrize(("arguments", "kind", "code"), [
@@ -175,12 +173,10 @@ def test_what_cannot_be_classified_is_an_error(
 
 
 def weighted(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str) -> None:
-    """Register a classifier of a kind, which counts one pattern if it is a logistic regression."""
-    words = vocabulary()
+    """Register a classifier of a kind."""
+    words, spec = vocabulary(), small(kind)
     train = examples(words, 60, 1)
-    rows = replace(train, sequences=replace(train.sequences, written=pl.Series(texts(60, 1)[0])))
-    spec = small(kind, **({"patterns": {"praise": "great|lovely"}} if kind == "logistic" else {}))
-    model = fit_classifier(spec, words, rows, rows, FitContext(Path("unused"))).model
+    model = fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model
     found = ClassifierBundle(spec, words, model), SimpleNamespace(name="reviewlm-stars", version=4)
     monkeypatch.setattr("tracking.logged_models.opening.open_classifier", lambda config, reference: found)
     capfd.readouterr()  # what the fit has logged
@@ -194,12 +190,9 @@ def test_weights_show_what_speaks_for_each_label(
     weighted(monkeypatch, capfd, "logistic")
     assert call(monkeypatch, "weights", "--top", "2", "--json") == 0
     found = answer(capfd)["weights"]
-    assert {one["feature"] for one in found if (one["label"], one["block"]) == ("5", "n-grams")} == {"great", "lovely"}
-    [praise] = [one for one in found if (one["label"], one["block"]) == ("5", "counts")]
-    assert praise["feature"] == "pattern praise"
-    assert praise["weight"] > 0
+    assert {one["feature"] for one in found if one["label"] == "5"} == {"great", "lovely"}
     assert call(monkeypatch, "weights") == 0
-    assert "pattern praise +" in capfd.readouterr().out
+    assert "lovely +" in capfd.readouterr().out
 
 
 @pytest.mark.usefixtures("own_home")
@@ -207,7 +200,7 @@ def test_a_classifier_without_a_weight_for_each_feature_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    weighted(monkeypatch, capfd, "bag")
+    weighted(monkeypatch, capfd, "gru")
     assert call(monkeypatch, "weights", "--json") == 3
     assert answer(capfd)["error"]["what"] == "This classifier has no weight for each feature"
 

@@ -7,9 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from course import label_losses as losses
 from models.base import ModelError
-from models.neural.labelling import losses
-from models.neural.labelling.spec import LabellingSpec
 
 SCORES = torch.tensor([[1.0, 2.5, 0.2]] * 3, dtype=torch.float64)
 LABELS = torch.tensor([0, 1, 2])
@@ -85,11 +84,6 @@ def random_scores(count=40, labels=4):
 def test_gradients_equal_numeric_differences(loss):
     scores, labels = random_scores(8)
     assert torch.autograd.gradcheck(lambda s: loss(s, labels), scores.requires_grad_())
-
-
-def test_training_by_the_zero_one_loss_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match=r"loss is 'zero_one'.*'hinge'.*gradient is 0.*reported as error_rate"):
-        LabellingSpec(loss="zero_one")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
