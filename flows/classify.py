@@ -12,6 +12,7 @@ from flows.ingest import ingest, recorded_or_read
 from flows.prepare import prepare
 from flows.retrain import resolve
 from flows.server.parameters import Given, Inputs, Overrides, Preset, PresetOrNone, Reference, on_workers
+from flows.train import fit_models
 from tasks.classification.compare import Compared, compare_classifiers, require_classifiers, summarise_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
 from tasks.classification.family import Classifiers, choose
@@ -20,8 +21,7 @@ from tasks.classification.labelling import require_labelled_reviews
 from tasks.classification.predict import predict
 from tasks.classification.report import write_classifier_report
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import fit, fitted_parts, limits_of_fits, relative_cost
-from tasks.fitting.fit_process import interruptible_fits
+from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.job import Fitted
 from tasks.fitting.on_cluster import require_cluster
 from tasks.flow_run import describe_flow_run
@@ -91,39 +91,11 @@ def vocabularies_of_classifiers(config: RunConfig) -> list[str]:
 
 
 def _compared(config: RunConfig, prepared: Prepared, run_id: str) -> Compared:
-    starts = _language_models(config, prepared, run_id)
     count, workers = len(config.classification.models), config.execution.workers
-    with step("train", f"fit {count} classifiers, at most {workers} at a time"), interruptible_fits():
-        fitted = on_workers(fit_classifiers, workers)(config, prepared, run_id, starts)
+    with step("train", f"fit {count} classifiers, at most {workers} at a time"):
+        fitted = on_workers(fit_models, workers)(config, prepared, run_id, classifiers=True)
     with step("evaluate", f"let {count} classifiers answer the held-out reviews, then compare them"):
         return on_workers(predict_all, workers)(config, prepared, fitted, run_id)
-
-
-def _language_models(config: RunConfig, prepared: Prepared, run_id: str) -> dict[str, Fitted]:
-    """Fit the language models that classifiers start from, with their parts, and return them by name."""
-    names = {name for spec in config.classification.models for name in getattr(spec, "parts", ())}
-    fitted: dict[str, Fitted] = {}
-    if not names:
-        return fitted
-    with step("language models", f"fit what classifiers start from: {', '.join(sorted(names))}"), interruptible_fits():
-        for spec in config.models:
-            if spec.name in names:
-                fitted[spec.name] = fit(config, spec, prepared, run_id, fitted_parts(spec, fitted) or {})
-    return fitted
-
-
-@flow(name="fit-classifiers", flow_run_name="{config.title}", persist_result=False)
-def fit_classifiers(
-    config: Given[RunConfig], prepared: Given[Prepared], parent_run_id: str, starts: Given[dict[str, Fitted]]
-) -> list[Fitted]:
-    """Return the fitted classifiers in the configuration's order; the longest fits begin first."""
-    specs = config.classification.models
-    longest_first = sorted(specs, key=relative_cost, reverse=True)
-    running = {
-        spec.name: fit.submit(config, spec, prepared, parent_run_id, fitted_parts(spec, starts) or {})
-        for spec in longest_first
-    }
-    return [running[spec.name].result() for spec in specs]
 
 
 @flow(name="evaluate-classifiers", flow_run_name="{config.title}", persist_result=False)

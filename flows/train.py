@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
@@ -21,25 +22,31 @@ from tasks.track import log_inputs
 
 
 @flow(name="fit-models", flow_run_name="{config.title}", persist_result=False)
-def fit_models(config: Given[RunConfig], prepared: Given[Prepared], parent_run_id: str) -> list[Fitted]:
-    """Return the fitted models in the configuration's order.
+def fit_models(
+    config: Given[RunConfig], prepared: Given[Prepared], parent_run_id: str, classifiers: bool = False
+) -> list[Fitted]:
+    """Return the fitted models, or classifiers, in the configuration's order.
 
-    Fit the baseline first, then the others, the most expensive first. A model with parts, such as a mixture, is
-    fitted as soon as its parts are.
+    Fit the baseline first, then the others, the most expensive first. A model with parts, such as a mixture, or a
+    classifier that starts from a language model, is fitted as soon as its parts are.
     """
-    waiting = sorted(config.models, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))
-    running: dict[str, PrefectFuture[Fitted]] = {}
-    fitted: dict[str, Fitted] = {}
+    asked = config.classification.models if classifiers else config.models
+    needed = {name for spec in asked for name in getattr(spec, "parts", ())}
+    specs = [*asked, *(spec for spec in config.models if spec.name in needed and spec not in asked)]
+    waiting = sorted(specs, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))
+    running: list[tuple[Any, PrefectFuture[Fitted]]] = []
+    fitted: list[tuple[Any, Fitted]] = []
     with interruptible_fits():
-        while len(fitted) < len(config.models):
+        while len(fitted) < len(specs):
+            parts_there = {spec.name: one for spec, one in fitted if spec in config.models}
             for spec in tuple(waiting):
-                if (parts := fitted_parts(spec, fitted)) is not None:
+                if (parts := fitted_parts(spec, parts_there)) is not None:
                     waiting.remove(spec)
-                    running[spec.name] = fit.submit(config, spec, prepared, parent_run_id, parts)
-            done = next(as_completed(list(running.values())))
-            name = next(name for name, future in running.items() if future is done)
-            fitted[name] = running.pop(name).result()
-    return [fitted[spec.name] for spec in config.models]
+                    running.append((spec, fit.submit(config, spec, prepared, parent_run_id, parts)))
+            done = next(as_completed([future for _, future in running]))
+            fitted += [(spec, future.result()) for spec, future in running if future is done]
+            running = [pair for pair in running if pair[1] is not done]
+    return [one for spec in asked for other, one in fitted if other is spec]
 
 
 def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:

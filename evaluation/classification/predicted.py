@@ -14,9 +14,6 @@ import polars as pl
 from core.errors import EmptyInput, InputError
 from evaluation.statistics.groups import united
 
-CLOSE = 1e-4
-"""Largest distance of a sum of probabilities from 1: they may have been computed in float32."""
-
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
@@ -36,7 +33,7 @@ class Predicted:
 
     Raises:
         EmptyInput: There is no review.
-        InputError: The values do not match each other, or are out of range.
+        InputError: A review was answered twice.
     """
 
     labels: tuple[str, ...]
@@ -47,17 +44,17 @@ class Predicted:
     groups_N: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))
-        _check_labels(self.labels)
-        object.__setattr__(self, "review_ids", _ids(self.review_ids))
-        for name in ("truth_N", "answers_N"):
-            numbers_N = _whole(name, getattr(self, name), len(self.review_ids))
-            _check_range(name, numbers_N, self.labels, self.review_ids)
-            object.__setattr__(self, name, numbers_N)
-        if self.groups_N is not None:
-            object.__setattr__(self, "groups_N", _whole("groups_N", self.groups_N, len(self.review_ids)))
-        if self.probabilities_NK is not None:
-            object.__setattr__(self, "probabilities_NK", _probabilities(self))
+        ids, table_NK = pl.Series("review_id", self.review_ids, pl.String), self.probabilities_NK
+        if not len(ids):
+            raise EmptyInput("There are no answers to judge", where="review_ids", remedy="give the split some reviews")
+        if not ids.is_unique().all():
+            twice = ids.filter(ids.is_duplicated())[0]
+            raise InputError("A review was answered twice", where="review_ids", value=twice)
+        if table_NK is not None:  # a row in which one is missing is no distribution
+            table_NK = np.asarray(table_NK, np.float64)
+            table_NK = np.where(np.isnan(table_NK).any(1, keepdims=True), np.nan, table_NK)
+        for name, value in (("labels", tuple(self.labels)), ("review_ids", ids), ("probabilities_NK", table_NK)):
+            object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.review_ids)
@@ -107,70 +104,3 @@ class Predicted:
             self, truth_N=self.truth_N[order_N], answers_N=self.answers_N[order_N], probabilities_NK=probabilities_NK,
             review_ids=self.review_ids.gather(order_N), groups_N=groups_N,
         )  # fmt: skip
-
-
-def _check_labels(labels: tuple[str, ...]) -> None:
-    if len(labels) < 2:
-        raise InputError("A classifier needs at least two labels", where="labels", value=list(labels))
-    if bad := [label for label in labels if not isinstance(label, str) or not label.strip()]:
-        raise InputError("A label must be a text that is not empty", where="labels", value=bad[0])
-    if twice := [label for label in labels if labels.count(label) > 1]:
-        raise InputError("A label occurs twice", where="labels", value=twice[0])
-
-
-def _ids(review_ids: pl.Series) -> pl.Series:
-    ids = pl.Series("review_id", review_ids, pl.String)
-    if not len(ids):
-        raise EmptyInput("There are no answers to judge", where="review_ids", remedy="give the split some reviews")
-    if ids.null_count():
-        raise InputError("A review has no id", where=f"review_ids, row {ids.is_null().arg_max()}")
-    if not ids.is_unique().all():
-        raise InputError("A review was answered twice", where="review_ids", value=ids.filter(ids.is_duplicated())[0])
-    return ids
-
-
-def _whole(name: str, numbers: np.ndarray, reviews: int) -> np.ndarray:
-    numbers_N = np.asarray(numbers)
-    if numbers_N.shape != (reviews,):
-        raise InputError(
-            f"{name} must have one number for each of {reviews} reviews", where=name, value=numbers_N.shape
-        )
-    if numbers_N.dtype.kind not in "iu":
-        raise InputError(f"{name} must have whole numbers", where=name, value=str(numbers_N.dtype))
-    return numbers_N.astype(np.int64)
-
-
-def _check_range(name: str, numbers_N: np.ndarray, labels: tuple[str, ...], ids: pl.Series) -> None:
-    wrong_N = (numbers_N < 0) | (numbers_N >= len(labels))
-    if wrong_N.any():
-        row = int(wrong_N.argmax())
-        raise InputError(
-            f"A label's number is not one of the {len(labels)} labels", where=f"{name}, review {ids[row]}",
-            value=int(numbers_N[row]), remedy=f"use 0 to {len(labels) - 1}",
-        )  # fmt: skip
-
-
-def _probabilities(predicted: Predicted) -> np.ndarray:
-    """Return the probabilities as float64; raise InputError unless they are some, apart from NaN."""
-    table_NK, shape = np.asarray(predicted.probabilities_NK), (len(predicted), len(predicted.labels))
-    where, ids = "probabilities_NK", predicted.review_ids
-    if table_NK.shape != shape or table_NK.dtype.kind != "f":
-        actual = f"{table_NK.dtype} {table_NK.shape}"
-        raise InputError(f"Probabilities must be floating-point numbers of shape {shape}", where=where, value=actual)
-    table_NK = table_NK.astype(np.float64)
-    outside_NK = (table_NK < 0) | (table_NK > 1 + CLOSE)
-    if outside_NK.any():
-        row, label = (int(place[0]) for place in np.nonzero(outside_NK))
-        where += f", review {ids[row]}, label {predicted.labels[label]}"
-        raise InputError(
-            "A probability is not between 0 and 1", where=where,
-            value=float(table_NK[row, label]), cause="scores of a margin loss are not probabilities: leave them out",
-        )  # fmt: skip
-    sum_N = table_NK.sum(1)
-    far_N = np.abs(sum_N - 1) > CLOSE  # false for NaN
-    if far_N.any():
-        row = int(far_N.argmax())
-        raise InputError("The probabilities of a review do not add up to 1", where=f"{where}, review {ids[row]}",
-                         value=float(sum_N[row]))  # fmt: skip
-    table_NK[np.isnan(sum_N)] = np.nan  # a row in which one is missing is no distribution
-    return table_NK

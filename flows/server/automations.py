@@ -51,8 +51,8 @@ WITHOUT_WORKER_SECONDS = 300.0
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
 PARTS = (
-    "ingest", "prepare", "prepare-words", "fit-models", "evaluate", "promote", "fit-trials",
-    "fit-finalists", "fit-classifiers", "evaluate-classifiers", "fit-job",
+    "ingest", "prepare", "fit-models", "evaluate", "promote", "fit-trials", "fit-finalists", "evaluate-classifiers",
+    "fit-job",
 )
 """Flows that only other flows run. They fail together with the run that called them, and that one is told."""
 ENDS = ("Completed", "Skipped", "Failed", "Cancelling", "Cancelled", "Crashed", "TimedOut", "AwaitingRetry")

@@ -145,6 +145,8 @@ Cells = Literal["fused", "reference"]
 """How a recurrent layer is computed."""
 
 
+NOT_SCORED = -1
+"""The target of a position that is not scored."""
 VectorsName = str
 """Name of word vectors of the section `vectors`, or "" for none."""
 Frozen = bool

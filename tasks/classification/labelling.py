@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import polars as pl
 
-from core.config.run_config import RunConfig
 from core.errors import InputError
 from models.streams import TokenStream
-from tasks.data.prepare import Prepared
+
+if TYPE_CHECKING:  # the process of a fit needs neither settings nor Prefect
+    from core.config.run_config import RunConfig
+    from tasks.data.prepare import Prepared
 
 LEFT_OUT = -1
 """Number of reviews that have none of the labels."""

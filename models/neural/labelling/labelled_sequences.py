@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...base import ModelError
-from ..output import NOT_SCORED
+from ..spec import NOT_SCORED
 from .rows import Sequences as Sequences
 from .spec import LabellingOptions
 

@@ -5,10 +5,10 @@ Evaluation is always exactly normalised. Loss and gradient are computed together
 `docs/concepts/models/tuning.md` compares the layers.
 """
 
+from ..spec import NOT_SCORED as NOT_SCORED
 from .adaptive import AdaptiveOutput as AdaptiveOutput
 from .adaptive import TwoLevelOutput as TwoLevelOutput
 from .base import CONTEXT_IDS as CONTEXT_IDS
-from .base import NOT_SCORED as NOT_SCORED
 from .base import OutputLayer as OutputLayer
 from .base import Precision as Precision
 from .build import build_output as build_output

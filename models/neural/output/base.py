@@ -21,8 +21,6 @@ from .cross_entropy import Gradients, in_format
 CONTEXT_IDS = tuple(sorted(GIVEN_IDS))
 """Ids of `<bos>` and the stars: read, never predicted, probability exactly 0 in every model."""
 
-NOT_SCORED = -1
-"""The target of a position that is not scored."""
 
 Precision = Literal["bf16", "float32"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from core.config.run_config import RunConfig
 
 KN5, KN3 = ({"kind": "ngram", "name": f"kn{order}", "order": order} for order in (5, 3))
 LSTM = {"kind": "lstm", "name": "lstm"}
+SIZES = {"hidden": 8, "embedding": 8}
 BOTH = {"kind": "mixture", "name": "kn5+lstm", "parts": ["kn5", "lstm"]}
 QUICK = {"kind": "mixture", "name": "kn5+kn3", "parts": ["kn5", "kn3"]}
 CACHE = {"kind": "cache", "name": "both+cache", "part": "kn5+lstm"}
@@ -42,11 +43,12 @@ class Fits:
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]]]:
     pools: list[ThreadPoolExecutor] = []
 
-    def flow(fits: Fits, *models: dict[str, Any]) -> list[Any]:
+    def flow(fits: Fits, *models: dict[str, Any], classifiers: Sequence[dict[str, Any]] = ()) -> list[Any]:
         pools.append(fits.pool)
         monkeypatch.setattr(flows.train, "fit", fits)
-        config = parse_config({"models": list(models), "baseline": "kn5"})
-        return flows.train.fit_models.fn(config, None, "parent")
+        chosen = {"models": list(classifiers), "baseline": classifiers[0]["name"]} if classifiers else {}
+        config = parse_config({"models": list(models), "baseline": "kn5", "classification": chosen})
+        return flows.train.fit_models.fn(config, None, "parent", bool(classifiers))
 
     yield flow
     for pool in pools:
@@ -88,3 +90,14 @@ def test_a_part_that_fails_ends_the_flow_and_nothing_is_made_of_it(run: Callable
     with pytest.raises(RuntimeError, match="diverged"):
         run(fits, KN5, KN3, LSTM, BOTH, CACHE)
     assert not {"kn5+lstm", "both+cache"} & {name for name, _ in fits.begun}
+
+
+def test_a_classifier_waits_for_its_language_model_even_if_another_classifier_has_that_name(
+    run: Callable[..., list[Any]],
+) -> None:
+    namesake = {"kind": "logistic", "name": "lstm"}
+    tuned = {"kind": "lstm", "name": "tuned", "start": "lstm", **SIZES, "unfreeze_epochs": 0.1}
+    fits = Fits(workers=1)
+    assert run(fits, KN5, {**LSTM, **SIZES}, classifiers=[namesake, tuned]) == ["fitted lstm", "fitted tuned"]
+    assert [name for name, _ in fits.begun] == ["lstm", "lstm", "tuned"]
+    assert fits.begun[2][1] == {"lstm": "fitted lstm"}
