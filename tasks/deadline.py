@@ -15,13 +15,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from prefect.client.orchestration import get_client
-from prefect.context import FlowRunContext
-from prefect.states import Crashed
-
 from core.config.run_config import RunConfig
 from core.manifest import MANIFEST, read_manifest, seconds_of
-from core.processes import interrupts
 from core.store import Store
 from core.storing.finished import newest_first
 from tasks.flow_run import OVERDUE, announce
@@ -29,7 +24,7 @@ from tasks.progress import duration
 
 BUILDS = 50
 """Earlier results of a stage that are looked at, the newest first."""
-LEAST_SECONDS = 600.0
+LEAST_SECONDS, OVERDUE_FACTOR = 600.0, 10.0
 """No stage is overdue before this time: what takes seconds may take minutes on a busy machine."""
 NAMES = frozenset({"name", "label"})
 """Options that only name the result; they are not compared."""
@@ -100,20 +95,14 @@ def deadline_of(
     config: RunConfig, store: Store, stage: str, version: str, options: Mapping[str, Any], size: int
 ) -> float | None:
     """Return after how many seconds a build of *size* bytes is overdue; None: never."""
-    if not config.execution.overdue_factor:
-        return None
     execution = config.execution.model_dump(mode="json")
     seconds = longest(earlier_builds(store, stage), version, options, execution, size)
-    return None if seconds is None else max(LEAST_SECONDS, config.execution.overdue_factor * seconds)
+    return None if seconds is None else max(LEAST_SECONDS, OVERDUE_FACTOR * seconds)
 
 
 @contextmanager
 def noticed_if_overdue(config: RunConfig, stage: str, label: str, seconds: float | None) -> Iterator[None]:
-    """Warn and send an alert if the block takes longer than *seconds*; end the run after twice that, if wanted.
-
-    A stage cannot be ended alone, because its thread may wait inside a library. The run ends as if it was interrupted,
-    so the next one continues from what is finished.
-    """
+    """Warn and send an alert if the block takes longer than *seconds*."""
     if seconds is None:
         yield
         return
@@ -123,8 +112,6 @@ def noticed_if_overdue(config: RunConfig, stage: str, label: str, seconds: float
         if over.wait(seconds):
             return
         _warn(config, stage, name, seconds)
-        if config.execution.end_overdue and not over.wait(seconds):
-            _end(f"'{name}' did not end within {duration(2 * seconds)}, so the run was ended (execution.end_overdue)")
 
     work = partial(copy_context().run, watch)  # the context names the flow run
     threading.Thread(target=work, name=f"deadline of {name}", daemon=True).start()
@@ -139,13 +126,3 @@ def _warn(config: RunConfig, stage: str, name: str, seconds: float) -> None:
     log.warning("%s", sentence)
     with suppress(Exception):  # an alert that cannot be sent must not end the stage
         announce(OVERDUE, config, {"stage": stage, "sentence": sentence, "seconds": seconds})
-
-
-def _end(why: str) -> None:
-    """End this process, and say why on the page of the flow run."""
-    log.error("%s", why)
-    context = FlowRunContext.get()
-    if context is not None and context.flow_run is not None:
-        with suppress(Exception), get_client(sync_client=True) as client:
-            client.set_flow_run_state(context.flow_run.id, Crashed(message=why), force=True)
-    interrupts.end_run(f"{why}; run the same command to resume")

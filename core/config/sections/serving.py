@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -38,16 +38,19 @@ class ServingConfig(Section):
             instructions for it (VNNI), elsewhere it may be slower by far: "auto" times steps of the model in both and
             takes int8 where it is quicker. Requests with `exact: true`, beam search, suggestions, scores and vectors
             are always computed in float32.
-        request_seconds: Time within which a request must be answered, waiting included.
-        drain_seconds: Time that requests in progress get to finish when the server is ended.
-        max_body_kilobytes: Largest request body, in thousands of bytes.
-        max_prompt_characters: Longest prompt or text.
         max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for
             longest is closed.
         poll_seconds: Time between two looks at the registry, for a new champion or challenger.
-        classify: Answer `/classify` with the champion of the registered classifier (section `classification`), once
-            there is one.
     """
+
+    max_prompt_characters: ClassVar = 20_000
+    """Longest prompt or text."""
+    request_seconds: ClassVar = 120.0
+    """Time within which a request must be answered, waiting included."""
+    drain_seconds: ClassVar = 25.0
+    """Time that requests in progress get to finish when the server is ended."""
+    max_body_kilobytes: ClassVar = 1_000
+    """Largest request body, in thousands of bytes."""
 
     host: Annotated[Line, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8000
@@ -60,10 +63,5 @@ class ServingConfig(Section):
     cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
     numbers: Literal["float32", "int8", "auto"] = "float32"
-    request_seconds: Seconds = 120.0
-    drain_seconds: Annotated[Number, Field(ge=0, le=3_600)] = 25.0
-    max_body_kilobytes: Most = 1_000
-    max_prompt_characters: Most = 20_000
     max_versions: Annotated[Whole, Field(ge=0, le=100)] = 2
     poll_seconds: Seconds = 2.0
-    classify: bool = True
