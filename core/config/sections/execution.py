@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from core.config.section import Line, Section
 from core.environment import STORE_VARIABLE, TRACKING_VARIABLE
 from core.storing.objects import require_address
-from models.options import MOST_WHOLE, Count, Whole
+from models.options import MOST_WHOLE, Count, Number, Whole
 
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "plan", "pace",
@@ -39,6 +39,8 @@ class ExecutionConfig(Section):
             each has at least 64 rows of the batch.
         tracking_uri: MLflow server or database; empty: a SQLite file in the home folder. `REVIEWLM_TRACKING_URI` in the
             environment is used where the setting is not written.
+        tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other
+            writes are kept and sent when it is back.
         remote_store: Second place of stage results, which other machines use too, e.g. "s3://bucket/prefix" or
             "file:///mnt/shared/results"; empty: none. `REVIEWLM_REMOTE_STORE` in the environment is used where the
             setting is not written.
@@ -50,8 +52,6 @@ class ExecutionConfig(Section):
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
     """
 
-    tracking_patience: ClassVar = 120.0
-    """Seconds to wait for the MLflow server where a flow cannot continue without it; other writes are sent later."""
     system_metrics_seconds: ClassVar = 15.0
     """Seconds between two samples of a fit's use of processor, memory and GPU."""
 
@@ -62,6 +62,7 @@ class ExecutionConfig(Section):
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
     ranks: Annotated[Whole, Field(ge=0, le=4_096)] = 1
     tracking_uri: Line = Field(default_factory=lambda: os.environ.get(TRACKING_VARIABLE, ""))
+    tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
     remote_store: Line = Field(default_factory=lambda: os.environ.get(STORE_VARIABLE, ""))
     cluster: Annotated[Line, Field(pattern=r"^(|local|auto|(ray://)?[^/\s]+:\d+)$")] = ""
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"

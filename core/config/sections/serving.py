@@ -28,7 +28,6 @@ class ServingConfig(Section):
         tokens: File of access tokens (`reviewlm home tokens`); empty: everyone who reaches the port is answered.
         requests_per_minute: Requests per token and minute; 0: no limit.
         max_streams: Texts that are generated at the same time.
-        max_waiting: Texts that wait for their turn; further requests are refused with status 429.
         cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap; a quarter as
             much again for what the search for words has read.
         threads: Threads of the model; 0: the cores are divided among the workers.
@@ -43,6 +42,8 @@ class ServingConfig(Section):
         poll_seconds: Time between two looks at the registry, for a new champion or challenger.
     """
 
+    max_waiting: ClassVar = 256
+    """Texts that wait for their turn; further requests are refused with status 429."""
     max_prompt_characters: ClassVar = 20_000
     """Longest prompt or text."""
     request_seconds: ClassVar = 120.0
@@ -59,7 +60,6 @@ class ServingConfig(Section):
     tokens: Line = ""
     requests_per_minute: Annotated[Whole, Field(ge=0, le=10_000_000)] = 0
     max_streams: Most = 64
-    max_waiting: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
     numbers: Literal["float32", "int8", "auto"] = "float32"
