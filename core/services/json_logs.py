@@ -1,8 +1,7 @@
 """Let servers and workers write JSON lines if REVIEWLM_LOG_FORMAT=json, by the settings that they have for it.
 
 Prefect reads its formatters from variables, uvicorn its handlers from a file (`json_logs.json`), and MLflow leaves its
-loggers alone, so that they reach those handlers. What a process prints without a logger becomes a line of its own in
-`core/processes/keep_running.py`.
+loggers alone, so that they reach those handlers. What a process prints without a logger stays text.
 """
 
 from __future__ import annotations

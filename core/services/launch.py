@@ -68,7 +68,7 @@ class _PortTaken(Exception):
 
 def start(
     home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = (),
-    log_bytes: int = LOG_BYTES, keep_code: bool = False,
+    log_bytes: int = LOG_BYTES, deploy_again: bool = False,
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
@@ -79,7 +79,7 @@ def start(
         serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
             function has returned. Empty: nothing is served.
         log_bytes: Size at which the log of a service is begun anew.
-        keep_code: Do not deploy again what is deployed.
+        deploy_again: Also deploy what is deployed, as `prefect.yaml` says.
 
     Raises:
         ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
@@ -100,7 +100,7 @@ def start(
         environment = environment_of(home, services)
         launch_one, pools = partial(_launch, home, services, log_bytes=log_bytes), usable_pools()
         with _timed(report, "pools, limits and deployments"):
-            deploy(environment, pools, home, keep_code)
+            deploy(environment, pools, home, deploy_again)
         for pool in pools:
             if f"worker-{pool}" not in services:
                 with _timed(report, f"worker of {pool}"):
@@ -186,11 +186,6 @@ def worker_command(pool: str, name: str) -> list[str]:
     return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", name]
 
 
-def ends_left_runs(home: Path) -> list[str]:
-    """Return the words by which `keep_running.py` ends the MLflow runs of killed processes of a home."""
-    return ["--left", str(home / "running"), "tracking.runs.abandoned"]
-
-
 def _port(home: Path, name: str) -> int:
     """Return the port of a service: the one it had, or the next free one, which it keeps."""
     ports = kept_ports(home)
@@ -222,8 +217,6 @@ def _launch(
     environment = lasting_environment(environment or os.environ)
     file = logs / f"{name}.log"
     keeper = [sys.executable, "-P", keep_running.__file__, "--log", str(file), str(log_bytes)]
-    if name == "prefect":  # the service that every set has, on the machine of the home
-        keeper += ends_left_runs(home)
     with file.open("ab") as log:
         process = subprocess.Popen(
             [*keeper, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,

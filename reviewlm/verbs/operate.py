@@ -31,7 +31,7 @@ Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses i
 
 def start(
     serve: Annotated[bool, typer.Option("--serve", help="Serve the champion over HTTP, too.")] = False,
-    keep_code: Annotated[bool, typer.Option("--keep-code", help="Leave deployments with the code they have.")] = False,
+    deploy: Annotated[bool, typer.Option("--deploy", help="Deploy all as prefect.yaml says, schedules too.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
@@ -49,7 +49,7 @@ def start(
     sets = [word for override in set or [] for word in ("--set", override)]
     champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
     uri = config.execution.tracking_uri
-    result = launch.start(config.home, _show_step, uri, champion, keep_code=keep_code)
+    result = launch.start(config.home, _show_step, uri, champion, deploy_again=deploy)
     runs, folder = result["MLflow"], config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
         runs = Tracker(config.tracking_address, config.execution.experiment, folder, ui=runs).runs_page

@@ -13,7 +13,6 @@ from typer.main import get_command
 
 from core.environment import HOME_VARIABLE, TRACKING_VARIABLE
 from core.errors import ConfigError
-from core.processes import keep_running
 from core.services import foreground
 from core.services.json_logs import VARIABLE
 from core.services.launch import SERVERS
@@ -123,7 +122,7 @@ class Replaced(BaseException):
 
 
 @pytest.mark.parametrize("name", ["prefect", "mlflow", "worker-cpu-pool"])
-def test_one_container_lets_the_runs_of_killed_processes_end_and_each_has_a_keeper(
+def test_the_service_of_a_container_takes_its_process_and_so_gets_its_signals(
     name: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def replace(program: str, words: list[str]) -> None:
@@ -135,9 +134,4 @@ def test_one_container_lets_the_runs_of_killed_processes_end_and_each_has_a_keep
     monkeypatch.chdir(own_home.parent)
     with pytest.raises(Replaced) as replaced:
         foreground.run(name)
-    words = list(replaced.value.args)
-    service = list(foreground.command_of(name))
-    assert words[-len(service) :] == service
-    keeper = ["-P", keep_running.__file__, "--once", name]
-    left = ["--left", str(own_home / "running"), "tracking.runs.abandoned"]
-    assert words[1 : -len(service)] == keeper + (left if name == "prefect" else [])
+    assert list(replaced.value.args)[1:] == list(foreground.command_of(name))

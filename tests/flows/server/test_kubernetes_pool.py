@@ -17,7 +17,6 @@ from prefect.utilities.importtools import import_object
 from prefect.utilities.templating import apply_values
 
 import reviewlm
-from core.services.deployed_code import COPY_VARIABLE
 from core.services.json_logs import OF_MLFLOW, OF_PREFECT, VARIABLE
 from core.services.pools import POOLS
 
@@ -122,14 +121,11 @@ def test_the_deployments_use_these_pools() -> None:
     assert {entry["work_pool"]["name"] for entry in entries} == set(POOLS)
 
 
-def test_a_job_without_a_copy_of_the_code_uses_that_of_its_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`prefect deploy` as docs/how_to/deployment.md says, which names no copy: the step is filled in by the Job."""
+def test_a_job_works_in_the_folder_of_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step of `prefect.yaml` is filled in by the Job."""
     [step] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
     [(name, inputs)] = step.items()
     monkeypatch.setenv("REVIEWLM_PROJECT", str(tmp_path))
-    monkeypatch.setenv("REVIEWLM_WORKING_FOLDER", "")  # the step sets it
-    monkeypatch.delenv(COPY_VARIABLE, raising=False)
     filled_in: Any = apply_values(inputs, dict(os.environ))
+    monkeypatch.chdir(Path.cwd())  # restored afterwards
     assert import_object(name)(**filled_in) == {"directory": str(tmp_path)}
