@@ -17,7 +17,6 @@ from core.services.model_events import (
     DRIFT_SEEN,
     DRIFTED,
     INGESTED,
-    OVERDUE,
     PROMOTED,
     REFUSED,
     RETRAINED,
@@ -25,7 +24,7 @@ from core.services.model_events import (
     resource_of,
 )
 
-__all__ = ["DRIFTED", "DRIFT_SEEN", "INGESTED", "OVERDUE", "PROMOTED", "REFUSED", "RETRAINED", "SET_ASIDE", "announce"]
+__all__ = ["DRIFTED", "DRIFT_SEEN", "INGESTED", "PROMOTED", "REFUSED", "RETRAINED", "SET_ASIDE", "announce"]
 
 
 def describe_flow_run(config: RunConfig) -> None:

@@ -4,7 +4,7 @@ Each is started again when it fails (`core/processes/keep_running.py`). Librarie
 --background` keeps a bare process id and starts no guard, MLflow or workers; `supervisor` waits for no health page and
 needs a configuration file and its own server.
 
-Report which services run, since when, with how much memory, and whether they answer.
+Report which services run, and whether they answer.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -38,7 +37,6 @@ from core.services.service_list import (
     free_port,
     keep_ports,
     kept_ports,
-    process_of,
     remember,
     running,
     stop,
@@ -251,42 +249,12 @@ def _ports_of(pid: int) -> set[int]:
     return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
 
 
-@dataclass(frozen=True)
-class Status:
-    """A service that runs.
-
-    Args:
-        name: Its name.
-        address: Where a web server answers; "" for a worker.
-        state: "answers" or "does not answer" for a web server, "runs" for a worker.
-        since: Its start, to the minute (UTC).
-        bytes: Memory of the process and its children.
-        pid: Number of the process.
-    """
-
-    name: str
-    address: str
-    state: str
-    since: str
-    bytes: int
-    pid: int
-
-
-def status(home: Path) -> list[Status]:
-    """Return the services that run on this machine, in the order of their start."""
-    return [entry for service in running(home) if (entry := _status(service)) is not None]
-
-
-def _status(service: Service) -> Status | None:
-    """Return what a service does, or None if it has just ended."""
-    if (process := process_of(service)) is None:
-        return None
-    memory = 0
-    for one in (process, *process.children(recursive=True)):
-        with suppress(psutil.Error):
-            memory += one.memory_info().rss
-    since = datetime.fromtimestamp(service.created, UTC).strftime("%Y-%m-%d %H:%M")
-    return Status(service.name, service.address, _state(service), since, memory, service.pid)
+def status(home: Path) -> list[dict[str, Any]]:
+    """Return name, state, address and process number of the services that run here, in the order of their start."""
+    return [
+        {"service": service.name, "state": _state(service), "address": service.address, "process": service.pid}
+        for service in running(home)
+    ]
 
 
 def _state(service: Service) -> str:

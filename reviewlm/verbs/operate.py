@@ -18,7 +18,6 @@ from core.processes import interrupts, standard_streams
 from core.services.json_logs import wants_json
 from reviewlm import terminal
 from reviewlm.early_checks import require_device
-from reviewlm.layout import size
 from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, configured
 
 if TYPE_CHECKING:
@@ -80,14 +79,10 @@ def _show_step(step: str, seconds: float | None, note: str) -> None:
 
 
 def status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Show which services run on this machine, since when, and whether they answer."""
+    """Show which services run on this machine, and whether they answer."""
     from core.services.launch import status
 
-    rows = [
-        {"service": one.name, "state": one.state, "address": one.address, "since (UTC)": one.since,
-         "memory": size(one.bytes), "process": one.pid}
-        for one in status(configured(preset, set).home)
-    ]  # fmt: skip
+    rows = status(configured(preset, set).home)
     terminal.show_rows(rows, empty="No service runs. To start them: make ui")
     terminal.last_line({"services": rows}, json)
 

@@ -96,7 +96,7 @@ def read(config: RunConfig, name: str, path: Path) -> Artifact:
         save_lexicons(work / LEXICON_FILE, {"": lexicon})
         return {"name": name, "path": str(source.path.absolute()), "entries": len(lexicon)}
 
-    built = run_stage(config, LEXICON_STAGE, {}, {"file": source.sha256}, make, name, raw_bytes=source.bytes)
+    built = run_stage(config, LEXICON_STAGE, {}, {"file": source.sha256}, make, name)
     show_facts(f"lexicon-{name}", built.artifact, built.reused)
     return built.artifact
 

@@ -1,4 +1,4 @@
-"""Define the section `execution`: home, device, parallelism, MLflow address, remote store, cluster, overdue limits.
+"""Define the section `execution`: home, device, parallelism, MLflow address, remote store, cluster.
 
 Define the settings of `reviewlm home gc`, which removes what no recent run or version needs.
 """
