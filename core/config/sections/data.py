@@ -6,7 +6,7 @@ Define the settings of data checks and of drift.
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -112,16 +112,17 @@ class DriftConfig(Section):
         false_alarm: Chance of flagging any figure although nothing has drifted, over all figures together.
         psi: Limit of the population stability index of the star ratings, and of that of the lengths.
         js_words: Limit of the Jensen-Shannon divergence of the words, in bits.
-        js_categories: Limit of the Jensen-Shannon divergence of the categories, in bits.
         coverage: Limit of the loss in the share of words that the champion's vocabulary contains.
         surprisal: Limit of the relative rise of the champion's bits per byte, with unknown words spelt out.
         reviews: Largest number of reviews compared on each side.
     """
 
+    js_categories: ClassVar = 0.05
+    """Limit of the Jensen-Shannon divergence of the categories, in bits."""
+
     false_alarm: Annotated[Number, Field(gt=0, lt=0.5)] = 0.01
     psi: NotNegative = 0.1
     js_words: NotNegative = 0.02
-    js_categories: NotNegative = 0.05
     coverage: NotNegative = 0.01
     surprisal: NotNegative = 0.02
     reviews: Annotated[Whole, Field(ge=50, le=100_000_000)] = 2_000

@@ -37,6 +37,7 @@ class ServingConfig(Section):
             instructions for it (VNNI), elsewhere it may be slower by far: "auto" times steps of the model in both and
             takes int8 where it is quicker. Requests with `exact: true`, beam search, suggestions, scores and vectors
             are always computed in float32.
+        request_seconds: Time within which a request must be answered, waiting included.
         max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for
             longest is closed.
         poll_seconds: Time between two looks at the registry, for a new champion or challenger.
@@ -46,8 +47,6 @@ class ServingConfig(Section):
     """Texts that wait for their turn; further requests are refused with status 429."""
     max_prompt_characters: ClassVar = 20_000
     """Longest prompt or text."""
-    request_seconds: ClassVar = 120.0
-    """Time within which a request must be answered, waiting included."""
     drain_seconds: ClassVar = 25.0
     """Time that requests in progress get to finish when the server is ended."""
     max_body_kilobytes: ClassVar = 1_000
@@ -63,5 +62,6 @@ class ServingConfig(Section):
     cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
     numbers: Literal["float32", "int8", "auto"] = "float32"
+    request_seconds: Seconds = 120.0
     max_versions: Annotated[Whole, Field(ge=0, le=100)] = 2
     poll_seconds: Seconds = 2.0

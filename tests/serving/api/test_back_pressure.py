@@ -83,9 +83,8 @@ def test_a_full_queue_is_told_at_once_and_when_to_come_again(monkeypatch: pytest
         assert client.post("/v1/completions", json={"prompt": "The", "max_tokens": 3}).status_code == 200
 
 
-def test_an_answer_that_takes_too_long_is_a_timeout_in_openais_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ServingConfig, "request_seconds", 0.5)
-    with asked(endless()) as (client, versions):
+def test_an_answer_that_takes_too_long_is_a_timeout_in_openais_form() -> None:
+    with asked(endless(), request_seconds=0.5) as (client, versions):
         late = client.post("/v1/completions", json=ENDLESS)
         assert (late.status_code, late.json()["error"]["type"]) == (504, "timeout_error")
         with client.stream("POST", "/v1/completions", json={**ENDLESS, "stream": True}) as answer:
@@ -122,9 +121,8 @@ HEAD = "POST /v1/completions HTTP/1.1\nHost: localhost\nContent-Type: applicatio
 
 
 @pytest.mark.slow
-def test_a_reader_that_does_not_read_slows_nobody_and_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ServingConfig, "request_seconds", 2)
-    with asked(endless(0.0)) as (client, versions):
+def test_a_reader_that_does_not_read_slows_nobody_and_is_cut_off() -> None:
+    with asked(endless(0.0), request_seconds=2) as (client, versions):
         address = str(client.base_url)
         body = json.dumps({**ENDLESS, "stream": True, "logprobs": 20}).encode()
         slow = [connected(address, HEAD.format(len(body)), body) for _ in range(4)]
@@ -139,9 +137,8 @@ def test_a_reader_that_does_not_read_slows_nobody_and_is_cut_off(monkeypatch: py
             connection.close()
 
 
-def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ServingConfig, "request_seconds", 0.3)
-    with asked(MadeSource(champion=1)) as (client, _):
+def test_a_body_that_does_not_come_is_given_up() -> None:
+    with asked(MadeSource(champion=1), request_seconds=0.3) as (client, _):
         connection = connected(str(client.base_url), HEAD.format(100), b'{"prompt"')
         told = b"".join(iter(lambda: connection.recv(10_000), b"")).decode()
         assert told.startswith("HTTP/1.1 408")
