@@ -23,7 +23,6 @@ from typing import NoReturn
 from core.processes import standard_streams
 from core.processes.children import end_children
 from core.processes.leftovers import beyond_standard_streams, remove_own_folder
-from core.services.json_logs import json_line, wants_json
 from models.atomic_files import remove_unfinished
 
 GRACE = 3.0
@@ -205,8 +204,7 @@ def _say(line: str) -> None:
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
         if not _process.silent:
-            message = json_line(__name__, "warning", line) if wants_json() else line
-            os.write(2, f"{before}{message}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
+            os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):

@@ -19,7 +19,6 @@ from core.credentials import credentials_of, prefect_server
 from core.environment import home_folder, prepare_environment
 from core.errors import ConfigError
 from core.services.join import environment_of
-from core.services.json_logs import log_variables
 from core.services.launch import OF_PREFECT, SERVERS, server_command, worker_command
 from core.services.pools import POOLS, PROJECT, deploy
 from core.services.service_list import DEFAULT_PORTS, Service
@@ -54,9 +53,9 @@ def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, s
     """
     if name == "prefect":
         pages = given.get("PREFECT_UI_URL", "")
-        return {**log_variables(), **OF_PREFECT, **prefect_server(credentials_of(home), pages)}
+        return {**OF_PREFECT, **prefect_server(credentials_of(home), pages)}
     if name not in WORKERS:
-        return log_variables()
+        return {}
     if not (address := given.get("PREFECT_API_URL", "")):
         raise ConfigError("A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL")
     return environment_of(home, {"prefect": Service("prefect", 0, 0.0, address.removesuffix("/api"))})

@@ -29,7 +29,6 @@ from core.errors import ReviewLMError
 from core.processes import keep_running
 from core.processes.leftovers import lasting_environment, process_name, this_machine
 from core.services.join import OF_TERMINAL, environment_of
-from core.services.json_logs import log_variables, uvicorn_options
 from core.services.pools import PROJECT, deploy, usable_pools
 from core.services.service_list import (
     DEFAULT_PORTS,
@@ -162,7 +161,7 @@ def _launch_server(
         _PortTaken: Another program was faster.
     """
     port = address.rpartition(":")[2]
-    environment = {**os.environ, **log_variables(), "REVIEWLM_HOME": str(home)}
+    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     environment.pop(OF_TERMINAL, None)
     if name == "prefect":
         environment |= {**OF_PREFECT, **prefect_server(credentials_of(home), address)}
@@ -175,7 +174,6 @@ def server_command(module: str, host: str, port: int) -> list[str]:
     return [
         "-m", "uvicorn", "--factory", f"{module}:application", "--host", host, "--port", str(port),
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
-        *uvicorn_options(),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_text
-import logging
 import os
 import socket
 import sys
@@ -15,7 +14,6 @@ import typer
 
 from core.errors import TrackingUnavailable
 from core.processes import interrupts, standard_streams
-from core.services.json_logs import wants_json
 from reviewlm import terminal
 from reviewlm.early_checks import require_device
 from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, configured
@@ -174,9 +172,6 @@ def _show_address(address: str, facts: dict[str, Any], config: RunConfig, json: 
     """Say where the model answers, and how to ask it."""
     if json:
         standard_streams.answer_now({"address": address, "workers": config.serving.workers, **facts})
-    if wants_json():  # of a service: the lines below would be text
-        logging.getLogger(__name__).info("serving %s, the champion, at %s", facts["model"], address)
-        return
     terminal.say(f"Serving {facts['model']}, the champion, at {address}")
     question = """-H 'Content-Type: application/json' -d """
     if facts["task"] == "classification":

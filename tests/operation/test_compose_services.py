@@ -14,7 +14,6 @@ from typer.main import get_command
 from core.environment import HOME_VARIABLE, TRACKING_VARIABLE
 from core.errors import ConfigError
 from core.services import foreground
-from core.services.json_logs import VARIABLE
 from core.services.launch import SERVERS
 from core.services.service_list import DEFAULT_PORTS
 from core.web_guard import HOSTS_VARIABLE
@@ -25,7 +24,7 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.services.yaml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if name != "postgres"}
 OF_LIBPQ, OF_IMAGE = {"PGPASSWORD"}, {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
-OURSELVES = {TRACKING_VARIABLE, HOSTS_VARIABLE, VARIABLE, "REVIEWLM_MLFLOW_URL"}
+OURSELVES = {TRACKING_VARIABLE, HOSTS_VARIABLE, "REVIEWLM_MLFLOW_URL"}
 
 
 def test_the_set_is_that_of_make_up_with_a_database() -> None:
