@@ -49,7 +49,6 @@ SERVERS = {
 CHAMPION = "serve"
 Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
-PORT_TRIES = 5
 LOG_BYTES = 10_000_000
 OF_PREFECT = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
 """Environment of Prefect's server: its pages ask the server they came from, under the name that the browser used."""
@@ -57,10 +56,6 @@ OF_PREFECT = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "t
 SECONDS = 5.0
 READY = {name: page for name, (_, _, page) in SERVERS.items()} | {CHAMPION: "/readyz"}
 """Page of each web server that tells whether it is ready."""
-
-
-class _PortTaken(Exception):
-    """Another program listens at a port that was free when a server was started."""
 
 
 def start(
@@ -138,13 +133,8 @@ def _serve(
     """
     ports = kept_ports(home)
     preferred = ports.get(name, DEFAULT_PORTS[name])
-    for _ in range(PORT_TRIES):
-        address = f"http://127.0.0.1:{_port(home, name)}"
-        with suppress(_PortTaken):
-            _launch_server(home, services, name, module, address, health, log_bytes)
-            break
-    else:
-        raise ReviewLMError(f"The {name} service found no free port: other programs took {PORT_TRIES} in turn")
+    address = f"http://127.0.0.1:{_port(home, name)}"
+    _launch_server(home, services, name, module, address, health, log_bytes)
     if address.endswith(f":{preferred}"):
         return address
     port = address.rpartition(":")[2]
@@ -155,11 +145,7 @@ def _serve(
 def _launch_server(
     home: Path, services: dict[str, Service], name: str, module: str, address: str, health: str, log_bytes: int
 ) -> None:
-    """Start a web server and wait until it answers.
-
-    Raises:
-        _PortTaken: Another program was faster.
-    """
+    """Start a web server and wait until it answers."""
     port = address.rpartition(":")[2]
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     environment.pop(OF_TERMINAL, None)
@@ -235,8 +221,6 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, n
             if port in _ports_of(process.pid) and urllib.request.urlopen(url, timeout=5).close() is None:
                 return
         time.sleep(0.5)
-    if process.poll() is not None and free_port(port) != port:
-        raise _PortTaken
     raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
 
 
