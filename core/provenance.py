@@ -8,7 +8,6 @@ rounded numbers depends on their order.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -29,8 +28,6 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NU
 INSTRUCTIONS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512", "avx_vnni", "amx_", "asimd", "sve")
 """Prefixes of the processor flags by which numeric libraries choose their kernels."""
 SOURCE = Path(__file__).resolve().parent.parent
-DEPLOYED_RECORD = "deployed.json"
-"""In a copy of the code (`core/services/deployed_code.py`): its commit, and the digest of each file."""
 
 
 def made_with() -> dict[str, Any]:
@@ -95,14 +92,12 @@ def code_digest(source: Path = SOURCE) -> str:
 
 @cache
 def git_commit() -> str:
-    """Return the git commit of the running code, or "" outside a checkout; a copy of deployed code has a note of it."""
+    """Return the git commit of the running code, or "" outside a checkout."""
     try:
-        if (record := SOURCE / DEPLOYED_RECORD).is_file():
-            return str(json.loads(record.read_bytes())["commit"])
         return subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=SOURCE, capture_output=True, text=True, check=True
         ).stdout.strip()
-    except (OSError, ValueError, KeyError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError):
         return ""
 
 

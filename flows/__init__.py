@@ -1,8 +1,8 @@
 """Prefect flows: from raw reviews to the registered model."""
 
-from core.processes.memory import limit_heaps
-from core.services.deployed_code import enter_working_folder
+import os
 
-# All here, because a worker imports nothing of ours before the flow's module.
-if enter_working_folder():
+from core.processes.memory import limit_heaps
+
+if os.environ.get("PREFECT__FLOW_RUN_ID"):  # a worker imports nothing of ours before the flow's module
     limit_heaps()  # as a command does

@@ -27,7 +27,7 @@ def rescore(
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
         input: Files, folders or globs that include new reviews. None: the champion's own input paths.
-        overrides: Settings as `key=value`, e.g. `rescore.month_reviews=5000`.
+        overrides: Settings as `key=value`, e.g. `rescore.benchmark=reviews.json`.
         versions: "champion", or "all" for every current and former champion.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config

@@ -56,7 +56,7 @@ EXAMPLES = {
     "config explain": ("promotion.confidence", "models.lstm.hidden"),
     "models embed": ("--input reviews.json", "--set embedding.kind=cbow --out vectors.vec"),
     "models neighbours": ("delicious pizza", "--analogy waiter waitress he", "good --vectors glove.txt"),
-    "models nearest": ('"the tacos were cold"', '"rude waiter" --input reviews.json --n 10', "--measure"),
+    "models nearest": ('"the tacos were cold"', '"rude waiter" --input reviews.json --n 10'),
     "models punctuate fit": ("--input reviews.json",),
     "models punctuate write": ('"the food was great"', "plain.txt"),
     "models ngram fit": ("--text corpus.txt --order 5 --arpa model.arpa",),

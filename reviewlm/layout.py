@@ -59,7 +59,7 @@ def for_stdout(text: str, indent: int = 0) -> str:
 
 
 def wrapped(text: str, columns: int, indent: int = 0) -> str:
-    """Return text with line breaks at spaces; continued lines keep the indentation, or the branches, of their line.
+    """Return text with line breaks at spaces; continued lines keep the indentation of their line.
 
     Args:
         text: One or more lines.
@@ -72,8 +72,7 @@ def wrapped(text: str, columns: int, indent: int = 0) -> str:
 def _wrapped_line(line: str, columns: int, indent: int) -> str:
     if len(line) <= columns:
         return line
-    lead = re.match(r"[\s│├└─]*", line)
-    below = (lead[0] if lead else "").translate({ord("├"): "│", ord("└"): " ", ord("─"): " "}) + " " * indent
+    below = " " * (len(line) - len(line.lstrip()) + indent)
     below = below if len(below) <= columns - LEAST_WIDTH else "  "
     return "\n".join(
         textwrap.wrap(line, columns, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)

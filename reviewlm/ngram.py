@@ -57,8 +57,8 @@ def fit(
         vocabulary_size: Maximum number of entries, special tokens included.
         lowercase: Fold case for modelling (words only); generated text has the usual case of each word.
         name: Name of the model.
-        options: Further options of an n-gram model, such as `prune=(0, 0, 1)`, `entropy=1e-8`, `discounts=(0.7, 0.8)`;
-            see `models.NAME with kind ngram` in the reference of settings.
+        options: Further options of an n-gram model, such as `prune=(0, 0, 1)`, `entropy=1e-8`; see `models.NAME with
+            kind ngram` in the reference of settings.
 
     Raises:
         ReviewLMError: There is no text, a file cannot be read, or an option is unknown or out of its range.
@@ -101,7 +101,7 @@ def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
     """Return the options of the model; refuse scores, and a method that needs held-out text where there is none."""
     from models.ngram.spec import SCORES_ONLY
     from models.specs import NGramSpec
-    from training.ngram.smoothing.methods import tunes
+    from training.ngram.smoothing.methods import TUNED
 
     spec: NGramSpec = _made(NGramSpec, options)
     if spec.smoothing in SCORES_ONLY:
@@ -109,7 +109,7 @@ def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
             f"{spec.smoothing} gives scores, not probabilities: there is no perplexity", where="smoothing",
             remedy="`reviewlm models ngram fit` fits it on lines of text, for ranking next words",
         )
-    if tunes(spec) and held_out is None:
+    if spec.smoothing in TUNED and held_out is None:
         raise ConfigError(
             f"{spec.smoothing} chooses its parameters on held-out text", where="held_out", remedy="give held_out=TEXTS"
         )

@@ -1,6 +1,4 @@
 """Share options, set up the configuration and run flows, for all commands.
-
-Show the stages of a finished run: its steps, their times, and how much was re-used.
 """
 
 from __future__ import annotations
@@ -28,12 +26,11 @@ from models.options import TECHNICAL, bounds_in, range_in_words
 from models.sampling_options import KINDS, require_allowed
 from reviewlm import terminal
 from reviewlm.early_checks import require_device, require_input, require_model_files
-from reviewlm.layout import for_stdout
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from models.bundles.bundle import Bundle
-    from tasks.stage import RunRecord, StageRun
+    from tasks.stage import RunRecord
     from tracking.registry.version_settings import VersionSettings
     from tracking.registry.versions import Version
 
@@ -71,11 +68,6 @@ Stars = Annotated[int | None, typer.Option(
     help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, others average.",
 )]
 Result = TypeVar("Result")
-
-TOGETHER = "\u00a0"
-"""Space where no line break may be."""
-NAMED = frozenset({"fit"})
-"""Stages of which each one is shown by its label, not their sum."""
 
 
 def number(name: str, kind: Any, help: str) -> Any:
@@ -283,52 +275,19 @@ def checked(work: Callable[[], Result]) -> Result:
 
 
 def show_stages(record: RunRecord, seconds: float) -> None:
-    """Write how many results were re-used and how long the run took; if any was built, also each step with its stages.
+    """Write how many results were re-used, how long the run took, and each of its steps if any result was built.
 
-    A result is what one stage made of one thing, e.g. the scores of a model; it counts in the step that asked first.
+    A result is what one stage made of one thing, e.g. the scores of a model.
 
     Args:
         seconds: From the start of the command, with the time in which libraries and servers start.
     """
     from tasks.progress import duration
 
-    results = list({(one.stage, one.label): one for one in reversed(record.stages)}.values())[::-1]
-    built = [one for one in results if not one.reused]
+    results = {(one.stage, one.label): one for one in reversed(record.stages)}
     if not results:
         return
-    reused = len(results) - len(built)
+    reused = sum(one.reused for one in results.values())
     count = f"{reused} of {len(results)} results re-used" if reused else f"{len(results)} results"
-    terminal.say(f"{count}, {duration(seconds)}")
-    if not built:
-        return
-    rest = max(0.0, seconds - sum(record.steps.values()))
-    rows = [(name, took, _parts(results, name)) for name, took in record.steps.items()]
-    alone = _parts(results, "")  # stages that no step has asked for
-    rows.append(("other", rest, f"{alone}{', ' if alone else ''}libraries and servers start, MLflow is written"))
-    for place, (name, took, parts) in enumerate(rows):
-        branch = "└─" if place == len(rows) - 1 else "├─"
-        head = f"{branch} {name:<9} {duration(took):>12}  "
-        line = for_stdout((head + parts).rstrip(), len(head) - len(branch) - 1)
-        terminal.say(line.replace(TOGETHER, " "), whole=True)
-
-
-def _parts(stages: Sequence[StageRun], step: str) -> str:
-    """Return the stages of a step that were built, with their seconds, and the number of those that were re-used."""
-    from tasks.progress import duration
-
-    reached = [one for one in stages if one.step == step]
-    sums: dict[str, list[float]] = {}
-    for one in reached:
-        if not one.reused:
-            sums.setdefault(one.label if one.stage in NAMED else one.stage, []).append(one.seconds)
-    parts = [
-        f"{name}{f' ×{len(took)}' if len(took) > 1 else ''} {_short(sum(took)) or duration(sum(took))}"
-        for name, took in sums.items()
-    ]
-    if reused := sum(one.reused for one in reached):
-        parts.append(f"{reused} re-used")
-    return ", ".join(part.replace(" ", TOGETHER) for part in parts)
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else ""
+    steps = ", ".join(f"{name} {duration(took)}" for name, took in record.steps.items())
+    terminal.say(f"{count}, {duration(seconds)}" + (f": {steps}" if steps and reused < len(results) else ""))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from core.config.sections.promotion import OWN_MODEL
-from evaluation.statistics.slice_names import slice_name
 from reviewlm import terminal
 from reviewlm.layout import cell, for_stdout
 
@@ -23,7 +22,7 @@ SPARE = ("oov", "unit", "hit@1", "per word", "over the floor")
 
 
 def show_models(result: Mapping[str, Any]) -> None:
-    """Write the tables of static and adapting models, the floor, and the worst slices of the best model."""
+    """Write the tables of static and adapting models, and the floor; the report has the slices."""
     models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
     base, floor = result.get("baseline", ""), result.get("floor")
     _show_compared([model for model in models if not _adapts(model)], base, floor, STATIC_TITLE)
@@ -42,8 +41,6 @@ def show_models(result: Mapping[str, Any]) -> None:
         _say_uncovered(models[0], covered)
     if floor:
         terminal.say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
-    if models and (slices := result.get("slices")):
-        _say_worst_slices(models[0]["name"], slices, models[0].get("baseline", base))
     if hints := result.get("hints"):
         terminal.say(f"Hint: {' '.join(hints)}")
 
@@ -111,23 +108,6 @@ def _change(test: Mapping[str, Any]) -> str:
         return "–"
     maybe = "≈" if low is not None and high is not None and low <= 0 <= high else ""
     return f"{maybe}{-gain:+.1%}"
-
-
-def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> None:
-    """Write the slices that are surely harder than all reviews together, and those worse than the baseline."""
-    rows = [row for row in slices["worst"] if row["model"] == name]
-    hard = [row for row in rows if row["relative_to"] == "whole" and row["surely_harder"]][:3]
-    if hard:
-        far = ["infinite" if row["excess"] is None else f"{row['excess']:+.1%}" for row in hard]
-        listed = ", ".join(f"{slice_name(row)} {how}" for row, how in zip(hard, far, strict=True))
-        count = hard[0]["looked_at"]
-        looked_at = f"{count} slice{'s' * (count != 1)} of reviews"
-        terminal.say(f"Hardest for {name} of {looked_at}, relative to all reviews: {listed}.")
-    worse = [row for row in rows if row["relative_to"] == "baseline" and row["surely_worse"]]
-    if worse:
-        listed = ", ".join(f"{slice_name(row)} ({-row['gain']:+.1%})" for row in worse)
-        compared = f"{worse[0]['looked_at']} slices were compared, those of tokens included"
-        terminal.say(f"Surely worse than {baseline} in {listed}; {compared}.")
 
 
 def _or_infinite(value: float | None) -> float:

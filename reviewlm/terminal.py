@@ -1,32 +1,23 @@
 """Write a command's output for the user, and the one JSON object for a program.
-
-Write log messages as JSON lines, for programs that collect logs: REVIEWLM_LOG_FORMAT=json.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
 from core.errors import TO_UTF8, EmptyInput, ReviewLMError, Unreadable, UsageError, visible
 from core.processes import standard_streams
-from core.services.json_logs import VARIABLE, json_line, log_variables, wants_json
 from reviewlm.layout import cell, fitted, for_stream, width, wrapped
 
 CLOCK, HEIGHT = "%H:%M:%S", 100
-WARNING, LOGGER = "warning: ", "reviewlm"
-
-KNOWN = ("text", "json")
-OF_PREFECT = {"flow": "flow_name", "flow_run": "flow_run_name", "flow_run_id": "flow_run_id"}
-"""Our key of what Prefect attaches to its own messages about a flow run."""
+WARNING = "warning: "
 
 
 @cache
@@ -42,34 +33,14 @@ def typed(text: str) -> str:
 
 
 def log_to_stderr(rooms: Iterable[str]) -> None:
-    """Show the rooms' log messages on standard error, as text or JSON lines; Prefect's console would repeat them."""
+    """Show the rooms' log messages on standard error; Prefect's console would repeat them."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    plain = _Plain("%(asctime)s  %(message)s", CLOCK)
-    _handler.setFormatter(JsonLine() if wants_json() else plain)
-    _log_libraries({*(rooms := tuple(rooms)), "prefect"})
-    show_warnings(filter(None, [unknown_format()]))
+    _handler.setFormatter(_Plain("%(asctime)s  %(message)s", CLOCK))
     _handler.setLevel(logging.INFO)
     for room in rooms:
         logger = logging.getLogger(room)
         logger.addHandler(_handler)
         logger.setLevel(logging.DEBUG)
-
-
-def _log_libraries(without: Container[str]) -> None:
-    """Write what libraries warn of as JSON lines, if wanted: they would write text. Prefect's warnings are not shown.
-
-    Args:
-        without: First words of loggers to leave out.
-    """
-    os.environ.update(log_variables())
-    logging.captureWarnings(wants_json())
-    if not wants_json():
-        logging.getLogger().removeHandler(_of_libraries)
-        return
-    _of_libraries.setFormatter(JsonLine())
-    _of_libraries.setLevel(logging.WARNING)
-    _of_libraries.filters[:] = [lambda record: record.name.partition(".")[0] not in without]
-    logging.getLogger().addHandler(_of_libraries)
 
 
 def show_details(enabled: bool) -> bool:
@@ -109,7 +80,7 @@ class StandardError(logging.StreamHandler[TextIO]):
         pass
 
 
-_handler, _of_libraries = StandardError(), StandardError()
+_handler = StandardError()
 
 
 def allow_any_terminal() -> None:
@@ -143,17 +114,12 @@ def last_line(result: Mapping[str, Any], enabled: bool) -> None:
 def show_warnings(sentences: Iterable[str]) -> None:
     """Write warnings to standard error, each once."""
     for sentence in dict.fromkeys(sentences):
-        if wants_json():
-            sys.stderr.write(json_line(LOGGER, "warning", typed(sentence)) + "\n")
-        else:
-            sys.stderr.write(for_stream(typed(WARNING + sentence), sys.stderr, len(WARNING)) + "\n")
+        sys.stderr.write(for_stream(typed(WARNING + sentence), sys.stderr, len(WARNING)) + "\n")
 
 
 def show_error(error: ReviewLMError) -> None:
     """Write an error to standard error; an error of the command-line parser is shown in the parser's own words."""
-    if wants_json():
-        sys.stderr.write(json_line(LOGGER, "error", typed(str(error))) + "\n")
-    elif isinstance(error, UsageError):
+    if isinstance(error, UsageError):
         error.show()
     else:
         sys.stderr.write(for_stream(typed(f"error: {error}"), sys.stderr, indent=2) + "\n")
@@ -264,46 +230,3 @@ def read_lines(file: str) -> list[tuple[int, str]]:
     if not lines:
         raise EmptyInput("There is no text", where=file, remedy="give one text per line")
     return lines
-
-
-def unknown_format() -> str:
-    """Return a sentence about an unknown value of the variable, or an empty string."""
-    value = os.environ.get(VARIABLE, "")
-    return "" if value in ("", *KNOWN) else f"{VARIABLE} is {value!r}; known are {' and '.join(KNOWN)}"
-
-
-class JsonLine(logging.Formatter):
-    """Formatter that makes one JSON object of a message; servers and workers use it too (`core/services/json_logs.py`).
-
-    Its keys: time (UTC), level, logger, message, process; in a flow run, or about one, also flow, flow_run (its name)
-    and flow_run_id; of an error also exception.
-    """
-
-    def __init__(self, *settings: object, **named: object) -> None:
-        """Ignore what a logging configuration says of the format."""
-        super().__init__()
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line. Control characters in a message are escaped, as JSON does."""
-        entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
-            "process": record.process, **_flow_run(record),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
-
-
-def _flow_run(record: logging.LogRecord) -> dict[str, str]:
-    """Return the flow run that a message is about, or that of this thread.
-
-    Prefect is not imported for that, because it takes a second.
-    """
-    if about := {key: str(value) for key, name in OF_PREFECT.items() if (value := getattr(record, name, None))}:
-        return about
-    if "prefect.context" not in sys.modules:
-        return {}
-    from flows.server.own_runs import flow_run_names
-
-    return flow_run_names()

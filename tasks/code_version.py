@@ -19,7 +19,7 @@ from core.provenance import SOURCE
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
 RUNS_STAGES = re.compile(
-    r"tasks(\.(cluster|code_version|deadline|flow_run|generate|gpus|limits|progress|stage|table_file|track))?"
+    r"tasks(\.(cluster|code_version|flow_run|generate|gpus|limits|progress|stage|table_file|track))?"
 )
 """Modules of `tasks` that run stages and record runs."""
 REGISTRIES = {

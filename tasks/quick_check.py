@@ -31,7 +31,7 @@ from corpus.ingestion.ingest import limits_of
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import source_names
 from corpus.schema import COLUMNS, FIELDS, Block
-from models.specs import ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec, parts_of
+from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec, parts_of
 from models.streams import TokenStream
 from tasks.data.card import describe_data
 from tasks.data.ingest import ingest_files
@@ -65,12 +65,11 @@ MOST_BLOCKS = 8
 MOST_FILES = 20
 """Files that are opened; more would only cost time."""
 
-WIDTH, BATCH, WINDOW, ENTRIES, TUNING = 16, 8, 20, 600, 500
+WIDTH, BATCH, WINDOW, ENTRIES = 16, 8, 20, 600
 EVALUATION = {
-    "resamples": 100, "observed_reviews": 4, "samples_per_star": 1,
-    "max_tokens": 12, "sample_stars": (1, 5), "suggestions": 2,
+    "resamples": 100, "observed_reviews": 4, "max_tokens": 12,
 }
-AUDIT = {"samples": 10, "max_words": 12, "candidates": 100, "copies": (1,), "max_canary_share": 0.05}
+AUDIT = {"samples": 10, "max_words": 12, "candidates": 100, "copies": (1,)}
 SHARES = 0.2
 """Share of the validation and of the test split, so that few reviews suffice for all splits."""
 
@@ -256,15 +255,14 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
     models = tuple(_tiny_model(spec) for spec in one_of_each_kind(config))
     used = {spec.vocabulary for spec in models}
     changes: dict[str, Any] = {
-        "source": config.source.model_copy(update={"input": (str(sample),), "fields": type(config.source.fields)()}),
+        "source": config.source.model_copy(update={"input": (str(sample),), "fields": {}}),
         "split": SplitConfig(salt=config.split.salt, validation=SHARES, test=SHARES),
         "vocabulary": {name: _tiny_vocabulary(spec) for name, spec in config.vocabulary.items() if name in used},
         "models": models,
         "evaluation": config.evaluation.model_copy(update=EVALUATION),
         "audit": config.audit.model_copy(update={**AUDIT, "canaries": min(config.audit.canaries, 1)}),
         "execution": config.execution.model_copy(
-            update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "engine": "threads",
-                    "tracking_uri": "", "remote_store": "", "system_metrics_seconds": 0.0}
+            update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "tracking_uri": "", "remote_store": ""}
         ),
     }
     return config.model_copy(update=changes)
@@ -290,10 +288,7 @@ def _tiny_model(spec: ModelSpec) -> ModelSpec:
         if isinstance(spec, RecurrentSpec):
             small["layers"] = min(spec.layers, 2)
         return replace(spec, training=_short(spec.training), **small)
-    if isinstance(spec, NGramSpec):
-        return spec
-    tuned: Any = spec
-    return replace(tuned, tuning_tokens=TUNING) if hasattr(tuned, "tuning_tokens") else spec
+    return spec
 
 
 def _short(training: TrainingSpec) -> TrainingSpec:

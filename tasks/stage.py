@@ -39,7 +39,6 @@ from core.processes.memory import returned_memory
 from core.provenance import git_commit, made_with
 from core.store import Artifact, Built, Store
 from tasks.code_version import WORKERS, running_code
-from tasks.deadline import INPUT_BYTES, deadline_of, input_bytes, noticed_if_overdue
 from tasks.progress import slug
 
 P = ParamSpec("P")
@@ -137,14 +136,12 @@ def run_stage(
     make: Callable[[Path], Mapping[str, Any]],
     label: str = "",
     resumable: bool = False,
-    raw_bytes: int = 0,
     kind: str = "",
 ) -> Built:
     """Return the stage's artifact; build it only if the store does not have it.
 
     Args:
         stage, options, inputs, make, resumable: See `Store.build`.
-        raw_bytes: Size of inputs that are not in the store; the deadline depends on it (`tasks/deadline.py`).
         kind: The only kind of models that is used, see `SourceCode.used_by`.
     """
     store = store_of(config)
@@ -153,17 +150,14 @@ def run_stage(
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
 
-    def watched(work: Path) -> Mapping[str, Any]:
-        environment[INPUT_BYTES] = size = input_bytes(store, inputs) or raw_bytes
-        seconds = deadline_of(config, store, stage, version, options, size)
-        with noticed_if_overdue(config, stage, label, seconds):
-            facts = dict(make(work))
+    def made(work: Path) -> Mapping[str, Any]:
+        facts = dict(make(work))
         environment.update(facts.pop(MADE_ELSEWHERE, {}))
         return facts
 
     with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
         built = store.build(
-            stage, version, options, inputs, watched,
+            stage, version, options, inputs, made,
             environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
         )
     seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))

@@ -67,7 +67,7 @@ def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact,
         }
 
     inputs = {"file": source.sha256, "vocabulary": vocabulary.facts["vocabulary_digest"], "train": train.digest}
-    built = run_stage(config, STAGE, {}, inputs, make, name, raw_bytes=source.bytes)
+    built = run_stage(config, STAGE, {}, inputs, make, name)
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
     show_facts(f"vectors-{name}", built.artifact, built.reused)

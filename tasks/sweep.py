@@ -110,24 +110,22 @@ def plan_sweep(config: RunConfig) -> SweepPlan:
     index, base = chosen_model(config, config.sweep.model, "sweep.model")
     dimensions = parse_space(base, config.sweep.space)
     if reason := inert_pruning(config.sweep, base.training.evaluations):
-        log.warning("no trial of '%s' will be pruned: %s (if that is meant: sweep.pruner=none)", base.name, reason)
+        log.warning("no trial of '%s' will be pruned: %s", base.name, reason)
     return SweepPlan(base, index, dimensions, with_only(config, base))
 
 
 def inert_pruning(options: SweepConfig, evaluations: int) -> str:
-    """Return why the pruner of a sweep can never prune a trial; "" if it can, or if pruning is off.
+    """Return why the pruner of a sweep can never prune a trial; "" if it can.
 
     Args:
         evaluations: Number of evaluations of each fit.
     """
-    if options.pruner == "none":
-        return ""
     if evaluations <= options.prune_after:
         return (
             f"a fit has {evaluations} evaluations; the last one cannot prune, and the first that can is number "
             f"{options.prune_after}; set training.evaluations above sweep.prune_after"
         )
-    if options.pruner == "median" and options.trials <= options.random_trials:
+    if options.trials <= options.random_trials:
         return (
             f"the median pruner needs {options.random_trials} finished trials (sweep.random_trials), but sweep.trials "
             f"is {options.trials}"
@@ -160,7 +158,7 @@ def study_of(plan: SweepPlan, prepared: Prepared) -> AbstractContextManager[Stud
     about = {
         "fit": fit_version(plan.base), "model": _not_searched(plan), "tokens": tokens, "champion": champion,
         "space": [[name, asdict(dimension)] for name, dimension in plan.dimensions.items()],
-        "search": options.model_dump(include={"random_trials", "pruner", "prune_after", "seed"}),
+        "search": options.model_dump(include={"random_trials", "prune_after", "seed"}),
     }
     if (vectors := start_vectors(plan.config, plan.base, prepared)) is not None:
         about["vectors"] = vectors.digest

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.pruners import MedianPruner, NopPruner
+from optuna.pruners import MedianPruner
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -90,10 +90,9 @@ class Study:
         self.folder, self.options = folder, options
         self.distributions = {name: _distribution(dimension) for name, dimension in dimensions.items()}
         storage = optuna.storages.RDBStorage(database_address(folder.absolute() / DATABASE))
-        median = MedianPruner(n_startup_trials=options.random_trials, n_warmup_steps=options.prune_after)
         self._study = optuna.create_study(
             storage=storage, study_name="sweep", direction="minimize", load_if_exists=True,
-            pruner=median if options.pruner == "median" else NopPruner(),
+            pruner=MedianPruner(n_startup_trials=options.random_trials, n_warmup_steps=options.prune_after),
         )  # fmt: skip
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._study.tell(trial.number, state=TrialState.FAIL)

@@ -77,7 +77,7 @@ AWD = RecurrentSpec(
     variational=True, dropout=0.25, input_dropout=0.4, output_dropout=0.4, embedding_dropout=0.1, weight_drop=0.5,
     training=TrainingSpec(
         epochs=6, batch=20, bptt_len=70, random_window=True, optimizer="nt_asgd", learning_rate=10.0, clip=0.25,
-        weight_decay=1.2e-6, warmup=0.0, schedule="constant", evaluations=24, patience=5, state_reset_prob=0.0,
+        weight_decay=1.2e-6, warmup=0.0, schedule="constant", evaluations=24, state_reset_prob=0.0,
         activation_penalty=2.0, temporal_penalty=1.0,
     ),
 )  # fmt: skip

@@ -53,8 +53,6 @@ def purpose(name: str) -> str:
 
 DEFAULT = "small"
 """The preset of a command line without --preset."""
-SEEDED = (("source", "synthetic"), ("evaluation",), ("audit",), ("punctuation", "training"), ("sweep",))
-"""Sections with their own seed, which defaults to the seed of the whole configuration; models have one as well."""
 
 
 def load_config(
@@ -96,16 +94,10 @@ def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) ->
 
 def _forget_seeds(options: dict[str, Any]) -> None:
     """Remove the seeds that were copied from the whole configuration, so that a new seed can be copied."""
-    sections = [_section(options, names) for names in SEEDED]
+    sections = [(options.get("source") or {}).get("synthetic") or {}, options.get("sweep") or {}]
     for section in [*sections, *(model.get("training") or {} for model in options.get("models", []))]:
         if section.get("seed") == options.get("seed"):
             section.pop("seed", None)
-
-
-def _section(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    for name in names:
-        options = options.get(name) or {}
-    return options
 
 
 def parse_config(options: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:

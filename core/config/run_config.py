@@ -102,8 +102,7 @@ class RunConfig(Section):
         if not isinstance(options, dict) or "seed" not in options:
             return options
         options = copy.deepcopy(options)
-        sections = [_below(options, "source", "synthetic")]
-        sections += [_below(options, name) for name in ("evaluation", "audit", "sweep")]
+        sections = [_below(options, "source", "synthetic"), _below(options, "sweep")]
         specs = options.setdefault("models", default_models())
         classifiers = _below(options, "classification").get("models")
         for spec in [*_listed(specs), *_listed(classifiers)]:

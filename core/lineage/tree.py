@@ -1,9 +1,8 @@
-"""Draw a lineage as a text tree, and check that all files a version was made from still exist and are unchanged.
+"""List the steps of a lineage, and check that all files a version was made from still exist and are unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,68 +10,10 @@ from typing import Any
 
 from core.content_check import CHANGED, GONE
 from core.errors import ArtifactError, Damaged
-from core.lineage.record import LINEAGE_TAG, Lineage, RecordedSource, Step
+from core.lineage.record import LINEAGE_TAG, Lineage, RecordedSource
 from core.store import MANIFEST, differing_files, sha256_of_file
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-SHORT = 12
-"""Number of digits shown of a hash."""
-
-
-def tree_lines(lineage: Lineage, states: Mapping[str, str] | None = None) -> list[str]:
-    """Return the lines of the tree; a step that several others depend on is drawn in full only once.
-
-    Args:
-        states: State of steps and sources ("gone", "changed"), by key and by hash; shown in capitals.
-    """
-    made_of = {name for step in lineage.steps for name in step.made_by.values()}
-    drawn: set[str] = set()
-    roots = [lineage.fit, *(step.key for step in lineage.steps if step.key not in made_of and step.key != lineage.fit)]
-    lines: list[str] = []
-    for place, key in enumerate(roots):
-        lines += _drawn(lineage, key, "", place == len(roots) - 1, drawn, states or {}, "")
-    return lines
-
-
-def _drawn(
-    lineage: Lineage, key: str, indent: str, last: bool, drawn: set[str], states: Mapping[str, str], role: str
-) -> Iterator[str]:
-    step = lineage.step(key)
-    again = key in drawn
-    drawn.add(key)
-    line = f"{step.stage} {lineage.label(step)}".strip() + f"  {step.digest}"
-    yield _line(indent, last, role, f"{line}  (see above)" if again else f"{line}  {_about(step)}", states.get(key, ""))
-    if again:
-        return
-    below = indent + ("   " if last else "│  ")
-    for place, (name, value) in enumerate(step.inputs.items()):
-        final = place == len(step.inputs) - 1
-        if name in step.made_by:
-            yield from _drawn(lineage, step.made_by[name], below, final, drawn, states, _role(name))
-        else:
-            source = lineage.source(value) or RecordedSource("unknown", name, value)
-            yield _line(below, final, "", _described(source), states.get(source.sha256, ""))
-
-
-def _line(indent: str, last: bool, role: str, text: str, state: str) -> str:
-    name = f"{role}: " if role else ""
-    return f"{indent}{'└─ ' if last else '├─ '}{name}{text}" + (f"  {state.upper()}" if state else "")
-
-
-def _role(name: str) -> str:
-    """Return the name of an input if it is more informative than the name of its stage, else ""."""
-    return name if name.startswith("part ") or name == "start" else ""
-
-
-def _about(step: Step) -> str:
-    commit = step.environment.get("git_commit") or step.environment.get("code", "")
-    code = f"  code {commit[:7]}" if commit else ""
-    return f"content {step.content[:SHORT]}  {size_of(step.bytes)}  {moment(step.created)}  {step.seconds:.1f} s{code}"
-
-
-def _described(source: RecordedSource) -> str:
-    size = f"  {size_of(source.bytes)}" if source.bytes else ""
-    return f"{source.kind} {source.name}  sha256 {source.sha256[:SHORT]}{size}"
 
 
 def size_of(count: int) -> str:

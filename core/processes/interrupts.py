@@ -23,7 +23,6 @@ from typing import NoReturn
 from core.processes import standard_streams
 from core.processes.children import end_children
 from core.processes.leftovers import beyond_standard_streams, remove_own_folder
-from core.services.json_logs import json_line, wants_json
 from models.atomic_files import remove_unfinished
 
 GRACE = 3.0
@@ -38,11 +37,10 @@ CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
 
 
 class _Process:
-    """State of this process: the work it does, the signal that ends it (0: none), and an exit code other than its."""
+    """State of this process: the work it does, and the signal that ends it (0: none)."""
 
     def __init__(self) -> None:
         self.signal = 0
-        self.code: int | None = None
         self.unwinding = False
         self.resumable = 0
         self.hint = ""
@@ -145,20 +143,6 @@ def cleaned_up(clean_up: Callable[[], object]) -> Iterator[None]:
         _process.clean_ups.remove(clean_up)
 
 
-def end_run(line: str, code: int | None = None) -> None:
-    """End this process from within, as SIGTERM ends a run: write the line, clean up, kill the children (exit code 143).
-
-    For work that is stuck, or that somebody else does. It need not be in a process that is `watched`. Return at once;
-    the process ends in seconds.
-
-    Args:
-        code: Another exit code.
-    """
-    _process.resumable += 1
-    _process.code = code
-    _begin(signal.SIGTERM, line)
-
-
 def pending() -> bool:
     """Return whether this process is being ended, so that failures from now on are a consequence."""
     return bool(_process.signal)
@@ -187,13 +171,13 @@ def _in_main_thread(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
 
-def _begin(number: int, line: str = "") -> None:
+def _begin(number: int) -> None:
     with _process.lock:
         if _process.signal:
             return
         _process.signal = number
         doing, last = list(dict.fromkeys(_process.doing)), _process.last
-    threading.Thread(target=_end, args=(number, line or _line(number, doing, last)), name="ending", daemon=True).start()
+    threading.Thread(target=_end, args=(number, _line(number, doing, last)), name="ending", daemon=True).start()
 
 
 def _line(number: int, doing: list[str], last: str) -> str:
@@ -210,7 +194,7 @@ def _tell(number: int, line: str) -> None:
     """Write the line, and as JSON where that was asked for."""
     standard_streams.end_with({
         "kind": "Interrupted", "what": line, "where": "", "value": None, "cause": signal.Signals(number).name,
-        "remedy": _process.hint if _process.resumable else "", "exit_code": _exit_code(),
+        "remedy": _process.hint if _process.resumable else "", "exit_code": 128 + number,
     })
     _say(line)
 
@@ -220,8 +204,7 @@ def _say(line: str) -> None:
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
         if not _process.silent:
-            message = json_line(__name__, "warning", line) if wants_json() else line
-            os.write(2, f"{before}{message}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
+            os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -256,11 +239,7 @@ def _leave() -> NoReturn:
         end_children(KILLING)
         _within(KILLING, remove_own_folder)
         _within(KILLING, remove_unfinished)  # the main thread may not have unwound in time
-        os._exit(_exit_code())
-
-
-def _exit_code() -> int:
-    return 128 + _process.signal if _process.code is None else _process.code
+        os._exit(128 + _process.signal)
 
 
 def _within(seconds: float, work: Callable[[], object]) -> None:

@@ -4,9 +4,7 @@ NAME is that of `reviewlm services status`: prefect, mlflow, worker-cpu-pool, wo
 
 `reviewlm services start` starts all of them on one machine and lets them listen on the loopback address. In a container
 each listens on all addresses; who may reach it is decided by the ports that are published, and
-Host name and password are checked as always (`core/web_guard.py`). A small process stays before the service
-(`core/processes/keep_running.py --once`): it makes JSON lines of what the service prints, and beside Prefect's server
-it lets the MLflow runs of killed processes end.
+Host name and password are checked as always (`core/web_guard.py`).
 """
 
 from __future__ import annotations
@@ -20,10 +18,8 @@ from pathlib import Path
 from core.credentials import credentials_of, prefect_server
 from core.environment import home_folder, prepare_environment
 from core.errors import ConfigError
-from core.processes import keep_running
 from core.services.join import environment_of
-from core.services.json_logs import log_variables
-from core.services.launch import OF_PREFECT, SERVERS, ends_left_runs, server_command, worker_command
+from core.services.launch import OF_PREFECT, SERVERS, server_command, worker_command
 from core.services.pools import POOLS, PROJECT, deploy
 from core.services.service_list import DEFAULT_PORTS, Service
 
@@ -57,25 +53,23 @@ def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, s
     """
     if name == "prefect":
         pages = given.get("PREFECT_UI_URL", "")
-        return {**log_variables(), **OF_PREFECT, **prefect_server(credentials_of(home), pages)}
+        return {**OF_PREFECT, **prefect_server(credentials_of(home), pages)}
     if name not in WORKERS:
-        return log_variables()
+        return {}
     if not (address := given.get("PREFECT_API_URL", "")):
         raise ConfigError("A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL")
     return environment_of(home, {"prefect": Service("prefect", 0, 0.0, address.removesuffix("/api"))})
 
 
 def run(name: str) -> None:
-    """Replace this process by a service and its keeper, so that it gets the signals; a worker deploys before."""
+    """Replace this process by a service, so that it gets the signals; a worker deploys before."""
     command, home = command_of(name), home_folder()
     prepare_environment(home)
     os.environ.update(variables_of(name, home, os.environ))
     if pool := WORKERS.get(name):
         deploy(dict(os.environ), [pool], home)
     os.chdir(PROJECT)
-    left = ends_left_runs(home) if name == "prefect" else []
-    keeper = ["-P", keep_running.__file__, "--once", name, *left]
-    os.execv(sys.executable, [sys.executable, *keeper, *command])
+    os.execv(sys.executable, [sys.executable, *command])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client
-from core.services.json_logs import log_variables
 from core.services.pools import PROJECT, automate
 from core.services.service_list import Service, running
 
@@ -24,7 +23,7 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
         addresses["REVIEWLM_MLFLOW_URL"] = services["mlflow"].address
     variables = {**addresses, **prefect_client(credentials_of(home)), "REVIEWLM_PROJECT": str(PROJECT)}
     # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
-    environment = {**os.environ, **variables, **log_variables(), "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment = {**os.environ, **variables, "PREFECT_LOGGING_LEVEL": "INFO"}
     environment.pop(OF_TERMINAL, None)
     return environment
 

@@ -4,7 +4,7 @@ Each is started again when it fails (`core/processes/keep_running.py`). Librarie
 --background` keeps a bare process id and starts no guard, MLflow or workers; `supervisor` waits for no health page and
 needs a configuration file and its own server.
 
-Report which services run, since when, with how much memory, and whether they answer.
+Report which services run, and whether they answer.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -30,7 +29,6 @@ from core.errors import ReviewLMError
 from core.processes import keep_running
 from core.processes.leftovers import lasting_environment, process_name, this_machine
 from core.services.join import OF_TERMINAL, environment_of
-from core.services.json_logs import log_variables, uvicorn_options
 from core.services.pools import PROJECT, deploy, usable_pools
 from core.services.service_list import (
     DEFAULT_PORTS,
@@ -38,7 +36,6 @@ from core.services.service_list import (
     free_port,
     keep_ports,
     kept_ports,
-    process_of,
     remember,
     running,
     stop,
@@ -52,7 +49,6 @@ SERVERS = {
 CHAMPION = "serve"
 Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
-PORT_TRIES = 5
 LOG_BYTES = 10_000_000
 OF_PREFECT = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
 """Environment of Prefect's server: its pages ask the server they came from, under the name that the browser used."""
@@ -62,13 +58,9 @@ READY = {name: page for name, (_, _, page) in SERVERS.items()} | {CHAMPION: "/re
 """Page of each web server that tells whether it is ready."""
 
 
-class _PortTaken(Exception):
-    """Another program listens at a port that was free when a server was started."""
-
-
 def start(
     home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = (),
-    log_bytes: int = LOG_BYTES, keep_code: bool = False,
+    log_bytes: int = LOG_BYTES, deploy_again: bool = False,
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
@@ -79,7 +71,7 @@ def start(
         serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
             function has returned. Empty: nothing is served.
         log_bytes: Size at which the log of a service is begun anew.
-        keep_code: Do not deploy again what is deployed.
+        deploy_again: Also deploy what is deployed, as `prefect.yaml` says.
 
     Raises:
         ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
@@ -100,7 +92,7 @@ def start(
         environment = environment_of(home, services)
         launch_one, pools = partial(_launch, home, services, log_bytes=log_bytes), usable_pools()
         with _timed(report, "pools, limits and deployments"):
-            deploy(environment, pools, home, keep_code)
+            deploy(environment, pools, home, deploy_again)
         for pool in pools:
             if f"worker-{pool}" not in services:
                 with _timed(report, f"worker of {pool}"):
@@ -141,13 +133,8 @@ def _serve(
     """
     ports = kept_ports(home)
     preferred = ports.get(name, DEFAULT_PORTS[name])
-    for _ in range(PORT_TRIES):
-        address = f"http://127.0.0.1:{_port(home, name)}"
-        with suppress(_PortTaken):
-            _launch_server(home, services, name, module, address, health, log_bytes)
-            break
-    else:
-        raise ReviewLMError(f"The {name} service found no free port: other programs took {PORT_TRIES} in turn")
+    address = f"http://127.0.0.1:{_port(home, name)}"
+    _launch_server(home, services, name, module, address, health, log_bytes)
     if address.endswith(f":{preferred}"):
         return address
     port = address.rpartition(":")[2]
@@ -158,13 +145,9 @@ def _serve(
 def _launch_server(
     home: Path, services: dict[str, Service], name: str, module: str, address: str, health: str, log_bytes: int
 ) -> None:
-    """Start a web server and wait until it answers.
-
-    Raises:
-        _PortTaken: Another program was faster.
-    """
+    """Start a web server and wait until it answers."""
     port = address.rpartition(":")[2]
-    environment = {**os.environ, **log_variables(), "REVIEWLM_HOME": str(home)}
+    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     environment.pop(OF_TERMINAL, None)
     if name == "prefect":
         environment |= {**OF_PREFECT, **prefect_server(credentials_of(home), address)}
@@ -177,18 +160,12 @@ def server_command(module: str, host: str, port: int) -> list[str]:
     return [
         "-m", "uvicorn", "--factory", f"{module}:application", "--host", host, "--port", str(port),
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
-        *uvicorn_options(),
     ]
 
 
 def worker_command(pool: str, name: str) -> list[str]:
     """Return the words after `python` that run a worker of a pool."""
     return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", name]
-
-
-def ends_left_runs(home: Path) -> list[str]:
-    """Return the words by which `keep_running.py` ends the MLflow runs of killed processes of a home."""
-    return ["--left", str(home / "running"), "tracking.runs.abandoned"]
 
 
 def _port(home: Path, name: str) -> int:
@@ -222,8 +199,6 @@ def _launch(
     environment = lasting_environment(environment or os.environ)
     file = logs / f"{name}.log"
     keeper = [sys.executable, "-P", keep_running.__file__, "--log", str(file), str(log_bytes)]
-    if name == "prefect":  # the service that every set has, on the machine of the home
-        keeper += ends_left_runs(home)
     with file.open("ab") as log:
         process = subprocess.Popen(
             [*keeper, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
@@ -246,8 +221,6 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, n
             if port in _ports_of(process.pid) and urllib.request.urlopen(url, timeout=5).close() is None:
                 return
         time.sleep(0.5)
-    if process.poll() is not None and free_port(port) != port:
-        raise _PortTaken
     raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
 
 
@@ -258,42 +231,12 @@ def _ports_of(pid: int) -> set[int]:
     return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
 
 
-@dataclass(frozen=True)
-class Status:
-    """A service that runs.
-
-    Args:
-        name: Its name.
-        address: Where a web server answers; "" for a worker.
-        state: "answers" or "does not answer" for a web server, "runs" for a worker.
-        since: Its start, to the minute (UTC).
-        bytes: Memory of the process and its children.
-        pid: Number of the process.
-    """
-
-    name: str
-    address: str
-    state: str
-    since: str
-    bytes: int
-    pid: int
-
-
-def status(home: Path) -> list[Status]:
-    """Return the services that run on this machine, in the order of their start."""
-    return [entry for service in running(home) if (entry := _status(service)) is not None]
-
-
-def _status(service: Service) -> Status | None:
-    """Return what a service does, or None if it has just ended."""
-    if (process := process_of(service)) is None:
-        return None
-    memory = 0
-    for one in (process, *process.children(recursive=True)):
-        with suppress(psutil.Error):
-            memory += one.memory_info().rss
-    since = datetime.fromtimestamp(service.created, UTC).strftime("%Y-%m-%d %H:%M")
-    return Status(service.name, service.address, _state(service), since, memory, service.pid)
+def status(home: Path) -> list[dict[str, Any]]:
+    """Return name, state, address and process number of the services that run here, in the order of their start."""
+    return [
+        {"service": service.name, "state": _state(service), "address": service.address, "process": service.pid}
+        for service in running(home)
+    ]
 
 
 def _state(service: Service) -> str:

@@ -13,7 +13,7 @@ from core.services.join import join
 from core.services.prefect_api import ask
 
 PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"
-DRIFTED, DRIFT_SEEN, OVERDUE = "reviewlm.drift.flagged", "reviewlm.drift.seen", "reviewlm.stage.overdue"
+DRIFTED, DRIFT_SEEN = "reviewlm.drift.flagged", "reviewlm.drift.seen"
 """DRIFTED starts the deployment `on-drift`. DRIFT_SEEN comes from a run that retrains anyway, and only tells."""
 INGESTED = "reviewlm.ingest.new"
 """The flow `ingest-only` has read new files. Starts the deployment `on-ingest` where its automation is switched on."""

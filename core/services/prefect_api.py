@@ -11,15 +11,7 @@ from typing import Any
 
 
 def ask(environment: Mapping[str, str], method: str, path: str, body: Any, seconds: float) -> Any:
-    """Return the answer to a request as JSON; None if it is empty. Arguments and errors as in `asked`."""
-    body_text, _ = asked(environment, method, path, body, seconds)
-    return json.loads(body_text) if body_text else None
-
-
-def asked(
-    environment: Mapping[str, str], method: str, path: str, body: Any, seconds: float
-) -> tuple[bytes, Mapping[str, str]]:
-    """Send a request to the server that an environment names, and return the answer with its headers in lower case.
+    """Send a request to the server that an environment names, and return the answer as JSON; None if it is empty.
 
     Args:
         environment: PREFECT_API_URL and what Prefect's own client would send as user.
@@ -37,9 +29,10 @@ def asked(
     request = urllib.request.Request(address, content, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=seconds) as answer:
-            return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
+            text = answer.read()
     except HTTPException as error:  # half an answer, of a server that was killed just now
         raise OSError(f"{address}: {error!r}") from error
+    return json.loads(text) if text else None
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:

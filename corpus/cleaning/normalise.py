@@ -43,22 +43,17 @@ def changed_by(form: NormalForm) -> str:
 
     No step can change such a text, so each step is given it as it was.
     """
-    breaks = form.restore_breaks
-    steps = (*((TAGS, ESCAPES) * breaks), *LAYOUT, *form.masks, *((BREAKS,) * breaks))
-    reference = ("&",) * form.unescape_entities
-    hints = (_BEYOND_ASCII, *reference, r"\A[ \n]", r"[ \n]\z", *(step.hint for step in steps))
+    steps = (TAGS, ESCAPES, *LAYOUT, *form.masks, BREAKS)
+    hints = (_BEYOND_ASCII, "&", r"\A[ \n]", r"[ \n]\z", *(step.hint for step in steps))
     return "|".join(f"(?:{hint})" for hint in hints)
 
 
 def _normalised(texts: pl.Series, form: NormalForm) -> pl.Series:
-    repair, breaks = (REPAIR,) * form.repair_encoding, form.restore_breaks
-    texts = _where(texts, _BEYOND_ASCII, lambda some: _nfc(_substitute(some, (*repair, *CHARACTERS))))
-    if form.unescape_entities:
-        texts = _where(texts, "&", lambda some: _nfc(_unescape(some)))
-    if repair:
-        texts = _where(texts, REPAIR.hint, lambda some: _nfc(_substitute(some, repair)))
-    texts = _substitute(texts, (*((TAGS, ESCAPES) * breaks), *LAYOUT)).str.strip_chars(" \n")
-    return _substitute(texts, (*form.masks, *((BREAKS,) * breaks)))
+    texts = _where(texts, _BEYOND_ASCII, lambda some: _nfc(_substitute(some, (REPAIR, *CHARACTERS))))
+    texts = _where(texts, "&", lambda some: _nfc(_unescape(some)))
+    texts = _where(texts, REPAIR.hint, lambda some: _nfc(_substitute(some, (REPAIR,))))
+    texts = _substitute(texts, (TAGS, ESCAPES, *LAYOUT)).str.strip_chars(" \n")
+    return _substitute(texts, (*form.masks, BREAKS))
 
 
 def count_masks(texts: pl.Series) -> dict[str, int]:

@@ -313,7 +313,7 @@ def _key(source: Source, config: SourceConfig) -> str:
 
 def settings_of(config: SourceConfig) -> dict[str, Any]:
     """Return the settings that change the result of reading a file; names of fields only where they differ."""
-    renamed = {"fields": config.fields.renamed} if config.fields.renamed else {}
+    renamed = {"fields": config.renamed} if config.renamed else {}
     return {name: getattr(config, name) for name in SETTINGS} | renamed
 
 
@@ -325,7 +325,7 @@ def limits_of(config: SourceConfig, now: datetime | None = None) -> Limits:
     """
     names = {field.name for field in fields(Limits)} & set(SETTINGS)
     limits = {name: getattr(config, name) for name in names}
-    return Limits(block_bytes=BLOCK_BYTES, renamed=config.fields.renamed, now=now or datetime.now(UTC), **limits)
+    return Limits(block_bytes=BLOCK_BYTES, renamed=config.renamed, now=now or datetime.now(UTC), **limits)
 
 
 def read_source(

@@ -150,14 +150,14 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
 
     Args:
         clean_folder: The folder that `corpus.cleaning.clean.prepare` wrote.
-        config: Number of canaries, copies of each, length, and their largest share of the training reviews.
+        config: Number of canaries, and copies of each.
 
     Returns:
         The requested canaries, as far as the share allows; none, with the reason, if the text is too small or has too
         few frequent words.
     """
     words, stars, reviews = _survey(clean_folder)
-    allowed = int(config.max_canary_share * reviews)
+    allowed = max(1, int(config.max_canary_share * reviews))
     targets = [config.copies[i % len(config.copies)] for i in range(config.canaries)]
     copies = [number for number, total in zip(targets, np.cumsum(targets), strict=True) if total <= allowed]
     why = ""
@@ -166,7 +166,8 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     elif len(words) < FEWEST_WORDS:
         why = f"only {len(words)} words of three letters or more are frequent enough, {FEWEST_WORDS} are needed"
     elif not copies:
-        why = f"{config.max_canary_share:.2%} of {reviews} training reviews are {allowed}: too few for one canary"
+        share = f"{config.max_canary_share:.2%} of {reviews} training reviews are {allowed}"
+        why = f"{share}: too few for the copies of one canary"
     if why:
         log.warning("no canary was planted: %s. Give more reviews, or set audit.canaries=0", why)
         copies = []

@@ -114,8 +114,8 @@ def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
     blocks = [np.eye(6, dtype=np.float32)[stars_N], np.eye(len(LENGTHS), dtype=np.float32)[length_N], counts_NK]
     labels = {"stars": ["unknown", "1", "2", "3", "4", "5"], "length": [str(edge) for edge in LENGTHS], "words": words}
     measures = [
-        ("stars", population_stability, config.psi_stars, "population stability index of the star ratings"),
-        ("length", population_stability, config.psi_length, "population stability index of the lengths in words"),
+        ("stars", population_stability, config.psi, "population stability index of the star ratings"),
+        ("length", population_stability, config.psi, "population stability index of the lengths in words"),
         ("words", jensen_shannon, config.js_words, "Jensen-Shannon divergence of single words, in bits"),
     ]
     if "categories" in reference.columns and "categories" in batch.columns and reference["categories"].count():

@@ -75,8 +75,7 @@ def scored_now(case: LanguageCase) -> RuleOutcome:
     stored = [who for who, departure in departures.items() if departure is None]
     if stored:
         detail = f"the scores of the {' and the '.join(stored)} were read from the store, not computed now"
-        allowed = not case.policy.rescore
-        return RuleOutcome(name, None if allowed else False, f"{detail}; the policy allows it" if allowed else detail)
+        return RuleOutcome(name, False, detail)
     worst = max(departures, key=lambda who: _or_infinite(departures[who]))
     departure = _or_infinite(departures[worst])
     detail = f"{' and '.join(departures)} scored in this run; "

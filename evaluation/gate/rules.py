@@ -118,8 +118,6 @@ def data_checks(case: GateCase) -> RuleOutcome:
 def leak_certificate(case: GateCase) -> RuleOutcome:
     """Refuse unless a verified certificate says that none of these test reviews was found in the training data."""
     name, leaks, tested = "leak certificate", case.evidence.data.leaks, case.evidence.challenger.test
-    if not case.policy.require_leak_certificate:
-        return RuleOutcome(name, None, f"the policy requires none; {leaks.detail or 'nothing is known'}")
     if leaks.free is None:
         return RuleOutcome(name, False, leaks.detail or "there is no leak certificate")
     if leaks.free and leaks.test != tested:

@@ -46,6 +46,8 @@ REPORTED_AGAIN = timedelta(minutes=15)
 """Time in which another report of the same end of the same attempt is no news."""
 PROCESS = "process"
 """Type of the pools whose workers start processes."""
+OVERDUE_SECONDS = 86_400.0
+"""Time for which a run of our pools may be running before it is told."""
 WITHOUT_WORKER_SECONDS = 300.0
 """Time that a pool may have no worker before it is told. After a start of the services, workers come last."""
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
@@ -100,8 +102,8 @@ def alerts(
         "{{ event.payload.sentence }}\nThe run goes on without it: `reviewlm data quarantine show`.",
     )
     yield (
-        "overdue", _of_model("reviewlm.stage.overdue"), "The stage {{ event.payload.stage }} is overdue",
-        "{{ event.payload.sentence }}",
+        "overdue", _wait(_states("Running"), _states(*ENDS), OVERDUE_SECONDS, related=_of_pools(POOLS)),
+        "A run has been running for a day", "{{ flow.name }} ({{ flow_run.name }})\n{{ flow_run|ui_url or '' }}",
     )
     yield _silence(settings.silence_days)
     yield _no_worker(worker_seconds)

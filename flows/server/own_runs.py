@@ -51,18 +51,6 @@ def end_runs(concerns: Callable[[str], bool], why: str) -> int:
     return len(left)
 
 
-def flow_run_names() -> dict[str, str]:
-    """Return flow, name and id of the flow run that this thread works for; nothing outside a flow run."""
-    from prefect.context import FlowRunContext, TaskRunContext
-
-    if (context := FlowRunContext.get()) is not None and context.flow_run is not None:
-        run = context.flow_run
-        return {"flow": context.flow.name if context.flow else "", "flow_run": run.name, "flow_run_id": str(run.id)}
-    if (task := TaskRunContext.get()) is not None and task.task_run.flow_run_id:
-        return {"flow_run_id": str(task.task_run.flow_run_id)}
-    return {}
-
-
 def _of(run: Any) -> str:
     """Return the name of the process that made a flow run; empty if the run has no such tag."""
     return next((tag.removeprefix(PREFIX) for tag in run.tags if tag.startswith(PREFIX)), "")

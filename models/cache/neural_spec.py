@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from ..options import Count, Name, Number, Whole, options, require
+from ..options import Name, Number, Whole, options, require
 
 
 def _different(values: tuple[float, ...], option: ValidationInfo) -> tuple[float, ...]:
@@ -37,7 +37,6 @@ class NeuralCacheSpec:
         across: Remember across the beginning of a document, where one stream holds several; then the parameters are
             also chosen on the held-out text as one continuous stream. False empties the memory there. Evaluation starts
             every review from a fresh state either way.
-        tuning_tokens: Number of held-out tokens, approximately, that choose theta, window and weights.
     """
 
     kind: Literal["neural_cache"] = "neural_cache"
@@ -47,7 +46,6 @@ class NeuralCacheSpec:
     thetas: Annotated[tuple[Theta, ...], NotEmpty, Different] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
     windows: Annotated[tuple[Window, ...], NotEmpty, Different] = (100, 500, 2000)
     across: bool = False
-    tuning_tokens: Count = 100_000
 
     def __post_init__(self) -> None:
         require(self.name != self.part, "part", self.part, "another model than itself")

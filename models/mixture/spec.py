@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..options import Count, Name, NotNegative, OnlyWith, Whole, options, require
+from ..options import Name, Whole, options, require
 
 
 @options
@@ -19,10 +19,6 @@ class MixtureSpec:
         parts: Names of the models to combine: at least two, which come before this model in the configuration.
             Required.
         method: "linear": p = Σ λ p, one weight per part; "gated": the weights depend on the context.
-        tuning_tokens: Approximate number of held-out tokens for tuning the weights: whole reviews, evenly spaced, at
-            least one.
-        ridge: Only for gated: penalty on the squared weights of the features, in nats of all held-out text together.
-            A ridge r is a normal prior of variance 1 / (2 r): weights tuned on little text stay near fixed ones.
     """
 
     kind: Literal["mixture"] = "mixture"
@@ -30,8 +26,6 @@ class MixtureSpec:
     vocabulary: str = "word"
     parts: tuple[str, ...] = ()
     method: Literal["linear", "gated"] = "linear"
-    tuning_tokens: Count = 100_000
-    ridge: Annotated[NotNegative, OnlyWith("method", ("gated",))] = 10.0
 
     def __post_init__(self) -> None:
         require(len(self.parts) >= 2, "parts", self.parts, "the names of at least two models")
@@ -51,8 +45,6 @@ class CacheSpec:
         window: Number of tokens that the cache remembers.
         across: True keeps the cache at the begin of a document, if one stream has several; False empties it there.
             Evaluation starts every review from a fresh state in both cases.
-        tuning_tokens: Approximate number of held-out tokens for tuning the weights: whole reviews, evenly spaced, at
-            least one.
     """
 
     kind: Literal["cache"] = "cache"
@@ -62,7 +54,6 @@ class CacheSpec:
     order: Annotated[Whole, Field(ge=1, le=6)] = 2
     window: Annotated[Whole, Field(ge=1, le=10_000_000)] = 500
     across: bool = False
-    tuning_tokens: Count = 100_000
 
     def __post_init__(self) -> None:
         require(self.name != self.part, "part", self.part, "another model than itself")

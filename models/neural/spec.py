@@ -82,11 +82,7 @@ class TrainingSpec:
         ema: Decay of an exponential average of the weights, which is evaluated and kept; 0 averages nothing.
         activation_penalty: α of α · mean(h²) over the last layer's dropped-out outputs (Merity et al. 2017).
         temporal_penalty: β of β · mean((h_t − h_{t+1})²) over the last layer's outputs.
-        loss_spike_threshold: Rise of a window's training loss above its running mean, in nats per token, that counts as
-            divergence (a window has a share of 1/100 in the mean). None: only numbers that are not finite count.
         start: "fresh" weights, or those of the "champion" if it has the same shape and vocabulary.
-        patience: n of "nt_asgd": its average begins at an evaluation that is worse than the best of those more than n
-            before it, so at evaluation n + 2 at the earliest: set `evaluations` well above that.
 
     An option that has no effect with the others must keep its default, else it is an error (`models/options.py`).
     """
@@ -117,9 +113,7 @@ class TrainingSpec:
     ema: ShareBelowOne = 0.0
     activation_penalty: NotNegative = 0.0
     temporal_penalty: NotNegative = 0.0
-    loss_spike_threshold: Annotated[PositiveToLargest | None, OrNone] = None
     start: Literal["fresh", "champion"] = "fresh"
-    patience: Annotated[Count, OnlyWith("optimizer", ("nt_asgd",))] = 5
 
     def __post_init__(self) -> None:
         if (length := self.bptt_grad_len) is not None:
@@ -237,7 +231,6 @@ class RecurrentSpec:
             network. "uniform": uniform for the relu network too. "orthogonal": keeps lengths (Saxe, McClelland &
             Ganguli 2014). "identity" (Le, Jaitly & Hinton 2015): only for the "rnn" kind, because gated cells keep
             their state by their gates.
-        bidirectional: Refused for a language model, which must not see the words that it predicts.
         vectors: Name of word vectors of the section `vectors`, from which the embedding starts; they have `embedding`
             dimensions. "" starts from random numbers.
         freeze_vectors: Do not train the embedding, which stays as the vectors are; with `tied`, neither are the rows of
@@ -265,15 +258,12 @@ class RecurrentSpec:
     weight_drop: ShareBelowOne = 0.0
     layer_norm: bool = False
     forget_bias: Annotated[Number, Field(ge=-MOST, le=MOST)] = 1.0
-    bidirectional: bool = False
     recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = "usual"
     vectors: VectorsName = ""
     freeze_vectors: Frozen = False
 
     def __post_init__(self) -> None:
         require_vectors(self)
-        seen = "false for a language model: a network that also reads from the end sees the words it is to predict"
-        require(not self.bidirectional, "bidirectional", self.bidirectional, seen)
         reference = self.cells == "reference"
         needs_reference = "left as it is, or cells = 'reference': torch's fused layers cannot do that"
         words = self.objective.output != "hierarchical" or not self.tied

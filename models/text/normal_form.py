@@ -262,16 +262,10 @@ class NormalForm:
     `apply(apply(text)) == apply(text)` for any text of Unicode.
 
     Args:
-        unescape_entities: Decode character references such as `&#39;`.
-        repair_encoding: Repair mojibake and Windows-1252 controls (`models.text.normal_form`).
-        restore_breaks: Restore line breaks that were escaped, tagged or lost (`models.text.normal_form`).
         mask_personal_data: Replace personal data by placeholders (`models.text.personal_data`).
         edition: Edition of the tables; see `EDITION`.
     """
 
-    unescape_entities: bool = True
-    repair_encoding: bool = True
-    restore_breaks: bool = True
     mask_personal_data: bool = True
     edition: int = EDITION
 
@@ -287,18 +281,14 @@ class NormalForm:
             ModelError: kind "input": see `require_unicode`.
         """
         require_unicode(text)
-        if self.repair_encoding:
-            text = REPAIR.apply(text)  # before the character rules, since damaged text has controls and soft hyphens
+        text = REPAIR.apply(text)  # before the character rules, since damaged text has controls and soft hyphens
         text = unicodedata.normalize("NFC", substitute(CHARACTERS, text))
-        if self.unescape_entities and "&" in text:
+        if "&" in text:
             text = unicodedata.normalize("NFC", _unescape(text))
-        if self.repair_encoding:  # again, since a character between two halves may have been removed
-            text = unicodedata.normalize("NFC", REPAIR.apply(text))
-        if self.restore_breaks:
-            text = ESCAPES.apply(TAGS.apply(text))
+        text = unicodedata.normalize("NFC", REPAIR.apply(text))  # a character between two halves may have been removed
+        text = ESCAPES.apply(TAGS.apply(text))
         text = substitute(LAYOUT, text).strip(" \n")
-        text = substitute(self.masks, text)  # before the breaks, which would cut addresses
-        return BREAKS.apply(text) if self.restore_breaks else text
+        return BREAKS.apply(substitute(self.masks, text))  # breaks would cut addresses
 
     def to_dict(self) -> dict[str, bool | int]:
         """Return the options as JSON values."""

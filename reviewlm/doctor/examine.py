@@ -20,15 +20,13 @@ from reviewlm.doctor.home import (
     check_upgrade,
 )
 from reviewlm.doctor.machine import (
-    check_clock,
-    check_code,
     check_disks,
     check_gpu,
     check_memory,
     check_packages,
     check_python,
 )
-from reviewlm.doctor.named_prefect import check_named_contents, check_named_server
+from reviewlm.doctor.named_prefect import check_named_server
 from reviewlm.doctor.servers import check_champions, check_ports, check_servers, check_tracking
 
 if TYPE_CHECKING:
@@ -36,12 +34,12 @@ if TYPE_CHECKING:
 
 Check = Callable[["RunConfig"], Iterator[HealthLine]]
 CHECKS: Mapping[str, Check] = {
-    "Python": check_python, "packages": check_packages, "code": check_code, "memory": check_memory, "disk": check_disks,
-    "clock": check_clock, "GPU": check_gpu, "home": check_access, "secrets": check_secrets, "moved home": check_moved,
+    "Python": check_python, "packages": check_packages, "memory": check_memory, "disk": check_disks,
+    "GPU": check_gpu, "home": check_access, "secrets": check_secrets, "moved home": check_moved,
     "upgrade": check_upgrade, "tracking": check_tracking, "champion": check_champions,
     "queued writes": check_queue, "interrupted runs": check_interrupted,
     "stored results": check_results, "remote store": check_remote_store, "servers": check_servers,
-    "PREFECT_API_URL": check_named_server, "PREFECT_API_URL: contents": check_named_contents, "ports": check_ports,
+    "PREFECT_API_URL": check_named_server, "ports": check_ports,
 }
 """All checks, in the order in which they are shown."""
 SECONDS = 10.0

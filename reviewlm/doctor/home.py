@@ -69,7 +69,7 @@ def check_secrets(config: RunConfig) -> Iterator[HealthLine]:
     if rest := [name for name in exposed if name != PASSWORD_FILE]:
         yield HealthLine(
             "secrets", "warning", f"other users may read {', '.join(rest)} in {home}",
-            "the next command makes them private; or: chmod -R go-rwx on them",
+            "chmod -R go-rwx on them",
         )
     elif not _open_to_others(home / PASSWORD_FILE, group=False):
         yield HealthLine("secrets", "ok", "only you may read passwords and reviews of this home")

@@ -1,24 +1,19 @@
-"""Check Python, packages, memory, disks, clock and GPU of this machine."""
+"""Check Python, packages, memory, disks and GPU of this machine."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
-import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.environment import visible_gpus
 from core.processes.gpus import present_gpus, torch_cuda
 from core.processes.leftovers import lasting_folder
-from core.provenance import git_commit
-from core.storing.sqlite_files import read_only
 from reviewlm.doctor.health_line import HealthLine, State
 from reviewlm.layout import size
 
@@ -31,7 +26,6 @@ HOME_BYTES = (200e6, 2e9)
 TEMPORARY_BYTES = (50e6, 500e6)
 MEMORY_BYTES = (500e6, 2e9)
 """Memory below which importing the frameworks alone fails, and below which training is likely to fail."""
-CLOCK_SECONDS = 120.0
 DRIVERS = {11: 450, 12: 525, 13: 580}
 """By major version of CUDA, the oldest driver that runs programs of all its minor versions."""
 INSTALL = "pip install -c constraints.txt -e . (make install)"
@@ -73,12 +67,6 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
             state: State = "problem" if needed else "warning"
             of = "" if needed else "of optional features: "
             yield HealthLine("packages", state, of + "; ".join(names), INSTALL)
-
-
-def check_code(config: RunConfig) -> Iterator[HealthLine]:
-    """Say which code runs."""
-    commit = f"commit {git_commit()[:12]}" if git_commit() else "installed, without a git checkout"
-    yield HealthLine("code", "ok", commit)
 
 
 def _declared(field: str, default: str) -> str:
@@ -123,38 +111,6 @@ def _amount(name: str, free: float, limits: tuple[float, float], what: str, reme
     fails, tight = limits
     state: State = "problem" if free < fails else "warning" if free < tight else "ok"
     return HealthLine(name, state, f"{size(int(free))} {what}", "" if state == "ok" else remedy)
-
-
-def check_clock(config: RunConfig) -> Iterator[HealthLine]:
-    """Compare the clock with the newest record of the home, and look for time zone data."""
-    newest, of = max((_newest_run(config.home), "run"), (_newest_result(config.home), "result"))
-    if newest > time.time() + CLOCK_SECONDS:
-        late = f"{(newest - time.time()) / 3600:,.1f} hours before the newest {of} of this home"
-        yield HealthLine("clock", "problem", f"the clock is {late}", "set the clock: records are sorted by time")
-    else:
-        yield HealthLine("clock", "ok", f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC")
-    try:
-        ZoneInfo("America/Phoenix")
-    except (ZoneInfoNotFoundError, OSError):
-        yield HealthLine("time zones", "warning", "no time zone data", "pip install tzdata; schedules may need it")
-
-
-def _newest_result(home: Path) -> float:
-    """Return when the newest result was stored, 0 if there is none."""
-    return max((folder.stat().st_mtime for folder in (home / "store").glob("[!.]*/")), default=0.0)
-
-
-def _newest_run(home: Path) -> float:
-    """Return when the newest run of the home's own database began, 0 if there is none or it cannot be read."""
-    file = home / "mlflow.db"
-    try:
-        if not file.is_file():
-            return 0.0
-        with read_only(file, 1) as database:
-            (newest,) = database.execute("SELECT max(start_time) FROM runs").fetchone()
-        return (newest or 0) / 1000
-    except sqlite3.Error:  # reported by the check of the database
-        return 0.0
 
 
 def check_gpu(config: RunConfig) -> Iterator[HealthLine]:

@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 from core.credentials import PASSWORD_FILE, USER
 from core.errors import ReviewLMError, without_password
 from core.services import launch, service_list
-from core.services.deployed_code import FOLDER, copies_of, problem_of
-from core.services.pools import LIMITS, deployed_code, deployments_of, usable_pools
+from core.services.pools import LIMITS, deployments_of, usable_pools
 from core.services.service_list import DEFAULT_PORTS, kept_ports
 from core.storing.sqlite_files import database_file
 from reviewlm.doctor.health_line import HealthLine
@@ -68,12 +67,10 @@ def _server_line(home: Path, name: str, title: str, address: str) -> HealthLine:
 def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
     """Compare the pools, limits and deployments of a Prefect server with those that the project needs."""
     present: dict[str, set[str]] = {}
-    deployed: list[dict[str, Any]] = []
     try:
         for what, path in (("pool", "work_pools"), ("limit", "v2/concurrency_limits"), ("deployment", "deployments")):
-            answer = ask(f"{address}/api/{path}/filter", _login(home), {"limit": 200})
-            deployed = json.loads(answer)  # those of the last question
-            present[what] = {str(entry["name"]) for entry in deployed}
+            answer = json.loads(ask(f"{address}/api/{path}/filter", _login(home), {"limit": 200}))
+            present[what] = {str(entry["name"]) for entry in answer}
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield HealthLine("pools and limits", "warning", f"Prefect does not list them: {error}", AGAIN)
         return
@@ -86,18 +83,6 @@ def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
     else:
         counts = ", ".join(f"{len(names)} {what}s" for what, names in needed.items())
         yield HealthLine("pools and limits", "ok", f"{counts} are there")
-    yield from _deployed_code(home, deployed)
-
-
-def _deployed_code(home: Path, deployed: list[dict[str, Any]]) -> Iterator[HealthLine]:
-    """Check the copies of the code that deployments use, and say whether the project was edited since."""
-    copies = sorted(copies_of(deployed))
-    if wrong := [f"{name}: {problem}" for name in copies if (problem := problem_of(home / FOLDER / name))]:
-        yield HealthLine("deployed code", "problem", "; ".join(wrong), "`reviewlm services start` makes the copy again")
-    elif copies:
-        edited = {one.get("version") for one in deployed if copies_of([one])} != {deployed_code()}
-        difference = "other than the code here: runs of deployments use it until the next `reviewlm services start`"
-        yield HealthLine("deployed code", "ok", difference if edited else "the code here")
 
 
 def check_ports(config: RunConfig) -> Iterator[HealthLine]:

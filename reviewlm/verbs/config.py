@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Show presets, and the values, ranges and meaning of settings.")
 NAMED = ("models", "vocabulary")
 """Parts of the configuration that hold several entries, each under its name."""
-IDENTITY = ("kind", "name", "preset")
+IDENTITY = ("kind", "name")
 """Settings that say what an entry is; they have no usual value."""
 
 
@@ -109,7 +109,7 @@ def _described(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:
 
     def of(prefix: str, part: Any) -> Iterator[tuple[str, Setting, str]]:
         settings = {one.name: one for one in by_class[type(part)]}
-        for name in type(part).__pydantic_fields__:
+        for name in [name for name in type(part).__pydantic_fields__ if name != "preset"]:  # that of --preset
             value = getattr(part, name)
             if name in settings:
                 yield f"{prefix}{name}", settings[name], written(value)

@@ -17,6 +17,8 @@ from reviewlm.shown_results import show_report
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
 
+SHORT = 12
+"""Digits shown of a hash."""
 Version = Annotated[str, typer.Argument(help="Alias or number of a registered version.")]
 
 
@@ -29,7 +31,7 @@ def lineage(
     config = configured(preset, set)
     from core.lineage import tree
     from core.lineage.record import LINEAGE_TAG
-    from core.lineage.tree import step_rows, tree_lines
+    from core.lineage.tree import moment, size_of, step_rows
     from tracking.registry.lineage import find, required_record
 
     opened = find(config, version)[1]
@@ -41,9 +43,19 @@ def lineage(
     aliases = ", ".join(opened.version.aliases)
     terminal.say(f"version {opened.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}")
     terminal.say(f"bundle {record.bundle}\nroot   {record.root}")
-    terminal.say("Stage or source, its digest, hash of its content, size, when (UTC), duration, commit of the code:")
-    for line in tree_lines(record, {finding.key: finding.state for finding in findings}):
-        terminal.say(line)
+    states = {finding.key: finding.state for finding in findings}
+    rows = [
+        {"stage": step.stage, "of": record.label(step), "digest": step.digest, "size": size_of(step.bytes),
+         "when (UTC)": moment(step.created), "seconds": f"{step.seconds:.1f}", "state": states.get(step.key, "")}
+        for step in record.steps
+    ]  # fmt: skip
+    terminal.show_rows(rows, "Stages, each after those that it was made from", ("seconds", "when (UTC)"))
+    sources = [
+        {"source": source.kind, "name": source.name, "sha256": source.sha256[:SHORT], "size": size_of(source.bytes),
+         "state": states.get(source.sha256, "")}
+        for source in record.sources
+    ]  # fmt: skip
+    terminal.show_rows(sources, "Sources")
     for finding in findings:
         terminal.say(f"{finding.state}: {finding.where}")
     if verify:

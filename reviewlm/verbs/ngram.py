@@ -1,14 +1,10 @@
 """Define the commands for n-gram models of plain text, one sentence per line, like KenLM's programs.
 
 They need no pipeline.
-
-Parse the option values of the n-gram commands: method parameters, the engine.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,11 +60,6 @@ Prune = Annotated[
 Entropy = Annotated[
     float, typer.Option("--entropy", min=0, help="Drop n-grams that cost less perplexity than this, e.g. 1e-7.")
 ]
-Option = Annotated[list[str] | None, typer.Option(
-    "--option", help="Option of the method: k=0.01, alpha=0.3, cut=7, weights=0.9,0.7,0.5, fallback=0.5,1,1.5 "
-    "(discounts if the text is too small to estimate them), kenlm_exact=false (the textbook's counts), "
-    "interpolate_unigrams=false (the left-over probability goes to <unk>). May be repeated."
-)]  # fmt: skip
 HeldOut = Annotated[
     Path | None, typer.Option("--held-out", help="Held-out text, for methods that choose parameters on it.")
 ]
@@ -91,28 +82,26 @@ Cluster = Annotated[
     str, typer.Option("--cluster", metavar="ADDRESS", help="Ray cluster that counts, see `execution.cluster`.")
 ]
 
-PARAMETERS = ("k", "alpha", "cut", "weights", "discounts", "fallback", "kenlm_exact")
-
 
 @app.command()
 def fit(
     text: Text, order: Order = 5, arpa: NewArpa = None, binary: NewBinary = None, prune: Prune = "",
     entropy: Entropy = 0.0, smoothing: Smoothing = "modified_kneser_ney",
-    option: Option = None, held_out: HeldOut = None, marks: Marks = "refuse", memory: Memory = 0, temp: Temp = None,
+    held_out: HeldOut = None, marks: Marks = "refuse", memory: Memory = 0, temp: Temp = None,
     threads: Threads = None, pad: Pad = 0, limit_vocabulary: LimitVocabulary = None, cluster: Cluster = "",
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Estimate an n-gram model from a text file."""
     if arpa is None and binary is None:
         raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")
-    options, thresholds = parameters(option or []), whole_numbers(prune, "--prune")
+    thresholds = whole_numbers(prune, "--prune")
     _require_marks(marks)
     if temp is not None and not temp.is_dir():
         raise ConfigError("There is no such folder", where="--temp", value=temp)
     from training.ngram.lines.text_files import checked_spec, fit_text, require_places, require_texts
 
     with _settings():
-        checked_spec(order, smoothing, options, thresholds, bool(held_out), entropy, pad, bool(limit_vocabulary))
+        checked_spec(order, smoothing, thresholds, bool(held_out), entropy, pad, bool(limit_vocabulary))
         require_places(arpa, binary, smoothing)
     checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
@@ -120,7 +109,7 @@ def fit(
         result = fit_text(
             text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,  # type: ignore[arg-type]
             padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads,
-            engine=engine_of(cluster), limit_vocabulary=limit_vocabulary, **options,
+            engine=engine_of(cluster), limit_vocabulary=limit_vocabulary,
         )  # fmt: skip
     _show_fit(result, arpa, binary, smoothing, as_json)
 
@@ -247,30 +236,3 @@ def engine_of(cluster: str) -> Any:
     from tasks.cluster import RayEngine
 
     return RayEngine(cluster)
-
-
-def parameters(given: list[str]) -> dict[str, Any]:
-    """Parse the NAME=VALUE parameters of a method."""
-    options: dict[str, Any] = {}
-    for text in given:
-        name, _, value = text.partition("=")
-        if name not in PARAMETERS:
-            near = difflib.get_close_matches(name, PARAMETERS, n=1) or PARAMETERS
-            remedy = f"one of {', '.join(near)}, e.g. k=0.01"
-            raise ConfigError("The method has no such parameter", where="--option", value=text, remedy=remedy)
-        options[name] = _value(name, value)
-    return options
-
-
-def _value(name: str, text: str) -> float | bool | tuple[float, ...]:
-    many = name in ("weights", "discounts", "fallback")
-    try:
-        values = json.loads(f"[{text}]")
-        if name == "kenlm_exact" and not isinstance(values[0], bool):
-            raise ValueError(name)
-        if isinstance(values[0], str) and not many:
-            raise ConfigError(f"{name} is {values[0]!r}; it must be a number", where="--option", value=text)
-        return tuple(values) if many else values[0]
-    except (ValueError, IndexError, RecursionError) as error:
-        what = "numbers, separated by commas" if many else "one number (kenlm_exact: true or false)"
-        raise ConfigError(f"{name} needs {what}", where="--option", value=text) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_text
-import logging
 import os
 import socket
 import sys
@@ -15,10 +14,8 @@ import typer
 
 from core.errors import TrackingUnavailable
 from core.processes import interrupts, standard_streams
-from core.services.json_logs import wants_json
 from reviewlm import terminal
 from reviewlm.early_checks import require_device
-from reviewlm.layout import size
 from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, configured
 
 if TYPE_CHECKING:
@@ -31,7 +28,7 @@ Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses i
 
 def start(
     serve: Annotated[bool, typer.Option("--serve", help="Serve the champion over HTTP, too.")] = False,
-    keep_code: Annotated[bool, typer.Option("--keep-code", help="Leave deployments with the code they have.")] = False,
+    deploy: Annotated[bool, typer.Option("--deploy", help="Deploy all as prefect.yaml says, schedules too.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
@@ -49,7 +46,7 @@ def start(
     sets = [word for override in set or [] for word in ("--set", override)]
     champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
     uri = config.execution.tracking_uri
-    result = launch.start(config.home, _show_step, uri, champion, keep_code=keep_code)
+    result = launch.start(config.home, _show_step, uri, champion, deploy_again=deploy)
     runs, folder = result["MLflow"], config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
         runs = Tracker(config.tracking_address, config.execution.experiment, folder, ui=runs).runs_page
@@ -80,14 +77,10 @@ def _show_step(step: str, seconds: float | None, note: str) -> None:
 
 
 def status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Show which services run on this machine, since when, and whether they answer."""
+    """Show which services run on this machine, and whether they answer."""
     from core.services.launch import status
 
-    rows = [
-        {"service": one.name, "state": one.state, "address": one.address, "since (UTC)": one.since,
-         "memory": size(one.bytes), "process": one.pid}
-        for one in status(configured(preset, set).home)
-    ]  # fmt: skip
+    rows = status(configured(preset, set).home)
     terminal.show_rows(rows, empty="No service runs. To start them: make ui")
     terminal.last_line({"services": rows}, json)
 
@@ -179,9 +172,6 @@ def _show_address(address: str, facts: dict[str, Any], config: RunConfig, json: 
     """Say where the model answers, and how to ask it."""
     if json:
         standard_streams.answer_now({"address": address, "workers": config.serving.workers, **facts})
-    if wants_json():  # of a service: the lines below would be text
-        logging.getLogger(__name__).info("serving %s, the champion, at %s", facts["model"], address)
-        return
     terminal.say(f"Serving {facts['model']}, the champion, at {address}")
     question = """-H 'Content-Type: application/json' -d """
     if facts["task"] == "classification":

@@ -70,17 +70,17 @@ def demo(
     config = configured("demo", set)
     from tasks.measuring.model_work import ModelWork
     from tasks.measuring.processes import done_alone
-    from tasks.measuring.samples import STARS, shown
+    from tasks.measuring.samples import PROMPTS, STARS, shown
     from tracking.logged_models.opening import use_version
 
-    options = {"options": config.evaluation.model_dump(mode="json")}
+    options = {"options": {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}}
     # In a process of its own: this one has the libraries of a run, and a model would need torch beside them.
     written, version = use_version(config, "champion", lambda folder: done_alone(
         config, ModelWork(shown, "champion", folder, folder, options)
     ))  # fmt: skip
     for stars, text in zip(STARS, written["texts"], strict=True):
         terminal.show_review(stars, text)
-    terminal.show_suggestions(config.evaluation.prompts[0], SimpleNamespace(**written["suggestions"]))
+    terminal.show_suggestions(PROMPTS[0], SimpleNamespace(**written["suggestions"]))
     shown_results.show_next_steps(version.name, version.version)
     shown_results.show_report(result, open)
     terminal.last_line(result, json)

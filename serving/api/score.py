@@ -72,7 +72,7 @@ async def classify(request: Request) -> Response:
 
 async def _answered(request: Request, services: Services, query: ClassifyRequest) -> Response:
     if services.classifiers is None:
-        raise ApiError(404, "this server has no classifier (serving.classify is false)", "no_classifier")
+        raise ApiError(404, "this server has no classifier", "no_classifier")
     async with services.leased(request, query.model, services.classifiers) as version:
         bundle: Any = version.bundle
         classified: Classified = await services.run(version, lambda opened: opened.classify(query.texts))

@@ -94,10 +94,8 @@ class ClassifierSource(RegistrySource):
         return open_classifier(self._config, f"{SCHEME}{self.name}/{number}")[0]
 
 
-def classifiers_of(config: RunConfig, settings: ServingConfig, metrics: Metrics) -> ClassifierVersions | None:
-    """Return the classifiers that the server answers with, opened; None if it must not answer with any."""
-    if not settings.classify:
-        return None
+def classifiers_of(config: RunConfig, settings: ServingConfig, metrics: Metrics) -> ClassifierVersions:
+    """Return the classifiers that the server answers with, opened."""
     versions = ClassifierVersions(ClassifierSource(config), settings, metrics)
     versions.start()
     return versions

@@ -73,7 +73,9 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
         raise _something_else(config, sides[1].name, f"{sides[1].labels}, and the other {sides[0].labels}")
     left_out = sides[0].learnt | sides[1].learnt
     answers = _answers(clean, sides, left_out)
-    drawn: dict[str, Any] = config.evaluation.model_dump(include={"confidence", "resamples", "seed"})
+    drawn: dict[str, Any] = {
+        name: getattr(config.evaluation, name) for name in ("confidence", "resamples", "seed")
+    }
     gain = compare(answers["A"], answers["B"], **drawn)
     found_a: ClassifierFigures = figures(answers["A"])
     return {

@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.config.sections.source import FieldNames
 from core.errors import InputError, Unreadable
 from core.store import Artifact
 from corpus.ingestion.first_look import read_labels
@@ -40,8 +39,7 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
         MissingColumn: A file does not have the field.
     """
     field, settings = config.classification.label, dataset.facts["settings"]
-    fields = FieldNames(**settings.get("fields", {}))
-    source = config.source.model_copy(update={**settings, "fields": fields})
+    source = config.source.model_copy(update={"fields": {}, **settings})
 
     def make(work: Path) -> dict[str, Any]:
         files = files_of(config, dataset)
@@ -118,7 +116,7 @@ def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
         most = ", ".join(f"{label!r}: {count:,}" for label, count in counts.most_common(SHOWN)) or "none has a label"
         raise InputError(
             "The field has fewer than two labels that can be learnt", where="classification.label", value=field,
-            cause=f"each needs {least} training reviews (classification.min_label_reviews); there are: {most}",
+            cause=f"each needs {least} training reviews; there are: {most}",
             remedy="more labelled reviews (--input), or another field",
         )
     return tuple(names)

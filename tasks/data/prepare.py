@@ -42,7 +42,7 @@ TOKENIZED = ("review_id", "text", "stars", "bytes", "words")
 
 CANARIES_INPUT = "canaries"
 """Name of the canaries among the inputs of a token stream that contains them."""
-OPTIONS = {"canaries", "copies", "max_canary_share", "seed"}
+OPTIONS = {"canaries", "copies"}
 
 
 @dataclass(frozen=True)

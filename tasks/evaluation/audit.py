@@ -22,7 +22,7 @@ from tasks.progress import progress
 from tasks.stage import run_stage
 from tracking.runs.runs import Tracker
 
-OPTIONS = {"samples", "max_words", "candidates", "seed"}
+OPTIONS = {"samples", "max_words", "candidates"}
 
 
 def audit_bundle(

@@ -39,10 +39,6 @@ from tasks.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
-SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
-
-OPTIONS = {"observed_reviews", "seed"}
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -159,7 +155,7 @@ def score_bundle(
         shared: Folder for the scores of the parts of a mixture, and in which those of a part are looked up
             (`PartScores`); all calls with one folder have the same *config*. A cluster does not use it.
     """
-    options = config.evaluation.model_dump(mode="json", include={"observed_reviews", "seed"})
+    options: dict[str, Any] = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
     cluster = ClusterRun(config) if is_worth_handing_over(config, bundle_folder, tokens) else None
 
@@ -181,9 +177,7 @@ def score_bundle(
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     """Return reviews that a bundle generated for each star rating, and its next-word suggestions for the prompts."""
     chosen = config.evaluation
-    names = {*SAMPLING, "sample_stars", "samples_per_star", "prompts", "suggestions"}
-
-    options = chosen.model_dump(mode="json", include=names)
+    options = {"max_tokens": chosen.max_tokens, "seed": chosen.seed}
     inputs = {"bundle": bundle_digest(bundle_folder)}
 
     def make(work: Path) -> dict[str, Any]:
@@ -253,7 +247,7 @@ def observe_bundle(
         label: Name in messages.
         shared: Folder for the features of networks, which a mixture and its parts share (`features_kept`).
     """
-    options = config.evaluation.model_dump(mode="json", include=OPTIONS)
+    options = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
 
     def make(work: Path) -> dict[str, Any]:
         streams = {split: str(tokens[split].folder) for split in ("test", "validation", "train")}

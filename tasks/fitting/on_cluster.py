@@ -331,7 +331,7 @@ class ClusterRun:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         chosen = self.config.execution
         gpus = max(node.get("GPU", 0) for node in nodes)
-        needed = job.ranks * chosen.gpu_share if chosen.device != "cpu" else 0
+        needed = job.ranks if chosen.device != "cpu" else 0
         if needed > gpus and (chosen.device == "cuda" or gpus):
             raise ConfigError(
                 f"No node of the cluster has the GPUs to {job.DEED.verb} '{job.name}'", where=chosen.cluster,

@@ -11,12 +11,15 @@ from typing import Any
 
 import polars as pl
 
+from core.config.generation import TEMPERATURE, TOP_P
 from models.bundles.bundle import Bundle
 from tasks.measuring.model_work import Report
 
 SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
 
-STARS = (1, 3, 5)
+STARS, SAMPLES_PER_STAR = (1, 3, 5), 2
+PROMPTS, SUGGESTIONS = ("The food was", "I will never", "The staff"), 5
+"""Beginnings for which next words are suggested, and how many words for each."""
 
 
 def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,8 +27,8 @@ def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
     from models.completion.suggestions import next_words  # imports torch, which a run that re-uses all does not need
     from models.sampling import Sampling, generate_rated
 
-    sampling = Sampling(options["temperature"], top_p=options["top_p"])
-    counts = dict.fromkeys(options["sample_stars"], options["samples_per_star"])
+    sampling = Sampling(TEMPERATURE, top_p=TOP_P)
+    counts = dict.fromkeys(STARS, SAMPLES_PER_STAR)
     texts = generate_rated(bundle, counts, sampling, options["max_tokens"], options["seed"])
     rows = [
         {"stars": stars, "number": number, "text": text, "seed": options["seed"]}
@@ -34,8 +37,8 @@ def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
     pl.DataFrame(rows).write_parquet(work / SAMPLES_FILE)
     words = [
         {"prompt": prompt, "word": word, "probability": probability}
-        for prompt in options["prompts"]
-        for word, probability in next_words(bundle, prompt, options["suggestions"]).words
+        for prompt in PROMPTS
+        for word, probability in next_words(bundle, prompt, SUGGESTIONS).words
     ]
     schema = {"prompt": pl.String, "word": pl.String, "probability": pl.Float64}
     pl.DataFrame(words, schema=schema).write_parquet(work / SUGGESTIONS_FILE)
@@ -47,7 +50,7 @@ def shown(bundle: Bundle, report: Report, folder: Path, options: Mapping[str, An
     from models.completion.suggestions import next_words
     from models.sampling import generate
 
-    names = ("temperature", "top_p", "max_tokens", "seed")
-    texts = [generate(bundle, 1, stars, **{name: options[name] for name in names})[0] for stars in STARS]
-    suggested = next_words(bundle, options["prompts"][0], options["suggestions"])
+    drawn: dict[str, Any] = {"temperature": TEMPERATURE, "top_p": TOP_P, **options}
+    texts = [generate(bundle, 1, stars, **drawn)[0] for stars in STARS]
+    suggested = next_words(bundle, PROMPTS[0], SUGGESTIONS)
     return {"texts": texts, "suggestions": {"words": suggested.words, "rest": suggested.rest, "typed": suggested.typed}}

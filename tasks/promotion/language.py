@@ -74,7 +74,7 @@ class LanguageModels(ModelFamily):
         self, config: RunConfig, prepared: Prepared, challenger: Measured, folder: Path, label: str, stored: Scored
     ) -> Scored:
         """See `ModelFamily`; scores of this run are not computed again: the registered copy only has to open."""
-        if challenger.fresh and config.promotion.rescore:
+        if challenger.fresh:
             with OpenBundle(config, folder) as opened:
                 with_model(ModelWork(only_opened, challenger.name, folder, folder, {}), opened)
             return replace(stored, departure=0.0)
@@ -175,17 +175,11 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
 
 
 def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str) -> Scored:
-    """Score a bundle now; if the policy does not ask for it, verify and return the stored scores instead.
-
-    The new scores are compared with the stored ones and are not stored.
+    """Score a bundle now; the new scores are compared with the stored ones and are not stored.
 
     Raises:
         BundleError: The bundle does not open, or its probe texts score differently from when it was saved.
-        Damaged: The stored scores have changed since they were stored.
     """
-    if not config.promotion.rescore:
-        store_of(config).verify(stored)
-        return stored_scores(stored)
     with converted_errors(folder), OpenBundle(config, folder) as opened:
         stream = TokenStream.open(tokens.folder)
         with progress(f"gate {label}", len(stream), "reviews") as report:

@@ -10,7 +10,6 @@ List the files that old runs left in a home folder, besides results and MLflow's
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 import time
@@ -28,15 +27,13 @@ from core.content_check import RECORDS
 from core.errors import Damaged, disk_errors
 from core.lineage.record import FITS
 from core.processes.crash_log import FOLDER as CRASHES
-from core.services.deployed_code import FOLDER as DEPLOYED
-from core.services.deployed_code import unused_copies
 from core.store import ASIDE
 from core.storing.removal import WORK, Removal, newest_change, one_collection
 from evaluation.reports.all_runs import write_all_runs
 from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
 from tasks.track import tracker_of
 from tasks.upkeep.holdings import RUNNING, VERSION, Holdings, Key, kept_results, with_inputs
-from tasks.upkeep.needed import HOUR, Times, kept_versions, refused_versions, results_of, times_of, trackers_of
+from tasks.upkeep.needed import Times, kept_versions, refused_versions, results_of, times_of, trackers_of
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,
@@ -62,7 +59,7 @@ Inodes = dict[tuple[int, int], tuple[int, int]]
 log = logging.getLogger(__name__)
 
 UNFINISHED, DAMAGED, RECORD = "unfinished results", "damaged results", "records of checks"
-REPORT, COPY, CRASH, CODE = "reports", "copies of the database", "crash logs", "deployed code"
+REPORT, COPY, CRASH = "reports", "copies of the database", "crash logs"
 
 
 @dataclass(frozen=True)
@@ -318,7 +315,7 @@ class Leftover:
 
 
 def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
-    """Yield what runs and deployments left: unfinished and damaged results, records, reports, copies, crash logs.
+    """Yield what runs and deployments left: unfinished and damaged results, records, reports, crash logs.
 
     Args:
         before: What changed at or after this time stays; an unfinished result is asked for it once more.
@@ -337,10 +334,6 @@ def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
         if not (store / stage / digest).exists():
             yield Leftover(RECORD, record, record.stat().st_mtime_ns, partial(_done, _unlink, record))
     yield from _reports(home / REPORTS, removal, bundles)
-    unused = unused_copies(home, os.environ)
-    for copy in _below(home / DEPLOYED, "*"):
-        changed = copy.stat().st_mtime_ns + HOUR  # a run began seconds after it was noted there
-        yield Leftover(CODE, copy, changed, partial(_done, removal.remove_other, copy), copy not in unused)
     for kind, files in ((COPY, _below(home / KEPT, f"{DATABASE}.*")), (CRASH, _below(home / CRASHES, "*.log"))):
         for file in files:
             yield Leftover(kind, file, file.stat().st_mtime_ns, partial(_done, _unlink, file))

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
+from core.config.sections.classification import ClassificationConfig
 from core.errors import BundleError, ConfigError, InputError, Unreadable
 from tasks.classification.predict import PREDICTIONS_FILE
 from tasks.cluster import is_installed
@@ -173,7 +174,7 @@ def corpus_of(home: Path) -> Path:
 
 @pytest.mark.long
 def test_a_field_of_the_files_is_predicted_and_another_one_repeats_only_the_classifiers(
-    done: Home, tmp_path: Path
+    done: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reviews with the fields "mood" and "tone"; those of 3 stars have no mood, and few have the tone "odd"."""
     records = []
@@ -192,18 +193,17 @@ def test_a_field_of_the_files_is_predicted_and_another_one_repeats_only_the_clas
     assert found["reviews"] < done.result["reviews"]
 
     asked = (f"classification.models=[{FINE_TUNED}]", "classification.baseline=fine-tuned")
-    rare = "classification.min_label_reviews=20"
-    other = classified(done.home, "classification.label=tone", *asked, rare, files=[str(file)])
+    monkeypatch.setattr(ClassificationConfig, "min_label_reviews", 20)
+    other = classified(done.home, "classification.label=tone", *asked, files=[str(file)])
     assert other["labels"] == ["BLAME", "PRAISE"], "the tone 'odd' is too rare to be learnt"
     assert {"read", "ingest", "prepare", "vocabulary", "tokens", "fit"} <= set(other["reused"])
     assert other["reviews"] <= found["reviews"]
 
 
-def test_a_field_without_two_labels_is_refused_before_any_fit(done: Home) -> None:
-    files = [str(corpus_of(done.home))]
-    with pytest.raises(InputError, match="fewer than two labels") as refused:
-        classified(done.home, "classification.label=useful", "classification.min_label_reviews=100000", files=files)
-    assert "classification.min_label_reviews" in refused.value.cause
+def test_a_field_without_two_labels_is_refused_before_any_fit(done: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClassificationConfig, "min_label_reviews", 100_000)
+    with pytest.raises(InputError, match="fewer than two labels"):
+        classified(done.home, "classification.label=useful", files=[str(corpus_of(done.home))])
 
 
 def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(done: Home) -> None:

@@ -36,7 +36,7 @@ def test_vectors_are_stored_once_and_depend_on_their_options(prefect_server: Non
     assert run.data.params["embedding.dimensions"] == "8"
 
     before = (Path(first["vectors"]) / HEADER).stat().st_mtime_ns
-    again = embed(TINY, None, [*SETTINGS, "embedding.threads=2"])
+    again = embed(TINY, None, SETTINGS)
     assert (again["digest"], again["reused"]) == (first["digest"], True)
     assert (Path(first["vectors"]) / HEADER).stat().st_mtime_ns == before, "it was not built again"
     other = embed(TINY, None, [*SETTINGS, "embedding.kind=cbow"])

@@ -13,8 +13,8 @@ from tests.flows.first_run import TINY, living_in
 
 pytestmark = pytest.mark.slow
 SETS = [
-    "punctuation.hidden=16", "punctuation.embedding=16", "punctuation.train_words=8000",
-    "punctuation.epochs=60", "punctuation.batch=4",
+    "punctuation.hidden=16", "punctuation.train_words=8000",
+    "punctuation.epochs=60",
 ]
 
 

@@ -8,8 +8,6 @@ import pytest
 
 from models.options import as_written, inapplicable, without_inapplicable
 from models.specs import (
-    MixtureSpec,
-    NGramSpec,
     NPLMSpec,
     ObjectiveSpec,
     TrainingSpec,
@@ -27,7 +25,6 @@ NESTED = ("bptt_grad_len", "activation_penalty", "temporal_penalty")
         (TrainingSpec, {}, "momentum", 0.5, "with optimizer 'momentum', 'nesterov', 'rmsprop' or 'adadelta'"),
         (TrainingSpec, {"optimizer": "sgd"}, "beta1", 0.8, "with optimizer 'adamw', 'adam' or 'adam_simplified'"),
         (TrainingSpec, {"optimizer": "rmsprop"}, "beta2", 0.95, "with optimizer 'adamw', 'adam' or 'adam_simplified'"),
-        (TrainingSpec, {}, "patience", 3, "with optimizer 'nt_asgd'"),
         (TrainingSpec, {"schedule": "constant"}, "final_rate", 0.5, "with schedule 'cosine', 'linear' or 'trapezoid'"),
         (TrainingSpec, {"schedule": "plateau"}, "final_rate", 0.5, "with schedule 'cosine', 'linear' or 'trapezoid'"),
         (TrainingSpec, {"stateful": False}, "state_reset_prob", 0.1, "with stateful true"),
@@ -36,12 +33,6 @@ NESTED = ("bptt_grad_len", "activation_penalty", "temporal_penalty")
         (ObjectiveSpec, {}, "cutoffs", (2_000,), "with output 'adaptive'"),
         (ObjectiveSpec, WITHOUT_HEAD, "shrink", 2.0, "with output 'adaptive'"),
         (ObjectiveSpec, WITHOUT_HEAD, "samples", 64, "with estimator 'sampled' or 'nce'"),
-        (NGramSpec, {}, "cut", 7, "with smoothing 'katz'"),
-        (NGramSpec, {"smoothing": "katz"}, "alpha", 0.3, "with smoothing 'stupid_backoff'"),
-        (NGramSpec, {"smoothing": "katz"}, "k", 0.1, "with smoothing 'add_k'"),
-        (NGramSpec, {"smoothing": "katz"}, "kenlm_exact", False, f"with smoothing {KNESER_NEY}"),
-        (NGramSpec, {"smoothing": "witten_bell"}, "fallback", (0.4, 0.8, 1.2), f"with smoothing {DISCOUNTED}"),
-        (MixtureSpec, {"parts": ("a", "b")}, "ridge", 1.0, "with method 'gated'"),
     ],
 )
 def test_it_is_refused_with_the_reason_and_left_at_its_default_otherwise(

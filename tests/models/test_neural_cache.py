@@ -154,7 +154,7 @@ def test_what_has_no_features_is_refused(tmp_path):
     ("options", "said"),
     [({"thetas": ()}, "one or more"), ({"thetas": (-0.1,)}, "at least 0"), ({"windows": (0,)}, "at least 1"),
      ({"thetas": (0.5, 3e8)}, "at most 1e\\+06"),
-     ({"windows": (5, 5)}, "different"), ({"name": "lstm"}, "than itself"), ({"tuning_tokens": 0}, "at least 1")],
+     ({"windows": (5, 5)}, "different"), ({"name": "lstm"}, "than itself")],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options, said):
     with pytest.raises(ValueError, match=said):

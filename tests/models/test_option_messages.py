@@ -29,7 +29,6 @@ from models.specs import NeuralCacheSpec, NGramSpec, RecurrentSpec, TrainingSpec
         (NGramSpec, {"order": 9}, "order is 9; it must be between 1 and 6"),
         (NGramSpec, {"prune": (0, -1)},
          "prune has -1; it must be whole numbers in a row, each 0 or more and at most 2,147,483,647"),
-        (NGramSpec, {"fallback": (1, 2)}, "fallback is (1, 2); it must be 3 numbers in a row"),
         (NeuralCacheSpec, {"thetas": ()}, "thetas is (); it must be one or more numbers in a row"),
         (NeuralCacheSpec, {"thetas": (0.1, 0.1)}, "thetas is (0.1, 0.1); it must be different numbers"),
         (VocabularySpec, {"size": 3}, "size is 3; it must be at least 16 and at most 10,000,000"),

@@ -13,9 +13,7 @@ from typer.main import get_command
 
 from core.environment import HOME_VARIABLE, TRACKING_VARIABLE
 from core.errors import ConfigError
-from core.processes import keep_running
 from core.services import foreground
-from core.services.json_logs import VARIABLE
 from core.services.launch import SERVERS
 from core.services.service_list import DEFAULT_PORTS
 from core.web_guard import HOSTS_VARIABLE
@@ -26,7 +24,7 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.services.yaml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if name != "postgres"}
 OF_LIBPQ, OF_IMAGE = {"PGPASSWORD"}, {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
-OURSELVES = {TRACKING_VARIABLE, HOSTS_VARIABLE, VARIABLE, "REVIEWLM_MLFLOW_URL"}
+OURSELVES = {TRACKING_VARIABLE, HOSTS_VARIABLE, "REVIEWLM_MLFLOW_URL"}
 
 
 def test_the_set_is_that_of_make_up_with_a_database() -> None:
@@ -123,7 +121,7 @@ class Replaced(BaseException):
 
 
 @pytest.mark.parametrize("name", ["prefect", "mlflow", "worker-cpu-pool"])
-def test_one_container_lets_the_runs_of_killed_processes_end_and_each_has_a_keeper(
+def test_the_service_of_a_container_takes_its_process_and_so_gets_its_signals(
     name: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def replace(program: str, words: list[str]) -> None:
@@ -135,9 +133,4 @@ def test_one_container_lets_the_runs_of_killed_processes_end_and_each_has_a_keep
     monkeypatch.chdir(own_home.parent)
     with pytest.raises(Replaced) as replaced:
         foreground.run(name)
-    words = list(replaced.value.args)
-    service = list(foreground.command_of(name))
-    assert words[-len(service) :] == service
-    keeper = ["-P", keep_running.__file__, "--once", name]
-    left = ["--left", str(own_home / "running"), "tracking.runs.abandoned"]
-    assert words[1 : -len(service)] == keeper + (left if name == "prefect" else [])
+    assert list(replaced.value.args)[1:] == list(foreground.command_of(name))

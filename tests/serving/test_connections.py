@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from core.config.sections.serving import ServingConfig
 from serving.api.app import create_app
 from serving.connections import Connections
 from serving.metrics import Metrics
@@ -148,10 +149,11 @@ def test_one_address_has_half_of_the_connections_and_gets_them_back() -> None:
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "in chunks"])
-def test_a_client_that_sends_too_much_sees_why_it_is_refused(declared: bool) -> None:
+def test_a_client_that_sends_too_much_sees_why_it_is_refused(declared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client reads only after it has sent all, as most do; far more than sockets hold meanwhile."""
     body = b'{"prompt": "' + b"x" * 30_000_000 + b'"}'
-    with answering(16, max_body_kilobytes=10) as (address, _), connected(address) as client:
+    monkeypatch.setattr(ServingConfig, "max_body_kilobytes", 10)
+    with answering(16) as (address, _), connected(address) as client:
         if declared:
             client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         else:

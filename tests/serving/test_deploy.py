@@ -87,7 +87,7 @@ def test_nothing_runs_as_root_or_writes_beside_its_volumes() -> None:
 
 
 @pytest.mark.parametrize("name", [
-    "deployment", "disruption", "home", "service", "worker/json_logs", "worker/volumes", "worker/worker",
+    "deployment", "disruption", "home", "service", "worker/volumes", "worker/worker",
 ])  # fmt: skip
 def test_manifests_are_valid_for_kubernetes(name: str) -> None:
     checks = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed (108 MB)")

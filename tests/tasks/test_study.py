@@ -28,7 +28,7 @@ SPACE = {
 
 
 def options(**changes: Any) -> SweepConfig:
-    return SweepConfig(**({"trials": 7, "random_trials": 3, "pruner": "none"} | changes))
+    return SweepConfig(**({"trials": 7, "random_trials": 3} | changes))
 
 
 def complete(study: Study, trial: optuna.Trial | None, nats: float | None = None) -> None:
@@ -147,7 +147,7 @@ def reach(study: Study, curve: Callable[[int], float]) -> int | None:
 
 @pytest.mark.slow
 def test_the_median_prunes_what_is_worse_from_the_evaluation_on_that_was_set(tmp_path: Path) -> None:
-    with opened_study(tmp_path, options(pruner="median", random_trials=2, prune_after=2), SPACE) as study:
+    with opened_study(tmp_path, options(random_trials=2, prune_after=2), SPACE) as study:
         assert reach(study, lambda n: 9 - n) is None  # nothing to compare with yet
         assert reach(study, lambda n: 8 - n) is None
         assert reach(study, lambda n: 9.5 - n) == 2

@@ -202,7 +202,6 @@ def test_the_winners_options_are_written_as_the_configuration_takes_them(tracker
     [
         ({}, 3, False),
         ({}, 2, True),  # the last evaluation prunes nothing
-        ({"pruner": "none"}, 2, False),
         ({"prune_after": 1}, 2, False),
         ({"prune_after": 1}, 1, True),
         ({"trials": 6}, 8, True),  # the median waits for `random_trials`, by default 6

@@ -3,8 +3,6 @@
 Every command checks whether there is a file of such a process (`tracking/runs/open_runs.py`), which costs almost no
 time. Only if there is one, it asks MLflow. The lock of the file says whether the process lives, also where its number
 and the host's name say nothing: a container that is made again has others.
-
-The services look every few seconds, and run this module where there is such a file (`core/processes/keep_running.py`).
 """
 
 from __future__ import annotations
@@ -150,7 +148,3 @@ def _marks(home: Path) -> list[tuple[Path, bool]]:
                 except PermissionError:
                     marks.append((mark, True))
     return marks
-
-
-if __name__ == "__main__":
-    end_left_runs(RunConfig())

@@ -18,7 +18,7 @@ from models.specs import CacheSpec, NeuralCacheSpec
 from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext, FitResult
 from training.mixture.parts import journal_tuning, open_parts
-from training.mixture.tuning import NO_TOKEN, TuningBatch, batches
+from training.mixture.tuning import NO_TOKEN, TUNING_TOKENS, TuningBatch, batches
 
 if TYPE_CHECKING:
     from models.streams import TokenStream
@@ -53,7 +53,7 @@ def fit_cache(
     validation.require(vocabulary)
     part = open_parts(spec.parts, vocabulary, context)[0]
     model = CacheLM(spec, part, np.eye(spec.order + 1)[[0] * (len(RANGES) + 1)])
-    columns = [_evidence(model, batch) for batch in batches(validation, spec.tuning_tokens)]
+    columns = [_evidence(model, batch) for batch in batches(validation, TUNING_TOKENS)]
     nats_TP, range_T = (np.concatenate(column) for column in zip(*columns, strict=True))
     summary = tune(model, nats_TP, range_T)
     journal_tuning(context, summary)
@@ -134,7 +134,7 @@ def _candidates(model: NeuralCacheLM, validation: TokenStream) -> Iterator[tuple
     assert isinstance(model.spec, NeuralCacheSpec)
     thetas, windows = model.spec.thetas, sorted(model.spec.windows)
     static, cache, number = [], [], []
-    for batch in held_out(validation, model.spec.tuning_tokens, model.spec.across):
+    for batch in held_out(validation, TUNING_TOKENS, model.spec.across):
         state = model.start(len(batch.ids_BT))
         static_BT, before_BTE, _ = model.network_model.read(batch.ids_BT, state.part)
         nats, remembered = cache_nats(model._memory(batch.ids_BT, before_BTE, state), before_BTE, thetas, windows)

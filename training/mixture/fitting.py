@@ -36,13 +36,18 @@ from models.mixture.spec import MixtureSpec
 from models.mixture.weights import ROUNDS, Fixed, Weighting, em, mixed_nats, shares
 from training.context import FitContext, FitResult
 from training.mixture.parts import journal_tuning, open_parts
-from training.mixture.tuning import TuningBatch, batches, token_nats
+from training.mixture.tuning import TUNING_TOKENS, TuningBatch, batches, token_nats
 
 if TYPE_CHECKING:
     from models.streams import TokenStream
     from models.tokens.vocabulary import Vocabulary
 
 
+RIDGE = 10.0
+"""Penalty on the squared weights of the features, in nats of all held-out text together.
+
+A ridge r is a normal prior of variance 1 / (2 r): weights tuned on little text stay near fixed ones.
+"""
 STEPS, TOLERANCE = 200, 1e-6
 LEAST = 1e-4
 """Minimum weight of a part before training: a part that is useless on average may be useful in some contexts."""
@@ -272,7 +277,7 @@ def _evidence(
 
 
 def _linear(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[Weighting, dict[str, float]]:
-    evidence = _evidence(parts, validation, spec.tuning_tokens)
+    evidence = _evidence(parts, validation, TUNING_TOKENS)
     weights_P, rounds = em(evidence.nats_TP)
     fixed = Fixed(weights_P)
     figures = _figures(parts, evidence, fixed.log_weights_P) | _rounds(rounds, ROUNDS)
@@ -281,9 +286,9 @@ def _linear(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -
 
 def _gated(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[Weighting, dict[str, float]]:
     weighting = ContextWeights.untrained(parts)
-    evidence = _evidence(parts, validation, spec.tuning_tokens, weighting)
+    evidence = _evidence(parts, validation, TUNING_TOKENS, weighting)
     weights_P, _ = em(evidence.nats_TP)
-    weighting, rounds = fit_context_weights(weighting, evidence.nats_TP, evidence.features_TF, weights_P, spec.ridge)
+    weighting, rounds = fit_context_weights(weighting, evidence.nats_TP, evidence.features_TF, weights_P, RIDGE)
     log_weights_TP = weighting.log_weights(evidence.features_TF)
     fixed = float(mixed_nats(evidence.nats_TP, Fixed(weights_P).log_weights_P).mean())
     figures = _figures(parts, evidence, log_weights_TP) | _rounds(rounds, STEPS)

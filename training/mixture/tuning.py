@@ -12,6 +12,8 @@ from models.streams import TokenStream, side_by_side
 from models.tokens.special import BOS, CONTEXT_IDS
 
 NO_TOKEN = "there is no held-out token to tune the weights on"
+TUNING_TOKENS = 100_000
+"""Approximate number of held-out tokens for tuning weights: whole reviews, evenly spaced, at least one."""
 POSITIONS = 16_384
 """Maximum number of positions in a batch, padding included; changes the result only by rounding."""
 

@@ -70,7 +70,7 @@ class TrainingState:
         self.device, self.reports_nats = network.output.weight.device, network.output.reports_nats
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(network, training)
-        self.trigger = NonMonotonicTrigger(training.patience) if training.optimizer == "nt_asgd" else None
+        self.trigger = NonMonotonicTrigger() if training.optimizer == "nt_asgd" else None
         averages = self.trigger is not None or training.ema > 0
         self.average = WeightAverage(self.parameters, training.ema or None) if averages else None
         self.metrics = TrainingMetrics(micro_batch=training.micro_batch or training.batch)

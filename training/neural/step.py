@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Divergence(Exception):
-    """Divergence: loss or gradient is not finite, or the loss has risen at once by more than a threshold."""
+    """Divergence: loss or gradient is not finite."""
 
 
 class TrainingStep:
@@ -160,7 +160,7 @@ class TrainingStep:
             count: Callable[[], None] = partial(self._count_unread, read, tokens, all_positions, state.metrics.updates)
         else:
             norms = scale_and_clip(state.parameters, scale, training.clip, training.clip_value)
-            self._require_sound(sums.nats, tokens, norms, all_positions)
+            self._require_sound(sums.nats, tokens, norms)
             count = partial(state.metrics.count, sums.nats, tokens, norms)
         for group in state.optimizer.param_groups:
             group["lr"] = state.rate(state.metrics.updates) * (positions / training.bptt_len)
@@ -174,17 +174,14 @@ class TrainingStep:
         """Read the figures of an update from a GPU, and count it."""
         nats, norm, by_value, by_norm = read()
         clipped = Clipped(norm, bool(by_value), bool(by_norm))
-        self._require_sound(nats, tokens, clipped, positions)
+        self._require_sound(nats, tokens, clipped)
         self.state.metrics.count(nats, tokens, clipped, before)
 
-    def _require_sound(self, nats: float, tokens: int, clipped: Clipped, positions: int) -> None:
-        """Raise Divergence if loss or gradient is not finite, or the loss has risen too far."""
-        metrics, threshold = self.state.metrics, self.training.loss_spike_threshold
+    def _require_sound(self, nats: float, tokens: int, clipped: Clipped) -> None:
+        """Raise Divergence if loss or gradient is not finite."""
         loss = f"loss {nats / tokens:.4g}{' nats' * self.state.reports_nats} per token"
         if not (math.isfinite(clipped.norm) and math.isfinite(nats)):
             raise Divergence(f"loss or gradient is not finite: {loss}, gradient norm {clipped.norm:.4g}")
-        if threshold and metrics.rise(nats, tokens, positions) > threshold:
-            raise Divergence(f"the loss rose at once: {loss}, its running mean was {metrics.running_nats:.4g}")
 
 
 def _nothing() -> None:

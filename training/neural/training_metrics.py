@@ -81,16 +81,6 @@ class TrainingMetrics:
     times: dict[str, int] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
 
-    def rise(self, nats: float, tokens: int, positions: int) -> float:
-        """Return how many nats per position a window costs more than the running mean predicts; −inf at the start.
-
-        Args:
-            nats: Sum over the scored tokens of the window.
-            tokens: Number of scored tokens.
-            positions: Of the whole window. Positions that are not scored count as average, so few tokens make no spike.
-        """
-        return (nats - self.running_nats * tokens) / positions
-
     def count(self, nats: float, tokens: int, clipped: Clipped, before: int | None = None) -> None:
         """Add one update: the sum of its nats, its scored tokens, its gradient's norm and clipping.
 

@@ -56,7 +56,7 @@ def fit_tables(
     If *counts* know the documents (`min_documents` of `counts.count_ngrams`), n-grams of too few documents are dropped
     as rare ones are.
 
-    Kneser–Ney pruned by count is the same as `lmplz --prune`, to the last digit with `kenlm_exact`. With the other
+    Kneser–Ney pruned by count is the same as `lmplz --prune`, to the last digit. With the other
     methods, kept n-grams keep their probabilities, back-off weights are computed again, and every word stays (threshold
     0). Stupid back-off keeps its weights and may drop words.
 
@@ -86,8 +86,8 @@ def fit_tables(
         require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams)
     if spec.smoothing in KNESER_NEY:
         made = kneser_ney(
-            counts, spec.smoothing, spec.kenlm_exact, spec.fallback, masks, padded_vocabulary,
-            "double" if entropy else precision, engine, spec.interpolate_unigrams,
+            counts, spec.smoothing, masks=masks, padded_vocabulary=padded_vocabulary,
+            precision="double" if entropy else precision, engine=engine,
         )  # fmt: skip
     else:
         made = estimate(counts, spec, held_out)
@@ -154,7 +154,6 @@ def require_options(
         (padded_vocabulary and entropy, "padding and pruning by entropy cannot be combined: p does not sum to 1"),
         (padded_vocabulary < 0, f"the padded vocabulary is {padded_vocabulary}; it must be 0 or more"),
         (padded_vocabulary and not is_kneser_ney, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
-        (padded_vocabulary and not spec.interpolate_unigrams, "a padded vocabulary needs interpolated unigrams"),
         (limited and not is_kneser_ney, f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
     ):
         if wrong:

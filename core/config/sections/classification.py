@@ -5,7 +5,7 @@ Define the settings of `reviewlm models punctuate`: the options of the model, an
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,8 +17,6 @@ from models.neural.labelling.spec import TaggingSpec
 from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
 from models.specs import TrainingSpec
 from models.tagging.written_words import TAGS
-
-LabelledSlice = Literal["label", "length", "month", "category"]
 
 
 class ClassifierLimits(Section):
@@ -33,8 +31,6 @@ class ClassifierLimits(Section):
         model_name: Name of the registered classifier, without quotes, slashes, colons and @; empty: `reviewlm-` and
             what is predicted, such as `reviewlm-stars`. "reviewlm-demo" is completed in the same way, and reserved for
             the embedded corpus: with files as input, it is read as empty.
-        max_champion_loss: Largest loss of macro-F1 against the champion on the champion's own test reviews, if these
-            are other reviews. The rule fails if the whole confidence interval of the loss is above it.
         min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
         min_gain: Minimum gain in macro-F1 over the champion. The lower end of the interval must be above it.
         min_gain_over_majority: Minimum gain in accuracy over always answering the most frequent label. The lower end of
@@ -44,20 +40,17 @@ class ClassifierLimits(Section):
             must be above it.
         max_slice_loss: Largest loss of accuracy on a slice. A larger loss counts only if it is statistically
             significant.
-        slice_dimensions: Dimensions by which the test reviews are divided into slices.
-        max_latency_ms: Time within which each text of the smoke test must be answered, one at a time; the longest has
-            1,170 words.
     """
 
+    slice_dimensions: ClassVar = ("label", "length", "month", "category")
+    """Dimensions by which the test reviews are divided into slices."""
+
     model_name: RegisteredName | Literal[""] = ""
-    max_champion_loss: Limit = 0.01
     min_gain: ShareBelowOne = 0.0
     min_gain_over_majority: Annotated[ShareBelowOne | None, OrNone] = 0.0
     min_gain_over_baseline: ShareBelowOne = 0.0
     min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 100
     max_slice_loss: Limit = 0.05
-    slice_dimensions: tuple[LabelledSlice, ...] = ("label", "length", "month", "category")
-    max_latency_ms: Limit = 1_000.0
 
 
 class ClassificationPromotion(ClassifierLimits, GatePolicy):
@@ -74,16 +67,16 @@ class ClassificationConfig(Section):
         label: What is predicted: "stars" (1 to 5), "polarity" (1 and 2 stars are negative, 4 and 5 positive; reviews of
             3 stars are left out), or the name of a field of the files, such as "category". Reviews without a label are
             left out.
-        min_label_reviews: Minimum number of training reviews of a label that is a value of a field; rarer ones are left
-            out, with a warning.
         models: The classifiers. One that starts from a language model names a model of the section `models`.
         baseline: Name of the classifier that all others are compared with.
         train_reviews: Number of training reviews whose label may be used, drawn at random; None: all of them.
         promotion: Policy of the gate.
     """
 
+    min_label_reviews: ClassVar = 10
+    """Minimum number of training reviews of a label that is a field's value; rarer ones are left out."""
+
     label: Line = "stars"
-    min_label_reviews: Count = 10
     models: tuple[Classifier, ...] = ()
     baseline: str = "tfidf_logistic"
     train_reviews: Count | None = None
@@ -122,32 +115,21 @@ class ClassificationConfig(Section):
 
 
 class PunctuationConfig(Section):
-    """Settings of a model that restores case and punctuation; how it is optimised beyond them is `spec`'s.
+    """Settings of a model that restores case and punctuation; its other options are fixed in `spec`.
 
     Attributes:
-        kind: The cell: "lstm", "gru" or "rnn".
-        layers: Number of recurrent layers.
         hidden: Units of each layer and direction.
-        embedding: Features of a piece of a word.
-        dropout: On embeddings, between layers, and before the tags.
         epochs: Passes over the training text.
-        batch: Windows of 200 words between two updates.
         train_words: Words of the training reviews that are read at most; validation gets a tenth of that.
     """
 
-    kind: Literal["lstm", "gru", "rnn"] = "lstm"
-    layers: Count = 1
     hidden: Count = 160
-    embedding: Count = 128
-    dropout: ShareBelowOne = 0.2
     epochs: Annotated[Number, Field(gt=0, le=1_000)] = 4
-    batch: Count = 16
     train_words: Count = 2_000_000
 
     def spec(self, seed: int) -> TaggingSpec:
         """Return the options of the model; the rate suits the batch, which changes little with the amount of text."""
+        training = TrainingSpec(epochs=self.epochs, batch=16, learning_rate=4e-3, evaluations=8, seed=seed)
         return TaggingSpec(
-            labels=TAGS, kind=self.kind, layers=self.layers, hidden=self.hidden, embedding=self.embedding,
-            dropout=self.dropout,
-            training=TrainingSpec(epochs=self.epochs, batch=self.batch, learning_rate=4e-3, evaluations=8, seed=seed),
-        )  # fmt: skip
+            labels=TAGS, kind="lstm", layers=1, hidden=self.hidden, embedding=128, dropout=0.2, training=training
+        )

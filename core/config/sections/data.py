@@ -6,7 +6,7 @@ Define the settings of data checks and of drift.
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,15 +18,9 @@ class CleanConfig(Section):
     """Options of the normal form of a text; every model stores them.
 
     Attributes:
-        unescape_entities: Replace HTML entities such as `&amp;` by their characters.
-        repair_encoding: Repair text that was decoded with the wrong encoding ("cafÃ©").
-        restore_breaks: Turn escaped line breaks (`\\n` as two characters) and tags such as `<br />` into line breaks.
         mask_personal_data: Replace e-mail addresses, telephone and card numbers and the like by placeholders.
     """
 
-    unescape_entities: bool = True
-    repair_encoding: bool = True
-    restore_breaks: bool = True
     mask_personal_data: bool = True
 
 
@@ -100,18 +94,12 @@ class ChecksConfig(Section):
         max_quarantined: Largest share of records that may be in the quarantine.
         min_stars_known: Least share of reviews that must have a star rating.
         max_unknown_tokens: Largest share of tokens that may be unknown to the vocabulary.
-        earliest: Earliest date that a review may have (ISO date).
     """
 
     max_quarantined: Share = 0.05
     min_stars_known: Share = 0.99
     max_unknown_tokens: Share = 0.2
-    earliest: str = "2004-01-01"
 
-    @field_validator("earliest")
-    @classmethod
-    def _is_a_date(cls, value: str) -> str:
-        return date.fromisoformat(value).isoformat()
 
 
 class DriftConfig(Section):
@@ -122,20 +110,19 @@ class DriftConfig(Section):
 
     Attributes:
         false_alarm: Chance of flagging any figure although nothing has drifted, over all figures together.
-        psi_stars: Limit of the population stability index of the star ratings.
-        psi_length: Limit of the population stability index of the lengths.
+        psi: Limit of the population stability index of the star ratings, and of that of the lengths.
         js_words: Limit of the Jensen-Shannon divergence of the words, in bits.
-        js_categories: Limit of the Jensen-Shannon divergence of the categories, in bits.
         coverage: Limit of the loss in the share of words that the champion's vocabulary contains.
         surprisal: Limit of the relative rise of the champion's bits per byte, with unknown words spelt out.
         reviews: Largest number of reviews compared on each side.
     """
 
+    js_categories: ClassVar = 0.05
+    """Limit of the Jensen-Shannon divergence of the categories, in bits."""
+
     false_alarm: Annotated[Number, Field(gt=0, lt=0.5)] = 0.01
-    psi_stars: NotNegative = 0.1
-    psi_length: NotNegative = 0.1
+    psi: NotNegative = 0.1
     js_words: NotNegative = 0.02
-    js_categories: NotNegative = 0.05
     coverage: NotNegative = 0.01
     surprisal: NotNegative = 0.02
     reviews: Annotated[Whole, Field(ge=50, le=100_000_000)] = 2_000

@@ -7,14 +7,12 @@ Define the settings of rescoring: how many reviews of a month, and of the benchm
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from core.config.section import Section, Temperature
-from models.options import MOST_WHOLE, Count, Number, Seed, Whole
-
-Stars = Annotated[Whole, Field(ge=0, le=5)]
+from core.config.section import Section
+from models.options import MOST_WHOLE, Number, Whole
 
 Copies = Annotated[Whole, Field(ge=1, le=1_000_000)]
 
@@ -27,28 +25,17 @@ class EvaluationConfig(Section):
         confidence: Level of the intervals.
         min_slice_reviews: Slices with fewer reviews are skipped.
         observed_reviews: Test reviews whose tokens are analysed one by one; the same reviews for every model.
-        sample_stars: Star ratings for which reviews are written (0: none given).
-        samples_per_star: Reviews written for each of them.
-        temperature: Of sampling; below 1, likely words become likelier.
-        top_p: Sample only from the likeliest tokens that together have this probability.
         max_tokens: Longest review written, in tokens.
-        prompts: Beginnings for which next words are suggested.
-        suggestions: Words suggested for each prompt.
-        seed: Seed of bootstrap and samples.
     """
+
+    seed: ClassVar = 1
+    """Seed of bootstrap and samples: the same for all models, so that they differ by nothing else."""
 
     resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 10_000
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     min_slice_reviews: Annotated[Whole, Field(ge=5, le=MOST_WHOLE)] = 30
     observed_reviews: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
-    sample_stars: tuple[Stars, ...] = (1, 3, 5)
-    samples_per_star: Annotated[Whole, Field(ge=1, le=100_000)] = 2
-    temperature: Temperature = 0.8
-    top_p: Annotated[Number, Field(gt=0, le=1)] = 0.95
     max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
-    prompts: tuple[str, ...] = ("The food was", "I will never", "The staff")
-    suggestions: Annotated[Whole, Field(ge=1, le=1_000)] = 5
-    seed: Seed = 1
 
 
 class AuditConfig(Section):
@@ -59,32 +46,34 @@ class AuditConfig(Section):
         max_words: Longest such review, in words.
         canaries: Number of canaries planted in the training text.
         copies: How often canaries are planted: the i-th canary as often as the i-th number says; the list is repeated.
-        max_canary_share: Largest share of the training reviews that canaries may be.
         candidates: Random sentences that were never planted, among which a canary's rank gives its exposure.
-        seed: Seed of samples, canaries and candidates.
     """
+
+    seed: ClassVar = 1
+    """Seed of samples, canaries and candidates."""
+    max_canary_share: ClassVar = 0.005
+    """Largest share of the training reviews that canaries may be; one always may."""
 
     samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 1_000
     max_words: Annotated[Whole, Field(ge=10, le=100_000)] = 200
     canaries: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
     copies: Annotated[tuple[Copies, ...], Field(min_length=1)] = (1,)
-    max_canary_share: Annotated[Number, Field(gt=0, le=0.05)] = 0.005
     candidates: Annotated[Whole, Field(ge=100, le=10_000_000)] = 10_000
-    seed: Seed = 1
 
 
 class RescoreConfig(Section):
     """Settings for scoring champions again on the reviews of each new month and on the frozen benchmark set.
 
     Attributes:
-        month_reviews: Largest number of reviews of a month that are scored.
-        min_reviews: A month with fewer is shown but not used for a verdict.
         benchmark: File of the benchmark set; empty: test reviews of the first champion's data. No effect once it is
             frozen.
-        benchmark_reviews: Largest number of such test reviews. No effect once the set is frozen.
     """
 
-    month_reviews: Count = 1_000
-    min_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 100
+    month_reviews: ClassVar = 1_000
+    """Largest number of reviews of a month that are scored."""
+    min_reviews: ClassVar = 100
+    """A month with fewer is shown but not used for a verdict."""
+    benchmark_reviews: ClassVar = 2_000
+    """Largest number of test reviews of the first champion's data in the benchmark set."""
+
     benchmark: str = ""
-    benchmark_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 2_000

@@ -1,4 +1,4 @@
-"""Define the section `execution`: home, device, parallelism, MLflow address, remote store, cluster, overdue limits.
+"""Define the section `execution`: home, device, parallelism, MLflow address, remote store, cluster.
 
 Define the settings of `reviewlm home gc`, which removes what no recent run or version needs.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -41,22 +41,19 @@ class ExecutionConfig(Section):
             environment is used where the setting is not written.
         tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other
             writes are kept and sent when it is back.
-        overdue_factor: A stage is overdue after this many times the longest of its earlier builds on as much data, at
-            least ten minutes: a warning, and an alert (`reviewlm home alerts`). 0: never.
-        end_overdue: End a run if one of its stages takes twice the time after which it is overdue. The next run
-            continues it.
-        system_metrics_seconds: Seconds between two samples of a fit's use of processor, memory and GPU; 0: none.
         remote_store: Second place of stage results, which other machines use too, e.g. "s3://bucket/prefix" or
             "file:///mnt/shared/results"; empty: none. `REVIEWLM_REMOTE_STORE` in the environment is used where the
             setting is not written.
         cluster: Ray cluster that fits the networks, scores them where this machine has no GPU and needs long, and does
             the parts of large work (cleaning, near-duplicates, words, tokens, n-grams): "HOST:PORT" or "auto" on one of
             its nodes, "ray://HOST:PORT" elsewhere, "local" for one of this machine alone. Empty: none.
-        gpu_share: GPU that each process of a fit gets in the cluster; 0.25: four small networks share one.
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
     """
+
+    system_metrics_seconds: ClassVar = 15.0
+    """Seconds between two samples of a fit's use of processor, memory and GPU."""
 
     home: Line = ".reviewlm"
     group_access: bool = False
@@ -66,12 +63,8 @@ class ExecutionConfig(Section):
     ranks: Annotated[Whole, Field(ge=0, le=4_096)] = 1
     tracking_uri: Line = Field(default_factory=lambda: os.environ.get(TRACKING_VARIABLE, ""))
     tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
-    overdue_factor: Annotated[Number, Field(ge=0, le=1_000_000)] = 10.0
-    end_overdue: bool = False
-    system_metrics_seconds: Annotated[Number, Field(ge=0, le=1_000_000)] = 15.0
     remote_store: Line = Field(default_factory=lambda: os.environ.get(STORE_VARIABLE, ""))
     cluster: Annotated[Line, Field(pattern=r"^(|local|auto|(ray://)?[^/\s]+:\d+)$")] = ""
-    gpu_share: Annotated[Number, Field(gt=0, le=1)] = 1.0
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     verify: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -45,25 +45,26 @@ class GatePolicy(Section):
         allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
         max_champion_loss: Largest loss against the champion on the champion's own test reviews, if these are other
             reviews. The rule fails if the whole confidence interval of the loss is above it.
-        champion_reviews: Maximum number of those reviews that are measured; if there are more, this number is drawn.
         confidence: Level of the two-sided intervals: an equal model passes with probability (1 − confidence) / 2.
         min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
         max_slice_loss: Largest loss on a slice. A larger loss counts only if it is statistically significant.
         min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
-        require_leak_certificate: Whether the prepared data must be certified to have no leak.
+        max_latency_ms: Time within which 95 % of the answers of the smoke test must arrive, one at a time.
         max_megabytes: Maximum size of the bundle, in millions of bytes.
     """
+
+    champion_reviews: ClassVar = 5_000
+    """Maximum number of the champion's own test reviews that are measured; if there are more, this number is drawn."""
 
     replace_lost_champion: bool = False
     allow_other_family: bool = False
     allow_rolled_back: bool = False
     max_champion_loss: Limit = 0.01
-    champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
     max_slice_loss: Limit = 0.05
     min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
-    require_leak_certificate: bool = True
+    max_latency_ms: Limit = 1_000.0
     max_megabytes: Limit = None
 
 
@@ -77,9 +78,6 @@ class PromotionConfig(GatePolicy):
         model_name: Name of the registered model, without quotes, slashes, colons and @. "reviewlm-demo" is reserved for
             the embedded corpus: with files as input, it is read as "reviewlm", and "reviewlm" without as
             "reviewlm-demo".
-        rescore: Score both models for the decision, from the bundles as they are registered now; a model that this run
-            has scored is only opened again. Otherwise, scores of the same bundle on the same tokens are taken from the
-            store, after their files are checked against their SHA-256.
         min_relative_gain: Minimum gain over the champion, as a share of the champion's bits. The lower end of the
             confidence interval must be above it.
         confidence: Level of the two-sided interval of the gain: an equal model passes with probability (1 − confidence)
@@ -106,11 +104,9 @@ class PromotionConfig(GatePolicy):
             hold n-grams of single reviews (docs/concepts/evaluation/memorisation.md).
         max_private_patterns: Maximum number of passages in samples that look like personal data, beyond those of real
             reviews.
-        max_latency_ms: Time within which 95 % of the suggestions must arrive, in the process of the smoke test.
     """
 
     model_name: RegisteredName = OWN_MODEL
-    rescore: bool = True
     min_relative_gain: ShareBelowOne = 0.0
     max_review_loss: Annotated[Number, Field(ge=0, le=10)] = 1.0
     min_gain_over_baseline: ShareBelowOne = 0.0
@@ -121,4 +117,3 @@ class PromotionConfig(GatePolicy):
     max_copied_span: Limit = 50
     max_exposure: Limit | Literal["auto"] = "auto"
     max_private_patterns: Limit = 10
-    max_latency_ms: Limit = 1_000.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,7 +28,6 @@ class ServingConfig(Section):
         tokens: File of access tokens (`reviewlm home tokens`); empty: everyone who reaches the port is answered.
         requests_per_minute: Requests per token and minute; 0: no limit.
         max_streams: Texts that are generated at the same time.
-        max_waiting: Texts that wait for their turn; further requests are refused with status 429.
         cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap; a quarter as
             much again for what the search for words has read.
         threads: Threads of the model; 0: the cores are divided among the workers.
@@ -39,15 +38,19 @@ class ServingConfig(Section):
             takes int8 where it is quicker. Requests with `exact: true`, beam search, suggestions, scores and vectors
             are always computed in float32.
         request_seconds: Time within which a request must be answered, waiting included.
-        drain_seconds: Time that requests in progress get to finish when the server is ended.
-        max_body_kilobytes: Largest request body, in thousands of bytes.
-        max_prompt_characters: Longest prompt or text.
         max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for
             longest is closed.
         poll_seconds: Time between two looks at the registry, for a new champion or challenger.
-        classify: Answer `/classify` with the champion of the registered classifier (section `classification`), once
-            there is one.
     """
+
+    max_waiting: ClassVar = 256
+    """Texts that wait for their turn; further requests are refused with status 429."""
+    max_prompt_characters: ClassVar = 20_000
+    """Longest prompt or text."""
+    drain_seconds: ClassVar = 25.0
+    """Time that requests in progress get to finish when the server is ended."""
+    max_body_kilobytes: ClassVar = 1_000
+    """Largest request body, in thousands of bytes."""
 
     host: Annotated[Line, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8000
@@ -56,14 +59,9 @@ class ServingConfig(Section):
     tokens: Line = ""
     requests_per_minute: Annotated[Whole, Field(ge=0, le=10_000_000)] = 0
     max_streams: Most = 64
-    max_waiting: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
     numbers: Literal["float32", "int8", "auto"] = "float32"
     request_seconds: Seconds = 120.0
-    drain_seconds: Annotated[Number, Field(ge=0, le=3_600)] = 25.0
-    max_body_kilobytes: Most = 1_000
-    max_prompt_characters: Most = 20_000
     max_versions: Annotated[Whole, Field(ge=0, le=100)] = 2
     poll_seconds: Seconds = 2.0
-    classify: bool = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from core.config.section import Line, Section
 from core.errors import visible
@@ -51,42 +51,8 @@ class SyntheticConfig(Section):
     duplicates: Annotated[Number, Field(ge=0, le=0.5)] = 0.005
 
 
-class FieldNames(Section):
-    """Names that the fields of a review have in the files, where they differ from ours; empty means our own name.
-
-    A file (or a JSON record) without that name is read under our own name, so files of several origins go together. A
-    file that has neither is refused: the name may be misspelled.
-
-    Attributes:
-        text: The review. Needed.
-        stars: The rating.
-        date: The day or the moment.
-        review_id: Identity of the review; of reviews with one id the newest is kept.
-        business_id, user_id: Identities of the business and of the author: splits keep their reviews together.
-        useful, funny, cool: Counts of votes.
-    """
-
-    text: Line = ""
-    stars: Line = ""
-    date: Line = ""
-    review_id: Line = ""
-    business_id: Line = ""
-    user_id: Line = ""
-    useful: Line = ""
-    funny: Line = ""
-    cool: Line = ""
-
-    @property
-    def renamed(self) -> dict[str, str]:
-        """The fields that have another name in the files: {our name: their name}."""
-        return {ours: theirs for ours, theirs in self if theirs and theirs != ours}
-
-    @model_validator(mode="after")
-    def _one_meaning(self) -> FieldNames:
-        theirs = [name for _, name in self if name]
-        if twice := sorted({name for name in theirs if theirs.count(name) > 1}):
-            raise ValueError(f"the field {twice[0]!r} of the files is given two meanings")
-        return self
+FIELDS = ("text", "stars", "date", "review_id", "business_id", "user_id", "useful", "funny", "cool")
+"""Fields of a review."""
 
 
 class SourceConfig(Section):
@@ -98,6 +64,10 @@ class SourceConfig(Section):
             means "reviews" for files and "synthetic" for the embedded corpus.
         licence: Licence of the reviews, for the model card; it is not checked.
         business: File with Yelp's table of businesses; their names, cities and categories become columns.
+        fields: Names that fields of a review have in the files, where they differ from ours: `source.fields.text=body`.
+            Ours are text (needed), stars, date, review_id, business_id, user_id, useful, funny and cool. A file without
+            such a name is read under our own, so files of several origins go together; a file that has neither is
+            refused, because the name may be misspelled.
         max_chars: Longer texts go to the quarantine.
         max_record_bytes: Larger records are refused: they are no reviews and could fill the memory.
         max_expansion: A packed file that unpacks to more than this multiple of its size is refused.
@@ -110,13 +80,28 @@ class SourceConfig(Section):
     family: Annotated[str, AfterValidator(checked_name)] = ""
     licence: Line = ""
     business: Line = ""
-    fields: FieldNames = FieldNames()
+    fields: dict[str, Line] = Field(default_factory=dict)
     synthetic: SyntheticConfig = SyntheticConfig()
     max_chars: Annotated[Whole, Field(ge=1, le=1_000_000_000)] = 100_000
     max_record_bytes: Annotated[Whole, Field(ge=1_000, le=1 << 30)] = 8 << 20
     max_expansion: Annotated[Number, Field(ge=2, le=1_000_000)] = 200.0
     part_rows: Annotated[Whole, Field(ge=1, le=10_000_000)] = 100_000
     max_unreadable: Share = 0.1
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The fields that have another name in the files: {our name: their name}."""
+        return {ours: theirs for ours, theirs in self.fields.items() if theirs and theirs != ours}
+
+    @field_validator("fields")
+    @classmethod
+    def _one_meaning(cls, fields: dict[str, str]) -> dict[str, str]:
+        if unknown := [name for name in fields if name not in FIELDS]:
+            raise ValueError(f"a review has no field {unknown[0]!r}; its fields are {', '.join(FIELDS)}")
+        theirs = [name for name in fields.values() if name]
+        if twice := sorted({name for name in theirs if theirs.count(name) > 1}):
+            raise ValueError(f"the field {twice[0]!r} of the files is given two meanings")
+        return fields
 
     @property
     def title(self) -> str:

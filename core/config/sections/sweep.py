@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -13,14 +13,15 @@ from models.options import MOST_WHOLE, Count, Seed, Whole
 class SweepConfig(Section):
     """Settings of a search for better options of one model, judged on the validation split.
 
+    A trial whose validation loss is above the median of the trials before it is pruned, once `random_trials` trials
+    have finished.
+
     Attributes:
         model: Name of the model; may be empty if there is only one neural model.
         space: Range of each option: `"128..512"`, `"1e-4..1e-2:log"`, `"128..512:64"` (in steps), or `"adamw|sgd"`
             (choices). Options of a section are named `training.learning_rate` or written in their own table.
         trials: Trials in all.
         random_trials: The first of them, drawn at random; the others by a tree-structured Parzen estimator.
-        pruner: Which trials are pruned: those with a validation loss above the median of the trials before them
-            ("median", once `random_trials` trials have finished), or none.
         prune_after: Number of the evaluation from which on trials are pruned.
         finalists: Best trials that are fitted again.
         seeds: New seeds for each of them; 0: none.
@@ -31,7 +32,6 @@ class SweepConfig(Section):
     space: dict[str, Any] = Field(default_factory=dict)
     trials: Annotated[Whole, Field(ge=1, le=1_000_000)] = 20
     random_trials: Count = 6
-    pruner: Literal["median", "none"] = "median"
     prune_after: Count = 2
     finalists: Count = 1
     seeds: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3

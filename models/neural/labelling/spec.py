@@ -14,7 +14,7 @@ from ..spec import Cells, Width
 
 OF_STREAMS = (
     "bptt_len", "bptt_grad_len", "state_reset_prob", "random_window", "stateful", "activation_penalty",
-    "temporal_penalty", "loss_spike_threshold", "start",
+    "temporal_penalty", "start",
 )  # fmt: skip
 """Options of `TrainingSpec` without effect here: sequences are read whole, with the gradient through all of them."""
 WITH_STREAMS = "in language models; here sequences are read whole, from a fresh state"

@@ -6,18 +6,15 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import ArtifactError, ConfigError, InputError
+from core.errors import ConfigError
 from reviewlm import terminal
 from reviewlm.loaded_model import open_folder, prepared_of
 from reviewlm.options import Json, Model, Preset, Set, VersionInput, checked, configured, is_given, opened
-from reviewlm.shown_results import with_interval
-from reviewlm.verbs.other_models.neighbours import vectors_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,9 +25,6 @@ if TYPE_CHECKING:
 
 SHOWN = 200
 """Most characters of a passage."""
-MOST_MEASURED = 20_000
-"""Reviews that --measure compares, of whole businesses; each is compared with all others."""
-NETWORK, TFIDF, MEAN = "language model", "tf-idf", "mean word vector"
 PASSAGES = re.compile(r"(?<=[.!?])\s+|\n+")
 """What is between two passages of a review: sentences and lines."""
 
@@ -53,19 +47,13 @@ class CompareBy(StrEnum):
 
 def nearest(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(help="Text to which the nearest reviews are shown.")] = "",
+    text: Annotated[str, typer.Argument(help="Text to which the nearest reviews are shown.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of reviews to show.")] = 5,
     by: Annotated[CompareBy, typer.Option(
         "--by", help="What texts are compared by: words (tf-idf), or model, the vectors of the model's network.",
     )] = CompareBy.WORDS,
     input: VersionInput = None,
     split: Annotated[Split, typer.Option("--split", help="Which reviews of the model's run to search.")] = Split.TEST,
-    measure: Annotated[bool, typer.Option(
-        "--measure", help="Measure how often the nearest review is of the same business, for each way to compare.",
-    )] = False,
-    vectors: Annotated[str, typer.Option(
-        "--vectors", metavar="PATH", help="With --measure: word vectors to compare with, as in `neighbours`.",
-    )] = "",
     model: Model = "champion",
     bundle: Annotated[str, typer.Option("--bundle", help="Folder of a fitted model, in place of --model.")] = "",
     preset: Preset = "small", set: Set = None, json: Json = False,
@@ -74,15 +62,11 @@ def nearest(
 
     Without --input, the test reviews of the model's run are searched.
     """
-    if bool(text.strip()) == measure:
-        raise ConfigError("Give either a text or --measure", where="nearest",
-                          remedy='nearest "the tacos were cold", or nearest --measure')  # fmt: skip
-    unused = bool(input) and by is CompareBy.WORDS and not measure  # then no model is needed
+    if not text.strip():
+        raise ConfigError("There is no text", where="nearest", remedy='nearest "the tacos were cold"')
+    unused = bool(input) and by is CompareBy.WORDS  # then no model is needed
     for option, beside, idle in (
         ("split", "with --input", input),
-        ("n", "with --measure", measure),
-        ("by", "with --measure", measure),
-        ("vectors", "without --measure", not measure),
         ("model", "with --bundle", bundle),
         ("model", "with --input, unless --by model", unused),
         ("bundle", "with --input, unless --by model", unused),
@@ -90,18 +74,12 @@ def nearest(
         if idle and is_given(context, option):
             raise ConfigError(f"--{option} has no effect {beside}", where=f"--{option}", remedy="leave it out")
     config = configured(preset, set)
-    if vectors:
-        vectors_at(vectors, lambda: config)  # a wrong name is an error before the reviews are read
     opened_model, which = (None, {"model": None, "version": None}) if unused else _opened(config, model, bundle)
     compare = _vectors_of(opened_model) if by is CompareBy.MODEL else None  # refused before any file is read
     reviews, data = _searched(config, opened_model, input, split)
     about = {**which, "data": data, "reviews": len(reviews)}
-    if measure:
-        result = _measured(config, opened_model, reviews, vectors)
-        _show_rates(result, about)
-    else:
-        result = {"by": by.value, **_nearest(config, reviews, compare, text, n)}
-        _show_reviews(result, about)
+    result = {"by": by.value, **_nearest(config, reviews, compare, text, n)}
+    _show_reviews(result, about)
     terminal.last_line({**about, **result}, json)
 
 
@@ -189,44 +167,3 @@ def _show_reviews(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
 
 def _stars(review: Mapping[str, Any]) -> str:
     return f"  {review['stars']:g} stars" if review["stars"] else ""
-
-
-def _measured(config: RunConfig, bundle: Bundle | None, reviews: pl.DataFrame, vectors: str) -> dict[str, Any]:
-    """Return how often the nearest review is of the same business and has the same stars, by way of comparing."""
-    from evaluation.text_vectors import cosines_to, mean_word_vectors, same_topic_rates, tfidf_vectors, whole_businesses
-    from training.vectors.files import read_vectors
-
-    chosen = reviews[whole_businesses(reviews["business_id"], MOST_MEASURED, config.seed)]
-    texts, words = chosen["text"].to_list(), None
-    ways = {TFIDF: tfidf_vectors(texts)}
-    try:
-        ways[NETWORK] = _vectors_of(bundle)
-    except InputError as error:
-        terminal.show_warnings([f"comparison without a language model: {error.what}"])
-    try:
-        words = place = vectors_at(vectors, lambda: config)
-        word_vectors = checked(lambda: mean_word_vectors(texts, partial(read_vectors, place)))
-        ways[f"{MEAN} ({place.name})"] = word_vectors
-    except ArtifactError as error:
-        terminal.show_warnings([f"comparison without word vectors: {error.what}; {error.remedy.partition(';')[0]}."])
-
-    def cosines(way: TextVectors) -> Any:
-        matrix_NF = way(texts)
-        to = cosines_to(matrix_NF)
-        return lambda rows_B: to(matrix_NF[rows_B])
-
-    rates = same_topic_rates(chosen, {name: cosines(way) for name, way in ways.items()}, TFIDF, seed=config.seed)
-    return {"compared": len(chosen), "word_vectors": words and str(words), "rates": rates}
-
-
-def _show_rates(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    rows = [
-        {"vectors": row["vectors"], "same business": with_interval(row, "business_id"),
-         "minus tf-idf": with_interval(row, "business_id_gain"), "same stars": with_interval(row, "stars"),
-         "stars minus tf-idf": with_interval(row, "stars_gain")}
-        for row in result["rates"]
-    ]  # fmt: skip
-    queries = result["rates"][0]["queries"]
-    reviews = f"{result['compared']:,} of {about['reviews']:,} reviews"
-    terminal.show_rows(rows, f"Nearest by other users, of {reviews} ({about['data']}); {queries:,} queries; "
-                       "± is half of a 95 % interval over businesses")  # fmt: skip

@@ -25,8 +25,8 @@ def parsed(line):
         ["seed=7"],
         ["models.5.training.learning_rate=1e-6", 'source.licence="Yelp\'s, for study"', "split.by=user"],
         ["models.5.training.clip=none", "promotion.max_latency_ms=none"],
-        ["evaluation.sample_stars=[1, 2]", "clean.mask_personal_data=false", "vocabulary.word.size=500"],
-        ['evaluation.prompts=["It was $5", "Caf\u00e9 \\"Uno\\""]'],
+        ["selection.languages=[\"en\", \"fr\"]", "clean.mask_personal_data=false", "vocabulary.word.size=500"],
+        ['source.licence="It was $5, Caf\u00e9 \\"Uno\\""'],
     ],
 )
 def test_the_command_line_gives_the_same_configuration(overrides):

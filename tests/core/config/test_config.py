@@ -80,7 +80,7 @@ def test_one_seed_reaches_every_part_that_draws_at_random_and_has_none_of_its_ow
     config = load_config("demo", ["seed=7", "models.2.training.seed=3"])
     seeds = {spec.name: spec.training.seed for spec in config.models if hasattr(spec, "training")}
     assert seeds == {"nplm": 3, "rnn": 7, "gru": 7, "lstm": 7}
-    assert (config.evaluation.seed, config.source.synthetic.seed) == (7, 7)
+    assert config.source.synthetic.seed == 7
 
 
 def test_an_unknown_preset_names_the_nearest_and_lists_all() -> None:
@@ -112,10 +112,10 @@ def test_a_spec_survives_json_and_its_identity_ignores_labels(kind: str) -> None
 
 
 def test_a_recorded_configuration_is_changed_by_overrides_and_by_nothing_else() -> None:
-    config = load_config("demo", ["seed=4", "evaluation.seed=9", "models.lstm.hidden=8"])
+    config = load_config("demo", ["seed=4", "source.synthetic.seed=9", "models.lstm.hidden=8"])
     recorded = config.model_dump(mode="json")
     assert change_config(recorded) == config
     other = change_config(recorded, ["models.lstm.hidden=16", "seed=5"])
     assert (other.models[5].hidden, other.models[4]) == (16, load_config("demo", ["seed=5"]).models[4])  # type: ignore[union-attr]
-    assert (other.seed, other.evaluation.seed, other.audit.seed, other.source.synthetic.seed) == (5, 9, 5, 5)
+    assert (other.seed, other.source.synthetic.seed) == (5, 9)
     assert recorded == config.model_dump(mode="json")

@@ -40,7 +40,7 @@ def numeric_options(spec: type, prefix: str) -> Iterator[str]:
             yield f"{prefix}{entry.name}"
 
 
-ENDS_WITH_A_SENTENCE = {"learning_rate", "rates", "clip", "clip_value", "loss_spike_threshold"}
+ENDS_WITH_A_SENTENCE = {"learning_rate", "rates", "clip", "clip_value"}
 """Options of training that may be 1e20: its loss is then no number, which is told."""
 SETTINGS = list(numeric_settings(RunConfig))
 OPTIONS = {kind: list(numeric_options(spec, "models.0.")) for kind, (spec, _) in KINDS.items()}

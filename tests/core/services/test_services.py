@@ -6,11 +6,9 @@ import importlib
 import inspect
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from core.config.presets import preset_names
 from core.credentials import PASSWORD_FILE
 from core.services import join, launch, service_list
 from core.services import pools as pools_of
-from core.services.deployed_code import FOLDER, keep_code
 from core.services.service_list import STATE, Service
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -76,35 +73,20 @@ def test_a_service_is_known_whatever_the_clock_says(
     assert not service_list.running(tmp_path)
 
 
-@pytest.mark.parametrize(("state", "deployed"), [
-    ("as deployed", False), ("one deployment is missing", True), ("one has no copy", True), ("a copy is gone", True),
-    ("no answer", True),
-])  # fmt: skip
-def test_a_start_that_keeps_the_code_deploys_only_what_is_missing_or_damaged(
-    state: str, deployed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("again", [False, True])
+def test_a_start_leaves_deployments_as_they_are_and_creates_what_is_missing(
+    again: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """After a reboot, the project may be half edited."""
-    code = dict.fromkeys(pools_of.deployments_of(("cpu-pool",)), keep_code(tmp_path).name)
-
-    def found(environment: dict[str, str]) -> list[dict[str, object]]:
-        if state == "no answer":
-            raise ConnectionRefusedError
-        return [{"name": name, "pull_steps": [{"step": {"code": copy}}]} for name, copy in code.items()]
-
-    if state == "one deployment is missing":
-        code.pop("weekly")
-    elif state == "one has no copy":
-        code["weekly"] = ""
-    elif state == "a copy is gone":
-        shutil.rmtree(tmp_path / FOLDER)
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(pools_of, "deployments_on", found)
-    monkeypatch.setattr(pools_of, "_prefect", lambda environment, *words: asked.append(words))
+    """Schedules that somebody switched on in Prefect's pages, and parameters, outlive a reboot."""
+    names = pools_of.deployments_of(("cpu-pool",))
+    there = [{"name": name} for name in names if name != "weekly"]
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(pools_of, "ask", lambda environment, method, path, body, seconds: there)
+    monkeypatch.setattr(pools_of, "_prefect", lambda environment, *words: commands.append(words))
     monkeypatch.setattr(pools_of, "automate", lambda environment, home: None)
-    monkeypatch.setattr(pools_of, "_create_limit", lambda environment, name: None)
-    monkeypatch.setattr(pools_of, "kept_deployments", lambda environment, home: nullcontext())
-    pools_of.deploy({}, ("cpu-pool",), tmp_path, keep=True)
-    assert any("deploy" in words for words in asked) is deployed
+    pools_of.deploy({}, ("cpu-pool",), tmp_path, again)
+    [command] = [words for words in commands if "deploy" in words]
+    assert set(command[3::2]) == (set(names) if again else {"weekly"})
 
 
 def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_is_created() -> None:

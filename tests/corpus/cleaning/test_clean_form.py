@@ -24,7 +24,7 @@ text = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(
 )
 
 
-forms = st.builds(NormalForm, *[st.booleans()] * 4)
+forms = st.builds(NormalForm, st.booleans())
 
 
 @given(st.lists(text, max_size=8), forms)

@@ -12,7 +12,7 @@ from models.text.normal_form import HINT, NormalForm, repair
 from tests.corpus.cleaning.sentences import SENTENCES
 from tests.examples import examples
 
-BARE = NormalForm(mask_personal_data=False, restore_breaks=False)
+BARE = NormalForm(mask_personal_data=False)
 SAYINGS = (
     "It’s “great” – really…", "café, jalapeño, crème brûlée, Zürich", "Señor Ñoño’s piñata", "¡Qué rico! ¿No?",
     "30° outside, 5 €, ½ price, £3", "love it ❤️ 😀 👍🏽", "sushi 寿司 and 김치", "Phở and Bún bò Huế",

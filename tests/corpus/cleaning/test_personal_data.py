@@ -8,7 +8,7 @@ from models.text.normal_form import NormalForm
 from tests.corpus.cleaning.planted import CUES, FRAMES, HARMLESS, KINDS, plant
 from tests.marked_cases import slow_but
 
-FORM = NormalForm(restore_breaks=False)
+FORM = NormalForm()
 
 
 def missed(kind, count=3_000, seed=1):

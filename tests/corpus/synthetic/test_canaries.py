@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,17 @@ from models.tokens.vocabulary import Vocabulary
 
 SYLLABLES = [a + b + c for a in "bdfgklmn" for b in "aeiou" for c in "rst"]
 REVIEWS = 1_200
-CONFIG = AuditConfig(canaries=6, copies=(1, 3), max_canary_share=0.02)
+
+
+class ManyCanaries(AuditConfig):
+    max_canary_share: ClassVar = 0.02
+
+
+class OtherSeed(ManyCanaries):
+    seed: ClassVar = 2
+
+
+CONFIG = ManyCanaries(canaries=6, copies=(1, 3))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +67,7 @@ def test_the_same_data_and_settings_plant_the_same_and_another_seed_plants_other
     assert first == again
     assert first.rows.equals(again.rows)
     assert first.draw(50) == again.draw(50)
-    other = choose_canaries(clean, CONFIG.model_copy(update={"seed": 2}))
+    other = choose_canaries(clean, OtherSeed(**CONFIG.model_dump()))
     assert not {*first.texts} & {*other.texts}
 
 
@@ -90,7 +101,7 @@ def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_bac
 
 @pytest.mark.parametrize(
     ("config", "why"),
-    [({"canaries": 3, "max_canary_share": 1e-4}, "too few for one canary"), ({"canaries": 0}, "none was requested")],
+    [({"canaries": 3, "copies": (60,)}, "too few for"), ({"canaries": 0}, "none was requested")],
 )
 def test_where_there_is_no_room_nothing_is_planted_and_the_reason_is_told(clean, config, why, caplog):
     canaries = choose_canaries(clean, AuditConfig(**config))

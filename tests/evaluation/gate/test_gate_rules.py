@@ -162,15 +162,8 @@ def test_scores_that_are_not_those_of_the_store_are_refused():
     assert_refused_by(judge(champion_departure=math.nan), "scored now")
 
 
-def test_stored_scores_are_refused_unless_the_policy_allows_them():
+def test_stored_scores_are_refused():
     assert_refused_by(judge(challenger_departure=None, champion_departure=None), "scored now")
-    stored = PromotionConfig(rescore=False)
-    decision = judge(stored, challenger_departure=None, champion_departure=None)
-    assert decision.promote
-    assert rule(decision, "scored now").detail == (
-        "the scores of the challenger and the champion were read from the store, not computed now; "
-        "the policy allows it"
-    )
     assert judge(**FIRST, champion_departure=None).promote
 
 

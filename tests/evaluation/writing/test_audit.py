@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -42,7 +43,13 @@ from training.mixture.fitting import tune_weights
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 KIND, UNKIND = ["lovely", "great"], ["awful", "rude"]
-CONFIG = AuditConfig(samples=60, max_words=15, canaries=4, copies=(1,), max_canary_share=0.05, candidates=500)
+
+
+class SmallAudit(AuditConfig):
+    max_canary_share: ClassVar = 0.05
+
+
+CONFIG = SmallAudit(samples=60, max_words=15, canaries=4, copies=(1,), candidates=500)
 
 
 def review(random, stars):

@@ -251,12 +251,14 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
 def test_the_champion_is_scored_again_month_by_month_and_on_a_frozen_set(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from core.config.sections.evaluation import RescoreConfig
     from corpus.synthetic.synth import write_reviews
     from flows.rescore import rescore
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "new.jsonl", 300, seed=78)
-    told = rescore(TINY, [str(tmp_path / "new.jsonl")], ["rescore.min_reviews=2"])
+    monkeypatch.setattr(RescoreConfig, "min_reviews", 2)
+    told = rescore(TINY, [str(tmp_path / "new.jsonl")])
     client = mlflow_client(ran)
     assert told["version"] == int(client.get_model_version_by_alias("reviewlm-demo", "champion").version)
     assert sum(row["reviews"] for row in told["months"] if row["part"] == "new") == 300

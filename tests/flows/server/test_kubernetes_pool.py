@@ -6,8 +6,6 @@ import copy
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,6 @@ from prefect.utilities.importtools import import_object
 from prefect.utilities.templating import apply_values
 
 import reviewlm
-from core.services.deployed_code import COPY_VARIABLE
-from core.services.json_logs import OF_MLFLOW, OF_PREFECT, VARIABLE
 from core.services.pools import POOLS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,7 +22,6 @@ FOLDER = ROOT / "deploy" / "kubernetes" / "worker"
 IMAGE, USER = f"reviewlm:{reviewlm.__version__}", 10001
 TEMPLATES = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in POOLS}
 WORKER = list(yaml.safe_load_all((FOLDER / "worker.yaml").read_text()))
-JSON_LOGS = yaml.safe_load((FOLDER / "json_logs.yaml").read_text())
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 
 
@@ -79,42 +74,10 @@ def test_each_pool_has_a_worker_with_the_secret_and_the_log_format_of_the_jobs()
     assert [one["command"][one["command"].index("--pool") + 1] for one in containers] == list(POOLS)
     [given] = {json.dumps(one["envFrom"]) for one in containers}
     assert {json.dumps(pod_of(template)["containers"][0]["envFrom"]) for template in TEMPLATES.values()} == {given}
-    assert json.loads(given) == [
-        {"secretRef": {"name": "reviewlm-worker"}},
-        {"configMapRef": {"name": JSON_LOGS["metadata"]["name"], "optional": True}},  # without it they write text
-    ]
+    assert json.loads(given) == [{"secretRef": {"name": "reviewlm-worker"}}]
     [role] = [one for one in WORKER if one["kind"] == "Role"]
     changing = [rule["resources"] for rule in role["rules"] if {"create", "delete"} & set(rule["verbs"])]
     assert changing == [["jobs"]]
-
-
-def test_workers_and_jobs_get_all_variables_with_which_prefect_and_mlflow_write_json_lines() -> None:
-    """Nothing makes the others of the first one, as `core.services.foreground` does in the containers of Compose."""
-    assert JSON_LOGS["kind"] == "ConfigMap"
-    assert JSON_LOGS["data"] == {VARIABLE: "json", **OF_PREFECT, **OF_MLFLOW}
-    applied = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
-    assert "json_logs.yaml" not in applied
-
-
-@pytest.mark.slow
-def test_a_process_with_these_variables_writes_one_json_object_for_each_message() -> None:
-    program = """
-import logging
-import prefect.main
-from prefect.logging.configuration import setup_logging
-from prefect.logging import get_logger
-setup_logging()
-get_logger("workers.kubernetes").warning("Job created")
-logging.getLogger("tasks.stage").warning("of ours")
-"""
-    given = {**JSON_LOGS["data"], "PREFECT_LOGGING_TO_API_ENABLED": "false", "PYTHONPATH": str(ROOT)}
-    hidden = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
-    environment = {name: value for name, value in os.environ.items() if name != hidden} | given
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    told = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [(line["logger"], line["message"]) for line in told] == [
-        ("prefect.workers.kubernetes", "Job created"), ("tasks.stage", "of ours"),
-    ]  # fmt: skip
 
 
 def test_the_deployments_use_these_pools() -> None:
@@ -122,14 +85,11 @@ def test_the_deployments_use_these_pools() -> None:
     assert {entry["work_pool"]["name"] for entry in entries} == set(POOLS)
 
 
-def test_a_job_without_a_copy_of_the_code_uses_that_of_its_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`prefect deploy` as docs/how_to/deployment.md says, which names no copy: the step is filled in by the Job."""
+def test_a_job_works_in_the_folder_of_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step of `prefect.yaml` is filled in by the Job."""
     [step] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
     [(name, inputs)] = step.items()
     monkeypatch.setenv("REVIEWLM_PROJECT", str(tmp_path))
-    monkeypatch.setenv("REVIEWLM_WORKING_FOLDER", "")  # the step sets it
-    monkeypatch.delenv(COPY_VARIABLE, raising=False)
     filled_in: Any = apply_values(inputs, dict(os.environ))
+    monkeypatch.chdir(Path.cwd())  # restored afterwards
     assert import_object(name)(**filled_in) == {"directory": str(tmp_path)}

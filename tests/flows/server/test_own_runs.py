@@ -14,18 +14,13 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.processes.leftovers import this_machine, this_process
 from flows.retrain import resolve
-from flows.server.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process, flow_run_names
+from flows.server.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process
 from tasks.track import prefect_link
 
 
 @flow(name="something", persist_result=False)
 def something() -> str:
     return "done"
-
-
-@flow(name="naming", persist_result=False)
-def naming() -> dict[str, str]:
-    return flow_run_names()
 
 
 def made(process: str, state: State | None = None) -> str:
@@ -97,11 +92,3 @@ def test_the_name_of_a_file_is_text_in_the_link_from_mlflow(prefect_server: None
 def test_a_configuration_names_its_data_in_a_few_words() -> None:
     assert load_config("demo").title == "demo, embedded corpus"
     assert load_config("small").with_input(["/far/away/reviews/"]).title == "small, reviews"
-
-
-def test_a_flow_run_is_named_to_log_messages_in_it_and_to_no_others(prefect_server: None) -> None:
-    named = naming()
-    with get_client(sync_client=True) as client:
-        assert client.read_flow_run(named["flow_run_id"]).name == named["flow_run"]
-    assert named["flow"] == "naming"
-    assert flow_run_names() == {}

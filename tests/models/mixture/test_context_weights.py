@@ -21,7 +21,7 @@ from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
-from training.mixture.fitting import context_slope, fit_context_weights, known_lengths, tune_weights
+from training.mixture.fitting import RIDGE, context_slope, fit_context_weights, known_lengths, tune_weights
 from training.mixture.tuning import batches
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
@@ -94,8 +94,7 @@ def gain(tokens, seed, told):
     nats_TP[:, 0] -= told * x_TF[:, 0]
     weights_P, _ = em(nats_TP[:tokens])
     weighting = ContextWeights((), np.zeros(6), np.ones(6), np.zeros((6, 2)), np.zeros(2))
-    ridge = MixtureSpec(parts=("a", "b")).ridge
-    weighting, _ = fit_context_weights(weighting, nats_TP[:tokens], x_TF[:tokens], weights_P, ridge)
+    weighting, _ = fit_context_weights(weighting, nats_TP[:tokens], x_TF[:tokens], weights_P, RIDGE)
     with np.errstate(divide="ignore"):
         fixed_T = mixed_nats(nats_TP, np.log(weights_P))
     gain_T = fixed_T - mixed_nats(nats_TP, weighting.log_weights(x_TF))

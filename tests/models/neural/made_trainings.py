@@ -82,8 +82,8 @@ class Planted(RecurrentNetwork):
         features, state = super().forward(ids, state)
         self.seen += self.training
         if self.training and self.seen in self.windows:
-            if self.spoil in ("loss", "spike"):
-                features = features * (math.nan if self.spoil == "loss" else 1e3)
+            if self.spoil == "loss":
+                features = features * math.nan
             else:
                 features.register_hook(lambda grad: grad * (math.inf if self.spoil == "gradient" else 1e6))
         return features, state

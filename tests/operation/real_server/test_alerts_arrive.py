@@ -87,7 +87,6 @@ except ValueError:
         ("REFUSED", "yelp: version 7 was refused; the champion stays"),
         ("DRIFTED", "yelp: the new reviews differ"),
         ("DRIFT_SEEN", "yelp: the new reviews differ"),
-        ("OVERDUE", "The stage fit is overdue"),
         ("SET_ASIDE", "A file of reviews cannot be read"),
     ],
 )

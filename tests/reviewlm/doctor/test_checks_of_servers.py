@@ -15,9 +15,7 @@ import pytest
 
 from core.errors import Damaged
 from core.services import service_list
-from core.services.deployed_code import keep_code
-from core.services.pools import deployed_code, deployments_of
-from reviewlm.doctor.servers import _deployed_code
+from core.services.pools import deployments_of
 from tests.command_line import call
 from tests.reviewlm.doctor.examined import lines, only
 from tests.tracking.runs.test_malformed_database import damaged_in_one_table
@@ -124,18 +122,3 @@ def test_a_remote_store_is_read_and_written_if_there_is_one(own_home: Path, tmp_
     probe.unlink()
     probe.mkdir()
     assert only("remote store", setting).state == "warning"
-
-
-def test_edits_since_the_deployment_are_told_and_a_damaged_copy_is_a_problem(own_home: Path) -> None:
-    copy = keep_code(own_home)
-
-    def told(version: str, code: str) -> tuple[str, str]:
-        [line] = _deployed_code(own_home, [{"version": version, "pull_steps": [{"step": {"code": code}}]}])
-        return line.state, line.found
-
-    assert told(deployed_code(), copy.name) == ("ok", "the code here")
-    state, found = told("0" * 12, copy.name)
-    assert (state, found.partition(":")[0]) == ("ok", "other than the code here")
-    state, found = told(deployed_code(), "gone")
-    assert (state, found.partition(":")[0]) == ("problem", "gone")
-    assert list(_deployed_code(own_home, [{"version": "made by hand", "pull_steps": None}])) == []

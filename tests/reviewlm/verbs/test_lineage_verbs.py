@@ -33,7 +33,7 @@ def test_the_chain_is_shown_for_people_and_as_json(record: Lineage, capsys: pyte
     verbs.lineage("champion", json=True)
     *shown, last = capsys.readouterr().out.splitlines()
     assert shown[0] == "version 7 (champion): lstm, lstm"
-    assert any(line.startswith("├─ fit lstm") for line in shown)
+    assert any({"fit", "lstm"} <= set(line.split()) for line in shown)
     found = json.loads(last)
     assert (found["version"], found["root"], found["findings"]) == (7, record.root, [])
     assert [row["stage"] for row in found["steps"]] == ["read", "tokens", "fit", "score"]
@@ -55,7 +55,7 @@ def test_a_flipped_byte_is_an_error_after_the_chain_was_shown(
     assert error.value.exit_code == 5
     out = capsys.readouterr().out
     assert f"changed: {file}" in out
-    assert any("tokens train" in line and line.endswith("CHANGED") for line in out.splitlines())
+    assert any({"tokens", "train", "changed"} <= set(line.split()) for line in out.splitlines())
 
 
 def test_what_is_gone_is_shown_and_an_error_only_where_it_was_to_be_verified(
@@ -63,7 +63,7 @@ def test_what_is_gone_is_shown_and_an_error_only_where_it_was_to_be_verified(
 ) -> None:
     (own_home / "store" / step_named(record, "score").key / "manifest.json").unlink()
     verbs.lineage("champion")
-    assert sum(line.endswith("GONE") for line in capsys.readouterr().out.splitlines()) == 1
+    assert sum({"score", "gone"} <= set(line.split()) for line in capsys.readouterr().out.splitlines()) == 1
     with pytest.raises(ArtifactError, match="was deleted after"):
         verbs.lineage("champion", verify=True)
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 import torch
 
+from core.config.sections.serving import ServingConfig
 from models.bundles.bundle import Bundle
 from models.tokens.special import EOS
 from serving.versions.versions import Versions
@@ -65,8 +66,9 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_full_queue_is_told_at_once_and_when_to_come_again() -> None:
-    with asked(endless(), max_streams=1, max_waiting=1) as (client, versions):
+def test_a_full_queue_is_told_at_once_and_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServingConfig, "max_waiting", 1)
+    with asked(endless(), max_streams=1) as (client, versions):
         with client.stream("POST", "/v1/completions", json={**ENDLESS, "stream": True}) as first:
             lines = first.iter_lines()  # kept: httpx closes the connection with its iterator
             next(lines)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from core.config.sections.serving import ServingConfig
 from models.completion.suggestions import suggest
 from models.tokens.special import EOS
 from serving.engine.requests import EngineLimits, Generation, StreamEnded
@@ -99,8 +100,8 @@ def watched() -> Iterator[Watch]:
         source = MadeSource(champion=1)
         bundle = bundle_of("lstm", "word")
         source.make = lambda number: replace(bundle, model=Watched(bundle.model, events))
-        settings = {"max_prompt_characters": MOST, "request_seconds": 120}
-        with answering(source, **settings) as (address, versions):
+        patch.setattr(ServingConfig, "max_prompt_characters", MOST)
+        with answering(source) as (address, versions):
             champion = versions.champion
             assert champion is not None
             stream = champion.engine.submit(Generation("The", 3, max_tokens=10**6))

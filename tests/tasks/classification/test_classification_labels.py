@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
+from core.config.sections.classification import ClassificationConfig
 from core.errors import InputError
 from tasks.classification.field_labels import _frequent
 from tasks.classification.labelling import (
@@ -45,8 +46,10 @@ def test_a_field_labels_the_reviews_by_their_id_and_leaves_out_unknown_values(tm
 
 
 def names(labels: list[str], least: int = 2) -> tuple[str, ...]:
-    config = load_config("classify", ["classification.label=kind", f"classification.min_label_reviews={least}"])
-    return _frequent(config, Counter(labels))
+    config = load_config("classify", ["classification.label=kind"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClassificationConfig, "min_label_reviews", least)
+        return _frequent(config, Counter(labels))
 
 
 def test_labels_are_in_the_order_of_numbers_then_of_letters_and_rare_ones_are_left_out() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from core.config.run_config import RunConfig
+from core.config.sections.evaluation import RescoreConfig
 from core.errors import ConfigError, EmptyInput, ReviewLMError
 from core.store import Artifact, sha256_of_file
 from corpus.ingestion.ingest import ingest
@@ -37,7 +38,7 @@ WHEN = ("lunch", "dinner", "noon", "breakfast")
 USUAL = (("pizza", "soup", "bread", "salad", "pasta", "fish", "steak", "cake"), HOW, WHEN, HOW)
 STRANGE = (("masks", "tests", "doses", "queues"), ("closed", "scarce", "online", "shut"), ("gate", "door"), HOW)
 CONFIG = {
-    "split": {"test": 0.3}, "duplicates": {"near": False}, "rescore": {"min_reviews": 12, "benchmark_reviews": 20},
+    "split": {"test": 0.3}, "duplicates": {"near": False},
     "evaluation": {"resamples": 300},
 }
 
@@ -94,6 +95,14 @@ class Shop:
     def rescored(self, *months: list[dict[str, Any]], versions: str = "champion") -> list[Any]:
         dataset = data_set(self.config, self.folder, *self.made, *months)
         return [rescore_version.fn(self.config, dataset, one) for one in choose_versions.fn(self.config, versions)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_reviews() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RescoreConfig, "min_reviews", 12)
+        patch.setattr(RescoreConfig, "benchmark_reviews", 20)
+        yield
 
 
 @pytest.fixture

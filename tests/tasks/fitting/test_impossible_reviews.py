@@ -165,10 +165,3 @@ def test_a_run_shows_how_many_reviews_were_impossible(capsys: pytest.CaptureFixt
 def test_scores_that_are_no_probabilities_are_no_model_of_a_run() -> None:
     with pytest.raises(ConfigError, match=r"scores, not probabilities"):
         load_config("small", ["models.0.smoothing=stupid_backoff"])
-
-
-def test_the_terminal_calls_a_slice_infinite_that_is(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"model": "mle", "relative_to": "whole", "dimension": "stars", "looked_at": 7, "surely_harder": True}
-    worst = [{**row, "slice": "4", "excess": None}, {**row, "slice": "2", "excess": 0.25}]
-    shown_results._say_worst_slices("mle", {"worst": worst}, "kn5")
-    assert "stars 4 infinite, stars 2 +25.0%" in " ".join(capsys.readouterr().out.split())

@@ -53,10 +53,7 @@ from tests.tasks.measuring.made_works import (
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = parse_config({"execution": {"device": "cpu"}})
 MADE = {"scored": {SCORES_FILE, FIGURES_FILE, TOKEN_NATS}, "drawn": {SAMPLES_FILE, SUGGESTIONS_FILE}}
-SAMPLING = {
-    "temperature": 1.0, "top_p": 1.0, "max_tokens": 8, "seed": 3, "sample_stars": [1, 5],
-    "samples_per_star": 2, "prompts": ["The soup was"], "suggestions": 3,
-}  # fmt: skip
+SAMPLING = {"max_tokens": 8, "seed": 3}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
+from core.config.sections.promotion import GatePolicy
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from evaluation.gate.evidence import ChampionReviews
@@ -91,12 +92,13 @@ def test_what_is_left_is_taken_from_the_scores_that_are_there(gate: Gate) -> Non
     assert set(found.champion["nats"]) == {2.0}
 
 
-def test_of_many_so_many_are_drawn(gate: Gate) -> None:
+def test_of_many_so_many_are_drawn(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GatePolicy, "champion_reviews", 100)
     gate.earlier, gate.now = table(test=range(300)), table(test=range(300), train=range(400, 500))
     gate.earlier = gate.earlier.with_columns(stars=pl.when(review_id="r000").then(1).otherwise(3).cast(pl.Int8))
     gate.now = gate.now.with_columns(stars=pl.when(review_id="r000").then(1).otherwise(3).cast(pl.Int8))
     gate.now = pl.concat([gate.now, table(test=range(900, 901)).select(gate.now.columns)])
-    found = gate.asked("promotion.champion_reviews=100")
+    found = gate.asked()
     assert found is not None
     assert found.champion is not None
     assert (found.left, len(found.champion)) == (300, 100)

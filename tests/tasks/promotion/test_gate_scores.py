@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,9 +128,6 @@ def test_a_champion_that_was_damaged_after_it_was_scored_is_noticed(bench: Bench
     assert champion.scored.rows is None
     assert champion.digest == digest
     assert champion.scored.problem.startswith("the champion, version 4, cannot be measured: ")
-    if not file:
-        stored = replace(bench, config=load_config("small", ["execution.device=cpu", "promotion.rescore=false"]))
-        assert stored.champion().scored.problem == "", "this is what the policy gives up with stored scores"
 
 
 def test_a_champion_whose_files_are_gone_is_no_error_but_a_finding(bench: Bench) -> None:
@@ -189,19 +186,6 @@ def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(
     scored = score_now(bench.config, bench.challenger.fitted.bundle, bench.tokens(), forged, "kn3")
     assert scored.departure == pytest.approx(0.25)
     assert scored.rows["nats"].to_list() == pytest.approx(rows["nats"].to_list())
-
-
-def test_stored_scores_are_held_against_their_digest(bench: Bench) -> None:
-    config = load_config("small", ["promotion.rescore=false"])
-    stored = bench.challenger.test
-    scored = score_now(config, Path("nowhere"), bench.tokens(), stored, "kn3")
-    assert (scored.departure, len(scored.rows)) == (None, len(TEXTS))
-    file = stored.folder / "scores.parquet"
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    with pytest.raises(Damaged):
-        score_now(config, Path("nowhere"), bench.tokens(), stored, "kn3")
 
 
 def test_the_size_of_a_bundle_is_that_of_all_its_files(tmp_path: Path) -> None:

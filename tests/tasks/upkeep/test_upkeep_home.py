@@ -14,8 +14,6 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.content_check import record_of
 from core.errors import Damaged, TrackingUnavailable
-from core.services import deployed_code
-from core.services.deployed_code import FOLDER
 from core.store import Artifact, Store
 from core.storing.removal import _unmark
 from tasks.stage import store_of
@@ -129,25 +127,6 @@ def test_what_was_used_since_a_run_in_progress_began_stays(config: RunConfig) ->
     tracker_of(config).end_run(open_run)
     collected(config)
     assert not used.folder.is_dir()
-
-
-def test_a_copy_of_the_code_goes_once_no_deployment_names_it_and_no_run_may_use_it(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copies = {name: config.home / FOLDER / name for name in ("named", "old", "of a run that goes on")}
-    for name, folder in copies.items():
-        folder.mkdir(parents=True)
-        began = LONG_AGO + 2 * DAY if "run" in name else LONG_AGO
-        os.utime(folder, ns=(began, began))
-    monkeypatch.setattr(deployed_code, "deployments_on", lambda _: [{"pull_steps": [{"step": {"code": "named"}}]}])
-    run(config)
-    open_run = tracker_of(config).start_run("retrain")
-    _started(config, open_run, LONG_AGO + 2 * DAY)
-    collected(config)
-    assert [name for name, folder in copies.items() if folder.is_dir()] == ["named", "of a run that goes on"]
-    tracker_of(config).end_run(open_run)
-    collected(config)
-    assert [name for name, folder in copies.items() if folder.is_dir()] == ["named"]
 
 
 def test_a_process_that_reads_results_without_a_run_keeps_them(config: RunConfig) -> None:

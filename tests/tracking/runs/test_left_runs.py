@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.processes import keep_running
 from core.processes.leftovers import hold, this_process
 from reviewlm.options import tidy
 from tasks.track import parent_run
 from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
-from tracking.runs import abandoned, open_runs
+from tracking.runs import open_runs
 from tracking.runs.abandoned import HOUR, end_left_runs, end_unheld, left_marks
 from tracking.runs.open_runs import end_open_runs, marks_of
 from tracking.runs.publish import Sent
@@ -77,36 +75,6 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
     tidy(config)
     assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "KILLED"}
     assert list(marks_of(config.home).iterdir()) == []
-
-
-@pytest.mark.slow
-@pytest.mark.drill(
-    "killed at any moment", "kill -9 of a process with open MLflow runs while the services run",
-    "they are ended without a command",
-)  # fmt: skip
-def test_the_services_end_the_runs_of_a_killed_process_without_a_command(
-    config: RunConfig, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
-    """The process that keeps Prefect's server running looks for them; here it keeps a program that only waits."""
-    waits = tmp_path / "waits.py"
-    waits.write_text("import time\ntime.sleep(600)")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [keep_running.__file__, "--left", str(marks_of(config.home)), abandoned.__name__, str(waits)]
-    keeper = subprocess.Popen([sys.executable, "-P", *words], env=environment)
-    try:
-        writer = subprocess.run([sys.executable, "-c", WRITER, TINY, ""], env=environment)
-        assert writer.returncode == -signal.SIGKILL
-        killed, tracker = time.monotonic(), tracker_at(config)
-        assert statuses(tracker) == {"finished": "FINISHED", "left": "RUNNING"}
-        while left_marks(config.home):
-            assert keeper.poll() is None
-            assert time.monotonic() < killed + 300
-            time.sleep(0.2)
-        record_property("seconds until they are ended", round(time.monotonic() - killed, 1))
-        assert statuses(tracker) == {"finished": "FINISHED", "left": "KILLED"}
-    finally:
-        keeper.kill()
-        keeper.wait()
 
 
 @pytest.mark.slow

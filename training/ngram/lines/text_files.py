@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from training.ngram.engine import ShardEngine, Threads
 from training.ngram.fitting import fit_tables, make_spec, require_options
 from training.ngram.lines.line_lm import LineLM, require_ours
 from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN, GIVEN_OF_LINES, LineCorpus, Marks, read_words
-from training.ngram.smoothing.methods import tunes
+from training.ngram.smoothing.methods import TUNED
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def fit_lines(
         ModelError: The method tunes parameters and there is no held-out text, or see `counts.count_ngrams` and
             `fitting.fit_tables`.
     """
-    if tunes(spec) and held_out is None:
+    if spec.smoothing in TUNED and held_out is None:
         raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
     where = (memory_limit, folder, threads, engine)
     counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, *where)  # type: ignore[arg-type]
@@ -90,12 +90,11 @@ def fit_text(
     threads: int | None = None,
     engine: ShardEngine | None = None,
     limit_vocabulary: Path | None = None,
-    **options: Any,
 ) -> dict[str, Any]:
     """Estimate a model from a text file (plain, gzip or zstandard; one sentence per line) and write it.
 
     Args:
-        order, smoothing, options: See `NGramSpec`.
+        order, smoothing: See `NGramSpec`.
         prune, entropy, padded_vocabulary: See `fitting.fit_tables`.
         arpa: Path of the ARPA file (compressed if its name ends in `.gz`); None writes none.
         binary: Folder for the memory-mapped form, with the same precision as ARPA files (four bytes); None writes none.
@@ -115,7 +114,7 @@ def fit_text(
     """
     began = time.perf_counter()
     limited = limit_vocabulary is not None
-    spec = checked_spec(order, smoothing, options, prune, held_out is not None, entropy, padded_vocabulary, limited)
+    spec = checked_spec(order, smoothing, prune, held_out is not None, entropy, padded_vocabulary, limited)
     require_places(arpa, binary, spec.smoothing)
     require_texts(text, held_out, limit_vocabulary, apart_from=arpa)
     corpus = _training_corpus(text, marks, ArrayAllocator.within(memory_limit, folder))
@@ -148,7 +147,6 @@ def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> Lin
 def checked_spec(
     order: int,
     smoothing: str,
-    options: Mapping[str, Any],
     prune: Sequence[int] = (),
     held_out: bool = False,
     entropy: float = 0.0,
@@ -158,12 +156,12 @@ def checked_spec(
     """Return the spec of a fit; check the options and their combinations before a long text is read.
 
     Raises:
-        ModelError: An option is out of its range, not an option of the method, or cannot be combined with another; a
+        ModelError: An option is out of its range, or cannot be combined with another; a
             method needs *held_out* text to tune parameters. Kind "input".
     """
-    spec = make_spec(order=order, smoothing=smoothing, **options)
+    spec = make_spec(order=order, smoothing=smoothing)
     require_options(spec, prune, entropy, padded_vocabulary, limited)
-    if tunes(spec) and not held_out:
+    if spec.smoothing in TUNED and not held_out:
         raise ModelError(f"{smoothing} chooses its parameters on held-out text; there is none", kind="input")
     return spec
 

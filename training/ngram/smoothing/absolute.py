@@ -13,26 +13,16 @@ modelling", Computer Speech and Language 8; interpolated as in Chen and Goodman 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from training.ngram.counting.counts import NGramCounts
-from training.ngram.smoothing.by_context import FALLBACK, Discounts, Estimate, order_discounts
+from training.ngram.smoothing.by_context import Discounts, Estimate, order_discounts
 from training.ngram.smoothing.interpolation import Level, build, raw_counts_of_counts
 
 
-def estimate(
-    counts: NGramCounts, discounts: Sequence[float] | None = None, fallback: Sequence[float] = FALLBACK
-) -> Estimate:
-    """Estimate p and back-off weight of every counted n-gram.
-
-    Args:
-        discounts: D of orders 1 … N, each above 0 and below 1; None computes them from the counts of counts.
-        fallback: Its first number is D if n1 or n2 is 0. Then D would be 0 (nothing for unseen words) or 1 (words seen
-            once would get nothing).
-    """
-    estimates = [order_discount(counts, order, discounts, fallback) for order in range(1, counts.order + 1)]
+def estimate(counts: NGramCounts) -> Estimate:
+    """Estimate p and back-off weight of every counted n-gram."""
+    estimates = [order_discount(counts, order) for order in range(1, counts.order + 1)]
 
     def absolute(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         discount = estimates[level.order - 1].values[1]
@@ -43,12 +33,10 @@ def estimate(
     return build(counts, absolute, discounts=tuple(estimates), fallbacks=fallbacks)
 
 
-def order_discount(
-    counts: NGramCounts, order: int, discounts: Sequence[float] | None, fallback: Sequence[float]
-) -> Discounts:
-    """Return D of one order (the same for every count): the given one, n1 / (n1 + 2 n2), or the fallback."""
+def order_discount(counts: NGramCounts, order: int) -> Discounts:
+    """Return D of one order, the same for every count: n1 / (n1 + 2 n2), or the first number of `FALLBACK`.
+
+    If n1 or n2 is 0, D would be 0 (nothing for unseen words) or 1 (words seen once would get nothing).
+    """
     n1, n2, n3, n4 = raw_counts_of_counts(counts, order, 4)
-    if discounts is None:
-        return order_discounts((n1, n2, n3, n4), "kneser_ney", fallback)
-    d = discounts[order - 1]
-    return Discounts((0.0, d, d, d), (n1, n2, n3, n4))
+    return order_discounts((n1, n2, n3, n4), "kneser_ney")

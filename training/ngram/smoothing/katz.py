@@ -35,19 +35,18 @@ import numpy as np
 
 from training.ngram.counting.counts import NGramCounts
 from training.ngram.smoothing.absolute import order_discount
-from training.ngram.smoothing.by_context import FALLBACK, Estimate
+from training.ngram.smoothing.by_context import Estimate
 from training.ngram.smoothing.interpolation import Level, build, raw_counts_of_counts
 
 STEEPEST = 100.0
 """Largest α: above it 1 − Σ p(w | h') is a difference of nearly equal numbers and not exact enough."""
 
 
-def estimate(counts: NGramCounts, cut: int = 5, fallback: Sequence[float] = FALLBACK) -> Estimate:
+def estimate(counts: NGramCounts, cut: int = 5) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
         cut: k, the largest count that is discounted; at least 2, because d(1) = 0 for k = 1.
-        fallback: Its first number is D of an order whose counts of counts determine neither d(r) nor D.
     """
     facts: dict[str, float] = {}
     fallbacks: dict[int, str] = {}
@@ -57,7 +56,7 @@ def estimate(counts: NGramCounts, cut: int = 5, fallback: Sequence[float] = FALL
         tables.append(None if ratios is None else np.array([0.0, *ratios, 1.0]))
         if ratios is None:
             fallbacks[order] = "absolute_discount"
-            facts[f"absolute_discount/{order}"] = order_discount(counts, order, None, fallback).values[1]
+            facts[f"absolute_discount/{order}"] = order_discount(counts, order).values[1]
         else:
             facts |= {f"discount_ratio/{order}/{r}": d for r, d in enumerate(ratios, start=1)}
 

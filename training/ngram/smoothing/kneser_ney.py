@@ -64,7 +64,6 @@ def estimate(
     padded_vocabulary: int = 0,
     precision: str = "double",
     engine: ShardEngine | None = None,
-    interpolate_unigrams: bool = True,
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram, in float64.
 
@@ -84,14 +83,12 @@ def estimate(
             (`--vocab_pad` of `lmplz`). The listed entries then sum to less than 1.
         precision: "double" or "single": precision of the logarithms, and of p for the next order. All sums are float64.
         engine: Executor of the blocks of contexts; None for threads of this process.
-        interpolate_unigrams: Share γ of the unigrams equally among all entries; otherwise `<unk>` gets all of it
-            (`--interpolate_unigrams 0` of `lmplz`).
 
     Raises:
         ModelError: The engine failed.
     """
     logp, backoff, discounts, unsure = [], [], [], list[int]()
-    p_below = _below_unigrams(counts, masks[0] if masks else None, padded_vocabulary, interpolate_unigrams)
+    p_below = _below_unigrams(counts, masks[0] if masks else None, padded_vocabulary)
     for order in range(1, counts.order + 1):
         adjusted_M, kept_M = adjusted_counts(counts, order), masks[order - 1] if masks else None
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
@@ -108,7 +105,7 @@ def estimate(
     if unsure:
         orders = f"order{'s' * (len(unsure) > 1)} {', '.join(map(str, unsure))}"
         logger.warning("too little text to estimate the discounts of %s: %s are used instead. This is fine for a "
-                       "trial; otherwise train on more text, or set the option `fallback`",
+                       "trial; otherwise train on more text",
                        orders, discounts[unsure[0] - 1].values[1:])  # fmt: skip
     fallbacks = {order: "fixed_discounts" for order, discount in enumerate(discounts, start=1) if discount.fallback}
     return Estimate(tuple(logp), tuple(backoff), tuple(discounts), fallbacks=fallbacks)
@@ -175,10 +172,8 @@ def counts_of_counts(
     return int(n[1]), int(n[2]), int(n[3]), int(n[4])
 
 
-def _below_unigrams(counts: NGramCounts, kept_V: np.ndarray | None, padded: int, interpolated: bool) -> np.ndarray:
-    """Return the distribution below the unigrams, (V,): uniform over the predictable ids kept, or only `<unk>`."""
-    if not interpolated:
-        return np.eye(1, counts.vocabulary_size, UNK)[0]
+def _below_unigrams(counts: NGramCounts, kept_V: np.ndarray | None, padded: int) -> np.ndarray:
+    """Return the distribution below the unigrams, (V,): uniform over the predictable ids that stay."""
     listed_V = np.ones(counts.vocabulary_size, bool) if kept_V is None else kept_V.copy()
     listed_V[list(counts.given)] = False
     return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)

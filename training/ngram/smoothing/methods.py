@@ -23,35 +23,29 @@ Estimator = Callable[[NGramCounts, NGramSpec, Documents | None], Estimate]
 
 
 def _kneser_ney(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None) -> Estimate:
-    return kneser_ney.estimate(counts, spec.smoothing, spec.kenlm_exact, spec.fallback)
+    return kneser_ney.estimate(counts, spec.smoothing)
 
 
 METHODS: dict[str, Estimator] = {
     "maximum_likelihood": lambda counts, spec, held_out: mle.estimate(counts),
-    "add_k": lambda counts, spec, held_out: add_k.estimate(counts, spec.k, held_out),
-    "jelinek_mercer": lambda counts, spec, held_out: jelinek_mercer.estimate(counts, spec.weights, held_out),
+    "add_k": lambda counts, spec, held_out: add_k.estimate(counts, held_out=held_out),
+    "jelinek_mercer": lambda counts, spec, held_out: jelinek_mercer.estimate(counts, held_out=held_out),
     "witten_bell": lambda counts, spec, held_out: witten_bell.estimate(counts),
-    "absolute_discounting": lambda counts, spec, held_out: absolute.estimate(counts, spec.discounts, spec.fallback),
-    "katz": lambda counts, spec, held_out: katz.estimate(counts, spec.cut, spec.fallback),
+    "absolute_discounting": lambda counts, spec, held_out: absolute.estimate(counts),
+    "katz": lambda counts, spec, held_out: katz.estimate(counts),
     "kneser_ney": _kneser_ney,
     "modified_kneser_ney": _kneser_ney,
-    "stupid_backoff": lambda counts, spec, held_out: stupid_backoff.estimate(counts, spec.alpha),
+    "stupid_backoff": lambda counts, spec, held_out: stupid_backoff.estimate(counts),
 }
 TUNED = frozenset(("add_k", "jelinek_mercer"))
-"""Methods that tune parameters on held-out text unless the spec sets them. Their perplexity there is too low."""
-
-
-def tunes(spec: NGramSpec) -> bool:
-    """Return whether the method of a spec tunes parameters on held-out text."""
-    given = {"add_k": spec.k, "jelinek_mercer": spec.weights}
-    return spec.smoothing in TUNED and given[spec.smoothing] is None
+"""Methods that tune parameters on held-out text. Their perplexity there is too low."""
 
 
 def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = None) -> Estimate:
     """Estimate the model of a spec, in float64.
 
     It never fails because of too little data: parameters that the text does not determine get a fallback. A warning and
-    `figures` name the fallback; the spec's `fallback`, `k`, `weights` and `discounts` override it.
+    `figures` name the fallback.
 
     Args:
         counts: Counts of the training text, of `spec.order` orders.

@@ -23,13 +23,15 @@ from training.ngram.counting.counts import NGramCounts
 from training.ngram.smoothing.by_context import Estimate
 from training.ngram.smoothing.interpolation import Level, build
 
+ALPHA = 0.4
 
-def estimate(counts: NGramCounts, alpha: float) -> Estimate:
+
+def estimate(counts: NGramCounts) -> Estimate:
     """Compute log S of every counted n-gram and log α of every context, in the form of the other methods."""
 
     def stupid_backoff(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The recursion ends at the unigrams.
-        gamma = 0.0 if level.order == 1 else alpha
+        gamma = 0.0 if level.order == 1 else ALPHA
         return level.maximum_likelihood_M, np.full(len(level.total_C), gamma)
 
-    return build(counts, stupid_backoff, interpolated=False, facts={"alpha": alpha})
+    return build(counts, stupid_backoff, interpolated=False, facts={"alpha": ALPHA})

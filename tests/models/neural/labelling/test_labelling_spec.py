@@ -9,7 +9,7 @@ from tests.models.neural.labelling.made_labels import TRAINING
 
 OTHER_VALUES = {
     "bptt_len": 10, "bptt_grad_len": 60, "state_reset_prob": 0.5, "random_window": True, "stateful": False,
-    "activation_penalty": 1.0, "temporal_penalty": 1.0, "loss_spike_threshold": 1.0,
+    "activation_penalty": 1.0, "temporal_penalty": 1.0,
     "start": "champion", "optimizer": "nt_asgd",
     "schedule": "plateau",
 }  # fmt: skip

@@ -133,7 +133,6 @@ def test_gradients_of_the_whole_network_pass_the_numeric_check():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"bidirectional": True}, "sees the words"),
         ({"layer_norm": True}, "cells = 'reference'"),
         ({"kind": "rnn", "nonlinearity": "sigmoid"}, "cells = 'reference'"),
         ({"kind": "gru", "form": "cho"}, "cells = 'reference'"),

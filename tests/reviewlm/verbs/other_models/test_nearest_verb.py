@@ -1,4 +1,4 @@
-"""What `reviewlm models nearest` finds, measures and refuses."""
+"""What `reviewlm models nearest` finds and refuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from reviewlm.options import configured
 from reviewlm.verbs.other_models import nearest
 from tests.command_line import call
 from tests.serving.engine.small_models import TEXTS, bundle_of
-from training.vectors.files import keyed, save_vectors
 
 ROWS = [
     {"review_id": f"r{number}", "user_id": f"u{number % 5}", "business_id": f"b{number % 3}", "stars": 1 + number % 5,
@@ -156,52 +155,12 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
     assert call(monkeypatch, capfd, *command, "--split", "validation").code == 3
 
 
-def test_the_measure_compares_with_chance_the_model_and_word_vectors(
-    reviews: Path,
-    folder: Path,
-    tmp_path: Path,
-    own_home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    save_vectors(tmp_path / "vectors", keyed(["great", "cold"], np.eye(2)))
-    command = ("models", "nearest", "--measure", "--bundle", folder, "--input", reviews, "--json")
-    facts = call(monkeypatch, capfd, *command, "--vectors", tmp_path / "vectors").facts
-    rates = facts["rates"]
-    assert [row["vectors"] for row in rates] == ["chance", "tf-idf", "language model", "mean word vector (vectors)"]
-    assert (facts["word_vectors"], facts["compared"], facts["reviews"]) == (str(tmp_path / "vectors"), 12, 12)
-    assert [row["vectors"] for row in rates if "stars_gain" not in row] == ["tf-idf"]
-    tf_idf, model = rates[1], rates[2]
-    assert model["stars_gain"] == pytest.approx(model["stars"] - tf_idf["stars"])
-    assert all(0 <= row["business_id_lo"] <= row["business_id"] <= row["business_id_hi"] for row in rates)
-    monkeypatch.setattr(nearest, "MOST_MEASURED", 8)  # two businesses of four reviews
-    counted = bundle_of("ngram")
-    save_bundle(tmp_path / "ngram", counted.spec, counted.vocabulary, counted.model, [], {})
-    alone = call(monkeypatch, capfd, "models", "nearest", "--measure", "--bundle", tmp_path / "ngram",
-                 "--input", reviews, "--json")  # fmt: skip
-    assert (alone.facts["compared"], alone.facts["rates"][0]["queries"]) == (8, 8)
-    assert alone.facts["word_vectors"] is None
-    assert [row["vectors"] for row in alone.facts["rates"]] == ["chance", "tf-idf"]
-    assert alone.err.count("comparison without") == 2
-
-
-def test_word_vectors_that_do_not_exist_are_refused_before_any_work(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(nearest, "opened", None)
-    assert call(monkeypatch, capfd, "models", "nearest", "--measure", "--vectors", "glvoe.txt").code == 3
-
-
 @pytest.mark.parametrize("arguments", [
     [],
     ["  "],
-    ["cold tacos", "--measure"],
-    ["cold tacos", "--vectors", "glove.txt"],
     ["cold tacos", "--input", "x.json", "--split", "train"],
     ["cold tacos", "--input", "x.json", "--model", "3"],
     ["cold tacos", "--input", "x.json", "--bundle", "lstm"],
-    ["--measure", "--n", "3"],
-    ["--measure", "--by", "model"],
     ["cold tacos", "--model", "3", "--bundle", "lstm"],
 ])  # fmt: skip
 def test_a_wrong_question_is_an_error(

@@ -97,26 +97,24 @@ def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypa
     assert journal(tmp_path / "killed") == journal(tmp_path / "plain")
 
 
-@pytest.mark.parametrize("factor", long_but([float("inf"), 30.0], {30.0}), ids=["not finite", "spike"])
 @pytest.mark.slow
-def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch, factor):
+def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch):
     """At the full rate the 30th update spoils a weight matrix; one of two such trainings is killed after that."""
     step, full_rate = AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])
-    training = replace(TRAINING, loss_spike_threshold=3.0)
 
     def exploding(optimizer, *arguments):
         step(optimizer, *arguments)
         if optimizer.param_groups[0]["lr"] == full_rate:
             with torch.no_grad():
-                optimizer.param_groups[0]["params"][0].mul_(factor)
+                optimizer.param_groups[0]["params"][0].mul_(float("inf"))
 
     monkeypatch.setattr(AdamW, "step", exploding)
-    plain, summary = run(tmp_path / "plain", training=training)
+    plain, summary = run(tmp_path / "plain")
     assert summary["divergences"] == 1
     (tmp_path / "killed").mkdir()
     with pytest.raises(Killed):
-        run(tmp_path / "killed", network_of(40), training)
-    resumed, other = run(tmp_path / "killed", training=training)
+        run(tmp_path / "killed", network_of(40))
+    resumed, other = run(tmp_path / "killed")
     assert bits(resumed) == bits(plain)
     assert without_clock(other) == without_clock(summary)
     assert journal(tmp_path / "killed") == journal(tmp_path / "plain")

@@ -35,13 +35,10 @@ for order in 3 5; do
     model quirk_001 quirk $order --discount_fallback --prune 0 0 1
     model quirk_112 quirk $order --discount_fallback --prune 1 1 2
 done
-model quirk_fallback_012 quirk 4 --discount_fallback 0.4 0.9 1.4 --prune 0 1 2
 model tiny_112 tiny 3 --discount_fallback --prune 1 1 2
 model train_padded train 3 --vocab_pad 5000
 for order in 2 3 5; do model train_limited train $order --limit_vocab_file limited.txt; done
 model train_limited_001 train 3 --limit_vocab_file limited.txt --prune 0 0 1
-for order in 1 3; do model train_novel train $order --interpolate_unigrams 0; done
-model train_limited_novel train 3 --limit_vocab_file limited.txt --interpolate_unigrams 0
 for order in 1 3; do model zero zero $order --discount_fallback; done
 model zero_weight zero_weight 3 --discount_fallback
 {
@@ -51,15 +48,12 @@ model zero_weight zero_weight 3 --discount_fallback
     for order in 3 5; do
         for name in quirk quirk_001 quirk_112; do perplexity $name $order; done
     done
-    perplexity quirk_fallback_012 4
     perplexity tiny 3
     perplexity tiny_112 3
     perplexity short 5
     perplexity train_padded 3
     for order in 2 3 5; do perplexity train_limited $order; done
     perplexity train_limited_001 3
-    perplexity train_novel 3
-    perplexity train_limited_novel 3
 } >query.tsv
 for name in train train_112; do by_word $name 3 | gzip -9n >"$name.3.words.gz"; done
 by_word quirk 5 | gzip -9n >"quirk.5.words.gz"

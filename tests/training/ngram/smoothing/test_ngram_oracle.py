@@ -14,7 +14,8 @@ from models.ngram.lm import NGramLM
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
+from training.ngram.fitting import packed_tables
+from training.ngram.smoothing import kneser_ney
 from training.ngram.smoothing.by_context import order_discounts
 
 V = 14
@@ -72,7 +73,8 @@ class Oracle:
 
 def packed(documents: list[list[int]], stream_of, order: int, smoothing: str) -> NGramLM:
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
-    return estimate_ngrams(counts, smoothing, kenlm_exact=False, fallback=[float(d) for d in FALLBACK])
+    made = kneser_ney.estimate(counts, smoothing, kenlm_exact=False, fallback=[float(d) for d in FALLBACK])
+    return NGramLM(packed_tables(counts, made))
 
 
 def state_after(model: NGramLM, ids: list[int]):

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.ngram.lm import NGramLM
+from models.ngram.spec import SCORES_ONLY
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
+from training.ngram.fitting import packed_tables
+from training.ngram.smoothing import absolute, add_k, jelinek_mercer, katz, mle, stupid_backoff, witten_bell
 
 V = 14
 WORDS = V - len(CONTEXT_IDS)
@@ -119,24 +122,20 @@ class Katz(Oracle):
         return taken / events / left * self.shorter(word, context)
 
 
-def weights_of(order: int) -> dict:
-    return {"weights": tuple(map(float, WEIGHTS[:order]))}
-
-
 METHODS = {
-    "maximum_likelihood": (MaximumLikelihood, lambda order: {}),
-    "add_k": (AddK, lambda order: {"k": 0.5}),
-    "jelinek_mercer": (JelinekMercer, weights_of),
-    "witten_bell": (WittenBell, lambda order: {}),
-    "absolute_discounting": (AbsoluteDiscounting, lambda order: {}),
-    "katz": (Katz, lambda order: {"cut": 2}),
-    "stupid_backoff": (StupidBackoff, lambda order: {}),
+    "maximum_likelihood": (MaximumLikelihood, mle.estimate),
+    "add_k": (AddK, lambda counts: add_k.estimate(counts, 0.5)),
+    "jelinek_mercer": (JelinekMercer, lambda counts: jelinek_mercer.estimate(counts, WEIGHTS[: counts.order])),
+    "witten_bell": (WittenBell, witten_bell.estimate),
+    "absolute_discounting": (AbsoluteDiscounting, absolute.estimate),
+    "katz": (Katz, lambda counts: katz.estimate(counts, cut=2)),
+    "stupid_backoff": (StupidBackoff, stupid_backoff.estimate),
 }
 
 
 def next_after(documents, context, method, order, stream_of) -> np.ndarray:
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
-    model = estimate_ngrams(counts, method, **METHODS[method][1](order))
+    model = NGramLM(packed_tables(counts, METHODS[method][1](counts)), method not in SCORES_ONLY)
     state = model.read(np.array(context, np.int64)[None], model.start(1))
     return np.exp(model._next(state, np.float64))[0]
 

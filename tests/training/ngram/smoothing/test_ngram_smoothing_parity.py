@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
 from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import packed_tables
 from training.ngram.lines.text_corpus import BEGIN, GIVEN_OF_LINES, UNK, LineCorpus
-from training.ngram.ngram_fit import estimate_ngrams
+from training.ngram.smoothing import absolute, add_k, jelinek_mercer, kneser_ney, witten_bell
+from training.ngram.smoothing.by_context import Estimate
 
 pytestmark = pytest.mark.real_data
 PARTS = ("test.0", "test.1", "dev.0", "dev.1")
@@ -44,17 +47,17 @@ def test_trigram_perplexities_are_those_of_the_prototype(split):
     first_T = np.append(False, held_out.ids[:-1] == BEGIN)[scored_T]
     half = scored_T.sum() // 2  # the other half had been used to choose k and the weights
 
-    def nats(method: str, **options) -> np.ndarray:
-        model = estimate_ngrams(counts, method, **options)
+    def nats(made: Estimate) -> np.ndarray:
+        model = NGramLM(packed_tables(counts, made))
         return np.concatenate(list(score_chunks(model, held_out.ids)))[scored_T]
 
     found = {
-        "modified_kneser_ney": nats("modified_kneser_ney"),
-        "jelinek_mercer": nats("jelinek_mercer", weights=(0.99, 0.8, 0.5)),
-        "witten_bell": nats("witten_bell"),
-        "absolute_discounting": nats("absolute_discounting"),
+        "modified_kneser_ney": nats(kneser_ney.estimate(counts)),
+        "jelinek_mercer": nats(jelinek_mercer.estimate(counts, (0.99, 0.8, 0.5))),
+        "witten_bell": nats(witten_bell.estimate(counts)),
+        "absolute_discounting": nats(absolute.estimate(counts)),
         # The prototype had no window for the first word of a sentence and gave it 1 / V.
-        "add_k": np.where(first_T, np.log(counts.predictable), nats("add_k", k=0.001)),
+        "add_k": np.where(first_T, np.log(counts.predictable), nats(add_k.estimate(counts, 0.001))),
     }
     perplexities = {method: float(np.exp(nats_T[half:].mean())) for method, nats_T in found.items()}
     theirs = {
