@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.sections.promotion import OWN_MODEL
-from evaluation.statistics.slice_names import slice_name
+from evaluation.statistics.slices import slice_name
 from reviewlm import terminal
 from reviewlm.layout import cell, for_stdout
 

@@ -17,7 +17,6 @@ from corpus.splitting.split import iter_split
 from evaluation.statistics.comparison import Baseline, comparison_table, own_baselines
 from evaluation.statistics.floor import floor_of, judged_reviews
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, uncovered_table, usefulness_table
-from evaluation.statistics.pareto import pareto_front
 from evaluation.statistics.slice_table import Sliced, SliceOptions, review_slices, token_slices, worst_slices
 from models.specs import parts_of
 from tasks.data.documents import documents_of, grouped_by
@@ -54,7 +53,7 @@ class ModelComparison:
 
     @property
     def table(self) -> pl.DataFrame:
-        """One row per model, best first: figures, intervals, gaps to the floor, cost, Pareto front."""
+        """One row per model, best first: figures, intervals, gaps to the floor, cost."""
         return self.table_file.read()
 
     @property
@@ -88,7 +87,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
 
 
 def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:
-    """Return the comparison table on the test split, best first, with intervals, cost and Pareto front."""
+    """Return the comparison table on the test split, best first, with intervals and cost."""
     figures = {model.name: figures_of_artifact(model.test) for model in measured}
     kinds = {model.name: model.fitted.spec.kind for model in measured}
     costs = [{"model": name, **cost} for name, cost in costs_of(measured).items()]
@@ -96,7 +95,7 @@ def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifac
     table = comparison_table(figures, kinds, baselines_of(config, measured))
     for beside in (pl.read_parquet(intervals.folder / INTERVALS_FILE), pl.DataFrame(costs, schema)):
         table = table.join(beside, on="model", how="left", maintain_order="left")
-    return table.with_columns(pareto=pl.Series(pareto_front(table.to_dicts()), dtype=pl.Boolean))
+    return table
 
 
 def baselines_of(config: RunConfig, measured: Sequence[Measured]) -> Baseline:
