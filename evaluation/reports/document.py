@@ -194,7 +194,7 @@ def _markdown(part: Part, level: int = 2) -> str:
             return fenced(text, language)
         case PageSection(title, parts, _, finding):
             inner = [(one, _markdown(one, level + 1)) for one in parts]
-            whole = any(text for one, text in inner if not isinstance(one, str))
+            whole = finding or any(text for one, text in inner if not isinstance(one, str))
             head = f"{'#' * level} {literal(title)}"
             return "\n\n".join(filter(None, [head, literal(finding), *(text for _, text in inner)])) if whole else ""
         case list() | tuple() if part and isinstance(part[0], str):

@@ -130,7 +130,7 @@ def rules(decision: Decision) -> list[Row]:
 
 def count_of_rules(decision: Decision) -> str:
     """Return how many rules there are, by outcome: "25 rules: 14 passed, 11 not applicable"."""
-    counts = Counter(rule.outcome for rule in decision.rules)
+    counts = Counter(row["outcome"] for row in rules(decision))
     return f"{len(decision.rules)} rules: {', '.join(f'{count} {outcome}' for outcome, count in counts.items())}."
 
 

@@ -101,7 +101,7 @@ def test_rules_that_failed_come_first_and_warnings_stand_above_them():
     noted = {"warnings": ("on <b>1</b> review",), "passed_over": ("lstm adapts",)}
     decision = replace(made_decision(False), rules=rules, **noted)
     assert [row["rule"] for row in report_tables.rules(decision)] == ["lost", "far", "none"]
-    assert report_tables.count_of_rules(decision) == "3 rules: 1 passed, 1 not applicable, 1 failed."
+    assert report_tables.count_of_rules(decision) == "3 rules: 1 failed, 1 passed, 1 not applicable."
     text = text_of(run_page(made_results(decision=decision), []))
     assert text.index("Warning: on <b>1</b> review.") < text.index("lost")
     assert "Passed over: lstm adapts." in text
@@ -184,6 +184,7 @@ def test_the_card_is_the_page_without_pictures_and_texts_of_reviews(card, result
     assert "| lstm+cache (word) | 0.8000 ±0.012 | -20.0% |" in card
     assert "| better than the champion | passed |" in section_of(card, "Why it was promoted")
     assert "| licence | not stated |" in section_of(card, "Data")
+    assert section_of(card, "Where it is weak").strip().startswith("Hardest: month 2022")
     assert "| lstm+cache: bundle | bundle of lstm+cache |" in card
     assert "<svg" not in card
     assert results.models[0].samples["text"][0] not in card
