@@ -22,11 +22,10 @@ import numpy as np
 import polars as pl
 
 from corpus.synthetic.canaries import Canaries, as_reviews
-from evaluation.scoring.score import take_or_score
+from evaluation.scoring.score import score_stream
 from models.streams import TokenStream, write_stream
 
 if TYPE_CHECKING:
-    from evaluation.scoring.part_scores import PartScores
     from models.bundles.bundle import Bundle
 
 POSITIONS = 1_024
@@ -46,8 +45,7 @@ FACTS = ("exposure_max", "exposure_mean", "exposure_once", "exposure_limit")
 
 
 def measure_exposure(
-    bundle: Bundle, canaries: Canaries | None, candidates: int, samples: pl.Series, work: Path,
-    beside: PartScores | None = None,
+    bundle: Bundle, canaries: Canaries | None, candidates: int, samples: pl.Series, work: Path
 ) -> tuple[pl.DataFrame, dict[str, Any]]:  # fmt: skip
     """Rank each planted canary among random candidates by the model's scores.
 
@@ -56,7 +54,6 @@ def measure_exposure(
         candidates: Number of random candidates that each canary is ranked among.
         samples: Texts that the model has written, to be searched for canaries.
         work: A folder that does not exist yet; it is removed at the end.
-        beside: A mixture leaves the scores of its parts there; a part takes its own from there.
 
     Returns:
         The table `TABLE`, and facts: canaries, canaries_unknown (canaries with an out-of-vocabulary word, which have no
@@ -67,7 +64,7 @@ def measure_exposure(
         facts = {"canaries": 0, "canaries_unknown": 0, "canaries_written": 0}
         return pl.DataFrame(schema=TABLE), {**facts, **dict.fromkeys(FACTS)}
     drawn = canaries.draw(candidates)
-    rows = _scored(bundle, [*texts, *drawn], canaries.stars, work, beside)
+    rows = _scored(bundle, [*texts, *drawn], canaries.stars, work)
     nats = rows["nats"].to_numpy()
     planted_P, candidates_R = np.split(nats, [len(texts)])
     planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
@@ -96,14 +93,12 @@ def measure_exposure(
     }
 
 
-def _scored(
-    bundle: Bundle, texts: Sequence[str], stars: int, work: Path, beside: PartScores | None
-) -> pl.DataFrame:
+def _scored(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:
     """Return the scores of texts, computed as for any reviews: `evaluation.scoring.score.score_stream`."""
     ids = [f"{number:06d}" for number in range(len(texts))]
     reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)
     write_stream(work, bundle.vocabulary, [reviews])
-    rows, _ = take_or_score(bundle, TokenStream.open(work), work, beside, tokens_per_batch=POSITIONS)
+    rows = score_stream(bundle, TokenStream.open(work), tokens_per_batch=POSITIONS)
     shutil.rmtree(work)
     return rows
 

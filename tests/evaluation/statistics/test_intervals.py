@@ -9,7 +9,7 @@ import pytest
 from core.errors import ReviewLMError
 from evaluation.scoring.metrics import FIGURES, LN2, SUMS, figures_of
 from evaluation.statistics.floor import JUDGED
-from evaluation.statistics.intervals import ComparedScores, ends, flagged_below_floor, usefulness_table
+from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, usefulness_table
 
 HOW = {"confidence": 0.95, "resamples": 1_000, "seed": 1}
 

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.errors import ReviewLMError
 from evaluation.scoring.metrics import figures_of
 from evaluation.statistics.paired import BETTER, UNDECIDED, UNKNOWN, A, ComparedModel, compare_pair, verdict
 from evaluation.statistics.slice_table import SliceOptions

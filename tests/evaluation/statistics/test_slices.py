@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ReviewLMError
 from evaluation.scoring.metrics import LN2, figures_of
 from evaluation.statistics.slice_table import (
     SLICES,

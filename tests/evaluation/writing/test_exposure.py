@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from corpus.synthetic.canaries import Canaries
-from evaluation.scoring.part_scores import PartScores
 from evaluation.writing.exposure import FACTS, exposures, measure_exposure, ranks
-from models.bundles.bundle import Bundle
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.mixture.weights import Fixed
-from tests.models.table_lm import HistoryLM, TableSpec
 
 NUMBERS = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=20)
 
@@ -114,21 +108,3 @@ def test_where_nothing_was_planted_nothing_is_said(vocabulary, tmp_path):
         assert table.is_empty()
         assert facts["canaries"] == 0
         assert all(facts[name] is None for name in FACTS)
-
-
-def test_a_mixture_leaves_the_nats_that_its_parts_give_to_the_canaries(vocabulary, tmp_path):
-    tables = [HistoryLM.random(vocabulary.size, seed) for seed in (1, 2)]
-    parts = [Part(name, TableSpec(), table) for name, table in zip(("a", "b"), tables, strict=True)]
-    mixture = Bundle(
-        TableSpec(), vocabulary, MixtureLM(parts, Fixed(np.array([0.3, 0.7]))), {"parts": {"a": "da", "b": "db"}},
-        "dm",
-    )  # fmt: skip
-    alone = Bundle(TableSpec(), vocabulary, tables[0], {}, "da")
-    unread = Bundle(TableSpec(), vocabulary, None, {}, "da")  # type: ignore[arg-type]
-    beside, texts, work = PartScores(tmp_path / "beside"), pl.Series(["Food was slow!"]), tmp_path / "scored"
-    expected, facts = measure_exposure(alone, CANARIES, 200, texts, work)
-    measure_exposure(mixture, CANARIES, 200, texts, work, beside)
-    found, same = measure_exposure(unread, CANARIES, 200, texts, work, beside)
-    assert found.equals(expected)
-    assert same == facts
-    assert [place.name for place in tmp_path.iterdir()] == ["beside"]
