@@ -1,14 +1,16 @@
-"""Define the colours of models, in figures and on pages."""
+"""Define the colours of models and the levels of surprisal: the same on pages, in figures and on the served page.
 
-PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A500FF", "#101010",
-    "#3C0F3C", "#690000", "#B4B469", "#9678FF", "#3C0096", "#4B5A5A", "#875A2D", "#870F78",
-)  # fmt: skip
-"""The first six are those of Okabe and Ito (2008). The others were searched; none is the black of axes. Any two are at
-least 16 apart in CIELAB, as seen with full colour vision and by protanopes, deuteranopes and tritanopes (Machado et al.
-2009); `tests/evaluation/plots/test_report_figures.py` measures it."""
-ON_DARK = (
-    "#0069C3", "#D23C0F", "#B4FFC3", "#FF6996", "#FFF000", "#0FC3FF", "#965A87", "#F0FFFF",
-    "#D278D2", "#A55A3C", "#87C300", "#A500F0", "#B469FF", "#787869", "#FFC369", "#D2B4D2",
-)  # fmt: skip
-"""The same colours for a dark page, of like hues; as far apart."""
+`serving/page/files/style.css` and `surprisal.js` have the accent, the levels and their tints too; a test compares them.
+"""
+
+PALETTE = ("#0b57d0", "#d55e00", "#009e73", "#ee88dd", "#661100", "#774477", "#220022", "#001166")
+ON_DARK = ("#8ab4f8", "#ff9d5c", "#00ffcc", "#dd0066", "#bb5533", "#9933ff", "#eeff00", "#6666cc")
+"""Colours on a light and on a dark page; the first one is the accent of pages, and the winner's.
+
+Any two are at least 25 apart in CIELAB, as seen with full colour vision and by protanopes, deuteranopes and tritanopes
+(Machado et al. 2009)."""
+EDGES = (1, 3, 6, 10)
+"""Bits at which the next level of surprisal begins: probabilities of 1 in 2, 8, 64 and 1,024."""
+LEVELS = ("below 1 bit", "1 to 3 bits", "3 to 6 bits", "6 to 10 bits", "10 bits and more")
+TINTS = ("#ffffff", "#fdf1d8", "#fcd9a0", "#f6b562", "#e98d3e")
+TINTS_ON_DARK = ("#16181c", "#3a3016", "#5a4216", "#7a4e12", "#9a5410")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -20,8 +18,6 @@ from tasks.evaluation.evaluate import (
     Measured,
     audit,
     measure,
-    mixtures_and_parts,
-    mixtures_first,
     observe,
     score,
     write_samples,
@@ -45,10 +41,9 @@ def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent
     work = several if len(fitted) > 1 else "score, sample and audit the model"
     with (
         step("evaluate", work),
-        tempfile.TemporaryDirectory(prefix="reviewlm-evaluate-") as shared,
         model_processes(config, held_out_tokens(prepared, fitted)),
     ):
-        evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id, Path(shared))
+        evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
     return_freed()  # before the gate and the figures, which do not fit into the gaps
     return evaluated
 
@@ -61,27 +56,23 @@ def held_out_tokens(prepared: Prepared, fitted: Sequence[Fitted]) -> int:
 
 @flow(name="evaluate", flow_run_name="{config.title}", persist_result=False)
 def measure_models(
-    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str,
-    shared: Given[Path],
+    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str
 ) -> Evaluated:  # fmt: skip
     """Score one model after the other, because their speeds are compared; then do all other works side by side.
 
-    The works of one model do not wait for each other. Mixtures come first: their parts find in the folder *shared* what
-    they need not do again. Then comes what was slow to score, and is slow to measure: else it would end alone.
+    The works of one model do not wait for each other. What was slow to score, and is slow to measure, comes first: else
+    it would end alone.
 
     Raises:
         Exception: That of the first model with a work that failed, after all others are measured.
     """
-    scored = {model.spec.name: score(config, model, prepared, shared) for model in mixtures_first(fitted)}
+    scored = {model.spec.name: score(config, model, prepared) for model in fitted}
 
     def seconds(model: Fitted) -> float:
         return float(scored[model.spec.name][0].artifact.facts["score_seconds"])
 
-    models, sharing = mixtures_first(sorted(fitted, key=seconds, reverse=True)), mixtures_and_parts(fitted)
-    works = [
-        _submitted(config, model, scored[model.spec.name], prepared, shared if model.spec.name in sharing else None)
-        for model in models
-    ]
+    models = sorted(fitted, key=seconds, reverse=True)
+    works = [_submitted(config, model, scored[model.spec.name], prepared) for model in models]
     measured: dict[str, Measured] = {}
     failed: list[Exception] = []
     for model, each in zip(models, works, strict=True):
@@ -98,11 +89,11 @@ def measure_models(
 
 
 def _submitted(
-    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared, shared: Path | None
+    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared
 ) -> tuple[Any, Any, Any]:
     """Return the futures of a model's observation, audit and samples."""
     return (
-        observe.submit(config, fitted, scores, prepared, shared),
-        audit.submit(config, fitted, prepared, shared),
+        observe.submit(config, fitted, scores, prepared),
+        audit.submit(config, fitted, prepared),
         write_samples.submit(config, fitted),
     )

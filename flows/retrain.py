@@ -45,7 +45,7 @@ from tasks.promotion.choose import choose_challenger
 from tasks.promotion.earlier_data import warn_of_part
 from tasks.promotion.language import LanguageModels, tell_provable_gain
 from tasks.promotion.promote import Promotion, promote_challenger
-from tasks.run_report import figures_beside, make_report
+from tasks.run_report import make_report
 from tasks.run_summary import RunSummary, summarise
 from tasks.stage import step
 from tasks.track import parent_run
@@ -163,6 +163,4 @@ def promote(
     held_out = held_out_tokens(prepared, [model.fitted for model in evaluated.models])
     with step("promote", "choose the challenger and run the gate"), model_processes(config, held_out):
         challenger = choose_challenger(config, prepared, evaluated)
-        with figures_beside(config, evaluated, challenger.name):
-            family = LanguageModels()
-            return promote_challenger(family, config, prepared, evaluated, challenger, parent_run_id, drift)
+        return promote_challenger(LanguageModels(), config, prepared, evaluated, challenger, parent_run_id, drift)

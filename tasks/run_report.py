@@ -1,25 +1,16 @@
 """Write the report of a run to the home folder, log it to MLflow and link it in Prefect.
 
-Draw the figures of a run's report; a later run with the same measurements takes them from the store.
-
 Gather the results of a finished run from its artifacts, for the report and the model card.
-
-Read what a run has measured: all that the figures of its report show.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from contextvars import copy_context
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -35,11 +26,9 @@ from core.output import code, write_output
 from core.processes.interrupts import during
 from core.provenance import git_commit
 from core.store import Artifact
-from evaluation.reports.all_runs import ALL_RUNS_FILE, write_all_runs
 from evaluation.reports.card import HTML as DATA_CARD
-from evaluation.reports.model_card import CARD_FILE, model_card
-from evaluation.reports.report import report
-from evaluation.reports.report_pictures import DrawnFigure, pictures_of, with_decision
+from evaluation.reports.report import run_page
+from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.report_words import headline
 from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of, run_of_bundle
 from evaluation.reports.run_results import ModelResults, RunResults, journal_lines
@@ -56,33 +45,16 @@ from tasks.planning.outcome import in_words, outcome
 from tasks.planning.plan import RunPlan
 from tasks.progress import duration
 from tasks.promotion.choose import best_allowed
-from tasks.promotion.promote import Promotion
+from tasks.promotion.promote import CARD_FILE, Promotion
 from tasks.run_summary import hints_of
-from tasks.stage import MINUTE, run_stage, stage, started, step
+from tasks.stage import MINUTE, stage, started, step
 from tasks.track import JOURNAL, prefect_tags, tracker_of, tracking_was_away
 from tracking import tags as tag
 
 log = logging.getLogger(__name__)
 LATEST, FIGURES = "latest", "figures"
-
-WORDS_FILE = "figures.json"
-"""Words and drawing of each figure; its PNG image is a file of its own."""
-
 COUNTS = {"records": "records read", "rows": "reviews in the data set", "quarantined": "records in quarantine",
           "duplicates": "repeated reviews left out"}  # fmt: skip
-
-
-@contextmanager
-def figures_beside(config: RunConfig, evaluated: Evaluated, winner: str) -> Iterator[None]:
-    """Draw the figures of the report in a thread during the block, where the gate waits for a fresh process.
-
-    What goes wrong here is only logged: `write_report` asks for the same figures, and so draws them once more.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="figures") as beside:
-        drawn = beside.submit(copy_context().run, report_figures, config, evaluated, winner)
-        yield
-    if (failed := drawn.exception()) is not None:
-        log.debug("the figures are drawn with the report, because it failed beside the gate: %r", failed)
 
 
 def make_report(
@@ -109,20 +81,14 @@ def write_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
     run_id: str, made: RunPlan | None = None,
 ) -> str:  # fmt: skip
-    """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect.
-
-    The page of all runs is written again.
-    """
+    """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect."""
     results = results_of(config, dataset, prepared, evaluated, promotion, run_id, made)
-    pictures = with_decision(report_figures(config, evaluated, results.winner), results)
-    file = write_files(results, pictures, config.home / REPORTS, run_id)
+    file = write_files(results, config.home / REPORTS, run_id)
     tracker = tracker_of(config)
     tracker.log_folder(run_id, file.parent / FIGURES, "plots")
     if results.version is not None:
-        card = model_card(results, config.promotion.model_name)
-        write_output(file.with_name(CARD_FILE), card)
+        card = file.with_name(CARD_FILE).read_text(encoding="utf-8")
         tracker.log_text(evaluated.named(results.winner).fitted.run_id, card, CARD_FILE)
-    write_all_runs(config.home / REPORTS)
     _show_page(config, run_id, file, headline(results))
     log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
     return str(file)
@@ -145,21 +111,24 @@ def _show_page(config: RunConfig, run_id: str, file: Path, title: str) -> None:
         create_link_artifact(link=link, link_text=title, key="report", description=f"File: {code(str(file))}")
 
 
-def write_files(results: RunResults, pictures: Sequence[DrawnFigure], folder: Path, name: str) -> Path:
-    """Write a report and its figures to *folder*/*name*, link *folder*/latest to it, and return the report's path.
+def write_files(results: RunResults, folder: Path, name: str) -> Path:
+    """Write the report to *folder*/*name*, link *folder*/latest to it, and return the page's path.
+
+    The folder gets the page, its figures as images, the run's record and, of a registered version, the model card.
 
     Raises:
         StoreFull, NotWritable: The disk is full, or the folder cannot be written.
     """
-    place = folder / name
+    place, drawings = folder / name, pictures_of(results)
+    page = run_page(results, drawings)
     with disk_errors(folder):
         (place / FIGURES).mkdir(parents=True, exist_ok=True)
-        for picture in pictures:
-            (place / FIGURES / f"{picture.name}.png").write_bytes(picture.png)
-        unfinished = place / f".{REPORT_FILE}.{os.getpid()}"
-        unfinished.write_text(report(results, pictures), encoding="utf-8")
-        unfinished.replace(place / REPORT_FILE)
+        write_output(place / REPORT_FILE, page.to_html())
+        for drawing in drawings:
+            (place / FIGURES / f"{drawing.name}.png").write_bytes(drawing.png)
         write_output(place / RECORD_FILE, json.dumps(record_of(results), indent=1, ensure_ascii=False) + "\n")
+        if results.version is not None:
+            write_output(place / CARD_FILE, page.to_markdown())
     _point_to(folder, name)
     return place / REPORT_FILE
 
@@ -173,49 +142,6 @@ def _point_to(folder: Path, name: str) -> None:
         pointer.replace(folder / LATEST)
     with suppress(OSError):
         pointer.unlink(missing_ok=True)
-
-
-def report_figures(config: RunConfig, evaluated: Evaluated, winner: str) -> list[DrawnFigure]:
-    """Return the figures of a run's measurements, before the gate decides; draw them if the store lacks them.
-
-    Args:
-        evaluated: The measured models.
-        winner: The model that the figures show first.
-    """
-    options = {
-        "winner": winner, "baseline": config.baseline, "confidence": config.evaluation.confidence,
-        "models": [model.name for model in evaluated.models], "floor": evaluated.floor,
-        "matplotlib": version("matplotlib"),
-    }  # fmt: skip
-    inputs = {
-        f"{what} {model.name}": artifact.digest
-        for model in evaluated.models
-        for what, artifact in (
-            ("fit", model.fitted.artifact), ("scores", model.test), ("samples", model.samples),
-            ("observations", model.observed), ("audit", model.audit),
-        )
-    }  # fmt: skip
-    table = hashlib.sha256(evaluated.comparison.table.write_json().encode()).hexdigest()  # has costs besides results
-    inputs |= {"comparison": evaluated.comparison.artifact.digest, "table": table}
-
-    def make(work: Path) -> dict[str, Any]:
-        drawn = [one.drawn for one in pictures_of(measured_results(config, evaluated, winner))]
-        _write(drawn, work)
-        return {"figures": len(drawn)}
-
-    return _read(run_stage(config, "figures", options, inputs, make, winner).artifact.folder)
-
-
-def _write(drawn: Sequence[DrawnFigure], folder: Path) -> None:
-    for figure in drawn:
-        (folder / f"{figure.name}.png").write_bytes(figure.png)
-    entries = [{name: value for name, value in asdict(figure).items() if name != "png"} for figure in drawn]
-    (folder / WORDS_FILE).write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
-
-
-def _read(folder: Path) -> list[DrawnFigure]:
-    entries = json.loads((folder / WORDS_FILE).read_text(encoding="utf-8"))
-    return [DrawnFigure(**figure, png=(folder / f"{figure['name']}.png").read_bytes()) for figure in entries]
 
 
 def results_of(
@@ -233,8 +159,17 @@ def results_of(
         made: RunPlan of a run for a time budget.
     """
     winner = promotion.challenger if promotion else best_allowed(config, evaluated).name
-    return replace(
-        measured_results(config, evaluated, winner),
+    floor = evaluated.floor
+    return RunResults(
+        models=tuple(_model(model) for model in evaluated.models),
+        table=evaluated.comparison.table,
+        winner=winner,
+        baseline=config.baseline,
+        confidence=config.evaluation.confidence,
+        floor=Floor(**{name: floor[name] for name in ("reviews", "explained", "nats", "bytes")}) if floor else None,
+        slices=evaluated.comparison.slices,
+        source=f"{config.source.title}, {dataset.facts['rows']:,} reviews",
+        name=config.promotion.model_name,
         decision=promotion.decision if promotion else None,
         version=promotion.version if promotion else None,
         champion=promotion.champion_version if promotion else None,
@@ -297,8 +232,7 @@ def _links(config: RunConfig, prepared: Prepared, run_id: str, promotion: Promot
     if promotion and promotion.version is not None:
         near["model card"] = CARD_FILE
     flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
-    links = {"MLflow": tracker_of(config).link(run_id), **({"Prefect": flow_run} if flow_run else {}), **near}
-    return {**links, "all runs": f"../{ALL_RUNS_FILE}"}
+    return {"MLflow": tracker_of(config).link(run_id), **({"Prefect": flow_run} if flow_run else {}), **near}
 
 
 def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:
@@ -311,20 +245,6 @@ def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]
         verbs = (f"lineage {promotion.version} --verify", f"reproduce {promotion.version}")
         lines += [f"reviewlm {verb} --preset {config.preset}" for verb in verbs]  # tells it the registered model
     return tuple(lines)
-
-
-def measured_results(config: RunConfig, evaluated: Evaluated, winner: str) -> RunResults:
-    """Return what a run has measured: all that its figures show."""
-    floor = evaluated.floor
-    return RunResults(
-        models=tuple(_model(model) for model in evaluated.models),
-        table=evaluated.comparison.table,
-        winner=winner,
-        baseline=config.baseline,
-        confidence=config.evaluation.confidence,
-        floor=Floor(**{name: floor[name] for name in ("reviews", "explained", "nats", "bytes")}) if floor else None,
-        slices=evaluated.comparison.slices,
-    )
 
 
 def _model(model: Measured) -> ModelResults:

@@ -12,8 +12,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from math import sqrt
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import optuna
@@ -37,7 +38,6 @@ from core.errors import FitError, InputError
 from core.output import fenced
 from core.store import DIGEST_LENGTH, canonical
 from evaluation.reports.run_results import journal_lines
-from evaluation.statistics.seeds import MeanInterval, mean_interval
 from models.perplexity import perplexity
 from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
@@ -87,13 +87,14 @@ class Finalist:
         trial: The trial after the search.
         losses: Validation loss (nats per token) of each seed that finished.
         failed: Number of seeds that failed.
-        interval: Confidence interval of the mean loss; None for fewer than two losses.
+        interval: Interval of the mean loss by Student's t (1908); None for fewer than two losses.
     """
 
     trial: FrozenTrial
     losses: tuple[float, ...]
     failed: int
-    interval: MeanInterval | None
+    interval: tuple[float, float] | None
+    confidence: float
 
     @property
     def rank(self) -> tuple[int, float, int]:
@@ -330,8 +331,13 @@ def finalists_of(plan: SweepPlan, study: Study) -> list[FrozenTrial]:
 def finalist(trial: FrozenTrial, losses: Sequence[float | None], confidence: float) -> Finalist:
     """Return a finalist with the confidence interval of *losses*, one loss per fresh seed; None: the seed failed."""
     ended = tuple(loss for loss in losses if loss is not None)
-    interval = mean_interval(ended, confidence) if len(ended) > 1 else None
-    return Finalist(trial, ended, len(losses) - len(ended), interval)
+    interval = None
+    if (seeds := len(ended)) > 1:
+        from scipy.special import stdtrit  # Student's t quantile; `scipy.stats` takes twice as long to import
+
+        half = float(stdtrit(seeds - 1, (1 + confidence) / 2)) * stdev(ended) / sqrt(seeds)
+        interval = fmean(ended) - half, fmean(ended) + half
+    return Finalist(trial, ended, len(losses) - len(ended), interval, confidence)
 
 
 @stage("summarise sweep")
@@ -392,17 +398,16 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
 
 def _finalist_row(one: Finalist) -> dict[str, Any]:
     """Return a finalist as a table row; all finalists of a sweep have the same columns."""
-    interval = one.interval
+    low, high = one.interval or (None, None)
     row: dict[str, Any] = {"trial": number_of(one.trial), "search_perplexity": perplexity(nats_of(one.trial))}
     if not one.losses and not one.failed:
         return row
     return row | {
         "perplexity": perplexity(fmean(one.losses)) if one.losses else None,
-        "low": perplexity(interval.low) if interval else None,
-        "high": perplexity(interval.high) if interval else None,
-        "confidence": interval.confidence if interval else None,
+        "low": None if low is None else perplexity(low), "high": None if high is None else perplexity(high),
+        "confidence": one.confidence if one.interval else None,
         "seeds": len(one.losses), "seeds_failed": one.failed,
-        "nats_between_seeds": interval.deviation if interval else None,
+        "nats_between_seeds": stdev(one.losses) if one.interval else None,
     }
 
 

@@ -127,7 +127,7 @@ def review_ids(count: int) -> list[str]:
 
 
 def lower_ends(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
-    """Return for each trial the lower end of the gain's confidence interval, as in the rule "surely better".
+    """Return for each trial the lower end of the gain's confidence interval, as in the rule "better than the champion".
 
     The positions that a decision draws depend only on its seed, so trials with one seed are one matrix product.
     `tests/evaluation/gate/test_promotion_rates.py` compares the outcome with whole decisions.

@@ -54,6 +54,9 @@ class ClassificationResults:
         confidence: Confidence of the intervals.
         resamples: Number of bootstrap draws.
         seed: Seed of the bootstrap.
+        source: The data in a few words, for the title.
+        name: Name of the registered model.
+        version: Registered version of the winner; None if none was registered.
 
     Raises:
         InputError: There is no classifier, a name is unknown, or the classifiers answered different reviews.
@@ -72,6 +75,9 @@ class ClassificationResults:
     confidence: float = 0.95
     resamples: int = 10_000
     seed: int = 1
+    source: str = ""
+    name: str = ""
+    version: int | None = None
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.classifiers]

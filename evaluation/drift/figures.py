@@ -1,4 +1,4 @@
-"""Draw a drift report: how far each figure is from its limit, and which classes and words moved.
+"""Write the page of a drift report, and draw which classes of reviews moved.
 
 Draw how models age: by month, and version by version on one set of reviews.
 """
@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from evaluation.drift.decay import HELD_OUT, NEW, Decay
 from evaluation.drift.report import DriftReport, flagged_sentence
@@ -23,8 +21,6 @@ from evaluation.reports.document import Page, PageSection, PageTable, PageText, 
 
 KNOWN_COLOR, NEW_COLOR = PALETTE[0], PALETTE[1]
 SHOWN = 15
-FARTHEST = 4.0
-"""Longest bar that is drawn to scale, as a multiple of the limit."""
 TITLES = {"stars": "Star ratings", "length": "Words per review", "categories": "Categories of the businesses"}
 
 
@@ -46,9 +42,9 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
         "same source raise a false alarm, over all figures together."
     )
     sections = [
-        PageSection("Figures", [_picture(verdicts(report), "Figures and limits"), PageTable.of(rows), method]),
-        PageSection("Stars, lengths, categories", [_picture(histograms(report), "Shares of reviews in each class")]),
-        PageSection("Words", [_picture(moved_words(report), "Words that moved"), PageTable.of(report.moved)]),
+        PageSection("Figures", [PageTable.of(rows), method]),
+        PageSection("Stars, lengths, categories", [Picture(png(histograms(report)), "Shares of reviews by class")]),
+        PageSection("Words with the largest part in the divergence, per 1,000 words", [PageTable.of(report.moved)]),
         PageSection("Compared data", [PageTable.facts(facts)]),
     ]
     lead = f"{report.reviews:,} new reviews, {report.reference_reviews:,} known to the champion"
@@ -56,57 +52,12 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
     return Page("Drift of new reviews", lead, (), sections, [verdict]).to_html()
 
 
-def _picture(figure: Figure, text: str) -> Picture:
-    return Picture(png(figure), text, text)
-
-
-def verdicts(report: DriftReport) -> Figure:
-    """Draw each figure's excess over chance as a multiple of its limit; orange is drifted, blue is not.
-
-    A blue bar beyond the line is not significant: chance alone can reach it with this number of reviews.
-    """
-    figure, axes = _canvas(8.5, 1.2 + 0.42 * len(report.figures))
-    rows = list(reversed(report.figures))
-    ratios = [row.excess / row.limit if row.limit else float(row.flagged) for row in rows]
-    shown = [max(0.0, min(ratio, FARTHEST)) for ratio in ratios]
-    axes.barh([row.name for row in rows], shown, color=[NEW_COLOR if row.flagged else KNOWN_COLOR for row in rows])
-    for place, (row, ratio, length) in enumerate(zip(rows, ratios, shown, strict=True)):
-        beyond = f"… {ratio:.0f} times the limit: " if ratio > FARTHEST else ""
-        text = f"{beyond}{row.value:.4f}, by chance {row.expected:.4f}, p = {row.p_value:.2g}"
-        axes.text(length + 0.05, place, text, va="center", fontsize=8)
-    axes.axvline(1, color=GREY, linestyle="--", linewidth=1.2)
-    axes.set_xlim(0, 1.8 * max(1.3, *shown))
-    axes.set_xlabel("excess over chance, as a multiple of the limit (dashed)")
-    axes.set_title("Orange: drifted (beyond its limit, and not by chance)")
-    return figure
-
-
 def histograms(report: DriftReport) -> Figure:
     """Draw the shares of both samples side by side, with one panel per figure that has classes."""
     names = [name for name in TITLES if name in report.histograms]
-    figure = Figure(figsize=(9.0, 2.9 * len(names)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
+    figure, panels = canvas(9.0, 2.9 * len(names), rows=len(names))
+    for axes, name in zip(np.atleast_1d(panels), names, strict=True):
         _side_by_side(axes, report, name)
-    return figure
-
-
-def moved_words(report: DriftReport) -> Figure:
-    """Draw the words that contribute most to the divergence, with their share on both sides."""
-    rows = list(reversed(report.moved[:SHOWN]))
-    figure, axes = _canvas(8.5, 1.1 + 0.3 * len(rows))
-    for place, row in enumerate(rows):
-        axes.plot([row["known"], row["new"]], [place, place], color="#C8C8C8", linewidth=2, zorder=1)
-    places = range(len(rows))
-    axes.scatter([row["known"] for row in rows], places, color=KNOWN_COLOR, label="known to the champion", zorder=2)
-    axes.scatter([row["new"] for row in rows], places, color=NEW_COLOR, label="new reviews", zorder=2)
-    axes.set_yticks(places, [literal(str(row["word"])) for row in rows])
-    axes.set_xscale("symlog", linthresh=0.1)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("occurrences per 1,000 words (log scale from 0.1 on)")
-    axes.set_title("Words with the largest part in the divergence")
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.5 / max(4, len(rows))), ncols=2)
     return figure
 
 
@@ -121,8 +72,7 @@ def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
     axes.set_xticks(places, names, rotation=35 if slanted else 0, ha="right" if slanted else "center", fontsize=8)
     axes.set_ylabel("share")
     axes.set_title(TITLES[name], fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(fontsize=8)
 
 
 def _most(*columns: Sequence[Any]) -> list[list[Any]]:
@@ -131,14 +81,6 @@ def _most(*columns: Sequence[Any]) -> list[list[Any]]:
     if len(rows) > 20:
         rows = sorted(rows, key=lambda row: -max(row[1], row[2]))[:SHOWN]
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def decay_curve(decays: Mapping[str, Decay]) -> Figure:
@@ -170,7 +112,7 @@ def decay_curve(decays: Mapping[str, Decay]) -> Figure:
     axes.set_xticks(range(0, len(months), step), months[::step], rotation=30, ha="right")
     axes.set_ylabel("open bits per byte")
     axes.set_title(f"{champion}: {first.sentence}", loc="left", fontsize=9)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(fontsize=8)
     return figure
 
 

@@ -139,7 +139,8 @@ class GateCase(ABC):
             challenger_scores=self.digest_of(challenger.rows),
             champion_scores=self.digest_of(champion.rows) if champion and self.champion_measured else None,
             passed_over=self.evidence.passed_over, warnings=self.cautions(),
-            champion_reviews=self.digests_of(*pair) if pair and len(pair[1]) else None,
+            champion_reviews=dict(zip(("challenger_scores", "champion_scores"), map(self.digest_of, pair), strict=True))
+            if pair and len(pair[1]) else None,
         )  # fmt: skip
 
     def _praise(self) -> str:
@@ -179,10 +180,6 @@ class GateCase(ABC):
     def group_sizes(self) -> np.ndarray:
         """Size (C,) of each group of reviews; groups are treated as independent."""
 
-    def provable(self) -> str:
-        """Return which gain these groups can prove, for the rule "enough reviews"; empty if that is not known."""
-        return ""
-
     @abstractmethod
     def not_finite(self) -> list[str]:
         """Return a sentence about each model with figures that are not finite numbers."""
@@ -191,10 +188,6 @@ class GateCase(ABC):
     @abstractmethod
     def gain(self) -> float:
         """Gain over the champion; used only if there is no `problem`."""
-
-    @abstractmethod
-    def gain_in_words(self) -> str:
-        """Return the gain over the champion in words."""
 
     @property
     @abstractmethod
@@ -246,10 +239,6 @@ class GateCase(ABC):
     @abstractmethod
     def digest_of(self, rows: Any) -> str:
         """Return the SHA-256 of what the decision uses of a model's rows, independent of the order of the reviews."""
-
-    def digests_of(self, ours: Any, theirs: Any) -> dict[str, str]:
-        """Return digests that identify what both did on the champion's own test reviews."""
-        return {"challenger_scores": self.digest_of(ours), "champion_scores": self.digest_of(theirs)}
 
     def cautions(self) -> tuple[str, ...]:
         """Return a sentence for each assumption of the gain's interval that these test reviews contradict."""

@@ -75,7 +75,7 @@ class ClassifierCase(GateCase):
         rules.another_model, rules.not_rolled_back, rules.champion_at_hand, rules.same_family, rules.data_checks,
         rules.leak_certificate, rules.smoke_test, rules.latency, rules.size, answers_at_hand,
         rules.same_test_reviews, rules.enough_reviews, rules.finite_figures, better_than_majority,
-        rules.better_than_baseline, rules.better_than_champion, rules.surely_better, rules.no_slice_worse,
+        rules.better_than_baseline, rules.better_than_champion, rules.no_slice_worse,
         no_label_given_up, rules.no_forgetting,
     )  # fmt: skip
 
@@ -141,13 +141,6 @@ class ClassifierCase(GateCase):
         assert self.comparison is not None
         return self.comparison.macro_f1.estimate
 
-    def gain_in_words(self) -> str:
-        """See `GateCase`."""
-        assert self.champion_figures is not None
-        ours, theirs = self.figures.macro_f1, self.champion_figures.macro_f1
-        gain = "exactly as good" if self.gain == 0 else points(self.gain)
-        return f"macro-F1 {ours:.2%}, the champion's {theirs:.2%}: {gain}"
-
     @property
     def interval(self) -> Interval | None:
         """See `GateCase`."""
@@ -171,7 +164,7 @@ class ClassifierCase(GateCase):
         detail += f"test: p = {comparison.p_value:.2g})"
         if gain.low > limit:
             chance = self._too_often_by_chance(other.rows, comparison)
-            return RuleOutcome(name, not chance, detail + chance, gain.low, limit)
+            return RuleOutcome(name, not chance and gain.estimate > limit, detail + chance, gain.low, limit)
         near = gain.low <= limit < gain.estimate
         return RuleOutcome(name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit)
 

@@ -21,7 +21,7 @@ model, with one direction."""
 SHARE = "%"
 UNITS = {
     "scored now": SHARE, "enough reviews": "groups", "not below the floor": "bits/byte", "latency": "ms", "size": "MB",
-    "better than the baseline": SHARE, "better than the champion": SHARE, "surely better": SHARE,
+    "better than the baseline": SHARE, "better than the champion": SHARE,
     "no slice worse": SHARE, "no forgetting": SHARE, "novelty": SHARE, "copied span": "words", "exposure": "bits",
     "private patterns": "passages", "better than the majority label": SHARE, "better than chance": SHARE,
     "better than word counts": SHARE, "no label given up": "labels",

@@ -129,7 +129,7 @@ class DataEvidence:
         checks_detail: Message of the data checks.
         leaks: Result of the leak certificate.
         drift: Whether the newest reviews differ from those that the champion was trained on, or why that is unknown.
-        floor: The grammar's nats of the test reviews (`evaluation.statistics.floor.judged_reviews`); None if they were
+        floor: The grammar's nats of the test reviews (`evaluation.statistics.floor.JUDGED`); None if they were
             not written by the grammar.
     """
 

@@ -19,7 +19,6 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.promotion import PromotionConfig
-from corpus.splitting.certificate import reviews_digest
 from evaluation.gate import rules
 from evaluation.gate.case import IDENTITY, MORE_REVIEWS, NO_CHAMPION, GateCase
 from evaluation.gate.cautions import drawn_apart, worse_than_allowed_for
@@ -27,7 +26,7 @@ from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.evidence import Evidence, ModelEvidence
 from evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
 from evaluation.scoring.metrics import LN2, Figures, figures_of
-from evaluation.statistics.bootstrap import Bootstrap, Interval
+from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.floor import floor_nats
 from evaluation.statistics.groups import groups_of, least_sure_gain
 from evaluation.statistics.slices import losses_by_slice, slicing_of, split_categories, star_labels
@@ -166,8 +165,8 @@ class LanguageCase(GateCase):
         rules.another_model, rules.not_rolled_back, rules.champion_at_hand, scored_now, rules.same_test_reviews,
         rules.same_family, same_reading, same_adaptation, rules.enough_reviews, rules.finite_figures,
         not_below_floor, rules.data_checks, rules.leak_certificate, drift, rules.smoke_test, rules.latency,
-        rules.size, rules.better_than_baseline, rules.better_than_champion, rules.surely_better,
-        rules.no_slice_worse, rules.no_forgetting, novelty, copied_span, exposure, private_patterns,
+        rules.size, rules.better_than_baseline, rules.better_than_champion, rules.no_slice_worse,
+        rules.no_forgetting, novelty, copied_span, exposure, private_patterns,
     )  # fmt: skip
 
     policy: PromotionConfig
@@ -216,18 +215,10 @@ class LanguageCase(GateCase):
         """Smallest gain that can be sure with these groups."""
         return least_sure_gain(self.group_sizes, self.policy.confidence, self.policy.max_review_loss)
 
-    def provable(self) -> str:
-        """See `GateCase`."""
-        return f", so a gain below {self.least_gain:.2%} cannot be proved"
-
     @cached_property
     def gain(self) -> float:
         """Share of the champion's bits that the challenger saves."""
         return 1 - self.challenger.open_bits_per_byte / self.champion.open_bits_per_byte
-
-    def gain_in_words(self) -> str:
-        """See `GateCase`."""
-        return f"{change(self.gain)} the champion in open bits per byte"
 
     def required_gain(self) -> float:
         """See `GateCase`."""
@@ -295,16 +286,21 @@ class LanguageCase(GateCase):
             return RuleOutcome(name, False, NO_INTERVAL if finite else f"{who} has no finite figures to compare with")
         theirs, ours = other.adaptation, self.evidence.challenger.adaptation
         unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
-        lead = f"{change(gain.estimate)} {who} in open bits per byte{unlike}"
-        detail = _nearly(self, gain, limit, lead, other.rows) or f"{lead}; {_interval(gain, limit, who)}"
+        detail = f"{change(gain.estimate)} {who} in open bits per byte{unlike}; {self._sure(gain, limit)}"
         return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
 
-    def plain_gain_over(self, other: pl.DataFrame) -> Interval:
-        """Return `gain_over` as the report's tables show it: how sure it is on reviews like these. For words only."""
-        columns = {"ours": open_nats(self.challenger_rows), "theirs": open_nats(other)}
-        options = {"resamples": self.evidence.resamples, "seed": self.evidence.seed}
-        drawn = Bootstrap(columns.items(), confidence=self.policy.confidence, groups=self.groups_D, **options)
-        return drawn.interval(lambda sums: 1 - sums["ours"] / sums["theirs"])
+    def _sure(self, gain: Interval, limit: float) -> str:
+        """Return the cautious interval of a gain, its verdict, and the remedy if it may be chance."""
+        ends = f"the cautious {100 * gain.confidence:.4g} % interval is {gain.low:+.2%} to {gain.high:+.2%}"
+        if gain.estimate == 0:
+            return f"{ends}: there is no gain"
+        if gain.low > limit:
+            return f"{ends}: surely better" + (f" by more than {limit:.2%}" if limit else "")
+        if gain.estimate <= limit:
+            return f"{ends}: {'surely worse' if gain.high < 0 else 'no sure gain'}"
+        why = f"{ends}, which allows for rare large losses that these reviews lack: not surely above {limit:.2%}"
+        few = f" (with these, no gain below {self.least_gain:.2%} is sure)" if gain.estimate < self.least_gain else ""
+        return f"{why}; {MORE_REVIEWS}{few}"
 
     def slice_losses(self) -> pl.DataFrame:
         """See `GateCase`: a loss of 0.1 means 10 % more bits than the champion needs."""
@@ -402,10 +398,6 @@ class LanguageCase(GateCase):
         """See `scores_digest`."""
         return scores_digest(rows)
 
-    def digests_of(self, ours: pl.DataFrame, theirs: pl.DataFrame) -> dict[str, str]:
-        """See `GateCase`."""
-        return {"test_set": reviews_digest(theirs), **super().digests_of(ours, theirs)}
-
     def cautions(self) -> tuple[str, ...]:
         """See `GateCase`."""
         other = self.evidence.champion if self.champion_measured else self.evidence.baseline
@@ -447,48 +439,6 @@ def _not_finite(who: str, rows: pl.DataFrame) -> str:
     counts = [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"] if impossible else []
     counts += [f"has scores of {other} test reviews that are not a finite number"] if other else []
     return f"the {who} {' and '.join(counts)}"
-
-
-def _nearly(case: LanguageCase, gain: Interval, limit: float, lead: str, other: pl.DataFrame) -> str:
-    """Return why a gain above the limit is not sure enough, with the remedy; empty if it is sure, or not above.
-
-    The cautious interval also allows for reviews that the sample lacks. So the plain one, which the tables show, tells
-    whether the gain may be chance, or is only not proved for rare reviews.
-
-    Args:
-        lead: The gain in words.
-        other: Scores of the other model.
-    """
-    if not gain.low <= limit < gain.estimate:
-        return ""
-    plain = case.plain_gain_over(other)
-    sure, cautious = f"{100 * gain.confidence:.4g} % interval", f"{gain.low:+.2%} to {gain.high:+.2%}"
-    if plain.low > limit:
-        more = f" by more than {limit:.2%}" if limit else ""
-        few = f"{len(case.group_sizes):,} {'reviews' if case.groups_D is None else 'groups of reviews'} are too few"
-        why = f", surely better{more} on reviews like these ({sure} {plain.low:+.2%} to {plain.high:+.2%}), but {few} "
-        why += f"to exclude rare large losses (cautious interval {cautious})"
-    else:
-        why = f"; the {sure} of the gain is {plain.low:+.2%} to {plain.high:+.2%}, the cautious one {cautious}: "
-        why += "it may be chance" if plain.low <= 0 else f"it may be less than {limit:.2%}"
-    least = f" (with these, no gain below {case.least_gain:.2%} is sure)" if gain.estimate < case.least_gain else ""
-    return f"{lead}{why}; {MORE_REVIEWS}{least}"
-
-
-def _interval(gain: Interval, limit: float, who: str) -> str:
-    """Return the cautious interval of a gain and its verdict."""
-    sure = f"the cautious {100 * gain.confidence:.4g} % interval of the gain over {who}"
-    return f"{sure} is {gain.low:+.2%} to {gain.high:+.2%}: {_verdict(gain, limit)}"
-
-
-def _verdict(gain: Interval, limit: float) -> str:
-    if gain.estimate == 0:
-        return "there is no gain"
-    if gain.low > limit:
-        return "the challenger is better" + (f" by more than {limit:.2%}" if limit else "")
-    if gain.high < 0:
-        return "the challenger is worse"
-    return "there is no sure gain" if gain.estimate < 0 else f"it may be less than {limit:.2%}"
 
 
 def scores_digest(rows: pl.DataFrame) -> str:

@@ -95,8 +95,7 @@ def enough_reviews(case: GateCase) -> RuleOutcome:
     count, limit = len(case.group_sizes), case.policy.min_test_reviews
     within = f" in {count} groups ({case.evidence.data.grouped_by or 'given'})" if case.grouped else ""
     what = "groups" if case.grouped else "of them"
-    detail = f"{case.reviews} test reviews{within}, at least {limit} {what} are needed; they "
-    detail += f"count as {case.effective_groups:.0f} of equal size{case.provable()}"
+    detail = f"{case.reviews} test reviews{within}, at least {limit} {what} are needed"
     return RuleOutcome("enough reviews", count >= limit, detail + f"; {MORE_REVIEWS}" * (count < limit), count, limit)
 
 
@@ -180,18 +179,8 @@ def better_than_baseline(case: GateCase) -> RuleOutcome:
 
 
 def better_than_champion(case: GateCase) -> RuleOutcome:
-    """Refuse a gain below the required one; a tie keeps the champion."""
-    name, limit = "better than the champion", case.required_gain()
-    if case.problem:
-        return RuleOutcome(name, None, case.problem)
-    if case.beyond:
-        return RuleOutcome(name, True, case.beyond)
-    return RuleOutcome(name, case.gain > 0 and case.gain >= limit, case.gain_in_words(), case.gain, limit)
-
-
-def surely_better(case: GateCase) -> RuleOutcome:
-    """Refuse a gain over the champion that may be chance, or at or below the required one."""
-    name = "surely better"
+    """Refuse a gain over the champion that may be chance, or at or below the required one; a tie keeps the champion."""
+    name = "better than the champion"
     if case.problem or case.evidence.champion is None:
         return RuleOutcome(name, None, case.problem)
     if case.beyond:

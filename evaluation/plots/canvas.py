@@ -10,34 +10,28 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
-from matplotlib.axis import Axis, XAxis
+import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from core.errors import visible
 from evaluation.palette import PALETTE
 
 GREY, PALE = "#595959", "#E3E3E3"
-MARKERS: tuple[Any, ...] = (
-    "o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "d", (4, 1, 0), "p", (3, 1, 0), (8, 1, 0), (4, 1, 45),
-)  # fmt: skip
-"""Shapes that can be filled; a tuple is a star with so many points, turned by so many degrees."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
-WIDTH = 9.0
-"""Inches of every figure of the report, so that its texts have one size on the page."""
+WIDTH = 5.2
+"""Inches of a figure of a page: as wide as a phone, so that none has to be moved sideways or shrunk."""
 SMALL, LARGE = 9.0, 11.0
 """Points of the texts in a figure: SMALL within the axes, LARGE for titles."""
 matplotlib.rcdefaults()  # a figure must not depend on the settings of the user who drew it
 matplotlib.rcParams.update({
     "font.size": SMALL, "axes.labelsize": SMALL, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
     "svg.fonttype": "none", "svg.hashsalt": "reviewlm",  # text stays text; equal figures give equal ids
-    "legend.fontsize": SMALL, "legend.title_fontsize": SMALL, "axes.titlesize": LARGE, "figure.titlesize": LARGE,
+    "legend.fontsize": SMALL, "axes.titlesize": LARGE, "figure.titlesize": LARGE, "legend.frameon": False,
 })  # fmt: skip
-
-CASING = [withStroke(linewidth=2.4, foreground="white")]
-"""Shows a dark line also on a dark bar."""
 
 
 def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
@@ -45,7 +39,7 @@ def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns)
-    for each in [axes] if columns == rows == 1 else axes.flat:
+    for each in np.atleast_1d(axes).flat:
         each.spines[["top", "right"]].set_visible(False)
         each.set_axisbelow(True)
         each.grid(axis="y" if columns == 1 else "x", color=PALE, linewidth=0.8)
@@ -53,19 +47,25 @@ def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
 
 
 def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return colour, marker and line of each model, by the order of *names*.
+    """Return colour, marker and line of each model, by the order of *names*: the first one has the accent.
 
-    Up to 16 models differ in colour and in marker, up to 64 in one of the three. Figures of one report get the same
-    names, so that a model looks the same in all of them.
+    Up to 8 models differ in colour and in marker; no further one has the first colour. Figures of one report get the
+    same names, so that a model looks the same in all of them.
     """
-    return {
-        name: {
-            "color": PALETTE[number % len(PALETTE)],
-            "marker": MARKERS[number % len(MARKERS)],
-            "linestyle": DASHES[number // len(PALETTE) % len(DASHES)],
-        }
-        for number, name in enumerate(names)
-    }
+    styles = {}
+    for number, name in enumerate(names):
+        turn, place = divmod(number - 1, len(PALETTE) - 1) if number else (0, -1)
+        styles[name] = {"color": PALETTE[place + 1], "marker": MARKERS[place + 1], "linestyle": DASHES[turn % 4]}
+    return styles
+
+
+def legend_below(figure: Figure) -> None:
+    """Write the labels of all panels below them, each once."""
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles = {**dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True)), **handles}
+    if handles:
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2)
 
 
 def literal(text: str) -> str:
@@ -74,11 +74,11 @@ def literal(text: str) -> str:
 
 
 def thousands(value: float) -> str:
-    """Return a number with a unit: 1500 as "1.5 k"."""
+    """Return a number with a unit: 1500 as "1.5 k", 1234 as "1.23 k"."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g} {suffix}"
-    return f"{value:g}"
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g} {suffix}"
+    return f"{value:.3g}"
 
 
 def label_thousands(axis: Axis) -> None:
@@ -98,10 +98,7 @@ def plain_log_ticks(axis: Axis) -> None:
     axis.set_minor_formatter(FuncFormatter(label))
 
 
-def ticks_at(axis: Axis, places: Sequence[float], labels: Sequence[str]) -> None:
-    """Label these places of an axis and no others, also in tooltips; a log axis would add its default labels."""
-    if isinstance(axis, XAxis) and places:
-        near = dict(zip(places, labels, strict=True))
-        axis.axes.fmt_xdata = lambda x: near[min(near, key=lambda place: abs(place - x))].replace("\n", ", ")
-    axis.set_ticks(list(places), [literal(label) for label in labels])
+def ticks_at(axis: Axis, labels: Sequence[str]) -> None:
+    """Label the places 0, 1, 2 … of an axis and no others; a log axis would add its default labels."""
+    axis.set_ticks(range(len(labels)), [literal(label) for label in labels])
     axis.set_minor_locator(NullLocator())

@@ -1,226 +1,194 @@
-"""Draw quality against size and cost, with the Pareto front.
+"""Draw the figures of a run's report, but for those of slices (`evaluation/plots/slices.py`).
 
-Draw figures of single tokens: ranks, certainty, and perplexity by context kept.
-
-Draw figures of generated reviews: the share that is copied, and the exposure of planted secrets.
-
-Draw the surprisal of sample reviews as an image, where HTML cannot be shown.
-
-`evaluation/reports/templates/page.html` makes the HTML version.
+`evaluation/plots/canvas.py` explains how figures are drawn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.plots.canvas import GREY, WIDTH, canvas, plain_log_ticks, ticks_at
-from evaluation.scoring.metrics import LN2
-from evaluation.scoring.surprisal import LEGEND, TINTS, TokenSurprisals, heat_map
+from evaluation.plots.canvas import (
+    GREY,
+    WIDTH,
+    canvas,
+    label_thousands,
+    legend_below,
+    literal,
+    plain_log_ticks,
+    ticks_at,
+)
 from evaluation.statistics.floor import Floor
-from evaluation.statistics.pareto import QUALITY, is_placed, known_costs, on_front
 from models.base import STATIC
 
-LABELS = {
-    "megabytes": "size of the bundle in MB (log scale)",
-    "score_seconds": "time to score the test reviews in s (log scale)",
-}
+Styles = Mapping[str, Mapping[str, Any]]
 FARTHEST = 1.6
-"""Models with more than this multiple of the best model's bits are drawn at the upper edge, with their figure."""
-
-CLASSES = 10
-"""Number of classes of equal size in `certainty_figure`."""
-
+"""A model with more than this multiple of the best model's bits is drawn at the right edge, with an arrow."""
+LARGEST = 110.0
+"""Area of the largest point of a reliability diagram, in square points."""
 NEVER_PLANTED = 0.95
 """Share of never planted texts below the dashed line of `exposure_figure`."""
 
-COLUMNS = 100
-"""Characters per line."""
-LINE = 0.24
-"""Width of the figure and height of a line, in inches."""
-ADVANCE = 0.602
-"""Width of a character of DejaVu Sans Mono, in ems."""
 
-
-def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], floor: Floor | None = None) -> Figure:
-    """Draw bits per byte over each cost, one panel per cost, with the front of its panel as a step line.
-
-    Static and adaptive models do not compare, so each group has its own front: a solid and a dotted line. Filled
-    marker: on its group's front of quality and all costs together. Hollow marker: another model of the group is at
-    least as good, as small and as fast, and better in one of these.
+def bits_figure(table: pl.DataFrame, styles: Styles, floor: Floor | None = None, baseline: str = "") -> Figure:
+    """Draw bits per byte of every model with its interval, best first; adaptive models below a line.
 
     Args:
-        table: `evaluation.statistics.comparison.comparison_table` with the columns of `known_costs`; a cost without a
-            figure for any model has no panel.
+        table: `evaluation.statistics.comparison.comparison_table`, with its intervals if there are any.
         floor: Floor of the embedded corpus, if the test text is from it.
+        baseline: Name of the model that the dashed line marks.
     """
-    shown, front = known_costs(table), on_front(table)
-    figure, panels = canvas(WIDTH, 0.9 + 3.2 * max(1, len(shown)), rows=max(1, len(shown)))
-    for axes, cost in zip([panels] if len(shown) < 2 else panels, shown, strict=False):
-        rows = [row for row in table.to_dicts() if is_placed(row, cost)]
-        _points(axes, rows, cost, front, styles)
-        if floor is not None:
-            axes.axhline(floor.bits_per_byte, color="#000000", linewidth=1.3, label=f"floor {floor.bits_per_byte:.3f}")
-        axes.set_xscale("log")
-        axes.margins(x=0.12, y=0.14)
-        plain_log_ticks(axes.xaxis)
-        axes.set_xlabel(LABELS[cost])
-        axes.set_ylabel("bits per byte")
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.suptitle("Quality against cost; lower left is better, filled: not beaten in all of these at once")
+    adapts = pl.col("adaptation") != STATIC
+    rows = table.sort(adapts, "open_bits_per_byte").reverse().to_dicts()
+    figure, axes = canvas(WIDTH, 1.0 + 0.26 * len(rows))
+    bits = [row["open_bits_per_byte"] for row in rows]
+    edge = FARTHEST * min(filter(math.isfinite, bits), default=1.0)
+    for place, row in enumerate(rows):
+        value, style = row["open_bits_per_byte"], styles[row["model"]]
+        low, high = row.get("open_bits_per_byte_lo"), row.get("open_bits_per_byte_hi")
+        shown = min(value, edge)
+        if low is not None and high is not None and value < edge:
+            axes.plot([low, min(high, edge)], [place, place], color=style["color"], linewidth=3, alpha=0.45)
+        axes.plot(shown, place, marker="o", markersize=7, color=style["color"], linestyle="none")
+        text = f"{value:.3f}" if math.isfinite(value) else "infinite"
+        axes.annotate(f"{text} →" if value > edge else text, (shown, place), (0, 6), textcoords="offset points",
+                      ha="right" if value > edge else "center", fontsize=8)  # fmt: skip
+    for row in table.filter(model=baseline).to_dicts():
+        axes.axvline(row["open_bits_per_byte"], linestyle="--", color=GREY, linewidth=1, zorder=0, label="baseline")
+    if floor is not None:
+        axes.axvline(floor.bits_per_byte, color="#000000", linewidth=1, zorder=0,
+                     label=f"floor {floor.bits_per_byte:.3f}: no model can need less")  # fmt: skip
+    if 0 < (adapting := int(table.select(adapts.sum()).item())) < len(rows):
+        axes.axhline(adapting - 0.5, color=GREY, linewidth=0.8)
+    ticks_at(axes.yaxis, [row["model"] for row in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.06)
+    axes.set_ylim(-0.6, len(rows) - 0.2)
+    axes.set_xlabel("bits per byte of the test reviews; further left is better")
+    legend_below(figure)
     return figure
 
 
-def _points(
-    axes: Axes, rows: Sequence[Mapping[str, Any]], cost: str, front: Sequence[str],
-    styles: Mapping[str, Mapping[str, Any]],
-) -> None:  # fmt: skip
-    """Draw each model, those far above the others at the edge, and each group's best quality up to each cost."""
-    top = FARTHEST * min((row[QUALITY] for row in rows), default=1.0)
-    for row in rows:
-        style, far = styles[row["model"]], row[QUALITY] > top
-        face = style["color"] if row["model"] in front else "white"
-        place = (row[cost], min(row[QUALITY], top))
-        axes.plot(*place, marker=style["marker"], color=style["color"], markersize=9, markerfacecolor=face,
-                  markeredgewidth=1.8, linestyle="none",
-                  label=f"{row['model']}, adapts" if _adapts(row) else row["model"])  # fmt: skip
-        if far:
-            axes.annotate(f"↑ {row[QUALITY]:.2f}", place, (9, 0), textcoords="offset points", va="center")
-    for adapting, line in ((False, "-"), (True, ":")):
-        group = [row for row in rows if _adapts(row) == adapting]
-        axes.step(*_front_line(group, cost, top), where="post", color=GREY, linewidth=1.1, linestyle=line, zorder=1)
+def loss_curves(
+    histories: Mapping[str, Sequence[Mapping[str, float]]], styles: Styles,
+    final: Mapping[str, tuple[float, float]] = {},
+) -> Figure:  # fmt: skip
+    """Draw perplexity against training tokens: validation as marked lines, training as thin pale lines behind them.
 
-
-def _front_line(rows: Sequence[Mapping[str, Any]], cost: str, top: float) -> tuple[list[float], list[float]]:
-    """Return the costs at which the best quality so far falls, and that quality."""
-    best, xs, ys = top, list[float](), list[float]()
-    for row in sorted(rows, key=lambda row: (row[cost], row[QUALITY])):
-        if row[QUALITY] < best:
-            best = row[QUALITY]
-            xs.append(row[cost])
-            ys.append(best)
-    return xs, ys
-
-
-def _adapts(row: Mapping[str, Any]) -> bool:
-    return bool(row.get("adaptation", STATIC) != STATIC)
-
-
-def rank_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the share of tokens that are among a model's k most probable entries, over k.
+    Only curves of models of one vocabulary can be compared.
 
     Args:
-        tokens: By model, with the column rank (1 best, null: probability 0).
+        histories: Per model the lines of its journal: `step` (tokens seen), and `train/perplexity` and
+            `validation/perplexity` if they were measured. A model with a single point (a count-based one) becomes a
+            horizontal line. Points that are not finite are left out; if all points of a model are, the legend says so.
+        final: Per network the tokens seen by its final weights and their perplexity on all validation reviews, of which
+            a curve's points measure a part; it is ringed and in the legend.
     """
-    figure, axes = canvas(WIDTH, 4.6)
-    for name, table in tokens.items():
-        rank_N = table["rank"].drop_nulls().to_numpy()
-        ks = _one_two_five(int(rank_N.max(initial=1)))
-        shares = [float((rank_N <= k).sum()) / max(1, len(table)) for k in ks]
-        axes.plot(ks, shares, **styles[name], markersize=5, linewidth=1.6, label=f"{name}: {shares[0]:.1%} at 1")
-    axes.set_xscale("log")
-    ks = _one_two_five(int(axes.get_xlim()[1]))
-    ticks_at(axes.xaxis, ks, [f"{k:,}" for k in ks] if len(ks) < 8 else [f"{k:,}" * (f"{k}"[0] == "1") for k in ks])
-    axes.set_ylim(0, 1.03)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("k (log scale)")
-    axes.set_ylabel("share of tokens among the k likeliest")
-    axes.set_title("How far down the list the token that came stands; higher is better")
-    if tokens:
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure, axes = canvas(WIDTH, 4.2)
+    for name, history in histories.items():
+        style = styles[name]
+        axes.plot(*_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0)
+        measured = _series(history, "validation/perplexity")
+        steps, values = _finite(*measured)
+        if measured[0] and not values:
+            axes.plot([], [], color=style["color"], linestyle="--", linewidth=1.6, label=f"{name}: infinite")
+        elif len(measured[0]) == 1:
+            level = f"{name}: {values[0]:.4g}"
+            axes.axhline(values[0], color=style["color"], linestyle="--", linewidth=1.6, label=level)
+        elif values:
+            best = f"{name}: {final[name][1]:.4g}" if name in final else f"{name}: best {min(values):.4g}"
+            axes.plot(steps, values, **style, markersize=4, linewidth=1.6, label=best)
+            if name in final:
+                axes.plot(*final[name], marker="o", markersize=11, markerfacecolor="none", color=style["color"])
+    axes.set_yscale("log")
+    plain_log_ticks(axes.yaxis)
+    axes.set_xlim(left=0)
+    label_thousands(axes.xaxis)
+    axes.set_xlabel("training tokens read")
+    axes.set_ylabel("perplexity per token (log scale)")
+    legend_below(figure)
     return figure
 
 
-def _one_two_five(largest: int) -> list[int]:
-    """Return 1, 2, 5, 10, 20 … up to the first number that is at least *largest*."""
-    steps: list[int] = []
-    for power in range(12):
-        for digit in (1, 2, 5):
-            steps.append(digit * 10**power)
-            if steps[-1] >= largest:
-                return steps
-    return steps
+def _series(history: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    points = [(line["step"], line[name]) for line in history if name in line]
+    return [step for step, _ in points], [value for _, value in points]
 
 
-def certainty_table(tokens: pl.DataFrame, classes: int = CLASSES) -> pl.DataFrame:
-    """Return expected cost (entropy) and actual cost (surprisal), in classes with equal numbers of tokens.
-
-    The entropy of a prediction is its mean surprisal if the prediction is correct. Tokens with probability 0 have no
-    finite surprisal and are left out.
-
-    Args:
-        tokens: Columns nats and entropy (nats).
-        classes: Maximum number of classes by entropy.
-
-    Returns:
-        entropy and surprisal (means, bits) and tokens of each class, lowest entropy first.
-    """
-    finite = tokens.filter(pl.col("nats").is_finite() & pl.col("entropy").is_finite()).sort("entropy")
-    number = np.arange(len(finite)) * classes // max(1, len(finite))
-    return (
-        finite.with_columns(number=pl.Series(number))
-        .group_by("number", maintain_order=True)
-        .agg(entropy=pl.mean("entropy") / LN2, surprisal=pl.mean("nats") / LN2, tokens=pl.len())
-        .drop("number")
-    )
+def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    points = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+    return [step for step, _ in points], [value for _, value in points]
 
 
-def certainty_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw `certainty_table` of each model; a point above the diagonal means that the model is overconfident.
+def reliability_figure(
+    reliability: Mapping[str, pl.DataFrame], facts: Mapping[str, Mapping[str, Any]], styles: Styles
+) -> Figure:
+    """Draw the share of correct first guesses by the probability that the model gave them, one panel per model.
+
+    Reliability diagram (Guo et al. 2017, figure 1).
 
     Args:
-        tokens: By model.
+        reliability: By model, with the columns count, mean_probability and mean_accuracy; empty bins are left out.
+        facts: By model: ece (expected calibration error) and temperature, if they are known.
     """
-    figure, axes = canvas(WIDTH, 4.8)
-    tables = {name: certainty_table(table) for name, table in tokens.items()}
-    ends = [value for table in tables.values() for value in (*table["entropy"], *table["surprisal"])]
-    most = max(ends, default=1.0)
-    axes.plot([0, most], [0, most], color=GREY, linestyle="--", linewidth=1.2, label="as expected")
-    for name, table in tables.items():
-        axes.plot(table["entropy"], table["surprisal"], **styles[name], markersize=5, linewidth=1.4, label=name)
-    axes.set_xlabel("bits that the model expected to need (entropy of its prediction)")
-    axes.set_ylabel("bits that it needed")
-    axes.set_title(f"Certainty, in {CLASSES} classes of equally many tokens")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure, panels = canvas(WIDTH, 2.6, len(reliability))
+    for axes, (name, table) in zip(np.atleast_1d(panels), reliability.items(), strict=True):
+        _reliability_panel(axes, name, table.filter(pl.col("count") > 0), facts.get(name, {}), styles[name])
+    np.atleast_1d(panels)[0].set_ylabel("share that was right")
     return figure
 
 
-def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping[str, Any]]) -> Figure:
+def _reliability_panel(
+    axes: Axes, name: str, table: pl.DataFrame, facts: Mapping[str, Any], style: Mapping[str, Any]
+) -> None:
+    """Draw the diagonal, the line of the bins, and points whose area is the number of tokens."""
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2)
+    axes.plot(table["mean_probability"], table["mean_accuracy"], color=style["color"], linewidth=1.4)
+    counts = table["count"].to_numpy()
+    areas = 8 + LARGEST * counts / max(1, counts.max(initial=1))
+    axes.scatter(table["mean_probability"], table["mean_accuracy"], areas, color=style["color"], alpha=0.8, zorder=3)
+    axes.set_xlim(-0.04, 1.04)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_aspect("equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0))
+        axis.set_ticks([0, 0.5, 1])
+    axes.set_xlabel("probability given")
+    captions = [f"ECE {facts['ece']:.3f}"] if facts.get("ece") is not None else []
+    captions += [f"T = {facts['temperature']:.2f}"] if facts.get("temperature") is not None else []
+    axes.set_title("\n".join([literal(name), ", ".join(captions)]).strip(), fontsize=9)
+
+
+def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Styles) -> Figure:
     """Draw the share of n-grams that occur in the training text, over n: for samples, and for reviews by people.
 
     Args:
         curves: By model, with the columns n, samples and real (shares; null if there is no n-gram).
     """
-    figure, axes = canvas(WIDTH, 4.6)
+    figure, axes = canvas(WIDTH, 3.6)
     real: dict[int, float] = {}
     for name, table in curves.items():
         shares = table.drop_nulls("samples")
-        axes.plot(shares["n"], shares["samples"], **styles[name], markersize=5, linewidth=1.6, label=name)
+        axes.plot(shares["n"], shares["samples"], **styles[name], markersize=4, linewidth=1.6, label=name)
         real |= dict(table.drop_nulls("real").select("n", "real").iter_rows())
     axes.plot(list(real), list(real.values()), color=GREY, linestyle="--", linewidth=2.6, label="held-out reviews")
-    lengths = sorted({n for table in curves.values() for n in table["n"].to_list()})
-    ticks_at(axes.xaxis, lengths, [f"{n}" for n in lengths])
     axes.set_ylim(-0.02, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("n: words in a row")
+    axes.set_xlabel("words in a row")
     axes.set_ylabel("share found in the training text")
-    axes.set_title("How much of what is written was read before")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_below(figure)
     return figure
 
 
 def exposure_figure(
-    exposures: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping[str, Any]], limit: float | None = None
+    exposures: Mapping[str, pl.DataFrame], styles: Styles, limit: float | None = None
 ) -> Figure:
     """Draw the exposure of canaries over how often each was planted.
 
@@ -233,14 +201,14 @@ def exposure_figure(
             canary).
         limit: The largest exposure that the ranking can show, if it is known: the dotted line.
     """
-    figure, axes = canvas(WIDTH, 4.6)
+    figure, axes = canvas(WIDTH, 3.8)
     measured = {name: table.drop_nulls("exposure") for name, table in exposures.items()}
     copies = sorted({count for table in measured.values() for count in table["copies"].to_list()})
     places = {count: place for place, count in enumerate(copies)}
     for number, (name, table) in enumerate(measured.items()):
         shift = (number - (len(measured) - 1) / 2) * min(0.12, 0.7 / max(1, len(measured)))
         style, xs = styles[name], [places[count] + shift for count in table["copies"]]
-        axes.plot(xs, table["exposure"], linestyle="none", marker=style["marker"], color=style["color"], markersize=6,
+        axes.plot(xs, table["exposure"], linestyle="none", marker=style["marker"], color=style["color"], markersize=5,
                   alpha=0.75, label=name)  # fmt: skip
         for count, mean in table.group_by("copies", maintain_order=True).agg(pl.mean("exposure")).iter_rows():
             middle = places[count] + shift
@@ -249,72 +217,10 @@ def exposure_figure(
     axes.axhline(chance, color=GREY, linestyle="--", linewidth=1.3, label=f"{NEVER_PLANTED:.0%} of never planted below")
     if limit is not None:
         axes.axhline(limit, color=GREY, linestyle=":", linewidth=1.5, label=f"most that can be shown: {limit:.1f}")
-    ticks_at(axes.xaxis, range(len(copies)), ["once" if count == 1 else f"{count:,} times" for count in copies])
+    ticks_at(axes.xaxis, ["once" if count == 1 else f"{count:,} times" for count in copies])
     axes.set_xlim(-0.6, max(1, len(copies)) - 0.4)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("how often the canary was planted in the training text")
     axes.set_ylabel("exposure in bits")
-    axes.set_title("Planted secrets: exposure of each, and the mean (bar)")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_below(figure)
     return figure
-
-
-@dataclass(frozen=True)
-class PlacedText:
-    """A text with its line, its column and the level of a token; level None for a heading."""
-
-    line: int
-    column: int
-    text: str
-    level: int | None
-
-
-def surprisal_figure(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> Figure:
-    """Draw each review once per model, with the legend on top.
-
-    Args:
-        readings: One per model, in the order in which they are shown.
-    """
-    pieces = list(_pieces(readings, review_ids))
-    lines = 1 + max(piece.line for piece in pieces)
-    figure, axes = canvas(WIDTH, LINE * lines + 0.2)
-    figure.set_layout_engine("none")
-    axes.set_position((0.02, 0.02, 0.96, 0.96))
-    axes.set_axis_off()
-    axes.set_xlim(0, COLUMNS)
-    axes.set_ylim(lines, 0)
-    size = 0.96 * WIDTH * 72 / COLUMNS / ADVANCE
-    tokens = [(piece, piece.level) for piece in pieces if piece.level is not None]
-    below = [[(one.column, one.line + 0.88), (one.column + len(one.text), one.line + 0.88)] for one, _ in tokens]
-    axes.add_collection(PatchCollection(
-        [Rectangle((one.column, one.line + 0.08), len(one.text), 0.78) for one, _ in tokens],
-        facecolors=[TINTS[level] for _, level in tokens], edgecolors="none",
-    ), autolim=False)  # fmt: skip
-    axes.add_collection(LineCollection(below, colors="#8a3b00", linewidths=[0.7 * level for _, level in tokens]),
-                        autolim=False)  # fmt: skip
-    for piece in pieces:
-        axes.text(piece.column, piece.line + 0.5, piece.text, fontfamily="monospace", fontsize=size, va="center",
-                  weight="bold" if piece.level is None else "normal", parse_math=False)  # fmt: skip
-    return figure
-
-
-def _pieces(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> Iterator[PlacedText]:
-    """Yield the legend, headings and tokens, wrapped into lines."""
-    column = 0
-    for level, text in enumerate(LEGEND):
-        short = text.partition(" (")[0]
-        yield PlacedText(0, column, short, level)
-        column += len(short) + 2
-    line = 2
-    for number, passages in enumerate(heat_map(readings, review_ids).reviews, 1):
-        for passage in passages:
-            yield PlacedText(line, 0, f"Review {number}, {passage.model}", None)
-            line, column = line + 1, 0
-            for token in passage.tokens:
-                text = "".join(token.lines)
-                column += len(token.before) if column else 0
-                if column and column + len(text) > COLUMNS:
-                    line, column = line + 1, 0
-                yield PlacedText(line, column, text, token.level)
-                column += len(text)
-            line += 2

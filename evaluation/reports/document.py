@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from markupsafe import Markup
 
 from core.errors import as_html
 from core.output import fenced, literal, table_row
-from evaluation.palette import ON_DARK, PALETTE
-from evaluation.scoring.surprisal import LEGEND, TINTS, HeatMap
+from evaluation.palette import LEVELS, ON_DARK, PALETTE, TINTS, TINTS_ON_DARK
+from evaluation.scoring.surprisal import HeatMap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,20 +98,21 @@ class Link:
 class PageTable:
     """Rows of texts and numbers under a header.
 
-    The columns *numbers* are aligned to the right: by default, all but the first.
+    The columns *numbers* are aligned to the right: by default, all but the first. The row *chosen* stands out.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
     caption: str = ""
     numbers: Collection[int] | None = None
+    chosen: int | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]], caption: str = "") -> PageTable:
+    def of(cls, rows: Sequence[Mapping[str, Any]], caption: str = "", chosen: int | None = None) -> PageTable:
         """Return a table with the keys of the first row as its header; numbers and `Amount` are aligned right."""
         header, cells = list(rows[0]) if rows else [], [list(row.values()) for row in rows]
         numeric = {column for row in cells for column, cell in enumerate(row) if _is_number(cell)}
-        return cls(header, cells, caption, numeric)
+        return cls(header, cells, caption, numeric, chosen)
 
     @classmethod
     def facts(
@@ -120,6 +120,9 @@ class PageTable:
     ) -> PageTable:
         """Return a table of names and values, all aligned to the left."""
         return cls(header, list(values.items()), caption, ())
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
 
     def is_number(self, column: int) -> bool:
         """Return whether a column is aligned to the right."""
@@ -135,26 +138,30 @@ class PageTable:
 
 @dataclass(frozen=True)
 class PageSection:
-    """A heading and its parts; a page links to sections with an anchor, and folds a section within a section."""
+    """A heading and its parts; *finding* stands beside the heading. A section within a section is folded.
+
+    A report folds its sections too: the findings are what a reader sees first.
+    """
 
     title: str
     parts: Sequence[Part]
     anchor: str = ""
+    finding: str = ""
 
 
 Part: TypeAlias = (
     str | PageText | Code | Quote | Picture | PageTable | PageSection | HeatMap
-    | Sequence[str] | Sequence[PageTable] | Sequence[Quote] | Sequence[Link]
+    | Sequence[str] | Sequence["PageTable | Picture"] | Sequence[Quote] | Sequence[Link]
 )
-"""What a section holds. A string is a paragraph; strings in a list are its points; tables in a list stand side by side,
-and so do quotations."""
+"""What a section holds. A string is a paragraph; strings in a list are its points; tables and pictures in a list stand
+side by side, and so do quotations."""
 
 
 @dataclass(frozen=True)
 class Page:
     """A document: its title, the text below it, key figures as (value, label), and its content.
 
-    *opening* is shown above the first section. *look* selects the style: "report", "card" or "".
+    *opening* is shown above the first section. *look* selects the style: "report" (sections are folded), "card" or "".
     """
 
     title: str
@@ -169,27 +176,31 @@ class Page:
         return rendered("page.html", page=self)
 
     def to_markdown(self) -> str:
-        """Return the page without pictures and quotations; sections that hold nothing else are left out."""
+        """Return the page without pictures, links and quotations; sections that hold nothing else are left out."""
         glance = PageTable(("figure", "value"), [(what, value) for value, what in self.tiles])
-        parts = [f"# {literal(self.title)}", literal(self.lead), glance.to_markdown()]
-        for section in self.sections:
-            if any(_markdown(part) for part in section.parts if not isinstance(part, str)):
-                parts += [f"## {literal(section.title)}", *map(_markdown, section.parts)]
+        parts = [f"# {literal(self.title)}", literal(self.lead), glance.to_markdown() if self.tiles else ""]
+        parts += map(_markdown, self.opening)
+        parts += [_markdown(section) for section in self.sections]
         return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _markdown(part: Part) -> str:
+def _markdown(part: Part, level: int = 2) -> str:
     match part:
         case str(text) | PageText(text):
             return literal(text)
         case PageTable():
-            return part.to_markdown()
+            return part.to_markdown() if part.rows else ""
         case Code(text, language):
             return fenced(text, language)
+        case PageSection(title, parts, _, finding):
+            inner = [(one, _markdown(one, level + 1)) for one in parts]
+            whole = finding or any(text for one, text in inner if not isinstance(one, str))
+            head = f"{'#' * level} {literal(title)}"
+            return "\n\n".join(filter(None, [head, literal(finding), *(text for _, text in inner)])) if whole else ""
         case list() | tuple() if part and isinstance(part[0], str):
             return "\n".join(f"- {literal(point)}" for point in part)
         case list() | tuple():
-            return "\n\n".join(map(_markdown, part)).strip()
+            return "\n\n".join(filter(None, map(_markdown, part)))
     return ""
 
 
@@ -222,25 +233,13 @@ def rendered(template: str, **values: Any) -> str:
 
 
 @cache
-def _script(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _hash_of_script(name: str) -> str:
-    """Return what a page's security policy calls the one script that may run in it."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(_script(name).encode()).digest()).decode()}"
-
-
-@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, finalize=escape, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.policies["json.dumps_kwargs"] = {}  # the order of the names is that of the page
     environment.filters["kind"] = lambda part: type(part).__name__
-    environment.filters["script"] = lambda name: Markup(_script(name))
-    environment.filters["hash_of_script"] = _hash_of_script
     environment.filters["drawing"] = lambda picture: Markup(picture.svg)
-    environment.globals |= {"tints": TINTS, "legend": LEGEND, "palette": PALETTE, "on_dark": ON_DARK}
+    environment.globals |= {"tints": TINTS, "tints_on_dark": TINTS_ON_DARK, "levels": LEVELS, "palette": PALETTE,
+                            "on_dark": ON_DARK}  # fmt: skip
     return environment

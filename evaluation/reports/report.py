@@ -1,168 +1,198 @@
-"""Write the report of a run: one self-contained page with results, their uncertainty, and how to repeat the run.
+"""Write the report of a run: one self-contained page that answers first, and folds the reasons for the answer.
 
-    drawings = pictures_of(results)
-    Path("report.html").write_text(report(results, drawings), encoding="utf-8")
+    page = run_page(results, pictures_of(results))
+    Path("report.html").write_text(page.to_html(), encoding="utf-8")
+    Path("model_card.md").write_text(page.to_markdown(), encoding="utf-8")
 
-For results that a run did not measure, the page shows a short remark instead. See `docs/concepts/evaluation/report.md`.
+The model card is the same page without pictures and texts of reviews; it has the parts of Mitchell et al. 2019 ("Model
+cards for model reporting"). What a run did not measure is left out, or said not to have been measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from evaluation.gate.decision import Decision
 from evaluation.reports import report_tables as tables
-from evaluation.reports.document import Code, Link, Page, PageSection, PageTable, PageText, Part, Quote
+from evaluation.reports import report_words as words
+from evaluation.reports.document import Code, Link, Page, PageSection, PageTable, PageText, Part, Picture, Quote
 from evaluation.reports.report_pictures import (
+    ANSWER,
     AUDIT,
     CALIBRATION,
-    CURVES,
-    MODELS,
-    RESULT,
-    SLICES,
-    TOKENS,
+    TRAINING,
+    WEAK,
     Drawing,
-    DrawnFigure,
     readings_of,
 )
-from evaluation.reports.report_words import headline, said_of_sample
-from evaluation.reports.run_record import OWN as OF_THE_MACHINE
-from evaluation.reports.run_record import REPORT_FILE, differences, record_of, samples_of
+from evaluation.reports.run_record import MACHINE, REPORT_FILE, differences, record_of, samples_of
 from evaluation.reports.run_results import RunResults
 from evaluation.scoring.surprisal import heat_map
 
+USES = (
+    "Meant for: suggesting the next word of a review, telling how usual a review is (bits per byte), writing example "
+    "reviews for tests and teaching.",
+    "Not meant for: publishing what it writes as if a customer had written it; judging a person or a business by a "
+    "score; texts of other kinds or languages than those it was trained on.",
+    "What it writes is likely text, not true: names, prices and events in it are made up, or come from the training "
+    "text.",
+)
+LOOKED_FOR = (
+    "E-mail and web addresses, telephone, card, bank account and social security numbers, IP addresses, @handles and "
+    "API keys are looked for; names of people and postal addresses are not."
+)
 ABOUT_HEAT = (
     "The darker a token and the stronger the line below it, the less it was expected. Rest on a token to see its "
-    "probability and rank; ∎ is the end of the review. The reviews stand in the order of their bits per token."
+    "probability and rank; ∎ is the end of the review."
 )
-ABOUT_COSTS = (
-    "Size and time. Each time was measured once: on a busy machine the same model takes several times as long, so "
-    "small differences of time mean nothing. Update: one step of a network's training. Of peak speed: arithmetic of "
-    "the training as a share of the fastest matrix products that this machine does."
+ABOUT_ADAPTING = (
+    "These models learn from the very review that they are measured on, each time from the fresh state. Their figures "
+    "do not compare with those above."
 )
-LEAD = {"took": "took until this page"}
-"""Facts about the run that the first lines call otherwise than the record does."""
-NO_FLOOR = "No floor: only of the embedded corpus the least possible figure is known."
-NO_AUDIT = "No audit was made: what the models write was not held against the training text."
-ABOUT_AUDIT = (
-    "Of each model's own texts, beside held-out reviews. Better: lower, higher, or as near to the real reviews as "
-    "can be."
-)
-ALL_PASSED = "No rule failed, and none passed narrowly."
-OTHER_REVIEWS = "The two runs have other test reviews, so these figures do not compare the models; the gate's do."
 
 
-def report(results: RunResults, drawings: Sequence[Drawing | DrawnFigure]) -> str:
-    """Return the whole page: first the result, then the reasons for it.
+def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
+    """Return the page: who won and what became of it, one table, one figure, three samples; the rest is folded.
 
     *drawings* are those of `evaluation.reports.report_pictures.pictures_of`.
     """
-    lead = " · ".join(f"{LEAD.get(name, name)}: {value}" for name, value in results.run.items())
-    sections = [section for section in _sections(results, drawings) if section.parts]
-    return Page("Report of a run", lead, (), sections, list(_result(results, drawings)), "report").to_html()
+    def drawn(section: str) -> list[Picture]:
+        return [one.picture for one in drawings if one.section == section]
+
+    sections = [
+        *decision_sections(results.decision, list(_changes(results))),
+        PageSection("Where it is weak", [drawn(WEAK)], "weak", words.finding_of_worst(results)),
+        PageSection("How it was trained", [
+            drawn(TRAINING), *results.hints, PageTable.of(tables.models(results, tables.COSTS), tables.ABOUT_COSTS),
+        ], "training", words.finding_of_curves(results)),
+        PageSection("Can its probabilities be trusted", [drawn(CALIBRATION)], "calibration",
+                    words.finding_of_calibration(results)),
+        PageSection("Test reviews, token by token", list(_heat(results)), "tokens",
+                    f"Observed in {sample}." if (sample := words.finding_of_sample(results)) else ""),
+        PageSection("What it writes, and what it remembers", [
+            PageTable.of(tables.audit(results)), drawn(AUDIT), *_samples(results),
+        ], "audit", words.finding_of_copying(results.model(results.winner).audit)),
+        PageSection("What it is for, and its limits", list(_limits(results)), "limits"),
+        PageSection("Data", [
+            PageTable.facts(results.data),
+            PageSection("Digests", [PageTable.facts(tables.digests(results), ("of", "digest"))]),
+        ], "data"),
+        PageSection("More figures, and what they mean", [
+            PageTable.of(tables.models(results, tables.MORE), tables.ABOUT_MORE),
+            PageTable.of(tables.policies(results)),
+        ], "figures"),
+        PageSection("To make it again", list(_again(results)), "again"),
+    ]  # fmt: skip
+    title = words.title(results.source, results.name, results.version, results.decision)
+    return answer_page(title, results.run, words.headline(results), results.decision, results.links,
+                       list(_answer(results, drawn(ANSWER))), sections)  # fmt: skip
 
 
-def _result(results: RunResults, drawings: Sequence[Drawing | DrawnFigure]) -> Iterator[Part]:
-    """Yield what most readers want: who won, one table, one figure, three samples, and links to everything else."""
-    yield PageText(headline(results), "" if results.decision is None else "good" if results.decision.promote else "bad")
-    if results.links:
-        yield [Link(name, address) for name, address in results.links.items()]
-    yield PageTable.of(tables.result(results), tables.about_result(results))
-    yield from (one.picture for one in drawings if one.section == RESULT)
-    if results.hints:
-        yield f"Hint: {' '.join(results.hints)}"
+def answer_page(
+    title: str, run: Mapping[str, str], headline: str, decision: Decision | None, links: Mapping[str, str],
+    answer: Sequence[Part], sections: Sequence[PageSection],
+) -> Page:  # fmt: skip
+    """Return a page that begins with the answer; sections without parts are left out.
+
+    Args:
+        run: Facts about the run, by name.
+        headline: The verdict in a sentence or two.
+        links: Addresses by name.
+        answer: What stands below the verdict.
+        sections: What is folded.
+    """
+    verdict = PageText(headline, "" if decision is None else "good" if decision.promote else "bad")
+    beside = [[Link(name, address) for name, address in links.items()]] if links else []
+    shown = [section for section in sections if any(section.parts)]
+    lead = " · ".join(f"{name} {value}" for name, value in run.items())
+    return Page(title, lead, (), shown, [verdict, *beside, *answer], "report")
+
+
+def decision_sections(decision: Decision | None, changes: Sequence[Part] = ()) -> Iterator[PageSection]:
+    """Yield the section about the gate's decision; none if it was not asked."""
+    if decision is None:
+        return
+    title = f"Why it was {'promoted' if decision.promote else 'not promoted'}"
+    parts: list[Part] = [PageText(f"Warning: {what}.") for what in decision.warnings]
+    parts += [PageText(f"Passed over: {what}.") for what in decision.passed_over]
+    parts += [PageTable.of(tables.rules(decision))]
+    parts += [PageSection("What changed since the champion's run", changes)] if changes else []
+    yield PageSection(title, parts, "decision", tables.count_of_rules(decision))
+
+
+def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
+    static, adapting = (tables.models(results, tables.ANSWER, adapts) for adapts in (False, True))
+    first, second = (static, adapting) if static else (adapting, [])
+    first_table = PageTable.of(first, tables.about_models(results), _place(first, results.winner))
+    beside: list[PageTable | Picture] = [first_table, *figure]
+    if second:
+        beside.insert(1, PageTable.of(second, ABOUT_ADAPTING, _place(second, results.winner)))
+    yield beside
     if samples := samples_of(results):
         yield PageText(f"Reviews that {results.winner} wrote", "heading")
         yield [Quote(text, _stars(stars)) for stars, text in samples]
 
 
-def _sections(results: RunResults, drawings: Sequence[Drawing | DrawnFigure]) -> Iterator[PageSection]:
-    """Yield the sections; one without parts was not measured and is left out."""
-
-    def drawn(where: str, otherwise: str = "") -> list[Part]:
-        return [one.picture for one in drawings if one.section == where] or [otherwise]
-
-    yield PageSection("Why: the gate's decision", list(_decision(results)), "decision")
-    yield PageSection("What changed since the champion's run", list(_changes(results)), "changes")
-    yield PageSection("Models beside each other", [
-        *_compared(results), *drawn(MODELS), *([NO_FLOOR] if results.floor is None else []),
-    ], "models")  # fmt: skip
-    yield PageSection("Training", drawn(CURVES, "No training curve was recorded."), "curves")
-    weak = drawn(SLICES, "No slices were measured, or none has enough reviews.")
-    yield PageSection("Where it is weak", weak, "slices")
-    sample = said_of_sample(results)
-    about = [f"Single tokens were observed in {sample}, drawn at random: these figures are of them only."]
-    about = about if sample else []
-    yield PageSection("Token by token", [*about, *drawn(TOKENS, "No single tokens were observed.")], "tokens")
-    yield PageSection("Calibration", [*about, *drawn(CALIBRATION, "Calibration was not measured.")], "calibration")
-    readings, chosen = readings_of(results)
-    heat: list[Part] = [ABOUT_HEAT, heat_map(readings, chosen)] if readings else []
-    yield PageSection("Sample reviews, token by token", heat, "surprisal")
-    yield PageSection("What the models write", list(_samples(results)), "samples")
-    rows = tables.audit(results)
-    audit = [PageTable.of(rows, ABOUT_AUDIT), *drawn(AUDIT)] if rows else [NO_AUDIT]
-    yield PageSection("Audit of what is written and remembered", audit, "audit")
-    yield PageSection("Data and lineage", [
-        PageTable.facts(results.data), PageSection("Digests", [
-            PageTable.facts(tables.digests(results), ("of", "digest")),
-        ]),
-    ], "data")  # fmt: skip
-    yield PageSection("What the figures mean", [PageTable.of(tables.policies(results))], "policies")
-    yield PageSection("To get it again", list(_again(results)), "again")
-
-
-def _decision(results: RunResults) -> Iterator[Part]:
-    decision = results.decision
-    if decision is None:
-        yield "The gate was not asked: this run only evaluates."
-        return
-    yield PageText(decision.headline, "good" if decision.promote else "bad")
-    yield from (f"Warning: {what}." for what in decision.warnings)
-    close = tables.rules(decision, close=True)
-    yield PageTable.of(close, "Rules that failed, or passed narrowly") if close else ALL_PASSED
-    yield PageSection(tables.count_of_rules(decision), [PageTable.of(tables.rules(decision))])
+def _place(rows: Sequence[tables.Row], model: str) -> int | None:
+    return next((place for place, row in enumerate(rows) if f"{row['model']} ".startswith(f"{model} ")), None)
 
 
 def _changes(results: RunResults) -> Iterator[Part]:
     """Yield the differences of settings, data and figures to the run that made the champion."""
-    if results.decision is None:
-        return
-    if results.decision.champion is None:
-        yield "There was no champion before this run."
-        return
     then, now = results.before, record_of(results)
     if then is None:
-        yield "The run that made the champion has no record beside its report in this home."
         return
-    made = then["run"].get("started", then["folder"])
-    yield [Link(f"The champion's run: {then['winner']}, {made}", f"../{then['folder']}/{REPORT_FILE}")]
-    settings = differences(then["settings"], now["settings"], OF_THE_MACHINE)
-    data = differences({**then["data"], **then["digests"]}, {**now["data"], **now["digests"]}, ("comparison",))
-    yield PageTable.of(settings, "Settings") if settings else "The settings are the same."
-    yield PageTable.of(data, "Data") if data else "The data are the same."
-    yield PageTable.of(tables.changed(then, now), f"Figures of {then['winner']}, then, and {now['winner']}, now")
-    if then["digests"].get("test reviews") != now["digests"].get("test reviews"):
-        yield OTHER_REVIEWS
+    yield [Link(f"The champion's run: {then['winner']}, {then['run'].get('started', '')}",
+                f"../{then['folder']}/{REPORT_FILE}")]  # fmt: skip
+    for what, rows in (
+        ("Settings", differences(then["settings"], now["settings"], MACHINE)),
+        ("Data", differences({**then["data"], **then["digests"]}, {**now["data"], **now["digests"]}, ("comparison",))),
+        ("Figures", differences(then["figures"], now["figures"])),
+    ):
+        yield PageTable.of(rows, what) if rows else PageText(f"{what}: the same.")
 
 
-def _compared(results: RunResults) -> Iterator[Part]:
-    """Yield the table of the static models, that of the adaptive models, and that of the costs, if there are any."""
-    yield tables.ABOUT_MODELS.format(confidence=f"{results.confidence:.0%}")
-    if static := tables.models(results, adapting=False):
-        yield PageTable.of(static)
-    if adapting := tables.models(results, adapting=True):
-        yield PageText("Models that adapt to what they read", "heading")
-        yield tables.about_adapting(results)
-        yield PageTable.of(adapting)
-    if costs := tables.costs(results):
-        yield PageTable.of(costs, ABOUT_COSTS)
+def _heat(results: RunResults) -> Iterator[Part]:
+    readings, chosen = readings_of(results)
+    if readings:
+        yield ABOUT_HEAT
+        yield heat_map(readings, chosen)
 
 
 def _samples(results: RunResults) -> Iterator[Part]:
     for model in sorted(results.models, key=lambda model: model.name != results.winner):
         rows = [] if model.samples is None else model.samples.to_dicts()
-        quotes = [Quote(row["text"], _stars(row["stars"])) for row in rows]
-        if quotes:
+        if rows:
+            quotes = [Quote(row["text"], _stars(row["stars"])) for row in rows]
             yield PageSection(f"Written by {model.name}, for the rating above each", [quotes])
+
+
+def _limits(results: RunResults) -> Iterator[Part]:
+    model, row = results.model(results.winner), results.row(results.winner)
+    limits = [*USES]
+    limits += [copying] if (copying := words.finding_of_copying(model.audit)) else []
+    if (most := model.audit.get("exposure_max")) is not None:
+        limits += [f"Canaries in its training text: highest exposure {most:.2f} bits; a text that was never there has "
+                   "1 bit or less in half of all cases."]  # fmt: skip
+    limits += [f"Personal data in the training text: {results.data.get('personal data', 'not known')}. {LOOKED_FOR}"]
+    if row.get("oov_share"):
+        limits += [f"{row['oov_share']:.2%} of the test tokens are unknown to it; it knows them as one word, <unk>."]
+    if row.get("impossible"):
+        limits += [f"It calls {row['impossible']:,} of the test reviews impossible."]
+    if tables.adapts(row):
+        limits += [f"It adapts to what it reads ({model.adaptation}): its figures hold for reviews read one at a time."]
+    limits += [f"Licence of the training text: {results.data.get('licence', 'not stated')}."]
+    yield limits
+    if results.version is not None:
+        yield Code("\n".join([
+            f"reviewlm generate --model {results.version} --stars 2 --n 3",
+            f'reviewlm suggest "The food was" --model {results.version}',
+        ]), "sh")  # fmt: skip
+        yield Code("\n".join([
+            "import mlflow, pandas as pd", "",
+            f'model = mlflow.pyfunc.load_model("models:/{results.name}/{results.version}")',
+            'model.predict(pd.DataFrame({"text": ["The food was"]}), params={"task": "suggest", "k": 5})',
+        ]), "python")  # fmt: skip
 
 
 def _stars(stars: int | None) -> str:
@@ -171,6 +201,6 @@ def _stars(stars: int | None) -> str:
 
 def _again(results: RunResults) -> Iterator[Part]:
     none = "No command line gives this configuration: save it and start the flow with it."
-    yield Code("\n".join(results.commands)) if results.commands else none
+    yield Code("\n".join(results.commands), "sh") if results.commands else none
     if results.config:
-        yield PageSection("The whole configuration", [Code(results.config)])
+        yield PageSection("The whole configuration", [Code(results.config, "json")])

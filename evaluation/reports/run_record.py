@@ -1,52 +1,39 @@
-"""Record a run as JSON beside its report, and show what changed between two runs.
-
-`run.json` holds what a comparison of runs needs: settings, data, the figures of all models, a few samples. The report
-compares a run with the run that made the champion; the page of all runs (`evaluation/reports/all_runs.py`) any two.
-"""
+"""Record a run as JSON beside its report, so that a later run can show what has changed since the champion's run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.gate.decision import rounded
-from evaluation.reports.report_words import headline
+from evaluation.reports.report_words import BITS, amount
 from evaluation.reports.run_results import RunResults
 
 REPORTS, RECORD_FILE, REPORT_FILE = "reports", "run.json", "report.html"
 FORMAT = 1
 SAMPLES = 3
 FIGURES = {
-    "open_bits_per_byte": "open bits per byte", "perplexity": "perplexity", "word_perplexity": "perplexity per word",
-    "hit@1": "hit@1", "parameters": "parameters", "megabytes": "size in MB", "fit_seconds": "fitted in s",
+    BITS: "bits per byte", "perplexity": "perplexity", "word_perplexity": "perplexity per word",
+    "hit@1": "first guess right", "parameters": "parameters", "megabytes": "size in MB", "fit_seconds": "fitted in s",
     "tokens_per_second": "scored tokens/s",
 }  # fmt: skip
-"""Columns of the comparison table that are compared between runs, and their names on a page."""
-RECORDED = (*FIGURES, "open_bits_per_byte_lo", "open_bits_per_byte_hi", "gain")
-OWN = ("execution.", "preset")
+"""Figures of the winner that are compared between runs, and their names on a page."""
+MACHINE = ("execution.", "preset")
 """Settings that belong to the machine or only name others: a difference in them changes no result."""
 
 
 def record_of(results: RunResults) -> dict[str, Any]:
     """Return the record of a run as JSON values."""
     winner, decision = results.model(results.winner), results.decision
-    observed = {model.name: model.observed for model in results.models}
-    rows = [{**observed.get(row["model"], {}), **row} for row in results.table.to_dicts()]
+    row = {**winner.observed, **results.row(results.winner)}
     return {
-        "format": FORMAT, "run": dict(results.run), "headline": headline(results), "winner": results.winner,
-        "bundle": winner.digests.get("bundle", ""), "baseline": results.baseline, "version": results.version,
+        "format": FORMAT, "run": dict(results.run), "winner": results.winner,
+        "bundle": winner.digests.get("bundle", ""), "version": results.version,
         "promoted": None if decision is None else decision.promote,
-        "outcome": "only evaluated" if decision is None else decision.headline,
         "settings": flat(json.loads(results.config)) if results.config else {},
         "data": {name: str(value) for name, value in results.data.items()}, "digests": dict(results.digests),
-        "models": [
-            {"model": row["model"], "unit": row.get("unit", ""), "adaptation": row.get("adaptation", ""),
-             "reviews": row["reviews"], **{name: _number(row.get(name)) for name in RECORDED}}
-            for row in rows
-        ],
-        "samples": [{"stars": stars, "text": text} for stars, text in samples_of(results)],
+        "figures": {name: amount(row.get(column)) for column, name in FIGURES.items()},
     }  # fmt: skip
 
 
@@ -102,24 +89,6 @@ def differences(then: Mapping[str, str], now: Mapping[str, str], ignored: Sequen
         {"what": name, "then": then.get(name, "–"), "now": now.get(name, "–")}
         for name in names if then.get(name) != now.get(name)
     ]  # fmt: skip
-
-
-def winner_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of the winner of a record."""
-    return next((dict(row) for row in record["models"] if row["model"] == record["winner"]), {})
-
-
-def changed_figures(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
-    """Yield name, earlier and present value of each figure of the two winners that both records have."""
-    before, after = winner_of(then), winner_of(now)
-    for column, name in FIGURES.items():
-        if before.get(column) is not None and after.get(column) is not None:
-            yield name, before[column], after[column]
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite number, as JSON needs it; None for any other."""
-    return rounded(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _read(file: Path) -> dict[str, Any]:

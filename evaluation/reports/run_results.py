@@ -89,6 +89,8 @@ class RunResults:
         before: Record of the run that made the champion (`evaluation.reports.run_record.record_of`); None if it is not
             known or there was no champion.
         hints: Sentences about too little or too much training (`evaluation.statistics.training_hints`).
+        source: The data in a few words, for the title: "yelp.csv, 2,000 reviews".
+        name: Name of the registered model.
     """
 
     models: Sequence[ModelResults]
@@ -109,6 +111,8 @@ class RunResults:
     links: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, Any] | None = None
     hints: Sequence[str] = ()
+    source: str = ""
+    name: str = "reviewlm"
 
     def model(self, name: str) -> ModelResults:
         """Return the results of a model; KeyError if there is none of that name."""
@@ -131,12 +135,15 @@ class RunResults:
             return self.baseline
         return dict(self.table.select("model", "baseline").iter_rows())
 
+    @property
+    def order(self) -> list[str]:
+        """Names of the models: the winner, the baseline, then the best others."""
+        first = (self.winner, baseline_of(self.against, self.winner), self.baseline)
+        return list(dict.fromkeys(name for name in (*first, *self.table["model"].to_list()) if name))
+
     def shown(self, most: int) -> list[ModelResults]:
-        """Return the winner, the baseline and the best others, at most *most*, in the order of the configuration."""
-        first = [name for name in (self.winner, baseline_of(self.against, self.winner), self.baseline) if name]
-        order = dict.fromkeys([*first, *self.table["model"].to_list()])
-        names = list(order)[:most]
-        return [model for model in self.models if model.name in names]
+        """Return the first *most* models of `order`."""
+        return [self.model(name) for name in self.order[:most]]
 
 
 def journal_lines(path: Path) -> list[dict[str, float]]:

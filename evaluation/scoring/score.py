@@ -8,7 +8,7 @@ changes a number beyond rounding.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,7 +21,6 @@ import polars as pl
 from core.errors import InputError, ReviewLMError
 from corpus.splitting.certificate import reviews_digest
 from evaluation.scoring.metrics import Figures, figures_of, policies
-from evaluation.scoring.part_scores import ModelScores, PartScores, digests_of_parts, score_each
 from models.base import adaptation_of
 from models.streams import side_by_side
 from models.threads import FanOut
@@ -57,7 +56,6 @@ def score_stream(
     report: Callable[[int, int], None] = lambda done, total: None,
     fan_out: FanOut = map,
     bundle_folder: Path | None = None,
-    beside: PartScores | None = None,
 ) -> pl.DataFrame:
     """Score every review of a stream.
 
@@ -74,7 +72,6 @@ def score_stream(
         report: Called after each batch with the number of reviews done and their total.
         fan_out: Who scores the batches.
         bundle_folder: Folder of the bundle, from which other processes open it.
-        beside: Gets the scores of the parts of a mixture.
 
     Returns:
         One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
@@ -89,39 +86,22 @@ def score_stream(
     """
     stream.require(bundle.vocabulary)
     _require_inside(observed, stream)
-    digests = () if beside is None else digests_of_parts(bundle)
     tokens_D, keep_D, done = np.zeros(len(stream), np.int64), np.zeros(len(stream), bool), 0
     keep_D[list(observed)] = True
-    whole, *parts = (ModelScores(np.zeros(len(stream))) for _ in ("", *digests))
-    score = partial(_scored, Opened(bundle, stream, bundle_folder), tokens_per_batch, len(parts))
+    nats_D, kept = np.zeros(len(stream)), list[np.ndarray]()
+    score = partial(_scored, Opened(bundle, stream, bundle_folder), tokens_per_batch)
     some_reviews = ((rows_B, keep_D[rows_B]) for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch))
-    for rows_B, tokens_B, scored in fan_out(score, some_reviews):
-        tokens_D[rows_B] = tokens_B
-        for model, some in zip((whole, *parts), scored, strict=True):
-            model.add(rows_B, some)
+    for rows_B, tokens_B, nats_B, tokens in fan_out(score, some_reviews):
+        tokens_D[rows_B], nats_D[rows_B] = tokens_B, nats_B
+        kept += tokens
         done += len(rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
-    if beside is not None:
-        _keep_parts(beside, dict(zip(digests, parts, strict=True)), stream)
-    return _written(whole, stream, folder)
-
-
-def _keep_parts(beside: PartScores, parts: Mapping[str, ModelScores], stream: TokenStream) -> None:
-    """Keep what the parts of a mixture gave, by the digests of their bundles, unless it is there already."""
-    for digest, part in parts.items():
-        if not beside.is_kept(digest, stream):
-            with beside.kept(digest, stream, part.seconds) as folder:
-                _written(part, stream, folder)
-
-
-def _written(scores: ModelScores, stream: TokenStream, folder: Path | None) -> pl.DataFrame:
-    """Return the rows of a model's scores, and write them to a folder, if there is one, with the kept tokens."""
-    rows = stream.documents.with_columns(pl.Series("nats", scores.nats_D))
+    rows = stream.documents.with_columns(pl.Series("nats", nats_D))
     if folder is not None:
         rows.write_parquet(folder / SCORES_FILE)
-        if scores.tokens:
-            _token_table(stream, scores.tokens).write_parquet(folder / TOKEN_NATS)
+        if kept:
+            _token_table(stream, kept).write_parquet(folder / TOKEN_NATS)
     return rows
 
 
@@ -150,67 +130,42 @@ Part = tuple[np.ndarray, np.ndarray]
 
 
 def _scored(
-    opened: Opened, width: int, parts: int, part: Part
-) -> tuple[np.ndarray, np.ndarray, list[ModelScores]]:
-    """Return positions and numbers of scored tokens of some reviews, and what the model and its *parts* gave to them.
-
-    *parts* is the number of the parts of a mixture, or 0: then only the model itself is asked.
-    """
+    opened: Opened, width: int, part: Part
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Return positions, numbers of scored tokens and nats of some reviews, and the tokens that are kept one by one."""
     rows_B, keep_B = part
-    tokens_B, models = np.zeros(len(rows_B), np.int64), [ModelScores(np.zeros(len(rows_B))) for _ in range(1 + parts)]
-    for window, scored in _scores(opened.bundle, opened.stream, rows_B, width, parts > 0):
+    tokens_B, nats_B, kept = np.zeros(len(rows_B), np.int64), np.zeros(len(rows_B)), list[np.ndarray]()
+    for window, nats_BT in _scores(opened.bundle, opened.stream, rows_B, width):
         tokens_B += np.count_nonzero(window.scored_BT, axis=1)
-        for model, (nats_BT, seconds) in zip(models, scored, strict=True):
-            model.nats_D += nats_BT.sum(axis=1)
-            model.seconds += seconds
-            if keep_B.any():
-                model.tokens.append(_kept(window, nats_BT, keep_B))
-    return rows_B, tokens_B, models
+        nats_B += nats_BT.sum(axis=1)
+        if keep_B.any():
+            kept.append(_kept(window, nats_BT, keep_B))
+    return rows_B, tokens_B, nats_B, kept
 
 
 def record_scores(
     bundle: Bundle, stream: TokenStream, folder: Path, observed: Sequence[int] = (),
     report: Callable[[int, int], None] = lambda done, total: None, fan_out: FanOut = map,
-    bundle_folder: Path | None = None, beside: PartScores | None = None,
+    bundle_folder: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Score every review of a stream into a folder: `scores.parquet`, `token_nats.parquet`, `figures.json`.
 
     Args:
         bundle, stream, folder, observed, report, fan_out, bundle_folder: See `score_stream`.
-        beside: Scores of the parts of mixtures, made with the same *observed*: those of this bundle are taken from it.
 
     Returns:
-        The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring. Those of a
-        part of a mixture are the seconds in the part.
+        The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring.
     """
-    rows, seconds = take_or_score(
-        bundle, stream, folder, beside, report,
-        observed=observed, fan_out=fan_out, bundle_folder=bundle_folder,
-    )  # fmt: skip
+    began = perf_counter()
+    rows = score_stream(bundle, stream, folder, observed=observed, report=report, fan_out=fan_out,
+                        bundle_folder=bundle_folder)  # fmt: skip
+    seconds = perf_counter() - began
     whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
     stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
     figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict()}
     text = json.dumps({"figures": figures, "policies": stated}, indent=2)
     (folder / FIGURES_FILE).write_text(text, encoding="utf-8")
     return {**figures, "score_seconds": seconds}
-
-
-def take_or_score(
-    bundle: Bundle, stream: TokenStream, folder: Path, beside: PartScores | None,
-    report: Callable[[int, int], None] = lambda done, total: None, **options: Any,
-) -> tuple[pl.DataFrame, float]:  # fmt: skip
-    """Return the rows of `score_stream` and the seconds of scoring; a mixture may have left them in *beside*.
-
-    Args:
-        bundle, stream, folder, beside, report, options: See `score_stream`.
-    """
-    began = perf_counter()
-    if beside is not None and beside.is_kept(bundle.digest, stream):
-        seconds = beside.take(bundle.digest, stream, folder)
-        report(len(stream), len(stream))
-        return pl.read_parquet(folder / SCORES_FILE), seconds
-    rows = score_stream(bundle, stream, folder, beside=beside, report=report, **options)
-    return rows, perf_counter() - began
 
 
 def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
@@ -239,17 +194,17 @@ def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Sco
 
 
 def _scores(
-    bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int, parts: bool
-) -> Iterator[tuple[ScoringWindow, list[tuple[np.ndarray, float]]]]:
-    """Yield windows and what `score_each` returns for them; the state is carried from window to window.
+    bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int
+) -> Iterator[tuple[ScoringWindow, np.ndarray]]:
+    """Yield windows and their nats; the state is carried from window to window.
 
     Tokens that are not scored, padding included, are never predicted by a model, so their nats are 0.
     """
     width = max(1, width // len(rows_B))
     state = bundle.model.start(len(rows_B))
     for window in windows(stream, rows_B, width):
-        scored, state = score_each(bundle.model, window.ids_BT, state, parts)
-        yield window, scored
+        nats_BT, state = bundle.model.score(window.ids_BT, state)
+        yield window, nats_BT
 
 
 def _kept(window: ScoringWindow, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:

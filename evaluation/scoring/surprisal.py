@@ -14,15 +14,11 @@ from typing import Any
 
 import polars as pl
 
+from evaluation.palette import EDGES
 from evaluation.scoring.metrics import LN2
 from models.tokens.detokenizer import Writer
 from models.tokens.special import UNK
 
-EDGES = (1.0, 3.0, 6.0, 10.0)
-"""Bits at which the next level begins."""
-TINTS = ("#ffffff", "#fdf1d8", "#fcd9a0", "#f6b562", "#e98d3e")
-LEGEND = ("below 1 bit (likelier than 1 in 2)", "1 to 3 bits", "3 to 6 bits", "6 to 10 bits",
-          "10 bits and more (1 in 1,024 and rarer)")  # fmt: skip
 END = "<eos>"
 LONGEST = 120
 """Tokens of a review that are shown; the rest of a longer one is left out."""

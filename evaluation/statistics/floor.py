@@ -7,7 +7,6 @@ Kullback–Leibler divergence between the two. Real reviews were not written by 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,16 +16,9 @@ import polars as pl
 from core.errors import ReviewLMError
 from evaluation.scoring.metrics import LN2
 
-MIN_EXPLAINED = 0.99
-"""Minimum share of the reviews that the grammar must be able to generate."""
-
-PROBE = 40
-"""Shorter reviews that are tried first; if the grammar cannot generate half of them, it is given up."""
-
 JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Float64()})
 """Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null if it cannot generate the text."""
 
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,40 +47,8 @@ class Floor:
         return {**asdict(self), "bits_per_byte": self.bits_per_byte}
 
 
-def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
-    """Return the grammar's nats of each test review, or None if the reviews were not written by the grammar.
-
-    Args:
-        reviews: Columns review_id, text (cleaned), stars (0..5, 0: unknown) and bytes (the end included).
-
-    Returns:
-        One row per review with the columns of `JUDGED`, in the order of *reviews*. None if more than 1 % of the reviews
-        cannot come from the grammar, or half of a few of the shorter ones, or there are no reviews. The log says how
-        many it explained.
-    """
-    # Imported late: the grammar is large, and code that only draws a floor does not need it.
-    from corpus.synthetic.grammar import log_probability
-
-    nats: list[float | None] = [None] * len(reviews)
-    texts, stars, missed = reviews["text"], reviews["stars"].fill_null(0), 0
-    order = texts.str.len_bytes().arg_sort().to_list()
-    # A long review takes a second. A few from the shorter quarter are enough to see that a grammar wrote none of them.
-    probe = order[: len(order) // 4 : max(1, len(order) // (4 * PROBE))]
-    for seen, place in enumerate(dict.fromkeys([*probe, *order]), 1):
-        if (logp := log_probability(texts[place], int(stars[place]))) is not None:
-            nats[place] = -logp
-            continue
-        missed += 1
-        if missed > (1 - MIN_EXPLAINED) * len(reviews) or (missed > PROBE // 2 and seen <= len(probe)):
-            log.debug("no floor: the grammar of the demo did not write these reviews (%d of %d)", missed, seen)
-            return None
-    log.debug("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
-    judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(JUDGED)
-    return judged if len(judged) else None
-
-
 def floor_of(judged: pl.DataFrame) -> Floor:
-    """Add up the rows of `judged_reviews`."""
+    """Add up the rows of judged reviews (`JUDGED`)."""
     explained = judged.drop_nulls("nats")
     return Floor(len(judged), len(explained), float(explained["nats"].sum()), int(explained["bytes"].sum()))
 

@@ -44,7 +44,7 @@ class ComparedScores:
     Args:
         scores: By name of model: `evaluation.scoring.score.score_stream`; the order of the rows does not matter.
         figures: By name of model; unit, vocabulary and boundary policy decide what may be compared.
-        judged: The grammar's nats of the reviews (`evaluation.statistics.floor.judged_reviews`), if it wrote them.
+        judged: The grammar's nats of the reviews (`evaluation.statistics.floor.JUDGED`), if it wrote them.
         confidence: Confidence of the intervals, in (0, 1).
         resamples: Number of draws.
         seed: Equal seeds draw equal reviews.

@@ -16,8 +16,8 @@ from core.output import literal, quoted
 from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import METRICS
 from evaluation.statistics.intervals import ComparedScores
-from evaluation.statistics.slice_names import dimension_name
 from evaluation.statistics.slice_table import SliceOptions, review_slices
+from evaluation.statistics.slices import dimension_name
 from models.base import STATIC
 
 A, B = "A", "B"

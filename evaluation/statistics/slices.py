@@ -8,9 +8,10 @@ some look bad by chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,9 @@ MOST_SLICES = 24
 FREQUENCY_BANDS = (0, 1, 10, 100, 1_000, 10_000)
 POSITION_BANDS = (0, 1, 5, 10, 20, 50, 100)
 """Lower ends of the bands; the last one is open."""
+
+OF_TOKENS = ("frequency", "position", "after_oov")
+"""Dimensions whose slices are made of tokens, not of whole reviews."""
 
 LOSSES = pl.Schema(
     {
@@ -46,6 +50,17 @@ class Slicing:
     names: tuple[str, ...]
     member_NS: np.ndarray
     left_out: int = 0
+
+
+def dimension_name(dimension: str, label: str) -> str:
+    """Return the name of a dimension for one of its slices; a month that was merged into its year is a year."""
+    years = dimension == "month" and len(label) == len("2019")
+    return "year" if years else dimension.replace("_", " ")
+
+
+def slice_name(row: Mapping[str, Any], between: str = " ") -> str:
+    """Return the name of a slice with its dimension: "year 2019", "after oov unknown word"."""
+    return f"{dimension_name(row['dimension'], row['slice'])}{between}{row['slice']}"
 
 
 def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -> list[Slicing]:

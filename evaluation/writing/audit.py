@@ -28,7 +28,6 @@ from models.text.normal_form import MASKS
 from models.threads import return_freed
 
 if TYPE_CHECKING:
-    from evaluation.scoring.part_scores import PartScores
     from models.bundles.bundle import Bundle
 
 MARGIN = 1.2
@@ -49,7 +48,6 @@ def audit(
     tokens_per_word: float,
     folder: Path,
     report: Report = lambda done: None,
-    beside: PartScores | None = None,
 ) -> dict[str, Any]:
     """Audit one model and write tables to *folder*.
 
@@ -60,7 +58,6 @@ def audit(
         tokens_per_word: Tokens per word of the model's vocabulary, on the training text.
         folder: Output folder of samples, copied, exposure, novelty and private (.parquet).
         report: Called with the number of samples written.
-        beside: Scores of the parts of a mixture; see `measure_exposure`.
 
     Returns:
         Facts, None if one does not apply. See docs/concepts/evaluation/memorisation.md; `real_…` is the same fact of
@@ -78,7 +75,7 @@ def audit(
         facts |= figures()
     return_freed()
     scored = folder / "scored"
-    table, exposed = measure_exposure(bundle, canaries, config.candidates, samples["text"], scored, beside)
+    table, exposed = measure_exposure(bundle, canaries, config.candidates, samples["text"], scored)
     table.write_parquet(folder / EXPOSURE_FILE)
     return facts | exposed
 

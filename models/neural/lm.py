@@ -12,7 +12,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,7 +26,6 @@ from ..predictions import ENTRIES, FirstEntries, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
 from .device import POSITIONS, out_of_memory, require_device
 from .inference.reader import Reader, reader_for
-from .kept_features import Features, KeptFeatures
 from .network import Network, NetworkState, join, take
 from .nplm import NPLMNetwork
 from .output import CONTEXT_IDS, NOT_SCORED
@@ -75,7 +73,6 @@ class NeuralLM:
     def __init__(self, spec: NeuralSpec, network: Network, vocabulary_size: int) -> None:
         self.spec, self.network, self.vocabulary_size = spec, network.eval(), vocabulary_size
         self.device = next(network.parameters()).device
-        self.kept_features: KeptFeatures | None = None
         self._reader: Reader | None = None
         self._without_reader = False
 
@@ -178,22 +175,24 @@ class NeuralLM:
 
         The network reads many positions at a time; the output layer runs only at the wanted ones.
         """
-        reader, rows, stored = self.reader(), max(1, ENTRIES // self.vocabulary_size), self.kept_features
+        reader, rows = self.reader(), max(1, ENTRIES // self.vocabulary_size)
         logp = self.network.output.logp if reader is None else reader.logp
-        compute = partial(self._features_at, ids_BT, wanted_BT)
-        for text_N, position_N, features_NE in stored.read(ids_BT, wanted_BT, compute) if stored else compute():
+        for text_N, position_N, features_NE in self._features_at(ids_BT, wanted_BT):
             for first in range(0, len(text_N), rows):
                 some = slice(first, first + rows)
                 logp_MV = logp(torch.from_numpy(features_NE[some]).to(self.device))
                 yield Predictions(text_N[some], position_N[some], logp_MV.cpu().numpy())
 
-    def _features_at(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Features]:
+    def _features_at(
+        self, ids_BT: np.ndarray, wanted_BT: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield the rows and positions (N,) of some wanted positions, and the features (N, E) that predict them."""
         state, width = self.start(len(ids_BT)), self._width(len(ids_BT))
         for begin in range(0, ids_BT.shape[1], width):
             part = slice(begin, begin + width)
             before_BTE, state = self._features(self.ids_tensor(ids_BT[:, part]), state)
             text_N, position_N = np.nonzero(wanted_BT[:, part])
-            yield Features(text_N, begin + position_N, before_BTE[text_N, position_N].cpu().numpy())
+            yield text_N, begin + position_N, before_BTE[text_N, position_N].cpu().numpy()
 
     def _width(self, batch: int) -> int:
         """Return how many tokens of each stream are read at a time while scoring."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluation.statistics.slice_names import dimension_name
+from evaluation.statistics.slices import dimension_name
 from reviewlm import terminal
 from reviewlm.early_checks import require_data_of, require_versions_or_models
 from reviewlm.options import (

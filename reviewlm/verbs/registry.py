@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -109,18 +108,13 @@ def rollback(
 
 
 def history(
-    page: Annotated[bool, typer.Option("--page", help="Only write the page of all runs, and open it.")] = False,
     model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """List the decisions about versions, then the versions.
 
-    Who promoted or refused which version, when and why. The page of all runs (list, filter, sort, compare two) needs no
-    server.
+    Who promoted or refused which version, when and why.
     """
     config = configured(preset, set)
-    if page:
-        _show_page(config.home, json)
-        return
     registry = _registry(config, model)
     from tracking.registry.events import BY_HAND, complaints
 
@@ -133,19 +127,6 @@ def history(
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
     terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)
-
-
-def _show_page(home: Path, json: bool) -> None:
-    from evaluation.reports.all_runs import write_all_runs
-    from evaluation.reports.run_record import REPORTS
-
-    page, count = write_all_runs(home / REPORTS)
-    terminal.say(f"{count} run{'' if count == 1 else 's'}: {page}", whole=True)
-    if count:
-        shown_results.open_page(page)
-    else:
-        terminal.say("`reviewlm run` writes a report at its end.")
-    terminal.last_line({"runs": count, "page": str(page)}, json)
 
 
 def _show_decisions(name: str, events: Sequence[Mapping[str, Any]]) -> None:

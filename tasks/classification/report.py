@@ -8,7 +8,7 @@ from core.config.run_config import RunConfig
 from core.manifest import seconds_of
 from core.processes.interrupts import during
 from corpus.splitting.split import scan_split
-from evaluation.classification.report import classifier_report
+from evaluation.classification.report import classifier_page
 from evaluation.classification.results import ClassificationResults, ClassifierResults
 from evaluation.classification.tables import headline
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
@@ -32,7 +32,7 @@ def write_classifier_report(
 ) -> str:
     """Write `reports/<run>/classifiers.html`, log it to the flow's MLflow run, link it in Prefect; return its path."""
     results = results_of(config, prepared, compared, promotion, run_id)
-    return str(publish_page(config, run_id, REPORT_FILE, classifier_report(results), headline(results)))
+    return str(publish_page(config, run_id, REPORT_FILE, classifier_page(results).to_html(), headline(results)))
 
 
 def results_of(
@@ -49,8 +49,7 @@ def results_of(
         documents=documents,
         decision=promotion.decision,
         run={
-            "predicted": config.classification.label, "preset": config.preset, "data": config.source.title,
-            "begun": f"{started():{MINUTE}}",
+            "predicted": config.classification.label, "preset": config.preset, "started": f"{started():{MINUTE}}",
         },
         data={
             **{f"{split} reviews": of_all(count, splits[split]["reviews"]) for split, count in used(compared).items()},
@@ -59,6 +58,8 @@ def results_of(
         links={"MLflow run": tracker.link(run_id)},
         min_slice_reviews=config.evaluation.min_slice_reviews, confidence=config.evaluation.confidence,
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
+        source=f"{config.source.title}, {sum(split['reviews'] for split in splits.values()):,} reviews",
+        name=config.classification.promotion.model_name, version=promotion.version,
     )  # fmt: skip
 
 

@@ -26,8 +26,7 @@ OPTIONS = {"samples", "max_words", "candidates"}
 
 
 def audit_bundle(
-    config: RunConfig, bundle_folder: Path, prepared: Prepared, tokens: Artifact, label: str,
-    shared: Path | None = None,
+    config: RunConfig, bundle_folder: Path, prepared: Prepared, tokens: Artifact, label: str
 ) -> Built:  # fmt: skip
     """Return the audit of a bundle: its samples, and how these and the canaries relate to the training text.
 
@@ -37,7 +36,6 @@ def audit_bundle(
         prepared: The data that it was trained on.
         tokens: The training stream in the model's vocabulary.
         label: Name in messages.
-        shared: Folder for the scores of canaries by the parts of a mixture (`PartScores`).
     """
     reference = reference_of(config, prepared.clean).artifact
     planted = prepared.canaries
@@ -47,7 +45,7 @@ def audit_bundle(
         named = {
             "options": config.audit.model_dump(mode="json"), "reference": str(reference.folder),
             "planted": str(planted.folder) if planted else "",
-            "tokens_per_word": text_tokens / reference.facts["words"], "shared": str(shared or ""),
+            "tokens_per_word": text_tokens / reference.facts["words"],
         }  # fmt: skip
         with progress(f"audit {label}", config.audit.samples, "samples") as report:
             return with_model(ModelWork(audited, label, bundle_folder, work, named), opened, report)

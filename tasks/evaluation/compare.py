@@ -1,14 +1,9 @@
 """Compare the models of a run and log the result: table, intervals, differences, slices, Data Docs.
-
-Draw bits per byte by star rating; a later run with the same scores takes the image from the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,14 +11,13 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.output import quoted
 from core.store import Artifact
-from evaluation.scoring.metrics import star_slices
 from models.base import STATIC
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.cost import COSTS
-from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
+from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
 from tasks.measuring.samples import SAMPLES_FILE
-from tasks.stage import run_stage, show_markdown, show_table, stage
+from tasks.stage import show_markdown, show_table, stage
 from tasks.track import tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import BELOW_TAG, CHECKS, COMPARED_TAG
@@ -32,11 +26,9 @@ TABLE_COLUMNS = (
     "model", "kind", "adaptation", "baseline", "unit", "perplexity", "word_perplexity", "bits_per_byte",
     "open_bits_per_byte", "open_bits_per_byte_lo", "open_bits_per_byte_hi", "covered_reviews", "uncovered_perplexity",
     "uncovered_open_bits_per_byte", "gap", "gap_lo", "gap_hi", "below_floor",
-    "impossible", "gain", "gain_lo", "gain_hi", "megabytes", "tokens_per_second", "pareto",
+    "impossible", "gain", "gain_lo", "gain_hi", "megabytes", "tokens_per_second",
 )
 SIDE_BY_SIDE = ("open_bits_per_byte", "perplexity")
-
-PLOTS, IMAGE = "plots", "bits_per_byte_by_stars.png"
 
 
 @dataclass(frozen=True)
@@ -58,13 +50,12 @@ class Evaluated:
 
 @stage("compare")
 def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Evaluated:
-    """Compare the models and log the result: table, differences, slices, bar chart by stars, floor."""
+    """Compare the models and log the result: table, differences, slices, floor."""
     comparison = compare(config, prepared, measured)
     tracker = tracker_of(config)
     _log_comparison(tracker, comparison, parent_run_id)
     for model in measured:
         _log_to_model(tracker, comparison, model)
-    tracker.log_folder(parent_run_id, star_plots(config, measured), PLOTS)  # the report draws all other figures
     _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
     shown = comparison.table.select(column for column in TABLE_COLUMNS if column in comparison.table.columns)
     static = pl.col("adaptation") == STATIC
@@ -140,19 +131,3 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
     tracker.log_table(run_id, pl.DataFrame(rows, schema={"checked": pl.String, "passed": pl.Boolean,
                                                          "result": pl.String, "page": pl.String}), "checks.json")
     tracker.set_tags(run_id, {CHECKS: summary})
-
-
-def star_plots(config: RunConfig, measured: Sequence[Measured]) -> Path:
-    """Return a folder with the bar chart of these models; draw it if the store lacks it."""
-    options = {"models": [model.name for model in measured], "matplotlib": version("matplotlib")}
-    inputs = {f"scores {model.name}": model.test.digest for model in measured}
-
-    def make(work: Path) -> dict[str, Any]:
-        from evaluation.plots.curves import star_bars  # a run that draws nothing does not wait for matplotlib
-
-        slices = {model.name: star_slices(scores_of(model.test), figures_of_artifact(model.test)) for model in measured}
-        (work / PLOTS).mkdir(exist_ok=True)
-        star_bars(slices).savefig(work / PLOTS / IMAGE, metadata={"Software": None})
-        return {"models": len(slices)}
-
-    return run_stage(config, "stars", options, inputs, make).artifact.folder / PLOTS

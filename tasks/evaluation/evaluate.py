@@ -5,7 +5,6 @@ Observe a model at every token of a sample of test reviews: scores, usefulness, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,7 @@ from core.config.run_config import RunConfig
 from core.model_errors import converted_errors
 from core.store import Artifact, Built
 from evaluation.scoring.metrics import Figures, star_slices
-from evaluation.scoring.part_scores import PartScores
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
-from models.specs import MixtureSpec, parts_of
 from models.streams import TokenStream
 from models.threads import return_freed
 from tasks.data.prepare import Prepared, check_table
@@ -68,44 +65,29 @@ class Measured:
 
 
 @stage("score", run_name="score {fitted.spec.name}")
-def score(
-    config: RunConfig, fitted: Fitted, prepared: Prepared, shared: Path | None = None
-) -> tuple[Built, Built]:
-    """Return the scores of one model on the test and the validation split; *shared* as for `score_bundle`."""
+def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built, Built]:
+    """Return the scores of one model on the test and the validation split."""
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(name):
-        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test", shared)
-        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation", shared)
+        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
+        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
     return result_as_task_state(Built(test.artifact, test.reused and validation.reused), (test, validation))
 
 
-def mixtures_first(fitted: Iterable[Fitted]) -> list[Fitted]:
-    """Return models that have parts before all others: a mixture leaves what its parts need not do again."""
-    return sorted(fitted, key=lambda model: not parts_of(model.spec))
-
-
-def mixtures_and_parts(fitted: Iterable[Fitted]) -> frozenset[str]:
-    """Return the names of the mixtures and of their parts: these ask the same networks for the same texts."""
-    mixtures = [model.spec for model in fitted if isinstance(model.spec, MixtureSpec)]
-    return frozenset(name for spec in mixtures for name in (spec.name, *spec.parts))
-
-
 @stage("observe", run_name="observe {fitted.spec.name}")
-def observe(
-    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared, shared: Path | None = None
-) -> Built:
-    """Observe the token predictions of a scored model; *shared* as for `observe_bundle`."""
+def observe(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared) -> Built:
+    """Observe the token predictions of a scored model."""
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(name):
-        return _done(observe_bundle(config, fitted.bundle, tokens, scores[0].artifact, name, shared))
+        return _done(observe_bundle(config, fitted.bundle, tokens, scores[0].artifact, name))
 
 
 @stage("audit", run_name="audit {fitted.spec.name}")
-def audit(config: RunConfig, fitted: Fitted, prepared: Prepared, shared: Path | None = None) -> Built:
-    """Audit what a model writes; *shared* as for `audit_bundle`."""
+def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Built:
+    """Audit what a model writes."""
     name, train = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]["train"]
     with converted_errors(name):
-        return _done(audit_bundle(config, fitted.bundle, prepared, train, name, shared))
+        return _done(audit_bundle(config, fitted.bundle, prepared, train, name))
 
 
 @stage("samples", run_name="samples {fitted.spec.name}")
@@ -140,9 +122,7 @@ def measure(
     return result_as_task_state(Built(test.artifact, all(built.reused for built in parts)), measured)
 
 
-def score_bundle(
-    config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str, shared: Path | None = None
-) -> Built:
+def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
     """Return the scores of a bundle on a token stream; champion and challenger go through this same stage.
 
     A node of `execution.cluster` scores what would take this machine long, see `is_worth_handing_over`.
@@ -152,8 +132,6 @@ def score_bundle(
         bundle_folder: Folder of the model's bundle.
         tokens: The token stream in its vocabulary.
         label: Name in messages.
-        shared: Folder for the scores of the parts of a mixture, and in which those of a part are looked up
-            (`PartScores`); all calls with one folder have the same *config*. A cluster does not use it.
     """
     options: dict[str, Any] = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
@@ -165,10 +143,8 @@ def score_bundle(
             if cluster:
                 return {**cluster(job, lambda news: report(news["step"])), MADE_ELSEWHERE: cluster.made_by}
             if in_processes():
-                named = {"job": job.to_json(), "shared": str(shared or "")}
-                return with_model(ModelWork(scored, label, bundle_folder, work, named), opened, report)
-            parts = PartScores(shared) if shared and not config.execution.cluster else None
-            return recorded(job, opened(), lambda done, total: report(done), fan_out_scores(config), parts)
+                return with_model(ModelWork(scored, label, bundle_folder, work, {"job": job.to_json()}), opened, report)
+            return recorded(job, opened(), lambda done, total: report(done), fan_out_scores(config))
 
     with OpenBundle(config, bundle_folder) as opened:
         return run_stage(config, "score", options, inputs, make, label)
@@ -234,8 +210,7 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
 
 
 def observe_bundle(
-    config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str,
-    shared: Path | None = None,
+    config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str
 ) -> Built:  # fmt: skip
     """Return token scores, usefulness and calibration of a bundle on the observed test reviews.
 
@@ -245,13 +220,12 @@ def observe_bundle(
         tokens: Token streams in its vocabulary, by split.
         scores: Scores of this bundle on the test split.
         label: Name in messages.
-        shared: Folder for the features of networks, which a mixture and its parts share (`features_kept`).
     """
     options = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
 
     def make(work: Path) -> dict[str, Any]:
         streams = {split: str(tokens[split].folder) for split in ("test", "validation", "train")}
-        named = {"options": options, "streams": streams, "scores": str(scores.folder), "shared": str(shared or "")}
+        named = {"options": options, "streams": streams, "scores": str(scores.folder)}
         return with_model(ModelWork(observed, label, bundle_folder, work, named), opened)
 
     inputs = {

@@ -15,9 +15,8 @@ from core.config.run_config import RunConfig
 from core.store import Artifact, Built
 from corpus.splitting.split import iter_split
 from evaluation.statistics.comparison import Baseline, comparison_table, own_baselines
-from evaluation.statistics.floor import floor_of, judged_reviews
+from evaluation.statistics.floor import JUDGED, floor_of
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, uncovered_table, usefulness_table
-from evaluation.statistics.pareto import pareto_front
 from evaluation.statistics.slice_table import Sliced, SliceOptions, review_slices, token_slices, worst_slices
 from models.specs import parts_of
 from tasks.data.documents import documents_of, grouped_by
@@ -35,6 +34,11 @@ INTERVALS_FILE, DIFFERENCES_FILE, SLICES_FILE, WORST_FILE = (
     "slices.parquet",
     "worst_slices.parquet",
 )
+MIN_EXPLAINED = 0.99
+"""Minimum share of the reviews that the grammar must be able to generate."""
+
+PROBE = 40
+"""Shorter reviews that are tried first; if the grammar cannot generate half of them, it is given up."""
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +58,7 @@ class ModelComparison:
 
     @property
     def table(self) -> pl.DataFrame:
-        """One row per model, best first: figures, intervals, gaps to the floor, cost, Pareto front."""
+        """One row per model, best first: figures, intervals, gaps to the floor, cost."""
         return self.table_file.read()
 
     @property
@@ -88,7 +92,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
 
 
 def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:
-    """Return the comparison table on the test split, best first, with intervals, cost and Pareto front."""
+    """Return the comparison table on the test split, best first, with intervals and cost."""
     figures = {model.name: figures_of_artifact(model.test) for model in measured}
     kinds = {model.name: model.fitted.spec.kind for model in measured}
     costs = [{"model": name, **cost} for name, cost in costs_of(measured).items()]
@@ -96,7 +100,7 @@ def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifac
     table = comparison_table(figures, kinds, baselines_of(config, measured))
     for beside in (pl.read_parquet(intervals.folder / INTERVALS_FILE), pl.DataFrame(costs, schema)):
         table = table.join(beside, on="model", how="left", maintain_order="left")
-    return table.with_columns(pareto=pl.Series(pareto_front(table.to_dicts()), dtype=pl.Boolean))
+    return table
 
 
 def baselines_of(config: RunConfig, measured: Sequence[Measured]) -> Baseline:
@@ -120,6 +124,38 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
         return facts
 
     return run_stage(config, "floor", {}, {"clean": prepared.clean.digest}, make, "of the test reviews")
+
+
+def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
+    """Return the grammar's nats of each test review, or None if the reviews were not written by the grammar.
+
+    Args:
+        reviews: Columns review_id, text (cleaned), stars (0..5, 0: unknown) and bytes (the end included).
+
+    Returns:
+        One row per review with the columns of `JUDGED`, in the order of *reviews*. None if more than 1 % of the reviews
+        cannot come from the grammar, or half of a few of the shorter ones, or there are no reviews. The log says how
+        many it explained.
+    """
+    # Imported late: the grammar is large, and code that only draws a floor does not need it.
+    from corpus.synthetic.grammar import log_probability
+
+    nats: list[float | None] = [None] * len(reviews)
+    texts, stars, missed = reviews["text"], reviews["stars"].fill_null(0), 0
+    order = texts.str.len_bytes().arg_sort().to_list()
+    # A long review takes a second. A few from the shorter quarter are enough to see that a grammar wrote none of them.
+    probe = order[: len(order) // 4 : max(1, len(order) // (4 * PROBE))]
+    for seen, place in enumerate(dict.fromkeys([*probe, *order]), 1):
+        if (logp := log_probability(texts[place], int(stars[place]))) is not None:
+            nats[place] = -logp
+            continue
+        missed += 1
+        if missed > (1 - MIN_EXPLAINED) * len(reviews) or (missed > PROBE // 2 and seen <= len(probe)):
+            log.debug("no floor: the grammar of the demo did not write these reviews (%d of %d)", missed, seen)
+            return None
+    log.debug("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
+    judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(JUDGED)
+    return judged if len(judged) else None
 
 
 def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact) -> Built:

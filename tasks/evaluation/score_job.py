@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Self
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
 from core.store import Artifact
-from evaluation.scoring.part_scores import PartScores
 from evaluation.scoring.score import SCORES_FILE, drawn_reviews, record_scores
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream
@@ -88,10 +87,9 @@ def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifa
 
 
 def recorded(
-    job: ScoreJob, bundle: Bundle, report: Callable[[int, int], None], engine: FanOut = map,
-    beside: PartScores | None = None,
+    job: ScoreJob, bundle: Bundle, report: Callable[[int, int], None], engine: FanOut = map
 ) -> dict[str, Any]:  # fmt: skip
     """Score the stream of a job into its work folder; arguments and result as for `record_scores`."""
     stream = TokenStream.open(job.tokens)
     observed = drawn_reviews(stream, job.observed_reviews, job.seed).tolist()
-    return record_scores(bundle, stream, job.work, observed, report, engine, job.model, beside)
+    return record_scores(bundle, stream, job.work, observed, report, engine, job.model)

@@ -18,7 +18,6 @@ from corpus.synthetic.canaries import Canaries
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import held_out_temperature, observe
-from evaluation.scoring.part_scores import PartScores, features_kept
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews
 from evaluation.writing.audit import audit
 from evaluation.writing.reference import RealText
@@ -31,8 +30,7 @@ TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parqu
 
 
 def observed(
-    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], streams: Mapping[str, str], scores: str,
-    shared: str = "",
+    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], streams: Mapping[str, str], scores: str
 ) -> dict[str, Any]:  # fmt: skip
     """Observe the tokens of a sample of test reviews.
 
@@ -41,16 +39,14 @@ def observed(
         options: As in `EvaluationConfig`.
         streams: Folder of the token stream of each split.
         scores: Folder of the scores of the test split.
-        shared: Folder for the features of networks, see `features_kept`; "": there is none.
     """
     test, validation, train = (TokenStream.open(Path(streams[split])) for split in ("test", "validation", "train"))
     seed, size = options["seed"], options["observed_reviews"]
     reviews = drawn_reviews(test, size, seed)
     counts_V = unigram_counts(train, bundle.vocabulary.size)
     token_nats, scored = (pl.read_parquet(Path(scores) / file) for file in (TOKEN_NATS, SCORES_FILE))
-    with features_kept(bundle, Path(shared) if shared else None):
-        fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
-        rows = observe(bundle, test, reviews, token_nats, scored, counts_V, fitted.value)
+    fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
+    rows = observe(bundle, test, reviews, token_nats, scored, counts_V, fitted.value)
     rows.write_parquet(work / TOKEN_SCORES_FILE)
     useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
     facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}
@@ -73,21 +69,19 @@ def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
     }
 
 
-def scored(bundle: Bundle, report: Report, work: Path, job: str, shared: str = "") -> dict[str, Any]:
+def scored(bundle: Bundle, report: Report, work: Path, job: str) -> dict[str, Any]:
     """Score a token stream.
 
     Args:
         bundle, report, work: See the module.
         job: Text of a `ScoreJob`.
-        shared: Folder of `PartScores`; "": there is none.
     """
-    parts = PartScores(Path(shared)) if shared else None
-    return recorded(ScoreJob.from_json(job), bundle, lambda done, total: report(done), beside=parts)
+    return recorded(ScoreJob.from_json(job), bundle, lambda done, total: report(done))
 
 
 def audited(
     bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], reference: str, planted: str,
-    tokens_per_word: float, shared: str = "",
+    tokens_per_word: float,
 ) -> dict[str, Any]:  # fmt: skip
     """Audit what a model writes.
 
@@ -97,9 +91,7 @@ def audited(
         reference: Folder of the audit reference.
         planted: Folder of the canaries; "": there are none.
         tokens_per_word: Tokens per word of the model's vocabulary.
-        shared: Folder of `PartScores`; "": there is none.
     """
     canaries = Canaries.load(Path(planted)) if planted else None
     config = AuditConfig.model_validate(options)
-    parts = PartScores(Path(shared)) if shared else None
-    return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report, parts)
+    return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report)

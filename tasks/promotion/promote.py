@@ -18,7 +18,6 @@ from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import ChampionReviews
-from evaluation.reports.model_card import pointer
 from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared
 from tasks.family import Candidate, Champion, ModelFamily, Scored
@@ -40,6 +39,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 """Maximum number of decisions. Each retry means that another gate promoted a model during one scoring."""
+CARD_FILE = "model_card.md"
 Judged = TypeVar("Judged")
 
 
@@ -185,7 +185,7 @@ def described_version(
 ) -> str:
     """Return the description of a version in MLflow: what it is, and what was decided about it."""
     made = f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(config.title)}."
-    return f"{made} {pointer(run_link)}\n\n{decision}"
+    return f"{made} Model card: `{CARD_FILE}` among the artifacts of [its run]({run_link}).\n\n{decision}"
 
 
 def _when(scored: Scored, champion: Champion | None) -> dict[str, str]:

@@ -29,7 +29,6 @@ from core.lineage.record import FITS
 from core.processes.crash_log import FOLDER as CRASHES
 from core.store import ASIDE
 from core.storing.removal import WORK, Removal, newest_change, one_collection
-from evaluation.reports.all_runs import write_all_runs
 from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
 from tasks.track import tracker_of
 from tasks.upkeep.holdings import RUNNING, VERSION, Holdings, Key, kept_results, with_inputs
@@ -123,8 +122,6 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
             removal.empty()  # what follows writes a little, which a full disk has no space for
             stayed += _remove(items, *{item.kind for item in items} - {RESULT, CONTENT})
             removal.empty()
-            if any(item.kind == REPORT and not item.reason for item in items):
-                write_all_runs(config.home / REPORTS)
         if stayed:
             notes.append(f"{stayed} were used meanwhile and stay")
         return Collected(items, before, _size(_inodes([config.home])), False, notes, rows)

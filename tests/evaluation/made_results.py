@@ -43,6 +43,7 @@ def made_results(**changes) -> RunResults:
                  "languages": "not told apart", "licence": "not stated"},
         "digests": {"ingest": "6160d48ee348b2bb", "prepare": "8ac1d4c38f1521f3"},
         "run": {"MLflow run": "0123456789abcdef", "preset": "demo", "commit": "3a037031"},
+        "source": "yelp.csv, 6,956 reviews", "name": "reviews",
         "config": '{"preset": "demo"}', "commands": ("git checkout 3a037031", "reviewlm run --preset demo"),
     }  # fmt: skip
     return RunResults(**{**known, **changes})

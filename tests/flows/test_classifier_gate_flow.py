@@ -111,7 +111,7 @@ def test_a_classifier_of_other_reviews_does_not_replace_the_champion_although_it
     assert champion.promoted, champion.reason
     other = shop.classify("praise", input=files / "blame.jsonl")
     assert other.rules["same data family"]["passed"], "both are files of a user"
-    assert other.rules["surely better"]["passed"], "on its own reviews alone it would have won"
+    assert other.rules["better than the champion"]["passed"], "on its own reviews alone it would have won"
     assert other.failed == ["no forgetting"]
     assert other.rules["no forgetting"]["value"] > 0.1
     assert "of the champion's own" in other.reason

@@ -1,8 +1,7 @@
-"""The order of an evaluation's works, who shares a folder, and what is done where one of them fails."""
+"""The order of an evaluation's works, and what is done where one of them fails."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +26,6 @@ class Works:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failing: str = "") -> None:
         self.asked: list[str] = []
-        self.shared: dict[str, set[Path | None]] = {}
         self.failing = failing
         for name in ("observe", "audit", "write_samples"):
             monkeypatch.setattr(evaluate, name, SimpleNamespace(submit=self._submitting(name)))
@@ -35,7 +33,7 @@ class Works:
         monkeypatch.setattr(evaluate, "measure", lambda config, model, scores, *works: (model.spec.name, works))
         monkeypatch.setattr(evaluate, "compare_models", lambda config, prepared, measured, run: measured)
 
-    def _score(self, config: Any, model: Any, prepared: Any, shared: Path) -> tuple[Any, Any]:
+    def _score(self, config: Any, model: Any, prepared: Any) -> tuple[Any, Any]:
         self.asked.append(f"score {model.spec.name}")
         scores = SimpleNamespace(artifact=SimpleNamespace(facts={"score_seconds": SECONDS[model.spec.name]}))
         return scores, scores
@@ -44,8 +42,6 @@ class Works:
         def submit(config: Any, model: Any, *more: Any) -> Any:
             work = f"{stage} {model.spec.name}"
             self.asked.append(work)
-            if stage != "write_samples":
-                self.shared.setdefault(model.spec.name, set()).add(more[-1])
             return SimpleNamespace(result=lambda: self._result(work))
 
         return submit
@@ -57,20 +53,18 @@ class Works:
         return work
 
 
-def measured(tmp_path: Path) -> Any:
+def measured() -> Any:
     fitted: Any = [SimpleNamespace(spec=spec) for spec in SPECS]
     prepared: Any = None
-    return evaluate.measure_models.fn(load_config("demo"), prepared, fitted, "run", tmp_path)
+    return evaluate.measure_models.fn(load_config("demo"), prepared, fitted, "run")
 
 
-def test_mixtures_then_slow_models_come_first_and_results_keep_their_order(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_slow_models_come_first_and_results_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     works = Works(monkeypatch)
-    found = measured(tmp_path)
+    found = measured()
     assert found == [(name, (f"observe {name}", f"audit {name}", f"write_samples {name}")) for name in SECONDS]
     scored = [work.removeprefix("score ") for work in works.asked if work.startswith("score")]
-    assert scored == ["mix", "cached", "kn", "rnn", "lstm"]
+    assert scored == list(SECONDS)
     submitted = [work for work in works.asked if not work.startswith(("score", "done"))]
     assert submitted == [
         f"{stage} {name}" for name in ("cached", "mix", "lstm", "rnn", "kn")
@@ -78,19 +72,13 @@ def test_mixtures_then_slow_models_come_first_and_results_keep_their_order(
     ]  # fmt: skip
 
 
-def test_only_mixtures_and_their_parts_share_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    works = Works(monkeypatch)
-    measured(tmp_path)
-    assert works.shared == {"mix": {tmp_path}, "kn": {tmp_path}, "lstm": {tmp_path}, "rnn": {None}, "cached": {None}}
-
-
 @pytest.mark.parametrize("failing", ["observe mix", "audit lstm", "write_samples kn"])
 def test_a_work_that_fails_keeps_no_other_model_from_being_measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str
+    monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     Works(monkeypatch, failing)
     logged: list[str] = []
     monkeypatch.setattr(evaluate, "measure", lambda config, model, *more: logged.append(model.spec.name))
     with pytest.raises(ValueError, match=failing):
-        measured(tmp_path)
+        measured()
     assert sorted([*logged, failing.split()[1]]) == sorted(SECONDS)

@@ -19,8 +19,8 @@ from models.options import MOST_WHOLE, Count, Number, Whole
 
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "plan", "pace",
-    "fit", "score", "samples", "observe", "reference", "audit", "floor", "intervals", "gate-interval", "stars",
-    "figures", "unlearnt", "drift", "rescore", "labels", "vectors", "embed",
+    "fit", "score", "samples", "observe", "reference", "audit", "floor", "intervals", "gate-interval", "unlearnt",
+    "drift", "rescore", "labels", "vectors", "embed",
     "fit-classifier", "predict", "compare-classifiers", "punctuation",
 ]
 """All stages, each of which can be built again: those of `docs/reference/stages.md`."""

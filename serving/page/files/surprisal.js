@@ -2,9 +2,9 @@
 import { act, ask, at, chosen, make, percent, readAs } from "/page/api.js";
 
 const SHOWN = 5;
-const LIMITS = [2, 4, 7, 11];
-const NAMES = ["up to 2 bits", "2–4", "4–7", "7–11", "over 11 bits"];
-const level = (bits) => 1 + LIMITS.filter((limit) => bits > limit).length;
+const EDGES = [1, 3, 6, 10]; // as in reports: evaluation/palette.py
+const NAMES = ["below 1 bit", "1 to 3", "3 to 6", "6 to 10", "10 bits and more"];
+const level = (bits) => 1 + EDGES.filter((edge) => bits >= edge).length;
 
 const END = "<eos>";
 const SPECIAL = { "<unk>": "an unknown word", [END]: "the end of the review" };

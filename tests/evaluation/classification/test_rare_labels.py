@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.gate.classification import ClassifierCase
-from evaluation.gate.rules import surely_better
+from evaluation.gate.rules import better_than_champion
 from tests.evaluation.classification.made_answers import STARS, predicted
 from tests.evaluation.classification.made_evidence import POLICY, REVIEWS, answering, decide, rule
 
@@ -26,7 +26,7 @@ def test_a_gain_that_rests_on_a_few_reviews_of_a_rare_label_is_refused_whatever_
     sides = {"challenger": challenger, "champion": champion, "baseline": (truth + np.arange(504) % 3) % 5}
     found = answering(**{who: predicted(truth, answers, labels) for who, answers in sides.items()})
     decision = decide(POLICY, replace(found, resamples=2_000))
-    outcome = rule(decision, "surely better")
+    outcome = rule(decision, "better than the champion")
     assert outcome.value > 0.05, "the lower end of the interval"
     assert outcome.passed is False
     assert "their answers differ on 64 reviews" in outcome.detail
@@ -53,7 +53,7 @@ def test_an_equal_classifier_with_luck_at_a_rare_label_is_promoted_no_more_often
             answers = np.where(~rare & (random.random(REVIEWS) < answered), 4, answers)
             sides.append(predicted(truth, np.where(rare, random.choice([0, 4], REVIEWS), answers)))
         case = replace(answering(champion=sides[0], challenger=sides[1]), seed=seed, resamples=400)
-        outcome = surely_better(ClassifierCase.of(POLICY, case))
+        outcome = better_than_champion(ClassifierCase.of(POLICY, case))
         passed, alone = passed + outcome.passed, alone + (outcome.value > 0)
     assert passed <= 15 + 2.5 * 3.8
     assert passed < alone

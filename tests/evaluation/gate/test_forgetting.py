@@ -157,7 +157,7 @@ def test_a_decision_names_the_scores_on_the_champions_reviews():
     decision = judge(champion_reviews=on_champions(0.95))
     again = judge(champion_reviews=on_champions(0.95, challenger=on_champions(0.95).challenger.reverse()))
     assert decision.champion_reviews == again.champion_reviews
-    assert set(decision.champion_reviews) == {"test_set", "challenger_scores", "champion_scores"}
+    assert set(decision.champion_reviews) == {"challenger_scores", "champion_scores"}
     assert Decision.from_json(decision.to_json()) == decision
     assert decision.to_json() == again.to_json(), "the order of the rows decides nothing"
     assert judge().champion_reviews is None

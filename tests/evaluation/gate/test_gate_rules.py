@@ -13,7 +13,7 @@ from core.config.sections.promotion import PromotionConfig
 from core.errors import ConfigError
 from evaluation.gate.evidence import departure
 from evaluation.gate.language import LanguageCase, not_below_floor
-from evaluation.gate.rules import surely_better
+from evaluation.gate.rules import better_than_champion
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.slices import review_slicings
 from tests.evaluation.challengers import FIRST, HONEST, assert_refused_by, evidence, judge, rule, scores
@@ -277,8 +277,8 @@ def test_one_review_has_no_interval_and_so_nothing_is_sure():
     one = LanguageCase.of(PromotionConfig(), evidence(challenger=ours, champion=theirs, floor=judged))
     assert one.gain == pytest.approx(0.5)
     assert one.interval is one.floor_gap is None
-    assert surely_better(one).passed is False
-    assert "fewer than two groups of reviews" in surely_better(one).detail
+    assert better_than_champion(one).passed is False
+    assert "fewer than two groups of reviews" in better_than_champion(one).detail
     assert not_below_floor(one).passed is None
 
 

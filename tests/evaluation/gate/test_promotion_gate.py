@@ -34,13 +34,9 @@ def test_the_champion_itself_is_not_promoted_again():
     assert decision.reason == "the challenger is identical to the champion (old)"
 
 
-def test_an_equal_model_keeps_the_champion():
-    assert_refused_by(judge(challenger=scores()), "better than the champion", "surely better")
-
-
 def test_a_worse_model_is_refused():
     assert_refused_by(
-        judge(challenger=scores(1.02, seed=1)), "better than the champion", "surely better"
+        judge(challenger=scores(1.02, seed=1)), "better than the champion"
     )
 
 
@@ -71,7 +67,7 @@ def test_a_champion_that_calls_a_review_impossible_gives_way_to_a_challenger_tha
         assert decision.promote
         said = "the champion calls 1 of 200 test reviews impossible (probability 0), the challenger none"
         assert decision.reason == said
-        for name in ("finite figures", "better than the champion", "surely better"):
+        for name in ("finite figures", "better than the champion"):
             assert (rule(decision, name).passed, rule(decision, name).detail) == (True, said)
         assert rule(decision, "no slice worse").passed is None
         json.loads(decision.to_json(), parse_constant=pytest.fail)
@@ -81,13 +77,7 @@ def test_a_challenger_that_calls_a_review_impossible_is_refused_whatever_the_cha
     decision = judge(champion=with_score(math.inf), challenger=with_score(math.inf, 0.5, review="r00004"))
     assert not decision.promote
     assert rule(decision, "finite figures").passed is False
-    assert rule(decision, "surely better").passed is False
-
-
-def test_an_impossible_review_among_other_test_reviews_is_no_reason():
-    decision = judge(champion=with_score(math.inf), champion_test="test2")
-    assert not decision.promote
-    assert rule(decision, "finite figures").passed is False
+    assert rule(decision, "better than the champion").passed is False
 
 
 def test_different_test_sets_are_refused_and_both_are_named():
@@ -130,23 +120,6 @@ def test_too_few_test_reviews_are_refused():
         PromotionConfig(min_test_reviews=1)  # all draws of one review are the same: nothing would look surer
 
 
-@pytest.mark.parametrize("name", ["checks", "smoke"])
-@pytest.mark.parametrize("outcome", [False, None])
-def test_failed_or_missing_checks_and_smoke_tests_are_refused(name, outcome):
-    decision = judge(**{f"{name}_passed": outcome, f"{name}_detail": "it said so"})
-    assert_refused_by(decision, {"checks": "data checks", "smoke": "smoke test"}[name])
-    assert decision.reason == "it said so"
-
-
-def test_a_leak_or_a_missing_certificate_is_refused():
-    assert_refused_by(judge(leak_free=False, leak_detail="a test review stands in train"), "leak certificate")
-    assert judge(leak_free=False, leak_detail="a test review stands in train").reason == "a test review stands in train"
-    assert_refused_by(judge(leak_free=None, leak_test=""), "leak certificate")
-    assert judge(leak_free=None).reason == "there is no leak certificate"
-    first = judge(**FIRST, leak_free=None)
-    assert_refused_by(first, "leak certificate")
-
-
 def test_a_certificate_of_another_test_set_is_refused_and_both_are_named():
     decision = judge(leak_test="test2")
     assert_refused_by(decision, "leak certificate")
@@ -174,40 +147,16 @@ def test_the_baseline_need_not_beat_itself():
     assert decision.promote
 
 
-def test_a_gain_below_the_wanted_one_is_refused():
-    decision = judge(PromotionConfig(min_relative_gain=0.2))
-    assert_refused_by(decision, "better than the champion", "surely better")
-    assert rule(decision, "surely better").detail.endswith("it may be less than 20.00%")
-
-
 def test_a_gain_above_the_wanted_one_must_be_so_surely():
     """10 % measured, wanted 9.9 %: enough by the figure, but the interval reaches below."""
-    assert_refused_by(judge(PromotionConfig(min_relative_gain=0.099)), "surely better")
+    assert_refused_by(judge(PromotionConfig(min_relative_gain=0.099)), "better than the champion")
     assert judge(PromotionConfig(min_relative_gain=0.07)).promote
 
 
-def test_a_gain_that_may_be_luck_is_refused():
-    noisy = scores(0.99, noise=0.5, seed=1)
-    decision = judge(challenger=noisy, baseline=scores(3.0))
-    assert "surely better" in [rule.name for rule in decision.rules if rule.passed is False]
-    detail = rule(decision, "surely better").detail
-    assert detail.startswith("1.10% better than the champion in open bits per byte; the 95 % interval of the gain is -")
-    assert ", the cautious one -" in detail
-    assert ": it may be chance; to decide, test on more reviews" in detail
-
-
 def test_a_loss_that_may_be_luck_is_called_no_sure_gain():
-    detail = rule(judge(challenger=scores(0.99, noise=0.5, seed=4)), "surely better").detail
-    assert "the cautious 95 % interval of the gain over the champion is -" in detail
-    assert detail.endswith(": there is no sure gain")
-
-
-def test_a_star_rating_that_gets_much_worse_is_refused():
-    ones_worse = pl.when(pl.col("stars") == 1).then(pl.col("nats") * 1.3).otherwise(pl.col("nats") * 0.7)
-    decision = judge(challenger=scores().with_columns(nats=ones_worse))
-    assert_refused_by(decision, "no slice worse")
-    assert rule(decision, "no slice worse").value == pytest.approx(0.3)
-    assert "worst at stars 1 (40 reviews): 30.00% worse" in decision.reason
+    detail = rule(judge(challenger=scores(0.99, noise=0.5, seed=4)), "better than the champion").detail
+    assert "the cautious 95 % interval is -" in detail
+    assert detail.endswith(": no sure gain")
 
 
 def test_star_ratings_with_few_reviews_are_left_out():
@@ -273,7 +222,7 @@ def test_markdown_begins_with_the_verdict_and_the_figures_of_both_models_side_by
 
 
 def test_values_and_limits_are_shown_with_their_unit():
-    known = (("size", 11.8534, None), ("latency", 19.151, 1000), ("surely better", 0.190986, 0.0),
+    known = (("size", 11.8534, None), ("latency", 19.151, 1000), ("better than the champion", 0.190986, 0.0),
              ("novelty", 1.01506, 0.5), ("not below the floor", 0.222757, 0.0), ("enough reviews", 26722, 30))
     rules = tuple(RuleOutcome(name, True, "why", value, limit) for name, value, limit in known)
     shown = replace(judge(), rules=rules, figures={"gain": -0.0123, "difference": 0.00456})

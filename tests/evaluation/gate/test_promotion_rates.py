@@ -39,7 +39,7 @@ def test_what_is_simulated_is_what_the_gate_decides(world, reviews, gain):
     ends = lower_ends(some, resamples=300)
     for drawn, low in zip(some, ends, strict=True):
         decision = judge(drawn, np.full(reviews, 5), resamples=300)
-        rule = next(rule for rule in decision.rules if rule.name == "surely better")
+        rule = next(rule for rule in decision.rules if rule.name == "better than the champion")
         assert rule.value == pytest.approx(low, rel=1e-6)
         assert decision.promote == (low > 0)
     assert 0 < (ends > 0).sum() < 12

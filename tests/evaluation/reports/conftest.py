@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.reports.report import report
+from evaluation.reports.report import run_page
 from evaluation.reports.report_pictures import pictures_of
 from tests.evaluation.made_results import made_results
 from tests.evaluation.reports.report_pages import Reader
@@ -22,7 +22,7 @@ def pictures(results):
 
 @pytest.fixture(scope="module")
 def html(results, pictures):
-    return report(results, pictures)
+    return run_page(results, pictures).to_html()
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ import math
 
 import polars as pl
 import pytest
-from matplotlib.colors import to_hex
 
-from evaluation.plots.figures import surprisal_figure
+from evaluation.palette import TINTS, TINTS_ON_DARK
 from evaluation.scoring import surprisal
 from tests.evaluation.reports.report_pages import Reader, page_of
 
@@ -43,31 +42,18 @@ def test_pieces_of_words_keep_the_spaces_that_they_bring():
     assert surprisal.shown("\n", "word") == "↵"
 
 
-def test_the_image_has_a_box_per_token_in_the_tint_of_its_level_and_wraps():
-    tokens = pl.DataFrame({"review_id": ["a"] * 30, "position": range(30), "token": ["delicious"] * 30,
-                           "nats": [20.0] * 10 + [0.0] * 20, "rank": [1] * 30})  # fmt: skip
-    figure = surprisal_figure([surprisal.TokenSurprisals("kn5", "word", tokens)], ["a"])
-    (axes,) = figure.axes
-    boxes, lines = axes.collections
-    tints = [to_hex(colour) for colour in boxes.get_facecolor()]
-    assert tints == [*surprisal.TINTS, *[surprisal.TINTS[4]] * 10, *[surprisal.TINTS[0]] * 20]
-    words = [text.get_position() for text in axes.texts if text.get_text() == "delicious"]
-    assert [sum(y == line + 0.5 for _, y in words) for line in (3, 4, 5)] == [10, 10, 10]
-    assert max(x for x, _ in words) + 9 <= 100
-    assert len(lines.get_segments()) == len(tints)
-
-
-def test_the_tints_can_be_read_and_told_apart_without_colour():
-    """Contrast of the dark text after WCAG 2.2; the line below grows with the level."""
+@pytest.mark.parametrize(("tints", "ink"), [(TINTS, "#1b1b1b"), (TINTS_ON_DARK, "#f1f3f4")])
+def test_the_tints_can_be_read_and_told_apart_without_colour(tints, ink):
+    """Contrast of the text after WCAG 2.2; the line below grows with the level."""
 
     def luminance(colour):
         parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    levels = [luminance(tint) for tint in surprisal.TINTS]
-    assert all((level + 0.05) / (luminance("#1b1b1b") + 0.05) >= 4.5 for level in levels)
-    assert levels == sorted(levels, reverse=True)
+    levels, text = [luminance(tint) for tint in tints], luminance(ink)
+    assert all((max(level, text) + 0.05) / (min(level, text) + 0.05) >= 4.5 for level in levels)
+    assert levels == sorted(levels, reverse=levels[0] > text)
     assert all(f"border-bottom-width: {level}px" in page_of() for level in range(5))
 
 

@@ -22,13 +22,14 @@ from corpus.synthetic.automaton import Automaton, Domain
 from corpus.synthetic.grammar import Forward
 from evaluation.scoring.metrics import figures_of
 from evaluation.scoring.score import score_stream
-from evaluation.statistics.floor import floor_of, judged_reviews
+from evaluation.statistics.floor import floor_of
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS, EOS
 from models.tokens.vocabulary import Vocabulary
+from tasks.evaluation.intervals import judged_reviews
 from tests.examples import examples
 
 UNITS = {"word": 200, "char": 400, "bpe": 400, "unigram": 400}

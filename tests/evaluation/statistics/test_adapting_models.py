@@ -9,12 +9,10 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import PromotionConfig
 from core.errors import ConfigError
-from evaluation.plots.curves import perplexity_bars
 from evaluation.scoring.metrics import figures_of, policies, star_slices
 from evaluation.scoring.score import figures_of_bundle, score_stream
 from evaluation.statistics.comparison import comparison_table, own_baselines
 from evaluation.statistics.intervals import ComparedScores
-from evaluation.statistics.pareto import pareto_front
 from evaluation.statistics.slice_table import SliceOptions, review_slices
 from reviewlm import shown_results
 from tests.evaluation.challengers import assert_refused_by, judge, rule, scores
@@ -44,15 +42,11 @@ def table():
     return comparison_table(figures, {"lstm": "lstm", "lstm+cache": "neural_cache"})
 
 
-def test_tables_and_bars_name_the_model_that_adapts():
+def test_tables_name_the_model_that_adapts():
     found = table()
     assert dict(found.select("model", "adaptation").iter_rows()) == {
         "lstm": "static", "lstm+cache": "continuous cache",
     }  # fmt: skip
-    left, _ = perplexity_bars(found).axes
-    names = [label.get_text() for label in left.get_yticklabels()]
-    assert names == ["lstm+cache\ncontinuous cache", "lstm"], "the better one stands below: it does not compare"
-    assert [bool(bar.get_hatch()) for bar in left.patches] == [True, False]
 
 
 STATIC_AND_CACHED = {"kn5": "static", "lstm": "static", "kn5+cache": "cache", "lstm+cache": "continuous cache"}
@@ -87,13 +81,6 @@ def test_gains_and_differences_stay_within_a_kind():
     assert compared.interval_table(own).filter(model="lstm+cache")["gain_lo"][0] > 0
     sliced = review_slices(tables, None, SliceOptions(own, min_reviews=5, resamples=50)).table
     assert sliced.filter(pl.col("model") == "lstm+cache")["gain"].to_numpy() == pytest.approx(1 - 0.7 / 0.9)
-
-
-def test_a_static_model_is_not_put_in_the_shade_by_one_that_adapts():
-    ways = ((1.0, "static"), (1.1, "static"), (0.9, "cache"), (1.2, "continuous cache"))
-    rows = [{"open_bits_per_byte": bits, "megabytes": 1.0, "score_seconds": 1.0, "adaptation": way}
-            for bits, way in ways]  # fmt: skip
-    assert pareto_front(rows) == [True, False, True, False]
 
 
 def test_the_command_line_shows_two_tables_each_with_its_baseline(capsys, monkeypatch):

@@ -6,7 +6,8 @@ import pytest
 
 from core.errors import ReviewLMError
 from corpus.synthetic import grammar
-from evaluation.statistics.floor import floor_nats, floor_of, judged_reviews
+from evaluation.statistics.floor import floor_nats, floor_of
+from tasks.evaluation.intervals import judged_reviews
 
 
 def reviews(texts):

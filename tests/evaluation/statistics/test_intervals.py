@@ -9,7 +9,7 @@ import pytest
 from core.errors import ReviewLMError
 from evaluation.scoring.metrics import FIGURES, LN2, SUMS, figures_of
 from evaluation.statistics.floor import JUDGED
-from evaluation.statistics.intervals import ComparedScores, ends, flagged_below_floor, usefulness_table
+from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, usefulness_table
 
 HOW = {"confidence": 0.95, "resamples": 1_000, "seed": 1}
 
@@ -132,13 +132,6 @@ def test_one_review_has_no_interval():
     assert row["perplexity_lo"] is row["gain_lo"] is row["gap"] is row["below_floor"] is None
 
 
-def test_one_review_has_no_interval_of_a_difference_either():
-    found = compared({"kn5": scores(reviews=1), "lstm": scores(0.5, reviews=1)}).difference_table("kn5")
-    row = found.row(by_predicate=(pl.col("figure") == "bits_per_byte") & (pl.col("relation") == "baseline"), named=True)
-    assert row["gain"] == pytest.approx(0.5)
-    assert row["gain_lo"] is row["gain_hi"] is row["difference_lo"] is row["difference_hi"] is None
-
-
 def test_nothing_is_gained_over_an_infinite_figure():
     impossible = scores().with_columns(nats=pl.lit(math.inf))
     found = compared({"mle": impossible, "kn5": scores()})
@@ -225,20 +218,7 @@ def test_copies_of_reviews_in_one_group_narrow_no_interval():
     assert narrow["gain_hi"] - narrow["gain_lo"] < 0.6 * (wide["gain_hi"] - wide["gain_lo"])
 
 
-def test_hits_on_copies_of_reviews_are_no_surer():
-    tokens = observed([[1, 1, 4, None], [2, 1], [9, 9, 9, 3], [1], [2, 3, 1]], keys=2)
-    sizes = pl.DataFrame({"review_id": [f"r{n}" for n in range(5)], "bytes": [20, 10, 30, 10, 15]})
-    copied, together = five_times(tokens)
-    alone = usefulness_table({"kn5": tokens}, sizes, **HOW).row(0, named=True)
-    grouped = usefulness_table({"kn5": copied}, five_times(sizes)[0], documents=together, **HOW).row(0, named=True)
-    assert grouped == pytest.approx(alone)
-
-
 def test_models_observed_on_different_reviews_are_refused():
     sizes = pl.DataFrame({"review_id": ["r0", "r1"], "bytes": [9, 9]})
     with pytest.raises(ReviewLMError, match="different reviews"):
         usefulness_table({"a": observed([[1], [2]]), "b": observed([[1]])}, sizes, **HOW)
-
-
-def test_ends_of_no_interval_are_null():
-    assert ends("gap", None) == {"gap_lo": None, "gap_hi": None}

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ReviewLMError
 from evaluation.scoring.metrics import LN2, figures_of
 from evaluation.statistics.slice_table import (
     SLICES,
@@ -158,11 +157,6 @@ def test_an_impossible_review_makes_its_slices_infinite_and_no_other():
     assert of(table, "mle", "stars", "2")["lo"] == pytest.approx(of(table, "kn5", "stars", "2")["lo"])
 
 
-def test_scores_of_different_reviews_are_refused():
-    with pytest.raises(ReviewLMError, match="different test sets"):
-        sliced({"kn5": scores(), "lstm": scores().head(50)})
-
-
 def tokens(reviews=12, factor=1.0):
     """Ten tokens a review: positions 0 to 9, the fifth after an unknown word; even positions hold frequent tokens."""
     positions = list(range(10)) * reviews
@@ -295,14 +289,6 @@ def test_slices_of_reviews_may_err_half_as_often_as_those_of_reviews_and_tokens_
     table = sliced({"kn5": rows, "lstm": worse}, options=options).table.filter(model="lstm")
     assert table["dimension"].to_list() == ["stars", "length"]
     assert table["surely_worse"].to_list() == [sure, sure]
-
-
-def test_gains_that_are_none_are_not_below_zero():
-    nan = np.full(50, np.nan)
-    draws = np.random.default_rng(0).normal(-9, 1, 50)
-    for gains, draws_SR, below in (([np.nan, -9.0], [nan, draws], [False, True]), ([np.nan], [nan], [False])):
-        _, hi_S = simultaneous_ends(np.array(gains), draws_SR, 0.95)
-        assert (hi_S < 0).tolist() == below
 
 
 def test_the_interval_of_one_slice_is_that_of_the_normal_deviate_and_of_twenty_wider():

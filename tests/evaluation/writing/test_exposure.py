@@ -1,4 +1,4 @@
-"""Exposure: what theory says of canaries that were never planted, ranks by hand, and how far a fitted tail is right."""
+"""Exposure: what theory says of canaries that were never planted, ranks by hand."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import kstest, norm, skewnorm
+from scipy.stats import kstest
 
 from corpus.synthetic.canaries import Canaries
-from evaluation.scoring.part_scores import PartScores
-from evaluation.writing.exposure import FACTS, SkewNormal, exposures, follow_theory, measure_exposure, ranks
-from models.bundles.bundle import Bundle
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.mixture.weights import Fixed
-from tests.models.table_lm import HistoryLM, TableSpec
+from evaluation.writing.exposure import FACTS, exposures, measure_exposure, ranks
 
 NUMBERS = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=20)
 
@@ -57,35 +51,6 @@ def test_exposures_of_never_planted_canaries_are_what_theory_says():
     assert found.mean() == pytest.approx(1 / np.log(2), abs=0.1)
 
 
-def test_the_check_of_the_method_rejects_as_often_as_it_says_and_notices_canaries_that_are_known():
-    random = np.random.default_rng(2)
-    p = [follow_theory(random.normal(size=100), random.normal(size=1_000))[1] for _ in range(400)]
-    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.03)
-    assert follow_theory(random.normal(-1, size=100), random.normal(size=1_000))[1] < 1e-6
-
-
-@pytest.mark.parametrize("shape", [0.0, 3.0, -3.0])
-def test_a_fitted_tail_is_that_of_the_distribution_the_candidates_come_from(shape):
-    values = skewnorm.rvs(shape, 50, 8, size=200_000, random_state=3)
-    fitted = SkewNormal.fit(values)
-    assert fitted.distance < 0.01
-    true = skewnorm(shape, 50, 8)
-    for share in (0.4, 1e-2, 1e-4, 1e-6):
-        assert fitted.bits_below(true.ppf(share)) == pytest.approx(-np.log2(share), rel=0.15)
-
-
-@pytest.mark.parametrize("z", [3.0, 0.0, -2.0, -10.0, -30.0])
-def test_a_tail_is_precise_where_its_probability_is_no_number_any_more(z):
-    assert SkewNormal(0.0, 1.0, 0.0, 0.0).bits_below(z) == pytest.approx(-norm.logcdf(z) / np.log(2), rel=1e-6)
-    skewed = skewnorm(2.0).cdf(max(z, -2.0))
-    assert SkewNormal(0.0, 1.0, 2.0, 0.0).bits_below(max(z, -2.0)) == pytest.approx(-np.log2(skewed), rel=1e-6)
-
-
-@pytest.mark.parametrize("values", [[1.0, np.inf, 2.0, 3.0], [2.0] * 9, [1.0]])
-def test_nothing_is_fitted_to_what_is_no_distribution(values):
-    assert SkewNormal.fit(np.array(values)) is None
-
-
 CANARIES = Canaries(
     ("food", "was", "great", "cheap", "slow", "nice"), 3, 4, ("food was slow", "cheap nice nice"), (1, 3), 7, 100
 )
@@ -120,8 +85,6 @@ def test_a_canary_that_is_known_by_heart_has_the_largest_exposure_and_the_other_
     assert facts["exposure_max"] == pytest.approx(np.log2(201)) == facts["exposure_limit"]
     assert table["exposure"][0] < 4
     assert facts["exposure_mean"] == pytest.approx(table["exposure"].mean())
-    assert facts["exposure_extrapolated_max"] == pytest.approx(CANARIES.bits)  # there are no more than 6³ texts
-    assert facts["control_p"] > 0.001
     assert not list(tmp_path.iterdir())
 
 
@@ -145,21 +108,3 @@ def test_where_nothing_was_planted_nothing_is_said(vocabulary, tmp_path):
         assert table.is_empty()
         assert facts["canaries"] == 0
         assert all(facts[name] is None for name in FACTS)
-
-
-def test_a_mixture_leaves_the_nats_that_its_parts_give_to_the_canaries(vocabulary, tmp_path):
-    tables = [HistoryLM.random(vocabulary.size, seed) for seed in (1, 2)]
-    parts = [Part(name, TableSpec(), table) for name, table in zip(("a", "b"), tables, strict=True)]
-    mixture = Bundle(
-        TableSpec(), vocabulary, MixtureLM(parts, Fixed(np.array([0.3, 0.7]))), {"parts": {"a": "da", "b": "db"}},
-        "dm",
-    )  # fmt: skip
-    alone = Bundle(TableSpec(), vocabulary, tables[0], {}, "da")
-    unread = Bundle(TableSpec(), vocabulary, None, {}, "da")  # type: ignore[arg-type]
-    beside, texts, work = PartScores(tmp_path / "beside"), pl.Series(["Food was slow!"]), tmp_path / "scored"
-    expected, facts = measure_exposure(alone, CANARIES, 200, texts, work)
-    measure_exposure(mixture, CANARIES, 200, texts, work, beside)
-    found, same = measure_exposure(unread, CANARIES, 200, texts, work, beside)
-    assert found.equals(expected)
-    assert same == facts
-    assert [place.name for place in tmp_path.iterdir()] == ["beside"]

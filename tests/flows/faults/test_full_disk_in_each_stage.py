@@ -79,7 +79,7 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
     for now, then in zip(result["models"], ran.result["models"], strict=True):
         assert (now["name"], now["test"]["nats"]) == (then["name"], pytest.approx(then["test"]["nats"], rel=1e-6))
     assert result["promoted"]
-    assert Path(result["report"]).is_file(), "figures that failed beside the gate are drawn with the report"
+    assert Path(result["report"]).is_file()
     assert len(mlflow_rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'")) == 1
     curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
     assert mlflow_rows(home, curves) == []

@@ -99,7 +99,7 @@ def test_paint_names_do_not_replace_the_champion_of_reviews_although_no_family_w
 ) -> None:
     paint = shop.run(files / "paint.txt")
     assert not paint.promoted
-    assert paint.rules["surely better"]["passed"], "on paint names alone it would have won"
+    assert paint.rules["better than the champion"]["passed"], "on paint names alone it would have won"
     assert paint.rules["same data family"]["passed"], "both are files of a user"
     failed = [name for name, rule in paint.rules.items() if rule["passed"] is False]
     assert failed == ["no forgetting"]

@@ -19,17 +19,13 @@ from core.store import Artifact
 from corpus.cleaning.clean_table import CLEAN
 from corpus.synthetic.canaries import Canaries, as_reviews
 from evaluation.writing.audit import TABLES
-from models.bundles.bundle import load_bundle, save_bundle
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.mixture.weights import Fixed
-from models.specs import MixtureSpec, NGramSpec
+from models.bundles.bundle import save_bundle
+from models.specs import NGramSpec
 from models.streams import TokenStream
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, choose, tokenize, train_vocabulary
 from tasks.evaluation.audit import audit_bundle, figures_of_audit, log_audit, reference_of
-from tasks.fitting.fit import bundle_digest
 from tasks.stage import run_stage
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
@@ -133,31 +129,6 @@ def test_a_model_is_audited_once_and_the_reference_serves_all(prepared: Prepared
     assert first.artifact.facts["exposure_max"] == more.artifact.facts["exposure_max"] > 4  # it counts what it read
     assert reference_of(config_of(), prepared.clean).reused
     assert all((first.artifact.folder / table).exists() for table in TABLES)
-
-
-def test_a_mixture_leaves_the_scores_of_canaries_to_its_parts_and_no_result_changes(
-    prepared: Prepared, bundle: Path, tmp_path: Path
-) -> None:
-    tokens, spec = prepared.tokens["word"]["train"], NGramSpec(order=3, name="kn")
-    opened = load_bundle(bundle)
-    parts = [Part(name, spec, opened.model, bundle) for name in ("kn", "same")]
-    mixture = MixtureLM(parts, Fixed(np.array([0.5, 0.5])))
-    facts = {"parts": dict.fromkeys(("kn", "same"), bundle_digest(bundle))}
-    mixed = MixtureSpec(name="mix", parts=("kn", "same"))
-    save_bundle(tmp_path / "mix", mixed, opened.vocabulary, mixture, [], facts)
-    shared, ways = tmp_path / "shared", {}
-    for way in (None, shared):
-        config = parse_config({"audit": OPTIONS, "execution": {"device": "cpu", "rebuild": ["audit"]}})
-        whole = audit_bundle(config, tmp_path / "mix", prepared, tokens, "mix", way).artifact
-        left = len(list(shared.iterdir())) if way else 0
-        alone = audit_bundle(config, bundle, prepared, tokens, "kn", way).artifact
-        ways[way] = [
-            {file.name: file.read_bytes() for file in made.folder.iterdir() if file.name != "manifest.json"}
-            for made in (whole, alone)
-        ]
-        assert left == (1 if way else 0)
-    assert ways[None] == ways[shared]
-    assert list(shared.iterdir()) == [], "the part has taken them"
 
 
 def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(prepared: Prepared, bundle: Path) -> None:

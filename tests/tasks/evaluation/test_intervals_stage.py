@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from matplotlib.figure import Figure
 
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 from core.store import Artifact
 from corpus.cleaning.clean_table import CLEAN
-from evaluation.plots.curves import star_bars
 from evaluation.scoring.metrics import LN2, figures_of
 from models.specs import MixtureSpec, NGramSpec
 from reviewlm import shown_results, terminal
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, _log_to_model, compare_models, star_plots
+from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, _log_to_model, compare_models
 from tasks.evaluation.cost import costs_of
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
@@ -139,7 +137,6 @@ def test_the_table_has_intervals_gaps_cost_and_front(comparison: ModelComparison
         assert row["gap_lo"] < row["gap"] < row["gap_hi"]
         assert row["hit@1_lo"] < row["hit@1"] < row["hit@1_hi"]
     assert rows["lstm"]["gain_lo"] > 0.1
-    assert [row["pareto"] for row in rows.values()] == [True, False, False]
 
 
 def test_the_differences_and_slices_are_tables_of_the_artifact(comparison: ModelComparison) -> None:
@@ -268,7 +265,7 @@ def test_a_model_s_own_run_gets_its_intervals_once(config: RunConfig, comparison
     assert "test/perplexity" not in metrics, "the model's run has it already"
 
 
-def test_the_task_compares_and_logs_and_draws_only_what_the_report_does_not(
+def test_the_task_compares_and_logs(
     config: RunConfig, grammar: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = Tracker()
@@ -277,26 +274,6 @@ def test_the_task_compares_and_logs_and_draws_only_what_the_report_does_not(
     assert found.named("lstm").name == "lstm"
     assert found.floor["bits_per_byte"] == pytest.approx(GRAMMAR_BITS)
     assert {run_id for run_id, _ in tracker.batches} == {"parent", *(f"run of {name}" for name in MODELS)}
-    assert list(tracker.files) == ["plots/bits_per_byte_by_stars.png"]
-
-
-def test_the_bars_by_stars_are_drawn_once_for_the_same_scores(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[list[str]] = []
-
-    def draw(slices: dict[str, pl.DataFrame]) -> Figure:
-        figure = star_bars(slices)
-        drawn.append([text.get_text() for text in figure.axes[0].get_legend().get_texts()])
-        return figure
-
-    monkeypatch.setattr("evaluation.plots.curves.star_bars", draw)
-    for _ in range(2):
-        (image,) = star_plots(config, models(config)).iterdir()
-    assert drawn == [list(MODELS)]
-    assert image.read_bytes().startswith(b"\x89PNG")
-    star_plots(config, models(config)[:2])
-    assert drawn[1:] == [list(MODELS)[:2]]
 
 
 def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
@@ -305,7 +282,7 @@ def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
     found = describe_evaluated(config, Evaluated(tuple(models(config)), comparison), "run", "")
     assert [model["name"] for model in found["models"]] == list(MODELS)
     test = found["models"][1]["test"]
-    assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "pareto", "ece", "gain_lo"} <= test.keys()
+    assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "ece", "gain_lo"} <= test.keys()
     assert found["slices"]["looked_at"]["stars"] == 5
     assert {row["model"] for row in found["slices"]["worst"]} == set(MODELS)
     shown_results.show_models(found)
