@@ -1,10 +1,9 @@
-"""Use Great Expectations: ask an expectation for its metrics, and let it judge their values.
+"""Let Great Expectations judge figures: the only module that knows the package, and that uses little of it.
 
-This is the only module that knows the package, and it uses as little of it as possible. Of a class of expectations it
-needs two methods, `get_validation_dependencies` and `metrics_validate`: between them polars measures all metrics in one
-pass. An execution engine of our own, run by the package, would need more of its internals (its validator, its graph of
-metrics, its retries) and read the table once per layer of that graph: three times for the suite "raw".
-`tests/data_checks/test_gx_contract.py` lists all names that are used, and `make test-gx` runs it with another release.
+Polars measures all figures of a table in one pass (`data_checks/checks.py`). They form a table of one row, with one
+expectation for each: its minimum (of a share of rows) or maximum lies between limits. Of an expectation two methods are
+called, `get_validation_dependencies` and `metrics_validate`; its verdicts and result objects are those of the package,
+so its stores, checkpoints and actions accept them. `make test-gx` runs the tests with another release.
 
 Great Expectations takes over two seconds to import, so it is imported inside functions.
 """
@@ -13,14 +12,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from core.errors import ReviewLMError
-from data_checks.metrics.tables import MetricError
-from data_checks.metrics.translation import MetricRequest
+from data_checks.checks import MeasuredCheck
+
+FACT = "column.max"
+"""Metric of Great Expectations whose value is that of a figure: the table has one row."""
 
 
 def great_expectations() -> Any:
@@ -33,16 +33,6 @@ def great_expectations() -> Any:
     return great_expectations
 
 
-def release() -> str:
-    """Return the version of the package."""
-    return str(great_expectations().__version__)
-
-
-def expect() -> Any:
-    """Return Great Expectations' expectation classes; their default severity is critical."""
-    return great_expectations().expectations
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the warnings of Great Expectations about its own use of pandas and pydantic, and no others."""
@@ -52,110 +42,40 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def declared(kind: str, options: Mapping[str, Any], severity: str, description: str) -> Any:
-    """Return the expectation of the class with that name, such as "expect_column_max_to_be_between".
-
-    Raises:
-        Exception: Of many kinds: there is no such class, or the options do not suit it.
-    """
-    great_expectations()
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-    from great_expectations.expectations.metadata_types import FailureSeverity
-
-    with quiet():
-        return ExpectationConfiguration(
-            type=kind, kwargs=dict(options), severity=FailureSeverity(severity), description=description
-        ).to_domain_obj()
-
-
-def as_json(expectation: Any) -> dict[str, Any]:
-    """Return type, kwargs, severity and description of an expectation: the values that `declared` takes."""
-    written = expectation.configuration.to_json_dict()
-    return {key: written.get(key) for key in ("type", "kwargs", "severity", "description")}
-
-
-def requests(expectation: Any, result_format: Mapping[str, Any]) -> list[MetricRequest]:
-    """Return the metrics whose values an expectation needs.
-
-    Raises:
-        ReviewLMError: One has no counterpart on polars, or the expectation has a row condition or suite parameters
-            without values.
-    """
-    configuration = {"result_format": dict(result_format)}
-    with quiet():
-        dependencies = expectation.get_validation_dependencies(runtime_configuration=configuration)
-    needed = []
-    for each in dependencies.get_metric_configurations():
-        options = {key: value for key, value in (each.metric_value_kwargs or {}).items() if key != "result_format"}
-        needed.append(MetricRequest(each.metric_name, each.metric_domain_kwargs, options, each.id))
-    reason = ""
-    if getattr(expectation, "row_condition", None):
-        reason = "it has a row_condition"
-    elif expectation.suite_parameter_options:
-        reason = f"its parameters {list(expectation.suite_parameter_options)} have no values"
-    elif unknown := [request.name for request in needed if not request.known]:
-        reason = f"it depends on {', '.join(unknown)}"
-    if reason:
-        raise ReviewLMError(
-            f"The expectation {type(expectation).__name__} cannot be evaluated",
-            where=str(expectation.description or ""), cause=reason,
-            remedy="declare it with another class (data_checks/metrics/translation.py has those that can be), "
-                   "or add its metric there",
-        )
-    return needed
-
-
-def verdict(expectation: Any, values: Mapping[Any, Any], result_format: Mapping[str, Any]) -> Any:
-    """Return Great Expectations' result for an expectation: its own verdict, or the error that prevents one.
-
-    Args:
-        values: Values of its `requests`, by id; a `MetricError` for one that could not be measured.
-        result_format: Result format as Great Expectations defines it.
-    """
-    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+def judge(measured: MeasuredCheck) -> Any:
+    """Return Great Expectations' result for a figure; its `success` is the verdict."""
+    expectations, check = great_expectations().expectations, measured.check
+    limits = {"min_value": check.mostly} if measured.of_rows else {"min_value": check.min, "max_value": check.max}
     from great_expectations.util import convert_to_json_serializable
 
-    broken = next((value for value in values.values() if isinstance(value, MetricError)), None)
-    if not broken:
-        try:
-            configuration = {"result_format": dict(result_format)}
-            with quiet():
-                result = expectation.metrics_validate(metrics=dict(values), runtime_configuration=configuration)
-            # Some classes return NumPy booleans, which Great Expectations' own stores cannot write.
-            result.success = bool(result.success)
-            result.result = convert_to_json_serializable(result.result)
-            return result
-        except Exception as error:
-            broken = MetricError(error)
-    info = {"raised_exception": True, "exception_message": broken.message, "exception_traceback": broken.traceback}
-    return ExpectationValidationResult(
-        success=False, expectation_config=expectation.configuration, exception_info=info, result={})
-
-
-def exception_in(info: Mapping[str, Any] | None) -> str:
-    """Return the message of an exception inside Great Expectations, or "" if there was none.
-
-    `exception_info` has one of two forms: flat, or a mapping from the id of each failed metric to its exception.
-    """
-    if not info:
-        return ""
-    shapes = [info] if "raised_exception" in info else [part for part in info.values() if isinstance(part, Mapping)]
-    raised = [str(part.get("exception_message") or "no message") for part in shapes if part.get("raised_exception")]
-    return "; ".join(dict.fromkeys(raised))
+    with quiet():
+        expectation = expectations.ExpectColumnMaxToBeBetween(
+            column=f"{check.kind} {check.column}".strip(), severity=check.severity, description=check.description,
+            **limits,
+        )
+        dependencies = expectation.get_validation_dependencies(runtime_configuration=None)
+        values = {each.id: measured.value for each in dependencies.get_metric_configurations()}
+        result = expectation.metrics_validate(metrics=values, runtime_configuration=None)
+    result.success = bool(result.success)
+    result.result = convert_to_json_serializable(result.result)
+    return result
 
 
 def suite_result(name: str, run: str, rows: int, columns: Sequence[str], results: Sequence[Any]) -> Any:
     """Return Great Expectations' result object for a whole suite, as its stores, checkpoints and actions need it.
 
     Args:
-        name: Name of the suite and the table.
-        rows: Number of rows of the table.
+        name: Name of the suite.
+        run: Name of the run, as reports show it.
+        rows, columns: Number of rows and columns of the table.
+        results: What `judge` returned.
     """
+    version = great_expectations().__version__
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
     from great_expectations.core.run_identifier import RunIdentifier
 
     identifier = RunIdentifier(run_name=run, run_time=datetime.now(UTC))
-    held = sum(bool(result.success) for result in results)
+    held = sum(result.success for result in results)
     return ExpectationSuiteValidationResult(
         results=list(results), success=held == len(results), suite_name=name, batch_id=f"{name}-whole",
         statistics={
@@ -164,10 +84,8 @@ def suite_result(name: str, run: str, rows: int, columns: Sequence[str], results
             "success_percent": held / len(results) * 100 if results else None,
         },
         meta={
-            "great_expectations_version": release(), "run_id": identifier,
-            "validation_time": identifier.run_time,
+            "great_expectations_version": version, "run_id": identifier, "validation_time": identifier.run_time,
             "batch_spec": {"data_asset_name": name, "rows": f"{rows:,}", "columns": ", ".join(columns)},
-            "batch_markers": {},
-            "active_batch_definition": {"datasource_name": "polars", "data_asset_name": name},
+            "batch_markers": {}, "active_batch_definition": {"datasource_name": "polars", "data_asset_name": name},
         },
     )

@@ -30,16 +30,6 @@ BROKEN = (
     "An expectation that could not be evaluated says nothing about the data. Correct the expectation: see the error "
     "below its name."
 )
-LONGEST = 300
-
-
-@dataclass(frozen=True)
-class CheckedTable:
-    """A table of the check: its name, its number of rows, and the columns that it has."""
-
-    name: str
-    rows: int
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,6 @@ class ShownResult:
 
     Args:
         result: Result in plain values.
-        table: Name of the checked table.
         sentence: The expectation in words.
         about: Column, or columns; empty for the whole table.
         options: Limits of the expectation, as text.
@@ -58,7 +47,6 @@ class ShownResult:
     """
 
     result: ExpectationResult
-    table: str
     sentence: str
     about: str
     options: str
@@ -77,7 +65,9 @@ class CheckPage:
     name: str
     when: datetime
     release: str
-    tables: Sequence[CheckedTable]
+    suite: str
+    rows: int
+    columns: Sequence[str]
     findings: Sequence[ShownResult]
     broken: Sequence[tuple[str, str]] = ()
     advice: Sequence[str] = ()
@@ -116,12 +106,6 @@ class CheckPage:
     def to_html(self) -> str:
         """Return the page."""
         return _template().render(page=self)
-
-
-def as_options(options: Mapping[str, Any]) -> str:
-    """Return the options of an expectation as text, without its columns; a long list is cut."""
-    text = "; ".join(f"{name} = {value}" for name, value in options.items() if not name.startswith("column"))
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def _escape(value: Any) -> Markup:

@@ -22,7 +22,7 @@ class ExpectationResult:
     """One expectation and the observed value.
 
     Args:
-        expectation: Name of its class in Great Expectations.
+        expectation: Kind of the check (`data_checks/checks.py`).
         severity: "critical", "warning" or "info".
         passed: Whether the data meet it.
         observed: Share, count or value that was found, as text.
@@ -93,7 +93,7 @@ class CheckReport:
             raise ReviewLMError(
                 f"A data check of '{self.stage}' is broken: {'; '.join(self.broken)}", where=self.report_path,
                 cause="the expectation raised an error; the data were not judged",
-                remedy="correct data_checks/expectations.py",
+                remedy="correct data_checks/suites.py",
             )
         for result in self.results:
             if not result.passed and result.severity != CRITICAL:

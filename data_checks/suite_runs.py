@@ -1,15 +1,15 @@
-"""Check a table against the suite of its stage or one from a file, report in words and write the Data Docs.
+"""Check a table with the suite of its stage or one from a file, report in words and write a page.
 
-A suite checks up to three tables: the columns and their types, the rows, and one row of facts about the whole table. If
-a column is missing or has another type, only that is reported. The expectations on its values are skipped.
-Files hold suites as JSON in Great Expectations' own terms, so that a user can edit them.
+If a column is missing or has another type, only that is reported; the checks of its values are skipped. A suite from a
+file is JSON that a user can edit: for each check its kind and options (`data_checks/checks.py`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,93 +17,176 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.data import ChecksConfig
-from core.errors import ConfigError, ReviewLMError
+from core.errors import ConfigError
 from core.output import write_output
-from data_checks import expectations, gx
-from data_checks.engine import PAGE, SUMMARY, Batch, Validated, publish, require_docs_folder, validate
-from data_checks.expectations import COLUMNS, PRIVATE, Case, columns_expected
-from data_checks.metrics.tables import MetricError, Report, Table
-from data_checks.metrics.texts import MEASURES
-from data_checks.report import CRITICAL, CheckReport
+from data_checks import gx
+from data_checks.checks import OF_COLUMN, OF_ROWS, RUNS, SHARES, TEXT, Check, MeasuredCheck, Table, measure
+from data_checks.page import CheckPage, ShownResult
+from data_checks.report import CRITICAL, CheckReport, ExpectationResult
+from data_checks.suites import COLUMNS, PRIVATE, suite_of
 from models.names import as_name, require_name
 from models.streams import DOCUMENTS, TokenStream
 from models.tokens.special import UNK
 
+PAGE, RESULTS = "index.html", "validation.json"
+"""The page of a check, and its results in Great Expectations' own form."""
+MARKER = ".reviewlm-data-docs"
+"""Empty file in each folder that `_publish` wrote: the page in such a folder may be replaced."""
 ADVICE = {
     "raw": ("`reviewlm data quarantine show` lists the records that could not be read, with reason, source and line.",),
 }
-"""What a reader can do if an expectation on the table of a stage failed."""
+"""What a reader can do if a check of the table of a stage failed."""
 LIMITS = (
     "If the data are as they should be, change a limit: `reviewlm config list checks` lists them, and "
-    "`--set checks.NAME=VALUE` sets one. All other limits are in data_checks/expectations.py."
+    "`--set checks.NAME=VALUE` sets one. All other limits are in data_checks/suites.py."
 )
+FORMAT, LONGEST = 2, 300
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Checks of a table.
+
+    Args:
+        name: Name shown in reports.
+        checks: The checks.
+        columns: Required columns, each with the accepted types (of polars, without parameters).
+        private: Columns whose values no report may quote.
+    """
+
+    name: str
+    checks: Sequence[Check]
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    private: tuple[str, ...] = ()
 
 
 def check(
-    stage: str,
-    frame: pl.DataFrame | Path,
-    limits: ChecksConfig,
-    docs_folder: Path,
-    name: str,
-    facts: Mapping[str, Any] | None = None,
-    report: Report | None = None,
-    data: str = "",
-) -> CheckReport:
-    """Validate a table against the suite of its stage and write the Data Docs.
+    stage: str, frame: pl.DataFrame | Path, limits: ChecksConfig, docs_folder: Path, name: str,
+    facts: Mapping[str, Any] | None = None, data: str = "",
+) -> CheckReport:  # fmt: skip
+    """Check a table with the suite of its stage and write the page.
 
     Args:
         stage: "raw", "clean", "tokens", "predictions" or "samples".
         frame: The table, a Parquet file, or a folder of Parquet parts; only the columns of the suite are read. For
             "tokens": the folder of the stream, or the result of `token_table`.
         limits: Limits from the configuration.
-        docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
+        docs_folder: Folder for the page; an earlier report in it is replaced.
         name: Name of the table, as the report shows it.
-        facts: Numbers that the stage reported about its result. "raw" needs `rows` and `quarantined`. "tokens" of a
-            table needs those of `token_table`.
-        report: Called with the number of rows done and the total.
+        facts: Numbers that the stage reported about its result, see `suite_of`.
         data: Which data the table was made from, for the page.
 
     Raises:
         models.base.ModelError: The folder of a token stream cannot be opened.
         ReviewLMError: There is no such suite, or a fact that it needs is missing.
+        Unreadable: The table cannot be read.
     """
-    if stage not in COLUMNS:
-        raise ReviewLMError(f"There is no suite '{stage}'", remedy=f"one of {', '.join(COLUMNS)}")
     if stage == "tokens" and isinstance(frame, Path):
         frame, facts = token_table(TokenStream.open(frame))
-    table = Table.of(frame, MEASURES, PRIVATE)
-    types = types_of(table)
-    usable = [column for column, kinds in COLUMNS[stage].items() if types.get(column) in kinds]
-    measured = [name for name, each in MEASURES.items() if each.source in usable]
-    case = Case(stage, table, frozenset([*usable, *measured]), limits, dict(facts or {}))
-    with_columns = validate(columns_batch(stage, COLUMNS[stage], types))
-    rows = validate(_rows(case), report=report)
-    judged = [with_columns, rows, *_whole(case, rows.extra)]
+    checks, known = suite_of(stage, limits, facts or {})
+    suite = Suite(stage, checks, COLUMNS[stage], PRIVATE)
     advice = [*ADVICE.get(stage, ()), LIMITS]
-    return report_of(judged, docs_folder, stage, name, name, advice, {"Suite": stage, "Data": data})
+    return _checked(suite, Table.of(frame, PRIVATE), docs_folder, name, name, advice, known, data)
 
 
-def types_of(table: Table) -> dict[str, str]:
-    """Return the type of each column, as suites name it."""
-    return {column: str(kind.base_type()) for column, kind in table.schema.items()}
+def check_with(file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = "") -> CheckReport:
+    """Check a table with a suite from a file and write the page.
+
+    Args:
+        table: A frame, a Parquet file, or a folder of Parquet parts.
+        docs_folder: Folder for the page; an earlier report in it is replaced.
+        name: Name of the table, as the report shows it; default: the name of the suite.
+
+    Raises:
+        ConfigError: The file is not a suite, or the folder holds other files.
+        Unreadable: The table cannot be read.
+    """
+    suite = load_suite(file)
+    advice = [f"If the data are as they should be, change the limit of the check in the suite, {file}."]
+    opened = Table.of(table, suite.private)
+    return _checked(suite, opened, docs_folder, name or suite.name, as_name(name, suite.name), advice, {})
 
 
-def columns_batch(suite: str, columns: Mapping[str, tuple[str, ...]], types: Mapping[str, str]) -> Batch:
-    """Return the batch of the required columns: one row per column with its type, "missing" if it is absent."""
-    kinds = [types.get(column, "missing") for column in columns]
-    return Batch(f"{suite} columns", Table.of(pl.DataFrame({"column": list(columns), "type": kinds})),
-                 [columns_expected(columns)])  # fmt: skip
-
-
-def report_of(
-    judged: Sequence[Validated], docs_folder: Path, suite: str, name: str, title: str, advice: Sequence[str],
-    about: Mapping[str, str],
+def _checked(
+    suite: Suite, table: Table, docs_folder: Path, name: str, title: str, advice: Sequence[str],
+    facts: Mapping[str, Any], data: str = "",
 ) -> CheckReport:  # fmt: skip
-    """Write the Data Docs of validated batches under a title, and return the report of their suite on a table."""
-    outcome = publish([each for each in judged if each.batch.expectations], docs_folder, title, advice, about)
-    critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
-    page = Path(docs_folder.name) / PAGE
-    return CheckReport(suite, name, not critical and not outcome.broken, outcome.results, page, outcome.broken)
+    _require_docs_folder(docs_folder)
+    types = {column: str(kind.base_type()) for column, kind in table.schema.items()}
+    unusable = {column for column, kinds in suite.columns.items() if types.get(column) not in kinds}
+    unusable |= set(RUNS) - set(table.stored) if TEXT in unusable else set()
+    usable = [one for one in suite.checks if unusable.isdisjoint((one.column, one.other))]
+    measured = [*_columns(suite, types), *measure(table, usable, facts)]
+    judged = [(one, gx.judge(one)) for one in measured if not one.error]
+    broken = tuple((one.check.description, one.error) for one in measured if one.error)
+    findings = [_shown(one, bool(result.success), table) for one, result in judged]
+    page = CheckPage(
+        title, datetime.now(UTC), gx.great_expectations().__version__, suite.name, table.height, tuple(table.schema),
+        findings, broken, advice, {"Suite": suite.name, "Data": data},
+    )
+    docs_folder.mkdir(parents=True, exist_ok=True)
+    (docs_folder / MARKER).touch()
+    (docs_folder / PAGE).write_text(page.to_html(), encoding="utf-8")
+    whole = gx.suite_result(suite.name, title, table.height, list(table.schema), [result for _, result in judged])
+    written = json.dumps(whole.to_json_dict(), indent=1, default=str)
+    (docs_folder / RESULTS).write_text(written, encoding="utf-8")
+    results = tuple(finding.result for finding in findings)
+    critical = any(not result.passed and result.severity == CRITICAL for result in results)
+    return CheckReport(
+        suite.name, name, not critical and not broken, results, Path(docs_folder.name) / PAGE,
+        tuple(f"{words} ({error})" for words, error in broken),
+    )
+
+
+def _columns(suite: Suite, types: Mapping[str, str]) -> list[MeasuredCheck]:
+    """Return the check that the table has the columns of a suite, each with an accepted type."""
+    if not suite.columns:
+        return []
+    wrong = [f"{column} {types.get(column, 'missing')}" for column, kinds in suite.columns.items()
+             if types.get(column) not in kinds]  # fmt: skip
+    words = f"The table has the columns {', '.join(suite.columns)}, each of its type"
+    count = len(suite.columns)
+    figure = Check("present", "columns", description=words)
+    return [MeasuredCheck(figure, (count - len(wrong)) / count, count, len(wrong), tuple(wrong))]
+
+
+def _shown(measured: MeasuredCheck, passed: bool, table: Table) -> ShownResult:
+    check = measured.check
+    examples = tuple(dict.fromkeys(_as_text(value) for value in measured.examples))
+    if measured.of_rows:
+        observed = f"{measured.failing:,} of {measured.judged:,} rows fail" + (
+            f", e.g. {', '.join(examples)}" if examples else "")
+    elif check.kind in SHARES:
+        observed = f"{measured.value:.4%}"
+    else:
+        observed = _as_text(f"{measured.value:,}" if isinstance(measured.value, int) else f"{measured.value:,.6g}"
+                            if isinstance(measured.value, float) else measured.value)  # fmt: skip
+    sentence = f"{check.description} (observed: {observed})"
+    share = measured.failing / max(1, measured.judged)
+    return ShownResult(
+        ExpectationResult(check.kind, check.severity, passed, observed, sentence), check.description,
+        ", ".join(filter(None, (check.column, check.other))),
+        "; ".join(f"{name} = {value}" for name, value in check.options().items())[:LONGEST],
+        f"{measured.failing:,} of {measured.judged:,} ({share:.2%})" if measured.of_rows else "", examples,
+        not table.private.isdisjoint((check.column, check.other)),
+    )
+
+
+def _as_text(value: Any) -> str:
+    return "missing" if value is None or value != value else str(value)[:60]
+
+
+def _require_docs_folder(folder: Path) -> None:
+    """Refuse a folder with other files: the page could be mixed with them or overwrite them.
+
+    Raises:
+        ConfigError: The folder is not new, not empty, and was not written by a check.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+        raise ConfigError(
+            "This folder holds other things than pages of data checks", where=folder,
+            remedy="name a new or empty folder, or remove what is in it",
+        )
 
 
 def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
@@ -119,152 +202,60 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
     unknown, largest = 0, -1
     for piece in stream.pieces():
         unknown, largest = unknown + int(np.count_nonzero(piece == UNK)), max(largest, int(piece.max()))
-    facts = {
-        "tokens": int(stream.tokens), "disagreeing": _disagreeing(stream), "unknown": unknown, "largest_id": largest,
+    counts = pl.read_parquet(stream.folder / DOCUMENTS, columns=["tokens"])["tokens"].to_numpy()
+    lengths = np.diff(stream.offsets[:]).astype(np.int64) - 2  # a row counts neither the begin nor the star token
+    rows = min(len(counts), len(lengths))
+    disagreeing = int(np.count_nonzero(counts[:rows] != lengths[:rows])) + abs(len(counts) - len(lengths))
+    return stream.folder / DOCUMENTS, {
+        "tokens": int(stream.tokens), "disagreeing": disagreeing, "unknown": unknown, "largest_id": largest,
         "vocabulary_size": int(stream.vocabulary_size),
     }
-    return stream.folder / DOCUMENTS, facts
-
-
-def _disagreeing(stream: TokenStream) -> int:
-    """Count the reviews whose number of tokens differs between table and offsets, including reviews without a row."""
-    wrong = done = 0
-    for rows in Table.of(stream.folder / DOCUMENTS).chunks(["tokens"]):
-        # A row counts neither the begin token nor the star token.
-        lengths = np.diff(stream.offsets[done : done + rows.height + 1]).astype(np.int64) - 2
-        counts = rows["tokens"].to_numpy()
-        wrong += int(np.count_nonzero(counts[: len(lengths)] != lengths)) + abs(len(counts) - len(lengths))
-        done += rows.height
-    return wrong + max(0, len(stream) - done)
-
-
-def _rows(case: Case) -> Batch:
-    """Return the batch of the rows: the expectations on usable columns, and the further metrics of the same pass."""
-    expected = [each for each in expectations.ROWS[case.stage](case) if each.column in case.usable]
-    extra = {
-        name: metric for name, metric in expectations.EXTRA_METRICS.get(case.stage, lambda case: {})(case).items()
-        if case.usable.issuperset(metric.columns)
-    }
-    return Batch(f"{case.stage} rows", case.table, expected, extra)
-
-
-def _whole(case: Case, extra: Mapping[str, Any]) -> list[Validated]:
-    """Return the results for the facts of the whole table, as far as these facts are known.
-
-    Raises:
-        ReviewLMError: A metric that a fact needs could not be measured, which says nothing about the data.
-    """
-    for name, value in extra.items():
-        if isinstance(value, MetricError):
-            raise ReviewLMError(
-                f"A data check of '{case.stage}' is broken: '{name}' could not be measured", cause=value.message,
-                remedy="correct data_checks/expectations.py",
-            )
-    if case.stage not in expectations.WHOLE:
-        return []
-    facts, expected = expectations.WHOLE[case.stage](case, extra)
-    frame = pl.DataFrame({fact: [value] for fact, value in facts.items()})
-    return [validate(Batch(
-        f"{case.stage} whole", Table.of(frame), [each for each in expected if each.column in frame.columns]))]
-
-
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Expectations on a table.
-
-    Args:
-        name: Name shown in reports.
-        expectations: Instances of Great Expectations' classes.
-        columns: Required columns, each with the accepted types (of polars, without parameters).
-        private: Columns whose values no report may quote.
-    """
-
-    name: str
-    expectations: Sequence[Any]
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    private: tuple[str, ...] = ()
 
 
 def save_suite(suite: Suite, file: Path) -> None:
-    """Write a suite as JSON: each expectation with type, kwargs, severity and description."""
-    expectations = [gx.as_json(expectation) for expectation in suite.expectations]
-    content = {
-        "format": FORMAT, "name": suite.name, "private": list(suite.private),
-        "columns": {column: list(kinds) for column, kinds in suite.columns.items()}, "expectations": expectations,
-    }
-    write_output(file, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write a suite as JSON; values that are defaults are left out."""
+    default = asdict(Check(""))
+    checks = [{name: value for name, value in asdict(one).items() if value != default[name]} for one in suite.checks]
+    content = {"format": FORMAT, "name": suite.name, "private": suite.private, "columns": suite.columns,
+               "checks": checks}  # fmt: skip
+    words = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_iso)
+    write_output(file, words + "\n")
+
+
+def _iso(value: Any) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{value!r} cannot be written")
 
 
 def load_suite(file: Path) -> Suite:
     """Read a suite that `save_suite` or a person wrote.
 
     Raises:
-        ConfigError: The file is not a suite, or Great Expectations rejects an expectation: unknown or incomplete.
-        ReviewLMError: An expectation cannot be evaluated on polars.
+        ConfigError: The file is not a suite, or one of its checks has an unknown kind or option.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}; this version reads {FORMAT}")
-        named = content["expectations"]
+        listed = list(content["checks"])
         columns = {str(name): tuple(kinds) for name, kinds in content.get("columns", {}).items()}
-        head = require_name(str(content["name"])), columns, tuple(content.get("private", ()))
+        name, private = require_name(str(content["name"])), tuple(content.get("private", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cause = f"{type(error).__name__}: {error}"
-        raise ConfigError("This is not a suite of expectations", where=file, cause=cause) from error
-    expectations = [_declared(file, number, each) for number, each in enumerate(named, start=1)]
-    for expectation in expectations:
-        gx.requests(expectation, SUMMARY)  # refuses an expectation that cannot be evaluated
-    return Suite(head[0], expectations, head[1], head[2])
+        raise ConfigError("This is not a suite of checks", where=file, cause=cause) from error
+    return Suite(name, [_declared(file, number, one) for number, one in enumerate(listed, start=1)], columns, private)
 
 
-def check_with(
-    file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = ""
-) -> CheckReport:
-    """Validate a table against a suite from a file and write the Data Docs.
-
-    If a column is missing or has another type, only that is reported. The expectations on its values are skipped.
-
-    Args:
-        table: A frame, a Parquet file, or a folder of Parquet parts.
-        docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
-        name: Name of the table, as the report shows it; default: the name of the suite.
-
-    Raises:
-        ConfigError: The file is not a suite, or the folder holds other files.
-        Unreadable: The table cannot be read.
-    """
-    require_docs_folder(docs_folder)
-    suite = load_suite(file)
-    judged = Table.of(table, MEASURES, suite.private)
-    types = types_of(judged)
-    unusable = {column for column, kinds in suite.columns.items() if types.get(column) not in kinds}
-    unusable |= {measure for measure, each in MEASURES.items() if each.source in unusable}
-    usable = [each for each in suite.expectations if not unusable & set(_columns_of(each))]
-    batches = [Batch(f"{suite.name} rows", judged, usable)]
-    if suite.columns:
-        batches.insert(0, columns_batch(suite.name, suite.columns, types))
-    validated = [validate(batch) for batch in batches]
-    advice = [f"If the data are as they should be, change the limit of the expectation in the suite, {file}."]
-    title, about = as_name(name, suite.name), {"Suite": suite.name}
-    return report_of(validated, docs_folder, suite.name, name or suite.name, title, advice, about)
-
-
-def _columns_of(expectation: Any) -> list[str]:
-    kwargs = expectation.configuration.kwargs
-    named = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
-    return [*named, *kwargs.get("column_list", ())]
-
-
-def _declared(file: Path, number: int, written: Any) -> Any:
+def _declared(file: Path, number: int, written: Any) -> Check:
+    kinds = (*OF_ROWS, *OF_COLUMN)
     try:
-        words = written.get("description") or written["type"]
-        return gx.declared(written["type"], written["kwargs"], written.get("severity") or CRITICAL, words)
-    except Exception as error:
+        one = Check(**{**written, "values": tuple(written.get("values", ()))})
+        if one.kind not in kinds or one.severity not in ("critical", "warning", "info"):
+            raise ValueError(f"kind must be one of {', '.join(kinds)}; severity critical, warning or info")
+        return one if one.description else Check(**{**asdict(one), "description": f"{one.kind} {one.column}"})
+    except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
-            "Great Expectations has no such expectation", where=f"{file}, expectation {number}", value=written,
+            "There is no such check", where=f"{file}, check {number}", value=written,
             cause=f"{type(error).__name__}: {error}",
         ) from error

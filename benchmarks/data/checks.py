@@ -19,12 +19,10 @@ import pyarrow.parquet  # noqa: F401  both routes read with it, so its memory co
 
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, ratio, say, summary
 from core.config.sections.data import ChecksConfig
-from data_checks.engine import SUMMARY, Batch, validate
-from data_checks.expectations import EXTRA_METRICS, PRIVATE, ROWS, Case
-from data_checks.gx import great_expectations
-from data_checks.metrics.tables import Table
-from data_checks.metrics.texts import MEASURES
-from tests.data_checks.on_pandas import validate_on_pandas
+from data_checks.checks import RUNS, Check, Table, measure
+from data_checks.gx import great_expectations, judge
+from data_checks.suites import PRIVATE, suite_of
+from tests.data_checks.on_pandas import counterpart, validate_on_pandas
 
 great_expectations()
 SUITES = ("raw", "clean")
@@ -74,32 +72,34 @@ def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
         ).write_parquet(folder / "clean" / f"part-{part:05d}.parquet", compression="zstd", compression_level=1)
 
 
-def _suite(stage: str, folder: Path) -> tuple[Table, list[Any], Case]:
-    table = Table.of(folder / stage, MEASURES, PRIVATE)
-    case = Case(stage, table, frozenset(table.schema), ChecksConfig(), {})
-    return table, ROWS[stage](case), case
+ONLY_OURS = ("count_of", "share_of", "straddling", "share", "rows")
+
+
+def _suite(stage: str, folder: Path) -> tuple[Table, list[Check]]:
+    table = Table.of(folder / stage, PRIVATE)
+    return table, suite_of(stage, ChecksConfig(), {"rows": table.height, "quarantined": 0})[0]
 
 
 def by_polars(stage: str, folder: Path) -> dict[str, Any]:
-    """Validate the rows of a table on polars, and measure the metrics of the whole table in the same pass."""
-    table, expectations, case = _suite(stage, folder)
-    extra = EXTRA_METRICS.get(stage, lambda case: {})(case)
-    results = validate(Batch(stage, table, expectations, extra)).results
-    return {"rows": table.height, "expectations": len(results), "held": sum(bool(each.success) for each in results)}
+    """Measure all checks of a table on polars and let them be judged."""
+    table, checks = _suite(stage, folder)
+    measured = measure(table, checks, {"quarantined": 0})
+    held = sum(judge(one).success for one in measured if one.check.kind not in ONLY_OURS)
+    return {"rows": table.height, "expectations": len(measured), "held": held}
 
 
 def by_pandas(stage: str, folder: Path) -> dict[str, Any]:
     """Load the columns of the suite with pandas, and validate them with Great Expectations."""
-    table, expectations, _ = _suite(stage, folder)
-    wanted = list(dict.fromkeys(each.column for each in expectations))
-    measured = [name for name in wanted if name not in table.physical]
-    frame = pd.read_parquet(folder / stage, columns=[name for name in wanted if name in table.physical])
-    # Our measures have no counterpart on pandas, so they are computed for it chunk by chunk.
-    chunks = [chunk.to_numpy() for chunk in table.chunks(measured)]
-    frame[measured] = np.concatenate(chunks)
+    table, checks = _suite(stage, folder)
+    checks = [check for check in checks if check.kind not in ONLY_OURS]
+    wanted = list(dict.fromkeys(check.column for check in checks))
+    frame = pd.read_parquet(folder / stage, columns=[name for name in wanted if name not in RUNS])
+    # Runs have no counterpart on pandas, so they are computed for it.
+    frame[list(RUNS)] = table.rows(RUNS).collect(engine="streaming").to_numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = validate_on_pandas(frame, expectations, SUMMARY)
+        expectations = [counterpart(check, table.schema[check.column]) for check in checks]
+        results = validate_on_pandas(frame, expectations, {"result_format": "SUMMARY"})
     return {"rows": len(frame), "expectations": len(results), "held": sum(bool(each.success) for each in results)}
 
 

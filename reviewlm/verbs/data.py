@@ -108,7 +108,7 @@ def checks_suggest(
     out: Annotated[Path, typer.Option("--out", help="File to write: a suite as JSON, to be corrected by hand.")],
     json: Json = False,
 ) -> None:
-    """Write a suite of expectations that this table meets."""
+    """Write a suite of checks that this table meets."""
     require_output(out)
     require_file(table, "--table")
     from data_checks.suggest import suggest
@@ -117,7 +117,7 @@ def checks_suggest(
 
     suite = suggest(table, as_name(table.stem, "table"))
     save_suite(suite, out)
-    result = {"expectations": len(suite.expectations), "columns": len(suite.columns), "out": str(out)}
+    result = {"checks": len(suite.checks), "columns": len(suite.columns), "out": str(out)}
     terminal.show_facts(result)
     terminal.last_line(result, json)
 
@@ -138,7 +138,7 @@ def checks_run(
     docs = docs.absolute()
     report = check_with(suite, table, docs, table.name).located(docs.parent)
     rows = [{"passed": row.passed, "severity": row.severity, "what": row.sentence} for row in report.results]
-    terminal.show_rows(rows, empty="The suite has no expectations.")
+    terminal.show_rows(rows, empty="The suite has no checks.")
     report.require()
     terminal.last_line({"passed": report.passed, "report": str(report.report_path)}, json)
 

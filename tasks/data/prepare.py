@@ -71,12 +71,10 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     label = name or stage
 
     def make(work: Path) -> dict[str, Any]:
-        with progress(f"check {label}", 1, "reviews") as tell:
-            report = check(
-                stage, _checked_table(stage, subject), config.checks, work / "docs", label, subject.facts,
-                report=lambda done, total: tell(done, total=total),
-                data=f"{config.source.title} (stage {subject.stage}, digest {subject.digest})",
-            )
+        report = check(
+            stage, _checked_table(stage, subject), config.checks, work / "docs", label, subject.facts,
+            data=f"{config.source.title} (stage {subject.stage}, digest {subject.digest})",
+        )
         if report.broken:
             report.located(work).require()  # raises, so that a check that could not run is not stored
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")

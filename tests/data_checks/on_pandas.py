@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+import polars as pl
+
+from data_checks.checks import Check
 from data_checks.gx import great_expectations, quiet
 
 
@@ -26,3 +30,31 @@ def validate_on_pandas(frame: Any, expectations: Sequence[Any], result_format: M
     # Great Expectations returns the expectations that raised an error first.
     by_id: dict[Any, Any] = {getattr(result.expectation_config, "id", None): result for result in results}
     return [by_id[expectation.id] for expectation in added]
+
+
+def counterpart(check: Check, kind: pl.DataType) -> Any:
+    """The expectation of Great Expectations that says the same about a column of this type."""
+    gx, values = great_expectations().expectations, list(check.values)
+    limits = {"min_value": check.min, "max_value": check.max}
+    if isinstance(kind, pl.Date | pl.Datetime):
+        limits = {name: datetime.fromisoformat(one) if isinstance(one, str) else one for name, one in limits.items()}
+    of_rows: dict[str, Any] = {
+        "present": (gx.ExpectColumnValuesToNotBeNull, {}), "absent": (gx.ExpectColumnValuesToBeNull, {}),
+        "between": (gx.ExpectColumnValuesToBeBetween, limits),
+        "length": (gx.ExpectColumnValueLengthsToBeBetween, limits),
+        "one_of": (gx.ExpectColumnValuesToBeInSet, {"value_set": values}),
+        "matches": (gx.ExpectColumnValuesToMatchRegex, {"regex": check.pattern}),
+        "free_of": (gx.ExpectColumnValuesToNotMatchRegex, {"regex": check.pattern}),
+        "unique": (gx.ExpectColumnValuesToBeUnique, {}),
+    }
+    of_column: dict[str, Any] = {
+        "different": gx.ExpectColumnProportionOfUniqueValuesToBeBetween, "mean": gx.ExpectColumnMeanToBeBetween,
+        "sum": gx.ExpectColumnSumToBeBetween,
+    }
+    with quiet():
+        if check.kind == "rows":
+            return gx.ExpectTableRowCountToBeBetween(**limits)
+        if check.kind in of_column:
+            return of_column[check.kind](column=check.column, **limits)
+        made, options = of_rows[check.kind]
+        return made(column=check.column, mostly=check.mostly, **options)

@@ -37,13 +37,10 @@ class Reader(HTMLParser):
 
 
 def suite(file: Path, name: str = "suite") -> Path:
-    kinds = {"values_to_be_in_set": {"value_set": ["a", TAGS[0]]}, "values_to_be_unique": {},
-             "distinct_values_to_be_in_set": {"value_set": ["a"]}}  # fmt: skip
-    expectations = [
-        {"type": f"expect_column_{kind}", "kwargs": {"column": "category", **options}, "severity": "warning",
-         "description": f"wanted {TAGS[1]}"} for kind, options in kinds.items()
-    ]  # fmt: skip
-    file.write_text(json.dumps({"format": 1, "name": name, "private": [], "columns": {}, "expectations": expectations}))
+    kinds = {"one_of": {"values": ["a", TAGS[0]]}, "unique": {}, "length": {"max": 1}}
+    checks = [{"kind": kind, "column": "category", **options, "severity": "warning",
+               "description": f"wanted {TAGS[1]}"} for kind, options in kinds.items()]  # fmt: skip
+    file.write_text(json.dumps({"format": 2, "name": name, "private": [], "columns": {}, "checks": checks}))
     return file
 
 

@@ -1,4 +1,4 @@
-"""Critical blocks, warning annotates, info only logs; and Great Expectations' own severities and actions agree."""
+"""Critical blocks, warning annotates, info only logs."""
 
 import logging
 
@@ -6,28 +6,16 @@ import polars as pl
 import pytest
 
 from core.errors import CheckFailed
-from data_checks.engine import Batch, publish, validate
-from data_checks.gx import expect
-from data_checks.metrics.tables import Table
-from data_checks.report import CRITICAL, CheckReport
-
-TABLE = Table.of(pl.DataFrame({"n": [1, 2, 3]}))
-
-
-def judged(**limits):
-    """One expectation per severity, each with the greatest value that it lets through."""
-    expectations = [
-        expect().ExpectColumnMaxToBeBetween(
-            column="n", max_value=limit, severity=severity, description=f"At most {limit}")
-        for severity, limit in limits.items()
-    ]
-    return validate(Batch("numbers", TABLE, expectations))
+from data_checks.checks import Check
+from data_checks.suite_runs import Suite, check_with, save_suite
 
 
 def report(folder, **limits):
-    outcome = publish([judged(**limits)], folder / "docs", "numbers")
-    critical = any(not each.passed and each.severity == CRITICAL for each in outcome.results)
-    return CheckReport("raw", "numbers", not critical, outcome.results, folder / "docs/index.html", outcome.broken)
+    """One check per severity, each with the greatest value that it lets through."""
+    checks = [Check("between", "n", max=limit, severity=severity, description=f"At most {limit}")
+              for severity, limit in limits.items()]  # fmt: skip
+    save_suite(Suite("numbers", checks), folder / "suite.json")
+    return check_with(folder / "suite.json", pl.DataFrame({"n": [1, 2, 3]}), folder / "docs")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ CORRUPTIONS = {
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     file = tmp_path_factory.mktemp("suite") / "suggested.json"
-    save_suite(suggest(varied_reviews(), "reviews", rows=90), file)
+    save_suite(suggest(varied_reviews(), "reviews"), file)
     return file
 
 
@@ -74,10 +74,10 @@ def test_a_planted_corruption_fails(name, file, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "not a suite"), ("[]", "not a suite"), ('{"format": 2, "name": "x", "expectations": []}', "format 2"),
-        ('{"format": 1, "name": "x", "expectations": [{"type": "expect_magic", "kwargs": {}}]}', "expectation 1"),
-        ('{"format": 1, "name": "x", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"a": 1}}]}',
-         "expectation 1"),
+        ("{", "not a suite"), ("[]", "not a suite"), ('{"format": 9, "name": "x", "checks": []}', "format 9"),
+        ('{"format": 2, "name": "x", "checks": [{"kind": "magic"}]}', "check 1"),
+        ('{"format": 2, "name": "x", "checks": [{"kind": "present", "a": 1}]}', "check 1"),
+        ('{"format": 2, "name": "x", "checks": [{"kind": "present", "severity": "dire"}]}', "check 1"),
     ],
 )
 def test_a_file_that_is_no_suite_is_an_error_that_says_so(content, words, tmp_path):

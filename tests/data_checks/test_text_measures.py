@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_checks.metrics.texts import MOJIBAKE, SHORTEST_RUN, runs_of
+from data_checks.text_runs import MOJIBAKE, runs_of
 from tests.examples import examples
 
 PIECES = st.sampled_from([
@@ -29,16 +29,15 @@ def words_by_hand(text):
 def characters_by_hand(text):
     if not text:
         return 0
-    longest = max((len(list(run)) for sign, run in itertools.groupby(text) if sign > " "), default=1)
-    return longest if longest >= SHORTEST_RUN else 1
+    return max((len(list(run)) for sign, run in itertools.groupby(text) if sign > " "), default=1)
 
 
 @examples(200, derandomize=True)
 @given(texts=TEXTS)
 def test_runs_are_those_found_by_hand(texts):
     column = pl.Series("text", texts, pl.String)
-    assert runs_of(column)["word_run"].to_list() == [words_by_hand(text) for text in texts]
-    assert runs_of(column)["character_run"].to_list() == [characters_by_hand(text) for text in texts]
+    assert runs_of(column).struct.field("word_run").to_list() == [words_by_hand(text) for text in texts]
+    assert runs_of(column).struct.field("character_run").to_list() == [characters_by_hand(text) for text in texts]
 
 
 @pytest.mark.parametrize(

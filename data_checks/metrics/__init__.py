@@ -1,1 +1,0 @@
-"""Evaluate expectations chunk by chunk with polars."""
