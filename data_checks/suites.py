@@ -50,6 +50,8 @@ PRIVATE = ("text",)
 SPLITS = ("train", "validation", "test")
 MAX_CHARACTERS = 100_000
 MOSTLY, MOSTLY_CLEAN = 0.99, 0.999
+EARLIEST = "2004-01-01"
+"""Earliest date of a review: Yelp's first year."""
 MIN_DIFFERENT = 0.9
 MIN_ONE_LANGUAGE = 0.9
 MAX_WORD_RUN, MAX_CHARACTER_RUN = 10, 50
@@ -102,8 +104,8 @@ def _raw(limits: ChecksConfig, facts: Facts) -> list[Check]:
               description=f"At least {share:.1%} of the ratings are 1, 2, 3, 4 or 5 stars"),
         Check("present", "stars", mostly=share, severity=WARNING,
               description=f"At least {share:.1%} of the reviews have a rating"),
-        Check("between", "date", min=limits.earliest, max=tomorrow, mostly=MOSTLY, severity=WARNING,
-              description=f"At least {MOSTLY:.0%} of the dates are from {limits.earliest} to now"),
+        Check("between", "date", min=EARLIEST, max=tomorrow, mostly=MOSTLY, severity=WARNING,
+              description=f"At least {MOSTLY:.0%} of the dates are from {EARLIEST} to now"),
         Check("rows", min=1, description="There is at least one review"),
         Check("rows", min=facts["rows"], max=facts["rows"],
               description=f"All {facts['rows']:,} reviews read are in the table"),
