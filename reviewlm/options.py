@@ -158,11 +158,9 @@ def set_up(config: RunConfig) -> RunConfig:
     """Set up this process's environment for a configuration, and return it."""
     from core.services.join import join
     from core.storing.sqlite_files import require_no_upgrade
-    from tracking.moved_home import mend_moved_home
 
     require_no_upgrade(config.home)
     prepare_environment(config.home, config.execution.group_access)
-    mend_moved_home(config.home)
     join(config.home, config.execution.tracking_uri)
     tidy(config)
     return config

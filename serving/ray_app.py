@@ -30,7 +30,6 @@ from core.storing.sqlite_files import require_no_upgrade
 from serving.api.app import create_app
 from serving.metrics import Metrics
 from serving.server import KEEP_ALIVE, close, host_warnings, open_champions, require_safe, tokens_of
-from tracking.moved_home import mend_moved_home
 
 LOOPBACK = "127.0.0.1"
 log = logging.getLogger(__name__)
@@ -72,7 +71,6 @@ def configured(arguments: Mapping[str, str]) -> RunConfig:
     require_safe(config, without_tokens=False)
     require_no_upgrade(config.home)
     prepare_environment(config.home, config.execution.group_access)
-    mend_moved_home(config.home)
     return config
 
 

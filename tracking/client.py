@@ -29,7 +29,8 @@ from core.errors import (
     without_password,
 )
 from core.storing.sqlite_files import database_file
-from tracking.database import ARTIFACTS, error_of_schema, is_ready, is_unfinished, require_current, require_current_at
+from tracking.artifacts import ARTIFACTS, new_address, register
+from tracking.database import error_of_schema, is_ready, is_unfinished, require_current, require_current_at
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,6 +92,7 @@ def open_client(uri: str, artifact_root: Path | None = None) -> MlflowClient:
         import mlflow
 
         quiet()  # importing MLflow sets its own log levels
+        register()
         if file := database_file(uri):
             if not is_ready(file) or is_unfinished(file):
                 _create(uri, file, artifact_root or file.parent / ARTIFACTS)
@@ -117,7 +119,7 @@ def _create_tables(uri: str, artifact_root: Path) -> None:
     """Create MLflow's tables, with the experiment `Default` below an artifact folder."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    SqlAlchemyStore(uri, artifact_root.as_uri())
+    SqlAlchemyStore(uri, new_address(uri, artifact_root))
 
 
 def require_whole(uri: str) -> None:

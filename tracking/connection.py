@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
 from core.services.service_list import address_of
 from core.storing.sqlite_files import DATABASE, database_file, require_no_upgrade
+from tracking.artifacts import folder_of, new_address
 from tracking.client import PRESENT, error_code, is_of_bucket, open_client, reaching
-from tracking.moved_home import mend_moved_home
 from tracking.tags import EXPERIMENT_KIND, stored_name
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ class Connection:
             if self._client is None:
                 if database_file(self.uri) == self.artifact_root.parent / DATABASE:
                     require_no_upgrade(self.artifact_root.parent)
-                    mend_moved_home(self.artifact_root.parent)
                 self._client = open_client(self.uri, self.artifact_root)
             return self._client
 
@@ -151,7 +150,7 @@ class Connection:
             return str(experiment.experiment_id)
 
     def _create_experiment(self) -> str:
-        here = None if self.uri.startswith("http") else self.artifact_root.as_uri()
+        here = None if self.uri.startswith("http") else new_address(self.uri, self.artifact_root)
         try:
             with self.reaching() as client:
                 tags = {EXPERIMENT_KIND: TRAINING}
@@ -160,6 +159,10 @@ class Connection:
             if error_code(error) in PRESENT:  # another process was faster
                 return self._find_experiment()
             raise
+
+    def folder_of(self, address: str) -> Path | None:
+        """Return the folder of an address of this store; None if it is not on this machine."""
+        return folder_of(address, self.uri)
 
     def find_run(self, tag: str, value: str, status: str = "") -> str | None:
         """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""

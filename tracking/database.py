@@ -20,9 +20,8 @@ from pathlib import Path
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
 from core.storing.sqlite_files import LibraryTables, Revisions, damage_of, database_address, read_only, revisions_in
+from tracking.artifacts import ARTIFACTS
 
-ARTIFACTS = "mlartifacts"
-"""Artifact folder beside a database."""
 MADE_BY_MLFLOW = "experiments"
 """First table that MLflow creates."""
 DAMAGED = ("malformed", "not a database")

@@ -14,6 +14,7 @@ from core.credentials import credentials_of
 from core.environment import TRACKING_VARIABLE, home_folder
 from core.storing.sqlite_files import home_database
 from core.web_guard import Application, Guard
+from tracking.artifacts import ARTIFACTS, new_address
 from tracking.client import require_whole
 
 
@@ -22,14 +23,18 @@ def application() -> Guard:
 
     It is protected by the home's password.
     """
-    from mlflow.server.constants import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR
+    from mlflow.server import constants
 
     home = home_folder()
     store = os.environ.get(TRACKING_VARIABLE) or home_database(home)
     require_whole(store)  # MLflow would migrate older tables, without a backup
-    root = (home / "mlartifacts").as_uri()
-    os.environ.update({BACKEND_STORE_URI_ENV_VAR: store, ARTIFACT_ROOT_ENV_VAR: root})
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    root = new_address(store, home / ARTIFACTS)
+    os.environ.update({
+        constants.BACKEND_STORE_URI_ENV_VAR: store, constants.ARTIFACT_ROOT_ENV_VAR: root,
+        constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+        constants.ARTIFACTS_DESTINATION_ENV_VAR: (home / ARTIFACTS).as_uri(),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    })  # fmt: skip
     from mlflow.server.fastapi_app import app  # reads the variables above
     from mlflow.server.handlers import initialize_backend_stores
 

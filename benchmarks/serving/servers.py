@@ -18,6 +18,7 @@ import psutil
 from benchmarks.harness import ROOT
 from benchmarks.serving.made_home import NAME
 from core.processes.children import end_child, start_child
+from core.storing.sqlite_files import home_database
 
 WORKERS = 2
 START_SECONDS = 240.0
@@ -106,7 +107,14 @@ def ours(home: Path, numbers: str, above: int, *more: str, model: str = NAME, wo
 def peer(home: Path, above: int) -> Any:
     """Start `mlflow models serve`."""
     port = _free_port()
-    command = ["-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion", "--env-manager", "local"]
+    from tracking.logged_models.lookup import find_version
+    from tracking.registry.versions import Reference
+    from tracking.runs.runs import Tracker
+
+    champion = find_version(Tracker(home_database(home), "reviewlm", home / "mlartifacts"), Reference(NAME, "champion"))
+    assert champion is not None
+    folder = champion.folder.parents[1]
+    command = ["-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
     command += ["--port", str(port), "--workers", str(WORKERS)]
     return started(command, port, "/ping", _environment(home), above)
 
@@ -114,7 +122,7 @@ def peer(home: Path, above: int) -> Any:
 def _environment(home: Path) -> dict[str, str]:
     binaries = Path(sys.executable).parent
     return {
-        "REVIEWLM_HOME": str(home), "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}", "OMP_NUM_THREADS": "1",
+        "REVIEWLM_HOME": str(home), "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT), "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "GOMP_SPINCOUNT": "500",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # Without these, MLflow's server gives up requests, and uvicorn kills workers, that are busy for long.

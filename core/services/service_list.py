@@ -46,6 +46,11 @@ class Service:
     process: str = ""
     tracking: str = ""
 
+    def is_of(self, home: Path) -> bool:
+        """Whether it was started for this folder, and not for the home that this folder is a copy of."""
+        former = Path(self.home)
+        return not self.home or not former.exists() or former.samefile(home)
+
     @property
     def is_here(self) -> bool:
         """Whether it was started where this process runs, and not, for example, on the host of this container."""
@@ -55,12 +60,10 @@ class Service:
 
 def running(home: Path) -> list[Service]:
     """Return the services that `start` started on this machine and that still run, in the order of their start."""
-    return [service for service in _remembered(home) if service.is_here and process_of(service) is not None]
-
-
-def forget(home: Path, keep: Collection[str] = ()) -> None:
-    """Forget the services of this machine except *keep*, and stop none."""
-    remember(home, [service for service in running(home) if service.name in keep])
+    return [
+        service for service in _remembered(home)
+        if service.is_here and service.is_of(home) and process_of(service) is not None
+    ]
 
 
 def _remembered(home: Path) -> list[Service]:

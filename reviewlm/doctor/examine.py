@@ -12,7 +12,6 @@ from reviewlm.doctor.health_line import HealthLine
 from reviewlm.doctor.home import (
     check_access,
     check_interrupted,
-    check_moved,
     check_queue,
     check_remote_store,
     check_results,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 Check = Callable[["RunConfig"], Iterator[HealthLine]]
 CHECKS: Mapping[str, Check] = {
     "Python": check_python, "packages": check_packages, "memory": check_memory, "disk": check_disks,
-    "GPU": check_gpu, "home": check_access, "secrets": check_secrets, "moved home": check_moved,
+    "GPU": check_gpu, "home": check_access, "secrets": check_secrets,
     "upgrade": check_upgrade, "tracking": check_tracking, "champion": check_champions,
     "queued writes": check_queue, "interrupted runs": check_interrupted,
     "stored results": check_results, "remote store": check_remote_store, "servers": check_servers,

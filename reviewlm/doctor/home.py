@@ -83,22 +83,6 @@ def _open_to_others(path: Path, group: bool) -> bool:
         return False
 
 
-def check_moved(config: RunConfig) -> Iterator[HealthLine]:
-    """Say what the next command does if the home was copied or moved."""
-    from tracking.moved_home import moved_from
-
-    move = moved_from(config.home)
-    if move is None:
-        yield HealthLine("moved home", "ok", "used at this path before" if config.home.is_dir() else "a new home")
-        return
-    former, copied = move
-    yield HealthLine(
-        "moved home", "warning", f"{'copied' if copied else 'moved'} from {former}: the next command rewrites the "
-        "addresses in mlflow.db and keeps a copy of it in moved/" + ("" if copied else ", and ends its services"),
-        "nothing to do, unless you did not mean to use it here",
-    )
-
-
 def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
     """Check that no upgrade was interrupted, and that Prefect's tables are those of the installed version."""
     require_no_upgrade(config.home)

@@ -34,8 +34,8 @@ def start(
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
     from core.services import launch
     from flows.server.tables import require_current_tables
+    from tracking.artifacts import ARTIFACTS
     from tracking.client import require_whole
-    from tracking.moved_home import ARTIFACTS
     from tracking.runs.runs import Tracker
 
     config = configured(preset, set)

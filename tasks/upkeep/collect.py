@@ -44,7 +44,6 @@ from tracking.logged_models.unused import (
     remove_model,
     runs_of,
 )
-from tracking.moved_home import DATABASE, KEPT
 from tracking.registry.change import registry_lock
 from tracking.registry.lineage import record_of
 from tracking.registry.registry import Registry, Version
@@ -58,7 +57,7 @@ Inodes = dict[tuple[int, int], tuple[int, int]]
 log = logging.getLogger(__name__)
 
 UNFINISHED, DAMAGED, RECORD = "unfinished results", "damaged results", "records of checks"
-REPORT, COPY, CRASH = "reports", "copies of the database", "crash logs"
+REPORT, CRASH = "reports", "crash logs"
 
 
 @dataclass(frozen=True)
@@ -331,9 +330,8 @@ def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
         if not (store / stage / digest).exists():
             yield Leftover(RECORD, record, record.stat().st_mtime_ns, partial(_done, _unlink, record))
     yield from _reports(home / REPORTS, removal, bundles)
-    for kind, files in ((COPY, _below(home / KEPT, f"{DATABASE}.*")), (CRASH, _below(home / CRASHES, "*.log"))):
-        for file in files:
-            yield Leftover(kind, file, file.stat().st_mtime_ns, partial(_done, _unlink, file))
+    for file in _below(home / CRASHES, "*.log"):
+        yield Leftover(CRASH, file, file.stat().st_mtime_ns, partial(_done, _unlink, file))
 
 
 def _reports(reports: Path, removal: Removal, bundles: set[str]) -> Iterator[Leftover]:

@@ -60,17 +60,16 @@ def mlflow_rows(home: Path, query: str) -> list[Any]:
 
 
 def mlflow_client(ran: Ran) -> Any:
-    from mlflow import MlflowClient
+    from tracking.client import open_client
 
-    uri = f"sqlite:///{ran.home / 'mlflow.db'}"
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return open_client(f"sqlite:///{ran.home / 'mlflow.db'}")
 
 
 def artifacts_of(client: Any, run_id: str) -> set[str]:
     """Return the paths of all artifacts of a run. The run is looked up once: with each folder it takes seconds."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    repository = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
+    repository = get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri)
 
     def below(path: str | None) -> set[str]:
         found = set()

@@ -139,9 +139,9 @@ def test_the_winner_has_an_interval_from_seeds_that_the_search_has_not_seen(swep
 
 @pytest.mark.long
 def test_figures_and_tables_are_in_mlflow(swept: Swept) -> None:
-    from mlflow import MlflowClient
+    from tracking.client import open_client
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{swept.home / 'mlflow.db'}")
+    client = open_client(f"sqlite:///{swept.home / 'mlflow.db'}")
     run_id = swept.result["mlflow_run_id"]
     found = {file.path for place in (None, "plots") for file in client.list_artifacts(run_id, place)}
     assert {"plots/sweep_history.png", "plots/sweep_slices.png", "trials.json", "winner.toml", "sweep.json"} <= found

@@ -14,20 +14,24 @@ from pathlib import Path
 
 import pytest
 
+from tracking.logged_models.lookup import find_version
+from tracking.registry.versions import CHAMPION, Reference
+from tracking.runs.runs import Tracker
+
 
 class Served:
     """`mlflow COMMAND(port)` in a process group of its own; it can be killed and started again on its port."""
 
     def __init__(
         self, command: Callable[[int], list[str]], folder: Path, ping: str,
-        binaries: Path = Path(sys.executable).parent, **environment: str,
+        binaries: Path = Path(sys.executable).parent, program: str = "mlflow", **environment: str,
     ) -> None:  # fmt: skip
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
         path = f"{binaries}{os.pathsep}{os.environ['PATH']}"  # MLflow starts "uvicorn" by its name
-        self._command, self._folder, self._ping = [str(binaries / "mlflow"), *command(self.port)], folder, ping
+        self._command, self._folder, self._ping = [str(binaries / program), *command(self.port)], folder, ping
         self._environment = {**os.environ, "PATH": path, "PYTHONPATH": "", **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,3 +76,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
+
+
+def model_folder(tracker: Tracker, name: str = "reviewlm", version: int | None = None) -> str:
+    """Return the folder of a registered model in MLflow's form, the champion's if no version is named."""
+    found = find_version(tracker, Reference(name, "" if version else CHAMPION, version))
+    assert found is not None
+    return str(found.folder.parents[1])

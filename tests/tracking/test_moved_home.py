@@ -1,33 +1,40 @@
-"""A home folder that was copied or moved writes into itself and leaves the place alone that it came from."""
+"""A home folder that was copied, moved or restored opens its own files, and leaves where it came from alone."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import shutil
-import sqlite3
-import subprocess
-import sys
-from contextlib import closing
-from dataclasses import asdict
+import urllib.request
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
-import psutil
 import pytest
 
-from core.errors import StoreFull, TrackingUnavailable
-from core.processes.leftovers import this_machine
-from core.services import service_list
-from tracking import moved_home
-from tracking.moved_home import MARKER, mend_moved_home
+from core.credentials import USER, password_of
+from core.processes.leftovers import this_machine, this_process
+from core.services import launch, service_list
+from core.storing.sqlite_files import home_database
+from tests.tracking.mlflow_servers import Served
+from tracking.backup.restore import restore_backup
+from tracking.backup.write import write_backup
+from tracking.logged_models.bundles import has_bundle
+from tracking.logged_models.lookup import find_version
+from tracking.logged_models.unused import models_of, runs_of
 from tracking.registry.registry import Registry
+from tracking.registry.versions import Reference
 from tracking.runs.runs import Tracker
+from tracking.tags import MODEL_URI_TAG
+
+ROOT = Path(__file__).parents[2]
 
 
 def tracker_in(home: Path) -> Tracker:
-    return Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
+    return Tracker(home_database(home), "reviewlm", home / "mlartifacts")
 
 
 def write_run(home: Path, name: str) -> str:
@@ -38,190 +45,104 @@ def write_run(home: Path, name: str) -> str:
     return run
 
 
-def tree(home: Path) -> dict[str, str]:
+def digests(home: Path) -> dict[str, str]:
     """SHA-256 of every file but SQLite's shared memory, which readers touch too."""
     files = (path for path in home.rglob("*") if path.is_file() and not path.name.endswith("-shm"))
     return {path.relative_to(home).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def texts(database: Path) -> list[str]:
-    """All that any table of a database says."""
-    with closing(sqlite3.connect(database)) as connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        rows = [row for table in tables for row in connection.execute(f'SELECT * FROM "{table}"')]
-    return [str(value) for row in rows for value in row]
-
-
 @pytest.fixture
-def origin(store_home: Path, stand_in: object) -> Path:
-    """A home with a run, its file, and a registered version whose bundle lies in it."""
-    from tracking.logged_models.bundles import log_bundle
-
-    tracker = tracker_in(store_home)
-    run = write_run(store_home, "first")
-    bundle = stand_in.bundle(store_home / "bundle", "word")  # type: ignore[attr-defined]
-    package = stand_in.package(store_home.parent / "models", "1")  # type: ignore[attr-defined]
-    model = log_bundle(tracker, run, bundle, package=package)
-    Registry(tracker, "reviewlm").register(model, run)
-    tracker.client.log_inputs(run, datasets=[_dataset(store_home)])
+def origin(store: Any, store_home: Path) -> Path:
+    """A home whose registered version has its files in it."""
+    store.registry.promote(store.version("a"), None)
+    store.tracker.log_table(store.run_id, pl.DataFrame({"a": [1]}), "tables/a.json")
+    store.tracker.end_run(store.run_id)
     return store_home
 
 
-def _dataset(home: Path) -> object:
-    from mlflow.entities import Dataset, DatasetInput
-
-    source = json.dumps({"uri": (home / "store" / "prepare" / "x.parquet").as_uri()})
-    return DatasetInput(Dataset("reviews", "abc", "local", source))
+def copied(origin: Path, place: Path) -> None:
+    shutil.copytree(origin, place)
+    shutil.rmtree(origin)
 
 
-def test_a_copy_writes_into_itself_and_the_original_stays_as_it_was(origin: Path) -> None:
-    copy = origin.with_name("copy of a höme")
-    shutil.copytree(origin, copy)
-    before = tree(origin)
-    run = write_run(copy, "second")
-    assert tree(origin) == before
-    assert list((copy / "mlartifacts" / run).rglob("a*"))
-    folder = Registry(tracker_in(copy), "reviewlm").bundle_folder(1)
-    assert folder.is_relative_to(copy)
-    assert not [text for text in texts(copy / "mlflow.db") if str(origin) in text]
-    [backup] = copy.glob("moved/mlflow.db.*")
-    assert [text for text in texts(backup) if str(origin) in text]
-    mend_moved_home(copy)
-    assert list(copy.glob("moved/mlflow.db.*")) == [backup]
+def restored(origin: Path, place: Path) -> None:
+    write_backup(origin, place.with_name("b.tar"))
+    shutil.rmtree(origin)
+    restore_backup(place.with_name("b.tar"), place)
 
 
-def test_a_moved_home_does_not_make_its_old_place_again(origin: Path) -> None:
-    moved = origin.rename(origin.with_name("moved"))
-    write_run(moved, "second")
+@pytest.mark.parametrize("way", [copied, restored, shutil.move])
+def test_models_and_artifacts_of_a_home_at_another_place_open(way: Any, origin: Path, tmp_path: Path) -> None:
+    home = tmp_path / "another höme #2, 100% new"
+    way(origin, home)
+    tracker = tracker_in(home)
+    version = find_version(tracker, Reference("reviewlm", "champion"))
+    assert version is not None
+    assert version.folder.is_relative_to(home)
+    assert Registry(tracker, "reviewlm").bundle_folder(1) == version.folder
+    [run] = runs_of(tracker)
+    assert has_bundle(tracker, tracker.tag(run.id, MODEL_URI_TAG))
+    assert run.files is not None
+    assert (run.files / "tables" / "a.json").is_file()
+    [model] = models_of(tracker, {})
+    assert model.folder.is_relative_to(home)
+    with tracker.reaching() as client:
+        assert "a.json" in Path(client.download_artifacts(run.id, "tables/a.json", str(tmp_path))).name
+    write_run(home, "second")
     assert not origin.exists()
-    from mlflow import MlflowClient
-
-    found = MlflowClient(f"sqlite:///{moved / 'mlflow.db'}").get_model_version("reviewlm", "1")
-    assert found.source.startswith(moved.as_uri())
 
 
-def test_two_copies_and_the_original_each_write_into_themselves(origin: Path) -> None:
+def test_copies_and_the_original_each_write_into_themselves(origin: Path) -> None:
     homes = [origin, origin.with_name("b"), origin.with_name("c")]
     for copy in homes[1:]:
         shutil.copytree(origin, copy)
     for place in homes:
-        before = [tree(other) for other in homes if other != place]
+        before = [digests(other) for other in homes if other != place]
         run = write_run(place, "again")
         assert (place / "mlartifacts" / run).is_dir()
-        assert [tree(other) for other in homes if other != place] == before
+        assert [digests(other) for other in homes if other != place] == before
 
 
-def test_a_home_whose_name_begins_like_the_old_one_is_left_alone(origin: Path) -> None:
-    """`/a/home2` is not below `/a/home`."""
-    other = origin.with_name(origin.name + "2")
-    with closing(sqlite3.connect(origin / "mlflow.db")) as database, database:
-        database.execute("UPDATE runs SET artifact_uri = ?", ((other / "mlartifacts/1/artifacts").as_uri(),))
-    moved = origin.rename(origin.with_name("moved"))
-    mend_moved_home(moved)
-    assert (other / "mlartifacts/1/artifacts").as_uri() in texts(moved / "mlflow.db")
+@pytest.mark.slow
+def test_the_pages_of_a_copied_home_show_and_give_its_files(
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied(origin, home := tmp_path / "copy")
+    [run] = runs_of(tracker_in(home))
+    monkeypatch.setenv("REVIEWLM_HOME", str(home))
+    login = base64.b64encode(f"{USER}:{password_of(home)}".encode()).decode()
 
+    def ask(path: str) -> bytes:
+        request = urllib.request.Request(f"{address}/{path}", headers={"Authorization": f"Basic {login}"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return bytes(answer.read())
 
-def test_a_link_to_a_home_is_the_same_home(origin: Path) -> None:
-    link = origin.with_name("link")
-    link.symlink_to(origin)
-    before = tree(origin)
-    mend_moved_home(link)
-    assert tree(origin) == before
+    def command(port: int) -> list[str]:
+        return launch.server_command("tracking.mlflow_server", "127.0.0.1", port)
 
-
-def test_a_new_home_gets_a_record_and_nothing_else(tmp_path: Path) -> None:
-    mend_moved_home(tmp_path)
-    assert json.loads((tmp_path / MARKER).read_text()) == {"path": str(tmp_path)}
-    assert {path.name for path in tmp_path.iterdir()} <= {MARKER, "home.lock"}
+    server = Served(command, tmp_path, "/health", program="python", PYTHONPATH=str(ROOT))
+    address = server.address
+    server.start()
+    try:
+        listed = json.loads(ask(f"ajax-api/2.0/mlflow/artifacts/list?run_id={run.id}&path=tables"))
+        assert {file["path"] for file in listed["files"]} == {"tables/a.json", "tables/a.csv"}
+        assert b'"a"' in ask(f"get-artifact?run_uuid={run.id}&path=tables/a.json")
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password_of(home))
+        stranger = Tracker(address, "reviewlm", tmp_path / "elsewhere" / "mlartifacts")
+        version = find_version(stranger, Reference("reviewlm", "champion"))
+        assert version is not None
+        assert version.folder.is_relative_to(tmp_path / "elsewhere")
+    finally:
+        server.stop()
 
 
 def test_a_copy_neither_joins_nor_stops_the_services_of_the_original(origin: Path) -> None:
-    here = psutil.Process(os.getpid())
-    running = [{"name": "prefect", "pid": here.pid, "created": here.create_time(), "address": "http://127.0.0.1:1"}]
-    (origin / service_list.STATE).write_text(json.dumps(running))
-    copy = origin.with_name("copy")
-    shutil.copytree(origin, copy)
-    mend_moved_home(copy)
+    service = service_list.Service("prefect", os.getpid(), 0, "", this_machine(), str(origin), this_process())
+    (origin / service_list.STATE).write_text(json.dumps([asdict(service)]))
+    shutil.copytree(origin, copy := origin.with_name("copy"))
     assert service_list.running(copy) == []
-    assert len(service_list.running(origin)) == 1
-
-
-def test_a_home_seen_at_two_paths_keeps_the_services_of_both_and_two_backups(
-    origin: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A machine and a container with the home at another path: neither path is there on the other side."""
-    mounted = origin.with_name("mounted")
-    here = psutil.Process(os.getpid())
-    about = {"name": "prefect", "pid": here.pid, "created": here.create_time(), "address": "http://127.0.0.1:1"}
-    (origin / service_list.STATE).write_text(json.dumps([{**about, "machine": this_machine(), "home": str(origin)}]))
-    backups = []
-    for _ in range(3):
-        with monkeypatch.context() as inside:
-            inside.setattr(service_list, "this_machine", lambda: "container 1 boot")
-            origin.rename(mounted)
-            mend_moved_home(mounted)
-            assert service_list.running(mounted) == []
-            service_list.stop(mounted)
-        backups += sorted(path.name for path in mounted.glob("moved/mlflow.db.*"))
-        mounted.rename(origin)
-        mend_moved_home(origin)
-        assert [service.pid for service in service_list.running(origin)] == [here.pid]
-    left = sorted(path.name for path in origin.glob("moved/mlflow.db.*"))
-    assert len(left) == 2
-    assert left[-1] > max(backups), "the newest stay"
-
-
-def test_services_of_a_home_that_was_moved_while_they_ran_are_stopped(origin: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    try:
-        created = psutil.Process(process.pid).create_time()
-        started = service_list.Service("prefect", process.pid, created, "", this_machine(), str(origin))
-        (origin / service_list.STATE).write_text(json.dumps([asdict(started)]))
-        mend_moved_home(origin.rename(origin.with_name("moved")))
-        assert not psutil.pid_exists(process.pid)
-        assert not (origin.with_name("moved") / service_list.STATE).exists()
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_without_space_for_the_backup_nothing_is_changed(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moved = origin.rename(origin.with_name("moved"))
-    before = texts(moved / "mlflow.db")
-
-    def full(*arguments: object) -> int:
-        raise sqlite3.OperationalError("database or disk is full")
-
-    monkeypatch.setattr(moved_home, "_rewritten", full)
-    with pytest.raises(StoreFull, match="moved"):
-        mend_moved_home(moved)
-    monkeypatch.undo()
-    assert texts(moved / "mlflow.db") == before
-    mend_moved_home(moved)
-    assert not [text for text in texts(moved / "mlflow.db") if str(origin) in text]
-
-
-def test_a_database_in_use_is_waited_for_and_then_named(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moved_home, "WAIT", 0.1)
-    moved = origin.rename(origin.with_name("moved"))
-    with closing(sqlite3.connect(moved / "mlflow.db")) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(TrackingUnavailable, match="in use"):
-            mend_moved_home(moved)
-
-
-def test_a_copy_that_cannot_be_written_to_can_be_read(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracking.logged_models.lookup import find_version
-    from tracking.registry.versions import Reference
-
-    copy = origin.with_name("copy")
-    shutil.copytree(origin, copy)
-
-    def refuse(*arguments: object) -> None:
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr(moved_home, "_mend", refuse)
-    mend_moved_home(copy)
-    found = find_version(tracker_in(copy), Reference.parse("models:/reviewlm/1"))
-    assert found is not None
-    assert found.folder.is_relative_to(copy)
+    assert [one.name for one in service_list.running(origin)] == ["prefect"]
+    moved = replace(service, home=str(origin.with_name("before")))
+    (origin / service_list.STATE).write_text(json.dumps([asdict(moved)]))
+    assert [one.name for one in service_list.running(origin)] == ["prefect"], "a home that was moved has its services"

@@ -28,10 +28,9 @@ from core.errors import ArtifactError, ConfigError, disk_errors
 from core.processes.children import run_child
 from core.processes.leftovers import hold
 from core.services import service_list
-from core.storing.sqlite_files import LOCK, MARK, LibraryTables, Revisions, stored_revision
+from core.storing.sqlite_files import DATABASE, LOCK, MARK, LibraryTables, Revisions, stored_revision
 from tracking.backup.write import copy_database, write_backup
 from tracking.database import tables_of
-from tracking.moved_home import DATABASE
 from tracking.runs.abandoned import held_marks
 
 BACKUP = "{home}-before-upgrade-{time}.tar.zst"

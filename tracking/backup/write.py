@@ -37,8 +37,8 @@ Report = Callable[[int, int], object]
 SQLITE = b"SQLite format 3\x00"
 BESIDE = ("-wal", "-shm", "-journal")
 """Endings of the files that SQLite keeps beside a database; the copy of the database contains what is in them."""
-LEFT_OUT = ("services.json", "home.lock", MARK)
-"""Process ids of this machine, a lock, and the mark of an upgrade."""
+LEFT_OUT = ("services.json", MARK)
+"""Process ids of this machine, and the mark of an upgrade."""
 UNFINISHED = (".lock", ".part", ".new")
 STORE = "store"
 

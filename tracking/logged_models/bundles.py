@@ -14,7 +14,6 @@ from models.base import ModelError
 from models.bundles.sealed_folder import WHY_MISSING, verify_files
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
-from tracking.moved_home import local_folder
 from tracking.runs.runs import Tracker
 
 NOT_IN_NAMES = r"[/:.%\"']"
@@ -49,19 +48,14 @@ def log_bundle(
 def bundle_in(tracker: Tracker, address: str) -> Path | None:
     """Return the bundle's folder in a model at a local address, or None if the address is not local.
 
-    The database keeps absolute addresses. This home folder is searched first, because the address may point to the home
-    folder that it was copied from.
-
     Raises:
         BundleError: The address is local, and there is no bundle.
     """
-    folder = local_folder(address)
+    folder = tracker.folder_of(address)
     if folder is None:
         return None
-    moved = tracker.artifact_root.joinpath(*folder.parts[-3:])  # models/m-…/artifacts
-    for place in (moved, folder):
-        if (place / BUNDLE_PATH / SPEC).is_file():
-            return place / BUNDLE_PATH
+    if (folder / BUNDLE_PATH / SPEC).is_file():
+        return folder / BUNDLE_PATH
     raise BundleError(
         "The registered version holds no bundle", where=folder,
         cause="its files were deleted, or it was not registered by this project",

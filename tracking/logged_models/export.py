@@ -27,6 +27,7 @@ from core.imported_names import absolute, imported, package_of
 from core.processes import interrupts
 from core.processes.children import run_child
 from core.store import sha256_of_file
+from core.storing.sqlite_files import database_file
 from tracking.connection import Connection
 from tracking.logged_models.forms import LANGUAGE_MODEL, PROGRAM, SMOKE, Form, form_of
 from tracking.runs.params import flatten
@@ -194,7 +195,7 @@ def smoke_test(tracker: Connection, model_uri: str, timeout: float = 300.0, form
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
             with interrupts.during("smoke test"):
-                program = [str(SMOKE), model_uri, form.model_type]
+                program = [str(SMOKE), _place_of(tracker, model_uri), form.model_type]
                 done = run_child(program, timeout, isolated=True, cwd=foreign, env=environment)
         except subprocess.TimeoutExpired:
             return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
@@ -203,3 +204,11 @@ def smoke_test(tracker: Connection, model_uri: str, timeout: float = 300.0, form
         return Smoke(False, (done.stderr.strip().splitlines() or ["no output"])[-1][:500], seconds)
     answer = json.loads(done.stdout.splitlines()[-1])
     return Smoke(True, answer["said"][:500], seconds, answer["latency_ms"])
+
+
+def _place_of(tracker: Connection, model_uri: str) -> str:
+    """Return the folder of a logged model, or its address if a server or a bucket has the files."""
+    if database_file(tracker.uri) is None:
+        return model_uri
+    model = tracker.ask(lambda client: client.get_logged_model(model_uri.removeprefix("models:/")))
+    return str(tracker.folder_of(model.artifact_location) or model_uri)

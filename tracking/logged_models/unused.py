@@ -22,9 +22,9 @@ from typing import Any
 from core.errors import ReviewLMError
 from models.bundles.sealed_folder import WHY_MISSING
 from models.tokens.vocabulary import FILE
+from tracking.artifacts import place_of
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, SPEC
-from tracking.moved_home import folder_below, place_of
 from tracking.registry.events import SOURCE
 from tracking.registry.registry import Registry, Version
 from tracking.registry.versions import entries_of
@@ -126,13 +126,19 @@ def _experiments(tracker: Tracker) -> list[list[str]]:
 
 def _run_of(tracker: Tracker, run: Any) -> Run:
     tags, info = run.data.tags, run.info
-    files = folder_below(info.artifact_uri, tracker.artifact_root)
+    files = _folder_below(tracker, info.artifact_uri)
     elsewhere = "" if files else place_of(str(info.run_id), info.artifact_uri)
     return Run(
         str(info.run_id), info.start_time * MILLION, str(info.status),
         "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG), files, BENCHMARK_DIGEST in tags,
         elsewhere,
     )
+
+
+def _folder_below(tracker: Tracker, address: str) -> Path | None:
+    """Return the folder of an address if it is below the artifact folder of the home."""
+    folder = tracker.folder_of(address)
+    return folder if folder is not None and tracker.artifact_root in folder.parents else None
 
 
 def models_of(tracker: Tracker, registered: Mapping[str, set[VersionKey]]) -> list[LoggedFiles]:
@@ -150,7 +156,7 @@ def models_of(tracker: Tracker, registered: Mapping[str, set[VersionKey]]) -> li
         if model is None:
             if _was_removed(tracker, folder):
                 files.append(LoggedFiles(folder.name, folder, deleted=True))
-        elif folder_below(model.artifact_location, tracker.artifact_root) is not None:
+        elif _folder_below(tracker, model.artifact_location) is not None:
             made = frozenset(registered.get(folder.name, ()))
             used = bool(made) or MODEL_VERSIONS in model.tags
             created = model.creation_timestamp * MILLION

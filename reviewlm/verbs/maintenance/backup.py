@@ -48,8 +48,8 @@ def backup(
 ) -> None:
     """Save the home folder in one file, also while runs go on."""
     from core.config.presets import load_config
+    from tracking.artifacts import places_elsewhere
     from tracking.backup.write import write_backup
-    from tracking.moved_home import places_elsewhere
 
     config = load_config(preset, set or [])
     result = write_backup(config.home, to, without_store, _progress())

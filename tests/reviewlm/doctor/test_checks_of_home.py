@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -38,16 +37,6 @@ def test_reviews_that_others_may_read_are_a_warning_unless_the_home_is_closed(ow
     assert (only("secrets").state, "store" in only("secrets").found) == ("warning", True)
     own_home.chmod(0o700)
     assert only("secrets").state == "ok"
-
-
-def test_a_moved_home_is_announced_with_what_the_next_command_will_do(migrated_home: Path, tmp_path: Path) -> None:
-    (migrated_home / "home.json").write_text(json.dumps({"path": str(tmp_path / "before")}))
-    line = only("moved home")
-    assert (line.state, f"moved from {tmp_path / 'before'}" in line.found) == ("warning", True)
-    (tmp_path / "before" / "store").mkdir(parents=True)
-    assert f"copied from {tmp_path / 'before'}" in only("moved home").found
-    (migrated_home / "home.json").write_text(json.dumps({"path": str(migrated_home)}))
-    assert only("moved home").state == "ok"
 
 
 def test_an_upgrade_that_was_interrupted_is_a_problem(own_home: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +35,7 @@ def test_a_home_that_does_not_exist_has_no_problem_and_is_not_created(
     done = call(monkeypatch, capfd, "doctor", "--json")
     found = {line["check"]: line for line in done.facts["checks"]}
     assert {"Python", "packages", "disk", "GPU", "home", "tracking", "ports"} <= set(found)
-    assert found["home"]["state"] == found["tracking"]["state"] == found["moved home"]["state"] == "ok"
+    assert found["home"]["state"] == found["tracking"]["state"] == "ok"
     assert done.code == (1 if done.facts["problems"] else 0)
     assert not own_home.exists()
 
@@ -45,7 +44,6 @@ def test_nothing_in_the_home_changes(migrated_home: Path) -> None:
     a_result(migrated_home)
     (migrated_home / "running").mkdir()
     (migrated_home / "running" / "1-dead").touch()
-    (migrated_home / "home.json").write_text(json.dumps({"path": "/gone/long/ago"}))
     examine(load_config("small"))  # SQLite itself makes -wal and -shm beside a database that it reads
     before = snapshot(migrated_home)
     examine(load_config("small"))
@@ -77,14 +75,14 @@ def spoil_with_a_link_to_nothing(home: Path) -> None:
 
 def spoil_every_file(home: Path) -> None:
     home.mkdir()
-    for name in ("services.json", "ports.json", "home.json", "mlflow.db", "tokens.json", "ui-password"):
+    for name in ("services.json", "ports.json", "mlflow.db", "tokens.json", "ui-password"):
         (home / name).write_bytes(b"\xff\xfe broken")
     for name in ("store", "running", "runs"):
         (home / name).write_text("a file where a folder belongs")
 
 
 def spoil_with_folders(home: Path) -> None:
-    for name in ("services.json", "ports.json", "home.json", "mlflow.db", "ui-password", "store/ingest/0123456789"):
+    for name in ("services.json", "ports.json", "mlflow.db", "ui-password", "store/ingest/0123456789"):
         (home / name).mkdir(parents=True)
     (home / "runs" / "0123" / "run").mkdir(parents=True)
     (home / "runs" / "0123" / "run" / "record.json").write_bytes(b"broken")

@@ -162,7 +162,7 @@ def test_what_old_runs_left_behind_goes_and_the_work_of_people_stays(config: Run
     run(config)
     home, store = config.home, config.home / "store"
     gone = [
-        home / "moved" / "mlflow.db.2020", home / "crashes" / "reviewlm-x.log", store / ".checked" / "fit-0123.json",
+        home / "crashes" / "reviewlm-x.log", store / ".checked" / "fit-0123.json",
         store / ".work" / "once-0123" / "part", store / ".aside" / f"fit-0123-{LONG_AGO}" / "data",
         home / "reports" / "a" / "report.html",
     ]  # fmt: skip

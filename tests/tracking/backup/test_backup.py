@@ -20,10 +20,10 @@ import pytest
 from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, ReviewLMError, Unreadable
 from core.store import Store
 from tests.command_line import call
+from tracking.artifacts import RELATIVE, places_elsewhere
 from tracking.backup.archive import MANIFEST
 from tracking.backup.restore import restore_backup
 from tracking.backup.write import write_backup
-from tracking.moved_home import mend_moved_home, moved_from, places_elsewhere
 
 ENDINGS = (".tar", ".tar.gz", ".tar.zst")
 
@@ -45,7 +45,7 @@ def filled(tmp_path: Path) -> Path:
     (folder / "store" / "fit" / "0123456789abcdef" / "weights").write_text("no manifest: unfinished")
     for name, text in {
         "mlartifacts/1/model.bin": "weights", "ui-password": "secret",
-        "home.json": json.dumps({"path": str(folder)}), "services.json": "[]", "registry.lock": "", "running/1": "",
+        "services.json": "[]", "registry.lock": "", "running/1": "",
         "reports/run/report.html": "<p>", "logs/empty.log": "",
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def test_what_is_restored_is_what_was_backed_up(ending: str, filled: Path, tmp_p
     [result] = [path.relative_to(filled).as_posix() for path in (filled / "store" / "ingest").iterdir()]
     assert names_of(restored) == {
         f"{result}/rows.txt", f"{result}/manifest.json", "mlflow.db", "mlartifacts/1/model.bin",
-        "ui-password", "home.json", "reports/run/report.html", "logs/empty.log",
+        "ui-password", "reports/run/report.html", "logs/empty.log",
     }
     for name in names_of(restored) - {"mlflow.db", "reports/latest"}:
         assert (restored / name).read_bytes() == (filled / name).read_bytes()
@@ -322,7 +322,7 @@ def test_a_backup_says_which_files_of_its_runs_are_in_a_bucket(
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{migrated_home / 'mlflow.db'}")
-    inside = client.create_experiment("inside", artifact_location=(migrated_home / "mlartifacts").as_uri())
+    inside = client.create_experiment("inside", artifact_location=RELATIVE)
     bucket = client.create_experiment("bucket", artifact_location="s3://user:secret@bucket/mlflow")
     for experiment in (inside, bucket, bucket):
         client.create_run(experiment)
@@ -330,30 +330,9 @@ def test_a_backup_says_which_files_of_its_runs_are_in_a_bucket(
     [warning] = saved.facts["warnings"]
     assert "Not part of the backup: s3://user:***@bucket/mlflow, outside this home" in warning
     assert "(2)" in warning
-    mend_moved_home(migrated_home)  # notes where it is
-    moved = migrated_home.rename(tmp_path / "moved")
-    assert places_elsewhere(moved) == {"s3://user:***@bucket/mlflow": 2}, "not the folder that the home had before"
+    assert places_elsewhere(migrated_home) == {"s3://user:***@bucket/mlflow": 2}
 
 
 def test_a_home_without_runs_or_with_a_database_of_others_has_no_files_elsewhere(filled: Path, tmp_path: Path) -> None:
     assert places_elsewhere(filled) == {}
     assert places_elsewhere(tmp_path / "absent") == {}
-
-
-def test_the_first_command_in_a_restored_home_takes_its_addresses_there(
-    migrated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    from mlflow import MlflowClient
-
-    artifacts = (migrated_home / "mlartifacts").as_uri()
-    MlflowClient(f"sqlite:///{migrated_home / 'mlflow.db'}").create_experiment("mine", artifact_location=artifacts)
-    assert call(monkeypatch, capfd, "history").code == 0
-    write_backup(migrated_home, tmp_path / "b.tar")
-    restored = tmp_path / "restored"
-    restore_backup(tmp_path / "b.tar", restored)
-    assert moved_from(restored) == (migrated_home, True)
-    monkeypatch.setenv("REVIEWLM_HOME", str(restored))
-    assert call(monkeypatch, capfd, "history").code == 0
-    found = MlflowClient(f"sqlite:///{restored / 'mlflow.db'}").get_experiment_by_name("mine")
-    assert found.artifact_location == (restored / "mlartifacts").as_uri()
-    assert moved_from(restored) is None

@@ -28,7 +28,7 @@ from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tests.serving.engine.small_models import TEXTS, bundle_of
-from tests.tracking.mlflow_servers import Served
+from tests.tracking.mlflow_servers import Served, model_folder
 from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.export import requirements
 from tracking.logged_models.opening import open_champion
@@ -46,7 +46,7 @@ PROMPT, DRAW = "The soup", {"seed": 7, "stars": 5, "max_tokens": 12, "temperatur
 STRANGER = """
 import json, sys
 import mlflow.pyfunc, pandas as pd
-model = mlflow.pyfunc.load_model(f"models:/{sys.argv[3]}@champion")
+model = mlflow.pyfunc.load_model(sys.argv[3])
 rows, draw = pd.DataFrame({"text": [sys.argv[1]]}), json.loads(sys.argv[2])
 ask = lambda **params: model.predict(rows, params=params)[0]
 print(json.dumps({
@@ -125,10 +125,10 @@ def python(tracker: Tracker, folder: Path) -> Path:
     return found
 
 
-def environment_of(python: Path, tracker: Tracker) -> dict[str, str]:
+def environment_of(python: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "REVIEWLM", "PATH"))}
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-    return {**kept, "MLFLOW_TRACKING_URI": tracker.uri, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path}
+    return {**kept, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path}
 
 
 def test_the_environment_has_nothing_of_the_project(python: Path, tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_a_champion_answers_and_streams_in_python(
 ) -> None:
     name, bundle = champion
     done = subprocess.run(
-        [python, "-I", "-c", STRANGER, PROMPT, json.dumps(DRAW), name], cwd=tmp_path, capture_output=True, text=True,
-        env=environment_of(python, tracker), timeout=300, check=False,
+        [python, "-I", "-c", STRANGER, PROMPT, json.dumps(DRAW), model_folder(tracker, name)], cwd=tmp_path,
+        capture_output=True, text=True, env=environment_of(python), timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
@@ -183,9 +183,9 @@ def served(name: str, python: Path, tracker: Tracker, folder: Path) -> Iterator[
 
     def command(port: int) -> list[str]:
         where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-        return ["models", "serve", "-m", f"models:/{name}@champion", *where]
+        return ["models", "serve", "-m", model_folder(tracker, name), *where]
 
-    server = Served(command, folder, "/ping", binaries=python.parent, **environment_of(python, tracker))
+    server = Served(command, folder, "/ping", binaries=python.parent, **environment_of(python))
     server.start()
     try:
         yield server.address

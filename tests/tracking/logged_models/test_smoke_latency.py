@@ -101,7 +101,7 @@ def test_the_model_is_timed_on_one_core_because_threads_wait_for_each_other_on_a
 
     monkeypatch.setattr(export, "run_child", run)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    tracker: Any = SimpleNamespace(uri="sqlite:///mlflow.db")
+    tracker: Any = SimpleNamespace(uri="http://mlflow.example")
     assert export.smoke_test(tracker, "models:/any/1").passed
     assert given["OMP_NUM_THREADS"] == "1"
 

@@ -16,6 +16,7 @@ import pytest
 from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import BundleError, StoreFull
 from core.store import sha256_of_file
+from tests.tracking.mlflow_servers import model_folder
 from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.export import PACKAGE, requirements, smoke_test, vendor
 from tracking.logged_models.forms import CLASSIFIER, LANGUAGE_MODEL, Form, language_model_signature
@@ -26,7 +27,7 @@ import json, sys
 sys.path.insert(0, ".")
 import models
 import mlflow, pandas as pd
-first, second = (mlflow.pyfunc.load_model(f"models:/reviewlm/{n}") for n in (1, 2))
+first, second = (mlflow.pyfunc.load_model(folder) for folder in sys.argv[1:])
 rows = pd.DataFrame({"text": [""]})
 said = [model.predict(rows)[0]["texts"][0].split()[1] for model in (first, second, first)]
 import models.own
@@ -149,14 +150,13 @@ def test_a_model_that_could_not_be_saved_is_marked_as_failed(store, monkeypatch:
 
 @pytest.mark.long
 def test_two_versions_and_a_host_with_its_own_models_run_their_own_code(store, tmp_path: Path):
-    for code in ("one", "two"):
-        store.registry.register(store.model("w", code), store.run_id)
+    versions = [store.registry.register(store.model("w", code), store.run_id) for code in ("one", "two")]
+    folders = [model_folder(store.tracker, "reviewlm", number) for number in versions]
     (tmp_path / "foreign" / "models").mkdir(parents=True)
     (tmp_path / "foreign" / "models" / "__init__.py").write_text("WHO = 'host'")
     (tmp_path / "foreign" / "models" / "own.py").write_text("WHO = 'host too'")
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.tracker.uri}
     done = subprocess.run(
-        [sys.executable, "-c", HOST], cwd=tmp_path / "foreign", env=environment, capture_output=True, text=True,
+        [sys.executable, "-c", HOST, *folders], cwd=tmp_path / "foreign", capture_output=True, text=True,
         timeout=120, check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -24,6 +24,7 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tests.tracking.mlflow_servers import model_folder
 from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.export import smoke_test
 from tracking.logged_models.opening import open_champion
@@ -41,7 +42,7 @@ TEXT = "The soup was good"
 STRANGER = """
 import json, sys
 import mlflow.pyfunc, pandas as pd
-model = mlflow.pyfunc.load_model("models:/reviewlm@champion")
+model = mlflow.pyfunc.load_model(sys.argv[2])
 rows = pd.DataFrame({"text": [sys.argv[1]]})
 ask = lambda **params: model.predict(rows, params=params)[0]
 print(json.dumps({
@@ -79,10 +80,10 @@ def fitted(folder: Path) -> Path:
 
 @pytest.mark.long
 def test_a_stranger_gets_the_same_answers_without_our_code(tracker: Tracker, tmp_path: Path):
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracker.uri, "PYTHONPATH": ""}
+    environment = {**os.environ, "PYTHONPATH": ""}
     done = subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER, TEXT], cwd=tmp_path, env=environment, capture_output=True, text=True,
-        timeout=180, check=False,
+        [sys.executable, "-I", "-c", STRANGER, TEXT, model_folder(tracker)], cwd=tmp_path, env=environment,
+        capture_output=True, text=True, timeout=180, check=False,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
@@ -98,7 +99,7 @@ def test_a_stranger_gets_the_same_answers_without_our_code(tracker: Tracker, tmp
 
 @pytest.mark.slow
 def test_the_smoke_test_passes_the_champion(tracker: Tracker):
-    smoke = smoke_test(tracker, "models:/reviewlm@champion")
+    smoke = smoke_test(tracker, open_champion(tracker)[1].source)
     assert smoke.passed, smoke.detail
 
 
@@ -112,9 +113,9 @@ def test_an_open_champion_names_the_digest_that_its_version_is_tagged_with(track
 def server(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory, started: Started) -> Iterator[str]:
     def command(port: int) -> list[str]:
         where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-        return ["models", "serve", "-m", "models:/reviewlm@champion", *where]
+        return ["models", "serve", "-m", model_folder(tracker), *where]
 
-    with started(command, tmp_path_factory.mktemp("server"), "/ping", MLFLOW_TRACKING_URI=tracker.uri) as address:
+    with started(command, tmp_path_factory.mktemp("server"), "/ping") as address:
         yield address
 
 

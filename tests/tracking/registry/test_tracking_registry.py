@@ -15,7 +15,7 @@ from evaluation.gate.decision import Decision, RuleOutcome
 from tracking.logged_models.lookup import _ask_mlflow, _read_directly, find_version
 from tracking.logged_models.opening import open_champion, open_version
 from tracking.registry.events import complaints
-from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, outcome_tags
+from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, outcome_tags
 from tracking.registry.versions import Reference
 from tracking.runs.runs import Tracker
 
@@ -227,18 +227,6 @@ def test_the_short_way_gives_up_on_a_database_that_it_does_not_know(store, tmp_p
     with sqlite3.connect(tmp_path / "other.db") as connection:
         connection.execute("CREATE TABLE model_versions (name TEXT)")
     assert _read_directly(store.tracker, tmp_path / "other.db", Reference("reviewlm", CHAMPION)) is None
-
-
-def test_a_home_folder_that_was_moved_still_opens(store, store_home: Path, tmp_path: Path):
-    store.registry.promote(store.version("a"), None)
-    moved = tmp_path / "moved"
-    shutil.copytree(store_home, moved)
-    shutil.rmtree(store_home)
-    tracker = Tracker(f"sqlite:///{moved / 'mlflow.db'}", "reviewlm", moved / "mlartifacts")
-    found = find_version(tracker, Reference("reviewlm", CHAMPION))
-    assert found is not None
-    assert found.folder.is_relative_to(moved)
-    assert Registry(tracker, "reviewlm").bundle_folder(1) == found.folder
 
 
 def test_nothing_registered_yet_says_what_to_run_and_creates_nothing(tmp_path: Path, tracker: Tracker):

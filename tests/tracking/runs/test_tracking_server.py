@@ -61,5 +61,5 @@ def test_everything_works_through_a_server(address: str, tmp_path: Path, stand_i
     assert found.folder.is_relative_to(tmp_path / "home" / "mlartifacts")
     assert (found.folder / "spec.json").read_bytes() == (bundle / "spec.json").read_bytes()
     assert registry.bundle_folder(version) == found.folder
-    smoke = smoke_test(tracker, "models:/reviewlm@champion")
+    smoke = smoke_test(tracker, uri)
     assert smoke.passed, smoke.detail
