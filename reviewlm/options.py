@@ -173,10 +173,10 @@ def tidy(config: RunConfig) -> None:
     if gone := Store(config.home / "store").tidy():
         what = "an unfinished result" if len(gone) == 1 else f"{len(gone)} unfinished results"
         logging.getLogger(__name__).info("removing %s of interrupted runs; such stages start again", what)
-    if any((config.home / "running").glob("*")):
-        from tracking.runs.abandoned import end_left_runs  # imports MLflow only if there is a run to end
+    if any((config.home / "runs").glob("*/*/open.lock")):
+        from tracking.runs.open_runs import end_left_runs  # imports MLflow only if there is a run to end
 
-        end_left_runs(config)
+        end_left_runs(config.home)
 
 
 def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None, verify: bool = False) -> list[str]:

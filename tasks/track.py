@@ -42,8 +42,7 @@ from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle, log_bundle
 from tracking.logged_models.opening import about, tracker_at
 from tracking.registry.registry import CHAMPION, Registry
-from tracking.runs.abandoned import end_abandoned, end_left_runs
-from tracking.runs.open_runs import reopen_run
+from tracking.runs.open_runs import end_left_runs, reopen_run
 from tracking.runs.runs import Tracker, run_tags
 
 log = logging.getLogger(__name__)
@@ -112,8 +111,7 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     """
     tracker, begun = tracker_of(config), started()
     tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
-    end_abandoned(tracker)
-    end_left_runs(config)  # also those of another container
+    end_left_runs(config.home)  # also those of another container
     describe_flow_run(config)
     about = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}

@@ -26,7 +26,7 @@ MODEL_VERSIONS = "mlflow.modelVersions"
 FLOW_RUN, FLOW_RUN_URL, FLOW_RUN_NAME = "prefect.flow_run_id", "prefect.flow_run_url", "prefect.flow_run_name"
 
 # Runs: their writer, and what they describe.
-KEY, PROCESS = "reviewlm.key", "reviewlm.process"
+KEY = "reviewlm.key"
 PRESET, KIND, UNIT, ADAPTATION = "reviewlm.preset", "reviewlm.kind", "reviewlm.unit", "reviewlm.adaptation"
 FLOW, RUN_DATA = "reviewlm.flow", "reviewlm.data"
 """Name of the flow of a parent run, and its data in words."""
@@ -56,7 +56,7 @@ BENCHMARK_DIGEST, BENCHMARK_RUN, BENCHMARK_SOURCE = "benchmark/digest", "benchma
 HIDDEN = "mlflow.reviewlm."
 """Prefix of the tags of a run that only code reads; MLflow's pages show no tag that begins with "mlflow."."""
 BOOKKEEPING = frozenset({
-    KEY, PROCESS, FIT_TAG, MODEL_URI_TAG, CARD_TAG, COMPARED_TAG, MEASURED_TAG, FLOW_RUN_URL, FLOW_RUN_NAME,
+    KEY, FIT_TAG, MODEL_URI_TAG, CARD_TAG, COMPARED_TAG, MEASURED_TAG, FLOW_RUN_URL, FLOW_RUN_NAME,
 })  # fmt: skip
 PACKED = "mlflow.reviewlm"
 """Tag of a version with all tags that are not shown, as JSON."""

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from core.content_check import ContentCheck
 from core.credentials import PASSWORD_FILE
 from core.manifest import read_manifest
-from core.processes.leftovers import is_held
 from core.store import ASIDE, MANIFEST, WORK
 from core.storing.objects import NotThere, RemoteError
 from core.storing.remote import PROBE, remote_store
@@ -92,13 +91,14 @@ def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_interrupted(config: RunConfig) -> Iterator[HealthLine]:
     """Count runs that killed processes left open, and unfinished results."""
-    folder = config.home / "running"
-    marks = [mark for mark in (folder.iterdir() if folder.is_dir() else ()) if not is_held(mark)]
+    from tracking.runs.open_runs import open_locks
+
+    left = open_locks(config.home, held=False)
     work = config.home / "store" / WORK
     unfinished = [path for path in (work.iterdir() if work.is_dir() else ()) if path.is_dir()]
-    if marks:
+    if left:
         yield HealthLine(
-            "interrupted runs", "warning", f"{len(marks)} killed processes left runs open in MLflow",
+            "interrupted runs", "warning", f"killed processes left {len(left)} runs open in MLflow",
             "nothing to do: the next command that uses this home ends them",
         )
     else:

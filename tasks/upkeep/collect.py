@@ -47,7 +47,7 @@ from tracking.logged_models.unused import (
 from tracking.registry.change import registry_lock
 from tracking.registry.lineage import record_of
 from tracking.registry.registry import Registry, Version
-from tracking.runs.abandoned import end_unheld
+from tracking.runs.open_runs import end_left_runs
 from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 
@@ -113,7 +113,7 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
         with one_collection(store):
             (removal := Removal(store)).finish_earlier()
             before = _size(_inodes([config.home]))
-            end_unheld(config, moment)  # else what they began with would stay for ever
+            end_left_runs(config.home)  # else what they began with would stay for ever
             with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
                 items, notes = _decide(config, trackers, moment)
                 rows = _rows(items)

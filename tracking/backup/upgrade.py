@@ -31,7 +31,7 @@ from core.services import service_list
 from core.storing.sqlite_files import DATABASE, LOCK, MARK, LibraryTables, Revisions, stored_revision
 from tracking.backup.write import copy_database, write_backup
 from tracking.database import tables_of
-from tracking.runs.abandoned import held_marks
+from tracking.runs.open_runs import open_locks
 
 BACKUP = "{home}-before-upgrade-{time}.tar.zst"
 COPIES = ".upgrade-"
@@ -156,7 +156,7 @@ def _now(tables: LibraryTables) -> str:
 
 def _require_unused(home: Path) -> None:
     running = [service.name for service in service_list.running(home)]
-    if running or held_marks(home):
+    if running or open_locks(home, held=True):
         raise ConfigError(
             "The home folder is in use", where=home, value=", ".join(running) or "a command runs",
             remedy="`make down`, and wait for the commands",

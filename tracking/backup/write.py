@@ -26,7 +26,6 @@ from core.store import MANIFEST as RESULT
 from core.storing.sqlite_files import MARK, read_only
 from models.atomic_files import written_straight
 from tracking.backup.archive import FORMAT, MANIFEST, packing_of, tar_to
-from tracking.runs.open_runs import marks_of
 
 LOCK_SECONDS = 30.0
 SCRATCH = ".reviewlm-backup-"
@@ -246,7 +245,7 @@ def _is_kept(home: Path, folder: Path, without_store: bool) -> bool:
     """Return whether a folder is backed up."""
     store = home / STORE
     hidden = folder.parent == home and folder.name.startswith(".")  # copies of databases that an upgrade migrates
-    if hidden or folder == marks_of(home) or (without_store and folder == store):
+    if hidden or (without_store and folder == store):
         return False
     if folder.parent == store:
         return not folder.name.startswith(".")  # unfinished and damaged results, records of file states

@@ -51,7 +51,7 @@ class Record:
         run: The name that the pipeline uses: MLflow's id, or the local name.
         experiment: Name of the experiment.
         run_id: MLflow's id; empty while MLflow does not know the run.
-        tried: Whether any of it was sent before and may have arrived.
+        process: Which process has the run open (`core/processes/leftovers.py`); empty if none has.
         start: Name, tags, time, and the run that this one would repeat (`unless`); None once MLflow knows the run.
         points: By step and name: a `Point`, with name and digest of its data set, and whether it is of a journal.
         inputs: Data sets, as `Tracker.log_datasets` describes them.
@@ -66,7 +66,7 @@ class Record:
     run: str
     experiment: str
     run_id: str = ""
-    tried: bool = False
+    process: str = ""
     start: dict[str, Any] | None = None
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Records:
         number = int(hashlib.sha256(run.encode()).hexdigest(), 16) % LOCKS
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        return _lock(self.folder / f"{number}.lock")
+        return _lock(self.folder / f"{number}.lock", os.getpid())
 
     def read(self, run: str) -> Record | None:
         """Return the record of a run; None if there is none.
@@ -139,9 +139,9 @@ class Records:
                 ) from error
 
     def write(self, record: Record) -> None:
-        """Write a record, or remove it once MLflow has everything and knows the run by its own id."""
+        """Write a record, or remove it once the run has ended and MLflow has everything and knows it by its own id."""
         folder = self.folder / record.run
-        if not record.waits and not record.refused and record.run == record.run_id:
+        if not any((record.waits, record.refused, record.process)) and record.run == record.run_id:
             self.forget(record.run)
             return
         with disk_errors(folder):
@@ -165,14 +165,15 @@ class Records:
             model |= {name: _kept(model[name], place, link_or_copy) for name in ("bundle", "package")}
 
     def all(self) -> Iterator[Record]:
-        """Yield the records of all runs that MLflow has not everything of, parents before their children."""
-        records = [self.read(file.parent.name) for file in self.folder.glob(f"*/{FILE}")]
-        waiting = [record for record in records if record is not None and (record.waits or record.refused)]
-        yield from sorted(waiting, key=lambda record: (record.start or {}).get("time", 0))
+        """Yield the records of all runs, parents before their children."""
+        read = [self.read(file.parent.name) for file in self.folder.glob(f"*/{FILE}")]
+        records = [record for record in read if record is not None]
+        yield from sorted(records, key=lambda record: (record.start or {}).get("time", 0))
 
 
 @cache
-def _lock(file: Path) -> FileLock:
+def _lock(file: Path, process: int) -> FileLock:
+    """Return one lock a file and process: a lock that a forked process inherits cannot be used."""
     return FileLock(file, thread_local=True)
 
 
@@ -240,6 +241,8 @@ def waiting_runs(home: Path, of: Callable[[str], str] = str) -> list[dict[str, A
     for folder in sorted((home / FOLDER).glob("*/")):
         uri = addresses.get(folder.name, folder.name)
         for record in Records(home, uri).all():
+            if not (record.waits or record.refused):
+                continue
             empty = {"store": of(uri), "experiment": record.experiment, "waiting": 0, "refused": 0}
             row = rows.setdefault((uri, record.experiment), empty)
             row["waiting"] += record.waits

@@ -85,18 +85,17 @@ class Tracker(Publisher):
         and such a run exists when it is sent, no new run is created.
         """
         all_tags = {USER: _user(), SOURCE_NAME: "reviewlm", SOURCE_TYPE: "PROJECT"}
-        all_tags |= open_runs.process_tags()
         if parent_run_id:
             all_tags[PARENT] = parent_run_id
         all_tags |= tags or {}
         details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(all_tags), "time": _now(), "unless": unless}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         with open_runs.starting():
-            run_id = self.write(local, start=details).run_id or local
-            if run_id != local:
-                self.records.forget(local)
-            open_runs.opened(self, run_id)
-        return run_id
+            run_id = open_runs.opened(self, local, start=details).run_id
+            if run_id:
+                open_runs.opened(self, run_id)
+                open_runs.forget(self, local)
+        return run_id or local
 
     def end_run(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run as FINISHED, FAILED or KILLED."""

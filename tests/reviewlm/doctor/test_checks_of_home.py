@@ -58,15 +58,16 @@ def test_runs_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> 
     assert (line.state, line.found) == ("warning", "1 runs wait for http://mlflow.invalid:5000")
 
 
-def test_marks_of_killed_processes_are_a_warning_and_stay(own_home: Path) -> None:
+def test_open_runs_of_killed_processes_are_a_warning_and_stay(own_home: Path) -> None:
     from core.processes.leftovers import hold
 
-    folder = own_home / "running"
-    folder.mkdir(parents=True)
-    held = hold(folder / "1-alive")
+    alive, dead = (own_home / "runs" / "home" / name / "open.lock" for name in ("alive", "dead"))
+    for file in (alive, dead):
+        file.parent.mkdir(parents=True)
+    held = hold(alive)
     assert held is not None
     assert only("interrupted runs").state == "ok"
-    (folder / "2-dead").touch()
+    dead.touch()
     assert only("interrupted runs").state == "warning"
-    assert (folder / "2-dead").exists()
+    assert dead.exists()
     os.close(held)

@@ -42,8 +42,8 @@ def test_a_home_that_does_not_exist_has_no_problem_and_is_not_created(
 
 def test_nothing_in_the_home_changes(migrated_home: Path) -> None:
     a_result(migrated_home)
-    (migrated_home / "running").mkdir()
-    (migrated_home / "running" / "1-dead").touch()
+    (dead := migrated_home / "runs" / "home" / "0123").mkdir(parents=True)
+    (dead / "open.lock").touch()
     examine(load_config("small"))  # SQLite itself makes -wal and -shm beside a database that it reads
     before = snapshot(migrated_home)
     examine(load_config("small"))
@@ -77,7 +77,7 @@ def spoil_every_file(home: Path) -> None:
     home.mkdir()
     for name in ("services.json", "ports.json", "mlflow.db", "tokens.json", "ui-password"):
         (home / name).write_bytes(b"\xff\xfe broken")
-    for name in ("store", "running", "runs"):
+    for name in ("store", "runs"):
         (home / name).write_text("a file where a folder belongs")
 
 

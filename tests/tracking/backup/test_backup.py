@@ -45,7 +45,7 @@ def filled(tmp_path: Path) -> Path:
     (folder / "store" / "fit" / "0123456789abcdef" / "weights").write_text("no manifest: unfinished")
     for name, text in {
         "mlartifacts/1/model.bin": "weights", "ui-password": "secret",
-        "services.json": "[]", "registry.lock": "", "running/1": "",
+        "services.json": "[]", "registry.lock": "", "runs/home/1/open.lock": "",
         "reports/run/report.html": "<p>", "logs/empty.log": "",
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,6 @@ from tracking.backup.upgrade import upgrade_home
 from tracking.client import open_client, require_whole
 from tracking.database import head_revision, require_current, require_current_at, revision_of
 from tracking.mlflow_server import application
-from tracking.runs.open_runs import marks_of
 
 
 @pytest.fixture
@@ -56,8 +55,8 @@ def test_older_tables_are_migrated_after_a_backup_from_which_they_come_back(olde
 
 @pytest.mark.slow
 def test_a_home_in_use_is_not_migrated(older_home: Path) -> None:
-    marks_of(older_home).mkdir()
-    lock = hold(marks_of(older_home) / "1-a")
+    (folder := older_home / "runs" / "home" / "0123").mkdir(parents=True)
+    lock = hold(folder / "open.lock")
     assert lock is not None
     with pytest.raises(ConfigError, match="in use"):
         upgrade_home(older_home)

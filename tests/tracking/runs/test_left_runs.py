@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,16 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.processes.leftovers import hold, this_process
+from core.processes.leftovers import this_machine, this_process
 from reviewlm.options import tidy
 from tasks.track import parent_run
 from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
 from tracking.runs import open_runs
-from tracking.runs.abandoned import HOUR, end_left_runs, end_unheld, left_marks
-from tracking.runs.open_runs import end_open_runs, marks_of
-from tracking.runs.publish import Sent
+from tracking.runs.open_runs import end_left_runs, end_open_runs, is_left, open_locks
+from tracking.runs.publish import Publisher, Sent
+from tracking.runs.record import Record
 from tracking.runs.runs import Tracker
-from tracking.tags import PROCESS
 
 ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
@@ -71,10 +71,10 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
     writer = subprocess.run([sys.executable, "-c", WRITER, TINY, machine], env=environment)
     assert writer.returncode == -signal.SIGKILL
     assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "RUNNING"}
-    assert len(left_marks(config.home)) == 1
+    assert len(open_locks(config.home, held=False)) == 1
     tidy(config)
     assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "KILLED"}
-    assert list(marks_of(config.home).iterdir()) == []
+    assert not any((config.home / "runs").rglob("open.lock"))
 
 
 @pytest.mark.slow
@@ -98,62 +98,60 @@ def test_a_run_is_not_ended_while_its_process_lives_wherever_that_is(config: Run
     tracker = tracker_at(config)
     try:
         assert writer.stdout.readline() == b"open\n"
-        (marks_of(config.home) / "of-another-process").touch()
         tidy(config)
-        assert end_unheld(config, in_a_day()) == []
         assert statuses(tracker)["left"] == "RUNNING"
     finally:
         writer.stdin.close()
         writer.wait(60)
-    assert len(end_unheld(config, in_a_day())) == 1
+    tidy(config)
     assert statuses(tracker)["left"] == "KILLED"
 
 
-def in_a_day() -> int:
-    return time.time_ns() + 24 * HOUR
-
-
-def test_a_run_that_another_process_has_gone_on_with_is_not_ended_for_the_first_one(config: RunConfig) -> None:
+@pytest.mark.parametrize(("process", "status"), [
+    (f"{this_machine()} {os.getpid()} 1000", "KILLED"),  # its number was given to another process
+    (this_process(), "RUNNING"), ("written by hand", "RUNNING"),
+])
+def test_on_one_machine_number_and_start_say_whether_a_process_lives(
+    config: RunConfig, process: str, status: str
+) -> None:
     tracker = tracker_at(config)
-    run_id = tracker.start_run("resumed")
-    [mark] = marks_of(config.home).iterdir()
-    left = mark.read_text().replace(this_process(), f"{CONTAINER} 7 1")
-    (marks_of(config.home) / "7-killed").write_text(left)
-    end_left_runs(config)
-    assert statuses(tracker) == {"resumed": "RUNNING"}
-    assert list(marks_of(config.home).iterdir()) == [mark]
-    tracker.end_run(run_id)
+    run_id = tracker.start_run("run")
+    record = tracker.records.read(run_id)
+    assert record is not None
+    tracker.records.write(replace(record, process=process))
+    end_left_runs(config.home)
+    assert statuses(tracker) == {"run": status}
+    end_open_runs()
 
 
-def test_open_runs_that_nobody_lists_are_ended_unless_a_living_process_may_write_them(config: RunConfig) -> None:
-    """After a restore, the home has the runs of another machine and no file of a process."""
+def test_a_restored_home_ends_the_runs_of_another_machine_in_its_own_database_alone(config: RunConfig) -> None:
+    """Its backup has no locks."""
+    tracker, theirs = tracker_at(config), Record("7", "x", "7", process=f"{CONTAINER} 7 1")
+    at_server = Publisher("http://127.0.0.1:9", "x", config.home / "mlartifacts")
+    assert [is_left(one, theirs) for one in (tracker, at_server)] == [True, False]
+
+
+def test_a_run_that_was_deleted_in_mlflow_is_forgotten(config: RunConfig) -> None:
     tracker = tracker_at(config)
-    mine = tracker.start_run("mine")
-    [mark] = marks_of(config.home).iterdir()
-    tracker.start_run("theirs", {PROCESS: f"{CONTAINER} 7 1"})
-    mark.write_text("".join(mark.read_text().splitlines(keepends=True)[:1]))  # lists only the first
-    assert end_unheld(config, time.time_ns()) == [], "it may have begun just now"
-    unknown = marks_of(config.home) / "of-a-process-that-just-starts"
-    descriptor = hold(unknown)
-    assert descriptor is not None
-    assert end_unheld(config, in_a_day()) == [], "it lists nothing, so it may write any run"
-    os.close(descriptor)
-    unknown.unlink()
-    assert len(end_unheld(config, in_a_day())) == 1
-    assert statuses(tracker) == {"mine": "RUNNING", "theirs": "KILLED"}
-    tracker.end_run(mine)
+    run_id = tracker.start_run("run")
+    record = tracker.records.read(run_id)
+    assert record is not None
+    tracker.records.write(replace(record, process=f"{this_machine()} 1 1000"))
+    tracker.client.delete_run(run_id)
+    end_left_runs(config.home)
+    assert list(tracker.records.all()) == []
+    end_open_runs()
 
 
-def test_a_run_has_the_tag_of_its_process_and_a_mark_as_long_as_it_is_open(config: RunConfig) -> None:
+def test_a_run_has_a_record_and_a_lock_as_long_as_it_is_open(config: RunConfig) -> None:
     tracker = tracker_at(config)
-    first, second = tracker.start_run("first"), tracker.start_run("second")
-    assert tracker.tag(first, PROCESS) == this_process()
-    assert len(list(marks_of(config.home).iterdir())) == 1
-    assert left_marks(config.home) == []
-    tracker.end_run(first)
-    assert len(list(marks_of(config.home).iterdir())) == 1
-    tracker.end_run(second)
-    assert list(marks_of(config.home).iterdir()) == []
+    runs = [tracker.start_run(name) for name in ("first", "second")]
+    assert {record.run: record.process for record in tracker.records.all()} == dict.fromkeys(runs, this_process())
+    assert len(open_locks(config.home, held=True)) == 2
+    for run in runs:
+        tracker.end_run(run)
+    assert list(tracker.records.all()) == []
+    assert not any((config.home / "runs").rglob("open.lock"))
 
 
 @pytest.mark.slow
@@ -164,24 +162,14 @@ def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
     tracker.start_run("fit", None, parent)
     end_open_runs()
     assert statuses(tracker) == {"done": "FINISHED", "parent": "KILLED", "fit": "KILLED"}
-    assert list(marks_of(config.home).iterdir()) == []
+    assert not any((config.home / "runs").rglob("open.lock"))
 
 
 def test_without_anything_left_no_command_waits_for_mlflow(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("tracking.runs.abandoned.end_left_runs", asked.append)
+    monkeypatch.setattr("tracking.runs.open_runs.end_left_runs", asked.append)
     tidy(config)
     assert asked == []
-
-
-@pytest.mark.slow
-def test_while_mlflow_is_away_the_mark_stays(own_home: Path) -> None:
-    config = load_config(TINY, ["execution.tracking_uri=http://127.0.0.1:9"])
-    mark = marks_of(config.home) / "1-gone"
-    mark.parent.mkdir(parents=True)
-    mark.touch()
-    tidy(config)
-    assert mark.exists()
 
 
 @pytest.mark.slow
@@ -210,18 +198,3 @@ def test_an_interrupt_waits_for_a_run_that_another_thread_is_starting(
     for thread in (starter, ending):
         thread.join(10)
     assert statuses(tracker) == {"first": "FINISHED", "late": "KILLED"}
-
-
-def test_a_mark_that_may_not_be_read_hides_no_other(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = marks_of(config.home)
-    folder.mkdir(parents=True)
-    for name in ("a-colleagues", "left"):
-        (folder / name).touch()
-
-    def refusing(mark: Path) -> bool:
-        if mark.name == "a-colleagues":
-            raise PermissionError
-        return False
-
-    monkeypatch.setattr("tracking.runs.abandoned.is_held", refusing)
-    assert left_marks(config.home) == [folder / "left"]

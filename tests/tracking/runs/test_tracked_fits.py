@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,16 +16,13 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
-from core.processes.leftovers import is_gone, this_machine
 from models.specs import spec_from_dict
 from tasks import track
 from tasks.track import JOURNAL, log_inputs, open_model_run, parent_run
 from tracking.logged_models.bundles import bundle_in, has_bundle
 from tracking.registry.registry import Registry
-from tracking.runs.abandoned import end_abandoned
-from tracking.runs.open_runs import process_tags
 from tracking.runs.runs import Tracker
-from tracking.tags import FIT_TAG, MODEL_URI_TAG, PROCESS, value_of
+from tracking.tags import FIT_TAG, MODEL_URI_TAG, value_of
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
 SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
@@ -251,23 +245,6 @@ def test_while_mlflow_is_away_a_known_run_is_taken_for_whole(
 
     monkeypatch.setattr(track, "has_bundle", away)
     assert write_model_run(config, prepared, fitted, parent, there=True) == first
-
-
-def test_runs_of_a_dead_process_end_and_those_of_living_and_foreign_ones_do_not(tracker: Tracker):
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    dead = tracker.start_run("dead", {PROCESS: f"{this_machine()} {process.pid} 1000"})
-    reused = tracker.start_run("number given to another process", {PROCESS: f"{this_machine()} {os.getpid()} 1000"})
-    alive = tracker.start_run("alive", process_tags())
-    elsewhere = tracker.start_run("elsewhere", {PROCESS: "another-host 1 0d1f 1 1000"})
-    assert sorted(end_abandoned(tracker)) == sorted([dead, reused])
-    assert {run.info.run_name: run.info.status for run in runs(tracker)} == {
-        "dead": "KILLED", "number given to another process": "KILLED", "alive": "RUNNING", "elsewhere": "RUNNING",
-    }
-    assert "is gone" in tracker.tag(dead, "mlflow.note.content")
-    assert elsewhere not in end_abandoned(tracker)
-    assert alive not in end_abandoned(tracker)
-    assert not is_gone("written by hand")
 
 
 def test_a_flow_does_not_begin_without_its_tracking_server(store_home: Path, monkeypatch: pytest.MonkeyPatch):

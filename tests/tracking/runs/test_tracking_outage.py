@@ -307,7 +307,6 @@ def test_threads_of_several_trackers_write_one_record(tracker: Tracker):
 def test_a_damaged_record_is_named_by_whoever_looks_into_it(tracker: Tracker, content: bytes) -> None:
     run_id = tracker.start_run("a")
     file = tracker.records.folder / run_id / "record.json"
-    file.parent.mkdir(parents=True)
     file.write_bytes(content)
     looks = (tracker.waiting, tracker.sync, lambda: tracker.set_tags(run_id, {"a": "b"}))
     for look in looks:
