@@ -14,6 +14,7 @@ from models.base import ModelError
 from models.bundles.sealed_folder import WHY_MISSING, verify_files
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
+from tracking.registry.versions import stored
 from tracking.runs.runs import Tracker
 
 NOT_IN_NAMES = r"[/:.%\"']"
@@ -64,16 +65,22 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
     )
 
 
+def address_of(tracker: Tracker, name: str, version: int) -> str:
+    """Return the address of a version's files."""
+    if (direct := stored(tracker, name)) and (places := [e.place for e in direct[0] if e.version == version]):
+        return places[0]
+    with tracker.reaching() as client:
+        return str(client.get_model_version_download_uri(name, str(version)))
+
+
 def require_content(tracker: Tracker, name: str, version: int) -> None:
     """Refuse a version whose model files `reviewlm home gc` has removed, perhaps while it was being tested.
 
     Raises:
         BundleError: They are gone; the error has the note that was left.
     """
-    with tracker.reaching() as client:
-        address = client.get_model_version_download_uri(name, str(version))
     try:
-        folder = bundle_in(tracker, address)
+        folder = bundle_in(tracker, address_of(tracker, name, version))
     except BundleError:  # it never was a bundle of this project
         return
     if folder is not None and (note := folder / WHY_MISSING).is_file():

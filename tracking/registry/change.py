@@ -20,10 +20,9 @@ from typing import Any
 from filelock import FileLock
 
 from core.errors import ReviewLMError, TrackingUnavailable
-from tracking.client import ABSENT, error_code
 from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event, upsert
 from tracking.registry.state import CARRIED_OUT, OVERTAKEN, PENDING, RegistryState, fold_events
-from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
+from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, aliases_of, entry_of
 from tracking.runs.runs import Tracker
 from tracking.tags import PACKED, RULE, SINCE, packed, unpacked
 
@@ -190,14 +189,8 @@ class Change:
         )
 
     def _entry(self, number: int) -> Any:
-        """Return MLflow's entry of a version; None if the version was deleted."""
-        try:
-            with self.tracker.reaching() as client:
-                return client.get_model_version(self.name, str(number))
-        except ReviewLMError as error:
-            if error_code(error) in ABSENT:
-                return None
-            raise
+        """Return the entry of a version; None if the version was deleted."""
+        return entry_of(self.tracker, self.name, number)
 
 
 def retag(tracker: Tracker, entry: Any, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
@@ -235,14 +228,3 @@ def exclusive_change(tracker: Tracker, name: str) -> Iterator[Change]:
         change = Change(tracker, name)
         change.begin()
         yield change
-
-
-def aliases_of(tracker: Tracker, name: str) -> dict[str, int]:
-    """Return the version number of each alias of a model; empty if the model does not exist."""
-    try:
-        with tracker.reaching() as client:
-            return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
-    except ReviewLMError as error:
-        if error_code(error) in ABSENT:
-            return {}
-        raise

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InputError, ReviewLMError
-from tracking.client import ABSENT, PRESENT, error_code
-from tracking.logged_models.bundles import bundle_in, download, require_content
+from tracking.client import PRESENT, error_code
+from tracking.logged_models.bundles import address_of, bundle_in, download, require_content
 from tracking.logged_models.export import BUNDLE_PATH
-from tracking.registry.change import ChampionChanged, Change, aliases_of, exclusive_change
+from tracking.registry.change import ChampionChanged, Change, exclusive_change
 from tracking.registry.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, same_decision
 from tracking.registry.state import OVERTAKEN, fold_events
 from tracking.registry.versions import (
@@ -29,7 +29,9 @@ from tracking.registry.versions import (
     PREVIOUS,
     REFUSED,
     Version,
+    aliases_of,
     entries_of,
+    entry_of,
     outcome_tags,
     version_of,
     version_tags,
@@ -107,16 +109,10 @@ class Registry:
         Raises:
             InputError: There is no version with this number.
         """
-        aliases = self._aliases()
-        try:
-            with self.tracker.reaching() as client:
-                return version_of(client.get_model_version(self.name, str(number)), aliases)
-        except ReviewLMError as error:
-            if error_code(error) not in ABSENT:
-                raise
-            remedy = f"`reviewlm history --model {self.name}` lists the versions"
-            where = f"models:/{self.name}"
-            raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error.__cause__
+        if (entry := entry_of(self.tracker, self.name, number)) is not None:
+            return version_of(entry, self._aliases())
+        remedy = f"`reviewlm history --model {self.name}` lists the versions"
+        raise InputError("There is no such version", where=f"models:/{self.name}", value=number, remedy=remedy)
 
     def version_rows(self) -> list[dict[str, Any]]:
         """Return one row per version, the newest first, for tables and JSON; those in `rolled_back` say so."""
@@ -150,8 +146,7 @@ class Registry:
             BundleError: The version holds no bundle, or its files are missing.
         """
         number = version.version if isinstance(version, Version) else version
-        with self.tracker.reaching() as client:
-            address = client.get_model_version_download_uri(self.name, str(number))
+        address = address_of(self.tracker, self.name, number)
         return bundle_in(self.tracker, address) or download(self.tracker, address, self.name, number) / BUNDLE_PATH
 
     def events(self) -> list[Event]:

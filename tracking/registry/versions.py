@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError
+from core.errors import ConfigError, ReviewLMError
 from core.lineage.family import FAMILY_TAG
+from core.storing.sqlite_files import database_file, read_only
 from models.names import require_name
+from tracking.client import ABSENT, error_code
 from tracking.runs.params import legal_name, shorten
 from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RULE, unpacked
 
@@ -23,6 +27,14 @@ PROMOTED, REFUSED = "promoted", "refused"
 TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
 REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))")
 SCHEME = "models:/"
+EXISTS = "current_stage != 'Deleted_Internal'"
+"""Condition for versions that are not deleted: MLflow keeps deleted rows and marks them."""
+VERSIONS = f"""
+    SELECT version, run_id, creation_time, description, source, COALESCE(storage_location, source)
+    FROM model_versions WHERE name = ? AND {EXISTS} ORDER BY version
+"""
+TAGS = "SELECT version, key, value FROM model_version_tags WHERE name = ?"
+ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
 MODEL_DESCRIPTION = """Language models of reviews, registered by ReviewLM.
 
 | alias | version |
@@ -109,8 +121,46 @@ def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
     return Version(number, entry.run_id or "", tags, source, names, created, entry.description or "", entry.name)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A version as MLflow's database has it: tags are packed, `place` is the address of its files, times are ms."""
+
+    name: str
+    version: int
+    run_id: str | None
+    creation_timestamp: int
+    description: str | None
+    source: str
+    place: str
+    tags: dict[str, str] = field(hash=False)
+
+
+def stored(tracker: Connection, name: str) -> tuple[list[Entry], dict[str, int]] | None:
+    """Return versions and aliases of a registered model by SQL; None if its store is no SQLite file that can be read.
+
+    Importing MLflow takes longer than everything else, and a user waits at the command line.
+    """
+    file = database_file(tracker.uri)
+    if file is None or not file.exists():
+        return None if file is None else ([], {})
+    with suppress(sqlite3.Error), read_only(file) as database:
+        database.execute("BEGIN")  # all from one moment
+        rows, tagged, aliases = (database.execute(query, (name,)).fetchall() for query in (VERSIONS, TAGS, ALIASES))
+        tags: dict[int, dict[str, str]] = {}
+        for number, key, value in tagged:
+            tags.setdefault(number, {})[key] = value
+        entries = [
+            Entry(name, number, run_id, created, description, source, place, tags.get(number, {}))
+            for number, run_id, created, description, source, place in rows
+        ]
+        return entries, {alias: int(number) for alias, number in aliases}
+    return None
+
+
 def entries_of(tracker: Connection, name: str) -> list[Any]:
-    """Return MLflow's entries of all versions of a registered model; an empty list if it does not exist."""
+    """Return the entries of all versions of a registered model, as MLflow's; an empty list if it does not exist."""
+    if (direct := stored(tracker, name)) is not None:
+        return list(direct[0])
     entries: list[Any] = []
     token = None
     with tracker.reaching() as client:
@@ -121,3 +171,21 @@ def entries_of(tracker: Connection, name: str) -> list[Any]:
             entries += page
             if not (token := page.token):
                 return entries
+
+
+def entry_of(tracker: Connection, name: str, number: int) -> Any:
+    """Return the entry of a version; None if there is none."""
+    return next((entry for entry in entries_of(tracker, name) if int(entry.version) == number), None)
+
+
+def aliases_of(tracker: Connection, name: str) -> dict[str, int]:
+    """Return the version number of each alias of a model; empty if the model does not exist."""
+    if (direct := stored(tracker, name)) is not None:
+        return direct[1]
+    try:
+        with tracker.reaching() as client:
+            return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+    except ReviewLMError as error:
+        if error_code(error) in ABSENT:
+            return {}
+        raise

@@ -12,11 +12,11 @@ import pytest
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, InputError, ReviewLMError
 from evaluation.gate.decision import Decision, RuleOutcome
-from tracking.logged_models.lookup import _ask_mlflow, _read_directly, find_version
+from tracking.logged_models.lookup import find_version
 from tracking.logged_models.opening import open_champion, open_version
 from tracking.registry.events import complaints
 from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, outcome_tags
-from tracking.registry.versions import Reference
+from tracking.registry.versions import Reference, aliases_of, stored
 from tracking.runs.runs import Tracker
 
 WRITES = (
@@ -210,23 +210,21 @@ def test_a_version_that_does_not_exist_is_refused(store):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reference", [Reference("reviewlm", CHAMPION), Reference("reviewlm", version=2)])
-def test_the_short_way_to_a_version_says_what_mlflow_says(store, reference: Reference):
-    first, second = store.version("a"), store.version("b")
+def test_what_is_read_by_sql_is_what_mlflow_says(store, monkeypatch: pytest.MonkeyPatch):
+    first, second, third = (store.version(word) for word in "abc")
     store.registry.settle(first, None, True, "**first**", {"gate/outcome": "promoted"})
-    file = Path(store.tracker.uri.removeprefix("sqlite:///"))
-    direct = _read_directly(store.tracker, file, reference)
-    assert direct == _ask_mlflow(store.tracker, reference)
-    assert direct is not None
-    assert direct.version.version == (first if reference.alias else second)
+    store.tracker.client.delete_model_version("reviewlm", str(second))
+    direct = store.registry.versions(), store.registry.events(), aliases_of(store.tracker, "reviewlm")
+    assert [version.version for version in direct[0]] == [third, first]
+    monkeypatch.setattr("tracking.registry.versions.stored", lambda tracker, name: None)
+    assert (store.registry.versions(), store.registry.events(), aliases_of(store.tracker, "reviewlm")) == direct
 
 
-def test_the_short_way_gives_up_on_a_database_that_it_does_not_know(store, tmp_path: Path):
-    import sqlite3
-
-    with sqlite3.connect(tmp_path / "other.db") as connection:
-        connection.execute("CREATE TABLE model_versions (name TEXT)")
-    assert _read_directly(store.tracker, tmp_path / "other.db", Reference("reviewlm", CHAMPION)) is None
+def test_a_registry_without_a_database_is_empty_and_one_that_cannot_be_read_is_left_to_mlflow(tmp_path: Path):
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "reviewlm", tmp_path / "mlartifacts")
+    assert stored(tracker, "reviewlm") == ([], {})
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 100)
+    assert stored(tracker, "reviewlm") is None
 
 
 def test_nothing_registered_yet_says_what_to_run_and_creates_nothing(tmp_path: Path, tracker: Tracker):
