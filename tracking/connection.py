@@ -14,7 +14,7 @@ from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, witho
 from core.services.service_list import address_of
 from core.storing.sqlite_files import DATABASE, database_file, require_no_upgrade
 from tracking.artifacts import folder_of, new_address
-from tracking.client import PRESENT, error_code, is_of_bucket, open_client, reaching
+from tracking.client import PRESENT, error_code, is_of_bucket, open_client, reaching, require_whole
 from tracking.tags import EXPERIMENT_KIND, stored_name
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Connection:
     def _connect(self) -> None:
         self._client: MlflowClient | None = None
         self._experiment_id = ""
+        self._whole = False
         self._lock = threading.RLock()
         self.sent_steps: dict[str, dict[str, set[int]]] = {}
         """By run, the steps of each of its curves that MLflow is known to have."""
@@ -87,6 +88,12 @@ class Connection:
                     require_no_upgrade(self.artifact_root.parent)
                 self._client = open_client(self.uri, self.artifact_root)
             return self._client
+
+    def require_whole(self) -> None:
+        """Check once, without importing MLflow, that a SQLite file is whole and current (`client.require_whole`)."""
+        if not self._whole and database_file(self.uri):
+            require_whole(self.uri)
+        self._whole = True
 
     @contextmanager
     def reaching(self) -> Iterator[MlflowClient]:

@@ -159,6 +159,7 @@ def stored(tracker: Connection, name: str) -> tuple[list[Entry], dict[str, int]]
 
 def entries_of(tracker: Connection, name: str) -> list[Any]:
     """Return the entries of all versions of a registered model, as MLflow's; an empty list if it does not exist."""
+    tracker.require_whole()
     if (direct := stored(tracker, name)) is not None:
         return list(direct[0])
     entries: list[Any] = []
@@ -180,6 +181,7 @@ def entry_of(tracker: Connection, name: str, number: int) -> Any:
 
 def aliases_of(tracker: Connection, name: str) -> dict[str, int]:
     """Return the version number of each alias of a model; empty if the model does not exist."""
+    tracker.require_whole()
     if (direct := stored(tracker, name)) is not None:
         return direct[1]
     try:

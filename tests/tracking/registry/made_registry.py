@@ -12,6 +12,7 @@ from core.config.run_config import RunConfig
 from core.lineage.record import LINEAGE_FILE, Lineage, RecordedSource, Step
 
 TABLES = """
+    CREATE TABLE IF NOT EXISTS experiments (experiment_id INTEGER);
     CREATE TABLE IF NOT EXISTS model_versions (workspace, name, version INTEGER, run_id, creation_time, description,
                                                storage_location, source, current_stage DEFAULT 'None');
     CREATE TABLE IF NOT EXISTS registered_model_aliases (workspace, name, version INTEGER, alias);
