@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from evaluation.statistics.slices import dimension_name
 from reviewlm import terminal
 from reviewlm.early_checks import require_data_of, require_versions_or_models
 from reviewlm.options import (
@@ -43,6 +42,8 @@ def compare(
 
 
 def _show(result: dict[str, Any]) -> None:
+    from evaluation.statistics.slices import dimension_name
+
     terminal.say(f"A: {result['a']}\nB: {result['b']}\nScored on the same {result['reviews']:,} test reviews.")
     for note in result["notes"]:
         terminal.say(f"Note: {note}")
