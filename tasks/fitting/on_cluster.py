@@ -175,8 +175,6 @@ class JobActor:
                 job = replace(job, device=chosen)
             self._work = work
             summary = run_job(job.moved(places, work), self._report)
-            for leftover in work.glob("checkpoint*"):  # the training is finished
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         resources = {"device": job.device, "ranks": job.ranks, "threads": job.threads * job.ranks}
         made_by = {**made_with(), "git_commit": git_commit(), "resources": resources}
         return {"summary": dict(summary), "made_by": made_by}
@@ -250,21 +248,23 @@ def _own_folder() -> Path:
 def _held(folder: Path, copies: Path) -> dict[str, State]:
     """Hold the files of a folder as they are now in another one of the same disk; return time and size of each by name.
 
-    A link is enough where a file is never changed in place. An older checkpoint may vanish meanwhile: it is left out.
+    A link is enough where a file is never changed in place. If an older checkpoint vanishes meanwhile, look again: the
+    newer one is there now, and a list with neither would have the copy elsewhere deleted.
     """
-    states = {}
-    for name in _names(folder):
-        (copies / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            about = (folder / name).stat()
-            if name.endswith(JOURNALS):
-                shutil.copyfile(folder / name, copies / name)
-            else:
-                os.link(folder / name, copies / name)
-            states[name] = about.st_mtime_ns, about.st_size
-        except FileNotFoundError:
-            continue
-    return states
+    states: dict[str, State] = {}
+    while True:
+        names = [name for name in _names(folder) if name not in states or name.endswith(JOURNALS)]
+        for name in names:
+            (copies / name).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                about = (folder / name).stat()
+                if name.endswith(JOURNALS):
+                    shutil.copyfile(folder / name, copies / name)
+                else:
+                    os.link(folder / name, copies / name)
+                states[name] = about.st_mtime_ns, about.st_size
+        if states.keys() >= set(names):
+            return states
 
 
 @dataclass

@@ -63,7 +63,7 @@ def test_large_arrays_travel_once_beside_the_function_and_come_back_in_their_pla
         pickle.loads(file.getvalue())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 1 << 40], ids=["in memory", "in files"])
 def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
     engine: RayEngine, limit: int | None, monkeypatch: pytest.MonkeyPatch
@@ -83,7 +83,7 @@ def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
     assert all(here[name].tobytes() == there[name].tobytes() for name in here)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: RayEngine) -> None:
     with pytest.raises(TypeError, match="unsupported operand"):
         list(engine.ordered(partial(divmod, 1), [1, "no number"]))
@@ -92,7 +92,7 @@ def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: Ray
         shared[0] = 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
     engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
