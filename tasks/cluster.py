@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import secrets
+import signal
 import socket
 import threading
 import weakref
@@ -25,6 +26,7 @@ import numpy as np
 
 from core.environment import available_cores
 from core.errors import ConfigError
+from core.processes import interrupts
 from models.base import ModelError
 from models.threads import in_order
 
@@ -78,6 +80,10 @@ def connect(address: str) -> Any:
                     "No Ray cluster answers", where="execution.cluster", value=address, cause=str(error).strip(),
                     remedy="start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none",
                 ) from error
+            if address == LOCAL:
+                interrupts.at_interrupt(ray.shutdown)  # Ray's agents would stay for a minute
+            if threading.current_thread() is threading.main_thread():  # Ray's core has replaced it, and would abort
+                signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
     return ray
 
 

@@ -48,7 +48,6 @@ class _Process:
         self.hint = ""
         self.stop: Callable[[], object] | None = None
         self.draining = 0.0
-        self.silent = False
         self.doing: list[str] = []
         self.last = ""
         self.clean_ups: list[Callable[[], object]] = []
@@ -109,11 +108,6 @@ def drained(stop: Callable[[], object], seconds: float) -> Iterator[None]:
         yield
     finally:
         _process.stop = None
-
-
-def leave_silently() -> None:
-    """Print no line when this process is ended: the process that started it does."""
-    _process.silent = True
 
 
 @contextmanager
@@ -219,9 +213,8 @@ def _say(line: str) -> None:
     """Write the line, then discard all later output: log lines of threads that lose their servers, and of libraries."""
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
-        if not _process.silent:
-            message = json_line(__name__, "warning", line) if wants_json() else line
-            os.write(2, f"{before}{message}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
+        message = json_line(__name__, "warning", line) if wants_json() else line
+        os.write(2, f"{before}{message}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
