@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from core.config.presets import load_config
-from core.errors import ConfigError
+from core.errors import ClusterFailed, ConfigError
 from corpus.synthetic.synth import write_reviews
 from models.specs import NGramSpec
 from tasks import cluster as machinery
@@ -40,6 +40,23 @@ def test_without_ray_a_cluster_is_refused_before_anything_runs(monkeypatch: pyte
     monkeypatch.setattr(machinery, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"\.\[ray\]"):
         require_cluster(load_config("demo", ["execution.cluster=local"]))
+
+
+def test_a_process_ends_with_the_head_of_its_cluster_and_outlives_a_pause_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers, ended = iter([True, False, True, *[False] * machinery.HEAD_FAILURES]), list[int]()
+
+    def connection(place: tuple[str, int], timeout: float) -> Any:
+        if not next(answers):
+            raise ConnectionRefusedError
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(machinery.socket, "create_connection", connection)
+    monkeypatch.setattr(machinery.interrupts, "end_run", lambda line, code: ended.append(code))
+    machinery._end_without_head(("head", 6379), pause=0)
+    assert ended == [ClusterFailed.exit_code]
+    assert next(answers, None) is None
 
 
 @pytest.mark.parametrize("address", ["ray://", "tcp://host:8786", "host", "host:port", "a b:1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import platform
@@ -21,7 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
-from core.errors import ConfigError, RankFailed
+from core.errors import ConfigError, RankFailed, StoreFull
 from core.provenance import SOURCE
 from models.bundles.bundle import load_bundle
 from tasks.cluster import is_installed
@@ -52,6 +53,20 @@ def test_a_node_with_other_code_refuses_by_name_before_it_reads_anything(tmp_pat
         JobActor().run(job.to_json(), LanguageModelJob, "0" * 12, "lstm", {}, [], frozenset(), "cpu", None, "")
     assert refused.value.where == platform.node()
     assert "0" * 12 in refused.value.cause
+
+
+def test_a_full_disk_of_a_node_is_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(on_cluster, "run_job", full)
+    monkeypatch.setattr(on_cluster, "received", lambda files, folder: None)
+    job, actor = job_in(home(tmp_path, "here"), network(), tmp_path / "here" / "work"), JobActor()
+    code, inputs = running_code().version(job.WORKER, "lstm"), {name: [] for name in job.inputs}
+    with pytest.raises(StoreFull) as refused:
+        actor.run(job.to_json(), LanguageModelJob, code, "lstm", inputs, [], frozenset(inputs), "cpu", None, "")
+    actor.close()
+    assert platform.node() in refused.value.where
 
 
 def test_a_checkpoint_that_is_replaced_while_its_folder_is_read_is_not_missing_in_the_copy(
@@ -127,11 +142,16 @@ def has_begun(checkpoints: Iterable[Path]) -> bool:
     return any(int(path.stem) > 1 for path in checkpoints)
 
 
+def has_updates(node: Any) -> bool:
+    """Return whether a process of the node has written such a checkpoint."""
+    folders = (Path(gettempdir(), f"{FOLDER}{actor.pid}") for actor in psutil.Process(raylet(node)).children())
+    return any(has_begun(folder.glob("work/checkpoints/*.json")) for folder in folders)
+
+
 @contextmanager
 def halted(cluster: Any, job: LanguageModelJob) -> Iterator[Any]:
     """Halt the fit of a job after a first update and checkpoint, which is here too then; yield its node; go on."""
-    until(lambda: has_begun(Path(gettempdir()).glob(f"{FOLDER}*/work/checkpoints/*.json")))
-    node = busy_node(cluster)
+    node = until(lambda: next(filter(has_updates, cluster.list_all_nodes()), None))
     processes = fits_of(raylet(node))
     for process in processes:
         process.suspend()
