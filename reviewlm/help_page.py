@@ -34,7 +34,7 @@ EXAMPLES = {
     "models classify weights": ("--model reviewlm-polarity@champion --top 20",),
     "models classify compare": ("champion previous",),
     "version export": ("--model reviewlm@champion --to exported", "--part lstm --to exported"),
-    "serve": ("--host 0.0.0.0 --port 8000 --workers 2",),
+    "serve": ("--host 0.0.0.0 --port 8000",),
     "home alerts set": ("--file addresses.txt", "json://hooks.example.com/reviewlm"),
     "home tokens add": ("dashboard",),
     "home tokens remove": ("dashboard",),

@@ -1,21 +1,14 @@
-"""Define the server's metrics for Prometheus.
-
-Where several worker processes share the port, each writes its figures into the folder that PROMETHEUS_MULTIPROC_DIR
-names, and whichever worker is asked adds them up.
-"""
+"""Define the server's metrics for Prometheus."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.engine.requests import EngineFigures, NumberFormat
 
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 COUNTS = ("steps", "tokens", "prefill_tokens", "cached_tokens", "jobs", "step_seconds", "busy_seconds")
 GAUGES = ("live", "queued", "cache_bytes", "cache_entries")
@@ -51,20 +44,18 @@ class Metrics:
         self.versions = Counter("reviewlm_versions", "Versions opened, made champion, refused or closed.", ["event"],
                                 registry=registry)  # fmt: skip
         self.champion = Gauge("reviewlm_champion_version", "Number of the version that answers as champion.", ["model"],
-                              multiprocess_mode="livemin", registry=registry)  # fmt: skip
-        self.ready = Gauge("reviewlm_registry_reachable", "1 while the registry could be read.",
-                           multiprocess_mode="livemin", registry=registry)  # fmt: skip
+                              registry=registry)  # fmt: skip
+        self.ready = Gauge("reviewlm_registry_reachable", "1 while the registry could be read.", registry=registry)
         self._counts = {
             name: Counter(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry) for name in COUNTS
         }
         self._finished = Counter("reviewlm_engine_texts", "Ended texts by reason.", ["reason"], registry=registry)
         self._gauges = {
-            name: Gauge(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry, multiprocess_mode="livesum")
-            for name in GAUGES
+            name: Gauge(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry) for name in GAUGES
         }
         self._numbers = Gauge(
-            "reviewlm_engine_numbers", "Processes that compute completions of a version in this number format.",
-            ["version", "numbers"], multiprocess_mode="livesum", registry=registry,
+            "reviewlm_engine_numbers", "1 if completions of a version are computed in this number format.",
+            ["version", "numbers"], registry=registry,
         )  # fmt: skip
         self._seen: dict[int, EngineFigures] = {}
 
@@ -86,8 +77,4 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format."""
-        if not os.environ.get(FOLDER_VARIABLE):
-            return generate_latest(self.registry)
-        everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone)
+        return generate_latest(self.registry)

@@ -1,40 +1,42 @@
-"""Run replicas of the server under Ray Serve, with the application and the engine of `reviewlm serve`.
+"""Answer with replicas of the server under Ray Serve: on one machine, or on the nodes of a cluster.
 
-`python -m serving.ray_app KEY=VALUE …` starts Ray on this machine alone; `serve run serving.ray_app:application
-KEY=VALUE …` uses a cluster. `preset` names a preset, other keys are settings (docs/how_to/deployment.md).
+`reviewlm serve` runs it where `execution.cluster` is set; `serve run serving.ray_app:application KEY=VALUE …` and a
+RayService of Kubernetes (`deploy/kubernetes/ray/`) name it. `preset` names a preset, other keys are settings.
+
+Ray starts and ends replicas by the requests in progress. Requests with the same header `x-session-id` go to the same
+replica as long as the number of replicas stays, and so find the states of what they have sent before.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import secrets
-import signal
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from threading import Event
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # these are read when ray is imported
-if __name__ == "__main__":
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's ports are on the loopback address then, on Linux too
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray would write one to the user's folder
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it is read when ray is imported
 import ray
 from ray import serve
 from ray.serve._private import replica as process
 
 from core.config.presets import DEFAULT, load_config
 from core.config.run_config import RunConfig
-from core.environment import HOME_VARIABLE, available_cores, prepare_environment
+from core.environment import HOME_VARIABLE, prepare_environment
 from core.errors import ReviewLMError
+from core.processes import interrupts
 from core.storing.sqlite_files import require_no_upgrade
 from serving.api.app import create_app
 from serving.metrics import Metrics
 from serving.server import KEEP_ALIVE, close, host_warnings, open_champions, require_safe, tokens_of
+from tasks.cluster import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
-log = logging.getLogger(__name__)
 ROOM = 64
 """Requests that Ray gives a replica beyond those of its engine: the application itself refuses them, as always."""
+UPSCALE_SECONDS = 5.0
+"""Seconds of more requests until Ray starts replicas; it ends them after ten quiet minutes."""
+BY_SESSION = {"request_router_class": "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"}
+log = logging.getLogger(__name__)
 
 
 @serve.deployment
@@ -64,37 +66,72 @@ class Replica:
         close(self._versions, self._classifiers)
 
 
-def configured(arguments: Mapping[str, str]) -> RunConfig:
-    """Return the configuration of KEY=VALUE arguments; raise ConfigError if one is wrong or the address is not safe."""
+def application(arguments: Mapping[str, str]) -> serve.Application:
+    """Return what Ray Serve runs; warn if it answers under every Host name.
+
+    Args:
+        arguments: `preset`, and settings by name.
+
+    Raises:
+        ConfigError: A setting is wrong, or the address is not safe.
+    """
     sets = [f"{key}={value}" for key, value in arguments.items() if key != "preset"]
     config = load_config(arguments.get("preset", DEFAULT), sets)
     require_safe(config, without_tokens=False)
-    require_no_upgrade(config.home)
-    prepare_environment(config.home, config.execution.group_access)
-    return config
-
-
-def application(arguments: Mapping[str, str]) -> serve.Application:
-    """Return what Ray Serve runs: `serving.workers` replicas; warn if they answer under every Host name."""
-    config = configured(arguments)
     for sentence in host_warnings(config):
         log.warning("%s", sentence)
-    most = config.serving.max_streams + config.serving.max_waiting + ROOM
-    options = {"max_ongoing_requests": most, "graceful_shutdown_timeout_s": config.serving.drain_seconds}
+    require_no_upgrade(config.home)
+    prepare_environment(config.home, config.execution.group_access)
+    return _replicas(config)
+
+
+def _replicas(config: RunConfig) -> serve.Application:
+    """Return between least and most of `serving.replicas`, each with `serving.threads` cores."""
+    settings = config.serving
+    threads, (least, most) = settings.threads or 1, settings.replicas
+    config = config.model_copy(update={"serving": settings.model_copy(update={"threads": threads})})
     deployment: Any = Replica  # a class only for mypy: the decorators return a Deployment
-    return deployment.options(num_replicas=config.serving.workers, **options).bind(config, str(config.home))
+    return deployment.options(
+        autoscaling_config={
+            "min_replicas": least, "max_replicas": most, "target_ongoing_requests": max(1, settings.max_streams // 2),
+            "upscale_delay_s": UPSCALE_SECONDS,
+        },
+        ray_actor_options={
+            "num_cpus": threads, "num_gpus": config.execution.gpu_share if config.execution.device == "cuda" else 0
+        },
+        max_ongoing_requests=settings.max_streams + settings.max_waiting + ROOM,
+        graceful_shutdown_timeout_s=settings.drain_seconds, request_router_config=BY_SESSION,
+    ).bind(config, str(config.home))  # fmt: skip
 
 
-if __name__ == "__main__":
-    given = dict(word.partition("=")[::2] for word in sys.argv[1:])
+def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
+    """Answer with replicas of `execution.cluster` until this process is ended, and end them with it.
+
+    Args:
+        config: Names the cluster, to which this process is connected, registry, registered models and limits.
+        port: Port of every node that has a replica.
+        ready: Called once, when requests are answered.
+
+    Raises:
+        ReviewLMError: No replica can answer; its own message says why.
+    """
+    stopping = Event()
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
-        settings = configured(given).serving
-        cores = max(settings.workers, available_cores())
-        ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address=LOOPBACK)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        serve.start(http_options={"host": settings.host, "port": settings.port, "keep_alive_timeout_s": KEEP_ALIVE})
-        serve.run(application(given), blocking=True)
-    except ReviewLMError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
+        serve.start(
+            http_options={"host": config.serving.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE}
+        )
+        try:
+            serve.run(_replicas(config))
+        except RuntimeError as error:
+            raise ReviewLMError(
+                "The replicas cannot answer", where=config.execution.cluster, cause=str(error).strip(),
+                remedy="`reviewlm serve --set execution.cluster=` shows the error of one server",
+            ) from error
+        with interrupts.drained(stopping.set, config.serving.drain_seconds):
+            ready()
+            stopping.wait()
+            serve.shutdown()
+    finally:
         serve.shutdown()
+        ray.shutdown()

@@ -40,17 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals to `core/processes/interrupts.py`, and connections to its fellow workers.
-
-    asyncio accepts as many waiting connections at a time as the configured backlog, so the first of several workers to
-    wake up would take all. With a backlog of 1 they take turns; here the socket gets its real backlog back.
-    """
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
-        for listener in sockets or ():
-            listener.listen(BACKLOG)
+    """A server that leaves the signals to `core/processes/interrupts.py`."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer for a moment, so that connections that are open hear of the end, then finish the open requests."""
@@ -155,8 +145,9 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
-            http=cast(Any, Connections(connections_allowed(), metrics)), backlog=1, timeout_keep_alive=KEEP_ALIVE,
+            http=cast(Any, Connections(connections_allowed(), metrics)), backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=max(1, ceil(drain)),
+            loop="asyncio",  # uvloop, which comes with Ray Serve, does not let the process end
         ))
 
         def stop() -> None:

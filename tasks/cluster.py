@@ -12,8 +12,10 @@ import logging
 import os
 import pickle
 import secrets
+import signal
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -24,13 +26,16 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from core.environment import available_cores
-from core.errors import ConfigError
+from core.errors import ClusterFailed, ConfigError
+from core.processes import interrupts
 from models.base import ModelError
 from models.threads import in_order
 
 LOCAL, AUTO = "local", "auto"
 """Addresses: a cluster of this process on this machine alone; the cluster that this machine is a node of."""
 CONNECT_SECONDS = 10.0
+HEAD_FAILURES = 5
+"""Vain attempts to reach the head, one after another, until it counts as lost."""
 LARGE = 1 << 16
 """Size in bytes from which an array is put into the object store by itself."""
 LOOPBACK = "127.0.0.1"
@@ -78,6 +83,12 @@ def connect(address: str) -> Any:
                     "No Ray cluster answers", where="execution.cluster", value=address, cause=str(error).strip(),
                     remedy="start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none",
                 ) from error
+            if address == LOCAL:
+                interrupts.at_interrupt(ray.shutdown)  # Ray's agents would stay for a minute
+            head = address if "://" in address else ray.get_runtime_context().gcs_address
+            threading.Thread(target=_end_without_head, args=(_host_and_port(head),), daemon=True).start()
+            if threading.current_thread() is threading.main_thread():  # Ray's core has replaced it, and would abort
+                signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
     return ray
 
 
@@ -99,6 +110,20 @@ def _start(init: Callable[[], Any]) -> None:
 
     threading.Thread(target=stay, name="ray", daemon=True).start()
     result.result()
+
+
+def _end_without_head(place: tuple[str, int], pause: float = CONNECT_SECONDS / 2) -> None:
+    """End this process when the head of the cluster is lost: Ray would do so after a minute, without cleaning up."""
+    failures = 0
+    while failures < HEAD_FAILURES:
+        time.sleep(pause)
+        try:
+            socket.create_connection(place, CONNECT_SECONDS).close()
+            failures = 0
+        except OSError:
+            failures += 1
+    line = "The head of the Ray cluster at {}:{} is lost; checkpoints are here, so run the same command to resume"
+    interrupts.end_run(line.format(*place), ClusterFailed.exit_code)
 
 
 def _require_listener(address: str) -> None:

@@ -37,16 +37,16 @@ CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
 
 
 class _Process:
-    """State of this process: the work it does, and the signal that ends it (0: none)."""
+    """State of this process: the work it does, the signal that ends it (0: none), and an exit code other than its."""
 
     def __init__(self) -> None:
         self.signal = 0
+        self.code: int | None = None
         self.unwinding = False
         self.resumable = 0
         self.hint = ""
         self.stop: Callable[[], object] | None = None
         self.draining = 0.0
-        self.silent = False
         self.doing: list[str] = []
         self.last = ""
         self.clean_ups: list[Callable[[], object]] = []
@@ -109,11 +109,6 @@ def drained(stop: Callable[[], object], seconds: float) -> Iterator[None]:
         _process.stop = None
 
 
-def leave_silently() -> None:
-    """Print no line when this process is ended: the process that started it does."""
-    _process.silent = True
-
-
 @contextmanager
 def during(what: str) -> Iterator[None]:
     """Name the current work, for the line that an interrupt prints. Several threads may work at the same time."""
@@ -141,6 +136,20 @@ def cleaned_up(clean_up: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         _process.clean_ups.remove(clean_up)
+
+
+def end_run(line: str, code: int | None = None) -> None:
+    """End this process from within, as SIGTERM ends a run: write the line, clean up, kill the children (exit code 143).
+
+    For work that is stuck, or that somebody else does. It need not be in a process that is `watched`. Return at once;
+    the process ends in seconds.
+
+    Args:
+        code: Another exit code.
+    """
+    _process.resumable += 1
+    _process.code = code
+    _begin(signal.SIGTERM, line)
 
 
 def pending() -> bool:
@@ -171,13 +180,13 @@ def _in_main_thread(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
 
-def _begin(number: int) -> None:
+def _begin(number: int, line: str = "") -> None:
     with _process.lock:
         if _process.signal:
             return
         _process.signal = number
         doing, last = list(dict.fromkeys(_process.doing)), _process.last
-    threading.Thread(target=_end, args=(number, _line(number, doing, last)), name="ending", daemon=True).start()
+    threading.Thread(target=_end, args=(number, line or _line(number, doing, last)), name="ending", daemon=True).start()
 
 
 def _line(number: int, doing: list[str], last: str) -> str:
@@ -194,7 +203,7 @@ def _tell(number: int, line: str) -> None:
     """Write the line, and as JSON where that was asked for."""
     standard_streams.end_with({
         "kind": "Interrupted", "what": line, "where": "", "value": None, "cause": signal.Signals(number).name,
-        "remedy": _process.hint if _process.resumable else "", "exit_code": 128 + number,
+        "remedy": _process.hint if _process.resumable else "", "exit_code": _exit_code(),
     })
     _say(line)
 
@@ -203,8 +212,7 @@ def _say(line: str) -> None:
     """Write the line, then discard all later output: log lines of threads that lose their servers, and of libraries."""
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
-        if not _process.silent:
-            os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
+        os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -239,7 +247,11 @@ def _leave() -> NoReturn:
         end_children(KILLING)
         _within(KILLING, remove_own_folder)
         _within(KILLING, remove_unfinished)  # the main thread may not have unwound in time
-        os._exit(128 + _process.signal)
+        os._exit(_exit_code())
+
+
+def _exit_code() -> int:
+    return 128 + _process.signal if _process.code is None else _process.code
 
 
 def _within(seconds: float, work: Callable[[], object]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
-import os
-import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import TrackingUnavailable
-from core.processes import interrupts, standard_streams
+from core.processes import standard_streams
 from reviewlm import terminal
 from reviewlm.early_checks import require_device
 from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, configured
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
-    from serving.versions.open_version import OpenVersion
 
 tokens_app = typer.Typer(no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`.")
 Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses it.")]
@@ -114,13 +110,9 @@ def serve(
     port: Annotated[
         int | None, typer.Option("--port", min=0, max=65_535, help="Port; 0: any free one. Default: 8000.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=256, help="Processes that share the port. Default: 1.")
-    ] = None,
     without_tokens: Annotated[
         bool, typer.Option("--without-tokens", help="Answer everyone, also on an address that others can reach.")
     ] = False,
-    inherited: Annotated[str, typer.Option("--inherited", hidden=True, help="Of a worker: socket and pipe.")] = "",
     model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Serve the champion over HTTP, with a page to type on.
@@ -129,49 +121,43 @@ def serve(
 
     With a registered classifier it also answers `/classify`; without a language model, only that.
     """
-    given = [f"serving.{name}={value}" for name, value in (("host", host), ("port", port), ("workers", workers))
-             if value is not None]  # fmt: skip
+    given = [f"serving.{name}={value}" for name, value in (("host", host), ("port", port)) if value is not None]
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
     config = configured(preset, overrides)
     require_device(config, checked)
     from serving import server
-    from serving.workers import share
 
     server.require_safe(config, without_tokens)
-    if inherited:
-        _serve_as_worker(config, inherited)
-        return
     terminal.show_warnings(server.host_warnings(config))
     listener = server.listening(config)
     address = server.address_of(listener)
-    if config.serving.workers == 1:
-        server.serve(config, listener, lambda version: _show_address(address, version.facts(), config, json))
+    if not config.execution.cluster:
+        server.serve(config, listener, lambda version: _show_address(address, version.facts(), json))
         return
-    sets = [word for override in overrides for word in ("--set", override)]
-    command = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets, *(["--without-tokens"] * without_tokens)]
-    share(
-        command, config.serving.workers, listener, config.serving.drain_seconds,
-        lambda facts: _show_address(address, facts, config, json),
-    )
+    port = listener.getsockname()[1]
+    listener.close()  # Ray listens there
+    from tasks.cluster import connect
+
+    connect(config.execution.cluster)
+    from serving.ray_app import answer  # it imports Ray
+
+    answer(config, port, lambda: _show_replicas(address, config, json))
 
 
-def _serve_as_worker(config: RunConfig, inherited: str) -> None:
-    """Answer as one of several workers."""
-    from serving import server
-
-    interrupts.leave_silently()
-    listener, pipe = map(int, inherited.split(","))
-
-    def ready(version: OpenVersion) -> None:
-        os.write(pipe, f"{json_text.dumps({**version.facts(), 'pid': os.getpid()})}\n".encode())
-
-    server.serve(config, socket.socket(fileno=listener), ready)
+def _show_replicas(address: str, config: RunConfig, json: bool) -> None:
+    """Say where the replicas answer."""
+    least, most = config.serving.replicas
+    if json:
+        standard_streams.answer_now({"address": address, "replicas": [least, most]})
+    message = f"{least} to {most} replicas serve the champion at {address}, and at this port of each node that has one"
+    terminal.say(message)
+    terminal.say("Ctrl-C ends them. They follow promotions and rollbacks by themselves.")
 
 
-def _show_address(address: str, facts: dict[str, Any], config: RunConfig, json: bool) -> None:
+def _show_address(address: str, facts: dict[str, Any], json: bool) -> None:
     """Say where the model answers, and how to ask it."""
     if json:
-        standard_streams.answer_now({"address": address, "workers": config.serving.workers, **facts})
+        standard_streams.answer_now({"address": address, **facts})
     terminal.say(f"Serving {facts['model']}, the champion, at {address}")
     question = """-H 'Content-Type: application/json' -d """
     if facts["task"] == "classification":

@@ -84,11 +84,10 @@ class OpenVersion:
 
 
 def engine_limits(settings: ServingConfig) -> EngineLimits:
-    """Return the limits of an engine of one worker process."""
-    threads = settings.threads or max(1, available_cores() // settings.workers)
+    """Return the limits of an engine."""
     return EngineLimits(
         live=settings.max_streams, queue=settings.max_waiting, cache_megabytes=settings.cache_megabytes,
-        threads=threads, numbers=settings.numbers,
+        threads=settings.threads or available_cores(), numbers=settings.numbers,
     )  # fmt: skip
 
 

@@ -72,7 +72,9 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
-        file.write_text(replace(job, init_method=f"file://{folder}/meeting").to_json(), encoding="utf-8")
+        if job.rank is None:
+            job = replace(job, init_method=f"file://{folder}/meeting")
+        file.write_text(job.to_json(), encoding="utf-8")
         with _started(job, file) as ranks, _watched(job, ranks):
             failed = _listen(job.name, ranks, report)
         if failed is not None:
@@ -82,17 +84,20 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any
 
 
 def environment_of(
-    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = ()
+    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = (), alone: bool = False
 ) -> dict[str, str]:  # fmt: skip
     """Return the environment of a fit's process: threads, rank, an allocator that keeps freed memory, few operations.
+
+    *alone*: the other ranks are on other machines.
 
     On a GPU also set the cuBLAS workspace size that makes cuDNN's recurrent layers and matrix products deterministic,
     and show only the GPUs that the fit holds.
     """
-    # All ranks are on this machine. Its host name may be unknown to DNS, so gloo uses the loopback interface.
-    network = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    # Where all ranks are on this machine, its host name may be unknown to DNS, so gloo uses the loopback interface.
+    network = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" and not alone else {}
     buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if device == "cuda" else {}
-    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+    here, size = (0, 1) if alone else (rank, ranks)
+    place = {"RANK": str(rank), "LOCAL_RANK": str(here), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(size)}
     return {
         **KEEP_MEMORY, **dict([OPERATIONS]), **network, **buffers, **os.environ, **shown(gpus),
         **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
@@ -143,12 +148,14 @@ def _started(job: Job, file: Path) -> Iterator[list[_Rank]]:
     """Start the processes of a job; end all of them after the block."""
     ranks: list[_Rank] = []
     try:
-        for number in range(job.ranks):
+        for number in range(job.ranks) if job.rank is None else [job.rank]:
             errors = file.with_name(f"stderr.{number}")
             with errors.open("wb") as stderr:
                 process = start_child(
                     ["-m", job.WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
-                    env=environment_of(job.threads, job.ranks, number, job.device, job.gpus),
+                    env=environment_of(
+                        job.threads, job.ranks, number, job.device, job.gpus, alone=job.rank is not None
+                    ),
                 )  # fmt: skip
             ranks.append(_Rank(number, process, errors))
             _running.add(process)

@@ -14,6 +14,7 @@ import logging
 import os
 import platform
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,16 +22,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
-from core.errors import ClusterFailed, ConfigError, Damaged, OutOfMemory, RankFailed, ReviewLMError, disk_errors
+from core.errors import (
+    ClusterFailed,
+    ConfigError,
+    Damaged,
+    OutOfMemory,
+    RankFailed,
+    RanksLost,
+    ReviewLMError,
+    disk_errors,
+)
 from core.provenance import git_commit, made_with
-from tasks.cluster import connect
+from tasks.cluster import LOOPBACK, connect
 from tasks.code_version import running_code
-from tasks.fitting.fit_process import interrupted, run_job
+from tasks.fitting.fit_process import PATIENCE, interrupted, run_job
 from tasks.fitting.job import Job
 
 ATTEMPTS = 3
@@ -137,7 +148,7 @@ class JobActor:
 
     def run(
         self, text: str, kind: type[Job], code: str, model: str, inputs: Mapping[str, list[SentFile]],
-        so_far: list[SentFile], folders: frozenset[str], device: str,
+        so_far: list[SentFile], folders: frozenset[str], device: str, rank: int | None, meeting: str,
     ) -> dict[str, Any]:  # fmt: skip
         """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
 
@@ -150,6 +161,8 @@ class JobActor:
             so_far: Files of an earlier attempt in the work folder.
             folders: Names of the inputs that are folders.
             device: Value of `execution.device`.
+            rank: The rank that runs here, if the others are on other nodes.
+            meeting: Where they meet, as `meeting` of the leading one returned it.
 
         Raises:
             ConfigError: This node has other code.
@@ -171,15 +184,30 @@ class JobActor:
             work.mkdir()
             received(so_far, work)
             if job.device == "cuda" and (chosen := chosen_device(device)) == "cpu":
+                if rank is not None:
+                    raise ConfigError(
+                        f"The GPU of rank {rank} cannot be used",
+                        remedy="mend the node or take it away: all ranks of a fit need the same kind of device",
+                    )
                 log.warning("%s: the GPU of the node %s cannot be used", job.name, node)
                 job = replace(job, device=chosen)
             self._work = work
+            if rank is not None:
+                job = replace(job, rank=rank, init_method=meeting)
+                if urlsplit(meeting).hostname == LOOPBACK:
+                    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
             summary = run_job(job.moved(places, work), self._report)
-            for leftover in work.glob("checkpoint*"):  # the training is finished
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         resources = {"device": job.device, "ranks": job.ranks, "threads": job.threads * job.ranks}
         made_by = {**made_with(), "git_commit": git_commit(), "resources": resources}
         return {"summary": dict(summary), "made_by": made_by}
+
+    def meeting(self) -> str:
+        """Return a free address of this node, where the ranks of a fit can meet."""
+        import ray
+
+        host = ray.util.get_node_ip_address()
+        with socket.create_server((host, 0)) as free:
+            return f"tcp://{host}:{free.getsockname()[1]}"
 
     def news(self) -> News:
         """Return what is new since the last call."""
@@ -250,21 +278,57 @@ def _own_folder() -> Path:
 def _held(folder: Path, copies: Path) -> dict[str, State]:
     """Hold the files of a folder as they are now in another one of the same disk; return time and size of each by name.
 
-    A link is enough where a file is never changed in place. An older checkpoint may vanish meanwhile: it is left out.
+    A link is enough where a file is never changed in place. If an older checkpoint vanishes meanwhile, look again: the
+    newer one is there now, and a list with neither would have the copy elsewhere deleted.
     """
-    states = {}
-    for name in _names(folder):
-        (copies / name).parent.mkdir(parents=True, exist_ok=True)
+    states: dict[str, State] = {}
+    while True:
+        names = [name for name in _names(folder) if name not in states or name.endswith(JOURNALS)]
+        for name in names:
+            (copies / name).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                about = (folder / name).stat()
+                if name.endswith(JOURNALS):
+                    shutil.copyfile(folder / name, copies / name)
+                else:
+                    os.link(folder / name, copies / name)
+                states[name] = about.st_mtime_ns, about.st_size
+        if states.keys() >= set(names):
+            return states
+
+
+@contextmanager
+def _actors(ray: Any, resources: dict[str, Any], nodes: int) -> Iterator[list[Any]]:
+    """Start the actors of a job, and end them after the block.
+
+    All of several get their places, or none: so two jobs never wait for each other's nodes.
+    """
+    bundle = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
+    group = ray.util.placement_group([bundle] * nodes) if nodes > 1 else None
+    strategies = ray.util.scheduling_strategies
+    placed = strategies.PlacementGroupSchedulingStrategy(group) if group else "DEFAULT"
+    options = {**resources, "max_concurrency": 2, "scheduling_strategy": placed}
+    actors = [ray.remote(JobActor).options(**options).remote() for _ in range(nodes)]
+    try:
+        yield actors
+    finally:
+        with suppress(ray.exceptions.RayError):
+            ray.get([actor.close.remote() for actor in actors], timeout=CLOSE_SECONDS)
+        for actor in actors:
+            ray.kill(actor)
+        if group:
+            ray.util.remove_placement_group(group)
+
+
+def _error_among(ray: Any, ready: list[Any]) -> Exception | None:
+    """Return the error of an actor that has ended: of a rank that only lost another one, if there is no other."""
+    errors = []
+    for reference in ready:
         try:
-            about = (folder / name).stat()
-            if name.endswith(JOURNALS):
-                shutil.copyfile(folder / name, copies / name)
-            else:
-                os.link(folder / name, copies / name)
-            states[name] = about.st_mtime_ns, about.st_size
-        except FileNotFoundError:
-            continue
-    return states
+            ray.get(reference)
+        except ray.exceptions.RayError as error:
+            errors.append(error)
+    return min(errors, key=lambda error: isinstance(getattr(error, "cause", None), RanksLost), default=None)
 
 
 @dataclass
@@ -292,62 +356,77 @@ class ClusterRun:
             ClusterFailed: Several nodes were lost, or this process was interrupted.
         """
         ray = connect(self.config.execution.cluster)
-        job, resources = self._asked(ray, job)
+        job, resources, nodes = self._asked(ray, job)
         inputs = {name: sent(path) for name, path in job.inputs.items()}
         folders = frozenset(name for name, path in job.inputs.items() if path.is_dir())
         code, cause = running_code().version(job.WORKER, self.model), ""
+        failure: type[ReviewLMError] = ClusterFailed
         for attempt in range(ATTEMPTS):
             if attempt:
                 log.warning("%s: its node is lost (%s); it goes on elsewhere from its checkpoint", job.name, cause)
-            actor = ray.remote(JobActor).options(**resources, max_concurrency=2).remote()
             try:
-                arguments = job.to_json(), type(job), code, self.model, inputs, sent(job.work), folders
-                ends = actor.run.remote(*arguments, self.config.execution.device)
-                end = self._followed(ray, actor, ends, job, report)
+                with _actors(ray, resources, nodes) as actors:
+                    arguments = job.to_json(), type(job), code, self.model, inputs
+                    meeting = actors[0].meeting.remote() if nodes > 1 else ""
+                    ends = [
+                        actor.run.remote(
+                            *arguments, [] if rank else sent(job.work), folders, self.config.execution.device,
+                            rank if nodes > 1 else None, meeting,
+                        )
+                        for rank, actor in enumerate(actors)
+                    ]  # fmt: skip
+                    end = self._followed(ray, actors[0], ends, job, report)
                 self.made_by = end["made_by"]
                 summary: dict[str, Any] = end["summary"]
                 return summary
             except ray.exceptions.RayTaskError as error:
-                raise self._error_of(error.cause, job) from error
+                if not isinstance(error.cause, RanksLost):
+                    raise self._error_of(error.cause, job) from error
+                cause, failure = str(error.cause), ClusterFailed
             except ray.exceptions.RayError as error:
                 cause = str(error).strip().splitlines()[0]
                 memory = any(word in str(error) for word in ("running low on memory", "OOM", "OutOfMemory"))
                 failure = OutOfMemory if memory else ClusterFailed
-            finally:
-                with suppress(ray.exceptions.RayError):
-                    ray.get(actor.close.remote(), timeout=CLOSE_SECONDS)
-                ray.kill(actor)
         raise failure(
             f"The {job.DEED.noun} of '{job.name}' has lost {ATTEMPTS} nodes", where=self.config.execution.cluster,
             cause=cause, remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
         )
 
-    def _asked(self, ray: Any, job: Job) -> tuple[Job, dict[str, Any]]:
-        """Return the job with the resources that it gets, and the options of its actor.
+    def _asked(self, ray: Any, job: Job) -> tuple[Job, dict[str, Any], int]:
+        """Return the job with its device and threads, the options of an actor, and the number of actors.
+
+        One actor has all ranks if a node is large enough for them; otherwise each rank has its own.
 
         Raises:
-            ConfigError: No node has so many GPUs.
+            ConfigError: The cluster has not so many GPUs.
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         chosen = self.config.execution
-        gpus = max(node.get("GPU", 0) for node in nodes)
-        needed = job.ranks if chosen.device != "cpu" else 0
-        if needed > gpus and (chosen.device == "cuda" or gpus):
+        kind = "GPU" if chosen.device != "cpu" and any(node.get("GPU") for node in nodes) else "CPU"
+        numbers = [node.get(kind, 0) for node in nodes]
+        share = chosen.gpu_share if kind == "GPU" else 1
+        places = sum(int(number / share) for number in numbers)
+        together = job.ranks * share <= max(numbers) or places < job.ranks
+        if chosen.device == "cuda" if kind == "CPU" else places < job.ranks:
             raise ConfigError(
-                f"No node of the cluster has the GPUs to {job.DEED.verb} '{job.name}'", where=chosen.cluster,
-                value=needed, cause=f"the largest number is {gpus:g}", remedy="lower execution.ranks, or add a node",
+                f"The cluster has not the GPUs to {job.DEED.verb} '{job.name}'", where=chosen.cluster,
+                value=job.ranks * chosen.gpu_share, cause=f"its nodes have {[node.get('GPU', 0) for node in nodes]}",
+                remedy="lower execution.ranks, or add a node",
             )
-        needed = needed if gpus else 0
+        ranks = job.ranks if together else 1
         most = max(1, int(max(node.get("CPU", 0) for node in nodes)))
-        threads = max(1, min(job.threads, most // job.ranks))
-        resources = {"num_cpus": 1 if needed else min(most, threads * job.ranks), "num_gpus": needed}
-        return replace(job, device="cuda" if needed else "cpu", threads=threads, gpus=()), resources
+        threads = max(1, min(job.threads, most // ranks))
+        cores = 1 if kind == "GPU" else min(most, threads * ranks)
+        resources = {"num_cpus": cores, "num_gpus": ranks * share if kind == "GPU" else 0}
+        job = replace(job, device="cuda" if kind == "GPU" else "cpu", threads=threads, gpus=())
+        return job, resources, job.ranks // ranks
 
-    def _followed(self, ray: Any, actor: Any, ends: Any, job: Job, report: Listen) -> dict[str, Any]:
-        """Forward progress and files until the job has ended; return how it ended."""
+    def _followed(self, ray: Any, actor: Any, ends: list[Any], job: Job, report: Listen) -> dict[str, Any]:
+        """Forward progress and files of an actor until all have ended; return how that one ended."""
         waited, begun, last = 0.0, False, None
         while True:
-            ended = bool(ray.wait([ends], timeout=POLL_SECONDS)[0])
+            ready = ray.wait(ends, num_returns=len(ends), timeout=POLL_SECONDS)[0]
+            ended = len(ready) == len(ends) or _error_among(ray, ready) is not None
             if interrupted():
                 raise ClusterFailed(f"The {job.DEED.noun} of '{job.name}' was interrupted; its node stops it, too")
             pending = actor.news.remote()
@@ -369,7 +448,10 @@ class ClusterRun:
                 last = news.progress
                 report(last)
             if ended:
-                end: dict[str, Any] = ray.get(ends)
+                ready = ray.wait(ends, num_returns=len(ends), timeout=PATIENCE)[0]
+                if error := _error_among(ray, ready):
+                    raise error
+                end: dict[str, Any] = ray.get(ends[0])
                 return end
 
     def _error_of(self, cause: BaseException, job: Job) -> BaseException:

@@ -242,7 +242,6 @@ def fits_of(home: Path) -> dict[str, tuple[dict[str, Any], bool]]:
             for one in found if one["facts"]["label"] == "stars"}  # fmt: skip
 
 
-@pytest.mark.long
 def test_networks_that_a_cluster_fits_are_equal_to_the_last_byte(done: Home) -> None:
     if not is_installed():
         pytest.skip(MISSING)

@@ -16,6 +16,7 @@ from core.config.presets import load_config
 from core.services.service_list import DEFAULT_PORTS
 from reviewlm.cli import app
 from serving.api.about import router
+from serving.api.access import is_loopback
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 IMAGE, HOME, USER = f"reviewlm:{reviewlm.__version__}", "/home/reviewlm", 10001
@@ -34,7 +35,7 @@ def serve_settings(words: list[str]) -> Any:
     command = get_command(app).commands["serve"]
     assert words[0] == "serve"
     given = command.make_context("serve", words[1:]).params
-    names = ("host", "port", "workers")
+    names = ("host", "port")
     sets = [*(given["set"] or []), *(f"serving.{name}={given[name]}" for name in names if given[name] is not None)]
     return load_config(given["preset"], sets).serving
 
@@ -52,7 +53,7 @@ def paths_of(router: Any) -> set[str]:
 @pytest.mark.parametrize("words", [CONTAINER["args"], *(replica["command"] for replica in REPLICAS)])
 def test_every_replica_runs_the_server_on_its_port_and_is_reachable(words: list[str]) -> None:
     settings = serve_settings(words)
-    assert (settings.host, settings.port, settings.workers) == ("0.0.0.0", 8000, 1)
+    assert (settings.host, settings.port) == ("0.0.0.0", 8000)
 
 
 def test_probes_and_proxy_ask_paths_that_the_server_has() -> None:
@@ -97,6 +98,55 @@ def test_manifests_are_valid_for_kubernetes(name: str) -> None:
         checks.validate(manifest, KUBERNETES, strict=True)
         with pytest.raises(checks.ValidationError):
             checks.validate(manifest | {"metadata": manifest["metadata"] | {"lables": {}}}, KUBERNETES, strict=True)
+
+
+def closed(required: str = "", **properties: Any) -> dict[str, Any]:
+    """Return the schema of an object with these properties only."""
+    return {"type": "object", "properties": properties, "required": required.split(), "additionalProperties": False}
+
+
+TEXT, WHOLE, RULES = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "array"}
+ANY = {"type": "object"}
+GROUP = {"rayStartParams": ANY | {"additionalProperties": TEXT}, "template": closed("spec", spec=ANY)}
+NODES = closed(
+    "headGroupSpec", rayVersion=TEXT, authOptions=closed(mode={"enum": ["token"]}),
+    networkPolicy=closed(
+        mode={"enum": ["DenyAll", "DenyAllIngress", "DenyAllEgress"]}, head=closed(ingressRules=RULES),
+        worker=closed(ingressRules=RULES),
+    ),
+    headGroupSpec=closed("template", **GROUP),
+    workerGroupSpecs={"type": "array", "items": closed(
+        "groupName maxReplicas minReplicas template", groupName=TEXT, replicas=WHOLE, minReplicas=WHOLE,
+        maxReplicas=WHOLE, **GROUP,
+    )},
+)  # fmt: skip
+RAY_SPECS = {
+    "RayCluster": NODES, "RayService": closed("rayClusterConfig", serveConfigV2=TEXT, rayClusterConfig=NODES)
+}
+"""The fields that we use, as in the custom resources `ray.io/v1` of KubeRay 1.7."""
+
+
+@pytest.mark.parametrize("name", ["ray_cluster", "ray_service"])
+def test_kuberay_finds_only_fields_it_has_and_pods_like_those_of_the_server(name: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    manifest = MANIFESTS[name]
+    assert manifest["apiVersion"] == "ray.io/v1"
+    jsonschema.validate(manifest["spec"], RAY_SPECS[manifest["kind"]])
+    nodes = manifest["spec"].get("rayClusterConfig", manifest["spec"])
+    assert nodes["rayVersion"] == re.search(r"^ray==(.*)$", (DEPLOY.parent / "constraints.txt").read_text(), re.M)[1]  # type: ignore[index]
+    for group in (nodes["headGroupSpec"], *nodes["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        [container] = pod["containers"]
+        assert pod["securityContext"] == POD["securityContext"]
+        assert (container["image"], container["securityContext"]) == (IMAGE, CONTAINER["securityContext"])
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    if config := manifest["spec"].get("serveConfigV2"):
+        [application] = yaml.safe_load(config)["applications"]
+        assert application["import_path"] == "serving.ray_app:application"
+        preset = application["args"].pop("preset")
+        settings = load_config(preset, [f"{key}={value}" for key, value in application["args"].items()]).serving
+        assert not is_loopback(settings.host), "then it starts without access tokens"
+        assert container["volumeMounts"] == CONTAINER["volumeMounts"]
 
 
 def test_prometheus_scrapes_a_page_that_exists() -> None:

@@ -155,15 +155,12 @@ def test_the_server_the_command_and_python_draw_the_same_texts_by_a_key_and_scor
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_requests_in_progress_finish_and_ends_all_workers(
-    own_home: Path, workers: int, number: int
-) -> None:
+def test_a_signal_lets_requests_in_progress_finish(own_home: Path, number: int) -> None:
     version(own_home, 1, "champion")
-    started = Process(own_home, "--workers", str(workers))
+    started = Process(own_home)
     assert started.told == {
-        "address": started.told["address"], "workers": workers, "model": "reviewlm/1", "task": "language model",
+        "address": started.told["address"], "model": "reviewlm/1", "task": "language model",
         "numbers": "float32", "why_numbers": "serving.numbers is float32",
     }  # fmt: skip
     body = {"prompt": "The", "max_tokens": 4_000, "n": 60, "stream": True, "temperature": 2.0}
@@ -175,26 +172,3 @@ def test_a_signal_lets_requests_in_progress_finish_and_ends_all_workers(
     assert started.process.wait(30) == 128 + number
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{started.told['address']}/healthz")
-
-
-@pytest.mark.long
-def test_a_worker_that_is_killed_is_started_again_and_the_figures_are_of_all(own_home: Path) -> None:
-    import psutil
-
-    version(own_home, 1, "champion")
-    started = Process(own_home, "--workers", "2")
-    try:
-        until(lambda: len(psutil.Process(started.process.pid).children()) == 2)
-        children = psutil.Process(started.process.pid).children()
-        until(lambda: started.client.get("/healthz").status_code == 200)
-        children[0].kill()
-        until(lambda: bool(set(psutil.Process(started.process.pid).children()) - set(children)))
-        address = f"{started.told['address']}/suggest"  # requests wait while no worker is ready
-        answered = [httpx.post(address, json={"prompt": "The"}, timeout=60) for _ in range(30)]
-        assert {answer.status_code for answer in answered} == {200}
-        figures = httpx.get(f"{started.told['address']}/metrics").text
-        assert 'reviewlm_requests_total{route="/suggest",status="200"} 30.0' in figures
-    finally:
-        started.process.kill()
-        started.process.wait()
-    until(lambda: not [one for one in children if one.is_running() and one.status() != psutil.STATUS_ZOMBIE])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from core.config.presets import load_config
-from core.errors import ConfigError
+from core.errors import ClusterFailed, ConfigError
 from corpus.synthetic.synth import write_reviews
 from models.specs import NGramSpec
 from tasks import cluster as machinery
@@ -42,6 +42,23 @@ def test_without_ray_a_cluster_is_refused_before_anything_runs(monkeypatch: pyte
         require_cluster(load_config("demo", ["execution.cluster=local"]))
 
 
+def test_a_process_ends_with_the_head_of_its_cluster_and_outlives_a_pause_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers, ended = iter([True, False, True, *[False] * machinery.HEAD_FAILURES]), list[int]()
+
+    def connection(place: tuple[str, int], timeout: float) -> Any:
+        if not next(answers):
+            raise ConnectionRefusedError
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(machinery.socket, "create_connection", connection)
+    monkeypatch.setattr(machinery.interrupts, "end_run", lambda line, code: ended.append(code))
+    machinery._end_without_head(("head", 6379), pause=0)
+    assert ended == [ClusterFailed.exit_code]
+    assert next(answers, None) is None
+
+
 @pytest.mark.parametrize("address", ["ray://", "tcp://host:8786", "host", "host:port", "a b:1"])
 def test_what_is_no_address_of_a_cluster_is_refused(address: str) -> None:
     with pytest.raises(ConfigError, match=r"execution\.cluster"):
@@ -63,7 +80,7 @@ def test_large_arrays_travel_once_beside_the_function_and_come_back_in_their_pla
         pickle.loads(file.getvalue())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 1 << 40], ids=["in memory", "in files"])
 def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
     engine: RayEngine, limit: int | None, monkeypatch: pytest.MonkeyPatch
@@ -83,7 +100,7 @@ def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
     assert all(here[name].tobytes() == there[name].tobytes() for name in here)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: RayEngine) -> None:
     with pytest.raises(TypeError, match="unsupported operand"):
         list(engine.ordered(partial(divmod, 1), [1, "no number"]))
@@ -92,7 +109,7 @@ def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: Ray
         shared[0] = 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
     engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ class ExecutionConfig(Section):
         cluster: Ray cluster that fits the networks, scores them where this machine has no GPU and needs long, and does
             the parts of large work (cleaning, near-duplicates, words, tokens, n-grams): "HOST:PORT" or "auto" on one of
             its nodes, "ray://HOST:PORT" elsewhere, "local" for one of this machine alone. Empty: none.
+        gpu_share: GPU that each process of a fit gets in the cluster; 0.25: four small networks share one.
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
@@ -65,6 +66,7 @@ class ExecutionConfig(Section):
     tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
     remote_store: Line = Field(default_factory=lambda: os.environ.get(STORE_VARIABLE, ""))
     cluster: Annotated[Line, Field(pattern=r"^(|local|auto|(ray://)?[^/\s]+:\d+)$")] = ""
+    gpu_share: Annotated[Number, Field(gt=0, le=1)] = 1.0
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     verify: bool = False

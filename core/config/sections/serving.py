@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.config.section import Line, Section
 from models.options import Number, Whole
 
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]
+Replicas = Annotated[Whole, Field(ge=1, le=4_096)]
 Most = Annotated[Whole, Field(ge=1, le=1_000_000)]
 
 
 class ServingConfig(Section):
     """Settings of the server: where it listens, how much it takes on, which versions it keeps open.
 
-    Every limit holds for each worker process by itself. A request beyond a limit is refused with a sentence that names
+    Every limit holds for each replica by itself. A request beyond a limit is refused with a sentence that names
     the limit; requests in progress are not disturbed.
 
     Attributes:
         host: Address to listen on. Beyond this machine, a token file is needed.
         port: Port to listen on; 0: any free one.
-        workers: Processes that share the port. Each opens the model by itself.
+        replicas: Least and largest number of replicas on the cluster (`execution.cluster`): Ray starts further ones
+            while requests in progress are more than half of `max_streams` for each. Without a cluster there is one.
         hosts: Further values of the Host header that are answered, e.g. "reviews.example.org"; the names of this
             machine always are. Empty: if the server listens beyond this machine, all are.
         tokens: File of access tokens (`reviewlm home tokens`); empty: everyone who reaches the port is answered.
@@ -30,7 +32,7 @@ class ServingConfig(Section):
         max_streams: Texts that are generated at the same time.
         cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap; a quarter as
             much again for what the search for words has read.
-        threads: Threads of the model; 0: the cores are divided among the workers.
+        threads: Threads of the model; 0: all cores, and on a cluster one core for each replica.
         numbers: Number format in which completions are computed. With "float32" a seed gives the text that the command
             line writes. "int8" gives other texts, as good: it is used only where the processor sums it exactly and the
             model's bits per byte rise by at most 0.5 %; otherwise float32 is. It is quicker where the processor has
@@ -54,7 +56,7 @@ class ServingConfig(Section):
 
     host: Annotated[Line, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8000
-    workers: Annotated[Whole, Field(ge=1, le=256)] = 1
+    replicas: tuple[Replicas, Replicas] = (1, 4)
     hosts: tuple[Line, ...] = ()
     tokens: Line = ""
     requests_per_minute: Annotated[Whole, Field(ge=0, le=10_000_000)] = 0
@@ -65,3 +67,9 @@ class ServingConfig(Section):
     request_seconds: Seconds = 120.0
     max_versions: Annotated[Whole, Field(ge=0, le=100)] = 2
     poll_seconds: Seconds = 2.0
+
+    @model_validator(mode="after")
+    def _replicas_are_in_order(self) -> ServingConfig:
+        if self.replicas[0] > self.replicas[1]:
+            raise ValueError("replicas: the least number is larger than the largest")
+        return self

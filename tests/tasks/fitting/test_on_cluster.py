@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import platform
@@ -10,16 +11,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import psutil
 import pytest
 
-from core.errors import ConfigError, RankFailed
+from core.errors import ConfigError, RankFailed, StoreFull
 from core.provenance import SOURCE
 from models.bundles.bundle import load_bundle
 from tasks.cluster import is_installed
@@ -27,14 +30,14 @@ from tasks.code_version import SourceCode, running_code
 from tasks.fitting import on_cluster
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import LanguageModelJob
-from tasks.fitting.on_cluster import ClusterRun, JobActor
+from tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor
 from tests.small_cluster import MISSING, NODE, small_cluster
 from tests.tasks.fitting.small_jobs import home, job_in, network
 from tracking.client import open_client
 from tracking.runs.runs import Tracker
 
 LONG = network(epochs=40, evaluations=40)
-"""A fit of some seconds with many checkpoints."""
+"""A fit with many checkpoints."""
 
 
 def test_a_node_needs_neither_prefect_nor_mlflow_and_ray_is_imported_for_a_cluster_only() -> None:
@@ -47,9 +50,45 @@ def test_a_node_with_other_code_refuses_by_name_before_it_reads_anything(tmp_pat
     config = home(tmp_path, "here")
     job = job_in(config, network(), tmp_path / "here" / "work")
     with pytest.raises(ConfigError) as refused:
-        JobActor().run(job.to_json(), LanguageModelJob, "0" * 12, "lstm", {}, [], frozenset(), "cpu")
+        JobActor().run(job.to_json(), LanguageModelJob, "0" * 12, "lstm", {}, [], frozenset(), "cpu", None, "")
     assert refused.value.where == platform.node()
     assert "0" * 12 in refused.value.cause
+
+
+def test_a_full_disk_of_a_node_is_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(on_cluster, "run_job", full)
+    monkeypatch.setattr(on_cluster, "received", lambda files, folder: None)
+    job, actor = job_in(home(tmp_path, "here"), network(), tmp_path / "here" / "work"), JobActor()
+    code, inputs = running_code().version(job.WORKER, "lstm"), {name: [] for name in job.inputs}
+    with pytest.raises(StoreFull) as refused:
+        actor.run(job.to_json(), LanguageModelJob, code, "lstm", inputs, [], frozenset(inputs), "cpu", None, "")
+    actor.close()
+    assert platform.node() in refused.value.where
+
+
+def test_a_checkpoint_that_is_replaced_while_its_folder_is_read_is_not_missing_in_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, link = tmp_path / "work", os.link
+    work.mkdir()
+    for name in ("1.json", "1.safetensors", "metrics.jsonl"):
+        (work / name).touch()
+
+    def replaced_first(source: Path, target: Path) -> None:
+        if not (work / "2.json").exists():
+            for name in ("2.safetensors", "2.json", "metrics.jsonl"):
+                (work / name).write_text("2")
+            for name in ("1.json", "1.safetensors"):
+                (work / name).unlink()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", replaced_first)
+    states = on_cluster._held(work, tmp_path / "copy")
+    assert {"2.json", "2.safetensors", "metrics.jsonl"} <= states.keys()
+    assert (tmp_path / "copy" / "metrics.jsonl").read_text() == "2"
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +137,34 @@ def busy_node(cluster: Any) -> Any:
     return next((node for node in cluster.list_all_nodes() if fits_of(raylet(node))), None)
 
 
-@pytest.mark.long
+def has_begun(checkpoints: Iterable[Path]) -> bool:
+    """Return whether one of the checkpoints is not that of the initial state."""
+    return any(int(path.stem) > 1 for path in checkpoints)
+
+
+def has_updates(node: Any) -> bool:
+    """Return whether a process of the node has written such a checkpoint."""
+    folders = (Path(gettempdir(), f"{FOLDER}{actor.pid}") for actor in psutil.Process(raylet(node)).children())
+    return any(has_begun(folder.glob("work/checkpoints/*.json")) for folder in folders)
+
+
+@contextmanager
+def halted(cluster: Any, job: LanguageModelJob) -> Iterator[Any]:
+    """Halt the fit of a job after a first update and checkpoint, which is here too then; yield its node; go on."""
+    node = until(lambda: next(filter(has_updates, cluster.list_all_nodes()), None))
+    processes = fits_of(raylet(node))
+    for process in processes:
+        process.suspend()
+    until(lambda: has_begun(job.work.glob("checkpoints/*.json")))
+    try:
+        yield node
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+@pytest.mark.slow
 def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure_once(
     cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -114,8 +180,8 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure
     with ThreadPoolExecutor(1) as thread, caplog.at_level("INFO"):
         run = ClusterRun(config, "lstm")
         ends = thread.submit(run, job, listen)
-        until(lambda: list(job.work.glob("checkpoints/*.json")) or ends.done())
-        cluster.remove_node(busy_node(cluster), allow_graceful=False)
+        with halted(cluster, job) as node:
+            cluster.remove_node(node, allow_graceful=False)
         ends.result(240)
     cluster.add_node(**NODE)
     assert "its node is lost" in caplog.text
@@ -129,7 +195,7 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure
         assert max(steps.values()) == 1, name
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_remedy(
     cluster: Any, tmp_path: Path
 ) -> None:
@@ -137,9 +203,9 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_re
     job = job_in(config, LONG, tmp_path / "here" / "work")
     with ThreadPoolExecutor(1) as thread:
         ends = thread.submit(ClusterRun(config, "lstm"), job, lambda news: None)
-        until(lambda: list(job.work.glob("checkpoints/*.json")) or ends.done())
-        for process in fits_of(raylet(busy_node(cluster))):
-            process.kill()
+        with halted(cluster, job) as node:
+            for process in fits_of(raylet(node)):
+                process.kill()
         with pytest.raises(RankFailed) as failed:
             ends.result(120)
     assert platform.node() in failed.value.where
@@ -147,7 +213,39 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_re
     assert list(job.work.glob("checkpoints/*.json")), "a rerun goes on from here"
 
 
-@pytest.mark.long
+@pytest.mark.slow
+def test_ranks_on_two_nodes_go_on_after_the_loss_of_one_and_fit_what_two_ranks_of_one_machine_do(
+    cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = home(tmp_path, "here"), home(tmp_path, "there", cluster=cluster.address, device="cpu")
+    alone = replace(job_in(here, LONG, tmp_path / "here" / "work"), ranks=2)
+    run_job(alone, lambda news: None)
+    job = replace(job_in(there, LONG, tmp_path / "there" / "work"), ranks=2)
+    run = ClusterRun(there, "lstm")
+    with ThreadPoolExecutor(1) as thread, caplog.at_level("INFO"):
+        ends = thread.submit(run, job, lambda news: None)
+        with halted(cluster, job) as node:
+            assert sum(bool(fits_of(raylet(one))) for one in cluster.list_all_nodes()) == 2
+            cluster.remove_node(node, allow_graceful=False)
+        cluster.add_node(**NODE)
+        ends.result(240)
+    assert "training resumes after" in caplog.text
+    assert digest(job) == digest(alone)
+
+
+@pytest.mark.slow
+def test_a_gpu_that_refuses_ends_a_fit_whose_ranks_are_on_several_nodes(cluster: Any, tmp_path: Path) -> None:
+    config = home(tmp_path, "here", cluster=cluster.address)
+    job = replace(job_in(config, network(), tmp_path / "here" / "work"), ranks=2)
+    with pytest.raises(ConfigError) as refused:
+        ClusterRun(config, "lstm")(job, lambda news: None)
+    assert platform.node() in refused.value.where
+    with pytest.raises(ConfigError) as refused:
+        ClusterRun(config, "lstm")(replace(job, ranks=3), lambda news: None)
+    assert refused.value.value == 3
+
+
+@pytest.mark.slow
 def test_other_code_is_refused_through_the_cluster_and_nothing_is_fitted(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +263,7 @@ def test_other_code_is_refused_through_the_cluster_and_nothing_is_fitted(
     assert not job.bundle.exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_no_fit_behind_and_goes_on_where_it_was(
     cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -173,9 +271,9 @@ def test_a_run_that_is_killed_leaves_no_fit_behind_and_goes_on_where_it_was(
     job = job_in(config, LONG, tmp_path / "here" / "work")
     child = multiprocessing.get_context("spawn").Process(target=_run_quietly, args=(config, job))
     child.start()
-    until(lambda: list(job.work.glob("checkpoints/*.json")) or not child.is_alive())
-    os.kill(child.pid or 0, signal.SIGKILL)
-    child.join()
+    with halted(cluster, job):
+        os.kill(child.pid or 0, signal.SIGKILL)
+        child.join()
     assert child.exitcode == -signal.SIGKILL
     until(lambda: busy_node(cluster) is None)
     with caplog.at_level("INFO"):

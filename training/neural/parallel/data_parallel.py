@@ -166,9 +166,10 @@ class Group(Ranks):
 
     Args:
         parameters: The trained parameters; all ranks get the leading one's values.
+        apart: The ranks are on several machines. They then add up in one order even where two of them share a machine.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], apart: bool = False) -> None:
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         sizes = [parameter.numel() for parameter in parameters]
         # After the gradients, one number for each: how many ranks have it. Then: how many have failed, tokens, seconds
@@ -176,7 +177,7 @@ class Group(Ranks):
         sizes_of_all = [*sizes, len(sizes) + 3, 1]
         self._began, self._seconds = monotonic(), 0.0
         length = sum(sizes_of_all)
-        self.shared = self._share(length) if parameters[0].device.type == "cpu" else None
+        self.shared = self._share(length) if parameters[0].device.type == "cpu" and not apart else None
         self.flat = self.shared.own_N if self.shared else torch.zeros(length, device=parameters[0].device)
         *pieces, self.tail, self.nats = self.flat.split(sizes_of_all)
         self.pieces = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
@@ -186,7 +187,7 @@ class Group(Ranks):
             torch._foreach_copy_(list(parameters), self.pieces)
 
     def _share(self, length: int) -> SharedSum | None:
-        """Return shared memory for the flat buffer; None if there is none, or ranks are on several machines."""
+        """Return shared memory for the flat buffer; None if there is none, or torchrun uses several machines."""
         path = self.same(reserve(self.size, length) if self.leads else "")
         if self.total([float(path != "" and os.path.exists(path))])[0] < self.size:
             shared = None
@@ -284,7 +285,7 @@ def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) 
     except RuntimeError as error:
         raise ModelError(f"Rank {context.rank} of {context.ranks} cannot reach the others: {error}", PEER) from error
     try:
-        yield Group(parameters)
+        yield Group(parameters, apart=context.init_method.startswith("tcp:"))
     except BaseException:
         if device.type == "cpu":  # NCCL would wait for ranks that do not come
             distributed.destroy_process_group()
