@@ -12,7 +12,8 @@ import torch
 
 from models.neural.device import POSITIONS, first_line, is_out_of_memory, to_device
 from models.neural.network import Network
-from models.neural.output import CONTEXT_IDS, NOT_SCORED
+from models.neural.output.base import CONTEXT_IDS
+from models.neural.spec import NOT_SCORED
 from models.threads import return_freed
 from training.neural.parallel.data_parallel import Ranks
 
