@@ -29,7 +29,8 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
     """
     chosen = config.embedding
     tokens = prepared.tokens[chosen.vocabulary]
-    options = {**chosen.model_dump(mode="json", exclude={"vocabulary", "threads"}), "seed": config.seed}
+    stated = chosen.model_dump(mode="json", exclude={"vocabulary", "threads"})
+    options = {**stated, "negatives": chosen.negatives, "seed": config.seed}
 
     def make(work: Path) -> dict[str, Any]:
         from training.vectors.files import save_vectors

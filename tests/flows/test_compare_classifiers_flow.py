@@ -21,7 +21,7 @@ extends = "{tiny}"
 canaries = 0
 [classification]
 baseline = "one"
-[classification.promotion]
+[promotion]
 max_latency_ms = "none"
 [[classification.models]]
 kind = "logistic"

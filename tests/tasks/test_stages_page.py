@@ -50,7 +50,8 @@ def resumable_stages() -> set[str]:
     for tree in trees():
         for call in calls(tree, "run_stage"):
             if any(keyword.arg == "resumable" for keyword in call.keywords):
-                found.add(named(call.args[1], tree))
+                fits = ast.unparse(call.args[1]) == "plan.stage"
+                found |= {"fit", "fit-classifier"} if fits else {named(call.args[1], tree)}
     return found
 
 

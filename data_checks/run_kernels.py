@@ -1,0 +1,55 @@
+"""Compile the search for repeated words and characters with numba: one pass over the bytes of texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from models.compiled import kernel
+
+_SPACE, _BEYOND_ASCII = 32, 0x80
+
+
+@kernel
+def longest_runs(data_B: Any, begins_N: Any, runs_NC: Any) -> None:
+    """Write both runs of each text.
+
+    Args:
+        data_B: UTF-8 bytes of all texts.
+        begins_N: Where each text begins, with the end (N + 1).
+        runs_NC: Result (N, 2).
+    """
+    for text in range(len(begins_N) - 1):
+        begin, end = begins_N[text], begins_N[text + 1]
+        words = characters = word_run = character_run = np.int64(begin < end)
+        word, last_word, last_size = begin, begin, np.int64(0)  # begins of this word and of the one before, its size
+        last, last_wide, at = begin, np.int64(0), begin  # the character before and its size; this one
+        while at < end:
+            byte, wide = data_B[at], np.int64(1)
+            if byte >= _BEYOND_ASCII:
+                while at + wide < end and data_B[at + wide] & 0xC0 == _BEYOND_ASCII:
+                    wide += 1
+            if wide == last_wide and byte == data_B[last] and byte > _SPACE and _equal(data_B, last, at, wide):
+                character_run += 1
+                characters = max(characters, character_run)
+            else:
+                character_run = np.int64(1)
+            last, last_wide, at = at, wide, at + wide
+            if byte <= _SPACE or at == end:
+                size = last - word if byte <= _SPACE else at - word
+                if 0 < size == last_size and _equal(data_B, last_word, word, size):
+                    word_run += 1
+                    words = max(words, word_run)
+                else:
+                    word_run = np.int64(1)
+                last_word, last_size, word = word, size, at
+        runs_NC[text, 0], runs_NC[text, 1] = words, characters
+
+
+@kernel
+def _equal(data_B: Any, left: Any, right: Any, size: Any) -> bool:
+    for place in range(size):  # noqa: SIM110  # numba compiles no generator
+        if data_B[left + place] != data_B[right + place]:
+            return False
+    return True
