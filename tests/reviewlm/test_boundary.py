@@ -326,3 +326,20 @@ def test_an_abort_of_the_process_by_a_library_is_out_of_memory(thread: bool, opt
     assert done.returncode == 6
     assert done.stderr.startswith("error: A library has ended the process")
     assert not options or json.loads(done.stdout)["error"]["kind"] == "OutOfMemory"
+
+
+def test_an_abort_for_which_the_c_library_names_a_reason_is_a_crash_with_the_stacks(own_home: Path) -> None:
+    code = (
+        "import ctypes, sys; from reviewlm.boundary import aborts_told\n"
+        "from reviewlm.boundary import run_verb\n"
+        "libc, block = ctypes.CDLL(None), ctypes.create_string_buffer(64)\n"
+        "def verb():\n"
+        "    libc.free(ctypes.c_void_p(ctypes.addressof(block) + 8))\n"
+        "with aborts_told():\n"
+        "    run_verb(verb, sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--json"], capture_output=True, text=True, check=False)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["kind"]) == (70, "Crash")
+    assert "invalid pointer" in error["cause"]
+    assert "in verb" in Path(error["where"]).read_text()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import socket
-import threading
-import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.services import launch, service_list
-from core.services.service_list import address_of, keep_ports
+from core.services.service_list import address_of
 
 Step = tuple[str, float | None, str]
 
@@ -84,30 +82,3 @@ class Theirs(BaseHTTPRequestHandler):
         self.wfile.write(b"theirs")
 
     def log_message(self, *_: object) -> None: ...
-
-
-@pytest.mark.slow
-def test_a_port_that_another_home_takes_at_the_same_time_is_given_up_for_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both found it free; the other server answers the health page, and would be taken for ours."""
-    (tmp_path / "ours.py").write_text(OURS)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # of the terminal, not of log files
-    started: dict[str, service_list.Service] = {}
-    (home := tmp_path / "home").mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Theirs) as theirs:
-        threading.Thread(target=theirs.serve_forever, daemon=True).start()
-        port = theirs.server_address[1]
-        keep_ports(home, {"mlflow": port})
-        real, chosen = launch._port, iter([port])
-        monkeypatch.setattr(launch, "_port", lambda *asked: next(chosen, 0) or real(*asked))
-        try:
-            told = launch._serve(home, started, "mlflow", "ours", "/health")
-            address = started["mlflow"].address
-            assert urllib.request.urlopen(address, timeout=5).read() == b"ours"
-        finally:
-            service_list.stop(home)
-            theirs.shutdown()
-    assert address != f"http://127.0.0.1:{port}"
-    assert told.startswith(f"{address}, because another program uses port {port}")
