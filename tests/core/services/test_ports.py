@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +56,3 @@ def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
     assert launched["mlflow"] == before == address_of(tmp_path, "mlflow")
 
 
-OURS = """
-import os
-LEVEL = os.environ.get("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "")
-def application():
-    async def app(scope, receive, send):
-        if scope["type"] == "lifespan":
-            while (await receive())["type"] != "lifespan.shutdown":
-                await send({"type": "lifespan.startup.complete"})
-            await send({"type": "lifespan.shutdown.complete"})
-        else:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": f"ours{LEVEL}".encode()})
-    return app
-"""
-
-
-class Theirs(BaseHTTPRequestHandler):
-    """The server of another home, which answers the same page."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"theirs")
-
-    def log_message(self, *_: object) -> None: ...

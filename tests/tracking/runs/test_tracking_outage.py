@@ -114,7 +114,7 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
         line.cut = ALWAYS
         assert tracker.sync() == 0
         assert state(tracker, tracker.artifact_root) == expected, f"request {cut}"
-        assert list(tracker.records.all()) == []
+        assert not any(record.waits or record.refused for record in tracker.records.all())
 
 
 @pytest.mark.drill("MLflow server away", "away for a whole run", "writes wait; the next process sends each once")

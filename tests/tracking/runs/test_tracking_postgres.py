@@ -49,7 +49,7 @@ def test_a_database_that_is_stopped_and_back_has_everything_once(
     cluster.start()
     shared.end_run(before)
     shared.wait(60)
-    assert list(shared.records.all()) == []
+    assert not any(record.waits or record.refused for record in shared.records.all())
     found = state(shared, shared.artifact_root)
     assert found.pop("before")["status"] == "FINISHED"
     found["runs"].remove("before")
