@@ -105,7 +105,7 @@ def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
 
 def test_the_page_shows_the_labels_that_are_confused_and_where_the_best_classifier_is_weak(done: Home) -> None:
     page = Path(done.result["report"]).read_text(encoding="utf-8")
-    assert all(f'id="{section}"' in page for section in ("decision", "labels", "weak"))
+    assert all(f'id="{section}"' in page for section in ("decision", "labels", "errors"))
 
 
 def test_too_few_training_reviews_for_each_label_are_refused_before_any_fit(done: Home) -> None:
