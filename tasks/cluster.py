@@ -86,7 +86,8 @@ def connect(address: str) -> Any:
             if address == LOCAL:
                 interrupts.at_interrupt(ray.shutdown)  # Ray's agents would stay for a minute
             head = address if "://" in address else ray.get_runtime_context().gcs_address
-            threading.Thread(target=_end_without_head, args=(_host_and_port(head),), daemon=True).start()
+            place, connected = _host_and_port(head), ray.is_initialized
+            threading.Thread(target=_end_without_head, args=(place, connected), daemon=True).start()
             if threading.current_thread() is threading.main_thread():  # Ray's core has replaced it, and would abort
                 signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
     return ray
@@ -112,11 +113,15 @@ def _start(init: Callable[[], Any]) -> None:
     result.result()
 
 
-def _end_without_head(place: tuple[str, int], pause: float = CONNECT_SECONDS / 2) -> None:
+def _end_without_head(
+    place: tuple[str, int], connected: Callable[[], bool], pause: float = CONNECT_SECONDS / 2
+) -> None:
     """End this process when the head of the cluster is lost: Ray would do so after a minute, without cleaning up."""
     failures = 0
     while failures < HEAD_FAILURES:
         time.sleep(pause)
+        if not connected():  # it has left the cluster
+            return
         try:
             socket.create_connection(place, CONNECT_SECONDS).close()
             failures = 0

@@ -54,7 +54,7 @@ def test_a_process_ends_with_the_head_of_its_cluster_and_outlives_a_pause_of_it(
 
     monkeypatch.setattr(machinery.socket, "create_connection", connection)
     monkeypatch.setattr(machinery.interrupts, "end_run", lambda line, code: ended.append(code))
-    machinery._end_without_head(("head", 6379), pause=0)
+    machinery._end_without_head(("head", 6379), lambda: True, pause=0)
     assert ended == [ClusterFailed.exit_code]
     assert next(answers, None) is None
 
