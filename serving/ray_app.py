@@ -29,8 +29,8 @@ from core.storing.sqlite_files import require_no_upgrade
 from serving.api.app import create_app
 from serving.metrics import Metrics
 from serving.server import KEEP_ALIVE, close, host_warnings, open_champions, require_safe, tokens_of
-from tasks.cluster import LOOPBACK
 
+LOOPBACK = "127.0.0.1"
 ROOM = 64
 """Requests that Ray gives a replica beyond those of its engine: the application itself refuses them, as always."""
 UPSCALE_SECONDS = 5.0
