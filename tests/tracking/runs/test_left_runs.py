@@ -109,7 +109,7 @@ def test_a_run_is_not_ended_while_its_process_lives_wherever_that_is(config: Run
 @pytest.mark.parametrize(("process", "status"), [
     (f"{this_machine()} {os.getpid()} 1000", "KILLED"),  # its number was given to another process
     (this_process(), "RUNNING"), ("written by hand", "RUNNING"),
-])
+], ids=["another process", "this process", "no process"])
 def test_on_one_machine_number_and_start_say_whether_a_process_lives(
     config: RunConfig, process: str, status: str
 ) -> None:
