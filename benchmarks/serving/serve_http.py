@@ -4,9 +4,10 @@
     python -m benchmarks.serving.serve_http --write
 
 The model is an LSTM of two layers of 650 with a vocabulary of 8,971 words of made-up reviews; see `made_home.py`. Both
-servers are started as a user starts them, each as two workers with one thread, and get the same requests over 64
-connections: prompt, rating, temperature, top_p and length are equal, and each request has its own seed. Each server is
-warmed up by one short request on every connection. The client is this process (`http_load.py`).
+servers are started as a user starts them on two cores, ours as one process with two threads, MLflow's as two workers
+with one thread, and get the same requests over 64 connections: prompt, rating, temperature, top_p and length are equal,
+and each request has its own seed. Each server is warmed up by one short request on every connection. The client is this
+process (`http_load.py`).
 
     whole     answers at once, the defaults of the server (temperature 0.8, top_p 0.95)
     exact     the same in float32, the texts of the command line
@@ -40,7 +41,7 @@ from typing import Any
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serving.http_load import Answer, Load, post, send_all
 from benchmarks.serving.made_home import made_bundle, made_texts, make_home
-from benchmarks.serving.servers import WORKERS, Served, ours, peer
+from benchmarks.serving.servers import CORES, Served, ours, peer
 
 STREAMS, FEW_STREAMS, TOKENS = 64, 32, 200
 GOAL, PEER_GOAL, FIRST_MS, CLIENTS_GOAL = 8_000.0, 20.0, 100.0, 5.0
@@ -136,7 +137,7 @@ def measure_ours(served: Served, rounds: int, requests: int) -> dict[str, dict[s
 
 
 def measure_memory(served: Served, requests: int) -> dict[str, Any]:
-    """Return the memory and the size of the saved states of all workers after each tenth of mixed requests."""
+    """Return the memory and the size of the saved states after each tenth of mixed requests."""
     texts, tenth = made_texts(requests // 10), requests // 10
     mib, cache, done = list[int](), list[int](), 0
     for part in range(10):
@@ -189,10 +190,7 @@ def measure_streams(served: Served, streams: int, rounds: int) -> dict[str, Any]
 
 
 def raised_limits(streams: int) -> list[str]:
-    """Let this process and the servers that it starts open so many connections; return the settings of such a server.
-
-    The system divides connections among the workers, not evenly, so each worker may have all.
-    """
+    """Let this process and its servers open so many connections; return the settings of such a server."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return [f"serving.max_streams={streams}", "serving.request_seconds=3600"]
@@ -252,7 +250,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ratios["streams.goal"] = Ratio(round(slow / READER, 2), 1.0, f"{READER} tokens/s each")
     notes = (
         "The weights are drawn, not trained, and as sure of the next word as a trained model (perplexity 80).",
-        f"Both servers have {WORKERS} workers with one thread each, and the priority of `--above`.",
+        f"Our server is one process with {CORES} threads, MLflow's {CORES} workers with one thread each; both have the "
+        "priority of `--above`.",
         f"Our server computes completions in {args.numbers}, those named exact in float32; MLflow's in float32, one "
         "text at a time.",
         f"Texts of both servers have {TOKENS} tokens, those of the memory 5. A round has {2 * STREAMS} texts, of the "
@@ -272,7 +271,7 @@ def report_memory(args: argparse.Namespace) -> None:
             found = measure_memory(served, 400 if args.quick else 10_000)
     flat = Ratio(round(found["mib"][4] / found["mib"][-1], 3), 0.98, "half of the requests")
     notes = (
-        f"An LSTM of two layers of 650 with BPE of 4,000 entries; {WORKERS} workers with one thread each, each with "
+        f"An LSTM of two layers of 650 with BPE of 4,000 entries; one process with {CORES} threads and "
         f"serving.cache_megabytes={CACHE_MIB}: at most {CACHE_MIB} MiB of saved states, a quarter more for searches.",
     )
     packages, ratios = ("torch", "numba", "uvicorn"), {"memory.flat": flat}

@@ -20,7 +20,7 @@ from benchmarks.serving.made_home import NAME
 from core.processes.children import end_child, start_child
 from core.storing.sqlite_files import home_database
 
-WORKERS = 2
+CORES = 2
 START_SECONDS = 240.0
 
 
@@ -95,12 +95,12 @@ def _cpu(process: subprocess.Popen[Any]) -> float:
     return 0.0
 
 
-def ours(home: Path, numbers: str, above: int, *more: str, model: str = NAME, workers: int = WORKERS) -> Any:
-    """Start `reviewlm serve`."""
+def ours(home: Path, numbers: str, above: int, *more: str, model: str = NAME, cores: int = CORES) -> Any:
+    """Start `reviewlm serve`: one process with so many threads."""
     port = _free_port()
-    settings = [f"serving.numbers={numbers}", "serving.threads=1", *more]
+    settings = [f"serving.numbers={numbers}", f"serving.threads={cores}", *more]
     sets = [word for setting in settings for word in ("--set", setting)]
-    command = ["-m", "reviewlm.cli", "serve", "--model", model, "--port", str(port), "--workers", str(workers), *sets]
+    command = ["-m", "reviewlm.cli", "serve", "--model", model, "--port", str(port), *sets]
     return started(command, port, "/readyz", _environment(home), above)
 
 
@@ -115,7 +115,7 @@ def peer(home: Path, above: int) -> Any:
     assert champion is not None
     folder = champion.folder.parents[1]
     command = ["-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
-    command += ["--port", str(port), "--workers", str(WORKERS)]
+    command += ["--port", str(port), "--workers", str(CORES)]
     return started(command, port, "/ping", _environment(home), above)
 
 
