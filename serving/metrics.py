@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from serving.engine.requests import EngineFigures, NumberFormat
+from serving.engine.requests import EngineFigures
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 COUNTS = ("steps", "tokens", "prefill_tokens", "cached_tokens", "jobs", "step_seconds", "busy_seconds")
@@ -53,10 +52,6 @@ class Metrics:
         self._gauges = {
             name: Gauge(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry) for name in GAUGES
         }
-        self._numbers = Gauge(
-            "reviewlm_engine_numbers", "1 if completions of a version are computed in this number format.",
-            ["version", "numbers"], registry=registry,
-        )  # fmt: skip
         self._seen: dict[int, EngineFigures] = {}
 
     def observe(self, engines: Mapping[int, EngineFigures]) -> None:
@@ -69,10 +64,6 @@ class Metrics:
                 self._finished.labels(reason).inc(max(0, count - (before.finished.get(reason, 0) if before else 0)))
         for name, gauge in self._gauges.items():
             gauge.set(sum(getattr(figures, name) for figures in engines.values()))
-        for version in {*self._seen, *engines}:
-            used = engines[version].numbers if version in engines else ""
-            for numbers in get_args(NumberFormat):
-                self._numbers.labels(version, numbers).set(numbers == used)
         self._seen = dict(engines)
 
     def text(self) -> bytes:

@@ -106,7 +106,7 @@ def simulate(bundle: Bundle, ids: Sequence[int], stars: int, keyboard: Keyboard,
 @contextmanager
 def served(home: Path, model: str) -> Iterator[Shown]:
     """Start `reviewlm serve`, and give the words that its answers show."""
-    with ours(home, "float32", 0, model=model, cores=1) as server, _client(server.port) as client:
+    with ours(home, 0, model=model, cores=1) as server, _client(server.port) as client:
 
         def shown(text: str, typed: str, stars: int) -> list[str]:
             asked = {"prompt": text, "k": SHOWN, "stars": stars, "both": True}

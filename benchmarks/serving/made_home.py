@@ -19,6 +19,7 @@ import torch
 from core.environment import prepare_environment
 from corpus.synthetic.synth import write_reviews
 from models.bundles.bundle import Bundle, save_bundle
+from models.bundles.writer import INT8_LOSS
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
@@ -60,14 +61,18 @@ def made_bundle(
     return Bundle(spec, vocabulary, RecurrentLM(spec, network, vocabulary.size))
 
 
-def make_home(home: Path, bundle: Bundle, name: str = NAME) -> None:
-    """Register a bundle as the first champion of this name; create the home if it is missing."""
+def make_home(home: Path, bundle: Bundle, name: str = NAME, int8_loss: float | None = None) -> None:
+    """Register a bundle as the first champion of this name; create the home if it is missing.
+
+    Args:
+        int8_loss: What its bundle says that int8 loses; None: nothing, so its texts are written in float32.
+    """
     from tracking.logged_models.bundles import log_bundle
     from tracking.registry.registry import Registry
     from tracking.runs.runs import Tracker
 
     prepare_environment(home)
-    folder, facts = home / f"made-{name}", {"stars_prior": bundle.stars_prior}
+    folder, facts = home / f"made-{name}", {"stars_prior": bundle.stars_prior, INT8_LOSS: int8_loss}
     save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], facts)
     tracker = Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
     run = tracker.start_run("made")

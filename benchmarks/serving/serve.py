@@ -7,8 +7,8 @@ The network is an untrained LSTM of two layers of 650 with a vocabulary of 8,971
 Every contender draws one token per stream and step from the whole distribution, in one thread:
 
     eager     torch.nn.LSTM, softmax, torch.multinomial
-    float32   the model's step and draw, as `reviewlm generate` and exact texts of the server use them
-    int8      the server's steps and draw for texts that need not be exact
+    float32   the model's step and draw, as texts are written where int8 is slow or loses too much
+    int8      the model's step and draw in int8, as texts are written on processors with VNNI
     engine    the whole serving engine in int8: queue, batches, text, tickets
 
 Times are CPU seconds. Contenders take turns in short rounds. A contender's figure is the lower quartile of its steps:
@@ -94,8 +94,8 @@ def step_ms(contenders: dict[str, Callable[[], None]], steps: int, rounds: int) 
 
 def engine_tokens(bundle: Bundle, streams: int, tokens: int) -> float:
     """Return the tokens per CPU second of the whole engine with this number of texts."""
-    engine = Engine(bundle, EngineLimits(live=streams, numbers="int8", buffer_tokens=tokens + 1))
-    asked = Generation(stars=3, max_tokens=tokens, exact=False)
+    engine = Engine(bundle, EngineLimits(live=streams, buffer_tokens=tokens + 1))
+    asked = Generation(stars=3, max_tokens=tokens)
     for warm in (True, False):
         began = process_time()
         most = 5 if warm else tokens

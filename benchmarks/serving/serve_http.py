@@ -10,12 +10,12 @@ and each request has its own seed. Each server is warmed up by one short request
 process (`http_load.py`).
 
     whole     answers at once, the defaults of the server (temperature 0.8, top_p 0.95)
-    exact     the same in float32, the texts of the command line
     plain     answers at once from the whole distribution (temperature 1)
     stream    server-sent events, defaults
     first     32 streams: milliseconds from a request to its first text
-    exact, streamed    as stream, in float32: the first text of a server with the default settings
-    clients   one client, then 32, with the same requests: whole and exact; their texts must be the same
+    clients   one client, then 32, with the same requests; their texts must be the same
+    float32   whole, stream and clients again, of a version whose texts are written in float32 (as on a processor
+              without VNNI), and whole from MLflow's server
     memory    resident memory after each quarter of the short requests of a long run
 
 `--memory` measures only that, of a model of parts of words: completions with prompts of their own, scores, and texts
@@ -40,7 +40,7 @@ from typing import Any
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serving.http_load import Answer, Load, post, send_all
-from benchmarks.serving.made_home import made_bundle, made_texts, make_home
+from benchmarks.serving.made_home import NAME, made_bundle, made_texts, make_home
 from benchmarks.serving.servers import CORES, Served, ours, peer
 
 STREAMS, FEW_STREAMS, TOKENS = 64, 32, 200
@@ -53,6 +53,13 @@ READER = 20
 SAMPLING = {"stars": 3, "temperature": 0.8, "top_p": 0.95}
 PLAIN = {"stars": 3, "temperature": 1.0, "top_p": 1.0}
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+KINDS: dict[str, tuple[int, dict[str, Any]]] = {
+    "whole": (STREAMS, SAMPLING), "stream": (STREAMS, {**SAMPLING, **STREAMED}), "plain": (STREAMS, PLAIN),
+    "first": (FEW_STREAMS, {**SAMPLING, **STREAMED}),
+}  # fmt: skip
+"""Connections and options of each kind of load."""
+FLOAT32 = "float32"
+"""Name of the version whose texts are written in float32."""
 PROMPT = "The food was"
 
 
@@ -113,27 +120,24 @@ def slowest(load: Load, tokens: int) -> float:
     return round(tokens / max(answer.ended - answer.sent for answer in load.answers), 1)
 
 
-def measure_ours(served: Served, rounds: int, requests: int) -> dict[str, dict[str, Any]]:
-    """Return a row for each kind of load, and the memory."""
+def measure_kinds(served: Served, rounds: int, names: Sequence[str], after: str = "") -> dict[str, dict[str, Any]]:
+    """Return a row for each kind of load, under its name and *after*, and for one client and several."""
     rows: dict[str, dict[str, Any]] = {}
-    streamed = {**SAMPLING, **STREAMED}
-    kinds = (
-        ("whole", STREAMS, SAMPLING), ("exact", STREAMS, {**SAMPLING, "exact": True}), ("plain", STREAMS, PLAIN),
-        ("stream", STREAMS, streamed), ("exact, streamed", STREAMS, {**streamed, "exact": True}),
-        ("first", FEW_STREAMS, streamed),
-    )  # fmt: skip
-    for name, streams, options in kinds:
+    for name in names:
+        streams, options = KINDS[name]
         warm, asked = completions(streams, 8, **options), completions(2 * streams, TOKENS, **options)
-        rows[name] = speed(served, asked, warm, streams, TOKENS, rounds)
-        say(f"{name}: {rows[name]}")
-    rows |= measure_clients(served, rounds)
+        rows[name + after] = speed(served, asked, warm, streams, TOKENS, rounds)
+        say(f"{name}{after}: {rows[name + after]}")
+    return rows | measure_clients(served, rounds, after)
+
+
+def memory_of(served: Served, requests: int) -> dict[str, Any]:
+    """Return the memory after each quarter of short requests."""
     quarters = []
     for _ in range(4):
         tokens_of(send_all(served.port, completions(requests // 4, 5, **SAMPLING), STREAMS), 5)
         quarters.append(served.mib())
-    rows["memory"] = {"requests": requests // 4 * 4, "mib": quarters}
-    say(f"memory: {rows['memory']}")
-    return rows
+    return {"requests": requests // 4 * 4, "mib": quarters}
 
 
 def measure_memory(served: Served, requests: int) -> dict[str, Any]:
@@ -163,22 +167,21 @@ def _figure(served: Served, name: str) -> float:
         return sum(float(line.rsplit(b" ", 1)[1]) for line in answer if line.startswith(name.encode()))
 
 
-def measure_clients(served: Served, rounds: int) -> dict[str, dict[str, Any]]:
-    """Return a row for one client and one for several that send the same requests, of each number format.
+def measure_clients(served: Served, rounds: int, after: str) -> dict[str, dict[str, Any]]:
+    """Return a row for one client and one for several that send the same requests.
 
     Raises:
         RuntimeError: A text depends on the number of clients.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for name, options in (("whole", SAMPLING), ("exact", {**SAMPLING, "exact": True})):
-        asked, texts = completions(FEW_STREAMS, TOKENS, **options), []
-        for streams in (1, FEW_STREAMS):
-            row = f"{name}, {streams} client{'s' * (streams > 1)}"
-            texts.append(sorted(map(text_of, send_all(served.port, asked, streams).answers)))
-            rows[row] = speed(served, asked, asked[:streams], streams, TOKENS, rounds)
-            say(f"{row}: {rows[row]}")
-        if texts[0] != texts[1]:
-            raise RuntimeError(f"{name}: texts of one client and of {FEW_STREAMS} differ")
+    asked, texts = completions(FEW_STREAMS, TOKENS, **SAMPLING), []
+    for streams in (1, FEW_STREAMS):
+        row = f"{streams} client{'s' * (streams > 1)}{after}"
+        texts.append(sorted(map(text_of, send_all(served.port, asked, streams).answers)))
+        rows[row] = speed(served, asked, asked[:streams], streams, TOKENS, rounds)
+        say(f"{row}: {rows[row]}")
+    if texts[0] != texts[1]:
+        raise RuntimeError(f"texts of one client and of {FEW_STREAMS} differ")
     return rows
 
 
@@ -201,59 +204,59 @@ def text_of(answer: Answer) -> str:
     return str(json.loads(answer.body)["choices"][0]["text"])
 
 
-def clients_ratio(rows: dict[str, dict[str, Any]], name: str) -> Ratio:
-    """Return how many times the tokens of one client several get."""
-    few, one = (rows[f"{name}, {streams}"]["tokens_per_s"] for streams in (f"{FEW_STREAMS} clients", "1 client"))
-    return Ratio(round(few / one, 2), CLIENTS_GOAL, "1 client")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--above", type=int, default=0, help="priority of all servers over other programs, 0 to 19")
-    parser.add_argument("--numbers", default="int8", help="number format of our server (default int8)")
     parser.add_argument("--streams", type=int, help="also measure so many streams, with raised limits")
     parser.add_argument("--memory", action="store_true", help="measure only the memory of our server")
     args: argparse.Namespace = parser.parse_args(argv)
     if args.memory:
         return report_memory(args)
+    few, after = QUICK_REQUESTS if args.quick else STREAMS, f", {FLOAT32}"
     with tempfile.TemporaryDirectory(prefix="reviewlm-serve-") as folder:
         home = Path(folder) / "home"
-        make_home(home, made_bundle(made_texts(2_000 if args.quick else 40_000)))
-        with ours(home, args.numbers, args.above) as served:
-            rows = measure_ours(served, args.repeats, 400 if args.quick else 10_000)
+        bundle = made_bundle(made_texts(2_000 if args.quick else 40_000))
+        make_home(home, bundle, int8_loss=0.0)
+        make_home(home, bundle, FLOAT32)
+        with ours(home, args.above) as served:
+            rows = measure_kinds(served, args.repeats, tuple(KINDS))
+            rows["memory"] = memory_of(served, 400 if args.quick else 10_000)
+            say(f"memory: {rows['memory']}")
         if args.streams:
-            with ours(home, args.numbers, args.above, *raised_limits(args.streams)) as served:
+            with ours(home, args.above, *raised_limits(args.streams)) as served:
                 live = f"{args.streams} streams"
                 rows[live] = measure_streams(served, args.streams, 1 if args.quick else args.repeats)
                 say(f"{live}: {rows[live]}")
-        with peer(home, args.above) as served:
-            few = QUICK_REQUESTS if args.quick else STREAMS
-            requests, warm = invocations(few, TOKENS, **SAMPLING), invocations(STREAMS, 2, **SAMPLING)
-            rows["mlflow models serve"] = speed(served, requests, warm, STREAMS, TOKENS, 1)
-            say(str(rows["mlflow models serve"]))
-    whole = rows["whole"]["tokens_per_s"]
+        with ours(home, args.above, model=FLOAT32) as served:
+            rows |= measure_kinds(served, args.repeats, ("whole", "stream"), after)
+        for model, name in ((NAME, ""), (FLOAT32, after)):
+            with peer(home, args.above, model) as served:
+                requests, warm = invocations(few, TOKENS, **SAMPLING), invocations(STREAMS, 2, **SAMPLING)
+                rows[f"mlflow models serve{name}"] = speed(served, requests, warm, STREAMS, TOKENS, 1)
+                say(f"mlflow models serve{name}: {rows[f'mlflow models serve{name}']}")
+
+    def ratio(one: str, other: str, goal: float) -> Ratio:
+        return Ratio(round(rows[one]["tokens_per_s"] / rows[other]["tokens_per_s"], 1), goal, other)
+
     ratios = {
-        "whole.mlflow": Ratio(round(whole / rows["mlflow models serve"]["tokens_per_s"], 1), PEER_GOAL, "mlflow"),
-        "exact.mlflow": Ratio(
-            round(rows["exact"]["tokens_per_s"] / rows["mlflow models serve"]["tokens_per_s"], 1), PEER_GOAL, "mlflow"
-        ),
-        "whole.goal": Ratio(round(whole / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"),
-        "plain.goal": Ratio(round(rows["plain"]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"),
-        "stream.goal": Ratio(round(rows["stream"]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"),
+        f"whole{name}.mlflow": ratio(f"whole{name}", f"mlflow models serve{name}", PEER_GOAL) for name in ("", after)
+    } | {
+        f"{name}.goal": Ratio(round(rows[name]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s")
+        for name in ("whole", "plain", "stream")
+    } | {
+        f"clients{name}": ratio(f"{FEW_STREAMS} clients{name}", f"1 client{name}", CLIENTS_GOAL) for name in ("", after)
+    } | {
         "first.goal": Ratio(round(FIRST_MS / rows["first"]["first_p99_ms"], 2), 1.0, f"{FIRST_MS:.0f} ms"),
-        **{f"clients.{name}": clients_ratio(rows, name) for name in ("whole", "exact")},
         "memory.flat": Ratio(round(rows["memory"]["mib"][0] / rows["memory"]["mib"][-1], 3), 0.98, "first quarter"),
-    }
+    }  # fmt: skip
     if args.streams:
         slow = rows[live]["slowest_text_per_s"]
         ratios["streams.goal"] = Ratio(round(slow / READER, 2), 1.0, f"{READER} tokens/s each")
     notes = (
         "The weights are drawn, not trained, and as sure of the next word as a trained model (perplexity 80).",
         f"Our server is one process with {CORES} threads, MLflow's {CORES} workers with one thread each; both have the "
-        "priority of `--above`.",
-        f"Our server computes completions in {args.numbers}, those named exact in float32; MLflow's in float32, one "
-        "text at a time.",
+        "priority of `--above`. Both write in int8 where the processor has VNNI, one text at a time in MLflow's.",
         f"Texts of both servers have {TOKENS} tokens, those of the memory 5. A round has {2 * STREAMS} texts, of the "
         f"clients {FEW_STREAMS}; MLflow's server had {few}. `slowest_text_per_s`: tokens per second of the text that "
         "took longest.",
@@ -266,8 +269,8 @@ def report_memory(args: argparse.Namespace) -> None:
     """Measure the memory of our server and report."""
     with tempfile.TemporaryDirectory(prefix="reviewlm-serve-") as folder:
         home = Path(folder) / "home"
-        make_home(home, made_bundle(made_texts(2_000), 4_000, unit="bpe"))
-        with ours(home, args.numbers, args.above, f"serving.cache_megabytes={CACHE_MIB}") as served:
+        make_home(home, made_bundle(made_texts(2_000), 4_000, unit="bpe"), int8_loss=0.0)
+        with ours(home, args.above, f"serving.cache_megabytes={CACHE_MIB}") as served:
             found = measure_memory(served, 400 if args.quick else 10_000)
     flat = Ratio(round(found["mib"][4] / found["mib"][-1], 3), 0.98, "half of the requests")
     notes = (

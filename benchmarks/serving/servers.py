@@ -95,23 +95,24 @@ def _cpu(process: subprocess.Popen[Any]) -> float:
     return 0.0
 
 
-def ours(home: Path, numbers: str, above: int, *more: str, model: str = NAME, cores: int = CORES) -> Any:
+def ours(home: Path, above: int, *more: str, model: str = NAME, cores: int = CORES) -> Any:
     """Start `reviewlm serve`: one process with so many threads."""
     port = _free_port()
-    settings = [f"serving.numbers={numbers}", f"serving.threads={cores}", *more]
+    settings = [f"serving.threads={cores}", *more]
     sets = [word for setting in settings for word in ("--set", setting)]
     command = ["-m", "reviewlm.cli", "serve", "--model", model, "--port", str(port), *sets]
     return started(command, port, "/readyz", _environment(home), above)
 
 
-def peer(home: Path, above: int) -> Any:
+def peer(home: Path, above: int, model: str = NAME) -> Any:
     """Start `mlflow models serve`."""
     port = _free_port()
     from tracking.logged_models.lookup import find_version
     from tracking.registry.versions import Reference
     from tracking.runs.runs import Tracker
 
-    champion = find_version(Tracker(home_database(home), "reviewlm", home / "mlartifacts"), Reference(NAME, "champion"))
+    tracker = Tracker(home_database(home), "reviewlm", home / "mlartifacts")
+    champion = find_version(tracker, Reference(model, "champion"))
     assert champion is not None
     folder = champion.folder.parents[1]
     command = ["-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]

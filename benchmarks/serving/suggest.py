@@ -200,7 +200,7 @@ def measured_over_http(
             make_home(home, bundle, f"suggest-{number}")
         for turn in range(repeats):
             for served_as, name in enumerate(bundles):
-                started = ours(home, "float32", 0, model=f"suggest-{served_as}", cores=1)
+                started = ours(home, 0, model=f"suggest-{served_as}", cores=1)
                 with started as served, closing(HTTPConnection("127.0.0.1", served.port, timeout=60)) as server:
                     for stars in (5, None):
                         http_key_presses(server, WARM, stars)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,10 @@ from ..tokens.vocabulary import FILE, Vocabulary
 from .bundle_form import NAMES, require_form
 from .sealed_folder import read_description, seal, verify_files
 from .text_scores import TextScore, TextsToScore
+from .writer import TextWriter, writer_of
 
 FORMAT = 1
 SPEC = "spec.json"
-INT8_LOSS = "int8_loss"
-"""Fact: by which share int8 raises the cross-entropy of the reviews that the fit was validated with."""
 PROBE_TOLERANCE = 1e-3
 """Relative tolerance. Rounding differs between machines (bf16 keeps 8 bits); a changed rule changes the nats more."""
 POSITIONS = 16_384
@@ -55,6 +55,11 @@ class Bundle:
     facts: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
     stars_prior: tuple[float, ...] = EQUAL_STARS
+
+    @cached_property
+    def writer(self) -> TextWriter:
+        """The model whose steps write texts, in the number format that this processor is quick at."""
+        return writer_of(self.model, self.facts)
 
     def ratings(self, stars: int | None) -> list[int]:
         """Return the ratings that a text is read with: *stars*, or without one all of the training reviews.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from math import isfinite
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..base import ModelError
 from ..specs import KINDS
@@ -50,7 +50,7 @@ def require_fields(
         raise ValueError(f"it is of kind {kind!r}, its options of kind {str(inner)[:40]!r}")
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 

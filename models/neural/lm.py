@@ -68,11 +68,15 @@ class NeuralLM:
         spec: The options the network was built from.
         network: On its device; put into evaluation mode here.
         vocabulary_size: V.
+
+    Attributes:
+        normalised: Whether steps give log p itself, not log p plus a number (`with_reader`).
     """
 
     def __init__(self, spec: NeuralSpec, network: Network, vocabulary_size: int) -> None:
         self.spec, self.network, self.vocabulary_size = spec, network.eval(), vocabulary_size
         self.device = next(network.parameters()).device
+        self.normalised = True
         self._reader: Reader | None = None
         self._without_reader = False
 
@@ -140,7 +144,7 @@ class NeuralLM:
     def with_reader(self, reader: Reader) -> Self:
         """Return a model that shares this one's weights, but whose steps use another reader."""
         other = copy(self)
-        other._reader = reader
+        other._reader, other.normalised = reader, reader.normalised
         return other
 
     @torch.no_grad()

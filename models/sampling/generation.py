@@ -132,7 +132,7 @@ def _written(
     """Return whole texts, generated in batches."""
     texts: list[str] = []
     together = BATCH
-    if first_step(bundle.model) and sampling == Sampling():
+    if first_step(bundle.writer.model) and sampling == Sampling():
         together = max(BATCH, min(BATCH_BY_FIRST, MOST_ENTRIES // bundle.vocabulary.size))
     for first in range(0, len(requests), together):
         batch = requests[first : first + together]
@@ -153,7 +153,7 @@ def _pieces(
     require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in requests]
     ways = _ways(bundle, prompt, ratings)
-    model = bundle.model
+    model = bundle.writer.model
     batch: TextBatch[_Writing] = TextBatch(
         model.step, normalised=gives_probabilities(model), step_on_device=getattr(model, "step_on_device", None),
         step_first=first_step(model),

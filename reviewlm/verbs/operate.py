@@ -168,7 +168,7 @@ def _show_address(address: str, facts: dict[str, Any], json: bool) -> None:
         body = """'{"prompt": "the food was"}'"""
         terminal.say(f"Open {address}/ in a browser to try it.")
         terminal.say(f"Or: curl -s {address}/suggest {question}{body}", whole=True)
-        terminal.say(f"Completions are computed in {facts['numbers']}: {facts['why_numbers']}.")
+        terminal.say(f"Texts are written in {facts['numbers']}: {facts['why_numbers']}.")
     terminal.say("Ctrl-C ends it. It follows promotions and rollbacks by itself.")
 
 

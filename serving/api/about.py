@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from models.bundles.writer import INT8_LOSS
 from models.specs import to_dict
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
@@ -61,7 +62,7 @@ async def card(request: Request, model: str = "") -> Response:
             "vocabulary": {"unit": bundle.vocabulary.unit, "entries": bundle.vocabulary.size},
             "stars": list(bundle.stars_prior),
             "numbers": {
-                "used": version.engine.numbers, "why": version.engine.why, "int8_loss": version.engine.loss,
+                "used": bundle.writer.numbers, "why": bundle.writer.why, "int8_loss": bundle.facts.get(INT8_LOSS),
             },
             "options": to_dict(bundle.spec), **recorded,
         }  # fmt: skip

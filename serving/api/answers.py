@@ -30,11 +30,11 @@ def as_json(values: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type=JSON)
 
 
-def head_of(version: OpenVersion, exact: bool) -> dict[str, Any]:
-    """Return what a completion, and each event of a streamed one, begins with; *exact*: computed in float32."""
+def head_of(version: OpenVersion) -> dict[str, Any]:
+    """Return what a completion, and each event of a streamed one, begins with."""
     return {
         "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
-        "model": version.id, "system_fingerprint": version.fingerprint(exact),
+        "model": version.id, "system_fingerprint": version.fingerprint(),
     }  # fmt: skip
 
 

@@ -102,7 +102,7 @@ async def _writing(request: Request, services: Services, query: CompletionReques
                 tickets.append(version.engine.submit(generation))
             ratings = [rating_of(version.bundle, one.stars, one.seed, one.number) for one in generations]
             warnings = await warnings_of(version, [one.prompt for one in generations[:: query.n]], query.stars)
-            yield _Work(query, version, tickets, ratings, warnings, head_of(version, bool(query.exact)))
+            yield _Work(query, version, tickets, ratings, warnings, head_of(version))
         finally:
             for ticket in tickets:
                 ticket.cancel()
@@ -119,7 +119,7 @@ def _generations(query: CompletionRequest, vocabulary: Vocabulary, seconds: floa
         Generation(
             prompt=prompt.text, stars=prompt.stars, number=number, max_tokens=query.max_tokens, sampling=sampling,
             seed=query.seed, stop=tuple(query.stop), logprobs=query.logprobs, echo=query.echo, seconds=seconds,
-            exact=bool(query.exact), ids=prompt.ids, given=prompt.given,
+            ids=prompt.ids, given=prompt.given,
         )
         for prompt in prompts for number in range(query.n)
     ]  # fmt: skip
@@ -276,4 +276,4 @@ async def searched(request: Request, services: Services, query: CompletionReques
     ]
     read, made = sum(tokens for _, tokens in searches), sum(text.tokens + text.ended for _, text in texts)
     usage = {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
-    return as_json({**head_of(version, exact=True), "choices": choices, "usage": usage, "warnings": warnings})
+    return as_json({**head_of(version), "choices": choices, "usage": usage, "warnings": warnings})

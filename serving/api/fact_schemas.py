@@ -39,9 +39,8 @@ class NumbersFacts(AnswerPart):
 
     used: Literal["float32", "int8"]
     why: str
-    """Why; with `serving.numbers` of int8 or auto, with the measured times of a step."""
     int8_loss: Number
-    """Share by which int8 raises the cross-entropy of the validation reviews; null: the bundle does not say."""
+    """Share by which int8 raises the perplexity of the validation reviews; null: the bundle does not say."""
 
 
 class CardAnswer(FromVersion):

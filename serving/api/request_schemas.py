@@ -117,7 +117,7 @@ class StreamOptions(BaseModel):
 
 AT_RANDOM = (
     "temperature", "top_p", "seed", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
-    "logprobs", "stream", "exact", "watermark",
+    "logprobs", "stream", "watermark",
 )  # fmt: skip
 """Parameters of a completion that have no effect with `beam`."""
 
@@ -170,9 +170,6 @@ class CompletionRequest(ApiRequest):
     """Above 1, tokens that the text already has become less likely."""
     no_repeat_ngram_size: WholeOrZero = 0
     """No sequence of this many tokens occurs twice; 0: no limit."""
-    exact: bool | None = None
-    """True: the text that the command line writes, in float32. False: the text in the server's number format. Default:
-    false; the two differ only on a server with `serving.numbers` of int8 or auto."""
     watermark: str = ""
     """Key by which tokens are drawn, so that `reviewlm score --watermark KEY` recognises the text; empty: none."""
     beam: Annotated[int, Field(ge=0, le=100)] = 0

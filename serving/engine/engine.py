@@ -17,8 +17,7 @@ from models.base import LanguageModel
 from models.bundles.bundle import Bundle
 from serving.engine.jobs import LONG, EngineContext, EngineJob, Jobs
 from serving.engine.live_text import LiveText
-from serving.engine.number_format import choose_numbers
-from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, NumberFormat, Reason, StreamEnded
+from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket, Wakes
 
@@ -58,20 +57,13 @@ class Engine:
         bundle: Any kind of model; only the engine's thread may use its model from now on.
         limits: How much it takes on.
 
-    Attributes:
-        numbers: Number format of texts that need not be exact.
-        why: Why these numbers, for people.
-        loss: Share by which int8 raises the cross-entropy of the validation reviews; None: its bundle does not say.
     """
 
     def __init__(self, bundle: Bundle, limits: EngineLimits | None = None) -> None:
         self.bundle, self.limits = bundle, limits or EngineLimits()
-        chosen = choose_numbers(bundle, self.limits.numbers, self.limits.threads)
-        self.numbers: NumberFormat = chosen.used
-        self.why, self.loss = chosen.why, chosen.loss
-        self._on_disk = None if chosen.fast is None else _on_disk(bundle.model)
+        self._on_disk = None if bundle.writer.numbers == "float32" else _on_disk(bundle.model)
         self._wakes = Wakes()
-        self._scheduler = Scheduler(bundle, self.limits, self._wakes, chosen.fast)
+        self._scheduler = Scheduler(bundle, self.limits, self._wakes)
         self._changed = Condition(RLock())
         self._aside = ThreadPoolExecutor(1, f"tokens {bundle.digest[:12]}")
         self._jobs = Jobs(bundle, self._scheduler, self.limits, self._aside, self._changed)
@@ -133,7 +125,6 @@ class Engine:
             **{name: scheduler.counts[name] for name in ("steps", "tokens", "prefill_tokens", "cached_tokens")},
             finished=dict(scheduler.finished), step_seconds=scheduler.step_seconds, busy_seconds=self._busy_seconds,
             cache_bytes=scheduler.cache.bytes + self._jobs.bytes, cache_entries=len(scheduler.cache),
-            numbers=self.numbers,
         )  # fmt: skip
 
     def _require_open(self) -> None:

@@ -13,7 +13,6 @@ from models.sampling import Sampling
 from models.sampling_options import require_allowed, require_stop
 
 Finish = Literal["stop", "length"]
-NumberFormat = Literal["float32", "int8"]
 Reason = Literal["cancelled", "deadline", "slow reader", "closed", "failed"]
 
 
@@ -33,9 +32,6 @@ class Generation:
             reports none.
         echo: Give the prompt back as the first piece (with its tokens' log-probabilities, if `logprobs` is set).
         seconds: Deadline, counted from `Engine.submit`; None: none.
-        exact: Compute in float32, so that the text is the one of `models.sampling.generate` and of the command line.
-            False permits the engine's fast numbers (`EngineLimits.numbers`), whose texts are as good, but others. They
-            too depend only on the seed, the number, the rating and the prompt.
         ids: The prompt's tokens, if it was given as tokens: they are read as they are, and *prompt* is their text.
         given: Special tokens that stood before these (`<bos>`, maybe a rating); they are only given back.
 
@@ -53,7 +49,6 @@ class Generation:
     logprobs: int | None = None
     echo: bool = False
     seconds: float | None = None
-    exact: bool = True
     ids: tuple[int, ...] = ()
     given: tuple[int, ...] = ()
 
@@ -128,8 +123,6 @@ class EngineLimits:
         cache_seconds: A saved state that was not used for this long is dropped.
         buffer_tokens: Tokens that may wait for a slow reader; then the text is given up ("slow reader").
         threads: Threads of matrix products.
-        numbers: "float32", or "int8" for the texts that need not be exact, where the model loses little by it; "auto":
-            where it is also quicker.
     """
 
     live: int = 64
@@ -139,7 +132,6 @@ class EngineLimits:
     cache_seconds: float = 600.0
     buffer_tokens: int = 4_096
     threads: int = 1
-    numbers: Literal["float32", "int8", "auto"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -160,7 +152,6 @@ class EngineFigures:
         busy_seconds: Seconds not spent waiting for work.
         cache_bytes: Size of the saved states.
         cache_entries: Number of saved states.
-        numbers: Number format of the texts that need not be exact: "int8" or "float32".
     """
 
     alive: bool
@@ -176,7 +167,6 @@ class EngineFigures:
     busy_seconds: float = 0.0
     cache_bytes: int = 0
     cache_entries: int = 0
-    numbers: NumberFormat = "float32"
 
 
 class Busy(Exception):

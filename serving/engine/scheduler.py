@@ -40,7 +40,6 @@ class Scheduler:
         bundle: Its model is used by this thread only.
         limits: How much is in progress at the same time.
         wakes: Wakes the readers.
-        fast: A model whose steps are faster and less exact, for texts that need not be exact; None: there is none.
         clock: Gives the time in seconds.
 
     Attributes:
@@ -53,16 +52,12 @@ class Scheduler:
     """
 
     def __init__(
-        self, bundle: Bundle, limits: EngineLimits, wakes: Wakes, fast: LanguageModel | None = None,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:  # fmt: skip
+        self, bundle: Bundle, limits: EngineLimits, wakes: Wakes, clock: Callable[[], float] = monotonic
+    ) -> None:
         self.bundle, self.limits, self.wakes, self.clock = bundle, limits, wakes, clock
         self.cache = PrefixCache(limits.cache_megabytes, limits.cache_seconds, clock)
-        step, normalised = self._timed(bundle.model.step), gives_probabilities(bundle.model)
-        self.exact: TextBatch[LiveText] = TextBatch(step, normalised=normalised)
-        self.fast: TextBatch[LiveText] = self.exact
-        if fast is not None:
-            self.fast = TextBatch(self._timed(fast.step), normalised=False)
+        writer = bundle.writer.model
+        self.batch: TextBatch[LiveText] = TextBatch(self._timed(writer.step), normalised=gives_probabilities(writer))
         self.reading: dict[tuple[int, ...], PromptReading] = {}
         self.counts: Counter[str] = Counter()
         self.contexts = Contexts(bundle, self.cache, self.counts)
@@ -75,14 +70,9 @@ class Scheduler:
         self.text_seconds = 1.0
 
     @property
-    def batches(self) -> list[TextBatch[LiveText]]:
-        """The batches that are stepped, one for each number format."""
-        return [self.exact] if self.fast is self.exact else [self.exact, self.fast]
-
-    @property
     def width(self) -> int:
         """Tokens of a prompt or context that are read between two steps."""
-        return self.limits.prefill_tokens * (1 if any(batch.texts for batch in self.batches) else IDLE_FACTOR)
+        return self.limits.prefill_tokens * (1 if self.batch.texts else IDLE_FACTOR)
 
     def admit(self, text: LiveText) -> None:
         """Begin with a text: texts with the same prefix read it once."""
@@ -122,9 +112,8 @@ class Scheduler:
         self._read_some()
         self.begun_words.advance(self.width)
         self.turns.take(self.width)
-        for batch in self.batches:
-            if batch.texts:
-                self._step(batch)
+        if self.batch.texts:
+            self._step()
 
     def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
         """Return the distribution after a prefix (1, V) and the state there, read at once."""
@@ -165,24 +154,20 @@ class Scheduler:
         self._join(texts, logp_BV, state, rows)
 
     def _join(self, texts: Sequence[LiveText], logp_BV: torch.Tensor, state: Any, rows: Sequence[int]) -> None:
-        """Add texts, of which each begins from a row of distribution and state, to the batches of their numbers.
+        """Add texts, of which each begins from a row of distribution and state, to the batch.
 
         Those inside a word wait until it is known how it may go on.
         """
         for text in texts:
             if text.start.open:
                 self.begun_words.add(text)
-        begun = [(text, row) for text, row in zip(texts, rows, strict=True) if not text.start.open]
-        for batch in self.batches:
-            if ours := [(text, row) for text, row in begun if self._batch_of(text) is batch]:
-                places = [row for _, row in ours]
-                batch.join([text for text, _ in ours], logp_BV[places], state.take(places))
+        if begun := [(text, row) for text, row in zip(texts, rows, strict=True) if not text.start.open]:
+            places = [row for _, row in begun]
+            self.batch.join([text for text, _ in begun], logp_BV[places], state.take(places))
 
-    def _batch_of(self, text: LiveText) -> TextBatch[LiveText]:
-        return self.exact if text.generation.exact else self.fast
-
-    def _step(self, batch: TextBatch[LiveText]) -> None:
-        """Draw a token for every text of a batch, hand it on, and let the model read it."""
+    def _step(self) -> None:
+        """Draw a token for every text, hand it on, and let the model read it."""
+        batch = self.batch
         texts = list(batch.texts)
         try:
             ids_B = batch.draw()
@@ -219,8 +204,7 @@ class Scheduler:
         self.echoes.drop(lambda text: self._is_over(text, now))
         self.begun_words.drop(lambda text: self._is_over(text, now))
         self.turns.drop_unwanted()
-        for batch in self.batches:
-            batch.keep([row for row, text in enumerate(batch.texts) if not self._is_over(text, now)])
+        self.batch.keep([row for row, text in enumerate(self.batch.texts) if not self._is_over(text, now)])
 
     def _is_over(self, text: LiveText, now: float) -> bool:
         if text.ticket.cancelled:  # may become true at any time: `over` says what was done about it
@@ -244,8 +228,8 @@ class Scheduler:
             log.error("generation failed", exc_info=error)
         for text in texts:
             self.end(text, "failed", str(error) or type(error).__name__)
-        for batch in self.batches:  # some of them may have joined one before the failure
-            batch.keep([row for row, text in enumerate(batch.texts) if not text.over])
+        # Some of them may have joined the batch before the failure.
+        self.batch.keep([row for row, text in enumerate(self.batch.texts) if not text.over])
 
     def end(self, text: LiveText, reason: Reason, message: str) -> None:
         """Tell a text's reader that it ends without a finish reason."""
@@ -255,15 +239,13 @@ class Scheduler:
     def end_all(self, reason: Reason, message: str) -> None:
         """End every text in progress."""
         texts = [text for reading in self.reading.values() for text in reading.texts]
-        texts += [*self.echoes.texts, *self.begun_words.texts]
-        texts += [text for batch in self.batches for text in batch.texts]
+        texts += [*self.echoes.texts, *self.begun_words.texts, *self.batch.texts]
         for text in texts:
             self.end(text, reason, message)
         self.reading.clear()
         self.echoes.clear()
         self.begun_words.clear()
-        for batch in self.batches:
-            batch.keep([])
+        self.batch.keep([])
 
     def _count_end(self, text: LiveText, how: str) -> None:
         """Free a text's place, once: a text may end and then be in the way of a failure."""

@@ -27,7 +27,7 @@ class ClassifierThread:
     """The one thread in which a classifier answers; it has the methods of an engine that `Versions` uses."""
 
     def __init__(self, bundle: ClassifierBundle) -> None:
-        self.bundle, self.numbers, self.why = bundle, "float32", "labels are always computed in float32"
+        self.bundle = bundle
         self._thread = ThreadPoolExecutor(1, "classifier")
         self._done = 0
 

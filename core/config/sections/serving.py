@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -33,12 +33,6 @@ class ServingConfig(Section):
         cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap; a quarter as
             much again for what the search for words has read.
         threads: Threads of the model; 0: all cores, and on a cluster one core for each replica.
-        numbers: Number format in which completions are computed. With "float32" a seed gives the text that the command
-            line writes. "int8" gives other texts, as good: it is used only where the processor sums it exactly and the
-            model's bits per byte rise by at most 0.5 %; otherwise float32 is. It is quicker where the processor has
-            instructions for it (VNNI), elsewhere it may be slower by far: "auto" times steps of the model in both and
-            takes int8 where it is quicker. Requests with `exact: true`, beam search, suggestions, scores and vectors
-            are always computed in float32.
         request_seconds: Time within which a request must be answered, waiting included.
         max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for
             longest is closed.
@@ -63,7 +57,6 @@ class ServingConfig(Section):
     max_streams: Most = 64
     cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
-    numbers: Literal["float32", "int8", "auto"] = "float32"
     request_seconds: Seconds = 120.0
     max_versions: Annotated[Whole, Field(ge=0, le=100)] = 2
     poll_seconds: Seconds = 2.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,10 +31,9 @@ def rows_of(network: RecurrentNetwork, output: Linear) -> Rows:
     embedding, layer = network.embedding.weight, network.output
     output = output.logits if isinstance(output, SoftmaxLogp) else output
     if layer.weight is embedding and isinstance(layer, AdaptiveOutput) and isinstance(output, AdaptiveLogp):
-        levels = [output.head, *output.tails]
-        level_rows = [rows for level in levels if (rows := getattr(level, "rows", None)) is not None]
-        if not layer.shrinks and len(level_rows) == len(levels):
-            return _RowsOfLevels(layer, level_rows)
+        levels: list[Any] = [output.head, *output.tails]
+        if not layer.shrinks:
+            return _RowsOfLevels(layer, [level.rows for level in levels])
     elif layer.weight is embedding and (rows := getattr(output, "rows", None)) is not None:
         return rows
     return plain_rows(*quantised(embedding))

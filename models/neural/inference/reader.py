@@ -48,11 +48,13 @@ class Reader(ABC):
 
     Attributes:
         logp: From features (N, E) to log p of every entry (N, V); see `OutputLayer.logp`.
+        normalised: Whether it gives log p itself, not log p plus a number.
     """
 
     def __init__(self, network: Network, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
         self.network = network
         self.logp = _output(network, make, normalise)
+        self.normalised = normalise or not isinstance(network.output, SoftmaxOutput)
 
     @abstractmethod
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:

@@ -87,13 +87,13 @@ def watched() -> Iterator[Watch]:
         events: list[Any] = []
         note_step = Scheduler._step
 
-        def stepped(scheduler: Scheduler, batch: Any) -> None:
+        def stepped(scheduler: Scheduler) -> None:
             if scheduler.bundle.model.events is not events:
-                note_step(scheduler, batch)
+                note_step(scheduler)
                 return
             events.append("stream")
             begun = len(events)
-            note_step(scheduler, batch)
+            note_step(scheduler)
             del events[begun:]  # the stream's own step
 
         patch.setattr(Scheduler, "_step", stepped)

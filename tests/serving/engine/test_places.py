@@ -82,7 +82,7 @@ def test_a_reader_that_leaves_while_the_engine_looks_gives_its_place_back_once(s
     scheduler.cycle()
     assert (scheduler.live, scheduler.finished) == (0, {"cancelled": 1})
     assert not scheduler.reading
-    assert not any(batch.texts for batch in scheduler.batches)
+    assert not scheduler.batch.texts
 
 
 def test_a_text_that_ends_in_a_step_that_fails_is_counted_once(scheduler: Scheduler) -> None:
@@ -114,7 +114,7 @@ def test_a_text_that_cannot_join_the_others_fails_alone(scheduler: Scheduler, mo
     admitted(scheduler, replace(LONG, prompt="The staff"))
     cycle(scheduler, lambda: bool(scheduler.finished["failed"]))
     assert (scheduler.live, scheduler.finished) == (1, {"failed": 1})
-    assert scheduler.exact.texts == [old]
+    assert scheduler.batch.texts == [old]
     before = old.count
     scheduler.cycle()
     assert old.count == before + 1

@@ -21,13 +21,12 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.config.generation import TEMPERATURE, TOP_P
-from models.bundles.bundle import INT8_LOSS, Bundle, load_bundle, save_bundle
+from models.bundles.bundle import Bundle, load_bundle, save_bundle
+from models.bundles.writer import INT8_LOSS
 from models.completion.suggestions import suggest
 from models.neural.lm import RecurrentLM
-from models.sampling import Sampling, generate
+from models.sampling import generate
 from models.specs import RecurrentSpec
-from serving.engine.engine import Engine
-from serving.engine.requests import EngineLimits, Generation
 from tests.serving.made_versions import bundle_of, food_of
 from tests.serving.processes import Process
 from tests.serving.users import LENGTH, PROMPT, WORDS, Answer, load
@@ -110,24 +109,12 @@ def registry(migrated_home: Path, tmp_path: Path) -> Registry:
 
 
 @pytest.fixture
-def right(registry: Registry, tmp_path: Path) -> Iterator[Callable[[Answer], str]]:
-    """What each version answers, computed here from a copy of its registered bundle; the damage comes later.
-
-    Of the LSTM, whole texts are in int8, all else in float32.
-    """
+def right(registry: Registry, tmp_path: Path) -> Callable[[Answer], str]:
+    """What each version answers, computed here from a copy of its registered bundle; the damage comes later."""
 
     @cache
     def bundle(number: int) -> Bundle:
         return load_bundle(shutil.copytree(registry.bundle_folder(number), tmp_path / f"copy {number}"))
-
-    copied = shutil.copytree(registry.bundle_folder(LSTM), tmp_path / "in int8")
-    quick = Engine(load_bundle(copied), EngineLimits(numbers="int8"))
-    assert quick.numbers == "int8"
-
-    @cache
-    def quick_text(seed: int) -> str:
-        sampling = Sampling(TEMPERATURE, top_p=TOP_P)
-        return quick.submit(Generation(PROMPT, None, 0, LENGTH, sampling, seed, exact=False)).result().text
 
     @cache
     def text(number: int, seed: int) -> str:
@@ -139,19 +126,16 @@ def right(registry: Registry, tmp_path: Path) -> Iterator[Callable[[Answer], str
         return " ".join(word for word, _ in suggest(bundle(number), PROMPT, WORDS).words)
 
     def right(answer: Answer) -> str:
-        if answer.kind == "text" and answer.number == LSTM:
-            return quick_text(answer.seed)
         if answer.kind in ("text", "stream"):
             return text(answer.number, answer.seed)
         return {"words": words, "score": food_of}[answer.kind](answer.number)
 
-    yield right
-    quick.close()
+    return right
 
 
 @pytest.fixture
 def served(registry: Registry, migrated_home: Path) -> Iterator[Served]:
-    server = Process(migrated_home, "--set", "serving.numbers=int8")
+    server = Process(migrated_home)
     try:
         served = Served(server.told["address"])
         served.wait_for("champion", 1)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.neural.inference import whole_numbers
+from models.neural.inference import vnni
 from models.neural.inference.int8 import Int8Linear, int8_reader
-from models.neural.inference.whole_numbers import Linear
+from models.neural.inference.whole_numbers import Compiled, InFloats
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
 ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
-WAYS = {*whole_numbers.WAYS, whole_numbers.OF_FLOATS}
+PRODUCTS = [InFloats, Compiled] if vnni.available() else [InFloats]
 
 
 def test_a_product_is_that_of_the_rounded_rows():
@@ -37,22 +37,22 @@ def whole(shape, seed):
     return numbers
 
 
-def sums(write, x_NE, features_out):
+def sums(product, weight_GE, x_NE):
+    features_out = len(weight_GE)
     out_NG = np.empty((len(x_NE), features_out), np.float32)
-    write(x_NE.float().numpy(), out_NG)
+    made = product(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))
+    made(x_NE.float().numpy(), out_NG)
     return out_NG.tolist()
 
 
+@pytest.mark.parametrize("product", PRODUCTS)
 @pytest.mark.parametrize("features", [70, 3, 4, 650, 1_100])
 @pytest.mark.parametrize("features_out", [41, 48, 97])
-def test_all_exact_ways_give_the_same_sums_for_any_number_of_rows(features, features_out):
+def test_a_product_has_the_exact_sums_for_any_number_of_rows(product, features, features_out):
     x_NE, weight_GE = whole((21, features), 2), whole((features_out, features), 3)
     expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
-    ways = [way for way in WAYS if whole_numbers._is_exact(way)]
-    writes = [Linear(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))]
-    for write in [*writes, *(whole_numbers._plain(way, weight_GE) for way in ways)]:
-        for rows in (1, 2, 4, 5, 8, 9, 16, 21):
-            assert sums(write, x_NE[:rows], features_out) == expected[:rows]
+    for rows in (1, 2, 4, 5, 8, 9, 16, 21):
+        assert sums(product, weight_GE, x_NE[:rows]) == expected[:rows]
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,9 @@ def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
 GROWTH = r"""
 import ctypes, gc, re, sys
 import numpy as np, torch
-from models.neural.inference import whole_numbers
 from models.neural.inference.int8 import in_int8
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
-
-whole_numbers._quickest = lambda rows: whole_numbers._Compiled
 
 def made(words, size):
     spec = RecurrentSpec(layers=2, hidden=size, embedding=size, objective=ObjectiveSpec(output=sys.argv[1]))
@@ -104,21 +101,16 @@ print((own_bytes() - before) / sum(4 * weights.numel() for weights in model.netw
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.skipif(not whole_numbers.vnni.available(), reason="torch's libraries pack weights in ways of their own")
+@pytest.mark.skipif(not vnni.available(), reason="whole numbers in floats take more memory")
 @pytest.mark.parametrize("output", ["softmax", "two_level"])
 def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in_float32(output):
-    """One process of its own for each: the memory that int8 adds, packed for every number of rows.
-
-    The compiled product is set, not timed: beside other work another one may win for some rows, which packs again.
-    """
+    """One process of its own for each: the memory that int8 adds."""
     done = subprocess.run([sys.executable, "-c", GROWTH, output], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert 0.2 < float(done.stdout) <= 1 / 3
 
 
-def test_a_product_of_floats_is_exact_on_every_processor_and_for_any_width():
-    assert whole_numbers._is_exact(whole_numbers.OF_FLOATS)
+def test_a_product_of_floats_is_exact_for_any_width():
     for features in (1_040, 1_041, 4_001):  # from 1,041 on, sums can be above 2**24
         x_NE, weight_GE = torch.full((1, features), 127, dtype=torch.int8), whole((3, features), 8).abs() // 2 * 2 + 1
-        expected = (x_NE.double() @ weight_GE.double().t()).float().tolist()
-        assert sums(whole_numbers._plain(whole_numbers.OF_FLOATS, weight_GE), x_NE, 3) == expected
+        assert sums(InFloats, weight_GE, x_NE) == (x_NE.double() @ weight_GE.double().t()).float().tolist()
