@@ -1,0 +1,303 @@
+"""Code any bytes with a language model, and with adaptive counts what its tokens leave out.
+
+A document is a line. Its tokens are coded with the probabilities of the model. A vocabulary of words drops spaces, case
+and the style of quotes; they are coded after each token, relative to what the vocabulary would write. An unknown word
+is spelt with the vocabulary's character model, which prices it in scores, too. A document that its tokens do not give
+back (no UTF-8, letters whose case cannot be restored) is coded byte by byte.
+
+Every function here both writes and reads: with an `Encoder` it codes what is given, with a `Decoder` it returns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from course.uses.arithmetic import Adaptive, Decoder, Distribution, Encoder, Uniform
+from models.bundles.bundle import Bundle
+from models.tokens.special import EOS, UNK
+from models.tokens.word_pieces import pieces_of, straightened
+from models.tokens.words import WordUnit
+
+TOKENS, BYTES, EMPTY = range(3)
+"""How a document is coded."""
+AS_WRITTEN, TOGGLED, OTHER = range(3)
+"""The space before a piece: that of the vocabulary, none instead of one (or one instead of none), or any other."""
+FORMS, LETTERS = 4, 4
+"""Forms of a piece: as the vocabulary writes it, folded, with a first capital, in capitals; `LETTERS`: one by one."""
+QUOTES = {"'": "'’‘", '"': '"“”'}
+LONGEST = 200
+"""Characters of the longest piece that is spelt."""
+MOST_CONTEXTS = 4_096
+END = 256
+"""After the last byte of a string."""
+Coder = Encoder | Decoder
+
+
+@dataclass
+class Document:
+    """A line, while it is coded.
+
+    Args:
+        content: Its bytes; empty when it is read.
+        ends: Whether a line break follows.
+        tokens: Its tokens and how they are written; empty when it is read, or where bytes are coded.
+    """
+
+    content: bytes = b""
+    ends: bool = True
+    tokens: list[tuple[int, Written]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a token stands in its text.
+
+    Args:
+        piece: The piece of a vocabulary of words, folded.
+        gap: White space before it.
+        body: Its characters.
+    """
+
+    piece: str = ""
+    gap: str = ""
+    body: str = ""
+
+
+class Counts:
+    """Adaptive counts by their context."""
+
+    def __init__(self) -> None:
+        self._tables: dict[tuple[Hashable, ...], Adaptive] = {}
+
+    def code(self, coder: Coder, context: tuple[Hashable, ...], first: Sequence[int], symbol: int | None) -> int:
+        """Code a symbol in its context, and count it.
+
+        Args:
+            context: A name, and what else the symbol depends on. Beyond `MOST_CONTEXTS`, the name alone.
+            first: Counts of a context that is met for the first time.
+        """
+        if context not in self._tables and len(self._tables) >= MOST_CONTEXTS:
+            context = context[:1]
+        table = self._tables.get(context) or self._tables.setdefault(context, Adaptive(first))
+        symbol = coder.code(table, symbol)
+        table.add(symbol)
+        return symbol
+
+    def string(self, coder: Coder, name: str, content: bytes | None) -> bytes:
+        """Code a string of any bytes, each in the context of the one before."""
+        before, read = END, bytearray()
+        for byte in [*content, END] if content is not None else iter(int, 1):
+            before = self.code(coder, (name, before), [1] * 257, byte if content is not None else None)
+            if before == END:
+                break
+            read.append(before)
+        return bytes(read)
+
+
+class TextCoder:
+    """The code of the documents of one stream.
+
+    Args:
+        bundle: The model and its vocabulary.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._vocabulary, self._unit = bundle.vocabulary, bundle.vocabulary.word_unit
+        self._model, self._prefix = bundle.reader(None)
+        self._counts = Counts()
+
+    def prepared(self, content: bytes, ends: bool) -> Document:
+        """Return a line with its tokens, if they give it back."""
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            return Document(content, ends)
+        if self._unit is not None:
+            return Document(content, ends, _aligned(self._unit, text) if content else [])
+        ids = self._vocabulary.encode(text).tolist() if text else []
+        same = UNK not in ids and self._vocabulary.decode(ids) == text
+        return Document(content, ends, [(token, Written()) for token in [*ids, EOS]] if same and ids else [])
+
+    def code(self, coder: Coder, documents: Sequence[Document]) -> int:
+        """Code some documents side by side; when they are read, their contents are filled in.
+
+        Returns:
+            The number of their tokens.
+        """
+        writes = isinstance(coder, Encoder)
+        of_tokens: list[Document] = []
+        for document in documents:
+            way = (TOKENS if document.tokens else BYTES if document.content else EMPTY) if writes else None
+            way = self._counts.code(coder, ("way",), [8, 1, 1], way)
+            document.ends = bool(self._counts.code(coder, ("ends",), [1, 8], int(document.ends) if writes else None))
+            if way == BYTES:
+                document.content = self._counts.string(coder, "bytes", document.content if writes else None)
+            elif way == TOKENS:
+                of_tokens.append(document)
+        return self._code_tokens(coder, of_tokens) if of_tokens else 0
+
+    def _code_tokens(self, coder: Coder, documents: Sequence[Document]) -> int:
+        """Code the tokens of some documents: the first of each, then the second, …; the model reads them together."""
+        live = [_Line(document, self._unit, isinstance(coder, Encoder)) for document in documents]
+        state, count = self._model.start(len(live)), 0
+        for token in self._prefix:
+            logp_BV, state = self._model.step(np.full(len(live), token), state)
+        while live:
+            p_BV = np.exp(torch.log_softmax(logp_BV.double(), 1).cpu().numpy())
+            ids, count = [], count + len(live)
+            for line, p_V in zip(live, p_BV, strict=True):
+                line.token, written = line.next()
+                line.token = coder.code(Distribution(p_V), line.token)
+                self._code_written(coder, line, written)
+                ids.append(line.token)
+            going = [row for row, token in enumerate(ids) if token != EOS]
+            for line in live:
+                if line.token == EOS:
+                    line.finish(self._vocabulary.decode)
+            live = [live[row] for row in going]
+            if live:
+                logp_BV, state = self._model.step(np.array([ids[row] for row in going]), state.take(going))
+        return count
+
+    def _code_written(self, coder: Coder, line: _Line, written: Written | None) -> None:
+        """Code how a token is written, and add it to the line."""
+        if self._unit is None or line.page is None:
+            line.read.append(line.token or 0)
+            return
+        piece = self._code_piece(coder, line.token or 0, written)
+        shown = line.page.shown(piece) if piece else ""
+        gap = self._code_gap(coder, line, shown, piece, written)
+        body = self._code_body(coder, line, shown.strip(" "), piece.strip(" "), written) if piece else ""
+        line.text.append(gap + body)
+        if piece:
+            line.page.write(piece)
+            line.before = piece.strip(" ") if not piece[-1].isalnum() else "a"
+
+    def _code_piece(self, coder: Coder, token: int, written: Written | None) -> str:
+        """Return the piece of a token; an unknown one is spelt: "" at the end of the text."""
+        assert self._unit is not None
+        if token != UNK:
+            return self._unit.piece(token) if token != EOS else ""
+        spelling, piece = self._unit.spelling, ""
+        characters = spelling.characters
+        other, end = len(characters), len(characters) + 1
+        while True:
+            _, p_A, p_end = spelling.following(piece)
+            p_S = np.append(p_A, [max(0.0, 1.0 - float(p_A.sum()) - p_end), p_end])
+            symbol = None
+            if written is not None:
+                rest = written.piece[len(piece) :]
+                symbol = (characters.find(rest[0]) % (other + 1)) if rest else end
+            symbol = coder.code(Distribution(p_S), symbol)
+            if symbol == end:
+                return piece
+            piece += characters[symbol] if symbol < other else self._code_character(coder, piece, written)
+
+    def _code_character(self, coder: Coder, piece: str, written: Written | None) -> str:
+        """Code a character that no training word has, as its number in Unicode."""
+        point = ord(written.piece[len(piece)]) if written is not None else None
+        high = self._counts.code(coder, ("plane",), [1] * 0x1100, None if point is None else point >> 8)
+        return chr(high << 8 | coder.code(Uniform(256), None if point is None else point & 255))
+
+    def _code_gap(self, coder: Coder, line: _Line, shown: str, piece: str, written: Written | None) -> str:
+        """Code the white space before a piece, or at the end."""
+        usual = shown[: len(shown) - len(shown.lstrip(" "))]
+        toggled = "" if usual else " "
+        symbol = None
+        if written is not None:
+            symbol = {usual: AS_WRITTEN, toggled: TOGGLED}.get(written.gap, OTHER)
+        kind = piece.strip(" ")[:1].isalnum() if piece else "end"
+        symbol = self._counts.code(coder, ("gap", usual, kind, line.before), [60, 1, 1], symbol)
+        if symbol == OTHER:
+            return self._counts.string(coder, "gap", written.gap.encode() if written is not None else None).decode()
+        return (usual, toggled)[symbol]
+
+    def _code_body(self, coder: Coder, line: _Line, shown: str, piece: str, written: Written | None) -> str:
+        """Code the characters of a piece."""
+        forms = [shown, piece, piece[:1].upper() + piece[1:], piece.upper()]
+        if len(set(forms)) > 1:
+            straight = straightened(written.body) if written is not None else None
+            symbol = None if straight is None else forms.index(straight) if straight in forms else LETTERS
+            starts = line.page.place[1] if line.page is not None else False
+            context = ("form", starts, line.form, [form == shown for form in forms].count(True))
+            line.form = self._counts.code(coder, context, [60, 2, 2, 2, 1], symbol)
+            body = forms[line.form] if line.form < FORMS else self._code_letters(coder, piece, straight)
+        else:
+            body = piece
+        return self._code_quotes(coder, body, written.body if written is not None else None)
+
+    def _code_letters(self, coder: Coder, piece: str, straight: str | None) -> str:
+        """Code which letters of a piece are capitals."""
+        letters = []
+        for place, low in enumerate(piece):
+            capital = None if straight is None else int(straight[place] != low)
+            letters.append(low.upper() if self._counts.code(coder, ("capital",), [1, 1], capital) else low)
+        return "".join(letters)
+
+    def _code_quotes(self, coder: Coder, body: str, written: str | None) -> str:
+        """Code the style of quotes."""
+        if "'" not in body and '"' not in body:
+            return body
+        styled = []
+        for place, char in enumerate(body):
+            if char in QUOTES:
+                style = None if written is None else QUOTES[char].index(written[place])
+                char = QUOTES[char][self._counts.code(coder, ("quote", char), [8, 1, 1], style)]
+            styled.append(char)
+        return "".join(styled)
+
+
+class _Line:
+    """A document whose tokens are coded side by side with others."""
+
+    def __init__(self, document: Document, unit: WordUnit | None, writes: bool) -> None:
+        self._document, self._given = document, iter(document.tokens) if writes else None
+        self.page = unit.page_after("") if unit is not None else None
+        self.read: list[int] = []
+        self.text: list[str] = []
+        self.token: int | None = None
+        self.form, self.before = 0, ""
+
+    def next(self) -> tuple[int | None, Written | None]:
+        """Return the next token and how it is written; None, None when it is read."""
+        return next(self._given) if self._given is not None else (None, None)
+
+    def finish(self, decode: Callable[[list[int]], str]) -> None:
+        """Fill in what was read."""
+        if self._given is None:
+            text = "".join(self.text) if self.page is not None else decode(self.read[:-1])
+            self._document.content = text.encode()
+
+
+def _aligned(unit: WordUnit, text: str) -> list[tuple[int, Any]]:
+    """Return the tokens of a text and how they are written; empty if that does not give it back."""
+    tokens, at = list[tuple[int, Written]](), 0
+    pieces = pieces_of(text, unit.folds)
+    for token, piece in zip(unit.encode(text).tolist(), pieces, strict=True):
+        bare = piece.strip(" ")
+        body_at = at
+        while text[body_at : body_at + 1].isspace():
+            body_at += 1
+        body = text[body_at : body_at + len(bare)]
+        if not _restores(body, bare, unit.folds) or (token == UNK and len(piece) > LONGEST):
+            return []
+        tokens.append((token, Written(piece, text[at:body_at], body)))
+        at = body_at + len(bare)
+    if not tokens or text[at:].strip():
+        return []
+    return [*tokens, (EOS, Written(gap=text[at:]))]
+
+
+def _restores(body: str, piece: str, folds: bool) -> bool:
+    """Return whether the written form of a piece can be coded."""
+    straight = straightened(body)
+    if not folds:
+        return straight == piece
+    return len(straight) == len(piece) and all(
+        char in (low, low.upper()) for char, low in zip(straight, piece, strict=True)
+    )
