@@ -1,4 +1,4 @@
-"""Score champions again on new reviews, month by month, and on the frozen benchmark set, to detect decay."""
+"""Score champions again on new reviews, month by month, to detect decay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from prefect import flow
 from core.errors import EmptyInput
 from flows.ingest import ingest
 from flows.server.parameters import Inputs, Overrides, PresetOrNone
-from tasks.evaluation.benchmark import measure_benchmark
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
@@ -27,7 +26,7 @@ def rescore(
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
         input: Files, folders or globs that include new reviews. None: the champion's own input paths.
-        overrides: Settings as `key=value`, e.g. `rescore.benchmark=reviews.json`.
+        overrides: Settings as `key=value`, e.g. `evaluation.resamples=1000`.
         versions: "champion", or "all" for every current and former champion.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
@@ -42,4 +41,4 @@ def rescore(
                 cause="its bundle or its data are missing; see the log",
             )
         decay = report_decay(config, [aged for aged in ages if aged], run_id)
-        return {**decay, "benchmark": measure_benchmark(config, run_id), "mlflow_run_id": run_id}
+        return {**decay, "mlflow_run_id": run_id}

@@ -50,9 +50,6 @@ SCORED_CHALLENGER, SCORED_CHAMPION = "gate/challenger scored", "gate/champion sc
 SINCE = "champion/since"
 BY_HAND_WHY, BY_HAND_WHO = "by_hand/why", "by_hand/who"
 
-# The registered model.
-BENCHMARK_DIGEST, BENCHMARK_RUN, BENCHMARK_SOURCE = "benchmark/digest", "benchmark/run", "benchmark/source"
-
 HIDDEN = "mlflow.reviewlm."
 """Prefix of the tags of a run that only code reads; MLflow's pages show no tag that begins with "mlflow."."""
 BOOKKEEPING = frozenset({

@@ -26,7 +26,7 @@ from core.config.sections.data import (
     SplitConfig,
 )
 from core.config.sections.embedding import EmbeddingConfig
-from core.config.sections.evaluation import AuditConfig, EvaluationConfig, RescoreConfig
+from core.config.sections.evaluation import AuditConfig, EvaluationConfig
 from core.config.sections.execution import ExecutionConfig, UpkeepConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, PromotionConfig
 from core.config.sections.serving import ServingConfig
@@ -81,7 +81,6 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     audit: AuditConfig = AuditConfig()
     promotion: PromotionConfig = PromotionConfig()
-    rescore: RescoreConfig = RescoreConfig()
     classification: ClassificationConfig = ClassificationConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
     punctuation: PunctuationConfig = PunctuationConfig()

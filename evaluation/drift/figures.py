@@ -114,21 +114,3 @@ def decay_curve(decays: Mapping[str, Decay]) -> Figure:
     axes.set_title(f"{champion}: {first.sentence}", loc="left", fontsize=9)
     axes.legend(fontsize=8)
     return figure
-
-
-def benchmark_curve(history: pl.DataFrame) -> Figure:
-    """Draw open bits per byte of every version that was champion, on the frozen set, with intervals.
-
-    Args:
-        history: Columns version, model, open_bits_per_byte, lo, hi, reviews; one row per version.
-    """
-    figure, axes = canvas(8.0, 4.2)
-    rows = history.sort("version")
-    y, low, high = (rows[column].to_numpy() for column in ("open_bits_per_byte", "lo", "hi"))
-    places = np.arange(len(rows))
-    axes.errorbar(places, y, [y - low, high - y], marker="o", capsize=3, color=PALETTE[0])
-    labels = [f"v{row['version']}\n{row['model']}" for row in rows.to_dicts()]
-    axes.set_xticks(places, labels)
-    axes.set_ylabel("open bits per byte")
-    axes.set_title(f"Champions on the same {rows['reviews'][0]} reviews, frozen (lower is better)", loc="left")
-    return figure

@@ -169,7 +169,7 @@ def rescore(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:
-    """Score the champion on each month's new reviews and on the frozen benchmark set, to see if it gets worse.
+    """Score the champion on each month's new reviews, to see if it gets worse.
 
     Without --input: on the files added since then to the folders of the champion's data.
     """
@@ -179,7 +179,6 @@ def rescore(
     versions = "all" if all else "champion"
     result = run_version_flow("rescore", chosen, preset, input, set or [], versions=versions)
     terminal.show_rows(result["months"], "Open bits per byte by month")
-    terminal.show_rows(result["benchmark"]["history"], f"Benchmark {result['benchmark']['digest'][:12]}")
     terminal.say(f"Version {result['version']}: {result['sentence']}.")
     terminal.last_line(result, json)
 

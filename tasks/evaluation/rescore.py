@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 SCORES_FILE = "scores.parquet"
 CURVE, TABLE = "plots/decay.png", "decay.json"
 ALL = "all"
+MONTH_REVIEWS, MIN_REVIEWS = 1_000, 100
+"""Largest number of reviews of a month that are scored; a month with fewer than the second gets no verdict."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
         log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
     decay = measure_decay(
-        scores, fewest=config.rescore.min_reviews, confidence=config.evaluation.confidence,
+        scores, fewest=MIN_REVIEWS, confidence=config.evaluation.confidence,
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )
     log.log(logging.WARNING if decay.worse else logging.INFO, "version %d: %s", version.version, decay.sentence)
@@ -101,13 +103,12 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
 def _reviews_of(config: RunConfig, folder: Path, reference: Artifact, dataset: Artifact) -> pl.DataFrame:
     """Return held-out and new reviews with month and part; per month, only the first by a hash of their ids."""
     form = _form(folder)
-    most = config.rescore.month_reviews
-    new = sample_months(dataset.folder, most, form, unknown_to(known_ids(store_of(config), reference)))
+    new = sample_months(dataset.folder, MONTH_REVIEWS, form, unknown_to(known_ids(store_of(config), reference)))
     new, _ = in_languages(new, config.selection)
     held_out: list[pl.DataFrame] = []
     for batch in iter_split(reference.folder, "test"):  # batches are in hash order
         dated = batch.filter(pl.col("date").is_not_null()).with_columns(month_of())
-        held_out = [first_of_months(pl.concat([*held_out, dated.select(_columns(new))]), most)]
+        held_out = [first_of_months(pl.concat([*held_out, dated.select(_columns(new))]), MONTH_REVIEWS)]
     parts = [(HELD_OUT, held_out[0] if held_out else new.clear()), (NEW, new)]
     return pl.concat([
         rows.select(_columns(new)).with_columns(pl.lit(part).alias("part")) for part, rows in parts

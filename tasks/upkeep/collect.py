@@ -239,8 +239,7 @@ def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> It
     needed = {version.run_id for version in versions}
     for run in runs:
         if run.status in BROKEN and run.files is not None and run.files.is_dir():
-            protected = "of a version" if run.protected or run.id in needed else ""
-            reason = protected or ("of a recent run" if run.started >= times.oldest else "")
+            reason = "of a version" if run.id in needed else ("of a recent run" if run.started >= times.oldest else "")
             yield Item(FILES, (run.files,), reason, partial(_emptied, run.files))
 
 

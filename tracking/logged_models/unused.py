@@ -29,7 +29,7 @@ from tracking.registry.events import SOURCE
 from tracking.registry.registry import Registry, Version
 from tracking.registry.versions import entries_of
 from tracking.runs.runs import Tracker
-from tracking.tags import BENCHMARK_DIGEST, FIT_TAG, FLOW, MODEL_VERSIONS, PARENT, value_of
+from tracking.tags import FIT_TAG, FLOW, MODEL_VERSIONS, PARENT, value_of
 
 PAGE, MODEL_PAGE, SOME = 1000, 50, 100
 """Runs, logged models and experiments in one request."""
@@ -62,7 +62,6 @@ class Run:
         flow: Name of the flow of a parent run, "" for any other.
         fit: Digest of the fit that it describes, or "".
         files: Folder of its artifacts, if it is below the home folder.
-        protected: Whether it holds files that others read by its id: the frozen benchmark set.
         elsewhere: Where its artifacts and those of its logged models are, if that is not below the home folder.
     """
 
@@ -72,7 +71,6 @@ class Run:
     flow: str = ""
     fit: str = ""
     files: Path | None = None
-    protected: bool = False
     elsewhere: str = ""
 
 
@@ -130,8 +128,7 @@ def _run_of(tracker: Tracker, run: Any) -> Run:
     elsewhere = "" if files else place_of(str(info.run_id), info.artifact_uri)
     return Run(
         str(info.run_id), info.start_time * MILLION, str(info.status),
-        "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG), files, BENCHMARK_DIGEST in tags,
-        elsewhere,
+        "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG), files, elsewhere,
     )
 
 

@@ -1,8 +1,6 @@
 """Define the settings of a model's evaluation.
 
 Define the settings of the audit of generated text: copied passages and memorised canaries.
-
-Define the settings of rescoring: how many reviews of a month, and of the benchmark set, a champion is scored on.
 """
 
 from __future__ import annotations
@@ -59,21 +57,3 @@ class AuditConfig(Section):
     canaries: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
     copies: Annotated[tuple[Copies, ...], Field(min_length=1)] = (1,)
     candidates: Annotated[Whole, Field(ge=100, le=10_000_000)] = 10_000
-
-
-class RescoreConfig(Section):
-    """Settings for scoring champions again on the reviews of each new month and on the frozen benchmark set.
-
-    Attributes:
-        benchmark: File of the benchmark set; empty: test reviews of the first champion's data. No effect once it is
-            frozen.
-    """
-
-    month_reviews: ClassVar = 1_000
-    """Largest number of reviews of a month that are scored."""
-    min_reviews: ClassVar = 100
-    """A month with fewer is shown but not used for a verdict."""
-    benchmark_reviews: ClassVar = 2_000
-    """Largest number of test reviews of the first champion's data in the benchmark set."""
-
-    benchmark: str = ""

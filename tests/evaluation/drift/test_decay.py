@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import EmptyInput
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
-from evaluation.drift.figures import benchmark_curve, decay_curve
+from evaluation.drift.figures import decay_curve
 
 LN2 = math.log(2)
 BYTES = 100
@@ -100,13 +100,3 @@ def test_the_curve_shows_every_version_and_part_and_the_verdict():
     named = [text.get_text() for text in axes.get_legend().get_texts()]
     assert {"v2, held out", "v2, new", "v1, held out", "v1, new"} < set(named)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2024-01", "2024-02", "2024-03"]
-
-
-def test_the_benchmark_curve_has_a_point_for_every_version():
-    history = pl.DataFrame({
-        "version": [3, 1], "model": ["lstm", "kn5"], "open_bits_per_byte": [1.9, 2.0], "lo": [1.8, 1.9],
-        "hi": [2.0, 2.1], "reviews": [50, 50],
-    })
-    [axes] = benchmark_curve(history).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["v1\nkn5", "v3\nlstm"]
-    assert list(axes.get_lines()[0].get_ydata()) == [2.0, 1.9]

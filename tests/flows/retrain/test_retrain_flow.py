@@ -248,24 +248,22 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
 
 
 @pytest.mark.long
-def test_the_champion_is_scored_again_month_by_month_and_on_a_frozen_set(
+def test_the_champion_is_scored_again_month_by_month(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.config.sections.evaluation import RescoreConfig
     from corpus.synthetic.synth import write_reviews
     from flows.rescore import rescore
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "new.jsonl", 300, seed=78)
-    monkeypatch.setattr(RescoreConfig, "min_reviews", 2)
+    monkeypatch.setattr("tasks.evaluation.rescore.MIN_REVIEWS", 2)
     told = rescore(TINY, [str(tmp_path / "new.jsonl")])
     client = mlflow_client(ran)
     assert told["version"] == int(client.get_model_version_by_alias("reviewlm-demo", "champion").version)
     assert sum(row["reviews"] for row in told["months"] if row["part"] == "new") == 300
     assert any(row["part"] == "held out" for row in told["months"])
-    assert [row["in_training"] for row in told["benchmark"]["history"]] == [0] * len(told["benchmark"]["history"])
     kept = artifacts_of(client, told["mlflow_run_id"])
-    assert {"plots/decay.png", "plots/benchmark_history.png", "decay.json", "benchmark_history.json"} <= kept
+    assert {"plots/decay.png", "decay.json"} <= kept
     points = client.get_metric_history(told["mlflow_run_id"], f"decay/v{told['version']}/open_bits_per_byte")
     assert {201501 <= point.step <= 202301 for point in points} == {True}
 

@@ -1,4 +1,4 @@
-"""Champions scored again on each month's new reviews, and on a benchmark set that stays: without any flow."""
+"""Champions scored again on each month's new reviews: without any flow."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import polars as pl
 import pytest
 
 from core.config.run_config import RunConfig
-from core.config.sections.evaluation import RescoreConfig
-from core.errors import ConfigError, EmptyInput, ReviewLMError
+from core.errors import ConfigError, EmptyInput
 from core.store import Artifact, sha256_of_file
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
@@ -25,7 +24,6 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import clean_and_split
-from tasks.evaluation.benchmark import measure_benchmark
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.stage import recorded_stages, run_stage, stages_of_this_run
 from tasks.track import registry_of, tracker_of
@@ -100,8 +98,7 @@ class Shop:
 @pytest.fixture(autouse=True, scope="module")
 def _few_reviews() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RescoreConfig, "min_reviews", 12)
-        patch.setattr(RescoreConfig, "benchmark_reviews", 20)
+        patch.setattr("tasks.evaluation.rescore.MIN_REVIEWS", 12)
         yield
 
 
@@ -110,7 +107,6 @@ def shop(migrated_home: Path, tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-@pytest.mark.slow
 def test_months_like_those_of_its_data_are_no_decay_and_strange_ones_are(shop: Shop):
     usual, strange = lines("2024-05", USUAL), lines("2024-06", STRANGE)
     [aged] = shop.rescored(usual)
@@ -172,7 +168,6 @@ def test_a_damaged_former_champion_is_left_out_and_the_others_are_scored(shop: S
     damage(shop, 1)
     newest, former = shop.rescored(lines("2024-05", USUAL), versions="all")
     assert (newest.version, former) == (2, None)
-    assert [row["version"] for row in measure_benchmark.fn(shop.config, shop.run_id)["history"]] == [2]
 
 
 @pytest.mark.slow
@@ -185,35 +180,7 @@ def test_reviews_without_dates_have_no_months_to_compare(shop: Shop):
         rescore_version.fn(shop.config, dataset, choose_versions.fn(shop.config, "champion")[0])
 
 
-def test_every_champion_gets_one_figure_on_a_set_that_is_frozen_at_the_first(shop: Shop):
-    first = measure_benchmark.fn(shop.config, shop.run_id)
-    assert first["reviews"] == 20
-    assert [(row["version"], row["in_training"]) for row in first["history"]] == [(1, 0)]
-    shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
-    again = measure_benchmark.fn(shop.config, shop.run_id)
-    assert again["digest"] == first["digest"]
-    assert [row["version"] for row in again["history"]] == [1, 2]
-    assert again["history"][0] == first["history"][0]
-    assert again["history"][1]["open_bits_per_byte"] < first["history"][0]["open_bits_per_byte"]
-
-
 @pytest.mark.slow
-def test_a_named_file_is_frozen_and_another_one_refused(shop: Shop):
-    (shop.folder / "b.jsonl").write_bytes(b"\n".join(map(orjson.dumps, shop.made[0][:10])))
-    named = {**CONFIG, "rescore": {"benchmark": str(shop.folder / "b.jsonl")}}
-    found = measure_benchmark.fn(RunConfig.model_validate(named), shop.run_id)
-    assert found["reviews"] == 10
-    trained = pl.concat(list(iter_split(shop.clean.folder, "train")))["review_id"].to_list()
-    assert found["history"][0]["in_training"] == sum(row["review_id"] in trained for row in shop.made[0][:10])
-    assert measure_benchmark.fn(shop.config, shop.run_id)["digest"] == found["digest"]
-    (shop.folder / "b.jsonl").write_bytes(b"\n".join(map(orjson.dumps, shop.made[0][:11])))
-    with pytest.raises(ReviewLMError, match="not the frozen benchmark set"):
-        measure_benchmark.fn(RunConfig.model_validate(named), shop.run_id)
-
-
-@pytest.mark.slow
-def test_without_a_champion_there_is_nothing_to_score_or_freeze(own_home: Path):
+def test_without_a_champion_there_is_nothing_to_score(own_home: Path):
     with pytest.raises(EmptyInput, match="no champion"):
         choose_versions.fn(RunConfig(), "champion")
-    with pytest.raises(EmptyInput, match=r"rescore\.benchmark=FILE"):
-        measure_benchmark.fn(RunConfig(), "run")
