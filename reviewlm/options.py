@@ -157,9 +157,7 @@ def settings_of_versions(
 def set_up(config: RunConfig) -> RunConfig:
     """Set up this process's environment for a configuration, and return it."""
     from core.services.join import join
-    from core.storing.sqlite_files import require_no_upgrade
 
-    require_no_upgrade(config.home)
     prepare_environment(config.home, config.execution.group_access)
     join(config.home, config.execution.tracking_uri)
     tidy(config)

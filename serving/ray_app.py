@@ -25,7 +25,6 @@ from core.config.run_config import RunConfig
 from core.environment import HOME_VARIABLE, prepare_environment
 from core.errors import ReviewLMError
 from core.processes import interrupts
-from core.storing.sqlite_files import require_no_upgrade
 from serving.api.app import create_app
 from serving.metrics import Metrics
 from serving.server import KEEP_ALIVE, close, host_warnings, open_champions, require_safe, tokens_of
@@ -80,7 +79,6 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
     require_safe(config, without_tokens=False)
     for sentence in host_warnings(config):
         log.warning("%s", sentence)
-    require_no_upgrade(config.home)
     prepare_environment(config.home, config.execution.group_access)
     return _replicas(config)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
 from core.services.service_list import address_of
-from core.storing.sqlite_files import DATABASE, database_file, require_no_upgrade
+from core.storing.sqlite_files import database_file
 from tracking.artifacts import folder_of, new_address
 from tracking.client import PRESENT, error_code, is_of_bucket, open_client, reaching, require_whole
 from tracking.tags import EXPERIMENT_KIND, stored_name
@@ -84,8 +84,6 @@ class Connection:
         """MLflow's client of this store; call it inside `with tracker.reaching():`."""
         with self._lock:
             if self._client is None:
-                if database_file(self.uri) == self.artifact_root.parent / DATABASE:
-                    require_no_upgrade(self.artifact_root.parent)
                 self._client = open_client(self.uri, self.artifact_root)
             return self._client
 

@@ -1,4 +1,4 @@
-"""Name, open and check the SQLite databases of a home folder, and mark the home while they are migrated.
+"""Name, open and check the SQLite databases of a home folder.
 
 An address of SQLAlchemy (`sqlite:///FILE`) holds the path of a file as it is: a `?` in it begins the options. MLflow
 decodes the address of an artifact folder twice, so that `%20` in the folder's name becomes a space. A home folder with
@@ -17,8 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ArtifactError, ConfigError
-from core.processes.leftovers import is_held
+from core.errors import ConfigError
 
 SQLITE, DATABASE = "sqlite", "mlflow.db"
 """Dialect of SQLAlchemy; MLflow's database in a home folder."""
@@ -79,10 +78,6 @@ def damage_of(database: Path) -> str:
     return "" if lines == ["ok"] else "; ".join(" ".join(line.split()) for line in lines)
 
 
-MARK, LOCK = "upgrade.json", "upgrade.lock"
-"""In a home: what an upgrade that has begun has done, and the lock that it holds while it runs."""
-
-
 @dataclass(frozen=True)
 class Revisions:
     """Revisions of a library's tables; "" if there are none, or if they are unknown.
@@ -139,22 +134,3 @@ def stored_revision(file: Path) -> str:
         has_table = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
         row = database.execute("SELECT version_num FROM alembic_version").fetchone() if has_table else None
     return str(row[0]) if row else ""
-
-
-def require_no_upgrade(home: Path) -> None:
-    """Refuse to use a home folder while an upgrade migrates its databases, or after one that was killed.
-
-    Raises:
-        ArtifactError: `reviewlm home upgrade` runs, or has to be repeated.
-    """
-    try:
-        if not (home / MARK).exists():
-            return
-        running = is_held(home / LOCK)
-    except OSError:  # `prepare_environment` says what is wrong with the folder
-        return
-    if running:
-        raise ArtifactError("This home folder is being upgraded", where=home, remedy="wait until the upgrade has ended")
-    raise ArtifactError(
-        "The upgrade of this home folder was interrupted", where=home, remedy="`reviewlm home upgrade` goes on with it"
-    )

@@ -19,7 +19,6 @@ from core.manifest import read_manifest
 from core.store import ASIDE, MANIFEST, WORK
 from core.storing.objects import NotThere, RemoteError
 from core.storing.remote import PROBE, remote_store
-from core.storing.sqlite_files import require_no_upgrade
 from flows.server.tables import require_current_tables
 from reviewlm.doctor.health_line import HealthLine
 
@@ -83,10 +82,9 @@ def _open_to_others(path: Path, group: bool) -> bool:
 
 
 def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
-    """Check that no upgrade was interrupted, and that Prefect's tables are those of the installed version."""
-    require_no_upgrade(config.home)
+    """Check that Prefect's tables are those of the installed version."""
     require_current_tables(config.home)
-    yield HealthLine("upgrade", "ok", "none was interrupted; Prefect's tables are current, or in another database")
+    yield HealthLine("upgrade", "ok", "Prefect's tables are current, or in another database")
 
 
 def check_interrupted(config: RunConfig) -> Iterator[HealthLine]:

@@ -1,34 +1,25 @@
 """Bring a home folder to the installed version: back it up, then migrate the databases of MLflow and Prefect.
 
-Migrations are slow and not always one transaction, so they work on copies. Each copy takes the place of its database in
-one transaction. A mark in the home keeps other commands away from the first step to the last (`core/storing/
-migrations.py`); where an upgrade was killed, the next one goes on with the same backup.
-
-Migrate a copy of a SQLite database, and put it in the place of the original in one transaction.
-
-A migration that fails or is killed leaves the original as it was. The copy is written into the original through SQLite,
-not renamed: a log that a killed process left beside the original would else be applied to the new file.
+Migrations are slow and not always one transaction, so they work on copies. When all copies are migrated, each takes the
+place of its database in one transaction of SQLite's (a renamed file would meet the log that a killed process left
+beside the original). An upgrade that fails or is killed leaves each database as it was or migrated; repeat it.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.errors import ArtifactError, ConfigError, disk_errors
+from core.errors import ArtifactError, ConfigError
 from core.processes.children import run_child
-from core.processes.leftovers import hold
 from core.services import service_list
-from core.storing.sqlite_files import DATABASE, LOCK, MARK, LibraryTables, Revisions, stored_revision
+from core.storing.sqlite_files import DATABASE, LibraryTables, Revisions, stored_revision
 from tracking.backup.write import copy_database, write_backup
 from tracking.database import tables_of
 from tracking.runs.open_runs import open_locks
@@ -36,27 +27,11 @@ from tracking.runs.open_runs import open_locks
 BACKUP = "{home}-before-upgrade-{time}.tar.zst"
 COPIES = ".upgrade-"
 NONE = LibraryTables("Prefect", Path(), Revisions(), lambda file: ((), {}))
-
 LINES = 8
 LONGEST = 86_400.0
 """Seconds for a migration, which may rewrite gigabytes."""
 PATIENCE = 60.0
 """Seconds to wait for a process that reads or writes the original."""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What an upgrade has done, as its mark in the home says.
-
-    Args:
-        backup: The archive.
-        saved: Whether it is complete.
-        before: Revisions of the tables, by library.
-    """
-
-    backup: str
-    saved: bool = False
-    before: dict[str, str] = field(default_factory=dict)
 
 
 def upgrade_home(
@@ -80,73 +55,17 @@ def upgrade_home(
         ArtifactError: A database is of a newer or another program, or its migration failed: nothing was changed.
         Damaged: A database is damaged.
     """
-    both = (tables_of(home / DATABASE), prefect)
-    older = [tables for tables in both if tables.revisions.differ]
-    if not older and not (home / MARK).exists():
-        return _result(both, Begun(""))
-    with _alone(home):
-        begun = _begun(home, to, both)
-        _write(home, begun)
-        try:
-            _require_unused(home)
-            if not begun.saved:
-                write_backup(home, Path(begun.backup), without_store=True, report=report)
-                _write(home, begun := replace(begun, saved=True))
-            _migrate(home, older, begun.backup)
-        except BaseException:
-            if all(_now(tables) == begun.before.get(tables.library) for tables in both):
-                (home / MARK).unlink(missing_ok=True)  # all is as before
-            raise
-        (home / MARK).unlink()
-    return _result(both, begun)
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Hold the lock of the upgrades of a home."""
-    if (lock := hold(home / LOCK)) is None:
-        raise ConfigError("Another upgrade of this home folder is running", where=home, remedy="wait for its end")
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-def _begun(home: Path, to: Path | None, both: Sequence[LibraryTables]) -> Begun:
-    """Return what an upgrade that was interrupted has done, else a new beginning."""
-    archive = to or home.with_name(BACKUP.format(home=home.name, time=time.strftime("%Y%m%d-%H%M%S")))
-    new = Begun(str(archive.absolute()), before={tables.library: tables.revisions.stored for tables in both})
-    with suppress(OSError, ValueError, TypeError):
-        earlier = Begun(**json.loads((home / MARK).read_text(encoding="utf-8")))
-        if earlier.saved and Path(earlier.backup).is_file():
-            return earlier
-        return replace(new if to else earlier, saved=False, before=earlier.before)
-    return new
-
-
-def _write(home: Path, begun: Begun) -> None:
-    part = home / f"{MARK}.part"  # a fixed name: nothing is left where this is killed
-    with disk_errors(home):
-        part.write_text(json.dumps(asdict(begun)), encoding="utf-8")
-        part.replace(home / MARK)
-
-
-def _migrate(home: Path, older: Sequence[LibraryTables], backup: str) -> None:
-    """Migrate copies of all databases before any of them takes the place of its original."""
-    for left in home.glob(f"{COPIES}*"):  # of an upgrade that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=COPIES, dir=home, ignore_cleanup_errors=True) as folder, ExitStack() as all:
-        copies = [all.enter_context(migrated_copy(tables, Path(folder), backup)) for tables in older]
-        for put_back in copies:
-            put_back()
-
-
-def _result(both: Sequence[LibraryTables], begun: Begun) -> dict[str, Any]:
-    now = {tables.library: _now(tables) for tables in both}
-    before = {**now, **begun.before}
+    mlflow, backup = tables_of(home / DATABASE), ""
+    if older := [tables for tables in (mlflow, prefect) if tables.revisions.differ]:
+        _require_unused(home)
+        archive = to or home.with_name(BACKUP.format(home=home.name, time=f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"))
+        backup = write_backup(home, archive.absolute(), without_store=True, report=report)["file"]
+        with tempfile.TemporaryDirectory(prefix=COPIES, dir=home) as folder, ExitStack() as stack:
+            for put_back in [stack.enter_context(migrated_copy(tables, Path(folder), backup)) for tables in older]:
+                put_back()
     return {
-        "upgraded": now != before, "before": before["MLflow"], "after": now["MLflow"],
-        "prefect_before": before["Prefect"], "prefect_after": now["Prefect"], "backup": begun.backup,
+        "upgraded": bool(older), "before": mlflow.revisions.stored, "after": _now(mlflow),
+        "prefect_before": prefect.revisions.stored, "prefect_after": _now(prefect), "backup": backup,
     }
 
 
@@ -186,11 +105,17 @@ def migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Iterator[
         _migrate_copy(tables, copy, backup)
 
         def put_back() -> None:
+            until = time.monotonic() + PATIENCE
+
+            def require_free(status: int, remaining: int, total: int) -> None:
+                if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
+                    raise _in_use(tables.file, "it is locked")
+
             try:
                 if _changes(original) != before:
                     raise _in_use(tables.file, "it was written to during the upgrade")
                 with closing(sqlite3.connect(copy)) as migrated:
-                    migrated.backup(original, progress=_give_up_after(PATIENCE, tables.file))
+                    migrated.backup(original, progress=require_free)
             except sqlite3.Error as error:
                 raise ArtifactError(
                     f"{tables.library}'s migrated tables cannot be written", where=tables.file, cause=str(error),
@@ -215,17 +140,6 @@ def _migrate_copy(tables: LibraryTables, copy: Path, backup: str) -> None:
 def _changes(database: sqlite3.Connection) -> int:
     """Return a number that changes when another connection writes."""
     return int(database.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _give_up_after(seconds: float, file: Path) -> Callable[[int, int, int], object]:
-    """Return a function that SQLite calls after each step, and that ends the waiting for another process."""
-    until = time.monotonic() + seconds
-
-    def look(status: int, remaining: int, total: int) -> None:
-        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
-            raise _in_use(file, "it is locked")
-
-    return look
 
 
 def _in_use(file: Path, cause: str) -> ConfigError:

@@ -23,7 +23,7 @@ from core.errors import ConfigError, Damaged, EmptyInput, disk_errors
 from core.output import output_file, require_output
 from core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from core.store import MANIFEST as RESULT
-from core.storing.sqlite_files import MARK, read_only
+from core.storing.sqlite_files import read_only
 from models.atomic_files import written_straight
 from tracking.backup.archive import FORMAT, MANIFEST, packing_of, tar_to
 
@@ -36,8 +36,8 @@ Report = Callable[[int, int], object]
 SQLITE = b"SQLite format 3\x00"
 BESIDE = ("-wal", "-shm", "-journal")
 """Endings of the files that SQLite keeps beside a database; the copy of the database contains what is in them."""
-LEFT_OUT = ("services.json", MARK)
-"""Process ids of this machine, and the mark of an upgrade."""
+LEFT_OUT = ("services.json",)
+"""Process ids of this machine."""
 UNFINISHED = (".lock", ".part", ".new")
 STORE = "store"
 

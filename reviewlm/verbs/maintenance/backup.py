@@ -100,7 +100,7 @@ def upgrade(
 ) -> None:
     """Bring the home folder to the installed version: back it up, then migrate the tables of MLflow and Prefect.
 
-    If it is interrupted or killed, other commands say so, and the next `reviewlm home upgrade` goes on with it.
+    Where it is interrupted or killed, each database is as it was or migrated; repeat it.
     """
     from core.config.presets import load_config
     from flows.server.tables import is_elsewhere, tables_of

@@ -39,14 +39,6 @@ def test_reviews_that_others_may_read_are_a_warning_unless_the_home_is_closed(ow
     assert only("secrets").state == "ok"
 
 
-def test_an_upgrade_that_was_interrupted_is_a_problem(own_home: Path) -> None:
-    assert only("upgrade").state == "ok"
-    own_home.mkdir()
-    (own_home / "upgrade.json").write_text("{}")
-    line = only("upgrade")
-    assert (line.state, "interrupted" in line.found, "reviewlm home upgrade" in line.remedy) == ("problem", True, True)
-
-
 def test_runs_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> None:
     from tracking.runs.record import Record, remember_store
     from tracking.runs.runs import Tracker

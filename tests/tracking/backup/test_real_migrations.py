@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from core.storing.sqlite_files import MARK, stored_revision
+from core.storing.sqlite_files import stored_revision
 from tests.flows.first_run import ROOT, answer, user_environment
 from tests.marked_cases import long_but
 from tests.tracking.backup.older_databases import (
@@ -142,13 +142,10 @@ def test_a_home_with_older_tables_is_whole_after_an_upgrade_that_was_killed_once
     assert stored_revision(home / "mlflow.db") == revision
 
     kill_in_the_migration(home, revision)
-    assert (home / MARK).exists()
     assert (stored_revision(home / "mlflow.db"), stored_revision(home / "prefect" / "prefect.db")) == (
         revision, MIGRATED_LIMITS,
     )  # fmt: skip
-    (text := home.with_name("text.txt")).write_text(TEXT)
-    for words in (("history",), ("score", str(text)), ("services", "start"), ("home", "gc")):
-        assert refused(home, *words) == "The upgrade of this home folder was interrupted"
+    assert "older MLflow" in refused(home, "history")
 
     done = answer(home, "home", "upgrade")
     assert (done["upgraded"], done["before"], done["after"]) == (True, revision, head_revision())

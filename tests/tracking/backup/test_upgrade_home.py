@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import ArtifactError, ConfigError, Damaged
 from core.processes.leftovers import hold
-from core.storing.sqlite_files import Revisions, require_no_upgrade, revisions_in
+from core.storing.sqlite_files import Revisions, revisions_in
 from flows.server.private_server import private_server
 from flows.server.tables import tables_of
 from tests.tracking.backup.older_databases import make_mlflow_tables, mlflow_revisions
@@ -62,7 +62,6 @@ def test_a_home_in_use_is_not_migrated(older_home: Path) -> None:
         upgrade_home(older_home)
     assert revision_of(older_home / "mlflow.db") != head_revision()
     assert list(older_home.parent.glob("*.tar*")) == []
-    require_no_upgrade(older_home)
     os.close(lock)  # as where that command is killed
     assert upgrade_home(older_home)["upgraded"]
 
@@ -112,7 +111,6 @@ def test_a_migration_that_fails_names_the_backup(older_home: Path) -> None:
     [backup] = older_home.parent.glob("*.tar.zst")
     assert str(backup) in failed.value.remedy
     assert revision_of(older_home / "mlflow.db") == "451aebb31d03"
-    require_no_upgrade(older_home)
     assert list(older_home.glob(".upgrade-*")) == []
 
 
