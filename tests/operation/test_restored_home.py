@@ -22,7 +22,7 @@ def written(home: Path) -> Path:
 def restored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """The restored home, what the run returned, and the score of a text before; the home of before is away."""
     folder = tmp_path_factory.mktemp("restored")
-    home, file, to = folder / "home", folder / "backup.tar.zst", folder / "elsewhere" / "restored"
+    home, file, to = folder / "home", folder / "backup.tar.gz", folder / "elsewhere" / "restored"
     ran = answer(home, "run", "--preset", TINY)
     assert ran["promoted"] is True
     scored = answer(home, "score", str(written(home)))

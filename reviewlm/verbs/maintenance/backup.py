@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def backup(
-    to: Annotated[Path, typer.Option("--to", help="Archive to write: .tar, .tar.gz or .tar.zst.")],
+    to: Annotated[Path, typer.Option("--to", help="Archive to write: .tar or .tar.gz.")],
     without_store: Annotated[
         bool, typer.Option("--without-store", help="Leave out the results of stages, which a run computes again.")
     ] = False,
@@ -49,7 +49,7 @@ def backup(
     """Save the home folder in one file, also while runs go on."""
     from core.config.presets import load_config
     from tracking.artifacts import places_elsewhere
-    from tracking.backup.write import write_backup
+    from tracking.backup import write_backup
 
     config = load_config(preset, set or [])
     result = write_backup(config.home, to, without_store, _progress())
@@ -81,7 +81,7 @@ def restore(
     json: Json = False,
 ) -> None:
     """Restore a home folder from a backup, after every checksum was compared."""
-    from tracking.backup.restore import restore_backup
+    from tracking.restore import restore_backup
 
     tell = _progress()
     result = restore_backup(file, home, lambda done: tell(done, 0))
@@ -104,7 +104,7 @@ def upgrade(
     """
     from core.config.presets import load_config
     from flows.server.tables import is_elsewhere, tables_of
-    from tracking.backup.upgrade import upgrade_home
+    from tracking.upgrade import upgrade_home
 
     config = load_config(preset, set or [])
     result = upgrade_home(config.home, to, _progress(), tables_of(config.home))

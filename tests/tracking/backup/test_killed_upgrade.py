@@ -25,8 +25,8 @@ from core.errors import ConfigError
 from core.storing.sqlite_files import LibraryTables, Revisions
 from tests.marked_cases import long_but
 from tests.tracking.backup.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
-from tracking.backup.restore import restore_backup
-from tracking.backup.upgrade import migrated_copy
+from tracking.restore import restore_backup
+from tracking.upgrade import migrated_copy
 
 pytestmark = pytest.mark.slow
 Started = Callable[..., int]
@@ -117,7 +117,7 @@ def older_tables(file: Path, folder: Path) -> LibraryTables:
 def test_a_database_that_another_program_locks_stays_as_it_was(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracking.backup.upgrade.PATIENCE", 0.2)
+    monkeypatch.setattr("tracking.upgrade.PATIENCE", 0.2)
     file = home / "mlflow.db"
     with migrated_copy(older_tables(file, tmp_path), tmp_path, "backup.tar") as put_back:
         with closing(sqlite3.connect(file)) as database:

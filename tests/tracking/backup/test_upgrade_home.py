@@ -15,11 +15,11 @@ from core.storing.sqlite_files import Revisions, revisions_in
 from flows.server.private_server import private_server
 from flows.server.tables import tables_of
 from tests.tracking.backup.older_databases import make_mlflow_tables, mlflow_revisions
-from tracking.backup.restore import restore_backup
-from tracking.backup.upgrade import upgrade_home
 from tracking.client import open_client, require_whole
 from tracking.database import head_revision, require_current, require_current_at, revision_of
 from tracking.mlflow_server import application
+from tracking.restore import restore_backup
+from tracking.upgrade import upgrade_home
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_migration_that_fails_names_the_backup(older_home: Path) -> None:
         database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     with pytest.raises(ArtifactError, match="could not migrate") as failed:
         upgrade_home(older_home)
-    [backup] = older_home.parent.glob("*.tar.zst")
+    [backup] = older_home.parent.glob("*.tar.gz")
     assert str(backup) in failed.value.remedy
     assert revision_of(older_home / "mlflow.db") == "451aebb31d03"
     assert list(older_home.glob(".upgrade-*")) == []

@@ -20,11 +20,11 @@ from core.errors import ArtifactError, ConfigError
 from core.processes.children import run_child
 from core.services import service_list
 from core.storing.sqlite_files import DATABASE, LibraryTables, Revisions, stored_revision
-from tracking.backup.write import copy_database, write_backup
+from tracking.backup import copy_database, write_backup
 from tracking.database import tables_of
 from tracking.runs.open_runs import open_locks
 
-BACKUP = "{home}-before-upgrade-{time}.tar.zst"
+BACKUP = "{home}-before-upgrade-{time}.tar.gz"
 COPIES = ".upgrade-"
 NONE = LibraryTables("Prefect", Path(), Revisions(), lambda file: ((), {}))
 LINES = 8

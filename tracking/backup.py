@@ -1,10 +1,11 @@
-"""Write a backup: databases through SQLite's backup function, all other files as they are, then the manifest.
+"""Write a backup of a home folder: a tar of its databases through SQLite's backup function, and of all other files.
 
-Choose what belongs to a backup of a home folder.
+The manifest, its last member, has size and SHA-256 of all others: an archive without it was cut off.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -14,10 +15,10 @@ import sqlite3
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from core.errors import ConfigError, Damaged, EmptyInput, disk_errors
 from core.output import output_file, require_output
@@ -25,8 +26,12 @@ from core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from core.store import MANIFEST as RESULT
 from core.storing.sqlite_files import read_only
 from models.atomic_files import written_straight
-from tracking.backup.archive import FORMAT, MANIFEST, packing_of, tar_to
 
+ENDINGS = (".tar", ".tar.gz")
+MANIFEST = "reviewlm-backup.json"
+FORMAT = 1
+LEVEL = 1
+"""Of gzip: weights and Parquet become hardly smaller with a higher one, which takes several times as long."""
 LOCK_SECONDS = 30.0
 SCRATCH = ".reviewlm-backup-"
 OWNER_ONLY = 0o600
@@ -99,7 +104,7 @@ def write_backup(
 
     Args:
         home: The home folder.
-        to: The archive; its ending names the packing. Only its owner may read it.
+        to: The archive, packed if its name ends with .gz. Only its owner may read it.
         without_store: Leave out results that can be computed again.
         report: Called after each file.
 
@@ -112,7 +117,9 @@ def write_backup(
         Damaged: A database is damaged.
         StoreFull, NotWritable: The disk.
     """
-    packing = packing_of(to)
+    if not to.name.endswith(ENDINGS):
+        raise ConfigError("The name of a backup ends with .tar or .tar.gz", where="--to", value=to,
+                          remedy=f"for example {to.name}.tar.gz")  # fmt: skip
     if not home.is_dir() or not any(home.iterdir()):
         raise EmptyInput("There is no home folder to back up", where=home, remedy="set REVIEWLM_HOME")
     if to.resolve().is_relative_to(home.resolve()):
@@ -120,18 +127,18 @@ def write_backup(
                           remedy="name a file in another folder, best on another disk")  # fmt: skip
     require_output(to, "--to")
     with _scratch(to.resolve().parent) as scratch:
-        copies = _copied_databases(contents_of(home, without_store), scratch)
-        # Now list the files: all that the copied databases name are there.
-        contents = contents_of(home, without_store)
+        copies = {file: scratch / f"{number}.db" for number, file in enumerate(contents_of(home, without_store)[0])}
+        for database, copy in copies.items():
+            copy_database(database, copy)
+        _, files = contents_of(home, without_store)  # listed now: all that the copied databases name are there
         part = to if written_straight(to) else scratch / to.name
-        with output_file(part, OWNER_ONLY) as file, tar_to(file, packing) as tar:
-            writer = _Writer(tar, contents.bytes, report)
+        with output_file(part, OWNER_ONLY) as file, _tar_to(file, packed=to.name.endswith(".gz")) as tar:
+            writer = _Writer(tar, sum(map(_size, (*copies, *files))), report)
             for database, copy in copies.items():
                 writer.add(copy, database.relative_to(home).as_posix())
-            for path in contents.files:
+            for path in files:
                 writer.add(path, path.relative_to(home).as_posix())
-            writer.end({"created": time.time(), "home": str(home), "without_store": without_store,
-                        "links": contents.links})  # fmt: skip
+            writer.end({"created": time.time(), "home": str(home), "without_store": without_store})
         if part != to:
             with disk_errors(to):
                 part.replace(to.resolve())  # a link stays a link
@@ -154,11 +161,14 @@ def _scratch(folder: Path) -> Iterator[Path]:
         os.close(owner)
 
 
-def _copied_databases(contents: HomeContents, scratch: Path) -> dict[Path, Path]:
-    copies = {database: scratch / f"{number}.db" for number, database in enumerate(contents.databases)}
-    for database, copy in copies.items():
-        copy_database(database, copy)
-    return copies
+@contextmanager
+def _tar_to(file: IO[bytes], packed: bool) -> Iterator[tarfile.TarFile]:
+    """Write an archive into an open file."""
+    zip = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=LEVEL, filename="") if packed else nullcontext(file)
+    with zip as stream, tarfile.open(
+        fileobj=cast(IO[bytes], stream), mode="w|", format=tarfile.PAX_FORMAT
+    ) as tar:
+        yield tar
 
 
 def copy_database(database: Path, copy: Path) -> None:
@@ -190,52 +200,24 @@ def _member(name: str, size: int, changed: float) -> tarfile.TarInfo:
     return member
 
 
-@dataclass(frozen=True)
-class HomeContents:
-    """Files of a backup, by their kind.
+def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], list[Path]]:
+    """Return the SQLite files and all other files to back up; with *without_store*, not what can be computed again.
 
-    Args:
-        databases: SQLite files, which are copied through SQLite.
-        files: All other files.
-        links: Links to a neighbour, such as `reports/latest`, with the neighbour's name.
+    Left out: links, unfinished and damaged results, records of file states, locks, marks of running processes.
     """
-
-    databases: tuple[Path, ...]
-    files: tuple[Path, ...]
-    links: dict[str, str]
-
-    @property
-    def bytes(self) -> int:
-        """Size of all files."""
-        return sum(_size(path) for path in (*self.databases, *self.files))
-
-
-def contents_of(home: Path, without_store: bool = False) -> HomeContents:
-    """Return what to back up; with *without_store*, not the results that can be computed again.
-
-    Left out: unfinished and damaged results, records of file states, locks, marks of running processes.
-    """
-    databases, files, links = [], list[Path](), dict[str, str]()
+    databases, files = list[Path](), list[Path]()
     for path in _below(home, without_store):
-        if path.is_symlink():
-            target = os.readlink(path)
-            if target not in ("", ".", "..") and "/" not in target:
-                links[path.relative_to(home).as_posix()] = target
-        elif _is_database(path):
-            databases.append(path)
-        elif path.is_file():
-            files.append(path)
+        if path.is_file() and not path.is_symlink():
+            (databases if _is_database(path) else files).append(path)
     beside = {f"{database}{ending}" for database in databases for ending in BESIDE}
-    return HomeContents(tuple(databases), tuple(path for path in files if str(path) not in beside), links)
+    return databases, [path for path in files if str(path) not in beside]
 
 
 def _below(home: Path, without_store: bool) -> Iterator[Path]:
     for place, folders, names in os.walk(home):
         folder = Path(place)
-        links = [name for name in folders if (folder / name).is_symlink()]
-        inside = {name for name in folders if _is_kept(home, folder / name, without_store)}
-        folders[:] = sorted(inside.difference(links))
-        for name in sorted([*names, *links]):
+        folders[:] = sorted(name for name in folders if _is_kept(home, folder / name, without_store))
+        for name in sorted(names):
             top = folder == home
             if not name.endswith(UNFINISHED) and not (top and (name in LEFT_OUT or name.startswith("."))):
                 yield folder / name

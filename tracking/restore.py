@@ -9,6 +9,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from typing import Any
 from core.environment import make_private
 from core.errors import ConfigError, Damaged, Unreadable, disk_errors
 from core.output import require_folder
-from tracking.backup.archive import FORMAT, MANIFEST, not_a_backup, tar_from
+from tracking.backup import FORMAT, MANIFEST
 
 BLOCK = 1 << 20
 OF_NAMES = (errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
@@ -59,9 +60,6 @@ def restore_backup(archive: Path, home: Path, report: Callable[[int], object] = 
         try:
             with _hostile_content(archive):
                 manifest, done = _unpacked(archive, scratch, report)
-                for name, target in manifest["links"].items():
-                    (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                    (scratch / name).symlink_to(target)
             os.sync()
             scratch.rename(home)  # an empty folder with this name is replaced
         finally:
@@ -84,9 +82,9 @@ def _hostile_content(archive: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None and error.errno not in OF_NAMES:
             raise  # of the disk
-        raise not_a_backup(archive, str(error)) from error
+        raise _not_a_backup(archive, str(error)) from error
     except (ValueError, OverflowError, TypeError, RecursionError, MemoryError, tarfile.TarError) as error:
-        raise not_a_backup(archive, f"{type(error).__name__} {error}") from error
+        raise _not_a_backup(archive, f"{type(error).__name__} {error}") from error
 
 
 def _unpacked(archive: Path, folder: Path, report: Callable[[int], object]) -> tuple[dict[str, Any], int]:
@@ -94,10 +92,10 @@ def _unpacked(archive: Path, folder: Path, report: Callable[[int], object]) -> t
     files: dict[str, tuple[int, str]] = {}
     manifest: dict[str, Any] | None = None
     done = 0
-    with tar_from(archive) as tar:
+    with _tar_from(archive) as tar:
         for member in tar:
             if manifest is not None:
-                raise not_a_backup(archive, f"{member.name!r} follows the manifest")
+                raise _not_a_backup(archive, f"{member.name!r} follows the manifest")
             if member.name == MANIFEST:
                 manifest = _manifest_of(tar, member, archive)
                 continue
@@ -105,9 +103,34 @@ def _unpacked(archive: Path, folder: Path, report: Callable[[int], object]) -> t
             files[member.name] = _unpack(tar, member, folder / member.name, archive)
             report(done := done + member.size)
     if manifest is None:
-        raise not_a_backup(archive, "it has no manifest at its end")
+        raise _not_a_backup(archive, "it has no manifest at its end")
     _require_equal(files, manifest["files"], archive)
     return manifest, done
+
+
+@contextmanager
+def _tar_from(path: Path) -> Iterator[tarfile.TarFile]:
+    """Read an archive, packed or not, whatever its name is.
+
+    Raises:
+        Unreadable: It cannot be opened, or is cut off or damaged.
+    """
+    try:
+        with tarfile.open(path, "r|*", bufsize=BLOCK) as tar:
+            yield tar
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise _not_a_backup(path, str(error) or type(error).__name__) from error
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        if error.filename not in (path, str(path)):
+            raise
+        raise Unreadable("The backup cannot be read", where=path, cause=str(error)) from error
+
+
+def _not_a_backup(path: Path, cause: str) -> Unreadable:
+    return Unreadable(
+        "This is not a whole backup of reviewlm", where=path, cause=cause,
+        remedy="use another backup; a copy that was cut off has another size than its original",
+    )
 
 
 def _require_safe(member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
@@ -116,18 +139,18 @@ def _require_safe(member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
     tricks = name.is_absolute() or ".." in name.parts or not name.parts or "\\" in member.name or "\0" in member.name
     if tricks or not member.isreg() or member.issparse():
         what = "is a link or a device" if not member.isreg() else "leads out of the folder"
-        raise not_a_backup(archive, f"{member.name[:200]!r} {what}")
+        raise _not_a_backup(archive, f"{member.name[:200]!r} {what}")
     try:
         tarfile.data_filter(member, str(folder))
     except tarfile.FilterError as error:
-        raise not_a_backup(archive, str(error)) from error
+        raise _not_a_backup(archive, str(error)) from error
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, archive: Path) -> tuple[int, str]:
     """Write one file that only its owner may read; return its size and SHA-256."""
     source, digest, size = tar.extractfile(member), hashlib.sha256(), 0
     if source is None:
-        raise not_a_backup(archive, f"{member.name!r} has no content")
+        raise _not_a_backup(archive, f"{member.name!r} has no content")
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         while block := source.read(BLOCK):
@@ -142,17 +165,12 @@ def _manifest_of(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -
     try:
         manifest = json.loads(source.read() if source else b"")
         if manifest["format"] != FORMAT:
-            raise not_a_backup(archive, f"its format is {manifest['format']!r}; this version reads {FORMAT}")
-        files, links = manifest["files"], manifest["links"]
-        entries = {str(name): {"bytes": int(of["bytes"]), "sha256": str(of["sha256"])} for name, of in files.items()}
-        for name, target in links.items():
-            place = PurePosixPath(name)
-            outside = place.is_absolute() or ".." in place.parts or "/" in target or target in ("", ".", "..")
-            if outside or name in entries:
-                raise not_a_backup(archive, f"the link {name[:200]!r} leads out of its folder")
+            raise _not_a_backup(archive, f"its format is {manifest['format']!r}; this version reads {FORMAT}")
+        files = manifest["files"].items()
+        entries = {str(name): {"bytes": int(of["bytes"]), "sha256": str(of["sha256"])} for name, of in files}
         return {**manifest, "files": entries, "home": str(manifest["home"]), "without_store": manifest["without_store"]}
     except (LookupError, AttributeError, TypeError) as error:
-        raise not_a_backup(archive, f"its manifest cannot be read: {type(error).__name__} {error}") from error
+        raise _not_a_backup(archive, f"its manifest cannot be read: {type(error).__name__} {error}") from error
 
 
 def _require_equal(unpacked: dict[str, tuple[int, str]], listed: dict[str, dict[str, Any]], archive: Path) -> None:

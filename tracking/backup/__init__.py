@@ -1,1 +1,0 @@
-"""Back up a home folder into one archive, also while runs go on, and restore it."""
