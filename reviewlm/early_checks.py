@@ -105,7 +105,7 @@ def require_versions_or_models(chosen: VersionSettings, references: Sequence[str
     """Refuse a name that is neither a registered version nor a model of the configuration.
 
     Raises:
-        ConfigError: Lists the known names.
+        ConfigError: Names the models.
     """
     from tracking.registry.version_settings import no_such_model, version_called
 

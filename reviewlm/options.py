@@ -259,7 +259,7 @@ def is_given(context: typer.Context, name: str) -> bool:
 
 def opened(config: RunConfig, reference: str) -> tuple[Bundle, Version]:
     """Return a registered version's bundle, and the version."""
-    from tracking.logged_models.opening import open_version
+    from tracking.registry.opening import open_version
 
     return open_version(config, reference)
 

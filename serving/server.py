@@ -28,7 +28,7 @@ from serving.versions.classifiers import classifiers_of
 from serving.versions.open_version import OpenVersion, UnusableVersion
 from serving.versions.source import RegistrySource
 from serving.versions.versions import Versions
-from tracking.logged_models.opening import nothing_registered, tracker_at
+from tracking.registry.opening import nothing_registered, tracker_at
 from tracking.registry.versions import CHAMPION, SCHEME
 
 BACKLOG = 2_048

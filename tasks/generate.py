@@ -12,7 +12,7 @@ from models.bundles.unseen import unseen_warnings
 from models.sampling import generate
 from models.sampling.batch import rating_of
 from tasks.stage import show_markdown, stage
-from tracking.logged_models.opening import open_version
+from tracking.registry.opening import open_version
 
 log = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ from tasks.flow_run import describe_flow_run
 from tasks.stage import MINUTE, recorded_stages, started
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle, log_bundle
-from tracking.logged_models.opening import about, tracker_at
+from tracking.registry.opening import about, tracker_at
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.open_runs import end_left_runs, reopen_run
 from tracking.runs.runs import Tracker, run_tags
@@ -72,7 +72,7 @@ def registry_of(config: RunConfig) -> Registry:
 
 
 def asking_of(config: RunConfig, reference: str = CHAMPION) -> RunConfig:
-    """Return the configuration with the registered model of a reference (`tracking.logged_models.opening.locate`).
+    """Return the configuration with the registered model of a reference (`tracking.registry.opening.locate`).
 
     Use it in flows that read a version. A flow that registers a version uses the configured name only.
     """

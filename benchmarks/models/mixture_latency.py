@@ -36,7 +36,7 @@ from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec
 from models.tokens.special import BOS, STARS
-from tracking.logged_models.opening import open_version
+from tracking.registry.opening import open_version
 
 GOAL = 0.83
 """Speed of the mixture relative to its LSTM: 1 / 1.2."""

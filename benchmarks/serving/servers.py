@@ -107,7 +107,7 @@ def ours(home: Path, above: int, *more: str, model: str = NAME, cores: int = COR
 def peer(home: Path, above: int, model: str = NAME) -> Any:
     """Start `mlflow models serve`."""
     port = _free_port()
-    from tracking.logged_models.lookup import find_version
+    from tracking.logged_models.bundles import find_version
     from tracking.registry.versions import Reference
     from tracking.runs.runs import Tracker
 

@@ -126,8 +126,9 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_champions(config: RunConfig) -> Iterator[HealthLine]:
     """Check that each champion of the local database that was decided on is still there."""
-    from tracking.logged_models.lookup import decided_names, lost_champion_of
-    from tracking.logged_models.opening import champion_again, tracker_at
+    from tracking.registry.decisions import lost_champion_of
+    from tracking.registry.opening import champion_again, tracker_at
+    from tracking.registry.versions import decided_names
 
     tracker = tracker_at(config)
     names = decided_names(tracker)

@@ -32,7 +32,8 @@ def lineage(
     from core.lineage import tree
     from core.lineage.record import LINEAGE_TAG
     from core.lineage.tree import moment, size_of, step_rows
-    from tracking.registry.lineage import find, required_record
+    from tracking.logged_models.bundles import required_record
+    from tracking.registry.opening import find
 
     opened = find(config, version)[1]
     record = required_record(opened.folder)
@@ -79,7 +80,7 @@ def report(
     """Show the report of the run that made a version."""
     config = configured(preset, set)
     from evaluation.reports.run_record import REPORT_FILE, REPORTS, run_of_bundle
-    from tracking.registry.lineage import find
+    from tracking.registry.opening import find
     from tracking.tags import BUNDLE_TAG
 
     registered = find(config, version)[1].version
@@ -103,7 +104,7 @@ def reproduce(
 ) -> None:
     """Make a version again from its raw files and compare every byte; name the first stage that differs."""
     def check(config: RunConfig) -> None:
-        from tracking.registry.lineage import find
+        from tracking.registry.opening import find
 
         require_folder(Path(home) if home else None, "--home")
         find(config, version)

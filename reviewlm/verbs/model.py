@@ -189,7 +189,7 @@ def export(
 
 def _say_test_figure(config: RunConfig, version: Version) -> None:
     """Say what the model's test reviews need, to compare a score with; nothing if its run cannot be read."""
-    from tracking.logged_models.opening import tracker_at
+    from tracking.registry.opening import tracker_at
 
     with suppress(ReviewLMError):
         if (bits := tracker_at(config).metrics(version.run_id).get(f"test/{BITS}")) is not None:

@@ -59,7 +59,7 @@ def start(
 
 def _has_champion(config: RunConfig) -> bool:
     """Return whether there is a champion that could be served."""
-    from tracking.logged_models.opening import asked_model, tracker_at
+    from tracking.registry.opening import asked_model, tracker_at
     from tracking.registry.registry import CHAMPION, Registry
 
     tracker = tracker_at(config)

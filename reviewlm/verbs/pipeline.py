@@ -71,7 +71,7 @@ def demo(
     from tasks.measuring.model_work import ModelWork
     from tasks.measuring.processes import done_alone
     from tasks.measuring.samples import PROMPTS, STARS, shown
-    from tracking.logged_models.opening import use_version
+    from tracking.registry.opening import use_version
 
     options = {"options": {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}}
     # In a process of its own: this one has the libraries of a run, and a model would need torch beside them.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,7 +27,7 @@ from reviewlm.options import (
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
-    from tracking.registry.events import Event
+    from tracking.registry.decisions import Event
     from tracking.registry.registry import Registry
 from reviewlm import shown_results
 
@@ -64,7 +63,7 @@ def promote(
         if input:
             raise typer.BadParameter("--input is for the gate; a promotion by hand, with --version, reads no reviews")
         result = _promote_by_hand(configured(preset or "small", set), model, version, why, who, force)
-        _show(result)
+        terminal.show_facts(result)
     elif why or who or force or model:
         raise typer.BadParameter("--why, --who, --force and --model belong to a promotion by hand: --version N")
     else:
@@ -83,7 +82,7 @@ def rollback(
 ) -> None:
     """Make a former champion the champion again.
 
-    Before, it is tested: it must open and answer.
+    It must open, and score its probe texts as when it was saved.
     """
     config = configured(preset, set)
     registry = _registry(config, model)
@@ -94,14 +93,14 @@ def rollback(
     target = registry.rollback_target(to)
     if left := registry.rolled_back().get(target):
         terminal.say(f"Version {target} was rolled back from on {left.when:%Y-%m-%d} by {left.who}: {left.why}")
-    tested = _tested(config, registry, target)
+    _require_opens(config, registry, target)
     against = champion.version if champion else None
     result = _decided(
         config, ROLLED_BACK, registry,
         lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
         f"to ask again: reviewlm rollback --to {target}{_of(model)}; without --to it would go back once more",
-    ) | {"load_test": tested}
-    _show(result)
+    )
+    terminal.show_facts(result)
     if champion:
         terminal.say(AFTER_ROLLBACK.format(champion.version))
     terminal.last_line(result, json)
@@ -116,7 +115,7 @@ def history(
     """
     config = configured(preset, set)
     registry = _registry(config, model)
-    from tracking.registry.events import BY_HAND, complaints
+    from tracking.registry.decisions import BY_HAND, complaints
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     if events or versions:
@@ -140,7 +139,7 @@ def _show_decisions(name: str, events: Sequence[Mapping[str, Any]]) -> None:
 
 def _show_versions(name: str, versions: Sequence[Mapping[str, Any]], by_hand: Container[int]) -> None:
     """Write the table of versions; *by_hand* are those that a person has promoted."""
-    from tracking.registry.events import BY_HAND
+    from tracking.registry.decisions import BY_HAND
     from tracking.registry.versions import REFUSED
 
     rows = [row | {"reason": _short(row["reason"])} for row in _to_the_minute(versions)]
@@ -192,12 +191,12 @@ def _promote_by_hand(
 
     champion = registry.alias(CHAMPION)
     registry.require_promotable(version, force)
-    tested = _tested(config, registry, version)
+    _require_opens(config, registry, version)
     against = champion.version if champion else None
     return _decided(
         config, PROMOTED, registry, lambda: registry.promote(version, against, why=why, who=who, force=force),
         f"to ask again: reviewlm promote --version {version}{_of(model)}",
-    ) | {"load_test": tested}
+    )
 
 
 def _of(model: str) -> str:
@@ -210,9 +209,9 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     Raises:
         InputError: No model is registered under the given name.
     """
-    from tracking.logged_models.lookup import registered, registered_names
-    from tracking.logged_models.opening import asked_model, tracker_at
+    from tracking.registry.opening import asked_model, tracker_at
     from tracking.registry.registry import Registry
+    from tracking.registry.versions import registered, registered_names
 
     tracker = tracker_at(config)
     if model and not registered(tracker, model):
@@ -230,7 +229,7 @@ def _require_version(registry: Registry, number: int | None) -> None:
     Raises:
         InputError: There is no such version.
     """
-    from tracking.logged_models.lookup import versions_of
+    from tracking.registry.versions import versions_of
 
     versions = [] if number is None else versions_of(registry.tracker, registry.name)
     if number is not None and number not in versions:
@@ -240,20 +239,11 @@ def _require_version(registry: Registry, number: int | None) -> None:
         )
 
 
-def _tested(config: RunConfig, registry: Registry, version: int) -> dict[str, Any]:
-    from tracking.logged_models.load_test import load_test
+def _require_opens(config: RunConfig, registry: Registry, version: int) -> None:
+    from tracking.registry.opening import require_opens
 
     device = "cuda" if config.execution.device == "cuda" else "cpu"
-    measured = asdict(load_test(registry.tracker, registry.name, version, device))
-    return {name: value for name, value in measured.items() if value not in (None, "")}
-
-
-def _show(result: dict[str, Any]) -> None:
-    from tracking.logged_models.load_test import PROMPT, TEXT
-
-    named = {"perplexity": f"perplexity per token of '{TEXT}'", "next_word": f"next word after '{PROMPT}'"}
-    tested = {name: value for name, value in result["load_test"].items() if name != "version"}
-    terminal.show_facts(result | {f"load test: {named.get(name, name)}": value for name, value in tested.items()})
+    require_opens(registry.tracker, registry.name, version, device)
 
 
 def _decided(
@@ -266,7 +256,7 @@ def _decided(
     that repeats it (*again*) without undoing it.
     """
     from tracking.registry.change import Unfinished
-    from tracking.registry.state import CARRIED_OUT, PENDING
+    from tracking.registry.decisions import CARRIED_OUT, PENDING
 
     try:
         event, state = decide(), CARRIED_OUT

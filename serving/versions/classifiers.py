@@ -15,7 +15,7 @@ from serving.metrics import Metrics
 from serving.versions.open_version import OpenVersion, UnusableVersion
 from serving.versions.source import RegistrySource
 from serving.versions.versions import Versions
-from tracking.logged_models.opening import open_classifier
+from tracking.registry.opening import open_classifier
 from tracking.registry.versions import SCHEME
 
 PROBES = ("The food was great and the staff were very friendly.", "")

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
-from tracking.logged_models.lookup import contents_of
-from tracking.logged_models.opening import asked_model, open_champion, tracker_at
 from tracking.registry.card import recorded_card
-from tracking.registry.versions import SCHEME
+from tracking.registry.opening import asked_model, open_champion, tracker_at
+from tracking.registry.versions import SCHEME, contents_of
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle

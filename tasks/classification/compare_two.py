@@ -24,7 +24,7 @@ from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.promotion.ancestry import learnt_data
 from tasks.stage import stage
-from tracking.logged_models.opening import find_classifier
+from tracking.registry.opening import find_classifier
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from tasks.stage import store_of
 from tasks.start_vectors import STAGE as VECTORS_STAGE
 from tasks.start_vectors import vector_file
 from tasks.track import registry_of, tracker_of
-from tracking.registry.lineage import attach, find, required_record
+from tracking.logged_models.bundles import attach, required_record
+from tracking.registry.opening import find
 
 
 class Gathering:

@@ -32,7 +32,6 @@ from tasks.promotion.evidence import gather_evidence
 from tasks.stage import show_markdown, stage
 from tasks.track import registry_of, tracker_of, tracking_was_away
 from tracking import tags as tag
-from tracking.registry.lineage import tag_version
 from tracking.registry.registry import CHAMPION, ChampionChanged, outcome_tags
 
 log = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ def register_fit(
     if adaptation := measured[0].facts.get("adaptation"):
         version_tags[tag.VERSION_ADAPTATION] = adaptation
     number = registry.register(uri, run_id, version_tags | family)
-    tag_version(registry, number, family)  # for a version of an earlier run, e.g. with another family
+    registry.tag(number, family)  # for a version of an earlier run, e.g. with another family
     return number
 
 

@@ -33,6 +33,7 @@ from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
 from tasks.track import tracker_of
 from tasks.upkeep.holdings import RUNNING, VERSION, Holdings, Key, kept_results, with_inputs
 from tasks.upkeep.needed import Times, kept_versions, refused_versions, results_of, times_of, trackers_of
+from tracking.logged_models.bundles import record_of
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,
@@ -45,7 +46,6 @@ from tracking.logged_models.unused import (
     runs_of,
 )
 from tracking.registry.change import registry_lock
-from tracking.registry.lineage import record_of
 from tracking.registry.registry import Registry, Version
 from tracking.runs.open_runs import end_left_runs
 from tracking.runs.runs import Tracker

@@ -17,11 +17,11 @@ from evaluation.reports.run_record import REPORTS, read_records
 from tasks.stage import MINUTE
 from tasks.track import tracker_of
 from tasks.upkeep.holdings import RECENT, RUNNING, VERSION, YOUNG, Holdings, Key, UsedAfter, cutoff
+from tracking.logged_models.bundles import record_of
 from tracking.logged_models.unused import FINISHED, Run, VersionKey
 from tracking.logged_models.unused import RUNNING as STILL_RUNNING
-from tracking.registry.lineage import record_of
+from tracking.registry.decisions import fold_events
 from tracking.registry.registry import Registry, Version
-from tracking.registry.state import fold_events
 from tracking.registry.versions import REFUSED
 from tracking.runs.record import known_stores
 from tracking.runs.runs import Tracker

@@ -20,8 +20,7 @@ from tasks.cluster import is_installed
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
 from tests.small_cluster import MISSING, small_cluster
-from tracking.logged_models.load_test import load_test
-from tracking.logged_models.opening import open_classifier, open_version, tracker_at
+from tracking.registry.opening import open_classifier, open_version, require_opens, tracker_at
 from tracking.runs.params import metric_name
 from tracking.tags import unpacked
 
@@ -209,8 +208,7 @@ def test_a_field_without_two_labels_is_refused_before_any_fit(done: Home, monkey
 def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(done: Home) -> None:
     config = load_config(PRESET)
     with living_in(done.home):
-        found = load_test(tracker_at(config), NAME, 1)
-        assert found.label in done.result["labels"]
+        require_opens(tracker_at(config), NAME, 1)
         with pytest.raises(BundleError) as refused:
             open_version(config, f"{NAME}/1")
     assert "not a language model" in refused.value.cause

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tracking.logged_models.lookup import find_version
+from tracking.logged_models.bundles import find_version
 from tracking.registry.versions import CHAMPION, Reference
 from tracking.runs.runs import Tracker
 

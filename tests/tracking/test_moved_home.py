@@ -21,8 +21,7 @@ from core.services import launch, service_list
 from core.storing.sqlite_files import home_database
 from tests.tracking.mlflow_servers import Served
 from tracking.backup import write_backup
-from tracking.logged_models.bundles import has_bundle
-from tracking.logged_models.lookup import find_version
+from tracking.logged_models.bundles import find_version, has_bundle
 from tracking.logged_models.unused import models_of, runs_of
 from tracking.registry.registry import Registry
 from tracking.registry.versions import Reference

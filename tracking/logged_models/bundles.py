@@ -1,4 +1,7 @@
-"""Log a bundle as an MLflow model, and find the bundle of a registered version here or download it once."""
+"""Log a bundle as an MLflow model, and find the bundle of a registered version here or download it once.
+
+The lineage record of a version is in the folder of its logged model, so that both are copied together.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,18 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import BundleError, ReviewLMError, disk_errors
+from core.errors import ArtifactError, BundleError, ReviewLMError, disk_errors
+from core.lineage.record import LINEAGE_FILE, Lineage
 from models.base import ModelError
 from models.bundles.sealed_folder import WHY_MISSING, verify_files
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
-from tracking.registry.versions import stored
+from tracking.registry.versions import Reference, Version, aliases_of, entry_of, stored, version_of
 from tracking.runs.runs import Tracker
 
 NOT_IN_NAMES = r"[/:.%\"']"
@@ -161,3 +167,66 @@ def _keep(folder: Path, final: Path) -> None:
     except OSError:
         if not final.is_dir():
             raise
+
+
+@dataclass(frozen=True)
+class Found:
+    """A version and the folder of its bundle."""
+
+    version: Version
+    folder: Path
+
+
+def find_version(tracker: Tracker, reference: Reference) -> Found | None:
+    """Return a version and the folder of its bundle, or None if there is no such version.
+
+    Raises:
+        BundleError: The version holds no bundle, or its files are missing.
+    """
+    aliases = aliases_of(tracker, reference.name)
+    number = aliases.get(reference.alias) if reference.alias else reference.version
+    entry = None if number is None else entry_of(tracker, reference.name, number)
+    if entry is None:
+        return None
+    version = version_of(entry, aliases)
+    return Found(version, bundle_folder(tracker, reference.name, version.version))
+
+
+def bundle_folder(tracker: Tracker, name: str, number: int) -> Path:
+    """Return the folder of a version's bundle; download it first if the store is not on this machine.
+
+    Raises:
+        BundleError: The version holds no bundle, or its files are missing.
+    """
+    address = address_of(tracker, name, number)
+    return bundle_in(tracker, address) or download(tracker, address, name, number) / BUNDLE_PATH
+
+
+def record_of(bundle: Path) -> Lineage | None:
+    """Return the record in the model folder of a bundle; None for one that no run registered.
+
+    Raises:
+        Damaged: The record was changed after it was written.
+    """
+    file = bundle.parent.parent / LINEAGE_FILE  # the bundle is <model>/artifacts/bundle
+    return Lineage.from_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+
+
+def required_record(bundle: Path) -> Lineage:
+    """Return the record in the model folder of a bundle.
+
+    Raises:
+        ArtifactError: There is none.
+        Damaged: The record was changed after it was written.
+    """
+    if (record := record_of(bundle)) is None:
+        raise ArtifactError("It is not known how this version was made", where=bundle, cause="no run registered it")
+    return record
+
+
+def attach(tracker: Tracker, model_uri: str, lineage: Lineage) -> None:
+    """Write a record into the folder of a logged model; an existing one is replaced."""
+    with tempfile.TemporaryDirectory(prefix="reviewlm-lineage-") as folder, tracker.reaching() as client:
+        file = Path(folder) / LINEAGE_FILE
+        file.write_text(lineage.to_json(), encoding="utf-8")
+        client.log_model_artifact(model_uri.removeprefix("models:/"), str(file))

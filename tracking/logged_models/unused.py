@@ -25,9 +25,8 @@ from models.tokens.vocabulary import FILE
 from tracking.artifacts import place_of
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, SPEC
-from tracking.registry.events import SOURCE
 from tracking.registry.registry import Registry, Version
-from tracking.registry.versions import entries_of
+from tracking.registry.versions import SOURCE, entries_of
 from tracking.runs.runs import Tracker
 from tracking.tags import FIT_TAG, FLOW, MODEL_VERSIONS, PARENT, value_of
 

@@ -5,7 +5,7 @@ from the log. Every step of `carry_out` may be repeated. If a process was killed
 of the registry finishes its work. The alias `champion` is set last, so it always points to the old or the new champion.
 
 On one machine, a file lock allows one change at a time. Between machines, the order of the log decides (see
-`state.fold_events`). One gap remains: a process may pause between reading the log and writing an alias, and then
+`decisions.fold_events`). One gap remains: a process may pause between reading the log and writing an alias, and then
 overwrite a newer alias from another machine. It reads the log again after the write and corrects the alias. If it is
 killed before that, the alias stays wrong until a user changes it; the next change records it in the log as moved.
 """
@@ -20,8 +20,20 @@ from typing import Any
 from filelock import FileLock
 
 from core.errors import ReviewLMError, TrackingUnavailable
-from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event, upsert
-from tracking.registry.state import CARRIED_OUT, OVERTAKEN, PENDING, RegistryState, fold_events
+from tracking.registry.decisions import (
+    ABANDONED,
+    ADOPTED,
+    CARRIED_OUT,
+    GATE,
+    MANUAL,
+    OVERTAKEN,
+    PENDING,
+    DecisionLog,
+    Event,
+    RegistryState,
+    fold_events,
+    upsert,
+)
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, aliases_of, entry_of
 from tracking.runs.runs import Tracker
 from tracking.tags import PACKED, RULE, SINCE, packed, unpacked

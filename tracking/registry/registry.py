@@ -1,7 +1,7 @@
 """Register versions of a model, and carry out promotions, refusals and rollbacks.
 
 Aliases show the role of a version: `challenger` from registration to decision, `champion` for the version in use,
-`previous` for the champion before it. They follow the decision log (`tracking/registry/events.py`, `state.py`).
+`previous` for the champion before it. They follow the decision log (`tracking/registry/decisions.py`).
 `tracking/registry/change.py` turns a decision into aliases and tags, also after an interruption. The gate does not read
 scores from the registry: it scores both models itself.
 """
@@ -16,11 +16,19 @@ from typing import Any
 
 from core.errors import InputError, ReviewLMError
 from tracking.client import PRESENT, error_code
-from tracking.logged_models.bundles import address_of, bundle_in, download, require_content
-from tracking.logged_models.export import BUNDLE_PATH
-from tracking.registry.change import ChampionChanged, Change, exclusive_change
-from tracking.registry.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, same_decision
-from tracking.registry.state import OVERTAKEN, fold_events
+from tracking.logged_models.bundles import bundle_folder, bundle_in, require_content
+from tracking.registry.change import ChampionChanged, Change, exclusive_change, registry_lock, retag
+from tracking.registry.decisions import (
+    GATE,
+    MANUAL,
+    OVERTAKEN,
+    ROLLBACK,
+    DecisionLog,
+    Event,
+    author,
+    fold_events,
+    same_decision,
+)
 from tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -38,7 +46,7 @@ from tracking.registry.versions import (
 )
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
-from tracking.tags import BY_HAND_WHO, BY_HAND_WHY, MODEL_URI_TAG, MODEL_VERSIONS, OUTCOME, REASON, packed
+from tracking.tags import BY_HAND_WHO, BY_HAND_WHY, MODEL_URI_TAG, MODEL_VERSIONS, OUTCOME, REASON, packed, unpacked
 
 __all__ = [
     "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
@@ -145,9 +153,16 @@ class Registry:
         Raises:
             BundleError: The version holds no bundle, or its files are missing.
         """
-        number = version.version if isinstance(version, Version) else version
-        address = address_of(self.tracker, self.name, number)
-        return bundle_in(self.tracker, address) or download(self.tracker, address, self.name, number) / BUNDLE_PATH
+        return bundle_folder(self.tracker, self.name, version.version if isinstance(version, Version) else version)
+
+    def tag(self, number: int, tags: Mapping[str, str]) -> None:
+        """Set those tags of a version that it does not have yet with these values."""
+        with registry_lock(self.tracker):  # the packed tag is read and written whole
+            with self.tracker.reaching() as client:
+                entry = client.get_model_version(self.name, str(number))
+            present = unpacked(entry.tags)
+            if changes := {name: value for name, value in version_tags(tags).items() if present.get(name) != value}:
+                retag(self.tracker, entry, changes)
 
     def events(self) -> list[Event]:
         """Return the decision log, the oldest event first."""

@@ -17,10 +17,9 @@ from core.config.presets import DEFAULT, change_config, load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, ReviewLMError
 from core.lineage.record import Lineage
-from tracking.logged_models.lookup import Found, find_version, versions_of
-from tracking.logged_models.opening import asked_model, find_classifier, locate, tracker_at
-from tracking.registry.lineage import record_of
-from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Reference
+from tracking.logged_models.bundles import Found, find_version, record_of
+from tracking.registry.opening import asked_model, find_classifier, locate, tracker_at
+from tracking.registry.versions import CHAMPION, Reference
 
 WHERE = ("execution.", "promotion.model_name", "classification.label", "classification.promotion.model_name")
 """Prefixes of the settings that locate the registry and the model in it."""
@@ -151,22 +150,10 @@ def version_called(config: RunConfig, reference: str) -> Found | None:
 
 def no_such_model(config: RunConfig, reference: str) -> ConfigError:
     """Return the error for a name that is neither a version nor a model of the configuration."""
-    tracker, name = tracker_at(config), config.promotion.model_name
-    numbers = ", ".join(map(str, versions_of(tracker, name))) or "none"
-    if reference.isdigit():
-        return ConfigError(
-            f"There is no version {reference}", where=name, remedy=f"one of {numbers}; see `reviewlm history`"
-        )
-    if reference in (PREVIOUS, CHALLENGER, CHAMPION):
-        return ConfigError(
-            f"No version of '{name}' has the alias '{reference}'", value=reference,
-            cause="no other version was champion before" if reference == PREVIOUS else "",
-            remedy=f"a version's number ({numbers}), or the name of a fitted model; see `reviewlm history`",
-        )
+    models = ", ".join(spec.name for spec in config.models)
     return ConfigError(
-        f"'{reference}' is neither an alias of a registered version nor a model of this configuration", value=reference,
-        remedy=f"a version's number ({numbers}), an alias (see `reviewlm history`), or one of "
-        f"{', '.join(spec.name for spec in config.models)}",
+        f"'{reference}' is neither a registered version nor a model of this configuration", value=reference,
+        remedy=f"an alias or a number (`reviewlm history` lists them), or one of {models}",
     )
 
 
@@ -216,16 +203,10 @@ def _changes_data(overrides: Sequence[str]) -> bool:
 
 
 def _source_of(record: Lineage) -> dict[str, Any]:
-    """Return the recorded section `source`, with relative paths resolved against the working folder of the run.
-
-    If the record does not name that folder, the recorded paths of the source files are used.
-    """
+    """Return the recorded section `source`, with relative paths resolved against the working folder of the run."""
     source: Mapping[str, Any] = record.configuration.get("source", {})
     input, business = list(source.get("input", ())), [path for path in (source.get("business"),) if path]
-    if record.folder:
-        input, business = ([_below(record.folder, path) for path in paths] for paths in (input, business))
-    else:
-        input, business = _where_they_lay(record, "file", input), _where_they_lay(record, "business", business)
+    input, business = ([_below(record.folder, path) for path in paths] for paths in (input, business))
     return {**source, "input": input, "business": next(iter(business), "")}
 
 
@@ -233,11 +214,6 @@ def _named_files(record: Lineage) -> dict[str, str]:
     """Return the recorded word vectors, with relative paths resolved against the working folder of the run."""
     named: Mapping[str, str] = record.configuration.get("vectors", {})
     return {name: str(Path(record.folder, path)) for name, path in named.items()}
-
-
-def _where_they_lay(record: Lineage, kind: str, paths: list[str]) -> list[str]:
-    lay = [one.path for one in record.sources if one.kind == kind and one.path]
-    return paths if all(Path(path).is_absolute() for path in paths) else lay or paths
 
 
 def _below(folder: str, pattern: str) -> str:

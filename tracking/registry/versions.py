@@ -1,4 +1,4 @@
-"""Describe registered versions, their addresses and their tags, independently of MLflow's types."""
+"""Read registered models: their versions, addresses and tags, by SQL in a local database, else by asking MLflow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError, ReviewLMError
+from core.errors import ConfigError, ReviewLMError, TrackingUnavailable
 from core.lineage.family import FAMILY_TAG
 from core.storing.sqlite_files import database_file, read_only
 from models.names import require_name
@@ -27,6 +27,9 @@ PROMOTED, REFUSED = "promoted", "refused"
 TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
 REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))")
 SCHEME = "models:/"
+LOG = "-decisions"
+"""End of the name of a decision log."""
+SOURCE = "reviewlm:/decision"  # MLflow requires an address of files for each version, but events have no files
 EXISTS = "current_stage != 'Deleted_Internal'"
 """Condition for versions that are not deleted: MLflow keeps deleted rows and marks them."""
 VERSIONS = f"""
@@ -35,6 +38,7 @@ VERSIONS = f"""
 """
 TAGS = "SELECT version, key, value FROM model_version_tags WHERE name = ?"
 ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
+NAMES = f"SELECT DISTINCT name FROM model_versions WHERE (source = ?) = ? AND {EXISTS}"
 MODEL_DESCRIPTION = """Language models of reviews, registered by ReviewLM.
 
 | alias | version |
@@ -191,3 +195,49 @@ def aliases_of(tracker: Connection, name: str) -> dict[str, int]:
         if error_code(error) in ABSENT:
             return {}
         raise
+
+
+def registered(tracker: Connection, name: str) -> bool:
+    """Return whether a registered model has any version."""
+    return bool(entries_of(tracker, name))
+
+
+def versions_of(tracker: Connection, name: str) -> list[int]:
+    """Return the numbers of a registered model's versions."""
+    return sorted(int(entry.version) for entry in entries_of(tracker, name))
+
+
+def registered_names(tracker: Connection) -> list[str]:
+    """Return the names of the registered models that have a version; entries of decision logs are no versions.
+
+    A registry of another machine is not asked, because it may have thousands of models. The result is empty then.
+    """
+    return _names(tracker, logs=False)
+
+
+def decided_names(tracker: Connection) -> list[str]:
+    """Return the names of the models of a local database that have a decision log, whether they still exist or not."""
+    return sorted(name.removesuffix(LOG) for name in _names(tracker, logs=True))
+
+
+def _names(tracker: Connection, logs: bool) -> list[str]:
+    if file := database_file(tracker.uri):
+        with suppress(sqlite3.Error), read_only(file) as database:
+            return sorted(name for (name,) in database.execute(NAMES, (SOURCE, logs)))
+    return []
+
+
+def contents_of(tracker: Connection, name: str) -> tuple[dict[str, int], dict[int, datetime]]:
+    """Return a registered model's aliases, and its versions with the times when they were registered.
+
+    Cheap with the default local database, so that a server may ask every second.
+
+    Raises:
+        TrackingUnavailable: The registry cannot be read.
+    """
+    direct = stored(tracker, name)
+    if direct is None and (file := database_file(tracker.uri)):
+        raise TrackingUnavailable("The registry cannot be read", where=file)
+    entries, aliases = direct or (entries_of(tracker, name), aliases_of(tracker, name))
+    there = {int(entry.version): datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC) for entry in entries}
+    return {alias: number for alias, number in aliases.items() if number in there}, there

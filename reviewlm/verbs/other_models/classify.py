@@ -88,7 +88,7 @@ def predict(
     texts = [text for _, text in lines]
     config = configured(preset, set)
     from models.bundles.unseen import script_warnings
-    from tracking.logged_models.opening import open_classifier
+    from tracking.registry.opening import open_classifier
 
     bundle, version = open_classifier(config, model)
     classified = checked(lambda: bundle.classify(texts))
@@ -110,7 +110,7 @@ def weights(
     config = configured(preset, set)
     from core.errors import InputError
     from models.classification.features import FeatureClassifier
-    from tracking.logged_models.opening import open_classifier
+    from tracking.registry.opening import open_classifier
 
     bundle, version = open_classifier(config, model)
     if not isinstance(bundle.model, FeatureClassifier) or len(bundle.model.layers) > 1:

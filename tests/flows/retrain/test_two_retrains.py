@@ -11,7 +11,7 @@ import pytest
 
 from core.store import Store
 from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
-from tracking.registry.events import complaints
+from tracking.registry.decisions import complaints
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
 

@@ -36,7 +36,7 @@ def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
     from core.lineage.tree import verify
     from tasks.lineage.gather import recorded_version
     from tasks.upkeep.collect import collect
-    from tracking.logged_models.opening import open_version
+    from tracking.registry.opening import open_version
 
     between = int(time.time() * 1000)
     second = ran.again(*SECOND_RUN)

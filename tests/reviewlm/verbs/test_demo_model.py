@@ -13,7 +13,7 @@ from core.errors import TrackingUnavailable
 from flows.retrain import resolve
 from reviewlm.shown_results import show_next_steps
 from reviewlm.verbs import model
-from tracking.logged_models import opening
+from tracking.registry import opening
 
 DEMOS = {"ablation", "characters", "classify_demo", "demo"}
 

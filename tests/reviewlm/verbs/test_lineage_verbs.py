@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import tracking.registry.lineage
 from core.errors import ArtifactError, Damaged, NotReproduced
 from core.lineage.record import LINEAGE_TAG, Lineage
 from evaluation.reports.run_record import FORMAT, RECORD_FILE, REPORT_FILE, REPORTS
@@ -24,8 +23,8 @@ def record(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
     made, bundle = made_lineage(own_home)
     version = SimpleNamespace(version=7, aliases=("champion",), tags={LINEAGE_TAG: made.root})
     found = SimpleNamespace(version=version, folder=bundle)
-    monkeypatch.setattr(tracking.registry.lineage, "find", lambda config, reference: (None, found))
-    monkeypatch.setattr(tracking.registry.lineage, "required_record", lambda folder: made)
+    monkeypatch.setattr("tracking.registry.opening.find", lambda config, reference: (None, found))
+    monkeypatch.setattr("tracking.logged_models.bundles.required_record", lambda folder: made)
     return made
 
 
@@ -112,7 +111,7 @@ def test_the_report_of_a_version_is_that_of_the_run_that_made_it(
     record: Lineage, own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     version = SimpleNamespace(version=7, tags={BUNDLE_TAG: "abc"})
-    monkeypatch.setattr(tracking.registry.lineage, "find", lambda *of: (None, SimpleNamespace(version=version)))
+    monkeypatch.setattr("tracking.registry.opening.find", lambda *of: (None, SimpleNamespace(version=version)))
     for run, bundle in (("other", "xyz"), ("made it", "abc")):
         folder = own_home / REPORTS / run
         folder.mkdir(parents=True)

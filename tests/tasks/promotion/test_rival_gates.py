@@ -11,9 +11,8 @@ import pytest
 from core.errors import ReviewLMError
 from tasks.promotion.promote import ATTEMPTS, retry_on_champion_change
 from tests.tasks.promotion.rival_gates import judge_challenger, opened
-from tracking.registry.events import complaints
+from tracking.registry.decisions import OVERTAKEN, complaints
 from tracking.registry.registry import ChampionChanged, Registry
-from tracking.registry.state import OVERTAKEN
 
 FIRST, GOOD, BETTER = 1, 2, 3
 

@@ -22,7 +22,7 @@ from tasks.stage import store_of
 from tasks.track import tracker_of
 from tasks.upkeep.collect import Collected, collect
 from tests.tasks.upkeep.judged_versions import FILES, RECORD, STAYS, judged, registry
-from tracking.registry.lineage import record_of as record_in
+from tracking.logged_models.bundles import record_of as record_in
 from tracking.registry.registry import PREVIOUS
 
 LATER = time.time_ns() + 30 * 86_400 * 10**9

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.storing.sqlite_files import LibraryTables, Revisions, stored_revision
-from tracking.backup import upgrade
+from tracking import upgrade
 
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect", "subprocess.Popen"}
 OLD, NEW = ("one", [("a",), ("b",)]), ("two", [("a", 0), ("b", 1)])

@@ -35,8 +35,8 @@ from tests.tracking.backup.older_databases import (
 from tests.tracking.tiny_model import fitted
 from tracking.database import head_revision
 from tracking.logged_models.bundles import log_bundle
-from tracking.logged_models.opening import open_champion
-from tracking.registry.events import complaints
+from tracking.registry.decisions import complaints
+from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
 

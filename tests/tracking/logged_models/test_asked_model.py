@@ -19,10 +19,9 @@ from reviewlm.cli import app
 from tests.marked_cases import long_but
 from tests.reviewlm.doctor.examined import only
 from tests.tracking.tiny_model import fitted
-from tracking.logged_models import lookup, opening
-from tracking.logged_models.bundles import log_bundle
-from tracking.logged_models.opening import about, locate, open_version
-from tracking.registry.lineage import find
+from tracking.logged_models.bundles import find_version, log_bundle
+from tracking.registry import opening, versions
+from tracking.registry.opening import about, find, locate, open_version
 from tracking.registry.registry import Registry
 from tracking.registry.versions import REFUSED, Reference
 from tracking.runs.runs import Tracker
@@ -226,16 +225,16 @@ def test_versions_that_were_deleted_in_mlflow_are_registered_no_more(
     for order in (2, 3):
         home.register(OWN_MODEL, order, champion=False)
     if way == "MLflow":
-        monkeypatch.setattr(lookup, "database_file", lambda uri: None)
+        monkeypatch.setattr(versions, "database_file", lambda uri: None)
     client = MlflowClient(home.tracker.uri)
     client.delete_model_version(OWN_MODEL, "1")
-    assert lookup.registered(home.tracker, OWN_MODEL)
-    assert lookup.versions_of(home.tracker, OWN_MODEL) == [2]
-    first, second = (lookup.find_version(home.tracker, Reference(OWN_MODEL, version=n)) for n in (1, 2))
+    assert versions.registered(home.tracker, OWN_MODEL)
+    assert versions.versions_of(home.tracker, OWN_MODEL) == [2]
+    first, second = (find_version(home.tracker, Reference(OWN_MODEL, version=n)) for n in (1, 2))
     assert first is None
     assert second is not None
     client.delete_model_version(OWN_MODEL, "2")
-    assert not lookup.registered(home.tracker, OWN_MODEL)
-    assert lookup.versions_of(home.tracker, OWN_MODEL) == []
+    assert not versions.registered(home.tracker, OWN_MODEL)
+    assert versions.versions_of(home.tracker, OWN_MODEL) == []
     home.register(DEMO_MODEL)
     assert opening.asked_model(RunConfig(), home.tracker) == DEMO_MODEL

@@ -31,7 +31,7 @@ from tests.serving.engine.small_models import TEXTS, bundle_of
 from tests.tracking.mlflow_servers import Served, model_folder
 from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.export import requirements
-from tracking.logged_models.opening import open_champion
+from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
 from training.classification.fitting import fit_classifier

@@ -27,7 +27,7 @@ from models.tokens.vocabulary import Vocabulary
 from tests.tracking.mlflow_servers import model_folder
 from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.export import smoke_test
-from tracking.logged_models.opening import open_champion
+from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
 from training.context import FitContext

@@ -18,7 +18,7 @@ from tracking.logged_models.unused import (
     remove_model,
     runs_of,
 )
-from tracking.registry.events import MANUAL
+from tracking.registry.decisions import MANUAL
 
 pytestmark = pytest.mark.usefixtures("light_models")
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracking.registry.events import CARRIED_OUT
+from tracking.registry.decisions import DONE_TAG, fold_events
 from tracking.registry.registry import Registry
-from tracking.registry.state import fold_events
 from tracking.runs.runs import Tracker
 from tracking.tags import SINCE
 
@@ -158,4 +157,4 @@ def carried_out(registry: Registry) -> bool:
     """Return whether nothing of the log is left to be done."""
     with registry.tracker.reaching() as client:
         log = client.search_model_versions("name = 'reviewlm-decisions'")
-    return all(CARRIED_OUT in entry.tags for entry in log)
+    return all(DONE_TAG in entry.tags for entry in log)

@@ -13,9 +13,21 @@ from hypothesis import strategies as st
 
 from core.errors import ReviewLMError
 from tests.examples import examples
-from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, ROLLBACK, Event, complaints
+from tracking.registry.decisions import (
+    ABANDONED,
+    ADOPTED,
+    CARRIED_OUT,
+    GATE,
+    MANUAL,
+    OVERTAKEN,
+    PENDING,
+    REPEATED,
+    ROLLBACK,
+    Event,
+    complaints,
+    fold_events,
+)
 from tracking.registry.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
-from tracking.registry.state import CARRIED_OUT, OVERTAKEN, PENDING, REPEATED, fold_events
 from tracking.runs.runs import Tracker
 
 LOG = "reviewlm-decisions"

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.tracking.mlflow_servers import Served
-from tracking.registry.events import SOURCE, complaints
+from tracking.registry.decisions import complaints
 from tracking.registry.registry import Registry
-from tracking.registry.versions import CHAMPION, PREVIOUS
+from tracking.registry.versions import CHAMPION, PREVIOUS, SOURCE
 from tracking.runs.runs import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

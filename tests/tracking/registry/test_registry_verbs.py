@@ -24,8 +24,7 @@ from core.services.model_events import PROMOTED, ROLLED_BACK
 from reviewlm.cli import app
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import log_bundle
-from tracking.logged_models.load_test import load_test
-from tracking.registry.events import DecisionLog
+from tracking.registry.decisions import DecisionLog
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
 
@@ -90,16 +89,8 @@ def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_sa
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["champion_version"], result["previous_version"]) == (1, 2)
     assert (result["decision"], result["why"]) == ("rolled back", "complaints")
-    assert result["load_test"]["version"] == 1
-    assert result["load_test"]["perplexity"] > 1
     assert "prefect imported: False" in done.stderr
     assert shop.champion() == 1
-
-
-def test_the_figures_of_the_load_test_say_which_text_they_are_of(shop: Shop) -> None:
-    shown = shop.run("rollback").stdout
-    assert "load test: perplexity per token of 'The food was good.'" in shown
-    assert "load test: next word after 'The food was'" in shown
 
 
 @pytest.fixture
@@ -214,14 +205,15 @@ def test_a_version_that_does_not_open_is_not_rolled_back_to(shop: Shop) -> None:
     assert (shop.champion(), shop.registry.decisions()) == (2, before)
 
 
-def test_a_version_that_answers_differently_from_when_it_was_saved_fails_the_load_test(shop: Shop) -> None:
+def test_a_version_that_answers_differently_from_when_it_was_saved_is_not_promoted(shop: Shop) -> None:
     spec = shop.registry.bundle_folder(1) / "spec.json"
     facts = json.loads(spec.read_text())
     facts["probes"] = [{**probe, "nats": probe["nats"] + 1} for probe in facts["probes"]]
     spec.write_text(json.dumps(facts))
-    with pytest.raises(BundleError):
-        load_test(shop.registry.tracker, "reviewlm", 1)
-    assert load_test(shop.registry.tracker, "reviewlm", 2).next_word
+    before = shop.registry.decisions()
+    assert isinstance(shop.run("rollback").exception, BundleError)
+    assert isinstance(shop.run("promote", "--version", "1", "--why", "cheaper").exception, BundleError)
+    assert (shop.champion(), shop.registry.decisions()) == (2, before)
 
 
 def test_what_the_gate_refused_needs_force_and_the_log_says_who_and_why(shop: Shop) -> None:

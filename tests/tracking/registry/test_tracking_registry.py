@@ -12,9 +12,9 @@ import pytest
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, InputError, ReviewLMError
 from evaluation.gate.decision import Decision, RuleOutcome
-from tracking.logged_models.lookup import find_version
-from tracking.logged_models.opening import open_champion, open_version
-from tracking.registry.events import complaints
+from tracking.logged_models.bundles import find_version
+from tracking.registry.decisions import complaints
+from tracking.registry.opening import open_champion, open_version
 from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, outcome_tags
 from tracking.registry.versions import Reference, aliases_of, stored
 from tracking.runs.runs import Tracker

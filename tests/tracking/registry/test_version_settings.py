@@ -224,16 +224,6 @@ def test_names_of_sources_stay_those_of_the_run(
     assert list(found.values()) == list(source_names(["**/*.jsonl"]).values()) == ["a/x.jsonl", "b/y.jsonl"]
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_of_an_older_record_the_files_themselves_are_taken(own_home: Path, nested: list[Path], gone: bool) -> None:
-    config = load_config("small", ["source.business=b.json"]).with_input(["**/*.jsonl", "/absolute/*.csv"])
-    register(own_home, config, 1, ["champion"], nested)
-    if gone:
-        nested[0].unlink()
-    source = settings_of(["champion"]).config.source
-    assert (source.input, source.business) == (tuple(map(str, nested)), "b.json")
-
-
 def test_a_version_without_a_record_says_that_it_has_none(own_home: Path) -> None:
     own_home.mkdir(exist_ok=True)
     register(own_home, load_config("small"), 1, ["champion"], recorded=False)
@@ -268,5 +258,4 @@ def test_names_that_are_no_versions_are_told_at_once() -> None:
     found = version_called(config, "reviewlm/1")
     assert found is not None
     assert found.version.version == 1
-    assert "one of 1, 2" in str(no_such_model(config, "7"))
     assert "kn5, lstm, kn5+lstm" in str(no_such_model(config, "nobody"))

@@ -29,7 +29,7 @@ from tests.s3_server import BUCKET, s3_server
 from tests.tracking.tiny_model import fitted
 from tracking.client import open_client, reaching
 from tracking.logged_models.bundles import log_bundle
-from tracking.logged_models.opening import open_champion
+from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs import publish
 from tracking.runs.runs import Tracker

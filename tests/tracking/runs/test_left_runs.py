@@ -19,7 +19,7 @@ from core.processes.leftovers import this_machine, this_process
 from reviewlm.options import tidy
 from tasks.track import parent_run
 from tracking.client import open_client
-from tracking.logged_models.opening import tracker_at
+from tracking.registry.opening import tracker_at
 from tracking.runs import open_runs
 from tracking.runs.open_runs import end_left_runs, end_open_runs, is_left, open_locks
 from tracking.runs.publish import Publisher, Sent
@@ -34,7 +34,7 @@ from core.config.presets import load_config
 from core.processes import leftovers
 if sys.argv[2]:
     leftovers.this_machine = lambda: sys.argv[2]
-from tracking.logged_models.opening import tracker_at
+from tracking.registry.opening import tracker_at
 tracker = tracker_at(load_config(sys.argv[1], []))
 for name in ("finished", "left"):
     run_id = tracker.start_run(name)

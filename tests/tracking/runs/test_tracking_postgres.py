@@ -78,7 +78,7 @@ def test_two_homes_register_and_promote_through_one_database(cluster: Cluster, t
 
 
 def test_the_command_line_opens_the_champion_of_a_shared_store(cluster: Cluster, tmp_path: Path):
-    from tracking.logged_models.lookup import find_version
+    from tracking.logged_models.bundles import find_version
     from tracking.registry.versions import Reference
 
     tracker = Tracker(cluster.uri, "machines", tmp_path / "mlartifacts")

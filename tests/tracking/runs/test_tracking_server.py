@@ -11,9 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tracking.logged_models.bundles import log_bundle
+from tracking.logged_models.bundles import find_version, log_bundle
 from tracking.logged_models.export import smoke_test
-from tracking.logged_models.lookup import find_version
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.registry.versions import Reference
 from tracking.runs.runs import Tracker

@@ -112,7 +112,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> l
             raise BundleError("Nothing is registered as nobody yet")
         return classifier(), SimpleNamespace(name="reviewlm-stars", version=4)
 
-    monkeypatch.setattr("tracking.logged_models.opening.open_classifier", find)
+    monkeypatch.setattr("tracking.registry.opening.open_classifier", find)
     return asked
 
 
@@ -178,7 +178,7 @@ def weighted(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
     train = examples(words, 60, 1)
     model = fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model
     found = ClassifierBundle(spec, words, model), SimpleNamespace(name="reviewlm-stars", version=4)
-    monkeypatch.setattr("tracking.logged_models.opening.open_classifier", lambda config, reference: found)
+    monkeypatch.setattr("tracking.registry.opening.open_classifier", lambda config, reference: found)
     capfd.readouterr()  # what the fit has logged
 
 

@@ -21,23 +21,30 @@ from typing import Any
 
 from core.errors import ReviewLMError, TrackingUnavailable
 from tracking.client import PRESENT, error_code
-from tracking.registry.versions import DESCRIPTION_LENGTH, entries_of, version_tags
+from tracking.registry.versions import (
+    CHAMPION,
+    DESCRIPTION_LENGTH,
+    LOG,
+    SOURCE,
+    contents_of,
+    entries_of,
+    registered,
+    version_tags,
+)
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
 from tracking.tags import OUTCOME, packed, unpacked
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
-LOG = "-decisions"
-"""End of the name of a decision log."""
-SOURCE = "reviewlm:/decision"  # MLflow requires an address of files for each version, but events have no files
-OWN, CARRIED_OUT = "event/", "event/carried_out"
+OWN, DONE_TAG = "event/", "event/carried_out"
 ABANDONED = "abandoned"
+CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken", "sent twice"
 WHY_LENGTH = 2000
 BY_HAND = "promoted by hand"
 DECIDED = ("action", "promote", "version", "against", "why", "run_id", "previous")
 """Fields that make up the decision, beside the tags and the report."""
 SHOWN_IN_LOG = frozenset(
-    {OUTCOME, CARRIED_OUT, *(f"{OWN}{name}" for name in ("action", "version", "promote", "who", "why"))}
+    {OUTCOME, DONE_TAG, *(f"{OWN}{name}" for name in ("action", "version", "promote", "who", "why"))}
 )
 """Tags of an event that MLflow's pages show."""
 
@@ -90,7 +97,7 @@ class Event:
         return words.get(self.action, gate)
 
     def as_row(self, state: str) -> dict[str, Any]:
-        """Return the row for a list of decisions, as JSON values; *state* as in `state.RegistryState.states`."""
+        """Return the row for a list of decisions, as JSON values; *state* as in `RegistryState.states`."""
         return {
             "event": self.number, "when": self.when.isoformat(timespec="seconds"), "who": self.who,
             "decision": self.outcome, "version": self.version or None, "against": self.against, "why": self.why,
@@ -159,7 +166,7 @@ class DecisionLog:
     def mark(self, event: Event, how: str = "") -> None:
         """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
         value = how or datetime.now(UTC).isoformat(timespec="seconds")
-        upsert(self.tracker, "set_model_version_tag", self.name, str(event.number), CARRIED_OUT, value)
+        upsert(self.tracker, "set_model_version_tag", self.name, str(event.number), DONE_TAG, value)
 
 
 def upsert(tracker: Tracker, method: str, *arguments: str) -> None:
@@ -229,7 +236,7 @@ def _storable(event: Event, after: str) -> Event:
 def _own_tags(event: Event) -> dict[str, str]:
     values = {f"{OWN}{name}": getattr(event, name) for name in (*DECIDED, "who", "key", "after", "digest")}
     tags = {name: str(value) for name, value in values.items() if value not in (None, "")}
-    return {**tags, CARRIED_OUT: event.carried_out} if event.carried_out else tags
+    return {**tags, DONE_TAG: event.carried_out} if event.carried_out else tags
 
 
 def _event_of(entry: Any) -> Event:
@@ -252,3 +259,85 @@ def _number(text: str) -> int | None:
 
 def _time(entry: Any) -> datetime:
     return datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
+
+
+@dataclass(frozen=True)
+class RegistryState:
+    """State of the registry after all events of the decision log.
+
+    Args:
+        champion: The version that is champion; None if there is none.
+        previous: The champion before it.
+        newest: Number of the last event; 0 if there is none.
+        states: State of each event, by number. CARRIED_OUT: aliases and tags show it. PENDING: decided, but aliases and
+            tags do not show it yet. OVERTAKEN: void, because another version had become champion before it was
+            written. ABANDONED: void, because its version was deleted before it could be carried out. REPEATED: void,
+            because it is an earlier event that was sent again.
+        past_champions: All versions that were champion at any time, in the order in which they first became champion.
+        left: By version that was rolled back from, the number of that event. A later promotion of it, or a rollback to
+            it, removes it.
+    """
+
+    champion: int | None = None
+    previous: int | None = None
+    newest: int = 0
+    states: Mapping[int, str] = field(default_factory=dict, hash=False)
+    past_champions: tuple[int, ...] = ()
+    left: Mapping[int, int] = field(default_factory=dict, hash=False)
+
+
+def fold_events(events: Iterable[Event]) -> RegistryState:
+    """Apply the events in the order of their numbers, and return the resulting state.
+
+    This is a compare-and-set: a promotion counts only if the champion that it was decided against is still champion at
+    its place in the log. Every reader of the log gets the same result. So if two promotions are decided at the same
+    time against the same champion, exactly one counts, without any lock.
+    """
+    champion, previous, newest = None, None, 0
+    states: dict[int, str] = {}
+    left: dict[int, int] = {}
+    past_champions: dict[int, None] = {}
+    keys: set[str] = set()
+    for event in sorted(events, key=lambda one: one.number):
+        newest = event.number
+        if event.key in keys:  # an HTTP client may repeat a request whose answer was lost
+            states[event.number] = REPEATED
+        elif event.carried_out.startswith(ABANDONED):
+            states[event.number] = ABANDONED
+        elif (event.promote or event.action == ADOPTED) and champion not in (event.against, event.version or None):
+            states[event.number] = OVERTAKEN
+        else:
+            states[event.number] = CARRIED_OUT if event.carried_out else PENDING
+            if event.action == ADOPTED:
+                champion, previous = event.version or None, event.previous
+                past_champions |= {} if previous is None or previous in past_champions else {previous: None}
+            elif event.promote and event.version != champion:
+                if event.action == ROLLBACK and champion is not None:
+                    left[champion] = event.number
+                champion, previous = event.version, champion
+            if champion is not None:
+                past_champions.setdefault(champion)
+                left.pop(champion, None)
+        keys.add(event.key)
+    return RegistryState(champion, previous, newest, states, tuple(past_champions), left)
+
+
+def lost_champion_of(tracker: Tracker, name: str) -> str:
+    """Say how a registered model lost its champion by other means than a decision; "" if it did not.
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer.
+    """
+    aliases, versions = contents_of(tracker, name)
+    if CHAMPION in aliases or not registered(tracker, name + LOG):
+        return ""
+    state = fold_events(events := DecisionLog(tracker, name).read())
+    last = next((event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None)
+    number = last.against if last and last.action == ADOPTED and state.champion is None else state.champion
+    if number is None:
+        return ""
+    if not versions:
+        return f"the registered model was deleted in MLflow, with its champion, version {number}"
+    if number not in versions:
+        return f"version {number}, the champion, was deleted in MLflow"
+    return f"the alias was taken from version {number} in MLflow"
