@@ -9,9 +9,6 @@ from typing import Any
 
 from ..base import ModelError, sha256_of, stored
 
-WHY_MISSING = "removed.txt"
-"""File of a folder whose other files were removed on purpose: why, when, and how to get them back."""
-
 
 def seal(folder: Path, name: str, values: Mapping[str, Any]) -> None:
     """Write the description *name* of a folder: *values*, and "files" with the SHA-256 of every file in it.
@@ -51,12 +48,6 @@ def read_description(
     return raw, values
 
 
-def _why(folder: Path) -> str:
-    """Return why files of a folder are missing, if it says so."""
-    note = folder / WHY_MISSING
-    return f": {note.read_text(encoding='utf-8').strip()}" if note.is_file() else ""
-
-
 def verify_files(folder: Path, files: Mapping[str, str]) -> None:
     """Compare files with their SHA-256.
 
@@ -67,7 +58,7 @@ def verify_files(folder: Path, files: Mapping[str, str]) -> None:
         for name, expected in files.items():
             path = folder / name
             if not path.is_file():
-                raise ModelError(f"the bundle {folder} lacks its file {name}{_why(folder)}", "bundle")
+                raise ModelError(f"the bundle {folder} lacks its file {name}", "bundle")
             actual = sha256_of(path)
             if actual != expected:
                 raise ModelError(

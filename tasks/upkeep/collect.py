@@ -1,7 +1,7 @@
 """Remove from a home folder what no version, no recent run and no running process needs.
 
-First everything is listed and decided, then removed: results of the store, then the files of logged models whose fits
-are gone and of old versions that were never champion, then what is left of old runs. Each result is asked for its last
+First everything is listed and decided, then removed: results of the store, then logged models whose fits are gone and
+old versions that the gate refused, then what is left of old runs. Each result is asked for its last
 use once more before it goes (`core/storing/removal.py`), so runs may start at any time.
 
 List the files that old runs left in a home folder, besides results and MLflow's files.
@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.content_check import RECORDS
-from core.errors import Damaged, disk_errors
+from core.errors import disk_errors
 from core.lineage.record import FITS
 from core.processes.crash_log import FOLDER as CRASHES
 from core.store import ASIDE
@@ -33,25 +33,24 @@ from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
 from tasks.track import tracker_of
 from tasks.upkeep.holdings import RUNNING, VERSION, Holdings, Key, kept_results, with_inputs
 from tasks.upkeep.needed import Times, kept_versions, refused_versions, results_of, times_of, trackers_of
-from tracking.logged_models.bundles import record_of
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,
     Run,
+    VersionKey,
     all_versions,
     models_of,
     registered_models,
-    remove_content,
     remove_model,
     runs_of,
 )
 from tracking.registry.change import registry_lock
-from tracking.registry.registry import Registry, Version
+from tracking.registry.registry import Version
 from tracking.runs.open_runs import end_left_runs
 from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 
-RESULT, MODEL, CONTENT, FILES = "results", "logged models", "model files of old versions", "files of failed runs"
+RESULT, MODEL, REFUSED, FILES = "results", "logged models", "refused versions", "files of failed runs"
 Inodes = dict[tuple[int, int], tuple[int, int]]
 """Size and number of names of each file, by device and inode: a file with several names takes its space once."""
 log = logging.getLogger(__name__)
@@ -117,9 +116,9 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
             with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
                 items, notes = _decide(config, trackers, moment)
                 rows = _rows(items)
-                stayed = _remove(items, RESULT) + _remove(items, CONTENT)
-            removal.empty()  # what follows writes a little, which a full disk has no space for
-            stayed += _remove(items, *{item.kind for item in items} - {RESULT, CONTENT})
+                stayed = _remove(items, RESULT)
+                removal.empty()  # what follows writes a little, which a full disk has no space for
+                stayed += _remove(items, *{item.kind for item in items} - {RESULT})
             removal.empty()
         if stayed:
             notes.append(f"{stayed} were used meanwhile and stay")
@@ -160,15 +159,13 @@ def _decide(
     notes = [] if times.recent else [f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"]
     listed = {one.uri: models_of(one, registered_models(one, versions[one.uri]))
               for one in trackers if not one.uri.startswith("http")}  # fmt: skip
-    newest = max(config.upkeep.model_files, config.upkeep.versions)
-    refused = {one.uri: refused_versions(one, versions[one.uri], newest) for one in trackers if one.uri in listed}
-    needed = {model.folder for uri, models in listed.items() for model in models
-              if model.registered and not (model.versions and model.versions <= refused[uri])}  # fmt: skip
     for tracker in trackers:
         if tracker.uri not in listed:
             notes.append(f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`")
         else:
-            items += _models(listed[tracker.uri], tracker, needed, runs[tracker.uri], reasons, times, store)
+            newest = max(config.upkeep.refused, config.upkeep.versions)
+            refused = refused_versions(tracker, versions[tracker.uri], newest)
+            items += _models(listed[tracker.uri], tracker, refused, runs[tracker.uri], reasons, times, removal)
             items += _files(runs[tracker.uri], versions[tracker.uri], times)
             notes += _elsewhere(runs[tracker.uri], tracker)
     bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
@@ -188,25 +185,26 @@ def _kept(holdings: Holdings, roots: Mapping[Key, str], versions: Iterable[Versi
 
 
 def _models(
-    models: Iterable[LoggedFiles], tracker: Tracker, needed: Container[Path], runs: list[Run],
-    reasons: dict[Key, str], times: Times, store: Path,
+    models: Iterable[LoggedFiles], tracker: Tracker, refused: Collection[VersionKey], runs: list[Run],
+    reasons: Container[Key], times: Times, removal: Removal,
 ) -> Iterable[Item]:
-    """Yield the logged models, and the model files of those versions that are not *needed* and can be made again.
+    """Yield the logged models: those of no version, or of versions that the gate has *refused* long ago, may go.
 
     Those of a fit that is in the store stay, because a run that uses the fit links them.
     """
     by_id = {run.id: run for run in runs}
     for model in models:
         run = by_id.get(model.run_id)
-        fit = (_stage_of(run.fit, store), run.fit) if run and run.fit else None
+        fit = (_stage_of(run.fit, removal.root), run.fit) if run and run.fit else None
         started = max(model.created, run.started if run else 0)
-        unused = "of a kept fit" if fit in reasons else "of a recent run" if started >= times.oldest else ""
-        stored = store.joinpath(*fit) if fit else None
-        reason = "" if model.deleted else "of a version" if model.registered else unused
-        yield Item(MODEL, (model.folder,), reason, partial(_remove_model, tracker, model, stored))
-        if model.registered and model.folder not in needed and (content := model.content):
-            reason = RUNNING if times.running is not None else unused or ("" if _is_recorded(model) else "no record")
-            yield Item(CONTENT, tuple(content), reason, partial(_remove_content, tracker, model, stored))
+        reason = "of a kept fit" if fit in reasons else "of a recent run" if started >= times.oldest else ""
+        if model.versions and not model.versions <= set(refused):
+            reason = "of a version"
+        elif model.versions and times.running is not None:
+            reason = RUNNING
+        stored = removal.root.joinpath(*fit) if fit else None
+        work = partial(_remove_model, tracker, model, stored, removal)
+        yield Item(REFUSED if model.versions and not reason else MODEL, (model.folder,), reason, work)
 
 
 def _stage_of(fit: str, store: Path) -> str:
@@ -214,24 +212,12 @@ def _stage_of(fit: str, store: Path) -> str:
     return next((stage for stage in FITS if (store / stage / fit).is_dir()), FITS[0])
 
 
-def _remove_model(tracker: Tracker, model: LoggedFiles, fit: Path | None) -> bool:
+def _remove_model(tracker: Tracker, model: LoggedFiles, fit: Path | None, removal: Removal) -> bool:
     """Remove a logged model, unless its fit was used meanwhile and is still in the store."""
-    return not (fit and fit.is_dir()) and remove_model(tracker, model)
-
-
-def _is_recorded(model: LoggedFiles) -> bool:
-    """Return whether the record of a version says how to make its model again."""
-    try:
-        record = record_of(model.bundle)
-    except Damaged:
+    if fit and fit.is_dir():
         return False
-    return record is not None and all(source.kind != "unknown" for source in record.sources)
-
-
-def _remove_content(tracker: Tracker, model: LoggedFiles, fit: Path | None) -> bool:
-    """Remove the model files of a version, unless its fit was used or it was given an alias meanwhile."""
-    given = any(Registry(tracker, name).version(number).aliases for name, number in model.versions)
-    return not given and not (fit and fit.is_dir()) and remove_content(model)
+    remove_model(tracker, model, removal.remove_other)
+    return True
 
 
 def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> Iterable[Item]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from core.errors import ArtifactError, BundleError, ReviewLMError, disk_errors
 from core.lineage.record import LINEAGE_FILE, Lineage
 from models.base import ModelError
-from models.bundles.sealed_folder import WHY_MISSING, verify_files
+from models.bundles.sealed_folder import verify_files
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
 from tracking.registry.versions import Reference, Version, aliases_of, entry_of, stored, version_of
@@ -77,21 +77,6 @@ def address_of(tracker: Tracker, name: str, version: int) -> str:
         return places[0]
     with tracker.reaching() as client:
         return str(client.get_model_version_download_uri(name, str(version)))
-
-
-def require_content(tracker: Tracker, name: str, version: int) -> None:
-    """Refuse a version whose model files `reviewlm home gc` has removed, perhaps while it was being tested.
-
-    Raises:
-        BundleError: They are gone; the error has the note that was left.
-    """
-    try:
-        folder = bundle_in(tracker, address_of(tracker, name, version))
-    except BundleError:  # it never was a bundle of this project
-        return
-    if folder is not None and (note := folder / WHY_MISSING).is_file():
-        cause = note.read_text(encoding="utf-8").strip()
-        raise BundleError(f"The model files of version {version} are gone", where=folder, cause=cause)
 
 
 def task_of(folder: Path) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from core.errors import InputError, ReviewLMError
 from tracking.client import PRESENT, error_code
-from tracking.logged_models.bundles import bundle_folder, bundle_in, require_content
+from tracking.logged_models.bundles import bundle_folder, bundle_in
 from tracking.registry.change import ChampionChanged, Change, exclusive_change, registry_lock, retag
 from tracking.registry.decisions import (
     GATE,
@@ -290,8 +290,6 @@ class Registry:
     def _decide(self, event: Event) -> Event:
         """Write a decision to the log and carry it out, unless this was done before and only the answer was lost."""
         with exclusive_change(self.tracker, self.name) as change:
-            if event.action == MANUAL:
-                require_content(self.tracker, self.name, event.version)
             earlier = same_decision(change.events, event)
             if earlier is None or change.state.states[earlier.number] == OVERTAKEN:
                 return self._enter(change, event)

@@ -103,11 +103,10 @@ class UpkeepConfig(Section):
     Attributes:
         runs: Newest finished runs (`run`, `train`, `evaluate`) whose results, reports and logged models are kept.
         versions: Newest versions of each registered model whose whole lineage is kept, beside those with an alias.
-        model_files: Newest versions of each registered model whose model files are kept, beside those with an alias,
-            former champions and versions that the gate has not refused. All versions keep their records and decisions;
-            at least `versions` keep their files.
+        refused: Newest versions of each registered model that are kept although the gate refused them. Older ones are
+            deleted, unless they have an alias or were ever champion; their decisions and runs stay.
     """
 
     runs: Count = 5
     versions: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3
-    model_files: Annotated[Whole, Field(ge=1, le=MOST_WHOLE)] = 10
+    refused: Annotated[Whole, Field(ge=1, le=MOST_WHOLE)] = 10

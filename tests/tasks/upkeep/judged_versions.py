@@ -15,8 +15,7 @@ from tracking.registry.versions import PROMOTED, REFUSED
 from tracking.runs.runs import Tracker
 from tracking.tags import FIT_TAG, OUTCOME
 
-STAYS = ["spec.json", "vocabulary.json"]
-FILES = [*STAYS, "net/weights.safetensors"]
+FILES = ["spec.json", "vocabulary.json", "net/weights.safetensors"]
 RECORD = Lineage("model", "ngram", "bundle", "fit/0123", {}, (), ())
 
 

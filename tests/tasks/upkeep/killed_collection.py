@@ -28,7 +28,7 @@ MONTH = 30 * 86_400 * 10**9
 
 def config_of(home: str) -> RunConfig:
     os.environ["REVIEWLM_HOME"] = home
-    return load_config("small", ["upkeep.runs=1", "upkeep.model_files=1", "upkeep.versions=0"])
+    return load_config("small", ["upkeep.runs=1", "upkeep.refused=1", "upkeep.versions=0"])
 
 
 def make(home: str, said: str) -> None:
@@ -48,10 +48,10 @@ def make(home: str, said: str) -> None:
     (report := config.home / "reports" / "old" / "report.html").parent.mkdir(parents=True)
     report.write_text("<p>")
     os.utime(report, ns=(LONG_AGO, LONG_AGO))
-    needed = [data.folder, source.folder, new.folder, former, champion, newest, refused / "spec.json"]
+    needed = [data.folder, source.folder, new.folder, former, champion, newest]
     artifacts = tracker.artifact_root
     gone = [
-        old.folder, artifacts / "models" / model, refused / "net" / "weights.safetensors", report.parent,
+        old.folder, artifacts / "models" / model, refused, report.parent,
         artifacts / experiment / killed / "artifacts",
     ]  # fmt: skip
     paths = {"needed": needed, "gone": gone}

@@ -1,4 +1,4 @@
-"""Model files of old versions: those of champions and of the newest versions stay, those of the others go."""
+"""Old versions: champions and the newest versions stay, those that the gate refused go with their files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import sqlite3
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,11 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.content_check import record_of
-from core.errors import BundleError
-from core.lineage.record import LINEAGE_FILE, RecordedSource
 from core.storing.removal import _unmark
-from models.bundles.sealed_folder import WHY_MISSING
 from tasks.stage import store_of
 from tasks.track import tracker_of
 from tasks.upkeep.collect import Collected, collect
-from tests.tasks.upkeep.judged_versions import FILES, RECORD, STAYS, judged, registry
-from tracking.logged_models.bundles import record_of as record_in
+from tests.tasks.upkeep.judged_versions import FILES, judged, registry
 from tracking.registry.registry import PREVIOUS
 
 LATER = time.time_ns() + 30 * 86_400 * 10**9
@@ -30,7 +25,7 @@ LATER = time.time_ns() + 30 * 86_400 * 10**9
 
 @pytest.fixture
 def config(migrated_home: Path) -> RunConfig:
-    return load_config("small", ["upkeep.runs=1", "upkeep.model_files=1", "upkeep.versions=0"])
+    return load_config("small", ["upkeep.runs=1", "upkeep.refused=1", "upkeep.versions=0"])
 
 
 def files(bundle: Path) -> list[str]:
@@ -46,42 +41,18 @@ def whole(bundles: list[Path]) -> list[int]:
     return [number for number, bundle in enumerate(bundles, 1) if files(bundle) == sorted(FILES)]
 
 
-@pytest.mark.slow
-def test_files_of_refused_versions_go_except_the_newest(config: RunConfig) -> None:
+def test_refused_versions_go_except_the_newest_and_their_decisions_stay(config: RunConfig) -> None:
     """Version 1 has no alias any more; the registry's own log says that it was champion."""
     bundles = judged(config, True, True, True, False, False, False)
     assert registry(config).version(1).aliases == ()
+    decided = registry(config).decisions()
     done = collected(config)
     assert whole(bundles) == [1, 2, 3, 6]
-    assert [files(bundle) for bundle in bundles[3:5]] == [sorted([WHY_MISSING, *STAYS])] * 2
-    [row] = [row for row in done.rows if row["kind"] == "model files of old versions"]
+    assert not any(bundle.parents[2].exists() for bundle in bundles[3:5])
+    assert [version.version for version in registry(config).versions()] == [6, 3, 2, 1]
+    assert registry(config).decisions() == decided
+    [row] = [row for row in done.rows if row["kind"] == "refused versions"]
     assert (row["kept"], row["gone"]) == (0, 2)
-
-
-def test_what_is_left_names_the_version_and_the_way_back(config: RunConfig) -> None:
-    bundle, *_ = judged(config, False, False)
-    collected(config)
-    note = (bundle / WHY_MISSING).read_text(encoding="utf-8")
-    assert f"reviewlm version reproduce models:/{config.promotion.model_name}/1 " in note
-    assert "upkeep.model_files" in note
-
-
-@pytest.mark.slow
-def test_the_record_of_such_a_version_can_still_be_read(config: RunConfig) -> None:
-    judged(config, False, False)
-    collected(config)
-    assert record_in(registry(config).bundle_folder(1)) == RECORD
-
-
-@pytest.mark.slow
-def test_a_version_that_could_not_be_made_again_keeps_its_files(config: RunConfig) -> None:
-    bundles = judged(config, False, False, False, False)
-    unknown = replace(RECORD, sources=(RecordedSource("unknown", "reviews.jsonl", "0123"),))
-    for bundle, text in zip(bundles, (None, "{", unknown.to_json()), strict=False):
-        file = bundle.parent.parent / LINEAGE_FILE
-        file.write_text(text) if text else file.unlink()
-    collected(config)
-    assert whole(bundles) == [1, 2, 3, 4]
 
 
 @pytest.mark.slow
@@ -103,15 +74,6 @@ def test_nothing_goes_while_a_process_reads_the_store(config: RunConfig) -> None
         database.execute("UPDATE runs SET start_time = 1000 WHERE name = 'compare'")
     collected(config)
     assert whole(bundles) == [2]
-
-
-@pytest.mark.slow
-def test_a_version_without_files_cannot_be_promoted(config: RunConfig) -> None:
-    judged(config, False, False)
-    collected(config)
-    with pytest.raises(BundleError, match="The model files of version 1 are gone"):
-        registry(config).promote(1, None, why="better", force=True)
-    assert registry(config).alias("champion") is None
 
 
 @pytest.mark.slow
@@ -149,13 +111,3 @@ def test_a_dry_run_says_the_same_and_removes_nothing(config: RunConfig) -> None:
     assert whole(bundles) == [1, 2, 3]
     assert planned.rows == collected(config).rows
     assert registry(config).alias(PREVIOUS) is None
-
-
-@pytest.mark.slow
-def test_a_removal_that_was_killed_is_finished_by_the_next(config: RunConfig) -> None:
-    bundle, *_ = judged(config, False, False)
-    (bundle / WHY_MISSING).write_text("removed")
-    collected(config)
-    assert files(bundle) == sorted([WHY_MISSING, *STAYS])
-    done = collected(config)
-    assert "model files of old versions" not in {row["kind"] for row in done.rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 
 from core.errors import ReviewLMError
 from tracking.client import ABSENT, error_code
-from tracking.logged_models import unused
 from tracking.logged_models.unused import (
     LoggedFiles,
     all_versions,
@@ -40,7 +40,7 @@ def test_the_models_of_versions_are_known_as_such(store: Any) -> None:
     store.version("registered")
     free = store.model("free")
     found = listed(store)
-    assert {address: model.registered for address, model in found.items()} == {
+    assert {address: bool(model.versions) for address, model in found.items()} == {
         address: address != free for address in found
     }
     assert len(found) == 2
@@ -51,50 +51,41 @@ def test_a_removed_model_is_deleted_in_mlflow_too_and_the_metrics_of_its_run_sta
     address = store.model("free")
     store.tracker.log_metrics(store.run_id, {"nats": 2.0})
     model = listed(store)[address]
-    assert remove_model(store.tracker, model)
+    remove_model(store.tracker, model, shutil.rmtree)
     assert not model.folder.exists()
     assert is_deleted(store, address)
     assert store.tracker.metrics(store.run_id) == {"nats": 2.0}
     assert listed(store) == {}
 
 
-def test_a_model_that_was_registered_meanwhile_stays(store: Any) -> None:
-    address = store.model("free")
-    model = listed(store)[address]
-    store.registry.register(address, store.run_id)
-    assert not remove_model(store.tracker, model)
-    assert model.folder.is_dir()
-    assert not is_deleted(store, address)
+def test_the_versions_of_a_removed_model_are_deleted_with_it(store: Any) -> None:
+    number = store.version("registered")
+    other = store.version("other")
+    [model] = [one for one in listed(store).values() if ("reviewlm", number) in one.versions]
+    remove_model(store.tracker, model, shutil.rmtree)
+    assert [version.version for version in store.registry.versions()] == [other]
+    assert {one.versions for one in listed(store).values()} == {frozenset({("reviewlm", other)})}
 
 
-@pytest.mark.parametrize("deleted", [False, True], ids=["before-mlflow-deletes", "after-mlflow-deletes"])
-def test_a_killed_removal_is_finished_by_the_next(store: Any, deleted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("removed", [False, True], ids=["before-the-files-go", "after-the-files-went"])
+def test_a_killed_removal_is_finished_by_the_next(store: Any, removed: bool) -> None:
     address = store.model("free")
     model = listed(store)[address]
 
     def killed(folder: Path) -> None:
+        if removed:
+            shutil.rmtree(folder)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
-        if deleted:
-            patched.setattr(unused, "_remove_marked", killed)
-        else:
-            patched.setattr(type(store.tracker.client), "delete_logged_model", lambda client, model_id: killed(Path()))
-        with pytest.raises(KeyboardInterrupt):
-            remove_model(store.tracker, model)
-    assert is_deleted(store, address) == deleted
-    left = listed(store)[address]
-    assert left.deleted == deleted
-    assert remove_model(store.tracker, left)
-    assert not model.folder.exists()
+    with pytest.raises(KeyboardInterrupt):
+        remove_model(store.tracker, model, killed)
+    remove_model(store.tracker, listed(store)[address], shutil.rmtree)
+    assert (model.folder.exists(), is_deleted(store, address), listed(store)) == (False, True, {})
 
 
 def test_files_of_a_model_that_another_store_has_stay(store: Any) -> None:
     """The folder may hold files of models in another database, which this one does not know."""
-    foreign = store.tracker.artifact_root / "models" / "m-0123"
-    foreign.mkdir(parents=True)
-    (foreign / unused.MARK).write_text("postgresql://elsewhere")
-    (store.tracker.artifact_root / "models" / "m-4567").mkdir()
+    (store.tracker.artifact_root / "models" / "m-4567").mkdir(parents=True)
     assert listed(store) == {}
 
 
