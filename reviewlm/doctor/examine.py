@@ -8,37 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from core.errors import ReviewLMError, without_password
-from reviewlm.doctor.health_line import HealthLine
-from reviewlm.doctor.home import (
-    check_access,
-    check_interrupted,
-    check_queue,
-    check_remote_store,
-    check_results,
-    check_secrets,
-    check_upgrade,
-)
-from reviewlm.doctor.machine import (
-    check_disks,
-    check_gpu,
-    check_memory,
-    check_packages,
-    check_python,
-)
-from reviewlm.doctor.named_prefect import check_named_server
-from reviewlm.doctor.servers import check_champions, check_ports, check_servers, check_tracking
+from reviewlm.doctor.home import check_access, check_remote_store, check_secrets, check_upgrade, check_writes
+from reviewlm.doctor.machine import HealthLine, check_disks, check_gpu, check_memory, check_packages
+from reviewlm.doctor.servers import check_champions, check_named_server, check_servers, check_tracking
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
 
 Check = Callable[["RunConfig"], Iterator[HealthLine]]
 CHECKS: Mapping[str, Check] = {
-    "Python": check_python, "packages": check_packages, "memory": check_memory, "disk": check_disks,
-    "GPU": check_gpu, "home": check_access, "secrets": check_secrets,
-    "upgrade": check_upgrade, "tracking": check_tracking, "champion": check_champions,
-    "queued writes": check_queue, "interrupted runs": check_interrupted,
-    "stored results": check_results, "remote store": check_remote_store, "servers": check_servers,
-    "PREFECT_API_URL": check_named_server, "ports": check_ports,
+    "packages": check_packages, "memory": check_memory, "disk": check_disks, "GPU": check_gpu,
+    "home": check_access, "secrets": check_secrets, "upgrade": check_upgrade, "tracking": check_tracking,
+    "champion": check_champions, "writes to MLflow": check_writes, "remote store": check_remote_store,
+    "servers": check_servers, "PREFECT_API_URL": check_named_server,
 }
 """All checks, in the order in which they are shown."""
 SECONDS = 10.0
@@ -71,7 +53,8 @@ def _lines(name: str, check: Check, config: RunConfig) -> list[HealthLine]:
         lines.extend(check(config))
     except ReviewLMError as error:
         where = f" ({without_password(error.where)})" if error.where else ""
-        lines.append(HealthLine(name, "problem", f"{error.what}{where}", error.remedy))
+        cause = f": {without_password(error.cause)}" if error.cause else ""
+        lines.append(HealthLine(name, "problem", f"{error.what}{cause}{where}", error.remedy))
     except Exception as error:
         message = without_password(str(error)) or "no message"
         lines.append(HealthLine(name, "problem", f"the check failed: {type(error).__name__}: {message}",

@@ -1,37 +1,25 @@
-"""Check the home folder: access, secrets, moves, interrupted work, queued writes and stored results.
-
-Check that the remote store of results can be read and written.
-"""
+"""Check the home folder: access, secrets, tables of Prefect, writes to MLflow, and the remote store of results."""
 
 from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.content_check import ContentCheck
 from core.credentials import PASSWORD_FILE
-from core.manifest import read_manifest
-from core.store import ASIDE, MANIFEST, WORK
+from core.errors import without_password
 from core.storing.objects import NotThere, RemoteError
 from core.storing.remote import PROBE, remote_store
 from flows.server.tables import require_current_tables
-from reviewlm.doctor.health_line import HealthLine
+from reviewlm.doctor.machine import HealthLine
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
 
-LOOK_SECONDS = 3.0
-"""Time for looking at stored results: a large store is looked at in part."""
-SECRETS = (PASSWORD_FILE, "tokens.json", "mlflow.db", "store")
+SECRETS = ("tokens.json", "mlflow.db", "store")
 """Parts of a home that other users should not read: passwords, reviews, personal data."""
-NAMED = 3
-"""Number of damaged results to name."""
-
 CHECK = "remote store"
 
 
@@ -58,18 +46,15 @@ def check_secrets(config: RunConfig) -> Iterator[HealthLine]:
     """Check that other users cannot read the password and the reviews."""
     home, group = config.home, config.execution.group_access
     closed = home.is_dir() and not _open_to_others(home, group)
-    exposed = [] if closed else [name for name in SECRETS if _open_to_others(home / name, group)]
     if _open_to_others(home / PASSWORD_FILE, group=False):
         yield HealthLine(
             "secrets", "problem", f"other users may read {home / PASSWORD_FILE}",
             "delete it; `reviewlm services stop` and `reviewlm services start` make a new password",
         )
-    if rest := [name for name in exposed if name != PASSWORD_FILE]:
-        yield HealthLine(
-            "secrets", "warning", f"other users may read {', '.join(rest)} in {home}",
-            "chmod -R go-rwx on them",
-        )
-    elif not _open_to_others(home / PASSWORD_FILE, group=False):
+    elif exposed := [name for name in SECRETS if not closed and _open_to_others(home / name, group)]:
+        found = f"other users may read {', '.join(exposed)} in {home}"
+        yield HealthLine("secrets", "warning", found, "chmod -R go-rwx on them")
+    else:
         yield HealthLine("secrets", "ok", "only you may read passwords and reviews of this home")
 
 
@@ -87,74 +72,19 @@ def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
     yield HealthLine("upgrade", "ok", "Prefect's tables are current, or in another database")
 
 
-def check_interrupted(config: RunConfig) -> Iterator[HealthLine]:
-    """Count runs that killed processes left open, and unfinished results."""
+def check_writes(config: RunConfig) -> Iterator[HealthLine]:
+    """Count runs that killed processes left open, runs that wait for MLflow, and parts of runs that it refused."""
     from tracking.runs.open_runs import open_locks
-
-    left = open_locks(config.home, held=False)
-    work = config.home / "store" / WORK
-    unfinished = [path for path in (work.iterdir() if work.is_dir() else ()) if path.is_dir()]
-    if left:
-        yield HealthLine(
-            "interrupted runs", "warning", f"killed processes left {len(left)} runs open in MLflow",
-            "nothing to do: the next command that uses this home ends them",
-        )
-    else:
-        unfinished_note = f"none; {len(unfinished)} unfinished results, from which runs go on" if unfinished else "none"
-        yield HealthLine("interrupted runs", "ok", unfinished_note)
-
-
-def check_queue(config: RunConfig) -> Iterator[HealthLine]:
-    """Count runs that wait for MLflow, and parts of runs that it refused."""
-    from core.errors import without_password
     from tracking.runs.record import waiting_runs
 
-    stores = waiting_runs(config.home, without_password)
-    waiting = [(store["store"], store["waiting"]) for store in stores if store["waiting"]]
-    refused = sum(store["refused"] for store in stores)
-    for store, count in waiting:
-        yield HealthLine(
-            "queued writes", "warning", f"{count} runs wait for {store}",
-            "`reviewlm home sync` sends them, once MLflow answers",
-        )
-    if refused:
-        yield HealthLine("queued writes", "warning", f"MLflow refused {refused} parts of runs",
-                         "`reviewlm home sync` shows the stores; figures of these runs may be incomplete")
-    if not waiting and not refused:
-        yield HealthLine("queued writes", "ok", "none")
-
-
-def check_results(config: RunConfig) -> Iterator[HealthLine]:
-    """Compare names and sizes of stored results with their manifests."""
-    root = config.home / "store"
-    folders = (path for path in root.glob("[!.]*/*") if path.is_dir())
-    until, looked, bad = time.monotonic() + LOOK_SECONDS, 0, []
-    for folder in folders:
-        looked += 1
-        if fault := _fault_of(root, folder):
-            bad.append(f"{folder.relative_to(root)} ({fault})")
-        if time.monotonic() > until:
-            break
-    rest = sum(1 for _ in islice(folders, 100_000))
-    if bad:
-        yield HealthLine(
-            "stored results", "problem", f"{len(bad)} are damaged: {'; '.join(bad[:NAMED])}"
-            + (" …" if len(bad) > NAMED else ""),
-            f"run the pipeline again with the same settings: it moves them to {ASIDE} and builds them again; "
-            "if it happens again, check the disk",
-        )
-    else:
-        part = f", {rest} more were not looked at" if rest else ""
-        yield HealthLine("stored results", "ok", f"{looked} have the right names and sizes{part}")
-
-
-def _fault_of(root: Path, folder: Path) -> str:
-    """Return what is wrong with a result, as far as names and sizes show it; "" if nothing is."""
-    try:
-        bad = ContentCheck(root).wrong_size(folder, read_manifest(folder / MANIFEST)["files"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return "" if not folder.exists() else f"{MANIFEST}: {type(error).__name__}"  # a run may just have moved it
-    return f"{bad.name} is {bad.state}" if bad else ""
+    name, lines = "writes to MLflow", list[HealthLine]()
+    if left := len(open_locks(config.home, held=False)):
+        lines.append(HealthLine(name, "warning", f"killed processes left {left} runs open",
+                                "nothing to do: the next command that uses this home ends them"))  # fmt: skip
+    for row in waiting_runs(config.home, without_password):
+        found = f"{row['waiting']} runs wait for {row['store']}, {row['refused']} parts of runs were refused"
+        lines.append(HealthLine(name, "warning", found, "`reviewlm home sync` sends them, once MLflow answers"))
+    yield from lines or [HealthLine(name, "ok", "nothing waits, no run was left open")]
 
 
 def check_remote_store(config: RunConfig) -> Iterator[HealthLine]:

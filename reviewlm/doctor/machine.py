@@ -1,45 +1,54 @@
-"""Check Python, packages, memory, disks and GPU of this machine."""
+"""Check packages, memory, disks and GPU of this machine."""
 
 from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from core.environment import visible_gpus
-from core.processes.gpus import present_gpus, torch_cuda
+from core.processes.gpus import driver_problem, present_gpus, torch_cuda
 from core.processes.leftovers import lasting_folder
-from reviewlm.doctor.health_line import HealthLine, State
 from reviewlm.layout import size
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
 
+State = Literal["ok", "warning", "problem"]
 DISTRIBUTION = "reviewlm"
 HOME_BYTES = (200e6, 2e9)
 """Free space of the home folder below which commands fail (the demo writes 141 MB), and are likely to fail."""
 TEMPORARY_BYTES = (50e6, 500e6)
 MEMORY_BYTES = (500e6, 2e9)
 """Memory below which importing the frameworks alone fails, and below which training is likely to fail."""
-DRIVERS = {11: 450, 12: 525, 13: 580}
-"""By major version of CUDA, the oldest driver that runs programs of all its minor versions."""
 INSTALL = "pip install -c constraints.txt -e . (make install)"
 
 
-def check_python(config: RunConfig) -> Iterator[HealthLine]:
-    """Compare the version of Python with the one that the project needs."""
-    from packaging.specifiers import SpecifierSet
+@dataclass(frozen=True)
+class HealthLine:
+    """Result of a check of `reviewlm doctor`.
 
-    installed, required = platform.python_version(), _declared("Requires-Python", ">=3.11")
-    if SpecifierSet(required).contains(installed, prereleases=True):
-        yield HealthLine("Python", "ok", f"{installed} ({sys.executable})")
-    else:
-        yield HealthLine("Python", "problem", f"{installed}, needed {required}", "make a new .venv with that Python")
+    Args:
+        check: Name of the check.
+        state: "problem" if commands will fail, "warning" if something may fail or is slower than it could be.
+        found: What was found.
+        remedy: What to do about it; empty if nothing needs to be done.
+    """
+
+    check: str
+    state: State
+    found: str
+    remedy: str = ""
+
+    def in_words(self) -> str:
+        """Return the result as one line of the terminal."""
+        remedy = f". To do: {self.remedy}" if self.remedy else ""
+        return " ".join(f"{self.state:<8} {self.check}: {self.found}{remedy}".splitlines())
 
 
 def check_packages(config: RunConfig) -> Iterator[HealthLine]:
@@ -61,19 +70,13 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
         if not requirement.specifier.contains(installed, prereleases=True):
             wrong.append((needed, f"{requirement.name} {installed} (needed: {requirement.specifier})"))
     if not wrong:
-        yield HealthLine("packages", "ok", f"{number} packages have the declared versions")
+        found = f"{number} have the declared versions, for Python {platform.python_version()} ({sys.executable})"
+        yield HealthLine("packages", "ok", found)
     for needed in (True, False):
         if names := sorted({text for required, text in wrong if required == needed}):
             state: State = "problem" if needed else "warning"
             of = "" if needed else "of optional features: "
             yield HealthLine("packages", state, of + "; ".join(names), INSTALL)
-
-
-def _declared(field: str, default: str) -> str:
-    try:
-        return str(metadata(DISTRIBUTION)[field] or default)
-    except PackageNotFoundError:
-        return default
 
 
 def check_memory(config: RunConfig) -> Iterator[HealthLine]:
@@ -113,39 +116,22 @@ def _amount(name: str, free: float, limits: tuple[float, float], what: str, reme
     return HealthLine(name, state, f"{size(int(free))} {what}", "" if state == "ok" else remedy)
 
 
-def check_gpu(config: RunConfig) -> Iterator[HealthLine]:
-    """Say whether a GPU is used, and if not, why."""
-    yield gpu_line(config.execution.device, Path("/dev"), Path("/proc/driver/nvidia/version"), torch_cuda())
-
-
-def gpu_line(device: str, devices: Path, driver_file: Path, cuda: str) -> HealthLine:
-    """Return the result for a GPU.
-
-    Args:
-        device: "auto", "cpu" or "cuda": `execution.device`.
-        devices: Folder of device files.
-        driver_file: File in which the driver names its version.
-        cuda: Version of CUDA that the installed torch was built for, "" for a build without GPUs.
-    """
-    present = present_gpus(devices)
+def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[HealthLine]:
+    """Say whether a GPU is used, and if not, why. *devices*: folder of device files."""
+    device, present = config.execution.device, present_gpus(devices)
     if device == "cpu" or not present:
         needed = device == "cuda"
         result = "no GPU found" if needed else "none, the processor is used"
-        return HealthLine("GPU", "problem" if needed else "ok", result, "set execution.device=auto" if needed else "")
-    lacking: State = "problem" if device == "cuda" else "warning"
-    if not cuda:
-        return HealthLine("GPU", lacking, "there is one, but torch is a build for processors only",
-                          "install the torch build for your CUDA driver (docs/how_to/gpu_worker.md)")  # fmt: skip
-    if not visible_gpus(devices):
-        return HealthLine("GPU", lacking, "hidden by CUDA_VISIBLE_DEVICES", "unset it")
-    try:
-        driver = re.search(r"Module\D*(\d+)\.", driver_file.read_text(encoding="utf-8"))
-    except OSError:
-        driver = None
-    if driver is None or not (devices / "nvidiactl").exists():
-        return HealthLine("GPU", lacking, "there is one, but its driver does not run", "load or install the driver")
-    oldest = DRIVERS.get(int(cuda.split(".")[0]), 0)
-    if int(driver[1]) < oldest:
-        return HealthLine("GPU", lacking, f"driver {driver[1]}, but torch (CUDA {cuda}) needs {oldest} or newer",
-                          "update the driver, or install torch for an older CUDA")  # fmt: skip
-    return HealthLine("GPU", "ok", f"{present} with driver {driver[1]}, torch for CUDA {cuda}")
+        yield HealthLine("GPU", "problem" if needed else "ok", result, "set execution.device=auto" if needed else "")
+        return
+    reasons = (
+        (not torch_cuda(), "torch is a build for processors only", "install the build for your CUDA driver"),
+        (not visible_gpus(devices), "it is hidden by CUDA_VISIBLE_DEVICES", "unset it"),
+        (bool(driver_problem()), driver_problem(), "load or update the driver, or install torch for an older CUDA"),
+    )
+    for is_so, reason, remedy in reasons:
+        if is_so:
+            state: State = "problem" if device == "cuda" else "warning"
+            yield HealthLine("GPU", state, f"there is one, but {reason}", f"{remedy} (docs/how_to/gpu_worker.md)")
+            return
+    yield HealthLine("GPU", "ok", f"{present}, torch for CUDA {torch_cuda()}")
