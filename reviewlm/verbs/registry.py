@@ -229,9 +229,7 @@ def _require_version(registry: Registry, number: int | None) -> None:
     Raises:
         InputError: There is no such version.
     """
-    from tracking.registry.versions import versions_of
-
-    versions = [] if number is None else versions_of(registry.tracker, registry.name)
+    versions = [] if number is None else sorted(version.version for version in registry.versions())
     if number is not None and number not in versions:
         raise InputError(
             f"There is no version {number}", where=f"models:/{registry.name}", value=number,

@@ -42,7 +42,8 @@ class RegistrySource:
 
     def contents(self) -> Contents:
         """Return the model's aliases and versions as they are now."""
-        return Contents(*contents_of(self._tracker, self.name))
+        versions, aliases = contents_of(self._tracker, self.name)
+        return Contents(aliases, {version.version: version.created for version in versions})
 
     def open(self, number: int) -> Bundle:
         """Open a version's bundle with the installed code, check its files and score its probe texts."""

@@ -20,7 +20,7 @@ from models.base import ModelError
 from models.bundles.sealed_folder import verify_files
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
-from tracking.registry.versions import Reference, Version, aliases_of, entry_of, stored, version_of
+from tracking.registry.versions import Reference, Version, contents_of, version_in
 from tracking.runs.runs import Tracker
 
 NOT_IN_NAMES = r"[/:.%\"']"
@@ -73,8 +73,8 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
 
 def address_of(tracker: Tracker, name: str, version: int) -> str:
     """Return the address of a version's files."""
-    if (direct := stored(tracker, name)) and (places := [e.place for e in direct[0] if e.version == version]):
-        return places[0]
+    if (entry := version_in(tracker, name, version)) is not None and entry.place:
+        return entry.place
     with tracker.reaching() as client:
         return str(client.get_model_version_download_uri(name, str(version)))
 
@@ -168,12 +168,11 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
     Raises:
         BundleError: The version holds no bundle, or its files are missing.
     """
-    aliases = aliases_of(tracker, reference.name)
+    versions, aliases = contents_of(tracker, reference.name)
     number = aliases.get(reference.alias) if reference.alias else reference.version
-    entry = None if number is None else entry_of(tracker, reference.name, number)
-    if entry is None:
+    version = next((one for one in versions if one.version == number), None)
+    if version is None:
         return None
-    version = version_of(entry, aliases)
     return Found(version, bundle_folder(tracker, reference.name, version.version))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tracking.artifacts import place_of
 from tracking.registry.registry import Registry, Version
-from tracking.registry.versions import SOURCE, entries_of
+from tracking.registry.versions import SOURCE
 from tracking.runs.runs import Tracker
 from tracking.tags import FIT_TAG, FLOW, PARENT, value_of
 
@@ -137,10 +137,7 @@ def all_versions(tracker: Tracker) -> list[Version]:
 
 def registered_models(tracker: Tracker, versions: list[Version]) -> dict[str, set[VersionKey]]:
     """Return versions by the id of the logged model that they were made from, by any address that MLflow has of it."""
-    sources = [(version.name, version.version, version.source) for version in versions]
-    for name in {version.name for version in versions}:
-        for entry in entries_of(tracker, name):
-            sources.append((name, int(entry.version), f"{entry.source} {getattr(entry, 'model_id', '')}"))
+    sources = [(version.name, version.version, f"{version.source} {version.place}") for version in versions]
     versions_of_model: dict[str, set[VersionKey]] = {}
     for name, number, source in sources:
         for model in MODEL_ID.findall(source):

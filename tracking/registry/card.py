@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ReviewLMError
 from tracking.registry.registry import Registry
-from tracking.registry.versions import entries_of
-from tracking.tags import DATA_TAG, FAMILY_TAG, OUTCOME, REASON, RULE, SINCE, VERSION_ADAPTATION, unpacked
+from tracking.registry.versions import version_in
+from tracking.tags import DATA_TAG, FAMILY_TAG, OUTCOME, REASON, RULE, SINCE, VERSION_ADAPTATION
 
 if TYPE_CHECKING:
     from tracking.runs.runs import Tracker
@@ -33,10 +33,9 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
         TrackingUnavailable: The registry cannot be read.
         ReviewLMError: There is no such version.
     """
-    entry = next((one for one in entries_of(tracker, name) if int(one.version) == number), None)
-    if entry is None:
+    if (version := version_in(tracker, name, number)) is None:
         raise ReviewLMError("There is no such version", where=f"{name}/{number}")
-    tags, description = unpacked(entry.tags), entry.description or ""
+    tags, description = version.tags, version.description
     rules = [(key.removeprefix(RULE), *text.partition(": ")[::2]) for key, text in tags.items() if key.startswith(RULE)]
     made = MADE_FROM.search(description)
     return {

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from filelock import FileLock
 
@@ -34,7 +33,7 @@ from tracking.registry.decisions import (
     fold_events,
     upsert,
 )
-from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, aliases_of, entry_of
+from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version, contents_of, version_in
 from tracking.runs.runs import Tracker
 from tracking.tags import PACKED, RULE, SINCE, packed, unpacked
 
@@ -149,7 +148,7 @@ class Change:
     def _look(self) -> None:
         self.events = self.log.read()
         self.state = fold_events(self.events)
-        self.aliases = aliases_of(self.tracker, self.name)
+        self.aliases = contents_of(self.tracker, self.name)[1]
 
     def _pending(self) -> list[Event]:
         return [event for event in self.events if self.state.states[event.number] == PENDING]
@@ -185,8 +184,8 @@ class Change:
             return False
         promoted = event.promote and self.aliases.get(CHAMPION) != event.version
         tags = {**event.tags, **({SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
-        rules = [name for name in unpacked(entry.tags) if event.action == GATE and name.startswith(RULE)]
-        if event.action == GATE and (entry.description or "") != event.report:
+        rules = [name for name in entry.tags if event.action == GATE and name.startswith(RULE)]
+        if event.action == GATE and entry.description != event.report:
             upsert(self.tracker, "update_model_version", self.name, str(event.version), event.report)
         retag(self.tracker, entry, tags, [name for name in rules if name not in tags])  # rules of an earlier decision
         if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
@@ -200,20 +199,20 @@ class Change:
             for other in self.events
         )
 
-    def _entry(self, number: int) -> Any:
-        """Return the entry of a version; None if the version was deleted."""
-        return entry_of(self.tracker, self.name, number)
+    def _entry(self, number: int) -> Version | None:
+        """Return a version; None if it was deleted."""
+        return version_in(self.tracker, self.name, number)
 
 
-def retag(tracker: Tracker, entry: Any, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
+def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
     """Set tags of a version and delete others, in as few writes as possible; see `tracking.tags.packed`.
 
     Args:
-        entry: MLflow's entry of the version.
+        entry: The version.
         tags: Tags to set.
         gone: Names of tags to delete.
     """
-    stored = dict(entry.tags)
+    stored = dict(entry.stored)
     others = unpacked({PACKED: stored.get(PACKED, "{}")})
     new_tags = packed({**{name: value for name, value in others.items() if name not in gone}, **tags})
     if PACKED in stored:

@@ -26,14 +26,14 @@ from tracking.registry.versions import (
     DESCRIPTION_LENGTH,
     LOG,
     SOURCE,
+    Version,
     contents_of,
-    entries_of,
     registered,
     version_tags,
 )
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
-from tracking.tags import OUTCOME, packed, unpacked
+from tracking.tags import OUTCOME, packed
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
 OWN, DONE_TAG = "event/", "event/carried_out"
@@ -122,7 +122,7 @@ class DecisionLog:
 
     def read(self) -> list[Event]:
         """Return all events in the order in which they were written."""
-        return sorted(map(_event_of, entries_of(self.tracker, self.name)), key=lambda event: event.number)
+        return [_event_of(entry) for entry in contents_of(self.tracker, self.name)[0]]
 
     def append(self, event: Event, seen: Iterable[Event]) -> Event:
         """Append an event to the log, and return it with its number.
@@ -153,7 +153,8 @@ class DecisionLog:
                 self.name, SOURCE, tags=packed({**event.tags, **_own_tags(event)}, SHOWN_IN_LOG),
                 description=shorten(text, DESCRIPTION_LENGTH), await_creation_for=0,
             )
-        return replace(event, number=int(made.version), when=_time(made))
+        when = datetime.fromtimestamp(made.creation_timestamp / 1000, UTC)
+        return replace(event, number=int(made.version), when=when)
 
     def _create_log(self) -> None:
         try:
@@ -239,8 +240,8 @@ def _own_tags(event: Event) -> dict[str, str]:
     return {**tags, DONE_TAG: event.carried_out} if event.carried_out else tags
 
 
-def _event_of(entry: Any) -> Event:
-    tags = unpacked(entry.tags)
+def _event_of(entry: Version) -> Event:
+    tags = entry.tags
     fields = {name.removeprefix(OWN): value for name, value in tags.items() if name.startswith(OWN)}
     given = {name: value for name, value in tags.items() if not name.startswith(OWN)}
     numbers = {name: _number(fields.get(name, "")) for name in ("version", "against", "previous")}
@@ -248,17 +249,13 @@ def _event_of(entry: Any) -> Event:
     return Event(
         **texts, version=numbers["version"] or 0, against=numbers["against"], previous=numbers["previous"],
         promote=fields.get("promote") == "True", tags=given,
-        report=(entry.description or "") if fields.get("action") == GATE else "",
-        number=int(entry.version), when=_time(entry), carried_out=fields.get("carried_out", ""),
+        report=entry.description if fields.get("action") == GATE else "",
+        number=entry.version, when=entry.created, carried_out=fields.get("carried_out", ""),
     )
 
 
 def _number(text: str) -> int | None:
     return int(text) if text.isdigit() else None
-
-
-def _time(entry: Any) -> datetime:
-    return datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
 
 
 @dataclass(frozen=True)
@@ -328,7 +325,7 @@ def lost_champion_of(tracker: Tracker, name: str) -> str:
     Raises:
         TrackingUnavailable: MLflow does not answer.
     """
-    aliases, versions = contents_of(tracker, name)
+    versions, aliases = contents_of(tracker, name)
     if CHAMPION in aliases or not registered(tracker, name + LOG):
         return ""
     state = fold_events(events := DecisionLog(tracker, name).read())
@@ -338,6 +335,6 @@ def lost_champion_of(tracker: Tracker, name: str) -> str:
         return ""
     if not versions:
         return f"the registered model was deleted in MLflow, with its champion, version {number}"
-    if number not in versions:
+    if all(version.version != number for version in versions):
         return f"version {number}, the champion, was deleted in MLflow"
     return f"the alias was taken from version {number} in MLflow"

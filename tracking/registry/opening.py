@@ -205,20 +205,21 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     """Return the error for a version that does not exist: why, what there is, and what the user probably meant."""
     target = Reference.parse(reference)
     name, alias = target.name, target.alias
-    aliases, versions = contents_of(tracker, name)
+    present, aliases = contents_of(tracker, name)
+    versions = [version.version for version in present]
     names, cause = registered_names(tracker), ""
     near, choices = difflib.get_close_matches(name, names, n=1, cutoff=SURELY_MEANT), FIRST
     if alias == CHAMPION and (cause := lost_champion_of(tracker, name)):
         what, choices, near = f"'{name}' has lost its champion", champion_again(tracker, name), []
     elif versions and alias == CHAMPION:
         what, near = f"No version of '{name}' is champion yet", []
-        cause, choices = _without_champion(tracker, name, max(versions))
+        cause, choices = _without_champion(present[-1])
     elif versions:
         what = f"There is no version {target.version}"
         if alias:  # a word without "@" may be meant as the name of a model, see `locate`
             what = f"'{alias}' is neither an alias of '{name}' nor the name of a registered model"
         near = difflib.get_close_matches(alias, [*aliases, *names], n=1)
-        choices = f"one of {', '.join([*sorted(aliases), *map(str, sorted(versions))])}"
+        choices = f"one of {', '.join([*sorted(aliases), *map(str, versions)])}"
     else:
         what = f"Nothing is registered as {reference} yet"
     meant = f"did you mean '{near[0]}'? " if near else ""
@@ -230,22 +231,20 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     )
 
 
-def _without_champion(tracker: Tracker, name: str, newest: int) -> tuple[str, str]:
+def _without_champion(version: Version) -> tuple[str, str]:
     """Return why the newest version of a model is not its champion, and the commands that help."""
-    entry = find_version(tracker, Reference(name, version=newest))
-    tags = entry.version.tags if entry else {}
-    refused = tags.get(OUTCOME) == REFUSED
-    cause = f"the gate refused version {newest}: {tags.get(REASON)}" if refused else f"version {newest} is not promoted"
+    name, newest, refused = version.name, version.version, version.tags.get(OUTCOME) == REFUSED
+    why = version.tags.get(REASON)
+    cause = f"the gate refused version {newest}: {why}" if refused else f"version {newest} is not promoted"
     promote = promotion_by_hand(name, newest, refused)
     return cause, f"{promote} makes version {newest} champion; `--model {name}/{newest}` uses it as it is"
 
 
 def champion_again(tracker: Tracker, name: str) -> str:
     """Return how a model whose champion is gone gets one."""
-    _, versions = contents_of(tracker, name)
-    if not versions:
+    if not (versions := contents_of(tracker, name)[0]):
         return "restore a backup, or let a run register a new version"
-    return f"{promotion_by_hand(name, max(versions), refused=False)} makes a version champion"
+    return f"{promotion_by_hand(name, versions[-1].version, refused=False)} makes a version champion"
 
 
 def promotion_by_hand(name: str, version: int, refused: bool) -> str:

@@ -37,16 +37,14 @@ from tracking.registry.versions import (
     PREVIOUS,
     REFUSED,
     Version,
-    aliases_of,
-    entries_of,
-    entry_of,
+    contents_of,
     outcome_tags,
-    version_of,
+    version_in,
     version_tags,
 )
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
-from tracking.tags import BY_HAND_WHO, BY_HAND_WHY, MODEL_URI_TAG, MODEL_VERSIONS, OUTCOME, REASON, packed, unpacked
+from tracking.tags import BY_HAND_WHO, BY_HAND_WHY, MODEL_URI_TAG, MODEL_VERSIONS, OUTCOME, REASON, packed
 
 __all__ = [
     "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
@@ -108,8 +106,7 @@ class Registry:
 
     def alias(self, name: str) -> Version | None:
         """Return the version that an alias points to, or None if the alias or the model does not exist."""
-        number = self._aliases().get(name)
-        return None if number is None else self.version(number)
+        return next((version for version in self.versions() if name in version.aliases), None)
 
     def version(self, number: int) -> Version:
         """Return one version.
@@ -117,8 +114,8 @@ class Registry:
         Raises:
             InputError: There is no version with this number.
         """
-        if (entry := entry_of(self.tracker, self.name, number)) is not None:
-            return version_of(entry, self._aliases())
+        if (version := version_in(self.tracker, self.name, number)) is not None:
+            return version
         remedy = f"`reviewlm history --model {self.name}` lists the versions"
         raise InputError("There is no such version", where=f"models:/{self.name}", value=number, remedy=remedy)
 
@@ -140,12 +137,7 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """Return all versions, the newest first; an empty list if the model does not exist."""
-        aliases = self._aliases()
-        entries = [version_of(entry, aliases) for entry in entries_of(self.tracker, self.name)]
-        return sorted(entries, key=lambda version: -version.version)
-
-    def _aliases(self) -> dict[str, int]:
-        return aliases_of(self.tracker, self.name)
+        return contents_of(self.tracker, self.name)[0][::-1]
 
     def bundle_folder(self, version: int | Version) -> Path:
         """Return the folder of a version's bundle; download it first if the store is not on this machine.
@@ -158,11 +150,10 @@ class Registry:
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
         """Set those tags of a version that it does not have yet with these values."""
         with registry_lock(self.tracker):  # the packed tag is read and written whole
-            with self.tracker.reaching() as client:
-                entry = client.get_model_version(self.name, str(number))
-            present = unpacked(entry.tags)
-            if changes := {name: value for name, value in version_tags(tags).items() if present.get(name) != value}:
-                retag(self.tracker, entry, changes)
+            version = self.version(number)
+            changes = {name: value for name, value in version_tags(tags).items() if version.tags.get(name) != value}
+            if changes:
+                retag(self.tracker, version, changes)
 
     def events(self) -> list[Event]:
         """Return the decision log, the oldest event first."""
@@ -214,7 +205,7 @@ class Registry:
             Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
         self.require_promotable(version, force)
-        if self._aliases().get(CHAMPION) == version:
+        if CHAMPION in self.version(version).aliases:
             return None
         who = who or author()
         tags = {BY_HAND_WHY: why, BY_HAND_WHO: who} if why else {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError, ReviewLMError, TrackingUnavailable
+from core.errors import ConfigError, ReviewLMError
 from core.lineage.family import FAMILY_TAG
 from core.storing.sqlite_files import database_file, read_only
 from models.names import require_name
@@ -36,6 +36,8 @@ VERSIONS = f"""
     SELECT version, run_id, creation_time, description, source, COALESCE(storage_location, source)
     FROM model_versions WHERE name = ? AND {EXISTS} ORDER BY version
 """
+Row = tuple[int, str | None, int, str | None, str, str, dict[str, str]]
+"""Number, run, time in ms, description, source, address of the files, tags as MLflow has them."""
 TAGS = "SELECT version, key, value FROM model_version_tags WHERE name = ?"
 ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
 NAMES = f"SELECT DISTINCT name FROM model_versions WHERE (source = ?) = ? AND {EXISTS}"
@@ -55,7 +57,10 @@ The description of a version says what the promotion gate decided about it, by w
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version of the model `name`. `source` is the logged model's address, `created` is UTC."""
+    """A registered version of the model `name`. `source` is the logged model's address, `created` is UTC.
+
+    `stored` are the tags as MLflow has them, `place` is the address of its files, "" if MLflow has to be asked for it.
+    """
 
     version: int
     run_id: str
@@ -65,6 +70,8 @@ class Version:
     created: datetime
     description: str = ""
     name: str = ""
+    stored: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
+    place: str = field(default="", compare=False)
 
     def as_row(self) -> dict[str, Any]:
         """Return the row for a list of versions, as JSON values."""
@@ -115,35 +122,33 @@ def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     return {legal_name(name): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
 
 
-def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
-    """Convert MLflow's `ModelVersion`."""
-    number = int(entry.version)
-    names = tuple(sorted(name for name, target in aliases.items() if target == number))
-    tags = unpacked(entry.tags)
-    created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
-    source = tags.get(MODEL_URI_TAG) or str(entry.source)  # MLflow's database does not store the logged model
-    return Version(number, entry.run_id or "", tags, source, names, created, entry.description or "", entry.name)
+def contents_of(tracker: Connection, name: str) -> tuple[list[Version], dict[str, int]]:
+    """Return the versions of a registered model, the oldest first, and the version number of each alias.
 
+    Both are empty if the model does not exist. A local database is read by SQL: importing MLflow takes longer than
+    everything else, a user waits at the command line, and a server asks every second.
 
-@dataclass(frozen=True)
-class Entry:
-    """A version as MLflow's database has it: tags are packed, `place` is the address of its files, times are ms."""
-
-    name: str
-    version: int
-    run_id: str | None
-    creation_timestamp: int
-    description: str | None
-    source: str
-    place: str
-    tags: dict[str, str] = field(hash=False)
-
-
-def stored(tracker: Connection, name: str) -> tuple[list[Entry], dict[str, int]] | None:
-    """Return versions and aliases of a registered model by SQL; None if its store is no SQLite file that can be read.
-
-    Importing MLflow takes longer than everything else, and a user waits at the command line.
+    Raises:
+        TrackingUnavailable: The registry cannot be read.
     """
+    tracker.require_whole()
+    rows, aliases = _by_sql(tracker, name) or _from_mlflow(tracker, name)
+    names: dict[int, list[str]] = {}
+    for alias, number in sorted(aliases.items()):
+        names.setdefault(number, []).append(alias)
+    versions = []
+    for number, run_id, created, description, source, place, stored in rows:
+        tags = unpacked(stored)
+        versions.append(Version(
+            number, run_id or "", tags, tags.get(MODEL_URI_TAG) or str(source), tuple(names.get(number, ())),
+            datetime.fromtimestamp(created / 1000, UTC), description or "", name, stored, place,
+        ))  # fmt: skip
+    there = {version.version for version in versions}
+    return versions, {alias: number for alias, number in aliases.items() if number in there}
+
+
+def _by_sql(tracker: Connection, name: str) -> tuple[list[Row], dict[str, int]] | None:
+    """Return rows and aliases; None if the store is no SQLite file that can be read."""
     file = database_file(tracker.uri)
     if file is None or not file.exists():
         return None if file is None else ([], {})
@@ -153,58 +158,40 @@ def stored(tracker: Connection, name: str) -> tuple[list[Entry], dict[str, int]]
         tags: dict[int, dict[str, str]] = {}
         for number, key, value in tagged:
             tags.setdefault(number, {})[key] = value
-        entries = [
-            Entry(name, number, run_id, created, description, source, place, tags.get(number, {}))
-            for number, run_id, created, description, source, place in rows
-        ]
-        return entries, {alias: int(number) for alias, number in aliases}
+        return [(*row, tags.get(row[0], {})) for row in rows], {alias: int(number) for alias, number in aliases}
     return None
 
 
-def entries_of(tracker: Connection, name: str) -> list[Any]:
-    """Return the entries of all versions of a registered model, as MLflow's; an empty list if it does not exist."""
-    tracker.require_whole()
-    if (direct := stored(tracker, name)) is not None:
-        return list(direct[0])
+def _from_mlflow(tracker: Connection, name: str) -> tuple[list[Row], dict[str, int]]:
     entries: list[Any] = []
     token = None
-    with tracker.reaching() as client:
-        while True:
-            page = client.search_model_versions(
-                f"name = '{name}'", max_results=1000, order_by=["version_number ASC"], page_token=token
-            )
-            entries += page
-            if not (token := page.token):
-                return entries
-
-
-def entry_of(tracker: Connection, name: str, number: int) -> Any:
-    """Return the entry of a version; None if there is none."""
-    return next((entry for entry in entries_of(tracker, name) if int(entry.version) == number), None)
-
-
-def aliases_of(tracker: Connection, name: str) -> dict[str, int]:
-    """Return the version number of each alias of a model; empty if the model does not exist."""
-    tracker.require_whole()
-    if (direct := stored(tracker, name)) is not None:
-        return direct[1]
     try:
         with tracker.reaching() as client:
-            return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
+            aliases = client.get_registered_model(name).aliases
+            while True:
+                page = client.search_model_versions(
+                    f"name = '{name}'", max_results=1000, order_by=["version_number ASC"], page_token=token
+                )
+                entries += page
+                if not (token := page.token):
+                    break
     except ReviewLMError as error:
         if error_code(error) in ABSENT:
-            return {}
+            return [], {}
         raise
+    rows = [(int(one.version), one.run_id, one.creation_timestamp, one.description, one.source, "", dict(one.tags))
+            for one in entries]  # fmt: skip
+    return rows, {alias: int(number) for alias, number in aliases.items()}
+
+
+def version_in(tracker: Connection, name: str, number: int) -> Version | None:
+    """Return a version; None if there is none."""
+    return next((one for one in contents_of(tracker, name)[0] if one.version == number), None)
 
 
 def registered(tracker: Connection, name: str) -> bool:
     """Return whether a registered model has any version."""
-    return bool(entries_of(tracker, name))
-
-
-def versions_of(tracker: Connection, name: str) -> list[int]:
-    """Return the numbers of a registered model's versions."""
-    return sorted(int(entry.version) for entry in entries_of(tracker, name))
+    return bool(contents_of(tracker, name)[0])
 
 
 def registered_names(tracker: Connection) -> list[str]:
@@ -225,19 +212,3 @@ def _names(tracker: Connection, logs: bool) -> list[str]:
         with suppress(sqlite3.Error), read_only(file) as database:
             return sorted(name for (name,) in database.execute(NAMES, (SOURCE, logs)))
     return []
-
-
-def contents_of(tracker: Connection, name: str) -> tuple[dict[str, int], dict[int, datetime]]:
-    """Return a registered model's aliases, and its versions with the times when they were registered.
-
-    Cheap with the default local database, so that a server may ask every second.
-
-    Raises:
-        TrackingUnavailable: The registry cannot be read.
-    """
-    direct = stored(tracker, name)
-    if direct is None and (file := database_file(tracker.uri)):
-        raise TrackingUnavailable("The registry cannot be read", where=file)
-    entries, aliases = direct or (entries_of(tracker, name), aliases_of(tracker, name))
-    there = {int(entry.version): datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC) for entry in entries}
-    return {alias: number for alias, number in aliases.items() if number in there}, there

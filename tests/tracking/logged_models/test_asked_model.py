@@ -229,12 +229,12 @@ def test_versions_that_were_deleted_in_mlflow_are_registered_no_more(
     client = MlflowClient(home.tracker.uri)
     client.delete_model_version(OWN_MODEL, "1")
     assert versions.registered(home.tracker, OWN_MODEL)
-    assert versions.versions_of(home.tracker, OWN_MODEL) == [2]
+    assert [one.version for one in versions.contents_of(home.tracker, OWN_MODEL)[0]] == [2]
     first, second = (find_version(home.tracker, Reference(OWN_MODEL, version=n)) for n in (1, 2))
     assert first is None
     assert second is not None
     client.delete_model_version(OWN_MODEL, "2")
     assert not versions.registered(home.tracker, OWN_MODEL)
-    assert versions.versions_of(home.tracker, OWN_MODEL) == []
+    assert versions.contents_of(home.tracker, OWN_MODEL) == ([], {})
     home.register(DEMO_MODEL)
     assert opening.asked_model(RunConfig(), home.tracker) == DEMO_MODEL

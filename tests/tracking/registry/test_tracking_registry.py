@@ -16,7 +16,7 @@ from tracking.logged_models.bundles import find_version
 from tracking.registry.decisions import complaints
 from tracking.registry.opening import open_champion, open_version
 from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, outcome_tags
-from tracking.registry.versions import Reference, aliases_of, stored
+from tracking.registry.versions import Reference, contents_of
 from tracking.runs.runs import Tracker
 
 WRITES = (
@@ -214,17 +214,16 @@ def test_what_is_read_by_sql_is_what_mlflow_says(store, monkeypatch: pytest.Monk
     first, second, third = (store.version(word) for word in "abc")
     store.registry.settle(first, None, True, "**first**", {"gate/outcome": "promoted"})
     store.tracker.client.delete_model_version("reviewlm", str(second))
-    direct = store.registry.versions(), store.registry.events(), aliases_of(store.tracker, "reviewlm")
-    assert [version.version for version in direct[0]] == [third, first]
-    monkeypatch.setattr("tracking.registry.versions.stored", lambda tracker, name: None)
-    assert (store.registry.versions(), store.registry.events(), aliases_of(store.tracker, "reviewlm")) == direct
+    direct = contents_of(store.tracker, "reviewlm"), store.registry.events()
+    assert [version.version for version in direct[0][0]] == [first, third]
+    monkeypatch.setattr("tracking.registry.versions._by_sql", lambda tracker, name: None)
+    assert (contents_of(store.tracker, "reviewlm"), store.registry.events()) == direct
 
 
-def test_a_registry_without_a_database_is_empty_and_one_that_cannot_be_read_is_left_to_mlflow(tmp_path: Path):
+def test_a_registry_without_a_database_is_empty_and_makes_none(tmp_path: Path):
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "reviewlm", tmp_path / "mlartifacts")
-    assert stored(tracker, "reviewlm") == ([], {})
-    (tmp_path / "mlflow.db").write_bytes(b"no database" * 100)
-    assert stored(tracker, "reviewlm") is None
+    assert contents_of(tracker, "reviewlm") == ([], {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_registered_yet_says_what_to_run_and_creates_nothing(tmp_path: Path, tracker: Tracker):
