@@ -12,7 +12,7 @@ from typing import Any
 
 from core.config.sections.promotion import OWN_MODEL
 from reviewlm import terminal
-from reviewlm.layout import cell, for_stdout
+from reviewlm.terminal import cell, for_stdout
 
 STATIC_TITLE = "Test reviews, every token and the end of each review scored once (lower is better)"
 ADAPTING_TITLE = "Models that adapt to the review they are measured on: do not compare them with the table above"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from core.environment import visible_gpus
 from core.processes.gpus import driver_problem, present_gpus, torch_cuda
 from core.processes.leftovers import lasting_folder
-from reviewlm.layout import size
+from reviewlm.terminal import size
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
-from tracking.registry.card import recorded_card
 from tracking.registry.opening import asked_model, open_champion, tracker_at
+from tracking.registry.registry import recorded_card
 from tracking.registry.versions import SCHEME, contents_of
 
 if TYPE_CHECKING:

@@ -224,7 +224,7 @@ def test_without_json_text_for_people_is_on_standard_output(capfd: pytest.Captur
         (["--json", "nosuchverb"], "UsageError", "--json"),
         (["generate", "--stars", "9", "--json"], "UsageError", "--stars"),
         (["run", "--preset", "smal", "--json"], "ConfigError", "smal"),
-        (["generate", "--json"], "BundleError", "no champion"),
+        (["generate", "--json"], "BundleError", "Nothing is registered"),
     ],
 )
 def test_every_mistake_is_json_where_json_was_asked_for(

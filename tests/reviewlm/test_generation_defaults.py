@@ -13,7 +13,7 @@ from reviewlm.loaded_model import LoadedModel
 from reviewlm.verbs.model import generate as command
 from serving.api.request_schemas import CompletionRequest
 from serving.engine.requests import Generation
-from tracking.logged_models.programs.pyfunc import DEFAULTS
+from tracking.logged_models.pyfunc import DEFAULTS
 
 SHARED = {
     "temperature": shared.TEMPERATURE, "top_p": shared.TOP_P, "max_tokens": shared.MAX_TOKENS, "seed": shared.SEED,

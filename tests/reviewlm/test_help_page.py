@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from core.config.presets import load_config, preset_names
 from reviewlm import __version__, cli
-from reviewlm.help_page import EXAMPLES
+from reviewlm.cli import EXAMPLES
 
 
 def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:

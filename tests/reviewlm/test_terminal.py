@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from core.errors import BundleError, Unreadable
-from reviewlm import layout, shown_results, terminal
-from reviewlm.layout import fitted, wrapped
+from reviewlm import shown_results, terminal
 from reviewlm.options import show_stages
+from reviewlm.terminal import fitted, wrapped
 from tasks.stage import RunRecord, StageRun, recorded_stages, step
 
 SENTENCE = "Floor: 0.2602 bits/byte. The exact cost of these test reviews to the grammar that wrote them."
@@ -26,7 +26,7 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> Any:
     def of(number: int) -> None:
         monkeypatch.setenv("COLUMNS", str(number))
         monkeypatch.setenv("TERM", "dumb")  # no colours
-        monkeypatch.setattr(layout, "_columns_of", lambda stream: number)
+        monkeypatch.setattr(terminal, "_columns_of", lambda stream: number)
         monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
 
     return of
@@ -293,7 +293,7 @@ def test_a_report_is_opened_in_a_window_or_one_line_says_why_not(
 
 
 def test_a_stream_that_is_no_terminal_gets_whole_lines() -> None:
-    assert layout.for_stream(SENTENCE * 3, io.StringIO()) == SENTENCE * 3
+    assert terminal.for_stream(SENTENCE * 3, io.StringIO()) == SENTENCE * 3
 
 
 def test_a_file_of_texts_in_another_encoding_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ RECORDED: dict[str, Any] = {
          "against": None, "why": "first model, all rules passed", "state": "carried out", "run_id": "r1"},
     ],
 }  # fmt: skip
-"""What the registry records about a version, as `tracking/registry/card.py` gives it."""
+"""What the registry records about a version, as `tracking/registry/registry.py` gives it."""
 
 
 def food_of(number: int) -> str:

@@ -90,7 +90,7 @@ def test_a_failing_stage_is_named_and_its_files_are_kept(
             raise FitError("The loss is not a number", remedy="lower the rate")
 
     monkeypatch.setattr(quick_check, "try_stages", failing)
-    monkeypatch.setattr("reviewlm.verbs.maintenance.check.lasting_folder", lambda: tmp_path)
+    monkeypatch.setattr("reviewlm.verbs.check.lasting_folder", lambda: tmp_path)
     done = call(monkeypatch, capfd, "check", "--input", reviews, "--json")
     assert done.code == FitError.exit_code
     assert [(stage["stage"], stage["result"]) for stage in done.facts["stages"]] == [
@@ -116,7 +116,7 @@ def test_the_wall_time_of_the_command_is_told_also_if_a_stage_fails(
                 raise FitError("The loss is not a number", remedy="lower the rate")
 
     monkeypatch.setattr(quick_check, "try_stages", quick)
-    monkeypatch.setattr("reviewlm.verbs.maintenance.check.lasting_folder", lambda: tmp_path)
+    monkeypatch.setattr("reviewlm.verbs.check.lasting_folder", lambda: tmp_path)
     done = call(monkeypatch, capfd, "check", "--input", reviews, "--json")
     assert 17 <= done.facts["seconds"] < 18
     assert said in done.err
@@ -139,7 +139,7 @@ def test_all_stages_pass_and_nothing_is_left(
 ) -> None:
     place = tmp_path / "temporary"
     place.mkdir()
-    monkeypatch.setattr("reviewlm.verbs.maintenance.check.lasting_folder", lambda: place)
+    monkeypatch.setattr("reviewlm.verbs.check.lasting_folder", lambda: place)
     done = call(monkeypatch, capfd, "check", "--input", as_format(reviews, ending), "--preset", "demo", "--json")
     assert done.code == 0, done.err
     names = [stage["stage"] for stage in done.facts["stages"]]

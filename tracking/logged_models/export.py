@@ -28,7 +28,7 @@ from core.processes import interrupts
 from core.processes.children import run_child
 from core.store import sha256_of_file
 from core.storing.sqlite_files import database_file
-from tracking.connection import Connection
+from tracking.client import Connection
 from tracking.logged_models.forms import LANGUAGE_MODEL, PROGRAM, SMOKE, Form, form_of
 from tracking.runs.params import flatten
 from tracking.runs.record import link_or_copy

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-PROGRAMS = Path(__file__).parent / "programs"
-PROGRAM, SMOKE = PROGRAMS / "pyfunc.py", PROGRAMS / "smoke.py"
+PROGRAM, SMOKE = Path(__file__).with_name("pyfunc.py"), Path(__file__).with_name("smoke.py")
 """The pyfunc model of every family, which is copied next to the bundle, and the program that tests a logged model."""
 CLASSIFICATION = "classification"
 """Value of "task" in the `spec.json` of a classifier; a language model has none."""
@@ -42,7 +41,7 @@ def language_model_signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    from tracking.logged_models.programs.pyfunc import COLUMN, DEFAULTS
+    from tracking.logged_models.pyfunc import COLUMN, DEFAULTS
 
     long, double, string = DataType.long, DataType.double, DataType.string
     word = Object([Property("word", string), Property("probability", double)])
@@ -68,7 +67,7 @@ def classifier_signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    from tracking.logged_models.programs.pyfunc import COLUMN
+    from tracking.logged_models.pyfunc import COLUMN
 
     string, double = DataType.string, DataType.double
     label = Object([Property("label", string), Property("score", double), Property("probability", double)])

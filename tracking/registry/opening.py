@@ -1,6 +1,6 @@
 """Open a registered version's bundle with the installed `models`, so that no code from the registry runs.
 
-Programs outside this project open the model with `tracking/logged_models/programs/pyfunc.py`.
+Programs outside this project open the model with `tracking/logged_models/pyfunc.py`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RULE, unpa
 
 if TYPE_CHECKING:
     from evaluation.gate.decision import Decision
-    from tracking.connection import Connection
+    from tracking.client import Connection
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 PROMOTED, REFUSED = "promoted", "refused"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
-from tracking.connection import Connection
+from tracking.client import Connection
 from tracking.logged_models.export import send_model
 from tracking.runs.params import metric_name
 from tracking.runs.record import PENDING, Record, Records, remember_store

@@ -31,7 +31,7 @@ from core.errors import Damaged, disk_errors
 from core.storing.sqlite_files import DATABASE, home_database
 
 if TYPE_CHECKING:
-    from tracking.connection import Connection
+    from tracking.client import Connection
 
 PENDING = "pending-"
 """Beginning of the local name of a run that MLflow does not know yet."""

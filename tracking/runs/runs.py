@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import TrackingUnavailable
-from tracking.connection import TRAINING_VIEW
+from tracking.client import TRAINING_VIEW
 from tracking.runs import open_runs
 from tracking.runs.params import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
 from tracking.runs.publish import Point, Publisher, read_journal, send_journal

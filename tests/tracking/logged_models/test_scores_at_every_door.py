@@ -26,7 +26,7 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from reviewlm.cli import app
-from tracking.logged_models.programs.pyfunc import ReviewModel
+from tracking.logged_models.pyfunc import ReviewModel
 from training.context import FitContext
 from training.fit import fit_model
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tracking.logged_models import export
-from tracking.logged_models.programs.smoke import (
+from tracking.logged_models.smoke import (
     MOST_SECONDS,
     REVIEWS,
     ROUNDS,
@@ -123,7 +123,7 @@ def test_answers_that_make_no_sense_are_refused(wrong: dict[str, Any], message: 
 def test_the_line_for_the_caller_is_json_that_the_gate_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow.pyfunc
 
-    from tracking.logged_models.programs import smoke
+    from tracking.logged_models import smoke
 
     class Loaded:
         def predict(self, rows: Any, params: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tracking.registry.card import recorded_card
-from tracking.registry.registry import Registry
+from tracking.registry.registry import Registry, recorded_card
 from tracking.runs.params import metric_name, own_metric_name
 from tracking.runs.runs import Tracker
 from tracking.tags import PACKED, packed, unpacked

@@ -37,7 +37,7 @@ def files(tmp_path: Path) -> list[Path]:
 def versions(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two versions of one's own reviews, the second of more of them; nothing here may ask MLflow itself."""
     own_home.mkdir(exist_ok=True)
-    monkeypatch.setattr("tracking.connection.open_client", lambda *asked: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr("tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked"))
     older = load_config("small").with_input([str(files[0])])
     newer = load_config("small", OVERRIDES).with_input([str(files[0].parent)])
     register(own_home, older, 1, ["previous"], files[:1])
@@ -125,7 +125,7 @@ def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
 def classifiers(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two classifiers of stars, one of polarity, and the demo's language model, which a warning could name."""
     own_home.mkdir(exist_ok=True)
-    monkeypatch.setattr("tracking.connection.open_client", lambda *asked: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr("tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked"))
     config = load_config("classify").with_input([str(files[0])])
     register(own_home, config, 1, ["previous"], files[:1], name="reviewlm-stars")
     by_business = load_config("classify", ["split.by=business", "split.salt=mine"]).with_input([str(files[0].parent)])

@@ -59,7 +59,7 @@ class Line:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every write tries MLflow again, and no one waits in between."""
     monkeypatch.setattr(publish, "PAUSES", (0.0,))
-    monkeypatch.setattr("tracking.connection.READ_PAUSES", ())
+    monkeypatch.setattr("tracking.client.READ_PAUSES", ())
 
 
 def line_of(tracker: Tracker, **how: Any) -> Line:

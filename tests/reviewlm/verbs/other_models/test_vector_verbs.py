@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import reviewlm.verbs.other_models.embed
+import reviewlm.verbs.other_models.vectors
 from tests.command_line import exit_code
 from training.vectors.files import keyed, read_vectors, save_vectors
 
@@ -32,7 +32,7 @@ def test_embed_writes_the_vectors_of_its_flow_to_a_file(
     form: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = {"vectors": str(folder), "words": 5}
-    monkeypatch.setattr(reviewlm.verbs.other_models.embed, "run_flow", lambda *about: made)
+    monkeypatch.setattr(reviewlm.verbs.other_models.vectors, "run_flow", lambda *about: made)
     out = tmp_path / "new" / "out.vec"
     assert exit_code(monkeypatch, "models", "embed", "--out", str(out), "--form", form, "--json") == 0
     told = answer(capfd)

@@ -15,7 +15,7 @@ import pytest
 
 from core.errors import ArtifactError
 from tests.postgresql import Cluster, cluster_of_services
-from tests.tracking.backup.older_databases import (
+from tests.tracking.older_databases import (
     KEPT,
     make_mlflow_tables,
     mlflow_revisions,

@@ -24,7 +24,7 @@ import pytest
 from core.errors import ConfigError
 from core.storing.sqlite_files import LibraryTables, Revisions
 from tests.marked_cases import long_but
-from tests.tracking.backup.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
+from tests.tracking.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
 from tracking.restore import restore_backup
 from tracking.upgrade import migrated_copy
 
@@ -36,7 +36,7 @@ Started = Callable[..., int]
 def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Started:
     """Run an upgrade in a child, forked from a server that has everything imported; return the exit code."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.tracking.backup.killed_upgrade"])
+    context.set_forkserver_preload(["tests.tracking.killed_upgrade"])
     (program := tmp_path_factory.mktemp("program") / "migrate.py").write_text(MIGRATION)
 
     def start(home: Path, **options: Any) -> int:

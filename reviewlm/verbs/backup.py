@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from reviewlm import terminal
-from reviewlm.layout import size
 from reviewlm.options import Json, Preset, Set, configured
+from reviewlm.terminal import size
 
 EVERY_SECONDS = 5.0
 REMOTE_TABLES = "execution.tracking_uri names another database: upgrade it where it is, see docs/how_to/upkeep.md"

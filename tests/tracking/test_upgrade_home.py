@@ -14,7 +14,7 @@ from core.processes.leftovers import hold
 from core.storing.sqlite_files import Revisions, revisions_in
 from flows.server.private_server import private_server
 from flows.server.tables import tables_of
-from tests.tracking.backup.older_databases import make_mlflow_tables, mlflow_revisions
+from tests.tracking.older_databases import make_mlflow_tables, mlflow_revisions
 from tracking.client import open_client, require_whole
 from tracking.database import head_revision, require_current, require_current_at, revision_of
 from tracking.mlflow_server import application

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from core.errors import ConfigError, ReviewLMError, Unreadable
 from flows.server.alert_addresses import FILE, SILENCE_DAYS, AlertSettings, read_alerts
-from reviewlm.verbs.maintenance import alerts
+from reviewlm.verbs import alerts
 
 MAIL, HOOK = "mailto://user:s3cret@smtp.example.com?to=a@example.com", "json://127.0.0.1:9/hidden-path"
 

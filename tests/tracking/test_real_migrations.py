@@ -23,7 +23,7 @@ import pytest
 from core.storing.sqlite_files import stored_revision
 from tests.flows.first_run import ROOT, answer, user_environment
 from tests.marked_cases import long_but
-from tests.tracking.backup.older_databases import (
+from tests.tracking.older_databases import (
     KEPT,
     MIGRATED_LIMITS,
     RUN,

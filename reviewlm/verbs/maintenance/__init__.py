@@ -1,1 +1,0 @@
-"""Define the commands that maintain an installation and its home folder."""

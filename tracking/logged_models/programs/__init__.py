@@ -1,1 +1,0 @@
-"""Programs that travel with a logged model (pyfunc), or test it in a fresh process (smoke)."""
