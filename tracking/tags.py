@@ -38,7 +38,7 @@ CARD_TAG, COMPARED_TAG, MEASURED_TAG = "reviewlm.card", "reviewlm.compared", "re
 """Digests of the results that a run holds already."""
 BELOW_TAG, DRIFT_TAG, DECAY_TAG, CHECKS = "reviewlm.below_floor", "drift", "decay", "checks"
 COMPARE_A, COMPARE_B, BASELINE = "compare.a", "compare.b", "compare.baseline"
-SWEEP_STATE, SWEEP_TRIAL, SWEEP_BEST, SWEEP_WINNER = "sweep.state", "sweep.trial", "sweep.best", "sweep.winner"
+SWEEP_STATE, SWEEP_TRIAL, SWEEP_WINNER = "sweep.state", "sweep.trial", "sweep.winner"
 
 # Logged models and registered versions.
 MODEL_KIND, MODEL_NAME, BUNDLE_DIGEST_TAG, CODE_TAG = "kind", "model", "bundle_digest", "code"

@@ -10,9 +10,9 @@ from typing import Any
 
 from benchmarks.fuzz.mutations import damaged
 from core.config.presets import PRESETS, load_config, parse_config
-from core.config.search_space import parse_space
 from core.errors import ConfigError
 from core.store import canonical
+from tasks.search_space import parse_space
 
 ODD = [
     "1",

@@ -53,7 +53,7 @@ WITHOUT_WORKER_SECONDS = 300.0
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
 PARTS = (
-    "ingest", "prepare", "fit-models", "evaluate", "promote", "fit-trials", "fit-finalists", "evaluate-classifiers",
+    "ingest", "prepare", "fit-models", "evaluate", "promote", "fit-trials", "evaluate-classifiers",
     "fit-job",
 )
 """Flows that only other flows run. They fail together with the run that called them, and that one is told."""

@@ -22,9 +22,9 @@ from typer.main import get_command
 
 from core.config.presets import PRESETS, load_config, parse_config
 from core.config.run_config import RunConfig
-from core.config.search_space import chosen_model
 from core.services.pools import LIMITS
 from reviewlm.cli import app
+from tasks.search_space import chosen_model
 from tests.documentation.code_blocks import PAGES, ROOT, WAYS, Block, Command, blocks, commands
 from tests.marked_cases import long_but
 

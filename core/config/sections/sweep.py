@@ -23,8 +23,7 @@ class SweepConfig(Section):
         trials: Trials in all.
         random_trials: The first of them, drawn at random; the others by a tree-structured Parzen estimator.
         prune_after: Number of the evaluation from which on trials are pruned.
-        finalists: Best trials that are fitted again.
-        seeds: New seeds for each of them; 0: none.
+        seeds: New seeds that the best trial is fitted again with; 0: none.
         seed: Seed of the search.
     """
 
@@ -33,7 +32,6 @@ class SweepConfig(Section):
     trials: Annotated[Whole, Field(ge=1, le=1_000_000)] = 20
     random_trials: Count = 6
     prune_after: Count = 2
-    finalists: Count = 1
     seeds: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3
     seed: Seed = 1
 

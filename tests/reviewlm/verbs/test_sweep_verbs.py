@@ -18,8 +18,8 @@ TRIALS = [
      "reason": "Diverged: loss nan", "mlflow_run_id": "b"},
 ]  # fmt: skip
 WINNER = {"trial": 0, "search_perplexity": 80.0, "perplexity": 82.0, "low": 78.5, "high": 85.5, "confidence": 0.95,
-          "seeds": 3, "nats_between_seeds": 0.01}  # fmt: skip
-SWEPT = {"trials": TRIALS, "importances": {"hidden": 1.0}, "finalists": [WINNER], "winner": WINNER,
+          "seeds": 2, "seeds_failed": 1}  # fmt: skip
+SWEPT = {"trials": TRIALS, "importances": {"hidden": 1.0}, "winner": WINNER,
          "toml": "hidden = 8", "overrides": ["models.1.hidden=8"], "mlflow_run_id": "r"}  # fmt: skip
 def call(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], result: dict[str, Any], *arguments: str
@@ -50,9 +50,9 @@ def test_options_of_the_sweep_become_overrides_that_the_configuration_understand
     assert given[:3] == ("sweep", "demo", None)
     options = load_config("demo", given[3]).sweep
     assert (options.model, options.trials, options.seeds) == ("lstm", 9, 3)
-    assert options.space == {"hidden": "128..512:log", "training.optimizer": "adamw|sgd"}  # in place of all others
+    assert options.space == {"hidden": "128..512:log", "training": {"optimizer": "adamw|sgd"}}  # in place of others
     assert "Trial 1 failed: Diverged: loss nan" in shown
-    assert "validation perplexity 82 [78.5, 85.5] (95%, 3 seeds)" in shown
+    assert "perplexity 82 [78.5, 85.5] (95%), 2 fresh seeds, 1 more failed" in shown
     assert "--set models.1.hidden=8" in shown
     assert json.loads(shown.splitlines()[-1]) == SWEPT
 
@@ -60,49 +60,16 @@ def test_options_of_the_sweep_become_overrides_that_the_configuration_understand
 def test_without_fresh_seeds_the_winners_figure_is_said_to_flatter(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    lucky = {"trial": 0, "search_perplexity": 80.0}
-    swept = SWEPT | {"finalists": [lucky], "winner": lucky}
-    _, shown = call(monkeypatch, capfd, swept, "models", "sweep", "--seeds", "0")
+    lucky = {"trial": 0, "search_perplexity": 80.0, "seeds": 0, "seeds_failed": 0}
+    _, shown = call(monkeypatch, capfd, SWEPT | {"winner": lucky}, "models", "sweep", "--seeds", "0")
     assert "validation perplexity 80, which is too optimistic" in shown
 
 
-@pytest.mark.parametrize(
-    ("ended", "shown"),
-    [
-        ({"seeds": 2, "seeds_failed": 1}, "82 [78.5, 85.5] (95%, 2 seeds; 1 of 3 seeds failed)"),
-        ({"seeds": 1, "seeds_failed": 2, "low": None, "high": None, "confidence": None},
-         "82 (1 seed, no interval; 2 of 3 seeds failed)"),
-        ({"seeds": 0, "seeds_failed": 3, "perplexity": None, "low": None, "high": None, "confidence": None},
-         "80, which is too optimistic: it is the best of all trials, and all 3 fresh seeds failed"),
-    ],
-)  # fmt: skip
-def test_seeds_that_failed_are_told_with_the_winner(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], ended: dict[str, Any], shown: str
-) -> None:
-    winner = WINNER | ended
-    _, said = call(monkeypatch, capfd, SWEPT | {"finalists": [winner], "winner": winner}, "models", "sweep")
-    assert f"validation perplexity {shown}. In a preset" in said
-
-
-def test_an_option_that_stands_in_the_space_twice_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    space = "hidden=8..9 dropout=0..0.5 hidden=9..10"
-    monkeypatch.setattr("sys.argv", ["reviewlm", "models", "sweep", "--space", space])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    said = capfd.readouterr().err
-    assert "twice" in said
-    assert "hidden=9..10" in said
-
-
-@pytest.mark.parametrize("space", ["hidden", "hidden=", "=1..2", 'hidden="8..9"'])
+@pytest.mark.parametrize("space", ["hidden", "=1..2"])
 def test_a_space_of_another_form_is_an_error_of_the_configuration(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], space: str
+    monkeypatch: pytest.MonkeyPatch, space: str
 ) -> None:
     monkeypatch.setattr("sys.argv", ["reviewlm", "models", "sweep", "--space", space])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert "list of option=range" in capfd.readouterr().err
