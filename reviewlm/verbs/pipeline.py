@@ -68,7 +68,7 @@ def demo(
     result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild, verify))
     shown_results.show_run(result)
     config = configured("demo", set)
-    from tasks.measuring.model_work import ModelWork
+    from tasks.measuring.fork_server import ModelWork
     from tasks.measuring.processes import done_alone
     from tasks.measuring.samples import PROMPTS, STARS, shown
     from tracking.registry.opening import use_version

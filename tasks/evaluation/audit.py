@@ -15,7 +15,7 @@ from evaluation.writing.reference import make_reference
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
-from tasks.measuring.model_work import ModelWork
+from tasks.measuring.fork_server import ModelWork
 from tasks.measuring.observed import audited
 from tasks.measuring.processes import with_model
 from tasks.progress import progress

@@ -26,7 +26,7 @@ from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted
 from tasks.fitting.on_cluster import ClusterRun
 from tasks.gpus import OpenBundle
-from tasks.measuring.model_work import ModelWork
+from tasks.measuring.fork_server import ModelWork
 from tasks.measuring.observed import RELIABILITY_FILE, observed, scored
 from tasks.measuring.processes import in_processes, with_model
 from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
@@ -143,7 +143,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
             if cluster:
                 return {**cluster(job, lambda news: report(news["step"])), MADE_ELSEWHERE: cluster.made_by}
             if in_processes():
-                return with_model(ModelWork(scored, label, bundle_folder, work, {"job": job.to_json()}), opened, report)
+                return with_model(ModelWork(scored, label, bundle_folder, work, {"job": job}), opened, report)
             return recorded(job, opened(), lambda done, total: report(done), fan_out_scores(config))
 
     with OpenBundle(config, bundle_folder) as opened:

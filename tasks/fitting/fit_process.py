@@ -78,7 +78,8 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any
         with _started(job, file) as ranks, _watched(job, ranks):
             failed = _listen(job.name, ranks, report)
         if failed is not None:
-            ended = Ended(failed.last, failed.process.returncode, failed.errors)
+            errors = failed.errors.read_text(encoding="utf-8", errors="replace").strip()
+            ended = Ended(failed.last, failed.process.returncode, errors)
             raise_failure(job.name, job.DEED, job.remedy, ended, failed.number, job.ranks)
         return ranks[0].last["summary"]
 
@@ -222,11 +223,11 @@ def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its last message, its exit code, and the file with its standard error."""
+    """How a process ended: its last message, its exit code, and its standard error."""
 
     last: dict[str, Any]
     code: int | None
-    errors: Path
+    errors: str
 
 
 def raise_failure(name: str, deed: Deed, remedy: str, ended: Ended, rank: int = 0, size: int = 1) -> NoReturn:
@@ -249,7 +250,7 @@ def raise_failure(name: str, deed: Deed, remedy: str, ended: Ended, rank: int = 
         message = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
         with converted_errors(name):
             raise ModelError(message, last["kind"])
-    code, message = ended.code, ended.errors.read_text(encoding="utf-8", errors="replace").strip()
+    code, message = ended.code, ended.errors.strip()
     where, words = which if size > 1 else "", message.splitlines()[-1] if message else ""
     if code != KILLED and says_out_of_memory(message):  # some libraries abort the process
         raise OutOfMemory(f"There is not enough memory to {deed.verb} '{name}'", where=where, cause=words, remedy=LOWER)

@@ -40,15 +40,19 @@ def say(message: dict[str, Any]) -> None:
 class LogToParent(logging.Handler):
     """Handler that sends log messages to the parent process, for the terminal and the Prefect UI."""
 
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self._send = send
+
     def emit(self, record: logging.LogRecord) -> None:
         """Send one log message."""
-        say({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
+        self._send({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
 
 
 @contextmanager
-def logged_to_parent(*names: str) -> Iterator[None]:
+def logged_to_parent(send: Callable[[dict[str, Any]], None], *names: str) -> Iterator[None]:
     """Send all messages of some loggers to the parent process within the block."""
-    handler, loggers = LogToParent(), [logging.getLogger(name) for name in names]
+    handler, loggers = LogToParent(send), [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
@@ -71,7 +75,7 @@ def run_worker(work: Callable[[str], Mapping[str, float]]) -> int:
         0, or 6 with the error as the last line of output.
     """
     leads = os.environ.get("RANK", "0") == "0"  # other ranks would log the same
-    with logged_to_parent(*["models", "training"] * leads):
+    with logged_to_parent(say, *["models", "training"] * leads):
         message = answer(lambda: work(Path(sys.argv[1]).read_text(encoding="utf-8")))
     say(message)
     return 6 if "error" in message else 0

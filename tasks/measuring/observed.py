@@ -24,7 +24,7 @@ from evaluation.writing.reference import RealText
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, unigram_counts
 from tasks.evaluation.score_job import ScoreJob, recorded
-from tasks.measuring.model_work import Report
+from tasks.measuring.fork_server import Report
 
 TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parquet"
 
@@ -69,14 +69,14 @@ def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
     }
 
 
-def scored(bundle: Bundle, report: Report, work: Path, job: str) -> dict[str, Any]:
+def scored(bundle: Bundle, report: Report, work: Path, job: ScoreJob) -> dict[str, Any]:
     """Score a token stream.
 
     Args:
         bundle, report, work: See the module.
-        job: Text of a `ScoreJob`.
+        job: What is scored, and where to.
     """
-    return recorded(ScoreJob.from_json(job), bundle, lambda done, total: report(done))
+    return recorded(job, bundle, lambda done, total: report(done))
 
 
 def audited(

@@ -2,25 +2,22 @@
 
 The process of a run has the libraries of Prefect, MLflow and Great Expectations; these have torch and one model each.
 They are forked from one process that has imported torch (`fork_server.py`). A forked process serves one model, one work
-after the other. Unlike threads, several of them do not wait for one interpreter's lock.
+after the other. Unlike threads, several of them do not wait for one interpreter's lock. Outside Linux the system's
+libraries do not allow a process to fork that has used them: the works are done here.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import os
-import pickle
-import select
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -29,76 +26,57 @@ from core.environment import chosen_device, numpy_features
 from core.processes.children import end_child, start_child
 from core.processes.memory import FEW_HEAPS, limit_operations
 from models.base import ModelError
-from tasks.fitting.fit_process import Ended, raise_failure
+from tasks.fitting.fit_process import KILLED, Ended, raise_failure
 from tasks.fitting.job import EVALUATE
 from tasks.gpus import OpenBundle
-from tasks.measuring import fork_server
-from tasks.measuring.model_work import ModelWork, Report
+from tasks.measuring.fork_server import ModelWork, Report
 
-PROGRAM = fork_server.__name__
-FORKS = sys.platform == "linux"
-"""Whether processes are forked: the system libraries of macOS do not allow it to a process that has used them."""
+PROGRAM = "tasks.measuring.fork_server"
 LEAST_TOKENS = 200_000
 """Tokens to score, of all models together, from which processes are used: some ten seconds of evaluation. Below it,
 the start of the fork server would take longer than it saves, and the models are small."""
 PATIENCE = 5.0
-"""Seconds to wait for the end of a process. A fork server may still import libraries."""
+"""Seconds to wait for the end of a process."""
 _processes: ContextVar[ModelProcesses | None] = ContextVar("processes", default=None)
 
 
 class ForkServer:
-    """The process that forks others; outside Linux it does the works of one itself."""
+    """The process that forks others."""
 
     def __init__(self) -> None:
         limit_operations()
-        self._folder = tempfile.TemporaryDirectory()
-        self._started = 0
         self._control, theirs = socket.socketpair()
-        with theirs, self._file().open("wb") as errors:
+        with theirs:
             self._child: subprocess.Popen[bytes] = start_child(
-                ["-m", PROGRAM, str(theirs.fileno()), *([] if FORKS else [fork_server.ALONE])], group=True,
-                stdout=subprocess.DEVNULL, stderr=errors, env=environment(), pass_fds=[theirs.fileno()],
+                ["-m", PROGRAM, str(theirs.fileno())], group=True, stdout=subprocess.DEVNULL, env=environment(),
+                pass_fds=[theirs.fileno()],
             )  # fmt: skip
 
     @property
-    def forks(self) -> bool:
+    def runs(self) -> bool:
         """Whether it can start another process."""
-        return self._child.poll() is None and (FORKS or not self._started)
+        return self._child.poll() is None
 
-    def started(self) -> tuple[socket.socket, Path]:
-        """Start a process; return the connection to it, and the file of its errors."""
-        self._started += 1
-        connection, theirs = socket.socketpair()
-        with theirs, self._file().open("wb") as errors, suppress(BrokenPipeError):  # then the connection is closed, too
-            socket.send_fds(self._control, [b"+"], [theirs.fileno(), errors.fileno()])
-        return connection, self._file()
-
-    def ended(self) -> tuple[int | None, Path]:
-        """Return the exit code if it has ended itself, and the file of its errors."""
-        with suppress(subprocess.TimeoutExpired):
-            self._child.wait(PATIENCE)
-        return self._child.returncode, self._file(0)
+    def forked(self) -> Connection:
+        """Start a process; return the connection to it."""
+        ours, theirs = socket.socketpair()
+        with theirs, suppress(BrokenPipeError):  # then the connection is closed, too
+            socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+        return Connection(ours.detach())
 
     def end(self) -> None:
-        """End it and the processes that it has forked, and wait for their end."""
+        """End it and the processes that it has forked."""
         self._control.close()  # then it ends its processes itself, and waits for them, as only their parent can
-        if FORKS:
-            with suppress(subprocess.TimeoutExpired):
-                self._child.wait(PATIENCE)
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(PATIENCE)
         end_child(self._child)
-        self._folder.cleanup()
-
-    def _file(self, number: int | None = None) -> Path:
-        return Path(self._folder.name) / f"stderr.{self._started if number is None else number}"
 
 
 class ModelProcess:
     """One process that does one work at a time."""
 
     def __init__(self, server: ForkServer) -> None:
-        self.model, self._server, self._waits = Path(), server, True
-        self._connection, self._errors = server.started()
-        self._said = self._connection.makefile("r", encoding="utf-8")
+        self.model, self._waits, self._connection = Path(), True, server.forked()
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
         """Return the facts of a work.
@@ -107,67 +85,39 @@ class ModelProcess:
             ModelError, ReviewLMError, OSError: What the work raised.
             OutOfMemory, RankFailed: The process ended without a message.
         """
-        self.model, self._waits = work.model, False
-        with suppress(BrokenPipeError):
-            self._connection.sendall((work.to_json() + "\n").encode())
-        last = self._listen(work, report)
-        self._waits = bool(last) and "ended" not in last
+        self.model, self._waits, last = work.model, False, dict[str, Any]()
+        with suppress(EOFError, ConnectionError):
+            self._connection.send(work)
+            while not last:
+                entry = self._connection.recv()
+                if "step" in entry:
+                    report(entry["step"])
+                elif "log" in entry:
+                    logging.getLogger(entry["logger"]).log(entry["level"], "%s: %s", work.name, entry["log"])
+                else:
+                    last, self._waits = entry, True
         if "summary" in last:
             return dict(last["summary"])
         if "raised" in last:
-            raise pickle.loads(base64.b64decode(last["raised"]))
+            raise last["raised"]
         if "kind" in last:  # the stage says where, as for a model in this process
             raise ModelError(last["error"], last["kind"])
-        raise_failure(work.name, EVALUATE, "give it more memory", self._ended(last))
-
-    def _ended(self, last: dict[str, Any]) -> Ended:
-        """Return how the process ended: with a message, with one of the fork server, or together with that."""
-        if last:
-            code = last.pop("ended", None)
-            return Ended(last, code, self._errors)
-        code, errors = self._server.ended()
-        has_output = self._errors.exists() and self._errors.stat().st_size
-        return Ended({}, code, self._errors if has_output else errors)
-
-    def _listen(self, work: ModelWork, report: Report) -> dict[str, Any]:
-        """Pass on progress and log messages; return the message that ends the work, {} if no process is left."""
-        while line := self._line():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if not isinstance(entry, dict):  # a library has printed it
-                continue
-            if "step" in entry:
-                report(entry["step"])
-            elif "log" in entry:
-                logging.getLogger(entry["logger"]).log(entry["level"], "%s: %s", work.name, entry["log"])
-            else:
-                return dict(entry)
-        return {}
-
-    def _line(self) -> str:
-        """Return the next line that the process says; "" if all ends of the connection are closed."""
-        try:
-            return self._said.readline()
-        except ConnectionResetError:
-            return ""
+        crash = last.pop("crash", "")
+        raise_failure(work.name, EVALUATE, "give it more memory", Ended(last, 1 if crash else KILLED, crash))
 
     @property
     def runs(self) -> bool:
         """Whether the process can do another work: it lives, and its last work was heard to its end."""
-        return self._waits and not select.select([self._connection], [], [], 0)[0]
+        return self._waits and not self._connection.poll()
 
     def close(self) -> None:
-        """Close the connection, so that the process ends when it waits, and wait until it has ended."""
-        with suppress(OSError):  # it has ended before
-            self._connection.settimeout(PATIENCE)
-            self._connection.shutdown(socket.SHUT_WR)
-            self._connection.recv(4096)
-        self._said.close()
+        """End the process if it waits, and wait for its end; else it ends when it reports next."""
+        with suppress(OSError, EOFError):
+            if self.runs:
+                self._connection.send(None)
+                if self._connection.poll(PATIENCE):
+                    self._connection.recv()
         self._connection.close()
-        if not FORKS:
-            self._server.end()
 
 
 def environment() -> dict[str, str]:
@@ -185,8 +135,8 @@ class ModelProcesses:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._servers: list[ForkServer] = []
-        self._all: list[ModelProcess] = []
+        self._server: ForkServer | None = None
+        self._at_work = 0
         self._free: list[ModelProcess] = []
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
@@ -196,48 +146,47 @@ class ModelProcesses:
             return process.do(work, report)
         finally:
             with self._lock:
-                if process.runs:
-                    self._free.append(process)
-                else:  # one that is still at work ends when it reports next
-                    self._end(process)
+                self._at_work -= 1
+                self._free.append(process)
 
     def _taken(self, model: Path) -> ModelProcess:
-        """Return a free process that has the model open, else a new one; without forks any free one."""
+        """Return a free process that has the model open, else a new one in place of a free one.
+
+        What the last model of that one has left behind would be held beside the next one.
+        """
         with self._lock:
-            for ended in [one for one in self._free if not one.runs]:
-                self._free.remove(ended)
-                self._end(ended)
-            if self._free:
-                chosen = min(self._free, key=lambda one: one.model != model)
-                self._free.remove(chosen)
-                if chosen.model == model or not FORKS:
-                    return chosen
-                self._end(chosen)  # what its last model has left behind would be held beside the next one
-            if not (self._servers and self._servers[-1].forks):
-                self._servers.append(ForkServer())
-            self._all.append(ModelProcess(self._servers[-1]))
-            return self._all[-1]
+            self._at_work += 1
+            self._end([one for one in self._free if not one.runs])
+            if not (same := [one for one in self._free if one.model == model]):
+                self._end(self._free[:1])
+                if self._server is None or not self._server.runs:
+                    self._server = ForkServer()
+                return ModelProcess(self._server)
+            self._free.remove(same[0])
+            return same[0]
+
+    def _end(self, processes: list[ModelProcess]) -> None:
+        for process in processes:
+            self._free.remove(process)
+            process.close()
 
     def end_idle(self) -> None:
         """End the processes that wait for a work; without any, the fork server, too. The next work starts new ones."""
         with self._lock:
-            while self._free:
-                self._end(self._free.pop())
-            if not self._all:
-                for server in self._servers:
-                    server.end()
-                self._servers.clear()
-
-    def _end(self, process: ModelProcess) -> None:
-        self._all.remove(process)
-        process.close()
+            self._end(list(self._free))
+            if not self._at_work:
+                self._end_server()
 
     def end(self) -> None:
         """End all processes."""
-        for server in self._servers:
-            server.end()
-        for process in tuple(self._all):  # a thread whose work has just failed may close its process, too
-            process.close()
+        with self._lock:
+            self._end_server()
+            self._end(list(self._free))
+
+    def _end_server(self) -> None:
+        if self._server is not None:
+            self._server.end()
+        self._server = None
 
 
 @contextmanager
@@ -251,7 +200,7 @@ def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
         held_out: Tokens that the models are scored on, all together.
     """
     here = bool(config.execution.cluster) or chosen_device(config.execution.device) != "cpu"
-    if _processes.get() is not None or here or held_out < LEAST_TOKENS:
+    if _processes.get() is not None or here or held_out < LEAST_TOKENS or sys.platform != "linux":
         yield
         return
     processes = ModelProcesses()

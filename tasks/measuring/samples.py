@@ -13,7 +13,7 @@ import polars as pl
 
 from core.config.generation import TEMPERATURE, TOP_P
 from models.bundles.bundle import Bundle
-from tasks.measuring.model_work import Report
+from tasks.measuring.fork_server import Report
 
 SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
 

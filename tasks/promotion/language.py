@@ -42,7 +42,7 @@ from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
 from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
-from tasks.measuring.model_work import ModelWork, only_opened
+from tasks.measuring.fork_server import ModelWork, only_opened
 from tasks.measuring.processes import with_model
 from tasks.progress import progress
 from tasks.promotion.choose import passed_over, unfair

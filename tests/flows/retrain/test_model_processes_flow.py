@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.measuring.model_work import ModelWork
+from tasks.measuring.fork_server import ModelWork
 from tasks.measuring.processes import ModelProcesses, Report
 from tests.flows.first_run import Ran
 
