@@ -11,12 +11,12 @@ Shrink a configuration so that its stages take seconds on a few hundred reviews.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import orjson
 import polars as pl
@@ -24,15 +24,14 @@ from prefect import State
 
 from core.config.run_config import RunConfig
 from core.config.sections.data import SplitConfig
-from core.errors import EmptyInput, FitError
+from core.errors import EmptyInput
 from core.model_errors import converted_errors
-from core.store import Artifact
+from core.store import Artifact, Built
 from corpus.ingestion.ingest import limits_of
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import source_names
 from corpus.schema import COLUMNS, FIELDS, Block
 from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec, parts_of
-from models.streams import TokenStream
 from tasks.data.card import describe_data
 from tasks.data.ingest import ingest_files
 from tasks.data.prepare import (
@@ -46,18 +45,15 @@ from tasks.data.prepare import (
     train_vocabulary,
     vocabularies_in_use,
 )
-from tasks.evaluation.audit import audit_bundle
-from tasks.evaluation.evaluate import Measured, draw_samples, observe_bundle, score_bundle
+from tasks.evaluation.evaluate import Measured, audit, observe, score, write_samples
 from tasks.evaluation.intervals import compare
 from tasks.fitting.fit import build_fit, fitted_parts, plan_fit
 from tasks.fitting.fit_worker import run as fit_here
 from tasks.fitting.job import FitJob, Fitted, LanguageModelJob
 from tasks.stage import Stage
-from training.neural.overfit import GOAL, overfit_one_batch
 
 REVIEWS = 200
 SAMPLE = "sample.jsonl"
-R = TypeVar("R")
 
 PLAIN = orjson.OPT_PASSTHROUGH_DATETIME
 """Dates are written by `str`, as in Yelp's files."""
@@ -86,130 +82,75 @@ class CheckedStage:
 
 @dataclass
 class StageLog:
-    """The stages that were tried so far, in order.
+    """The stages that were tried so far, in order."""
 
-    Args:
-        tell: Called with each stage when it ends.
-    """
-
-    tell: Callable[[CheckedStage], object] = lambda stage: None
     stages: list[CheckedStage] = field(default_factory=list)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[CheckedStage]:
-        """Time the block as a stage; an error in it is recorded and passes on."""
+    def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the result of a function, of a stage without Prefect; an error in it is recorded and passes on."""
         tried, began = CheckedStage(name, 0.0, "failed"), time.monotonic()
         self.stages.append(tried)
         try:
-            yield tried
+            result = (function.fn if isinstance(function, Stage) else function)(*arguments)
             tried.result = "ok"
+            return result.result() if isinstance(result, State) else result
         finally:
             tried.seconds = round(time.monotonic() - began, 2)
-            self.tell(tried)
 
 
-def try_stages(config: RunConfig, record: StageLog) -> None:
+def try_stages(config: RunConfig, log: StageLog) -> None:
     """Run every stage up to the comparison of the models on the first reviews of the input, in the current home.
 
     Raises:
-        ReviewLMError: The first error of a stage; `record.stages` ends with this stage.
+        ReviewLMError: The first error of a stage; `log.stages` ends with this stage.
     """
     file = config.home / SAMPLE
-    with record.stage("read the input") as tried:
-        tried.note = f"{write_sample(config, file, REVIEWS)} reviews"
-    small = tiny(config, file)
-    prepared = _prepare(small, record)
-    fitted: dict[str, Fitted] = {}
-    for spec in small.models:
-        with record.stage(f"fit {spec.name}"):
-            parts = fitted_parts(spec, fitted) or {}
-            built = build_fit(small, plan_fit(small, spec, prepared, parts), prepared, _ignore, parts, _run_here)
-            fitted[spec.name] = Fitted(spec, built.artifact, "", built.reused)
-    measured = [_measure(small, model, prepared, record) for model in fitted.values()]
-    with record.stage("compare the models"):
-        compare(small, prepared, measured)
-    _overfit(small, prepared, record)
+    log.run("read the input", write_sample, config, file, REVIEWS)
+    config = tiny(config, file)
+    prepared, fitted, measured = _prepared(config, log), dict[str, Fitted](), []
+    for spec in config.models:
+        fitted[spec.name] = log.run(f"fit {spec.name}", _fitted, config, spec, prepared, fitted)
+    for name, model in fitted.items():
+        test, validation = (one.artifact for one in log.run(f"score {name}", score, config, model, prepared))
+        observed = log.run(f"observe {name}", observe, config, model, (Built(test, False),) * 2, prepared).artifact
+        audited = log.run(f"audit {name}", audit, config, model, prepared).artifact
+        samples = log.run(f"samples {name}", write_samples, config, model).artifact
+        check = log.run(f"check {name}", check_table, config, "predictions", test, f"predictions {name}")
+        measured.append(Measured(model, test, validation, samples, observed, audited, (check,)))
+    log.run("compare the models", compare, config, prepared, measured)
 
 
-def _prepare(config: RunConfig, record: StageLog) -> Prepared:
-    with record.stage("ingest"):
-        dataset = _result(ingest_files, config)
-    with record.stage("check raw"):
-        checks = [_result(check_table, config, "raw", dataset)]
-    with record.stage("prepare"):
-        clean = _result(clean_and_split, config, dataset)
-    with record.stage("check clean"):
-        checks.append(_result(check_table, config, "clean", clean))
-    with record.stage("card"):
-        card = _result(describe_data, config, dataset, clean)
-    canaries = None
-    if config.audit.canaries:
-        with record.stage("canaries"):
-            canaries = _result(choose, config, clean)
+def _prepared(config: RunConfig, log: StageLog) -> Prepared:
+    dataset = log.run("ingest", ingest_files, config)
+    checks = [log.run("check raw", check_table, config, "raw", dataset)]
+    clean = log.run("prepare", clean_and_split, config, dataset)
+    checks.append(log.run("check clean", check_table, config, "clean", clean))
+    card = log.run("card", describe_data, config, dataset, clean)
+    canaries = log.run("canaries", choose, config, clean) if config.audit.canaries else None
     vocabularies, tokens = dict[str, Artifact](), dict[str, dict[str, Artifact]]()
     for name in vocabularies_in_use(config):
-        with record.stage(f"vocabulary {name}"):
-            vocabularies[name] = _result(train_vocabulary, config, name, clean)
-        with record.stage(f"tokens {name}"):
-            file = str(vocabularies[name].folder / VOCABULARY_FILE)
-            planted = {"train": canaries}
-            tokens[name] = {
-                split: _result(tokenize, config, file, split, clean, name, planted.get(split)) for split in TRAIN_FIRST
-            }
-        with record.stage(f"check tokens {name}"):
-            checks.append(_result(check_table, config, "tokens", tokens[name]["train"], f"tokens {name} train"))
+        vocabularies[name] = log.run(f"vocabulary {name}", train_vocabulary, config, name, clean)
+        file, planted = str(vocabularies[name].folder / VOCABULARY_FILE), {"train": canaries}
+        tokens[name] = {
+            split: log.run(f"tokens {name}, {split}", tokenize, config, file, split, clean, name, planted.get(split))
+            for split in TRAIN_FIRST
+        }
+        label = f"tokens {name} train"
+        checks.append(log.run(f"check {label}", check_table, config, "tokens", tokens[name]["train"], label))
     return Prepared(clean, card, vocabularies, tokens, tuple(checks), canaries)
 
 
-def _measure(config: RunConfig, fitted: Fitted, prepared: Prepared, record: StageLog) -> Measured:
-    """Score a model on both held-out splits, draw samples, observe its tokens, and run the audit."""
-    name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
-    with record.stage(f"evaluate {name}"), converted_errors(name):
-        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test").artifact
-        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation").artifact
-        samples = draw_samples(config, fitted.bundle, name).artifact
-        observed = observe_bundle(config, fitted.bundle, tokens, test, name).artifact
-        audit = audit_bundle(config, fitted.bundle, prepared, tokens["train"], name).artifact
-        check = _result(check_table, config, "predictions", test, f"predictions {name}")
-    return Measured(fitted, test, validation, samples, observed, audit, (check,))
+def _fitted(config: RunConfig, spec: ModelSpec, prepared: Prepared, fitted: Mapping[str, Fitted]) -> Fitted:
+    """Fit a model in this process, without MLflow."""
+    def run(job: FitJob, report: Callable[[dict[str, Any]], None]) -> Mapping[str, float]:
+        assert isinstance(job, LanguageModelJob)
+        with converted_errors(job.spec.name):
+            return fit_here(job, lambda news: None)
 
-
-def _overfit(config: RunConfig, prepared: Prepared, record: StageLog) -> None:
-    """Learn one batch by heart with a network of each neural kind.
-
-    Raises:
-        FitError: The loss stays too high.
-    """
-    neural = {spec.kind: spec for spec in reversed(config.models) if isinstance(spec, RecurrentSpec | NPLMSpec)}
-    for kind, spec in reversed(neural.items()):
-        with record.stage(f"learn one batch, {kind}") as tried, converted_errors(spec.name):
-            stream = TokenStream.open(prepared.tokens[spec.vocabulary]["train"].folder)
-            size = int(prepared.vocabularies[spec.vocabulary].facts["size"])
-            loss, updates = overfit_one_batch(spec, size, stream)
-            tried.note = f"{loss:.4f} nats per token after {updates} updates"
-            if not loss < GOAL:
-                raise FitError(
-                    f"A network of kind '{kind}' cannot overfit one batch", where=f"models.{spec.name}",
-                    value=tried.note,
-                    cause=f"at most {GOAL} was expected; an option of the model keeps it from learning",
-                    remedy="try the options one by one, with `reviewlm check --set`",
-                )
-
-
-def _run_here(job: FitJob, report: Callable[[dict[str, Any]], None]) -> Mapping[str, float]:
-    assert isinstance(job, LanguageModelJob)
-    with converted_errors(job.spec.name):
-        return fit_here(job, lambda news: None)
-
-
-def _ignore(journal: Path) -> None:
-    """Forward no journal: there is no MLflow run."""
-
-
-def _result(stage: Stage[..., R], *arguments: Any) -> R:
-    """Return the result of a stage's function, called without Prefect."""
-    result: Any = stage.fn(*arguments)
-    return result.result() if isinstance(result, State) else result  # type: ignore[no-any-return]
+    parts = fitted_parts(spec, fitted) or {}
+    plan = plan_fit(config, spec, prepared, parts)
+    built = build_fit(config, plan, prepared, lambda journal: None, parts, run)
+    return Fitted(spec, built.artifact, "", built.reused)
 
 
 def write_sample(config: RunConfig, file: Path, most: int) -> int:
