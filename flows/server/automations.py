@@ -8,8 +8,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -17,13 +17,11 @@ from uuid import UUID
 from prefect.blocks.notifications import AbstractAppriseNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
-from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
 from core.config.sections.promotion import DEMO_MODEL
@@ -35,17 +33,11 @@ BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "
 LOST_SECONDS = 600.0
 """A run that has sent no heartbeat for this long is lost: more than three times the distance of two."""
-PENDING_SECONDS = 900.0
-"""Time within which the process of a run begins it after a worker took it, on however busy a machine."""
 RETRY_SECONDS = 60.0
 """Time from a crash to the second attempt. A worker reports the end of a killed process twice, seconds apart; the later
 report would make an attempt that had been scheduled meanwhile crash, too."""
-FORGOTTEN = timedelta(hours=1)
-"""Time after which a crash is old news when the services start again."""
 REPORTED_AGAIN = timedelta(minutes=15)
 """Time in which another report of the same end of the same attempt is no news."""
-PROCESS = "process"
-"""Type of the pools whose workers start processes."""
 OVERDUE_SECONDS = 86_400.0
 """Time for which a run of our pools may be running before it is told."""
 WITHOUT_WORKER_SECONDS = 300.0
@@ -60,7 +52,6 @@ PARTS = (
 ENDS = ("Completed", "Skipped", "Failed", "Cancelling", "Cancelled", "Crashed", "TimedOut", "AwaitingRetry")
 """States in which a run may be without heartbeats."""
 SECOND_ATTEMPT = "Second attempt, the last one: the process of the first one is gone"
-FOLDED = "A run of this deployment was still running when this one was due; the next one does the same"
 TOLD_ITS_END = "Execution was "
 """How Prefect's message begins if the process of a crashed run could still say why it ended. Mostly it got SIGTERM:
 from somebody who stops the services, or because the run was cancelled while its worker did not listen."""
@@ -151,22 +142,15 @@ def _of_model(*events: str) -> EventTrigger:
 
 
 def lost_runs(
-    process_pools: Sequence[str] = (), lost: float = LOST_SECONDS, pending: float = PENDING_SECONDS,
-    retry: float = RETRY_SECONDS,
+    lost: float = LOST_SECONDS, retry: float = RETRY_SECONDS
 ) -> Iterator[tuple[str, EventTrigger, ChangeFlowRunState]]:
     """Yield name, trigger and action of what happens to runs whose process is gone.
 
-    A run without heartbeats becomes Crashed, also one that another run has called or that a command has started. A run
-    that a worker took and never began is put back into its queue. A crashed run of our pools gets a second attempt, the
-    last one; none if its process could say why it ended.
-
-    A scheduled run that would wait for the run before it is cancelled: the next one does the same. A second attempt
-    that finds the place taken waits, and so does a run that a person made. Prefect's own `CANCEL_NEW` would cancel all.
+    A run without heartbeats becomes Crashed, also one that another run has called or that a command has started. A
+    crashed run of our pools gets a second attempt, the last one; none if its process could say why it ended.
 
     Args:
-        process_pools: Our pools whose workers start processes, at once. A Job of Kubernetes may wait for its node.
         lost: Seconds without a heartbeat after which a run is lost.
-        pending: Seconds after which a run that a worker took is put back.
         retry: Seconds from a crash to the second attempt.
     """
     crash = f"No heartbeat for {lost:g} s: the process that made this run is gone"
@@ -175,20 +159,12 @@ def lost_runs(
         ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=crash, force=False),
     )
     queued = _states("Scheduled", "Late", "AwaitingConcurrencySlot", "AwaitingRetry")
-    if process_pools:
-        begun = _wait(_states("Pending"), _states("Running", *ENDS) | queued, pending, related=_of_pools(process_pools))
-        yield "never begun", begun, _scheduled(f"Not begun within {pending:g} s by the worker that took it")
     again = _wait(
         _states("Crashed"), (_states("Pending", "Running", *ENDS) | queued) - _states("Crashed"), retry,
         run={"prefect.run-count": "1", "prefect.state-message": f"!{TOLD_ITS_END}*"}, related=_of_pools(POOLS),
     )  # fmt: skip
-    yield "second attempt", again, _scheduled(SECOND_ATTEMPT)
-    waits = EventTrigger(
-        expect=_states("AwaitingConcurrencySlot"),
-        match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "0"},
-        match_related=[_of_pools(POOLS), {"prefect.resource.id": "prefect.tag.auto-scheduled"}],
-    )
-    yield "fold", waits, ChangeFlowRunState(state=StateType.CANCELLED, name="Cancelled", message=FOLDED, force=False)
+    attempt = ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=SECOND_ATTEMPT, force=False)
+    yield "second attempt", again, attempt
 
 
 def _states(*names: str) -> set[str]:
@@ -211,13 +187,9 @@ def _wait(
     )  # fmt: skip
 
 
-def _scheduled(message: str) -> ChangeFlowRunState:
-    return ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message=message, force=False)
-
-
 def set_up(
-    settings: AlertSettings, lost_seconds: float = LOST_SECONDS, pending_seconds: float = PENDING_SECONDS,
-    retry_seconds: float = RETRY_SECONDS, worker_seconds: float = WITHOUT_WORKER_SECONDS,
+    settings: AlertSettings, lost_seconds: float = LOST_SECONDS, retry_seconds: float = RETRY_SECONDS,
+    worker_seconds: float = WITHOUT_WORKER_SECONDS,
 ) -> list[str]:  # fmt: skip
     """Create or update the automations of the server that is named by the environment; return their names.
 
@@ -227,14 +199,13 @@ def set_up(
 
     Args:
         settings: Where alerts go.
-        lost_seconds, pending_seconds, retry_seconds: As in `lost_runs`.
+        lost_seconds, retry_seconds: As in `lost_runs`.
         worker_seconds: Seconds without a worker after which a pool is told.
     """
     with get_client(sync_client=True) as client:
-        pools = [pool.name for pool in client.read_work_pools() if pool.name in POOLS and pool.type == PROCESS]
         actions_of: dict[str, tuple[EventTrigger, Sequence[Any]]] = {
             name: (trigger, [action])
-            for name, trigger, action in lost_runs(pools, lost_seconds, pending_seconds, retry_seconds)
+            for name, trigger, action in lost_runs(lost_seconds, retry_seconds)
         }
         if settings.addresses:
             block = block_of(settings)
@@ -254,7 +225,7 @@ def set_up(
                 client.update_automation(before.id, automation)
         for left in present.values():
             client.delete_automation(left.id)
-        take_up_left(client, pools, pending_seconds)
+        await_heartbeats(client)
     return list(actions_of)
 
 
@@ -263,40 +234,15 @@ def _content(automation: AutomationCore) -> dict[str, Any]:
     return automation.model_dump(include=set(AutomationCore.model_fields) - {"owner_resource"})
 
 
-def take_up_left(
-    client: SyncPrefectClient, process_pools: Collection[str], pending: float = PENDING_SECONDS
-) -> None:
-    """Take care of the runs that ended together with the services, as in a reboot, when these start again.
+def await_heartbeats(client: SyncPrefectClient) -> None:
+    """Wait anew for a heartbeat of each Running run, so that those that ended in a reboot become Crashed.
 
-    Prefect's server forgets a wait that ended more than a minute before it started. So it waits anew for a heartbeat of
-    each Running run; a process that lives sends its next one in time. A run that a worker took long ago is put back
-    into its queue. One that Crashed within the last hour gets its second attempt, unless it was ever cancelled.
-
-    Args:
-        client: A client of the server, which has the automations.
-        process_pools, pending: As in `lost_runs`.
+    Prefect's server forgets a wait that ended more than a minute before it started. A process that lives sends its next
+    heartbeat in time.
     """
-    now = datetime.now(UTC)
-    for run in _runs_in(client, StateType.RUNNING):
+    running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])))
+    for run in client.read_flow_runs(flow_run_filter=running):
         emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
-    for run in _runs_in(client, StateType.PENDING):
-        if run.work_pool_name in process_pools and _since(run) < now - timedelta(seconds=pending):
-            client.set_flow_run_state(run.id, AwaitingRetry(message="Not begun by the worker that took it"))
-    for run in _runs_in(client, StateType.CRASHED):
-        if run.work_pool_name in POOLS and run.run_count == 1 and _since(run) > now - FORGOTTEN:
-            states = {state.type for state in client.read_flow_run_states(run.id)}
-            if not states & {StateType.CANCELLING, StateType.CANCELLED}:
-                client.set_flow_run_state(run.id, AwaitingRetry(message=SECOND_ATTEMPT))
-
-
-def _runs_in(client: SyncPrefectClient, state: StateType) -> list[FlowRun]:
-    """Return the runs in a state, those that ended last first: the server gives 200 at most."""
-    filter_of_state = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[state])))
-    return client.read_flow_runs(flow_run_filter=filter_of_state, sort=FlowRunSort.END_TIME_DESC)
-
-
-def _since(run: FlowRun) -> datetime:
-    return run.state.timestamp if run.state else datetime.min.replace(tzinfo=UTC)
 
 
 def block_of(settings: AlertSettings) -> UUID:

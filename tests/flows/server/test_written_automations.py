@@ -8,20 +8,19 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import TerminationSignal
 from prefect.server.events.schemas import automations as of_server
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings.models.flows import FlowsSettings
-from prefect.states import Cancelling, Completed, Crashed, Pending, Running, State, exception_to_crashed_state
+from prefect.states import State, exception_to_crashed_state
 
 from core.config.sections.promotion import DEMO_MODEL
 from core.services.model_events import RETRAINED, resource_of
@@ -114,7 +113,7 @@ def test_other_addresses_are_saved_without_a_new_count_of_anything(server: Prete
 def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(server: PretendedServer) -> None:
     automations.set_up(HOOK)
     before = server.triggers()
-    left = ["lost runs", "never begun", "second attempt", "fold"]
+    left = ["lost runs", "second attempt"]
     assert automations.set_up(AlertSettings()) == left
     assert server.triggers() == {name: before[name] for name in left}
 
@@ -127,52 +126,13 @@ def test_an_alert_that_somebody_switched_off_in_the_page_is_on_again_after_a_sta
     assert all(one.enabled for one in server.kept.values())
 
 
-@dataclass
-class RunsOfDeployments:
-    """Knows runs, by name: pool, states so far (the last one is the present one), and how often each was begun."""
-
-    runs: dict[str, tuple[str, list[State], int]]
-    set: dict[str, str] = field(default_factory=dict)
-
-    def read_flow_runs(self, flow_run_filter: FlowRunFilter, sort: Any) -> list[Any]:
-        assert flow_run_filter.state
-        assert flow_run_filter.state.type
-        wanted = flow_run_filter.state.type.any_ or []
-        return [
-            SimpleNamespace(id=name, work_pool_name=pool, state=states[-1], run_count=count)
-            for name, (pool, states, count) in self.runs.items() if states[-1].type in wanted
-        ]
-
-    def read_flow_run_states(self, name: str) -> list[State]:
-        return self.runs[name][1]
-
-    def set_flow_run_state(self, name: str, state: State) -> None:
-        self.set[name] = state.name or ""
-
-
-def test_a_start_of_the_services_takes_up_what_ended_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cancelled run must not be made again, nor one of somebody else's pool."""
+def test_a_start_of_the_services_waits_anew_for_heartbeats_of_running_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     told = list[str]()
     sent = lambda event, resource: told.append(f"{event} {resource['prefect.resource.id']}")  # noqa: E731
     monkeypatch.setattr(automations, "emit_event", sent)
-    now = datetime.now(UTC)
-    old, older = now - timedelta(minutes=30), now - timedelta(hours=2)
-    ended = Crashed(timestamp=old)
-    server: Any = RunsOfDeployments({
-        "runs": ("cpu-pool", [Running()], 1), "of somebody else": ("theirs", [Running()], 1),
-        "taken long ago": ("cpu-pool", [Pending(timestamp=old)], 0), "taken": ("cpu-pool", [Pending()], 0),
-        "waits for its node": ("gpu-pool", [Pending(timestamp=older)], 0),
-        "ended with the machine": ("gpu-pool", [Running(), ended], 1),
-        "ended long ago": ("cpu-pool", [Running(), Crashed(timestamp=older)], 1),
-        "ended twice": ("cpu-pool", [Running(), ended], 2),
-        "cancelled": ("cpu-pool", [Running(), Cancelling(), ended], 1),
-        "theirs, ended": ("theirs", [Running(), ended], 1),
-        "completed": ("cpu-pool", [Running(), Completed()], 1),
-    })  # fmt: skip
-    automations.take_up_left(server, ["cpu-pool"])
-    heartbeat = "prefect.flow-run.heartbeat prefect.flow-run"
-    assert told == [f"{heartbeat}.runs", f"{heartbeat}.of somebody else"]
-    assert server.set == {"taken long ago": "AwaitingRetry", "ended with the machine": "AwaitingRetry"}
+    server: Any = SimpleNamespace(read_flow_runs=lambda flow_run_filter: [SimpleNamespace(id="one")])
+    automations.await_heartbeats(server)
+    assert told == ["prefect.flow-run.heartbeat prefect.flow-run.one"]
 
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -180,7 +140,7 @@ HEARTBEAT = "prefect.flow-run.heartbeat"
 
 def wait_of(name: str) -> of_server.EventTrigger:
     """Return the trigger of what happens to a run whose process is gone, as the server reads it."""
-    [trigger] = [trigger for found, trigger, _ in automations.lost_runs(POOLS[:1]) if found == name]
+    [trigger] = [trigger for found, trigger, _ in automations.lost_runs() if found == name]
     return of_server.EventTrigger.model_validate_json(trigger.model_dump_json())
 
 
@@ -210,16 +170,7 @@ def test_a_run_that_is_cancelled_or_has_ended_is_not_lost() -> None:
     for state in ("Cancelling", "Cancelled", "Completed", "Failed", "Crashed", "TimedOut", "AwaitingRetry"):
         assert trigger.expects(f"prefect.flow-run.{state}")
         assert not trigger.starts_after(f"prefect.flow-run.{state}")
-    assert not any(action.force for *_, action in automations.lost_runs(POOLS))  # Prefect refuses what cannot follow
-
-
-def test_a_run_that_a_worker_took_and_did_not_begin_is_put_back_unless_it_waits_for_a_node() -> None:
-    trigger = wait_of("never begun")
-    assert trigger.starts_after("prefect.flow-run.Pending")
-    assert all(trigger.expects(f"prefect.flow-run.{state}") for state in ("Running", "Cancelled", "Late", "Crashed"))
-    assert trigger.covers(run_event("Pending"))
-    assert not trigger.covers(run_event("Pending", pool="gpu-pool"))  # of Kubernetes here
-    assert "never begun" not in [name for name, *_ in automations.lost_runs()]
+    assert not any(action.force for *_, action in automations.lost_runs())  # Prefect refuses what cannot follow
 
 
 def test_only_the_first_crash_of_a_run_of_ours_that_nobody_ended_is_followed_by_another_attempt() -> None:

@@ -22,7 +22,7 @@ from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     print(*sorted(one.name for one in client.read_automations()), sep=",")
 """)
-    names = ("drift", "failure", "fold", "lost runs", "no worker", "overdue", "promoted", "refused", "rolled-back",
+    names = ("drift", "failure", "lost runs", "no worker", "overdue", "promoted", "refused", "rolled-back",
              "second attempt", "set aside", "silence")  # fmt: skip
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
 
