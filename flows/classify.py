@@ -8,11 +8,9 @@ from typing import Any
 from prefect import flow
 
 from core.config.run_config import RunConfig
-from flows.ingest import ingest, recorded_or_read
-from flows.prepare import prepare
+from flows.parts import fit_models, ingest, prepare, recorded_or_read
 from flows.retrain import resolve
 from flows.server.parameters import Given, Inputs, Overrides, Preset, PresetOrNone, Reference, on_workers
-from flows.train import fit_models
 from tasks.classification.compare import Compared, compare_classifiers, require_classifiers, summarise_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
 from tasks.classification.family import Classifiers, choose

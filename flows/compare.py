@@ -6,8 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.ingest import recorded_or_read
-from flows.prepare import prepare
+from flows.parts import prepare, recorded_or_read
 from flows.server.parameters import Inputs, Overrides, PresetOrNone, Reference
 from tasks.evaluation.compare_two import compare_two, write_markdown
 from tasks.fitting.fit import limits_of_fits

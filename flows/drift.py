@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.ingest import ingest
+from flows.parts import ingest
 from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from tasks.data.drift import measure_drift
 from tasks.fitting.fit import limits_of_fits

@@ -6,8 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.ingest import ingest
-from flows.prepare import prepare
+from flows.parts import ingest, prepare
 from flows.retrain import resolve
 from flows.server.parameters import Inputs, Overrides, Preset
 from tasks.embed import embed as fit_vectors

@@ -1,32 +1,52 @@
-"""Ingest raw files or the embedded corpus into a checked data set of typed Parquet parts."""
+"""Ingest raw files or the embedded corpus into a checked data set, and announce new files."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from prefect import State, flow
+from prefect.states import Completed
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from flows.server.parameters import Given, Inputs, Overrides, with_absolute_paths
+from flows.parts import ingest
+from flows.retrain import resolve
+from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from tasks.data.ingest import ingest_files, synthesise
 from tasks.data.prepare import check_table
 from tasks.flow_run import INGESTED, announce
-from tasks.lineage.about_version import VersionSettings
-from tasks.stage import NotFinished, RunRecord, finished_only, step, store_of
+from tasks.run_summary import describe_dataset
+from tasks.stage import NotFinished, RunRecord, finished_only, recorded_stages
 
 MOST_NAMED = 20
 """New files that the event names."""
+log = logging.getLogger(__name__)
 
 
-@flow(name="ingest", flow_run_name="{config.title}", persist_result=False)
-def ingest(config: Given[RunConfig]) -> Artifact:
-    """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
-    with step("ingest", "read and check the reviews"):
-        dataset = ingest_files(config, None if config.source.input else synthesise(config))
-        check_table(config, "raw", dataset)
-        return dataset
+@flow(name="ingest-only", persist_result=False)
+def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Ingest and check the input; return row count, quarantine count, parts, digest and dates.
+
+    If all files were read before and have passed the check, the run ends at once. New files are an event.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; with an empty preset, and in a
+            deployment's run of a preset that is not the demo's, the champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `source.max_chars=20000`.
+    """
+    config = resolve(preset, input, overrides)
+    with recorded_stages() as record:
+        if (read := known_data_set(config, record)) is not None:
+            message = f"Nothing new: all source files ({len(read.facts['sources'])}) were read and checked before"
+            log.info("%s", message)
+            unchanged: Any = Completed(message=message, data=describe_dataset(read))
+            return unchanged  # type: ignore[no-any-return]
+        dataset = ingest(config)
+    announce_new_files(config, dataset, record, preset, input, overrides)
+    return describe_dataset(dataset)
 
 
 def known_data_set(config: RunConfig, record: RunRecord) -> Artifact | None:
@@ -67,9 +87,3 @@ def announce_new_files(
         "files": sorted(new)[:MOST_NAMED], "new_reviews": reviews,
         "sentence": f"New files: {len(new)}, with {reviews:,} reviews", "dataset": dataset.digest,
     })  # fmt: skip
-
-
-def recorded_or_read(chosen: VersionSettings) -> Artifact:
-    """Return the stored data set of the version in *chosen*; ingest again if there is none or the store lost it."""
-    dataset = store_of(chosen.config).find("ingest", chosen.dataset) if chosen.dataset else None
-    return ingest(chosen.config) if dataset is None else dataset

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.ingest import ingest
+from flows.parts import ingest
 from flows.retrain import resolve
 from flows.server.parameters import Inputs, Overrides, Preset
 from tasks.data.prepare import check_table, clean_and_split

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from prefect import flow
 
 from core.errors import EmptyInput
-from flows.ingest import ingest
+from flows.parts import ingest
 from flows.server.parameters import Inputs, Overrides, PresetOrNone
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.fitting.fit import limits_of_fits

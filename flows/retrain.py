@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Literal
 
 from prefect import flow
 from prefect.runtime import deployment
@@ -20,11 +21,8 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import OWN_MODEL
 from core.services.model_events import SKIPPED
 from core.store import Artifact
-from flows.evaluate import evaluate, held_out_tokens
-from flows.ingest import ingest
-from flows.prepare import prepare
+from flows.parts import evaluate, held_out_tokens, ingest, prepare, train
 from flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrNone
-from flows.train import train
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
@@ -46,17 +44,19 @@ from tasks.promotion.earlier_data import warn_of_part
 from tasks.promotion.language import LanguageModels, tell_provable_gain
 from tasks.promotion.promote import Promotion, promote_challenger
 from tasks.run_report import make_report
-from tasks.run_summary import RunSummary, summarise
+from tasks.run_summary import describe_fitted, describe_prepared, summarise
 from tasks.stage import step
 from tasks.track import parent_run
 
+Until = Literal["prepare", "train", "evaluate"] | None
+"""Part of a run after which it ends; None: run to the end."""
 log = logging.getLogger(__name__)
 
 
 @flow(name="retrain", persist_result=False)
 def retrain(
     preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None,
-    minutes: Minutes = None,
+    minutes: Minutes = None, until: Until = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, evaluate and register models from reviews; reuse every stage whose inputs have not changed.
 
@@ -70,13 +70,15 @@ def retrain(
         overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
         minutes: Time of the whole run, for which the settings are chosen; the preset must be `minutes` or extend it.
             None: as preset and overrides say.
+        until: Part after which the run ends, without a promotion: prepare, train or evaluate.
     """
     request = PlanRequest(minutes, tuple(overrides or ())) if minutes is not None else None
     given = {"preset": preset, "input": input, "overrides": overrides, "minutes": minutes}
     try:
         config = resolve(preset, input, overrides)
-        result = run_pipeline(config, request, asked_by_deployment(given)).to_dict()
-        announce(RETRAINED, config, {"sentence": f"Retrained: {config.title}"})  # alerts wait for the want of it
+        result = run_pipeline(config, request, asked_by_deployment(given), until)
+        if until is None:
+            announce(RETRAINED, config, {"sentence": f"Retrained: {config.title}"})  # alerts wait for the want of it
         return result
     except SameRetrainWaits as same:
         log.info("%s", same)
@@ -104,28 +106,33 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
 
 
 def run_pipeline(
-    config: RunConfig, request: PlanRequest | None = None, given: Mapping[str, Any] | None = None
-) -> RunSummary:
-    """Run all stages under one MLflow parent run, when no other retrain of the home or the server runs.
+    config: RunConfig, request: PlanRequest | None = None, given: Mapping[str, Any] | None = None, until: Until = None
+) -> dict[str, Any]:
+    """Run all stages under one MLflow parent run, when no other whole retrain of the home or the server runs.
 
     Args:
         request: Choose settings for its time; None: those of the configuration.
+        given: Parameters of a deployment's run.
+        until: Part after which the run ends; None: run to the end.
 
     Raises:
         SameRetrainWaits: This run is not needed.
     """
     if request:
         require_frame(config)
-    require_limits([PROMOTION, RETRAIN, *limits_of_fits(config)])
+    require_limits([*([] if until else [PROMOTION, RETRAIN]), *limits_of_fits(config)])
     require_cluster(config, minutes=request is not None)
-    with one_retrain(config.home, config.title, given), parent_run(config, "retrain") as run_id:
+    alone = nullcontext() if until else one_retrain(config.home, config.title, given)
+    with alone, parent_run(config, until or "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
         warn_of_part(config, dataset)
-        drift = measure_drift(config, dataset, run_id)  # for the user; the gate only records it
+        drift = None if until else measure_drift(config, dataset, run_id)  # for the user; the gate only records it
         if request:
             config = with_canaries(config, request, dataset)
         prepared = prepare(config, dataset)
+        if until == "prepare":
+            return describe_prepared(prepared)
         made: RunPlan | None = None
         if request:
             config, made = plan(config, request, dataset, prepared)
@@ -133,8 +140,12 @@ def run_pipeline(
         tell_provable_gain(config, prepared.clean)
         log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
         fitted = train(config, prepared, run_id)
+        if until == "train":
+            return describe_fitted(fitted, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)
-        promotion = promote(config, prepared, evaluated, run_id, drift if isinstance(drift, Artifact) else None)
+        promotion: Promotion | None = None
+        if until is None:
+            promotion = promote(config, prepared, evaluated, run_id, drift if isinstance(drift, Artifact) else None)
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
         return summarise(config, prepared, evaluated, promotion, run_id, report, made)
 
@@ -164,3 +175,20 @@ def promote(
     with step("promote", "choose the challenger and run the gate"), model_processes(config, held_out):
         challenger = choose_challenger(config, prepared, evaluated)
         return promote_challenger(LanguageModels(), config, prepared, evaluated, challenger, parent_run_id, drift)
+
+
+@flow(name="promote-only", persist_result=False)
+def promote_only(preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Compare the best model of a configuration with the champion; build first what the store does not have yet.
+
+    Without a preset or input, the champion's own settings and data are used. If the user has no registered model yet,
+    these come from the demo's champion. A model trained on the user's files is still registered as the user's model.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `promotion.min_relative_gain=0.01`.
+    """
+    chosen = settings_of((CHAMPION,), preset, input or [], overrides or [])
+    config = chosen.config.with_input(chosen.config.source.input)
+    return run_pipeline(config if chosen.version else config.named_by_data())

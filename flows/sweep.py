@@ -9,8 +9,7 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed, wait
 
-from flows.ingest import ingest
-from flows.prepare import prepare
+from flows.parts import ingest, prepare
 from flows.retrain import resolve
 from flows.server.parameters import Given, Inputs, Overrides, Preset, on_workers
 from tasks.data.prepare import Prepared

@@ -110,15 +110,11 @@ NoRepeatNgramSize = Annotated[int, number(
     "--no-repeat-ngram-size", KINDS["no_repeat_ngram_size"],
     "No sequence of this many tokens occurs twice; 0: no limit.",
 )]  # fmt: skip
-WHOLE_FLOWS = {
-    **{name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore", "sweep")},
-    **{name: "flows.classify" for name in ("classify", "compare_classifiers_of")},
-    "embed": "flows.embed", "punctuate": "flows.punctuate",
-}
-"""Flows with a module of their own; the others stop early and are in `flows/partial.py`."""
-WITHOUT_FITS = ("ingest_only", "prepare_only", "embed")
+MODULES = {"ingest_only": "ingest", "promote_only": "retrain", "compare_classifiers_of": "classify"}
+"""Modules of the flows that have another name."""
+WITHOUT_FITS = ("ingest_only", "embed")
 """Flows that fit no model of the configuration, and so need no files of word vectors."""
-WITHOUT_TRACKING = ("ingest_only", "prepare_only")
+WITHOUT_TRACKING = ("ingest_only",)
 """Flows that need no MLflow."""
 NeuralModel = Annotated[
     str, typer.Option("--model", help="Name of a neural model of the preset. Required if it has several.")
@@ -238,7 +234,7 @@ def _run(name: str, hint: str, config: RunConfig, preset: str, *given: Any, **ar
     # The server needs as long to start as this process needs for its imports and for a new MLflow database.
     with interrupts.resumable(hint), reaching_prefect(), started() as wait_for_server:
         with lasting_objects():
-            chosen: Callable[..., dict[str, Any]] = getattr(import_module(WHOLE_FLOWS.get(name, "flows.partial")), name)
+            chosen: Callable[..., dict[str, Any]] = getattr(import_module(f"flows.{MODULES.get(name, name)}"), name)
             own_runs, client = import_module("flows.server.own_runs"), import_module("tracking.client")
         if name not in WITHOUT_TRACKING and database_file(config.tracking_address):
             with suppress(ReviewLMError):  # a run can begin without MLflow

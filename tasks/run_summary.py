@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
@@ -38,60 +37,28 @@ WORST_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """Summary of a finished run of the pipeline."""
-
-    models: list[dict[str, Any]]
-    floor: dict[str, Any] | None
-    baseline: str
-    differences: list[dict[str, Any]]
-    slices: dict[str, Any]
-    challenger: str
-    champion_version: int | None
-    version: int | None
-    registered_model: str
-    promoted: bool
-    reason: str
-    reused: list[str]
-    stages: int
-    mlflow_run_id: str
-    report: str
-    hints: list[str]
-    mlflow_page: str
-    plan: dict[str, Any] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values; `plan` only for a run with a time budget."""
-        values = asdict(self)
-        return values if self.plan else {name: value for name, value in values.items() if name != "plan"}
-
-
 def summarise(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = "",
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None, run_id: str, report: str,
     made: RunPlan | None = None,
-) -> RunSummary:  # fmt: skip
-    """Return the summary of a whole run; *report* is the path of its report, empty if there is none.
+) -> dict[str, Any]:  # fmt: skip
+    """Return the summary of a run of the pipeline as plain values.
 
-    *made* is the plan of a run for a time budget.
-
-    The page of the run in MLflow opens while `reviewlm services start` runs.
+    Args:
+        promotion: Result of the gate; None if the gate was not run.
+        run_id: The MLflow run; its page opens while `reviewlm services start` runs.
+        report: Path of its report, empty if there is none.
+        made: Plan of a run for a time budget.
     """
-    return RunSummary(
-        **_compared(config, evaluated),
-        challenger=promotion.challenger,
-        champion_version=promotion.champion_version,
-        version=promotion.version,
-        registered_model=config.promotion.model_name,
-        promoted=promotion.decision.promote,
-        reason=promotion.decision.reason,
-        **reuse_of_this_run(),
-        mlflow_run_id=run_id,
-        report=report,
-        hints=hints_of(config, prepared, evaluated),
-        mlflow_page=tracker_of(config).link(run_id),
-        plan=outcome(made, evaluated) if made else None,
-    )
+    gate: dict[str, Any] = {} if promotion is None else {
+        "challenger": promotion.challenger, "champion_version": promotion.champion_version,
+        "version": promotion.version, "registered_model": config.promotion.model_name,
+        "promoted": promotion.decision.promote, "reason": promotion.decision.reason,
+    }  # fmt: skip
+    return {
+        **describe_compared(config, evaluated), **gate, **reuse_of_this_run(),
+        "mlflow_run_id": run_id, "report": report, "hints": hints_of(config, prepared, evaluated), "mlflow_page": tracker_of(config).link(run_id),
+        **({"plan": outcome(made, evaluated)} if made else {}),
+    }  # fmt: skip
 
 
 def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
@@ -115,11 +82,6 @@ def told_set_aside(dataset: Artifact | None) -> list[str]:
     bad = pl.scan_parquet(dataset.folder / QUARANTINE_FILE)
     rows = bad.filter(pl.col("reason") == Reason.UNREADABLE_FILE.value).select("source", "detail").collect()
     return [f"{source} was set aside: {detail}" for source, detail in rows.iter_rows()]
-
-
-def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, report: str) -> dict[str, Any]:
-    """Return the models with confidence intervals, their differences, the worst slices and the grammar floor."""
-    return {**_compared(config, evaluated), "mlflow_run_id": run_id, "report": report}
 
 
 def describe_dataset(dataset: Artifact) -> dict[str, Any]:
@@ -156,7 +118,7 @@ def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
     return {"models": models, "mlflow_run_id": run_id, **{model.spec.name: model.artifact.digest for model in fitted}}
 
 
-def _compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
+def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
     """Return the models with confidence intervals, their differences, the grammar floor and the worst slices."""
     comparison = evaluated.comparison
     rows = {row["model"]: row for row in comparison.table.to_dicts()}

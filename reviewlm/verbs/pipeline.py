@@ -43,7 +43,7 @@ def run(
     """
     overrides = with_rebuild(set, rebuild, verify)
     if minutes is None:
-        result = run_flow(f"{until}_only" if until else "retrain", preset, input, overrides)
+        result = run_flow("retrain", preset, input, overrides, until=until)
     elif until:
         raise typer.BadParameter("it plans a whole run", param_hint="--minutes")
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.config.presets import load_config
-from flows import evaluate
+from flows import parts
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
 
 SPECS = (
@@ -28,10 +28,10 @@ class Works:
         self.asked: list[str] = []
         self.failing = failing
         for name in ("observe", "audit", "write_samples"):
-            monkeypatch.setattr(evaluate, name, SimpleNamespace(submit=self._submitting(name)))
-        monkeypatch.setattr(evaluate, "score", self._score)
-        monkeypatch.setattr(evaluate, "measure", lambda config, model, scores, *works: (model.spec.name, works))
-        monkeypatch.setattr(evaluate, "compare_models", lambda config, prepared, measured, run: measured)
+            monkeypatch.setattr(parts, name, SimpleNamespace(submit=self._submitting(name)))
+        monkeypatch.setattr(parts, "score", self._score)
+        monkeypatch.setattr(parts, "measure", lambda config, model, scores, *works: (model.spec.name, works))
+        monkeypatch.setattr(parts, "compare_models", lambda config, prepared, measured, run: measured)
 
     def _score(self, config: Any, model: Any, prepared: Any) -> tuple[Any, Any]:
         self.asked.append(f"score {model.spec.name}")
@@ -56,7 +56,7 @@ class Works:
 def measured() -> Any:
     fitted: Any = [SimpleNamespace(spec=spec) for spec in SPECS]
     prepared: Any = None
-    return evaluate.measure_models.fn(load_config("demo"), prepared, fitted, "run")
+    return parts.measure_models.fn(load_config("demo"), prepared, fitted, "run")
 
 
 def test_slow_models_come_first_and_results_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_a_work_that_fails_keeps_no_other_model_from_being_measured(
 ) -> None:
     Works(monkeypatch, failing)
     logged: list[str] = []
-    monkeypatch.setattr(evaluate, "measure", lambda config, model, *more: logged.append(model.spec.name))
+    monkeypatch.setattr(parts, "measure", lambda config, model, *more: logged.append(model.spec.name))
     with pytest.raises(ValueError, match=failing):
         measured()
     assert sorted([*logged, failing.split()[1]]) == sorted(SECONDS)

@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.states import State
 
 from core.errors import CheckFailed
-from flows.partial import ingest_only
+from flows.ingest import ingest_only
 from tasks.stage import recorded_stages
 from tests.flows.first_run import TINY
 

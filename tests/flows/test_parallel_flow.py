@@ -19,7 +19,7 @@ PRESET = str(Path(__file__).with_name("killed.toml"))
 def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
     prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.partial import train_only
+    from flows.retrain import retrain
 
     jobs: list[LanguageModelJob] = []
 
@@ -28,9 +28,9 @@ def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
         return run_job(job, report)
 
     monkeypatch.setattr(tasks.fitting.fit, "run_job", watched)
-    train_only(PRESET, overrides=["execution.ranks=2", "execution.threads=2"])
+    retrain(PRESET, overrides=["execution.ranks=2", "execution.threads=2"], until="train")
     assert {job.spec.name: (job.ranks, job.threads) for job in jobs} == {"kn2": (1, 2), "lstm": (2, 1)}
     bundles = [load_bundle(file.parent).spec.name for file in own_home.glob("store/fit/*/bundle/spec.json")]
     assert sorted(bundles) == ["kn2", "lstm"]
-    train_only(PRESET)
+    retrain(PRESET, until="train")
     assert len(jobs) == 2  # both were in the store

@@ -166,10 +166,10 @@ def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
 @pytest.mark.long
 def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swept: Swept) -> None:
     from core.config.presets import load_config
-    from flows.partial import train_only
+    from flows.retrain import retrain
     from tasks.track import tracker_of
 
-    trained = train_only(ONE, None, swept.result["overrides"])
+    trained = retrain(ONE, None, swept.result["overrides"], until="train")
     assert [model["reused"] for model in trained["models"]] == [True]
     run = runs_of(swept.home)["lstm"]
     assert tracker_of(load_config(ONE)).tag(run.info.run_id, "reviewlm.model_uri")

@@ -35,7 +35,7 @@ def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(se
     assert {services.ask("GET", f"/work_pools/{pool}")["type"] for pool in POOLS} == {"process"}
 
     gpu = services.ask("GET", "/deployments/name/train/gpu")
-    assert (gpu["work_pool_name"], gpu["entrypoint"]) == ("gpu-pool", "flows.partial.train_only")
+    assert (gpu["work_pool_name"], gpu["entrypoint"]) == ("gpu-pool", "flows.retrain.retrain")
     assert gpu["parameters"] == {"preset": "gpu"}
     assert gpu["global_concurrency_limit"]["limit"] == 1
     limits = {name: services.ask("GET", f"/v2/concurrency_limits/{name}")["limit"] for name in LIMITS}

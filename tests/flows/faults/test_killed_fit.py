@@ -27,12 +27,12 @@ CLOCK = {"fit/seconds", "fit/cpu_seconds", *MEASURED, *(f"fit/{name}" for name i
 
 def run_in(home: Path) -> None:
     """Run the flow up to the fitted models."""
-    from flows.partial import train_only
+    from flows.retrain import retrain
 
     before = os.environ["REVIEWLM_HOME"]
     os.environ["REVIEWLM_HOME"] = str(home)
     try:
-        train_only(KILLED)
+        retrain(KILLED, until="train")
     finally:
         os.environ["REVIEWLM_HOME"] = before
 

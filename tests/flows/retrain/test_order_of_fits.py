@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from prefect.futures import PrefectConcurrentFuture
 
-import flows.train
+import flows.parts
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 
@@ -45,10 +45,10 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]]]:
 
     def flow(fits: Fits, *models: dict[str, Any], classifiers: Sequence[dict[str, Any]] = ()) -> list[Any]:
         pools.append(fits.pool)
-        monkeypatch.setattr(flows.train, "fit", fits)
+        monkeypatch.setattr(flows.parts, "fit", fits)
         chosen = {"models": list(classifiers), "baseline": classifiers[0]["name"]} if classifiers else {}
         config = parse_config({"models": list(models), "baseline": "kn5", "classification": chosen})
-        return flows.train.fit_models.fn(config, None, "parent", bool(classifiers))
+        return flows.parts.fit_models.fn(config, None, "parent", bool(classifiers))
 
     yield flow
     for pool in pools:

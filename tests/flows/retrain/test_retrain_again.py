@@ -39,13 +39,13 @@ def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
 
 
 def test_a_mixture_is_fitted_anew_only_where_a_part_has_changed(ran: Ran) -> None:
-    from flows.partial import train_only
+    from flows.retrain import retrain
 
     before = os.environ["REVIEWLM_HOME"]
     os.environ["REVIEWLM_HOME"] = str(ran.home)
     try:
-        same = train_only(TINY)
-        other = train_only(TINY, overrides=["models.0.smoothing=\"witten_bell\""])
+        same = retrain(TINY, until="train")
+        other = retrain(TINY, overrides=["models.0.smoothing=\"witten_bell\""], until="train")
     finally:
         os.environ["REVIEWLM_HOME"] = before
     assert all(model["reused"] for model in same["models"])

@@ -37,7 +37,7 @@ def test_only_a_deployments_run_ends_because_an_equal_one_waits(
 ) -> None:
     given: list[Mapping[str, Any] | None] = []
 
-    def pipeline(config: Any, request: Any, asked: Mapping[str, Any] | None) -> Any:
+    def pipeline(config: Any, request: Any, asked: Mapping[str, Any] | None, until: Any) -> Any:
         given.append(asked)
         raise SameRetrainWaits("One waits already")
 

@@ -22,9 +22,9 @@ class Home:
         self.folder = folder
 
     def train(self, files: list[Path], *overrides: str) -> dict[str, Any]:
-        from flows.partial import train_only
+        from flows.retrain import retrain
 
-        [model] = train_only(ONE, [str(file) for file in files], list(overrides))["models"]
+        [model] = retrain(ONE, [str(file) for file in files], list(overrides), until="train")["models"]
         return {**model, "spec": json.loads((self.bundle(model["digest"]) / "spec.json").read_text())}
 
     def bundle(self, digest: str) -> Path:

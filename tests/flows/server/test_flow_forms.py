@@ -22,7 +22,7 @@ from flows.retrain import retrain
 from flows.server.parameters import with_absolute_paths
 
 MODULES = (
-    "compare", "drift", "generate", "partial", "reproduce", "rescore", "retrain", "sweep", "upkeep",
+    "compare", "drift", "generate", "ingest", "reproduce", "rescore", "retrain", "sweep", "upkeep",
     "classify", "embed", "punctuate",
 )  # fmt: skip
 PARTS = ("config", "plan")
@@ -78,8 +78,7 @@ def test_the_presets_are_a_choice_and_an_example_of_an_override_can_be_used(name
 def test_an_empty_preset_is_offered_where_the_settings_of_a_version_can_be_used() -> None:
     without = {name for name, flow in FLOWS.items() if "" in presets_in(fields(flow).get("preset", EMPTY))}
     assert without == {
-        "compare", "compare-classifiers", "drift", "ingest-only", "prepare-only", "train",
-        "evaluate-only", "promote-only", "rescore", "retrain",
+        "compare", "compare-classifiers", "drift", "ingest-only", "promote-only", "rescore", "retrain",
     }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import tasks.fitting.fit as fits
-from flows.partial import train_only
+from flows.retrain import retrain
 
 preset, own, other = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 slot, run = fits.gpu_slot, fits.run_job
@@ -68,7 +68,7 @@ def on_the_processor(job, listen):
         print("held", begun, time.time(), flush=True)
 
 fits.gpu_slot, fits.run_job = asked, on_the_processor
-train_only(preset, None, ["execution.device=cuda"])
+retrain(preset, None, ["execution.device=cuda"], until="train")
 """
 RETRAIN = """
 import logging, sys, time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -63,16 +64,16 @@ def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_d
     input: list[str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settings are taken from the version that answers as champion, and so was its name."""
-    import flows.partial
+    import flows.retrain
 
     config = load_config("demo").with_input(input).asking(DEMO_MODEL)
     asked: list[RunConfig] = []
 
-    def run(config: RunConfig) -> SimpleNamespace:
+    def run(config: RunConfig) -> dict[str, Any]:
         asked.append(config)
-        return SimpleNamespace(to_dict=dict)
+        return {}
 
-    monkeypatch.setattr(flows.partial, "settings_of", lambda *given: SimpleNamespace(config=config, version=object()))
-    monkeypatch.setattr(flows.partial, "run_pipeline", run)
-    flows.partial.promote_only.fn("", input)
+    monkeypatch.setattr(flows.retrain, "settings_of", lambda *given: SimpleNamespace(config=config, version=object()))
+    monkeypatch.setattr(flows.retrain, "run_pipeline", run)
+    flows.retrain.promote_only.fn("", input)
     assert asked[0].promotion.model_name == name

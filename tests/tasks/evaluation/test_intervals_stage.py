@@ -25,7 +25,7 @@ from tasks.evaluation.cost import costs_of
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
 from tasks.fitting.job import Fitted
-from tasks.run_summary import describe_evaluated
+from tasks.run_summary import describe_compared
 from tasks.stage import store_of
 
 COVERAGE_TYPES = (pl.String, pl.String, pl.Float64)
@@ -185,7 +185,7 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
         assert row["covered_reviews"] == 2
         assert row["uncovered_perplexity"] == pytest.approx(rest.perplexity)
         assert row["uncovered_open_bits_per_byte"] == pytest.approx(rest.open_bits_per_byte)
-    shown_results.show_models(describe_evaluated(config, Evaluated(tuple(measured_models), found), "1", ""))
+    shown_results.show_models(describe_compared(config, Evaluated(tuple(measured_models), found)))
     assert "2 of 120 test reviews" in " ".join(capsys.readouterr().out.split())
 
 
@@ -279,7 +279,7 @@ def test_the_task_compares_and_logs(
 def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
     config: RunConfig, comparison: ModelComparison, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = describe_evaluated(config, Evaluated(tuple(models(config)), comparison), "run", "")
+    found = describe_compared(config, Evaluated(tuple(models(config)), comparison))
     assert [model["name"] for model in found["models"]] == list(MODELS)
     test = found["models"][1]["test"]
     assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "ece", "gain_lo"} <= test.keys()
