@@ -56,7 +56,8 @@ def summarise(
     }  # fmt: skip
     return {
         **describe_compared(config, evaluated), **gate, **reuse_of_this_run(),
-        "mlflow_run_id": run_id, "report": report, "hints": hints_of(config, prepared, evaluated), "mlflow_page": tracker_of(config).link(run_id),
+        "mlflow_run_id": run_id, "report": report, "hints": hints_of(config, prepared, evaluated),
+        "mlflow_page": tracker_of(config).link(run_id),
         **({"plan": outcome(made, evaluated)} if made else {}),
     }  # fmt: skip
 

@@ -34,7 +34,7 @@ def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(se
     assert by_pool == {pool: sorted(deployments_of([pool])) for pool in POOLS}
     assert {services.ask("GET", f"/work_pools/{pool}")["type"] for pool in POOLS} == {"process"}
 
-    gpu = services.ask("GET", "/deployments/name/train/gpu")
+    gpu = services.ask("GET", "/deployments/name/retrain/gpu")
     assert (gpu["work_pool_name"], gpu["entrypoint"]) == ("gpu-pool", "flows.retrain.retrain")
     assert gpu["parameters"] == {"preset": "gpu"}
     assert gpu["global_concurrency_limit"]["limit"] == 1
