@@ -35,7 +35,6 @@ from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.job import FittedSpec
-from tasks.fitting.resources import SYSTEM_JOURNAL
 from tasks.flow_run import describe_flow_run
 from tasks.stage import MINUTE, recorded_stages, started
 from tracking import tags as tag
@@ -175,10 +174,9 @@ class ModelRun:
         return self.tracker.link(self.run_id)
 
     def forward(self, journal: Path, settled: bool = True) -> None:
-        """Send new points of a fit's journals; with *settled*, only points that a later divergence cannot take back."""
-        for file in (journal, journal.with_name(SYSTEM_JOURNAL)):
-            if not self.known and file.is_file():
-                self.tracker.log_journal(self.run_id, file, settled)
+        """Send new points of a fit's journal; with *settled*, only points that a later divergence cannot take back."""
+        if not self.known and journal.is_file():
+            self.tracker.log_journal(self.run_id, journal, settled)
 
     def complete(self, artifact: Artifact, bundle: str) -> None:
         """Log the fitted model and its summary, once."""

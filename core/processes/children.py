@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -119,20 +119,3 @@ def _kill(child: subprocess.Popen[Any]) -> None:
         if hasattr(os, "killpg"):
             os.killpg(child.pid, signal.SIGKILL)
     child.kill()
-
-
-@contextmanager
-def side_thread(loop: Callable[[threading.Event], object]) -> Iterator[None]:
-    """Call *loop* in a thread while the block runs, and wait for its end afterwards.
-
-    Args:
-        loop: Gets an event that is set at the end of the block; it must return soon after.
-    """
-    ended = threading.Event()
-    thread = threading.Thread(target=loop, args=(ended,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

@@ -253,7 +253,6 @@ def job_of(
         "device": device_for(config, spec, [part.spec for part in (parts or {}).values()]),
         "ranks": ranks, "threads": max(1, threads_of(config) // ranks),
         "parts": {name: part.bundle for name, part in (parts or {}).items()}, "vectors": plan.vectors,
-        "system_metrics_seconds": config.execution.system_metrics_seconds,
     }  # fmt: skip
     if isinstance(spec, ClassifierOptions):
         return ClassifierJob(

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -32,7 +32,6 @@ from core.processes.gpus import VISIBLE, visible_gpu_names
 from core.processes.memory import OPERATIONS
 from models.base import ModelError
 from tasks.fitting.job import Deed, Job
-from tasks.fitting.resources import SYSTEM_JOURNAL, sampled
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
 """Settings of glibc's allocator; other C libraries ignore them. By default glibc takes blocks over 32 MiB from the
@@ -75,7 +74,7 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any
         if job.rank is None:
             job = replace(job, init_method=f"file://{folder}/meeting")
         file.write_text(job.to_json(), encoding="utf-8")
-        with _started(job, file) as ranks, _watched(job, ranks):
+        with _started(job, file) as ranks:
             failed = _listen(job.name, ranks, report)
         if failed is not None:
             errors = failed.errors.read_text(encoding="utf-8", errors="replace").strip()
@@ -113,15 +112,6 @@ def shown(gpus: Sequence[int]) -> dict[str, str]:
     order = {} if VISIBLE in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     names = visible_gpu_names()
     return order | {VISIBLE: ",".join(names[index] for index in gpus)}
-
-
-def _watched(job: Job, ranks: list[_Rank]) -> AbstractContextManager[None]:
-    """Sample the resource use of a fit's processes into the fit's folder."""
-    if not job.system_metrics_seconds:
-        return nullcontext()
-    processes = [rank.process.pid for rank in ranks]
-    visible = shown(job.gpus).get(VISIBLE, os.environ.get(VISIBLE))
-    return sampled(job.work / SYSTEM_JOURNAL, processes, job.system_metrics_seconds, job.device == "cuda", visible)
 
 
 @contextmanager

@@ -78,7 +78,6 @@ class Job(ABC):
         gpus: The GPUs that the job holds, as places among the visible ones; empty: its processes see all.
         ranks: Number of processes that do the job together.
         rank: The only one of them that runs on this machine; None: all do.
-        system_metrics_seconds: Seconds between two samples of the resource use; 0: take none.
         init_method: Address where the ranks meet ("init_method" of torch.distributed).
     """
 
@@ -95,7 +94,6 @@ class Job(ABC):
     threads: int = 1
     ranks: int = 1
     rank: int | None = None
-    system_metrics_seconds: float = 0.0
     init_method: str = "env://"
     gpus: tuple[int, ...] = ()
 

@@ -344,7 +344,7 @@ def measured_speed(config: RunConfig, prepared: Prepared) -> tuple[float, float]
         job = job_of(config, plan_fit(config, probe, prepared), prepared, Path(folder), pace=pace)
         with gpu_slot(job.device, job.ranks) as gpus:
             begun = monotonic()
-            speed = run_job(replace(job, system_metrics_seconds=0.0, gpus=gpus), lambda news: None)
+            speed = run_job(replace(job, gpus=gpus), lambda news: None)
             around = monotonic() - begun - speed["seconds"]
     return speed["tokens"] / speed["updates"] / speed["step_seconds"], max(0.0, around)
 

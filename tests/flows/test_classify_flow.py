@@ -235,7 +235,7 @@ ON_NODE = {"device": "cpu", "ranks": 1, "threads": 1}
 def fits_of(home: Path) -> dict[str, tuple[dict[str, Any], bool]]:
     """Return the files of each fitted classifier with size and SHA-256, and whether a node of a cluster fitted it."""
     found = [json.loads(file.read_text()) for file in (home / "store" / "fit-classifier").glob("*/manifest.json")]
-    varying = dict.fromkeys(("metrics.jsonl", "system.jsonl"))
+    varying = {"metrics.jsonl": None}
     return {one["facts"]["name"]: ({**one["files"], **varying}, one["environment"].get("resources") == ON_NODE)
             for one in found if one["facts"]["label"] == "stars"}  # fmt: skip
 

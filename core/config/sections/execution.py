@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -52,9 +52,6 @@ class ExecutionConfig(Section):
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
     """
-
-    system_metrics_seconds: ClassVar = 15.0
-    """Seconds between two samples of a fit's use of processor, memory and GPU."""
 
     home: Line = ".reviewlm"
     group_access: bool = False

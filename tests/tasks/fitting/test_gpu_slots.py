@@ -18,7 +18,6 @@ from core.config.sections.execution import ExecutionConfig
 from core.services.pools import LIMITS, size_of_limit
 from models.specs import CacheSpec, MixtureSpec, ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec
 from tasks.fitting.fit_process import environment_of
-from tasks.fitting.resources import parse_gpus
 from tasks.gpus import OpenBundle, device_for, gpu_slot, on_gpu
 
 ON_GPU = RunConfig(execution=ExecutionConfig(device="cuda"))
@@ -136,14 +135,6 @@ def test_only_networks_and_what_is_made_of_them_use_the_gpu(
 ) -> None:
     assert device_for(ON_GPU, spec, parts) == device
     assert device_for(RunConfig(execution=ExecutionConfig(device="cpu")), spec, parts) == "cpu"
-
-
-def test_the_gpus_of_a_fit_are_sampled_by_index_or_uuid() -> None:
-    said = "0, 90, 1000, GPU-11\n1, 50, 2000, GPU-7abc\n2, 10, 3000, GPU-33\n"
-    assert [name for name in parse_gpus(said, "0,GPU-7a") if "utilization" in name] == [
-        "system/gpu_0_utilization_percentage", "system/gpu_1_utilization_percentage"
-    ]  # fmt: skip
-    assert parse_gpus(said, "MIG-5b/1/0") == {}
 
 
 # --- scoring

@@ -54,12 +54,10 @@ def prepared(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def fitted(tmp_path: Path, stand_in: Any, light_models: None) -> Any:
-    """An artifact of a fit: two journals and a bundle."""
+    """An artifact of a fit: a journal and a bundle."""
     folder = tmp_path / "fit"
     stand_in.bundle(folder / "bundle", "w")
     write_curve(folder / JOURNAL, 20)
-    system = [{"step": step, "time": 1.0 + step, "system/cpu_utilization_percentage": 50.0} for step in (15, 30)]
-    (folder / "system.jsonl").write_text("".join(json.dumps(line) + "\n" for line in system))
     return SimpleNamespace(folder=folder, facts={"name": "kn2", "summary": {"seconds": 2.0, "parameters": 10}})
 
 
@@ -101,8 +99,6 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
         "reviews": prepared.clean.digest, **{f"word-{name}": s.digest for name, s in prepared.tokens["word"].items()},
     }
     assert len(tracker.client.get_metric_history(run_id, "curves/train_nats")) == 20
-    cpu = tracker.client.get_metric_history(run_id, "system/cpu_utilization_percentage")
-    assert [(point.step, point.value) for point in cpu] == [(15, 50.0), (30, 50.0)]
     assert run.data.metrics["x_fit/parameters"] == 10
     model = tracker.client.get_logged_model(run.outputs.model_outputs[0].model_id)
     assert (model.name, str(model.status)) == ("kn2", "READY")
