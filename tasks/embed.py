@@ -13,7 +13,7 @@ from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import progress
-from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
+from tasks.stage import result_as_task_state, run_stage, stage, store_of
 
 STAGE = "embed"
 log = logging.getLogger(__name__)
@@ -50,7 +50,6 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
 
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
     built = run_stage(config, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}")
-    show_facts(STAGE, built.artifact, built.reused)
     from training.vectors.neighbours import ALIKE
 
     if (alike := built.artifact.facts["mean_cosine"]) > ALIKE:

@@ -26,7 +26,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.fitting.fit import device_of, remove, threads_of
 from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
+from tasks.stage import as_task_state, run_stage, stage, store_of
 from training.context import FitProgress
 from training.labelling import punctuator
 
@@ -73,7 +73,6 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
         return {"summary": summary, "reviews": count, "pieces": len(model.vocabulary), "rows": rows}
 
     built = run_stage(config, STAGE, options, {"clean": clean.digest}, make, resumable=True)
-    show_facts(STAGE, built.artifact, built.reused)
     return as_task_state(built)
 
 

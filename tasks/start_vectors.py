@@ -14,7 +14,7 @@ from corpus.reading.sources import identify
 from models.streams import TokenStream, unigram_counts
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.stage import run_stage, show_facts, store_of
+from tasks.stage import run_stage, store_of
 from training.vectors.stored_rows import HEADER, save_matrix
 
 STAGE = "vectors"
@@ -70,7 +70,6 @@ def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact,
     built = run_stage(config, STAGE, {}, inputs, make, name)
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
-    show_facts(f"vectors-{name}", built.artifact, built.reused)
     return built.artifact
 
 

@@ -19,7 +19,7 @@ from corpus.splitting.split import TABLE
 from tasks.classification.labelling import LABELLINGS, LABELS_FILE
 from tasks.data.ingest import files_of
 from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
+from tasks.stage import as_task_state, run_stage, stage, store_of
 
 STAGE = "labels"
 MOST_LABELS = 100
@@ -50,7 +50,6 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
 
     options = {"field": field, "settings": settings}
     built = run_stage(config, STAGE, options, {"dataset": dataset.digest}, make, field)
-    show_facts(STAGE, built.artifact, built.reused)
     return as_task_state(built)
 
 

@@ -23,7 +23,7 @@ from corpus.reading.sources import Listed, Source, identify, originals
 from corpus.synthetic.synth import write_reviews
 from tasks.data.read import read_all
 from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
+from tasks.stage import as_task_state, run_stage, stage, store_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,6 @@ def synthesise(config: RunConfig) -> Artifact:
             )
 
     built = run_stage(config, "synthesise", options.model_dump(mode="json"), {}, make, "embedded corpus")
-    show_facts("synthesise", built.artifact, built.reused, "A synthetic corpus: no input was given.")
     return as_task_state(built)
 
 
@@ -82,7 +81,6 @@ def make_data_set(
     built = run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
     facts = {**built.artifact.facts, "new_sources": len(new), "reused_sources": len(read) - len(new)}
     artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
-    show_facts("ingest", artifact, built.reused, _news(new, len(sources)))
     return Built(artifact, built.reused)
 
 
@@ -128,11 +126,3 @@ def path_now(store: Store, read: Artifact) -> Path:
     path = Path(read.facts["path"])
     in_store = store.root.joinpath(*path.parts[-3:])  # synthesise/DIGEST/reviews.jsonl
     return in_store if in_store.is_file() else path
-
-
-def _news(new: Sequence[str], count: int) -> str:
-    """Return a sentence that names the source files read in this run."""
-    if not new:
-        return f"None of the {count} source files is new."
-    some = ", ".join(f"`{name}`" for name in new[:10]) + (" …" if len(new) > 10 else "")
-    return f"{len(new)} of the {count} source files are new: {some}"

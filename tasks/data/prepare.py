@@ -31,7 +31,7 @@ from models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from models.tokens.vocabulary import Vocabulary
 from tasks.fan_out import fan_out
 from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, show_facts, show_markdown, stage
+from tasks.stage import as_task_state, run_stage, show_markdown, stage
 
 log = logging.getLogger(__name__)
 REPORT_FILE = "report.json"
@@ -87,7 +87,8 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
     built = run_stage(config, "check", options, {"subject": subject.digest}, make, label)
     report = read_report(built.artifact)
-    show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
+    if not all(result.passed for result in report.results):
+        show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
     report.require(label)
     return as_task_state(built)
 
@@ -135,7 +136,6 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
             )
 
     built = run_stage(config, "prepare", options, inputs, make, "clean text and split")
-    show_facts("prepare", built.artifact, built.reused)
     facts = built.artifact.facts
     if left := _left_out({side: kinds.get("covered", 0) for side, kinds in facts["duplicates"].items()}):
         log.info("prepare  left out %s, because passages of the training reviews cover them", left)
@@ -191,7 +191,6 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, file: Path |
     options = {"spec": asdict(spec), "normal_form": form.to_dict()}
     inputs = {"kept": Vocabulary.load(file).digest} if file else {"clean": clean.digest}
     built = run_stage(config, "vocabulary", options, inputs, make, name)
-    show_facts(f"vocabulary-{name}", built.artifact, built.reused)
     return as_task_state(built)
 
 
@@ -215,7 +214,6 @@ def tokenize(
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
     inputs |= {CANARIES_INPUT: canaries.digest} if canaries else {}
     built = run_stage(config, "tokens", {"split": split}, inputs, make, f"{label} {split}")
-    show_facts(f"tokens-{label}-{split}", built.artifact, built.reused)
     return as_task_state(built)
 
 
@@ -244,6 +242,4 @@ def choose(config: RunConfig, clean: Artifact) -> Artifact:
 
     options = config.audit.model_dump(mode="json", include=OPTIONS)
     built = run_stage(config, "canaries", options, {"clean": clean.digest}, make, "for the audit")
-    note = "Planted among the training reviews, see docs/concepts/evaluation/memorisation.md."
-    show_facts("canaries", built.artifact, built.reused, note)
     return as_task_state(built)

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.output import quoted
+from core.output import literal, quoted
 from core.store import Artifact
 from models.base import STATIC
 from tasks.data.prepare import Prepared, read_report
@@ -66,8 +66,8 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
     ):
         if len(rows):
             show_table(key, rows.to_dicts(), f"{what} {beside}")
-    for model in measured:
-        show_markdown(f"samples-{model.name}", _quoted_samples(model), f"Reviews written by {model.name}")
+    written = "\n\n".join(f"## {literal(model.name)}\n\n{_quoted_samples(model)}" for model in measured)
+    show_markdown("samples", written, "Reviews that the models have written")
     return Evaluated(tuple(measured), comparison)
 
 

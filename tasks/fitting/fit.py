@@ -41,7 +41,7 @@ from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.gpus import device_for, gpu_slot, is_neural
 from tasks.limits import GPU
 from tasks.progress import duration, progress
-from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
+from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage, store_of
 from tasks.start_vectors import INPUT as VECTORS
 from tasks.start_vectors import start_vectors
 from tasks.track import JOURNAL, open_model_run
@@ -114,7 +114,6 @@ def fit(
         run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
     if not built.reused:
         log.info("fitted   %s", in_words(built.artifact))
-    show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return result_as_task_state(built, Fitted(plan.spec, built.artifact, run.run_id, built.reused))
 
 

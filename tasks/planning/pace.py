@@ -24,7 +24,7 @@ from tasks.gpus import gpu_slot
 from tasks.planning.plan import PlanRequest, RunPlan
 from tasks.planning.rule import NETWORK, PROBE, token_cost
 from tasks.progress import progress
-from tasks.stage import run_stage, show_facts, stage, store_of
+from tasks.stage import run_stage, stage, store_of
 from tasks.track import JOURNAL
 from training.context import CHECKPOINTS, PAUSED, Pace
 
@@ -66,7 +66,6 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
     inputs = plan_fit(config, spec, prepared).inputs
     options = {"spec": identity(spec), "minutes": request.minutes}
     built = run_stage(config, "pace", options, inputs, make, spec.name, resumable=True)
-    show_facts("pace", built.artifact, built.reused)
     facts = built.artifact.facts
     if facts["stopped_by_validation"]:
         log.info("%s: validation no longer improves, so the training ends early", spec.name)

@@ -52,7 +52,7 @@ from tasks.planning.rule import (
     seconds_before,
 )
 from tasks.progress import duration
-from tasks.stage import build_seconds, run_stage, show_facts, stage, started
+from tasks.stage import build_seconds, run_stage, stage, started
 from training.context import Pace
 
 PROBE_SECONDS = 4.0
@@ -263,7 +263,6 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
 
     options = {"minutes": request.minutes, "spec": identity(_spec(config, NETWORK)), "text": _of_text(dataset)}
     built = run_stage(config, "plan", options, {name: artifact.digest for name, artifact in fitted.items()}, make)
-    show_facts("plan", built.artifact, built.reused)
     if built.reused:
         log.info("plan: taken from an earlier run with these reviews and minutes; --rebuild plan makes a new one")
     return RunPlan.from_dict(built.artifact.facts)

@@ -158,11 +158,11 @@ def test_quarantined_records_keep_their_raw_bytes_source_and_line(ran: Ran) -> N
     assert {"source", "line", "reason", "raw"} <= set(quarantine.columns)
 
 
-def test_prefect_shows_every_stage_as_an_artifact(ran: Ran) -> None:
+def test_prefect_shows_the_results_of_every_step_as_artifacts(ran: Ran) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-    wanted = {"ingest", "prepare", "check-raw", "models", "gate", "fit-lstm", "samples-lstm"}
+    wanted = {"ingest", "prepare", "train", "evaluate", "promote", "models", "gate", "samples"}
     with get_client(sync_client=True) as client:
         for key in wanted:
             found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), limit=1)

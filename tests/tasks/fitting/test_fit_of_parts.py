@@ -36,7 +36,6 @@ def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
     run = SimpleNamespace(complete=lambda *args: None, forward=lambda *args: None, link="", run_id="run")
     monkeypatch.setattr(tasks.fitting.fit, "run_job", run_job)
     monkeypatch.setattr(tasks.fitting.fit, "open_model_run", lambda *args: nullcontext(run))
-    monkeypatch.setattr(tasks.fitting.fit, "show_facts", lambda *args: None)
     monkeypatch.setattr(tasks.fitting.fit, "result_as_task_state", lambda built, value: value)
     stream = SimpleNamespace(digest="data", folder=own_home)
     prepared = SimpleNamespace(
