@@ -174,7 +174,3 @@ class ModelFamily(ABC):
     ) -> Evidence[Any]:  # fmt: skip
         """Return the evidence with what only this family's gate asks for."""
         return evidence
-
-    def options(self, config: RunConfig) -> dict[str, Any]:
-        """Return further fields of its case."""
-        return {}

@@ -19,7 +19,7 @@ TASKS, NO_STAGE = "tasks beside their stages", "no stage"
 PARTS = (OTHER, TRAINING, EVALUATION, TASKS, NO_STAGE)
 OF_TRAINING = frozenset({"fit", "pace", "plan"})
 OF_EVALUATION = frozenset({
-    "floor", "score", "samples", "observe", "reference", "audit", "intervals", "stars", "gate-interval",
+    "floor", "score", "samples", "observe", "reference", "audit", "intervals", "stars",
 })  # fmt: skip
 CHECKED_LATE = frozenset({"predictions", "samples"})
 """Suites of expectations about results of the evaluation."""

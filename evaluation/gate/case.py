@@ -45,24 +45,21 @@ class GateCase(ABC):
     evidence: Evidence[Any]
 
     @classmethod
-    def of(cls, policy: Any, evidence: Evidence[Any], **options: Any) -> Self:
+    def of(cls, policy: Any, evidence: Evidence[Any]) -> Self:
         """Sort the rows by review, because their order must not change which reviews are drawn, nor a last digit."""
         champion, baseline = (side and _ordered(side) for side in (evidence.champion, evidence.baseline))
         ordered = replace(evidence, challenger=_ordered(evidence.challenger), champion=champion, baseline=baseline)
-        return cls(policy, ordered, **options)
+        return cls(policy, ordered)
 
     @classmethod
-    def judge(cls, policy: Any, evidence: Evidence[Any], **options: Any) -> Decision:
+    def judge(cls, policy: Any, evidence: Evidence[Any]) -> Decision:
         """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte.
 
         This is a pure function; the caller moves the alias. A challenger becomes champion only if no rule fails. A tie
         keeps the champion. A figure that is not a number never promotes. Missing evidence counts against the
         challenger. docs/concepts/registry/promotion.md explains the rules.
-
-        Args:
-            options: Further fields of the family's case.
         """
-        return cls.of(policy, evidence, **options).decision
+        return cls.of(policy, evidence).decision
 
     @property
     def name_setting(self) -> str:

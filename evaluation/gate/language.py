@@ -30,7 +30,7 @@ from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.floor import floor_nats
 from evaluation.statistics.groups import groups_of, least_sure_gain
 from evaluation.statistics.slices import losses_by_slice, slicing_of, split_categories, star_labels
-from evaluation.statistics.studentised import Intervals, Ratio, gain_ratio, studentised_intervals
+from evaluation.statistics.studentised import Ratio, gain_ratio, studentised_intervals
 from models.base import STATIC
 
 DEPARTURE = 1e-3
@@ -153,11 +153,7 @@ def not_below_floor(case: LanguageCase) -> RuleOutcome:
 
 @dataclass(frozen=True)
 class LanguageCase(GateCase):
-    """Two language models on the same reviews.
-
-    Args:
-        intervals: Returns what `studentised_intervals` does, maybe because it was computed before.
-    """
+    """Two language models on the same reviews."""
 
     SECTION: ClassVar[str] = "promotion"
     METRIC: ClassVar[str] = "open bits per byte (lower is better)"
@@ -171,7 +167,6 @@ class LanguageCase(GateCase):
 
     policy: PromotionConfig
     evidence: Evidence[pl.DataFrame]
-    intervals: Intervals = studentised_intervals
 
     @cached_property
     def challenger(self) -> Figures:
@@ -428,8 +423,11 @@ class LanguageCase(GateCase):
         """Return Σ numerator / Σ denominator with its interval; None with fewer than two groups."""
         if len(ratio.by_group.numerator_D) < 2:
             return None
-        options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
-        return self.intervals([ratio], seed=self.evidence.seed, **options)[0]
+        chosen, confidence = self.evidence, self.policy.confidence
+        [interval] = studentised_intervals(
+            [ratio], confidence=confidence, resamples=chosen.resamples, seed=chosen.seed
+        )
+        return interval
 
 
 def _not_finite(who: str, rows: pl.DataFrame) -> str:

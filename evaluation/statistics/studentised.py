@@ -20,7 +20,7 @@ error remains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +28,6 @@ import numpy as np
 from evaluation.statistics.bootstrap import DRAWS_AT_ONCE, MAX_UNITS, Bootstrap, Interval, expanded_tail
 from evaluation.statistics.groups import effective_number
 
-Intervals = Callable[..., list[Interval]]
-"""`studentised_intervals`, or what knows its results."""
 ROUNDING = 1e-13
 MOST_ERRORS = 1_000.0
 """Maximum distance of an end from the estimate, in standard errors: wider intervals say no more and cannot be read."""

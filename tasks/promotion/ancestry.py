@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from tasks.data.prepare import EARLIER
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC
-from tasks.fitting.warm_start import INPUT, WEIGHTS_FILE
+from tasks.fitting.job import BUNDLE_FOLDER
+from tasks.fitting.warm_start import INPUT
+from tasks.lineage.inputs import Inputs
 from tasks.stage import store_of
 from tasks.track import registry_of
 
@@ -86,7 +88,8 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
 
 def _ancestors(config: RunConfig, bundle: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what `spec.json` says of a bundle, its parts and its start weights, itself first; and problems."""
-    fits = _Known(config)
+    store = store_of(config)
+    inputs = Inputs(store.all, store.find)
     waiting, seen, builds, problems = [bundle], set[str](), list[dict[str, Any]](), []
     while waiting:
         folder = waiting.pop()
@@ -94,7 +97,7 @@ def _ancestors(config: RunConfig, bundle: Path) -> tuple[list[dict[str, Any]], l
             continue
         seen.add(digest)
         builds.append(build := json.loads((folder / SPEC).read_text(encoding="utf-8")))
-        for what, folder_of_parent in fits.parents(build):
+        for what, folder_of_parent in _parents(config, inputs, build):
             if folder_of_parent is None:
                 problems.append(f"how its {what} were made is not known: their fit and versions are deleted")
             else:
@@ -112,48 +115,26 @@ def _word_vectors(builds: list[dict[str, Any]]) -> list[str]:
     return [f"it is not known on which texts the word vectors '{name}' were trained" for name in names]
 
 
-class _Known:
-    """Index of bundles by the hashes of their files: first the store's fits, then the registered versions."""
+def _parents(config: RunConfig, inputs: Inputs, build: dict[str, Any]) -> Iterator[tuple[str, Path | None]]:
+    """Yield each part and the start weights named in a bundle's `spec.json`, with their bundle folder or None.
 
-    def __init__(self, config: RunConfig) -> None:
-        self.config, self.store = config, store_of(config)
-        self.bundles: dict[str, Artifact] = {}
-        self.weights: dict[str, Artifact] = {}
-        within: dict[str, Artifact] = {}
-        for fit in self.store.all("fit"):
-            for name, entry in fit.manifest["files"].items():
-                if name == BUNDLE_SPEC:
-                    self.bundles.setdefault(entry["sha256"], fit)
-                elif name == WEIGHTS_FILE:
-                    self.weights.setdefault(entry["sha256"], fit)
-                elif Path(name).name == WEIGHTS:
-                    within.setdefault(entry["sha256"], fit)
-        self.weights = within | self.weights  # prefer a network's own fit to a mixture with a copy of its weights
-
-    def parents(self, build: dict[str, Any]) -> Iterator[tuple[str, Path | None]]:
-        """Yield each part and the start weights named in a bundle's `spec.json`, with their bundle folder or None."""
-        for name, digest in build.get("parts", {}).items():
-            yield f"weights of part '{name}'", self._stored(self.bundles, digest) or self._registered(digest, SPEC)
-        if start := build.get(INPUT):
-            yield f"start weights {start[:16]}", self._stored(self.weights, start) or self._registered(start, WEIGHTS)
-
-    def _stored(self, fits: dict[str, Artifact], sha256: str) -> Path | None:
-        """Return the bundle folder of a stored fit; None if there is no such fit or it is damaged (logged)."""
-        fit = fits.get(sha256)
-        whole = fit and self.store.find_usable(fit.stage, fit.digest)
-        return whole.folder / BUNDLE_FOLDER if whole else None
-
-    def _registered(self, sha256: str, file: str) -> Path | None:
-        """Return the bundle folder of the newest version that has a file with this name and hash; None if none has."""
-        registry = registry_of(self.config)
+    Fits of the store come first, then the registered versions, the newest first.
+    """
+    def folder(fit: Artifact | None, sha256: str, file: str) -> Path | None:
+        if fit and (whole := store_of(config).find_usable(fit.stage, fit.digest)):  # a damaged one is logged
+            return whole.folder / BUNDLE_FOLDER
+        registry = registry_of(config)
         for version in registry.versions():
-            try:
-                folder = registry.bundle_folder(version)
-            except BundleError:
-                continue
-            if any(sha256_of_file(path) == sha256 for path in folder.rglob(file)):
-                return folder
+            with suppress(BundleError):
+                bundle = registry.bundle_folder(version)
+                if any(sha256_of_file(path) == sha256 for path in bundle.rglob(file)):
+                    return bundle
         return None
+
+    for name, digest in build.get("parts", {}).items():
+        yield f"weights of part '{name}'", folder(inputs.fits.get(digest), digest, SPEC)
+    if start := build.get(INPUT):
+        yield f"start weights {start[:16]}", folder(inputs.weights.get(start), start, WEIGHTS)
 
 
 def _learnt(then: Artifact, clean: Artifact) -> list[str]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import PromotionConfig
-from core.errors import BundleError, NotWritable, StoreFull
+from core.errors import BundleError
 from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.splitting.learnt import TEST
@@ -25,10 +22,8 @@ from evaluation.gate.case import IDENTITY
 from evaluation.gate.evidence import Evidence, ModelEvidence, departure
 from evaluation.gate.language import LanguageCase
 from evaluation.scoring.score import score_stream
-from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.comparison import baseline_of
 from evaluation.statistics.groups import groups_of, least_sure_gain
-from evaluation.statistics.studentised import Ratio, studentised_intervals
 from models.base import STATIC
 from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, NGramSpec, parts_of
@@ -46,7 +41,7 @@ from tasks.measuring.fork_server import ModelWork, only_opened
 from tasks.measuring.processes import with_model
 from tasks.progress import progress
 from tasks.promotion.choose import passed_over, unfair
-from tasks.stage import run_stage, store_of
+from tasks.stage import store_of
 from tasks.table_file import TableFile
 from tracking.logged_models.forms import LANGUAGE_MODEL
 
@@ -137,10 +132,6 @@ class LanguageModels(ModelFamily):
             passed_over=passed_over(config, prepared, evaluated, challenger, theirs),
         )  # fmt: skip
 
-    def options(self, config: RunConfig) -> dict[str, Any]:
-        """Keep the intervals that the gate decides by: equal scores need no new draws."""
-        return {"intervals": partial(kept_intervals, config)}
-
 
 def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:
     """Return the scores of an artifact."""
@@ -201,50 +192,6 @@ def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
     """Return the cost of the test reviews under the grammar; None if the grammar did not write them."""
     floor = estimate_floor(config, prepared).artifact
     return pl.read_parquet(floor.folder / JUDGED_FILE) if floor.facts.get("explained") else None
-
-
-def kept_intervals(config: RunConfig, ratios: Sequence[Ratio], **options: Any) -> list[Interval]:
-    """Return the interval of each ratio, from the store if it was computed before.
-
-    A store that cannot be written to only costs the time of new draws: the challenger is registered already, and an
-    error here would leave it without a decision.
-
-    Args:
-        ratios, options: See `studentised_intervals`; each ratio is computed alone.
-    """
-    return [_kept(config, ratio, options) if _worth_keeping(ratio) else _computed(ratio, options) for ratio in ratios]
-
-
-def _worth_keeping(ratio: Ratio) -> bool:
-    """Return False for a model compared with itself: the run after a promotion would else build a new result."""
-    return not np.array_equal(ratio.numerator_D, ratio.denominator_D)
-
-
-def _computed(ratio: Ratio, options: dict[str, Any]) -> Interval:
-    return studentised_intervals([ratio], **options)[0]
-
-
-def _kept(config: RunConfig, ratio: Ratio, options: dict[str, Any]) -> Interval:
-    def make(work: Path) -> dict[str, Any]:
-        return asdict(_computed(ratio, options))
-
-    inputs = {"ratio": digest_of(ratio)}
-    try:
-        built = run_stage(config, "gate-interval", options, inputs, make)
-    except (StoreFull, NotWritable) as error:
-        log.warning("gate: an interval is not kept for the next decision: %s", error.what)
-        return _computed(ratio, options)
-    return Interval(**built.artifact.facts)
-
-
-def digest_of(ratio: Ratio) -> str:
-    """Return the SHA-256 of all numbers of a ratio, with all their bits."""
-    digest = hashlib.sha256()
-    for part in astuple(ratio):
-        numbers = np.asarray([] if part is None else part)
-        digest.update(f"{part is None} {numbers.dtype.str} {numbers.shape}\n".encode())
-        digest.update(np.ascontiguousarray(numbers).tobytes())
-    return digest.hexdigest()
 
 
 def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:

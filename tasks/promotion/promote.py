@@ -130,7 +130,7 @@ def decide(
     evidence = gather_evidence(
         family, config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
     )
-    decision = family.case.judge(family.policy(config), evidence, **family.options(config))
+    decision = family.case.judge(family.policy(config), evidence)
     for what in decision.warnings:
         log.warning("gate: %s", what)
     return carry_out(

@@ -19,7 +19,7 @@ from models.options import MOST_WHOLE, Count, Number, Whole
 
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "plan", "pace",
-    "fit", "score", "samples", "observe", "reference", "audit", "floor", "intervals", "gate-interval", "unlearnt",
+    "fit", "score", "samples", "observe", "reference", "audit", "floor", "intervals", "unlearnt",
     "drift", "rescore", "labels", "vectors", "embed",
     "fit-classifier", "predict", "compare-classifiers", "punctuation",
 ]
