@@ -51,7 +51,7 @@ class NotReadable(ValueError):
     """A compressed file cannot be read; the message says why."""
 
 
-class Written(NamedTuple):
+class CompressedSize(NamedTuple):
     """What was written: bytes of the text, of the file, and tokens."""
 
     bytes: int
@@ -59,7 +59,7 @@ class Written(NamedTuple):
     tokens: int
 
 
-def compress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> Written:
+def compress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> CompressedSize:
     """Write the bytes of *source* in the code of a model."""
     torch.set_num_threads(1)
     machine = _machine().encode()
@@ -75,7 +75,7 @@ def compress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> Written:
         total, size = total + len(content), size + len(block)
     end = _varint(0) + _varint(total)
     target.write(end)
-    return Written(total, size + len(end), tokens)
+    return CompressedSize(total, size + len(end), tokens)
 
 
 def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:

@@ -143,7 +143,7 @@ class TextCoder:
 
     def _code_tokens(self, coder: Coder, documents: Sequence[Document]) -> int:
         """Code the tokens of some documents: the first of each, then the second, …; the model reads them together."""
-        live = [_Line(document, self._unit, isinstance(coder, Encoder)) for document in documents]
+        live = [LineInCode(document, self._unit, isinstance(coder, Encoder)) for document in documents]
         state, count = self._model.start(len(live)), 0
         for token in self._prefix:
             logp_BV, state = self._model.step(np.full(len(live), token), state)
@@ -164,7 +164,7 @@ class TextCoder:
                 logp_BV, state = self._model.step(np.array([ids[row] for row in going]), state.take(going))
         return count
 
-    def _code_written(self, coder: Coder, line: _Line, written: Written | None) -> None:
+    def _code_written(self, coder: Coder, line: LineInCode, written: Written | None) -> None:
         """Code how a token is written, and add it to the line."""
         if self._unit is None or line.page is None:
             line.read.append(line.token or 0)
@@ -204,7 +204,7 @@ class TextCoder:
         high = self._counts.code(coder, ("plane",), [1] * 0x1100, None if point is None else point >> 8)
         return chr(high << 8 | coder.code(Uniform(256), None if point is None else point & 255))
 
-    def _code_gap(self, coder: Coder, line: _Line, shown: str, piece: str, written: Written | None) -> str:
+    def _code_gap(self, coder: Coder, line: LineInCode, shown: str, piece: str, written: Written | None) -> str:
         """Code the white space before a piece, or at the end."""
         usual = shown[: len(shown) - len(shown.lstrip(" "))]
         toggled = "" if usual else " "
@@ -217,7 +217,7 @@ class TextCoder:
             return self._counts.string(coder, "gap", written.gap.encode() if written is not None else None).decode()
         return (usual, toggled)[symbol]
 
-    def _code_body(self, coder: Coder, line: _Line, shown: str, piece: str, written: Written | None) -> str:
+    def _code_body(self, coder: Coder, line: LineInCode, shown: str, piece: str, written: Written | None) -> str:
         """Code the characters of a piece."""
         forms = [shown, piece, piece[:1].upper() + piece[1:], piece.upper()]
         if len(set(forms)) > 1:
@@ -252,7 +252,7 @@ class TextCoder:
         return "".join(styled)
 
 
-class _Line:
+class LineInCode:
     """A document whose tokens are coded side by side with others."""
 
     def __init__(self, document: Document, unit: WordUnit | None, writes: bool) -> None:

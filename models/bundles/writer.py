@@ -8,7 +8,8 @@ seed gives the same text in each of them. Scores, suggestions and beam search ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from copy import copy
+from typing import Any, Literal, NamedTuple, cast
 
 from ..base import LanguageModel
 from .bundle_form import is_number
@@ -46,12 +47,32 @@ def writer_of(model: LanguageModel, facts: Mapping[str, object]) -> TextWriter:
     rise = f"int8 raises the perplexity of reviews by {loss:.3%}"
     if loss > MOST_LOSS:
         return TextWriter(model, "float32", f"{rise}, more than {MOST_LOSS:.1%}")
-    try:
-        from ..neural.inference.int8 import in_int8, is_quick
-    except ImportError as error:  # numba is not installed
-        return TextWriter(model, "float32", f"int8 cannot be used: {error}")
-    if not is_quick():
-        return TextWriter(model, "float32", "this processor has no VNNI instructions, with which int8 is quicker")
-    if (quick := in_int8(model)) is None:
-        return TextWriter(model, "float32", "the model has no network on the processor")
+    quick = in_int8(model, only_quick=True)
+    if quick is None:
+        return TextWriter(model, "float32", "no network of the model is quicker in int8 on this processor")
     return TextWriter(quick, "int8", rise)
+
+
+def in_int8(model: Any, normalise: bool = False, only_quick: bool = False) -> LanguageModel | None:
+    """Return a model that shares this one's weights, but whose steps are in int8; for scores use the model itself.
+
+    A model that combines others gets its networks in int8. None: there is none, or not on the processor.
+
+    Args:
+        model: Any model.
+        normalise: False: the steps of a network with a plain softmax give log-probabilities plus a number.
+        only_quick: Convert no network that would be slower.
+    """
+    if convert := getattr(model, "in_int8", None):
+        return cast("LanguageModel | None", convert(normalise, only_quick))
+    converted, changed = copy(model), False
+    for name in ("model", "network_model"):
+        part = getattr(model, name, None)
+        if part is not None and (quick := in_int8(part, True, only_quick)) is not None:
+            setattr(converted, name, quick)
+            changed = True
+    if parts := getattr(model, "models", ()):
+        quick_parts = [in_int8(part, True, only_quick) for part in parts]
+        converted.models = tuple(quick or part for quick, part in zip(quick_parts, parts, strict=True))
+        changed = changed or any(quick is not None for quick in quick_parts)
+    return cast(LanguageModel, converted) if changed else None

@@ -141,6 +141,15 @@ class NeuralLM:
             self._without_reader = self._reader is None
         return self._reader
 
+    def in_int8(self, normalise: bool, only_quick: bool) -> Self | None:
+        """Return this model with steps in int8; see `models.bundles.writer.in_int8`."""
+        try:
+            from .inference.int8 import int8_reader, is_quick
+        except ImportError:  # numba is not installed
+            return None
+        reader = None if only_quick and not is_quick() else int8_reader(self.network, normalise)
+        return None if reader is None else self.with_reader(reader)
+
     def with_reader(self, reader: Reader) -> Self:
         """Return a model that shares this one's weights, but whose steps use another reader."""
         other = copy(self)

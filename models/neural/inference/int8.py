@@ -9,7 +9,6 @@ Shapes: N rows, E features in, G features out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ...base import LanguageModel
+from ...bundles.writer import in_int8
 from ...streams import TokenStream
 from ...tokens.special import CONTEXT_IDS, EOS, STARS
-from ..lm import NeuralLM
 from ..network import Network, NetworkState
 from . import kernels, vnni
 from .int8_rows import rows_of
@@ -115,33 +114,6 @@ def int8_reader(network: Network, normalise: bool = True) -> Reader | None:
     if isinstance(reader, RecurrentReader):
         reader.look_up(rows_of(reader.network, reader.logp))
     return reader
-
-
-def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | None:
-    """Return a model that shares this one's weights, but whose steps are in int8; for scores use the model itself.
-
-    A model that combines others gets its neural parts in int8. None: there is no such part, or it is on a GPU.
-
-    Args:
-        model: Any model.
-        normalise: False: the steps of a network with a plain softmax give log-probabilities plus a number.
-    """
-    if isinstance(model, NeuralLM):
-        reader = int8_reader(model.network, normalise)
-        return None if reader is None else model.with_reader(reader)
-    converted = copy(model)
-    changed = False
-    for name in ("model", "network_model"):
-        part = getattr(model, name, None)
-        quick = in_int8(part, normalise=True) if part is not None else None
-        if quick is not None:
-            setattr(converted, name, quick)
-            changed = True
-    if parts := getattr(model, "models", ()):
-        quick_parts = [in_int8(part, normalise=True) for part in parts]
-        converted.models = tuple(quick or part for quick, part in zip(quick_parts, parts, strict=True))  # type: ignore[attr-defined]
-        changed = changed or any(quick is not None for quick in quick_parts)
-    return converted if changed else None
 
 
 def loss_of_int8(model: LanguageModel, stream: TokenStream) -> float | None:
