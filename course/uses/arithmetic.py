@@ -5,7 +5,7 @@ among the total. Bytes leave at the front when all numbers of the interval share
 algorithm for removing redundancy from a digitised message"; carries as in LZMA's coder). A message of probability P
 takes at most −log2 P + 16 bits.
 
-Encoder and decoder have the same method `code`, so that one description of a format both writes and reads it.
+RangeEncoder and decoder have the same method `code`, so that one description of a format both writes and reads it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Frequencies(Protocol):
         """Return the symbol whose part of the total holds this place."""
 
 
-class Encoder:
+class RangeEncoder:
     """Writes symbols to `data`."""
 
     def __init__(self) -> None:
@@ -79,8 +79,8 @@ class Encoder:
         self._low = (self._low & LEAST - 1) << SPARE
 
 
-class Decoder:
-    """Reads the symbols that an `Encoder` wrote; raises ValueError where these must have ended."""
+class RangeDecoder:
+    """Reads the symbols that an `RangeEncoder` wrote; raises ValueError where these must have ended."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._next = data, BITS // SPARE

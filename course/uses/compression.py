@@ -33,7 +33,7 @@ import torch
 
 import reviewlm
 from course.inputs import show
-from course.uses.arithmetic import Decoder, Encoder
+from course.uses.arithmetic import RangeDecoder, RangeEncoder
 from course.uses.text_codes import Document, TextCoder
 from models.atomic_files import new_file
 from models.bundles.bundle import Bundle
@@ -67,7 +67,7 @@ def compress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> Compressed
     target.write(head)
     coder, total, size, tokens = TextCoder(bundle), 0, len(head), 0
     while documents := [coder.prepared(*line) for line in islice(_lines(source), TOGETHER)]:
-        encoder, content = Encoder(), _joined(documents)
+        encoder, content = RangeEncoder(), _joined(documents)
         tokens += coder.code(encoder, documents)
         payload = encoder.finish()
         block = _varint(len(documents)) + _varint(len(payload)) + payload + _checksum(payload, content)
@@ -99,7 +99,7 @@ def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
         documents = [Document() for _ in range(count)]
         payload, checksum = _taken(source, _number(source)), None
         try:
-            coder.code(Decoder(payload), documents)
+            coder.code(RangeDecoder(payload), documents)
             content = _joined(documents)
             checksum = _checksum(payload, content)
         except (ValueError, IndexError, OverflowError):  # a changed file may decode to anything

@@ -5,7 +5,7 @@ and the style of quotes; they are coded after each token, relative to what the v
 is spelt with the vocabulary's character model, which prices it in scores, too. A document that its tokens do not give
 back (no UTF-8, letters whose case cannot be restored) is coded byte by byte.
 
-Every function here both writes and reads: with an `Encoder` it codes what is given, with a `Decoder` it returns it.
+Every function here both writes and reads: with an `RangeEncoder` it codes what is given, with a `RangeDecoder` it returns it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from course.uses.arithmetic import Adaptive, Decoder, Distribution, Encoder, Uniform
+from course.uses.arithmetic import Adaptive, Distribution, RangeDecoder, RangeEncoder, Uniform
 from models.bundles.bundle import Bundle
 from models.tokens.special import EOS, UNK
 from models.tokens.word_pieces import pieces_of, straightened
@@ -35,7 +35,7 @@ LONGEST = 200
 MOST_CONTEXTS = 4_096
 END = 256
 """After the last byte of a string."""
-Coder = Encoder | Decoder
+Coder = RangeEncoder | RangeDecoder
 
 
 @dataclass
@@ -129,7 +129,7 @@ class TextCoder:
         Returns:
             The number of their tokens.
         """
-        writes = isinstance(coder, Encoder)
+        writes = isinstance(coder, RangeEncoder)
         of_tokens: list[Document] = []
         for document in documents:
             way = (TOKENS if document.tokens else BYTES if document.content else EMPTY) if writes else None
@@ -143,7 +143,7 @@ class TextCoder:
 
     def _code_tokens(self, coder: Coder, documents: Sequence[Document]) -> int:
         """Code the tokens of some documents: the first of each, then the second, …; the model reads them together."""
-        live = [LineInCode(document, self._unit, isinstance(coder, Encoder)) for document in documents]
+        live = [LineInCode(document, self._unit, isinstance(coder, RangeEncoder)) for document in documents]
         state, count = self._model.start(len(live)), 0
         for token in self._prefix:
             logp_BV, state = self._model.step(np.full(len(live), token), state)

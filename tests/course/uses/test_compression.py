@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course.uses.arithmetic import Adaptive, Decoder, Distribution, Encoder, Uniform
+from course.uses.arithmetic import Adaptive, Distribution, RangeDecoder, RangeEncoder, Uniform
 from course.uses.compression import NotReadable, compress, decompress
 from models.bundles.bundle import Bundle
 from tests.serving.engine.small_models import TEXTS, bundle_of
@@ -62,7 +62,7 @@ def test_random_bytes_and_texts_come_back(content: bytes) -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(0, 300))
 def test_a_message_takes_its_information_and_two_bytes(seed: int, symbols: int, length: int) -> None:
-    draws, encoder, counts, bits = Random(seed), Encoder(), Adaptive([1] * symbols), 0.0
+    draws, encoder, counts, bits = Random(seed), RangeEncoder(), Adaptive([1] * symbols), 0.0
     message = [draws.randrange(symbols) for _ in range(length)]
     weights = [draws.random() ** 8 + 1e-9 for _ in range(symbols)]
     fixed = Distribution(np.array(weights) / sum(weights))
@@ -72,7 +72,7 @@ def test_a_message_takes_its_information_and_two_bytes(seed: int, symbols: int, 
             encoder.code(table, symbol)
         counts.add(symbol)
     data, counts = encoder.finish(), Adaptive([1] * symbols)
-    decoder = Decoder(data)
+    decoder = RangeDecoder(data)
     for symbol in message:
         assert {decoder.code(table) for table in (fixed, counts, Uniform(symbols))} == {symbol}
         counts.add(symbol)
