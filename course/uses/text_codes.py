@@ -5,7 +5,7 @@ and the style of quotes; they are coded after each token, relative to what the v
 is spelt with the vocabulary's character model, which prices it in scores, too. A document that its tokens do not give
 back (no UTF-8, letters whose case cannot be restored) is coded byte by byte.
 
-Every function here both writes and reads: with an `RangeEncoder` it codes what is given, with a `RangeDecoder` it returns it.
+Every function here both writes and reads: a `RangeEncoder` codes what is given, a `RangeDecoder` returns it.
 """
 
 from __future__ import annotations
