@@ -78,7 +78,7 @@ def errors(reference: Sequence[str], words: Sequence[str]) -> int:
     return row[-1]
 
 
-class Scored:
+class ScoredLists:
     """Lists with the scores of one language model.
 
     Args:
@@ -101,7 +101,7 @@ class Scored:
         ]
 
 
-def tuned(scored: Scored) -> Weights:
+def tuned(scored: ScoredLists) -> Weights:
     """Return the weights with the fewest errors on lists with a right text."""
     wrong = errors_of(scored.lists)
 
@@ -226,8 +226,8 @@ def compared(tune: list[NBest], test: list[NBest], bundles: dict[str, Bundle], s
     rows = [{"chosen by": "recogniser alone", "α": "", "β": "", "WER": first.sum() / right.sum(), "falls by": ""}]
     for name, bundle in bundles.items():
         log_p = log_probabilities(bundle)
-        weights = tuned(Scored(tune, log_p))
-        chosen = Scored(test, log_p).chosen(weights)
+        weights = tuned(ScoredLists(tune, log_p))
+        chosen = ScoredLists(test, log_p).chosen(weights)
         after = np.array([each[place] for each, place in zip(wrong, chosen, strict=True)])
         rows.append({"chosen by": name, "α": f"{weights.model:.2f}", "β": f"{weights.word:.2f}",
                      "WER": after.sum() / right.sum(), "falls by": _falls(first, after, right, seed)})  # fmt: skip
@@ -258,7 +258,7 @@ def read_lists(file: Path) -> list[NBest]:
 
 
 def _of_files(options: Any, bundle: Bundle) -> None:
-    scored = Scored(read_lists(options.lists), log_probabilities(bundle))
+    scored = ScoredLists(read_lists(options.lists), log_probabilities(bundle))
     if options.use is None:
         if missing := [one.id for one in scored.lists if one.reference is None]:
             raise ValueError(f'list {missing[0]} has no "reference", by which the weights are chosen')
