@@ -209,14 +209,14 @@ def open_model_run(
         log.warning("'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still has the "
             "fit, so it is logged again, and a new version can be registered. A version that was registered from them "
             "stays lost: `reviewlm rollback --model NAME` goes back to one that opens", spec.name, finished_run)
-        finished_run, there = "", False
+        finished_run = ""
     if finished_run:
         tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
         return
     parameters = parameters_of(config, spec, prepared)
     run_id = _taken_up(tracker, digest, parameters, parent_run_id) or _new_model_run(
-        tracker, config, spec, digest, parent_run_id, there
+        tracker, config, spec, digest, parent_run_id
     )
     with ended_on_error(tracker, run_id):
         tracker.log_params(run_id, parameters)
@@ -241,15 +241,12 @@ def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> Non
     tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
 
 
-def _new_model_run(
-    tracker: Tracker, config: RunConfig, spec: FittedSpec, digest: str, parent_run_id: str, there: bool
-) -> str:
+def _new_model_run(tracker: Tracker, config: RunConfig, spec: FittedSpec, digest: str, parent_run_id: str) -> str:
     tags = {
         tag.FIT_TAG: digest, tag.KIND: spec.kind, tag.UNIT: config.vocabulary[spec.vocabulary].unit,
         tag.PRESET: config.preset, **run_tags(description=prefect_link()), **prefect_tags(),
     }
-    unless = (tag.FIT_TAG, digest, "FINISHED") if there else None
-    return tracker.start_run(spec.name, tags, parent_run_id, unless)
+    return tracker.start_run(spec.name, tags, parent_run_id)
 
 
 def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_run_id: str) -> str | None:

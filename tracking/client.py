@@ -53,13 +53,12 @@ PRESENT = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
 REFUSED = ABSENT | PRESENT | {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
 DENIED = frozenset({"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"})
 DENIED_STATUS = (401, 403)
-DENIED_WORDS = ("password authentication failed", "no password supplied")  # from PostgreSQL
+DENIED_WORDS = (  # from PostgreSQL and S3
+    "password authentication failed", "no password supplied", "(403)", "(AccessDenied)", "(ExpiredToken)",
+    "(InvalidAccessKeyId)", "(SignatureDoesNotMatch)", "Unable to locate credentials",
+)  # fmt: skip
 BUCKETS = ("boto3", "botocore", "google", "azure")
 """Packages with which MLflow uses a bucket of artifacts, where no server does it."""
-BUCKET_DENIED_WORDS = (  # from S3
-    "(403)", "(AccessDenied)", "(ExpiredToken)", "(InvalidAccessKeyId)", "(SignatureDoesNotMatch)",
-    "Unable to locate credentials",
-)
 ORIGINS = ("mlflow", "requests", "sqlalchemy", "sqlite3", *BUCKETS)
 """MLflow, and the packages that it uses to reach its store."""
 DISK: dict[str, type[ReviewLMError]] = {  # SQLite's messages when the operating system refuses
@@ -178,28 +177,17 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
         return ReviewLMError("MLflow refused the request", where=uri, value=code, cause=cause)
     if _is_denied(error, code):
         return NotAuthorized(
-            "MLflow rejects the credentials", where=uri, value=code or type(error).__name__, cause=cause,
-            remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PostgreSQL: ~/.pgpass or PGPASSWORD), "
-            "or ask for the permission",
+            "MLflow, or the bucket of its artifacts, rejects the credentials", where=uri,
+            value=code or type(error).__name__, cause=cause,
+            remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PostgreSQL: ~/.pgpass or PGPASSWORD; "
+            "S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or ask for the permission",
         )
-    if _is_from(error, BUCKETS):
-        return _translated_of_bucket(error, uri, cause)
+    bucket = _is_from(error, BUCKETS)
     return TrackingUnavailable(
-        "MLflow cannot be reached", where=uri, value=code or type(error).__name__, cause=cause,
-        remedy="start the server (`make ui`), or leave the address empty for the local database",
-    )
-
-
-def _translated_of_bucket(error: Exception, uri: str, cause: str) -> TrackingUnavailable:
-    kind = type(error).__name__
-    if any(words in str(error) for words in BUCKET_DENIED_WORDS):
-        return NotAuthorized(
-            "The bucket of MLflow's artifacts rejects the credentials", where=uri, value=kind, cause=cause,
-            remedy="set the right ones (S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or ask for the permission",
-        )
-    return TrackingUnavailable(
-        "The bucket of MLflow's artifacts cannot be used", where=uri, value=kind, cause=cause,
-        remedy="check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)",
+        "The bucket of MLflow's artifacts cannot be used" if bucket else "MLflow cannot be reached", where=uri,
+        value=code or type(error).__name__, cause=cause,
+        remedy="check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)" if bucket else
+        "start the server (`make ui`), or leave the address empty for the local database",
     )
 
 
@@ -256,8 +244,8 @@ class Connection:
         self._experiment_id = ""
         self._whole = False
         self._lock = threading.RLock()
-        self.sent_steps: dict[str, dict[str, set[int]]] = {}
-        """By run, the steps of each of its curves that MLflow is known to have."""
+        self.sent_points: dict[str, dict[str, dict[int, float]]] = {}
+        """By run and metric, the values by step that MLflow is known to have."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri, "experiment": self.experiment, "artifact_root": self.artifact_root, "_ui": self._ui}
@@ -320,6 +308,21 @@ class Connection:
         with self.reaching() as client:
             return question(client)
 
+    def upsert(self, request: Callable[[MlflowClient], object]) -> None:
+        """Send a request that sets an entry; try again after a conflict with another process or machine.
+
+        MLflow checks whether an entry exists and then inserts it. If two do this at the same time, the slower one gets
+        a conflict, and finds the entry on its second try.
+        """
+        for last in (False, True):
+            try:
+                with self.reaching() as client:
+                    request(client)
+                return
+            except ReviewLMError as error:
+                if last or "unique constraint" not in str(error.__cause__).lower():
+                    raise
+
     def may_come_back(self, error: TrackingUnavailable) -> bool:
         """Return whether a write may wait: the store is no local file, or it is locked, or what failed is a bucket."""
         return database_file(self.uri) is None or "locked" in error.cause or is_of_bucket(error)
@@ -328,13 +331,11 @@ class Connection:
         """Return whether the store may soon answer without user action; False if the credentials are wrong."""
         return self.may_come_back(error) and not isinstance(error, NotAuthorized)
 
-    def answers(self, run_id: str = "") -> bool:
-        """Return whether MLflow answers now; with a run, also the place of its artifacts, e.g. a bucket."""
+    def answers(self) -> bool:
+        """Return whether MLflow answers now."""
         try:
             self.ask(lambda client: client.search_experiments(max_results=1), patient=False)
-            if run_id:
-                self.ask(lambda client: client.list_artifacts(run_id), patient=False)
-        except ReviewLMError:  # a bucket that is not there is refused with the code of a missing run
+        except ReviewLMError:
             return False
         return True
 

@@ -13,8 +13,9 @@ killed before that, the alias stays wrong until a user changes it; the next chan
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -31,11 +32,13 @@ from tracking.registry.decisions import (
     Event,
     RegistryState,
     fold_events,
-    upsert,
 )
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version, contents_of, version_in
 from tracking.runs.runs import Tracker
 from tracking.tags import PACKED, RULE, SINCE, packed, unpacked
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
 LOOKS = 5
@@ -170,10 +173,10 @@ class Change:
         if self.aliases.get(alias) == version:
             return
         if version is None:
-            upsert(self.tracker, "delete_registered_model_alias", self.name, alias)
+            self.tracker.upsert(lambda client: client.delete_registered_model_alias(self.name, alias))
             del self.aliases[alias]
         else:
-            upsert(self.tracker, "set_registered_model_alias", self.name, alias, str(version))
+            self.tracker.upsert(lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
             self.aliases[alias] = version
 
     def _note(self, event: Event) -> bool:
@@ -186,8 +189,10 @@ class Change:
         tags = {**event.tags, **({SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
         rules = [name for name in entry.tags if event.action == GATE and name.startswith(RULE)]
         if event.action == GATE and entry.description != event.report:
-            upsert(self.tracker, "update_model_version", self.name, str(event.version), event.report)
-        retag(self.tracker, entry, tags, [name for name in rules if name not in tags])  # rules of an earlier decision
+            self.tracker.upsert(
+                lambda client: client.update_model_version(self.name, str(event.version), event.report)
+            )
+        retag(self.tracker, entry, tags, set(rules) - tags.keys())  # rules of an earlier decision
         if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
             self.set_alias(CHALLENGER, None)
         return True
@@ -204,7 +209,7 @@ class Change:
         return version_in(self.tracker, self.name, number)
 
 
-def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
+def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Set[str] = frozenset()) -> None:
     """Set tags of a version and delete others, in as few writes as possible; see `tracking.tags.packed`.
 
     Args:
@@ -217,12 +222,15 @@ def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Colle
     new_tags = packed({**{name: value for name, value in others.items() if name not in gone}, **tags})
     if PACKED in stored:
         new_tags.setdefault(PACKED, "{}")
-    for name, value in new_tags.items():
-        if stored.get(name) != value:
-            upsert(tracker, "set_model_version_tag", entry.name, str(entry.version), name, value)
-    for name in stored:
-        if name in gone:
-            upsert(tracker, "delete_model_version_tag", entry.name, str(entry.version), name)
+    changed = [(name, value) for name, value in new_tags.items() if stored.get(name) != value]
+
+    def write(client: MlflowClient) -> None:
+        for name, value in changed:
+            client.set_model_version_tag(entry.name, str(entry.version), name, value)
+        for name in gone & stored.keys():
+            client.delete_model_version_tag(entry.name, str(entry.version), name)
+
+    tracker.upsert(write)
 
 
 def registry_lock(tracker: Tracker) -> FileLock:

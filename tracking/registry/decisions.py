@@ -167,23 +167,9 @@ class DecisionLog:
     def mark(self, event: Event, how: str = "") -> None:
         """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
         value = how or datetime.now(UTC).isoformat(timespec="seconds")
-        upsert(self.tracker, "set_model_version_tag", self.name, str(event.number), DONE_TAG, value)
-
-
-def upsert(tracker: Tracker, method: str, *arguments: str) -> None:
-    """Set or delete an alias, tag or text by a method of the client; try again after a conflict with another machine.
-
-    MLflow checks whether an entry exists and then inserts it. If two machines do this at the same time, the slower one
-    gets a conflict, and finds the entry on its second try.
-    """
-    for last in (False, True):
-        try:
-            with tracker.reaching() as client:
-                getattr(client, method)(*arguments)
-            return
-        except ReviewLMError as error:
-            if last or "unique constraint" not in error.cause.lower():
-                raise
+        self.tracker.upsert(
+            lambda client: client.set_model_version_tag(self.name, str(event.number), DONE_TAG, value)
+        )
 
 
 def author() -> str:

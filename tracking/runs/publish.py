@@ -29,7 +29,6 @@ from tracking.runs.record import PENDING, Record, Records, remember_store
 from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, stored_name, value_of
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Metric
 
 PAUSES = (5.0, 10.0, 30.0, 60.0)
@@ -223,13 +222,9 @@ def publish(tracker: Publisher, record: Record, again: bool = True, first: bool 
 
 
 def _start(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
-    """Start a run, unless it was started before, or the run that it would repeat (`unless`) exists."""
+    """Start a run, unless it was started before."""
     details = dict(record.start or {})
-    run_id = None
-    if again:
-        run_id = tracker.find_run(KEY, record.run)
-        if not run_id and details["unless"]:
-            run_id = tracker.find_run(*details["unless"])
+    run_id = tracker.find_run(KEY, record.run) if again else None
     if not run_id:
         tags = _known_tags(tracker, details["tags"])
         with tracker.reaching() as client:
@@ -268,11 +263,7 @@ def _params(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None
 
 
 def _inputs(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
-    """Record data sets as inputs of a run, with a second try after a conflict.
-
-    MLflow checks whether it knows a data set and then inserts it. If two runs log the same one at the same time, the
-    slower one fails, and finds the data set on its second try.
-    """
+    """Record data sets as inputs of a run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = [
@@ -282,14 +273,7 @@ def _inputs(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None
         )
         for entry in record.inputs
     ]
-    for last in (False, True):
-        try:
-            with tracker.reaching() as client:
-                client.log_inputs(record.run_id, datasets=inputs)
-            break
-        except ReviewLMError as error:
-            if last or "unique constraint" not in str(error.__cause__).lower():
-                raise
+    tracker.upsert(lambda client: client.log_inputs(record.run_id, datasets=inputs))
     record.inputs = []
 
 
@@ -304,33 +288,45 @@ def _models(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None
 
 def _points(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
     """Log the points that the run does not have yet; with a data set, also as metrics of the run's logged model."""
-    journal = [Point(*entry[:4]) for entry in record.points.values() if entry[6]]
-    measured = [(Point(*entry[:4]), *entry[4:6]) for entry in record.points.values() if not entry[6]]
-    if journal:
-        sent.points = send_journal(tracker, record.run_id, journal, again)
-    if measured:
-        with tracker.reaching() as client:
-            data = client.get_run(record.run_id).data
-            values = _known_values(client, record.run_id, data.metrics, [point for point, _, _ in measured])
-            model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/")
-        new = []
-        for point, name, digest in measured:
-            if not _same(values.get((point.name, point.step)), point.value):
-                tied = {"model_id": model, "dataset_name": name, "dataset_digest": digest} if name and model else {}
-                new.append(_metric(point, **tied))
-        _log(tracker, record.run_id, "metrics", new)
+    points = [(Point(*entry[:4]), *entry[4:6]) for entry in record.points.values()]
+    sent.points = send_points(tracker, record.run_id, points, again)
     record.points = {}
 
 
-def _known_values(
-    client: MlflowClient, run_id: str, latest: dict[str, float], points: list[Point]
-) -> dict[tuple[str, int], float]:
-    """Return the values that a run has, by (name, step); only curves need one more request per metric."""
-    values = {(name, 0): value for name, value in latest.items()}
-    for name in sorted({point.name for point in points if point.step and point.name in latest}):
-        history = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
-        values |= {(name, metric.step): metric.value for metric in history}
-    return values
+def send_points(
+    tracker: Connection, run_id: str, points: list[tuple[Point, str, str]], again: bool = False
+) -> int:
+    """Send the points that a run does not have, and return their number.
+
+    Each tracker asks MLflow once for the values of a metric and remembers them; after a failure it asks again.
+
+    Args:
+        points: Points, each with name and digest of its data set, "" for none.
+        again: Whether some of them may have arrived before.
+    """
+    values = tracker.sent_points.pop(run_id, {})
+    values = {} if again else values
+    curves = {point.name for point, _, _ in points if point.step}
+    unknown, model = {point.name for point, _, _ in points} - values.keys(), ""
+    if unknown or any(name for _, name, _ in points):
+        with tracker.reaching() as client:
+            data = client.get_run(run_id).data
+            model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/")
+            values |= {name: {0: data.metrics[name]} if name in data.metrics else {} for name in unknown}
+            for name in unknown & curves & data.metrics.keys():  # only curves need one more request per metric
+                history = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
+                values[name] = {metric.step: metric.value for metric in history}
+    new = [one for one in points if not _same(values[one[0].name].get(one[0].step), one[0].value)]
+    tied = [
+        {"model_id": model, "dataset_name": name, "dataset_digest": digest} if name and model else {}
+        for _, name, digest in new
+    ]
+    entries = [_metric(point, **about) for (point, _, _), about in zip(new, tied, strict=True)]
+    _log(tracker, run_id, "metrics", entries)
+    for point, _, _ in new:
+        values[point.name][point.step] = point.value
+    tracker.sent_points[run_id] = values
+    return len(new)
 
 
 def _same(stored: float | None, value: float) -> bool:
@@ -340,43 +336,17 @@ def _same(stored: float | None, value: float) -> bool:
     return math.isclose(stored, value, rel_tol=1e-12) or (math.isnan(stored) and math.isnan(value))
 
 
-def send_journal(tracker: Connection, run_id: str, points: list[Point], again: bool = False) -> int:
-    """Send the points of a journal that the run does not have, and return their number.
-
-    Each tracker asks MLflow once for the steps of a metric and remembers them; after a failure it asks again.
-    """
-    steps = tracker.sent_steps.pop(run_id, {})
-    steps = {} if again else steps
-    if unknown := {point.name for point in points} - set(steps):
-        with tracker.reaching() as client:
-            latest = client.get_run(run_id).data.metrics
-            for name in unknown:
-                history = client.get_metric_history(run_id, name) if name in latest else ()
-                steps[name] = {point.step for point in history}
-    new = [point for point in points if point.step not in steps[point.name]]
-    _log(tracker, run_id, "metrics", [_metric(point) for point in new])
-    for point in new:
-        steps[point.name].add(point.step)
-    tracker.sent_steps[run_id] = steps
-    return len(new)
-
-
 def _texts(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
     for path, text in list(record.texts.items()):
         with tracker.reaching() as client:
             client.log_text(record.run_id, text, path)
         del record.texts[path]
-
-
-def _tables(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
-    """Name tables to the UI, once their files are there."""
-    if record.texts:
-        return
-    with tracker.reaching() as client:
-        logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
-        new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
-        if new:
-            client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
+    if record.tables:  # named to the UI, once their files are there
+        with tracker.reaching() as client:
+            logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
+            new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
+            if new:
+                client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
     record.tables = []
 
 
@@ -399,10 +369,10 @@ def _end(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
 
 SENDERS: dict[str, Callable[[Publisher, Record, bool, Sent], None]] = {
     "start": _start, "tags": _tags, "params": _params, "inputs": _inputs, "models": _models, "points": _points,
-    "texts": _texts, "tables": _tables, "folders": _folders, "end": _end,
+    "texts": _texts, "folders": _folders, "end": _end,
 }  # fmt: skip
 """By part of a record, in the order in which parts need each other."""
-LOOKED_AT = ("texts", "tables", "folders")
+LOOKED_AT = ("texts", "folders")
 """Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
 
 
@@ -430,9 +400,9 @@ class Point:
     step: int
     time: float
 
-    def entry(self, dataset: tuple[str, str] = ("", ""), journal: bool = False) -> tuple[str, list[Any]]:
+    def entry(self, dataset: tuple[str, str] = ("", "")) -> tuple[str, list[Any]]:
         """Return key and value for `Record.points`."""
-        return f"{self.step} {self.name}", [self.name, self.value, self.step, self.time, *dataset, journal]
+        return f"{self.step} {self.name}", [self.name, self.value, self.step, self.time, *dataset]
 
 
 def read_journal(path: Path, settled: bool = False) -> list[Point]:

@@ -52,8 +52,8 @@ class Record:
         experiment: Name of the experiment.
         run_id: MLflow's id; empty while MLflow does not know the run.
         process: Which process has the run open (`core/processes/leftovers.py`); empty if none has.
-        start: Name, tags, time, and the run that this one would repeat (`unless`); None once MLflow knows the run.
-        points: By step and name: a `Point`, with name and digest of its data set, and whether it is of a journal.
+        start: Name, tags and time; None once MLflow knows the run.
+        points: By step and name: a `Point`, with name and digest of its data set.
         inputs: Data sets, as `Tracker.log_datasets` describes them.
         models: Name, bundle and package of each logged model.
         texts: Contents by path.

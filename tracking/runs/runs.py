@@ -27,7 +27,7 @@ from core.errors import TrackingUnavailable
 from tracking.client import TRAINING_VIEW
 from tracking.runs import open_runs
 from tracking.runs.params import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
-from tracking.runs.publish import Point, Publisher, read_journal, send_journal
+from tracking.runs.publish import Point, Publisher, read_journal, send_points
 from tracking.runs.record import PENDING
 from tracking.tags import (
     COMMIT,
@@ -49,11 +49,6 @@ if TYPE_CHECKING:
 DIGEST_LENGTH = 36
 """Number of characters of a digest that MLflow keeps."""
 
-MLFLOW_TYPES = {
-    "String": "string", "Int8": "integer", "Int16": "integer", "Int32": "integer", "Int64": "long", "UInt32": "long",
-    "UInt64": "long", "Float32": "float", "Float64": "double", "Boolean": "boolean", "Date": "datetime",
-}
-SCHEMA_LENGTH = 60_000
 _FORMULA = re.compile(r"[\s\u200b\ufeff\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|inf)(?:[eE][+-]?\d+)?%?")
 
@@ -76,19 +71,14 @@ class Tracker(Publisher):
     """
 
     def start_run(
-        self, name: str, tags: Mapping[str, Any] | None = None, parent_run_id: str | None = None,
-        unless: tuple[str, str, str] | None = None,
+        self, name: str, tags: Mapping[str, Any] | None = None, parent_run_id: str | None = None
     ) -> str:
-        """Start a run and return its id; with a parent, the UI shows it below that run.
-
-        *unless* is the tag, its value and the status of a run that this one would repeat. If the start had to wait
-        and such a run exists when it is sent, no new run is created.
-        """
+        """Start a run and return its id; with a parent, the UI shows it below that run."""
         all_tags = {USER: _user(), SOURCE_NAME: "reviewlm", SOURCE_TYPE: "PROJECT"}
         if parent_run_id:
             all_tags[PARENT] = parent_run_id
         all_tags |= tags or {}
-        details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(all_tags), "time": _now(), "unless": unless}
+        details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(all_tags), "time": _now()}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         with open_runs.starting():
             run_id = open_runs.opened(self, local, start=details).run_id
@@ -168,10 +158,10 @@ class Tracker(Publisher):
         """
         points = read_journal(Path(journal), settled)
         if not settled:
-            return self.write(run_id, points=dict(point.entry(journal=True) for point in points)).points
+            return self.write(run_id, points=dict(point.entry() for point in points)).points
         if self.paused:
             raise TrackingUnavailable("MLflow did not answer a moment ago", where=self.shown)
-        return send_journal(self, self.known_id(run_id), points)
+        return send_points(self, self.known_id(run_id), [(point, "", "") for point in points])
 
     def log_figure(self, run_id: str, figure: Figure, file: str) -> None:
         """Save a matplotlib figure as an image under the run, e.g. "plots/loss.png"."""
@@ -239,23 +229,12 @@ def describe(frame: pl.DataFrame | Path) -> dict[str, str]:
     """Return `source`, `schema` and `profile` as JSON texts in MLflow's form; "" for facts that are not known."""
     import polars as pl
 
-    if isinstance(frame, Path):
-        source = {"uri": frame.absolute().as_uri()}
-        if frame.suffix != ".parquet" or not frame.is_file():
-            return {"source": json.dumps(source), "schema": "", "profile": ""}
-        table = pl.scan_parquet(frame)
-        schema, rows = table.collect_schema(), int(table.select(pl.len()).collect().item())
-    else:
-        source, schema, rows = {"uri": "memory"}, frame.schema, frame.height
-    columns = [{"type": _type(kind), "name": name, "required": True} for name, kind in schema.items()]
-    text = json.dumps({"mlflow_colspec": columns})
-    profile = json.dumps({"num_rows": rows, "num_elements": rows * len(columns)})
-    return {"source": json.dumps(source), "schema": text if len(text) <= SCHEMA_LENGTH else "", "profile": profile}
-
-
-def _type(kind: object) -> str:
-    name = str(kind).split("(")[0]
-    return "datetime" if name == "Datetime" else MLFLOW_TYPES.get(name, "string")
+    source = {"uri": frame.absolute().as_uri() if isinstance(frame, Path) else "memory"}
+    if isinstance(frame, Path) and (frame.suffix != ".parquet" or not frame.is_file()):
+        return {"source": json.dumps(source), "schema": "", "profile": ""}
+    table = pl.scan_parquet(frame) if isinstance(frame, Path) else frame.lazy()
+    profile = {"num_rows": int(table.select(pl.len()).collect().item()), "columns": table.collect_schema().names()}
+    return {"source": json.dumps(source), "schema": "", "profile": json.dumps(profile)}
 
 
 def table_texts(frame: pl.DataFrame) -> dict[str, str]:

@@ -142,18 +142,6 @@ def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
     assert list(tracker.records.folder.glob("*/files")) == []
 
 
-def test_a_finished_run_of_the_same_fit_is_not_described_a_second_time(tracker: Tracker, pieces: Path):
-    first = tracker.start_run("kn5", {"reviewlm.fit": "d1"})
-    tracker.end_run(first)
-    tracker._client = Line(tracker._client, cut=0, length=ALWAYS)  # type: ignore[assignment]
-    again = tracker.start_run("kn5", {"reviewlm.fit": "d1"}, unless=("reviewlm.fit", "d1", "FINISHED"))
-    assert again.startswith("pending-")
-    tracker._client = None
-    assert tracker.sync() == 0
-    assert tracker.known_id(again) == first
-    assert len(tracker.client.search_runs([tracker.experiment_id])) == 1
-
-
 def test_reading_says_that_mlflow_is_away_and_a_link_leads_to_the_ui(tracker: Tracker):
     tracker.experiment_id  # noqa: B018
     line_of(tracker, cut=0, length=ALWAYS)
