@@ -167,7 +167,6 @@ def _decide(
             refused = refused_versions(tracker, versions[tracker.uri], newest)
             items += _models(listed[tracker.uri], tracker, refused, runs[tracker.uri], reasons, times, removal)
             items += _files(runs[tracker.uri], versions[tracker.uri], times)
-            notes += _elsewhere(runs[tracker.uri], tracker)
     bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
     for one in leftovers(config.home, times.oldest, bundles):
         reason = VERSION if one.needed else "recent" if one.changed >= times.oldest else ""
@@ -227,16 +226,6 @@ def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> It
         if run.status in BROKEN and run.files is not None and run.files.is_dir():
             reason = "of a version" if run.id in needed else ("of a recent run" if run.started >= times.oldest else "")
             yield Item(FILES, (run.files,), reason, partial(_emptied, run.files))
-
-
-def _elsewhere(runs: Iterable[Run], tracker: Tracker) -> Iterable[str]:
-    """Yield a note for each place outside the home folder where runs of a database keep their artifacts."""
-    for place, count in sorted(Counter(run.elsewhere for run in runs if run.elsewhere).items()):
-        yield (
-            f"not looked at: {place}, outside this home, where runs of {tracker.shown} ({count}) and their logged "
-            "models have their files. Delete in MLflow what nobody needs; then `mlflow gc --backend-store-uri "
-            f"{tracker.shown}` removes the files of that"
-        )
 
 
 def _emptied(folder: Path) -> bool:

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tracking.artifacts import place_of
 from tracking.registry.registry import Registry, Version
 from tracking.registry.versions import SOURCE
 from tracking.runs.runs import Tracker
@@ -41,7 +40,6 @@ class Run:
         flow: Name of the flow of a parent run, "" for any other.
         fit: Digest of the fit that it describes, or "".
         files: Folder of its artifacts, if it is below the home folder.
-        elsewhere: Where its artifacts and those of its logged models are, if that is not below the home folder.
     """
 
     id: str
@@ -50,7 +48,6 @@ class Run:
     flow: str = ""
     fit: str = ""
     files: Path | None = None
-    elsewhere: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,11 +85,10 @@ def _experiments(tracker: Tracker) -> list[list[str]]:
 
 def _run_of(tracker: Tracker, run: Any) -> Run:
     tags, info = run.data.tags, run.info
-    files = _folder_below(tracker, info.artifact_uri)
-    elsewhere = "" if files else place_of(str(info.run_id), info.artifact_uri)
     return Run(
         str(info.run_id), info.start_time * MILLION, str(info.status),
-        "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG), files, elsewhere,
+        "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG),
+        _folder_below(tracker, info.artifact_uri),
     )
 
 

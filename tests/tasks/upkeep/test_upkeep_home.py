@@ -85,22 +85,6 @@ def test_nothing_goes_before_there_are_as_many_runs_as_are_kept(config: RunConfi
     assert old.folder.is_dir()
 
 
-@pytest.mark.parametrize("dry_run", [True, False])
-def test_files_in_a_bucket_behind_a_database_are_not_looked_at_and_a_note_says_what_to_do(
-    config: RunConfig, dry_run: bool
-) -> None:
-    run(config)
-    tracker = tracker_of(config)
-    with tracker.reaching() as client:
-        experiment = client.create_experiment("kept elsewhere", artifact_location="s3://user:secret@bucket/mlflow")
-        for _ in range(2):
-            client.set_terminated(client.create_run(experiment).info.run_id, "FAILED")
-    [note] = collected(config, dry_run).notes
-    assert note.startswith("not looked at: s3://user:***@bucket/mlflow, outside this home")
-    assert f"runs of {tracker.shown} (2)" in note
-    assert f"mlflow gc --backend-store-uri {tracker.shown}`" in note
-
-
 def test_a_failed_run_does_not_push_a_good_one_out(config: RunConfig) -> None:
     _started(config, run(config), LONG_AGO + DAY)
     of_the_good_run, before = result(config, "new", LONG_AGO + DAY), result(config, "old", LONG_AGO)
