@@ -32,11 +32,11 @@ from reviewlm import terminal
 from reviewlm.boundary import aborts_told, run_verb
 from reviewlm.verbs import (
     alerts,
-    backup,
     check,
     compare,
     config,
     data,
+    home,
     lineage,
     model,
     ngram,
@@ -169,7 +169,7 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
     ),
     "home": (
         "Back up, clean and upgrade the home folder; tokens and alerts.",
-        (backup.backup, backup.restore, backup.gc, backup.upgrade, backup.sync),
+        (home.backup, home.restore, home.gc, home.upgrade, home.sync),
         {"tokens": operate.tokens_app, "alerts": alerts.app},
     ),
     "services": (

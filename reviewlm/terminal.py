@@ -31,6 +31,8 @@ BREAK = re.compile(r"[ \n\t]+(?!±)")
 """Where a cell may be broken: an interval stays on the line of its figure."""
 BETWEEN, AROUND = 3, 1
 """Columns that a table's lines and padding take for each column, and once."""
+CLOCK, HEIGHT = "%H:%M:%S", 100
+WARNING = "warning: "
 
 
 def width() -> int:
@@ -147,10 +149,6 @@ def size(count: int) -> str:
     while value >= 999.5 and len(units) > 1:
         value, units = value / 1000, units[1:]
     return f"{value:.1f} {units[0]}" if value < 9.95 and units[0] != "B" else f"{value:.0f} {units[0]}"
-
-
-CLOCK, HEIGHT = "%H:%M:%S", 100
-WARNING = "warning: "
 
 
 @cache

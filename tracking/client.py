@@ -67,6 +67,15 @@ DISK: dict[str, type[ReviewLMError]] = {  # SQLite's messages when the operating
     "unable to open database file": NotWritable,
 }
 
+UI_VARIABLE = "REVIEWLM_MLFLOW_URL"
+TRAINING_VIEW = "workflowType=machine_learning"
+"""Query of a link. Without it the UI opens pages about agents and traces."""
+TRAINING = "custom_model_development"
+"""Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
+READ_PAUSES = (0.5, 2.0)
+"""Seconds before a read request is repeated: a connection may break although nothing is wrong."""
+Answer = TypeVar("Answer")
+
 
 def quiet() -> None:
     """Turn off MLflow's telemetry, progress bars and messages unless the user wants them, and what is in `FIXED`."""
@@ -210,16 +219,6 @@ def _is_from(error: Exception, origins: tuple[str, ...]) -> bool:
 def error_code(error: BaseException | None) -> str:
     """Return MLflow's code of an error that `reaching` has translated; empty if there is none."""
     return str(getattr(error.__cause__, "error_code", "")) if error else ""
-
-
-UI_VARIABLE = "REVIEWLM_MLFLOW_URL"
-TRAINING_VIEW = "workflowType=machine_learning"
-"""Query of a link. Without it the UI opens pages about agents and traces."""
-TRAINING = "custom_model_development"
-"""Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
-READ_PAUSES = (0.5, 2.0)
-"""Seconds before a read request is repeated: a connection may break although nothing is wrong."""
-Answer = TypeVar("Answer")
 
 
 class Connection:

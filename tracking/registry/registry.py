@@ -67,6 +67,16 @@ __all__ = [
     "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
 ]
 log = logging.getLogger(__name__)
+FACT = re.compile(r"^- ([^:\n]{1,60}): (.{1,400})$", re.MULTILINE)
+"""A line of a version's description that states a fact of the decision."""
+COMPARED = re.compile(r"^\| (?:lower|higher) is better \| (.+) \|\n\|[-:|]+\|\n((?:\|.+\|\n?)+)", re.MULTILINE)
+"""The table of figures that both models have: its models, its rows."""
+MADE_FROM = re.compile(r"made with preset and data: (.+?)\.(?: |$)", re.MULTILINE)
+"""What a version's description says about its preset and data."""
+DIGESTS = frozenset({"challenger", "champion", "test set", "scores"})
+"""Facts that name things by their digests; the rest are figures."""
+HISTORY = 50
+"""Decisions that a card shows at most, the newest first."""
 
 
 class Registry:
@@ -314,18 +324,6 @@ class Registry:
             "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
             value=f"version {champion}, expected {event.against or 'none'}", remedy="run the promotion again",
         )
-
-
-FACT = re.compile(r"^- ([^:\n]{1,60}): (.{1,400})$", re.MULTILINE)
-"""A line of a version's description that states a fact of the decision."""
-COMPARED = re.compile(r"^\| (?:lower|higher) is better \| (.+) \|\n\|[-:|]+\|\n((?:\|.+\|\n?)+)", re.MULTILINE)
-"""The table of figures that both models have: its models, its rows."""
-MADE_FROM = re.compile(r"made with preset and data: (.+?)\.(?: |$)", re.MULTILINE)
-"""What a version's description says about its preset and data."""
-DIGESTS = frozenset({"challenger", "champion", "test set", "scores"})
-"""Facts that name things by their digests; the rest are figures."""
-HISTORY = 50
-"""Decisions that a card shows at most, the newest first."""
 
 
 def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:

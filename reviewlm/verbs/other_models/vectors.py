@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from training.vectors.neighbours import Neighbour
 
+VECTORS_HELP = "File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones."
+
+
 class VectorForm(StrEnum):
     """Form of a vector file."""
 
@@ -80,9 +83,6 @@ def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
     if left:
         terminal.say(f"{left} entries with white space were left out; a network that starts from all needs {folder}")
     return {"file": str(out), "form": form.value, "written": count, "left_out": left}
-
-
-VECTORS_HELP = "File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones."
 
 
 def neighbours(

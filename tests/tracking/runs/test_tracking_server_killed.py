@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from core.errors import TrackingUnavailable
-from reviewlm.verbs.backup import sync
+from reviewlm.verbs.home import sync
 from tests.tracking.mlflow_servers import Served
 from tests.tracking.runs.written_runs import state, write_runs
 from tracking.registry.registry import Registry

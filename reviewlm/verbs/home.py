@@ -1,7 +1,4 @@
-"""Define the commands that back up a home folder and restore it.
-
-Define the command that frees space in the home folder.
-"""
+"""Define the commands of a home folder: back it up, restore it, upgrade it, free space, publish what waits."""
 
 from __future__ import annotations
 
