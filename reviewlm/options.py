@@ -198,7 +198,7 @@ def run_flow(
     require_device(config, checked)
     require_input(config)
     check(config)
-    if name not in WITHOUT_FITS:
+    if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
         require_model_files(config, classifiers=name == "classify")
     if name not in WITHOUT_TRACKING:
         from tracking.client import require_whole

@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[s
 
 def test_without_minutes_nothing_changes(asked: list[Any]) -> None:
     assert CliRunner().invoke(app, ["run"]).exit_code == 0
-    assert asked == [(("retrain", "small", None, []), {})]
+    assert asked == [(("retrain", "small", None, []), {"until": None})]
 
 
 @pytest.mark.parametrize(("named", "preset"), [([], "minutes"), (["--preset", "small"], "small")])
