@@ -19,11 +19,11 @@ from pathlib import Path
 
 from core.errors import TrackingUnavailable, disk_errors
 from core.processes.gpus import driver_problem, visible_gpu_names
-from core.storing.sqlite_files import require_addressable
+from core.sqlite_files import require_addressable
 
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "training",
          "flows", "serving")
-HOME_VARIABLE, TRACKING_VARIABLE, STORE_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI", "REVIEWLM_REMOTE_STORE"
+HOME_VARIABLE, TRACKING_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI"
 LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
 FIXED = {
     # MLflow would send what is logged from a thread, and lose it without a word while the server is away.

@@ -1,4 +1,4 @@
-"""Write and read the manifest of an artifact: canonical JSON with a checksum of itself."""
+"""Write and read the manifest of an artifact, canonical JSON with a checksum of itself, and hash the files it lists."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ MANIFEST = "manifest.json"
 """Name of the manifest in the folder of an artifact."""
 CHECKSUM = "checksum"
 """Key of the SHA-256 of everything else in a manifest."""
+GONE, CHANGED = "gone", "changed"
+"""States of a file that differs from its manifest."""
 NO_NUMBER = "__float__"
 """Key that encodes an infinity in the facts; no stage has a fact with this name."""
 
@@ -83,6 +85,29 @@ def _require_form(manifest: Mapping[str, Any]) -> None:
 
 def _checksum(plain: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(plain).encode()).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return "gone" or "changed" for every file that is missing or has another SHA-256.
+
+    Args:
+        folder: Folder that contains the files.
+        files: Their names, each with `sha256`, as in a manifest.
+    """
+    states = {}
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            states[name] = GONE
+        elif sha256_of_file(path) != entry["sha256"]:
+            states[name] = CHANGED
+    return states
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

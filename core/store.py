@@ -1,38 +1,81 @@
-"""Store the results of stages as content-addressed artifacts.
+"""Store the results of stages as content-addressed artifacts; find, check and list them.
 
 An artifact is a folder `store/<stage>/<digest>`. The digest is the SHA-256 of everything the content depends on: stage,
 version of the stage's code, options and the digests of its inputs. The artifact is built in a work folder:
 `store/.work/<digest>` for a resumable stage, `store/.work/once-<digest>` for any other. The work folder survives a
 crash, so a resumable stage continues where it stopped. One rename then gives the artifact its final name, so readers
 never see an unfinished one.
+
+The manifest holds the SHA-256 of every file. A process hashes each file before it uses it for the first time, and
+again where the file system says that it has changed since. The use is noted as the manifest's time of modification.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import shutil
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import UserDict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock, Timeout
 
-from core.content_check import differing_files, sha256_of_file
-from core.errors import Damaged, disk_errors
-from core.manifest import MANIFEST, canonical
-from core.storing.finished import ASIDE, DIGEST_LENGTH, Artifact, FinishedResults, digest_of, publish
-from core.storing.remote import RemoteStore, remote_store
-from core.storing.removal import WORK, build_lock
+from core.errors import ArtifactError, Damaged, disk_errors
+from core.manifest import MANIFEST, canonical, differing_files, read_manifest, sha256_of_file, write_manifest
+from core.removal import WORK, build_lock
 
 __all__ = [
     "ASIDE", "DIGEST_LENGTH", "MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"
 ]
 ONCE = "once-"
-"""Prefix of unfinished builds and downloads that cannot be resumed."""
+"""Prefix of unfinished builds that cannot be resumed."""
+ASIDE = ".aside"
+DIGEST_LENGTH = 16
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: stage, digest, path and manifest. It never holds the data.
+
+    Pickled, it is a reference: the manifest, which names every source file, is read again from its folder.
+    """
+
+    stage: str
+    digest: str
+    path: str
+    manifest: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Prefect looks through all dicts in the arguments of every stage; the manifests of a run are thousands.
+        object.__setattr__(self, "manifest", UserDict(self.manifest))
+
+    def __reduce__(self) -> tuple[Callable[..., Artifact], tuple[str, ...]]:
+        place, name = os.path.split(self.path)
+        # Interned strings are pickled once, however many artifacts of a store an object holds.
+        return _unpickled, tuple(map(sys.intern, (self.stage, self.digest, place, name)))
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the artifact's files."""
+        return Path(self.path)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts that the stage recorded about its result: counts, figures."""
+        return dict(self.manifest.get("facts", {}))
+
+
+def _unpickled(stage: str, digest: str, place: str, name: str) -> Artifact:
+    path = os.path.join(place, name)
+    return Artifact(stage, digest, path, read_manifest(Path(path) / MANIFEST))
 
 
 @dataclass(frozen=True)
@@ -48,41 +91,145 @@ class StoreSettings(Protocol):
 
     @property
     def home(self) -> Path: ...
-    @property
-    def execution(self) -> Any: ...
 
 
-class Store(FinishedResults):
-    """The artifacts below one root folder, and the building of new ones.
+class Stamp(NamedTuple):
+    """State of a file as the file system reports it: as long as it is the same, nobody has written to the file."""
+
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """Return the current stamp of a file."""
+        about = path.stat()
+        return cls(about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+
+
+_right: dict[Path, dict[str, Stamp]] = {}
+"""Artifacts whose files this process has hashed, with the stamps of these."""
+
+
+class Store:
+    """The artifacts below one root folder.
 
     Args:
         root: The folder.
-        verify: Hash every file of an artifact whole before it is used, not only files that may have changed.
-        remote: Second place of results, which other machines use too; None: there is none.
     """
 
-    def __init__(self, root: str | Path, verify: bool = False, remote: RemoteStore | None = None) -> None:
-        super().__init__(root, verify)
-        self.remote = remote
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).absolute()
 
     @classmethod
     def of(cls, config: StoreSettings) -> Store:
-        """Return the store of a configuration, with its remote store."""
-        execution = config.execution
-        return cls(config.home / "store", execution.verify, remote_store(execution.remote_store))
+        """Return the store of a configuration."""
+        return cls(config.home / "store")
 
-    digest = staticmethod(digest_of)
+    @staticmethod
+    def digest(stage: str, version: str, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+        """Return the digest that identifies a result; *inputs* maps names to digests of artifacts or files."""
+        identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
+        return hashlib.sha256(canonical(identity).encode()).hexdigest()[:DIGEST_LENGTH]
 
     def find(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact from here, or else from the remote store; None if neither has it.
+        """Return the artifact if it exists and its content is correct, else None.
 
         Raises:
-            Damaged: The folder exists here, but its files differ from its manifest.
+            Damaged: The folder exists, but its files differ from its manifest.
         """
-        if (artifact := super().find(stage, digest)) or self.remote is None or not self.remote.has(stage, digest):
-            return artifact
-        with disk_errors(self.root), build_lock(self.root, digest):
-            return self._find_locked(stage, digest) or self._fetch(stage, digest)
+        if digest:
+            self._note_use(stage, digest)
+        if (artifact := self._listed(stage, digest)) is not None:
+            self.check(artifact)
+        return artifact
+
+    def find_usable(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact, or None if it is missing or damaged; damage is logged.
+
+        For callers that can continue without it.
+        """
+        try:
+            return self.find(stage, digest)
+        except Damaged as error:
+            log.warning("%s", error)
+            return None
+
+    def open(self, stage: str, digest: str) -> Artifact:
+        """Return an artifact that must exist.
+
+        Raises:
+            ArtifactError: There is none with this digest.
+            Damaged: See `find`.
+        """
+        artifact = self.find(stage, digest)
+        if artifact is None:
+            raise ArtifactError(f"There is no '{stage}' artifact {digest}", where=self.root / stage)
+        return artifact
+
+    def listed(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact as `all` lists it, for callers that need only its manifest; None if it is damaged."""
+        try:
+            return self._listed(stage, digest)
+        except Damaged as error:
+            log.warning("%s", error)
+            return None
+
+    def all(self, stage: str) -> Iterator[Artifact]:
+        """Yield the artifacts of a stage, newest first; damaged ones are skipped with a warning.
+
+        Only names and sizes are checked: call `check` before reading an artifact's files.
+        """
+        for path in newest_first(self.root / stage):
+            if (artifact := self.listed(stage, path.name)) is not None:
+                yield artifact
+
+    def newest(self, stage: str) -> Artifact | None:
+        """Return the artifact of a stage that was built last, after a check of its content; None if there is none.
+
+        Raises:
+            Damaged: Its files differ from its manifest.
+        """
+        artifact = max(self.all(stage), key=lambda one: float(one.manifest.get("created", 0.0)), default=None)
+        if artifact is not None:
+            self.check(artifact)
+        return artifact
+
+    def check(self, artifact: Artifact) -> None:
+        """Compare the files of an artifact with its manifest, unless this process has done so and none has changed.
+
+        Args:
+            artifact: As listed by `all` and `listed`; `find` and `open` check by themselves.
+
+        Raises:
+            Damaged: Names the first file that differs.
+        """
+        self._note_use(artifact.stage, artifact.digest)
+        try:
+            stamps = {name: Stamp.of(artifact.folder / name) for name in artifact.manifest["files"]}
+            if _right.get(artifact.folder) == stamps:
+                return
+            bad = differing_files(artifact.folder, artifact.manifest["files"])
+        except PermissionError as error:
+            raise ArtifactError(
+                f"No permission to read the stored result of '{artifact.stage}'", where=artifact.folder,
+                cause=str(error), remedy="give yourself read permission",
+            ) from error
+        except OSError as error:
+            raise self._damaged(artifact.stage, artifact.folder, str(error)) from error
+        for name, state in bad.items():
+            raise self._damaged(artifact.stage, artifact.folder / name, f"the file is {state}")
+        _right[artifact.folder] = stamps
+
+    def verify(self, artifact: Artifact) -> None:
+        """Hash every file again and compare it with the manifest.
+
+        Raises:
+            Damaged: Names the first file that differs.
+        """
+        _right.pop(artifact.folder, None)
+        self.check(artifact)
 
     def build(
         self,
@@ -113,16 +260,15 @@ class Store(FinishedResults):
         """
         digest = self.digest(stage, version, options, inputs)
         with disk_errors(self.root):
-            if not rebuild and (artifact := self._find_whole(stage, digest)):
-                return self._shared(Built(artifact, reused=True))
-            work = self.root / WORK / (digest if resumable else f"{ONCE}{digest}")
+            with suppress(Damaged):  # handled under the lock
+                if not rebuild and (artifact := self.find(stage, digest)):
+                    return Built(artifact, reused=True)
+            work, final = self.root / WORK / (digest if resumable else f"{ONCE}{digest}"), self.root / stage / digest
             with build_lock(self.root, digest):
                 # Another process may have built it while this one waited for the lock.
-                if not rebuild and (artifact := self._find_locked(stage, digest)):
+                if not rebuild and (artifact := self.find_usable(stage, digest)):
                     return Built(artifact, reused=True)
-                self._set_aside(stage, digest)
-                if not rebuild and (artifact := self._fetch(stage, digest)):
-                    return Built(artifact, reused=True)
+                self._set_aside(stage, final)
                 if rebuild or not resumable:
                     shutil.rmtree(work, ignore_errors=True)
                 work.mkdir(exist_ok=True)
@@ -130,10 +276,8 @@ class Store(FinishedResults):
                 facts = dict(make(work))
                 identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
                 record = {"facts": facts, "seconds": round(time.monotonic() - began, 3), "created": started}
-                final = self.root / stage / digest
-                seen = publish(work, final, {**identity, **record, "environment": environment or {}})
-                self._contents.remember(final, seen)
-        return self._shared(Built(self.open(stage, digest), reused=False))
+                _right[final] = publish(work, final, {**identity, **record, "environment": environment or {}})
+        return Built(self.open(stage, digest), reused=False)
 
     def hand_over(self, digest: str, files: Mapping[str, Path]) -> None:
         """Move files to their names in the work folder of a resumable build, which then continues from them."""
@@ -157,41 +301,85 @@ class Store(FinishedResults):
                 gone.append(work)
         return gone
 
-    def _find_locked(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact, or None if it is missing or damaged (logged), while this process holds its lock."""
-        try:
-            return self._checked(self._noted(stage, digest))
-        except Damaged as error:
-            log.warning("%s", error)
-            return None
+    def _note_use(self, stage: str, digest: str) -> None:
+        """Record that a result is used now; a store that cannot be written is no error."""
+        with suppress(OSError):
+            os.utime(self.root / stage / digest / MANIFEST)
 
-    def _find_whole(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact from here, or None if it is missing or damaged; damage is handled under the lock."""
-        with suppress(Damaged):
-            return super().find(stage, digest)
-        return None
-
-    def _fetch(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact, downloaded from the remote store, while this process holds its lock; None if absent."""
-        final = self.root / stage / digest
-        if self.remote is None or final.exists():
-            return None
-        seen = self.remote.fetch(stage, digest, self.root / WORK / f"{ONCE}{digest}", final)
-        if seen is None:
-            return None
-        self._contents.remember(final, seen)
-        return self._noted(stage, digest)
-
-    def _shared(self, built: Built) -> Built:
-        """Upload a result to the remote store, if that does not have it."""
-        if self.remote is not None:
-            self.remote.offer(built.artifact, built=not built.reused)
-        return built
-
-    def _set_aside(self, stage: str, digest: str) -> None:
+    def _listed(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact if its manifest is valid and its files exist with the right sizes."""
         folder = self.root / stage / digest
+        if not digest or not folder.is_dir():
+            return None
+        try:
+            manifest = read_manifest(folder / MANIFEST)
+            bad = missized(folder, manifest["files"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if not folder.is_dir():  # removed just now
+                return None
+            raise self._damaged(stage, folder / MANIFEST, str(error) or type(error).__name__) from error
+        if bad and folder.is_dir():
+            raise self._damaged(stage, folder / bad[0], bad[1])
+        return None if bad else Artifact(stage, digest, str(folder), manifest)
+
+    def _damaged(self, stage: str, where: Path, cause: str) -> Damaged:
+        return Damaged(
+            f"The stored result of '{stage}' is damaged", where=where, cause=cause,
+            remedy="run the pipeline again with the same settings: it moves the folder to "
+            f"{self.root / ASIDE} and builds the result again; if this happens again, check the disk",
+        )
+
+    def _set_aside(self, stage: str, folder: Path) -> None:
         if folder.exists():
-            aside = self.root / ASIDE / f"{stage}-{digest}-{time.time_ns()}"
+            aside = self.root / ASIDE / f"{stage}-{folder.name}-{time.time_ns()}"
             aside.parent.mkdir(exist_ok=True)
             folder.rename(aside)
             log.info("%s: the previous result is kept in %s", stage, aside)
+
+
+def missized(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Return the first file that is missing or has another size than in its manifest, and the evidence; else None."""
+    for name, entry in files.items():
+        try:
+            size = (folder / name).stat().st_size
+        except OSError as error:
+            return name, f"the file is gone: {error}"
+        if size != entry["bytes"]:
+            return name, f"the file is changed: it has {size} bytes instead of {entry['bytes']}"
+    return None
+
+
+def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> dict[str, Stamp]:
+    """Write the manifest, flush all files to the disk, and rename the folder; return the stamps of its files."""
+    # What a killed attempt left must not be listed among the files of this one: its manifest, and the hidden file that
+    # safetensors writes before it renames it.
+    for left in (work / MANIFEST, *work.rglob(".tmp*")):
+        left.unlink(missing_ok=True)
+    paths = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
+    stamps = {name: Stamp.of(path) for name, path in paths.items()}
+    files = {name: {"bytes": stamps[name].size, "sha256": sha256_of_file(path)} for name, path in paths.items()}
+    write_manifest(work / MANIFEST, {**manifest, "files": files})
+    for path in [*paths.values(), work / MANIFEST]:
+        _fsync(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    work.rename(final)
+    _fsync(final.parent)
+    return stamps
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """Return what a folder holds, the newest first; an empty list if there is no such folder."""
+    times = {}
+    if folder.is_dir():
+        for path in folder.iterdir():
+            with suppress(OSError):  # removed just now
+                times[path] = path.stat().st_mtime
+    return sorted(times, key=lambda path: times[path], reverse=True)

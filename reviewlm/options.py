@@ -19,7 +19,7 @@ from core.errors import ReviewLMError, without_password
 from core.model_errors import converted_errors
 from core.processes import interrupts
 from core.processes.memory import lasting_objects, limit_heaps
-from core.storing.sqlite_files import database_file
+from core.sqlite_files import database_file
 from models import options as kinds
 from models.base import ModelError
 from models.options import TECHNICAL, bounds_in, range_in_words
@@ -58,7 +58,6 @@ VersionInput = Annotated[
 Rebuild = Annotated[
     list[str] | None, typer.Option("--rebuild", metavar="STAGE", help="Stage to build again. May be repeated.")
 ]
-Verify = Annotated[bool, typer.Option("--verify", help="Check every stored result completely before it is used.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", callback=terminal.show_details, help="Show a line for every stage.")
 ]
@@ -173,10 +172,10 @@ def tidy(config: RunConfig) -> None:
         end_left_runs(config.home)
 
 
-def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None, verify: bool = False) -> list[str]:
-    """Return the overrides together with those of `--rebuild` and `--verify`."""
+def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list[str]:
+    """Return the overrides together with those of `--rebuild`."""
     again = [f"execution.rebuild={list(rebuild)!r}"] if rebuild else []
-    return [*(overrides or []), *again, *(["execution.verify=true"] if verify else [])]
+    return [*(overrides or []), *again]
 
 
 def run_flow(

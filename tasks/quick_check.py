@@ -203,7 +203,7 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
         "evaluation": config.evaluation.model_copy(update=EVALUATION),
         "audit": config.audit.model_copy(update={**AUDIT, "canaries": min(config.audit.canaries, 1)}),
         "execution": config.execution.model_copy(
-            update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "tracking_uri": "", "remote_store": ""}
+            update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "tracking_uri": ""}
         ),
     }
     return config.model_copy(update=changes)

@@ -40,8 +40,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, FitError, InputError, disk_errors
 from core.output import fenced
+from core.sqlite_files import database_address
 from core.store import DIGEST_LENGTH, canonical
-from core.storing.sqlite_files import database_address
 from evaluation.reports.run_results import journal_lines
 from models.perplexity import perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity

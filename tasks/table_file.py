@@ -12,7 +12,7 @@ from filelock import BaseFileLock
 
 from core.config.run_config import RunConfig
 from core.errors import disk_errors
-from core.storing.removal import WORK, build_lock
+from core.removal import WORK, build_lock
 from tasks.stage import store_of
 
 NAME = "table.parquet"

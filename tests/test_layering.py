@@ -36,7 +36,6 @@ HOMES = {
     "ray": {"serving", "tasks"},
     "torch": {"models", "training", "serving", "course"},
     "optuna": {"tasks"},
-    "obstore": {"core"},
     "gensim": {"training"},
     "jinja2": {"evaluation", "data_checks"},
 }

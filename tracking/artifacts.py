@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from core.errors import without_password
-from core.storing.sqlite_files import DATABASE, database_file, read_only
+from core.sqlite_files import DATABASE, database_file, read_only
 
 ARTIFACTS = "mlartifacts"
 """Artifact folder beside a SQLite database."""

@@ -23,8 +23,8 @@ from typing import IO, Any, cast
 from core.errors import ConfigError, Damaged, EmptyInput, disk_errors
 from core.output import output_file, require_output
 from core.processes.leftovers import claimed_folder, remove_abandoned_folders
+from core.sqlite_files import read_only
 from core.store import MANIFEST as RESULT
-from core.storing.sqlite_files import read_only
 from models.atomic_files import written_straight
 
 ENDINGS = (".tar", ".tar.gz")

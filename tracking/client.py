@@ -31,7 +31,7 @@ from core.errors import (
     without_password,
 )
 from core.services.service_list import address_of
-from core.storing.sqlite_files import database_file
+from core.sqlite_files import database_file
 from tracking.artifacts import ARTIFACTS, folder_of, new_address, register
 from tracking.database import error_of_schema, is_ready, is_unfinished, require_current, require_current_at
 from tracking.tags import EXPERIMENT_KIND, stored_name

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
-from core.storing.sqlite_files import LibraryTables, Revisions, damage_of, database_address, read_only, revisions_in
+from core.sqlite_files import LibraryTables, Revisions, damage_of, database_address, read_only, revisions_in
 from tracking.artifacts import ARTIFACTS
 
 MADE_BY_MLFLOW = "experiments"

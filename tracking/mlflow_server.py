@@ -12,7 +12,7 @@ from typing import cast
 
 from core.credentials import credentials_of
 from core.environment import TRACKING_VARIABLE, home_folder
-from core.storing.sqlite_files import home_database
+from core.sqlite_files import home_database
 from core.web_guard import Application, Guard
 from tracking.artifacts import ARTIFACTS, new_address
 from tracking.client import require_whole

@@ -19,7 +19,7 @@ from typing import Any
 from core.errors import ArtifactError, ConfigError
 from core.processes.children import run_child
 from core.services import service_list
-from core.storing.sqlite_files import DATABASE, LibraryTables, Revisions, stored_revision
+from core.sqlite_files import DATABASE, LibraryTables, Revisions, stored_revision
 from tracking.backup import copy_database, write_backup
 from tracking.database import tables_of
 from tracking.runs.open_runs import open_locks

@@ -18,7 +18,7 @@ import psutil
 from benchmarks.harness import ROOT
 from benchmarks.serving.made_home import NAME
 from core.processes.children import end_child, start_child
-from core.storing.sqlite_files import home_database
+from core.sqlite_files import home_database
 
 CORES = 2
 START_SECONDS = 240.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data.scale import manifests
-from core.storing.sqlite_files import read_only
+from core.sqlite_files import read_only
 from flows.server.tables import FILE
 
 TRAINING, EVALUATION, OTHER = "training", "evaluation", "other stages"

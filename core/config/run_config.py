@@ -33,7 +33,7 @@ from core.config.sections.serving import ServingConfig
 from core.config.sections.source import SourceConfig
 from core.config.sections.sweep import SweepConfig
 from core.environment import home_folder
-from core.storing.sqlite_files import home_database
+from core.sqlite_files import home_database
 from models.classification.spec import language_model_of, unlike_start
 from models.options import Seed
 from models.specs import (

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.content_check import CHANGED, GONE
 from core.errors import ArtifactError, Damaged
 from core.lineage.record import LINEAGE_TAG, Lineage, RecordedSource
-from core.store import MANIFEST, differing_files, sha256_of_file
+from core.manifest import CHANGED, GONE, MANIFEST, differing_files, sha256_of_file
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 

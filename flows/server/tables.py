@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.environment import LEASES
 from core.errors import ArtifactError, Damaged
-from core.storing.sqlite_files import LibraryTables, Revisions, database_address, revisions_in, stored_revision
+from core.sqlite_files import LibraryTables, Revisions, database_address, revisions_in, stored_revision
 
 FILE = Path("prefect") / "prefect.db"
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from core.errors import ReviewLMError, without_password
-from reviewlm.doctor.home import check_access, check_remote_store, check_secrets, check_upgrade, check_writes
+from reviewlm.doctor.home import check_access, check_secrets, check_upgrade, check_writes
 from reviewlm.doctor.machine import HealthLine, check_disks, check_gpu, check_memory, check_packages
 from reviewlm.doctor.servers import check_champions, check_named_server, check_servers, check_tracking
 
@@ -19,7 +19,7 @@ Check = Callable[["RunConfig"], Iterator[HealthLine]]
 CHECKS: Mapping[str, Check] = {
     "packages": check_packages, "memory": check_memory, "disk": check_disks, "GPU": check_gpu,
     "home": check_access, "secrets": check_secrets, "upgrade": check_upgrade, "tracking": check_tracking,
-    "champion": check_champions, "writes to MLflow": check_writes, "remote store": check_remote_store,
+    "champion": check_champions, "writes to MLflow": check_writes,
     "servers": check_servers, "PREFECT_API_URL": check_named_server,
 }
 """All checks, in the order in which they are shown."""

@@ -1,4 +1,4 @@
-"""Check the home folder: access, secrets, tables of Prefect, writes to MLflow, and the remote store of results."""
+"""Check the home folder: access, secrets, tables of Prefect, and writes to MLflow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from core.credentials import PASSWORD_FILE
 from core.errors import without_password
-from core.storing.objects import NotThere, RemoteError
-from core.storing.remote import PROBE, remote_store
 from flows.server.tables import require_current_tables
 from reviewlm.doctor.machine import HealthLine
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 SECRETS = ("tokens.json", "mlflow.db", "store")
 """Parts of a home that other users should not read: passwords, reviews, personal data."""
-CHECK = "remote store"
 
 
 def check_access(config: RunConfig) -> Iterator[HealthLine]:
@@ -85,25 +82,3 @@ def check_writes(config: RunConfig) -> Iterator[HealthLine]:
         found = f"{row['waiting']} runs wait for {row['store']}, {row['refused']} parts of runs were refused"
         lines.append(HealthLine(name, "warning", found, "`reviewlm home sync` sends them, once MLflow answers"))
     yield from lines or [HealthLine(name, "ok", "nothing waits, no run was left open")]
-
-
-def check_remote_store(config: RunConfig) -> Iterator[HealthLine]:
-    """Look for an object, and write it."""
-    if (remote := remote_store(config.execution.remote_store)) is None:
-        return
-    try:
-        remote.objects.exists(PROBE)
-    except RemoteError as error:
-        yield HealthLine(CHECK, "problem", f"{remote.address} cannot be read: {error}",
-                         "correct execution.remote_store, or the credentials and AWS_ENDPOINT_URL in the environment; "
-                         "until then, runs build all results here")  # fmt: skip
-        return
-    try:
-        remote.objects.write(PROBE, b"Written by `reviewlm doctor`.\n")
-    except RemoteError as error:
-        missing = isinstance(error, NotThere)
-        yield HealthLine(CHECK, "problem" if missing else "warning", f"{remote.address} cannot be written: {error}",
-                         "create the bucket" if missing else
-                         "nothing to do if this machine is only to read; otherwise give it permission")  # fmt: skip
-        return
-    yield HealthLine(CHECK, "ok", f"{remote.address} can be read and written")

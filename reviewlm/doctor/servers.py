@@ -19,7 +19,7 @@ from core.credentials import PASSWORD_FILE, USER
 from core.errors import without_password
 from core.services import launch, service_list
 from core.services.pools import LIMITS, deployments_of, usable_pools
-from core.storing.sqlite_files import database_file
+from core.sqlite_files import database_file
 from reviewlm.doctor.machine import HealthLine, State
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from reviewlm.options import (
     Rebuild,
     Set,
     Verbose,
-    Verify,
     VersionInput,
     VersionPreset,
     configured,
@@ -145,13 +144,13 @@ def checks_run(
 
 def drift(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, rebuild: Rebuild = None,
-    verify: Verify = False, verbose: Verbose = False, json: Json = False,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Compare new reviews with those that the champion knows; drift is also sent as an event.
 
     Without --input: the files added since then to the folders of the champion's data.
     """
-    overrides = with_rebuild(set, rebuild, verify)
+    overrides = with_rebuild(set, rebuild)
     chosen = settings_of_versions(["champion"], preset, input, overrides)
     require_champion(chosen)
     require_new_reviews(chosen)

@@ -16,7 +16,6 @@ from reviewlm.options import (
     Rebuild,
     Set,
     Verbose,
-    Verify,
     configured,
     run_flow,
     with_rebuild,
@@ -34,14 +33,14 @@ Until = Annotated[Literal["prepare", "train", "evaluate"] | None, typer.Option("
 
 def run(
     context: typer.Context, input: Input = None, minutes: Minutes = None, until: Until = None,
-    preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, open: Open = False, json: Json = False,
 ) -> None:
     """Run the pipeline, from reviews to a registered model.
 
     Without --input: on the embedded corpus. Before the end (--until), nothing is registered.
     """
-    overrides = with_rebuild(set, rebuild, verify)
+    overrides = with_rebuild(set, rebuild)
     if minutes is None:
         result = run_flow("retrain", preset, input, overrides, until=until)
     elif until:
@@ -58,14 +57,14 @@ def run(
 
 
 def demo(
-    set: Set = None, rebuild: Rebuild = None, verify: Verify = False, verbose: Verbose = False, open: Open = False,
+    set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, open: Open = False,
     json: Json = False,
 ) -> None:
     """Run the pipeline on a small corpus and show what it writes.
 
     The corpus is embedded. Shown are reviews and next words of the champion.
     """
-    result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild, verify))
+    result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild))
     shown_results.show_run(result)
     config = configured("demo", set)
     from tasks.measuring.fork_server import ModelWork
@@ -87,9 +86,9 @@ def demo(
 
 
 def ingest(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Read and check reviews; bad records go to the quarantine."""
-    terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild, verify)))
+    terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild)))
     terminal.last_line(result, json)

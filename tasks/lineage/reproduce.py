@@ -70,7 +70,7 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     values["classification"] = values.get("classification", {}) | chosen
     try:
         with as_written():
-            return parse_config({**values, "execution": {"remote_store": "", "cluster": ""}})
+            return parse_config({**values, "execution": {"cluster": ""}})
     except ConfigError as error:
         commit = lineage.step(lineage.fit).environment.get("git_commit") or "that the version was made by"
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 First everything is listed and decided, then removed: results of the store, then logged models whose fits are gone and
 old versions that the gate refused, then what is left of old runs. Each result is asked for its last
-use once more before it goes (`core/storing/removal.py`), so runs may start at any time.
+use once more before it goes (`core/removal.py`), so runs may start at any time.
 
 List the files that old runs left in a home folder, besides results and MLflow's files.
 """
@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.content_check import RECORDS
 from core.errors import disk_errors
 from core.lineage.record import FITS
 from core.processes.crash_log import FOLDER as CRASHES
+from core.removal import WORK, Removal, newest_change, one_collection
 from core.store import ASIDE
-from core.storing.removal import WORK, Removal, newest_change, one_collection
 from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
 from tasks.track import tracker_of
 from tasks.upkeep.holdings import RUNNING, VERSION, Holdings, Key, kept_results, with_inputs
@@ -55,7 +54,7 @@ Inodes = dict[tuple[int, int], tuple[int, int]]
 """Size and number of names of each file, by device and inode: a file with several names takes its space once."""
 log = logging.getLogger(__name__)
 
-UNFINISHED, DAMAGED, RECORD = "unfinished results", "damaged results", "records of checks"
+UNFINISHED, DAMAGED = "unfinished results", "damaged results"
 REPORT, CRASH = "reports", "crash logs"
 
 
@@ -106,11 +105,11 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
     store, moment, trackers = config.home / "store", now or time.time_ns(), trackers_of(config)
     with disk_errors(config.home):
         if dry_run:
-            items, notes = _decide(config, trackers, moment, look_only=True)
+            items, notes = _decide(config, trackers, moment)
             before = _size(_inodes([config.home]))
             return Collected(items, before, before - _freed(items), True, notes, _rows(items))
         with one_collection(store):
-            (removal := Removal(store)).finish_earlier()
+            (removal := Removal(store)).empty()  # what a killed collection left
             before = _size(_inodes([config.home]))
             end_left_runs(config.home)  # else what they began with would stay for ever
             with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
@@ -135,16 +134,14 @@ def _remove(items: Iterable[Item], *kinds: str) -> int:
     return stayed
 
 
-def _decide(
-    config: RunConfig, trackers: Sequence[Tracker], now: int, look_only: bool = False
-) -> tuple[list[Item], list[str]]:
+def _decide(config: RunConfig, trackers: Sequence[Tracker], now: int) -> tuple[list[Item], list[str]]:
     """Return everything that may be removed, each with the reason to keep it, if there is one, and notes."""
     store = config.home / "store"
     holdings = Holdings(store)  # listed first: what is used from now on has another time of use
     runs = {tracker.uri: runs_of(tracker) for tracker in trackers}
     versions = {tracker.uri: all_versions(tracker) for tracker in trackers}
     chosen = {tracker.uri: kept_versions(versions[tracker.uri], config.upkeep.versions) for tracker in trackers}
-    times = times_of(config, runs, now, look_only)
+    times = times_of(config, runs, now)
     roots: dict[Key, str] = {}
     for tracker in trackers:
         for version in chosen[tracker.uri]:
@@ -285,7 +282,7 @@ class Leftover:
 
 
 def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
-    """Yield what runs and deployments left: unfinished and damaged results, records, reports, crash logs.
+    """Yield what runs and deployments left: unfinished and damaged results, reports, crash logs.
 
     Args:
         before: What changed at or after this time stays; an unfinished result is asked for it once more.
@@ -299,10 +296,6 @@ def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
             yield Leftover(UNFINISHED, work, changed, partial(removal.remove_unfinished, work, before))
     for folder in _below(store / ASIDE, "*"):
         yield Leftover(DAMAGED, folder, _set_aside(folder), partial(_done, removal.remove_other, folder))
-    for record in _below(store / RECORDS, "*.json"):
-        stage, _, digest = record.stem.rpartition("-")
-        if not (store / stage / digest).exists():
-            yield Leftover(RECORD, record, record.stat().st_mtime_ns, partial(_done, _unlink, record))
     yield from _reports(home / REPORTS, removal, bundles)
     for file in _below(home / CRASHES, "*.log"):
         yield Leftover(CRASH, file, file.stat().st_mtime_ns, partial(_done, _unlink, file))

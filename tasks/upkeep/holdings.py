@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from core.manifest import MANIFEST, read_manifest
-from core.store import Artifact
-from core.storing.finished import newest_first
-from core.storing.removal import Uses
+from core.removal import last_use
+from core.store import Artifact, newest_first
 from tasks.fitting.warm_start import INPUT as START
 from tasks.lineage.inputs import Inputs, by_file
 from tasks.start_vectors import STAGE as VECTORS
@@ -24,9 +23,9 @@ from training.vectors.stored_rows import HEADER
 Key = tuple[str, str]
 """Stage and digest of a stored result."""
 VERSION = "lineage of a version"
-RUNNING = "used by a running process"
+RUNNING = "used by a running run"
 RECENT = "used by a recent run"
-YOUNG = "younger than an hour"
+YOUNG = "used within a day"
 INPUT = "input of a kept result"
 
 
@@ -38,9 +37,9 @@ class Holdings:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root, uses = root, Uses(root)
+        self.root = root
         self.artifacts = {(one.stage, one.digest): one for one in _results(root)}
-        self.used = {key: uses.last(*key) for key in self.artifacts}
+        self.used = {key: last_use(one.folder) for key, one in self.artifacts.items()}
         self._by_digest: dict[str, list[Key]] = {}
         for key in self.artifacts:
             self._by_digest.setdefault(key[1], []).append(key)

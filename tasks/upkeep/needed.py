@@ -11,8 +11,7 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.lineage.record import Lineage
-from core.storing.removal import Uses
-from core.storing.sqlite_files import home_database
+from core.sqlite_files import home_database
 from evaluation.reports.run_record import REPORTS, read_records
 from tasks.stage import MINUTE
 from tasks.track import tracker_of
@@ -31,6 +30,7 @@ COUNTED = ("retrain", "train", "evaluate")
 """Flows that count as runs. Others, such as a comparison, may run often and make nothing of their own."""
 SECOND = 1_000_000_000
 HOUR = 3600 * SECOND
+DAY = 24 * HOUR
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,13 @@ def trackers_of(config: RunConfig) -> list[Tracker]:
     return [Tracker(uri, configured.experiment, configured.artifact_root) for uri in uris]
 
 
-def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int, look_only: bool) -> Times:
+def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) -> Times:
     """Return since when a use keeps a result.
 
     Runs count by the home folder's own database. Another store may be shared with other home folders, so of its runs
     those with a report in this home folder count. An hour is taken off, because clocks differ.
+
+    A process that is no run, such as a notebook, keeps what it has used within a day.
 
     A run that began later than now was made before the clock was set back. It says nothing about later runs, whose
     times are earlier; what it used has a time later than now, too, and stays.
@@ -77,17 +79,14 @@ def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int, loo
         config: Locates the home folder and says how many runs count.
         runs: Runs of each MLflow store, by its address.
         now: Time in nanoseconds since 1970.
-        look_only: Leave the marks of ended processes.
     """
     runs_of_home = runs.get(home_database(config.home), ())
     starts = _starts_of_reports(config.home / REPORTS, {run.id for run in runs_of_home})
     starts += [run.started for run in runs_of_home if run.status == FINISHED and run.flow in COUNTED]
     recent = cutoff((start for start in starts if start <= now), config.upkeep.runs)
     going = [run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING]
-    if (since := Uses(config.home / "store").since(look_only)) is not None:
-        going.append(since)
     began = min((time if time <= now else 0 for time in going), default=None)  # 0: it may have used anything since
-    return Times(max(0, recent - HOUR), now - HOUR, began)
+    return Times(max(0, recent - HOUR), now - DAY, began)
 
 
 def _starts_of_reports(reports: Path, run_ids: Collection[str]) -> list[int]:

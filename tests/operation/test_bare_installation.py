@@ -9,12 +9,12 @@ import pytest
 
 from core.provenance import SOURCE
 
-OPTIONAL = ("obstore", "boto3", "ray", "py3langid", "psycopg", "psycopg2", "triton", "moto", "openai", "hypothesis")
+OPTIONAL = ("boto3", "ray", "py3langid", "psycopg", "psycopg2", "triton", "moto", "openai", "hypothesis")
 CODE = f"""
 import sys
 sys.modules |= dict.fromkeys({OPTIONAL!r})
 import reviewlm.cli, flows.retrain, flows.classify, flows.sweep, flows.punctuate, serving.api.app
-import core.config.presets, core.storing.objects, tasks.cluster, tracking.registry.registry
+import core.config.presets, tasks.cluster, tracking.registry.registry
 """
 
 

@@ -12,7 +12,7 @@ from threading import Thread
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.storing.removal import WORK, Removal
+from core.removal import WORK, Removal
 from tasks.stage import store_of
 from tasks.table_file import TableFile
 from tasks.upkeep.collect import leftovers

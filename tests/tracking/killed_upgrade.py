@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from core.storing.sqlite_files import LibraryTables, Revisions, stored_revision
+from core.sqlite_files import LibraryTables, Revisions, stored_revision
 from tracking import upgrade
 
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect", "subprocess.Popen"}

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
-from core.storing.sqlite_files import LibraryTables, Revisions
+from core.sqlite_files import LibraryTables, Revisions
 from tests.marked_cases import long_but
 from tests.tracking.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
 from tracking.restore import restore_backup

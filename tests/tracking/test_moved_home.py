@@ -18,7 +18,7 @@ import pytest
 from core.credentials import USER, password_of
 from core.processes.leftovers import this_machine, this_process
 from core.services import launch, service_list
-from core.storing.sqlite_files import home_database
+from core.sqlite_files import home_database
 from tests.tracking.mlflow_servers import Served
 from tracking.backup import write_backup
 from tracking.logged_models.bundles import find_version, has_bundle

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from core.storing.sqlite_files import stored_revision
+from core.sqlite_files import stored_revision
 from tests.flows.first_run import ROOT, answer, user_environment
 from tests.marked_cases import long_but
 from tests.tracking.older_databases import (

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import ArtifactError, ConfigError, Damaged
 from core.processes.leftovers import hold
-from core.storing.sqlite_files import Revisions, revisions_in
+from core.sqlite_files import Revisions, revisions_in
 from flows.server.private_server import private_server
 from flows.server.tables import tables_of
 from tests.tracking.older_databases import make_mlflow_tables, mlflow_revisions

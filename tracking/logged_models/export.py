@@ -26,8 +26,8 @@ from core.errors import BundleError
 from core.imported_names import absolute, imported, package_of
 from core.processes import interrupts
 from core.processes.children import run_child
+from core.sqlite_files import database_file
 from core.store import sha256_of_file
-from core.storing.sqlite_files import database_file
 from tracking.client import Connection
 from tracking.logged_models.forms import LANGUAGE_MODEL, PROGRAM, SMOKE, Form, form_of
 from tracking.runs.params import flatten

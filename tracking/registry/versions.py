@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, ReviewLMError
 from core.lineage.family import FAMILY_TAG
-from core.storing.sqlite_files import database_file, read_only
+from core.sqlite_files import database_file, read_only
 from models.names import require_name
 from tracking.client import ABSENT, error_code
 from tracking.runs.params import legal_name, shorten

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from core.errors import Damaged, disk_errors
-from core.storing.sqlite_files import DATABASE, home_database
+from core.sqlite_files import DATABASE, home_database
 
 if TYPE_CHECKING:
     from tracking.client import Connection

@@ -1,4 +1,4 @@
-"""Define the section `execution`: home, device, parallelism, MLflow address, remote store, cluster.
+"""Define the section `execution`: home, device, parallelism, MLflow address, cluster.
 
 Define the settings of `reviewlm home gc`, which removes what no recent run or version needs.
 """
@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from core.config.section import Line, Section
-from core.environment import STORE_VARIABLE, TRACKING_VARIABLE
-from core.storing.objects import require_address
+from core.environment import TRACKING_VARIABLE
 from models.options import MOST_WHOLE, Count, Number, Whole
 
 Stage = Literal[
@@ -41,16 +40,12 @@ class ExecutionConfig(Section):
             environment is used where the setting is not written.
         tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other
             writes are kept and sent when it is back.
-        remote_store: Second place of stage results, which other machines use too, e.g. "s3://bucket/prefix" or
-            "file:///mnt/shared/results"; empty: none. `REVIEWLM_REMOTE_STORE` in the environment is used where the
-            setting is not written.
         cluster: Ray cluster that fits the networks, scores them where this machine has no GPU and needs long, and does
             the parts of large work (cleaning, near-duplicates, words, tokens, n-grams): "HOST:PORT" or "auto" on one of
             its nodes, "ray://HOST:PORT" elsewhere, "local" for one of this machine alone. Empty: none.
         gpu_share: GPU that each process of a fit gets in the cluster; 0.25: four small networks share one.
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
-        verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
     """
 
     home: Line = ".reviewlm"
@@ -61,18 +56,10 @@ class ExecutionConfig(Section):
     ranks: Annotated[Whole, Field(ge=0, le=4_096)] = 1
     tracking_uri: Line = Field(default_factory=lambda: os.environ.get(TRACKING_VARIABLE, ""))
     tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
-    remote_store: Line = Field(default_factory=lambda: os.environ.get(STORE_VARIABLE, ""))
     cluster: Annotated[Line, Field(pattern=r"^(|local|auto|(ray://)?[^/\s]+:\d+)$")] = ""
     gpu_share: Annotated[Number, Field(gt=0, le=1)] = 1.0
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
-    verify: bool = False
-
-    @model_validator(mode="after")
-    def _remote_store_can_be_opened(self) -> ExecutionConfig:
-        if self.remote_store:
-            require_address(self.remote_store)
-        return self
 
     @model_validator(mode="after")
     def _store_can_be_reached(self) -> ExecutionConfig:

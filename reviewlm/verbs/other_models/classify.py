@@ -17,7 +17,6 @@ from reviewlm.options import (
     Rebuild,
     Set,
     Verbose,
-    Verify,
     VersionInput,
     VersionPreset,
     checked,
@@ -45,11 +44,11 @@ PRESET = "classify"
 
 @app.command("fit")
 def fit(
-    input: Input = None, preset: Classes = PRESET, set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    input: Input = None, preset: Classes = PRESET, set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, open: Open = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Fit the classifiers of a preset, compare them on the test reviews, register the best, and run the gate."""
-    result = run_flow("classify", preset, input, with_rebuild(set, rebuild, verify), _require_usable)
+    result = run_flow("classify", preset, input, with_rebuild(set, rebuild), _require_usable)
     _show_table(result)
     promoted = "champion" if result["promoted"] else "not champion"
     if (version := result["version"]) is not None:

@@ -17,7 +17,6 @@ from reviewlm.options import (
     Rebuild,
     Set,
     Verbose,
-    Verify,
     checked,
     configured,
     run_flow,
@@ -29,14 +28,14 @@ app = typer.Typer(no_args_is_help=True, help="Restore the case and punctuation o
 
 @app.command()
 def fit(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Train a tagger on the reviews, and score it on the test reviews.
 
     Its labels come free: every review says how its words are written. The section `punctuation` has the settings.
     """
-    result = run_flow("punctuate", preset, input, with_rebuild(set, rebuild, verify))
+    result = run_flow("punctuate", preset, input, with_rebuild(set, rebuild))
     _show(result["rows"])
     terminal.say(f"Model: {result['model']}", whole=True)
     terminal.say('\nNext: `reviewlm models punctuate write "the food was great"`')

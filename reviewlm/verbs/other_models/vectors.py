@@ -20,7 +20,6 @@ from reviewlm.options import (
     Rebuild,
     Set,
     Verbose,
-    Verify,
     checked,
     configured,
     run_flow,
@@ -48,7 +47,7 @@ def embed(
     form: Annotated[VectorForm, typer.Option(
         "--form", help="Form of that file: word2vec (text, also fastText's .vec), binary (word2vec's) or glove.",
     )] = VectorForm.WORD2VEC,
-    preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Fit word vectors on the reviews.
@@ -59,7 +58,7 @@ def embed(
         require_output(out)
     elif form is not VectorForm.WORD2VEC:
         raise ConfigError("--form has no effect without --out", where="--form", remedy="name a file: --out FILE")
-    result = run_flow("embed", preset, input, with_rebuild(set, rebuild, verify), _require_usable)
+    result = run_flow("embed", preset, input, with_rebuild(set, rebuild), _require_usable)
     terminal.show_facts(result)
     if out is not None:
         result = {**result, **_write(Path(result["vectors"]), out, form)}

@@ -12,7 +12,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.environment import other_home
-from core.storing.removal import _unmark
+from core.manifest import MANIFEST
 from tests.flows.first_run import TINY, Ran, mlflow_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -26,7 +26,7 @@ def make_older(home: Path, before_ms: int) -> None:
         database.execute("UPDATE runs SET start_time = start_time - ? WHERE start_time < ?", (MONTH_MS, before_ms))
         column = "creation_timestamp_ms"
         database.execute(f"UPDATE logged_models SET {column} = {column} - ? WHERE {column} < ?", (MONTH_MS, before_ms))
-    for file in (home / "store" / ".checked").iterdir():
+    for file in (home / "store").glob(f"*/*/{MANIFEST}"):
         used = file.stat().st_mtime_ns
         if used < before_ms * 10**6:
             os.utime(file, ns=(used - MONTH_MS * 10**6,) * 2)
@@ -41,7 +41,6 @@ def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
     between = int(time.time() * 1000)
     second = ran.again(*SECOND_RUN)
     make_older(ran.home, between)
-    _unmark(ran.home / "store", os.getpid())  # this process has run the flows; it reads none of their results now
     client = mlflow_client(ran)
     models = len(client.search_logged_models(["1"]))
     with other_home(ran.home):

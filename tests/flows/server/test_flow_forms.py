@@ -130,7 +130,7 @@ def test_the_parameters_of_an_event_name_the_same_files_in_another_folder(
     overrides = [
         "seed=9", "source.business=b.json", 'vectors.glove="v.txt"',
         "source.licence=b.json",
-        'source.input=["x.json"]', "execution.remote_store=file:///mnt/results",
+        'source.input=["x.json"]',
     ]  # fmt: skip
     monkeypatch.chdir(tmp_path)
     found = with_absolute_paths("mine.toml", ["data/*.json", "/other/one.csv"], overrides)
@@ -141,6 +141,6 @@ def test_the_parameters_of_an_event_name_the_same_files_in_another_folder(
     assert config.source.input == (f"{tmp_path}/x.json",)
     assert config.source.business == f"{tmp_path}/b.json"
     assert config.vectors["glove"] == f"{tmp_path}/v.txt"
-    assert {"seed=9", "source.licence=b.json", "execution.remote_store=file:///mnt/results"} <= {*found["overrides"]}
+    assert {"seed=9", "source.licence=b.json"} <= {*found["overrides"]}
     assert with_absolute_paths("demo", None, None) == {"preset": "demo", "input": None, "overrides": None}
     assert with_absolute_paths("", [], [])["preset"] == ""

@@ -98,18 +98,3 @@ def test_a_server_of_another_version_and_what_it_lacks_are_named(
     assert found["pools and limits"].found == "missing: limit promotion, deployment weekly"
     assert found["workers"].found == "not running: worker-cpu-pool"
     assert found["MLflow server"].state == "ok"
-
-
-def test_a_remote_store_is_read_and_written_if_there_is_one(own_home: Path, tmp_path: Path) -> None:
-    shared = tmp_path / "shared"
-    setting = f"execution.remote_store={shared.as_uri()}"
-    assert lines("remote store") == []
-    absent = only("remote store", setting)
-    assert (absent.state, "create it, or mount its disk" in absent.found) == ("problem", True)
-    shared.mkdir()
-    assert only("remote store", setting).state == "ok"
-    assert not own_home.exists()
-    [probe] = shared.iterdir()
-    probe.unlink()
-    probe.mkdir()
-    assert only("remote store", setting).state == "warning"

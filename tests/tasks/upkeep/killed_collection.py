@@ -12,9 +12,7 @@ from typing import Any
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.content_check import record_of
-from core.store import Artifact
-from core.storing.removal import _unmark
+from core.store import MANIFEST, Artifact
 from tasks.stage import store_of
 from tasks.track import tracker_of
 from tasks.upkeep.collect import collect
@@ -66,8 +64,7 @@ def _result(config: RunConfig, stage: str, used: int = LONG_AGO, **inputs: str) 
         return {}
 
     artifact = store.build(stage, 1, {}, inputs, write).artifact
-    _unmark(store.root, os.getpid())
-    os.utime(record_of(store.root, artifact.folder), ns=(used, used))
+    os.utime(artifact.folder / MANIFEST, ns=(used, used))
     return artifact
 
 

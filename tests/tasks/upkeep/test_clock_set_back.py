@@ -10,9 +10,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.content_check import record_of
-from core.store import Artifact, Store
-from core.storing.removal import _unmark
+from core.store import MANIFEST, Artifact, Store
 from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect
@@ -31,8 +29,7 @@ def config(migrated_home: Path) -> RunConfig:
 
 def used_at(config: RunConfig, name: str, moment: int) -> Artifact:
     artifact = store_of(config).build("stage", 1, {"name": name}, {}, lambda _: {}).artifact
-    _unmark(Store(config.home / "store").root, os.getpid())
-    os.utime(record_of(config.home / "store", artifact.folder), ns=(moment, moment))
+    os.utime(artifact.folder / MANIFEST, ns=(moment, moment))
     return artifact
 
 

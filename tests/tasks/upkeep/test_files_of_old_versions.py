@@ -12,8 +12,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.content_check import record_of
-from core.storing.removal import _unmark
+from core.manifest import MANIFEST
 from tasks.stage import store_of
 from tasks.track import tracker_of
 from tasks.upkeep.collect import Collected, collect
@@ -97,9 +96,8 @@ def test_files_of_a_fit_that_is_kept_stay(config: RunConfig) -> None:
     """A run that uses the fit again links the logged model."""
     store = store_of(config)
     fit = store.build("fit", 1, {}, {}, lambda _: {}).artifact
-    _unmark(store.root, os.getpid())
     bundles = judged(config, False, False, fit=fit.digest)
-    os.utime(record_of(store.root, fit.folder), ns=(LATER, LATER))
+    os.utime(fit.folder / MANIFEST, ns=(LATER, LATER))
     collected(config)
     assert whole(bundles) == [1, 2]
 

@@ -12,10 +12,8 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.content_check import record_of
 from core.errors import Damaged, TrackingUnavailable
-from core.store import Artifact, Store
-from core.storing.removal import _unmark
+from core.store import MANIFEST, Artifact
 from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect
@@ -34,8 +32,7 @@ def config(migrated_home: Path) -> RunConfig:
 
 def result(config: RunConfig, name: str, used: int = LONG_AGO, **inputs: str) -> Artifact:
     artifact = store_of(config).build("stage", 1, {"name": name}, inputs, lambda _: {}).artifact
-    _unmark(Store(config.home / "store").root, os.getpid())  # this process goes on, but reads no result any more
-    os.utime(record_of(config.home / "store", artifact.folder), ns=(used, used))
+    os.utime(artifact.folder / MANIFEST, ns=(used, used))
     return artifact
 
 
@@ -70,9 +67,8 @@ def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfi
 
         made.append(store.build("embed", 1, {"name": name}, {}, write).artifact)
     rows = store.build("vectors", 1, {}, {"file": sha256(b"used").hexdigest()}, lambda _: {}).artifact
-    _unmark(store.root, os.getpid())
     for artifact, used in ((made[0], LONG_AGO), (made[1], LONG_AGO), (rows, time.time_ns())):
-        os.utime(record_of(store.root, artifact.folder), ns=(used, used))
+        os.utime(artifact.folder / MANIFEST, ns=(used, used))
     run(config)
     collected(config)
     assert [one.folder.is_dir() for one in (*made, rows)] == [True, False, True]
@@ -94,9 +90,9 @@ def test_a_failed_run_does_not_push_a_good_one_out(config: RunConfig) -> None:
     assert (of_the_good_run.folder.is_dir(), before.folder.is_dir()) == (True, False)
 
 
-def test_what_was_used_in_the_last_hour_stays(config: RunConfig) -> None:
+def test_what_was_used_within_a_day_stays(config: RunConfig) -> None:
     run(config)
-    young, old = result(config, "young", LATER - DAY // 48), result(config, "old")
+    young, old = result(config, "young", LATER - DAY // 2), result(config, "old")
     collected(config)
     assert (young.folder.is_dir(), old.folder.is_dir()) == (True, False)
 
@@ -106,23 +102,11 @@ def test_what_was_used_since_a_run_in_progress_began_stays(config: RunConfig) ->
     open_run = tracker_of(config).start_run("retrain")
     _started(config, open_run, LONG_AGO + 2 * DAY)
     used, old = result(config, "used", LONG_AGO + 3 * DAY), result(config, "old", LONG_AGO)
-    assert collected(config).to_dict()["results_kept_because"] == {"used by a running process": 1}
+    assert collected(config).to_dict()["results_kept_because"] == {"used by a running run": 1}
     assert (used.folder.is_dir(), old.folder.is_dir()) == (True, False)
     tracker_of(config).end_run(open_run)
     collected(config)
     assert not used.folder.is_dir()
-
-
-def test_a_process_that_reads_results_without_a_run_keeps_them(config: RunConfig) -> None:
-    run(config)
-    read = result(config, "read")
-    Store(config.home / "store").find("stage", read.digest)  # marks this process as a user
-    os.utime(record_of(config.home / "store", read.folder), ns=(time.time_ns() + DAY,) * 2)
-    try:
-        collected(config)
-        assert read.folder.is_dir()
-    finally:
-        _unmark(Store(config.home / "store").root, os.getpid())
 
 
 def test_a_dry_run_changes_no_byte_and_says_what_goes(config: RunConfig) -> None:
@@ -146,7 +130,7 @@ def test_what_old_runs_left_behind_goes_and_the_work_of_people_stays(config: Run
     run(config)
     home, store = config.home, config.home / "store"
     gone = [
-        home / "crashes" / "reviewlm-x.log", store / ".checked" / "fit-0123.json",
+        home / "crashes" / "reviewlm-x.log",
         store / ".work" / "once-0123" / "part", store / ".aside" / f"fit-0123-{LONG_AGO}" / "data",
         home / "reports" / "a" / "report.html",
     ]  # fmt: skip
@@ -206,7 +190,6 @@ def test_versions_in_another_store_are_needed_too(config: RunConfig, tmp_path: P
     prepared = config.home / "store" / "prepare" / data.digest
     prepared.parent.mkdir()
     data.folder.rename(prepared)
-    record_of(config.home / "store", data.folder).rename(record_of(config.home / "store", prepared))
     run(config)
     collected(config)
     assert (prepared.is_dir(), old.folder.is_dir()) == (True, False)

@@ -16,9 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.content_check import record_of
-from core.store import Artifact, Store
-from core.storing.removal import Removal
+from core.removal import Removal
+from core.store import MANIFEST, Artifact, Store
 from tasks.data.prepare import EARLIER
 from tasks.lineage.inputs import BUNDLE_SPEC
 from tasks.upkeep.holdings import INPUT, Holdings, Key, UsedAfter, cutoff, kept_results
@@ -74,7 +73,7 @@ def build(drawn: Drawn, root: Path) -> list[Artifact]:
 
         made.append(store.build(stage, 1, {"number": number}, inputs, make).artifact)
     for artifact, last in zip(made, drawn.used, strict=True):
-        os.utime(record_of(root, artifact.folder), ns=(last, last))
+        os.utime(artifact.folder / MANIFEST, ns=(last, last))
     return made
 
 
@@ -160,7 +159,7 @@ def collect_until_killed(root: Path, roots: dict[Key, str], changes: int) -> boo
         code = 1
         try:
             removal = Removal(root)
-            removal.finish_earlier()
+            removal.empty()
             holdings = Holdings(root)
             kept = kept_results(holdings, roots, (RECENT, YOUNG))
             for key, used in holdings.used.items():
@@ -187,7 +186,7 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
     vocabularies = vocabulary(old), vocabulary(new)
     tokens = store.build("tokens", 1, {}, {"vocabulary": "abc", "clean": new.digest}, lambda _: {}).artifact
     for artifact in (old, new, *vocabularies):
-        os.utime(record_of(tmp_path, artifact.folder), ns=(1, 1))
+        os.utime(artifact.folder / MANIFEST, ns=(1, 1))
     kept = kept_results(Holdings(tmp_path), {("tokens", tokens.digest): "version"}, (UsedAfter(2**62, "never"),))
     assert kept == {
         ("tokens", tokens.digest): "version", ("vocabulary", vocabularies[1].digest): INPUT,
@@ -232,7 +231,7 @@ def test_a_damaged_result_that_is_needed_stays(tmp_path: Path) -> None:
     store = Store(tmp_path)
     artifact = store.build("prepare", 1, {}, {}, lambda _: {}).artifact
     (artifact.folder / "manifest.json").write_text("{")
-    os.utime(record_of(tmp_path, artifact.folder), ns=(1, 1))
+    os.utime(artifact.folder / MANIFEST, ns=(1, 1))
     key = ("prepare", artifact.digest)
     assert key in kept_results(Holdings(tmp_path), {key: "version"}, ())
     assert key not in kept_results(Holdings(tmp_path), {}, ())

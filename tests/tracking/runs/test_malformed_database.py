@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError
-from core.storing.sqlite_files import database_address
+from core.sqlite_files import database_address
 from reviewlm.options import run_flow
 from tracking import database
 from tracking.runs.runs import Tracker
