@@ -14,7 +14,7 @@ from models.bundles.text_scores import TextScore, TextsToScore
 from models.mixture.attribution import Attribution
 from models.tokens.type_counts import batched
 from models.tokens.vocabulary import Vocabulary
-from serving.engine.jobs import Aside, EngineContext
+from serving.engine.jobs import Aside, EngineContext, NotDone
 
 SLICE = 512
 """Positions of a slice, padding included."""
@@ -46,7 +46,7 @@ class _Batch:
 
 
 class Scoring:
-    """The scores of some texts, computed by repeated calls of `advance` in the engine's thread.
+    """The scores of some texts, computed slice by slice in the engine's thread.
 
     Args:
         texts: Whole reviews.
@@ -69,7 +69,7 @@ class Scoring:
 
     @property
     def scored(self) -> list[ScoredText]:
-        """The scores, in the order of the texts, once `advance` has returned False."""
+        """The scores, in the order of the texts, once the job is done."""
         return [self._found[row] for row in range(len(self._texts))]
 
     @property
@@ -81,8 +81,12 @@ class Scoring:
     def _positions(self) -> int:
         return STEPPED if self._alternatives else SLICE
 
-    def advance(self, context: EngineContext) -> bool:
-        """Score the next slice; return whether there is more to do."""
+    def __call__(self, context: EngineContext) -> None:
+        """Score the next slice, as a job of the engine.
+
+        Raises:
+            NotDone: There is more to do.
+        """
         texts = self._to_score(context.bundle)
         if len(texts) < len(self._texts):
             raise Aside(lambda: texts.add(next(self._left), self._stars))
@@ -93,7 +97,8 @@ class Scoring:
         if batch.read == batch.ids_BT.shape[1]:
             self._finish(context.bundle.vocabulary, texts, batch)
             self._batch = None
-        return self._batch is not None or bool(self._waiting)
+        if self._batch is not None or self._waiting:
+            raise NotDone
 
     def _to_score(self, bundle: Bundle) -> TextsToScore:
         if self._to_read is None:

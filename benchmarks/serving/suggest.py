@@ -46,8 +46,8 @@ from models.completion.suggestions import suggest
 from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from serving.api.suggest import READ_AHEAD
 from serving.engine.engine import Engine, EngineContext
+from serving.engine.jobs import Search
 from serving.engine.requests import EngineLimits
-from serving.engine.search import Search
 from training.context import FitContext
 from training.fit import fit_model
 

@@ -28,9 +28,8 @@ from serving.api.request_schemas import CompletionRequest
 from serving.api.response_schemas import CompletionAnswer, CompletionEvent
 from serving.api.tokens import read_prompt
 from serving.api.work import MOST_LOGPROBS, Services, read_body, warnings_of, while_connected
-from serving.engine.jobs import EngineContext
+from serving.engine.jobs import EngineContext, Search
 from serving.engine.requests import Generation, Piece, TokenLogprob
-from serving.engine.search import Search
 from serving.engine.ticket import Ticket
 from serving.versions.open_version import OpenVersion
 

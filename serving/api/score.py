@@ -44,8 +44,7 @@ def _require_few_alternatives(services: Services, query: ScoreRequest) -> None:
 async def _scored(request: Request, services: Services, query: ScoreRequest) -> Response:
     async with services.leased(request, query.model) as version:
         scoring = Scoring(query.texts, query.stars, query.attribution, query.alternatives)
-        while await services.run(version, scoring.advance):
-            pass
+        await services.run(version, scoring, in_order=True)
         read = await how_read(version, query.texts, query.stars)
     if query.attribution and scoring.scored[0].attribution is None:
         read["warnings"].append(f"{version.id} is no mixture: it has no parts, so there is no attribution.")

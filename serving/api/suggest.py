@@ -15,7 +15,7 @@ from serving.api.answers import as_json, described
 from serving.api.request_schemas import IntervalsRequest, SuggestRequest
 from serving.api.response_schemas import IntervalsAnswer, SuggestAnswer
 from serving.api.work import Services, how_read, read_body, while_connected
-from serving.engine.search import Search
+from serving.engine.jobs import Search
 from serving.versions.open_version import OpenVersion
 
 Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)

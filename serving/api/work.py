@@ -62,13 +62,13 @@ class Services:
         finally:
             versions.release(version)
 
-    async def run(self, version: OpenVersion, job: Callable[[Any], Result]) -> Result:
-        """Run a job in a version's engine; refuse it if too many wait."""
+    async def run(self, version: OpenVersion, job: Callable[[Any], Result], in_order: bool = False) -> Result:
+        """Run a job in a version's engine (see `Engine.run`); refuse it if too many wait."""
         if self.jobs > self.settings.max_waiting:
             raise busy(1.0)
         self.jobs += 1
         try:
-            return await asyncio.wrap_future(version.engine.run(job))
+            return await asyncio.wrap_future(version.engine.run(job, in_order))
         finally:
             self.jobs -= 1
 

@@ -94,8 +94,12 @@ class Engine:
                 self._changed.notify()
         return arrival.ticket
 
-    def run(self, job: Callable[[EngineContext], T]) -> Future[T]:
+    def run(self, job: Callable[[EngineContext], T], in_order: bool = False) -> Future[T]:
         """Run a short function in the engine's thread, between two steps (see `EngineContext`). From any thread.
+
+        Args:
+            job: The function.
+            in_order: Do it before the jobs in order that come later; else it takes turns with others.
 
         Raises:
             Busy: Too many jobs wait.
@@ -105,7 +109,7 @@ class Engine:
             self._require_open()
             if len(self._jobs) >= max(1, self.limits.queue):
                 raise Busy(1.0)
-            self._jobs.add(added := EngineJob(job))
+            self._jobs.add(added := EngineJob(job, in_order))
             self._changed.notify()
         return added.future
 

@@ -1,21 +1,26 @@
-"""Run jobs between decoding steps; long ones in pieces, or in another thread."""
+"""Run jobs between decoding steps; long ones in pieces, or in another thread.
+
+Searches (words to suggest, beams) take turns, so that a short one never waits for a long one. Scores are answered first
+in, first out: with turns, all of many would be answered late.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from itertools import count
 from threading import Condition, local
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle
-from models.completion.reading import Readers
+from models.completion.reading import Readers, Steps
 from models.tokens.vocabulary import Vocabulary
 from serving.engine.requests import EngineLimits, StreamEnded
 from serving.engine.scheduler import Scheduler
@@ -29,6 +34,7 @@ LONG = 2_048
 """Characters of a text that is made into tokens in another thread than the engine's: all up to a review of usual length
 take less time there than changing the thread."""
 _HERE = local()
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -58,9 +64,16 @@ class NotDone(Later):
 
 @dataclass(eq=False)
 class EngineJob:
-    """A function to be run in the engine's thread, and what it has waited for."""
+    """A function to be run in the engine's thread, and what it has waited for.
+
+    Args:
+        work: The function.
+        in_order: Whether it is to be done before the jobs in order that come later; else it takes turns with others.
+    """
 
     work: Callable[[EngineContext], Any]
+    in_order: bool = False
+    number: int = 0
     future: Future[Any] = field(default_factory=Future)
     readings: list[ContextReading] = field(default_factory=list)
     tokens: dict[tuple[str, str], Any] = field(default_factory=dict)
@@ -107,6 +120,7 @@ class Jobs:
         limits: Largest number of jobs, and of bytes.
         aside: Runs what needs no model.
         changed: Guards all that other threads change; notified when a job can go on.
+        clock: Gives the time in seconds.
 
     Attributes:
         done: Jobs that have ended.
@@ -114,10 +128,13 @@ class Jobs:
     """
 
     def __init__(
-        self, bundle: Bundle, scheduler: Scheduler, limits: EngineLimits, aside: Executor, changed: Condition
-    ) -> None:
-        self._scheduler, self._aside, self._changed = scheduler, aside, changed
-        self._ready: deque[EngineJob] = deque()
+        self, bundle: Bundle, scheduler: Scheduler, limits: EngineLimits, aside: Executor, changed: Condition,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:  # fmt: skip
+        self._scheduler, self._aside, self._changed, self._clock = scheduler, aside, changed, clock
+        self._numbers = count()
+        self._turns: list[EngineJob] = []
+        self._in_order: list[EngineJob] = []
         self._waiting: set[EngineJob] = set()
         self.done = 0
         megabytes = limits.cache_megabytes * SEARCHED
@@ -130,7 +147,7 @@ class Jobs:
     @property
     def ready(self) -> int:
         """Number of jobs that can run."""
-        return len(self._ready)
+        return len(self._turns) + len(self._in_order)
 
     @property
     def bytes(self) -> int:
@@ -138,19 +155,27 @@ class Jobs:
         return self._context.readers.bytes
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._waiting)
+        return self.ready + len(self._waiting)
 
     def add(self, job: EngineJob) -> None:
         """Add a job; needs the lock."""
-        self._ready.append(job)
+        job.number = next(self._numbers)
+        self._place(job)
+
+    def _place(self, job: EngineJob) -> None:
+        """Let a job be run by its number; needs the lock."""
+        insort(self._in_order if job.in_order else self._turns, job, key=lambda one: one.number)
 
     def run(self) -> None:
-        """Run those that wait now, for `JOB_SECONDS`: what a job has left to do comes after the next step."""
-        began = perf_counter()
-        for _ in range(len(self._ready)):
-            self._run(self._ready.popleft())
-            if perf_counter() - began >= JOB_SECONDS:
-                break
+        """Run those that wait now, for `JOB_SECONDS`, but at least one of each kind."""
+        began = self._clock()
+        for jobs in (self._turns, self._in_order):
+            for _ in range(len(jobs)):
+                with self._changed:
+                    job = jobs.pop(0)
+                self._run(job)
+                if self._clock() - began >= JOB_SECONDS:
+                    break
 
     def run_idle(self) -> None:
         """Run the next part of the job for idle times; forget it where it ends, fails or would have to wait."""
@@ -178,7 +203,8 @@ class Jobs:
             result = job.work(self._context)
         except NotDone:
             with self._changed:
-                self._ready.append(job)
+                job.number = job.number if job.in_order else next(self._numbers)
+                self._place(job)
         except Later as later:
             self._wait(job, later)
         except Exception as error:
@@ -195,7 +221,7 @@ class Jobs:
         job.finish(result, error)
 
     def _wait(self, job: EngineJob, later: Later) -> None:
-        """Let a job wait for something, then run it again, before others."""
+        """Let a job wait for something, then run it again, before those that came after it."""
         with self._changed:
             self._waiting.add(job)
 
@@ -203,7 +229,7 @@ class Jobs:
             with self._changed:
                 if job in self._waiting:  # else it was told that the engine ends
                     self._waiting.remove(job)
-                    self._ready.appendleft(job)
+                    self._place(job)
                     self._changed.notify()
 
         def failed(error: Exception) -> None:
@@ -239,11 +265,49 @@ class Jobs:
     def end(self, ended: StreamEnded) -> None:
         """Tell everybody who waits that nothing comes any more."""
         with self._changed:
-            jobs = [*self._ready, *self._waiting]
-            self._ready.clear()
+            jobs = [*self._turns, *self._in_order, *self._waiting]
+            self._turns.clear()
+            self._in_order.clear()
             self._waiting.clear()
         for job in jobs:
             job.finish(error=ended)
+
+
+class Search(Generic[T]):
+    """A search of many steps: a job for `Engine.run`.
+
+    It is begun again where it has to wait for something long, so what it finds until then must be quick to find, or
+    remembered.
+
+    Args:
+        begin: Returns the search.
+        then: Returns what is worth doing after the answer while the engine is idle; nobody waits for it.
+    """
+
+    def __init__(
+        self, begin: Callable[[EngineContext], Steps[T]], then: Callable[[EngineContext], Steps[None]] | None = None
+    ) -> None:
+        self._begin, self._then = begin, then
+        self._steps: Steps[T] | None = None
+
+    def __call__(self, context: EngineContext) -> T:
+        """Do the next step; return the result after the last one.
+
+        Raises:
+            NotDone: There is more to do.
+        """
+        self._steps = self._steps or self._begin(context)
+        try:
+            next(self._steps)
+        except StopIteration as done:
+            result: T = done.value
+            if self._then:
+                context.when_idle(Search(self._then))
+            return result
+        except Later:
+            self._steps = None
+            raise
+        raise NotDone
 
 
 def _called(

@@ -31,8 +31,8 @@ class ClassifierThread:
         self._thread = ThreadPoolExecutor(1, "classifier")
         self._done = 0
 
-    def run(self, job: Callable[[ClassifierBundle], Result]) -> Future[Result]:
-        """Run a job after those that wait."""
+    def run(self, job: Callable[[ClassifierBundle], Result], in_order: bool = True) -> Future[Result]:
+        """Run a job after those that wait; all are in order."""
 
         def work() -> Result:
             self._done += 1

@@ -18,8 +18,8 @@ from models.completion.spellings import QUICK
 from models.completion.suggestions import suggestion_steps
 from models.threads import return_freed
 from serving.engine.engine import Engine
+from serving.engine.jobs import Search
 from serving.engine.requests import EngineLimits, Generation
-from serving.engine.search import Search
 
 log = logging.getLogger(__name__)
 WARM_SECONDS = 120.0

@@ -52,8 +52,7 @@ def scored(
     engine = Engine(bundle)
     try:
         scoring = Scoring(texts, stars, attribution)
-        while engine.run(scoring.advance).result(30):
-            pass
+        engine.run(scoring, in_order=True).result(30)
         return scoring.scored
     finally:
         engine.close(5)
