@@ -22,7 +22,7 @@ import polars as pl
 
 from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
 from core.environment import available_cores
-from core.errors import CheckFailed, EmptyInput, disk_errors
+from core.errors import EmptyInput, disk_errors
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.clean_table import ROWS, write_clean, write_copies, write_coverage
 from corpus.cleaning.external_sort import Slices
@@ -33,8 +33,8 @@ from corpus.duplicates.near import ABSENT, NearDuplicates
 from corpus.duplicates.shingles import count_words
 from corpus.ingestion.ingest import iter_parts
 from corpus.schema import Limits, byte_count, whole_stars
-from corpus.splitting.grouping import Grouping, Keys
-from corpus.splitting.leaks import certify
+from corpus.splitting.certificate import certify
+from corpus.splitting.grouping import Grouping
 from corpus.splitting.learnt import find_learnt, train_forms
 from corpus.splitting.split import SPLITS, TABLE, places
 from models.text.normal_form import NormalForm
@@ -83,21 +83,21 @@ def prepare(
         reviews that repeat another one of their split; listed in copies.parquet), `coverage` {held-out split:
         distribution of the coverage by train (`corpus.splitting.certificate.spread`)}, with earlier data
         `learnt_coverage` by those (coverage.parquet lists the larger of the two of each review), `grouping` {by,
-        without_key, keys, in_two_splits; by month: validation_from, test_from, dates_from_data}. `unrated` {stars:
+        without_key; by month: validation_from, test_from, dates_from_data}. `unrated` {stars:
         reviews that are kept without a rating, because these are not 1, 2, 3, 4 or 5}, the `MOST_VALUES` most frequent
         and "others". With a table of businesses: `business` {businesses, repeated, without_id, unmatched}. `masks`
         {kind of personal data: number of replacements}, `certificate` (digest of the leak certificate).
 
     Raises:
         EmptyInput: A split would be empty; the error says why and what to do.
-        CheckFailed: A text, user, business or month is in two splits, which is not allowed.
+        CheckFailed: A text is in two splits, which is not allowed.
         ConfigError: A split by month does not begin with a month.
         Unreadable, MissingColumn: The table of businesses cannot be used.
     """
     form = NormalForm(**clean.model_dump())
     businesses = read_businesses(business, limits) if business else None
     duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
-    grouping, keys = Grouping(split, dataset_folder), Keys(split)
+    grouping = Grouping(split, dataset_folder)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
     passes = _Passes(dataset_folder, 2 + duplicates.near, report, earlier)
     with _slices(dataset_folder, folder, grouping) as slices:
@@ -114,15 +114,18 @@ def prepare(
         for side, kinds in counts.learnt.items():
             kinds["covered"] = repeats.dropped(side, LEARNT)
         _require_all_splits(repeats, counts, grouping, dataset_folder)
-        written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
+        written = write_clean(folder, passes.through(slices), repeats.code, businesses)
         copies = write_copies(folder, repeats.copies())
         spreads = write_coverage(folder, covered)
     left = repeats.left()
-    del repeats  # about 13 bytes per review, which the search for leaks needs
-    _require_apart(keys.facts(), split.by, folder)
-    certificate = certify(folder, duplicates, threads, copies, index, spreads.get("coverage"))
+    del repeats  # about 13 bytes per review
+    about = passages = None
+    if index:
+        about, passages = index.about(), {"limit": duplicates.coverage, **spreads["coverage"]}
+        shutil.rmtree(index.work)
+    certificate = certify(folder, about, passages, copies)
     return {
-        **written, **counts.facts(), "grouping": {**grouping.facts(counts.without_key), **keys.facts()},
+        **written, **counts.facts(), "grouping": grouping.facts(counts.without_key),
         "duplicates": left, "near": near, "copies": copies, **spreads, "normal_form": form.to_dict(),
         "certificate": certificate.digest,
     }
@@ -326,11 +329,3 @@ def _require_all_splits(repeats: ExactDuplicates, counts: _Counts, grouping: Gro
                 value=", ".join(f"{side} {staying[side]}" for side in SPLITS),
                 remedy=grouping.remedy,
             )
-
-
-def _require_apart(keys: dict[str, Any], by: str, folder: Path) -> None:
-    if keys["in_two_splits"]:
-        raise CheckFailed(
-            f"Reviews of one {by} are in two splits: {keys['in_two_splits']} of {sum(keys['keys'].values())}",
-            where=folder / TABLE, remedy='report it: the splitting is broken; split by "review" (split.by)',
-        )

@@ -14,7 +14,6 @@ import polars as pl
 from corpus.cleaning.business import BUSINESS, Businesses
 from corpus.cleaning.external_sort import regrouped
 from corpus.splitting.certificate import spread
-from corpus.splitting.grouping import Keys
 from corpus.splitting.split import SPLITS, TABLE, add_texts
 
 CLEAN: dict[str, pl.DataType] = {
@@ -88,7 +87,7 @@ def write_coverage(folder: Path, coverage: Mapping[str, np.ndarray]) -> dict[str
 
 
 def write_clean(
-    folder: Path, slices: Iterator[pl.DataFrame], code: np.ndarray, businesses: Businesses | None, keys: Keys
+    folder: Path, slices: Iterator[pl.DataFrame], code: np.ndarray, businesses: Businesses | None
 ) -> dict[str, Any]:
     """Write the kept reviews to `folder/clean.parquet`.
 
@@ -100,7 +99,6 @@ def write_clean(
         slices: The reviews in their order, each frame of one split, with the column rank.
         code: (N,) for each review in the order of the slices: 0 if it is kept.
         businesses: Names, cities and categories to join.
-        keys: Records which reviews are in which split.
 
     Returns:
         Facts: rows, splits, test_digest; with a table of businesses: business.
@@ -108,7 +106,7 @@ def write_clean(
     from pyarrow import parquet
 
     schema = pl.DataFrame(schema=CLEAN).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    tally = _Tally(keys, businesses)
+    tally = _Tally(businesses)
     temporary = folder / f"{TABLE}.tmp"
     with temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for frame in regrouped(tally.counted(_staying(slices, code)), ROW_GROUP):
@@ -136,8 +134,8 @@ def _with_business(frame: pl.DataFrame, businesses: Businesses | None) -> pl.Dat
 class _Tally:
     """A counter of the reviews that pass through to the table."""
 
-    def __init__(self, keys: Keys, businesses: Businesses | None) -> None:
-        self.keys, self.businesses = keys, businesses
+    def __init__(self, businesses: Businesses | None) -> None:
+        self.businesses = businesses
         self.totals = {name: Counter[str](reviews=0, bytes=0, words=0) for name in ("train", "validation", "test")}
         self.unmatched = 0
         self.digest = hashlib.sha256()
@@ -147,7 +145,6 @@ class _Tally:
         for name, frame in sides:
             sums = {"bytes": int(frame["bytes"].sum()), "words": int(frame["words"].sum())}
             self.totals[name].update(reviews=frame.height, **sums)
-            self.keys.add(name, frame)
             if name == "test":
                 add_texts(self.digest, frame)
             if self.businesses:

@@ -21,12 +21,14 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from core.config.sections.data import DuplicatesConfig
 from corpus.duplicates.minhash import (
+    SEED,
     Bands,
     Hashed,
     Hashing,
@@ -157,17 +159,24 @@ class NearDuplicates:
             self._append(_band(number), keys)
         self.texts, self._end = self.texts + len(hashed.lengths), self._end + len(hashed.data)
 
-    def pairs(
-        self, sides: Callable[[np.ndarray], np.ndarray] | None = None, within: bool = True
-    ) -> pl.DataFrame:
+    def about(self) -> dict[str, Any]:
+        """Return the method with its parameters, and what the last search has done."""
+        return {
+            "pairs": self.examined, "shorter": len(self.short),
+            "method": "MinHash, bands, sketches, exact Jaccard of shingles", "sketches": self.sketches.limits(),
+            "seed": SEED, "bands": self.bands.count, "rows": self.bands.rows, "recall": round(self.recall, 6),
+            "similarity": self._similarity, "shingle": self._shingle,
+        }
+
+    def pairs(self, sides: Callable[[np.ndarray], np.ndarray] | None = None) -> pl.DataFrame:
         """Return the near-duplicates found, with the columns `PAIRS`, a < b, in ascending order.
+
+        Pairs of kept texts on the same side are among them, all except in a crowd (see `Round`).
 
         Args:
             sides: Returns the side of each key as uint8, 0 for the highest priority; `ABSENT`: leave the text out. A
                 text is dropped if it nearly equals a kept text of an earlier side. Each dropped text is in at least one
                 returned pair, and no kept near-duplicates are on different sides. Without it, all are on one side.
-            within: Whether to return also pairs of kept texts on the same side. All are found except in a crowd (see
-                `Round`).
         """
         if not self.texts:
             return pl.DataFrame(schema=PAIRS)
@@ -176,7 +185,7 @@ class NearDuplicates:
         self._meet()
         self.examined = 0
         tables = [pl.DataFrame(schema=PAIRS)]
-        for a, b, similarity in self._near(self._rounds(sides, within)):
+        for a, b, similarity in self._near(self._rounds(sides)):
             first, second = (read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b))
             columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
             tables.append(pl.DataFrame(columns, schema=PAIRS))
@@ -191,13 +200,13 @@ class NearDuplicates:
                 yield from each.pairs(members, met["starts"], partial(self._of_band, number))
             self.examined += each.examined
 
-    def _rounds(self, sides: Callable[[np.ndarray], np.ndarray] | None, within: bool) -> Iterator[Round]:
+    def _rounds(self, sides: Callable[[np.ndarray], np.ndarray] | None) -> Iterator[Round]:
         files = self.work / "words.utf8", self.work / "offsets.u64"
         comparison = Comparison(*files, self._shingle, self._similarity)
         side_D = np.zeros(self.texts, np.uint8) if sides is None else sides(self.keys)
         near_D = np.where(side_D == ABSENT, np.uint8(ABSENT), np.uint8(STAYS))
         present = np.unique(side_D[side_D != ABSENT])
-        for side in [*present[:-1].tolist(), *([None] if within else [])]:
+        for side in [*present[:-1].tolist(), None]:
             yield Round(side_D, near_D, side, comparison)
 
     def _meet(self) -> None:

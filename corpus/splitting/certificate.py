@@ -1,21 +1,29 @@
-"""Define the leak certificate: the comparisons between the splits of prepared data, and their results.
+"""Record in a "leak certificate" how the splits of prepared data were compared, and compare data with it.
 
-`corpus.splitting.leaks` writes certificates and compares data with them.
+The certificate is bound to clean.parquet: it holds a digest of the texts of each split, and of the test reviews on
+which models are scored. Texts and splits are read from that file itself, and equal texts in two splits, found by the
+first 8 bytes of their SHA-256, are refused, whatever the filters before have decided. Of near-duplicates and passages
+it records how `corpus.duplicates` looked for them, and which share that method finds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from core.errors import Damaged
-from corpus.splitting.split import SPLITS
+from core.errors import CheckFailed, Damaged, disk_errors
+from corpus.duplicates.exact import PASSAGE, SPAN, STOCK, distinct, hash_texts
+from corpus.splitting.split import SPLITS, TABLE, add_texts
+from models.threads import ordered
 
 CERTIFICATE_FILE = "leak_certificate.json"
 FORMAT = 2
@@ -23,6 +31,10 @@ PARTLY = 0.25
 """Coverage from which on held-out reviews are counted; all figures are also given without these."""
 BINS = 20
 """Bins of the distribution of coverage."""
+EXAMPLES = 5
+_COLUMNS = ["review_id", "text", "split", "stars", "bytes"]
+_BATCH_ROWS = 20_000
+_RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 
 
 @dataclass(frozen=True)
@@ -43,9 +55,9 @@ class Certificate:
         test_digest: SHA-256 of the ids and texts of the test split, as in the facts of the prepared data.
         test_reviews: Digest of the ids, stars and sizes of the test split; scores use it to name the scored reviews.
         exact: `pairs` of texts of different splits that were compared (all of them), and `left`, which is 0.
-        near: The same for near-duplicates, where `pairs` are those compared word by word. Also `shorter`, the number
-            of texts with too few words to be near-duplicates, and the method with its parameters. None if
-            near-duplicates were not searched.
+        near: The same for near-duplicates, which the filter dropped: `pairs` are those compared word by word. Also
+            `shorter`, the number of texts with too few words to be near-duplicates, and the method with its parameters.
+            None if near-duplicates were not searched.
         coverage: How much of the held-out reviews stands in train: `limit`, the constants of
             `corpus.duplicates.exact` and, by held-out split, the distribution (`spread`); `left` is 0 here too. None
             if near-duplicates were not searched.
@@ -147,3 +159,119 @@ def reviews_digest(reviews: pl.DataFrame) -> str:
     """Return a digest that identifies a set of reviews by their ids, stars and sizes, in any order."""
     lines = reviews.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series().sort()
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def certify(
+    folder: Path, near: dict[str, Any] | None = None, coverage: dict[str, Any] | None = None,
+    copies: dict[str, dict[str, int]] | None = None,
+) -> Certificate:  # fmt: skip
+    """Check `folder/clean.parquet` and write `folder/leak_certificate.json`.
+
+    Args:
+        folder: Folder of the prepared data.
+        near: How near-duplicates were searched; None: they were not.
+        coverage: Distribution of the coverage by held-out split (`spread`), with its `limit`; None: not measured.
+        copies: Entry of the certificate for repeats within a split.
+
+    Raises:
+        CheckFailed: A text is in two splits; the error names the reviews.
+        StoreFull, NotWritable: The disk is full or not writable.
+    """
+    with disk_errors(folder):
+        (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
+        texts = _Texts(folder / TABLE)
+        certificate = Certificate(
+            texts.sides(), texts.test_digest, texts.test_reviews, texts.exact(), near and {"left": 0, **near},
+            coverage and {"left": 0, "span": SPAN, "passage": PASSAGE, "stock": STOCK, **coverage}, version("reviewlm"),
+            copies=copies or {},
+        )
+        (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
+    return certificate
+
+
+def verify(folder: Path) -> Certificate:
+    """Compare `folder/clean.parquet` with its certificate, search equal texts again, and return the certificate.
+
+    Raises:
+        Damaged: There is no certificate, it cannot be read, or it belongs to another file.
+        CheckFailed: A text is in two splits; the error names the reviews.
+    """
+    certificate = read(folder)
+    texts = _Texts(folder / TABLE)
+    exact, current = texts.exact(), texts.sides()
+    for name in SPLITS:
+        if certificate.sides.get(name) != current[name]:
+            raise Damaged(
+                "The leak certificate belongs to other reviews", where=folder / CERTIFICATE_FILE,
+                value=f"{name}: {certificate.sides.get(name)}, but clean.parquet has {current[name]}",
+                cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
+            )
+    stated = (certificate.test_digest, certificate.test_reviews, certificate.exact)
+    left = any((part or {}).get("left") for part in (certificate.near, certificate.coverage))
+    if stated != (texts.test_digest, texts.test_reviews, exact) or left:
+        raise Damaged(
+            "The leak certificate belongs to another test set", where=folder / CERTIFICATE_FILE, value=stated,
+            cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
+        )
+    return certificate
+
+
+def _hashed(batch: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, pl.DataFrame]:
+    """Return the names of the texts, their sides, and the rows of the test split."""
+    sides = batch["split"].replace_strict(_RANKS, return_dtype=pl.UInt8).to_numpy()
+    return hash_texts(batch["text"])[0].to_numpy(), sides, batch.filter(pl.col("split") == "test")
+
+
+class _Texts:
+    """The texts of a prepared table as hashes, and the split of each review."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        hashes, sides, tests, digest = [], [], [], hashlib.sha256()
+        for names, side, test in ordered(_hashed, self._batches(), workers=2):  # one waits for the file
+            hashes.append(names)
+            sides.append(side)
+            tests.append(test.select("review_id", "stars", "bytes"))
+            add_texts(digest, test)
+        self.hash_D = np.concatenate(hashes) if hashes else np.zeros(0, np.uint64)
+        self.side_D = np.concatenate(sides) if sides else np.zeros(0, np.uint8)
+        self.test_digest = digest.hexdigest()
+        self.test_reviews = reviews_digest(pl.concat(tests)) if tests else ""
+
+    def _batches(self) -> Iterator[pl.DataFrame]:
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self.file, pre_buffer=False) as table:  # pre_buffer would load the whole file
+            for batch in table.iter_batches(_BATCH_ROWS, columns=_COLUMNS):
+                yield pl.DataFrame(pl.from_arrow(batch))
+
+    def sides(self) -> dict[str, CertifiedSplit]:
+        """Return the record of each split for the certificate."""
+        splits = {}
+        for rank, name in enumerate(SPLITS):
+            hashes = np.sort(self.hash_D[self.side_D == rank])
+            texts = int((hashes[1:] != hashes[:-1]).sum()) + bool(len(hashes))
+            digest = hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest()
+            splits[name] = CertifiedSplit(len(hashes), texts, digest)
+        return splits
+
+    def exact(self) -> dict[str, int]:
+        """Compare all texts of each split with those of the others.
+
+        Raises:
+            CheckFailed: Some are equal.
+        """
+        texts = [distinct(self.hash_D[self.side_D == rank]) for rank in range(len(SPLITS))]
+        common = [np.intersect1d(one, other, assume_unique=True) for one, other in combinations(texts, 2)]
+        if len(shared := distinct(np.concatenate(common))):
+            rows = np.flatnonzero(np.isin(self.hash_D, shared[:EXAMPLES]))[: 4 * EXAMPLES]
+            reviews = pl.scan_parquet(self.file).select(_COLUMNS).with_row_index().filter(
+                pl.col("index").is_in(rows.tolist())
+            ).collect()
+            rows_of = reviews.iter_rows(named=True)
+            named = [f"{row['split']} {row['review_id']}: {row['text'][:60]!r}" for row in rows_of]
+            raise CheckFailed(
+                f"{len(shared):,} texts are in more than one split: {'; '.join(named)}", where=self.file,
+                remedy="run with --rebuild prepare; if it happens again, the filter of duplicates is broken",
+            )
+        return {"pairs": sum(len(one) * len(other) for one, other in combinations(texts, 2)), "left": 0}

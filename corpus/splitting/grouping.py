@@ -172,30 +172,3 @@ def _key(by: str) -> pl.Expr:
     if by == "month":
         return pl.col("date").dt.truncate("1mo")
     return pl.when(pl.col(KEYS[by]) != "").then(pl.col(KEYS[by]))
-
-
-class Keys:
-    """A count of the keys in each split of a finished table, to show that no key is in two splits.
-
-    A key is stored as its 64-bit hash: at most 8 bytes per review, far less than the ids.
-    """
-
-    def __init__(self, config: SplitConfig) -> None:
-        self.by = config.by
-        self.sides: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
-
-    def add(self, split: str, reviews: pl.DataFrame) -> None:
-        """Add reviews of one split. In a split by review nothing is stored, because each row is its own group."""
-        if self.by != "review":
-            keys = reviews.select(_key(self.by).alias("key")).drop_nulls().to_series().unique()
-            self.sides[split].append(keys.hash().to_numpy())
-
-    def facts(self) -> dict[str, Any]:
-        """Return `keys` {split: number} and `in_two_splits`, which must be 0 for `corpus.cleaning.clean.prepare`."""
-        if self.by == "review":
-            return {"in_two_splits": 0}
-        none = np.empty(0, np.uint64)
-        sides = {name: np.unique(np.concatenate([none, *members])) for name, members in self.sides.items()}
-        together = np.concatenate(list(sides.values()))
-        twice = len(together) - len(np.unique(together))
-        return {"keys": {name: len(members) for name, members in sides.items()}, "in_two_splits": twice}

@@ -12,7 +12,7 @@ from core.errors import EmptyInput
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import CLEAN
 from corpus.ingestion.ingest import ingest
-from corpus.splitting.leaks import verify
+from corpus.splitting.certificate import verify
 from corpus.splitting.split import SPLITS, assign
 
 SPLIT = SplitConfig()
@@ -130,7 +130,7 @@ def test_near_duplicates_leave_the_less_sacred_side_and_stay_within_one(tmp_path
     assert facts["duplicates"]["train"]["near_test"] == 3
     assert facts["duplicates"]["train"]["near_validation"] == 1
     assert facts["near"]["within"] == {"test": 0, "validation": 0, "train": 2}
-    assert verify(tmp_path / "p", near=True).digest == facts["certificate"]
+    assert verify(tmp_path / "p").digest == facts["certificate"]
 
 
 def test_held_out_reviews_with_a_passage_in_train_leave_and_copies_within_the_test_are_counted(tmp_path):
@@ -158,7 +158,7 @@ def test_held_out_reviews_with_a_passage_in_train_leave_and_copies_within_the_te
     assert (held_out["counts"][7], sum(held_out["counts"])) == (1, 1), "from 0.35 to 0.4"
     assert facts["copies"]["test"] == {"groups": 1, "reviews": 3}
     assert set(pl.read_parquet(tmp_path / "p" / "copies.parquet")["review_id"]) == set(test[20:23])
-    certificate = verify(tmp_path / "p", near=True)
+    certificate = verify(tmp_path / "p")
     assert certificate.digest == facts["certificate"]
     assert {name: certificate.coverage[name] for name in ("test", "validation")} == facts["coverage"]
 

@@ -9,7 +9,7 @@ from core.config.sections.data import CleanConfig, DuplicatesConfig
 from core.config.sections.source import SourceConfig
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
-from corpus.splitting.leaks import verify
+from corpus.splitting.certificate import verify
 from corpus.splitting.split import SPLITS, assign
 from tests.corpus.cleaning.test_prepare import DIFFERENT, SPLIT, prepared, record
 from tests.corpus.duplicates.test_passage_coverage import by_brute_force
@@ -41,7 +41,7 @@ def test_held_out_reviews_that_earlier_data_taught_leave_and_their_twins_in_trai
     assert facts["splits"]["train"]["reviews"] == len(by_split["train"])
     assert not any(sum(counts.values()) for counts in facts["duplicates"].values())
     assert facts["learnt_coverage"]["test"]["none"] == facts["coverage"]["test"]["none"] == len(by_split["test"]) - 1
-    assert verify(tmp_path / "new", near=True).sides["test"].reviews == len(by_split["test"]) - 1
+    assert verify(tmp_path / "new").sides["test"].reviews == len(by_split["test"]) - 1
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1][1] == 3 * 300 + 400
     assert told[-1][0] == told[-1][1] - 2, "all but those that were left out were counted in the last pass"

@@ -1,17 +1,15 @@
 import hashlib
 import json
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from core.config.sections.data import DuplicatesConfig
 from core.errors import CheckFailed, Damaged
-from corpus.splitting.certificate import CERTIFICATE_FILE, read, spread
-from corpus.splitting.leaks import certify, verify
+from corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, spread, verify
 
-CONFIG = DuplicatesConfig()
+NEAR = {"pairs": 7, "recall": 0.99, "similarity": 0.7}
+COVERAGE = {"limit": 0.5, **dict.fromkeys(("test", "validation"), spread(np.zeros(20)))}
 SPLITS = ["test"] * 20 + ["validation"] * 20 + ["train"] * 60
 
 
@@ -44,7 +42,7 @@ def write(folder, frame):
 def certified(tmp_path):
     """Prepared data with its certificate; two reviews of the test have one text."""
     folder = write(tmp_path / "clean", table(r3=review(4)))
-    certify(folder, CONFIG)
+    certify(folder, NEAR, COVERAGE)
     return folder
 
 
@@ -58,41 +56,16 @@ def test_the_certificate_says_what_was_compared_and_that_nothing_was_left(certif
     assert certificate.exact == {"pairs": 19 * 20 + 19 * 60 + 20 * 60, "left": 0}
     assert (certificate.near["left"], certificate.coverage["left"]) == (0, 0)
     assert certificate.coverage["test"] == {"reviews": 20, "mean": 0.0, "none": 20, "counts": [0] * 20}
-    assert certificate.near["recall"] == pytest.approx(0.98995 * (1 - 0.000143 - 0.000369), abs=1e-6)
-    assert (certificate.near["similarity"], certificate.near["shingle"], certificate.near["bands"]) == (0.7, 3, 25)
     assert "test 20, validation 20, train 60" in certificate.summary
-
-
-def with_passage(number, words):
-    """A training review that holds the first words of a held-out one."""
-    return f"{review(60 + number)} {' '.join(review(number).split()[:words])}"
-
-
-def test_reviews_that_train_covers_are_refused_and_named(tmp_path):
-    """Two of the test with one text; all of its words are in a longer training review."""
-    folder = write(tmp_path / "clean", table(r3=review(2), r70=with_passage(2, 40)))
-    with pytest.raises(CheckFailed, match=r"passages of train cover 2 held-out reviews: test id002.*test id003"):
-        certify(folder, CONFIG)
-    assert not (folder / CERTIFICATE_FILE).exists()
 
 
 @pytest.mark.parametrize(("left", "right"), [(5, 50), (5, 25), (30, 99)])
 def test_a_text_in_two_splits_is_refused_with_both_reviews(left, right, tmp_path):
     folder = write(tmp_path / "clean", table(**{f"r{right}": review(left)}))
     with pytest.raises(CheckFailed, match="1 texts are in more than one split") as refused:
-        certify(folder, CONFIG)
+        certify(folder, NEAR, COVERAGE)
     for row in (left, right):
         assert f"{SPLITS[row]} id{row:03d}: '{review(left)[:20]}" in str(refused.value)
-    assert not (folder / CERTIFICATE_FILE).exists()
-
-
-@pytest.mark.parametrize(("left", "right"), [(5, 50), (5, 25), (30, 99)])
-def test_a_near_duplicate_in_two_splits_is_refused_with_both_reviews(left, right, tmp_path):
-    folder = write(tmp_path / "clean", table(**{f"r{right}": review(left).upper() + "! P.S.: so good"}))
-    with pytest.raises(CheckFailed, match="1 near-duplicates are in two splits") as refused:
-        certify(folder, CONFIG)
-    assert f"id{left:03d}" in str(refused.value)
-    assert f"id{right:03d}" in str(refused.value)
     assert not (folder / CERTIFICATE_FILE).exists()
 
 
@@ -100,29 +73,6 @@ def test_a_test_review_planted_in_train_afterwards_is_found(certified):
     write(certified, table(r3=review(4), r50=review(5)))
     with pytest.raises(CheckFailed, match=r"id005.*id050"):
         verify(certified)
-
-
-def test_a_near_duplicate_that_a_forged_certificate_hides_is_found(tmp_path):
-    folder = write(tmp_path / "clean", table(r50=review(5) + " indeed"))
-    honest = certify(folder, DuplicatesConfig(near=False))
-    other = certify(write(tmp_path / "other", table()), CONFIG)
-    forged = replace(honest, near=other.near, coverage=other.coverage)
-    (folder / CERTIFICATE_FILE).write_text(forged.to_json())
-    assert verify(folder) == forged
-    with pytest.raises(CheckFailed, match=r"id005.*id050"):
-        verify(folder, near=True)
-
-
-def test_a_covered_review_that_a_forged_certificate_hides_is_found(tmp_path):
-    text = " ".join(review(5).split()[:16])
-    folder = write(tmp_path / "clean", table(r50=f"{review(50)} {text}"))
-    honest = certify(folder, CONFIG)
-    for hidden in (spread(np.zeros(20)), {**honest.coverage["test"], "mean": 0.5}):
-        forged = replace(honest, coverage={**honest.coverage, "test": hidden})
-        (folder / CERTIFICATE_FILE).write_text(forged.to_json())
-        assert verify(folder) == forged
-        with pytest.raises(Damaged, match="other passages"):
-            verify(folder, near=True)
 
 
 @pytest.mark.parametrize("row", [0, 25, 99])

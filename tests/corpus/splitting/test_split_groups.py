@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from core.config.sections.data import CleanConfig, SplitConfig
 from core.config.sections.source import SourceConfig
-from core.errors import CheckFailed, ConfigError, EmptyInput
+from core.errors import ConfigError, EmptyInput
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.schema import COLUMNS
-from corpus.splitting.grouping import Grouping, Keys, months_of
-from corpus.splitting.split import SPLITS, places, ranks
+from corpus.splitting.grouping import KEYS, Grouping, months_of
+from corpus.splitting.split import SPLITS, places
 from tests.examples import examples
 from tests.marked_cases import long_but
 
@@ -64,7 +64,7 @@ def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_p
     ).to_series()
     assert frame["split"].to_list() == expected.to_list()
     assert facts["grouping"] == {
-        "by": "month", "without_key": 1, "keys": {"test": 1, "validation": 2, "train": 2}, "in_two_splits": 0,
+        "by": "month", "without_key": 1,
         "validation_from": "2018-03-01", "test_from": "2018-05-01", "dates_from_data": False,
     }
     order = places(frame["review_id"], "reviewlm")
@@ -135,10 +135,10 @@ def test_more_reviews_move_none_and_no_key_stands_on_two_sides(tmp_path_factory,
     whole = sides(frame, CONFIGS[by], folder)
     chosen = data.draw(st.lists(st.integers(0, max(0, frame.height - 1)), unique=True)) if frame.height else []
     assert sides(frame[chosen], CONFIGS[by], folder) == [whole[number] for number in chosen]
-    keys = Keys(CONFIGS[by])
-    for split in SPLITS:
-        keys.add(split, frame.filter(pl.Series([side == split for side in whole], dtype=pl.Boolean)))
-    assert keys.facts()["in_two_splits"] == 0
+    column = KEYS[by]
+    keys = frame[column].dt.strftime("%Y-%m") if by == "month" else frame[column]
+    sides_of = {(key, side) for key, side in zip(keys, whole, strict=True) if key}
+    assert len(sides_of) == len({key for key, _ in sides_of})
 
 
 @pytest.mark.slow
@@ -163,9 +163,3 @@ def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
 def test_of_an_empty_split_the_error_names_the_settings_that_have_a_say(tmp_path, config, words):
     with pytest.raises(EmptyInput, match=f"(?s)has no reviews.*{words}"):
         prepared(tmp_path, [{**row, "user_id": "u1"} for row in RECORDS[:50]], config)
-
-
-def test_a_user_on_two_sides_ends_the_preparation(tmp_path, monkeypatch):
-    monkeypatch.setattr(Grouping, "ranks", lambda self, reviews, place: ranks(place, self.config))
-    with pytest.raises(CheckFailed, match="one user are in two splits"):
-        prepared(tmp_path, RECORDS, CONFIGS["user"])

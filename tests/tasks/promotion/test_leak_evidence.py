@@ -9,8 +9,7 @@ import pytest
 
 from core.config.sections.data import DuplicatesConfig
 from core.store import Artifact
-from corpus.splitting.certificate import CERTIFICATE_FILE, read, reviews_digest
-from corpus.splitting.leaks import certify
+from corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, reviews_digest
 from data_checks.report import CheckReport, ExpectationResult
 from tasks.data.prepare import REPORT_FILE
 from tasks.family import Champion, Scored
@@ -32,7 +31,7 @@ def reviews(**changed):
 @pytest.fixture
 def clean(tmp_path):
     reviews().write_parquet(tmp_path / "clean.parquet")
-    digest = certify(tmp_path, DuplicatesConfig()).digest
+    digest = certify(tmp_path, copies={"test": {"groups": 0, "reviews": 0}}).digest
     return Artifact("prepare", "clean1", str(tmp_path), {"facts": {"certificate": digest}})
 
 
@@ -65,7 +64,7 @@ def test_one_test_review_planted_in_train_is_seen_and_named(clean):
 
 
 def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothing(clean):
-    certify(clean.folder, DuplicatesConfig(near=False))
+    certify(clean.folder)
     leaks = look_for_leaks(clean, None)
     assert leaks.free is False
     assert "not the one of the prepared data" in leaks.detail
