@@ -7,22 +7,20 @@ Yelp's archive; and CSV. The table is small (150,000 businesses) and is kept in 
 from __future__ import annotations
 
 import io
-import itertools
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import orjson
 import polars as pl
 
-from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
+from core.errors import EmptyInput, MissingColumn, Unreadable
 from corpus.reading.archives import BUFFER, DAMAGED, Unpacked, is_tar, library, opened, tar_members, unpacker_of
 from corpus.reading.ids import one_form
-from corpus.reading.long_lines import next_line
+from corpus.reading.long_lines import BOM
 from corpus.schema import Limits
 
 log = logging.getLogger(__name__)
@@ -70,10 +68,10 @@ class Businesses:
 
 
 def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
-    """Read the table of businesses.
+    """Read the table of businesses; its text is in memory, some 120 MB of Yelp's.
 
     Args:
-        limits: How long a record may be, and to how much the file may unpack.
+        limits: How large a packed file, and a record, may be.
 
     Raises:
         Unreadable: The file is missing or damaged, or a line is not a JSON object; the error gives the line.
@@ -81,14 +79,10 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
         EmptyInput: There are no records, or the archive has no such member.
     """
     limits = limits or Limits()
-    with _opened(path, limits) as stream:
-        first = stream.peek(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-        if first in (b"{", b"["):
-            rows, fields = _json_lines(stream, path, limits)
-        else:
-            rows, fields = _csv(stream, path)
-    if not rows.height:
+    content = _content(path, limits).removeprefix(BOM)
+    if not content.strip():
         raise EmptyInput("The table of businesses is empty", where=path, remedy=_REMEDY)
+    rows, fields = _json_lines(content, path, limits) if content.lstrip()[:1] in (b"{", b"[") else _csv(content, path)
     rows = rows.with_columns(one_form(pl.col(KEY)))
     named = rows.filter(pl.col(KEY).is_not_null() & (pl.col(KEY) != ""))
     if not named.height:
@@ -109,96 +103,67 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
 _REMEDY = "name Yelp's yelp_academic_dataset_business.json (source.business), or leave the setting empty"
 
 
-@contextmanager
-def _opened(path: Path, limits: Limits) -> Iterator[io.BufferedReader]:
-    """Open the content of a file, packed or not, and convert errors of the unpacking libraries to ours."""
+def _content(path: Path, limits: Limits) -> bytes:
+    """Return the unpacked content of a file, of an archive that of its first member with businesses."""
+    met: list[str] = []
+
+    def is_wanted(member: str) -> bool:
+        met.append(member)
+        name = Path(member).name.lower()
+        return "business" in name and not name.startswith((".", "_"))
+
     try:
-        with path.open("rb") as file, ExitStack() as streams:
+        with path.open("rb") as file, ExitStack() as streams, library():
             room = limits.room(os.fstat(file.fileno()).st_size)
-            with library():
-                stream = _unpacked(file, path, limits, room, streams)
-            yield stream
-    except InputError:
-        raise
+            stream = file
+            for _ in range(LAYERS):
+                head = stream.peek(512)
+                if unpacker := unpacker_of(head):
+                    unpacked = streams.enter_context(opened(unpacker, stream))
+                    stream = io.BufferedReader(Unpacked(unpacked, path.name, limits, room), BUFFER)
+                elif is_tar(head):
+                    member = next((content for _, content in tar_members(stream, path.name, is_wanted)), None)
+                    if member is None:
+                        raise EmptyInput(
+                            "The archive holds no businesses", where=path, value=", ".join(met)[:200], remedy=_REMEDY
+                        )
+                    stream = io.BufferedReader(cast(io.RawIOBase, member), BUFFER)
+                else:
+                    return stream.read()
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise Unreadable(
-                "The table of businesses cannot be read", where=path, cause=str(error), remedy=_REMEDY
-            ) from error
+        gone = isinstance(error, OSError) and error.filename is not None
         raise Unreadable(
-            "The table of businesses is damaged or was cut off", where=path, cause=str(error) or type(error).__name__,
-            remedy="fetch or copy the file again",
+            f"The table of businesses {'cannot be read' if gone else 'is damaged or was cut off'}", where=path,
+            cause=str(error) or type(error).__name__, remedy=_REMEDY if gone else "fetch or copy the file again",
         ) from error
-
-
-def _unpacked(
-    stream: io.BufferedReader, path: Path, limits: Limits, room: int, streams: ExitStack
-) -> io.BufferedReader:
-    for _ in range(LAYERS):
-        head = stream.peek(512)
-        if unpacker := unpacker_of(head):
-            content = streams.enter_context(opened(unpacker, stream))
-            stream = io.BufferedReader(Unpacked(content, path.name, limits, room), BUFFER)
-        elif is_tar(head):
-            stream = _member(stream, path)
-        else:
-            return stream
     raise Unreadable(
         "The file is compressed too many times", where=path, value=f"{LAYERS} layers", remedy="unpack it first"
     )
 
 
-def _member(stream: io.BufferedReader, path: Path) -> io.BufferedReader:
-    met: list[str] = []
-
-    def is_wanted(member: str) -> bool:
-        met.append(member)
-        return _is_business(member)
-
-    for _, content in tar_members(stream, path.name, is_wanted):
-        return io.BufferedReader(cast(io.RawIOBase, content), BUFFER)
-    raise EmptyInput("The archive holds no businesses", where=path, value=", ".join(met)[:200], remedy=_REMEDY)
-
-
-def _is_business(member: str) -> bool:
-    name = Path(member).name.lower()
-    return "business" in name and not name.startswith((".", "_"))
-
-
-def _json_lines(stream: io.BufferedReader, path: Path, limits: Limits) -> tuple[pl.DataFrame, list[str]]:
+def _json_lines(content: bytes, path: Path, limits: Limits) -> tuple[pl.DataFrame, list[str]]:
     rows: list[tuple[str | None, ...]] = []
     fields: dict[str, None] = {}
-    for number in itertools.count(1):
-        line, problem = next_line(stream, number, limits)
-        if not line:
-            break
-        if problem:
-            raise Unreadable("A business is too long", where=f"{path}, line {number}", cause=problem.detail,
+    for number, line in enumerate(content.split(b"\n"), 1):
+        where = f"{path}, line {number}"
+        if len(line) > limits.max_record_bytes:
+            raise Unreadable("A business is too long", where=where, value=f"{len(line):,} bytes",
                              remedy="correct the line, or raise source.max_record_bytes")  # fmt: skip
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
         if not line.strip():
             continue
-        record = _record(line, path, number)
-        fields |= dict.fromkeys(record)
-        rows.append(tuple(_text(record.get(name), name, path, number) for name in FIELDS))
+        try:
+            record = orjson.loads(line)
+            fields |= dict.fromkeys(record.keys())
+        except (ValueError, AttributeError) as error:
+            raise Unreadable(
+                "A business is not a JSON object", where=where, value=line[:120], cause=str(error),
+                remedy="correct the line; the table must have one JSON object per line",
+            ) from error
+        rows.append(tuple(_text(record.get(name), name, where) for name in FIELDS))
     return pl.DataFrame(rows, schema=dict.fromkeys(FIELDS, pl.String), orient="row"), list(fields)
 
 
-def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    try:
-        record = orjson.loads(line)
-    except ValueError as error:
-        raise Unreadable(
-            "A business is not a JSON object", where=f"{path}, line {number}", value=line[:120], cause=str(error),
-            remedy="correct the line; the table must have one JSON object per line",
-        ) from error
-    if not isinstance(record, dict):
-        raise Unreadable("A business is not a JSON object", where=f"{path}, line {number}", value=line[:120])
-    return record
-
-
-def _text(value: Any, field: str, path: Path, number: int) -> str | None:
+def _text(value: Any, field: str, where: str) -> str | None:
     """Return a field as text; older editions of the dataset have the categories as a list."""
     if value is None or isinstance(value, str):
         return value
@@ -207,15 +172,11 @@ def _text(value: Any, field: str, path: Path, number: int) -> str | None:
     if field == "categories" and isinstance(value, list) and all(isinstance(each, str) for each in value):
         return ", ".join(value)
     raise Unreadable(
-        f"The field '{field}' of a business is not text", where=f"{path}, line {number}", value=value,
-        remedy="correct the line",
+        f"The field '{field}' of a business is not text", where=where, value=value, remedy="correct the line"
     )
 
 
-def _csv(stream: IO[bytes], path: Path) -> tuple[pl.DataFrame, list[str]]:
-    content = stream.read()
-    if not content.strip():
-        return pl.DataFrame(schema=dict.fromkeys(FIELDS, pl.String)), []
+def _csv(content: bytes, path: Path) -> tuple[pl.DataFrame, list[str]]:
     try:
         content.decode()  # polars would accept some invalid bytes as the name of a column
         frame = pl.read_csv(content, infer_schema=False)
