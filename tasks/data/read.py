@@ -124,6 +124,4 @@ def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[s
 
 def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, Any]]) -> Built:
     options = {**settings_of(config.source), "name": source.name}
-    return run_stage(
-        config, "read", options, {"file": source.sha256}, make, source.name, resumable=True
-    )
+    return run_stage(config, "read", options, {"file": source.sha256}, make, source.name)

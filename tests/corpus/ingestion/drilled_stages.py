@@ -66,14 +66,14 @@ def build(home: Path, inputs: Path, touches: Touches) -> None:
     """Go through the stages as the tasks do."""
     store = Store(home / "store")
 
-    def stage(name, options, parents, make, resumable=False):
+    def stage(name, options, parents, make):
         touches.stage = name
-        return store.build(name, 1, options, parents, make, resumable=resumable).artifact
+        return store.build(name, 1, options, parents, make).artifact
 
     sources = [identify(path, name, store.root / ".files") for path, name in source_names([inputs]).items()]
     read = {
         source.sha256: stage("read", {"name": source.name}, {"file": source.sha256},
-                             lambda work, source=source: read_source(source, work, CONFIG).facts, resumable=True)
+                             lambda work, source=source: read_source(source, work, CONFIG).facts)
         for source in sources
     }
     readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}

@@ -78,16 +78,10 @@ def undisturbed(start, inputs, tmp_path_factory):
 
 
 def points(counts, store):
-    """Return touches of each stage: of the first store the first ones, of the second the last, then at random.
-
-    Reading takes up what it left, so it is killed twice, the second time on its way from where the first one was.
-    """
+    """Return touches of each stage: of the first store the first ones, of the second the last, then at random."""
     draw = random.Random(store)
-    if store > 1:
-        yield "read", draw.randint(counts["read"] // 6, counts["read"] // 3)
     for stage in STAGES:
-        last = counts[stage] // 2 if stage == "read" and store > 1 else counts[stage]
-        yield stage, {0: 1, 1: last}.get(store, draw.randint(1, last))
+        yield stage, {0: 1, 1: counts[stage]}.get(store, draw.randint(1, counts[stage]))
 
 
 @pytest.mark.drill("killed at any moment", "kill -9 at touches of files in each data stage", "next run: the same bytes")

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
-from corpus.ingestion import ingest as module
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
-from corpus.ingestion.parts import SourceReading
 from corpus.reading import packs
 from corpus.reading.packs import all_sources
 from tests.corpus.review_files import as_parquet, json_lines, packed_tar, review
@@ -108,17 +106,3 @@ def test_a_damaged_file_is_set_aside_alone_with_its_bytes(tmp_path):
     assert (facts["rows"], facts["reasons"]) == (30, {"unreadable_file": 4})
     assert {row["source"]: row["raw"] for row in bad.iter_rows(named=True)} == damaged
     assert rows["source"].n_unique() == 30
-
-
-def test_a_killed_reading_goes_on_and_gives_the_same_bytes(tmp_path, monkeypatch):
-    [source, *_] = all_sources([put(tmp_path / "in", texts(20))])
-    config = SourceConfig(part_rows=1)
-    whole = read_source(source, tmp_path / "whole", config)
-    finish = module._finish
-    monkeypatch.setattr(module, "_finish", lambda *rest: pytest.fail("killed"))
-    with pytest.raises(pytest.fail.Exception):
-        read_source(source, tmp_path / "killed", config)
-    monkeypatch.setattr(module, "_finish", finish)
-    again = read_source(source, tmp_path / "killed", config)
-    assert [path.read_bytes() for path in again.paths] == [path.read_bytes() for path in whole.paths]
-    assert SourceReading(tmp_path / "killed").facts == whole.facts
