@@ -50,6 +50,7 @@ CHAMPION = "serve"
 Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
 LOG_BYTES = 10_000_000
+"""Size at which the next start of a service begins its log anew; the old one is kept beside it."""
 OF_PREFECT = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
 """Environment of Prefect's server: its pages ask the server they came from, under the name that the browser used."""
 
@@ -60,7 +61,7 @@ READY = {name: page for name, (_, _, page) in SERVERS.items()} | {CHAMPION: "/re
 
 def start(
     home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = (),
-    log_bytes: int = LOG_BYTES, deploy_again: bool = False,
+    deploy_again: bool = False,
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
@@ -70,7 +71,6 @@ def start(
             MLflow server has pages of its own.
         serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
             function has returned. Empty: nothing is served.
-        log_bytes: Size at which the log of a service is begun anew.
         deploy_again: Also deploy what is deployed, as `prefect.yaml` says.
 
     Raises:
@@ -88,9 +88,9 @@ def start(
                 continue
             with _timed(report, title) as note:
                 note += [services[name].address + ", runs already"] if name in services else [
-                    _serve(home, services, name, module, health, log_bytes)]
+                    _serve(home, services, name, module, health)]
         environment = environment_of(home, services)
-        launch_one, pools = partial(_launch, home, services, log_bytes=log_bytes), usable_pools()
+        launch_one, pools = partial(_launch, home, services), usable_pools()
         with _timed(report, "pools, limits and deployments"):
             deploy(environment, pools, home, deploy_again)
         for pool in pools:
@@ -124,35 +124,22 @@ def _require_tracking(services: Iterable[Service], tracking_uri: str) -> None:
             )
 
 
-def _serve(
-    home: Path, services: dict[str, Service], name: str, module: str, health: str, log_bytes: int = LOG_BYTES
-) -> str:
+def _serve(home: Path, services: dict[str, Service], name: str, module: str, health: str) -> str:
     """Start a web server on the loopback address: the application of *module*, behind `core/web_guard.py`.
 
-    Return its address, with a note if it could not get the wanted port.
+    Wait until it answers. Return its address, with a note if it could not get the wanted port.
     """
-    ports = kept_ports(home)
-    preferred = ports.get(name, DEFAULT_PORTS[name])
-    address = f"http://127.0.0.1:{_port(home, name)}"
-    _launch_server(home, services, name, module, address, health, log_bytes)
-    if address.endswith(f":{preferred}"):
-        return address
-    port = address.rpartition(":")[2]
-    earlier = f"; new links lead to port {port}, those in earlier runs still to {preferred}" if name in ports else ""
-    return f"{address}, because another program uses port {preferred}{earlier}"
-
-
-def _launch_server(
-    home: Path, services: dict[str, Service], name: str, module: str, address: str, health: str, log_bytes: int
-) -> None:
-    """Start a web server and wait until it answers."""
-    port = address.rpartition(":")[2]
+    wanted = kept_ports(home).get(name, DEFAULT_PORTS[name])
+    port = _port(home, name)
+    address = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     environment.pop(OF_TERMINAL, None)
     if name == "prefect":
         environment |= {**OF_PREFECT, **prefect_server(credentials_of(home), address)}
-    command = server_command(module, "127.0.0.1", int(port))
-    _launch(home, services, name, command, address, health, environment, log_bytes)
+    _launch(home, services, name, server_command(module, "127.0.0.1", port), address, health, environment)
+    if port == wanted:
+        return address
+    return f"{address}, because another program uses port {wanted}, to which links of earlier runs lead"
 
 
 def server_command(module: str, host: str, port: int) -> list[str]:
@@ -192,16 +179,17 @@ def _timed(report: Report, step: str) -> Iterator[list[str]]:
 
 def _launch(
     home: Path, services: dict[str, Service], name: str, command: list[str], address: str = "", health: str = "",
-    environment: dict[str, str] | None = None, log_bytes: int = LOG_BYTES,
+    environment: dict[str, str] | None = None,
 ) -> None:
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
     environment = lasting_environment(environment or os.environ)
     file = logs / f"{name}.log"
-    keeper = [sys.executable, "-P", keep_running.__file__, "--log", str(file), str(log_bytes)]
+    if file.exists() and file.stat().st_size > LOG_BYTES:
+        file.replace(file.with_suffix(".log.1"))
     with file.open("ab") as log:
         process = subprocess.Popen(
-            [*keeper, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", keep_running.__file__, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             env=environment, cwd=PROJECT, start_new_session=True,
         )
     created = psutil.Process(process.pid).create_time()

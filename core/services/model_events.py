@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.services.join import join
-from core.services.prefect_api import ask
+from core.services.pools import ask
 
 PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"
 DRIFTED, DRIFT_SEEN = "reviewlm.drift.flagged", "reviewlm.drift.seen"

@@ -2,20 +2,25 @@
 
 `prefect deploy` overwrites schedules and parameters with those of `prefect.yaml`, so what somebody switched on in
 Prefect's pages would be off after it. A deployment that is there is therefore left as it is, unless that is wanted.
+
+Prefect is asked over HTTP and never imported, which takes seconds.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
-from collections.abc import Collection
+import urllib.request
+from collections.abc import Collection, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 from core.environment import chosen_device, visible_gpus
 from core.errors import ReviewLMError
-from core.services.prefect_api import ask
 
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = ("gpu", "promotion", "retrain")
@@ -94,3 +99,37 @@ def _run(environment: dict[str, str], command: list[str]) -> None:
     if done.returncode:
         shown = " ".join([Path(command[0]).name, *command[1:]])
         raise ReviewLMError(f"`{shown}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:]))
+
+
+def ask(environment: Mapping[str, str], method: str, path: str, body: Any, seconds: float) -> Any:
+    """Send a request to the Prefect server that an environment names; return its answer as JSON, None if it is empty.
+
+    Args:
+        environment: PREFECT_API_URL and what Prefect's own client would send as user.
+        method: HTTP method.
+        path: Path below PREFECT_API_URL.
+        body: JSON values; None: no body.
+        seconds: Time to wait.
+
+    Raises:
+        OSError, ValueError: The server does not answer, or with an error.
+    """
+    headers = {"Content-Type": "application/json", **_authorization(environment)}
+    address = f"{environment['PREFECT_API_URL']}{path}"
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, content, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            text = answer.read()
+    except HTTPException as error:  # half an answer, of a server that was killed just now
+        raise OSError(f"{address}: {error!r}") from error
+    return json.loads(text) if text else None
+
+
+def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the header by which Prefect's own client names its user."""
+    if key := environment.get("PREFECT_API_KEY"):
+        return {"Authorization": f"Bearer {key}"}
+    if credentials := environment.get("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
+    return {}

@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.sections.data import DuplicatesConfig
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, reviews_digest
 from data_checks.report import CheckReport, ExpectationResult
