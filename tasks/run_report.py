@@ -19,7 +19,6 @@ import polars as pl
 from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
 
-from core.config.presets import command_line
 from core.config.run_config import RunConfig
 from core.errors import disk_errors, without_password
 from core.output import code, write_output
@@ -236,15 +235,12 @@ def _links(config: RunConfig, prepared: Prepared, run_id: str, promotion: Promot
 
 
 def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:
-    """Return the commands that repeat this run, and those that trace its version back to its source files."""
-    command = command_line(config, *(() if promotion else ("--until", "evaluate")))
-    if command is None:
+    """Return the commands that trace this run's version back to its source files, and make it again."""
+    if promotion is None or promotion.version is None:
         return ()
-    lines = [*([f"git checkout {commit}"] if (commit := git_commit()) else []), command]
-    if promotion and promotion.version is not None:
-        verbs = (f"lineage {promotion.version} --verify", f"reproduce {promotion.version}")
-        lines += [f"reviewlm {verb} --preset {config.preset}" for verb in verbs]  # tells it the registered model
-    return tuple(lines)
+    verbs = (f"lineage {promotion.version} --verify", f"reproduce {promotion.version}")
+    lines = [f"git checkout {commit}"] if (commit := git_commit()) else []
+    return *lines, *(f"reviewlm version {verb} --preset {config.preset}" for verb in verbs)  # names the model
 
 
 def _model(model: Measured) -> ModelResults:

@@ -72,23 +72,9 @@ def _remedy(place: tuple[str, ...], options: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(key, options_here, n=1)
     hints = [f"did you mean '{near[0]}'?"] if near else []
     elsewhere = [".".join((*path, name)) for path, name in all_keys if name == key]
-    if not elsewhere and not near and (far := difflib.get_close_matches(key, [name for _, name in all_keys], n=1)):
-        elsewhere = [".".join((*path, name)) for path, name in all_keys if name == far[0]]
-        hints = [f"did you mean '{far[0]}'?"]
     if elsewhere:
-        several = ", ".join(elsewhere[:SHOWN]) + (", …" if len(elsewhere) > SHOWN else "")
-        hints.append(f"there is {several}" + (f"; {_holder(section, options)}" if section else ""))
+        hints.append(f"there is {', '.join(elsewhere[:SHOWN])}" + (", …" if len(elsewhere) > SHOWN else ""))
     return " ".join(hints) or f"settings of {'.'.join(section) or 'the configuration'}: {', '.join(options_here)}"
-
-
-def _holder(section: tuple[str, ...], options: Mapping[str, Any]) -> str:
-    """Return a description of the section that lacks the setting."""
-    model = _at(options, section[:2])
-    if section[0] == "models" and isinstance(model, Mapping):
-        kind, name = model.get("kind"), model.get("name", "")
-        inside = f"its section {section[2]}" if len(section) > 2 else "it"
-        return f"{'.'.join(section[:2])} is '{name or kind}' of kind '{kind}', and {inside} has no such setting"
-    return f"the section {'.'.join(section)} has no such setting"
 
 
 def _all_keys(options: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
