@@ -13,8 +13,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from core.imported_names import absolute, imported, package_of
-from core.provenance import SOURCE
+from core.provenance import SOURCE, absolute, imported, package_of
 
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""

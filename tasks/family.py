@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import GatePolicy
-from core.lineage.family import NOT_KNOWN, Family
+from core.lineage.record import NOT_KNOWN, Family
 from core.store import Artifact
 from evaluation.gate.case import GateCase
 from evaluation.gate.evidence import Evidence, ModelEvidence

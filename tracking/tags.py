@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from core.lineage.family import FAMILY_TAG
+from core.lineage.record import FAMILY_TAG
 
 # Tags that MLflow's own pages show or read.
 PARENT, NOTE, COMMIT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.source.git.commit"

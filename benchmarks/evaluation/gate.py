@@ -35,7 +35,7 @@ from benchmarks.evaluation.gate_worlds import (
 from benchmarks.harness import Ratio as Reached
 from benchmarks.harness import Report, arguments, finish, say
 from core.config.sections.promotion import PromotionConfig
-from core.lineage.family import Family
+from core.lineage.record import Family
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import (
     ChampionReviews,

@@ -19,7 +19,7 @@ import polars as pl
 
 from core.errors import EmptyInput, MissingColumn, Unreadable
 from corpus.reading.archives import BUFFER, DAMAGED, Unpacked, is_tar, library, opened, tar_members, unpacker_of
-from corpus.reading.ids import one_form
+from corpus.reading.fields import one_form
 from corpus.reading.long_lines import BOM
 from corpus.schema import Limits
 

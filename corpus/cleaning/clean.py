@@ -2,7 +2,7 @@
 
 Rows are ordered by split, and within a split by their place (see `corpus.splitting.split`). This is like a shuffle, but
 the same for any order of the input. Memory holds only a batch for each thread, three slices of the order, and a few
-numbers per review (`corpus.duplicates.exact`, `corpus.cleaning.external_sort`).
+numbers per review (`corpus.duplicates.exact`, `corpus.cleaning.clean_table`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionCo
 from core.environment import available_cores
 from core.errors import EmptyInput, disk_errors
 from corpus.cleaning.business import read_businesses
-from corpus.cleaning.clean_table import ROWS, write_clean, write_copies, write_coverage
-from corpus.cleaning.external_sort import Slices
+from corpus.cleaning.clean_table import ROWS, Slices, write_clean, write_copies, write_coverage
 from corpus.cleaning.language import in_languages
 from corpus.cleaning.normalise import count_masks, normalise
 from corpus.duplicates.exact import COVERED, LEARNT, STAYS, TRAIN, ExactDuplicates, coverage, hash_texts

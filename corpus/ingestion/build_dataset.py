@@ -41,7 +41,7 @@ from corpus.ingestion.parts import (
     spread,
     write_whole,
 )
-from corpus.reading.ids import IS_DERIVED
+from corpus.reading.fields import IS_DERIVED
 from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, FIELDS, QUARANTINE, Reason
 from models.threads import ordered

@@ -35,9 +35,8 @@ from corpus.ingestion.parts import (
     write_whole,
 )
 from corpus.reading.archives import is_pack
-from corpus.reading.packs import PACK, Pack, all_sources
 from corpus.reading.readers import Progress, read
-from corpus.reading.sources import Source, cause_of, input_errors, originals
+from corpus.reading.sources import PACK, Pack, Source, all_sources, cause_of, input_errors, originals
 from corpus.schema import Block, Limits
 
 PART_BYTES = 256 << 20

@@ -14,8 +14,7 @@ from core.errors import ConfigError, EmptyInput
 from core.output import output_file
 from core.store import Artifact, Store
 from corpus.ingestion.parts import iter_quarantine
-from corpus.reading.packs import all_sources
-from corpus.reading.sources import Listed, Source, identify
+from corpus.reading.sources import Listed, Source, all_sources, identify
 from corpus.schema import NOT_TO_CORRECT
 
 SHOWN = 80

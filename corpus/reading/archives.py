@@ -314,7 +314,7 @@ SIBLINGS = frozenset(
 WORDS_OF_SIBLINGS = SIBLINGS | {"yelp", "academic", "dataset", "hours", "attributes", "id", "to"}
 """Words of which the names of their files are made, and nothing else: `tip_top_diner.csv` holds reviews."""
 PACK_MARK = ".reviewlm-small-files"
-"""Name of the first member of an archive of small files that we made (`corpus.reading.packs`)."""
+"""Name of the first member of an archive of small files that we made (`corpus.reading.sources`)."""
 MOST_NAMED = 3
 """Files that are not read and that the log names."""
 def looks_like_data(name: str) -> bool:

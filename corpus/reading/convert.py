@@ -16,8 +16,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from corpus.reading.field_names import our_fields
-from corpus.reading.ids import DERIVED_FROM, IDS, ROUNDED, WHY_ROUNDED, derived_id, is_rounded, one_form
+from corpus.reading.fields import DERIVED_FROM, IDS, ROUNDED, WHY_ROUNDED, derived_id, is_rounded, one_form, our_fields
 from corpus.schema import (
     COLUMNS,
     FIELDS,

@@ -18,7 +18,7 @@ import polars as pl
 
 from core.errors import Unreadable
 from corpus.reading.convert import convert
-from corpus.reading.field_names import our_columns, require_fields, text_names
+from corpus.reading.fields import our_columns, require_fields, text_names
 from corpus.reading.long_lines import BOM, next_line
 from corpus.reading.parquet import twice
 from corpus.schema import RECORD_TYPE, VOTES, Block, Limits, Problem, Reason

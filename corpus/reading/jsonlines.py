@@ -24,8 +24,7 @@ import polars as pl
 
 from core.errors import Unreadable
 from corpus.reading.convert import convert
-from corpus.reading.field_names import our_record, require_fields
-from corpus.reading.ids import IDS
+from corpus.reading.fields import IDS, our_record, require_fields
 from corpus.reading.long_lines import BOM, RAW_BYTES, pass_over, too_long
 from corpus.schema import LABEL, VOTES, Block, Limits, Problem, Reason
 from models.threads import ordered

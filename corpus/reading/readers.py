@@ -39,7 +39,7 @@ from corpus.reading.archives import (
     tell_left_out,
     unpacker_of,
 )
-from corpus.reading.field_names import folder_fields
+from corpus.reading.fields import folder_fields
 from corpus.reading.formats import format_of, read_stream, read_together
 from corpus.reading.jsonlines import require_no_table
 from corpus.reading.long_lines import BOM

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from models.base import ModelError
 from models.options import explain
 from serving.engine.requests import Busy, StreamEnded
-from serving.versions.names import UnknownVersion
 from serving.versions.open_version import UnusableVersion
+from serving.versions.source import UnknownVersion
 
 SHOWN = 80
 """Characters of a refused value that a message repeats."""

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from models.bundles.bundle import Bundle
 from models.completion.begun_word import WaysOn, ways_on
 from models.completion.reading import PrefixReader, Steps, run_together
+from serving.engine.contexts import Contexts
 from serving.engine.live_text import Beginning, LiveText, WaitingTexts
-from serving.engine.turns import Contexts
 
 Key = tuple[tuple[int, ...], str]
 TOGETHER = 8

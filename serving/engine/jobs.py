@@ -22,9 +22,9 @@ from models.base import LanguageModel
 from models.bundles.bundle import Bundle
 from models.completion.reading import Readers, Steps
 from models.tokens.vocabulary import Vocabulary
+from serving.engine.contexts import ContextReading, Turn
 from serving.engine.requests import EngineLimits, StreamEnded
 from serving.engine.scheduler import Scheduler
-from serving.engine.turns import ContextReading, Turn
 
 JOB_SECONDS = 0.01
 """Jobs that begin within this time run between the same two steps; at least one does."""

@@ -19,12 +19,11 @@ from models.bundles.bundle import Bundle
 from models.predictions import gives_probabilities
 from models.sampling.batch import Step, TextBatch
 from serving.engine.begun_words import BegunWords
+from serving.engine.contexts import Contexts, PrefixCache, Turns
 from serving.engine.echoes import Echoes
 from serving.engine.live_text import LiveText, PromptReading
-from serving.engine.prefix_cache import PrefixCache
 from serving.engine.requests import EngineLimits, Reason, StreamEnded
 from serving.engine.ticket import Wakes
-from serving.engine.turns import Contexts, Turns
 
 log = logging.getLogger(__name__)
 SAVED_EVERY = 32

@@ -19,9 +19,8 @@ from time import monotonic
 from core.config.sections.serving import ServingConfig
 from models.bundles.bundle import Bundle
 from serving.metrics import Metrics
-from serving.versions.names import number_named
 from serving.versions.open_version import OpenVersion, Refusal, UnusableVersion, engine_limits, reason_of, started
-from serving.versions.source import Contents, RegistrySource
+from serving.versions.source import Contents, RegistrySource, number_named
 from tracking.registry.versions import CHALLENGER, CHAMPION
 
 RETRY_SECONDS = 60.0

@@ -18,8 +18,7 @@ from core.errors import Unreadable
 from core.store import Artifact, Built, Store
 from corpus.ingestion.build_dataset import assemble
 from corpus.ingestion.parts import SET_ASIDE, SourceReading
-from corpus.reading.packs import PACK, Pack, all_sources
-from corpus.reading.sources import Listed, Source, identify, originals
+from corpus.reading.sources import PACK, Listed, Pack, Source, all_sources, identify, originals
 from corpus.synthetic.synth import write_reviews
 from tasks.data.read import read_all
 from tasks.progress import progress

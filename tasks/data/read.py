@@ -27,8 +27,7 @@ from corpus.ingestion.first_look import (
 )
 from corpus.ingestion.ingest import read_source, settings_of
 from corpus.ingestion.parts import SET_ASIDE, SourceReading
-from corpus.reading.packs import Pack
-from corpus.reading.sources import Listed, Source
+from corpus.reading.sources import Listed, Pack, Source
 from tasks.flow_run import SET_ASIDE as FOUND_SET_ASIDE
 from tasks.flow_run import announce
 from tasks.progress import Report, progress

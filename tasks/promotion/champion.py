@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, ReviewLMError
-from core.lineage.family import Family
+from core.lineage.record import Family
 from core.model_errors import converted_errors
 from tasks.data.prepare import Prepared
 from tasks.family import Candidate, Champion, ModelFamily, Scored

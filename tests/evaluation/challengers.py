@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.promotion import PromotionConfig
-from core.lineage.family import Family
+from core.lineage.record import Family
 from evaluation.gate.evidence import (
     ChampionReviews,
     DataEvidence,

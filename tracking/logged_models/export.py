@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
-from core.imported_names import absolute, imported, package_of
 from core.processes import interrupts
 from core.processes.children import run_child
+from core.provenance import absolute, imported, package_of
 from core.sqlite_files import database_file
 from core.store import sha256_of_file
 from tracking.client import Connection

@@ -60,7 +60,7 @@ class SourceConfig(Section):
 
     Attributes:
         input: Files, folders or globs.
-        family: Name of the kind of data: the gate compares only models of one family (`core/lineage/family.py`). Empty
+        family: Name of the kind of data: the gate compares only models of one family (`core/lineage/record.py`). Empty
             means "reviews" for files and "synthetic" for the embedded corpus.
         licence: Licence of the reviews, for the model card; it is not checked.
         business: File with Yelp's table of businesses; their names, cities and categories become columns.

@@ -9,7 +9,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import ConfigError
-from core.lineage.family import digest_of_sources
+from core.lineage.record import digest_of_sources
 
 
 @pytest.mark.parametrize("name", ["-x", "x" * 101, "a/b", "unknown", "a\tb"])

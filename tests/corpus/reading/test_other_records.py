@@ -8,7 +8,7 @@ import pytest
 from core.config.sections.source import SourceConfig
 from core.errors import MissingColumn, Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
-from corpus.reading.field_names import folder_fields
+from corpus.reading.fields import folder_fields
 from corpus.reading.sources import source_names
 from tests.corpus.review_files import in_formats, packed_tar, packed_zip
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
-from corpus.reading import packs
-from corpus.reading.packs import all_sources
+from corpus.reading import sources as packs
+from corpus.reading.sources import all_sources
 from tests.corpus.review_files import as_parquet, json_lines, packed_tar, review
 
 

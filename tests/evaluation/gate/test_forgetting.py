@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from core.config.sections.promotion import PromotionConfig
-from core.lineage.family import NOT_KNOWN, Family
+from core.lineage.record import NOT_KNOWN, Family
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import ChampionReviews
 from tests.evaluation.challengers import FIRST, assert_refused_by, judge, rule, scores

@@ -68,7 +68,7 @@ def files(shop: Home) -> Path:
 
 
 def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> None:
-    from core.lineage.family import Family, digest_of_sources
+    from core.lineage.record import Family, digest_of_sources
     from core.store import sha256_of_file
 
     version = shop.version()

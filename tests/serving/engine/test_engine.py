@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from models.base import ModelError
-from serving.engine.prefix_cache import OVERHEAD, PrefixCache, size_of
+from serving.engine.contexts import OVERHEAD, PrefixCache, size_of
 from serving.engine.requests import Busy, Generation, StreamEnded
 from tests.serving.engine.small_models import bundle_of
 

@@ -17,7 +17,7 @@ from core.store import Artifact
 from corpus.ingestion.first_look import read_labels
 from corpus.ingestion.ingest import iter_parts
 from corpus.ingestion.quarantine import export
-from corpus.reading import packs
+from corpus.reading import sources as packs
 from tasks.data.ingest import files_of, ingest_files
 from tasks.run_summary import describe_dataset
 from tasks.stage import recorded_stages, stages_of_this_run
