@@ -58,7 +58,7 @@ def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, s
         return {}
     if not (address := given.get("PREFECT_API_URL", "")):
         raise ConfigError("A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL")
-    return environment_of(home, {"prefect": Service("prefect", 0, 0.0, address.removesuffix("/api"))})
+    return environment_of(home, {"prefect": Service("prefect", "", address.removesuffix("/api"))})
 
 
 def run(name: str) -> None:

@@ -27,7 +27,7 @@ from core.credentials import credentials_of, prefect_server
 from core.environment import TRACKING_VARIABLE
 from core.errors import ReviewLMError
 from core.processes import keep_running
-from core.processes.leftovers import lasting_environment, process_name, this_machine
+from core.processes.leftovers import lasting_environment, process_name
 from core.services.join import OF_TERMINAL, environment_of
 from core.services.pools import PROJECT, deploy, usable_pools
 from core.services.service_list import (
@@ -192,10 +192,8 @@ def _launch(
             [sys.executable, "-P", keep_running.__file__, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             env=environment, cwd=PROJECT, start_new_session=True,
         )
-    created = psutil.Process(process.pid).create_time()
-    machine, named = this_machine(), process_name(process.pid)
     tracking = os.environ.get(TRACKING_VARIABLE, "")
-    services[name] = Service(name, process.pid, created, address, machine, str(home), named, tracking)
+    services[name] = Service(name, process_name(process.pid), address, str(home), tracking)
     remember(home, services.values())
     if health:
         _wait_until_healthy(address + health, process, file, name)

@@ -20,7 +20,7 @@ import psutil
 from core.errors import ReviewLMError, Unreadable
 from core.output import write_output
 from core.processes.interrupts import pending
-from core.processes.leftovers import is_gone, this_machine
+from core.processes.leftovers import is_elsewhere, is_gone
 
 STATE = "services.json"
 STOP_SECONDS = 20.0
@@ -30,21 +30,26 @@ INTERRUPTED_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Service:
-    """A background process: `process` (its name, see `core.processes.leftovers`) guards against a reused process id.
+    """A background process.
 
-    `machine` is where that id is valid, `home` the folder that the service was started for. Older entries have none of
-    the three; for them, `created` (its start by the machine's clock, which may be set) is the guard. `tracking` is what
-    MLflow's pages show, written as `execution.tracking_uri`.
+    Args:
+        name: That of `reviewlm services status`.
+        process: Its name, which guards against a reused process id (`core/processes/leftovers.py`).
+        address: Of a server.
+        home: The folder that it was started for.
+        tracking: What MLflow's pages show, written as `execution.tracking_uri`.
     """
 
     name: str
-    pid: int
-    created: float
+    process: str
     address: str = ""
-    machine: str = ""
     home: str = ""
-    process: str = ""
     tracking: str = ""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, where it runs."""
+        return int(self.process.split()[-2])
 
     def is_of(self, home: Path) -> bool:
         """Whether it was started for this folder, and not for the home that this folder is a copy of."""
@@ -54,8 +59,7 @@ class Service:
     @property
     def is_here(self) -> bool:
         """Whether it was started where this process runs, and not, for example, on the host of this container."""
-        name, here = (machine.rpartition(" ")[0] for machine in (self.machine, this_machine()))  # without the boot
-        return name in ("", here)
+        return not is_elsewhere(self.process)
 
 
 def running(home: Path) -> list[Service]:
@@ -92,9 +96,7 @@ def process_of(service: Service) -> psutil.Process | None:
     """Return the process of a service, or None if it has ended."""
     try:
         process = psutil.Process(service.pid)
-        late = abs(process.create_time() - service.created)
-        same = not is_gone(service.process) if service.process else late < 1
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if not is_gone(service.process) and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None
 

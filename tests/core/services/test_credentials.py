@@ -42,8 +42,8 @@ def test_a_password_that_others_may_know_is_refused(tmp_path: Path, mode: int) -
 
 def test_only_servers_of_ours_are_given_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client sends it to whatever address is set, so that a foreign server would learn it."""
-    running = [service_list.Service("prefect", 1, 1.0, "http://127.0.0.1:4299"),
-               service_list.Service("mlflow", 2, 1.0, "http://127.0.0.1:5099")]
+    running = [service_list.Service("prefect", "", "http://127.0.0.1:4299"),
+               service_list.Service("mlflow", "", "http://127.0.0.1:5099")]
     monkeypatch.setattr(join, "running", lambda home: running)
     names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "REVIEWLM_MLFLOW_URL", "MLFLOW_TRACKING_PASSWORD",
              "MLFLOW_TRACKING_USERNAME")

@@ -31,7 +31,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         home: Path, known: dict[str, Any], name: str, command: list[str], address: str = "", *_: Any, **__: Any
     ) -> None:
         found[name] = address
-        known[name] = service_list.Service(name, 1, 1.0, address)
+        known[name] = service_list.Service(name, "", address)
 
     monkeypatch.setattr(launch, "_launch", only_told)
     monkeypatch.setattr(launch, "deploy", lambda environment, pools, home, keep: None)

@@ -82,7 +82,7 @@ def test_a_server_of_another_version_and_what_it_lacks_are_named(
 ) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), OldPrefect)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    running = [service_list.Service("prefect", 1, 0.0, f"http://127.0.0.1:{server.server_port}")]
+    running = [service_list.Service("prefect", "", f"http://127.0.0.1:{server.server_port}")]
     monkeypatch.setattr(service_list, "running", lambda home: running)
     monkeypatch.setattr("reviewlm.doctor.servers.usable_pools", lambda: ("cpu-pool",))
     try:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import psutil
 import pytest
 from typer.testing import CliRunner
 
 from core.config.presets import load_config
+from core.processes.leftovers import this_process
 from core.services import launch
 from core.services.service_list import Service, remember
 from reviewlm.cli import app
@@ -102,9 +102,9 @@ def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_h
     with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address, here = f"http://127.0.0.1:{server.server_address[1]}", os.getpid()
-        about = (here, psutil.Process(here).create_time())
+        mine = this_process()
         remember(migrated_home, [
-            Service("prefect", *about, address), Service("worker-cpu-pool", *about), Service("serve", *about, address)
+            Service("prefect", mine, address), Service("worker-cpu-pool", mine), Service("serve", mine, address)
         ])  # fmt: skip
         with patch.dict(os.environ):  # a command joins the services that run
             done = CliRunner().invoke(app, ["services", "status", "--json"], catch_exceptions=False)
