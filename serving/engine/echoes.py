@@ -7,9 +7,9 @@ import torch
 
 from models.base import LanguageModel
 from models.tokens.special import UNK
+from serving.engine.contexts import Turn, Turns
 from serving.engine.live_text import Beginning, LiveText, WaitingTexts
 from serving.engine.requests import TokenLogprob
-from serving.engine.contexts import Turn, Turns
 
 Key = tuple[int | None, str, tuple[int, ...]]
 

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from course.inputs import review_table
 from course.uses import rescoring
-from course.uses.rescoring import NBest, ScoredLists, Weights, confusions, errors, errors_of, read_lists, sentences, sounds
+from course.uses.rescoring import (
+    NBest,
+    ScoredLists,
+    Weights,
+    confusions,
+    errors,
+    errors_of,
+    read_lists,
+    sentences,
+    sounds,
+)
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=5)
 
@@ -47,7 +57,8 @@ def test_simulated_lists_have_the_stated_share_of_wrong_words_where_words_can_be
 def test_the_weights_are_those_with_the_fewest_errors() -> None:
     """A model that knows the right text, and a recogniser that is wrong by at most 2."""
     lists = [NBest(str(n), ["a b", "a c", "a c d"], [2.0, 1.0, 0.5], "a c") for n in range(5)]
-    scored = ScoredLists(lists, lambda texts: np.array([{"a b": -3.0, "a c": -1.0, "a c d": -2.0}[text] for text in texts]))
+    log_p = {"a b": -3.0, "a c": -1.0, "a c d": -2.0}
+    scored = ScoredLists(lists, lambda texts: np.array([log_p[text] for text in texts]))
     weights = rescoring.tuned(scored)
     assert scored.chosen(weights) == [1] * 5
     assert scored.chosen(Weights()) == [0] * 5
