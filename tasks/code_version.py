@@ -18,7 +18,7 @@ from core.provenance import SOURCE, absolute, imported, package_of
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
 RUNS_STAGES = re.compile(
-    r"tasks(\.(cluster|code_version|flow_run|generate|gpus|limits|progress|stage|table_file|track))?"
+    r"tasks(\.(cluster|code_version|flow_run|generate|gpus|limits|progress|stage|track))?"
 )
 """Modules of `tasks` that run stages and record runs."""
 REGISTRIES = {
@@ -30,7 +30,7 @@ REGISTRIES = {
 """Function that a module imports to open or fit a model of any kind, and the module with the table of all kinds."""
 WORKERS = {
     "fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker",
-    "score": "tasks.evaluation.score_worker",
+    "score": "tasks.evaluation.score_job",
 }  # fmt: skip
 """Modules that make the result of a stage in a process of their own, here or on a node of a cluster."""
 REGISTERED = re.compile(r'^    "(?P<kind>\w+)": .*"(?P<module>[.\w]+):\w+"', re.MULTILINE)

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import polars as pl
+
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import GatePolicy
 from core.lineage.record import NOT_KNOWN, Family
@@ -36,6 +38,17 @@ class MeasuredRows(Protocol):
     def read(self) -> Any:
         """Return the rows, as `evaluation.gate.evidence.ModelEvidence.rows`."""
         ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of scores: a stored file, or a table of this run alone."""
+
+    table: Path | pl.DataFrame = field(repr=False)
+
+    def read(self) -> pl.DataFrame:
+        """Return the rows."""
+        return self.table if isinstance(self.table, pl.DataFrame) else pl.read_parquet(self.table)
 
 
 class Candidate(Protocol):

@@ -1,7 +1,4 @@
-"""Run one fit of a classifier in a separate process: `python -m tasks.classification.fit_worker JOB.json`.
-
-See `tasks/fitting/worker.py` for the messages that it writes.
-"""
+"""Fit a classifier."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
 from tasks.fitting.job import PROBES, ClassifierJob
-from tasks.fitting.worker import report_progress, run_worker
+from tasks.fitting.worker import report_progress
 from training.classification.fitting import fit_classifier
 from training.context import FitContext, FitProgress
 
@@ -46,7 +43,3 @@ def examples(job: ClassifierJob, split: str, stream: TokenStream, labelling: Lab
     if split == "train" and job.train_reviews is not None:
         rows_N = rows_N[drawn_rows(len(rows_N), job.train_reviews, job.seed)]
     return LabelledSequences(Sequences(stream.ids, stream.offsets).take(rows_N), numbers_D[rows_N])
-
-
-if __name__ == "__main__":
-    raise SystemExit(run_worker(lambda text: run(ClassifierJob.from_json(text))))

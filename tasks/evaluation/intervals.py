@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from tasks.evaluation.cost import COSTS, costs_of
 from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
 from tasks.measuring.observed import TOKEN_SCORES_FILE
 from tasks.stage import run_stage
-from tasks.table_file import TableFile
 
 FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"
 INTERVALS_FILE, DIFFERENCES_FILE, SLICES_FILE, WORST_FILE = (
@@ -47,19 +46,14 @@ class ModelComparison:
     """Comparison of the models of a run.
 
     Args:
-        table_file: Has `table`.
+        table: One row per model, best first: figures, intervals, gaps to the floor, cost.
         floor: Facts of the floor; None if there is none.
         artifact: Has the intervals, differences and slices as Parquet files.
     """
 
-    table_file: TableFile
+    table: pl.DataFrame = field(repr=False)
     floor: dict[str, Any] | None
     artifact: Artifact
-
-    @property
-    def table(self) -> pl.DataFrame:
-        """One row per model, best first: figures, intervals, gaps to the floor, cost."""
-        return self.table_file.read()
 
     @property
     def differences(self) -> pl.DataFrame:
@@ -88,7 +82,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
             name,
         )
     facts = floor.facts if floor.facts.get("explained") else None
-    return ModelComparison(TableFile.written(table_of(config, measured, artifact), config), facts, artifact)
+    return ModelComparison(table_of(config, measured, artifact), facts, artifact)
 
 
 def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:

@@ -14,10 +14,12 @@ from core.config.run_config import RunConfig
 from core.environment import chosen_device
 from core.store import Artifact
 from evaluation.scoring.score import SCORES_FILE, drawn_reviews, record_scores
-from models.bundles.bundle import Bundle
+from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream
 from models.threads import FanOut
 from tasks.fitting.job import SCORE, Deed, Job
+from tasks.fitting.worker import report_progress
+from training.context import FitProgress
 
 WEIGHTS = "*.safetensors"
 """Files of a bundle with the weights of networks; n-gram models have none."""
@@ -39,7 +41,7 @@ class ScoreJob(Job):
     """
 
     STAGE: ClassVar[str] = "score"
-    WORKER: ClassVar[str] = "tasks.evaluation.score_worker"
+    WORKER: ClassVar[str] = "tasks.evaluation.score_job"
     DEED: ClassVar[Deed] = SCORE
     UNIT: ClassVar[str] = "reviews"
 
@@ -68,9 +70,11 @@ class ScoreJob(Job):
         """File that is there if and only if the stream was scored."""
         return self.work / SCORES_FILE
 
-    @classmethod
-    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {**super()._read(values), **{name: Path(values[name]) for name in ("model", "tokens")}}
+
+def run(job: ScoreJob) -> dict[str, Any]:
+    """Score the stream of a job into its work folder, in a process of its own; return the facts of the scores."""
+    bundle = load_bundle(job.model, job.device)
+    return recorded(job, bundle, lambda done, total: report_progress(FitProgress(done, total, {})))
 
 
 def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifact) -> bool:

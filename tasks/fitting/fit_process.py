@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -70,10 +71,10 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any
         RankFailed: A process died without a message, e.g. killed for lack of memory, or the ranks lost each other.
     """
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "job.json"
+        file = Path(folder) / "job"
         if job.rank is None:
             job = replace(job, init_method=f"file://{folder}/meeting")
-        file.write_text(job.to_json(), encoding="utf-8")
+        file.write_bytes(pickle.dumps(job))
         with _started(job, file) as ranks:
             failed = _listen(job.name, ranks, report)
         if failed is not None:
@@ -143,8 +144,8 @@ def _started(job: Job, file: Path) -> Iterator[list[_Rank]]:
             errors = file.with_name(f"stderr.{number}")
             with errors.open("wb") as stderr:
                 process = start_child(
-                    ["-m", job.WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
-                    env=environment_of(
+                    ["-m", "tasks.fitting.worker", job.WORKER, str(file)],
+                    stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment_of(
                         job.threads, job.ranks, number, job.device, job.gpus, alone=job.rank is not None
                     ),
                 )  # fmt: skip

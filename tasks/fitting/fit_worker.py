@@ -1,11 +1,7 @@
-"""Run one fit in a separate process: `python -m tasks.fitting.fit_worker JOB.json`.
+"""Fit a language model; with several processes ("ranks") that train one network together.
 
-A process per fit has its own threads and memory, lets several fits use several cores, and turns a kill by the operating
-system into an error message instead of the end of the whole flow. `tasks/fitting/fit_process.py` starts it as a child
-that ends with its parent (`core/processes/child.py`) and reads its messages (`worker.py`).
-
-Several processes may train one network together ("ranks", `training/neural/parallel/data_parallel.py`). Rank and number
-of ranks come from the variables that torchrun sets: `torchrun --nproc-per-node 2 -m tasks.fitting.fit_worker JOB.json`.
+Rank and number of ranks come from the variables that torchrun sets (`training/neural/parallel/data_parallel.py`):
+`torchrun --nproc-per-node 2 -m tasks.fitting.worker tasks.fitting.fit_worker FILE`.
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ from models.streams import TRAINING_TEXT, TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
 from tasks.cluster import RayEngine
 from tasks.fitting.job import PROBES, LanguageModelJob
-from tasks.fitting.worker import report_progress, run_worker
+from tasks.fitting.worker import report_progress
 from training.context import FitContext, FitProgress
 from training.fit import fit_model
 
@@ -93,12 +89,3 @@ def _among_others(context: FitContext, spec: ModelSpec, init_method: str) -> Fit
     rank, ranks = int(os.environ["RANK"]), ranks_of_environment()
     device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)
     return replace(context, device=device, rank=rank, ranks=ranks, init_method=init_method)
-
-
-def main() -> int:
-    """Run the job named on the command line; see `run_worker` for the exit code."""
-    return run_worker(lambda text: run(LanguageModelJob.from_json(text)))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

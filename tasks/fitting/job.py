@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 from core.store import Artifact
 from models.bundles.bundle import SPEC
-from models.classification.spec import ClassifierSpec, classifier_from_dict
-from models.specs import ModelSpec, spec_from_dict
+from models.classification.spec import ClassifierSpec
+from models.specs import ModelSpec
 from training.context import Pace
 
 FIT, FIT_CLASSIFIER = "fit", "fit-classifier"
@@ -121,19 +120,6 @@ class Job(ABC):
     def moved(self, inputs: Mapping[str, Path], work: Path) -> Self:
         """Return the job with other places for all `inputs`, and another work folder."""
 
-    def to_json(self) -> str:
-        """Return the job as JSON text for `from_json`."""
-        return json.dumps(asdict(self), default=str)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read the job that `to_json` wrote."""
-        return cls(**cls._read(json.loads(text)))
-
-    @classmethod
-    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {**values, "work": Path(values["work"]), "gpus": tuple(values["gpus"])}
-
 
 @dataclass(frozen=True, kw_only=True)
 class FitJob(Job):
@@ -196,13 +182,6 @@ class FitJob(Job):
         """File that is there if and only if the model was fitted."""
         return self.bundle / SPEC
 
-    @classmethod
-    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        paths = {name: Path(values[name]) for name in ("vocabulary", "train", "validation")}
-        parts = {name: Path(folder) for name, folder in values["parts"].items()}
-        vectors = None if values["vectors"] is None else Path(values["vectors"])
-        return {**super()._read(values), **paths, "parts": parts, "vectors": vectors}
-
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelJob(FitJob):
@@ -227,13 +206,6 @@ class LanguageModelJob(FitJob):
         """Files and folders that the processes read, by name."""
         weights = {} if self.init_weights is None else {"init_weights": self.init_weights}
         return {**super().inputs, **weights}
-
-    @classmethod
-    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        weights = None if values["init_weights"] is None else Path(values["init_weights"])
-        pace = None if values["pace"] is None else Pace(**values["pace"])
-        typed = {"spec": spec_from_dict(values["spec"]), "init_weights": weights, "pace": pace}
-        return {**super()._read(values), **typed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,8 +232,3 @@ class ClassifierJob(FitJob):
     def inputs(self) -> dict[str, Path]:
         """Files and folders that the processes read, by name."""
         return {**super().inputs, **({} if self.labels is None else {"labels": self.labels})}
-
-    @classmethod
-    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        labels = None if values["labels"] is None else Path(values["labels"])
-        return {**super()._read(values), "spec": classifier_from_dict(values["spec"]), "labels": labels}

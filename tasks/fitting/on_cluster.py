@@ -147,14 +147,13 @@ class JobActor:
         self._work: Path | None = None
 
     def run(
-        self, text: str, kind: type[Job], code: str, model: str, inputs: Mapping[str, list[SentFile]],
+        self, job: Job, code: str, model: str, inputs: Mapping[str, list[SentFile]],
         so_far: list[SentFile], folders: frozenset[str], device: str, rank: int | None, meeting: str,
     ) -> dict[str, Any]:  # fmt: skip
         """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
 
         Args:
-            text: The job as JSON text, with paths of the machine that asks.
-            kind: The class of the job.
+            job: The job, with paths of the machine that asks.
             code: Version of the code that is to do it.
             model: Kind of model for that version.
             inputs: The files of each input.
@@ -168,8 +167,8 @@ class JobActor:
             ConfigError: This node has other code.
             ReviewLMError: The error of the job, with this node as its place.
         """
-        node, job = platform.node(), kind.from_json(text)
-        if (here := running_code().version(kind.WORKER, model)) != code:
+        node = platform.node()
+        if (here := running_code().version(job.WORKER, model)) != code:
             raise ConfigError(
                 f"A node of the cluster would {job.DEED.verb} '{job.name}' with other code", where=node, value=here,
                 cause=f"the run asks for {code}", remedy="bring all machines to the same commit",
@@ -366,7 +365,7 @@ class ClusterRun:
                 log.warning("%s: its node is lost (%s); it goes on elsewhere from its checkpoint", job.name, cause)
             try:
                 with _actors(ray, resources, nodes) as actors:
-                    arguments = job.to_json(), type(job), code, self.model, inputs
+                    arguments = job, code, self.model, inputs
                     meeting = actors[0].meeting.remote() if nodes > 1 else ""
                     ends = [
                         actor.run.remote(

@@ -1,15 +1,22 @@
-"""Run the work of a child process, and write its progress, log messages, result or error to standard output.
+"""Do a job in a process of its own: `python -m tasks.fitting.worker MODULE FILE`.
 
-Messages are JSON lines: {"step", "total", "figures"} and {"log", "level", "logger"}, then {"summary"} or {"error",
-"kind" or "errno"}. `tasks/fitting/fit_process.py` reads them in the parent process.
+FILE is the pickled job, MODULE has the function `run` that does it. A process per job has its own threads and memory,
+lets several jobs use several cores, and turns a kill by the operating system into an error message instead of the end
+of the whole flow. `tasks/fitting/fit_process.py` starts it as a child that ends with its parent
+(`core/processes/child.py`).
+
+Progress, log messages, result or error are written to standard output as JSON lines: {"step", "total", "figures"} and
+{"log", "level", "logger"}, then {"summary"} or {"error", "kind" or "errno"}.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import logging
 import os
+import pickle
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -65,18 +72,16 @@ def logged_to_parent(send: Callable[[dict[str, Any]], None], *names: str) -> Ite
             logger.setLevel(level)
 
 
-def run_worker(work: Callable[[str], Mapping[str, float]]) -> int:
-    """Do the work of the job named on the command line, and return the exit code.
-
-    Args:
-        work: Takes the text of the job's file, and returns the summary of the fit.
+def main() -> int:
+    """Do the job named on the command line.
 
     Returns:
         0, or 6 with the error as the last line of output.
     """
+    module, file = sys.argv[1:]
     leads = os.environ.get("RANK", "0") == "0"  # other ranks would log the same
     with logged_to_parent(say, *["models", "training"] * leads):
-        message = answer(lambda: work(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        message = answer(lambda: importlib.import_module(module).run(pickle.loads(Path(file).read_bytes())))
     say(message)
     return 6 if "error" in message else 0
 
@@ -102,3 +107,7 @@ def _errno_of(error: BaseException) -> int | None:
     match = re.search(r"os error (\d+)", str(error))
     number = error.errno if isinstance(error, OSError) else int(match[1]) if match else None
     return number if number in DISK_ERRORS else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

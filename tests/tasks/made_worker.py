@@ -7,18 +7,20 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
+from typing import Any
 
-deeds = json.loads(Path(sys.argv[1]).read_text())["facts"]["deeds"][int(os.environ["RANK"])]
-for deed in deeds:
-    if isinstance(deed, dict):
-        print(json.dumps(deed), flush=True)
-    elif deed == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif deed == "abort":  # as a Rust library does
-        print("memory allocation of 1638400000 bytes failed", file=sys.stderr, flush=True)
-        os.abort()
-    elif deed == "raise":
-        raise ValueError("a mistake in the program")
-    else:
-        time.sleep(deed)
+
+def run(job: Any) -> dict[str, float]:
+    for deed in job.facts["deeds"][int(os.environ["RANK"])]:
+        if isinstance(deed, dict):
+            print(json.dumps(deed), flush=True)
+        elif deed == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif deed == "abort":  # as a Rust library does
+            print("memory allocation of 1638400000 bytes failed", file=sys.stderr, flush=True)
+            os.abort()
+        elif deed == "raise":
+            raise ValueError("a mistake in the program")
+        else:
+            time.sleep(deed)
+    os._exit(0)  # the deeds have said all

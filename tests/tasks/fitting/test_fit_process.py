@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.cluster import is_installed
-from tasks.fitting import fit_worker
+from tasks.fitting import fit_worker, worker
 from tasks.fitting.fit import _cluster_of
 from tasks.fitting.fit_process import environment_of, run_job
 from tasks.fitting.job import LanguageModelJob
@@ -47,10 +48,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 CODE = """
+import pickle
 from pathlib import Path
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import LanguageModelJob
-run_job(LanguageModelJob.from_json(Path({!r}).read_text()), lambda news: None)
+run_job(pickle.loads(Path({!r}).read_bytes()), lambda news: None)
 """
 """A program that runs the job of a file."""
 
@@ -127,7 +128,7 @@ def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path
 @pytest.mark.long
 def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_text(job(data, tmp_path / "work", long_fit()).to_json())
+    file.write_bytes(pickle.dumps(job(data, tmp_path / "work", long_fit())))
     code = CODE.format(str(file))
     parent = subprocess.Popen([sys.executable, "-c", code])
     worker = wait_for_worker(parent)
@@ -206,10 +207,10 @@ def test_an_allocation_that_fails_in_a_fit_is_out_of_memory(
         np.zeros(1 << 60, dtype=np.uint8)
         return {}
 
-    (tmp_path / "job.json").write_text(job(data, tmp_path / "work", NGramSpec()).to_json())
+    (tmp_path / "job").write_bytes(pickle.dumps(job(data, tmp_path / "work", NGramSpec())))
     monkeypatch.setattr(fit_worker, "run", run)
-    monkeypatch.setattr("sys.argv", ["fit_worker", str(tmp_path / "job.json")])
-    assert fit_worker.main() == 6
+    monkeypatch.setattr("sys.argv", ["worker", fit_worker.__name__, str(tmp_path / "job")])
+    assert worker.main() == 6
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["kind"] == "memory"
     assert "batch" in said["error"]

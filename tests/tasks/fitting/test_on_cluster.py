@@ -50,7 +50,7 @@ def test_a_node_with_other_code_refuses_by_name_before_it_reads_anything(tmp_pat
     config = home(tmp_path, "here")
     job = job_in(config, network(), tmp_path / "here" / "work")
     with pytest.raises(ConfigError) as refused:
-        JobActor().run(job.to_json(), LanguageModelJob, "0" * 12, "lstm", {}, [], frozenset(), "cpu", None, "")
+        JobActor().run(job, "0" * 12, "lstm", {}, [], frozenset(), "cpu", None, "")
     assert refused.value.where == platform.node()
     assert "0" * 12 in refused.value.cause
 
@@ -64,7 +64,7 @@ def test_a_full_disk_of_a_node_is_told_with_its_name(tmp_path: Path, monkeypatch
     job, actor = job_in(home(tmp_path, "here"), network(), tmp_path / "here" / "work"), JobActor()
     code, inputs = running_code().version(job.WORKER, "lstm"), {name: [] for name in job.inputs}
     with pytest.raises(StoreFull) as refused:
-        actor.run(job.to_json(), LanguageModelJob, code, "lstm", inputs, [], frozenset(inputs), "cpu", None, "")
+        actor.run(job, code, "lstm", inputs, [], frozenset(inputs), "cpu", None, "")
     actor.close()
     assert platform.node() in refused.value.where
 

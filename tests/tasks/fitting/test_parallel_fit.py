@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -241,7 +242,7 @@ def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happene
 @pytest.mark.slow
 def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_text(job(data, tmp_path / "work", long_fit(), ranks=2).to_json())
+    file.write_bytes(pickle.dumps(job(data, tmp_path / "work", long_fit(), ranks=2)))
     code = CODE.format(str(file))
     parent = subprocess.Popen([sys.executable, "-c", code])
     until = time.monotonic() + 120
@@ -256,12 +257,12 @@ def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: 
 @pytest.mark.long
 def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_text(job(data, tmp_path / "work", short_fit()).to_json())
+    file.write_bytes(pickle.dumps(job(data, tmp_path / "work", short_fit())))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
     with subprocess.Popen(
-        [*command, "-m", "tasks.fitting.fit_worker", str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True, env=environment,
+        [*command, "-m", "tasks.fitting.worker", "tasks.fitting.fit_worker", str(file)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
     ) as torchrun:  # fmt: skip
         lines = [json.loads(line) for line in torchrun.stdout or () if line.startswith("{")]
     assert torchrun.returncode == 0
@@ -275,7 +276,7 @@ def test_torchrun_on_two_machines_makes_the_model_of_two_ranks_on_one(data: Path
     """Each machine is an agent of torchrun with a rank of its own; both see the folder of the fit."""
     run_job(job(data, tmp_path / "one machine", short_fit(), ranks=2), silent)
     file = tmp_path / "job.json"
-    file.write_text(job(data, tmp_path / "two machines", short_fit()).to_json())
+    file.write_bytes(pickle.dumps(job(data, tmp_path / "two machines", short_fit())))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -284,7 +285,8 @@ def test_torchrun_on_two_machines_makes_the_model_of_two_ranks_on_one(data: Path
     machines = [
         subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", "--node-rank", str(number), *common,
-             "-m", "tasks.fitting.fit_worker", str(file)], stdin=subprocess.PIPE, env=environment,
+             "-m", "tasks.fitting.worker", "tasks.fitting.fit_worker", str(file)],
+            stdin=subprocess.PIPE, env=environment,
         )
         for number in (1, 0)
     ]  # fmt: skip
