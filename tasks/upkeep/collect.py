@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from core.config.run_config import RunConfig
@@ -50,8 +51,6 @@ from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 
 RESULT, MODEL, REFUSED, FILES = "results", "logged models", "refused versions", "files of failed runs"
-Inodes = dict[tuple[int, int], tuple[int, int]]
-"""Size and number of names of each file, by device and inode: a file with several names takes its space once."""
 log = logging.getLogger(__name__)
 
 UNFINISHED, DAMAGED = "unfinished results", "damaged results"
@@ -106,11 +105,11 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
     with disk_errors(config.home):
         if dry_run:
             items, notes = _decide(config, trackers, moment)
-            before = _size(_inodes([config.home]))
-            return Collected(items, before, before - _freed(items), True, notes, _rows(items))
+            rows, before = _rows(items), _size([config.home])
+            return Collected(items, before, before - sum(row["gone_bytes"] for row in rows), True, notes, rows)
         with one_collection(store):
             (removal := Removal(store)).empty()  # what a killed collection left
-            before = _size(_inodes([config.home]))
+            before = _size([config.home])
             end_left_runs(config.home)  # else what they began with would stay for ever
             with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
                 items, notes = _decide(config, trackers, moment)
@@ -121,7 +120,7 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
             removal.empty()
         if stayed:
             notes.append(f"{stayed} were used meanwhile and stay")
-        return Collected(items, before, _size(_inodes([config.home])), False, notes, rows)
+        return Collected(items, before, _size([config.home]), False, notes, rows)
 
 
 def _remove(items: Iterable[Item], *kinds: str) -> int:
@@ -222,12 +221,7 @@ def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> It
     for run in runs:
         if run.status in BROKEN and run.files is not None and run.files.is_dir():
             reason = "of a version" if run.id in needed else ("of a recent run" if run.started >= times.oldest else "")
-            yield Item(FILES, (run.files,), reason, partial(_emptied, run.files))
-
-
-def _emptied(folder: Path) -> bool:
-    shutil.rmtree(folder)
-    return True
+            yield Item(FILES, (run.files,), reason, partial(_done, shutil.rmtree, run.files))
 
 
 def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
@@ -237,37 +231,19 @@ def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
         empty = {"kind": item.kind, "kept": 0, "kept_bytes": 0, "gone": 0, "gone_bytes": 0}
         row, word = rows.setdefault(item.kind, empty), "kept" if item.reason else "gone"
         row[word] += 1
-        row[f"{word}_bytes"] += _size(_inodes(item.paths))
+        row[f"{word}_bytes"] += _size(item.paths)
     return list(rows.values())
 
 
-def _freed(items: Iterable[Item]) -> int:
-    """Return the bytes of those files all of whose names go."""
-    names: Counter[tuple[int, int]] = Counter()
-    sizes: Inodes = {}
-    for item in items:
-        if not item.reason:
-            sizes |= _inodes(item.paths, names)
-    return sum(size for inode, (size, links) in sizes.items() if names[inode] >= links)
-
-
-def _inodes(folders: Iterable[Path], names: Counter[tuple[int, int]] | None = None) -> Inodes:
-    """Return the files below folders, once each; count their names in *names*."""
-    inodes: Inodes = {}
-    for folder in folders:
-        for path in (folder, *folder.rglob("*")):
-            with suppress(OSError):
-                about = path.lstat()
-                if not path.is_dir() or path.is_symlink():
-                    inode = (about.st_dev, about.st_ino)
-                    inodes[inode] = (about.st_size, about.st_nlink)
-                    if names is not None:
-                        names[inode] += 1
-    return inodes
-
-
-def _size(files: Inodes) -> int:
-    return sum(size for size, _ in files.values())
+def _size(paths: Iterable[Path]) -> int:
+    """Return the bytes of all files below some paths; a file with several names counts as a part for each of them."""
+    size = 0.0
+    for path in chain.from_iterable((one, *one.rglob("*")) for one in paths):
+        with suppress(OSError):
+            about = path.lstat()
+            if not S_ISDIR(about.st_mode):
+                size += about.st_size / about.st_nlink
+    return round(size)
 
 
 @dataclass(frozen=True)
