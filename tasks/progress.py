@@ -1,8 +1,7 @@
 """Report progress of long stages: a live bar on a terminal, otherwise log lines; also a Prefect progress artifact.
 
-Each running stage has one line on a terminal, with the same columns for all: name, bar, share, remaining time, speed,
-perplexity. The columns have fixed widths that fit 80 columns; the bar takes what a wider terminal has left. A log line
-comes after ten seconds; later a line needs a tenth of the time so far, so that a fit of two hours writes some sixty.
+Each running stage has one line on a terminal: name, bar, share, remaining time, speed, perplexity. A log line comes
+after ten seconds; later a line needs a tenth of the time so far, so that a fit of two hours writes some sixty.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Column
 
 log = logging.getLogger(__name__)
@@ -31,11 +30,8 @@ ARTIFACT_SECONDS = 5.0
 EARLY_SHARE, EARLY_SECONDS = 0.01, 30.0
 """Below both limits no remaining time is shown: the first step compiles and warms up, so it would mislead."""
 TOLD_ELSEWHERE = ("seconds_left", "tokens_per_second", "validation/nats")  # the last: beside its perplexity
-COLUMNS = {"name": 12, "share": 5, "left": 11, "speed": 18, "perplexity": 22}
-"""Width of each column beside the bar, in the order of the line; the bar is between name and share."""
-SPARE = ("speed", "perplexity")
-"""Columns that a terminal of less than 80 columns does without, the first one first."""
-LEAST_BAR, MOST_BAR = 7, 40
+NAME, WIDE = 12, 80
+"""Width of the name of a stage; columns of a terminal from which speed and perplexity are shown."""
 Report = Callable[..., None]
 
 _lock = threading.Lock()
@@ -93,23 +89,13 @@ def _terminal() -> Iterator[Progress | None]:
 
 
 def live_display(console: Console) -> Progress:
-    """Return the display of all running stages, in the columns of `COLUMNS`."""
-    widths, spare = dict(COLUMNS), list(SPARE)
-    while (room := console.width - sum(widths.values()) - len(widths)) < LEAST_BAR and spare:
-        del widths[spare.pop(0)]
-    fields = {
-        "name": "{task.description}", "share": "{task.percentage:>3.0f} %", "left": "{task.fields[left]}",
-        "speed": "{task.fields[speed]}", "perplexity": "{task.fields[perplexity]}",
-    }  # fmt: skip
-    texts = [
-        TextColumn(
-            fields[name], markup=False, justify="right" if name in ("left", "speed") else "left",
-            table_column=Column(width=width, no_wrap=True, overflow="ellipsis"),
-        )
-        for name, width in widths.items()
-    ]
-    bar = BarColumn(bar_width=max(LEAST_BAR, min(MOST_BAR, room)))
-    return Progress(texts[0], bar, *texts[1:], console=console, transient=True)
+    """Return the display of all running stages; a narrow terminal does without speed and perplexity."""
+    wide = [TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("speed", "perplexity")]
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=Column(max_width=NAME, no_wrap=True)),
+        BarColumn(bar_width=None), TaskProgressColumn(), TextColumn("{task.fields[left]}", markup=False),
+        *(wide if console.width >= WIDE else []), console=console, transient=True, expand=True,
+    )  # fmt: skip
 
 
 class _Line:

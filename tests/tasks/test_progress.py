@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from tasks import progress as room
-from tasks.progress import COLUMNS, live_display, progress
+from tasks.progress import live_display, progress
 
 
 @pytest.fixture
@@ -104,24 +104,17 @@ def shown(columns: int, label: str, done: int, total: int, figures: Mapping[str,
 
 
 @pytest.mark.parametrize("columns", [80, 100, 120, 200])
-def test_the_line_of_a_fit_has_bar_share_remaining_time_speed_and_perplexity_in_fixed_columns(
-    columns: int, clock: list[float]
-) -> None:
+def test_the_line_of_a_fit_has_bar_share_remaining_time_speed_and_perplexity(columns: int, clock: list[float]) -> None:
     line = shown(columns, "lstm", 880, 1_000, LSTM)
     assert len(line) <= columns
-    assert re.fullmatch(
-        r"lstm +━+╸?╺?━* +88 % +ETA 1:05:00 +33,802 tokens/s +ppl 3\.571, val 3\.694 *", line
-    )
-    early = shown(columns, "kn5+lstm with a long name", 300, 1_000, {"tokens_per_second": 1_234_567.0})
-    assert early.index("%") == line.index("%")
-    assert early.index("tokens/s") == line.index("tokens/s")
+    assert re.fullmatch(r"lstm +━+╸?╺?━* +88% +ETA 1:05:00 +33,802 tokens/s +ppl 3\.571, val 3\.694 *", line)
+    assert len(shown(columns, "kn5+lstm with a long name", 300, 1_000, {"tokens_per_second": 1_234_567.0})) <= columns
 
 
-def test_a_terminal_below_80_columns_does_without_speed_and_then_without_perplexity(clock: list[float]) -> None:
-    assert ["tokens/s" in shown(columns, "lstm", 880, 1_000, LSTM) for columns in (80, 79, 60)] == [True, False, False]
-    assert ["ppl" in shown(columns, "lstm", 880, 1_000, LSTM) for columns in (79, 62, 50)] == [True, True, False]
+def test_a_terminal_below_80_columns_does_without_speed_and_perplexity(clock: list[float]) -> None:
+    for name in ("tokens/s", "ppl"):
+        assert [name in shown(columns, "lstm", 880, 1_000, LSTM) for columns in (80, 79, 50)] == [True, False, False]
     assert all("ETA 1:05:00" in shown(columns, "lstm", 880, 1_000, LSTM) for columns in (80, 60, 50))
-    assert sum(COLUMNS.values()) + len(COLUMNS) + room.LEAST_BAR == 80
 
 
 def test_a_long_fit_writes_ever_fewer_lines_and_none_moves_the_cursor(
