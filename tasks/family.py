@@ -41,8 +41,8 @@ class MeasuredRows(Protocol):
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of scores: a stored file, or a table of this run alone."""
+class ScoreRows:
+    """ScoreRows of scores: a stored file, or a table of this run alone."""
 
     table: Path | pl.DataFrame = field(repr=False)
 

@@ -34,7 +34,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
-from tasks.family import Champion, ModelFamily, Rows, Scored
+from tasks.family import Champion, ModelFamily, ScoreRows, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
 from tasks.measuring.fork_server import ModelWork, only_opened
@@ -135,7 +135,7 @@ class LanguageModels(ModelFamily):
 def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:
     """Return the scores of an artifact."""
     facts = artifact.facts
-    table = Rows(artifact.folder / SCORES_FILE)
+    table = ScoreRows(artifact.folder / SCORES_FILE)
     return Scored(table, facts["reviews_digest"], departure, adaptation=facts["adaptation"] or STATIC)
 
 
@@ -174,7 +174,7 @@ def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifac
         stream = TokenStream.open(tokens.folder)
         with progress(f"gate {label}", len(stream), "reviews") as report:
             rows = score_stream(opened(), stream, report=lambda done, total: report(done))
-    return replace(stored_scores(stored, departure(rows, scores_of(stored))), table=Rows(rows))
+    return replace(stored_scores(stored, departure(rows, scores_of(stored))), table=ScoreRows(rows))
 
 
 def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:
