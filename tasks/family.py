@@ -42,7 +42,7 @@ class MeasuredRows(Protocol):
 
 @dataclass(frozen=True)
 class ScoreRows:
-    """ScoreRows of scores: a stored file, or a table of this run alone."""
+    """Rows of scores: a stored file, or a table of this run alone."""
 
     table: Path | pl.DataFrame = field(repr=False)
 

@@ -38,8 +38,7 @@ from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import FIGURES_FILE, Measured
 from tasks.fitting.fit import bundle_digest
-from tasks.measuring.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
-from tasks.measuring.samples import SAMPLES_FILE
+from tasks.measuring.observed import RELIABILITY_FILE, SAMPLES_FILE, TOKEN_SCORES_FILE
 from tasks.planning.outcome import in_words, outcome
 from tasks.planning.plan import RunPlan
 from tasks.progress import duration

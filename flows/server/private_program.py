@@ -15,7 +15,7 @@ with lasting_objects():
     from prefect.server.api.server import create_app
     from uvicorn.main import STARTUP_FAILURE
 
-    from flows.server.database import lock_first
+    from flows.server.prefect_server import lock_first
 
 
 def main() -> None:

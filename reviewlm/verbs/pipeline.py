@@ -68,8 +68,8 @@ def demo(
     shown_results.show_run(result)
     config = configured("demo", set)
     from tasks.measuring.fork_server import ModelWork
+    from tasks.measuring.observed import PROMPTS, STARS, shown
     from tasks.measuring.processes import done_alone
-    from tasks.measuring.samples import PROMPTS, STARS, shown
     from tracking.registry.opening import use_version
 
     options = {"options": {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}}

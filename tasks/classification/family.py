@@ -24,7 +24,7 @@ from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
 from tasks.family import ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
-from tasks.promotion.champion_reviews import tests_of
+from tasks.promotion.champion import tests_of
 from tasks.stage import store_of
 from tracking.logged_models.forms import CLASSIFIER
 

@@ -16,7 +16,7 @@ from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.cost import COSTS
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
-from tasks.measuring.samples import SAMPLES_FILE
+from tasks.measuring.observed import SAMPLES_FILE
 from tasks.stage import show_markdown, show_table, stage
 from tasks.track import tracker_of
 from tracking.runs.runs import Tracker

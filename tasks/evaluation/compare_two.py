@@ -21,7 +21,7 @@ from tasks.evaluation.cost import cost_of_fit, with_parts
 from tasks.evaluation.evaluate import draw_samples, figures_of_artifact, score_bundle, scores_of
 from tasks.fitting.fit import bundle_digest, plan_fit
 from tasks.fitting.job import Fitted
-from tasks.measuring.samples import SAMPLES_FILE
+from tasks.measuring.observed import SAMPLES_FILE
 from tasks.promotion.language import tokens_for
 from tasks.stage import show_markdown, stage, store_of
 from tasks.track import tracker_of

@@ -27,9 +27,8 @@ from tasks.fitting.job import Fitted
 from tasks.fitting.on_cluster import ClusterRun
 from tasks.gpus import OpenBundle
 from tasks.measuring.fork_server import ModelWork
-from tasks.measuring.observed import RELIABILITY_FILE, observed, scored
+from tasks.measuring.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, drawn, observed, scored
 from tasks.measuring.processes import in_processes, with_model
-from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.progress import progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
 from tasks.track import model_note, tracker_of

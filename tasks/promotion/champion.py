@@ -1,19 +1,35 @@
-"""Measure the registered champion and challenger for the gate, now, and register the challenger."""
+"""Measure the registered champion and challenger for the gate, now.
+
+Both are also scored on the champion's own test reviews, those of its data, to detect that older data are forgotten.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, Damaged, ReviewLMError
+from core.errors import BundleError, Damaged, InputError, ReviewLMError
 from core.lineage.record import Family
 from core.model_errors import converted_errors
+from core.store import Artifact
+from corpus.splitting.certificate import reviews_digest
+from corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
+from corpus.splitting.split import TABLE, scan_split
+from evaluation.gate.case import IDENTITY
+from evaluation.gate.evidence import ChampionReviews
+from models.bundles.bundle import SPEC
+from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
-from tasks.stage import stage
+from tasks.promotion.ancestry import REMEDY, learnt_data
+from tasks.stage import run_stage, stage, store_of
 from tasks.track import registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import BUNDLE_TAG, DATA_TAG
@@ -83,3 +99,144 @@ def require_registered(folder: Path, registered: str) -> str:
             "The bundle differs from the registered one", where=folder, value=f"{digest}, registered {registered}"
         )
     return digest
+
+
+STAGE = "unlearnt"
+COUNTS = ("tests", "learnt_ids", "learnt_texts")
+
+
+@dataclass(frozen=True)
+class OwnReviews:
+    """Test reviews of the data that a champion was trained on, without those that the challenger has learnt from.
+
+    Args:
+        earlier: The prepared data of the champion.
+        chosen: The chosen reviews, as an artifact with only a test split.
+    """
+
+    earlier: Artifact
+    chosen: Artifact
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Number of the champion's test reviews; number left out by id; number left out by text."""
+        tests, ids, texts = (int(self.chosen.facts[name]) for name in COUNTS)
+        return tests, ids, texts
+
+
+@stage("score champion's reviews", retry_if=tracking_was_away)
+def score_champion_reviews(
+    family: ModelFamily, config: RunConfig, prepared: Prepared, challenger: Candidate, scored: Scored,
+    champion: Champion | None, version: int | None,
+) -> ChampionReviews[Any] | None:
+    """Measure champion and challenger on the test reviews of the data that the champion was trained on.
+
+    Leave out reviews that the challenger was trained or validated on. Return None if the rule does not apply: there is
+    no champion that can be measured, the champion is the challenger itself, or the policy sets no limit.
+    """
+    policy, bundle = family.policy(config), challenger.fitted.bundle
+    if champion is None or champion.folder is None or champion.scored.table is None or version is None:
+        return None
+    if policy.max_champion_loss is None or champion.digest == bundle_digest(bundle):
+        return None
+    chosen = find_own_reviews(
+        config, prepared.clean, bundle, champion.version, data_of(champion.folder, champion.data), family.case.SECTION,
+        policy.champion_reviews,
+    )  # fmt: skip
+    if isinstance(chosen, ChampionReviews):
+        return chosen
+    try:
+        folders = {"challenger": bundle, "champion": champion.folder}
+        both = scored, champion.scored
+        pair = family.score_own_reviews(config, prepared, chosen.chosen, chosen.earlier, both, folders)
+    except (BundleError, Damaged, InputError) as error:  # of a field of the files: they may be gone
+        return ChampionReviews(*chosen.counts, problem=_not_tried(error))
+    if pair is None:
+        return ChampionReviews(*chosen.counts)
+    ours, theirs = pair
+    return ChampionReviews(*chosen.counts, challenger=ours, champion=theirs, documents=documents_of(chosen.earlier))
+
+
+def find_own_reviews(
+    config: RunConfig, clean: Artifact, bundle: Path, version: int, data: str, section: str, most: int
+) -> OwnReviews | ChampionReviews[Any]:
+    """Return the champion's own test reviews; or the finding, if they are those of this run or cannot be had.
+
+    Args:
+        config: Locates the store; `promotion.model_name` is the registered model.
+        bundle: Folder of the challenger's bundle.
+        data: Digest of the prepared data that the champion was trained on.
+        section: Name of the policy's section in the configuration, for remedies.
+        most: Largest number of reviews.
+    """
+    if data == clean.digest:
+        return ChampionReviews(same=True)
+    try:
+        earlier = store_of(config).find("prepare", data)
+    except Damaged as error:
+        return ChampionReviews(problem=_lost(config, version, section, f"{error.what} ({error.where})"))
+    if earlier is None:
+        what = f"the prepared data '{data}' are not in this store"
+        return ChampionReviews(problem=_lost(config, version, section, what))
+    if reviews_digest(tests := tests_of(earlier)) == reviews_digest(tests_of(clean)):
+        return ChampionReviews(len(tests), same=True)
+    learnt, problem = _learnt_by(config, clean, bundle, section)
+    if problem:
+        log.warning("%s", problem)
+        return ChampionReviews(problem=problem)
+    return OwnReviews(earlier, choose_reviews(config, earlier, learnt, most))
+
+
+def tests_of(clean: Artifact) -> pl.DataFrame:
+    """Return what identifies the test reviews of prepared data, for `reviews_digest`; a row for each."""
+    return scan_split(clean.folder, TEST).select(IDENTITY).collect()
+
+
+def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact], most: int) -> Artifact:
+    """Return the chosen reviews as an artifact with only a test split, so that it is tokenized like prepared data."""
+    options = {"most": most, "seed": config.evaluation.seed}
+    inputs = {"earlier": earlier.digest, **{f"learnt {one.digest}": one.digest for one in learnt}}
+
+    def make(work: Path) -> dict[str, Any]:
+        choice: Unlearnt = choose_unlearnt(earlier.folder, [one.folder for one in learnt], **options)
+        choice.reviews.write_parquet(work / TABLE)
+        counts = {name: getattr(choice, name) for name in COUNTS}
+        return {**counts, "splits": {TEST: {"reviews": len(choice.reviews)}}}
+
+    return run_stage(config, STAGE, options, inputs, make, "champion's own test reviews").artifact
+
+
+def data_of(folder: Path, tagged: str) -> str:
+    """Return the digest of the prepared data that a version was trained on: its tag, or else what its bundle says."""
+    spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+    return tagged or str(spec.get("clean_digest", "unknown"))
+
+
+def _not_tried(error: ReviewLMError) -> str:
+    """Return the problem of models that could not be tried on the champion's own test reviews."""
+    return f"the models could not be tried on the champion's own test reviews: {error.what}"
+
+
+def _learnt_by(config: RunConfig, clean: Artifact, bundle: Path, section: str) -> tuple[list[Artifact], str]:
+    """Return the prepared data that the challenger has learnt from: the current data and those of its start weights.
+
+    The text says what is not known of them, and what to do; empty where all is.
+    """
+    artifacts, problems = learnt_data(config, bundle)
+    if not problems:
+        return list(({clean.digest: clean} | artifacts).values()), ""
+    why = f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
+    return [], f"{why}; {REMEDY}, or set {_switch(section)}"
+
+
+def _lost(config: RunConfig, version: int, section: str, what: str) -> str:
+    """Log that the champion's data are gone, and return the problem with its remedy."""
+    problem = f"the champion, version {version}, cannot be measured on its own test reviews: {what}"
+    log.warning("%s", problem)
+    lineage = f"`reviewlm version lineage {config.promotion.model_name}/{version}`"
+    remedy = f"make the data again with `run --until prepare` from the files in {lineage}, or set {_switch(section)}"
+    return f"{problem}; {remedy}"
+
+
+def _switch(section: str) -> str:
+    return f"{section}.max_champion_loss=none"

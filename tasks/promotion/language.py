@@ -34,7 +34,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
-from tasks.family import Champion, ModelFamily, ScoreRows, Scored
+from tasks.family import Champion, ModelFamily, Scored, ScoreRows
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
 from tasks.measuring.fork_server import ModelWork, only_opened

@@ -26,8 +26,7 @@ from tasks.fitting.job import Fitted, FittedSpec
 from tasks.flow_run import PROMOTED, REFUSED, announce
 from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
-from tasks.promotion.champion import score_challenger, score_champion
-from tasks.promotion.champion_reviews import score_champion_reviews
+from tasks.promotion.champion import score_challenger, score_champion, score_champion_reviews
 from tasks.promotion.evidence import gather_evidence
 from tasks.stage import show_markdown, stage
 from tasks.track import registry_of, tracker_of, tracking_was_away

@@ -31,8 +31,20 @@ from core.removal import WORK, Removal, newest_change, one_collection
 from core.store import ASIDE
 from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
 from tasks.track import tracker_of
-from tasks.upkeep.holdings import RUNNING, VERSION, Holdings, Key, kept_results, with_inputs
-from tasks.upkeep.needed import Times, kept_versions, refused_versions, results_of, times_of, trackers_of
+from tasks.upkeep.holdings import (
+    RUNNING,
+    VERSION,
+    Holdings,
+    Key,
+    Times,
+    kept_results,
+    kept_versions,
+    refused_versions,
+    results_of,
+    times_of,
+    trackers_of,
+    with_inputs,
+)
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,

@@ -24,8 +24,7 @@ from tasks.classification.compare import MeasuredClassifier
 from tasks.classification.family import Classifiers
 from tasks.classification.predict import PREDICTIONS_FILE, predict_bundle
 from tasks.fitting.fit import bundle_digest
-from tasks.promotion.champion import score_challenger, score_champion
-from tasks.promotion.champion_reviews import score_champion_reviews
+from tasks.promotion.champion import score_challenger, score_champion, score_champion_reviews
 from tasks.promotion.promote import register
 from tasks.stage import run_stage
 from tracking.tags import BUNDLE_TAG, DATA_TAG

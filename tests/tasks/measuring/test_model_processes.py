@@ -23,7 +23,7 @@ from tasks.evaluation.score_job import ScoreJob
 from tasks.gpus import OpenBundle
 from tasks.measuring import processes
 from tasks.measuring.fork_server import ModelWork, only_opened
-from tasks.measuring.observed import scored
+from tasks.measuring.observed import SAMPLES_FILE, STARS, SUGGESTIONS_FILE, drawn, scored, shown
 from tasks.measuring.processes import (
     LEAST_TOKENS,
     ModelProcesses,
@@ -32,7 +32,6 @@ from tasks.measuring.processes import (
     model_processes,
     with_model,
 )
-from tasks.measuring.samples import SAMPLES_FILE, STARS, SUGGESTIONS_FILE, drawn, shown
 from tests.marked_cases import slow_but
 from tests.tasks.measuring.made_works import (
     bare,

@@ -17,8 +17,8 @@ from core.config.sections.promotion import GatePolicy
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from evaluation.gate.evidence import ChampionReviews
-from tasks.family import Champion, ScoreRows, Scored
-from tasks.promotion.champion_reviews import score_champion_reviews
+from tasks.family import Champion, Scored, ScoreRows
+from tasks.promotion.champion import score_champion_reviews
 from tasks.promotion.language import LanguageModels
 from tasks.stage import run_stage
 
