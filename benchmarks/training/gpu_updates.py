@@ -31,7 +31,6 @@ from training.neural.batches import Plan
 from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.state import TrainingState
 from training.neural.step import TrainingStep
-from training.neural.throughput import Meter, product_peak
 
 GPU = torch.device("cuda", 0)
 POSITIONS, HEAD = 70, 2_000
@@ -107,11 +106,11 @@ def training_of(spec: RecurrentSpec, stream: TokenStream) -> Iterator[tuple[Trai
 def speed(
     hidden: int, batch: int, stream: TokenStream, stateful: bool = True, kind: Kind = "lstm"
 ) -> dict[str, Any]:
-    """Return tokens per second of a training, and its share of the measured peak of matrix products."""
+    """Return tokens per second and peak memory of a training."""
     spec = spec_of(hidden, batch, POSITIONS, stateful, kind)
     free_cached_memory()
     torch.cuda.reset_peak_memory_stats()
-    with training_of(spec, stream) as (state, updates):
+    with training_of(spec, stream) as (_, updates):
         for _ in range(WARM):
             next(updates)
         torch.cuda.synchronize()
@@ -121,12 +120,8 @@ def speed(
         torch.cuda.synchronize()
         rate = TIMED * spec.training.batch * spec.training.bptt_len / (time.perf_counter() - began)
         taken = torch.cuda.max_memory_reserved()
-        meter = Meter(state.network)
-        peak = product_peak(GPU, torch.bfloat16, torch.get_num_threads())
     return {
-        "words": stream.vocabulary_size, "tokens/s": round(rate), "TFLOP/s": round(rate * meter.operations / 1e12, 1),
-        "bf16 peak TFLOP/s": round(peak / 1e12, 1), "share of peak": float(f"{rate * meter.operations / peak:.3g}"),
-        "peak GPU MB": round(taken / 1e6),
+        "words": stream.vocabulary_size, "tokens/s": round(rate), "peak GPU MB": round(taken / 1e6),
     }  # fmt: skip
 
 

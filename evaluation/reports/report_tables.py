@@ -56,7 +56,6 @@ COSTS: Columns = {
     "median update in ms": lambda row: _thousandths(row.get("step_seconds_p50")),
     "peak MB": lambda row: amount(row.get("peak_memory_megabytes"), 3),
     "peak GPU MB": lambda row: amount(row.get("peak_gpu_memory_megabytes"), 3),
-    "of peak speed": lambda row: _share(row.get("product_peak_share")),
     "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
 }
 """Columns of the tables of models; a column without a figure for any model is left out."""
@@ -64,10 +63,7 @@ ABOUT_MORE = (
     "The floor: what the grammar that wrote the reviews needs itself. Uncovered: without the reviews of whose words a "
     "quarter or more stand in passages of training text."
 )
-ABOUT_COSTS = (
-    "Each time was measured once, so small differences mean nothing. Of peak speed: arithmetic of the training as a "
-    "share of the fastest matrix products of this machine."
-)
+ABOUT_COSTS = "Each time was measured once, so small differences mean nothing."
 AUDITED = {
     "longest_copied": "longest copied run of words",
     "private_patterns": "personal data (patterns)",

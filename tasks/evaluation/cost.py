@@ -18,7 +18,6 @@ OF_FIT = {
     "step_seconds_p99": "step_seconds/p99",
     "peak_memory_megabytes": "peak_memory_megabytes",
     "peak_gpu_memory_megabytes": "peak_gpu_memory_megabytes",
-    "product_peak_share": "product_peak_share",
 }
 """Figures that the fit itself measures: column of the cost table → name in the fit's summary."""
 COSTS = (
@@ -38,9 +37,8 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
     Returns:
         parameters (for a model with parts: those of its parts), megabytes (10^6 bytes of the bundle), fit_seconds (see
         `seconds_of`, parts included), fit_cpu_seconds (processor time of the updates, parts included),
-        trained_tokens_per_second; for neural models quantiles of the update times, peak memory, and share of the
-        matrix-product peak (`training/neural/throughput.py`); score_seconds and tokens_per_second (of scoring
-        the test reviews), seconds_per_million_tokens (from the reciprocal of tokens_per_second).
+        trained_tokens_per_second; for neural models quantiles of the update times and peak memory; score_seconds
+        and tokens_per_second (of scoring the test reviews), seconds_per_million_tokens.
     """
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}
     costs = {model.name: cost_of_fit(model.fitted.artifact) | _cost(model) for model in measured}

@@ -16,14 +16,13 @@ DECIDING = (
 )  # fmt: skip
 """Figures of the test reviews that a reader decides by; all others are details."""
 CURVES_OF_TRAINING = (
-    "clipped_share", "gradient_norm", "learning_rate", "peak_memory_megabytes", "product_peak_share",
-    "tokens_per_second",
-)  # fmt: skip
+    "clipped_share", "gradient_norm", "learning_rate", "peak_memory_megabytes", "tokens_per_second",
+)
 SHOWN = {
     "train/": "curves/train_", "validation/": "curves/validation_",
     **{f"test/{figure}": f"test/{figure}" for figure in DECIDING}, "test/": "x_test/",
     **{name: f"training/{name}" for name in CURVES_OF_TRAINING},
-    "gradient_norm/": "training/gradient_norm/", "step_seconds/": "training/step_seconds/",
+    "step_seconds/": "training/step_seconds/",
     **{f"{group}/": f"x_{group}/" for group in ("audit", "cost", "final_validation", "fit", "models", "observed")},
 }  # fmt: skip
 """Our names of metrics (whole, or the beginning up to a slash), and the names in MLflow. Its chart page makes a section

@@ -110,8 +110,8 @@ def train(
         (per token, on the part that is scored at each evaluation), best_validation_perplexity, best_tokens (seen when
         it was measured), validation_nats and validation_perplexity (of the best weights, on all reviews), train_nats
         (train_estimator_loss if the training loss is an estimator's), clipped_share, value_clipped_share, divergences,
-        quantiles of the updates' times, peak memory and share of the matrix-product peak
-        (`TrainingMetrics.machine_figures`), micro_batch (streams read at a time at the end), threads (bit-equality
+        quantiles of the updates' times and peak memory (`TrainingMetrics.machine_figures`),
+        micro_batch (streams read at a time at the end), threads (bit-equality
         depends on it) and class_changes (times that it resumed under another class of determinism).
 
     Raises:

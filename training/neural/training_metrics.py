@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import quantiles
 
 from models.perplexity import perplexity
 from training.context import FitProgress
@@ -14,13 +13,11 @@ from training.neural.clipping import Clipped
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
 HORIZON = 100
 """Updates in the running mean of the training loss."""
-NORMS = 8_192
-"""Most gradient norms kept of an epoch; each checkpoint holds them."""
 FINENESS = 1.02
 """Ratio of neighbouring bins in which the times of updates are counted."""
 MEASURED = (
     "tokens_per_second", "step_seconds/p50", "step_seconds/p90", "step_seconds/p99", "peak_memory_megabytes",
-    "peak_gpu_memory_megabytes", "product_peak_share",
+    "peak_gpu_memory_megabytes",
 )  # fmt: skip
 """Figures of the machine: they go on after a resume, and differ between otherwise equal trainings."""
 
@@ -46,9 +43,6 @@ class TrainingMetrics:
         train_nats: Mean over the last line of the journal.
         since: Sums since the last line of the journal.
         norm: Of the latest gradient, before clipping.
-        norms: Of the gradients of this epoch: every `norm_stride`-th, so that there are never more than `NORMS`.
-        norms_seen: Number of gradients in this epoch.
-        norm_stride: See `norms`.
         running_nats: Running mean of the training loss.
         plateau: Factor on the rate after evaluations without improvement.
         micro_batch: Streams read at a time; halved when memory does not suffice.
@@ -71,9 +65,6 @@ class TrainingMetrics:
     train_nats: float = math.inf
     since: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SUMS, 0.0))
     norm: float = 0.0
-    norms: list[float] = field(default_factory=list)
-    norms_seen: int = 0
-    norm_stride: int = 1
     running_nats: float = math.inf
     plateau: float = 1.0
     micro_batch: int = 1
@@ -92,7 +83,7 @@ class TrainingMetrics:
         self.tokens += tokens
         self.clipped += clipped.by_norm
         self.cut += clipped.by_value
-        self._keep_norm(clipped.norm)
+        self.norm = clipped.norm
         loss = nats / tokens
         finite = math.isfinite(self.running_nats)
         share = 1 / min((self.updates if before is None else before) + 1, HORIZON) if finite else 1.0
@@ -100,14 +91,6 @@ class TrainingMetrics:
         sums = {"nats": nats, "tokens": tokens, "clipped": clipped.by_norm, "cut": clipped.by_value, "updates": 1}
         for name, value in sums.items():
             self.since[name] += value
-
-    def _keep_norm(self, norm: float) -> None:
-        self.norm = norm
-        if self.norms_seen % self.norm_stride == 0:
-            self.norms.append(norm)
-        self.norms_seen += 1
-        if len(self.norms) == NORMS:
-            self.norms, self.norm_stride = self.norms[::2], 2 * self.norm_stride
 
     def clock(self, seconds: float, cpu_seconds: float) -> None:
         """Add the wall-clock time and the CPU time of one update."""
@@ -136,19 +119,17 @@ class TrainingMetrics:
         self.micro_batch = min(before.micro_batch, self.micro_batch)
         self.class_changes, self.peaks = before.class_changes, before.peaks
 
-    def machine_figures(self, peaks: Mapping[str, float], highest: float) -> dict[str, float]:
+    def machine_figures(self, peaks: Mapping[str, float]) -> dict[str, float]:
         """Return the figures of machine use so far (`MEASURED`), for journal and summary.
 
         Args:
             peaks: Peak memory of this process, by the name of the figure.
-            highest: Tokens per second if only matrix products took time; see `throughput.py`.
         """
         self.peaks |= {name: max(value, self.peaks.get(name, 0.0)) for name, value in peaks.items()}
         shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
         return {
             **{f"step_seconds/{name}": self.step_seconds(share) for name, share in shares.items()},
             **self.peaks,
-            "product_peak_share": self.tokens / max(self.seconds, 1e-9) / max(highest, 1e-9),
         }
 
     def train_figures(self, rate: float, by_value: bool = False, nats: bool = True) -> dict[str, float]:
@@ -173,14 +154,6 @@ class TrainingMetrics:
         }
         figures |= {"value_clipped_share": since["cut"] / since["updates"]} if by_value else {}
         return figures | ({"divergences": float(self.divergences)} if self.divergences else {})
-
-    def norm_figures(self) -> dict[str, float]:
-        """Return quantiles of the gradient norms since the last call (before clipping), as figures of the journal."""
-        norms, self.norms, self.norms_seen, self.norm_stride = self.norms, [], 0, 1
-        if len(norms) < 2:
-            return {}
-        cuts = quantiles(norms, n=100, method="inclusive")
-        return {"gradient_norm/p50": cuts[49], "gradient_norm/p90": cuts[89], "gradient_norm/p99": cuts[98]}
 
     def progress(self, updates: int, total_tokens: int, nats: bool = True) -> FitProgress:
         """Return one progress report; figures that are not known yet are left out, as is an estimator's loss."""

@@ -250,16 +250,6 @@ class AdaptiveOutput(OutputLayer):
 
     @torch.no_grad()
     @torch.no_grad()
-    def weights_used(self) -> float:
-        """Count the head for all tokens, and each tail for its share of them, which the biases give."""
-        head_H = self.bias[self.order_P[: self.head]]
-        share_K = torch.cat([head_H, self.tail_bias]).double().softmax(0)[self.head :].tolist()
-        features, tails = self.weight.shape[1], 0.0
-        for k, ((low, high), share) in enumerate(zip(pairwise(self.cuts), share_K, strict=True)):
-            weights = sum(parameter.numel() for parameter in self._own(k)) if self.shrinks else 0
-            tails += share * (weights or (high - low) * features)
-        return features * (self.head + len(share_K)) + tails
-
     def logp(self, features_NE: Tensor) -> Tensor:
         """See `OutputLayer.logp`."""
         head, tails = self._levels(self.weight.dtype)

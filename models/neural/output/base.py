@@ -159,10 +159,6 @@ class OutputLayer(nn.Module):
         """Return a context in which all calls of `loss` share the samples of one update; estimators override it."""
         return nullcontext()
 
-    def weights_used(self) -> float:
-        """Return how many weights the products of one scored token use in training, on average."""
-        return float(self.weight.numel())
-
     def _scored_rows(self, targets_N: Tensor) -> Tensor:
         given_V = self.given_V if targets_N.is_cuda else self._given_on_host
         scored_N = targets_N >= 0

@@ -231,10 +231,6 @@ class HierarchicalOutput(OutputLayer):
         return Gradients(nats_N, grad_NE, (grad_IE, grad_I))
 
     @torch.no_grad()
-    def weights_used(self) -> float:
-        """Return 0: the choices of a path are not a product of matrices."""
-        return 0.0
-
     def logp(self, features_NE: Tensor) -> Tensor:
         """See `OutputLayer.logp`; computed from the root down, one level of the tree at a time."""
         choices_IN = torch.mm(self.weight, features_NE.to(self.weight.dtype).t()) + self.bias[:, None]

@@ -139,10 +139,6 @@ class _EstimatedOutput(SoftmaxOutput):
         grad_V.index_add_(0, negatives.ids_U, grad_U)
         return Gradients(loss_N, grad_NE, (grad_VE, grad_V))
 
-    def weights_used(self) -> float:
-        """Count the row of the target and those of the negatives."""
-        return float((self.samples + 1) * self.weight.shape[1])
-
     def _expected(self, ids_X: Tensor) -> Tensor:
         """Return log(S Q(w)), the logarithm of the expected number of draws of an id."""
         return (self.noise_V[ids_X] * self.samples).log().to(self.bias.dtype)

@@ -144,7 +144,6 @@ def test_the_drill_is_long_enough_and_of_every_kind(undisturbed):
     assert {kind for kind, _ in drawn} == {"line", "touch", "journal", "tensors"}
     assert len(metrics["train/nats"]) > 30
     assert len(metrics["validation/nats"]) == RECIPE.evaluations
-    assert len(metrics["gradient_norm/p50"]) == 2  # once an epoch
     assert len(set(texts)) > 1
     assert journal
 
@@ -163,7 +162,7 @@ def test_a_killed_fit_ends_as_if_nothing_had_happened(start, job, tracker, undis
         reached.append(updates_so_far(tmp_path))
         if journal := journal_file(tmp_path):
             tracker.log_journal(run_id, journal)
-    border = 1 + [step for step, _ in metrics["train/nats"]].index(metrics["gradient_norm/p50"][0][0])
+    border = len(metrics["train/nats"]) // 2  # between the two epochs; each update has a line
     assert seconds or 0 < reached[0] < border < reached[-1]
     assert start(tmp_path, job, seconds) == 0
     tracker.log_journal(run_id, journal_file(tmp_path))

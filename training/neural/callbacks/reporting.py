@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+import torch
+
 from models.perplexity import perplexity
+from models.threads import peak_resident
 from training.context import FitProgress
 from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.checkpoint import SETTLED, Journal
 from training.neural.state import TrainingState
-from training.neural.throughput import Meter
 
 if TYPE_CHECKING:
     from training.neural.batches import Window
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 JOURNAL_LINES = 200
 """Points of each training curve, at most."""
 REPORT_SECONDS = 0.5
+MEGABYTE = 1e6
 
 
 class Curves(Callback[TrainingState]):
@@ -27,7 +30,7 @@ class Curves(Callback[TrainingState]):
 
     def __init__(self, state: TrainingState, journal: Journal) -> None:
         super().__init__(state)
-        self.journal, self.meter = journal, Meter(state.network, state.ranks.size)
+        self.journal = journal
 
     def write(self, figures: Mapping[str, float]) -> None:
         """Append one line unless there are no figures."""
@@ -35,7 +38,7 @@ class Curves(Callback[TrainingState]):
             self.journal.write(self.state.metrics.tokens, figures)
 
     def on_update(self, window: Window) -> None:
-        """Write means of the training every few updates; gradient norms and use of the machine once an epoch."""
+        """Write means of the training every few updates; use of the machine once an epoch."""
         metrics, total = self.state.metrics, self.state.total_updates
         last = metrics.updates == total
         if last or metrics.updates % max(1, total // JOURNAL_LINES) == 0:
@@ -44,7 +47,7 @@ class Curves(Callback[TrainingState]):
             self.write(metrics.train_figures(rate, by_value, self.state.reports_nats))
         if last or window.index + 1 == window.of:
             self.state.settle()
-            self.write(metrics.norm_figures() | self.machine_figures())
+            self.write(self.machine_figures())
 
     def on_validation(self, measured: ValidationResult) -> None:
         """Write the measurement, and whether a divergence may still remove the lines before it."""
@@ -52,8 +55,11 @@ class Curves(Callback[TrainingState]):
         self.write({"validation/nats": nats, "validation/perplexity": perplexity(nats), SETTLED: measured.good})
 
     def machine_figures(self) -> dict[str, float]:
-        """Return the figures of machine use so far."""
-        return self.state.metrics.machine_figures(self.meter.peak_memory(), self.meter.highest_tokens_per_second())
+        """Return the figures of machine use so far: times of updates, peak memory of this process and of the GPU."""
+        peaks, device = {"peak_memory_megabytes": peak_resident() / MEGABYTE}, self.state.device
+        if device.type == "cuda":
+            peaks["peak_gpu_memory_megabytes"] = torch.cuda.max_memory_reserved(device) / MEGABYTE
+        return self.state.metrics.machine_figures(peaks)
 
 
 class ProgressReport(Callback[TrainingState]):

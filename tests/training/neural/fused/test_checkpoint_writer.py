@@ -16,7 +16,7 @@ from training.neural.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parents[4]
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
-CLOCKS = ("time", "tokens_per_second", "step_seconds", "peak_memory", "product_peak")
+CLOCKS = ("time", "tokens_per_second", "step_seconds", "peak_memory")
 
 
 class Disk:
