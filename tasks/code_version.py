@@ -25,7 +25,7 @@ REGISTRIES = {
     "models.specs.model_class": "models.specs",
     "models.classification.spec.classifier_class": "models.classification.spec",
     "training.fit.fit_model": "training.fit",
-    "training.classification.fitting.fit_classifier": "training.classification.fitting",
+    "training.labelling.fitting.fit_classifier": "training.labelling.fitting",
 }
 """Function that a module imports to open or fit a model of any kind, and the module with the table of all kinds."""
 WORKERS = {

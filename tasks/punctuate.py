@@ -27,7 +27,7 @@ from tasks.fitting.fit import device_of, remove, threads_of
 from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, stage, store_of
-from training.context import FitProgress
+from training.context import FitContext, FitProgress
 from training.labelling import punctuator
 
 STAGE, MODEL, CHECKPOINTS = "punctuation", "model", "checkpoints"
@@ -115,15 +115,13 @@ def _fitted(
         [" ".join(text.words) for text in train], VocabularySpec(unit="bpe", size=PIECES, min_count=1), form
     )  # fmt: skip
     device = device_of(config)
-    with gpu_slot(device, here=True) as gpus, progress(STAGE, 1, "tokens") as report, converted_errors(STAGE):
+    with gpu_slot(device, here=True) as gpus, progress(STAGE, 1, "words") as report, converted_errors(STAGE):
 
         def heard(news: FitProgress) -> None:
             report(news.step, news.figures, total=news.total)
 
-        model, summary = punctuator.fit_punctuator(
-            spec, vocabulary, train, validation, device=on_gpu(device, gpus), threads=threads_of(config), report=heard,
-            work=work / CHECKPOINTS,
-        )  # fmt: skip
+        context = FitContext(work / CHECKPOINTS, on_gpu(device, gpus), threads_of(config), heard)
+        model, summary = punctuator.fit_punctuator(spec, vocabulary, train, validation, context)
         tags = model.tags([text.words for text in test])
         model.labeller.network.cpu()
         if device == "cuda":

@@ -6,7 +6,7 @@ The table is in `docs/concepts/models/tuning.md`.
     python -m benchmarks.training.parallel --write
 
 With C cores: one process with one thread; one process with C threads; C ranks with one thread that train one network
-(`training/neural/parallel/data_parallel.py`); and C fits at once with one thread each, which give C models. All use the
+(`training/neural/data_parallel.py`); and C fits at once with one thread each, which give C models. All use the
 same batch, on made-up reviews (`benchmarks/models/mixture.py`), so only the times are meaningful. The time of updates
 counts, that of evaluations does not. No other program may run on the machine.
 """

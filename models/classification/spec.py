@@ -200,7 +200,7 @@ CLASSIFIERS: dict[str, tuple[type, str]] = {
 
 
 def classifier_class(kind: str) -> Any:
-    """Return the class of a kind; it has the class method `load(...)`; `training/classification/fitting.py` fits it."""
+    """Return the class of a kind; it has the class method `load(...)`; `training/labelling/fitting.py` fits it."""
     module, name = CLASSIFIERS[kind][1].split(":")
     return getattr(import_module(module, __package__), name)
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,6 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from ..base import ModelError
-
-if TYPE_CHECKING:
-    from .spec import NPLMSpec, RecurrentSpec
-
 
 SAID_BY_ALLOCATORS = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 
@@ -42,7 +38,7 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def out_of_memory(spec: RecurrentSpec | NPLMSpec, device: str) -> Iterator[None]:
+def out_of_memory(name: str, device: str) -> Iterator[None]:
     """Turn torch's out-of-memory errors, which differ by device, into a ModelError that says what to do."""
     try:
         yield
@@ -50,7 +46,7 @@ def out_of_memory(spec: RecurrentSpec | NPLMSpec, device: str) -> Iterator[None]
         if not is_out_of_memory(error):
             raise
         raise ModelError(
-            f"Not enough memory on {device} for model '{spec.name}': {first_line(error)}; "
+            f"Not enough memory on {device} for model '{name}': {first_line(error)}; "
             "a smaller batch, window or hidden size, or objective.chunk, needs less",
             "memory",
         ) from error

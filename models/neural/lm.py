@@ -244,7 +244,7 @@ class NeuralLM:
         """
         require_device(device)
         require_weights_for(spec, vocabulary.size, folder / WEIGHTS)
-        with out_of_memory(spec, device), torch.random.fork_rng(devices=[]):
+        with out_of_memory(spec.name, device), torch.random.fork_rng(devices=[]):
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
             fill_from(network, folder)
             return cls(spec, network.to(device), vocabulary.size)

@@ -14,8 +14,8 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.classification.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
 from tasks.fitting.job import PROBES, ClassifierJob
 from tasks.fitting.worker import report_progress
-from training.classification.fitting import fit_classifier
 from training.context import FitContext, FitProgress
+from training.labelling.fitting import fit_classifier
 
 
 def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Run a job in child processes, stream their progress, stop them when the parent exits.
 
-Several processes ("ranks") can train one network together (`training/neural/parallel/data_parallel.py`). They get
+Several processes ("ranks") can train one network together (`training/neural/data_parallel.py`). They get
 torchrun's environment variables but are started here, not by torchrun, for three reasons. Each rank has its own
 standard input, output and error, so it is known what each rank wrote and how it ended. Lifeline and progress messages
 work as for a single process. And there is no agent process, which would take a second and 220 MiB to import torch. The

@@ -1,6 +1,6 @@
 """Fit a language model; with several processes ("ranks") that train one network together.
 
-Rank and number of ranks come from the variables that torchrun sets (`training/neural/parallel/data_parallel.py`):
+Rank and number of ranks come from the variables that torchrun sets (`training/neural/data_parallel.py`):
 `torchrun --nproc-per-node 2 -m tasks.fitting.worker tasks.fitting.fit_worker FILE`.
 """
 
@@ -84,7 +84,7 @@ def _among_others(context: FitContext, spec: ModelSpec, init_method: str) -> Fit
         raise ModelError(
             f"'{spec.name}' is of kind '{spec.kind}'; only neural models can be trained by several processes", "input"
         )
-    from training.neural.parallel.data_parallel import own_device  # imports torch
+    from training.neural.data_parallel import own_device  # imports torch
 
     rank, ranks = int(os.environ["RANK"]), ranks_of_environment()
     device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)

@@ -1,1 +1,1 @@
-"""Train networks that give labels to texts or words."""
+"""Fit classifiers, and networks that give labels to texts or words."""

@@ -1,36 +1,60 @@
-"""Fit a classifier or tagger.
+"""Train a classifier or tagger with the trainer of the language models, in shuffled batches of whole sequences.
 
-Optimiser, schedule, clipping and number format are those of the language models' recipe (`TrainingSpec`). An update
-uses the gradient of the mean loss over the batch: over its sequences, or over its positions that have a target. The
-gradient flows through whole sequences.
+The order of an epoch follows from the seed and the epoch, and rates from the number of the update: all else is as in
+`training/neural/trainer.py`, which gives the same bits after a kill.
+
+The gradient of an update is that of the mean loss over all targets of its batch: that of the sum of all losses, divided
+by the number of targets. So a batch can be read in pieces whose gradients are added up: only rounding and the draws of
+dropout change. A piece has at most `micro_batch` sequences and `PIECE_POSITIONS` positions. Curves and progress count
+targets: reviews of a classifier, words of a tagger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from models.base import ModelError
-from models.neural.device import first_line, is_out_of_memory, limited_threads, require_device
+from models.neural.device import limited_threads, out_of_memory, require_device, to_device
 from models.neural.labelling.labelled_sequences import LabelledSequences
-from models.neural.labelling.labeller import Labeller
+from models.neural.labelling.labeller import LOSS, Labeller, input_tensors
 from models.neural.labelling.network import LabellingNetwork
+from models.neural.labelling.rows import LabelledBatch
 from models.neural.labelling.spec import LabellingOptions
+from models.neural.output import NOT_SCORED
 from models.neural.recurrent import RecurrentNetwork
-from training.context import FitProgress
-from training.labelling.fine_tuning import FineTuning
-from training.labelling.labeller_trainer import Trainer
+from models.neural.spec import TrainingSpec
+from models.neural.weights_file import network_tensors
+from models.options import stored
+from training.context import CHECKPOINTS, FitContext, FitProgress
+from training.labelling.fine_tuning import FineTuning, Rates
+from training.neural.callbacks.callback import ValidationResult
+from training.neural.callbacks.checkpointing import BackOff, Checkpointing
+from training.neural.callbacks.reporting import Curves, ProgressReport
+from training.neural.checkpoint import Checkpoints, Journal
 from training.neural.embedding_start import start_embedding
 from training.neural.fused.chosen_layers import train_with_own_layers
+from training.neural.state import TrainingState
+from training.neural.step import Divergence, UpdateStep
+from training.neural.tbptt import Memory, Sums
+from training.neural.trainer import BestWeights, make_updates
+
+PIECE_POSITIONS = 131_072
+"""Padded positions that are read at a time, unless a single sequence is longer."""
 
 
 class FittedLabeller(NamedTuple):
     """The model of the best evaluation, and numbers.
 
-    These are parameters, updates, best_update, seconds, seconds_per_epoch, and the result of `Labeller.measure`.
+    These are parameters, updates, seconds, seconds_per_epoch, divergences, and the result of `Labeller.measure`.
     """
 
     model: Labeller
@@ -38,10 +62,8 @@ class FittedLabeller(NamedTuple):
 
 
 def fit(
-    spec: LabellingOptions, entries: int, train: LabelledSequences, validation: LabelledSequences, *,
-    start: RecurrentNetwork | None = None, tuning: FineTuning | None = None, device: str = "cpu", threads: int = 1,
-    report: Callable[[FitProgress], None] = lambda progress: None,
-    work: Path | None = None, vectors: Path | None = None,
+    spec: LabellingOptions, entries: int, train: LabelledSequences, validation: LabelledSequences,
+    context: FitContext, *, start: RecurrentNetwork | None = None, tuning: FineTuning | None = None,
 ) -> FittedLabeller:  # fmt: skip
     """Train on some examples, choose the best state on others.
 
@@ -54,37 +76,222 @@ def fit(
         train: Training examples; every one is read once in an epoch.
         validation: Examples for choosing the state, `training.evaluations` times, evenly spaced over the updates: the
             one with the lowest mean loss or, with `choose_by` "macro_f1", the highest macro-F1.
+        context: Work folder of checkpoints and journal, from which a killed training resumes; device, threads,
+            listener; `vectors` for a spec that names some.
         start: A language model's network; training starts from its embedding and recurrent layers.
         tuning: Rates of the parts of a network that starts from a language model; None: the same rate for all.
-        device: "cpu" or "cuda".
-        threads: For matrix products.
-        report: Called after each evaluation with its figures; steps are tokens read.
-        work: Folder of checkpoints and journal, from which a killed training resumes; None: neither is written.
-        vectors: Folder of the word vectors that the embedding of a spec with `vectors` starts from.
 
     Raises:
         ModelError: kind "input": see `LabelledSequences.require`, `LabellingNetwork.take_over`, `start_embedding` and
-            `require_device`; "diverged": a loss or gradient is not a finite number; "memory".
+            `require_device`; "diverged": a loss or gradient is not a finite number, even at an eighth of the rate;
+            "memory".
     """
-    require_device(device)
+    require_device(context.device)
     train.require(spec, entries)
     validation.require(spec, entries)
-    if work:
-        work.mkdir(parents=True, exist_ok=True)
-    try:
-        gpus = [torch.device(device)] if device.startswith("cuda") else []
-        with limited_threads(threads), torch.random.fork_rng(devices=gpus):
-            torch.manual_seed(spec.training.seed)
-            network = LabellingNetwork(spec, entries, train.targets[train.asked()])
-            if getattr(spec, "vectors", ""):
-                start_embedding(network.embedding, spec, vectors)
-            if start is not None:
-                network.take_over(start)
-            train_with_own_layers(network)
-            model = Labeller(spec, network.to(device))
-            return FittedLabeller(model, Trainer(model, train, validation, work, report, tuning).run())
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        what = f"not enough memory on {device}: {first_line(error)}; a smaller batch or hidden size needs less"
-        raise ModelError(what, "memory") from error
+    context.work.mkdir(parents=True, exist_ok=True)
+    gpus = [torch.device(context.device)] if context.device.startswith("cuda") else []
+    name = getattr(spec, "name", spec.task)
+    with limited_threads(context.threads), out_of_memory(name, context.device), torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(spec.training.seed)
+        network = LabellingNetwork(spec, entries, train.targets[train.asked()])
+        if getattr(spec, "vectors", ""):
+            start_embedding(network.embedding, spec, context.vectors)
+        if start is not None:
+            network.take_over(start)
+        train_with_own_layers(network)
+        model = Labeller(spec, network.to(context.device))
+        summary = train_labeller(model, train, validation, context, tuning)
+        return FittedLabeller(model, {**summary, **model.measure(validation)})
+
+
+def train_labeller(
+    model: Labeller, train: LabelledSequences, validation: LabelledSequences, context: FitContext,
+    tuning: FineTuning | None,
+) -> dict[str, float]:  # fmt: skip
+    """Train the network of a model in place; afterwards it holds the best weights. See `fit`, also for the result."""
+    network, training, plan = model.network, model.spec.training, SequencePlan(train, model.spec.training)
+    state = LabellerState(network.train(), training, plan, tuning)
+    identity = _identity(model, tuning, train, validation)
+    journal = Journal(context.work)
+    checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, identity)
+    curves, total = Curves(state, journal), round(training.epochs * len(train.asked()))
+    report = ProgressReport(state, total, context.report, None)
+    callbacks = (BestWeights(state), curves, checkpointing, BackOff(state, checkpointing), report)
+    with checkpointing.writer:
+        step = LabellerStep(state, curves.write, model.spec, train)
+        make_updates(plan, state, step, callbacks, lambda: _evaluate(state, model, validation))
+    network.requires_grad_(True)
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "updates": plan.updates, "seconds": state.metrics.seconds,
+        "seconds_per_epoch": state.metrics.seconds * plan.per_epoch / plan.updates,
+        "divergences": state.metrics.divergences,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """The numbers of the sequences of an update, which is number `index` of `of` in its epoch."""
+
+    rows_B: np.ndarray
+    index: int
+    of: int
+
+
+class SequencePlan:
+    """The updates of a training on whole sequences; attributes as those of `training.neural.batches.Plan`."""
+
+    def __init__(self, examples: LabelledSequences, training: TrainingSpec) -> None:
+        self.sequences, self.training = examples.sequences, training
+        self.per_epoch = math.ceil(len(self.sequences) / training.batch)
+        self.updates = max(1, math.ceil(training.epochs * self.per_epoch))
+        count = training.evaluations
+        self.evaluations = {math.ceil((index + 1) * self.updates / count) for index in range(count)}
+
+    def rest_of_epoch(self, done: int) -> Iterator[tuple[SequenceBatch, None]]:
+        """Yield the sequences of each update that is left of this epoch, or of the training."""
+        epoch, first = divmod(done, self.per_epoch)
+        draw = np.random.default_rng([self.training.seed, 2, epoch])
+        groups = list(self.sequences.shuffled(draw, self.training.batch))
+        for index in range(first, min(self.per_epoch, first + self.updates - done)):
+            yield SequenceBatch(groups[index], index, self.per_epoch), None
+
+
+class LabellerState(TrainingState):
+    """The state of a training on whole sequences: nothing is remembered from batch to batch.
+
+    Args:
+        network: With its initial weights, in training mode.
+        training: The recipe.
+        plan: Its updates.
+        tuning: Options of fine-tuning; None trains all parts at the same rate.
+
+    Attributes:
+        figures: Those of the latest evaluation.
+    """
+
+    def __init__(
+        self, network: LabellingNetwork, training: TrainingSpec, plan: SequencePlan, tuning: FineTuning | None
+    ) -> None:
+        self.rates = Rates(network, training, plan.updates, plan.per_epoch, tuning)
+        self.figures: Mapping[str, float] = {}
+        super().__init__(network, training, plan.updates, optimizer=self.rates.optimizer)  # type: ignore[arg-type]
+
+    def forget(self) -> None:
+        """Hold a memory of nothing."""
+        self.memory = Memory((), torch.zeros(self.training.batch, 0, dtype=torch.int64, device=self.device))
+
+    def rate(self, update: int) -> float:
+        """Return the highest rate of all parts at an update."""
+        return self.rates.rate(update) * self.metrics.rate_factor
+
+    def set_rates(self, share: float = 1.0) -> None:
+        """Set the rates of all parts for the next update, and freeze those that it does not train."""
+        self.rates.set(self.metrics.updates, self.metrics.rate_factor * share)
+
+    def progress(self, updates: int, total_tokens: int) -> FitProgress:
+        """See `TrainingState.progress`."""
+        return FitProgress(self.metrics.tokens, total_tokens, self.figures)
+
+
+class LabellerStep(UpdateStep):
+    """One update by some sequences.
+
+    Args:
+        state, record: See `UpdateStep`.
+        spec: Of the network.
+        examples: Training examples.
+    """
+
+    def __init__(
+        self, state: TrainingState, record: Callable[[Mapping[str, float]], None], spec: LabellingOptions,
+        examples: LabelledSequences,
+    ) -> None:  # fmt: skip
+        super().__init__(state, record)
+        self.spec, self.examples = spec, examples
+
+    def __call__(self, rows: SequenceBatch, keep: None = None) -> None:
+        """Take one step along the mean gradient over all targets of some sequences; without targets take none."""
+        sums = self.gradient(rows.rows_B)
+        if sums.tokens:
+            self.apply(sums, sums.tokens)
+
+    def gradient(self, rows_B: np.ndarray) -> Sums:
+        """Add up the gradient of the summed loss; see `UpdateStep.added`."""
+        state = self.state
+        state.set_rates()  # parts that are frozen at this update get no gradient
+
+        def add() -> tuple[Sums, Memory]:
+            network: Any = state.network
+            return add_gradients(network, self.examples, rows_B, self.spec, state.metrics.micro_batch), state.memory
+
+        return self.added(add, len(rows_B))[0]
+
+
+def add_gradients(
+    network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellingOptions, micro_batch: int
+) -> Sums:
+    """Add the gradient of the summed loss of some sequences to that of the parameters, *micro_batch* at a time."""
+    nats, targets = torch.zeros((), dtype=torch.float64, device=network.device), 0
+    for piece in pieces(examples.sequences.lengths[rows_B], micro_batch):
+        batch = examples.sequences.batch(rows_B[piece])
+        features_NF, targets_N = asked_features(network, batch, examples.of_rows(spec, rows_B[piece]))
+        if len(targets_N):
+            loss = F.cross_entropy(network.head(features_NF), targets_N, reduction="sum")
+            loss.backward()
+            nats, targets = nats + loss.detach(), targets + len(targets_N)
+    return Sums(nats if nats.is_cuda else float(nats), targets)
+
+
+def pieces(lengths_B: np.ndarray, most: int) -> Iterator[slice]:
+    """Yield the sequences of a batch in their order, *most* or fewer at a time; see `PIECE_POSITIONS`."""
+    first = 0
+    while first < len(lengths_B):
+        longest_R = np.maximum.accumulate(lengths_B[first : first + most])
+        fits_R = longest_R * np.arange(1, len(longest_R) + 1) <= PIECE_POSITIONS
+        last = first + max(1, int(fits_R.sum()))
+        yield slice(first, last)
+        first = last
+
+
+def asked_features(
+    network: LabellingNetwork, batch: LabelledBatch, targets: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Return the features that have a target, and the targets (int64)."""
+    features_NF = network(*input_tensors(batch, network.device))
+    scored = np.flatnonzero(targets != NOT_SCORED)  # chosen here: a mask on a GPU would make the host wait for it
+    targets_N = to_device(torch.from_numpy(targets[scored].astype(np.int64)), network.device)
+    if len(scored) < len(targets):
+        features_NF = features_NF[to_device(torch.from_numpy(scored), network.device)]
+    return features_NF, targets_N
+
+
+def _evaluate(state: LabellerState, model: Labeller, validation: LabelledSequences) -> ValidationResult:
+    """Measure on validation, with the averaged weights if there is an average.
+
+    Raises:
+        Divergence: The loss is not finite.
+    """
+    state.settle()
+    with state.averaged():
+        model.network.eval()
+        state.figures = figures = model.measure(validation)
+        model.network.train()
+    if not math.isfinite(figures[LOSS]):
+        raise Divergence(f"validation loss {figures[LOSS]}")
+    rank = -figures["macro_f1"] if model.spec.choose_by == "macro_f1" else figures[LOSS]
+    return ValidationResult(rank, rank < state.metrics.best_nats, True, figures)
+
+
+def _identity(model: Labeller, tuning: FineTuning | None, *data: LabelledSequences) -> dict[str, Any]:
+    """Return the values that must be equal in a checkpoint and this training on these examples (JSON values)."""
+    options = {name: value for name, value in stored(model.spec).items() if name not in ("name", "vocabulary")}
+    content = hashlib.sha256()
+    for _, tensor in sorted(network_tensors(model.network).items()):
+        content.update(tensor.numpy().tobytes())
+    for one in data:
+        for array in (one.sequences.ids_P, one.sequences.offsets, one.targets):
+            content.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).data)
+    values = {"spec": options, "tuning": asdict(tuning) if tuning else None, "content": content.hexdigest()}
+    return json.loads(json.dumps(values))  # type: ignore[no-any-return]

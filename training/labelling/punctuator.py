@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -14,12 +13,13 @@ from models.neural.output import NOT_SCORED
 from models.tagging.punctuator import WINDOW, Punctuator, WordPieces
 from models.tagging.written_words import TaggedWords
 from models.tokens.vocabulary import Vocabulary
+from training.context import FitContext
 from training.labelling.labeller_fit import fit as fit_labeller
 
 
 def fit_punctuator(
     spec: TaggingSpec, vocabulary: Vocabulary, train: Iterable[TaggedWords],
-    validation: Iterable[TaggedWords], **options: Any,
+    validation: Iterable[TaggedWords], context: FitContext,
 ) -> tuple[Punctuator, dict[str, float]]:  # fmt: skip
     """Train on some texts and choose the best state on others; return the model and the fit's summary.
 
@@ -27,13 +27,13 @@ def fit_punctuator(
         spec: Network and training.
         vocabulary: Cuts the words into pieces.
         train, validation: Texts.
-        options: Further arguments of `training.labelling.labeller_fit.fit`: device, threads, report, work.
+        context: Work folder, device, threads, listener.
 
     Raises:
         ModelError: See `fit`; kind "input": a set of texts has no word.
     """
-    sets = [examples(vocabulary, texts) for texts in (train, validation)]
-    fitted = fit_labeller(spec, len(vocabulary), *sets, **options)
+    learned, chosen_by = examples(vocabulary, train), examples(vocabulary, validation)
+    fitted = fit_labeller(spec, len(vocabulary), learned, chosen_by, context)
     return Punctuator(vocabulary, fitted.model), fitted.summary
 
 

@@ -28,10 +28,11 @@ from models.neural.weights_file import (
     without_prefix,
 )
 from models.options import stored
+from training.context import FitProgress
 from training.neural.averaging import NonMonotonicTrigger, WeightAverage
 from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
+from training.neural.data_parallel import Ranks
 from training.neural.optimizers import learning_rate, make_optimizer
-from training.neural.parallel.data_parallel import Ranks
 from training.neural.tbptt import Memory
 from training.neural.training_metrics import TrainingMetrics
 
@@ -47,6 +48,7 @@ class TrainingState:
         training: The recipe.
         total_updates: In the whole training.
         ranks: The processes that train the network together.
+        optimizer: None: the one that the recipe names, with one rate for all parameters.
 
     Attributes:
         reports_nats: The training losses are nats, not those of an estimator (`OutputLayer.reports_nats`).
@@ -63,13 +65,15 @@ class TrainingState:
     """
 
     def __init__(
-        self, network: Network, training: TrainingSpec, total_updates: int = 1, ranks: Ranks | None = None
-    ) -> None:
+        self, network: Network, training: TrainingSpec, total_updates: int = 1, ranks: Ranks | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:  # fmt: skip
         self.network, self.training, self.total_updates, self.ranks = network, training, total_updates, ranks or Ranks()
         self.rows = self.ranks.rows(training.batch)
-        self.device, self.reports_nats = network.output.weight.device, network.output.reports_nats
+        self.device, output = next(network.parameters()).device, getattr(network, "output", None)
+        self.reports_nats = output is None or output.reports_nats
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.optimizer = make_optimizer(network, training)
+        self.optimizer = optimizer or make_optimizer(network, training)
         self.trigger = NonMonotonicTrigger() if training.optimizer == "nt_asgd" else None
         averages = self.trigger is not None or training.ema > 0
         self.average = WeightAverage(self.parameters, training.ema or None) if averages else None
@@ -98,6 +102,15 @@ class TrainingState:
         """Return the learning rate of an update (from 0), for a window of the usual length."""
         metrics = self.metrics
         return learning_rate(self.training, update, self.total_updates) * metrics.rate_factor * metrics.plateau
+
+    def set_rates(self, share: float = 1.0) -> None:
+        """Set the learning rates of the next update; *share* multiplies them."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.metrics.updates) * share
+
+    def progress(self, updates: int, total_tokens: int) -> FitProgress:
+        """Return a progress report of a training of *updates* updates in all."""
+        return self.metrics.progress(updates, total_tokens, self.reports_nats)
 
     def after_step(self) -> None:
         """Add the new weights to the average, once it has begun."""

@@ -39,8 +39,8 @@ class Divergence(Exception):
     """Divergence: loss or gradient is not finite."""
 
 
-class TrainingStep:
-    """One update of a training's state by one window.
+class UpdateStep:
+    """Base class: one update of a training's state, from a gradient that a subclass adds up.
 
     Args:
         state: Changed in place.
@@ -49,79 +49,44 @@ class TrainingStep:
 
     def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
         self.state, self.training, self.record = state, state.training, record
-        self._captured: CapturedReading | None = None
-        on_gpu, all_at_once = state.device.type == "cuda", self.training.bptt_grad_len in (None, self.training.bptt_len)
-        self._gives_ids = on_gpu and all_at_once and state.network.reads_pieces()
-        self._piece = StreamPiece(state.rows, state.device) if on_gpu else None
-        self._captures = on_gpu and all_at_once and not self.training.random_window and not self._gives_ids
 
-    def __call__(self, window: Window, keep_B: Tensor | None) -> None:
-        """Read one window and take one step; a window without a scored token only updates the memory.
-
-        Args:
-            window: The next one.
-            keep_B: False for streams that are reset before this window; None where none is.
-        """
-        rows, device = self.state.rows, self.state.device
-        x_BT = self._piece.window(window) if self._piece else torch.from_numpy(window.x_BT[rows])
-        y_BT = torch.from_numpy(window.y_BT[rows])
-        keep_B = None if keep_B is None else to_device(keep_B[rows], device)
-        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B, window.x_BT[rows] if self._gives_ids else None)
-        if sums.tokens:
-            self.apply(sums, *window.y_BT.shape)
-
-    def gradient(
-        self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None, ids_on_host: np.ndarray | None = None
-    ) -> tuple[Sums, Memory]:
+    def added(self, add: Callable[[], tuple[Sums, Memory]], rows: int) -> tuple[Sums, Memory]:
         """Add up the gradients of all ranks' rows; the returned sums are those of all ranks, too.
 
-        If memory does not suffice (on one rank or more), repeat without replays, then with half as many streams at a
-        time. The repetition starts from the same memory of the streams and the same random state.
+        If memory does not suffice (on one rank or more), repeat without replays, then with half as many rows at a time.
+        The repetition starts from the same memory of the streams and the same random state.
+
+        Args:
+            add: Adds the gradient of some rows to that of the parameters, `metrics.micro_batch` rows at a time.
+            rows: Their number.
         """
         state, random = self.state, random_tensors(self.state.device)
         while True:
             state.optimizer.zero_grad(set_to_none=True)
             sums, after, message = Sums(0.0, 0), state.memory, ""
             try:
-                micro_batch = state.metrics.micro_batch
-                with tf32_in_layers(x_BT.is_cuda and state.network.products == "bf16"):
-                    read = self._reading(x_BT)
-                    sums, after = add_gradients(
-                        state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch, read, ids_on_host
-                    )
+                sums, after = add()
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or (micro_batch == 1 and not self._may_replay(x_BT)):
+                if not is_out_of_memory(error) or (state.metrics.micro_batch == 1 and not self._may_replay(rows)):
                     raise
                 message = first_line(error)
-            read = None  # else the graph would stay in memory when it is given up
             failed, nats, tokens = state.ranks.add_up(state.parameters, bool(message), sums.nats, sums.tokens)
             if not failed:
                 return Sums(nats, tokens), after
             # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
             message = message or "on another rank"
-            if self._may_replay(x_BT):  # a graph needs more memory than the kernels one by one
+            if self._may_replay(rows):  # a graph needs more memory than the kernels one by one
                 self._launch_from_now_on(message)
             else:
                 self._halve_micro_batch(message)
             set_random(random, state.device)
 
-    def _reading(self, x_BT: Tensor) -> Read | None:
-        """Return what reads a window of the usual length by replays on a GPU; None for other windows."""
-        if not self._may_replay(x_BT) or x_BT.shape[1] != self.training.bptt_len:
-            return None
-        if self._captured is None:
-            self._captured = captured(self.state.network, x_BT, self.state.memory.state)
-            self._captures = self._captured is not None
-        return self._captured
-
-    def _may_replay(self, x_BT: Tensor) -> bool:
-        """Return whether windows of all these streams may be replayed: in parts, their gradients are added up."""
-        return self._captures and self.state.metrics.micro_batch >= len(x_BT)
+    def _may_replay(self, rows: int) -> bool:
+        """Return whether batches of so many rows may be replayed by a CUDA graph."""
+        return False
 
     def _launch_from_now_on(self, message: str) -> None:
-        log.warning("not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly", message)
-        self._captured, self._captures = None, False
-        self._free_memory()
+        """Give the CUDA graph up."""
 
     def _free_memory(self) -> None:
         self.state.network.last_layer = None  # it keeps the whole graph before it in memory
@@ -141,36 +106,34 @@ class TrainingStep:
             metrics.micro_batch,
         )
 
-    def apply(self, sums: Sums, streams: int, positions: int) -> None:
-        """Divide the sums by the number of positions, clip the result and take a step.
+    def apply(self, sums: Sums, count: int, share: float = 1.0) -> None:
+        """Divide the summed gradient by *count*, clip the result and take a step.
 
         Args:
-            sums: Of the window whose gradient is in `.grad`.
-            streams: B.
-            positions: T of the window; if it is not the usual length, the rate is scaled with it (AWD-LSTM).
+            sums: Of the batch whose gradient is in `.grad`.
+            count: Positions of the batch.
+            share: Length of the window as a share of the usual one; the rate is scaled with it (AWD-LSTM).
 
         Raises:
             Divergence: On the processor no step is taken. On a GPU it is about the update before: see above.
         """
-        training, state = self.training, self.state
-        scale, tokens, all_positions = 1 / (streams * positions), sums.tokens, streams * positions
+        training, state, tokens = self.training, self.state, sums.tokens
         if isinstance(sums.nats, Tensor):
-            clipped = scale_and_clip_unread(state.parameters, scale, training.clip, training.clip_value)
+            clipped = scale_and_clip_unread(state.parameters, 1 / count, training.clip, training.clip_value)
             read = Unread([sums.nats, *clipped]).read
-            count: Callable[[], None] = partial(self._count_unread, read, tokens, all_positions, state.metrics.updates)
+            counted: Callable[[], None] = partial(self._count_unread, read, tokens, state.metrics.updates)
         else:
-            norms = scale_and_clip(state.parameters, scale, training.clip, training.clip_value)
+            norms = scale_and_clip(state.parameters, 1 / count, training.clip, training.clip_value)
             self._require_sound(sums.nats, tokens, norms)
-            count = partial(state.metrics.count, sums.nats, tokens, norms)
-        for group in state.optimizer.param_groups:
-            group["lr"] = state.rate(state.metrics.updates) * (positions / training.bptt_len)
+            counted = partial(state.metrics.count, sums.nats, tokens, norms)
+        state.set_rates(share)
         state.optimizer.step()
         state.after_step()
         if isinstance(sums.nats, Tensor):
-            count, state.unread = state.unread or _nothing, count
-        count()
+            counted, state.unread = state.unread or _nothing, counted
+        counted()
 
-    def _count_unread(self, read: Callable[[], list[float]], tokens: int, positions: int, before: int) -> None:
+    def _count_unread(self, read: Callable[[], list[float]], tokens: int, before: int) -> None:
         """Read the figures of an update from a GPU, and count it."""
         nats, norm, by_value, by_norm = read()
         clipped = Clipped(norm, bool(by_value), bool(by_norm))
@@ -186,3 +149,63 @@ class TrainingStep:
 
 def _nothing() -> None:
     """Count nothing: there was no update before."""
+
+
+class TrainingStep(UpdateStep):
+    """One update of a language model's training by one window; arguments as those of `UpdateStep`."""
+
+    def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
+        super().__init__(state, record)
+        self._captured: CapturedReading | None = None
+        on_gpu, all_at_once = state.device.type == "cuda", self.training.bptt_grad_len in (None, self.training.bptt_len)
+        self._gives_ids = on_gpu and all_at_once and state.network.reads_pieces()
+        self._piece = StreamPiece(state.rows, state.device) if on_gpu else None
+        self._captures = on_gpu and all_at_once and not self.training.random_window and not self._gives_ids
+
+    def __call__(self, window: Window, keep_B: Tensor | None) -> None:
+        """Read one window and take one step; a window without a scored token only updates the memory.
+
+        Args:
+            window: The next one.
+            keep_B: False for streams that are reset before this window; None where none is.
+        """
+        rows, device = self.state.rows, self.state.device
+        x_BT = self._piece.window(window) if self._piece else torch.from_numpy(window.x_BT[rows])
+        y_BT = torch.from_numpy(window.y_BT[rows])
+        keep_B = None if keep_B is None else to_device(keep_B[rows], device)
+        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B, window.x_BT[rows] if self._gives_ids else None)
+        if sums.tokens:
+            self.apply(sums, window.y_BT.size, window.y_BT.shape[1] / self.training.bptt_len)
+
+    def gradient(
+        self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None, ids_on_host: np.ndarray | None = None
+    ) -> tuple[Sums, Memory]:
+        """Add up the gradients of a window; see `added`."""
+        state = self.state
+
+        def add() -> tuple[Sums, Memory]:
+            with tf32_in_layers(x_BT.is_cuda and state.network.products == "bf16"):
+                return add_gradients(
+                    state.network, state.memory, x_BT, y_BT, keep_B, self.training, state.metrics.micro_batch,
+                    self._reading(x_BT), ids_on_host,
+                )  # fmt: skip
+
+        return self.added(add, len(x_BT))
+
+    def _reading(self, x_BT: Tensor) -> Read | None:
+        """Return what reads a window of the usual length by replays on a GPU; None for other windows."""
+        if not self._may_replay(len(x_BT)) or x_BT.shape[1] != self.training.bptt_len:
+            return None
+        if self._captured is None:
+            self._captured = captured(self.state.network, x_BT, self.state.memory.state)
+            self._captures = self._captured is not None
+        return self._captured
+
+    def _may_replay(self, rows: int) -> bool:
+        """Return whether windows of all these streams may be replayed: in parts, their gradients are added up."""
+        return self._captures and self.state.metrics.micro_batch >= rows
+
+    def _launch_from_now_on(self, message: str) -> None:
+        log.warning("not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly", message)
+        self._captured, self._captures = None, False
+        self._free_memory()

@@ -1,6 +1,6 @@
 """Train a neural model: truncated BPTT, keeping the best state on held-out reviews.
 
-`train` sets a training up, `_loop` runs it. One update is in `step.py`; everything around the updates
+`train` sets a training up, `make_updates` runs it. One update is in `step.py`; everything around the updates
 (journal, checkpoints, back-off after a divergence and so on) is a callback in `callbacks/`.
 
 All randomness is either torch's random stream, whose state is in each checkpoint, or derived from (seed, epoch,
@@ -17,9 +17,9 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -37,8 +37,8 @@ from training.neural.callbacks.checkpointing import BackOff, Checkpointing
 from training.neural.callbacks.pacing import Pacing, Paused, shortened
 from training.neural.callbacks.reporting import Curves, ProgressReport
 from training.neural.checkpoint import Checkpoints, Journal
+from training.neural.data_parallel import joined
 from training.neural.optimizers import PLATEAU_FACTOR, decay_start
-from training.neural.parallel.data_parallel import joined
 from training.neural.state import TrainingState
 from training.neural.step import Divergence, TrainingStep
 from training.neural.validation import validation_limit, validation_nats
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class BestWeights(Callback[TrainingState]):
+class BestWeights(Callback):
     """Keep the best weights (averaged ones if there is an average), and leave them in the network at the end."""
 
     def on_validation(self, measured: ValidationResult) -> None:
@@ -67,7 +67,7 @@ class BestWeights(Callback[TrainingState]):
         self.state.network.eval()
 
 
-class Plateau(Callback[TrainingState]):
+class Plateau(Callback):
     """Lower the learning rate of the schedule "plateau" after an evaluation without improvement."""
 
     def on_validation(self, measured: ValidationResult) -> None:
@@ -76,7 +76,7 @@ class Plateau(Callback[TrainingState]):
             self.state.metrics.plateau *= PLATEAU_FACTOR
 
 
-class StartAveraging(Callback[TrainingState]):
+class StartAveraging(Callback):
     """Start the average of "nt_asgd" when validation no longer improves; see `NonMonotonicTrigger`."""
 
     def on_validation(self, measured: ValidationResult) -> None:
@@ -138,7 +138,8 @@ def train(
         with checkpointing.writer:
             try:
                 limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
-                _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream, limit)
+                step = TrainingStep(state, curves.write)
+                make_updates(plan, state, step, callbacks, lambda: _evaluate(state, validation_stream, limit))
             except Paused as paused:
                 return _pause(paused, plan, checkpointing, context.work / PAUSED)
         if devices:
@@ -151,8 +152,8 @@ def train(
 
 
 def _callbacks(
-    state: TrainingState, plan: Plan, curves: Curves, checkpointing: Checkpointing[TrainingState], context: FitContext
-) -> Sequence[Callback[TrainingState]]:
+    state: TrainingState, plan: Plan, curves: Curves, checkpointing: Checkpointing, context: FitContext
+) -> Sequence[Callback]:
     """Return the callbacks in the order in which they act: first those that change the state, then those that tell."""
     pacing = Pacing(state, plan, context.pace) if context.pace else None
     return (
@@ -168,7 +169,7 @@ def _callbacks(
 
 
 def _pause(
-    paused: Paused, plan: Plan, checkpointing: Checkpointing[TrainingState], folder: Path
+    paused: Paused, plan: Plan, checkpointing: Checkpointing, folder: Path
 ) -> dict[str, float]:
     """Save a paced training as the start of the shorter one; return its figures and the options that have changed."""
     state = checkpointing.state
@@ -187,9 +188,20 @@ def _pause(
     }  # fmt: skip
 
 
-def _loop(
-    plan: Plan, state: TrainingState, step: TrainingStep, callbacks: Sequence[Callback[TrainingState]],
-    held_out: TokenStream, limit: int,
+class Updates(Protocol):
+    """The updates of a training: windows of a language model's (`Plan`), or batches of whole sequences."""
+
+    updates: int
+    evaluations: set[int]
+
+    def rest_of_epoch(self, done: int) -> Iterator[tuple[Any, Any]]:
+        """Yield what each update after *done* reads, to the end of the epoch: with `index`, and a mask of resets."""
+        ...
+
+
+def make_updates(
+    plan: Updates, state: TrainingState, step: Callable[[Any, Any], None], callbacks: Sequence[Callback],
+    evaluate: Callable[[], ValidationResult],
 ) -> None:  # fmt: skip
     """Train from the first window, or from the checkpoint that a callback loads, to the last one."""
     for callback in callbacks:
@@ -206,7 +218,7 @@ def _loop(
                 for callback in callbacks:
                     callback.on_update(window)
                 if state.metrics.updates in plan.evaluations:
-                    measured = _evaluate(state, held_out, limit)
+                    measured = evaluate()
                     for callback in callbacks:
                         callback.on_validation(measured)
                 for callback in callbacks:
@@ -236,4 +248,4 @@ def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Valida
     metrics.validation_nats = nats
     early = training.schedule == "trapezoid" and metrics.updates < decay_start(training, state.total_updates)
     improved, good = nats < metrics.best_nats, nats < min(metrics.best_nats, guess) + HOPELESS
-    return ValidationResult(nats, improved and not early, good)
+    return ValidationResult(nats, improved and not early, good, {"nats": nats, "perplexity": perplexity(nats)})

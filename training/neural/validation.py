@@ -15,7 +15,7 @@ from models.neural.network import Network
 from models.neural.output.base import CONTEXT_IDS
 from models.neural.spec import NOT_SCORED
 from models.threads import return_freed
-from training.neural.parallel.data_parallel import Ranks
+from training.neural.data_parallel import Ranks
 
 if TYPE_CHECKING:
     from models.streams import TokenStream

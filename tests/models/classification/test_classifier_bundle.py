@@ -18,8 +18,8 @@ from models.classification.classifier import softmax
 from models.neural.labelling.rows import Rows
 from tests.marked_cases import long_but
 from tests.models.classification.made_reviews import LABELS, MECHANISMS, OPTIONS, RECIPE, small, texts
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.fitting import fit_classifier
 
 ROOT = Path(__file__).resolve().parents[3]
 PROBES = ["great tane", "", "An unheard-of zebra is rude!"]

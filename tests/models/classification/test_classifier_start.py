@@ -16,8 +16,8 @@ from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from tests.models.classification.made_reviews import RECIPE, small
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.fitting import fit_classifier
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
 

@@ -8,8 +8,8 @@ import pytest
 from models.base import ModelError
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from tests.models.classification.made_reviews import NOISE, TELLING, small
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.fitting import fit_classifier
 from training.vectors.files import keyed, save_vectors
 from training.vectors.stored_rows import save_matrix
 from training.vectors.vocabulary_rows import vocabulary_rows

@@ -12,8 +12,8 @@ from models.neural.labelling.labelled_sequences import LabelledSequences, Sequen
 from models.neural.labelling.rows import Rows
 from tests.marked_cases import long_but, slow_but
 from tests.models.classification.made_reviews import MECHANISMS, OPTIONS, examples, small, texts
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.fitting import fit_classifier
 
 QUICK = {"logistic", "bayes", "tfidf"}
 

@@ -17,9 +17,9 @@ from models.classification.features import TfidfFeatures, ngrams
 from models.classification.spec import LogisticSpec
 from models.neural.labelling.rows import Rows
 from tests.models.classification.made_reviews import LABELS, TELLING, small, texts
-from training.classification.features import fitted_temperature
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.features import fitted_temperature
+from training.labelling.fitting import fit_classifier
 
 V = 30
 reviews = st.lists(st.lists(st.integers(9, V - 1), max_size=12), min_size=1, max_size=12)

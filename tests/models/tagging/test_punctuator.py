@@ -15,6 +15,7 @@ from models.tagging.punctuator import OVERLAP, WINDOW, Punctuator
 from models.tagging.written_words import TAGS, TaggedWords, taken_off
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.context import FitContext
 from training.labelling.punctuator import examples, fit_punctuator
 
 TEXTS = [
@@ -34,9 +35,9 @@ def vocabulary_of(texts: list[TaggedWords]) -> Vocabulary:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Punctuator:
-    texts = [taken_off(text) for text in TEXTS]
-    return fit_punctuator(SPEC, vocabulary_of(texts), texts, texts)[0]
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Punctuator:
+    texts, context = [taken_off(text) for text in TEXTS], FitContext(tmp_path_factory.mktemp("fit"))
+    return fit_punctuator(SPEC, vocabulary_of(texts), texts, texts, context)[0]
 
 
 def test_what_it_has_learned_it_restores(fitted: Punctuator) -> None:

@@ -25,8 +25,8 @@ from serving.server import _started
 from serving.versions.classifiers import ClassifierVersions
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.fitting import fit_classifier
 
 LABELS = ("negative", "positive")
 TEXTS = ["The food was great.", "The food was awful."] * 20

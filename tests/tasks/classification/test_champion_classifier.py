@@ -28,8 +28,8 @@ from tasks.promotion.champion import score_challenger, score_champion, score_cha
 from tasks.promotion.promote import register
 from tasks.stage import run_stage
 from tracking.tags import BUNDLE_TAG, DATA_TAG
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.fitting import fit_classifier
 
 WORDS = ("awful", "bad", "plain", "good", "great")
 LABELS = {"stars": ("1", "2", "3", "4", "5"), "polarity": ("negative", "positive")}

@@ -22,8 +22,8 @@ from tasks.classification.compare_two import compare_two_classifiers, learnt_rev
 from tasks.classification.labelling import StarLabels
 from tasks.stage import run_stage, store_of
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.fitting import fit_classifier
 
 REVIEWS = 60
 STARS = ("1", "2", "3", "4", "5")

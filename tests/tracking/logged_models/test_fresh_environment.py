@@ -34,8 +34,8 @@ from tracking.logged_models.export import requirements
 from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.fitting import fit_classifier
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(2_400)]
 ENVIRONMENT = "REVIEWLM_LOGGED_ENVIRONMENT"

@@ -88,7 +88,8 @@ def test_packed_tags_come_back_and_a_damaged_tag_hides_no_other() -> None:
 
 def test_the_chart_page_shows_curves_then_deciding_figures_before_all_other_groups() -> None:
     """It makes a section of each group, sorts them by name, and puts the metrics of no group last."""
-    logged = ("audit/novelty", "cost/megabytes", "final_validation/nats", "fit/ngrams/1", "observed/hit@1", "step_seconds/p90", "test/perplexity", "test/perplexity_lo", "test/stars_1/nats",
+    logged = ("audit/novelty", "cost/megabytes", "final_validation/nats", "fit/ngrams/1", "observed/hit@1",
+              "step_seconds/p90", "test/perplexity", "test/perplexity_lo", "test/stars_1/nats",
               "train/nats", "validation/nats", "learning_rate", "models/lstm/nats", "perplexity/lstm")  # fmt: skip
     stored = [metric_name(name) for name in logged]
     groups = sorted({name.rpartition("/")[0] for name in stored} - {""})

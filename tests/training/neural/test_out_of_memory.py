@@ -65,7 +65,7 @@ def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began
 
 def test_with_one_stream_there_is_nothing_left_to_halve_and_the_error_says_what_to_do(tmp_path):
     small = Small(0, CPU)
-    with pytest.raises(ModelError, match="smaller batch, window or hidden size") as failure, out_of_memory(SPEC, "cpu"):
+    with pytest.raises(ModelError, match="smaller batch, window or hidden size") as failure, out_of_memory("g", "cpu"):
         run(tmp_path, small.network, RECIPE)
     assert failure.value.kind == "memory"
     assert small.complaints == 4

@@ -49,9 +49,9 @@ def test_the_rate_is_scaled_with_the_length_of_a_random_window(tmp_path, monkeyp
     )
     step = TrainingStep.apply
 
-    def spy(self, sums, streams, positions):
-        step(self, sums, streams, positions)
-        rates.append((self.state.optimizer.param_groups[0]["lr"], positions))
+    def spy(self, sums, count, share):
+        step(self, sums, count, share)
+        rates.append((self.state.optimizer.param_groups[0]["lr"], count // training.batch))
 
     monkeypatch.setattr(TrainingStep, "apply", spy)
     _, summary = run(tmp_path, training=training, streams=(TRAIN, walks(5, V, 2)))

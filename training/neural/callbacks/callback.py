@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from training.neural.state import TrainingState
 from training.neural.step import Divergence
 
 if TYPE_CHECKING:
     from training.neural.batches import Window
-
-State = TypeVar("State")
-
 
 @dataclass(frozen=True)
 class ValidationResult:
     """The result of one evaluation on held-out reviews.
 
     Args:
-        nats: Per scored token.
+        nats: Per scored token, or what else chooses the best state: lower is better.
         improved: It is the lowest so far.
         good: Training may go back to these weights after a divergence.
+        figures: For the journal.
     """
 
     nats: float
     improved: bool
     good: bool
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
-class Callback(Generic[State]):
+class Callback:
     """Base class: does nothing at any moment.
 
     Args:
         state: Of the training; all its callbacks act on this one object.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: TrainingState) -> None:
         self.state = state
 
     def on_start(self) -> None:

@@ -19,17 +19,16 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from models.base import ModelError
 from models.neural.device import HostCopies
-from models.neural.spec import TrainingSpec
 from training.neural.callbacks.callback import Callback, ValidationResult
 from training.neural.checkpoint import Checkpoint, Checkpoints, Journal
-from training.neural.parallel.data_parallel import Ranks
+from training.neural.state import TrainingState
 from training.neural.step import Divergence
 
 IN_A_THREAD = ("cuda",)
@@ -118,51 +117,9 @@ CHECKPOINT_SECONDS = 60.0
 """A checkpoint is also written when this time has passed; does not change the result."""
 BACK_OFFS = 3
 """Times that a diverged training goes back to a good state with half the rate."""
-class ResumableNumbers(Protocol):
-    """The numbers of a training that saving and going back need."""
-
-    updates: int
-    tokens: int
-    divergences: int
-    rate_factor: float
-    class_changes: int
-
-    def keep_machine(self, before: Any) -> None:
-        """Take over what describes this machine from the numbers before a divergence."""
 
 
-class ResumableState(Protocol):
-    """The state of a training that can be saved: see `TrainingState`, and `LabellerState` of classifiers."""
-
-    device: torch.device
-    ranks: Ranks
-    total_updates: int
-    training: TrainingSpec
-
-    @property
-    def metrics(self) -> ResumableNumbers:
-        """The numbers that the functions of this module read and write."""
-
-    def settle(self) -> None:
-        """Count the last update if its figures have not been read yet."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name."""
-
-    def facts(self) -> dict[str, Any]:
-        """Return all numbers as JSON values."""
-
-    def require_weights(self, saved: Checkpoint) -> None:
-        """Raise ValueError unless a checkpoint holds all weights."""
-
-    def fill(self, saved: Checkpoint) -> None:
-        """Restore the results of `tensors` and `facts`."""
-
-
-AnyState = TypeVar("AnyState", bound=ResumableState)
-
-
-class Checkpointing(Callback[AnyState]):
+class Checkpointing(Callback):
     """Save the state after each evaluation and every `CHECKPOINT_SECONDS`; resume from the newest checkpoint.
 
     On a GPU a thread writes the checkpoints (`CheckpointWriter`), so a training must be within the writer's block.
@@ -178,7 +135,7 @@ class Checkpointing(Callback[AnyState]):
     """
 
     def __init__(
-        self, state: AnyState, checkpoints: Checkpoints, journal: Journal, identity: dict[str, Any]
+        self, state: TrainingState, checkpoints: Checkpoints, journal: Journal, identity: dict[str, Any]
     ) -> None:
         super().__init__(state)
         self.checkpoints, self.journal, self.identity = checkpoints, journal, identity
@@ -254,10 +211,10 @@ class Checkpointing(Callback[AnyState]):
                         "up to rounding, not bit for bit", in_words(now), in_words(before))
 
 
-class BackOff(Callback[AnyState]):
+class BackOff(Callback):
     """Go back to the last good state with half the learning rate after a divergence, a few times."""
 
-    def __init__(self, state: AnyState, checkpointing: Checkpointing[AnyState]) -> None:
+    def __init__(self, state: TrainingState, checkpointing: Checkpointing) -> None:
         super().__init__(state)
         self.checkpointing = checkpointing
 

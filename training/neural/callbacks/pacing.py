@@ -40,7 +40,7 @@ class Paused(Exception):
         self.why = why
 
 
-class Pacing(Callback[TrainingState]):
+class Pacing(Callback):
     """Raise `Paused` when the time left is what decay and final evaluation need, or validation improves no more.
 
     Args:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from models.perplexity import perplexity
 from models.threads import peak_resident
 from training.context import FitProgress
 from training.neural.callbacks.callback import Callback, ValidationResult
@@ -25,7 +24,7 @@ REPORT_SECONDS = 0.5
 MEGABYTE = 1e6
 
 
-class Curves(Callback[TrainingState]):
+class Curves(Callback):
     """Write the curves of a training into its journal; only the leading rank writes."""
 
     def __init__(self, state: TrainingState, journal: Journal) -> None:
@@ -51,8 +50,8 @@ class Curves(Callback[TrainingState]):
 
     def on_validation(self, measured: ValidationResult) -> None:
         """Write the measurement, and whether a divergence may still remove the lines before it."""
-        nats = measured.nats
-        self.write({"validation/nats": nats, "validation/perplexity": perplexity(nats), SETTLED: measured.good})
+        figures = {f"validation/{name}": value for name, value in measured.figures.items()}
+        self.write({**figures, SETTLED: measured.good})
 
     def machine_figures(self) -> dict[str, float]:
         """Return the figures of machine use so far: times of updates, peak memory of this process and of the GPU."""
@@ -62,7 +61,7 @@ class Curves(Callback[TrainingState]):
         return self.state.metrics.machine_figures(peaks)
 
 
-class ProgressReport(Callback[TrainingState]):
+class ProgressReport(Callback):
     """Report progress to the caller after each evaluation, and every `REPORT_SECONDS`.
 
     The length of a paced training is an estimate.
@@ -87,4 +86,4 @@ class ProgressReport(Callback[TrainingState]):
             state.settle()
             updates = self.pacing.expected_updates() if self.pacing else state.total_updates
             tokens = round(self.total_tokens * updates / state.total_updates)
-            self.report(state.metrics.progress(updates, tokens, state.reports_nats))
+            self.report(state.progress(updates, tokens))

@@ -1,6 +1,8 @@
 """Labelled sequences of random words, and small networks that learn them in a second or two."""
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -9,6 +11,8 @@ from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.spec import TaggingSpec
 from models.neural.output import NOT_SCORED
 from models.specs import TrainingSpec
+from training.context import FitContext
+from training.labelling.labeller_fit import fit
 
 V = 40
 NOISE = 20
@@ -20,6 +24,12 @@ SMALL = RecurrentClassifierSpec(labels=("negative", "positive"), **OPTIONS)
 QUICK = replace(SMALL, training=replace(TRAINING, epochs=1, evaluations=2), dropout=0.2)
 TAGS = TaggingSpec(labels=("odd", "even"), **OPTIONS)
 QUICK_TAGS = replace(TAGS, training=QUICK.training, dropout=0.2)
+
+
+def fitted(spec, train, validation, work=None, device="cpu", report=lambda progress: None, **options):
+    """Train, in a folder of its own unless one is given."""
+    with TemporaryDirectory() as folder:
+        return fit(spec, V, train, validation, FitContext(Path(work or folder), device, 1, report), **options)
 
 
 def reviews(count, labels, seed, longest=14):

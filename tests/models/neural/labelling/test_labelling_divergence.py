@@ -6,15 +6,14 @@ import json
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from models.base import ModelError
 from models.neural.labelling.labeller import Labeller
-from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, reviews
-from training.labelling import labeller_trainer as step
-from training.labelling.labeller_fit import fit
-from training.labelling.labeller_trainer import LossSums, add_gradients
+from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, fitted, reviews
+from training.labelling import labeller_fit as step
+from training.labelling.labeller_fit import add_gradients
+from training.neural.tbptt import Sums
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 
@@ -33,7 +32,7 @@ def not_finite_after(updates, times, patch):
         made[0] += 1
         if made[0] > updates and left[0]:
             made[0], left[0] = updates - 3, left[0] - 1  # three updates after the state to which it goes back
-            return LossSums(math.nan, found.targets, found.tokens)
+            return Sums(math.nan, found.tokens)
         return found
 
     patch.setattr(step, "add_gradients", gradients)
@@ -49,9 +48,9 @@ def rates_of(work):
 
 def test_it_goes_back_to_the_last_evaluation_with_half_the_rate(data, tmp_path, monkeypatch):
     """24 updates, evaluations after 5, 10, 15, 20 and 24; update 14 has no finite loss."""
-    fit(SPEC, V, data, data, work=tmp_path / "whole")
+    fitted(SPEC, data, data, work=tmp_path / "whole")
     not_finite_after(13, 1, monkeypatch)
-    _, summary = fit(SPEC, V, data, data, work=tmp_path / "once")
+    _, summary = fitted(SPEC, data, data, work=tmp_path / "once")
     assert (summary["updates"], summary["divergences"]) == (24, 1)
     usual, found = rates_of(tmp_path / "whole"), rates_of(tmp_path / "once")
     assert found == [*usual[:10], *(rate / 2 for rate in usual[10:])]
@@ -63,8 +62,8 @@ def test_it_goes_back_to_the_last_evaluation_with_half_the_rate(data, tmp_path, 
 
 def test_the_fourth_divergence_ends_it(data, tmp_path, monkeypatch):
     not_finite_after(13, 4, monkeypatch)
-    with pytest.raises(ModelError, match=r"update 14\), 4 times in all; .*Set training.learning_rate") as caught:
-        fit(SPEC, V, data, data, work=tmp_path)
+    with pytest.raises(ModelError, match=r"4 times in all; .*Set training.learning_rate") as caught:
+        fitted(SPEC, data, data, work=tmp_path)
     assert caught.value.kind == "diverged"
 
 
@@ -77,30 +76,8 @@ def test_a_validation_loss_that_is_not_finite_is_a_divergence(data, tmp_path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(Labeller, "measure", third)
-        assert fit(SPEC, V, data, data, work=tmp_path).summary["divergences"] == 1
+        assert fitted(SPEC, data, data, work=tmp_path).summary["divergences"] == 1
     monkeypatch.setattr(Labeller, "measure", lambda self, examples: {"cross_entropy": math.nan, "macro_f1": 0.0})
     with pytest.raises(ModelError, match="validation loss nan") as caught:
-        fit(SMALL, V, data, data)
+        fitted(SMALL, data, data)
     assert caught.value.kind == "diverged"
-
-
-def test_a_training_that_was_killed_after_a_divergence_gives_the_same_bits(data, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        not_finite_after(13, 1, patch)
-        whole, _ = fit(SPEC, V, data, data, work=tmp_path / "whole")
-
-    class Killed(Exception):
-        pass
-
-    def kill_at_the_fourth(progress):
-        if progress.step >= 0.8 * progress.total:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        not_finite_after(13, 1, patch)
-        with pytest.raises(Killed):
-            fit(SPEC, V, data, data, work=tmp_path / "killed", report=kill_at_the_fourth)
-    resumed, summary = fit(SPEC, V, data, data, work=tmp_path / "killed")
-    assert summary["divergences"] == 1
-    assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
-    assert rates_of(tmp_path / "killed") == rates_of(tmp_path / "whole")

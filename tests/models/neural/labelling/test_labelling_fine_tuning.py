@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
-from tests.models.neural.labelling.made_labels import SMALL, TRAINING, V, reviews
+from tests.models.neural.labelling.made_labels import SMALL, TRAINING, V, fitted, reviews
 from training.labelling.fine_tuning import FineTuning, Rates, slanted_triangular
-from training.labelling.labeller_fit import fit
 
 TUNED = replace(SMALL, layers=2, training=replace(TRAINING, epochs=5, learning_rate=1e-2))
 
@@ -56,14 +55,14 @@ def test_frozen_parts_keep_the_weights_of_the_language_model_until_their_epoch()
     """Five epochs, and every 1.5 epochs one more part: the embedding is trained in the last half epoch only."""
     start, data = language_model(), reviews(160, 2, 1)
     short = replace(TUNED, training=replace(TUNED.training, epochs=1.4, evaluations=1))
-    model, _ = fit(short, V, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5))
+    model, _ = fitted(short, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5))
     trunk = model.network
     assert torch.equal(trunk.embedding.weight, start.embedding.weight)
     for own, theirs in zip(trunk.encoder.layers, start.layers, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(own.parameters(), theirs.parameters(), strict=True))
     assert all(parameter.requires_grad for parameter in model.network.parameters())
     longer = replace(TUNED, training=replace(TUNED.training, epochs=2, evaluations=1))
-    trunk = fit(longer, V, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5)).model.network
+    trunk = fitted(longer, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5)).model.network
     assert torch.equal(trunk.embedding.weight, start.embedding.weight)
     changed = [not torch.equal(a.weight_hh_l0, b.weight_hh_l0)
                for a, b in zip(trunk.encoder.layers, start.layers, strict=True)]  # fmt: skip
@@ -71,21 +70,21 @@ def test_frozen_parts_keep_the_weights_of_the_language_model_until_their_epoch()
 
 
 def test_a_killed_fine_tuning_resumes_with_the_same_bits(tmp_path, monkeypatch):
-    from training.labelling.labeller_trainer import Trainer
+    from training.labelling.labeller_fit import LabellerStep
 
     start, data = language_model(), reviews(120, 2, 1)
     options = {"start": start, "tuning": FineTuning(unfreeze_epochs=1.0)}
-    whole = fit(TUNED, V, data, data, **options).model
-    update = Trainer._update
+    whole = fitted(TUNED, data, data, **options).model
+    update = LabellerStep.__call__
 
-    def dying(self, rows):
+    def dying(self, rows, keep):
         if self.state.metrics.updates == 14:
             raise KeyboardInterrupt
-        update(self, rows)
+        update(self, rows, keep)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_update", dying)
+        patch.setattr(LabellerStep, "__call__", dying)
         with pytest.raises(KeyboardInterrupt):
-            fit(TUNED, V, data, data, work=tmp_path, **options)
-    resumed = fit(TUNED, V, data, data, work=tmp_path, **options).model
+            fitted(TUNED, data, data, work=tmp_path, **options)
+    resumed = fitted(TUNED, data, data, work=tmp_path, **options).model
     assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))

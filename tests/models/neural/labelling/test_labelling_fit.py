@@ -19,13 +19,12 @@ from tests.models.neural.labelling.made_labels import (
     TAGS,
     TRAINING,
     V,
+    fitted,
     next_word_tags,
     reviews,
 )
-from training.labelling import labeller_trainer as trainer
-from training.labelling.labeller_fit import fit
-from training.labelling.labeller_trainer import asked_features, update_once
-from training.labelling.state import LabellerState
+from training.labelling.labeller_fit import LabellerState, LabellerStep, SequenceBatch, SequencePlan, asked_features
+from training.neural.callbacks import reporting
 
 
 @pytest.mark.slow
@@ -44,7 +43,7 @@ def test_a_classifier_learns_which_word_anywhere_decides(labels, bidirectional, 
     names = ("negative", "neutral", "positive")[:labels]
     spec = replace(SMALL, labels=names, bidirectional=bidirectional, kind=kind)
     train, validation, test = (reviews(count, labels, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
-    model, summary = fit(spec, V, train, validation)
+    model, summary = fitted(spec, train, validation)
     assert summary["error_rate"] <= 0.02
     found = model.measure(test)
     assert found["error_rate"] <= 0.02
@@ -55,8 +54,8 @@ def test_a_classifier_learns_which_word_anywhere_decides(labels, bidirectional, 
 def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only():
     """The words are drawn independently, so who reads from the beginning can do no better than half."""
     train, validation, test = (next_word_tags(count, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
-    both = fit(TAGS, V, train, validation).model.measure(test)
-    forwards = fit(replace(TAGS, bidirectional=False), V, train, validation).model.measure(test)
+    both = fitted(TAGS, train, validation).model.measure(test)
+    forwards = fitted(replace(TAGS, bidirectional=False), train, validation).model.measure(test)
     assert both["error_rate"] <= 0.01
     assert forwards["error_rate"] > 0.4
     assert forwards["cross_entropy"] > 0.68
@@ -66,9 +65,9 @@ def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only
 def test_equal_seeds_give_equal_weights_other_seeds_others_and_torchs_random_stream_stays(spec):
     data = next_word_tags(150, 1) if spec.task == "tagging" else reviews(150, 2, 1)
     before = torch.get_rng_state()
-    one, two = (fit(spec, V, data, data).model for _ in range(2))
+    one, two = (fitted(spec, data, data).model for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
-    other = fit(replace(spec, training=replace(spec.training, seed=2)), V, data, data).model
+    other = fitted(replace(spec, training=replace(spec.training, seed=2)), data, data).model
     assert np.array_equal(one.scores(data.sequences), two.scores(data.sequences))
     assert not np.array_equal(one.scores(data.sequences), other.scores(data.sequences))
 
@@ -77,15 +76,15 @@ def test_the_state_that_is_kept_is_that_of_the_best_evaluation(monkeypatch):
     """The examples to choose by have the wrong labels: the more is learned, the worse. The first state is the best."""
     spec = replace(QUICK, training=replace(TRAINING, evaluations=6))
     data, seen = reviews(600, 2, 1), []
-    monkeypatch.setattr(trainer, "REPORT_SECONDS", math.inf)
+    monkeypatch.setattr(reporting, "REPORT_SECONDS", math.inf)
     chosen_by = replace(data, targets=1 - data.targets)
-    model, summary = fit(spec, V, data, chosen_by, report=seen.append)
+    model, summary = fitted(spec, data, chosen_by, report=seen.append)
     found = [progress.figures["cross_entropy"] for progress in seen]
     assert len(found) == 6
     assert found[-1] > 2 * found[0]
     assert summary["cross_entropy"] == min(found)
     assert model.measure(chosen_by)["cross_entropy"] == pytest.approx(min(found), abs=1e-12)
-    assert seen[-1].step == seen[-1].total == 3 * len(data.sequences.ids_P)
+    assert seen[-1].step == seen[-1].total == 3 * len(data.targets)
 
 
 def test_an_update_follows_the_mean_over_what_is_asked():
@@ -103,10 +102,9 @@ def test_an_update_follows_the_mean_over_what_is_asked():
     weights = list(network.parameters())
     gradients = torch.autograd.grad(F.cross_entropy(network.head(features), targets), weights)
     expected = [weight.detach() - 0.5 * gradient for weight, gradient in zip(weights, gradients, strict=True)]
-    state = LabellerState(Labeller(spec, network), 1, 1, None)
-    state.rates.set(0)
-    assert {group["lr"] for group in state.rates.optimizer.param_groups} == {0.5}
-    update_once(state, data, batch.rows_B)
+    state = LabellerState(network, training, SequencePlan(data, training), None)
+    LabellerStep(state, lambda figures: None, spec, data)(SequenceBatch(batch.rows_B, 0, 1))
+    assert {group["lr"] for group in state.optimizer.param_groups} == {0.5}
     for weight, wanted in zip(weights, expected, strict=True):
         torch.testing.assert_close(weight.detach(), wanted)
 
@@ -115,7 +113,7 @@ def test_an_update_follows_the_mean_over_what_is_asked():
 @pytest.mark.parametrize("spec", [SMALL, TAGS])
 def test_a_model_on_a_gpu_learns_and_answers_as_on_the_processor(spec):
     data = next_word_tags(1_000, 1) if spec.task == "tagging" else reviews(1_500, 2, 1)
-    model, summary = fit(spec, V, data, data, device="cuda")
+    model, summary = fitted(spec, data, data, device="cuda")
     assert summary["error_rate"] <= 0.02
     there = model.scores(data.sequences)
     here = Labeller(spec, model.network.cpu()).scores(data.sequences)

@@ -12,21 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
-from tests.models.neural.labelling.made_labels import QUICK, SMALL, TAGS, V, next_word_tags, reviews
-from training.labelling import labeller_trainer as step
-from training.labelling.labeller_fit import fit
-from training.labelling.labeller_trainer import add_gradients, gradient, pieces
-from training.labelling.state import LabellerState
+from tests.models.neural.labelling.made_labels import QUICK, SMALL, TAGS, V, fitted, next_word_tags, reviews
+from training.labelling import labeller_fit as step
+from training.labelling.labeller_fit import LabellerState, LabellerStep, SequencePlan, add_gradients, pieces
 
 ROWS = np.array([3, 0, 8, 11, 2, 5, 7])
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
 
 
-def state_of(spec):
+def network_of(spec):
     torch.manual_seed(1)
-    return LabellerState(Labeller(spec, LabellingNetwork(spec, V, np.zeros(0, np.int64)).double()), 10, 5, None)
+    return LabellingNetwork(spec, V, np.zeros(0, np.int64)).double()
+
+
+def step_of(spec, data):
+    state = LabellerState(network_of(spec), spec.training, SequencePlan(data, spec.training), None)
+    return LabellerStep(state, lambda figures: None, spec, data)
 
 
 def gradients_of(network):
@@ -51,13 +53,14 @@ def test_pieces_are_all_rows_once_and_bounded_and_as_large_as_they_may_be(length
 @pytest.mark.parametrize("micro_batch", [1, 3])
 def test_a_batch_in_pieces_has_the_gradient_of_the_whole(task, micro_batch):
     data = next_word_tags(20, 1) if task == "tagging" else reviews(20, 2, 1)
-    whole, parts = (state_of(TAGS if task == "tagging" else SMALL) for _ in range(2))
-    sums = add_gradients(whole.network.train(), data, ROWS, whole.spec, 32)
-    found = add_gradients(parts.network.train(), data, ROWS, parts.spec, micro_batch)
-    assert found.loss == pytest.approx(sums.loss, rel=1e-12)
-    assert found[1:] == sums[1:]
-    assert sums.targets == (data.targets[data.sequences.positions(ROWS)] >= 0).sum() if task == "tagging" else 7
-    for one, other in zip(gradients_of(whole.network), gradients_of(parts.network), strict=True):
+    spec = TAGS if task == "tagging" else SMALL
+    whole, parts = network_of(spec), network_of(spec)
+    sums = add_gradients(whole.train(), data, ROWS, spec, 32)
+    found = add_gradients(parts.train(), data, ROWS, spec, micro_batch)
+    assert found.nats == pytest.approx(sums.nats, rel=1e-12)
+    assert found.tokens == sums.tokens
+    assert sums.tokens == (data.targets[data.sequences.positions(ROWS)] >= 0).sum() if task == "tagging" else 7
+    for one, other in zip(gradients_of(whole), gradients_of(parts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
@@ -78,24 +81,23 @@ def lacking_memory(above, patch):
 
 def test_without_memory_half_as_many_are_read_from_the_same_random_state(monkeypatch, caplog):
     data, spec = reviews(20, 2, 1), replace(SMALL, dropout=0.5)
-    short, small = state_of(spec), state_of(spec)
-    small.metrics.micro_batch = 2
+    short, small = step_of(spec, data), step_of(spec, data)
+    small.state.metrics.micro_batch = 2
     torch.manual_seed(3)
-    expected = gradient(small, data, ROWS)
+    expected = small.gradient(ROWS)
     with monkeypatch.context() as patch:
         seen = lacking_memory(2, patch)
         torch.manual_seed(3)
         with caplog.at_level(logging.WARNING):
-            assert gradient(short, data, ROWS) == expected
-    assert seen == [7, 4, 2, 2, 2, 1]
-    assert short.metrics.micro_batch == 2
-    assert all(map(torch.equal, gradients_of(short.network), gradients_of(small.network)))
+            assert short.gradient(ROWS) == expected
+    assert seen == [7, 7, 7, 4, 2, 2, 2, 1]  # the batch of the recipe is 32: 16 and 8 are above these seven
+    assert short.state.metrics.micro_batch == 2
+    assert all(map(torch.equal, gradients_of(short.state.network), gradients_of(small.state.network)))
     assert "out of memory" in caplog.text
-    assert "micro-batches of 2 sequences" in caplog.text
 
 
 def test_memory_too_short_for_one_sequence_is_an_error(monkeypatch):
     lacking_memory(0, monkeypatch)
-    with pytest.raises(ModelError, match="not enough memory on cpu: DefaultCPUAllocator") as caught:
-        fit(QUICK, V, reviews(20, 2, 1), reviews(20, 2, 1))
+    with pytest.raises(ModelError, match=r"Not enough memory on cpu .*DefaultCPUAllocator") as caught:
+        fitted(QUICK, reviews(20, 2, 1), reviews(20, 2, 1))
     assert caught.value.kind == "memory"

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from tests.marked_cases import slow_but
-from tests.models.neural.labelling.made_labels import QUICK, QUICK_TAGS, TRAINING, V, next_word_tags, reviews
-from training.labelling import labeller_trainer as trainer
-from training.labelling.labeller_fit import fit
-from training.labelling.labeller_trainer import Trainer
+from tests.models.neural.labelling.made_labels import QUICK, QUICK_TAGS, TRAINING, fitted, next_word_tags, reviews
+from training.labelling.labeller_fit import LabellerStep
+from training.neural.callbacks import reporting
+from training.neural.training_metrics import MEASURED
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 
 
 @pytest.fixture(autouse=True)
 def _reports_at_evaluations_only(monkeypatch):
-    monkeypatch.setattr(trainer, "REPORT_SECONDS", math.inf)
+    monkeypatch.setattr(reporting, "REPORT_SECONDS", math.inf)
 
 
 class Killed(Exception):
@@ -29,21 +29,20 @@ class Killed(Exception):
 
 def killed_after(updates, patch):
     """Let the process die at the beginning of an update."""
-    update = Trainer._update
+    update = LabellerStep.__call__
 
-    def dying(self, rows):
+    def dying(self, rows, keep):
         if self.state.metrics.updates == updates:
             raise Killed
-        update(self, rows)
+        update(self, rows, keep)
 
-    patch.setattr(Trainer, "_update", dying)
+    patch.setattr(LabellerStep, "__call__", dying)
 
 
 def points(work):
     """The journal without what measures the machine."""
     lines = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
-    measured = ("time", "tokens_per_second")
-    return [{name: value for name, value in line.items() if name not in measured} for line in lines]
+    return [{name: value for name, value in line.items() if name not in ("time", *MEASURED)} for line in lines]
 
 
 def without_time(summary):
@@ -56,27 +55,16 @@ def test_a_killed_training_gives_the_same_bits_and_the_same_journal(task, update
     """24 updates, of which every fifth or so is followed by an evaluation and a checkpoint."""
     spec = replace(QUICK_TAGS if task == "tagging" else QUICK, dropout=0.3, training=SPEC.training)
     data = next_word_tags(150, 1) if task == "tagging" else reviews(150, 2, 1)
-    whole, summary = fit(spec, V, data, data, work=tmp_path / "whole")
+    whole, summary = fitted(spec, data, data, work=tmp_path / "whole")
     assert summary["updates"] == 24
     with monkeypatch.context() as patch:
         killed_after(updates, patch)
         with pytest.raises(Killed):
-            fit(spec, V, data, data, work=tmp_path / "killed")
-    resumed, again = fit(spec, V, data, data, work=tmp_path / "killed")
+            fitted(spec, data, data, work=tmp_path / "killed")
+    resumed, again = fitted(spec, data, data, work=tmp_path / "killed")
     assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
     assert without_time(again) == without_time(summary)
     assert points(tmp_path / "killed") == points(tmp_path / "whole")
     assert [line["step"] for line in points(tmp_path / "whole")] == sorted(
         line["step"] for line in points(tmp_path / "whole")
     )
-
-
-def test_an_average_of_the_weights_survives_a_kill(tmp_path, monkeypatch):
-    data, spec = reviews(150, 2, 1), replace(SPEC, training=replace(SPEC.training, ema=0.9))
-    whole, _ = fit(spec, V, data, data)
-    with monkeypatch.context() as patch:
-        killed_after(13, patch)
-        with pytest.raises(Killed):
-            fit(spec, V, data, data, work=tmp_path)
-    resumed, _ = fit(spec, V, data, data, work=tmp_path)
-    assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))

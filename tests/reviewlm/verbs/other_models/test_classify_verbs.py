@@ -19,8 +19,8 @@ from models.classification.bundle import ClassifierBundle
 from tests.command_line import exit_code
 from tests.models.classification.made_reviews import examples, small, vocabulary
 from tracking.registry.version_settings import VersionSettings
-from training.classification.fitting import fit_classifier
 from training.context import FitContext
+from training.labelling.fitting import fit_classifier
 
 VERB = reviewlm.verbs.other_models.classify
 LINES = "great lovely\n\n   \nawful rude\r\nта-та great\n"

@@ -11,8 +11,8 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.models.neural.made_streams import walks
 from training.neural.batches import Plan
+from training.neural.data_parallel import Group, Ranks
 from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.parallel.data_parallel import Group, Ranks
 from training.neural.state import TrainingState
 from training.neural.step import TrainingStep
 

@@ -28,16 +28,15 @@ def fit_network_classifier(
     Raises:
         ModelError: kind "input": there is no such language model, or it has another vocabulary, kind or size.
     """
-    data = [LabelledSequences(framed(text_rows(one.sequences)), one.targets) for one in (train, validation)]
+    train, validation = (
+        LabelledSequences(framed(text_rows(one.sequences)), one.targets) for one in (train, validation)
+    )
     start, tuning = None, None
     if spec.start:
         start = _language_model(spec, vocabulary, context)
         tuning = FineTuning(spec.rate_decay, spec.rate_ratio, spec.unfreeze_epochs)
-    model, summary = fit(
-        spec, vocabulary.size, *data, start=start, tuning=tuning, device=context.device, threads=context.threads,
-        report=context.report, work=context.work, vectors=context.vectors,
-    )  # fmt: skip
-    figures = {name: summary[name] for name in ("parameters", "updates", "best_update", "seconds", "seconds_per_epoch")}
+    model, summary = fit(spec, vocabulary.size, train, validation, context, start=start, tuning=tuning)
+    figures = {name: summary[name] for name in ("parameters", "updates", "seconds", "seconds_per_epoch")}
     return ClassifierFit(NetworkClassifier(model, prior(train.targets, len(spec.labels))), figures)
 
 

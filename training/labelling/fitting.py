@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 FITS = {
-    "logistic": "training.classification.features:fit_on_features",
-    "bayes": "training.classification.features:fit_on_features",
-    "tfidf": "training.classification.features:fit_on_features",
-    "rnn": "training.classification.networks:fit_network_classifier",
-    "gru": "training.classification.networks:fit_network_classifier",
-    "lstm": "training.classification.networks:fit_network_classifier",
+    "logistic": "training.labelling.features:fit_on_features",
+    "bayes": "training.labelling.features:fit_on_features",
+    "tfidf": "training.labelling.features:fit_on_features",
+    "rnn": "training.labelling.networks:fit_network_classifier",
+    "gru": "training.labelling.networks:fit_network_classifier",
+    "lstm": "training.labelling.networks:fit_network_classifier",
 }
 """The function that fits each kind of `models.classification.spec.CLASSIFIERS`; imported when it is needed."""
 

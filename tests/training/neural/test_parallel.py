@@ -15,9 +15,9 @@ from torch import nn
 
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import curve, journal
-from tests.training.neural.parallel.trained_by_ranks import RECIPES, run_case
-from training.neural.parallel import data_parallel as shared_sum
-from training.neural.parallel.data_parallel import Group, Ranks
+from tests.training.neural.trained_by_ranks import RECIPES, run_case
+from training.neural import data_parallel as shared_sum
+from training.neural.data_parallel import Group, Ranks
 from training.neural.training_metrics import MEASURED
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -1,1 +1,0 @@
-"""Train one network data-parallel in several processes."""
