@@ -20,7 +20,7 @@ from training.neural import data_parallel as shared_sum
 from training.neural.data_parallel import Group, Ranks
 from training.neural.training_metrics import MEASURED
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
 SAME = ["even", "through sockets", "uneven", "unscored", "nan", "memory"]
 FAST = ["even"]
