@@ -3,7 +3,7 @@
 Every trial is a whole fit by the trainer, from the same initial weights, over the same windows in the same order.
 Weight decay is 0 in all trials, because a decoupled decay grows with the rate, and the best rates of the rules differ
 by a factor of a thousand: a rule is only compared at its own best rate. "gd" takes one step per epoch, from all windows
-at once; "nt_asgd" keeps its rate constant. The rules are written out in `training/neural/optimizers.py`.
+at once; "nt_asgd" keeps its rate constant. The rules are written out in `course/rules.py`.
 
     python -m course.optimizers --rules sgd,momentum,adagrad,adamw [--text reviews.txt]
 """
@@ -25,7 +25,7 @@ PLAIN, GATHERED, ADAPTIVE = (4.0, 16.0, 64.0), (0.4, 1.6, 6.4), (0.01, 0.03, 0.1
 GRID = {
     "gd": PLAIN, "sgd": PLAIN, "nt_asgd": PLAIN, "momentum": GATHERED, "nesterov": GATHERED,
     "adagrad": (0.1, 0.3, 1.0), "adadelta": (16.0, 64.0, 256.0), "rmsprop": ADAPTIVE, "adam": ADAPTIVE,
-    "adam_simplified": ADAPTIVE, "adamw": ADAPTIVE,
+    "adamw": ADAPTIVE,
 }  # fmt: skip
 """Rates to try."""
 TOGETHER = 256

@@ -33,12 +33,12 @@ from ..options import (
 )
 
 Optimizer = Literal[
-    "adamw", "adam", "adam_simplified", "gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta",
+    "adamw", "adam", "gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta",
     "nt_asgd",
 ]  # fmt: skip
-"""Names of the optimisers, which `training/neural/optimizers.py` explains."""
+"""Names of the optimisers, which `course/rules.py` explains."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
-WITH_BETAS = ("adamw", "adam", "adam_simplified")
+WITH_BETAS = ("adamw", "adam")
 
 
 @options
@@ -54,7 +54,7 @@ class TrainingSpec:
         warmup: Share of all updates in which the rate rises linearly from 0.
         final_rate: For the schedules "cosine", "linear" and "trapezoid": share of the peak at the end of the decay.
         weight_decay: Decoupled decay of weight matrices.
-        beta1: For "adamw", "adam" and "adam_simplified": decay of the gradient mean.
+        beta1: For "adamw" and "adam": decay of the gradient mean.
         beta2: For the same: decay of the squared-gradient mean.
         clip: Largest norm of the gradient; None ("none" in a preset) does not clip.
         state_reset_prob: Chance per window and stream of starting from the zero state, so that a stream's start is
@@ -63,7 +63,7 @@ class TrainingSpec:
         precision: Number format of the matrix products; parameters and optimiser state are always float32. "bf16" is
             float32 on a CPU that has no instructions for bfloat16.
         seed: For initialisation, dropout and order.
-        optimizer: A rule of `training/neural/optimizers.py`.
+        optimizer: A rule of `course/rules.py`.
         momentum: γ of "momentum", "nesterov" and "rmsprop", ρ of "adadelta".
         l2: λ of the penalty λ‖θ‖² of the weight matrices. Unlike `weight_decay`, its gradient 2 λ θ goes through the
             optimiser; it is added after clipping.

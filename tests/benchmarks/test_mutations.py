@@ -51,7 +51,7 @@ def test_the_page_shows_the_table_as_it_is():
 def test_the_place_of_a_formula_is_the_function_or_the_constant_that_holds_it():
     places = {one.name: one.place() for one in ENTRIES}
     assert places["lstm keep"] == "models.neural.layers.cells.lstm_cell"
-    assert places["adagrad root"] == "training.neural.optimizers.AdaGrad.delta"
+    assert places["adagrad root"] == "course.rules.AdaGrad.delta"
     assert places["noise"] == "models.neural.output.sampled.NOISE_POWER"
 
 

@@ -23,8 +23,8 @@ NESTED = ("bptt_grad_len", "activation_penalty", "temporal_penalty")
     ("spec", "chosen", "name", "value", "where"),
     [
         (TrainingSpec, {}, "momentum", 0.5, "with optimizer 'momentum', 'nesterov', 'rmsprop' or 'adadelta'"),
-        (TrainingSpec, {"optimizer": "sgd"}, "beta1", 0.8, "with optimizer 'adamw', 'adam' or 'adam_simplified'"),
-        (TrainingSpec, {"optimizer": "rmsprop"}, "beta2", 0.95, "with optimizer 'adamw', 'adam' or 'adam_simplified'"),
+        (TrainingSpec, {"optimizer": "sgd"}, "beta1", 0.8, "with optimizer 'adamw' or 'adam'"),
+        (TrainingSpec, {"optimizer": "rmsprop"}, "beta2", 0.95, "with optimizer 'adamw' or 'adam'"),
         (TrainingSpec, {"schedule": "constant"}, "final_rate", 0.5, "with schedule 'cosine', 'linear' or 'trapezoid'"),
         (TrainingSpec, {"schedule": "plateau"}, "final_rate", 0.5, "with schedule 'cosine', 'linear' or 'trapezoid'"),
         (TrainingSpec, {"stateful": False}, "state_reset_prob", 0.1, "with stateful true"),

@@ -10,7 +10,7 @@ from models.options import as_written, without_inapplicable
 from models.specs import TrainingSpec
 
 ALL = get_args(Optimizer)
-RATE = {"adagrad": 0.1, "rmsprop": 0.02, "adadelta": 1.0, "adam": 0.02, "adam_simplified": 0.02, "adamw": 0.02}
+RATE = {"adagrad": 0.1, "rmsprop": 0.02, "adadelta": 1.0, "adam": 0.02, "adamw": 0.02}
 BETAS = (0.8, 0.95)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.neural import optimizers as rules
 from training.neural.averaging import WeightAverage
+from training.neural.optimizers import SGD
 
 
 class LeastSquares:
@@ -42,7 +42,7 @@ def test_batches_of_one_some_and_all_reach_the_optimum_of_a_convex_problem(batch
     """Single examples that disagree leave the last weights in a cloud around it; the mean over its second half hits."""
     problem, order = LeastSquares(noise), np.random.default_rng(0)
     theta_D = nn.Parameter(torch.zeros(3, dtype=torch.float64))
-    rule, average = rules.SGD([theta_D], 0.03), WeightAverage([theta_D])
+    rule, average = SGD([theta_D], 0.03), WeightAverage([theta_D])
     epochs = 120 if batch < 48 else 600
     for epoch in range(epochs):
         rows = order.permutation(48)

@@ -87,7 +87,8 @@ def test_a_step_with_a_factor_is_the_step_of_multiplied_gradients(recipe):
     results = []
     for by_clipping in (True, False):
         parameters = [torch.nn.Parameter(value.clone()) for value in start]
-        rule, generator = make_rule(parameters, recipe), torch.Generator().manual_seed(1)
+        rule = make_rule([{"params": parameters, "weight_decay": 0.0}], recipe)
+        generator = torch.Generator().manual_seed(1)
         for factor in (0.3, 1e-3, 7.0):
             for parameter in parameters:
                 parameter.grad = torch.randn(parameter.shape, generator=generator)
