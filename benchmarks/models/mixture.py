@@ -21,7 +21,6 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
@@ -35,7 +34,7 @@ from models.neural.lm import RecurrentLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
 from models.streams import TokenStream
 from models.tokens.special import BOS, CONTEXT_IDS, EOS
-from training.mixture.fitting import gains, known_lengths, tune_weights
+from training.mixture.fitting import tune_weights
 from training.mixture.tuning import batches
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
@@ -109,7 +108,7 @@ def step_times(bundle: Path | None, text: Path | None, preset: str, streams: int
 
 
 def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, dict[str, Any]]:
-    """Tune mixtures of all methods and measure them: perplexities, and the gains of the gated one by known context."""
+    """Tune mixtures of all methods and measure their perplexities."""
     torch.set_num_threads(1)
     parts = [Part(name, None, load_bundle(path).model) for name, path in (("kn5", kn5), ("lstm", lstm))]
     held_out, unseen, rows = TokenStream.open(validation), TokenStream.open(test), {}
@@ -117,32 +116,15 @@ def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, di
         spec = MixtureSpec(parts=("kn5", "lstm"), method=method)  # type: ignore[arg-type]
         model = MixtureLM(parts, tune_weights(spec, parts, held_out)[0])
         began = process_time()
-        table = gain_table(model, unseen, TEST_TOKENS)
-        rows[f"{method} on test"] = _row(table.row(-1, named=True))
-        tokens = rows[f"{method} on test"]["tokens"]
-        rows[f"{method} on test"]["cpu_ms_per_token"] = round(1000 * (process_time() - began) / tokens, 3)
-        if method == "gated":
-            for row in table.iter_rows(named=True):
-                rows[f"gated, context {row['context'] or 'of all lengths'}"] = _row(row)
+        nats, tokens = 0.0, 0
+        for batch in batches(unseen, TEST_TOKENS):
+            nats_BT, _ = model.score(batch.ids_BT, model.start(len(batch.ids_BT)))
+            nats, tokens = nats + float(nats_BT[batch.scored_BT].sum()), tokens + int(batch.scored_BT.sum())
+        milliseconds = round(1000 * (process_time() - began) / tokens, 3)
+        rows[f"{method} on test"] = {
+            "tokens": tokens, "perplexity": round(float(np.exp(nats / tokens)), 4), "cpu_ms_per_token": milliseconds
+        }  # fmt: skip
     return rows
-
-
-def gain_table(model: MixtureLM, stream: TokenStream, limit: int) -> pl.DataFrame:
-    """Return the table of `gains` for about *limit* tokens of a stream, with the mean share of each part."""
-    columns: list[tuple[np.ndarray, ...]] = []
-    for batch in batches(stream, limit):
-        found, _ = model.attribute(batch.ids_BT, model.start(len(batch.ids_BT)))
-        scored = (array[batch.scored_BT] for array in (found.nats_BT, found.part_nats_BTP, found.share_BTP))
-        columns.append((known_lengths(model.parts, batch), *scored))
-    length_T, nats_T, part_TP, share_TP = (np.concatenate(column) for column in zip(*columns, strict=True))
-    table = gains(model.names, length_T, nats_T, part_TP)
-    of_rows = [slice(None) if length is None else length_T == length for length in table["context"]]
-    means = {name: [share_TP[rows_T, i].mean() for rows_T in of_rows] for i, name in enumerate(model.names)}
-    return table.with_columns(**{f"share {name}": pl.Series(values) for name, values in means.items()})
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 4) for name, value in row.items() if name != "context"}
 
 
 def ratios_of(rows: dict[str, dict[str, float]]) -> dict[str, Ratio]:
@@ -175,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tables = measure(partial(quality, *given), 1).result if all(given) else {}
     notes = (
         "Steps: CPU milliseconds on one thread, medians of interleaved rounds; the networks have the presets' sizes.",
-        "Perplexities per token; gain = 1 − perplexity of the mixture / perplexity of the part.",
+        "Perplexities per token.",
     )
     finish(args, Report("mixture", "Mixtures", {**steps, **tables}, ratios_of(steps), ("torch", "numpy"), notes))
 

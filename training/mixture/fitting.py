@@ -1,16 +1,11 @@
-"""Tune the weights of a mixture's parts on held-out text, and measure where the mixture gains over its parts.
+"""Tune the weights of a mixture's parts on held-out text.
 
 Fixed weights are found by EM. For weights that depend on the context (`models/mixture/context_weights.py`) the descent
 starts at W = 0 and b = log of the fixed weights that EM finds, each at least `LEAST`, and the nats never
 increase. If the fixed weights are still better (EM may give a part the weight 0), they are kept. So on the tuning text,
 weights by context are at least as good as fixed ones.
 
-It is BFGS with a backtracking line search. The inverse Hessian is estimated from the changes of the gradient between
-steps (Broyden, Fletcher, Goldfarb, Shanno 1970; Nocedal and Wright 2006, "Numerical Optimization", algorithm 6.1). A
-step is halved until the function falls by a given share of the fall that its slope predicts (Armijo). No step increases
-the function, so the result is at most the value at the start.
-
-The gains are perplexities by the length of the context that the n-gram model knows.
+It is BFGS (Nocedal and Wright 2006, "Numerical Optimization", algorithm 6.1), that of scipy.
 
 Shapes: T held-out tokens, P parts, F features.
 """
@@ -18,17 +13,14 @@ Shapes: T held-out tokens, P parts, F features.
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import polars as pl
 
 from models.base import ModelError
-from models.mixture.context import matched_before, ngram_models, ngram_states
 from models.mixture.context_weights import ContextWeights, log_softmax
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
@@ -36,7 +28,7 @@ from models.mixture.spec import MixtureSpec
 from models.mixture.weights import ROUNDS, Fixed, Weighting, em, mixed_nats, shares
 from training.context import FitContext, FitResult
 from training.mixture.parts import journal_tuning, open_parts
-from training.mixture.tuning import TUNING_TOKENS, TuningBatch, batches, token_nats
+from training.mixture.tuning import TUNING_TOKENS, batches, token_nats
 
 if TYPE_CHECKING:
     from models.streams import TokenStream
@@ -67,6 +59,8 @@ def fit_context_weights(
         weights_P: Fixed weights from EM, the starting point.
         ridge: Penalty on the squared entries of W, in nats of the whole text.
     """
+    from scipy.optimize import minimize  # here, because the import takes a while
+
     mean_F, scale_F = features_TF.mean(0), features_TF.std(0)
     scale_F = np.where(scale_F > 0, scale_F, 1.0)
     x_TF = (features_TF - mean_F) / scale_F
@@ -82,9 +76,8 @@ def fit_context_weights(
         return value, np.concatenate([weights_FP.ravel(), bias_P])
 
     start_N, fixed_N = (np.concatenate([np.zeros(shape[0] * shape[1]), bias_P]) for bias_P in (start_P, fixed_P))
-    best_N, steps = descend(loss, start_N, STEPS, TOLERANCE)
-    if loss(best_N)[0] > loss(fixed_N)[0]:
-        best_N = fixed_N
+    best = minimize(loss, start_N, jac=True, method="BFGS", options={"gtol": TOLERANCE, "maxiter": STEPS})
+    best_N, steps = (fixed_N if best.fun > loss(fixed_N)[0] else best.x), int(best.nit)
     weights_FP, bias_P = _unpacked(best_N, shape)
     return replace(weighting, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P), steps
 
@@ -102,107 +95,6 @@ def context_slope(
 def _unpacked(flat_N: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     size = shape[0] * shape[1]
     return flat_N[:size].reshape(shape), flat_N[size:]
-
-
-HALVINGS = 40
-PROMISED = 1e-4
-"""Minimum fall of a step, as a share of the fall that the slope predicts."""
-
-
-def descend(
-    function: Callable[[np.ndarray], tuple[float, np.ndarray]], start_N: np.ndarray, steps: int, tolerance: float
-) -> tuple[np.ndarray, int]:
-    """Return a point near a minimum, where the function is at most its value at the start, and the number of steps.
-
-    Args:
-        function: Returns its value and its gradient (N,).
-        start_N: First point.
-        steps: Maximum number of steps.
-        tolerance: Stops when no entry of the gradient is larger than this.
-    """
-    here_N = np.asarray(start_N, np.float64)
-    value, gradient_N = function(here_N)
-    inverse_NN = np.eye(len(here_N))
-    for number in range(steps):
-        if np.abs(gradient_N).max(initial=0.0) <= tolerance:
-            return here_N, number
-        direction_N = -inverse_NN @ gradient_N
-        promised = float(gradient_N @ direction_N)
-        if promised >= 0:  # rounding errors made the estimate useless: reset it
-            inverse_NN, direction_N = np.eye(len(here_N)), -gradient_N
-            promised = float(gradient_N @ direction_N)
-        size = 1.0
-        for _ in range(HALVINGS):
-            there_N = here_N + size * direction_N
-            new_value, new_gradient_N = function(there_N)
-            if new_value <= value + PROMISED * size * promised:
-                break
-            size /= 2
-        else:
-            return here_N, number
-        inverse_NN = _updated(inverse_NN, there_N - here_N, new_gradient_N - gradient_N, first=number == 0)
-        here_N, value, gradient_N = there_N, new_value, new_gradient_N
-    return here_N, steps
-
-
-def _updated(inverse_NN: np.ndarray, step_N: np.ndarray, change_N: np.ndarray, first: bool) -> np.ndarray:
-    """Return the inverse Hessian after a step on which the gradient changed by *change_N* (equation 6.17)."""
-    along = float(step_N @ change_N)
-    if along <= 1e-12 * float(np.linalg.norm(step_N) * np.linalg.norm(change_N)):
-        return inverse_NN
-    if first:
-        inverse_NN = inverse_NN * along / float(change_N @ change_N)
-    left_NN = np.eye(len(step_N)) - np.outer(step_N, change_N) / along
-    updated_NN: np.ndarray = left_NN @ inverse_NN @ left_NN.T + np.outer(step_N, step_N) / along
-    return updated_NN
-
-
-def known_lengths(parts: Sequence[Part], batch: TuningBatch) -> np.ndarray:
-    """Return the length of the longest known context before each scored token (T,); 0 without an n-gram model."""
-    ngrams = ngram_models(parts)
-    if not ngrams:
-        return np.zeros(int(batch.scored_BT.sum()), np.int64)
-    states = [part.model.start(len(batch.ids_BT)) for part in parts]
-    matched = matched_before(ngrams[0], batch.ids_BT, ngram_states(parts, states)[0])
-    return matched.length[batch.scored_BT]
-
-
-def gains(names: Sequence[str], length_T: np.ndarray, nats_T: np.ndarray, part_TP: np.ndarray) -> pl.DataFrame:
-    """Return perplexities of a mixture and its parts by the length of the known context.
-
-    Args:
-        names: Names of the P parts.
-        length_T: Length of the longest context that the n-gram model knows and has seen continued.
-        nats_T: Nats of the mixture.
-        part_TP: Nats of the parts.
-
-    Returns:
-        One row per length, and one row for all tokens, whose length is null. Columns: `context`, `tokens`, `perplexity`
-        of the mixture, and for each part `perplexity NAME`, `gain NAME` = 1 − perplexity of the mixture / perplexity of
-        the part.
-    """
-    groups = [(length, length_T == length) for length in np.unique(length_T).tolist()]
-    rows = []
-    for length, rows_T in [*groups, (None, np.ones(len(length_T), bool))]:
-        perplexity = float(np.exp(nats_T[rows_T].mean()))
-        row = {"context": length, "tokens": int(rows_T.sum()), "perplexity": perplexity}
-        for i, name in enumerate(names):
-            row[f"perplexity {name}"] = float(np.exp(part_TP[rows_T, i].mean()))
-            row[f"gain {name}"] = 1 - perplexity / row[f"perplexity {name}"]
-        rows.append(row)
-    return pl.DataFrame(rows)
-
-
-def gain_figures(table: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """Return the table's gains as figures of a run, by name: `gain/PART/context_2`, `gain_tokens/context_2`.
-
-    Gains that are not finite are left out, for example where part and mixture both give a word probability 0.
-    """
-    figures = {}
-    for row in table.filter(pl.col("context").is_not_null()).iter_rows(named=True):
-        figures[f"gain_tokens/context_{row['context']}"] = float(row["tokens"])
-        figures |= {f"gain/{name}/context_{row['context']}": row[f"gain {name}"] for name in names}
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def fit_mixture(
@@ -230,10 +122,9 @@ def tune_weights(
     """Return the tuned weights, and figures of the mixture.
 
     The figures are the number of tuning tokens, nats and perplexity of the mixture on them, the perplexity of each
-    part, the weights, the number of rounds and whether the tuning converged (`converged`, 1 or 0). With an n-gram model
-    among the parts or inside them, there is also the gain over each part by the length of the known context (see
-    `mixture/gains.py`). On the tuning tokens no part is better than the mixture. The gain there is slightly too high,
-    because the weights were tuned on the same tokens.
+    part, the weights, the number of rounds and whether the tuning converged (`converged`, 1 or 0). On the
+    tuning tokens no part is better than the mixture. The gain there is slightly too high, because the weights were
+    tuned on the same tokens.
 
     Raises:
         ModelError: kind "input": there is no held-out token; kind "diverged": the tuned numbers are not finite.
@@ -254,10 +145,9 @@ def _require_finite(weighting: Weighting, parts: Sequence[Part]) -> None:
 
 
 class _Evidence(NamedTuple):
-    """The values of T held-out tokens: −log p_i, the length of the known context, the features of context weights."""
+    """The values of T held-out tokens: −log p_i, and the features of context weights."""
 
     nats_TP: np.ndarray
-    length_T: np.ndarray
     features_TF: np.ndarray
 
 
@@ -272,7 +162,7 @@ def _evidence(
         if weighting:
             states = tuple(model.start(len(batch.ids_BT)) for model in models)
             features_TF = weighting.features(batch.ids_BT, states)[batch.scored_BT]
-        rows.append((nats_TP, known_lengths(parts, batch), features_TF))
+        rows.append((nats_TP, features_TF))
     return _Evidence(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
@@ -300,11 +190,7 @@ def _figures(parts: Sequence[Part], evidence: _Evidence, log_weights: np.ndarray
     """Return the figures of a mixture with these log λ: one set for all tokens (P,), or one per token (T, P)."""
     nats_T = mixed_nats(evidence.nats_TP, log_weights)
     figures = {"tokens": float(len(nats_T)), "validation/nats": float(nats_T.mean())}
-    figures |= _named("validation/perplexity_of", parts, np.exp(evidence.nats_TP.mean(0)))
-    if not ngram_models(parts):
-        return figures
-    names = [part.name for part in parts]
-    return figures | gain_figures(gains(names, evidence.length_T, nats_T, evidence.nats_TP), names)
+    return figures | _named("validation/perplexity_of", parts, np.exp(evidence.nats_TP.mean(0)))
 
 
 def _rounds(rounds: int, most: int) -> dict[str, float]:

@@ -21,8 +21,7 @@ from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
-from training.mixture.fitting import RIDGE, context_slope, fit_context_weights, known_lengths, tune_weights
-from training.mixture.tuning import batches
+from training.mixture.fitting import RIDGE, context_slope, fit_context_weights, tune_weights
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
 
@@ -130,10 +129,6 @@ def test_an_ngram_model_inside_a_cache_or_a_mixture_is_looked_at_too(ngram):
         for weighting, states in ((plain, start_plain), (nested, start_nested))
     )
     assert nested.following(read_nested).tolist() == plain.following(read_plain).tolist()
-    for batch in batches(Stream(documents(10, 3)), 1000):
-        lengths_T = known_lengths(nested.parts, batch)
-        assert lengths_T.tolist() == known_lengths(plain.parts, batch).tolist()
-        assert set(lengths_T.tolist()) == {1, 2, 3}
 
 
 class InBulk(HistoryLM):
