@@ -69,10 +69,9 @@ def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> lis
         Training(model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL))
         for model in evaluated.models if hasattr(spec := model.fitted.spec, "training")
     ]  # fmt: skip
-    reviews = int(prepared.clean.facts["splits"]["train"]["reviews"])
     return [
         *(f"{warning}." for warning in told_set_aside(dataset)),
-        *training_hints(trainings, evaluated.comparison.table.to_dicts(), reviews),
+        *training_hints(trainings, evaluated.comparison.table.to_dicts()),
     ]
 
 
