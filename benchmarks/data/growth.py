@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import WIDTH, canvas
+from evaluation.reports.canvas import WIDTH, canvas
 
 SHARES = (0.01, 0.1, 1.0)
 """Shares of the file that are measured; the exponent is fitted between the last two."""

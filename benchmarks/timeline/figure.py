@@ -14,7 +14,7 @@ from benchmarks.timeline.rows import Row
 from benchmarks.timeline.spans import Layer
 from core.environment import available_cores
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import GREY, PALE, WIDTH, canvas, literal
+from evaluation.reports.canvas import GREY, PALE, WIDTH, canvas, literal
 
 LANES = 45
 """Most rows that are drawn: those that ran longest."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import GREY, PALE, WIDTH, canvas
+from evaluation.reports.canvas import GREY, PALE, WIDTH, canvas
 
 Row = dict[str, Any]
 LANES = ("promoted", "refused", "run failed or crashed", "drift", "planted")

@@ -16,12 +16,12 @@ from evaluation.classification import tables
 from evaluation.classification.figures import ClassifierFigures
 from evaluation.classification.results import ClassificationResults
 from evaluation.palette import PALETTE
-from evaluation.plots.canvas import WIDTH, canvas, styles_of, ticks_at
-from evaluation.plots.figures import reliability_figure
+from evaluation.reports.canvas import WIDTH, canvas, styles_of, ticks_at
 from evaluation.reports.document import Page, PageSection, PageTable, Part, Picture, Quote
 from evaluation.reports.report import answer_page, decision_sections
 from evaluation.reports.report_pictures import ANSWER, CALIBRATION, PANELS, Drawing
 from evaluation.reports.report_words import title
+from evaluation.reports.run_figures import reliability_figure
 from evaluation.scoring.calibration import reliability
 
 ERRORS, FIRST_ERRORS = 10, 3

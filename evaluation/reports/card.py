@@ -74,7 +74,7 @@ def draw(profile: Profile, origin: Origin, folder: Path) -> Page:
 
 def months_figure(profile: Profile) -> Figure:
     """Draw reviews per month, with the splits stacked; a month without reviews is a gap."""
-    from evaluation.plots.canvas import canvas
+    from evaluation.reports.canvas import canvas
 
     figure, axes = canvas(7.5, 3.2)
     dated = profile.months.with_columns(pl.col("month").str.to_date("%Y-%m"))
@@ -92,7 +92,7 @@ def months_figure(profile: Profile) -> Figure:
 
 def lengths_figure(profile: Profile) -> Figure:
     """Draw the share of each split's reviews by number of words, in doublings; a good split has equal bars."""
-    from evaluation.plots.canvas import canvas
+    from evaluation.reports.canvas import canvas
 
     figure, axes = canvas(7.5, 3.2)
     lows = profile.doublings["words"].unique().sort().to_list()

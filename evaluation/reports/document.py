@@ -62,7 +62,7 @@ class Quote:
 class Picture:
     """A PNG image, its text for screen readers, and a caption below it.
 
-    *svg* is shown instead of the image (`evaluation.plots.svg.svg_of`). It is not escaped. *title* is shown above it.
+    *svg* is shown instead of the image (`canvas.svg_of`). It is not escaped. *title* is shown above it.
     """
 
     png: bytes

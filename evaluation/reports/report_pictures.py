@@ -45,7 +45,7 @@ class Drawing:
     @property
     def picture(self) -> Picture:
         """The figure as part of a page, which follows the page's colours."""
-        from evaluation.plots.svg import svg_of
+        from evaluation.reports.canvas import svg_of
 
         alt = f"Figure: {self.title}. {self.caption}"
         return Picture(b"", alt, self.caption, svg_of(self.figure, self.name, alt), self.title)
@@ -59,7 +59,7 @@ class Drawing:
 
 def pictures_of(results: RunResults) -> list[Drawing]:
     """Draw every figure for which the run has data."""
-    from evaluation.plots.canvas import styles_of
+    from evaluation.reports.canvas import styles_of
 
     styles = styles_of(results.order)
     return [drawing for draw in (_of_models, _of_slices, _of_writing) for drawing in draw(results, styles)]
@@ -79,7 +79,7 @@ Styles = Mapping[str, Mapping[str, Any]]
 
 
 def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
-    from evaluation.plots.figures import bits_figure, loss_curves, reliability_figure
+    from evaluation.reports.run_figures import bits_figure, loss_curves, reliability_figure
 
     bars = "Bar: interval of the figure. Models below the line adapt to what they read: the two groups do not compare."
     yield Drawing("bits_per_byte", ANSWER, bits_figure(results.table, styles, results.floor, results.baseline),
@@ -103,7 +103,7 @@ def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
 
 
 def _of_slices(results: RunResults, styles: Styles) -> Iterator[Drawing]:
-    from evaluation.plots.slices import slices_figure, worst_slices_figure
+    from evaluation.reports.run_figures import worst_slices_figure
 
     if results.slices is None or not len(results.slices.filter(pl.col("model") == results.winner)):
         return
@@ -112,13 +112,10 @@ def _of_slices(results: RunResults, styles: Styles) -> Iterator[Drawing]:
         "worst_slices", WEAK, worst_slices_figure(results.slices, results.winner, base, styles),
         f"Where {results.winner} does worst", "Whiskers allow for all slices that were looked at.",
     )  # fmt: skip
-    names = [model.name for model in results.shown(SHOWN)]
-    if (figure := slices_figure(results.slices, names, styles)) is not None:
-        yield Drawing("by_slice", WEAK, figure, "Bits per byte of parts of the test reviews")
 
 
 def _of_writing(results: RunResults, styles: Styles) -> Iterator[Drawing]:
-    from evaluation.plots.figures import exposure_figure, novelty_figure
+    from evaluation.reports.run_figures import exposure_figure, novelty_figure
 
     models = results.shown(SHOWN)
     if curves := _measured(models, "novelty"):

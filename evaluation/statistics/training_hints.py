@@ -49,10 +49,8 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
         table: Rows of `evaluation.statistics.comparison.comparison_table`, with the intervals of the gain.
     """
     training_of = {training.model: training for training in trainings}
-    rows = [
-        row for row in table
-        if row["model"] in training_of and row["adaptation"] == STATIC and math.isfinite(row["open_bits_per_byte"] or math.nan)
-    ]  # fmt: skip
+    static = (row for row in table if row["model"] in training_of and row["adaptation"] == STATIC)
+    rows = [row for row in static if math.isfinite(row["open_bits_per_byte"] or math.nan)]
     if not rows:
         return []
     row = min(rows, key=lambda row: float(row["open_bits_per_byte"]))

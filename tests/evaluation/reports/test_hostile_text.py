@@ -218,7 +218,7 @@ def test_the_report_of_a_check_holds_it_as_text(tmp_path):
 
 
 def test_a_figure_is_drawn_whatever_a_label_holds():
-    from evaluation.plots.canvas import canvas, ticks_at
+    from evaluation.reports.canvas import canvas, ticks_at
 
     figure, axes = canvas(6, 6)
     axes.barh(range(len(HOSTILE)), [1] * len(HOSTILE))

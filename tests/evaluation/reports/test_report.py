@@ -52,7 +52,7 @@ def test_the_answer_stands_before_the_folds_and_nothing_else_is_open(results, ht
 
 def test_there_are_at_most_eight_figures_each_described_for_those_who_cannot_see_it(read, pictures):
     assert [picture.name for picture in pictures] == [
-        "bits_per_byte", "loss_curves", "reliability", "worst_slices", "by_slice", "novelty", "exposure",
+        "bits_per_byte", "loss_curves", "reliability", "worst_slices", "novelty", "exposure",
     ]  # fmt: skip
     assert len(read.all("svg")) == len(pictures)
     assert all(len(attrs["aria-label"]) > 20 for attrs in read.all("svg"))

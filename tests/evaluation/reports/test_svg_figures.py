@@ -8,9 +8,8 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
-from evaluation.plots.canvas import canvas, styles_of
-from evaluation.plots.figures import bits_figure, novelty_figure
-from evaluation.plots.svg import svg_of
+from evaluation.reports.canvas import canvas, styles_of, svg_of
+from evaluation.reports.run_figures import bits_figure, novelty_figure
 from tests.evaluation.made_results import LEVELS, made_table
 
 STYLES = styles_of(list(LEVELS))

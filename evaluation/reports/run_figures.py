@@ -1,6 +1,6 @@
-"""Draw the figures of a run's report, but for those of slices (`evaluation/plots/slices.py`).
+"""Draw the figures of a run's report.
 
-`evaluation/plots/canvas.py` explains how figures are drawn.
+`evaluation/reports/canvas.py` explains how figures are drawn.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.plots.canvas import (
+from evaluation.reports.canvas import (
     GREY,
+    PALE,
     WIDTH,
     canvas,
     label_thousands,
     legend_below,
     literal,
     plain_log_ticks,
+    thousands,
     ticks_at,
 )
 from evaluation.statistics.floor import Floor
+from evaluation.statistics.slice_table import worst_slices
+from evaluation.statistics.slices import slice_name
 from models.base import STATIC
 
 Styles = Mapping[str, Mapping[str, Any]]
@@ -35,6 +39,11 @@ LARGEST = 110.0
 """Area of the largest point of a reliability diagram, in square points."""
 NEVER_PLANTED = 0.95
 """Share of never planted texts below the dashed line of `exposure_figure`."""
+RULES_OF_WORST = (
+    ("whole", "excess", "more bits than for all reviews"),
+    ("baseline", "change", "more bits than {baseline} needs"),
+)
+"""Rules of `worst_slices`, the column that is drawn, and its axis label. `change` is the gain with its sign turned."""
 
 
 def bits_figure(table: pl.DataFrame, styles: Styles, floor: Floor | None = None, baseline: str = "") -> Figure:
@@ -224,3 +233,61 @@ def exposure_figure(
     axes.set_ylabel("exposure in bits")
     legend_below(figure)
     return figure
+
+
+def worst_slices_figure(
+    slices: pl.DataFrame, model: str, baseline: str, styles: Styles
+) -> Figure:
+    """Draw the worst slices of a model as points with intervals, the worst on top.
+
+    One panel shows the slices farthest above the model's own figure of all reviews, one those that do worst against
+    the baseline. Intervals hold for all examined slices together. Filled diamonds mark those that exclude 0.
+
+    Args:
+        slices: `evaluation.statistics.slice_table.SLICES`.
+        baseline: Name of the model that gain is measured against.
+    """
+    worst = worst_slices(slices, baseline).filter(pl.col("model") == model)
+    worst = worst.with_columns(change=-pl.col("gain"), change_lo=-pl.col("gain_hi"), change_hi=-pl.col("gain_lo"))
+    panels = [(worst.filter(relative_to=rule).sort("rank", descending=True).to_dicts(), column, words)
+              for rule, column, words in RULES_OF_WORST if (worst["relative_to"] == rule).any()]  # fmt: skip
+    figure, drawn = canvas(WIDTH, 0.6 + sum(0.8 + 0.26 * len(rows) for rows, _, _ in panels), rows=max(1, len(panels)))
+    for axes, (rows, column, words) in zip(np.atleast_1d(drawn), panels, strict=False):
+        _dots(axes, rows, column, styles[model]["color"])
+        axes.set_xlabel(words.format(baseline=literal(baseline)))
+    legend_below(figure)
+    return figure
+
+
+def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: str) -> None:
+    """Draw one row per slice as a share of a figure; dashed line: 0; "infinite" is written instead of a point."""
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color=PALE, linewidth=0.8)
+    axes.axvline(0, color=GREY, linestyle="--", linewidth=1.3)
+    verdict = "surely_harder" if column == "excess" else "surely_worse"
+    for sure, face, marker, label in ((False, "#ffffff", "o", "may be chance"), (True, colour, "D", "sure")):
+        finite = [(place, row) for place, row in enumerate(rows) if _is_number(row[column]) and bool(row[verdict]) == sure]
+        if finite:
+            shares, places = [row[column] for _, row in finite], [place for place, _ in finite]
+            bars = _whiskers([row for _, row in finite], column, f"{column}_lo", f"{column}_hi")
+            axes.errorbar(shares, places, None, bars, linestyle="none", marker=marker, color=colour, markersize=6,
+                          markerfacecolor=face, capsize=3, label=label)  # fmt: skip
+    for place in (place for place, row in enumerate(rows) if not _is_number(row[column])):
+        axes.annotate("infinite", (0, place), (6, 0), textcoords="offset points", va="center")
+    ticks_at(axes.yaxis, [f"{slice_name(row, ': ')} ({thousands(row['reviews'])} reviews)" for row in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.7, max(1, len(rows)) - 0.3)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _whiskers(rows: Sequence[Mapping[str, Any]], column: str, low: str, high: str) -> list[list[float]]:
+    """Return the lengths of the intervals below and above, in the form Matplotlib needs; 0 if there is no interval."""
+    has_interval = [_is_number(row[low]) and _is_number(row[high]) for row in rows]
+    spans = [(row[low], row[high]) if has else (row[column],) * 2 for row, has in zip(rows, has_interval, strict=True)]
+    downs = [max(0.0, row[column] - start) for row, (start, _) in zip(rows, spans, strict=True)]
+    ups = [max(0.0, end - row[column]) for row, (_, end) in zip(rows, spans, strict=True)]
+    return [downs, ups]
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

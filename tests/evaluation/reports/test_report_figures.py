@@ -12,9 +12,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from evaluation.palette import ON_DARK, PALETTE
-from evaluation.plots import figures
-from evaluation.plots import slices as slice_figures
-from evaluation.plots.canvas import styles_of, thousands
+from evaluation.reports import run_figures as figures
+from evaluation.reports.canvas import styles_of, thousands
 from evaluation.reports.run_results import journal_lines
 from tests.evaluation.made_results import LEVELS, made_results, made_table
 
@@ -167,51 +166,8 @@ def test_exposure_has_a_point_per_canary_its_mean_and_the_line_of_chance():
 # ---- slices
 
 
-def panel_of(dimension, names=("kn5", "lstm")):
-    rows = RUN.slices.filter(dimension=dimension)
-    (axes,) = slice_figures.slices_figure(rows, names, STYLES).axes
-    return axes
-
-
-def test_slices_stand_in_their_order_with_intervals():
-    axes = panel_of("stars", ("kn5",))
-    own = RUN.slices.filter((pl.col("model") == "kn5") & (pl.col("dimension") == "stars"))
-    assert curve_of(axes, "kn5") == ([0, 1, 2, 3, 4], own["open_bits_per_byte"].to_list())
-    assert ticks_of(axes.xaxis) == ["1", "2", "3", "4", "5"]
-    (bars,) = axes.containers[0].lines[2]
-    ends = [(segment[0][1], segment[1][1]) for segment in bars.get_segments()]
-    assert ends == [pytest.approx(pair) for pair in own.select("lo", "hi").iter_rows()]
-
-
-def test_each_dimension_of_reviews_has_a_panel_and_categories_are_not_joined():
-    figure = slice_figures.slices_figure(RUN.slices, ("kn5", "lstm"), STYLES)
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["by stars", "by length in words", "by month", "by category"]
-    assert [axes.containers[0].lines[0].get_linestyle() for axes in figure.axes] == ["-", "-", "-", "None"]
-    assert legend_of(figure) == ["kn5", "lstm"]
-
-
-def test_many_months_have_few_labels_and_an_infinite_slice_leaves_a_gap():
-    axes = panel_of("month", ("kn5",))
-    assert len(curve_of(axes, "kn5")[1]) == 36
-    assert sum(map(bool, ticks_of(axes.xaxis))) <= slice_figures.MOST
-    endless = pl.when(pl.col("slice") == "3").then(math.inf).otherwise("open_bits_per_byte")
-    rows = RUN.slices.filter(dimension="stars").with_columns(open_bits_per_byte=endless)
-    assert len(curve_of(slice_figures.slices_figure(rows, ("kn5",), STYLES).axes[0], "kn5")[1]) == 4
-
-
-def test_where_there_is_nothing_to_compare_there_is_no_figure():
-    assert slice_figures.slices_figure(RUN.slices.filter(pl.col("slice") == "3"), ("kn5",), STYLES) is None
-
-
-def test_small_months_that_were_merged_into_years_are_called_years():
-    years = RUN.slices.filter(dimension="month").with_columns(pl.col("slice").str.head(4)).unique(["model", "slice"])
-    figure = slice_figures.slices_figure(years.sort("slice"), ("kn5",), STYLES)
-    assert figure.axes[0].get_title(loc="left") == "by year"
-
-
 def test_the_worst_slices_stand_on_top_and_those_surely_lost_are_marked():
-    above, gains = slice_figures.worst_slices_figure(RUN.slices, "lstm", "kn5", STYLES).axes
+    above, gains = figures.worst_slices_figure(RUN.slices, "lstm", "kn5", STYLES).axes
     own = RUN.slices.filter(model="lstm")
     worst = own.sort("excess", descending=True).row(0, named=True)
     assert ticks_of(above.yaxis)[-1].startswith(f"{worst['dimension']}: {worst['slice']} (")
@@ -224,14 +180,14 @@ def test_a_slice_that_is_infinite_stands_on_top_and_has_a_word_for_its_point():
     first = (pl.col("model") == "lstm") & (pl.col("slice") == "3")
     endless = {"open_bits_per_byte": math.inf, "excess": None, "gain": None}
     changed = [pl.when(first).then(pl.lit(value)).otherwise(name).alias(name) for name, value in endless.items()]
-    drawn = slice_figures.worst_slices_figure(RUN.slices.with_columns(changed), "lstm", "kn5", STYLES)
+    drawn = figures.worst_slices_figure(RUN.slices.with_columns(changed), "lstm", "kn5", STYLES)
     for axes in drawn.axes:
         assert ticks_of(axes.yaxis)[-1].startswith("stars: 3 (")
         assert [(text.get_text(), text.xy[1]) for text in axes.texts] == [("infinite", len(ticks_of(axes.yaxis)) - 1)]
 
 
 def test_the_baseline_itself_is_not_held_against_itself():
-    assert len(slice_figures.worst_slices_figure(RUN.slices, "kn5", "kn5", STYLES).axes) == 1
+    assert len(figures.worst_slices_figure(RUN.slices, "kn5", "kn5", STYLES).axes) == 1
 
 
 @pytest.mark.parametrize(("count", "text"), [(7, "7"), (999, "999"), (1_234, "1.23 k"), (2_500_000, "2.5 M")])
@@ -240,5 +196,4 @@ def test_counts_are_shortened(count, text):
 
 
 def test_drawing_keeps_matplotlib_s_global_state_out():
-    for module in (figures, slice_figures):
-        assert "pyplot" not in Path(module.__file__).read_text(encoding="utf-8")
+    assert "pyplot" not in Path(figures.__file__).read_text(encoding="utf-8")

@@ -1,1 +1,0 @@
-"""Draw the figures of reports and of MLflow."""
