@@ -266,7 +266,8 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1.3)
     verdict = "surely_harder" if column == "excess" else "surely_worse"
     for sure, face, marker, label in ((False, "#ffffff", "o", "may be chance"), (True, colour, "D", "sure")):
-        finite = [(place, row) for place, row in enumerate(rows) if _is_number(row[column]) and bool(row[verdict]) == sure]
+        chosen = ((place, row) for place, row in enumerate(rows) if bool(row[verdict]) == sure)
+        finite = [(place, row) for place, row in chosen if _is_number(row[column])]
         if finite:
             shares, places = [row[column] for _, row in finite], [place for place, _ in finite]
             bars = _whiskers([row for _, row in finite], column, f"{column}_lo", f"{column}_hi")
