@@ -7,6 +7,7 @@ words that its first line says, and names no line.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import re
@@ -34,8 +35,8 @@ FASTTEXT_HEADER = struct.Struct("<8xi24x2i12x8x4xi20x")
 """Of its header: dimensions, kind of model, rows for character n-grams, and words."""
 SUPERVISED = 3
 BLANKS = re.compile(r"[ \t]+")
-LONGEST = 2_000_000
-"""Most bytes of a line of text."""
+LONGEST, SAMPLE = 2_000_000, 65_536
+"""Most bytes of a line of text, and bytes by which text and binary numbers are told apart."""
 FLOAT = np.dtype("<f4")
 
 
@@ -140,26 +141,14 @@ def _require_whole_model(path: Path, file: IO[bytes] | Any) -> None:
 
 
 def _is_binary(file: IO[bytes] | Any) -> bool:
-    """Return whether a file that begins with a line of two numbers goes on with bytes that are no line of text.
-
-    A few float32 may happen to be printable. So a first line that is none of a text is binary too if a line break
-    follows where its numbers would end.
-    """
-    header = header_of(file.readline(LONGEST).decode("utf-8", "replace"))
-    if header is None:
+    """Return whether a file that begins with a line of two numbers goes on with bytes that are no text."""
+    if header_of(file.readline(LONGEST).decode("utf-8", "replace")) is None:
         return False
-    (_, dimensions), begin = header, file.tell()
     try:
-        line = file.readline(LONGEST).decode("utf-8").rstrip("\r\n")
+        text = codecs.getincrementaldecoder("utf-8")().decode(file.read(SAMPLE))
     except UnicodeDecodeError:
         return True
-    if any(char < " " and char != "\t" for char in line):
-        return True
-    word, *numbers = line.split() or [""]
-    if len(numbers) == dimensions and all(map(_is_number, numbers)):
-        return False
-    file.seek(begin + len(word.encode()) + 1 + FLOAT.itemsize * dimensions)
-    return bool(file.read(1) == b"\n")
+    return any(char < " " and char not in "\t\r\n" for char in text)
 
 
 def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> KeyedVectors:
@@ -176,18 +165,25 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
             dimensions = header[1]
             continue
         dimensions = dimensions or line.count(" ")
-        fields = line.rsplit(" ", dimensions) if dimensions else [line]
-        if len(fields) != dimensions + 1 or dimensions == 0 or not fields[0]:
+        word, *fields = line.rsplit(" ", dimensions) if dimensions else [line]
+        if len(fields) != dimensions or dimensions == 0 or not word:
             needed = f"a word and {dimensions or 'some'} numbers are needed; there are {line.count(' ')} numbers"
             raise _odd(path, number, needed)
         count += 1
         if header and count > header[0]:
             raise _odd(path, number, f"the first line says {header[0]:,} words; here is one more")
-        vector_D = _numbers(path, number, fields[1:])
-        if fields[0] not in seen and (only is None or fields[0] in only):
-            words.append(fields[0])
+        try:
+            with np.errstate(over="ignore"):
+                vector_D = np.array(fields, np.float64).astype(np.float32)
+        except ValueError as error:
+            raise _odd(path, number, f"a field is not a number: {error}") from None
+        if not np.isfinite(vector_D).all():
+            wrong = fields[int(np.flatnonzero(~np.isfinite(vector_D))[0])]
+            raise _odd(path, number, f"{wrong[:40]!r} is not a finite number of 32 bits")
+        if word not in seen and (only is None or word in only):
+            words.append(word)
             rows.append(vector_D)
-        seen.add(fields[0])
+        seen.add(word)
     if header and count < header[0]:
         raise _odd(path, count + 2, f"the file ends after {count:,} words; its first line says {header[0]:,}")
     if not count:
@@ -202,9 +198,7 @@ def header_of(line: str) -> tuple[int, int] | None:
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, str]]:
-    number = 0
-    while raw := file.readline(LONGEST):
-        number += 1
+    for number, raw in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
         if number == 1:
             raw = raw[mark_length(path, raw[: len(UTF8)]) :]
         if len(raw) == LONGEST:
@@ -216,27 +210,6 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, str]]:
         if "\t" in line or "  " in line or line[:1] == " ":  # columns that are aligned or between tabs
             line = BLANKS.sub(" ", line).lstrip(" ")
         yield number, line.rstrip("\n").rstrip(" \r")
-
-
-def _numbers(path: Path, number: int, fields: list[str]) -> np.ndarray:
-    try:
-        with np.errstate(over="ignore"):
-            vector_D = np.array(fields, np.float64).astype(np.float32)
-    except ValueError:
-        wrong = next(field for field in fields if not _is_number(field))
-        raise _odd(path, number, f"{wrong[:40]!r} is not a number") from None
-    if not np.isfinite(vector_D).all():
-        wrong = fields[int(np.flatnonzero(~np.isfinite(vector_D))[0])]
-        raise _odd(path, number, f"{wrong[:40]!r} is not a finite number of 32 bits")
-    return vector_D
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
 
 
 def _odd(path: Path, number: int, what: str) -> ModelError:

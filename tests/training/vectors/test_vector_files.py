@@ -68,7 +68,7 @@ def test_columns_may_be_aligned_or_between_tabs_and_a_mark_is_no_word(content, t
     pytest.param(b"", "line 1: there are no vectors", id="empty"),
     pytest.param(b"the\n", "line 1: a word and some numbers", id="no-numbers"),
     pytest.param(b"the 1 2\nfood 1\n", "line 2: a word and 2 numbers are needed; there are 1", id="short-line"),
-    pytest.param(b"the 1 2\nfood 1 x\n", "line 2: 'x' is not a number", id="no-number"),
+    pytest.param(b"the 1 2\nfood 1 x\n", "line 2: a field is not a number", id="no-number"),
     pytest.param(b"the 1 2\nfood 1 nan\n", "line 2: 'nan' is not a finite", id="nan"),
     pytest.param(b"the 1 2\nfood 1 1e99\n", "line 2: '1e99' is not a finite", id="too-large"),
     pytest.param(b"the 1 2\n\xff\xfe 1 2\n", "line 2: the line is not UTF-8", id="encoding"),
