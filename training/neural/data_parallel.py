@@ -8,24 +8,15 @@ of the streams' memory, and its own random stream for dropout and samples.
 Synchronous data parallelism with averaged gradients: Goyal et al. 2017, "Accurate, large minibatch SGD", section 2.3.
 All gradients are sent in one flat buffer: Li et al. 2020, "PyTorch Distributed", section 3.2.3, with a single bucket.
 The few other numbers of an update are at its end, so that an update is one exchange.
-Between processes of one machine it is in shared memory, else it is sent over gloo or NCCL.
+It is sent over gloo or NCCL.
 
 Only the leading rank, number 0, reads and writes files. It sends the content to the others.
-
-Gloo sends vectors through sockets even within a machine, which copies them more often. In shared memory each process
-writes its vector into its own row. When all have written, each adds up one part of all rows. When all parts are ready,
-each copies the whole sum into its row. All get the same bits: the rows are added in the order of the ranks.
-
-Shapes: R ranks, N numbers.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -36,61 +27,6 @@ from torch import Tensor, distributed, nn
 from models.base import ModelError
 from models.neural.device import is_out_of_memory, to_device
 from training.context import FitContext
-
-MEMORY = Path("/dev/shm")
-"""Folder whose files are in memory (Linux)."""
-
-
-class SharedSum:
-    """One process's view of the shared memory.
-
-    Args:
-        path: Of the file; it may be unlinked once all processes have opened it.
-        rank: Of this process.
-        size: R.
-        length: N.
-        meet: Returns when all processes have called it.
-
-    Attributes:
-        own_N: This process's row (float32): write into it before `add_up`, read from it afterwards.
-    """
-
-    def __init__(self, path: str, rank: int, size: int, length: int, meet: Callable[[], None]) -> None:
-        self.meet = meet
-        *self.rows_RN, self.sum_N = torch.from_file(path, shared=True, size=(size + 1) * length).view(size + 1, length)
-        self.own_N = self.rows_RN[rank]
-        self.part = slice(length * rank // size, length * (rank + 1) // size)
-
-    @torch.no_grad()
-    def add_up(self) -> None:
-        """Replace every process's row by the sum of all; until the next call the process may change its row."""
-        self.meet()
-        first, *others = (row_N[self.part] for row_N in self.rows_RN)
-        total = self.sum_N[self.part].copy_(first)
-        for other in others:
-            total.add_(other)
-        self.meet()
-        self.own_N.copy_(self.sum_N)
-
-
-def reserve(size: int, length: int) -> str:
-    """Return the path of a new file with space for the vectors of *size* ranks and their sum; "" if there is none.
-
-    The space is allocated at once: a process that writes to shared memory without space is killed.
-    """
-    try:
-        number, path = tempfile.mkstemp(prefix="reviewlm-", dir=MEMORY)
-    except OSError:
-        return ""
-    try:
-        os.posix_fallocate(number, 0, (size + 1) * length * torch.float32.itemsize)
-    except OSError:
-        os.unlink(path)
-        return ""
-    finally:
-        os.close(number)
-    return path
-
 
 PEER = "peer"
 """Error kind of a rank that works itself but cannot go on without another one."""
@@ -166,37 +102,22 @@ class Group(Ranks):
 
     Args:
         parameters: The trained parameters; all ranks get the leading one's values.
-        apart: The ranks are on several machines. They then add up in one order even where two of them share a machine.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], apart: bool = False) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         sizes = [parameter.numel() for parameter in parameters]
         # After the gradients, one number for each: how many ranks have it. Then: how many have failed, tokens, seconds
         # of the leading rank, nats.
         sizes_of_all = [*sizes, len(sizes) + 3, 1]
         self._began, self._seconds = monotonic(), 0.0
-        length = sum(sizes_of_all)
-        self.shared = self._share(length) if parameters[0].device.type == "cpu" and not apart else None
-        self.flat = self.shared.own_N if self.shared else torch.zeros(length, device=parameters[0].device)
+        self.flat = torch.zeros(sum(sizes_of_all), device=parameters[0].device)
         *pieces, self.tail, self.nats = self.flat.split(sizes_of_all)
         self.pieces = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
         with torch.no_grad():
             torch._foreach_copy_(self.pieces, list(parameters))
             self._do(distributed.broadcast, self.flat, 0)
             torch._foreach_copy_(list(parameters), self.pieces)
-
-    def _share(self, length: int) -> SharedSum | None:
-        """Return shared memory for the flat buffer; None if there is none, or torchrun uses several machines."""
-        path = self.same(reserve(self.size, length) if self.leads else "")
-        if self.total([float(path != "" and os.path.exists(path))])[0] < self.size:
-            shared = None
-        else:
-            shared = SharedSum(path, self.rank, self.size, length, lambda: self._do(distributed.barrier))
-            shared.meet()
-        if path and self.leads:
-            os.unlink(path)  # the system frees the memory when the last rank ends, also by a crash
-        return shared
 
     def total(self, numbers: Sequence[float]) -> list[float]:
         """See `Ranks.total`."""
@@ -225,10 +146,7 @@ class Group(Ranks):
         numbers += [float(failed), float(tokens), monotonic() - self._began if self.leads else 0.0]
         self.tail.copy_(to_device(torch.tensor(numbers), self.tail.device))
         self.nats.fill_(nats)
-        if self.shared:
-            self.shared.add_up()
-        else:
-            self._do(distributed.all_reduce, self.flat)
+        self._do(distributed.all_reduce, self.flat)
         *rank_counts, failures, all_tokens, self._seconds = self.tail.tolist()
         for piece, parameter, ranks in zip(self.pieces, parameters, rank_counts, strict=True):
             parameter.grad = piece if ranks else None
@@ -285,7 +203,7 @@ def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) 
     except RuntimeError as error:
         raise ModelError(f"Rank {context.rank} of {context.ranks} cannot reach the others: {error}", PEER) from error
     try:
-        yield Group(parameters, apart=context.init_method.startswith("tcp:"))
+        yield Group(parameters)
     except BaseException:
         if device.type == "cpu":  # NCCL would wait for ranks that do not come
             distributed.destroy_process_group()

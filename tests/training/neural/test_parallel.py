@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,12 @@ from torch import nn
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import curve, journal
 from tests.training.neural.trained_by_ranks import RECIPES, run_case
-from training.neural import data_parallel as shared_sum
 from training.neural.data_parallel import Group, Ranks
 from training.neural.training_metrics import MEASURED
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
-SAME = ["even", "through sockets", "uneven", "unscored", "nan", "memory"]
+SAME = ["even", "uneven", "unscored", "nan", "memory"]
 FAST = ["even"]
 CURVES = ["train/nats", "gradient_norm", "validation/nats", "learning_rate"]
 
@@ -129,25 +127,6 @@ def test_a_rank_that_has_failed_says_so_in_the_same_exchange():
     assert group.add_up(parameters, True, 0.0, 0) == (True, 0.0, 0)
     assert group.add_up(parameters, False, math.inf, 1 << 24) == (False, math.inf, 1 << 24)
     assert Ranks().add_up(parameters, True, 2.5, 3) == (True, 2.5, 3)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_every_row_becomes_the_sum_of_all(tmp_path, size):
-    """Ranks as threads, that meet at a barrier; more ranks than parts can be equal."""
-    path, init_method = tmp_path / "memory", threading.Barrier(size)
-    views = [shared_sum.SharedSum(str(path), rank, size, 7, init_method.wait) for rank in range(size)]
-    for turn in range(2):
-        for rank, view in enumerate(views):
-            view.own_N.copy_(torch.arange(7.0) * (rank + 1) + turn)
-        ranks = [threading.Thread(target=view.add_up) for view in views]
-        for rank in ranks:
-            rank.start()
-        for rank in ranks:
-            rank.join()
-        expected = torch.arange(7.0) * (size * (size + 1) // 2) + turn * size
-        assert all(torch.equal(view.own_N, expected) for view in views)
-        views[0].own_N.zero_()  # its own to change
-        assert all(torch.equal(view.own_N, expected) for view in views[1:])
 
 
 @pytest.mark.gpu

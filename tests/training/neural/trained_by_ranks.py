@@ -17,14 +17,12 @@ import torch
 from tests.models.neural.made_streams import stream_of
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, network_of
 from training.context import FitContext
-from training.neural import data_parallel as shared_sum
 from training.neural.callbacks import checkpointing
 from training.neural.trainer import train
 
 PLAIN = replace(SPEC, dropout=0.0)
 RECIPES = {
     "even": TRAINING,
-    "through sockets": TRAINING,
     "uneven": replace(TRAINING, batch=5, bptt_grad_len=15, activation_penalty=0.5, temporal_penalty=0.5, ema=0.9),
     "unscored": replace(TRAINING, batch=2, bptt_len=5, stateful=False, state_reset_prob=0.02, epochs=6),
     "nan": TRAINING,
@@ -77,7 +75,6 @@ def run_case(case, folder, rank=0, ranks=1):
     work = folder / ("killed" if case == "taken up" else case)
     work.mkdir(exist_ok=True, parents=True)
     network, recipe = network_for(case, rank, ranks), RECIPES[case]
-    shared_sum.MEMORY = Path("/nowhere" if case == "through sockets" else "/dev/shm")
     context = FitContext(work, rank=rank, ranks=ranks, init_method=f"file://{folder}/meeting {case}")
     try:
         summary = dict(train(network, LOPSIDED if case == "unscored" else TRAIN, VALIDATION, recipe, context))
