@@ -14,8 +14,7 @@ from evaluation.statistics.bootstrap import Interval
 DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
 LOWER, HIGHER = "lower is better", "higher is better"
-FIGURES = {"open bits per byte": LOWER, "bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER,
-           "ranked": HIGHER, "ranked by cosine": HIGHER}  # fmt: skip
+FIGURES = {"open bits per byte": LOWER, "bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}  # fmt: skip
 """Figures that both models have, as `Decision.figures` names them after the model; a decision has those of one kind of
 model, with one direction."""
 SHARE = "%"
@@ -23,8 +22,7 @@ UNITS = {
     "scored now": SHARE, "enough reviews": "groups", "not below the floor": "bits/byte", "latency": "ms", "size": "MB",
     "better than the baseline": SHARE, "better than the champion": SHARE,
     "no slice worse": SHARE, "no forgetting": SHARE, "novelty": SHARE, "copied span": "words", "exposure": "bits",
-    "private patterns": "passages", "better than the majority label": SHARE, "better than chance": SHARE,
-    "better than word counts": SHARE, "no label given up": "labels",
+    "private patterns": "passages", "better than the majority label": SHARE, "no label given up": "labels",
     "gain": SHARE, "gain, lower end": SHARE, "gain, upper end": SHARE, "gain, confidence": SHARE,
     "champion's reviews, loss": SHARE, "champion's reviews, loss, lower end": SHARE,
     "champion's reviews, loss, upper end": SHARE, "difference": "bits/byte",

@@ -147,7 +147,7 @@ def suggest(
 ) -> None:
     """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores."""
     model = _opened(arpa, binary)
-    from training.ngram.lines.next_words import next_words
+    from training.ngram.lines.line_lm import next_words
 
     words = checked(lambda: next_words(model, prompt, k))
     name = "probability" if model.normalised else "score"
@@ -167,7 +167,7 @@ def generate(
 ) -> None:
     """Write random lines with the model."""
     model = _opened(arpa, binary)
-    from training.ngram.lines.next_words import write_lines
+    from training.ngram.lines.line_lm import write_lines
 
     lines = checked(lambda: write_lines(model, n, prompt, temperature, top_k, top_p, max_tokens, seed))
     for line in lines:

@@ -12,7 +12,6 @@ PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
 DECIDING = (
     "open_bits_per_byte", "perplexity", "word_perplexity", "bits_per_character", "gain", "gap",
     "zero_probability_events", "accuracy", "macro_f1", "log_loss", "mean_absolute_error", "ranked",
-    "ranked_by_cosine", "gain_by_cosine",
 )  # fmt: skip
 """Figures of the test reviews that a reader decides by; all others are details."""
 CURVES_OF_TRAINING = (

@@ -16,8 +16,16 @@ from models.specs import NGramSpec
 from training.ngram.counting.counts import Documents, NGramCounts
 from training.ngram.counting.memory import ArrayAllocator, require_memory
 from training.ngram.engine import ShardEngine
-from training.ngram.pruning.prune import drop, keep, kept_by_count, kept_by_documents, kept_by_words, thresholds
-from training.ngram.pruning.relative_entropy import observed_history, prune_by_entropy
+from training.ngram.pruning import (
+    drop,
+    keep,
+    kept_by_count,
+    kept_by_documents,
+    kept_by_words,
+    observed_history,
+    prune_by_entropy,
+    thresholds,
+)
 from training.ngram.smoothing.by_context import Estimate, pieces
 from training.ngram.smoothing.kneser_ney import estimate as kneser_ney
 from training.ngram.smoothing.methods import estimate

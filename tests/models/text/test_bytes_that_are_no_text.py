@@ -14,7 +14,7 @@ from models.sampling.watermark import evidence_of
 from models.specs import NGramSpec
 from models.tagging.punctuator import Punctuator
 from tests.models.sampling.small_bundles import bundle_of
-from training.ngram.lines.next_words import next_words, write_lines
+from training.ngram.lines.line_lm import next_words, write_lines
 from training.ngram.lines.text_corpus import LineCorpus
 from training.ngram.lines.text_files import fit_lines
 

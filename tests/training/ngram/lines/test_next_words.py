@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from models.specs import NGramSpec
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.next_words import next_words, write_lines
+from training.ngram.lines.line_lm import LineLM, next_words, write_lines
 from training.ngram.lines.text_corpus import LineCorpus
 from training.ngram.lines.text_files import fit_lines
 

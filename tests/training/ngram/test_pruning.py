@@ -18,8 +18,14 @@ from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import fit_tables, packed_tables
 from training.ngram.lines.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
-from training.ngram.pruning.prune import kept_by_count, links, thresholds
-from training.ngram.pruning.relative_entropy import observed_history, perplexity_change, prune_by_entropy
+from training.ngram.pruning import (
+    kept_by_count,
+    links,
+    observed_history,
+    perplexity_change,
+    prune_by_entropy,
+    thresholds,
+)
 from training.ngram.smoothing.kneser_ney import estimate
 
 LINES = st.lists(st.lists(st.sampled_from("aaabbcde"), max_size=6).map(" ".join), min_size=1, max_size=14)

@@ -1,1 +1,0 @@
-"""Prune n-gram models by count, word list or relative entropy."""
