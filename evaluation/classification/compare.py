@@ -1,7 +1,7 @@
-"""Compare two classifiers on the same reviews: differences with intervals, and McNemar's exact test.
+"""Compare two classifiers on the same reviews: differences with intervals.
 
 Both classifiers find the same reviews hard. So the difference is paired: the same reviews are drawn for both (paired
-bootstrap), and the test counts only reviews on which one of them is right and the other is wrong (McNemar 1947).
+bootstrap).
 
 Resampling never draws a difference that was not seen, so it is too sure if a gain rests on a few reviews: of all, or of
 one rare label, which has the same weight in macro-F1 as a frequent one. `chance_of_gain` is exact there.
@@ -42,20 +42,14 @@ class ClassifierComparison:
         macro_f1: Difference of the macro-F1.
         only_a: Number of reviews on which only a is right.
         only_b: Number of reviews on which only b is right.
-        groups_a: Number of groups of which a has more reviews right; `only_a` if each review is a separate group.
-        groups_b: Number of groups of which b has more reviews right.
         differ: Number of groups in which a review has two different answers, right or wrong.
-        p_value: Probability of a split of these groups that is at least as uneven, if both are equally good.
     """
 
     accuracy: Interval
     macro_f1: Interval
     only_a: int
     only_b: int
-    groups_a: int
-    groups_b: int
     differ: int
-    p_value: float
 
 
 def compare(a: Predicted, b: Predicted, *, confidence: float, resamples: int, seed: int) -> ClassifierComparison:
@@ -73,16 +67,12 @@ def compare(a: Predicted, b: Predicted, *, confidence: float, resamples: int, se
     boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=a.groups_N)
     named = formulas(a)
     accuracy, macro_f1 = (boot.interval(_difference(named[name])) for name in COMPARED)
-    better_N = b.correct_N.astype(np.int64) - a.correct_N
-    better_C, differ_C = (
-        column_N if a.groups_N is None else np.bincount(a.groups_N, column_N)
-        for column_N in (better_N, a.answers_N != b.answers_N)
+    unlike_N = a.answers_N != b.answers_N
+    differ_C = unlike_N if a.groups_N is None else np.bincount(a.groups_N, unlike_N)
+    only_a, only_b, differ = (
+        int(alone.sum()) for alone in (a.correct_N & ~b.correct_N, b.correct_N & ~a.correct_N, differ_C > 0)
     )
-    only_a, only_b, groups_a, groups_b, differ = (
-        int(sign.sum()) for sign in (better_N < 0, better_N > 0, better_C < 0, better_C > 0, differ_C > 0)
-    )
-    p_value = mcnemar(groups_a, groups_b)
-    return ClassifierComparison(accuracy, macro_f1, only_a, only_b, groups_a, groups_b, differ, p_value)
+    return ClassifierComparison(accuracy, macro_f1, only_a, only_b, differ)
 
 
 def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> float:
@@ -142,16 +132,6 @@ def _random_signs(groups: int, resamples: int, seed: int) -> Iterator[np.ndarray
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)
         yield 1.0 - 2 * generator.integers(0, 2, (rows, groups), np.int8)
-
-
-def mcnemar(only_a: int, only_b: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test: a fair coin thrown for each review that only one has right.
-
-    If reviews are dependent, pass groups: whether a group is counted for a or b is the independent event then.
-    """
-    from scipy.stats import binom  # here, because the import takes half a second
-
-    return min(1.0, 2 * float(binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def paired(a: Predicted, b: Predicted) -> tuple[Predicted, Predicted]:

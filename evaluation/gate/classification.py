@@ -160,8 +160,7 @@ class ClassifierCase(GateCase):
         assert comparison is not None
         gain = comparison.macro_f1
         detail = f"macro-F1 {points(gain.estimate)}: {interval_text(gain, f'the gain over {who}')}; the challenger "
-        detail += f"alone is right on {comparison.only_b} reviews, {who} alone on {comparison.only_a} (McNemar's exact "
-        detail += f"test: p = {comparison.p_value:.2g})"
+        detail += f"alone is right on {comparison.only_b} reviews, {who} alone on {comparison.only_a}"
         if gain.low > limit:
             chance = self._too_often_by_chance(other.rows, comparison)
             return RuleOutcome(name, not chance and gain.estimate > limit, detail + chance, gain.low, limit)
@@ -210,8 +209,7 @@ class ClassifierCase(GateCase):
 
     def further_figures(self) -> Mapping[str, float]:
         """See `GateCase`."""
-        values = {"majority label, accuracy": self.figures.majority_accuracy}
-        return values | ({"McNemar's p": self.comparison.p_value} if self.comparison else {})
+        return {"majority label, accuracy": self.figures.majority_accuracy}
 
     def digest_of(self, rows: Predicted) -> str:
         """Return the SHA-256 of labels, answers, true labels and probabilities."""

@@ -35,7 +35,7 @@ from tracking.tags import BASELINE, COMPARED_TAG, MEASURED_TAG
 
 COMPARED_FILE = "compared.json"
 WITH_INTERVALS = ("accuracy", "macro_f1")
-NO_GAIN = {f"gain_{key}{end}": 0.0 for key in WITH_INTERVALS for end in ("", "_lo", "_hi")} | {"p_value": 1.0}
+NO_GAIN = {f"gain_{key}{end}": 0.0 for key in WITH_INTERVALS for end in ("", "_lo", "_hi")}
 """Gains of the baseline over itself. They are logged because its run may have gains over an earlier baseline."""
 
 
@@ -65,7 +65,7 @@ class Compared:
     Args:
         models: In the configuration's order.
         rows: One row per classifier: its figures, with intervals as `x_lo` and `x_hi`, and its difference from the
-            baseline (`gain_…`, `p_value`).
+            baseline (`gain_…`).
         validation: Figures on the validation reviews, by name.
         artifact: The result of the stage.
     """
@@ -145,7 +145,6 @@ def row_of(config: RunConfig, name: str, answers: Predicted, baseline: Predicted
         for key in WITH_INTERVALS:
             gain: Interval = getattr(against, key)
             row |= {f"gain_{key}": gain.estimate, f"gain_{key}_lo": gain.low, f"gain_{key}_hi": gain.high}
-        row["p_value"] = against.p_value
     return row
 
 

@@ -87,7 +87,7 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
             for side in sides
         ],
         "majority": {"label": found_a.majority_label, "accuracy": found_a.majority_accuracy},
-        "only_a": gain.only_a, "only_b": gain.only_b, "p_value": gain.p_value,
+        "only_a": gain.only_a, "only_b": gain.only_b,
         "sentence": _sentence(gain, drawn["confidence"]),
     }  # fmt: skip
 
@@ -155,7 +155,7 @@ def _answers(clean: Artifact, sides: list[ComparedClassifier], left_out: frozens
 def _sentence(gain: ClassifierComparison, confidence: float) -> str:
     points = gain.macro_f1
     return (
-        f"B is right and A wrong on {gain.only_b} reviews, A right and B wrong on {gain.only_a} "
-        f"(McNemar's exact test p = {gain.p_value:.2g}). Macro-F1 of B is {100 * points.estimate:+.2f} points from "
+        f"B is right and A wrong on {gain.only_b} reviews, A right and B wrong on {gain.only_a}. "
+        f"Macro-F1 of B is {100 * points.estimate:+.2f} points from "
         f"A's, {confidence:.0%} interval {100 * points.low:+.2f} to {100 * points.high:+.2f}."
     )

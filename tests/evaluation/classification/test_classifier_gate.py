@@ -158,7 +158,7 @@ def test_a_tie_keeps_the_champion():
 def test_a_gain_that_may_be_chance_is_refused():
     decision = decide(POLICY, answering(challenger=lucky(), baseline=drawn(REVIEWS, 0.3, seed=3)))
     assert failed(decision) == ["better than the champion"]
-    assert "right on 12 reviews, the champion alone on 8 (McNemar's exact test: p = 0.5)" in decision.reason
+    assert "right on 12 reviews, the champion alone on 8" in decision.reason
 
 
 def test_fewer_differing_reviews_than_a_coin_can_explain_prove_nothing():
