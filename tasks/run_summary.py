@@ -28,7 +28,7 @@ FLOOR_STATEMENT = (
     "Bits per byte of these test reviews under the grammar that generated them: no model can be better on average."
 )
 VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
-OBSERVED_FIGURES = ("hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece", "temperature")
+OBSERVED_FIGURES = ("hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece")
 LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "baseline")
 """Columns of the comparison table that do not hold figures."""
 WORST_COLUMNS = (

@@ -98,7 +98,7 @@ def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
             "reliability", CALIBRATION, reliability_figure(reliability, observed, styles),
             "Reliability of first guesses",
             "Below the dashed line a model is surer than it is right; larger points hold more tokens. ECE: expected "
-            "calibration error, the mean distance from that line. T: the temperature that fits validation best.",
+            "calibration error, the mean distance from that line.",
         )  # fmt: skip
 
 

@@ -145,7 +145,7 @@ def reliability_figure(
 
     Args:
         reliability: By model, with the columns count, mean_probability and mean_accuracy; empty bins are left out.
-        facts: By model: ece (expected calibration error) and temperature, if they are known.
+        facts: By model: ece (expected calibration error), if it is known.
     """
     figure, panels = canvas(WIDTH, 2.6, len(reliability))
     for axes, (name, table) in zip(np.atleast_1d(panels), reliability.items(), strict=True):
@@ -170,9 +170,8 @@ def _reliability_panel(
         axis.set_major_formatter(PercentFormatter(1.0))
         axis.set_ticks([0, 0.5, 1])
     axes.set_xlabel("probability given")
-    captions = [f"ECE {facts['ece']:.3f}"] if facts.get("ece") is not None else []
-    captions += [f"T = {facts['temperature']:.2f}"] if facts.get("temperature") is not None else []
-    axes.set_title("\n".join([literal(name), ", ".join(captions)]).strip(), fontsize=9)
+    caption = f"ECE {facts['ece']:.3f}" if facts.get("ece") is not None else ""
+    axes.set_title(f"{literal(name)}\n{caption}".strip(), fontsize=9)
 
 
 def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Styles) -> Figure:

@@ -37,7 +37,7 @@ class ModelResults:
         tokens: Token by token, of a sample of the test reviews: review_id, position, id, token, nats, rank, entropy,
             training_count, after_oov.
         reliability: Bins of the reliability diagram: bin, low, high, count, mean_probability, mean_accuracy.
-        observed: Figures of that sample: hit@k, mrr, ece, temperature …
+        observed: Figures of that sample: hit@k, mrr, ece …
         audit: Figures of its generated and memorised text; those of held-out reviews have the prefix `real_`.
         novelty: Share of n-grams that occur in the training text: n, samples, real.
         exposure: Exposure of each canary: copies, exposure.

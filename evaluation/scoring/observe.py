@@ -1,8 +1,8 @@
 """Observe a model's predictions at every position of some reviews, as data with one row per token.
 
 Nats alone say how probable the written token was. Here the whole distribution before each token is examined once, and
-all derived facts are stored: the token's rank, the entropy, the top entry's probability, the keys that suggestions
-would have saved, and the nats at the fitted temperature. Tables of usefulness and calibration are sums over the rows.
+all derived facts are stored: the token's rank, the entropy, the top entry's probability, and the keys that suggestions
+would have saved. Tables of usefulness and calibration are sums over the rows.
 A whole distribution per position is expensive, so this is done for a sample of reviews.
 
 Shapes: N positions, V vocabulary entries, B reviews side by side, T positions of a review.
@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 
 from core.errors import ReviewLMError
-from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature
 from evaluation.scoring.keystrokes import Keyboard
 from evaluation.scoring.score import PREFIX, ScoringWindow, windows
 from models.predictions import predictions
@@ -43,8 +42,6 @@ COLUMNS = pl.Schema({
     "after_oov": pl.Boolean(),
     "suggestion": pl.Int64(),
     "confidence": pl.Float64(),
-    "tempered_nats": pl.Float64(),
-    "tempered_confidence": pl.Float64(),
     "keys_spared": pl.Int64(),
 })
 """Columns of `token_scores.parquet`."""
@@ -55,10 +52,6 @@ JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
 NO_RANK = 0
 POSITIONS = 4_096
 """Positions side by side; bounds memory, does not change the result. On a processor more are not faster."""
-HELD = 1 << 24
-"""Maximum number of entries (positions times vocabulary) in memory when a temperature is fitted: 64 MiB."""
-LEAST_TOKENS = 64
-"""Minimum number of tokens that a temperature is fitted on, for any size of the vocabulary."""
 MASS_TOLERANCE = 1e-3
 """Largest distance from 1 of the sum of a distribution, which is computed in float32."""
 SUM_TOLERANCE = 1e-9
@@ -69,7 +62,7 @@ TOLERANCE = 1e-2
 
 def observe(
     bundle: Bundle, stream: TokenStream, reviews: np.ndarray, token_nats: pl.DataFrame, scores: pl.DataFrame,
-    training_counts_V: np.ndarray, temperature: float = 1.0, *, tokens_per_batch: int = POSITIONS,
+    training_counts_V: np.ndarray, *, tokens_per_batch: int = POSITIONS,
 ) -> pl.DataFrame:  # fmt: skip
     """Return one row per scored token of some reviews, in their order.
 
@@ -81,7 +74,6 @@ def observe(
             taken from it, so that they add up to the scores of the reviews.
         scores: Review_id and nats of each scored review.
         training_counts_V: How often each entry occurs in the training text.
-        temperature: Temperature of the tempered columns.
         tokens_per_batch: Positions side by side, padding included; does not change the result beyond rounding.
 
     Returns:
@@ -99,7 +91,7 @@ def observe(
     stream.require(bundle.vocabulary)
     keyboard = Keyboard(bundle.vocabulary)
     parts = [
-        _judged(part, window, keyboard, temperature)
+        _judged(part, window, keyboard)
         for window in _whole_reviews(stream, reviews, tokens_per_batch)
         for part in predictions(bundle.model, window.ids_BT, window.scored_BT)
     ]
@@ -117,37 +109,6 @@ def observe(
     return _with_nats(judged, token_nats).select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
 
 
-def held_out_temperature(bundle: Bundle, stream: TokenStream, reviews: np.ndarray, seed: int) -> Temperature:
-    """Fit a temperature on the tokens of held-out reviews.
-
-    Distributions are kept in memory, at most `HELD` numbers of them. If the reviews have more, reviews are drawn until
-    the limit is reached; only a part of the last one is used.
-
-    Args:
-        bundle: Model and vocabulary.
-        stream: Held-out reviews as tokens of that vocabulary.
-        reviews: Positions of reviews in the stream.
-    """
-    stream.require(bundle.vocabulary)
-    left = max(LEAST_TOKENS, HELD // bundle.vocabulary.size)
-    order = np.random.default_rng(seed).permutation(reviews)
-    tokens_D = stream.documents["tokens"].to_numpy()[order]
-    share_D = np.clip(left - (np.cumsum(tokens_D) - tokens_D), 0, tokens_D)
-    take = dict(zip(order[share_D > 0].tolist(), share_D[share_D > 0].tolist(), strict=True))
-    count = sum(take.values())
-    logp_NV = np.empty((count, bundle.vocabulary.size), np.float32)
-    target_N, review_N, done = np.empty(count, np.int64), np.empty(count, np.int64), 0
-    for window in _whole_reviews(stream, np.sort(np.array(list(take), np.int64)), POSITIONS):
-        share_B1 = np.array([take[int(row)] for row in window.rows_B])[:, None]
-        wanted_BT = window.scored_BT & (np.cumsum(window.scored_BT, axis=1) <= share_B1)
-        for part in predictions(bundle.model, window.ids_BT, wanted_BT):
-            rows = slice(done, done + len(part.text_N))
-            logp_NV[rows], done = part.logp_NV, rows.stop
-            target_N[rows] = window.ids_BT[part.text_N, part.position_N]
-            review_N[rows] = window.rows_B[part.text_N]
-    return fit_temperature(logp_NV, target_N, review_N)
-
-
 def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: int) -> Iterator[ScoringWindow]:
     """Yield batches of reviews side by side, without cutting any review.
 
@@ -159,7 +120,7 @@ def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: i
         return_freed()
 
 
-def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard, temperature: float) -> dict[str, np.ndarray]:
+def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard) -> dict[str, np.ndarray]:
     """Return the columns `JUDGED` of N positions; `NO_RANK` where there is no rank."""
     from evaluation.scoring import token_kernels  # here, because numba's import takes half a second
 
@@ -167,11 +128,8 @@ def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard, temper
     before_N = window.ids_BT[part.text_N, part.position_N - 1]
     N, V = part.logp_NV.shape
     better_NV, rank_N = np.empty((N, V), bool), np.empty(N, np.int64)
-    top_N, entropy_N, sum_N, mass_N = np.empty(N, np.float32), np.empty(N), np.empty(N), np.empty(N)
-    token_kernels.judge(
-        part.logp_NV, target_N, np.float32(1 / temperature), np.float32(LOWEST),
-        better_NV, rank_N, top_N, entropy_N, sum_N, mass_N,
-    )  # fmt: skip
+    top_N, entropy_N, mass_N = np.empty(N, np.float32), np.empty(N), np.empty(N)
+    token_kernels.judge(part.logp_NV, target_N, better_NV, rank_N, top_N, entropy_N, mass_N)
     _require_distributions(mass_N, part, window)
     raw_N = np.take_along_axis(part.logp_NV, target_N[:, None], 1)[:, 0].astype(np.float64)
     possible_N = ~np.isneginf(raw_N)
@@ -186,8 +144,6 @@ def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard, temper
         "rank": np.where(possible_N, rank_N, NO_RANK),
         "suggestion": np.where(known_N, rank_N - better_NV[:, UNK], NO_RANK),
         "confidence": np.exp(top_N.astype(np.float64)),
-        "tempered_nats": np.log(sum_N) + (top_N - raw_N) / temperature,
-        "tempered_confidence": 1 / sum_N,
         "keys_spared": keyboard.spared(better_NV, np.where(known_N, target_N, UNK), before_N),
     }
 

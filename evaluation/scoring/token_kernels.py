@@ -16,25 +16,23 @@ from models.neural.inference.log_kernels import exp, largest
 _F = np.float32
 BLOCK = 256
 """Entries whose sum is kept in float32."""
+LOWEST = _F(-1e4)
+"""What log 0 counts as in the entropy."""
 
 
 @kernel
 def judge(
-    logp_NV: Any, target_N: Any, inverse_temperature: Any, lowest: Any,
-    better_NV: Any, rank_N: Any, top_N: Any, entropy_N: Any, sum_N: Any, mass_N: Any,
+    logp_NV: Any, target_N: Any, better_NV: Any, rank_N: Any, top_N: Any, entropy_N: Any, mass_N: Any
 ) -> None:  # fmt: skip
     """Write what the distribution says about the written token, and how sharp it is.
 
     Args:
         logp_NV: Log-probabilities (float32).
         target_N: The tokens that were written.
-        inverse_temperature: 1 / T (float32).
-        lowest: What log 0 counts as in the entropy (float32).
         better_NV: Result: the entries that are more probable than the written token; of equal ones, those of lower id.
         rank_N: Result: 1 + their number.
         top_N: Result: log p of the most probable entry.
         entropy_N: Result: −Σ p log p.
-        sum_N: Result: Σ exp((log p − largest) / T).
         mass_N: Result: Σ p, which is 1 unless the model is wrong.
     """
     V = logp_NV.shape[1]
@@ -42,12 +40,11 @@ def judge(
         logp, better, target = logp_NV[n], better_NV[n], target_N[n]
         top_N[n], target_logp = largest(logp), logp[target]
         rank_N[n] = 1 + _compare(logp, target_logp, target, better)
-        entropy_N[n] = sum_N[n] = mass_N[n] = 0.0
+        entropy_N[n] = mass_N[n] = 0.0
         for begin in range(0, V, BLOCK):
-            entropy, total, mass = _sums(logp[begin : begin + BLOCK], top_N[n], inverse_temperature, lowest)
+            entropy, mass = _sums(logp[begin : begin + BLOCK])
             entropy_N[n] -= entropy
             mass_N[n] += mass
-            sum_N[n] += total
 
 
 @njit  # type: ignore[untyped-decorator]
@@ -65,15 +62,14 @@ def _compare(logp: Any, target_logp: Any, target: Any, better: Any) -> Any:
 
 
 @njit(fastmath=FAST)  # type: ignore[untyped-decorator]
-def _sums(logp: Any, top: Any, inverse_temperature: Any, lowest: Any) -> Any:
-    """Return Σ p log p, Σ exp((log p − top) / T) and Σ p of a few entries."""
-    entropy, total, mass = _F(0.0), _F(0.0), _F(0.0)
+def _sums(logp: Any) -> Any:
+    """Return Σ p log p and Σ p of a few entries."""
+    entropy, mass = _F(0.0), _F(0.0)
     for v in range(len(logp)):
         p = exp(logp[v])
-        entropy += p * max(logp[v], lowest)
-        total += exp((logp[v] - top) * inverse_temperature)
+        entropy += p * max(logp[v], LOWEST)
         mass += p
-    return entropy, total, mass
+    return entropy, mass
 
 
 @kernel

@@ -16,7 +16,7 @@ from core.config.sections.evaluation import AuditConfig
 from corpus.synthetic.canaries import Canaries
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability
 from evaluation.scoring.keystrokes import usefulness
-from evaluation.scoring.observe import held_out_temperature, observe
+from evaluation.scoring.observe import observe
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews
 from evaluation.writing.audit import audit
 from evaluation.writing.reference import RealText
@@ -39,32 +39,27 @@ def observed(
         streams: Folder of the token stream of each split.
         scores: Folder of the scores of the test split.
     """
-    test, validation, train = (TokenStream.open(Path(streams[split])) for split in ("test", "validation", "train"))
-    seed, size = options["seed"], options["observed_reviews"]
-    reviews = drawn_reviews(test, size, seed)
+    test, train = (TokenStream.open(Path(streams[split])) for split in ("test", "train"))
+    reviews = drawn_reviews(test, options["observed_reviews"], options["seed"])
     counts_V = unigram_counts(train, bundle.vocabulary.size)
     token_nats, scored = (pl.read_parquet(Path(scores) / file) for file in (TOKEN_NATS, SCORES_FILE))
-    fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
-    rows = observe(bundle, test, reviews, token_nats, scored, counts_V, fitted.value)
+    rows = observe(bundle, test, reviews, token_nats, scored, counts_V)
     rows.write_parquet(work / TOKEN_SCORES_FILE)
     useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
     facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}
-    facts |= {"temperature": fitted.value, "best_temperature": fitted.best, "temperature_tokens": fitted.tokens}
     return {**facts, "entropy": float(rows["entropy"].to_numpy().mean())}
 
 
 def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
-    """Write the reliability table; return calibration error and nats per token, with and without temperature."""
+    """Write the reliability table; return calibration error and nats per token."""
     correct_N = (rows["rank"] == 1).fill_null(False).to_numpy()
-    confidence_N, tempered_N = rows["confidence"].to_numpy(), rows["tempered_confidence"].to_numpy()
+    confidence_N = rows["confidence"].to_numpy()
     table = reliability(confidence_N, correct_N)
     table.write_parquet(work / RELIABILITY_FILE)
     return {
         "ece": calibration_error(table),
         "chance_ece": chance_error(confidence_N),
-        "tempered_ece": calibration_error(reliability(tempered_N, correct_N)),
         "nll": float(rows["nats"].to_numpy().mean()),
-        "tempered_nll": float(rows["tempered_nats"].to_numpy().mean()),
     }
 
 

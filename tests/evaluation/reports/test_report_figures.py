@@ -135,9 +135,9 @@ def test_a_journal_is_read_up_to_a_torn_last_line(tmp_path):
 
 def test_reliability_has_a_panel_per_model_without_empty_bins():
     table = pl.DataFrame({"count": [10, 0, 5], "mean_probability": [0.1, None, 0.9], "mean_accuracy": [0.2, None, 0.8]})
-    facts = {"lstm": {"ece": 0.1234, "temperature": 1.1}}
+    facts = {"lstm": {"ece": 0.1234}}
     first, second = figures.reliability_figure({"lstm": table, "kn5": table}, facts, STYLES).axes
-    assert first.get_title() == "lstm\nECE 0.123, T = 1.10"
+    assert first.get_title() == "lstm\nECE 0.123"
     assert second.get_title() == "kn5"
     points = first.collections[0]
     assert [list(place) for place in points.get_offsets()] == [[0.1, 0.2], [0.9, 0.8]]

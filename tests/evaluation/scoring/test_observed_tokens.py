@@ -11,7 +11,7 @@ import torch
 
 from core.errors import InputError, ReviewLMError
 from evaluation.scoring.keystrokes import usefulness
-from evaluation.scoring.observe import COLUMNS, held_out_temperature, observe
+from evaluation.scoring.observe import COLUMNS, observe
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews, score_stream
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
@@ -101,9 +101,9 @@ def test_batches_change_no_score_of_a_network(network, stream):
 @pytest.mark.parametrize("tokens_per_batch", [1, 100])
 def test_batches_change_nothing(network, stream, tmp_path, tokens_per_batch):
     chosen = [2, 11, 40, 41]
-    _, whole = observed(network, stream, tmp_path / "whole", chosen, temperature=1.7)
-    _, parts = observed(network, stream, tmp_path / "parts", chosen, temperature=1.7, tokens_per_batch=tokens_per_batch)
-    for name in ("entropy", "confidence", "tempered_nats", "tempered_confidence"):
+    _, whole = observed(network, stream, tmp_path / "whole", chosen)
+    _, parts = observed(network, stream, tmp_path / "parts", chosen, tokens_per_batch=tokens_per_batch)
+    for name in ("entropy", "confidence"):
         np.testing.assert_allclose(parts[name], whole[name], rtol=2e-6)
     other = ["review_id", "position", "id", "rank", "suggestion", "keys_spared"]
     assert parts.select(other).equals(whole.select(other))
@@ -118,15 +118,6 @@ def test_a_uniform_model_has_the_entropy_of_all_entries_and_ranks_by_id(uniform_
     assert rows["rank"].to_list() == [ids.index(token) + 1 for token in rows["id"]]
 
 
-def test_the_tempered_columns_are_those_of_the_whole_distribution_sharpened(bundle, stream, tmp_path, make_bundle):
-    sharper = bundle.model.logp_VV / 0.5
-    sharper -= np.log(np.exp(sharper).sum(1, keepdims=True))
-    _, rows = observed(bundle, stream, tmp_path / "a", temperature=0.5)
-    _, wanted = observed(make_bundle(sharper), stream, tmp_path / "b")
-    np.testing.assert_allclose(rows["tempered_nats"], wanted["nats"], rtol=1e-5)
-    np.testing.assert_allclose(rows["tempered_confidence"], wanted["confidence"], rtol=1e-5)
-
-
 def impossible(bundle, token):
     """The same model, to which one entry is impossible."""
     logp = bundle.model.logp_VV.copy()
@@ -134,51 +125,17 @@ def impossible(bundle, token):
     return logp - np.log(np.exp(logp).sum(1, keepdims=True))
 
 
-def test_an_impossible_token_has_no_rank_and_stays_impossible_at_any_temperature(bundle, make_bundle, stream, tmp_path):
+def test_an_impossible_token_has_no_rank(bundle, make_bundle, stream, tmp_path):
     token = bundle.vocabulary.encode("great")[0]
-    scores, rows = observed(make_bundle(impossible(bundle, token)), stream, tmp_path, temperature=2.0)
+    scores, rows = observed(make_bundle(impossible(bundle, token)), stream, tmp_path)
     own = pl.col("id") == int(token)
     assert rows.filter(own).select("rank", "suggestion").null_count().row(0) == (rows.filter(own).height,) * 2
     assert rows.filter(own)["nats"].is_infinite().all()
-    assert rows.filter(own)["tempered_nats"].is_infinite().all()
     assert rows.filter(own)["keys_spared"].sum() == 0
     others = rows.filter(~own)
     assert others["rank"].null_count() == 0
-    assert others.select(pl.col("nats", "tempered_nats", "entropy").is_finite().all()).row(0) == (True, True, True)
+    assert others.select(pl.col("nats", "entropy").is_finite().all()).row(0) == (True, True)
     assert scores["nats"].is_infinite().any()
-
-
-def test_a_temperature_is_fitted_on_possible_tokens_of_a_bounded_number(bundle, make_bundle, stream, monkeypatch):
-    everything = held_out_temperature(bundle, stream, np.arange(len(stream)), seed=1)
-    assert everything.tokens == stream.tokens
-    token = int(bundle.vocabulary.encode("great")[0])
-    some = held_out_temperature(make_bundle(impossible(bundle, token)), stream, np.arange(len(stream)), seed=1)
-    assert some.tokens == stream.tokens - int((np.asarray(stream.ids) == token).sum())
-    monkeypatch.setattr("evaluation.scoring.observe.HELD", 100 * bundle.vocabulary.size)
-    assert held_out_temperature(bundle, stream, np.arange(len(stream)), seed=1).tokens == 100
-
-
-def test_a_model_sharpened_by_a_factor_is_repaired_on_text_of_its_own(vocabulary, make_bundle, tmp_path):
-    """Reviews are drawn from a table; the model is that table sharpened by 2, so T = 2 gives the table back."""
-    table = np.random.default_rng(4).normal(size=(vocabulary.size, vocabulary.size))
-    table[:, [UNK, *CONTEXT_IDS]] = -np.inf
-    table -= np.log(np.exp(table).sum(1, keepdims=True))
-    draw, texts = np.random.default_rng(0), []
-    while len(texts) < 300:
-        ids, last = [], 3
-        while last != EOS and len(ids) < 30:
-            last = draw.choice(vocabulary.size, p=np.exp(table[last]))
-            ids.append(last)
-        if len(ids) > 1:
-            texts.append(" ".join(vocabulary.token(token) for token in ids[:-1]))
-    frame = pl.DataFrame({"review_id": [f"s{i}" for i in range(300)], "text": texts, "stars": [0] * 300})
-    write_stream(tmp_path, vocabulary, [frame.with_columns(bytes=pl.col("text").str.len_bytes() + 1)])
-    stream = TokenStream.open(tmp_path)
-    sharpened = 2 * table - np.log(np.exp(2 * table).sum(1, keepdims=True))
-    found = held_out_temperature(make_bundle(sharpened), stream, np.arange(300), seed=0)
-    assert found.value == found.best == pytest.approx(2.0, rel=0.05)
-    assert found.nats_after < found.nats_before
-    assert held_out_temperature(make_bundle(table), stream, np.arange(300), seed=0).value == 1.0
 
 
 def test_hits_and_mean_reciprocal_rank_are_those_of_the_suggestions(bundle, stream, tmp_path):

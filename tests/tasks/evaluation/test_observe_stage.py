@@ -92,7 +92,6 @@ def test_the_stage_leaves_two_tables_and_the_figures_that_follow_from_them(confi
     facts = artifact.facts
     assert facts["hit@1"] == pytest.approx((rows["suggestion"] == 1).fill_null(False).mean())
     assert facts["nll"] == pytest.approx(joined["nats_scored"].sum() / joined["tokens"].sum())
-    assert facts["tempered_nll"] == pytest.approx(rows["tempered_nats"].mean())
     assert facts["keystroke_savings"] == pytest.approx(rows["keys_spared"].sum() / joined["bytes"].sum())
     assert facts["entropy"] == pytest.approx(rows["entropy"].mean())
     table = pl.read_parquet(artifact.folder / RELIABILITY_FILE)
@@ -111,8 +110,8 @@ def test_models_of_any_vocabulary_are_observed_on_the_same_reviews(config: RunCo
 
 def test_a_model_with_impossible_words_is_observed_in_the_open(config: RunConfig, made: Any) -> None:
     facts = observed(config, made, "mle")[1].facts
-    assert facts["nll"] == facts["tempered_nll"] == math.inf
-    assert math.isfinite(facts["temperature"] + facts["ece"] + facts["keystroke_savings"] + facts["entropy"])
+    assert facts["nll"] == math.inf
+    assert math.isfinite(facts["ece"] + facts["keystroke_savings"] + facts["entropy"])
 
 
 def test_only_what_the_result_depends_on_makes_it_run_again(config: RunConfig, made: Any) -> None:
