@@ -32,7 +32,7 @@ OBSERVED_FIGURES = ("hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece"
 LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "baseline")
 """Columns of the comparison table that do not hold figures."""
 WORST_COLUMNS = (
-    "model", "relative_to", "rank", "dimension", "slice", "reviews", "open_bits_per_byte", "bits_per_token", "lo", "hi",
+    "model", "relative_to", "rank", "dimension", "slice", "reviews", "open_bits_per_byte", "lo", "hi",
     "excess", "excess_lo", "excess_hi", "gain", "gain_lo", "gain_hi", "surely_worse", "surely_harder", "looked_at",
 )
 

@@ -12,7 +12,7 @@ from evaluation.gate.decision import Decision
 from evaluation.reports.run_results import RunResults
 from evaluation.statistics.comparison import baseline_of
 from evaluation.statistics.slice_table import worst_slices
-from evaluation.statistics.slices import OF_TOKENS, slice_name
+from evaluation.statistics.slices import slice_name
 
 BITS = "open_bits_per_byte"
 
@@ -81,9 +81,7 @@ def finding_of_worst(results: RunResults) -> str:
     if base in ("", results.winner):
         return sentence
     lost = [slice_name(row) for row in slices.filter(pl.col("surely_worse")).to_dicts()]
-    of_tokens = slices["dimension"].is_in(OF_TOKENS).sum()
-    looked_at = f"{len(slices) - of_tokens} slices of reviews" + f" and {of_tokens} of tokens" * bool(of_tokens)
-    return f"{sentence} Surely worse than {base} in {'; '.join(lost) or 'none'} of {looked_at}."
+    return f"{sentence} Surely worse than {base} in {'; '.join(lost) or 'none'} of {len(slices)} slices."
 
 
 def finding_of_calibration(results: RunResults) -> str:

@@ -34,8 +34,7 @@ class ModelResults:
             reviews there.
         kept: Of a network: tokens seen by the weights that were kept, and their perplexity on all validation reviews.
         samples: Reviews that it wrote: stars, number, text.
-        tokens: Token by token, of a sample of the test reviews: review_id, position, id, token, nats, rank, entropy,
-            training_count, after_oov.
+        tokens: Token by token, of a sample of the test reviews: review_id, position, id, token, nats, rank, entropy.
         reliability: Bins of the reliability diagram: bin, low, high, count, mean_probability, mean_accuracy.
         observed: Figures of that sample: hit@k, mrr, ece …
         audit: Figures of its generated and memorised text; those of held-out reviews have the prefix `real_`.

@@ -38,15 +38,13 @@ COLUMNS = pl.Schema({
     "nats": pl.Float64(),
     "rank": pl.Int64(),
     "entropy": pl.Float64(),
-    "training_count": pl.Int64(),
-    "after_oov": pl.Boolean(),
     "suggestion": pl.Int64(),
     "confidence": pl.Float64(),
     "keys_spared": pl.Int64(),
 })
 """Columns of `token_scores.parquet`."""
 JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
-    name: dtype for name, dtype in COLUMNS.items() if name not in ("review_id", "token", "nats", "training_count")
+    name: dtype for name, dtype in COLUMNS.items() if name not in ("review_id", "token", "nats")
 }
 """Columns that a whole distribution gives: row of the review in the stream, nats by this distribution, and others."""
 NO_RANK = 0
@@ -62,7 +60,7 @@ TOLERANCE = 1e-2
 
 def observe(
     bundle: Bundle, stream: TokenStream, reviews: np.ndarray, token_nats: pl.DataFrame, scores: pl.DataFrame,
-    training_counts_V: np.ndarray, *, tokens_per_batch: int = POSITIONS,
+    *, tokens_per_batch: int = POSITIONS,
 ) -> pl.DataFrame:  # fmt: skip
     """Return one row per scored token of some reviews, in their order.
 
@@ -73,13 +71,12 @@ def observe(
         token_nats: The table that `evaluation.scoring.score.score_stream` wrote for the same reviews. The nats are
             taken from it, so that they add up to the scores of the reviews.
         scores: Review_id and nats of each scored review.
-        training_counts_V: How often each entry occurs in the training text.
         tokens_per_batch: Positions side by side, padding included; does not change the result beyond rounding.
 
     Returns:
         `COLUMNS`. position: 0 is the first token of the text, the end token is the last. rank: 1 is the most probable
         entry of the vocabulary (ties: the lowest id comes first); null if the token has probability 0. entropy: of the
-        distribution, in nats. after_oov: whether the token before is `<unk>`. suggestion: the rank without `<unk>`,
+        distribution, in nats.  suggestion: the rank without `<unk>`,
         which is never suggested; null for `<unk>` itself. confidence: probability of the top entry. keys_spared: see
         `evaluation/scoring/keystrokes.py`.
 
@@ -103,7 +100,6 @@ def observe(
         review_id=stream.documents["review_id"].gather(judged["row"]),
         position=pl.col("position") - PREFIX,
         token=pl.col("id").replace_strict(names, return_dtype=pl.String),
-        training_count=pl.Series(np.asarray(training_counts_V, np.int64)[judged["id"].to_numpy()], dtype=pl.Int64),
     )
     require_sums(token_nats, scores)
     return _with_nats(judged, token_nats).select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
@@ -140,7 +136,6 @@ def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard) -> dic
         "id": target_N,
         "predicted_nats": -raw_N,
         "entropy": entropy_N,
-        "after_oov": before_N == UNK,
         "rank": np.where(possible_N, rank_N, NO_RANK),
         "suggestion": np.where(known_N, rank_N - better_NV[:, UNK], NO_RANK),
         "confidence": np.exp(top_N.astype(np.float64)),

@@ -21,25 +21,22 @@ from evaluation.statistics.bootstrap import Bootstrap
 from evaluation.statistics.comparison import Baseline, baseline_of
 from evaluation.statistics.groups import groups_of
 from evaluation.statistics.intervals import aligned
-from evaluation.statistics.slices import Slicing, review_slicings, token_slicings
+from evaluation.statistics.slices import Slicing, review_slicings
 
 WORST = 5
-FAMILIES = 2
-"""Slices of reviews and of tokens are tested separately, so each family gets half of the error rate (Bonferroni)."""
 BOUNDED = ("lo", "hi", "gain", "gain_lo", "gain_hi", "excess", "excess_lo", "excess_hi")
 SLICES = pl.Schema(
     {
         **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
         **dict.fromkeys(("reviews", "tokens", "bytes"), pl.Int64()),
-        **dict.fromkeys(("open_bits_per_byte", "bits_per_token", *BOUNDED), pl.Float64()),
+        **dict.fromkeys(("open_bits_per_byte", *BOUNDED), pl.Float64()),
         **dict.fromkeys(("surely_worse", "surely_harder"), pl.Boolean()),
     }
 )
-"""Columns of the table of slices. The figure of a slice of reviews is `open_bits_per_byte`. A slice of tokens has no
-bytes, so its figure is `bits_per_token`. `lo` and `hi` are the figure's own interval. `gain` is 1 − figure / the
-baseline's, null if the two models have different tokens. `excess` is the figure / the model's figure of the whole − 1.
-Both are null if the figure or its divisor is infinite; their intervals are corrected for all slices. `surely_worse`:
-the whole interval of the gain is below 0. `surely_harder`: that of the excess is above 0, or the figure is infinite.
+"""Columns of the table of slices. `lo` and `hi` are the figure's own interval. `gain` is 1 − figure / the baseline's.
+`excess` is the figure / the model's figure of the whole − 1. Both are null if the figure or its divisor is infinite;
+their intervals are corrected for all slices. `surely_worse`: the whole interval of the gain is below 0.
+`surely_harder`: that of the excess is above 0, or the figure is infinite.
 """
 
 
@@ -91,63 +88,26 @@ def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | 
     slicings = review_slicings(reviews, options.min_reviews, options.length_bins)
     nats = {name: (frame["nats"] + frame["spelling_nats"]).to_numpy() for name, frame in rows.items()}
     groups = groups_of(first["review_id"], documents)
-    cut = _Cut(slicings, np.arange(len(first)), first["bytes"].to_numpy(), nats, groups)
+    cut = _Cut(slicings, first["bytes"].to_numpy(), nats, groups)
     figures_of = cut.figures(options)
     frames = []
     for name, frame in rows.items():
-        tokens_S, closed_S = cut.sums(frame["tokens"].to_numpy()), cut.sums(frame["nats"].to_numpy())
-        sizes = {"open_bits_per_byte": figures_of[name]["figure"], "tokens": tokens_S, "bytes": cut.sums(cut.size_N)}
-        frames.append(cut.frame(name, {**figures_of[name], **sizes, "bits_per_token": closed_S / tokens_S / LN2}))
+        sizes = {"tokens": cut.sums(frame["tokens"].to_numpy()), "bytes": cut.sums(cut.size_N)}
+        frames.append(cut.frame(name, {**figures_of[name], **sizes, "open_bits_per_byte": figures_of[name]["figure"]}))
     return Sliced(pl.concat(frames), {slicing.dimension: slicing.left_out for slicing in slicings})
-
-
-def token_slices(
-    tokens: Mapping[str, pl.DataFrame], vocabularies: Mapping[str, str], options: SliceOptions,
-    documents: pl.DataFrame | None = None,
-) -> Sliced:  # fmt: skip
-    """Return the figures of slices of tokens, one row per model and slice.
-
-    Args:
-        tokens: By name of model: observed tokens with review_id, position, nats, training_count and after_oov; all of
-            the same reviews.
-        vocabularies: Digest of each model's vocabulary: a gain compares models of one vocabulary only.
-        options: See `SliceOptions`.
-        documents: Further facts about the reviews, if any: review_id and group.
-
-    Returns:
-        The `reviews` of a slice are those that have such a token. The number of slices left out is that of the
-        vocabulary with the most of them.
-    """
-    frames: list[pl.DataFrame] = []
-    left_out: dict[str, int] = {}
-    for vocabulary in dict.fromkeys(vocabularies[name] for name in tokens):
-        rows = {n: rows.sort("review_id", "position") for n, rows in tokens.items() if vocabularies[n] == vocabulary}
-        first = next(iter(rows.values()))
-        slicings = token_slicings(first, options.min_reviews)
-        review_N = first["review_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
-        nats = {name: frame["nats"].to_numpy() for name, frame in rows.items()}
-        groups = groups_of(first["review_id"].unique().sort(), documents)
-        cut = _Cut(slicings, review_N, np.ones(len(first)), nats, groups)
-        figures_of = cut.figures(options)
-        for name, figures in figures_of.items():
-            sizes = {"bits_per_token": figures["figure"], "tokens": cut.sums(cut.size_N)}
-            frames.append(cut.frame(name, {**figures, **sizes}))
-        left_out |= {each.dimension: max(left_out.get(each.dimension, 0), each.left_out) for each in slicings}
-    return Sliced(pl.concat(frames) if frames else pl.DataFrame(schema=SLICES), left_out)
 
 
 def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) -> pl.DataFrame:
     """Return the worst slices of each model, by two rules: farthest above the model's own whole, and least gain.
 
-    The first rule ranks slices of reviews only: rare words and first words cost every model many times more than any
-    reviews do, and would always rank first. A slice with an infinite figure is the worst by both rules, although it has
-    neither excess nor gain; by the second rule only if the baseline's figure is finite.
+    A slice with an infinite figure is the worst by both rules, although it has neither excess nor gain; by the second
+    rule only if the baseline's figure is finite.
 
     Returns:
         Columns of `SLICES`, rank (1 is worst), `relative_to` ("whole" or "baseline") and `looked_at`: the number of
         slices of this model that were ranked.
     """
-    infinite = pl.coalesce("open_bits_per_byte", "bits_per_token").is_infinite()
+    infinite = pl.col("open_bits_per_byte").is_infinite()
     endless = pl.when(infinite).then(math.inf)
     against = pl.when(infinite & _finite_for(table, baseline)).then(math.inf)
     rules = {"whole": endless.otherwise("excess"), "baseline": against.otherwise(-pl.col("gain"))}
@@ -156,8 +116,6 @@ def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) ->
         rated = table.with_columns(relative_to=pl.lit(relative_to), badness=badness)
         if relative_to == "baseline":
             rated = rated.filter(pl.col("model") != _own(table, baseline)).drop_nulls("badness")
-        else:
-            rated = rated.filter(pl.col("open_bits_per_byte").is_not_null())
         rated = rated.with_columns(looked_at=pl.len().over("model").cast(pl.Int64)).drop_nulls("badness")
         ordered = rated.sort("badness", "dimension", "slice", descending=[True, False, False])
         rank = pl.int_range(1, pl.len() + 1).over("model")
@@ -172,35 +130,31 @@ def _own(table: pl.DataFrame, baseline: Baseline) -> pl.Series:
 
 
 def _finite_for(table: pl.DataFrame, baseline: Baseline) -> pl.Series:
-    """Return whether the baseline has a finite figure of the same reviews or tokens, a Boolean for each row."""
-    figure = pl.coalesce("open_bits_per_byte", "bits_per_token")
-    base = table.select("dimension", "slice", own="model", base=figure)
-    keys, rows = ["dimension", "slice", "own"], table.with_columns(_own(table, baseline))
-    beside = rows.join(base, on=keys, how="left", maintain_order="left")
-    # If the two models have different vocabularies, no token slice has a gain.
-    alike = pl.col("open_bits_per_byte").is_not_null() | pl.col("gain").is_not_null().any().over("model", "dimension")
-    return beside.select((pl.col("base").is_finite() & alike).fill_null(False)).to_series()
+    """Return whether the baseline has a finite figure of the same reviews, a Boolean for each row."""
+    base = table.select("dimension", "slice", own="model", base="open_bits_per_byte")
+    rows = table.with_columns(_own(table, baseline))
+    beside = rows.join(base, on=["dimension", "slice", "own"], how="left", maintain_order="left")
+    return beside["base"].is_finite().fill_null(False)
 
 
 class _Cut:
-    """Rows (reviews or tokens) cut into S slices.
+    """Reviews cut into S slices.
 
     Args:
         slicings: All dimensions.
-        review_N: Number of the review of each row; the bootstrap draws reviews.
-        size_N: Divisor of the nats: bytes of a review, or 1 per token.
+        size_N: Divisor of the nats: bytes of each review.
         nats: By name of model, nats (N,).
         groups: Number of the group of each review, by the review's number; None if each review is a separate group.
     """
 
     def __init__(
-        self, slicings: Sequence[Slicing], review_N: np.ndarray, size_N: np.ndarray, nats: Mapping[str, np.ndarray],
+        self, slicings: Sequence[Slicing], size_N: np.ndarray, nats: Mapping[str, np.ndarray],
         groups: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         self.places = [(slicing.dimension, name) for slicing in slicings for name in slicing.names]
         members = [slicing.member_NS for slicing in slicings]
-        self.member_NS = np.concatenate([np.zeros((len(review_N), 0), bool), *members], axis=1)
-        self.review_N, self.size_N, self.nats, self.groups = review_N, size_N.astype(np.float64), nats, groups
+        self.member_NS = np.concatenate([np.zeros((len(size_N), 0), bool), *members], axis=1)
+        self.size_N, self.nats, self.groups = size_N.astype(np.float64), nats, groups
 
     def sums(self, values_N: np.ndarray) -> np.ndarray:
         """Return (S,): the sum of values over the members of each slice."""
@@ -217,7 +171,7 @@ class _Cut:
         """Return the rows of one model; an interval or a gain that is not a finite number is null."""
         frame = pl.DataFrame(self.places, {"dimension": pl.String, "slice": pl.String}, orient="row").with_columns(
             model=pl.lit(name),
-            reviews=pl.Series([len(np.unique(self.review_N[is_member])) for is_member in self.member_NS.T]),
+            reviews=pl.Series([int(is_member.sum()) for is_member in self.member_NS.T], dtype=pl.Int64),
             **{key: pl.Series(values) for key, values in columns.items() if key in SLICES},
         )
         frame = frame.with_columns(pl.lit(None).alias(key) for key in SLICES if key not in frame.columns)
@@ -226,11 +180,10 @@ class _Cut:
 
     def _columns(self) -> Iterator[tuple[Any, np.ndarray]]:
         """Yield the sum of each review, in each slice and in all: sizes, and each model's nats."""
-        reviews = int(self.review_N.max()) + 1
         for key, values_N in (("", self.size_N), *self.nats.items()):
-            yield (key, "whole"), np.bincount(self.review_N, values_N, reviews)
+            yield (key, "whole"), values_N
             for s, member_N in enumerate(self.member_NS.T):
-                yield (key, s), np.bincount(self.review_N[member_N], values_N[member_N], reviews)
+                yield (key, s), np.where(member_N, values_N, 0.0)
 
     def _figures(self, boot: Bootstrap, name: str, baseline: str) -> dict[str, np.ndarray]:
         def bits(who: str, place: int | str) -> tuple[float, np.ndarray]:
@@ -253,7 +206,7 @@ class _Cut:
         columns = zip(*figures, strict=True) if figures else [()] * 3
         keys = ("figure", "lo", "hi")
         arrays = {key: np.array(values, np.float64) for key, values in zip(keys, columns, strict=True)}
-        together = 1 - (1 - boot.confidence) / FAMILIES
+        together = 1 - (1 - boot.confidence) / 2  # each end has half of the error
         for key, values, draws_SR in (("gain", gains, gains_SR), ("excess", excesses, excesses_SR)):
             arrays[key] = np.array(values, np.float64)
             arrays[f"{key}_lo"], arrays[f"{key}_hi"] = simultaneous_ends(arrays[key], draws_SR, together)

@@ -1,7 +1,6 @@
-"""Cut a test set into slices: reviews, and tokens, that are scored as separate groups.
+"""Cut a test set into slices: reviews that are scored as separate groups.
 
-Reviews are sliced by stars, length, month (year if months are small) and category of the business. Tokens are sliced by
-their frequency in the training text, their position, and whether an unknown word comes before them. A slice is reported
+Reviews are sliced by stars, length, month (year if months are small) and category of the business. A slice is reported
 only if it has enough reviews. Of a dimension with many slices only the largest are reported, because among many slices
 some look bad by chance.
 """
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,13 +16,6 @@ import polars as pl
 
 MOST_SLICES = 24
 """Maximum number of reported slices per dimension: the largest ones."""
-
-FREQUENCY_BANDS = (0, 1, 10, 100, 1_000, 10_000)
-POSITION_BANDS = (0, 1, 5, 10, 20, 50, 100)
-"""Lower ends of the bands; the last one is open."""
-
-OF_TOKENS = ("frequency", "position", "after_oov")
-"""Dimensions whose slices are made of tokens, not of whole reviews."""
 
 LOSSES = pl.Schema(
     {
@@ -40,9 +31,9 @@ class Slicing:
     """One dimension of a test set, cut into slices.
 
     Args:
-        dimension: "stars", "length", "month", "category", "frequency", "position" or "after_oov".
+        dimension: "stars", "length", "month" or "category".
         names: Names of its slices, in their order.
-        member_NS: Which row (review or token) belongs to which slice; a row may belong to several, or to none.
+        member_NS: Which review belongs to which slice; a row may belong to several, or to none.
         left_out: Number of slices that are not reported: too few reviews, or not among the largest `MOST_SLICES`.
     """
 
@@ -59,7 +50,7 @@ def dimension_name(dimension: str, label: str) -> str:
 
 
 def slice_name(row: Mapping[str, Any], between: str = " ") -> str:
-    """Return the name of a slice with its dimension: "year 2019", "after oov unknown word"."""
+    """Return the name of a slice with its dimension: "year 2019"."""
     return f"{dimension_name(row['dimension'], row['slice'])}{between}{row['slice']}"
 
 
@@ -143,34 +134,6 @@ def split_categories() -> pl.Expr:
     return pl.col("categories").str.split(",").list.eval(name.filter(name != "")).list.unique()
 
 
-def token_slicings(tokens: pl.DataFrame, min_reviews: int) -> list[Slicing]:
-    """Cut tokens by training frequency, by position, and by the token before them.
-
-    Args:
-        tokens: Columns review_id, position, training_count and after_oov.
-        min_reviews: Minimum number of reviews that contain a token of the slice.
-    """
-    after = pl.when(pl.col("after_oov")).then(pl.lit("unknown word")).otherwise(pl.lit("known word"))
-    labels = {
-        "frequency": _banded(tokens["training_count"], FREQUENCY_BANDS),
-        "position": _banded(tokens["position"], POSITION_BANDS),
-        "after_oov": tokens.select(after.alias("after"))["after"],
-    }
-    orders = {
-        "frequency": band_names(FREQUENCY_BANDS),
-        "position": band_names(POSITION_BANDS),
-        "after_oov": ["known word", "unknown word"],
-    }
-    return [slicing_of(name, labels[name], orders[name], tokens["review_id"], min_reviews) for name in labels]
-
-
-def band_names(bands: Sequence[int]) -> list[str]:
-    """Return the names of bands of whole numbers: "0", "1–9", "10–99", "100+"."""
-    closed = pairwise(bands)
-    names = [f"{low:,}" if high == low + 1 else f"{low:,}–{high - 1:,}" for low, high in closed]
-    return [*names, f"{bands[-1]:,}+"]
-
-
 def length_labels(words: pl.Series, bins: int) -> pl.Series:
     """Return the bin of each length: bins of about the same number of reviews, named by the lengths that occur in them.
 
@@ -198,12 +161,6 @@ def _span(low: int, high: int) -> str:
 def _in_order(values: pl.Series, labels: pl.Series) -> list[str]:
     """Return the labels, sorted by the smallest value that has them."""
     return pl.DataFrame({"value": values, "label": labels}).sort("value")["label"].unique(maintain_order=True).to_list()
-
-
-def _banded(values: pl.Series, bands: Sequence[int]) -> pl.Series:
-    """Return the name of each number's band; numbers below the first band are in the first."""
-    place_N = np.maximum(np.searchsorted(bands, values.to_numpy(), side="right") - 1, 0)
-    return pl.Series("band", band_names(bands), pl.String).gather(place_N)
 
 
 def _reviews_of(review_ids: pl.Series, labels: pl.Series) -> dict[str, int]:

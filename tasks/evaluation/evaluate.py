@@ -223,13 +223,11 @@ def observe_bundle(
     options = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
 
     def make(work: Path) -> dict[str, Any]:
-        streams = {split: str(tokens[split].folder) for split in ("test", "train")}
-        named = {"options": options, "streams": streams, "scores": str(scores.folder)}
+        named = {"options": options, "stream": str(tokens["test"].folder), "scores": str(scores.folder)}
         return with_model(ModelWork(observed, label, bundle_folder, work, named), opened)
 
     inputs = {
-        "bundle": bundle_digest(bundle_folder), "scores": scores.digest,
-        **{split: tokens[split].digest for split in ("train", "test")},
+        "bundle": bundle_digest(bundle_folder), "scores": scores.digest, "test": tokens["test"].digest
     }  # fmt: skip
     with OpenBundle(config, bundle_folder) as opened:
         return run_stage(config, "observe", options, inputs, make, label)

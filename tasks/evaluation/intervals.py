@@ -17,7 +17,7 @@ from corpus.splitting.split import iter_split
 from evaluation.statistics.comparison import Baseline, comparison_table, own_baselines
 from evaluation.statistics.floor import JUDGED, floor_of
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, uncovered_table, usefulness_table
-from evaluation.statistics.slice_table import Sliced, SliceOptions, review_slices, token_slices, worst_slices
+from evaluation.statistics.slice_table import Sliced, SliceOptions, review_slices, worst_slices
 from models.specs import parts_of
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import Prepared
@@ -176,8 +176,7 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
         table.write_parquet(work / INTERVALS_FILE)
         compared.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
         options = SliceOptions(baseline, **limits, **sure)
-        vocabularies = {name: figures[name].vocabulary for name in tokens}
-        sliced = [review_slices(scores, reviews, options), token_slices(tokens, vocabularies, options, reviews)]
+        sliced = review_slices(scores, reviews, options)
         drawn = {"groups": compared.boot.groups, "grouped_by": grouped_by(prepared.clean, reviews)}
         below = list(flagged_below_floor(table))
         return {**drawn, "below_floor": below, **_write_slices(work, sliced, baseline)}
@@ -189,11 +188,9 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
     return run_stage(config, "intervals", options, inputs, make, f"{len(measured)} models")
 
 
-def _write_slices(work: Path, sliced: Sequence[Sliced], baseline: Baseline) -> dict[str, Any]:
+def _write_slices(work: Path, sliced: Sliced, baseline: Baseline) -> dict[str, Any]:
     """Write all slices and the worst ones; return the numbers of slices and of slices left out, by dimension."""
-    slices = pl.concat(each.table for each in sliced)
-    slices.write_parquet(work / SLICES_FILE)
-    worst_slices(slices, baseline).write_parquet(work / WORST_FILE)
-    counted = slices.group_by("dimension", maintain_order=True).agg(pl.col("slice").n_unique())
-    left_out = {dimension: count for each in sliced for dimension, count in each.left_out.items()}
-    return {"slices": dict(counted.iter_rows()), "slices_left_out": left_out}
+    sliced.table.write_parquet(work / SLICES_FILE)
+    worst_slices(sliced.table, baseline).write_parquet(work / WORST_FILE)
+    counted = sliced.table.group_by("dimension", maintain_order=True).agg(pl.col("slice").n_unique())
+    return {"slices": dict(counted.iter_rows()), "slices_left_out": sliced.left_out}

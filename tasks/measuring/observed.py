@@ -21,7 +21,7 @@ from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews
 from evaluation.writing.audit import audit
 from evaluation.writing.reference import RealText
 from models.bundles.bundle import Bundle
-from models.streams import TokenStream, unigram_counts
+from models.streams import TokenStream
 from tasks.evaluation.score_job import ScoreJob, recorded
 from tasks.measuring.fork_server import Report
 
@@ -29,21 +29,20 @@ TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parqu
 
 
 def observed(
-    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], streams: Mapping[str, str], scores: str
+    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], stream: str, scores: str
 ) -> dict[str, Any]:  # fmt: skip
     """Observe the tokens of a sample of test reviews.
 
     Args:
         bundle, report, work: See the module.
         options: As in `EvaluationConfig`.
-        streams: Folder of the token stream of each split.
+        stream: Folder of the token stream of the test split.
         scores: Folder of the scores of the test split.
     """
-    test, train = (TokenStream.open(Path(streams[split])) for split in ("test", "train"))
+    test = TokenStream.open(Path(stream))
     reviews = drawn_reviews(test, options["observed_reviews"], options["seed"])
-    counts_V = unigram_counts(train, bundle.vocabulary.size)
     token_nats, scored = (pl.read_parquet(Path(scores) / file) for file in (TOKEN_NATS, SCORES_FILE))
-    rows = observe(bundle, test, reviews, token_nats, scored, counts_V)
+    rows = observe(bundle, test, reviews, token_nats, scored)
     rows.write_parquet(work / TOKEN_SCORES_FILE)
     useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
     facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}

@@ -25,10 +25,8 @@ TEXTS = (
 )
 SIZES = {"stars": ["1", "2", "3", "4", "5"], "length": ["1–15 words", "16–40 words", "41–100 words", "101–800 words"],
          "month": [f"{year}-{month:02d}" for year in (2020, 2021, 2022) for month in range(1, 13)],
-         "category": ["Restaurants", "Shopping", "Nightlife", "Beauty & Spas", "Automotive", "Home Services"],
-         "frequency": ["0", "1–9", "10–99", "100–999", "1,000–9,999", "10,000+"],
-         "position": ["0", "1–4", "5–9", "10–19", "20–49", "50–99", "100+"],
-         "after_oov": ["known word", "unknown word"]}  # fmt: skip
+         "category": ["Restaurants", "Shopping", "Nightlife", "Beauty & Spas", "Automotive",
+                      "Home Services"]}  # fmt: skip
 
 
 def made_results(**changes) -> RunResults:
@@ -119,8 +117,7 @@ def made_tokens(level: float, unit: str, random: np.random.Generator) -> pl.Data
             rank = None if token == "<unk>" else 1 + int(math.exp(nats) / 2)
             rows.append({
                 "review_id": f"r{number}", "position": position, "id": 7, "token": token, "nats": nats, "rank": rank,
-                "entropy": nats * float(random.uniform(0.5, 1.4)), "training_count": 10,
-                "after_oov": position > 0 and pieces[position - 1] == "<unk>",
+                "entropy": nats * float(random.uniform(0.5, 1.4)),
             })  # fmt: skip
     return pl.DataFrame(rows)
 
@@ -130,16 +127,13 @@ def made_slices(random: np.random.Generator) -> pl.DataFrame:
     rows = []
     for name, level in LEVELS.items():
         for dimension, slices in SIZES.items():
-            of_tokens = dimension in ("frequency", "position", "after_oov")
             for place, label in enumerate(slices):
                 bits = level * (1 + 0.3 * place / len(slices)) + float(random.normal(0, 0.01))
-                per_token = 4 * level * (1.5 - place / len(slices))
-                shown = per_token if of_tokens else bits
                 rows.append({
                     "model": name, "dimension": dimension, "slice": label, "reviews": 40 + 37 * place,
-                    "tokens": 4_000 + 900 * place, "bytes": None if of_tokens else 20_000 + place,
-                    "open_bits_per_byte": None if of_tokens else bits, "bits_per_token": per_token,
-                    "lo": 0.97 * shown, "hi": 1.04 * shown, "gain": 1 - level - 0.22 * (place == 2),
+                    "tokens": 4_000 + 900 * place, "bytes": 20_000 + place,
+                    "open_bits_per_byte": bits, "lo": 0.97 * bits, "hi": 1.04 * bits,
+                    "gain": 1 - level - 0.22 * (place == 2),
                     "gain_lo": 0.97 - level - 0.22 * (place == 2), "gain_hi": 1.02 - level - 0.22 * (place == 2),
                     "excess": bits / level - 1, "excess_lo": bits / level - 1.04, "excess_hi": bits / level - 0.97,
                     "surely_worse": place == 2 and level > 0.8 - 1e-9, "surely_harder": bits / level > 1.04,

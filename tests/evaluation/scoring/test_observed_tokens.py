@@ -15,7 +15,7 @@ from evaluation.scoring.observe import COLUMNS, observe
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews, score_stream
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
-from models.streams import TokenStream, unigram_counts, write_stream
+from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS, EOS, UNK
 from models.tokens.vocabulary import Vocabulary
@@ -26,9 +26,8 @@ def observed(bundle, stream, folder, reviews=None, **options):
     reviews = np.arange(len(stream)) if reviews is None else np.asarray(reviews)
     folder.mkdir(exist_ok=True)
     scores = score_stream(bundle, stream, folder, observed=reviews.tolist())
-    counts_V = unigram_counts(stream, bundle.vocabulary.size)
     token_nats, written = (pl.read_parquet(folder / file) for file in (TOKEN_NATS, SCORES_FILE))
-    rows = observe(bundle, stream, reviews, token_nats, written, counts_V, **options)
+    rows = observe(bundle, stream, reviews, token_nats, written, **options)
     return scores, rows
 
 
@@ -55,30 +54,26 @@ def by_hand(bundle, stream, rows):
             offered = [entry for entry in order if entry != UNK]
             p = np.exp(logp[order])
             suggestion = offered.index(token) + 1 if token in offered else None
-            found.append((order.index(token) + 1, suggestion, -(p * logp[order]).sum(), p.max(), before == UNK))
+            found.append((order.index(token) + 1, suggestion, -(p * logp[order]).sum(), p.max()))
     return found
 
 
 def test_rank_entropy_and_confidence_equal_a_search_by_hand(bundle, stream, tmp_path):
     _, rows = observed(bundle, stream, tmp_path)
     assert rows.schema == COLUMNS
-    rank, suggestion, entropy, confidence, after_oov = zip(*by_hand(bundle, stream, range(len(stream))), strict=True)
+    rank, suggestion, entropy, confidence = zip(*by_hand(bundle, stream, range(len(stream))), strict=True)
     assert rows["rank"].to_list() == list(rank)
     assert rows["suggestion"].to_list() == list(suggestion)
-    assert rows["after_oov"].to_list() == list(after_oov)
-    assert any(after_oov)
     np.testing.assert_allclose(rows["entropy"], entropy, rtol=1e-6)
     np.testing.assert_allclose(rows["confidence"], confidence, rtol=1e-6)
 
 
-def test_tokens_are_named_placed_and_counted(bundle, stream, reviews, tmp_path):
+def test_tokens_are_named_and_placed(bundle, stream, reviews, tmp_path):
     _, rows = observed(bundle, stream, tmp_path, [5, 9])
     five = rows.filter(review_id="r05")
     known = [word if not word.startswith("rare") else "<unk>" for word in reviews["text"][5].split()]
     assert five["token"].to_list() == [*known, "<eos>"]
     assert five["position"].to_list() == list(range(len(five)))
-    ids = np.concatenate([stream.document(row) for row in range(len(stream))])
-    assert rows["training_count"].to_list() == [int((ids == token).sum()) for token in rows["id"]]
     assert rows["review_id"].unique(maintain_order=True).to_list() == ["r05", "r09"]
 
 
@@ -202,14 +197,13 @@ def test_a_model_whose_probabilities_do_not_sum_to_1_is_refused(bundle, stream, 
 def test_scores_of_other_reviews_are_refused(bundle, stream, tmp_path):
     score_stream(bundle, stream, tmp_path, observed=[1, 2])
     nats, scores = (pl.read_parquet(tmp_path / file) for file in (TOKEN_NATS, SCORES_FILE))
-    counts_V = unigram_counts(stream, bundle.vocabulary.size)
     with pytest.raises(ReviewLMError, match="belong to other reviews than the observed"):
-        observe(bundle, stream, np.array([1, 3]), nats, scores, counts_V)
+        observe(bundle, stream, np.array([1, 3]), nats, scores)
     with pytest.raises(ReviewLMError, match="its score of a token differ") as caught:
-        observe(bundle, stream, np.array([1, 2]), *(one.with_columns(shifted(one)) for one in (nats, scores)), counts_V)
+        observe(bundle, stream, np.array([1, 2]), *(one.with_columns(shifted(one)) for one in (nats, scores)))
     assert "r01" in str(caught.value)
     with pytest.raises(ReviewLMError, match="do not add up") as caught:
-        observe(bundle, stream, np.array([1, 2]), nats, scores.with_columns(pl.col("nats") + 1e-4), counts_V)
+        observe(bundle, stream, np.array([1, 2]), nats, scores.with_columns(pl.col("nats") + 1e-4))
     assert "r01" in str(caught.value)
     with pytest.raises(InputError, match="60"):
         score_stream(bundle, stream, tmp_path, observed=[60])

@@ -10,22 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.scoring.metrics import LN2, figures_of
+from evaluation.scoring.metrics import figures_of
 from evaluation.statistics.slice_table import (
     SLICES,
     SliceOptions,
     review_slices,
     simultaneous_ends,
-    token_slices,
     worst_slices,
 )
 from evaluation.statistics.slices import (
     MOST_SLICES,
-    band_names,
     length_labels,
     month_labels,
     review_slicings,
-    token_slicings,
 )
 
 OPTIONS = SliceOptions("kn5", min_reviews=5, length_bins=2, resamples=400)
@@ -60,7 +57,6 @@ def test_slices_of_stars_have_the_figures_of_their_reviews():
         found, own = of(table, "kn5", "stars", str(stars)), figures_of(rows.filter(stars=stars))
         assert (found["reviews"], found["tokens"], found["bytes"]) == (own.reviews, own.tokens, own.bytes)
         assert found["open_bits_per_byte"] == pytest.approx(own.open_bits_per_byte, rel=1e-12)
-        assert found["bits_per_token"] == pytest.approx(own.bits_per_token, rel=1e-12)
         assert found["lo"] < found["open_bits_per_byte"] < found["hi"]
         assert found["excess"] == pytest.approx(own.open_bits_per_byte / figures_of(rows).open_bits_per_byte - 1)
         assert found["excess_lo"] < found["excess"] < found["excess_hi"]
@@ -157,50 +153,6 @@ def test_an_impossible_review_makes_its_slices_infinite_and_no_other():
     assert of(table, "mle", "stars", "2")["lo"] == pytest.approx(of(table, "kn5", "stars", "2")["lo"])
 
 
-def tokens(reviews=12, factor=1.0):
-    """Ten tokens a review: positions 0 to 9, the fifth after an unknown word; even positions hold frequent tokens."""
-    positions = list(range(10)) * reviews
-    return pl.DataFrame({
-        "review_id": [f"r{n:02d}" for n in range(reviews) for _ in range(10)], "position": positions,
-        "nats": [factor * (1.0 + position) for position in positions],
-        "training_count": [5_000 if position % 2 == 0 else 3 for position in positions],
-        "after_oov": [position == 4 for position in positions],
-    })  # fmt: skip
-
-
-def test_tokens_are_cut_by_training_frequency_position_and_what_stands_before():
-    table = token_slices({"kn5": tokens()}, {"kn5": "w"}, OPTIONS).table
-    frequent, rare = (of(table, "kn5", "frequency", name) for name in ("1,000–9,999", "1–9"))
-    assert frequent["bits_per_token"] == pytest.approx(np.mean([1, 3, 5, 7, 9]) / LN2)
-    assert rare["bits_per_token"] == pytest.approx(np.mean([2, 4, 6, 8, 10]) / LN2)
-    assert (frequent["tokens"], frequent["reviews"], frequent["bytes"]) == (60, 12, None)
-    assert of(table, "kn5", "position", "1–4")["bits_per_token"] == pytest.approx(3.5 / LN2)
-    assert of(table, "kn5", "after_oov", "unknown word")["bits_per_token"] == pytest.approx(5 / LN2)
-    assert table["open_bits_per_byte"].null_count() == len(table)
-
-
-def test_tokens_compare_models_of_one_vocabulary_only():
-    chars = tokens(factor=0.1).with_columns(pl.col("position") + 1)
-    tables = {"kn5": tokens(), "lstm": tokens(factor=0.5), "chars": chars}
-    table = token_slices(tables, {"kn5": "w", "lstm": "w", "chars": "c"}, OPTIONS).table
-    assert of(table, "lstm", "position", "0")["gain"] == pytest.approx(0.5)
-    assert table.filter(model="chars")["gain"].null_count() == len(table.filter(model="chars"))
-    assert of(table, "chars", "position", "1–4")["tokens"] == 48
-
-
-def test_slices_of_tokens_of_few_reviews_are_left_out():
-    found = token_slices({"kn5": tokens(reviews=4)}, {"kn5": "w"}, OPTIONS)
-    assert (len(found.table), found.left_out) == (0, {"frequency": 2, "position": 3, "after_oov": 2})
-    assert len(token_slices({}, {}, OPTIONS).table) == 0
-
-
-def test_bands_are_named_by_the_numbers_in_them():
-    assert band_names((0, 1, 10, 1_000)) == ["0", "1–9", "10–999", "1,000+"]
-    frame = tokens(reviews=6).with_columns(position=pl.Series([0, 4, 5, 99, 100, 7_000] * 10))
-    (positions,) = (each for each in token_slicings(frame, 5) if each.dimension == "position")
-    assert positions.names == ("0", "1–4", "5–9", "50–99", "100+")
-
-
 def test_the_worst_slices_are_those_farthest_above_the_whole_and_those_of_the_least_gain():
     table = sliced({"kn5": scores(), "lstm": scores(0.7, worse_at=(2,))}).table
     worst = worst_slices(table, "kn5", count=2)
@@ -237,28 +189,6 @@ def test_a_slice_that_is_infinite_for_the_baseline_too_is_not_held_against_it():
     assert set(worst["slice"]) == {"1", "2", "3"}
 
 
-def test_tokens_of_another_vocabulary_are_not_held_against_the_baseline_even_if_infinite():
-    nats = pl.when(pl.col("position") == 0).then(math.inf).otherwise("nats")
-    tables = {"kn5": tokens(), "mle": tokens().with_columns(nats=nats), "chars": tokens().with_columns(nats=nats)}
-    table = token_slices(tables, {"kn5": "w", "mle": "w", "chars": "c"}, OPTIONS).table
-    worst = worst_slices(table, "kn5", count=1)
-    assert worst.select("model", "relative_to", "dimension", "slice").rows() == [
-        ("mle", "baseline", "after_oov", "known word"),
-    ]  # fmt: skip
-    assert worst["gain"].to_list() == [None]
-
-
-def test_rare_words_which_are_dear_to_every_model_do_not_hide_the_reviews_that_are():
-    rare = tokens().with_columns(nats=pl.when(pl.col("position") == 0).then(99.0).otherwise("nats"))
-    of_tokens = token_slices({"kn5": rare, "lstm": rare}, {"kn5": "w", "lstm": "w"}, OPTIONS).table
-    assert of(of_tokens, "lstm", "position", "0")["excess"] > 1
-    of_reviews = sliced({"kn5": scores(), "lstm": scores(0.7, worse_at=(2,))}).table
-    worst = worst_slices(pl.concat([of_reviews, of_tokens]), "kn5", count=20).filter(model="lstm")
-    assert set(worst.filter(relative_to="whole")["dimension"]) == {"stars", "length"}
-    assert worst.filter(relative_to="whole")["looked_at"].to_list() == [7] * 7
-    assert "position" in worst.filter(relative_to="baseline")["dimension"]
-
-
 def test_a_slice_that_is_worse_is_found_and_the_others_are_not_accused():
     table = sliced({"kn5": scores(reviews=200), "lstm": scores(0.9, reviews=200, worse_at=(2,))}).table
     sure = table.filter("surely_worse")
@@ -279,7 +209,7 @@ def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_i
 
 
 @pytest.mark.parametrize(("errors", "sure"), [(1.8, False), (2.3, True)])
-def test_slices_of_reviews_may_err_half_as_often_as_those_of_reviews_and_tokens_together(errors, sure):
+def test_each_end_of_an_interval_has_half_of_its_error(errors, sure):
     """One slice: of the normal deviate 1.645 leaves 5 % above it, 1.960 leaves 2.5 %."""
     rows = scores().with_columns(words=20, bytes=101, stars=3, nats=pl.lit(80.0), spelling_nats=pl.lit(0.0))
     loss = np.random.default_rng(4).normal(size=len(rows))

@@ -20,7 +20,7 @@ from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, unigram_counts, write_stream
+from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import SPECIAL
 from models.tokens.vocabulary import Vocabulary
@@ -109,9 +109,8 @@ def simulated(bundle: Bundle, folder: Path) -> pl.DataFrame:
     write_stream(folder / "stream", bundle.vocabulary, [reviews(HELD_OUT)])
     stream, every = TokenStream.open(folder / "stream"), np.arange(len(HELD_OUT))
     score_stream(bundle, stream, folder, observed=every.tolist())
-    counts_V = unigram_counts(stream, bundle.vocabulary.size)
     tokens, scores = (pl.read_parquet(folder / file) for file in (TOKEN_NATS, SCORES_FILE))
-    return observe(bundle, stream, every, tokens, scores, counts_V)
+    return observe(bundle, stream, every, tokens, scores)
 
 
 def by_word(bundle: Bundle, rows: pl.DataFrame) -> list[int]:

@@ -91,7 +91,7 @@ def observed(seed: int) -> pl.DataFrame:
     return pl.DataFrame({
         "review_id": [f"r{n // 6:03d}" for n in range(tokens)], "position": [n % 6 for n in range(tokens)],
         "nats": random.exponential(2.0, tokens), "suggestion": random.integers(1, 9, tokens),
-        "training_count": random.integers(0, 500, tokens), "after_oov": [False] * tokens, "keys_spared": 1,
+        "keys_spared": 1,
     })  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_the_table_has_intervals_gaps_cost_and_front(comparison: ModelComparison
 def test_the_differences_and_slices_are_tables_of_the_artifact(comparison: ModelComparison) -> None:
     assert set(comparison.differences["relation"]) == {"baseline", "next better"}
     dimensions = set(comparison.slices["dimension"])
-    assert dimensions == {"stars", "length", "month", "category", "frequency", "position", "after_oov"}
+    assert dimensions == {"stars", "length", "month", "category"}
     assert comparison.slices.filter(dimension="category", slice="Bars")["reviews"].to_list() == [80] * 3
     assert set(comparison.worst["relative_to"]) == {"whole", "baseline"}
     assert comparison.artifact.facts["slices"]["stars"] == 5
