@@ -195,12 +195,11 @@ def _read_addresses_in_python() -> None:
         return lambda address, index: kind.from_address(int(address) + int(index) * ctypes.sizeof(kind)).value
 
     kinds: dict[str, type[ctypes._SimpleCData[Any]]] = {
-        "byte_at": ctypes.c_uint8, "uint16_at": ctypes.c_uint16, "uint32_at": ctypes.c_uint32,
+        "uint16_at": ctypes.c_uint16, "uint32_at": ctypes.c_uint32,
         "int64_at": ctypes.c_int64, "float32_at": ctypes.c_float, "float64_at": ctypes.c_double,
     }  # fmt: skip
     for name, kind in kinds.items():
         setattr(compiled, name, reader(kind))
-    compiled.address_of = lambda content: ctypes.cast(content, ctypes.c_void_p).value
 
 
 def _pytest(folder: str, nodes: list[str]) -> None:

@@ -116,15 +116,22 @@ def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, di
         spec = MixtureSpec(parts=("kn5", "lstm"), method=method)  # type: ignore[arg-type]
         model = MixtureLM(parts, tune_weights(spec, parts, held_out)[0])
         began = process_time()
-        nats, tokens = 0.0, 0
-        for batch in batches(unseen, TEST_TOKENS):
-            nats_BT, _ = model.score(batch.ids_BT, model.start(len(batch.ids_BT)))
-            nats, tokens = nats + float(nats_BT[batch.scored_BT].sum()), tokens + int(batch.scored_BT.sum())
-        milliseconds = round(1000 * (process_time() - began) / tokens, 3)
-        rows[f"{method} on test"] = {
-            "tokens": tokens, "perplexity": round(float(np.exp(nats / tokens)), 4), "cpu_ms_per_token": milliseconds
-        }  # fmt: skip
+        figures = perplexities_of(model, unseen, TEST_TOKENS)
+        milliseconds = round(1000 * (process_time() - began) / figures["tokens"], 3)
+        rows[f"{method} on test"] = {**figures, "cpu_ms_per_token": milliseconds}
     return rows
+
+
+def perplexities_of(model: MixtureLM, stream: TokenStream, limit: int) -> dict[str, Any]:
+    """Return the perplexities of a mixture and its parts on about *limit* tokens of a stream, and their number."""
+    columns = []
+    for batch in batches(stream, limit):
+        scores, _ = model.attribute(batch.ids_BT, model.start(len(batch.ids_BT)))
+        nats_BTX = np.concatenate([scores.nats_BT[..., None], scores.part_nats_BTP], -1)
+        columns.append(nats_BTX[batch.scored_BT])
+    nats_TX = np.concatenate(columns)
+    names = ["perplexity", *(f"perplexity {name}" for name in model.names)]
+    return {"tokens": len(nats_TX), **dict(zip(names, np.exp(nats_TX.mean(0)).round(4).tolist(), strict=True))}
 
 
 def ratios_of(rows: dict[str, dict[str, float]]) -> dict[str, Ratio]:

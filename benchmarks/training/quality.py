@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.line_text import LANES, TEXTS, LineText
-from benchmarks.models.mixture import gain_table
+from benchmarks.models.mixture import perplexities_of
 from benchmarks.training.members import MEAN, perplexities, streams_of, train_side_by_side
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
@@ -139,8 +139,7 @@ def beside_kneser_ney(lines: LineText, model: RecurrentLM) -> dict[str, dict[str
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", model.spec, model)]
     spec = MixtureSpec(parts=("kn5", "lstm"), method="gated")
     mixture = MixtureLM(parts, tune_weights(spec, parts, streams["valid"])[0])
-    row = gain_table(mixture, streams["test"], limit=len(streams["test"].ids)).row(-1, named=True)
-    return {"test reviews": {name: round(value, 4) for name, value in row.items() if name != "context"}}
+    return {"test reviews": perplexities_of(mixture, streams["test"], len(streams["test"].ids))}
 
 
 def of_continuous(
